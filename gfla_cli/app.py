@@ -1,0 +1,66 @@
+"""The `gfla` command: the table of its sub-commands, and the one place where errors become text."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gfla_cli import __version__
+from gfla_cli.commands.benchmark import app as benchmark
+from gfla_cli.commands.evaluate import evaluate
+from gfla_cli.commands.models import app as models
+from gfla_cli.commands.pose_transfer import pose_transfer
+from gfla_cli.commands.train import train
+from gfla_cli.errors import GflaError
+
+
+class _OneLineErrors(TyperGroup):
+    """Prints a GflaError as one line and a hint. In the group, not around it, so that tests of commands see it too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except GflaError as error:
+            if os.environ.get("GFLA_DEBUG"):
+                raise
+            typer.secho(f"gfla: {error}", fg=typer.colors.RED, err=True)
+            if error.hint:
+                typer.echo(f"      {error.hint}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("gfla: interrupted, nothing half-written", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gfla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gfla(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """One photograph into another: a person into a new pose, a face into a moving clip, an object into a new view."""
+
+
+app.command()(pose_transfer)
+app.command()(train)
+app.command()(evaluate)
+app.add_typer(models, name="models")
+app.add_typer(benchmark, name="benchmark")

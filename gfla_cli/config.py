@@ -1,0 +1,143 @@
+"""What a network is made of: one frozen description, its presets, and its JSON form. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from gfla_cli.errors import ConfigError, UsageError
+
+Task = Literal["pose", "face", "body", "view"]
+Sampler = Literal["none", "bilinear", "global", "local"]
+Reduction = Literal["mean", "sum"]
+
+# Nobody needs more, and a damaged or hostile config must not make us allocate it.
+_LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """One feature resolution at which the source is warped into the target."""
+
+    stride: int  # image pixels per feature pixel
+    patch: int  # side of the source patch attended to; odd
+
+    def __post_init__(self) -> None:
+        if self.stride not in (2, 4, 8):
+            raise ConfigError(f"an attention level sits at stride 2, 4 or 8, got {self.stride}")
+        if self.patch % 2 == 0 or not 1 <= self.patch <= 9:
+            raise ConfigError(f"patch must be odd and at most 9, got {self.patch} at stride {self.stride}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Everything needed to build a generator. The authors' values are those of their released models."""
+
+    task: Task
+    image_size: tuple[int, int]  # height, width of the frame the network was trained on
+    structure_channels: int  # 18 joint heat maps, 16 face curves, 20 body maps, 21 view bits
+    levels: tuple[Level, ...]  # coarse to fine
+    sampler: Sampler = "local"  # "none", "bilinear" and "global" are the paper's ablations (table 2)
+
+    width: int = 64  # channels of the renderer at stride 2; doubles per stride up to max_width
+    max_width: int = 256
+    flow_width: int = 32  # the same for the flow estimator
+    flow_max_width: int = 256
+
+    # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
+    # forgives that, the world does not. The authors have it, our own presets do not.
+    source_norm: bool = True
+    # Over sparse heat maps the same norm multiplies peaks by 20 to 30; this drops it from the first block.
+    structure_norm: bool = True
+    # The paper's attention ends in an average pool, so it is n² times fainter than the features it blends with.
+    attention_reduction: Reduction = "mean"
+
+    heatmap_sigma: float = 6.0  # of a joint's Gaussian, pixels of the frame
+    frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
+
+    def __post_init__(self) -> None:
+        height, width = self.image_size
+        if height % 32 or width % 32 or not 32 <= min(height, width) <= max(height, width) <= _LARGEST["image side"]:
+            raise ConfigError(
+                f"image_size must be multiples of 32 up to {_LARGEST['image side']}, got {height}x{width}"
+            )
+        if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
+            raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
+        if self.attention_reduction not in get_args(Reduction):
+            raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
+        strides = [level.stride for level in self.levels]
+        if strides != sorted(set(strides), reverse=True) or not strides:
+            raise ConfigError(f"levels must go from coarse to fine without repeats, got strides {strides}")
+        for name in ("width", "flow_width"):
+            if not 4 <= getattr(self, name) <= _LARGEST["width"]:
+                raise ConfigError(f"{name} must lie between 4 and {_LARGEST['width']}, got {getattr(self, name)}")
+        for name in ("max_width", "flow_max_width"):
+            if not 4 <= getattr(self, name) <= _LARGEST["max_width"]:
+                raise ConfigError(f"{name} must lie between 4 and {_LARGEST['max_width']}, got {getattr(self, name)}")
+        if not 1 <= self.structure_channels <= _LARGEST["structure_channels"]:
+            raise ConfigError(f"structure_channels must lie between 1 and 512, got {self.structure_channels}")
+        if not 0.1 <= self.frame_aspect <= 10:
+            raise ConfigError(f"frame_aspect must lie between 0.1 and 10, got {self.frame_aspect}")
+        if not 0 < self.heatmap_sigma <= 100:
+            raise ConfigError(f"heatmap_sigma must lie between 0 and 100 px, got {self.heatmap_sigma}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` reads them back to an equal config."""
+        return {name: value for name, value in json.loads(json.dumps(asdict(self))).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ModelConfig:
+        """Builds a config from parsed JSON; raises ConfigError for anything that is not one."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(f"unknown model settings: {', '.join(unknown)}", hint="made by a newer gfla?")
+        try:
+            plain = dict(values)
+            plain["levels"] = tuple(Level(**level) for level in plain["levels"])
+            plain["image_size"] = (int(plain["image_size"][0]), int(plain["image_size"][1]))
+            return cls(**plain)
+        except (TypeError, KeyError, ValueError, IndexError) as error:
+            raise ConfigError(f"not a model description: {error}") from error
+
+
+POSE_FASHION = ModelConfig(
+    task="pose",
+    image_size=(256, 256),
+    structure_channels=18,
+    levels=(Level(stride=8, patch=3), Level(stride=4, patch=5)),
+    frame_aspect=176 / 256,  # DeepFashion's upright pictures are stretched to a square
+)
+POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4, patch=3),), frame_aspect=64 / 128)
+POSE_PEOPLE = replace(
+    POSE_FASHION,
+    levels=(Level(stride=8, patch=3), Level(stride=4, patch=5), Level(stride=2, patch=3)),
+    width=32,
+    max_width=128,
+    flow_width=24,
+    flow_max_width=144,
+    source_norm=False,
+    structure_norm=False,
+    attention_reduction="sum",
+    frame_aspect=1.0,
+)
+FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
+BODY = replace(FACE, task="body", structure_channels=20)
+VIEW = replace(FACE, task="view", structure_channels=21)
+
+PRESETS: dict[str, ModelConfig] = {
+    "pose-fashion": POSE_FASHION,
+    "pose-market": POSE_MARKET,
+    "pose-people": POSE_PEOPLE,
+    "face": FACE,
+    "body": BODY,
+    "view-car": VIEW,
+    "view-chair": VIEW,
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """The named preset; raises UsageError that lists the known ones."""
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset: {name}", hint=f"known: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,69 @@
+"""What makes a flow right: it finds matching features, it is locally affine, it agrees with known correspondences."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gfla_cli.networks.flow import Flow
+from gfla_cli.ops.warp import gaussian_warp
+
+
+def sampling_correctness(source: Tensor, target: Tensor, offset: Tensor) -> Tensor:
+    """How well the warped source matches the target, relative to the best match there is (paper, eq. 5).
+
+    `source`, `target` are (B, C, h, w) VGG19 features, `offset` (B, 2, h, w) pixels of that grid. Zero when every
+    position found its best match.
+    """
+    best = _best_cosine(source, target)
+    found = F.cosine_similarity(gaussian_warp(source, offset), target.float(), dim=1, eps=1e-8).flatten(1)
+    return torch.exp(-found / (best + 1e-8)).mean() - math.exp(-1)
+
+
+@torch.no_grad()
+def _best_cosine(source: Tensor, target: Tensor) -> Tensor:
+    """(B, h*w): for every target position, the largest cosine over all source positions."""
+    source = F.normalize(source.float().flatten(2), dim=1)
+    target = F.normalize(target.float().flatten(2), dim=1)
+    # In chunks: at 64x64 the full table of one picture pair has 16.8 million entries.
+    return torch.cat([(part.transpose(1, 2) @ source).amax(dim=2) for part in target.split(1024, dim=2)], dim=1)
+
+
+def affine_regularisation(offset: Tensor, window: int) -> Tensor:
+    """Squared distance of the flow from the best affine map in every window x window neighbourhood (paper, eq. 7).
+
+    Summed over the window and over x and y, averaged over windows. The sampling grid is position + flow; positions
+    are affine themselves and drop out of the residual.
+    """
+    height, width = offset.shape[-2:]
+    if min(height, width) < window:
+        return offset.new_zeros(())
+    residual = _affine_residual(window).to(offset)  # (window², 1, window, window)
+    fields = offset.reshape(-1, 1, height, width)
+    with torch.autocast(offset.device.type, enabled=False):
+        squared: Tensor = F.conv2d(fields, residual).square()
+        return squared.sum(dim=1).mean() * 2  # a mean over x and y; the loss is their sum
+
+
+def _affine_residual(window: int) -> Tensor:
+    """One filter per pixel of the window: its value minus that of the least-squares affine fit there."""
+    step = torch.arange(window, dtype=torch.float64) - window // 2
+    y, x = torch.meshgrid(step, step, indexing="ij")
+    basis = torch.stack([torch.ones_like(x), x, y], dim=-1).view(-1, 3)
+    projection = basis @ torch.linalg.pinv(basis)
+    return (torch.eye(window * window) - projection).view(-1, 1, window, window)
+
+
+def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance from known correspondences, as a renderer gives them: flow error and mask error, two scalars.
+
+    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts (0 where
+    unknown), `visible` (B, 1, h, w) 1 seen in the source, 0 hidden, negative where the mask is left free.
+    """
+    error = (flow.offset - offset).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
+    known = (visible >= 0).float()
+    mask = F.binary_cross_entropy(flow.mask.clamp(1e-5, 1 - 1e-5), visible.clamp(0, 1), weight=known, reduction="sum")
+    return (error * weight).sum() / weight.sum().clamp(min=1), mask / known.sum().clamp(min=1)

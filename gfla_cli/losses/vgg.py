@@ -1,0 +1,97 @@
+"""VGG19 features for losses: the layers up to the deepest one asked for, from whatever file is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gfla_cli.errors import BundleError, MissingExtraError  # noqa: F401
+
+_CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
+_HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
+
+
+def _layers() -> dict[str, int]:
+    """Name of every activation -> torchvision's number of the convolution before it."""
+    numbers, index = {}, 0
+    for block, count in enumerate(_CONVS_PER_BLOCK, start=1):
+        for i in range(1, count + 1):
+            numbers[f"relu{block}_{i}"] = index
+            index += 2
+        index += 1  # the pool
+    return numbers
+
+
+LAYERS = _layers()
+
+
+class Vgg19(nn.Module):
+    """Frozen VGG19 convolutions; fewer than 16 are fine, `available` tells which activations exist.
+
+    Fed with RGB in [-1, 1] as it is: the authors trained that way, and files whose first layer has the original
+    mean subtraction folded in expect it too.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict()
+        for name, number in LAYERS.items():
+            weight, bias = state.get(f"features.{number}.weight"), state.get(f"features.{number}.bias")
+            if weight is None or bias is None:
+                break
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+            conv.weight.data, conv.bias.data = weight.float(), bias.float()  # type: ignore[union-attr]
+            self.convs[name] = conv
+        if not self.convs:
+            raise BundleError(
+                "no VGG19 weights in this file", hint="expected tensors named features.0.weight and so on"
+            )
+        self.requires_grad_(False)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of the activations this file can give, shallow to deep."""
+        return tuple(self.convs)
+
+    def forward(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Activations by name for (B, 3, H, W) pictures in [-1, 1]; computes no deeper than needed."""
+        wanted = set(layers)
+        if missing := wanted - set(self.convs):
+            raise BundleError(f"these VGG19 weights stop before {', '.join(sorted(missing))}")
+        found: dict[str, Tensor] = {}
+        x = image
+        for name, conv in self.convs.items():
+            if name.endswith("_1") and name != "relu1_1":
+                x = F.max_pool2d(x, 2)
+            x = F.relu(conv(x))
+            if name in wanted:
+                found[name] = x
+                if len(found) == len(wanted):
+                    break
+        return found
+
+
+def load_vgg19(path: Path | None) -> Vgg19:
+    """VGG19 from a local .npz, .safetensors or .pth file, or from the hub when no path is given."""
+    if path is None:
+        from gfla_cli.bundles.hub import fetch
+
+        path = fetch(*_HUB)
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file", hint="--vgg takes a VGG19 state dict (.npz, .safetensors or .pth)")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return Vgg19({name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files})
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return Vgg19(load_file(path))
+        return Vgg19(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BundleError(f"{path}: not readable as VGG19 weights ({error})") from error

@@ -1,0 +1,116 @@
+"""The five blocks every network is made of. All are pre-activation, with LeakyReLU 0.1 and InstanceNorm.
+
+Shapes in comments: B batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class InstanceNorm(nn.GroupNorm):
+    """InstanceNorm2d with affine parameters, as one group per channel.
+
+    The same arithmetic and the same parameters; torch's group norm keeps channels_last on the CPU and is
+    several times faster there.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, eps=1e-5)
+
+
+def norm(channels: int, enabled: bool = True) -> nn.Module:
+    """InstanceNorm, or nothing where a network must keep absolute brightness."""
+    return InstanceNorm(channels) if enabled else nn.Identity()
+
+
+def activation() -> nn.Module:
+    """The one activation of the paper's networks."""
+    return nn.LeakyReLU(0.1)
+
+
+def widths(first: int, largest: int, count: int) -> list[int]:
+    """Channels after each of `count` stride-2 blocks: doubling from `first`, at most `largest`."""
+    return [min(first << i, largest) for i in range(count)]
+
+
+class EncoderBlock(nn.Module):
+    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2)."""
+
+    def __init__(self, a: int, b: int, *, normed: bool = True) -> None:
+        super().__init__()
+        self.norm1 = norm(a, normed)
+        self.down = nn.Conv2d(a, b, 4, stride=2, padding=1)
+        self.norm2 = norm(b, normed)
+        self.conv = nn.Conv2d(b, b, 3, padding=1)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(self.act(self.norm1(x)))
+        y = self.conv(self.act(self.norm2(y)))
+        return y
+
+
+class ResidualBlock(nn.Module):
+    """Refines at the same resolution: (B, a, H, W) -> (B, b, H, W)."""
+
+    def __init__(self, a: int, b: int | None = None, hidden: int | None = None) -> None:
+        super().__init__()
+        b, hidden = b or a, hidden or a
+        self.norm1 = norm(a)
+        self.conv1 = nn.Conv2d(a, hidden, 3, padding=1)
+        self.norm2 = norm(hidden)
+        self.conv2 = nn.Conv2d(hidden, b, 3, padding=1)
+        self.shortcut = nn.Identity() if a == b else nn.Conv2d(a, b, 1)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv1(self.act(self.norm1(x)))
+        y = self.conv2(self.act(self.norm2(y))) + self.shortcut(x)
+        return y
+
+
+class DecoderBlock(nn.Module):
+    """Doubles the resolution: (B, a, H, W) -> (B, b, 2H, 2W)."""
+
+    def __init__(self, a: int, b: int, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = hidden or a
+        self.norm1 = norm(a)
+        self.conv = nn.Conv2d(a, hidden, 3, padding=1)
+        self.norm2 = norm(hidden)
+        self.up = nn.ConvTranspose2d(hidden, b, 3, stride=2, padding=1, output_padding=1)
+        self.shortcut = nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.act(self.norm1(x)))
+        y = self.up(self.act(self.norm2(y))) + self.shortcut(x)
+        return y
+
+
+class Skip(nn.Module):
+    """Carries encoder features across to the decoder: (B, a, H, W) -> (B, a, H, W). No norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect"))
+        return y
+
+
+class ToImage(nn.Module):
+    """Features to a picture in [-1, 1]: (B, a, H, W) -> (B, 3, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 3, 3)
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect")).tanh()
+        return y

@@ -1,0 +1,43 @@
+"""The discriminator: a residual network with spectral norm that scores patches as real or generated."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from gfla_cli.networks.blocks import activation, widths
+
+
+class DiscriminatorBlock(nn.Module):
+    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2). The first one takes the picture as it is."""
+
+    def __init__(self, a: int, b: int, *, first: bool = False) -> None:
+        super().__init__()
+        hidden = b if first else a
+        self.before = nn.Identity() if first else activation()
+        self.conv = spectral_norm(nn.Conv2d(a, hidden, 3, padding=1))
+        self.down = spectral_norm(nn.Conv2d(hidden, b, 4, stride=2, padding=1))
+        self.shortcut = spectral_norm(nn.Conv2d(a, b, 1))
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(self.act(self.conv(self.before(x))))
+        return y + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class Discriminator(nn.Module):
+    """(B, C, H, W) picture(s) in [-1, 1] -> (B, 1, H/2^blocks, W/2^blocks) scores, 1 = real."""
+
+    def __init__(self, channels: int = 3, blocks: int = 4, width: int = 32, max_width: int = 128) -> None:
+        super().__init__()
+        w = widths(width, max_width, blocks)
+        self.blocks = nn.Sequential(
+            *(DiscriminatorBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip([channels, *w], w, strict=False)))
+        )
+        self.act = activation()
+        self.score = spectral_norm(nn.Conv2d(w[-1], 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.score(self.act(self.blocks(x)))
+        return scores

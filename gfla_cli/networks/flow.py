@@ -1,0 +1,94 @@
+"""Global flow: for every target position, where in the source should we look?  (paper, Sec. 3.1)
+
+Offsets are (x, y), in pixels of their own feature grid, and point from target to source.
+B batch, C channels, H x W image size, h x w = H/stride x W/stride, R source pictures referred to at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
+
+_DEPTH = 5  # encoder blocks: strides 2, 4, 8, 16, 32
+
+
+class Flow(NamedTuple):
+    """Where to look in the source, and how far to trust it. A tuple, which torch.export unpacks unaided."""
+
+    offset: Tensor  # (B, 2, h, w)
+    mask: Tensor  # (B, 1, h, w)  1 = take it from the source, 0 = invent it
+
+
+class FlowEstimator(nn.Module):
+    """A small U-Net with one (offset, mask) head per attention level, coarse to fine.
+
+    `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
+    vector (a change of view) at the bottleneck.
+    """
+
+    def __init__(
+        self, config: ModelConfig, input_channels: int, *, references: int = 1, code_channels: int = 0
+    ) -> None:
+        super().__init__()
+        self.references = references
+        width = widths(config.flow_width, config.flow_max_width, _DEPTH)
+        self.down = nn.ModuleList(
+            EncoderBlock(a, b, normed=config.structure_norm or i > 0)
+            for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
+        )
+        self.bottleneck = (
+            ResidualBlock(width[-1] + code_channels, width[-1], hidden=width[-1] + code_channels)
+            if code_channels
+            else None
+        )
+        # One step up per stride from 16 to the finest attention level; features of that stride skip across.
+        self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= config.levels[-1].stride]
+        at_stride = {2 << i: channels for i, channels in enumerate(width)}
+        self.up = nn.ModuleDict()
+        self.skip = nn.ModuleDict()
+        self.offset_head = nn.ModuleDict()
+        self.mask_head = nn.ModuleDict()
+        attended = {level.stride for level in config.levels}
+        for stride in self.strides:
+            channels = at_stride[stride]
+            self.up[str(stride)] = DecoderBlock(at_stride[2 * stride], channels, hidden=channels)
+            self.skip[str(stride)] = Skip(channels)
+            if stride in attended:
+                self.offset_head[str(stride)] = nn.Conv2d(channels, 2 * references, 3, padding=1)
+                self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
+
+    def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
+        """Flows per level, coarse to fine; each level holds one Flow per reference.
+
+        `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
+        (B, code_channels, 1, 1).
+        """
+        x = torch.cat(list(inputs), dim=1)
+        features = {}
+        for i, down in enumerate(self.down):
+            x = down(x)
+            features[2 << i] = x
+        if self.bottleneck is not None:
+            if code is None:
+                raise ValueError("this flow estimator needs a code")
+            x = self.bottleneck(torch.cat([x, code.expand(-1, -1, *x.shape[-2:])], dim=1))
+
+        levels = []
+        for stride in self.strides:
+            x = self.up[str(stride)](x) + self.skip[str(stride)](features[stride])
+            if str(stride) in self.offset_head:
+                levels.append(self._flows(x, str(stride)))
+        return levels
+
+    def _flows(self, x: Tensor, stride: str) -> list[Flow]:
+        # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
+        with torch.autocast(x.device.type, enabled=False):
+            offset = self.offset_head[stride](x.float()).split(2, dim=1)
+            mask = self.mask_head[stride](x.float()).sigmoid().split(1, dim=1)
+        return [Flow(o, m) for o, m in zip(offset, mask, strict=True)]

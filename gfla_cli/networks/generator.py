@@ -1,0 +1,57 @@
+"""The pose generator: a picture of a person, and where the joints should be, to the person in that pose (Fig. 2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
+
+
+class Generated(NamedTuple):
+    """A generated picture and the flows behind it."""
+
+    image: Tensor  # (B, 3, H, W) in [-1, 1]
+    flows: list[Flow]  # one per attention level, coarse to fine; empty where the sampler uses none
+
+
+class PoseGenerator(nn.Module):
+    """Source picture + two structures -> picture. `config.sampler` chooses the paper's model or an ablation of it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        structure = config.structure_channels
+        first_normed = (config.structure_norm, *(True,) * (DEPTH - 1))
+        if config.sampler == "none":  # one auto-encoder over everything
+            self.target_encoder = Encoder(config, 3 + 2 * structure, first_normed)
+        else:
+            self.source_encoder = Encoder(config, 3, (config.source_norm,) * DEPTH)
+            self.target_encoder = Encoder(config, structure, first_normed)
+        if config.sampler in ("local", "bilinear"):
+            self.flow_estimator = FlowEstimator(config, 3 + 2 * structure)
+        self.decoder = Decoder(config)
+
+    def forward(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> Generated:
+        """Renders the source in the target structure.
+
+        `source_image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W); H and W multiples of 32.
+        """
+        if self.config.sampler == "none":
+            features = self.target_encoder(torch.cat([source_image, source_structure, target_structure], dim=1))
+            return Generated(self.decoder(features[-1], [], []), [])
+        flows = self.estimate_flow(source_image, source_structure, target_structure)
+        sources = self.decoder.prepare(self.source_encoder(source_image))
+        target = self.target_encoder(target_structure)[-1]
+        return Generated(self.decoder(target, [sources], [[flow] for flow in flows]), flows)
+
+    def estimate_flow(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> list[Flow]:
+        """The flows alone, coarse to fine: all that the first training stage needs."""
+        if self.config.sampler not in ("local", "bilinear"):
+            return []
+        levels = self.flow_estimator([source_image, source_structure, target_structure])
+        return [level[0] for level in levels]

@@ -1,0 +1,92 @@
+"""How a decoder level fetches source features: the paper's local attention and its ablations (table 2).
+
+Every sampler prepares the source once (`prepare`) and is then called once per target. B batch, C channels,
+h x w feature grid.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gfla_cli.config import Level, ModelConfig
+from gfla_cli.networks.flow import Flow
+from gfla_cli.ops.local_attention import AttentionWeights, attend, source_keys
+from gfla_cli.ops.warp import bilinear_warp
+
+_HIDDEN = 128  # channels in which a patch is scored (the released models' value)
+
+
+class Source(NamedTuple):
+    """Source features of one level, with what a sampler derives from them alone."""
+
+    features: Tensor  # (B, C, h, w)
+    keys: Tensor  # (B, D, ·, ·); the features themselves where a sampler derives nothing
+
+
+class LocalAttention(nn.Module):
+    """Content-aware sampling: a learned softmax over the n x n patch around the flowed position (eq. 8, 9)."""
+
+    def __init__(self, channels: int, level: Level, config: ModelConfig) -> None:
+        super().__init__()
+        self.reduction = config.attention_reduction
+        self.hidden = nn.Conv2d(2 * channels, _HIDDEN, level.patch)
+        self.score = nn.Conv2d(_HIDDEN, level.patch**2, 1)
+
+    def weights(self) -> AttentionWeights:
+        """The layers' parameters, as the operator takes them."""
+        hidden, score = self.hidden, self.score
+        assert hidden.bias is not None
+        assert score.bias is not None
+        return AttentionWeights(hidden.weight, hidden.bias, score.weight, score.bias)
+
+    def prepare(self, features: Tensor) -> Source:
+        """The half of the scoring layer that depends on the source alone."""
+        return Source(features, source_keys(features, self.weights()))
+
+    def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
+        """(B, C, h, w) source features arranged for the target."""
+        return attend(source.features, source.keys, target, flow.offset, self.weights(), self.reduction).features
+
+
+class BilinearSampling(nn.Module):
+    """Ablation: the flow alone, each target position a bilinear sample of the source."""
+
+    def prepare(self, features: Tensor) -> Source:
+        """Nothing to derive."""
+        return Source(features, features)
+
+    def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
+        """(B, C, h, w) source features arranged for the target."""
+        return bilinear_warp(source.features, flow.offset)
+
+
+class GlobalAttention(nn.Module):
+    """Ablation: no flow; every target position attends to the whole source by feature similarity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 2, 1)
+        self.key = nn.Conv2d(channels, channels // 2, 1)
+
+    def prepare(self, features: Tensor) -> Source:
+        """The keys, which depend on the source alone."""
+        return Source(features, self.key(features))
+
+    def forward(self, source: Source, target: Tensor, flow: Flow | None = None) -> Tensor:
+        """(B, C, h, w) source features arranged for the target; the flow is ignored."""
+        query, key, value = (x.flatten(2).transpose(1, 2) for x in (self.query(target), source.keys, source.features))
+        attended = F.scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype))  # (B, h*w, C)
+        arranged: Tensor = attended.transpose(1, 2).unflatten(2, target.shape[-2:])
+        return arranged
+
+
+def sampler(channels: int, level: Level, config: ModelConfig) -> LocalAttention | BilinearSampling | GlobalAttention:
+    """The sampler the config asks for, at one level."""
+    if config.sampler == "local":
+        return LocalAttention(channels, level, config)
+    if config.sampler == "bilinear":
+        return BilinearSampling()
+    return GlobalAttention(channels)

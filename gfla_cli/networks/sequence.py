@@ -1,0 +1,96 @@
+"""The sequence generators: frame after frame, each from the previous one and from a fixed reference (paper, Sec. 4.3).
+
+B batch, S structure channels, H x W image size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.renderer import Decoder, Encoder
+from gfla_cli.networks.samplers import Source
+
+
+class FrameFlows(NamedTuple):
+    """The two flows of one attention level."""
+
+    previous: Flow
+    reference: Flow
+
+
+class GeneratedFrame(NamedTuple):
+    """One generated frame and the flows behind it."""
+
+    image: Tensor  # (B, 3, H, W) in [-1, 1]
+    flows: list[FrameFlows]  # one per attention level, coarse to fine
+
+
+class SequenceGenerator(nn.Module):
+    """Target structure + previous frame + reference picture -> frame.
+
+    Faces predict both flows with one estimator, bodies with two, as the released models do.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        structure = config.structure_channels
+        normed = (config.source_norm,) * 3
+        self.previous_encoder = Encoder(config, 3, normed)
+        self.reference_encoder = Encoder(config, 3, normed)
+        self.target_encoder = Encoder(config, structure, (config.structure_norm, True, True))
+        if config.task == "face":
+            self.flow_estimator = FlowEstimator(config, 6 + 3 * structure, references=2)
+        else:
+            self.previous_flow = FlowEstimator(config, 3 + 2 * structure)
+            self.reference_flow = FlowEstimator(config, 3 + 2 * structure)
+        self.decoder = Decoder(config, references=2)
+
+    def forward(
+        self,
+        target_structure: Tensor,
+        previous_image: Tensor,
+        previous_structure: Tensor,
+        reference_image: Tensor,
+        reference_structure: Tensor,
+        reference: dict[str, Source] | None = None,
+    ) -> GeneratedFrame:
+        """Renders one frame; at the first one, previous = reference.
+
+        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is what `encode_reference` made of the
+        reference picture: pass it for every frame of a clip, and that work is done once.
+        """
+        flows = self.estimate_flow(
+            target_structure, previous_image, previous_structure, reference_image, reference_structure
+        )
+        previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
+        if reference is None:
+            reference = self.encode_reference(reference_image)
+        target = self.target_encoder(target_structure)[-1]
+        return GeneratedFrame(self.decoder(target, [previous, reference], flows), flows)
+
+    def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
+        """All that depends on the reference picture alone."""
+        return self.decoder.prepare(self.reference_encoder(reference_image), 1)
+
+    def estimate_flow(
+        self,
+        target_structure: Tensor,
+        previous_image: Tensor,
+        previous_structure: Tensor,
+        reference_image: Tensor,
+        reference_structure: Tensor,
+    ) -> list[FrameFlows]:
+        """The flows alone, coarse to fine."""
+        if self.config.task == "face":
+            levels = self.flow_estimator(
+                [target_structure, previous_image, previous_structure, reference_image, reference_structure]
+            )
+            return [FrameFlows(*level) for level in levels]
+        previous = self.previous_flow([previous_image, previous_structure, target_structure])
+        reference = self.reference_flow([reference_image, reference_structure, target_structure])
+        return [FrameFlows(p[0], r[0]) for p, r in zip(previous, reference, strict=True)]

@@ -1,0 +1,53 @@
+"""The view generator: a picture of an object, and the code of a new view, to the object from there (paper, Sec. 4.4).
+
+A code is (B, 21, 1, 1): one-hot azimuth (18, in steps of 20 degrees), then one-hot elevation (0, 10, 20 degrees).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.blocks import DecoderBlock, widths
+from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.generator import Generated
+from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
+from gfla_cli.networks.samplers import Source
+
+
+class ViewGenerator(nn.Module):
+    """Source picture + source code + target code -> picture."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        code = config.structure_channels
+        width = widths(config.width, config.max_width, DEPTH)
+        self.source_encoder = Encoder(config, 3, (config.source_norm,) * DEPTH)
+        # From stride 32, where the code is tiled, to stride 8, where the decoder starts.
+        self.code_up = nn.Sequential(DecoderBlock(code, width[0]), DecoderBlock(width[0], width[-1]))
+        self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
+        self.decoder = Decoder(config)
+
+    def forward(
+        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: dict[str, Source] | None = None
+    ) -> Generated:
+        """Renders the target view.
+
+        `source_image` (B, 3, H, W) in [-1, 1], codes (B, 21, 1, 1). `source` is what `encode_source` made of the
+        picture: pass it for every view of a turntable, and that work is done once.
+        """
+        flows = self.estimate_flow(source_image, source_code, target_code)
+        if source is None:
+            source = self.encode_source(source_image)
+        height, width = source_image.shape[-2:]
+        target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
+        return Generated(self.decoder(target, [source], [[flow] for flow in flows]), flows)
+
+    def encode_source(self, source_image: Tensor) -> dict[str, Source]:
+        """All that depends on the source picture alone."""
+        return self.decoder.prepare(self.source_encoder(source_image))
+
+    def estimate_flow(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> list[Flow]:
+        """The flows alone, coarse to fine."""
+        return [level[0] for level in self.flow_estimator([source_image], source_code - target_code)]

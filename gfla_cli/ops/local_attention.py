@@ -1,0 +1,145 @@
+"""Local attention around a flowed position (paper, Sec. 3.2, eq. 8 and 9): its definition, and a form without patches.
+
+For every target position l, an n x n source patch around l + w(l) and the n x n target patch around l go through
+one fully connected layer each way (`hidden`, `score`); the softmax of the n² scores weighs the source patch.
+
+Shape suffixes: B batch, C feature channels, H x W grid, n patch side, K = n*n taps row-major, D hidden channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gfla_cli.ops.warp import bag_of_pixels, pixel_grid, sample_at
+
+
+class Attended(NamedTuple):
+    """What local attention gives back."""
+
+    features: Tensor  # (B, C, H, W)
+    attention: Tensor  # (B, K, H, W), sums to one over K
+
+
+class AttentionWeights(NamedTuple):
+    """The two layers that score a patch."""
+
+    hidden: Tensor  # (D, 2C, n, n): target channels first, then source channels
+    hidden_bias: Tensor  # (D,)
+    score: Tensor  # (K, D, 1, 1)
+    score_bias: Tensor  # (K,)
+
+
+def local_attention_reference(
+    source_BCHW: Tensor,
+    target_BCHW: Tensor,
+    offset_B2HW: Tensor,
+    weights: AttentionWeights,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Attended:
+    """The definition, patch by patch, as the paper writes it. Slow and large: tests and benchmarks compare with it."""
+    n = weights.hidden.shape[-1]
+    B, _, H, W = source_BCHW.shape
+    here = pixel_grid(H, W, offset_B2HW)
+    source_taps, target_taps = [], []
+    for tap in _taps(n, offset_B2HW):
+        source_taps.append(sample_at(source_BCHW, here + offset_B2HW + tap))
+        target_taps.append(sample_at(target_BCHW, (here + tap).expand(B, -1, -1, -1)))
+    source_BCKHW = torch.stack(source_taps, dim=2)
+    patches = torch.cat([torch.stack(target_taps, dim=2), source_BCKHW], dim=1)  # (B, 2C, K, H, W)
+
+    hidden = torch.einsum("bckhw,dck->bdhw", patches, weights.hidden.flatten(2))
+    hidden = F.leaky_relu(hidden + weights.hidden_bias[:, None, None], 0.1)
+    attention = F.conv2d(hidden, weights.score, weights.score_bias).softmax(dim=1)
+    features = (source_BCKHW * attention[:, None]).sum(dim=2)
+    return Attended(features / (n * n) if reduction == "mean" else features, attention)
+
+
+def local_attention(
+    source_BCHW: Tensor,
+    target_BCHW: Tensor,
+    offset_B2HW: Tensor,
+    weights: AttentionWeights,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Attended:
+    """The same result and gradients without ever storing a patch; any device, any odd n."""
+    keys = source_keys(source_BCHW, weights)
+    return attend(source_BCHW, keys, target_BCHW, offset_B2HW, weights, reduction)
+
+
+def source_keys(source_BCHW: Tensor, weights: AttentionWeights) -> Tensor:
+    """The source half of the hidden layer at every position a patch centre can clamp to: (B, D, H+2r, W+2r), r = n//2.
+
+    All taps of a patch share one fractional offset and bilinear interpolation is linear, so the layer applied to
+    the interpolated patch equals the interpolation of the layer applied everywhere. It depends on the source
+    alone: for a video or a turntable compute it once.
+    """
+    C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
+    r = n // 2
+    return F.conv2d(F.pad(source_BCHW, [2 * r] * 4, mode="replicate"), weights.hidden[:, C:])
+
+
+def attend(
+    source_BCHW: Tensor,
+    keys_BDHW: Tensor,
+    target_BCHW: Tensor,
+    offset_B2HW: Tensor,
+    weights: AttentionWeights,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Attended:
+    """Local attention with the source half (`source_keys`) already at hand."""
+    C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
+    r = n // 2
+    H, W = offset_B2HW.shape[-2:]
+    position = pixel_grid(H, W, offset_B2HW) + offset_B2HW
+    query = F.conv2d(F.pad(target_BCHW, [r] * 4, mode="replicate"), weights.hidden[:, :C], weights.hidden_bias)
+    hidden = F.leaky_relu(query + sample_at(keys_BDHW, position + r).to(query.dtype), 0.1)
+    scores = F.conv2d(hidden, weights.score, weights.score_bias)
+    attention = scores.to(position.dtype).softmax(dim=1)
+    features = weighted_patch_sum(source_BCHW, position, attention)
+    return Attended(features / (n * n) if reduction == "mean" else features, attention)
+
+
+def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKHW: Tensor) -> Tensor:
+    """Sum over the n x n patch around each (x, y) source position of attention times value: (B, C, H, W), eq. 9.
+
+    n² bilinear taps with one shared fraction touch only (n+1)² integer pixels; their weights are the attention
+    spread over the four corners of the fraction.
+    """
+    H, W = source_BCHW.shape[-2:]
+    n = math.isqrt(attention_BKHW.shape[1])
+    r = n // 2
+    x, y = position_B2HW.unbind(1)  # (B, h, w)
+    column, fx = _split(x, -r - 1, W + r)
+    row, fy = _split(y, -r - 1, H + r)
+    weight = _spread_over_corners(attention_BKHW.permute(0, 2, 3, 1).unflatten(-1, (n, n)), fx, fy)
+
+    taps = torch.arange(n + 1, device=x.device) - r
+    rows = (row[..., None] + taps).clamp(0, H - 1)  # (B, h, w, n+1)
+    columns = (column[..., None] + taps).clamp(0, W - 1)
+    index = rows[..., :, None] * W + columns[..., None, :]
+    return bag_of_pixels(source_BCHW, index.flatten(-2), weight.flatten(-2))
+
+
+def _split(position: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
+    """Whole and fractional part; beyond low..high every tap is the border pixel, so clamping changes nothing."""
+    position = position.clamp(low, high)
+    whole = position.detach().floor()
+    return whole.long(), position - whole
+
+
+def _spread_over_corners(attention_BHWnn: Tensor, fx: Tensor, fy: Tensor) -> Tensor:
+    """(B, h, w, n+1, n+1): attention (x) the bilinear weights of the shared fraction."""
+    fx, fy = fx[..., None, None], fy[..., None, None]
+    left_right = F.pad(attention_BHWnn * (1 - fx), [0, 1]) + F.pad(attention_BHWnn * fx, [1, 0])
+    return F.pad(left_right * (1 - fy), [0, 0, 0, 1]) + F.pad(left_right * fy, [0, 0, 1, 0])
+
+
+def _taps(n: int, like: Tensor) -> list[Tensor]:
+    """The n² (x, y) steps from a patch's centre, row-major, each (1, 2, 1, 1)."""
+    steps = range(-(n // 2), n // 2 + 1)
+    return [like.new_tensor([x, y]).view(1, 2, 1, 1) for y in steps for x in steps]

@@ -1,0 +1,1 @@
+"""From keypoints to the maps a network reads."""

@@ -1,0 +1,41 @@
+"""Joint heat maps: one Gaussian per keypoint, nothing where a joint is missing.
+
+Two forms of one definition: numpy for a single picture, which needs no torch to be imported, and torch for
+batches on the training device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def heatmaps(points: NDArray[np.float32], size: tuple[int, int], sigma: float = 6.0) -> NDArray[np.float32]:
+    """(J, H, W) float32 in [0, 1] from (J, >=2) points x, y in pixels of the H x W frame; missing = negative.
+
+    Centres are truncated to whole pixels, as in the released models' training data.
+    """
+    height, width = size
+    centre = np.trunc(points[:, :2])
+    present = (points[:, :2] >= 0).all(axis=1)
+    x = np.exp(-((np.arange(width) - centre[:, :1]) ** 2) / (2 * sigma**2))  # (J, W)
+    y = np.exp(-((np.arange(height) - centre[:, 1:2]) ** 2) / (2 * sigma**2))  # (J, H)
+    maps = y[:, :, None] * x[:, None, :] * present[:, None, None]
+    return maps.astype(np.float32)
+
+
+def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0) -> Tensor:
+    """(B, J, H, W) float32 in [0, 1] from (B, J, >=2) points, on their device; otherwise as `heatmaps`."""
+    import torch
+
+    height, width = size
+    x, y = points[..., 0, None].float(), points[..., 1, None].float()  # (B, J, 1)
+    present = ((x >= 0) & (y >= 0)).float()
+    across = torch.exp(-((torch.arange(width, device=points.device) - x.trunc()) ** 2) / (2 * sigma**2))
+    down = torch.exp(-((torch.arange(height, device=points.device) - y.trunc()) ** 2) / (2 * sigma**2))
+    return (down * present)[..., :, None] * across[..., None, :]

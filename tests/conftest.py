@@ -1,0 +1,82 @@
+"""Fixtures that several test files share: golden files, seeded tensors, and the training material when it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).resolve().parent / "golden"
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what this machine cannot run, with the reason."""
+    without_shared = pytest.mark.skip(reason="no training material beside the checkout")
+    without_cuda = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if "shared" in item.keywords and not SHARED.is_dir():
+            item.add_marker(without_shared)
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(without_cuda)
+
+
+class Seeded:
+    """The seeded tensors that the golden outputs were computed from: each is a function of its name alone."""
+
+    seed = 20200303
+
+    def _rng(self, name: str) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
+
+    def normal(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.from_numpy(self._rng(name).standard_normal(shape, dtype=np.float32))
+
+    def uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> torch.Tensor:
+        values = low + (high - low) * self._rng(name).random(shape, dtype=np.float32)
+        return torch.from_numpy(values.astype(np.float32))
+
+    def weight(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        x = self._rng(name).standard_normal(shape, dtype=np.float32)
+        if len(shape) >= 2:
+            x = x / np.sqrt(np.prod(shape[1:]))
+            if ".output" in name and name.endswith(".weight") and "flow_net" in name:
+                x = x * 8  # so that flows reach several pixels
+        else:
+            x = 1 + 0.1 * x if name.endswith(".weight") else 0.1 * x
+        return torch.from_numpy(x.astype(np.float32))
+
+    def state(self, task: str) -> dict[str, torch.Tensor]:
+        """A released checkpoint of `task` with seeded values, under the authors' names."""
+        shapes = json.loads((GOLDEN / f"{task}.tensors.json").read_text())
+        return {name: self.weight(name, tuple(shape)) for name, shape in shapes}
+
+
+@pytest.fixture(scope="session")
+def seeded() -> Seeded:
+    return Seeded()
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with training material; tests that use it are marked `shared`."""
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_every_time() -> None:
+    torch.manual_seed(0)

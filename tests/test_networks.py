@@ -1,0 +1,137 @@
+"""The generators: outputs and sizes of the authors' networks, and the shapes every configuration promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gfla_cli.bundles.importing import translate
+from gfla_cli.config import PRESETS, Level, preset
+from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.discriminator import Discriminator
+
+
+def released(seeded, task, name):
+    """Our network with the seeded weights of a released one."""
+    network = build(preset(name))
+    network.load_state_dict(translate(seeded.state(task), preset(name)))
+    return network.eval()
+
+
+def close(found, expected, tolerance):
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("task", "size"), [("pose_fashion", (128, 128)), ("pose_market", (128, 64))])
+def test_pose_generators_agree_with_the_released_ones(seeded, golden, task, size):
+    network, expected = released(seeded, task, task.replace("_", "-")), golden(task)
+    with torch.inference_mode():
+        made = network(
+            seeded.uniform(f"{task}/source_image", (2, 3, *size), -1, 1),
+            seeded.uniform(f"{task}/source_structure", (2, 18, *size), 0, 1),
+            seeded.uniform(f"{task}/target_structure", (2, 18, *size), 0, 1),
+        )
+    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], 2e-4)
+    assert len(made.flows) == sum(key.startswith("flow") for key in expected)
+    for i, flow in enumerate(made.flows):
+        close(flow.offset, expected[f"flow{i}"], 1e-3)
+        close(flow.mask, expected[f"mask{i}"], 1e-4)
+
+
+@pytest.mark.parametrize(("task", "name", "channels"), [("face", "face", 16), ("dance", "body", 20)])
+def test_sequence_generators_agree_with_the_released_ones_frame_by_frame(seeded, golden, task, name, channels):
+    network, expected = released(seeded, task, name), golden(task)
+    image = seeded.uniform(f"{task}/reference_image", (1, 3, 128, 128), -1, 1)
+    structure = seeded.uniform(f"{task}/reference_structure", (1, channels, 128, 128), 0, 1)
+    targets = seeded.uniform(f"{task}/target_structures", (1, 2, channels, 128, 128), 0, 1)
+    previous = (image, structure)
+    with torch.inference_mode():
+        prepared = network.encode_reference(image)
+        for frame in range(2):
+            made = network(targets[:, frame], *previous, image, structure, reference=prepared)
+            close(made.image[..., ::4, ::4], expected[f"frame{frame}_image_every_fourth_pixel"], 2e-4)
+            for i, flow in enumerate(flow for level in made.flows for flow in level):
+                close(flow.offset, expected[f"frame{frame}_flow{i}"], 1e-3)
+                close(flow.mask, expected[f"frame{frame}_mask{i}"], 1e-4)
+            previous = (made.image, targets[:, frame])
+
+
+def test_the_view_generator_agrees_with_the_released_one(seeded, golden):
+    network, expected = released(seeded, "shapenet", "view-chair"), golden("shapenet")
+
+    def code(azimuth):
+        one_hot = torch.zeros(1, 21, 1, 1)
+        one_hot[0, [azimuth, 18]] = 1
+        return one_hot
+
+    with torch.inference_mode():
+        made = network(seeded.uniform("shapenet/source_image", (1, 3, 256, 256), -1, 1), code(3), code(11))
+    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], 2e-4)
+    close(made.flows[0].offset, expected["flow0"], 1e-3)
+    close(made.flows[1].offset[..., ::2, ::2], expected["flow1_every_second_pixel"], 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("pose-fashion", 14.05), ("pose-market", 12.93), ("face", 16.91), ("body", 23.51), ("view-chair", 14.34)],
+)
+def test_networks_have_the_published_number_of_parameters(name, millions):
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build(preset(name)).parameters())
+    assert round(count / 1e6, 2) == millions
+
+
+def test_the_default_model_fits_its_bundle():
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build(preset("pose-people")).parameters())
+    assert count * 2 <= 10e6  # float16 bytes
+
+
+@pytest.mark.parametrize("sampler", ["none", "bilinear", "global", "local"])
+def test_every_sampler_gives_a_picture_and_the_flows_it_uses(sampler):
+    config = replace(preset("pose-people"), sampler=sampler, width=8, flow_width=8)
+    network = build(config)
+    image, maps = torch.rand(2, 3, 64, 96) * 2 - 1, torch.rand(2, 18, 64, 96)
+    made = network(image, maps, maps)
+    assert made.image.shape == image.shape
+    assert made.image.abs().max() <= 1
+    expected = config.levels if sampler in ("bilinear", "local") else ()
+    assert [flow.offset.shape for flow in made.flows] == [(2, 2, 64 // lv.stride, 96 // lv.stride) for lv in expected]
+    assert all(((flow.mask > 0) & (flow.mask < 1)).all() for flow in made.flows)
+    made.image.square().mean().backward()
+    unused = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert not unused
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_and_its_config_survives_json(name):
+    config = preset(name)
+    assert type(config).from_json(config.to_json()) == config
+    with torch.device("meta"):
+        build(config)
+
+
+def test_a_network_without_source_norm_keeps_absolute_brightness():
+    config = replace(preset("pose-people"), levels=(Level(stride=8, patch=3),), width=8, flow_width=8)
+    encoder = build(config).source_encoder
+    with_norm = build(replace(config, source_norm=True)).source_encoder
+    dark, bright = torch.full((1, 3, 32, 32), -0.5), torch.full((1, 3, 32, 32), 0.5)
+    assert not torch.allclose(encoder(dark)[-1], encoder(bright)[-1], atol=1e-3)
+    assert torch.allclose(with_norm(dark)[-1], with_norm(bright)[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("initial", ["orthogonal", "kaiming"])
+def test_a_fresh_network_starts_near_mid_grey(initial):
+    network = build(replace(preset("pose-people"), width=8, flow_width=8))
+    initialise(network, initial)
+    image = network(torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 18, 64, 64)).image
+    assert image.abs().mean() < 0.6
+
+
+@pytest.mark.parametrize(("blocks", "parameters"), [(4, 0.66), (3, 0.24)])
+def test_discriminators_have_the_released_size(blocks, parameters):
+    discriminator = Discriminator(blocks=blocks)
+    assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 2) == parameters
+    assert discriminator(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64 >> blocks, 64 >> blocks)
