@@ -1,0 +1,54 @@
+"""Where bundles and the pictures that come with gfla are found. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gfla_cli.errors import BundleError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _beside(name: str) -> Path:
+    """A folder that the wheel carries inside the package and a checkout has beside it."""
+    inside = _PACKAGE / f"_{name}"
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def shelves() -> list[Path]:
+    """Folders of bundles: the user's own (GFLA_MODELS) in front, then those that come with gfla."""
+    own = [Path(folder) for folder in os.environ.get("GFLA_MODELS", "").split(os.pathsep) if folder]
+    return [*own, _beside("models")]
+
+
+def assets() -> Path:
+    """The small pictures that the README's commands use."""
+    return _beside("assets")
+
+
+def bundle_names() -> list[str]:
+    """Names of all bundles on the shelves; the first shelf that has a name wins."""
+    found = {
+        folder.name: folder
+        for shelf in reversed(shelves())
+        if shelf.is_dir()
+        for folder in sorted(shelf.iterdir())
+        if (folder / "config.json").is_file()
+    }
+    return sorted(found)
+
+
+def find_bundle(name_or_path: str | Path) -> Path:
+    """The folder of a bundle, by name on a shelf or by path; raises BundleError that lists the known names."""
+    text = str(name_or_path)
+    if text not in ("", ".", "..") and "/" not in text and os.sep not in text:
+        for shelf in shelves():
+            if (shelf / text / "config.json").is_file():
+                return shelf / text
+    folder = Path(name_or_path)
+    if (folder / "config.json").is_file():
+        return folder
+    known = ", ".join(bundle_names()) or "none"
+    what = f"{text}: a folder without config.json" if folder.is_dir() else f"unknown model: {text}"
+    raise BundleError(what, hint=f"known models: {known}; or give the folder of a bundle")

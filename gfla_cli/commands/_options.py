@@ -1,0 +1,54 @@
+"""Options that several commands share, so that they read and behave the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DeviceChoice(StrEnum):
+    """Values of --device."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class PrecisionChoice(StrEnum):
+    """Values of --precision."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+Device = Annotated[DeviceChoice, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
+Precision = Annotated[
+    PrecisionChoice, typer.Option(help="Number format; auto takes bf16 where it is fast.", rich_help_panel="Execution")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel="Output")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print result paths only.", rich_help_panel="Output")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel="Output")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel="Execution")]
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """A message for people, on stderr: stdout is for results."""
+    if not quiet:
+        typer.echo(f"gfla: {line}", err=True)
+
+
+def set_threads(threads: int | None) -> None:
+    """Limits torch to that many CPU threads."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+OutputPath = Path | None

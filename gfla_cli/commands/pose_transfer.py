@@ -1,0 +1,84 @@
+"""`gfla pose-transfer`: the person of one picture in the pose of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    Quiet,
+    Threads,
+    say,
+    set_threads,
+)
+
+_WHICH = "Of several people: largest, left, right, or a number counted from the left."
+
+
+def pose_transfer(
+    source: Annotated[Path, typer.Argument(help="Picture of the person, or a folder of pictures.", show_default=False)],
+    pose: Annotated[
+        str, typer.Option(help="Picture or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write, or a folder. [default: SOURCE--POSE.png here]",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
+    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",
+    target_person: Annotated[str, typer.Option(help=f"Who of the pose picture. {_WHICH}")] = "largest",
+    side_by_side: Annotated[
+        bool,
+        typer.Option("--side-by-side", help="Write source, pose and result in one picture.", rich_help_panel="Output"),
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Redraw the person of SOURCE in the pose of the person of --pose.
+
+    Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
+    """
+    from gfla_cli.pipelines.pose_files import TransferOptions, plan_jobs, transfer_files
+
+    jobs = plan_jobs(source, pose, output, overwrite=overwrite)
+    set_threads(threads)
+    options = TransferOptions(
+        model=model,
+        crop=crop,
+        align=align,
+        person=person,
+        target_person=target_person,
+        side_by_side=side_by_side,
+        overwrite=overwrite,
+        device=device.value,
+        precision=precision.value,
+    )
+    report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        for path in report.written:
+            typer.echo(path)
+    if report.failed:
+        raise typer.Exit(1)

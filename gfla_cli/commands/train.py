@@ -1,0 +1,72 @@
+"""`gfla train`: a recipe, a data set, and a folder that fills with checkpoints, samples and, at the end, a bundle."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gfla_cli.commands._options import Device, DeviceChoice, Precision, PrecisionChoice, Threads, say, set_threads
+
+
+class DatasetChoice(StrEnum):
+    """Values of --dataset."""
+
+    people = "people"
+    fashion = "fashion"
+    market = "market"
+
+
+class SamplerChoice(StrEnum):
+    """Values of --sampler: the paper's model and its ablations."""
+
+    local = "local"
+    bilinear = "bilinear"
+    global_ = "global"
+    none = "none"
+
+
+def train(
+    dataset: Annotated[DatasetChoice, typer.Option(help="What to train on, and with it the recipe.")],
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the data set, or of the pack of people.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
+    sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
+    steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; from the hub when not given.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where rendered people are kept. [default: RUN/cache]")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
+    show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Train a model, stage by stage; Ctrl-C keeps what was learnt.
+
+    Example: gfla train --dataset people --data-root humans/ --vgg vgg19.npz -o runs/mine
+    """
+    from dataclasses import replace
+
+    from gfla_cli.training.recipe import recipe, scaled, with_sampler
+
+    plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    if show:
+        import json
+
+        typer.echo(json.dumps(plan.to_json(), indent=2))
+        return
+    from gfla_cli.pipelines.train import run_training
+    from gfla_cli.runtime.device import choose_device
+
+    set_threads(threads)
+    placement = choose_device(device.value, precision.value)
+    say(f"training on {placement}")
+    bundle = run_training(
+        plan, data_root, output=output, resume=resume, vgg=vgg, cache=cache, workers=workers, placement=placement
+    )
+    typer.echo(bundle)

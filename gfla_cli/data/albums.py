@@ -1,0 +1,88 @@
+"""Rendered characters, each an album of views, kept on disk once they were rendered.
+
+Rendering a picture costs about as much as training on it does on a GPU, and a view serves in many pairs: so a
+fixed number of characters is rendered, each on first use, and read back afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.media.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from gfla_cli.rendering.people import People
+
+_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlbumPlan:
+    """Which albums there are. Equal plans render equal albums."""
+
+    seed: int = 0
+    characters: int = 6000
+    views: int = 6
+    size: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """One view of a character, as it comes back from disk."""
+
+    image: NDArray[np.uint8]  # (size, size, 3) RGB
+    mask: NDArray[np.uint8]  # (size, size) 255 on the person
+    points: NDArray[np.float32]  # (18, 3)
+    surface: NDArray[np.float32]  # (size/2, size/2, 3) rest position, NaN on the background
+
+
+class Albums:
+    """The albums of a plan: rendered when first asked for, read from `folder` after that.
+
+    Several processes may share the folder: an album appears in it complete or not at all.
+    """
+
+    def __init__(self, pack: Path, folder: Path, plan: AlbumPlan) -> None:
+        digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:8]
+        self.folder = folder / f"albums-{plan.characters}x{plan.views}-{digest}"
+        self.plan = plan
+        self._pack = pack
+        self._people: People | None = None
+
+    def view(self, album: int, view: int) -> StoredView:
+        """One view of one character; both numbers count from 0."""
+        path = self.folder / f"{album:06d}.npz"
+        if not path.is_file():
+            self._render(album, path)
+        with np.load(path, allow_pickle=False) as stored:
+            image = cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR)[..., ::-1]
+            mask = cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE)
+            surface = stored[f"surface_{view}"].astype(np.float32)
+            return StoredView(np.ascontiguousarray(image), mask, stored["points"][view], surface)
+
+    def _render(self, album: int, path: Path) -> None:
+        from gfla_cli.rendering.pack import Pack
+        from gfla_cli.rendering.people import People
+
+        if self._people is None:
+            self._people = People(Pack.load(self._pack))
+        rng = np.random.default_rng([self.plan.seed, album])
+        arrays: dict[str, NDArray[np.generic]] = {}
+        points = []
+        for k, view in enumerate(self._people.album(rng, self.plan.views, self.plan.size)):
+            arrays[f"image_{k}"] = cv2.imencode(".jpg", view.image[..., ::-1], _QUALITY)[1]
+            arrays[f"mask_{k}"] = cv2.imencode(".png", view.mask)[1]
+            arrays[f"surface_{k}"] = view.surface.astype(np.float16)
+            points.append(view.keypoints)
+        arrays["points"] = np.stack(points)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path, overwrite=True) as temporary:
+            np.savez_compressed(temporary, **arrays)

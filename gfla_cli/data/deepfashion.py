@@ -1,0 +1,117 @@
+"""Pose pairs in the layout of the published benchmarks: DeepFashion ("fasion-*.csv", sic) and Market-1501.
+
+ROOT/fasion-annotation-train.csv   name:keypoints_y:keypoints_x   18 joints each, -1 = missing
+ROOT/fasion-pairs-train.csv        from,to
+ROOT/train/  ROOT/test/            the pictures
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from gfla_cli.data.sample import PosePair, unknown_correspondence
+from gfla_cli.errors import DataError
+from gfla_cli.media.image import read_image
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a published set names its files, and the frame its keypoints live in."""
+
+    prefix: str
+    frame: tuple[int, int]  # height, width that the annotated points refer to; pictures are stretched with them
+
+
+DEEPFASHION = Layout("fasion", (256, 176))
+MARKET = Layout("market", (128, 64))
+SQUARE = Layout("fasion", (256, 256))  # our rendered sets: the same files, square pictures
+
+
+class BenchmarkPairs(Dataset[PosePair]):
+    """The pairs of one split; number i is row i of the pairs file, and starts over after the last."""
+
+    def __init__(self, root: Path, split: Split, layout: Layout, size: tuple[int, int]) -> None:
+        self.root, self.split, self.layout, self.size = root, split, layout, size
+        self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
+        self.pairs = _read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
+        for name in {name for pair in self.pairs for name in pair}:
+            if name not in self.points:
+                raise DataError(
+                    f"{root}: {name} is in the pairs but has no keypoints", hint="gfla data check names all"
+                )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> PosePair:
+        source, target = self.pairs[index % len(self.pairs)]
+        source_image, source_points = self._read(source)
+        target_image, target_points = self._read(target)
+        return PosePair(
+            source_image,
+            target_image,
+            source_points,
+            target_points,
+            target_mask=np.full(self.size, 255, np.uint8),
+            correspondence=unknown_correspondence(),
+        )
+
+    def _read(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        image = read_image(self.root / self.split / name)
+        height, width = self.size
+        if image.shape[:2] != self.size:
+            method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
+            image = cv2.resize(image, (width, height), interpolation=method).astype(np.uint8)
+        points = self.points[name].copy()
+        scale = np.array([width / self.layout.frame[1], height / self.layout.frame[0]], np.float32)
+        points[:, :2] = np.where(points[:, :2] >= 0, points[:, :2] * scale, -1)
+        return image, points
+
+
+def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Name -> (18, 3) points, in the frame of the annotation."""
+    poses = {}
+    for number, row in _rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
+        try:
+            y, x = (np.array(json.loads(column), np.float32) for column in row[1:3])
+            if y.shape != (18,) or x.shape != (18,):
+                raise ValueError(f"{len(y)} and {len(x)} coordinates instead of 18")
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{path}, line {number}: {error}", hint="gfla data check names all broken rows") from error
+        missing = (x < 0) | (y < 0)
+        poses[row[0]] = np.stack([np.where(missing, -1, x), np.where(missing, -1, y), ~missing], axis=1).astype(
+            np.float32
+        )
+    return poses
+
+
+def _read_pairs(path: Path) -> list[tuple[str, str]]:
+    pairs = [(row[0], row[1]) for _, row in _rows(path, ",", ["from", "to"])]
+    if not pairs:
+        raise DataError(f"{path}: no pairs in it")
+    return pairs
+
+
+def _rows(path: Path, delimiter: str, header: list[str]) -> list[tuple[int, list[str]]]:
+    """Line number and columns of every row after the header; a BOM and Windows line ends are fine."""
+    if not path.is_file():
+        raise DataError(f"{path}: not found", hint=f"the data set needs {path.name}; --data-root names its folder")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(enumerate(csv.reader(file, delimiter=delimiter), start=1))
+    if not rows or [column.strip() for column in rows[0][1]] != header:
+        raise DataError(f"{path}: should begin with the line {delimiter.join(header)}")
+    short = next((number for number, row in rows[1:] if row and len(row) < len(header)), None)
+    if short is not None:
+        raise DataError(f"{path}, line {short}: fewer than {len(header)} columns")
+    return [(number, [column.strip() for column in row]) for number, row in rows[1:] if row]

@@ -1,0 +1,77 @@
+"""Pairs of rendered people: endless, each a pure function of its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from gfla_cli.data.albums import AlbumPlan, Albums, StoredView
+from gfla_cli.data.augment import degrade, mirror_points, relight, shake_points
+from gfla_cli.data.correspondence import correspond
+from gfla_cli.data.sample import PosePair
+
+_HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
+_MISSING = np.array([-1, -1, 0], np.float32)
+_MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
+_SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed:
+    """A view brought to the size and the side it is trained at."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    surface: NDArray[np.float32]
+
+
+class PeoplePairs(Dataset[PosePair]):
+    """Pair number i: two views of one character, mirrored half of the time, relit, with shaky joints."""
+
+    def __init__(self, pack: Path, cache: Path, plan: AlbumPlan, *, size: int, grid: int, seed: int = 0) -> None:
+        self.albums = Albums(pack, cache, plan)
+        self.size = size
+        self.grid = grid
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> PosePair:
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
+        rng = np.random.default_rng([self.seed, index])
+        plan = self.albums.plan
+        album = int(rng.integers(plan.characters))
+        first, second = rng.choice(plan.views, 2, replace=False)
+        mirrored = bool(rng.random() < 0.5)
+        source = _frame(self.albums.view(album, int(first)), self.size, mirrored)
+        target = _frame(self.albums.view(album, int(second)), self.size, mirrored)
+        images = relight([source.image, target.image], rng)
+        return PosePair(
+            source_image=degrade(images[0], rng),
+            target_image=images[1],
+            source_points=shake_points(source.points, rng, _SHAKE * self.size),
+            target_points=shake_points(target.points, rng, _SHAKE * self.size),
+            target_mask=target.mask,
+            correspondence=correspond(source.surface, target.surface, self.grid),
+        )
+
+
+def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
+    points = view.points.copy()
+    face = list(_HIDDEN_FACE)
+    points[face] = np.where(points[face, 2:] > 0, points[face], _MISSING)
+    image, mask, surface = view.image, view.mask, view.surface
+    if mirrored:
+        # A mirrored character is a character too; its rest pose is mirrored with it.
+        image, mask = image[:, ::-1], mask[:, ::-1]
+        surface = surface[:, ::-1] * _MIRRORED
+        points = mirror_points(points, image.shape[1])
+    if (scale := size / image.shape[1]) != 1:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+        points[:, :2] = np.where(points[:, :2] >= 0, points[:, :2] * scale, -1)
+    return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface)

@@ -1,0 +1,1 @@
+"""How good a picture is: distances between generated and real ones."""

@@ -1,0 +1,155 @@
+"""Pose transfer: find both people, bring them to the network's frame, render, give the picture back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.errors import BundleError, DetectionError, MediaError
+from gfla_cli.landmarks.detector import PersonDetector
+from gfla_cli.landmarks.files import is_pose_file, read_pose
+from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.landmarks.pose import Pose, choose_person
+from gfla_cli.media.image import read_image, to_tensor, to_uint8
+from gfla_cli.runtime.device import DeviceName, Placement, Precision, choose_device
+from gfla_cli.structure.heatmap import heatmaps
+
+Image = NDArray[np.uint8]
+Picture = str | Path | Image
+Person = str | int  # "largest", "left", "right", or a number from the left
+
+_LARGEST_SIDE = 4096  # pixels; the network's frame is 256, more only costs memory
+_FEW_JOINTS = 8  # below this a pose says too little about a body
+
+
+@dataclass(frozen=True, slots=True)
+class TransferResult:
+    """A generated picture, what it was made from, and what the user should know about it."""
+
+    image: Image  # (H, W, 3) RGB, the network's frame
+    source_image: Image  # (H, W, 3) the source as the network saw it
+    source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
+    target_pose: NDArray[np.float32]  # (18, 3)
+    notes: list[str] = field(default_factory=list)
+
+
+class PoseTransfer:
+    """A loaded model that redraws people in other poses; keep it for many pictures."""
+
+    def __init__(
+        self,
+        model: str | Path = "pose-people",
+        *,
+        device: DeviceName = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        self.bundle = load_bundle(model)
+        if self.bundle.config.task != "pose":
+            raise BundleError(
+                f"{self.bundle.name} is a model for {self.bundle.config.task}, not for pose transfer",
+                hint="gfla models list --task pose",
+            )
+        self.placement: Placement = choose_device(device, precision)
+        self.network = self.bundle.network.to(self.placement.device)
+        if self.placement.device.type == "cpu":
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._detector: PersonDetector | None = None
+
+    def transfer(
+        self,
+        source: Picture,
+        target: Picture | Pose,
+        crop: bool = True,
+        align: bool = True,
+        person: Person = "largest",
+        target_person: Person = "largest",
+    ) -> TransferResult:
+        """The person of `source` in the pose of `target`.
+
+        `source` is a picture file or an (H, W, 3) uint8 RGB array; `target` the same, a keypoint file, or a Pose.
+        With `crop` the part of the source around its person is the frame, else the whole picture, stretched.
+        With `align` the target pose takes the size and place of the source's body. Raises GflaError children for
+        whatever is wrong with the input.
+        """
+        notes: list[str] = []
+        picture = self._picture(source)
+        source_pose = self._person(picture, person, _name(source), notes)
+        target_pose = self._target(target, target_person, notes)
+        if align:
+            target_pose = aligned(target_pose, source_pose)
+        frame, target_frame = self._frames(picture, source_pose, target_pose, crop=crop, align=align)
+
+        source_image = frame.crop(picture)
+        in_frame = frame.pose(source_pose), target_frame.pose(target_pose)
+        _judge(in_frame, notes)
+        image = self.render(source_image, in_frame[0].points, in_frame[1].points)
+        return TransferResult(image, source_image, in_frame[0].points, in_frame[1].points, notes)
+
+    @torch.inference_mode()
+    def render(
+        self, source_image: Image, source_points: NDArray[np.float32], target_points: NDArray[np.float32]
+    ) -> Image:
+        """The network alone: an (H, W, 3) frame and two (18, 3) poses in its pixels, to an (H, W, 3) picture."""
+        size, config = source_image.shape[:2], self.bundle.config
+        sigma = config.heatmap_sigma * size[0] / config.image_size[0]
+        structures = [
+            torch.from_numpy(heatmaps(points, (size[0], size[1]), sigma))[None]
+            for points in (source_points, target_points)
+        ]
+        inputs = [x.to(self.placement.device) for x in (to_tensor(source_image), *structures)]
+        if self.placement.device.type == "cpu":
+            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
+        with self.placement.autocast:
+            return to_uint8(self.network(*inputs).image)
+
+    def _picture(self, source: Picture) -> Image:
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+                raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {source.dtype} {source.shape}")
+            return source
+        return read_image(source, max_side=_LARGEST_SIDE)
+
+    def _person(self, picture: Image, which: Person, name: str, notes: list[str]) -> Pose:
+        if self._detector is None:
+            self._detector = PersonDetector()
+        return choose_person(self._detector.detect(picture), which, where=name, notes=notes).pose
+
+    def _target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
+        if isinstance(target, Pose):
+            return target
+        if not isinstance(target, np.ndarray) and is_pose_file(target):
+            return read_pose(target, person=which, notes=notes)
+        return self._person(self._picture(target), which, _name(target), notes)
+
+    def _frames(self, picture: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Frame, Frame]:
+        """The frame of the source, and the one in which the target pose is read: the same once it was aligned."""
+        size, aspect = self.bundle.config.image_size, self.bundle.config.frame_aspect
+        if not crop:
+            height, width = picture.shape[:2]
+            frame = whole_picture(height, width, size)
+            return frame, frame if align else whole_picture(target.size[0], target.size[1], size)
+        if align:
+            frame = person_frame([source, target], size, aspect)
+            return frame, frame
+        return person_frame([source], size, aspect), person_frame([target], size, aspect)
+
+
+def _name(source: object) -> str:
+    return "the picture" if isinstance(source, np.ndarray) else str(source)
+
+
+def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:
+    """Refuses what no network could draw, and warns of what this one was not trained for."""
+    for pose, whose in zip(poses, ("source", "target"), strict=True):
+        joints = int(pose.present.sum())
+        if joints < 3:
+            raise DetectionError(
+                f"only {joints} joints of the {whose} lie in the frame", hint="try --no-align or --no-crop"
+            )
+        if joints < _FEW_JOINTS:
+            notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor picture")

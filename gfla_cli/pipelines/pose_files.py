@@ -1,0 +1,149 @@
+"""Pose transfer on files and folders: what to make, what exists already, what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gfla_cli.errors import GflaError, MediaError, UsageError
+from gfla_cli.media.image import WRITABLE, find_images, write_image
+
+if TYPE_CHECKING:
+    from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
+    from gfla_cli.runtime.device import DeviceName, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to make."""
+
+    source: Path
+    pose: str  # a path, or FILE.csv#name
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferOptions:
+    """Everything that holds for all jobs of a call."""
+
+    model: str
+    crop: bool
+    align: bool
+    person: str
+    target_person: str
+    side_by_side: bool
+    overwrite: bool
+    device: DeviceName
+    precision: Precision
+
+
+@dataclass(slots=True)
+class TransferReport:
+    """What became of the jobs."""
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # "source, pose" -> what went wrong
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        paths = {name: [str(path) for path in getattr(self, name)] for name in ("written", "skipped")}
+        return {**paths, "failed": self.failed}
+
+
+def plan_jobs(source: Path, pose: str, output: Path | None, *, overwrite: bool) -> list[Job]:
+    """Every source with every pose. Raises before any work is done when a single output exists or cannot be named.
+
+    `source` and `pose` are files or folders; `output` is a file for one job, else a folder; without it results go
+    to the current folder as SOURCE--POSE.png.
+    """
+    sources = find_images(source) if source.is_dir() else [source]
+    poses = [str(path) for path in find_images(pose)] if Path(pose).is_dir() else [pose]
+    single = len(sources) == len(poses) == 1 and not source.is_dir() and not Path(pose).is_dir()
+    as_file = output is not None and single and not output.is_dir()
+    if as_file:
+        assert output is not None
+        if output.suffix.lower() not in WRITABLE:
+            raise UsageError(f"{output}: unknown picture format", hint=f"known: {' '.join(WRITABLE)}")
+        jobs = [Job(sources[0], poses[0], output)]
+    else:
+        folder = output or Path()
+        if output is not None and output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is a file, but there are several pictures to write", hint="give a folder")
+        jobs = [Job(one, other, folder / f"{one.stem}--{_stem(other)}.png") for one in sources for other in poses]
+    if single:
+        _refuse_early(jobs[0], overwrite=overwrite)
+    return jobs
+
+
+def _stem(pose: str) -> str:
+    path, _, row = pose.partition("#")
+    return Path(row or path).stem
+
+
+def _refuse_early(job: Job, *, overwrite: bool) -> None:
+    """What a user should hear before waiting for a model to load."""
+    if job.output.exists() and not overwrite:
+        raise UsageError(f"{job.output} exists", hint="--overwrite replaces it, or choose another --output")
+    for path in (job.source, Path(job.pose.partition("#")[0])):
+        if not path.exists():
+            raise MediaError(
+                f"{path}: no such file", hint="check the spelling; paths are relative to the current folder"
+            )
+
+
+def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[str], None]) -> TransferReport:
+    """Runs all jobs with one loaded model; a lone job's failure is raised, among several it is noted."""
+    from gfla_cli.pipelines.pose import PoseTransfer
+
+    report = TransferReport()
+    todo = [job for job in jobs if options.overwrite or not job.output.exists()]
+    report.skipped = [job.output for job in jobs if job not in todo]
+    if report.skipped:
+        say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite redoes them")
+    if not todo:
+        return report
+    model = PoseTransfer(options.model, device=options.device, precision=options.precision)
+    say(f"{model.bundle.name} on {model.placement}")
+    for job in todo:
+        try:
+            _run(model, job, options, say)
+            report.written.append(job.output)
+        except GflaError as error:
+            if len(jobs) == 1:
+                raise
+            report.failed[f"{job.source}, {job.pose}"] = str(error)
+            say(f"failed: {error}")
+    if report.failed:
+        say(f"{len(report.failed)} of {len(todo)} failed")
+    return report
+
+
+def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> None:
+    result = model.transfer(
+        job.source,
+        job.pose,
+        crop=options.crop,
+        align=options.align,
+        person=options.person,
+        target_person=options.target_person,
+    )
+    for note in result.notes:
+        say(note)
+    picture = side_by_side(result) if options.side_by_side else result.image
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    write_image(job.output, picture, overwrite=options.overwrite)
+
+
+def side_by_side(result: TransferResult) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Source frame, target skeleton and result in one row."""
+    from gfla_cli.landmarks.drawing import draw_pose
+    from gfla_cli.landmarks.pose import Pose
+
+    height, width = result.image.shape[:2]
+    skeleton = draw_pose(np.full_like(result.image, 255), Pose(result.target_pose, (height, width)))
+    return np.hstack([result.source_image, skeleton, result.image])

@@ -1,0 +1,1 @@
+"""Where networks run: the device, its number format, torch or ONNX Runtime."""

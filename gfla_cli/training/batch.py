@@ -1,0 +1,69 @@
+"""A collated batch of byte pictures and points, made into what the networks and losses take, on their device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.data.sample import PosePair
+from gfla_cli.structure.heatmap import heatmap_batch
+
+_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)  # where people look first, and the picture is smallest
+
+
+@dataclass(frozen=True, slots=True)
+class PoseBatch:
+    """One training step's inputs and expectations. B pictures of H x W, S = 18 joints."""
+
+    source_image: Tensor  # (B, 3, H, W) in [-1, 1]
+    target_image: Tensor  # (B, 3, H, W)
+    source_structure: Tensor  # (B, S, H, W) in [0, 1]
+    target_structure: Tensor  # (B, S, H, W)
+    target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
+    offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
+    offset_weight: Tensor  # (B, 1, g, g)
+    visible: Tensor  # (B, 1, g, g)
+
+    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
+        size = (height, width)
+        offset, weight, visible = self.offset, self.offset_weight, self.visible
+        if offset.shape[-2:] != size:
+            pooled = F.adaptive_avg_pool2d(weight, size)
+            offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
+            weight = pooled
+            unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
+            visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
+        return offset * offset.new_tensor([width, height]).view(1, 2, 1, 1), weight, visible
+
+    def pixel_weight(self, person: float) -> Tensor:
+        """(B, 1, H, W) of mean 1: the person counts `person` times more, head and hands twice that."""
+        details = self.target_structure[:, _HEAD_AND_HANDS].amax(dim=1, keepdim=True)
+        weight = 1 + person * (self.target_mask + details)
+        return weight / weight.mean(dim=(2, 3), keepdim=True)
+
+
+def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> PoseBatch:
+    """`pair` holds collated tensors (a leading B everywhere). Heat maps shrink with the picture when it is smaller."""
+
+    def picture(image: Tensor) -> Tensor:
+        return image.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+    source, target = (torch.as_tensor(x) for x in (pair.source_image, pair.target_image))
+    size = (source.shape[1], source.shape[2])
+    sigma = config.heatmap_sigma * size[0] / config.image_size[0]
+    known = pair.correspondence
+    return PoseBatch(
+        source_image=picture(source),
+        target_image=picture(target),
+        source_structure=heatmap_batch(torch.as_tensor(pair.source_points).to(device), size, sigma),
+        target_structure=heatmap_batch(torch.as_tensor(pair.target_points).to(device), size, sigma),
+        target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),
+        offset=torch.as_tensor(known.offset).to(device),
+        offset_weight=torch.as_tensor(known.weight).to(device),
+        visible=torch.as_tensor(known.visible).to(device),
+    )

@@ -1,0 +1,166 @@
+"""A training recipe: everything that decides the weights, as one frozen value with a JSON form. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from gfla_cli.config import ModelConfig, Sampler, preset
+from gfla_cli.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossWeights:
+    """How much each term counts; 0 switches a term off and saves its cost."""
+
+    l1: float = 0
+    content: float = 0
+    style: float = 0
+    adversarial: float = 0
+    correctness: float = 0
+    affine: float = 0
+    correspondence: float = 0  # agreement with the renderer's exact flow
+    visibility: float = 0  # agreement of the mask with what the renderer knows is visible
+    person: float = 0  # extra weight of the person over the background in the pixel loss
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A stretch of training at one resolution with one objective."""
+
+    name: str
+    train: Literal["flow", "joint"]  # the flow estimator alone, or everything
+    steps: int
+    image_size: tuple[int, int]
+    batch: int
+    weights: LossWeights
+    learning_rate: float = 1e-4
+    final_learning_rate: float | None = None  # reached by a cosine; None keeps it constant
+    discriminator_rate: float = 1e-5
+    betas: tuple[float, float] = (0.0, 0.999)
+    warmup: int = 0  # steps over which the learning rate rises from zero
+    adversarial_from: int = 0  # step of this stage from which the discriminator plays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A model, the data it sees and the stages it goes through."""
+
+    dataset: str
+    model: ModelConfig
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    initial: Literal["orthogonal", "kaiming"] = "orthogonal"  # the authors' start, or one that suits norm-free encoders
+    content_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    style_layers: tuple[str, ...] = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
+    discriminator_blocks: int = 4
+    average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return dict(json.loads(json.dumps(asdict(self))))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """Reads what `to_json` wrote; raises UsageError for anything else."""
+        try:
+            plain = dict(values)
+            plain["model"] = ModelConfig.from_json(plain["model"])
+            plain["stages"] = tuple(_stage(stage) for stage in plain["stages"])
+            for name in ("content_layers", "style_layers"):
+                plain[name] = tuple(plain[name])
+            return cls(**plain)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"not a training recipe: {error}") from error
+
+
+def _stage(values: dict[str, Any]) -> Stage:
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain["weights"] = LossWeights(**plain["weights"])
+    return Stage(**plain)
+
+
+def _authors(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int) -> Recipe:
+    """The paper's two stages with the released code's constants."""
+    flow = LossWeights(correctness=20, affine=0.01)
+    joint = LossWeights(l1=5, content=0.5, style=500, adversarial=2, correctness=5, affine=0.0025)
+    return Recipe(
+        dataset=name,
+        model=preset("pose-market" if name == "market" else "pose-fashion"),
+        stages=(
+            Stage(name="flow", train="flow", steps=flow_steps, image_size=size, batch=8, weights=flow),
+            Stage(name="joint", train="joint", steps=joint_steps, image_size=size, batch=8, weights=joint),
+        ),
+        discriminator_blocks=3 if name == "market" else 4,
+    )
+
+
+def _people() -> Recipe:
+    """Rendered people: flows from the renderer's own correspondences, small pictures first, then full size."""
+    known = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
+    joint = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
+    small = Stage(
+        name="flow",
+        train="flow",
+        steps=16_000,
+        image_size=(128, 128),
+        batch=8,
+        weights=known,
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        betas=(0.9, 0.999),
+        warmup=200,
+    )
+    full = replace(
+        small,
+        name="full-size",
+        train="joint",
+        steps=3_000,
+        image_size=(256, 256),
+        batch=4,
+        weights=replace(joint, adversarial=0.3),
+        learning_rate=2e-4,
+        final_learning_rate=2e-5,
+        discriminator_rate=1e-4,
+    )
+    return Recipe(
+        dataset="people",
+        model=preset("pose-people"),
+        stages=(
+            small,
+            replace(small, name="joint", train="joint", steps=12_000, weights=joint, learning_rate=5e-4),
+            full,
+        ),
+        initial="kaiming",
+        content_layers=("relu1_1", "relu2_1", "relu3_1"),
+        style_layers=("relu2_2",),
+        average_decay=0.999,
+    )
+
+
+RECIPES = {
+    "fashion": _authors("fashion", (256, 256), 200_000, 400_000),
+    "market": _authors("market", (128, 64), 200_000, 400_000),
+    "people": _people(),
+}
+
+
+def recipe(dataset: str) -> Recipe:
+    """The recipe of a data set; raises UsageError that lists the known ones."""
+    if dataset not in RECIPES:
+        raise UsageError(f"unknown data set: {dataset}", hint=f"known: {', '.join(RECIPES)}")
+    return RECIPES[dataset]
+
+
+def scaled(plan: Recipe, factor: float) -> Recipe:
+    """The same recipe with `factor` times as many steps in every stage, at least one each."""
+    return replace(plan, stages=tuple(replace(s, steps=max(1, round(s.steps * factor))) for s in plan.stages))
+
+
+def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
+    """The same recipe for another sampler; one that predicts no flow skips the flow stages."""
+    stages = plan.stages
+    if sampler in ("none", "global"):
+        stages = tuple(stage for stage in stages if stage.train == "joint")
+    return replace(plan, model=replace(plan.model, sampler=sampler), stages=stages)

@@ -1,0 +1,241 @@
+"""The training loop: stages one after another, each a plain sequence of steps that a checkpoint can interrupt."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from gfla_cli.data.sample import PosePair
+from gfla_cli.errors import DataError, GflaError
+from gfla_cli.losses.adversarial import discriminator_loss
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.media.atomic import atomic_path
+from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.networks.generator import Generated
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.average import WeightAverage
+from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from gfla_cli.training.journal import Journal
+from gfla_cli.training.objective import PoseObjective, Terms, weighted
+from gfla_cli.training.recipe import Recipe, Stage
+
+OpenData = Callable[[Stage], Dataset[PosePair]]
+_TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a run reports after every step."""
+
+    stage: Stage
+    stage_index: int
+    step: int  # of the stage, counted from 1
+    samples: int  # seen since the run began, all stages together
+    losses: dict[str, float]
+    images_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How often a run leaves something behind, in steps."""
+
+    log: int = 20
+    save: int = 500
+    sample: int = 500
+
+
+class Trainer:
+    """Owns the networks, their optimisers and the position in the recipe."""
+
+    def __init__(
+        self, recipe: Recipe, data: OpenData, folder: Path, placement: Placement, vgg: Vgg19 | None, workers: int = 1
+    ) -> None:
+        self.recipe, self.folder, self.placement, self.workers = recipe, folder, placement, workers
+        self._open_data = data
+        torch.manual_seed(recipe.seed)
+        self.generator = build(recipe.model)
+        initialise(self.generator, recipe.initial)
+        self.generator.to(placement.device)
+        self.discriminator = Discriminator(blocks=recipe.discriminator_blocks).to(placement.device)
+        self.average = WeightAverage(self.generator, recipe.average_decay)
+        self.objective = PoseObjective(recipe, vgg.to(placement.device) if vgg else None)
+        self.stage_index = self.step = self.samples = 0
+        self._nans = 0
+        self._start_stage()
+        self.journal = Journal(folder)
+        with atomic_path(folder / "recipe.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that the next step belongs to."""
+        return self.recipe.stages[self.stage_index]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run's state is kept."""
+        return self.folder / "checkpoint.pt"
+
+    def _start_stage(self) -> None:
+        stage = self.stage
+        trained = self.generator.flow_estimator if stage.train == "flow" else self.generator
+        assert isinstance(trained, nn.Module)
+        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), lr=stage.discriminator_rate, betas=stage.betas
+        )
+
+    def run(self, report: Callable[[Progress], None], pace: Pace | None = None) -> None:
+        """Trains until the recipe ends. Interrupted at any step, `resume` goes on from the last checkpoint."""
+        pace = pace or Pace()
+        while self.stage_index < len(self.recipe.stages):
+            for batch in self._batches():
+                started = time.perf_counter()
+                losses = self._train_step(batch)
+                self.step += 1
+                self.samples += self.stage.batch
+                rate = self.stage.batch / (time.perf_counter() - started)
+                report(Progress(self.stage, self.stage_index, self.step, self.samples, losses, rate))
+                self._leave_behind(losses, pace)
+            self.stage_index, self.step = self.stage_index + 1, 0
+            if self.stage_index < len(self.recipe.stages):
+                self._start_stage()
+            self.save()
+
+    def _batches(self) -> Iterator[PoseBatch]:
+        """The rest of this stage. Sample numbers follow from the step alone, so a resumed run sees the same ones."""
+        stage = self.stage
+        first, last = self.step * stage.batch, stage.steps * stage.batch
+        offset = sum(s.steps * s.batch for s in self.recipe.stages[: self.stage_index])
+        loader: DataLoader[PosePair] = DataLoader(
+            self._open_data(stage),
+            batch_size=stage.batch,
+            sampler=range(offset + first, offset + last),
+            num_workers=self.workers,
+            prefetch_factor=6 if self.workers else None,
+        )
+        for pair in loader:
+            yield to_device(pair, self.recipe.model, self.placement.device)
+
+    def _train_step(self, batch: PoseBatch) -> dict[str, float]:
+        self._set_learning_rate()
+        stage = self.stage
+        with self.placement.autocast:
+            terms, made = self._forward(batch)
+            total = weighted(terms, stage.weights)
+        if not math.isfinite(total.item()):
+            return self._skip_step()
+        self._nans = 0
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.average.update(self.generator)
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        if made is not None and self._adversarial():
+            values["discriminator"] = self._train_discriminator(batch, made)
+        return values | {"total": float(total.detach())}
+
+    def _forward(self, batch: PoseBatch) -> tuple[Terms, Generated | None]:
+        inputs = (batch.source_image, batch.source_structure, batch.target_structure)
+        if self.stage.train == "flow":
+            flows = self.generator.estimate_flow(*inputs)  # type: ignore[operator]
+            return self.objective.flow_terms(batch, flows, self.stage.weights), None
+        made = self.generator(*inputs)
+        judge = self.discriminator.requires_grad_(False) if self._adversarial() else None
+        return self.objective.joint_terms(batch, made, self.stage.weights, judge), made
+
+    def _train_discriminator(self, batch: PoseBatch, made: Generated) -> float:
+        self.discriminator.requires_grad_(True)
+        with self.placement.autocast:
+            loss = discriminator_loss(self.discriminator(batch.target_image), self.discriminator(made.image.detach()))
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_optimiser.step()
+        return float(loss.detach())
+
+    def _adversarial(self) -> bool:
+        return self.stage.weights.adversarial > 0 and self.step >= self.stage.adversarial_from
+
+    def _set_learning_rate(self) -> None:
+        stage = self.stage
+        rate = stage.learning_rate
+        if stage.final_learning_rate is not None:
+            fall = (1 + math.cos(math.pi * self.step / stage.steps)) / 2
+            rate = stage.final_learning_rate + (rate - stage.final_learning_rate) * fall
+        if stage.warmup:
+            rate *= min(1.0, (self.step + 1) / stage.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def _skip_step(self) -> dict[str, float]:
+        self._nans += 1
+        if self._nans > _TOLERATED_NANS:
+            raise GflaError(
+                f"the loss was not a number in {self._nans} steps in a row",
+                hint="resume from the last checkpoint with a smaller learning rate or --precision fp32",
+            )
+        return {"total": math.nan}
+
+    def _leave_behind(self, losses: dict[str, float], pace: Pace) -> None:
+        total = sum(s.steps for s in self.recipe.stages[: self.stage_index]) + self.step
+        if self.step % pace.log == 0:
+            self.journal.losses(total, self.stage.name, self.samples, losses)
+        if self.stage.train == "joint" and self.step % pace.sample == 0:
+            self._sample(total)
+        if self.step % pace.save == 0:
+            self.save()
+
+    @torch.no_grad()
+    def _sample(self, total: int) -> None:
+        """Pictures of the averaged weights on pairs with negative numbers, which training never sees."""
+        dataset = self._open_data(self.stage)
+        pairs = [dataset[10**9 + i] for i in range(8)]
+        batch = to_device(torch.utils.data.default_collate(pairs), self.recipe.model, self.placement.device)
+        with self.placement.autocast, self.average.applied(self.generator):
+            made = self.generator(batch.source_image, batch.source_structure, batch.target_structure)
+        self.journal.samples(total, batch, made.image)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to ship: averaged over time when the recipe says so."""
+        return self.average.state() if self.recipe.average_decay else dict(self.generator.state_dict())
+
+    def save(self) -> None:
+        """Writes the checkpoint."""
+        state: dict[str, Any] = {
+            "recipe": json.dumps(self.recipe.to_json()),
+            "position": [self.stage_index, self.step, self.samples],
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def resume(self) -> None:
+        """Goes back to the last checkpoint of this folder; raises DataError when it belongs to another recipe."""
+        state = load_checkpoint(self.checkpoint)
+        if json.loads(state["recipe"])["model"] != self.recipe.to_json()["model"]:
+            raise DataError(f"{self.checkpoint}: made with another model", hint="choose another --output folder")
+        self.stage_index, self.step, self.samples = state["position"]
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.average.load(state["average"], state["average_steps"])
+        if self.stage_index < len(self.recipe.stages):
+            self._start_stage()
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        torch.set_rng_state(state["random"])
