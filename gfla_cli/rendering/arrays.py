@@ -1,0 +1,16 @@
+"""Names for the array types that the renderer passes around; the shapes stand in the docstrings."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+Int16Array = NDArray[np.int16]
+Int8Array = NDArray[np.int8]
+ByteArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+FloatArray = Float32Array | Float64Array

@@ -1,0 +1,98 @@
+"""The motions of somebody who talks to a camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gfla_cli.errors import UsageError
+from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.rendering.expressions import Expression, sample_expression
+from gfla_cli.rendering.skeleton import PoseLibrary
+
+_MOUTH_UNITS = (
+    "mouth-corner-puller",
+    "mouth-protusion",
+    "mouth-parling",
+    "mouth-retraction",
+    "mouth-depression",
+    "mouth-upward-retraction",
+    "mouth-pursing",
+)
+_HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Talk:
+    """F frames of a talking head."""
+
+    head: Float64Array  # (F,3) pitch, yaw, roll, radians
+    jaw: Float64Array  # (F,) opening, radians
+    mouth: dict[str, Float64Array]  # name of an expression unit -> weights (F,)
+    blink: Float64Array  # (F,) 1 = closed
+    brow: Float64Array  # (F,) > 0 = raised, < 0 = lowered
+    gaze: Float64Array  # (F,2) yaw, pitch, radians
+    mood: Expression  # what the face returns to
+
+    def expression(self, frame: int) -> Expression:
+        """The face at a frame."""
+        units = dict(self.mood.units)
+        for unit, weight in self.mouth.items():
+            units[unit] = self.mood.units.get(unit, 0) * 0.5 + weight[frame]
+        for side in ("left", "right"):
+            units[f"eye-{side}-closure"] = self.blink[frame]
+            units[f"eyebrows-{side}-up"] = max(self.brow[frame], 0)
+            units[f"eyebrows-{side}-down"] = max(-self.brow[frame], 0)
+        yaw, pitch = self.gaze[frame]
+        steadied = yaw - self.head[frame, 1] * 0.3  # the eyes stay on the camera a little while the head turns
+        return Expression(units, self.mood.jaw * 0.3 + self.jaw[frame], (steadied, pitch))
+
+    def pose(self, poses: PoseLibrary, frame: int) -> Float64Array:
+        """The body at a frame, (P,3): it stands still, head and neck share the motion."""
+        pose = poses.standing()
+        for name, share in _HEAD_SHARES:
+            pose[poses.index[name]] += share * self.head[frame]
+        return pose
+
+
+def sample_talk(rng: np.random.Generator, units: tuple[str, ...], frames: int, fps: float) -> Talk:
+    """Somebody who mostly talks, nods, looks around and blinks now and then."""
+    if frames < 1 or fps <= 0:
+        raise UsageError(f"a clip has a frame or more and a positive frame rate, got {frames} at {fps}")
+    time = np.arange(frames) / fps
+
+    def wave(amplitude: float, slowest: float, fastest: float) -> Float64Array:
+        """A smooth random signal (F,) of about this amplitude with frequencies in this range, Hz."""
+        signal = np.zeros(frames)
+        for _ in range(3):
+            height, frequency, phase = rng.normal(), rng.uniform(slowest, fastest), rng.uniform(0, 6.3)
+            signal += amplitude / 1.6 * height * np.sin(2 * np.pi * frequency * time + phase)
+        return signal
+
+    pitch = rng.normal(0, 3) + wave(4, 0.2, 0.9)
+    yaw = rng.normal(0, 12) + wave(9, 0.15, 0.7)
+    head = np.radians(np.stack([pitch, yaw, wave(3.5, 0.15, 0.6)], 1))
+    loudness = np.clip(0.8 + wave(0.5, 0.1, 0.4), 0, 1) * (rng.random() < 0.85)
+    jaw = np.clip(0.05 + np.abs(wave(0.2, 2, 4.5)), 0, 0.36) * loudness
+    liveliness = 0.3 + 0.7 * loudness
+    mouth = {u: np.clip(wave(0.38, 1.0, 3.0), 0, 0.6) * liveliness for u in _MOUTH_UNITS if rng.random() < 0.8}
+    return Talk(
+        head=head,
+        jaw=jaw,
+        mouth=mouth,
+        blink=_blinks(rng, time),
+        brow=np.clip(wave(0.5, 0.2, 0.8) + 0.2, -0.35, 0.9),
+        gaze=np.stack([wave(0.12, 0.2, 0.8), wave(0.06, 0.2, 0.8)], 1),
+        mood=sample_expression(rng, units, 0.6),
+    )
+
+
+def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
+    """How closed the eyes are (F,), 0..1: a blink every few seconds."""
+    closed = np.zeros(len(time))
+    moment = rng.uniform(0, 3)
+    while moment < time[-1] + 0.3:
+        closed = np.maximum(closed, np.clip(1.25 - np.abs(time - moment) / 0.11, 0, 1))
+        moment += rng.uniform(0.8, 4)
+    return closed
