@@ -1,7 +1,58 @@
+"""`gfla benchmark`: speed and memory on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
 import typer
 
-app = typer.Typer()
+from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Threads, say, set_threads
+
+app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
+
+
+@app.callback()
+def benchmark() -> None:
+    """Speed and memory on this machine, as ratios measured in one run."""
 
 
 @app.command()
-def list() -> None: ...
+def ops(
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 15,
+) -> None:
+    """Local attention without patches against the paper's patch-by-patch definition: time and extra memory.
+
+    Example: gfla benchmark ops --threads 2
+    """
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from gfla_cli.benchmarks.ops import CASES, measure
+    from gfla_cli.runtime.device import choose_device
+
+    set_threads(threads)
+    placement = choose_device(device.value, "fp32")
+    say(f"fp32 on {placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    results = [measure(case, placement.device, rounds=rounds) for case in CASES]
+    if as_json:
+        typer.echo(json.dumps({"cases": [result.to_json() for result in results]}, indent=2))
+        return
+    table = Table("case", "C", "map", "patch", "definition", "without patches", "times faster", "times less memory")
+    for result in results:
+        case = result.case
+        table.add_row(
+            case.name,
+            str(case.channels),
+            f"{case.height}x{case.width}",
+            str(case.patch),
+            f"{result.reference_ms:.1f} ms, {result.reference_mb:.0f} MB",
+            f"{result.fast_ms:.1f} ms, {result.fast_mb:.0f} MB",
+            f"{result.time_ratio:.1f}",
+            f"{result.memory_ratio:.1f}",
+        )
+    Console().print(table)

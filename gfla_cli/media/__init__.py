@@ -1,0 +1,1 @@
+"""Pictures and videos: the only place where their files are opened."""

@@ -1,0 +1,190 @@
+"""Bundles on disk: written whole, read back exactly, refused clearly when damaged; the authors' checkpoints come in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import GOLDEN
+
+import gfla_cli
+from gfla_cli.bundles.authors import aliases, names_from_authors
+from gfla_cli.bundles.bundle import load_bundle, save_bundle
+from gfla_cli.bundles.importing import import_checkpoint
+from gfla_cli.bundles.shelves import bundle_names, find_bundle
+from gfla_cli.config import preset
+from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.networks.build import build
+
+TINY = replace(preset("pose-people"), width=8, flow_width=8)
+TASKS = [
+    ("pose_fashion", "pose-fashion"),
+    ("pose_market", "pose-market"),
+    ("face", "face"),
+    ("dance", "body"),
+    ("shapenet", "view-chair"),
+]
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "tiny"
+    save_bundle(folder, TINY, build(TINY).state_dict(), license="MIT", card="# tiny\n")
+    return folder
+
+
+def test_a_saved_bundle_comes_back_as_it_was(tmp_path):
+    network = build(TINY).eval()
+    save_bundle(tmp_path / "b", TINY, network.state_dict(), dtype=torch.float32, license="MIT")
+    loaded = load_bundle(tmp_path / "b")
+    assert (loaded.config, loaded.name, loaded.about["license"]) == (TINY, "b", "MIT")
+    assert not loaded.network.training
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+def test_the_public_loader_is_the_same(bundle):
+    made = gfla_cli.load_bundle(str(bundle)).network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))
+    assert made.image.shape == (1, 3, 64, 64)
+    assert len(made.flows) == len(TINY.levels)
+    assert made.flows[0].offset.shape == (1, 2, 8, 8)
+
+
+def test_a_shelf_of_ones_own_comes_first(bundle, monkeypatch):
+    monkeypatch.setenv("GFLA_MODELS", str(bundle.parent))
+    assert "tiny" in bundle_names()
+    assert find_bundle("tiny") == bundle
+
+
+def test_an_unknown_name_lists_the_known_ones(bundle, monkeypatch):
+    monkeypatch.setenv("GFLA_MODELS", str(bundle.parent))
+    with pytest.raises(BundleError, match="unknown model: nobody") as caught:
+        find_bundle("nobody")
+    assert "tiny" in caught.value.hint
+
+
+def damage_weights(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 0xFF
+    path.write_bytes(content)
+
+
+def cut_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def lose_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def garble_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def foreign_config(folder):
+    (folder / "config.json").write_text('{"architecture": "resnet"}')
+
+
+def change_model(folder):
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    content["model"]["width"] = 16
+    path.write_text(json.dumps(content))
+
+
+def ask_for_the_moon(folder):
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    content["model"]["width"] = 10**9
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [damage_weights, cut_weights, lose_weights, garble_config, foreign_config, change_model, ask_for_the_moon],
+)
+def test_a_damaged_bundle_is_refused_in_one_line(bundle, harm):
+    harm(bundle)
+    with pytest.raises(BundleError) as caught:
+        load_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("task", "name"), TASKS)
+def test_the_table_of_names_covers_every_released_tensor_once(task, name):
+    config = preset(name)
+    released = [entry for entry, _ in json.loads((GOLDEN / f"{task}.tensors.json").read_text())]
+    doubled = aliases(config)
+    table = names_from_authors(config)
+    assert all(entry in table or entry in doubled for entry in released)
+    assert all(original in released for double, original in doubled.items() if double in released)
+    with torch.device("meta"):
+        ours = set(build(config).state_dict())
+    assert {table[entry] for entry in released if entry not in doubled} == ours
+    assert len(set(table.values())) == len(table)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_released_checkpoint_becomes_a_bundle(seeded, tmp_path, prefix):
+    state = {prefix + name: tensor for name, tensor in seeded.state("pose_market").items()}
+    torch.save(state, tmp_path / "latest_net_G.pth")
+    folder = import_checkpoint(tmp_path / "latest_net_G.pth", "pose-market", tmp_path / "market")
+    bundle = load_bundle(folder)
+    assert bundle.config == preset("pose-market")
+    assert bundle.about["license"] == "CC BY-NC 4.0"
+    expected = seeded.state("pose_market")["source.block0.model.2.weight"]
+    assert torch.equal(bundle.network.source_encoder.down[0].down.weight, expected)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_a_list(seeded, tmp_path):
+    torch.save(seeded.state("pose_fashion"), tmp_path / "fashion.pth")
+    with pytest.raises(BundleError) as caught:
+        import_checkpoint(tmp_path / "fashion.pth", "pose-market", tmp_path / "market")
+    message = str(caught.value)
+    assert "8 unknown" in message
+    assert "target.attn0.fully_connect_layer.0.weight" in message
+    assert "(128, 256, 5, 5) instead of (128, 256, 3, 3)" in message
+    assert not (tmp_path / "market").exists()
+
+
+def test_missing_tensors_are_named(seeded, tmp_path):
+    state = seeded.state("pose_market")
+    del state["flow_net.mask2.0.bias"]
+    torch.save(state, tmp_path / "short.pth")
+    with pytest.raises(BundleError, match=r"1 missing: flow_net\.mask2\.0\.bias"):
+        import_checkpoint(tmp_path / "short.pth", "pose-market", tmp_path / "out")
+
+
+class Surprise:
+    """Pickles to a call; loading it as code would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path):
+    torch.save({"a": Surprise(tmp_path / "ran")}, tmp_path / "evil.pth")
+    with pytest.raises(BundleError, match="plain tensors"):
+        import_checkpoint(tmp_path / "evil.pth", "pose-market", tmp_path / "out")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_text_file_is_not_a_checkpoint(tmp_path):
+    (tmp_path / "x.pth").write_text("hello")
+    with pytest.raises(BundleError, match=r"x\.pth"):
+        import_checkpoint(tmp_path / "x.pth", "pose-market", tmp_path / "out")
+
+
+def test_import_does_not_write_over_other_files(seeded, tmp_path):
+    torch.save(seeded.state("pose_market"), tmp_path / "g.pth")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty"):
+        import_checkpoint(tmp_path / "g.pth", "pose-market", tmp_path / "out")

@@ -1,0 +1,76 @@
+"""Model descriptions and recipes: what they refuse, and that JSON keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gfla_cli.config import Level, ModelConfig, preset
+from gfla_cli.errors import ConfigError, UsageError
+from gfla_cli.training.recipe import RECIPES, Recipe, recipe, scaled, with_sampler
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": (250, 256)},
+        {"image_size": (0, 0)},
+        {"image_size": (1 << 20, 256)},
+        {"width": 10**9},
+        {"flow_max_width": 10**9},
+        {"structure_channels": 0},
+        {"sampler": "telepathic"},
+        {"task": "cooking"},
+        {"attention_reduction": "median"},
+        {"levels": ()},
+        {"levels": (Level(stride=4, patch=3), Level(stride=8, patch=3))},
+        {"heatmap_sigma": 0},
+        {"frame_aspect": -1},
+    ],
+)
+def test_impossible_models_are_refused_before_anything_is_allocated(change):
+    with pytest.raises(ConfigError):
+        replace(preset("pose-fashion"), **change)
+
+
+@pytest.mark.parametrize(("stride", "patch"), [(8, 4), (8, 0), (8, 11), (3, 3), (16, 3)])
+def test_impossible_levels_are_refused(stride, patch):
+    with pytest.raises(ConfigError):
+        Level(stride=stride, patch=patch)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"levels": 3},
+        {"levels": [{"stride": 8}]},
+        {"image_size": [256]},
+        {"width": "wide"},
+        {"colour": "blue"},
+    ],
+)
+def test_json_that_is_no_model_is_refused_as_such(damage):
+    with pytest.raises(ConfigError):
+        ModelConfig.from_json({**preset("pose-fashion").to_json(), **damage})
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(UsageError) as caught:
+        preset("pose-martian")
+    assert "pose-fashion" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json(name):
+    assert Recipe.from_json(recipe(name).to_json()) == recipe(name)
+
+
+def test_a_recipe_without_flow_has_no_flow_stage():
+    plan = with_sampler(recipe("people"), "none")
+    assert plan.model.sampler == "none"
+    assert all(stage.train == "joint" for stage in plan.stages)
+
+
+def test_scaling_keeps_every_stage_alive():
+    assert [stage.steps for stage in scaled(recipe("people"), 1e-9).stages] == [1, 1, 1]
