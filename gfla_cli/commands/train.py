@@ -61,8 +61,10 @@ def train(
         typer.echo(json.dumps(plan.to_json(), indent=2))
         return
     from gfla_cli.pipelines.train import run_training
+    from gfla_cli.runtime.allocator import keep_freed_memory
     from gfla_cli.runtime.device import choose_device
 
+    keep_freed_memory()
     set_threads(threads)
     placement = choose_device(device.value, precision.value)
     say(f"training on {placement}")

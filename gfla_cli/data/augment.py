@@ -9,18 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.landmarks.pose import MIRRORED
+
 Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
-
-# right and left joints exchanged, for mirrored pictures
-MIRROR = np.array([0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16])
 
 
 def mirror_points(points: Points, width: int) -> Points:
     """The joints of the picture flipped left to right."""
-    flipped = points[MIRROR].copy()
+    flipped = points[list(MIRRORED)]
     present = flipped[:, 0] >= 0
-    flipped[present, 0] = width - flipped[present, 0]  # points lie between pixel edges, not on centres
+    flipped[present, 0] = width - 1 - flipped[present, 0]
     return flipped
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from gfla_cli.data.albums import AlbumPlan, Albums, StoredView
 from gfla_cli.data.augment import degrade, mirror_points, relight, shake_points
 from gfla_cli.data.correspondence import correspond
+from gfla_cli.data.detected import as_detected
 from gfla_cli.data.sample import PosePair
 
 _HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
@@ -50,14 +51,24 @@ class PeoplePairs(Dataset[PosePair]):
         source = _frame(self.albums.view(album, int(first)), self.size, mirrored)
         target = _frame(self.albums.view(album, int(second)), self.size, mirrored)
         images = relight([source.image, target.image], rng)
+        convention = _convention(rng)
         return PosePair(
             source_image=degrade(images[0], rng),
             target_image=images[1],
-            source_points=shake_points(source.points, rng, _SHAKE * self.size),
-            target_points=shake_points(target.points, rng, _SHAKE * self.size),
+            source_points=shake_points(as_detected(source.points, convention), rng, _SHAKE * self.size),
+            target_points=shake_points(as_detected(target.points, convention), rng, _SHAKE * self.size),
             target_mask=target.mask,
             correspondence=correspond(source.surface, target.surface, self.grid),
         )
+
+
+def _convention(rng: np.random.Generator) -> float:
+    """How far joints are moved from the skeleton's places to a detector's: mostly all the way, or not at all.
+
+    Source and target share it, so a network can tell the convention from the source and serve both.
+    """
+    kind = rng.random()
+    return 1.0 if kind < 0.5 else 0.0 if kind < 0.8 else float(rng.random())
 
 
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:

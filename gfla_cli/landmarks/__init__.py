@@ -1,0 +1,1 @@
+"""Where the joints of a person are: found in pictures, read from files, written to files."""

@@ -1,0 +1,104 @@
+"""Whether the numbers of a keypoint file can be true: exchanged axes, another scale, another picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import LandmarkError
+from gfla_cli.landmarks.formats import FoundPose
+from gfla_cli.landmarks.pose import Pose
+
+_TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
+_SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
+_TOO_LARGE = 1.5  # times the frame: no longer a joint outside, but another scale
+_TINY = 0.05  # of the frame's diagonal
+_LARGEST = 30_000  # pixels
+_SIDEWAYS = ((0, 1), (8, 9), (11, 12), (9, 10), (12, 13))  # limbs that are upright in most people
+
+
+def settled(found: FoundPose, frame: tuple[int, int] | None, notes: list[str]) -> Pose:
+    """The pose in its frame; adds doubts to `notes` and raises LandmarkError for what cannot be.
+
+    `frame` is the height and width of the picture, if the caller knows them; what the file says comes first.
+    """
+    points = found.points.copy()
+    there = points[:, 2] > 0
+    if not there.any():
+        raise LandmarkError("not one joint is marked as found", hint="confidences of 0 mean that nothing was seen")
+    size = found.size or frame
+    if np.abs(points[there, :2]).max() <= _TOO_LARGE and there.sum() > 1:
+        size = _scaled_up(points, there, size, notes)
+    if size is None:
+        size = _guessed_frame(points[there], table=found.table)
+        notes.append(f"no size of the picture is given, took {size[1]}x{size[0]}")
+    else:
+        _check_frame(points[there, :2], size, notes)
+    if _lies_on_its_side(points):
+        notes.append("the body lies on its side; if it should not, x and y are exchanged")
+    return Pose(points.astype(np.float32), size)
+
+
+def _scaled_up(
+    points: NDArray[np.float64], there: NDArray[np.bool_], size: tuple[int, int] | None, notes: list[str]
+) -> tuple[int, int]:
+    """Turns coordinates in 0..1 into pixels, in place."""
+    if points[there, :2].min() < -0.1:
+        hint = "write pixels (OpenPose: --keypoint_scale 0)"
+        raise LandmarkError("coordinates between -1 and 1, not in pixels", hint=hint)
+    if size is None:
+        hint = "write pixels (OpenPose: --keypoint_scale 0), or a format that holds the size of the picture"
+        raise LandmarkError("coordinates between 0 and 1, and no size of the picture to multiply them with", hint=hint)
+    points[there, :2] *= (size[1], size[0])
+    notes.append(f"coordinates between 0 and 1 were multiplied with the size of the picture, {size[1]}x{size[0]}")
+    return size
+
+
+def _check_frame(places: NDArray[np.float64], size: tuple[int, int], notes: list[str]) -> None:
+    """Compares the present joints (n, 2) with the frame they are said to be in."""
+    sides = np.array([size[1], size[0]], np.float64)
+    outside = _outside(places, sides)
+    frame = f"{size[1]}x{size[0]}"
+    if outside.sum() >= 2 and not _outside(places[:, ::-1], sides).any():
+        what = f"{outside.sum()} of {len(places)} joints lie outside the {frame} picture, none if x and y change places"
+        raise LandmarkError(what, hint="x comes first in JSON, y comes first in the paper's table")
+    ratio = float((places.max(axis=0) / sides).max())
+    if ratio > _TOO_LARGE:
+        reach = f"x = {places[:, 0].max():.0f}, y = {places[:, 1].max():.0f}"
+        what = f"the joints reach {reach} in a picture of {frame}: {ratio:.1f} times too large"
+        raise LandmarkError(what, hint="are they from the same picture, before it was made smaller?")
+    if outside.all():
+        raise LandmarkError(f"all joints lie outside the {frame} picture", hint="are they from another picture?")
+    if outside.any():
+        notes.append(f"{outside.sum()} of {len(places)} joints lie outside the {frame} picture")
+    spread = float(np.hypot(*np.ptp(places, axis=0)))
+    if len(places) > 4 and spread < _TINY * math.hypot(*size):
+        notes.append(f"the whole body measures {spread:.0f} px in a picture of {frame}; is that the right size?")
+
+
+def _outside(places: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(((places < -_SLACK * sides) | (places > (1 + _SLACK) * sides)).any(axis=1))
+
+
+def _guessed_frame(present: NDArray[np.float64], *, table: bool) -> tuple[int, int]:
+    """(height, width) of a picture that could hold the joints, the body in its middle."""
+    right, bottom = present[:, 0].max(), present[:, 1].max()
+    if max(right, bottom) > _LARGEST:
+        raise LandmarkError(f"the joints reach x = {right:.0f}, y = {bottom:.0f}", hint="no picture is that large")
+    if table:
+        for height, width in _TABLE_FRAMES:
+            if right < width and bottom < height:
+                return height, width
+    left, top = present[:, :2].clip(0, None).min(axis=0)
+    return max(1, math.ceil(bottom + top)), max(1, math.ceil(right + left))
+
+
+def _lies_on_its_side(points: NDArray[np.float64]) -> bool:
+    """Whether the head, and every limb that is there, points to the left or right rather than up."""
+    limbs = [points[a, :2] - points[b, :2] for a, b in _SIDEWAYS if points[a, 2] > 0 and points[b, 2] > 0]
+    hips = [points[joint, :2] for joint in (8, 11) if points[joint, 2] > 0]
+    if hips and points[1, 2] > 0:
+        limbs.append(np.mean(hips, axis=0) - points[1, :2])
+    return len(limbs) >= 3 and all(abs(across) > 1.5 * abs(down) for across, down in limbs)

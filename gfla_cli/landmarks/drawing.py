@@ -1,0 +1,55 @@
+"""A pose drawn over its picture, to look at before computing with it."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.landmarks.pose import JOINTS, LIMBS, Pose, extent
+
+_OPACITY = 0.75
+_SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
+
+
+def _rainbow(count: int) -> list[tuple[int, int, int]]:
+    """`count` distinct RGB colours, warm ones first: the right arm is orange, the face violet, as in OpenPose."""
+    shades = [colorsys.hsv_to_rgb(0.92 * index / count, 0.9, 1.0) for index in range(count)]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in shades]
+
+
+_LIMB_COLOURS = _rainbow(len(LIMBS))
+_JOINT_COLOURS = _rainbow(len(JOINTS))
+
+
+def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
+    """A copy of (H, W, 3) uint8 RGB with one or several skeletons over it, whatever size their own picture has."""
+    drawn = image.copy()
+    for pose in [poses] if isinstance(poses, Pose) else poses:
+        _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
+    # Dark behind light and half seen through: readable on a white studio and on black clothes alike.
+    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+
+
+def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
+    thickness = max(1, round(extent(pose.box) / 110))
+    place = [_fixed_point(point) for point in pose.points]
+    for border, shade in ((thickness + 2, True), (thickness, False)):
+        for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=True):
+            if pose.present[start] and pose.present[end]:
+                ink = (30, 30, 30) if shade else colour
+                cv2.line(canvas, place[start], place[end], ink, border, cv2.LINE_AA, _SUBPIXEL)
+    for joint, colour in enumerate(_JOINT_COLOURS):
+        if pose.present[joint]:
+            for radius, ink in ((thickness + 2, (30, 30, 30)), (thickness + 1, colour)):
+                cv2.circle(canvas, place[joint], radius << _SUBPIXEL, ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
+
+
+def _fixed_point(point: NDArray[np.float32]) -> tuple[int, int]:
+    # A joint far outside would overflow the 32 bits that cv2 has; beyond this nobody sees the difference.
+    x, y = (float(value) for value in point[:2].clip(-20_000, 20_000))
+    return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))

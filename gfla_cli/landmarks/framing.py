@@ -1,0 +1,87 @@
+"""Where the network looks: the part of a photograph that becomes its frame, and a target pose fitted to the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.landmarks.body_size import anchor, body_box, has_feet, torso_length
+from gfla_cli.landmarks.pose import Box, Pose
+
+_BODY_SHARE = 0.9  # of the frame's height that a whole body fills in the training pictures (median)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A rectangle of a picture, partly outside of it perhaps, and the size it is brought to."""
+
+    box: Box  # left, top, right, bottom in pixels of the picture
+    size: tuple[int, int]  # height, width of the network's frame
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3) affine map from the picture's pixels to the frame's."""
+        left, top, right, bottom = self.box
+        across, down = self.size[1] / (right - left), self.size[0] / (bottom - top)
+        return np.array([[across, 0, -left * across], [0, down, -top * down]])
+
+    def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The frame's part of a picture, (height, width, 3); beyond the picture its border goes on."""
+        left, top, right, bottom = (round(side) for side in self.box)
+        height, width = image.shape[:2]
+        inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+        beyond = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+        if any(beyond):
+            inside = cast(NDArray[np.uint8], cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE))
+        shrinks = inside.shape[0] > self.size[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        return cast(NDArray[np.uint8], cv2.resize(inside, self.size[::-1], interpolation=method))
+
+    def pose(self, pose: Pose) -> Pose:
+        """A pose of the picture, in pixels of the frame; joints outside the frame are missing."""
+        return pose.transformed(self.matrix, self.size).within_frame()
+
+
+def whole_picture(height: int, width: int, size: tuple[int, int]) -> Frame:
+    """The picture as it is, stretched to the frame."""
+    return Frame((0.0, 0.0, float(width), float(height)), size)
+
+
+def person_frame(poses: list[Pose], size: tuple[int, int], aspect: float) -> Frame:
+    """The frame that holds all these poses of one picture as the training pictures hold theirs.
+
+    `aspect` is width over height of the rectangle. A body that the picture's lower border cuts ends with the frame.
+    """
+    boxes = np.array([body_box(pose) for pose in poses])
+    left, top = boxes[:, 0].min(), boxes[:, 1].min()
+    right = boxes[:, 2].max()
+    cut = [pose for pose in poses if not has_feet(pose)]
+    bottom = min(body_box(pose)[3] for pose in cut) if cut else boxes[:, 3].max()
+    height = max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+    lowest = bottom if cut else (top + bottom + height) / 2
+    centre = (left + right) / 2
+    half = height * aspect / 2
+    return Frame((float(centre - half), float(lowest - height), float(centre + half), float(lowest)), size)
+
+
+def aligned(target: Pose, source: Pose) -> Pose:
+    """The target pose at the size and the place of the source's body, in pixels of the source's picture.
+
+    Sizes are compared by torso length. Bodies that both show their feet stand on the same ground, others meet at
+    the neck. Joints may come to lie outside the picture.
+    """
+    wanted, found = torso_length(source), torso_length(target)
+    scale = wanted / found if wanted > 0 and found > 0 else 1.0
+    feet = has_feet(source) and has_feet(target)
+    place = anchor(source, feet=feet) - scale * anchor(target, feet=feet)
+    matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
+    moved = target.transformed(matrix, source.size)
+    if has_feet(target):
+        return moved
+    # A cut target stays cut where its own picture ended, not where the source's does.
+    ground = round(scale * target.size[0] + place[1])
+    return Pose(moved.points, (max(1, min(ground, source.size[0])), source.size[1]))

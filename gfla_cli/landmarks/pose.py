@@ -1,0 +1,147 @@
+"""One person's pose: 18 joints in OpenPose's order, in the pixels of a picture whose size is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gfla_cli.errors import DetectionError, LandmarkError, UsageError
+
+JOINTS = (
+    "nose", "neck",
+    "right shoulder", "right elbow", "right wrist",  # right is the person's own right
+    "left shoulder", "left elbow", "left wrist",
+    "right hip", "right knee", "right ankle",
+    "left hip", "left knee", "left ankle",
+    "right eye", "left eye", "right ear", "left ear",
+)  # fmt: skip
+FACE = (0, 14, 15, 16, 17)
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7),
+    (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
+MISSING = (-1.0, -1.0, 0.0)
+_LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """18 joints of one person. Joints may lie outside the frame; `within_frame` drops those."""
+
+    points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in (0, 1]; missing = (-1, -1, 0)
+    size: tuple[int, int]  # height, width of the picture that x and y refer to
+
+    def __post_init__(self) -> None:
+        """Normalises missing joints; raises LandmarkError for a wrong shape, NaN, or values out of range."""
+        height, width = (int(side) for side in self.size)
+        if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+            raise LandmarkError(f"a picture cannot be {width}x{height} pixels", hint="size is [height, width]")
+        points = np.array(self.points, dtype=np.float32)
+        if points.shape != (len(JOINTS), 3):
+            raise LandmarkError(f"a pose is 18 joints of x, y, confidence, got an array of shape {points.shape}")
+        if not np.isfinite(points).all():
+            raise LandmarkError("a pose holds NaN or infinite numbers", hint="missing joints are written as -1, -1, 0")
+        if points[:, 2].max() > 1:
+            raise LandmarkError(f"confidences go from 0 to 1, got {points[:, 2].max():g}", hint="x, y, confidence")
+        points[points[:, 2] <= 0] = MISSING
+        points.flags.writeable = False
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "size", (height, width))
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(18,) which joints there are."""
+        return np.asarray(self.points[:, 2] > 0)
+
+    @property
+    def box(self) -> Box:
+        """Left, top, right, bottom of the present joints; all zero when there are none."""
+        there = self.points[self.present, :2]
+        if not len(there):
+            return (0.0, 0.0, 0.0, 0.0)
+        (left, top), (right, bottom) = there.min(axis=0).tolist(), there.max(axis=0).tolist()
+        return (left, top, right, bottom)
+
+    def scaled(self, size: tuple[int, int]) -> Pose:
+        """The same pose in a picture stretched to `size` (height, width): x *= new width / old width."""
+        points = self.points.copy()
+        points[:, 0] *= size[1] / self.size[1]
+        points[:, 1] *= size[0] / self.size[0]
+        return Pose(points, size)  # missing joints are put back to -1 there
+
+    def transformed(self, matrix: ArrayLike, size: tuple[int, int]) -> Pose:
+        """Moved by a 2x3 affine matrix, as cv2.warpAffine moves pixels, into a frame of `size` (height, width)."""
+        affine = np.asarray(matrix, dtype=np.float64)
+        points = self.points.copy()
+        points[:, :2] = points[:, :2] @ affine[:, :2].T + affine[:, 2]
+        return Pose(points, size)
+
+    def mirrored(self) -> Pose:
+        """The pose in the mirrored picture: left and right joints change places too."""
+        points = self.points[list(MIRRORED)]
+        points[:, 0] = self.size[1] - 1 - points[:, 0]
+        return Pose(points, self.size)
+
+    def within_frame(self, tolerance: float = 0.02) -> Pose:
+        """Joints further outside than `tolerance` (of the frame's side) become missing, the rest move to the border."""
+        last = np.array([self.size[1] - 1, self.size[0] - 1], np.float32)
+        slack = tolerance * (last + 1)
+        points = self.points.copy()
+        outside = ((points[:, :2] < -slack) | (points[:, :2] > last + slack)).any(axis=1)
+        points[:, :2] = points[:, :2].clip(0, last)
+        points[outside] = MISSING
+        return Pose(points, self.size)
+
+
+class _Boxed(Protocol):
+    @property
+    def box(self) -> Box: ...
+
+
+_Someone = TypeVar("_Someone", bound=_Boxed)
+
+
+def choose_person(
+    people: Sequence[_Someone],
+    which: str | int = "largest",
+    *,
+    where: str = "the picture",
+    notes: list[str] | None = None,
+) -> _Someone:
+    """One of several people, poses or detections: "largest", "left", "right", or N, counted from the left, from 1.
+
+    Adds a line to `notes` when there was a choice that the user did not make. Raises DetectionError when there is
+    nobody or no N-th, UsageError for any other `which`.
+    """
+    from_left = sorted(people, key=lambda person: person.box[0] + person.box[2])
+    if str(which).isdecimal() and int(which) >= 1:
+        place = int(which) - 1
+    elif which in ("largest", "left", "right"):
+        place = {"largest": -1, "left": 0, "right": len(people) - 1}[str(which)]
+    else:
+        raise UsageError(f"unknown person: {which}", hint="known: largest, left, right, or a number from 1")
+    if not people:
+        hint = "use a picture in which most of one person is visible and at least a third of its height"
+        raise DetectionError(f"{where}: no person found", hint=hint)
+    if place >= len(people):
+        count = "1 person was" if len(people) == 1 else f"{len(people)} people were"
+        raise DetectionError(f"{where}: person {which} was asked for, {count} found", hint="--person largest")
+    if which == "largest":
+        if len(people) > 1 and notes is not None:
+            notes.append(f"{where}: {len(people)} people found, took the largest; --person left|right|N picks another")
+        return max(people, key=lambda person: extent(person.box))
+    return from_left[place]
+
+
+def extent(box: Box) -> float:
+    """The diagonal of a box: unlike its area, not small for somebody standing straight."""
+    return math.hypot(box[2] - box[0], box[3] - box[1])

@@ -1,0 +1,127 @@
+"""Picture files: the only place where they are read and written, and the only uint8 <-> tensor conversion.
+
+Outside the networks a picture is `uint8 (H, W, 3)` RGB; inside it is float `(1, 3, H, W)` RGB in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.media.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+READABLE = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2")
+# suffix -> Pillow's name, its options, the longest side the format can store
+_WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
+    ".png": ("PNG", {"compress_level": 4}, 1 << 31),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}, 65_500),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}, 65_500),
+    ".webp": ("WEBP", {"quality": 95}, 16_383),
+    ".bmp": ("BMP", {}, 32_767),
+    ".tif": ("TIFF", {"compression": "tiff_lzw"}, 1 << 31),
+    ".tiff": ("TIFF", {"compression": "tiff_lzw"}, 1 << 31),
+}
+WRITABLE = tuple(_WRITABLE)
+
+
+def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
+    """The picture as people see it: (H, W, 3) uint8 RGB, EXIF turn applied, transparency over white.
+
+    Of an animation or a document of several pages the first is taken (`is_animated` tells). With `max_side`
+    larger pictures are reduced to that many pixels on their longer side. Raises MediaError when there is no such
+    file, or it is no picture, damaged, below 16 px a side or above 200 megapixels.
+    """
+    from gfla_cli.media.decoding import decode, opened
+
+    with opened(Path(path)) as picture:
+        return decode(picture, max_side)
+
+
+def is_animated(path: Path | str) -> bool:
+    """Whether the file holds several frames or pages, of which `read_image` takes the first. Raises MediaError."""
+    from gfla_cli.media.decoding import opened
+
+    with opened(Path(path)) as picture:
+        # Phones store depth and gain maps behind the photo in MPO files; nobody calls that an animation.
+        return picture.format != "MPO" and int(getattr(picture, "n_frames", 1)) > 1
+
+
+def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
+    """Writes (H, W, 3) uint8 RGB in the format that the suffix names; the file appears complete or not at all.
+
+    Raises UsageError for an unknown suffix, an existing file (unless `overwrite`) or a missing folder, MediaError
+    when the picture is too large for the format or the disk refuses.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    name, options, longest = _format_of(path)
+    if max(image.shape) > longest:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise MediaError(f"{path}: a {path.suffix} picture cannot be {size}", hint="write a .png instead")
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        encoded = BytesIO()  # written to a file directly, Pillow reports a full disk as "encoder error -2"
+        Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options)
+        temporary.write_bytes(encoded.getbuffer())
+
+
+def _format_of(path: Path) -> tuple[str, dict[str, Any], int]:
+    if path.suffix.lower() not in _WRITABLE:
+        what = f"pictures cannot be written as {path.suffix}" if path.suffix else "the name says no picture format"
+        raise UsageError(f"{path}: {what}", hint=f"known: {' '.join(WRITABLE)}")
+    return _WRITABLE[path.suffix.lower()]
+
+
+def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
+    """The picture files of a folder, sorted by name; hidden ones are left out. Raises MediaError if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=_WHERE)
+    try:
+        entries = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
+    found = [
+        entry
+        for entry in entries
+        # macOS leaves ._photo.jpg files that are no pictures, and an interrupted writer may leave a hidden one.
+        if entry.suffix.lower() in READABLE and not entry.name.startswith(".") and entry.is_file()
+    ]
+    if not found:
+        raise MediaError(f"{folder}: no pictures in this folder", hint=f"looked for {' '.join(READABLE)}")
+    return found
+
+
+_WHERE = "check the spelling; a relative path starts at the current folder"
+
+
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]."""
+    import torch
+
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    planes_3HW = torch.tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return (planes_3HW.float() / 127.5 - 1)[None]
+
+
+def to_uint8(tensor: Tensor) -> NDArray[np.uint8]:
+    """(1, 3, H, W) or (3, H, W), any float type, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
+    import torch
+
+    if tensor.ndim == 4 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ValueError(f"one picture is (1, 3, H, W), got {tuple(tensor.shape)}")
+    planes_3HW = ((tensor.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(planes_3HW.permute(1, 2, 0).cpu().numpy())
