@@ -100,15 +100,15 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_p
     whole = Trainer(recipe, open_data, tmp_path / "whole", CPU, small_vgg(), workers=0)
     whole.run(lambda progress: None)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(progress):
         if (progress.stage.name, progress.step) == ("joint", 2):
-            raise Stopped
+            raise StoppedError
 
     broken = Trainer(recipe, open_data, tmp_path / "broken", CPU, small_vgg(), workers=0)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         broken.run(stop)
     broken.save()
     resumed = Trainer(recipe, open_data, tmp_path / "broken", CPU, small_vgg(), workers=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +14,7 @@ import torch
 from gfla_cli.media.quiet import native_stderr_silenced
 
 
-def interleaved_times(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def interleaved_times(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each function, run in turns so that a busy moment of the machine hits all of them."""
     for function in functions.values():
         function()

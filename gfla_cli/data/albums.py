@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -63,10 +63,10 @@ class Albums:
         if not path.is_file():
             self._render(album, path)
         with np.load(path, allow_pickle=False) as stored:
-            image = cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR)[..., ::-1]
-            mask = cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE)
+            image = np.asarray(cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR), np.uint8)
+            mask = np.asarray(cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE), np.uint8)
             surface = stored[f"surface_{view}"].astype(np.float32)
-            return StoredView(np.ascontiguousarray(image), mask, stored["points"][view], surface)
+            return StoredView(np.ascontiguousarray(image[..., ::-1]), mask, stored["points"][view], surface)
 
     def _render(self, album: int, path: Path) -> None:
         from gfla_cli.rendering.pack import Pack
@@ -75,7 +75,7 @@ class Albums:
         if self._people is None:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
-        arrays: dict[str, NDArray[np.generic]] = {}
+        arrays: dict[str, Any] = {}
         points = []
         for k, view in enumerate(self._people.album(rng, self.plan.views, self.plan.size)):
             arrays[f"image_{k}"] = cv2.imencode(".jpg", view.image[..., ::-1], _QUALITY)[1]

@@ -47,12 +47,12 @@ def relight(images: list[Image], rng: np.random.Generator) -> list[Image]:
 def degrade(image: Image, rng: np.random.Generator) -> Image:
     """What cameras and web sites do to a picture: a little blur, noise or JPEG, each now and then."""
     if rng.random() < 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9)).astype(np.uint8)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
     if rng.random() < 0.3:
         noise = rng.normal(0, rng.uniform(1, 5), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         quality = int(rng.integers(50, 95))
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.uint8)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return image

@@ -1,4 +1,4 @@
-"""What a pose data set yields, whatever it is made of: two pictures of one person, their joints, and what else is known.
+"""What a pose data set yields, whatever it is made of: two pictures of a person, their joints, and what else is known.
 
 Everything stays in bytes and points until it is on the training device (`training/batch.py`): a pair of heat-map
 stacks is fifty times larger than the points it comes from.

@@ -44,8 +44,8 @@ def affine_regularisation(offset: Tensor, window: int) -> Tensor:
     residual = _affine_residual(window).to(offset)  # (window², 1, window, window)
     fields = offset.reshape(-1, 1, height, width)
     with torch.autocast(offset.device.type, enabled=False):
-        squared: Tensor = F.conv2d(fields, residual).square()
-        return squared.sum(dim=1).mean() * 2  # a mean over x and y; the loss is their sum
+        squared = F.conv2d(fields, residual).square()
+    return 2 * squared.sum(dim=1).mean()  # the mean is over x and y too; the loss is their sum
 
 
 def _affine_residual(window: int) -> Tensor:
@@ -53,7 +53,7 @@ def _affine_residual(window: int) -> Tensor:
     step = torch.arange(window, dtype=torch.float64) - window // 2
     y, x = torch.meshgrid(step, step, indexing="ij")
     basis = torch.stack([torch.ones_like(x), x, y], dim=-1).view(-1, 3)
-    projection = basis @ torch.linalg.pinv(basis)
+    projection: Tensor = basis @ torch.linalg.pinv(basis)
     return (torch.eye(window * window) - projection).view(-1, 1, window, window)
 
 

@@ -46,7 +46,7 @@ class PerceptualLoss(nn.Module):
         for name in self.content:
             difference = (found[name].float() - expected[name].float()).abs().mean(dim=1, keepdim=True)
             if weight is not None:
-                difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[-2:])  # type: ignore[arg-type]
+                difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[-2:])
             content = content + difference.mean()
         for name in self.style:
             style = style + (gram(found[name]) - gram(expected[name])).abs().mean()

@@ -23,7 +23,8 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down(self.act(self.conv(self.before(x))))
-        return y + self.shortcut(F.avg_pool2d(x, 2))
+        y = y + self.shortcut(F.avg_pool2d(x, 2))
+        return y
 
 
 class Discriminator(nn.Module):

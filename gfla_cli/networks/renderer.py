@@ -53,6 +53,11 @@ class DecoderLevel(nn.Module):
         self.residual = ResidualBlock(channels)
         self.up = DecoderBlock(channels, finer, hidden=channels)
 
+    def prepare(self, features: Tensor, reference: int) -> Source:
+        """What the sampler of one reference derives from its features alone."""
+        source: Source = self.samplers[reference].prepare(features)  # type: ignore[operator]
+        return source
+
     def forward(self, x: Tensor, sources: Sequence[Source], flows: Sequence[Flow]) -> Tensor:
         """(B, C, h, w) to (B, C', 2h, 2w); one source and one flow per sampler."""
         if len(self.samplers):
@@ -89,11 +94,12 @@ class Decoder(nn.Module):
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """What the samplers derive from one reference's features (strides 2, 4, 8), by level."""
         at_stride = dict(zip(("2", "4", "8"), features, strict=True))
-        return {
-            name: level.samplers[reference].prepare(at_stride[name])
-            for name, level in self.levels.items()
-            if len(level.samplers)
-        }
+        prepared = {}
+        for name, level in self.levels.items():
+            assert isinstance(level, DecoderLevel)
+            if len(level.samplers):
+                prepared[name] = level.prepare(at_stride[name], reference)
+        return prepared
 
     def forward(self, x: Tensor, sources: Sequence[dict[str, Source]], flows: Sequence[Sequence[Flow]]) -> Tensor:
         """The picture, (B, 3, H, W) in [-1, 1].

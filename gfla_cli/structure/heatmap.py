@@ -22,11 +22,11 @@ def heatmaps(points: NDArray[np.float32], size: tuple[int, int], sigma: float = 
     """
     height, width = size
     centre = np.trunc(points[:, :2])
-    present = (points[:, :2] >= 0).all(axis=1)
+    present = (points[:, 0] >= 0) & (points[:, 1] >= 0)
     x = np.exp(-((np.arange(width) - centre[:, :1]) ** 2) / (2 * sigma**2))  # (J, W)
     y = np.exp(-((np.arange(height) - centre[:, 1:2]) ** 2) / (2 * sigma**2))  # (J, H)
     maps = y[:, :, None] * x[:, None, :] * present[:, None, None]
-    return maps.astype(np.float32)
+    return np.asarray(maps, np.float32)
 
 
 def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,5 +85,5 @@ def _layer_for(stride: int, available: tuple[str, ...]) -> tuple[str, int]:
     return next((layer, pool) for layer, pool in _MATCHED_AT[stride] if layer in available)
 
 
-def _sum(values: object) -> Tensor:
-    return torch.stack(list(values)).sum()  # type: ignore[call-overload, no-any-return]
+def _sum(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(values)).sum()

@@ -76,7 +76,7 @@ class Recipe:
 
 
 def _stage(values: dict[str, Any]) -> Stage:
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     plain["weights"] = LossWeights(**plain["weights"])
     return Stage(**plain)
 

@@ -138,7 +138,7 @@ class Trainer:
             return self._skip_step()
         self._nans = 0
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self.optimiser.step()
         self.average.update(self.generator)
         values = {name: float(value.detach()) for name, value in terms.items()}
@@ -160,7 +160,7 @@ class Trainer:
         with self.placement.autocast:
             loss = discriminator_loss(self.discriminator(batch.target_image), self.discriminator(made.image.detach()))
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.discriminator_optimiser.step()
         return float(loss.detach())
 

@@ -1,0 +1,103 @@
+"""Where the network looks, and how a pose is fitted to another body."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gfla_cli.landmarks.body_size import body_box, torso_length
+from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.landmarks.pose import MISSING, Pose
+
+# A standing person, 100 px of torso: x, y of the 18 joints.
+STANDING = np.array(
+    [
+        (200, 46), (200, 100), (162, 100), (155, 154), (150, 206), (238, 100), (245, 154), (250, 206),
+        (177, 200), (175, 287), (174, 380), (223, 200), (225, 287), (226, 380), (193, 38), (207, 38), (185, 42), (215, 42),
+    ],
+    np.float32,
+)  # fmt: skip
+SIZE = (480, 400)
+
+
+def person(*, missing=(), scale=1.0, shift=(0, 0), size=SIZE):
+    points = np.concatenate([STANDING * scale + shift, np.ones((18, 1))], axis=1).astype(np.float32)
+    points[list(missing)] = MISSING
+    return Pose(points, size)
+
+
+LEGS = (9, 10, 12, 13)
+
+
+def test_the_torso_is_measured_through_any_visible_segment():
+    assert torso_length(person()) == pytest.approx(100, rel=0.1)
+    assert torso_length(person(missing=(8, 11, *LEGS))) == pytest.approx(100, rel=0.1)
+    assert torso_length(person(missing=range(1, 18))) == 0
+
+
+def test_the_body_box_reaches_from_the_crown_to_the_soles():
+    left, top, right, bottom = body_box(person())
+    assert top < 38
+    assert bottom > 380
+    assert (left, right) == (pytest.approx(138, abs=1), pytest.approx(262, abs=1))
+
+
+def test_a_body_without_ankles_ends_with_the_picture():
+    assert body_box(person(missing=LEGS))[3] == SIZE[0]
+
+
+def test_the_frame_centres_a_whole_body_and_leaves_a_margin():
+    frame = person_frame([person()], (256, 256), 1.0)
+    points = frame.pose(person()).points
+    assert points[1, 0] == pytest.approx(128, abs=1)
+    assert 10 < points[14, 1] < 40
+    assert 215 < points[10, 1] < 245
+
+
+def test_a_cut_body_keeps_its_cut_at_the_lower_border():
+    frame = person_frame([person(missing=LEGS)], (256, 256), 1.0)
+    assert frame.box[3] == SIZE[0]
+
+
+def test_the_frame_has_the_aspect_of_the_model():
+    left, top, right, bottom = person_frame([person()], (128, 64), 0.5).box
+    assert (right - left) / (bottom - top) == pytest.approx(0.5)
+
+
+def test_an_aligned_pose_has_the_size_and_the_ground_of_the_source():
+    target = person(scale=0.4, shift=(30, 10), size=(300, 300))
+    moved = aligned(target, person())
+    np.testing.assert_allclose(moved.points, person().points, atol=0.5)
+
+
+def test_a_half_body_is_aligned_by_the_neck():
+    target = person(scale=0.5, shift=(50, 20), missing=LEGS, size=(130, 300))
+    moved = aligned(target, person())
+    np.testing.assert_allclose(moved.points[1, :2], [200, 100], atol=1)
+    assert not moved.present[list(LEGS)].any()
+    assert moved.size[0] < SIZE[0]  # the frame will end where the target's picture did
+
+
+def test_the_frame_of_a_raised_arm_holds_the_hand():
+    reaching = person().points.copy()
+    reaching[4, :2] = 120, -60
+    frame = person_frame([person(), Pose(reaching, SIZE)], (256, 256), 1.0)
+    assert frame.pose(Pose(reaching, SIZE)).present[4]
+
+
+def test_a_crop_beyond_the_picture_goes_on_with_its_border():
+    image = np.zeros((20, 10, 3), np.uint8)
+    image[:, 5:] = 200
+    crop = Frame((-5.0, 0.0, 15.0, 20.0), (20, 20)).crop(image)
+    assert crop.shape == (20, 20, 3)
+    assert (crop[:, :9] == 0).all()
+    assert (crop[:, 11:] == 200).all()
+
+
+def test_a_frame_far_outside_of_the_picture_still_gives_a_picture():
+    assert Frame((500.0, 500.0, 520.0, 520.0), (32, 32)).crop(np.zeros((20, 10, 3), np.uint8)).shape == (32, 32, 3)
+
+
+def test_the_whole_picture_is_stretched():
+    frame = whole_picture(100, 50, (256, 256))
+    np.testing.assert_allclose(frame.matrix @ [50, 100, 1], [256, 256])
