@@ -45,6 +45,14 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
+    """Raises what `atomic_path` would raise at once; to be called before long work whose result goes to `path`."""
+    target = _checked_target(Path(path), overwrite=overwrite)
+    if not os.access(target.parent, os.W_OK):
+        what, hint = _TROUBLE[errno.EACCES]
+        raise MediaError(f"{path} cannot be written: {what}", hint=hint)
+
+
 def _checked_target(path: Path, *, overwrite: bool) -> Path:
     """`path` behind its symbolic links, after making sure that something may be written there."""
     try:

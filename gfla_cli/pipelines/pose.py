@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.errors import BundleError, DetectionError, MediaError
+from gfla_cli.landmarks.body_size import has_feet
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
@@ -153,3 +154,5 @@ def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:
             )
         if joints < _FEW_JOINTS:
             notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor picture")
+        elif not has_feet(pose):
+            notes.append(f"the {whose} shows no feet, so the result ends where that body is cut")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfla_cli.errors import GflaError, MediaError, UsageError
+from gfla_cli.media.atomic import refuse_output
 from gfla_cli.media.image import WRITABLE, find_images, write_image
 
 if TYPE_CHECKING:
@@ -87,12 +88,11 @@ def _stem(pose: str) -> str:
 
 def _refuse_early(job: Job, *, overwrite: bool) -> None:
     """What a user should hear before waiting for a model to load."""
-    if job.output.exists() and not overwrite:
-        raise UsageError(f"{job.output} exists", hint="--overwrite replaces it, or choose another --output")
+    refuse_output(job.output, overwrite=overwrite)
     for path in (job.source, Path(job.pose.partition("#")[0])):
         if not path.exists():
             raise MediaError(
-                f"{path}: no such file", hint="check the spelling; paths are relative to the current folder"
+                f"{path}: no such file", hint="check the spelling; a relative path starts at the current folder"
             )
 
 
@@ -107,6 +107,7 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
         say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite redoes them")
     if not todo:
         return report
+    _make_folder(todo[0].output.parent)
     model = PoseTransfer(options.model, device=options.device, precision=options.precision)
     say(f"{model.bundle.name} on {model.placement}")
     for job in todo:
@@ -123,6 +124,13 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     return report
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
+
+
 def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> None:
     result = model.transfer(
         job.source,
@@ -135,7 +143,6 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
     for note in result.notes:
         say(note)
     picture = side_by_side(result) if options.side_by_side else result.image
-    job.output.parent.mkdir(parents=True, exist_ok=True)
     write_image(job.output, picture, overwrite=options.overwrite)
 
 
