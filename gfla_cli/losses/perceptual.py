@@ -33,22 +33,25 @@ class PerceptualLoss(nn.Module):
         self.content = tuple(name for name in content if name in vgg.available)
         self.style = tuple(name for name in style if name in vgg.available)
 
-    def forward(self, generated: Tensor, target: Tensor, weight: Tensor | None = None) -> VggDistance:
+    def forward(
+        self, generated: Tensor, target: Tensor, weight: Tensor | None = None, *, with_style: bool = True
+    ) -> VggDistance:
         """Both distances between (B, 3, H, W) pictures in [-1, 1]; gradients flow into `generated` only.
 
         `weight` (B, 1, H, W), of mean 1, says how much each pixel counts in the content distance.
         """
-        layers = {*self.content, *self.style}
+        styles = self.style if with_style else ()
+        layers = {*self.content, *styles}
         with torch.no_grad():
             expected = self.vgg(target, layers)
         found = self.vgg(generated, layers)
         content = style = generated.new_zeros(())
         for name in self.content:
-            difference = (found[name].float() - expected[name].float()).abs().mean(dim=1, keepdim=True)
+            difference = (found[name] - expected[name]).abs().mean(dim=1, keepdim=True, dtype=torch.float32)
             if weight is not None:
                 difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[-2:])
             content = content + difference.mean()
-        for name in self.style:
+        for name in styles:
             style = style + (gram(found[name]) - gram(expected[name])).abs().mean()
         return VggDistance(content, style)
 

@@ -67,13 +67,20 @@ class Vgg19(nn.Module):
         x = image
         for name, conv in self.convs.items():
             if name.endswith("_1") and name != "relu1_1":
-                x = F.max_pool2d(x, 2)
+                x = _max_pool(x)
             x = F.relu(conv(x))
             if name in wanted:
                 found[name] = x
                 if len(found) == len(wanted):
                     break
         return found
+
+
+def _max_pool(x: Tensor) -> Tensor:
+    """2x2 max pooling; three maxima of strided views are several times faster on the CPU than torch's own pool."""
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def load_vgg19(path: Path | None) -> Vgg19:

@@ -40,6 +40,17 @@ class PoseBatch:
             visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
         return offset * offset.new_tensor([width, height]).view(1, 2, 1, 1), weight, visible
 
+    def around_person(self, share: float, *pictures: Tensor) -> list[Tensor]:
+        """The columns around each target person, `share` of the width, of (B, C, H, W) pictures."""
+        width = self.target_mask.shape[-1]
+        kept = min(width, -(-int(width * share) // 8) * 8)
+        columns = torch.arange(width, device=self.target_mask.device)
+        there = self.target_mask.amax(dim=(1, 2)) > 0.5  # (B, W)
+        first = torch.where(there, columns, width).amin(dim=1)
+        last = torch.where(there, columns, -1).amax(dim=1)
+        left = ((first + last + 1 - kept) // 2).clamp(0, width - kept).tolist()
+        return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left)]) for p in pictures]
+
     def pixel_weight(self, person: float) -> Tensor:
         """(B, 1, H, W) of mean 1: the person counts `person` times more, head and hands twice that."""
         details = self.target_structure[:, _HEAD_AND_HANDS].amax(dim=1, keepdim=True)

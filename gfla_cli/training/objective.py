@@ -29,6 +29,7 @@ class PoseObjective:
     def __init__(self, recipe: Recipe, vgg: Vgg19 | None) -> None:
         self.levels = recipe.model.levels
         self.vgg = vgg
+        self.window = recipe.perceptual_window
         self.perceptual = PerceptualLoss(vgg, recipe.content_layers, recipe.style_layers) if vgg else None
 
     def flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
@@ -57,11 +58,20 @@ class PoseObjective:
         difference = (made.image - batch.target_image).abs()
         terms["l1"] = (difference * pixel_weight).mean() if pixel_weight is not None else difference.mean()
         if weights.content or weights.style:
-            assert self.perceptual is not None
-            terms["content"], terms["style"] = self.perceptual(made.image, batch.target_image, pixel_weight)
+            terms |= self._perceptual(batch, made.image, pixel_weight, with_style=weights.style > 0)
         if discriminator is not None:
             terms["adversarial"] = generator_loss(discriminator(made.image))
         return terms
+
+    def _perceptual(self, batch: PoseBatch, image: Tensor, weight: Tensor | None, *, with_style: bool) -> Terms:
+        assert self.perceptual is not None
+        target = batch.target_image
+        if self.window < 1:
+            looked_at = [image, target] if weight is None else [image, target, weight]
+            image, target, *rest = batch.around_person(self.window, *looked_at)
+            weight = rest[0] if rest else None
+        distance = self.perceptual(image, target, weight, with_style=with_style)
+        return {"content": distance.content} | ({"style": distance.style} if with_style else {})
 
     def _correctness(self, batch: PoseBatch, flows: list[Flow]) -> Tensor:
         assert self.vgg is not None

@@ -55,6 +55,7 @@ class Recipe:
     content_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     style_layers: tuple[str, ...] = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
     discriminator_blocks: int = 4
+    perceptual_window: float = 1.0  # share of the frame's width, around the person, that VGG19 looks at
     average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
 
     def to_json(self) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def _people() -> Recipe:
         initial="kaiming",
         content_layers=("relu1_1", "relu2_1", "relu3_1"),
         style_layers=("relu2_2",),
+        perceptual_window=0.625,
         average_decay=0.999,
     )
 

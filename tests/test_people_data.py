@@ -1,0 +1,140 @@
+"""Rendered pairs: correspondences, the detector's convention, albums on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gfla_cli.data.albums import AlbumPlan, Albums
+from gfla_cli.data.correspondence import correspond
+from gfla_cli.data.detected import as_detected
+from gfla_cli.data.people import PeoplePairs
+from gfla_cli.losses.vgg import _max_pool
+from gfla_cli.structure.heatmap import heatmap_batch, heatmaps
+from gfla_cli.training.batch import PoseBatch
+
+
+def patch_of_body(n, left, top, width=16, height=32):
+    """A surface map that shows a flat body: rest x, y in decimetres, 0.25 dm a pixel."""
+    surface = np.full((n, n, 3), np.nan, np.float32)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / 4
+    surface[top : top + height, left : left + width] = np.stack([x - 2, y, np.zeros_like(x)], axis=-1)
+    return surface
+
+
+def test_a_moved_body_is_found_where_it_was():
+    known = correspond(patch_of_body(64, 10, 16), patch_of_body(64, 30, 20), grid=32)
+    body = known.visible[0] == 1
+    inner = np.zeros_like(body)
+    inner[11:25, 16:22] = True  # well inside the target's body
+    assert body[inner].all()
+    np.testing.assert_allclose(known.offset[0][inner], -20 / 64, atol=1 / 64)
+    np.testing.assert_allclose(known.offset[1][inner], -4 / 64, atol=1 / 64)
+    assert (known.weight[0][inner] == 1).all()
+
+
+def test_background_corresponds_to_itself_unless_the_source_hides_it():
+    known = correspond(patch_of_body(64, 10, 16), patch_of_body(64, 30, 20), grid=32)
+    assert known.visible[0, 2, 2] == 1
+    assert known.weight[0, 2, 2] > 0
+    assert (known.offset[:, 2, 2] == 0).all()
+    assert known.visible[0, 12, 6] == 0  # the source's body stands there
+    assert known.weight[0, 12, 6] == 0
+
+
+def test_a_hidden_part_takes_the_nearest_seen_one_with_less_weight():
+    source = patch_of_body(64, 10, 16)
+    source[32:] = np.nan  # the lower half is not in the picture
+    known = correspond(source, patch_of_body(64, 10, 16), grid=32)
+    hidden = known.visible[0] == -1
+    assert hidden[18:24, 5:12].all()
+    assert (0 < known.weight[0][hidden]).all()
+    assert (known.weight[0][hidden] < 1).all()
+
+
+def test_a_source_without_a_person_gives_no_correspondence():
+    empty = np.full((64, 64, 3), np.nan, np.float32)
+    known = correspond(empty, patch_of_body(64, 10, 16), grid=32)
+    assert np.isfinite(known.offset).all()
+    assert (known.weight[0, 10:20, 6:12] == 0).all()
+
+
+def test_known_offsets_are_pooled_by_weight():
+    offset = torch.zeros(1, 2, 4, 4)
+    offset[..., 0, 0] = 0.5
+    weight = torch.zeros(1, 1, 4, 4)
+    weight[..., 0, 0] = 1
+    visible = torch.full((1, 1, 4, 4), 1.0)
+    visible[..., 3, 3] = -1
+    empty = torch.zeros(1, 3, 8, 8)
+    batch = PoseBatch(empty, empty, empty, empty, empty[:, :1], offset, weight, visible)
+    pooled, pooled_weight, seen = batch.correspondence_at(2, 2)
+    assert pooled[0, :, 0, 0].tolist() == [1, 1]  # half the frame is one pixel of two
+    assert pooled_weight[0, 0].tolist() == [[0.25, 0], [0, 0]]
+    assert seen[0, 0].tolist() == [[1, 1], [1, -1]]
+
+
+def test_the_window_follows_the_person():
+    mask = torch.zeros(2, 1, 16, 32)
+    mask[0, :, :, 20:26] = 1
+    picture = torch.arange(32.0).expand(2, 3, 16, 32)
+    empty = torch.zeros(2, 3, 16, 32)
+    batch = PoseBatch(picture, picture, empty, empty, mask, *[empty] * 3)
+    (window,) = batch.around_person(0.5, picture)
+    assert window.shape == (2, 3, 16, 16)
+    assert window[0, 0, 0, 0] <= 20
+    assert window[0, 0, 0, -1] >= 25
+    assert window[1].isfinite().all()  # nobody there: any window
+
+
+def test_the_fast_max_pool_is_max_pooling():
+    x = torch.randn(2, 3, 9, 12)
+    assert torch.equal(_max_pool(x), F.max_pool2d(x, 2))
+
+
+def test_heat_maps_equal_the_released_ones(golden):
+    expected = golden("heatmaps")
+    market = expected["points_128x64_yx"][:, ::-1].astype(np.float32)
+    assert np.array_equal(heatmaps(market, (128, 64))[:, ::4, ::4], expected["heatmaps_128x64_every_fourth_pixel"])
+    fashion = expected["points_256x176_yx"][:, ::-1].astype(np.float32)
+    fashion[:, 0] = np.where(fashion[:, 0] >= 0, fashion[:, 0] * 256 / 176, -1)
+    found = heatmaps(fashion, (256, 256))
+    assert np.array_equal(found[:, ::8, ::8], expected["heatmaps_256x256_every_eighth_pixel"])
+    batch = heatmap_batch(torch.from_numpy(fashion)[None], (256, 256))[0]
+    torch.testing.assert_close(batch, torch.from_numpy(found), atol=1e-6, rtol=0)
+
+
+def test_a_detector_sees_shoulders_above_the_joints_and_missing_stays_missing():
+    points = np.zeros((18, 3), np.float32)
+    points[:, 2] = 1
+    points[[1, 2, 5], :2] = (100, 100), (60, 100), (140, 100)
+    points[[8, 11], :2] = (80, 200), (120, 200)
+    points[3] = -1, -1, 0
+    moved = as_detected(points)
+    assert moved[1].tolist() == pytest.approx([100, 93, 1])
+    assert moved[2, 0] > 60
+    assert moved[2, 1] == pytest.approx(93)
+    assert moved[3].tolist() == [-1, -1, 0]
+    assert np.array_equal(as_detected(points, 0), points)
+
+
+@pytest.mark.shared
+def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
+    pytest.importorskip("numba")
+    plan = AlbumPlan(characters=2, views=2, size=128)
+    albums = Albums(shared / "humans", tmp_path, plan)
+    first = albums.view(0, 1)
+    (file,) = albums.folder.iterdir()
+    written = file.stat().st_mtime_ns
+    again = Albums(shared / "humans", tmp_path, plan).view(0, 1)
+    assert np.array_equal(first.image, again.image)
+    assert file.stat().st_mtime_ns == written
+    assert first.image.shape == (128, 128, 3)
+    assert first.surface.shape == (64, 64, 3)
+    assert (first.mask > 0).any()
+    pair = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=32)[5]
+    assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
+    assert pair.correspondence.offset.shape == (2, 32, 32)
+    assert (pair.correspondence.weight[0] == 1).any()
