@@ -2,4 +2,5 @@
 
 from gfla_cli.app import app
 
-app()
+if __name__ == "__main__":  # a spawned worker imports this module too
+    app()

@@ -18,7 +18,9 @@ from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.pipelines.train import run_training
 from gfla_cli.runtime.device import Placement, choose_device
+from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, recipe
+from gfla_cli.training.task import Outcome
 from gfla_cli.training.trainer import Trainer
 
 CPU = Placement(torch.device("cpu"), torch.float32, "test")
@@ -63,6 +65,10 @@ def small_vgg():
     return Vgg19(state | {f"features.{n}.bias": torch.zeros(shape[0]) for n, shape in shapes.items()})
 
 
+def trainer(recipe, open_data, folder, vgg):
+    return Trainer(recipe, PoseTask(recipe, open_data, vgg), folder, CPU, workers=0)
+
+
 def plan(*, flow=2, joint=3, weights=None, **changes):
     stage = Stage(name="flow", train="flow", steps=flow, image_size=(64, 64), batch=4, weights=LossWeights(affine=0.1))
     joint_weights = weights or LossWeights(l1=5, content=0.5, style=10, adversarial=1, affine=0.001, person=1)
@@ -74,7 +80,7 @@ def plan(*, flow=2, joint=3, weights=None, **changes):
 
 def test_both_stages_run_and_leave_a_journal(open_data, tmp_path):
     seen = []
-    Trainer(plan(), open_data, tmp_path, CPU, small_vgg(), workers=0).run(seen.append)
+    trainer(plan(), open_data, tmp_path, small_vgg()).run(seen.append)
     assert [(p.stage.name, p.step) for p in seen] == [
         ("flow", 1),
         ("flow", 2),
@@ -90,14 +96,14 @@ def test_both_stages_run_and_leave_a_journal(open_data, tmp_path):
 def test_a_few_steps_learn_a_small_set(open_data, tmp_path):
     seen = []
     simple = plan(flow=1, joint=60, weights=LossWeights(l1=5))
-    Trainer(simple, open_data, tmp_path, CPU, None, workers=0).run(seen.append)
+    trainer(simple, open_data, tmp_path, None).run(seen.append)
     first, last = (np.mean([p.losses["l1"] for p in part]) for part in (seen[1:6], seen[-5:]))
     assert last < 0.5 * first
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_path):
     recipe = plan(flow=3, joint=3, average_decay=0.9)
-    whole = Trainer(recipe, open_data, tmp_path / "whole", CPU, small_vgg(), workers=0)
+    whole = trainer(recipe, open_data, tmp_path / "whole", small_vgg())
     whole.run(lambda progress: None)
 
     class StoppedError(Exception):
@@ -107,11 +113,11 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_p
         if (progress.stage.name, progress.step) == ("joint", 2):
             raise StoppedError
 
-    broken = Trainer(recipe, open_data, tmp_path / "broken", CPU, small_vgg(), workers=0)
+    broken = trainer(recipe, open_data, tmp_path / "broken", small_vgg())
     with pytest.raises(StoppedError):
         broken.run(stop)
     broken.save()
-    resumed = Trainer(recipe, open_data, tmp_path / "broken", CPU, small_vgg(), workers=0)
+    resumed = trainer(recipe, open_data, tmp_path / "broken", small_vgg())
     resumed.resume()
     assert (resumed.stage_index, resumed.step) == (1, 2)
     resumed.run(lambda progress: None)
@@ -143,8 +149,8 @@ def test_the_pipeline_ends_in_a_bundle_that_loads(small_set, tmp_path):
 
 
 def test_losses_are_written_as_csv(open_data, tmp_path):
-    trainer = Trainer(plan(), open_data, tmp_path, CPU, small_vgg(), workers=0)
-    trainer.journal.losses(20, "joint", 160, {"l1": 0.5})
+    run = trainer(plan(), open_data, tmp_path, small_vgg())
+    run.journal.losses(20, "joint", 160, {"l1": 0.5})
     with (tmp_path / "losses.csv").open() as file:
         assert list(csv.DictReader(file)) == [
             {"step": "20", "stage": "joint", "samples": "160", "loss": "l1", "value": "0.5"}
@@ -152,27 +158,27 @@ def test_losses_are_written_as_csv(open_data, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_is_survived_and_then_named(open_data, tmp_path, monkeypatch):
-    trainer = Trainer(plan(flow=1, joint=30), open_data, tmp_path, CPU, small_vgg(), workers=0)
-    before = {name: tensor.clone() for name, tensor in trainer.generator.state_dict().items()}
+    run = trainer(plan(flow=1, joint=30), open_data, tmp_path, small_vgg())
+    before = {name: tensor.clone() for name, tensor in run.generator.state_dict().items()}
     nan = {"l1": torch.tensor(float("nan"), requires_grad=True)}
-    monkeypatch.setattr(trainer, "_forward", lambda batch: (nan, None))
+    monkeypatch.setattr(run.task, "forward", lambda *_: Outcome(dict(nan), {}))
     with pytest.raises(GflaError, match="not a number"):
-        trainer.run(lambda progress: None)
-    assert all(torch.equal(before[name], tensor) for name, tensor in trainer.generator.state_dict().items())
+        run.run(lambda progress: None)
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.generator.state_dict().items())
 
 
 def test_a_checkpoint_of_another_model_is_refused(open_data, tmp_path):
-    Trainer(plan(), open_data, tmp_path, CPU, None, workers=0).save()
+    trainer(plan(), open_data, tmp_path, None).save()
     other = replace(plan(), model=replace(TINY, width=16))
     with pytest.raises(DataError, match="another model"):
-        Trainer(other, open_data, tmp_path, CPU, None, workers=0).resume()
+        trainer(other, open_data, tmp_path, None).resume()
 
 
 def test_a_cut_checkpoint_is_named(open_data, tmp_path):
-    trainer = Trainer(plan(), open_data, tmp_path, CPU, None, workers=0)
-    trainer.checkpoint.write_bytes(b"PK\x03\x04 cut")
+    run = trainer(plan(), open_data, tmp_path, None)
+    run.checkpoint.write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(DataError, match="damaged"):
-        trainer.resume()
+        run.resume()
 
 
 def test_annotated_points_are_stretched_with_the_picture(small_set):

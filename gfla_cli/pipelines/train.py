@@ -13,6 +13,7 @@ from gfla_cli.data.open import open_training_data
 from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.runtime.device import Placement
+from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.trainer import Progress, Trainer
 
@@ -39,9 +40,9 @@ def run_training(
             f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
         )
     data = open_training_data(recipe, data_root, cache or folder / "cache")
-    features = load_vgg19(vgg) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
+    features = load_vgg19(vgg).to(placement.device) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, data, folder, placement, features, workers)
+    trainer = Trainer(recipe, PoseTask(recipe, data, features), folder, placement, workers)
     if resume:
         trainer.resume()
     try:

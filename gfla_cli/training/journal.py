@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.media.image import to_uint8, write_image
-from gfla_cli.training.batch import PoseBatch
 
 
 class Journal:
@@ -31,12 +30,9 @@ class Journal:
                 writer.writerow(["step", "stage", "samples", "loss", "value"])
             writer.writerows([step, stage, samples, name, f"{value:.6g}"] for name, value in values.items())
 
-    def samples(self, step: int, batch: PoseBatch, generated: Tensor) -> None:
-        """A grid with one row per sample: source, target joints, generated, target."""
-        joints = batch.target_structure.amax(dim=1, keepdim=True).expand(-1, 3, -1, -1) * 2 - 1
-        columns = [batch.source_image, joints, generated.clamp(-1, 1), batch.target_image]
-        rows = torch.cat([column.cpu().float() for column in columns], dim=3)  # (B, 3, H, 4W)
-        write_image(self.folder / "samples" / f"{step:07d}.png", tile(rows), overwrite=True)
+    def samples(self, step: int, rows: Tensor) -> None:
+        """A grid of (N, 3, H, W) rows in [-1, 1], two side by side."""
+        write_image(self.folder / "samples" / f"{step:07d}.png", tile(rows.cpu().float()), overwrite=True)
 
 
 def tile(rows: Tensor, columns: int = 2) -> NDArray[np.uint8]:

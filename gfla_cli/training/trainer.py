@@ -12,25 +12,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, default_collate
 
-from gfla_cli.data.sample import PosePair
 from gfla_cli.errors import DataError, GflaError
-from gfla_cli.losses.adversarial import discriminator_loss
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.networks.build import build, initialise
-from gfla_cli.networks.discriminator import Discriminator
-from gfla_cli.networks.generator import Generated
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.average import WeightAverage
-from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from gfla_cli.training.journal import Journal
-from gfla_cli.training.objective import PoseObjective, Terms, weighted
+from gfla_cli.training.objective import total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
+from gfla_cli.training.task import Judged, TrainingTask
 
-OpenData = Callable[[Stage], Dataset[PosePair]]
+_NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at
 _TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
 
 
@@ -59,17 +55,15 @@ class Trainer:
     """Owns the networks, their optimisers and the position in the recipe."""
 
     def __init__(
-        self, recipe: Recipe, data: OpenData, folder: Path, placement: Placement, vgg: Vgg19 | None, workers: int = 1
+        self, recipe: Recipe, task: TrainingTask, folder: Path, placement: Placement, workers: int = 1
     ) -> None:
-        self.recipe, self.folder, self.placement, self.workers = recipe, folder, placement, workers
-        self._open_data = data
+        self.recipe, self.task, self.folder, self.placement, self.workers = recipe, task, folder, placement, workers
         torch.manual_seed(recipe.seed)
         self.generator = build(recipe.model)
         initialise(self.generator, recipe.initial)
         self.generator.to(placement.device)
-        self.discriminator = Discriminator(blocks=recipe.discriminator_blocks).to(placement.device)
+        self.discriminators = task.discriminators().to(placement.device)
         self.average = WeightAverage(self.generator, recipe.average_decay)
-        self.objective = PoseObjective(recipe, vgg.to(placement.device) if vgg else None)
         self.stage_index = self.step = self.samples = 0
         self._nans = 0
         self._start_stage()
@@ -89,11 +83,11 @@ class Trainer:
 
     def _start_stage(self) -> None:
         stage = self.stage
-        trained = self.generator.flow_estimator if stage.train == "flow" else self.generator
-        assert isinstance(trained, nn.Module)
+        flow_only = stage.train == "flow"
+        trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
         self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
         self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), lr=stage.discriminator_rate, betas=stage.betas
+            self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
         )
 
     def run(self, report: Callable[[Progress], None], pace: Pace | None = None) -> None:
@@ -113,52 +107,57 @@ class Trainer:
                 self._start_stage()
             self.save()
 
-    def _batches(self) -> Iterator[PoseBatch]:
+    def _batches(self) -> Iterator[Any]:
         """The rest of this stage. Sample numbers follow from the step alone, so a resumed run sees the same ones."""
-        stage = self.stage
-        first, last = self.step * stage.batch, stage.steps * stage.batch
-        offset = sum(s.steps * s.batch for s in self.recipe.stages[: self.stage_index])
-        loader: DataLoader[PosePair] = DataLoader(
-            self._open_data(stage),
+        stage, repeats = self.stage, self.task.steps_per_sample
+        before = sum(-(-s.steps // repeats) * s.batch for s in self.recipe.stages[: self.stage_index])
+        first, last = self.step // repeats * stage.batch, -(-stage.steps // repeats) * stage.batch
+        loader: DataLoader[Any] = DataLoader(
+            self.task.dataset(stage),
             batch_size=stage.batch,
-            sampler=range(offset + first, offset + last),
+            sampler=range(before + first, before + last),
             num_workers=self.workers,
             prefetch_factor=6 if self.workers else None,
+            # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
+            multiprocessing_context="spawn" if self.workers else None,
         )
-        for pair in loader:
-            yield to_device(pair, self.recipe.model, self.placement.device)
+        for sample in loader:
+            for batch in self.task.batches(sample, self.placement.device):
+                if self.step < stage.steps:
+                    yield batch
 
-    def _train_step(self, batch: PoseBatch) -> dict[str, float]:
+    def _train_step(self, batch: Any) -> dict[str, float]:
         self._set_learning_rate()
         stage = self.stage
         with self.placement.autocast:
-            terms, made = self._forward(batch)
-            total = weighted(terms, stage.weights)
-        if not math.isfinite(total.item()):
+            outcome = self.task.forward(self.generator, batch, stage)
+            judged = outcome.judged if self._adversarial() else {}
+            if judged:
+                outcome.terms["adversarial"] = self._fooling(judged)
+            loss = weighted(outcome.terms, stage.weights)
+        if not math.isfinite(loss.item()):
             return self._skip_step()
         self._nans = 0
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        loss.backward()
         self.optimiser.step()
         self.average.update(self.generator)
-        values = {name: float(value.detach()) for name, value in terms.items()}
-        if made is not None and self._adversarial():
-            values["discriminator"] = self._train_discriminator(batch, made)
-        return values | {"total": float(total.detach())}
+        values = {name: float(value.detach()) for name, value in outcome.terms.items()}
+        if judged:
+            values["discriminator"] = self._train_discriminators(judged)
+        return values | {"total": float(loss.detach())}
 
-    def _forward(self, batch: PoseBatch) -> tuple[Terms, Generated | None]:
-        inputs = (batch.source_image, batch.source_structure, batch.target_structure)
-        if self.stage.train == "flow":
-            flows = self.generator.estimate_flow(*inputs)  # type: ignore[operator]
-            return self.objective.flow_terms(batch, flows, self.stage.weights), None
-        made = self.generator(*inputs)
-        judge = self.discriminator.requires_grad_(False) if self._adversarial() else None
-        return self.objective.joint_terms(batch, made, self.stage.weights, judge), made
+    def _fooling(self, judged: dict[str, Judged]) -> Tensor:
+        self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
+        return total(generator_loss(self.discriminators[name](pair.fake)) for name, pair in judged.items())
 
-    def _train_discriminator(self, batch: PoseBatch, made: Generated) -> float:
-        self.discriminator.requires_grad_(True)
+    def _train_discriminators(self, judged: dict[str, Judged]) -> float:
+        self.discriminators.requires_grad_(True)
         with self.placement.autocast:
-            loss = discriminator_loss(self.discriminator(batch.target_image), self.discriminator(made.image.detach()))
+            loss = total(
+                discriminator_loss(self.discriminators[name](pair.real), self.discriminators[name](pair.fake.detach()))
+                for name, pair in judged.items()
+            )
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.discriminator_optimiser.step()
@@ -188,23 +187,22 @@ class Trainer:
         return {"total": math.nan}
 
     def _leave_behind(self, losses: dict[str, float], pace: Pace) -> None:
-        total = sum(s.steps for s in self.recipe.stages[: self.stage_index]) + self.step
+        steps = sum(s.steps for s in self.recipe.stages[: self.stage_index]) + self.step
         if self.step % pace.log == 0:
-            self.journal.losses(total, self.stage.name, self.samples, losses)
+            self.journal.losses(steps, self.stage.name, self.samples, losses)
         if self.stage.train == "joint" and self.step % pace.sample == 0:
-            self._sample(total)
+            self._sample(steps)
         if self.step % pace.save == 0:
             self.save()
 
     @torch.no_grad()
-    def _sample(self, total: int) -> None:
-        """Pictures of the averaged weights on pairs with negative numbers, which training never sees."""
-        dataset = self._open_data(self.stage)
-        pairs = [dataset[10**9 + i] for i in range(8)]
-        batch = to_device(torch.utils.data.default_collate(pairs), self.recipe.model, self.placement.device)
+    def _sample(self, steps: int) -> None:
+        """Pictures of the averaged weights on samples with numbers that training never reaches."""
+        dataset = self.task.dataset(self.stage)
+        sample = default_collate([dataset[_NEVER_TRAINED + i] for i in range(_SHOWN)])
+        batch = next(iter(self.task.batches(sample, self.placement.device)))
         with self.placement.autocast, self.average.applied(self.generator):
-            made = self.generator(batch.source_image, batch.source_structure, batch.target_structure)
-        self.journal.samples(total, batch, made.image)
+            self.journal.samples(steps, self.task.rows(self.generator, batch))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to ship: averaged over time when the recipe says so."""
@@ -216,7 +214,7 @@ class Trainer:
             "recipe": json.dumps(self.recipe.to_json()),
             "position": [self.stage_index, self.step, self.samples],
             "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
             "average": self.average.state(),
             "average_steps": self.average.steps,
             "optimiser": self.optimiser.state_dict(),
@@ -232,7 +230,7 @@ class Trainer:
             raise DataError(f"{self.checkpoint}: made with another model", hint="choose another --output folder")
         self.stage_index, self.step, self.samples = state["position"]
         self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
+        self.discriminators.load_state_dict(state["discriminators"])
         self.average.load(state["average"], state["average_steps"])
         if self.stage_index < len(self.recipe.stages):
             self._start_stage()

@@ -1,0 +1,79 @@
+"""Training of pose transfer: one picture of a person to another, with whatever correspondences the data knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from gfla_cli.data.sample import PosePair
+from gfla_cli.losses.flow import correspondence_loss
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.objective import FlowObjective, PictureObjective, total
+from gfla_cli.training.recipe import LossWeights, Recipe, Stage
+from gfla_cli.training.task import Judged, Outcome, Terms
+
+
+class PoseTask:
+    """The pose generator's part of the training loop."""
+
+    steps_per_sample = 1
+
+    def __init__(self, recipe: Recipe, data: Callable[[Stage], Dataset[PosePair]], vgg: Vgg19 | None) -> None:
+        self.recipe = recipe
+        self.dataset = data
+        self._flows = FlowObjective(recipe.model.levels, vgg)
+        self._picture = PictureObjective(recipe, vgg)
+
+    def discriminators(self) -> nn.ModuleDict:
+        """One, on single pictures."""
+        return nn.ModuleDict({"image": Discriminator(blocks=self.recipe.discriminator_blocks)})
+
+    def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
+        """The collated pairs, on their device."""
+        yield to_device(sample, self.recipe.model, device)
+
+    def flow_modules(self, generator: nn.Module) -> list[nn.Module]:
+        """The flow estimator."""
+        assert isinstance(generator, PoseGenerator)
+        return [generator.flow_estimator]
+
+    def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
+        """Flows alone, or the picture and the flows behind it."""
+        assert isinstance(generator, PoseGenerator)
+        inputs = (batch.source_image, batch.source_structure, batch.target_structure)
+        if stage.train == "flow":
+            return Outcome(self._flow_terms(batch, generator.estimate_flow(*inputs), stage.weights), {})
+        made = generator(*inputs)
+        terms = self._flow_terms(batch, made.flows, stage.weights)
+        terms |= self._picture_terms(batch, made.image, stage.weights)
+        return Outcome(terms, {"image": Judged(batch.target_image, made.image)})
+
+    def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
+        terms = self._flows(flows, batch.source_image, batch.target_image, weights)
+        if flows and (weights.correspondence or weights.visibility):
+            pairs = [correspondence_loss(f, *batch.correspondence_at(*f.offset.shape[-2:])) for f in flows]
+            terms["correspondence"] = total(error for error, _ in pairs)
+            terms["visibility"] = total(mask for _, mask in pairs)
+        return terms
+
+    def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
+        target = batch.target_image
+        weight = batch.pixel_weight(weights.person) if weights.person else None
+        terms = self._picture.pixels(image, target, weight)
+        if (share := self.recipe.perceptual_window) < 1 and (weights.content or weights.style):
+            image, target = batch.around_person(share, image, target)
+            weight = batch.around_person(share, weight)[0] if weight is not None else None
+        return terms | self._picture.features(image, target, weights, weight)
+
+    def rows(self, generator: nn.Module, batch: PoseBatch) -> Tensor:
+        """Source, target joints, generated, target: (B, 3, H, 4W)."""
+        made = generator(batch.source_image, batch.source_structure, batch.target_structure).image
+        joints = batch.target_structure.amax(dim=1, keepdim=True).expand(-1, 3, -1, -1) * 2 - 1
+        return torch.cat([batch.source_image, joints, made.clamp(-1, 1), batch.target_image], dim=3)

@@ -1,0 +1,74 @@
+"""The README's commands and Python run as they stand there, in a folder that holds what they name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+
+import pytest
+import torch
+from conftest import ROOT, SHARED
+from typer.testing import CliRunner
+
+from gfla_cli.app import app
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+LINES = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line]
+# The first two lines install; what they run afterwards is here without the path of the environment.
+COMMANDS = [
+    re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in LINES if "gfla " in line and "pip install" not in line
+]
+COMMANDS.insert(0, re.sub(r".*\.venv/bin/gfla", "gfla", LINES[0]))
+NEEDS_SHARED = ("PACK", "people-mini")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, seeded):
+    """A folder with everything that the README's commands name."""
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copytree(ROOT / "assets", folder / "assets")
+    for name in ("anna.jpg", "ben.jpg"):
+        shutil.copy(ROOT / "assets" / name, folder)
+    torch.save(seeded.state("pose_fashion"), folder / "latest_net_G.pth")
+    if SHARED.is_dir():
+        (folder / "PACK").symlink_to(SHARED / "humans")
+        (folder / "people-mini").symlink_to(SHARED / "people-mini")
+        (folder / "vgg19.npz").symlink_to(SHARED / "weights" / "vgg19_to_relu3_4.npz")
+    return folder
+
+
+def shortened(arguments):
+    """The same command, on less data where it would take hours."""
+    if arguments[0] == "train":
+        return [*arguments, "--steps", "0"]
+    if arguments[0] == "evaluate":
+        return [*arguments, "--limit", "4"]
+    return arguments
+
+
+def test_the_readme_opens_with_two_complete_commands():
+    assert LINES[0].startswith(
+        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gfla pose-transfer assets/"
+    )
+    assert LINES[1] == 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_readme_run(command, desk, monkeypatch):
+    if any(word in command for word in NEEDS_SHARED) and not SHARED.is_dir():
+        pytest.skip("needs the training material")
+    monkeypatch.chdir(desk)
+    program, *arguments = shlex.split(command)
+    assert program == "gfla"
+    result = CliRunner().invoke(app, shortened(arguments))
+    assert result.exit_code == 0, result.output
+
+
+def test_the_python_of_the_readme_runs(desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    (code,) = [block for kind, block in BLOCKS if kind == "python"]
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == "(256, 256, 3) (18, 3)"
