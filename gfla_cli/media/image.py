@@ -105,14 +105,26 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
 _WHERE = "check the spelling; a relative path starts at the current folder"
 
 
-def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]."""
-    import torch
-
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    planes_3HW = torch.tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    return (planes_3HW.float() / 127.5 - 1)[None]
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
+    if planes.ndim != 4 or planes.shape[:2] != (1, 3):
+        raise ValueError(f"one picture is (1, 3, H, W), got {planes.shape}")
+    levels = np.rint((planes[0].transpose(1, 2, 0) + 1) * np.float32(127.5)).clip(0, 255)
+    return np.ascontiguousarray(levels, np.uint8)
+
+
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 tensor in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(to_planes(image))
 
 
 def to_uint8(tensor: Tensor) -> NDArray[np.uint8]:

@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.errors import BundleError, DetectionError, MediaError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.landmarks.body_size import has_feet
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
-from gfla_cli.media.image import read_image, to_tensor, to_uint8
-from gfla_cli.runtime.device import DeviceName, Placement, Precision, choose_device
+from gfla_cli.media.image import from_planes, read_image, to_planes
+from gfla_cli.runtime.session import DeviceName, Precision, open_session
 from gfla_cli.structure.heatmap import heatmaps
 
 Image = NDArray[np.uint8]
@@ -49,16 +47,7 @@ class PoseTransfer:
         device: DeviceName = "auto",
         precision: Precision = "auto",
     ) -> None:
-        self.bundle = load_bundle(model)
-        if self.bundle.config.task != "pose":
-            raise BundleError(
-                f"{self.bundle.name} is a model for {self.bundle.config.task}, not for pose transfer",
-                hint="gfla models list --task pose",
-            )
-        self.placement: Placement = choose_device(device, precision)
-        self.network = self.bundle.network.to(self.placement.device)
-        if self.placement.device.type == "cpu":
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.session = open_session(model, "pose", device=device, precision=precision)
         self._detector: PersonDetector | None = None
 
     def transfer(
@@ -91,22 +80,14 @@ class PoseTransfer:
         image = self.render(source_image, in_frame[0].points, in_frame[1].points)
         return TransferResult(image, source_image, in_frame[0].points, in_frame[1].points, notes)
 
-    @torch.inference_mode()
     def render(
         self, source_image: Image, source_points: NDArray[np.float32], target_points: NDArray[np.float32]
     ) -> Image:
         """The network alone: an (H, W, 3) frame and two (18, 3) poses in its pixels, to an (H, W, 3) picture."""
-        size, config = source_image.shape[:2], self.bundle.config
-        sigma = config.heatmap_sigma * size[0] / config.image_size[0]
-        structures = [
-            torch.from_numpy(heatmaps(points, (size[0], size[1]), sigma))[None]
-            for points in (source_points, target_points)
-        ]
-        inputs = [x.to(self.placement.device) for x in (to_tensor(source_image), *structures)]
-        if self.placement.device.type == "cpu":
-            inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs]
-        with self.placement.autocast:
-            return to_uint8(self.network(*inputs).image)
+        height, width = source_image.shape[:2]
+        sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]
+        structures = [heatmaps(points, (height, width), sigma)[None] for points in (source_points, target_points)]
+        return from_planes(self.session.image(to_planes(source_image), *structures))
 
     def _picture(self, source: Picture) -> Image:
         if isinstance(source, np.ndarray):
@@ -129,7 +110,7 @@ class PoseTransfer:
 
     def _frames(self, picture: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Frame, Frame]:
         """The frame of the source, and the one in which the target pose is read: the same once it was aligned."""
-        size, aspect = self.bundle.config.image_size, self.bundle.config.frame_aspect
+        size, aspect = self.session.config.image_size, self.session.config.frame_aspect
         if not crop:
             height, width = picture.shape[:2]
             frame = whole_picture(height, width, size)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from gfla_cli.errors import UsageError
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+from gfla_cli.runtime.session import DeviceName, Precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,15 @@ def _people() -> Recipe:
         model=preset("pose-people"),
         stages=(
             small,
-            replace(small, name="joint", train="joint", steps=12_000, weights=joint, learning_rate=5e-4),
+            replace(
+                small,
+                name="joint",
+                train="joint",
+                steps=12_000,
+                weights=joint,
+                learning_rate=5e-4,
+                final_learning_rate=2e-4,
+            ),
             full,
         ),
         initial="kaiming",

@@ -1,0 +1,42 @@
+"""Networks run by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.runtime.device import choose_device
+from gfla_cli.runtime.session import DeviceName, Precision
+
+
+class TorchSession:
+    """A bundle's network on the best device at hand."""
+
+    def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
+        bundle = load_bundle(model)
+        self.name, self.config = bundle.name, bundle.config
+        self._placement = choose_device(device, precision)
+        # On the CPU oneDNN's convolutions want channels last, and the norms keep it.
+        on_cpu = self._placement.device.type == "cpu"
+        self._layout = torch.channels_last if on_cpu else torch.contiguous_format
+        self.network = bundle.network.to(self._placement.device).to(memory_format=self._layout)  # type: ignore[call-overload]
+
+    @property
+    def place(self) -> str:
+        """Device and number format, with the reason."""
+        return str(self._placement)
+
+    @torch.inference_mode()
+    def image(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The generated picture, (B, 3, H, W), from the network's inputs in order."""
+        tensors = [
+            torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
+            for array in inputs
+        ]
+        with self._placement.autocast:
+            made = self.network(*tensors).image
+        return np.asarray(made.float().cpu().numpy(), np.float32)
