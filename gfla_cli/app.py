@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from gfla_cli import __version__
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.evaluate import evaluate
+from gfla_cli.commands.export_onnx import export_onnx
 from gfla_cli.commands.models import app as models
 from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.train import train
@@ -62,5 +63,6 @@ def gfla(
 app.command()(pose_transfer)
 app.command()(train)
 app.command()(evaluate)
+app.command()(export_onnx)
 app.add_typer(models, name="models")
 app.add_typer(benchmark, name="benchmark")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +26,18 @@ class PrecisionChoice(StrEnum):
     fp16 = "fp16"
 
 
+class RuntimeChoice(StrEnum):
+    """Values of --runtime."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+
+
+RuntimeOption = Annotated[
+    RuntimeChoice,
+    typer.Option("--runtime", help="auto: ONNX Runtime for .onnx files, else torch.", rich_help_panel="Execution"),
+]
 Device = Annotated[DeviceChoice, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
 Precision = Annotated[
     PrecisionChoice, typer.Option(help="Number format; auto takes bf16 where it is fast.", rich_help_panel="Execution")
@@ -49,6 +60,3 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-OutputPath = Path | None

@@ -15,6 +15,8 @@ from gfla_cli.commands._options import (
     Precision,
     PrecisionChoice,
     Quiet,
+    RuntimeChoice,
+    RuntimeOption,
     Threads,
     say,
     set_threads,
@@ -51,6 +53,7 @@ def pose_transfer(
     as_json: AsJson = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
     threads: Threads = None,
 ) -> None:
     """Redraw the person of SOURCE in the pose of the person of --pose.
@@ -71,6 +74,7 @@ def pose_transfer(
         overwrite=overwrite,
         device=device.value,
         precision=precision.value,
+        runtime=runtime.value,
     )
     report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
     if as_json:

@@ -71,7 +71,8 @@ class DecoderLevel(nn.Module):
         for i, sample in enumerate(self.samplers):
             fetched = sample(sources[i], x, flows[i] if flows else None)
             parts.append(torch.lerp(x.float(), fetched.float(), masks[i].float()))
-        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+        blended = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+        return blended.to(self.residual.conv1.weight.dtype)  # half where the network is, as in an fp16 export
 
 
 class Decoder(nn.Module):

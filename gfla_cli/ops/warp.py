@@ -73,7 +73,8 @@ def bag_of_pixels(source_BCHW: Tensor, index_BHWT: Tensor, weight_BHWT: Tensor) 
     """Weighted sums of T source pixels for every target position, (B, C, h, w), without storing the T x C values.
 
     `index` counts row-major within one map of the batch. This is torch's embedding bag with pixels for words:
-    one pass over the taps, forward and backward, on any device.
+    one pass over the taps, forward and backward, on any device. ONNX has no such operator; there it is a gather and
+    a product of matrices, which stores the T x C values of one level.
     """
     B, C, H, W = source_BCHW.shape
     _, h, w, taps = index_BHWT.shape
@@ -82,6 +83,9 @@ def bag_of_pixels(source_BCHW: Tensor, index_BHWT: Tensor, weight_BHWT: Tensor) 
     table = source_BCHW.permute(0, 2, 3, 1).to(dtype).reshape(B * H * W, C).contiguous()
     first = torch.arange(B, device=index_BHWT.device)[:, None, None, None] * (H * W)
     index = (index_BHWT + first).reshape(-1, taps)
+    if torch.onnx.is_in_onnx_export():
+        sums = weight_BHWT.reshape(-1, 1, taps) @ table[index]  # (B*h*w, 1, C)
+        return sums.view(B, h, w, C).permute(0, 3, 1, 2)
     with torch.autocast(table.device.type, enabled=False):
         bags = F.embedding_bag(index, table, per_sample_weights=weight_BHWT.reshape(-1, taps).to(dtype), mode="sum")
     return bags.view(B, h, w, C).permute(0, 3, 1, 2)

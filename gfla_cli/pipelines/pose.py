@@ -15,7 +15,7 @@ from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import from_planes, read_image, to_planes
-from gfla_cli.runtime.session import DeviceName, Precision, open_session
+from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.structure.heatmap import heatmaps
 
 Image = NDArray[np.uint8]
@@ -46,8 +46,9 @@ class PoseTransfer:
         *,
         device: DeviceName = "auto",
         precision: Precision = "auto",
+        runtime: Runtime = "auto",
     ) -> None:
-        self.session = open_session(model, "pose", device=device, precision=precision)
+        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime)
         self._detector: PersonDetector | None = None
 
     def transfer(

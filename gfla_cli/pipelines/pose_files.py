@@ -15,7 +15,7 @@ from gfla_cli.media.image import WRITABLE, find_images, write_image
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
-    from gfla_cli.runtime.session import DeviceName, Precision
+    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class TransferOptions:
     overwrite: bool
     device: DeviceName
     precision: Precision
+    runtime: Runtime
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if not todo:
         return report
     _make_folder(todo[0].output.parent)
-    model = PoseTransfer(options.model, device=options.device, precision=options.precision)
+    model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:

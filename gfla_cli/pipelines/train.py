@@ -40,7 +40,9 @@ def run_training(
             f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
         )
     data = open_training_data(recipe, data_root, cache or folder / "cache")
-    features = load_vgg19(vgg).to(placement.device) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
+    features = (
+        load_vgg19(vgg).to(placement.device) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
+    )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, PoseTask(recipe, data, features), folder, placement, workers)
     if resume:

@@ -1,0 +1,31 @@
+"""Appearance flow, the comparison of the paper's figure 7: the view generator's flow moves pixels, nothing is rendered."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.generator import Generated
+from gfla_cli.ops.warp import bilinear_warp
+
+
+class AppearanceFlow(nn.Module):
+    """Source picture + source code + target code -> the source's pixels rearranged."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.flow_estimator = FlowEstimator(config, 3, code_channels=config.structure_channels)
+
+    def forward(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> Generated:
+        """Warps (B, 3, H, W) pictures in [-1, 1]; codes (B, 21, 1, 1)."""
+        flows = self.estimate_flow(source_image, source_code, target_code)
+        finest, stride = flows[-1].offset, self.config.levels[-1].stride
+        offset = F.interpolate(finest * stride, scale_factor=float(stride), mode="bilinear", align_corners=False)
+        return Generated(bilinear_warp(source_image, offset), flows)
+
+    def estimate_flow(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> list[Flow]:
+        """The flows, coarse to fine; the finest is the one that moves the pixels."""
+        return [level[0] for level in self.flow_estimator([source_image], source_code - target_code)]
