@@ -1,0 +1,145 @@
+"""Finding the faces in a picture with MediaPipe: several of them, and small ones too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import DetectionError
+from gfla_cli.landmarks.face_mesh import box_network, boxes_in, mesh_network, meshes_in
+from gfla_cli.landmarks.face_points import face_box, face_size, from_mesh
+from gfla_cli.landmarks.pose import Box
+from gfla_cli.landmarks.windows import Window, around, squares, whole
+
+_LARGEST_SIDE = 2560  # pixels of the copy that is searched
+_LOOK_SIDE = 1280  # pixels of the whole picture in one look
+_CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 192
+_MARGIN = 0.5  # around a face's box: a window of twice its size
+_MOST_FACES = 8
+_MOST_SQUARES = 12
+_CLOSE = 0.25  # of the picture: a face this large needs no closer look
+_SAME_FACE = 0.5  # of a face's size: closer faces are one seen twice
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face found in a picture, in the picture's pixels."""
+
+    mesh: NDArray[np.float32] = field(repr=False)  # (478, 3): x, y, and z as in face_points.py
+
+    @cached_property
+    def points(self) -> NDArray[np.float32]:
+        """(68, 3): the iBUG landmarks."""
+        return from_mesh(self.mesh)
+
+    @property
+    def box(self) -> Box:
+        """Left, top, right, bottom of the landmarks."""
+        return face_box(self.points)
+
+
+def face_of(mesh: NDArray[np.float32]) -> Face:
+    """The face of a mesh (478, 3) as MediaPipe counts pixels: from the picture's edge.
+
+    Everybody else counts from the centre of the first pixel.
+    """
+    return Face(mesh - np.array([0.5, 0.5, 0], np.float32))
+
+
+class FaceDetector:
+    """Finds faces. Build one and keep it: loading takes half a second.
+
+    A context manager; not to be shared between threads.
+    """
+
+    def __init__(self) -> None:
+        self._mesh_network: Any = None
+        self._box_network: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the networks; the next `detect` would load them again."""
+        for network in (self._mesh_network, self._box_network):
+            if network is not None:
+                network.close()
+        self._mesh_network = self._box_network = None
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
+        check_picture(image)
+        self._load()
+        pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
+        found = self._search(pixels)
+        faces = [face_of(mesh / np.float32(factor)) for mesh in found]
+        return sorted(faces, key=lambda face: face_size(face.points), reverse=True)
+
+    def _search(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The meshes of all faces: in the whole picture, around boxes of small faces, in squares side by side."""
+        found: list[NDArray[np.float32]] = []
+        for mesh in meshes_in(self._mesh_network, image, whole(image), _LOOK_SIDE):
+            box = face_box(from_mesh(mesh))
+            is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
+            # A small face may come out distorted here: look at it more closely.
+            _add(found, [mesh] if is_large else self._closely(image, box))
+        for box in self._boxes(image, whole(image)):
+            if not any(_holds(box, mesh) for mesh in found):
+                _add(found, self._closely(image, box))
+        if not found:
+            for window in squares(image, max(64, round(0.6 * min(image.shape[:2]))))[:_MOST_SQUARES]:
+                for box in self._boxes(image, window):
+                    _add(found, self._closely(image, box))
+        return found[:_MOST_FACES]
+
+    def _closely(self, image: NDArray[np.uint8], box: Box) -> list[NDArray[np.float32]]:
+        return meshes_in(self._mesh_network, image, around(box, _MARGIN), _CUT_SIDE)[:1]
+
+    def _boxes(self, image: NDArray[np.uint8], window: Window) -> list[Box]:
+        return boxes_in(self._box_network, image, window, _LOOK_SIDE, _MOST_FACES)
+
+    def _load(self) -> None:
+        if self._mesh_network is None:
+            self._mesh_network = mesh_network(tracking=False, most=4)
+            self._box_network = box_network()
+
+
+def no_face(where: str) -> DetectionError:
+    """What to raise when there is no face."""
+    hint = "use a picture in which a face looks at the camera and is at least 60 px wide"
+    return DetectionError(f"{where}: no face found", hint=hint)
+
+
+def _add(found: list[NDArray[np.float32]], meshes: list[NDArray[np.float32]]) -> None:
+    """Adds the meshes of faces that are not known yet."""
+    for mesh in meshes:
+        if all(faces_apart(from_mesh(mesh), from_mesh(known)) > _SAME_FACE for known in found):
+            found.append(mesh)
+
+
+def _holds(box: Box, mesh: NDArray[np.float32]) -> bool:
+    """Whether the tip of the mesh's nose is in the box."""
+    x, y = mesh[4, :2]
+    return bool(box[0] < x < box[2] and box[1] < y < box[3])
+
+
+def faces_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Distance of the middles of two faces in sizes of the larger one."""
+    distance = float(np.linalg.norm(one[:, :2].mean(axis=0) - other[:, :2].mean(axis=0)))
+    return distance / max(face_size(one), face_size(other))
+
+
+def check_picture(image: NDArray[np.uint8]) -> None:
+    """Raises ValueError for what is not (H, W, 3) uint8."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")

@@ -1,0 +1,242 @@
+"""Face structure: 68 landmarks drawn as curves, as distances from every curve, and as parts of the face.
+
+    channel 0        edges: 1 on a curve; and, when training on real frames, on the edges of the background
+    channels 1..14   how far away each curve is, one channel a curve
+    channel 15       which part of the face a pixel belongs to: 0 none, 1 face, 2 eyebrows, 3 nose, 4 eyes, 5 lips,
+                     6 inside the lips; numbers as they are, not scaled to [0, 1]
+
+The released models were trained on exactly these maps of 256 x 256 pixels, so roundings are part of the definition.
+
+A curve runs through landmarks (0-based, iBUG order; listed in `CURVES`) and is drawn in pieces of three landmarks that
+share their ends. A piece is the parabola through its three points, y(x) when its longest step is sideways, else x(y);
+the last piece of a curve with an even number of points is a line. One pixel is set a step, |x2 - x0| pixels a piece,
+which leaves a gap at some joints. A piece with a second-order coefficient above 1 (a hairpin) is left out. Ours alone:
+a parabola that strays more than 4 pixels from its points, as at the corner of a mouth wide open, becomes two lines.
+The face has no landmarks on its forehead: points 1..15 of its contour, mirrored about the height of its ends 0 and 16
+and flattened to two thirds, close it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNELS = 16
+_FOREHEAD = 68  # rows 68..82 of the points: contour points 1..15, mirrored upwards
+_CONTOUR = tuple(range(17))
+
+# One or two strokes a curve; every stroke starts anew, so that its pieces are counted from its first point.
+CURVES: tuple[tuple[tuple[int, ...], ...], ...] = (
+    (_CONTOUR, (0, *range(_FOREHEAD, _FOREHEAD + 15), 16)),
+    (tuple(range(17, 22)),),  # eyebrows; "right" is the person's own right
+    (tuple(range(22, 27)),),
+    ((28, 31),),  # nose: right side, lower edge, left side
+    (tuple(range(31, 36)),),
+    ((35, 28),),
+    ((36, 37, 38, 39),),  # right eye: upper lid, lower lid
+    ((39, 40, 41, 36),),
+    ((42, 43, 44, 45),),  # left eye
+    ((45, 46, 47, 42),),
+    (tuple(range(48, 55)),),  # lips outside: upper, lower edge
+    ((*range(54, 60), 48),),
+    (tuple(range(60, 65)),),  # lips inside
+    ((*range(64, 68), 60),),
+)
+# Label and outline of every part; later ones are painted over earlier ones.
+_PARTS: tuple[tuple[int, tuple[int, ...]], ...] = (
+    (1, (*_CONTOUR, *reversed(range(_FOREHEAD, _FOREHEAD + 15)))),
+    (2, tuple(range(17, 22))),
+    (2, tuple(range(22, 27))),
+    (3, (28, *range(31, 36))),
+    (4, tuple(range(36, 42))),
+    (4, tuple(range(42, 48))),
+    (5, tuple(range(48, 60))),
+    (6, tuple(range(60, 68))),
+)
+_SIDE = 256  # pixels of the frame that the released models see; lengths are measured in its pixels
+_STEP = 3.0  # pixels of distance a grey level, of 255
+_STRAY = 4.0  # pixels
+_TOUCH = 1e-6  # pixels: a parabola through a whole pixel must not land on the one before by rounding
+_SUBPIXEL = 4  # bits; cv2 fills outlines at fractions of a pixel when coordinates are shifted
+_BLUR, _WEAK_EDGE, _STRONG_EDGE = 1.0, 25.5, 51.0  # Canny: pixels; a tenth and a fifth of full contrast
+
+
+class _Pieces(NamedTuple):
+    """All pieces of all curves as index arrays: (N, 3) landmarks (a line names its last one twice), (N,) curve."""
+
+    points: NDArray[np.intp]
+    is_line: NDArray[np.bool_]
+    curve: NDArray[np.intp]
+
+
+def _cut_into_pieces() -> _Pieces:
+    points, is_line, curve = [], [], []
+    for number, strokes in enumerate(CURVES):
+        for stroke in strokes:
+            for start in range(0, len(stroke) - 1, 2):
+                piece = stroke[start : start + 3]
+                points.append((*piece, piece[-1])[:3])
+                is_line.append(len(piece) == 2)
+                curve.append(number)
+    return _Pieces(np.array(points), np.array(is_line), np.array(curve))
+
+
+_PIECES = _cut_into_pieces()
+
+
+def face_structure(
+    landmarks: NDArray[np.floating], size: tuple[int, int] = (_SIDE, _SIDE), background: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """(16, H, W) float32 from (68, 2) landmarks x, y in pixels of the H x W frame `size`.
+
+    Channels 0..14 are in [0, 1], channel 15 holds 0..6. Distances are in 3/256ths of the frame's longer side, so a face
+    gives the same values at every size. Landmarks outside the frame are drawn at its border. `background`: (H, W)
+    edges for channel 0 (see `background_edges`). Raises ValueError for other shapes and for NaN.
+    """
+    points = _whole_pixels(landmarks, size)
+    height, width = size
+    columns, rows, curve = _pixels(points, _SIDE / max(size))
+    columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
+    structure = np.empty((CHANNELS, height, width), np.float32)
+    structure[0] = 0 if background is None else background
+    structure[0, rows, columns] = 1
+    elsewhere = np.ones((len(CURVES), height, width), np.uint8)
+    elsewhere[curve, rows, columns] = 0
+    for number in range(len(CURVES)):
+        cv2.distanceTransform(elsewhere[number], cv2.DIST_L1, 3, dst=structure[1 + number])
+    distances = structure[1 : 1 + len(CURVES)]
+    distances *= np.float32(_SIDE / max(size) / _STEP)
+    np.floor(distances, out=distances)  # the released models were trained on 8-bit distances
+    distances *= np.float32(1 / 255)
+    np.minimum(distances, 1, out=distances)
+    structure[15] = part_labels(landmarks, size)
+    return structure
+
+
+def part_labels(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) uint8 labels 0..6 of the parts of the face; (68, 2) landmarks in pixels of the H x W frame `size`."""
+    points = _with_forehead(_checked(landmarks, size))
+    labels = np.zeros(size, np.uint8)
+    for label, outline in _PARTS:
+        corners = np.rint(points[list(outline)] * (1 << _SUBPIXEL)).astype(np.int32)
+        cv2.fillPoly(labels, [corners], label, cv2.LINE_8, _SUBPIXEL)
+    return labels
+
+
+def background_edges(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(H, W) bool: Canny edges of (H, W, 3) uint8 RGB outside the face that the (68, 2) landmarks outline."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR)
+    edges = cv2.Canny(grey, _WEAK_EDGE, _STRONG_EDGE, L2gradient=True)
+    labels = part_labels(landmarks, (image.shape[0], image.shape[1]))
+    return np.asarray((edges > 0) & (labels == 0))
+
+
+def _checked(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float64]:
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks are 68 finite x, y, got an array of shape {points.shape}")
+    height, width = size
+    # Far outside, where nothing is drawn anyway, coordinates would overflow what cv2 can count.
+    return points.clip((-2 * width, -2 * height), (3 * width, 3 * height))
+
+
+def _with_forehead(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(83, 2): the landmarks and the mirrored contour."""
+    level = (points[0, 1] + points[16, 1]) / 2
+    mirrored = points[1:16].copy()
+    mirrored[:, 1] = level + (level - mirrored[:, 1]) * 2 / 3
+    return np.concatenate([points, mirrored])
+
+
+def _whole_pixels(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float64]:
+    """(83, 2) landmarks and forehead, each cut to a whole pixel."""
+    return np.floor(_with_forehead(np.floor(_checked(landmarks, size))))
+
+
+def _pixels(
+    points: NDArray[np.float64], per_pixel: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """x, y and number of the curve of every pixel to set; `per_pixel` is the length of a pixel in 256ths."""
+    ends = points[_PIECES.points]  # (N, 3, 2)
+    strokes, strays = _strokes(ends, _PIECES.is_line, per_pixel)
+    pieces = [(_PIECES.curve, strokes)]
+    if strays.any():
+        for line in ((0, 1, 1), (1, 2, 2)):
+            straight = ends[strays][:, line]
+            pieces.append((_PIECES.curve[strays], _strokes(straight, np.ones(len(straight), np.bool_), per_pixel)[0]))
+    x, y = (np.concatenate([getattr(drawn, axis) for _, drawn in pieces]) for axis in "xy")
+    curve = np.concatenate([curves[drawn.piece] for curves, drawn in pieces])
+    return _with_points_of_empty_curves(points, x, y, curve)
+
+
+class _Strokes(NamedTuple):
+    """Pixels of pieces: x, y, and the piece that each belongs to, all (P,)."""
+
+    x: NDArray[np.intp]
+    y: NDArray[np.intp]
+    piece: NDArray[np.intp]
+
+
+def _strokes(
+    ends: NDArray[np.float64], is_line: NDArray[np.bool_], per_pixel: float
+) -> tuple[_Strokes, NDArray[np.bool_]]:
+    """The pixels of pieces (N, 3, 2), and (N,) which are not drawn because the parabola strays from its points."""
+    steps = np.abs(np.diff(ends, axis=1)).max(axis=1)  # (N, 2) longest step in x and in y
+    upright = steps[:, 0] < steps[:, 1]
+    along = np.where(upright[:, None], ends[..., 1], ends[..., 0])  # (N, 3)
+    across = np.where(upright[:, None], ends[..., 0], ends[..., 1])
+    bend, slope = _parabolas(along, across, is_line)
+    drawn = np.abs(bend) <= per_pixel
+    strays = drawn & (_overshoot(along, across, bend, slope) > _STRAY / per_pixel)
+    start, stop = np.minimum(along[:, 0], along[:, 2]), np.maximum(along[:, 0], along[:, 2])
+    count = np.where(drawn & ~strays, stop - start, 0).astype(np.intp)
+
+    piece = np.repeat(np.arange(len(count)), count)
+    place = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count)  # 0, 1, ... in every piece
+    u = start[piece] + place * ((stop - start) / np.maximum(count - 1, 1))[piece]
+    v = across[piece, 0] + (u - along[piece, 0]) * (slope[piece] + bend[piece] * (u - along[piece, 1]))
+    u, v = np.floor(u + _TOUCH).astype(np.intp), np.floor(v + _TOUCH).astype(np.intp)
+    return _Strokes(np.where(upright[piece], v, u), np.where(upright[piece], u, v), piece), strays
+
+
+def _parabolas(
+    along: NDArray[np.float64], across: NDArray[np.float64], is_line: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Newton's form of the parabolas through (N, 3) points: bend, infinite where there is none, and slope, (N,)."""
+    first, last, whole = along[:, 1] - along[:, 0], along[:, 2] - along[:, 1], along[:, 2] - along[:, 0]
+    # Two points, or two of three in one column: the straight line between the ends.
+    straight = is_line | (first == 0) | (last == 0)
+    run = np.where(straight, whole, first)
+    rise = np.where(straight, across[:, 2], across[:, 1]) - across[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(run == 0, 0, rise / run)
+        bend = np.where(straight, 0, ((across[:, 2] - across[:, 1]) / last - slope) / whole)
+    return np.where(np.isfinite(bend), bend, np.inf), slope
+
+
+def _overshoot(
+    along: NDArray[np.float64], across: NDArray[np.float64], bend: NDArray[np.float64], slope: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N,) pixels by which the parabolas' turning points lie beyond their three points."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turn = (along[:, 0] + along[:, 1] - slope / bend) / 2
+        value = across[:, 0] + (turn - along[:, 0]) * (slope + bend * (turn - along[:, 1]))
+    between = (turn - along[:, 0]) * (turn - along[:, 2]) < 0
+    beyond = np.maximum(value - across.max(axis=1), across.min(axis=1) - value)
+    return np.where(between & np.isfinite(value), beyond, 0)
+
+
+def _with_points_of_empty_curves(
+    points: NDArray[np.float64], x: NDArray[np.intp], y: NDArray[np.intp], curve: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """A curve of which no piece is drawn keeps its landmarks: a distance from nothing would leap to its largest."""
+    empty = np.bincount(curve, minlength=len(CURVES)) == 0
+    if not empty.any():
+        return x, y, curve
+    lost = empty[_PIECES.curve]
+    spots = points[_PIECES.points[lost]].reshape(-1, 2).astype(np.intp)
+    number = np.repeat(_PIECES.curve[lost], 3)
+    return np.append(x, spots[:, 0]), np.append(y, spots[:, 1]), np.append(curve, number)
