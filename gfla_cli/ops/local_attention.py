@@ -8,7 +8,10 @@ Shape suffixes: B batch, C feature channels, H x W grid, n patch side, K = n*n t
 
 from __future__ import annotations
 
+import functools
 import math
+import warnings
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -100,8 +103,21 @@ def attend(
     hidden = F.leaky_relu(query + sample_at(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
     attention = scores.to(position.dtype).softmax(dim=1)
-    features = weighted_patch_sum(source_BCHW, position, attention)
+    features = patch_sum_for(source_BCHW.device.type)(source_BCHW, position, attention)
     return Attended(features / (n * n) if reduction == "mean" else features, attention)
+
+
+@functools.cache
+def patch_sum_for(device: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The fastest weighted patch sum of a device type: the Triton kernels on CUDA where Triton is, else torch's."""
+    if device == "cuda":
+        try:
+            from gfla_cli.ops.local_attention_triton import weighted_patch_sum_triton
+        except ImportError:
+            warnings.warn("Triton is not installed: local attention runs in plain torch, slower", stacklevel=2)
+        else:
+            return weighted_patch_sum_triton
+    return weighted_patch_sum
 
 
 def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKHW: Tensor) -> Tensor:
