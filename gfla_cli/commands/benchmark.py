@@ -56,3 +56,40 @@ def ops(
             f"{result.memory_ratio:.1f}",
         )
     Console().print(table)
+
+
+@app.command()
+def network(
+    model: Annotated[str, typer.Option(help="Name or folder of a compact pose model.")] = "pose-people",
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
+    onnx: Annotated[bool, typer.Option(help="Also export the model and time ONNX Runtime.")] = True,
+) -> None:
+    """Whole pose networks at 256x256: times faster than the paper's formulation, and share of the machine's peak.
+
+    Example: gfla benchmark network --threads 2
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from gfla_cli.benchmarks.network import measure_networks
+    from gfla_cli.runtime.device import choose_device
+
+    set_threads(threads)
+    placement = choose_device(device.value)
+    results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
+    if as_json:
+        typer.echo(json.dumps({"networks": [result.to_json() for result in results]}, indent=2))
+        return
+    table = Table("network", "ms", "times faster", "GFLOP/s", "share of a matrix product")
+    for result in results:
+        cells = (
+            f"{result.milliseconds:.0f}",
+            f"{result.ratio:.1f}",
+            f"{result.gflops:.0f}",
+            f"{result.share_of_peak:.0%}",
+        )
+        table.add_row(result.name, *cells)
+    Console().print(table)

@@ -1,0 +1,154 @@
+"""Whole networks: the paper's formulation in plain float32 against everything that makes them faster."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gfla_cli.benchmarks.measure import interleaved_times
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.config import preset
+from gfla_cli.errors import GflaError
+from gfla_cli.networks.build import build
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.samplers import LocalAttention, Source
+from gfla_cli.ops.local_attention import local_attention_reference
+from gfla_cli.runtime.device import Placement
+
+_MATRIX = 2048  # side of the square matrices whose product stands for what the machine can do
+REFERENCE = "pose-fashion, paper's formulation, fp32"
+
+
+class PatchByPatch(LocalAttention):
+    """Local attention as the paper defines it, with the parameters of another one."""
+
+    def prepare(self, features: Tensor) -> Source:
+        """Nothing is shared between targets in this form."""
+        return Source(features, features)
+
+    def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
+        """(B, C, h, w) source features arranged for the target."""
+        return local_attention_reference(source.features, target, flow.offset, self.weights(), self.reduction).features
+
+
+def patch_by_patch(network: nn.Module) -> nn.Module:
+    """A copy of a generator whose attention works patch by patch."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, LocalAttention):
+            module.__class__ = PatchByPatch
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkResult:
+    """One way of computing one network."""
+
+    name: str
+    milliseconds: float
+    ratio: float  # how many times faster than the reference of the same run
+    gflops: float  # arithmetic of convolutions and matrix products; 0 where it is not counted
+    share_of_peak: float  # of the machine's matrix product in the same number format; 0 where it is not counted
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx: bool = True) -> list[NetworkResult]:
+    """Pose generators at 256x256, batch 1: the full-width one in three ways, the compact bundle in three.
+
+    Weights do not change the speed, so the full-width network has random ones. All ways run in turns.
+    """
+    inputs = _inputs(placement.device)
+    full = build(preset("pose-fashion")).eval().requires_grad_(False).to(placement.device)
+    compact = load_bundle(model).network.to(placement.device)
+    ways: dict[str, Callable[[], object]] = {
+        REFERENCE: _runner(patch_by_patch(full), inputs, torch.float32),
+        "pose-fashion, fp32": _runner(_fast(full), inputs, torch.float32),
+        "pose-fashion, bf16": _runner(_fast(full), inputs, torch.bfloat16),
+        f"{model}, fp32": _runner(_fast(compact), inputs, torch.float32),
+        f"{model}, bf16": _runner(_fast(compact), inputs, torch.bfloat16),
+    }
+    operations = {"pose-fashion": _operations(full, inputs), model: _operations(compact, inputs)}
+    with _exported(model, enabled=onnx) as session:
+        if session is not None:
+            arrays = [x.cpu().numpy() for x in inputs]
+            ways[f"{model}, ONNX Runtime"] = lambda: session.image(*arrays)
+        seconds = interleaved_times(ways, rounds)
+    peak = _peak(placement.device)
+    reference = seconds[REFERENCE]
+    return [
+        _result(name, spent, reference, operations, peak[torch.bfloat16 if "bf16" in name else torch.float32])
+        for name, spent in seconds.items()
+    ]
+
+
+def _result(name: str, seconds: float, reference: float, operations: dict[str, float], peak: float) -> NetworkResult:
+    gflops = operations[name.split(",")[0]] / seconds / 1e9
+    return NetworkResult(name, seconds * 1e3, reference / seconds, gflops, gflops / peak)
+
+
+def _inputs(device: torch.device) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.rand(1, channels, 256, 256, generator=generator).to(device) for channels in (3, 18, 18))
+
+
+def _fast(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _runner(network: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> Callable[[], object]:
+    device = inputs[0].device.type
+
+    def run() -> object:
+        with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype is not torch.float32):
+            return network(*inputs).image
+
+    return run
+
+
+def _operations(network: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Floating-point operations of convolutions and matrix products in one pass."""
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        network(*inputs)
+    return float(counter.get_total_flops())
+
+
+def _peak(device: torch.device) -> dict[torch.dtype, float]:
+    """GFLOP/s of a large matrix product, by number format."""
+    matrices = {
+        dtype: torch.randn(_MATRIX, _MATRIX, device=device).to(dtype) for dtype in (torch.float32, torch.bfloat16)
+    }
+    ways: dict[str, Callable[[], object]] = {str(dtype): (lambda m=m: m @ m) for dtype, m in matrices.items()}  # type: ignore[misc]
+    seconds = interleaved_times(ways, rounds=7)
+    return {dtype: 2 * _MATRIX**3 / seconds[str(dtype)] / 1e9 for dtype in matrices}
+
+
+@contextmanager
+def _exported(model: str, *, enabled: bool) -> Iterator[Any]:
+    """An ONNX Runtime session of the model, exported for this run; None when it cannot be."""
+    if not enabled:
+        yield None
+        return
+    from gfla_cli.runtime.export import export_onnx
+    from gfla_cli.runtime.onnx_session import OnnxSession
+
+    with TemporaryDirectory() as folder:
+        try:
+            path = export_onnx(model, Path(folder) / "model.onnx").path
+        except GflaError:
+            yield None
+            return
+        session = OnnxSession(path, threads=torch.get_num_threads())
+        yield session
