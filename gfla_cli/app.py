@@ -12,9 +12,11 @@ from gfla_cli import __version__
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.evaluate import evaluate
 from gfla_cli.commands.export_onnx import export_onnx
+from gfla_cli.commands.infer import infer
 from gfla_cli.commands.models import app as models
 from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.train import train
+from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError
 
 
@@ -61,6 +63,8 @@ def gfla(
 
 
 app.command()(pose_transfer)
+app.command()(view_synthesis)
+app.command()(infer)
 app.command()(train)
 app.command()(evaluate)
 app.command()(export_onnx)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Precision, PrecisionChoice, say
+from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Overwrite, Precision, PrecisionChoice, say
+
+if TYPE_CHECKING:
+    from gfla_cli.pipelines.evaluate import Score
 
 
 class LayoutChoice(StrEnum):
@@ -26,45 +29,90 @@ def evaluate(
         LayoutChoice, typer.Option(help="File names and keypoint frame of the set; square: as rendered people.")
     ] = LayoutChoice.square,
     vgg: Annotated[
-        Path | None, typer.Option(help="VGG19 weights for the VGG distance; without them it is left out.")
+        Path | None, typer.Option(help="VGG19 weights for the VGG distance, which is left out else.")
     ] = None,
+    pck: Annotated[
+        bool, typer.Option("--pck", help="Find the pose in every result: share of joints in place.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Picture of a dozen examples to write.")] = None,
     as_json: AsJson = False,
+    overwrite: Overwrite = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
 ) -> None:
-    """Measure pose models: SSIM, l1 and VGG distance to the real target, beside copying the source.
+    """Measure pose models: SSIM, l1, VGG distance and pose accuracy, beside copying the source.
 
-    Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz
+    Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz --pck
     """
-    import json
-
-    from rich.console import Console
-    from rich.progress import track
-    from rich.table import Table
-
     from gfla_cli.data import deepfashion
     from gfla_cli.losses.vgg import load_vgg19
+    from gfla_cli.media.atomic import refuse_output
+    from gfla_cli.media.image import write_image
     from gfla_cli.metrics.pictures import VGG_LAYERS
     from gfla_cli.pipelines.evaluate import evaluate_bundles
     from gfla_cli.runtime.device import choose_device
+    from gfla_cli.show.sheet import contact_sheet
 
-    del track
+    if sheet is not None:
+        refuse_output(sheet, overwrite=overwrite)
     layouts = {"square": deepfashion.SQUARE, "fashion": deepfashion.DEEPFASHION, "market": deepfashion.MARKET}
     placement = choose_device(device.value, precision.value)
-    scores = evaluate_bundles(
-        models,
-        data_root,
-        layouts[layout.value],
-        vgg=load_vgg19(vgg) if vgg else None,
-        placement=placement,
-        limit=limit,
-    )
-    say(f"{scores[0].pairs} pairs on {placement}; vgg: {vgg}, {' + '.join(VGG_LAYERS)}")
+    with _bar() as progress:
+        scores, examples = evaluate_bundles(
+            models,
+            data_root,
+            layouts[layout.value],
+            vgg=load_vgg19(vgg).to(placement.device) if vgg else None,
+            placement=placement,
+            limit=limit,
+            pck=pck,
+            examples=12 if sheet is not None else 0,
+            progress=progress,
+        )
+    say(f"{len(scores[0].pairs)} pairs on {placement}; vgg: {vgg}, {' + '.join(VGG_LAYERS)}")
+    _print(scores, as_json=as_json)
+    if sheet is not None:
+        write_image(sheet, contact_sheet([example.pictures for example in examples]), overwrite=overwrite)
+        typer.echo(sheet)
+
+
+def _bar() -> Any:
+    """A context that shows progress on stderr and gives a function (done, total) to report it."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    @contextmanager
+    def running() -> Any:
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task("evaluating", total=None)
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+
+    return running()
+
+
+def _print(scores: list[Score], *, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from gfla_cli.pipelines.evaluate import CHANGES
+
     if as_json:
-        typer.echo(json.dumps([{"name": s.name, "pairs": s.pairs, **s.figures} for s in scores], indent=2))
+        rows = [
+            {"name": s.name, "pairs": len(s.pairs), **s.means(), "by_change": {c: s.means(c) for c in CHANGES}}
+            for s in scores
+        ]
+        typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("model", *scores[0].figures)
-    for score in scores:
-        table.add_row(score.name, *(f"{value:.4f}" for value in score.figures.values()))
+    table = Table("pairs", "model", *scores[0].means())
+    for change in (None, *CHANGES):
+        for score in scores:
+            figures = score.means(change)
+            if figures:
+                table.add_row(change or "all", score.name, *(f"{value:.4f}" for value in figures.values()))
+        table.add_section()
     Console().print(table)

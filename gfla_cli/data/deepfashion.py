@@ -44,7 +44,7 @@ class BenchmarkPairs(Dataset[PosePair]):
     def __init__(self, root: Path, split: Split, layout: Layout, size: tuple[int, int]) -> None:
         self.root, self.split, self.layout, self.size = root, split, layout, size
         self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
-        self.pairs = _read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
+        self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
         for name in {name for pair in self.pairs for name in pair}:
             if name not in self.points:
                 raise DataError(
@@ -96,7 +96,8 @@ def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     return poses
 
 
-def _read_pairs(path: Path) -> list[tuple[str, str]]:
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """The `from,to` rows of a CSV; raises DataError when it is not one."""
     pairs = [(row[0], row[1]) for _, row in _rows(path, ",", ["from", "to"])]
     if not pairs:
         raise DataError(f"{path}: no pairs in it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ Picture = str | Path | Image
 Person = str | int  # "largest", "left", "right", or a number from the left
 
 _LARGEST_SIDE = 4096  # pixels; the network's frame is 256, more only costs memory
+_REMEMBERED = 4096  # pictures whose people are kept; a pose is 216 bytes
 _FEW_JOINTS = 8  # below this a pose says too little about a body
 
 
@@ -35,6 +37,16 @@ class TransferResult:
     source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
     target_pose: NDArray[np.float32]  # (18, 3)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the network needs for one picture."""
+
+    source_image: Image  # (H, W, 3) the network's frame
+    source_points: NDArray[np.float32]  # (18, 3) in pixels of the frame
+    target_points: NDArray[np.float32]
+    notes: list[str]
 
 
 class PoseTransfer:
@@ -50,6 +62,7 @@ class PoseTransfer:
     ) -> None:
         self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime)
         self._detector: PersonDetector | None = None
+        self._found: dict[str, list[Pose]] = {}  # file -> everybody in it
 
     def transfer(
         self,
@@ -67,28 +80,41 @@ class PoseTransfer:
         With `align` the target pose takes the size and place of the source's body. Raises GflaError children for
         whatever is wrong with the input.
         """
+        ready = self.prepare(source, target, crop, align, person, target_person)
+        (image,) = self.render_all([ready])
+        return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
+
+    def prepare(
+        self,
+        source: Picture,
+        target: Picture | Pose,
+        crop: bool = True,
+        align: bool = True,
+        person: Person = "largest",
+        target_person: Person = "largest",
+    ) -> Prepared:
+        """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
         picture = self._picture(source)
-        source_pose = self._person(picture, person, _name(source), notes)
+        source_pose = self._person(picture, source, person, notes)
         target_pose = self._target(target, target_person, notes)
         if align:
             target_pose = aligned(target_pose, source_pose)
         frame, target_frame = self._frames(picture, source_pose, target_pose, crop=crop, align=align)
-
-        source_image = frame.crop(picture)
         in_frame = frame.pose(source_pose), target_frame.pose(target_pose)
         _judge(in_frame, notes)
-        image = self.render(source_image, in_frame[0].points, in_frame[1].points)
-        return TransferResult(image, source_image, in_frame[0].points, in_frame[1].points, notes)
+        return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes)
 
-    def render(
-        self, source_image: Image, source_points: NDArray[np.float32], target_points: NDArray[np.float32]
-    ) -> Image:
-        """The network alone: an (H, W, 3) frame and two (18, 3) poses in its pixels, to an (H, W, 3) picture."""
-        height, width = source_image.shape[:2]
+    def render_all(self, ready: Sequence[Prepared]) -> list[Image]:
+        """The network alone, on several prepared frames at once."""
+        height, width = ready[0].source_image.shape[:2]
         sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]
-        structures = [heatmaps(points, (height, width), sigma)[None] for points in (source_points, target_points)]
-        return from_planes(self.session.image(to_planes(source_image), *structures))
+        structures = [
+            np.stack([heatmaps(points, (height, width), sigma) for points in chosen])
+            for chosen in ([r.source_points for r in ready], [r.target_points for r in ready])
+        ]
+        made = self.session.image(np.concatenate([to_planes(r.source_image) for r in ready]), *structures)
+        return [from_planes(picture[None]) for picture in made]
 
     def _picture(self, source: Picture) -> Image:
         if isinstance(source, np.ndarray):
@@ -97,17 +123,28 @@ class PoseTransfer:
             return source
         return read_image(source, max_side=_LARGEST_SIDE)
 
-    def _person(self, picture: Image, which: Person, name: str, notes: list[str]) -> Pose:
-        if self._detector is None:
-            self._detector = PersonDetector()
-        return choose_person(self._detector.detect(picture), which, where=name, notes=notes).pose
+    def _person(self, picture: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
+        """The chosen person of a picture; those of files are remembered, for a folder names each many times."""
+        name = "the picture" if isinstance(source, np.ndarray) else str(source)
+        people = self._found.get(name) if not isinstance(source, np.ndarray) else None
+        if people is None:
+            if self._detector is None:
+                self._detector = PersonDetector()
+            people = [person.pose for person in self._detector.detect(picture)]
+            if not isinstance(source, np.ndarray):
+                self._found[name] = people
+                while len(self._found) > _REMEMBERED:
+                    self._found.pop(next(iter(self._found)))
+        return choose_person(people, which, where=name, notes=notes)
 
     def _target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
         if not isinstance(target, np.ndarray) and is_pose_file(target):
             return read_pose(target, person=which, notes=notes)
-        return self._person(self._picture(target), which, _name(target), notes)
+        if not isinstance(target, np.ndarray) and str(target) in self._found:
+            return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
+        return self._person(self._picture(target), target, which, notes)
 
     def _frames(self, picture: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Frame, Frame]:
         """The frame of the source, and the one in which the target pose is read: the same once it was aligned."""
@@ -120,10 +157,6 @@ class PoseTransfer:
             frame = person_frame([source, target], size, aspect)
             return frame, frame
         return person_frame([source], size, aspect), person_frame([target], size, aspect)
-
-
-def _name(source: object) -> str:
-    return "the picture" if isinstance(source, np.ndarray) else str(source)
 
 
 def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:

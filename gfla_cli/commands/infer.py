@@ -1,0 +1,78 @@
+"""`gfla infer`: many pairs from a CSV, in batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    RuntimeChoice,
+    RuntimeOption,
+    Threads,
+    say,
+    set_threads,
+)
+
+
+def infer(
+    pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
+    images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
+    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Pose transfer for every row of a CSV: what exists is skipped, what fails is listed, the rest goes on.
+
+    Example: gfla infer pairs.csv --images photos/ -o results/
+    """
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gfla_cli.pipelines.infer import REPORT, InferOptions, InferReport, infer_pairs
+
+    set_threads(threads)
+    options = InferOptions(
+        model=model,
+        crop=crop,
+        align=align,
+        batch=batch,
+        overwrite=overwrite,
+        device=device.value,
+        precision=precision.value,
+        runtime=runtime.value,
+    )
+    columns = (TextColumn("pairs"), *Progress.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("pairs", total=None)
+
+        def show(report: InferReport) -> None:
+            bars.update(task, completed=report.skipped + report.written + report.failed, total=report.pairs)
+
+        report = infer_pairs(pairs, images, output, options, progress=show)
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=2))
+    else:
+        say(f"{report.written} written, {report.skipped} existed, {report.failed} failed")
+        typer.echo(output)
+    if report.failed:
+        say(f"the failures are listed in {output / REPORT}")
+        raise typer.Exit(1)
