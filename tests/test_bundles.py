@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_saved_bundle_comes_back_as_it_was(tmp_path):
     assert not loaded.network.training
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_everybody_may_read_a_bundle(bundle):
+    modes = {path.stat().st_mode & 0o777 for path in bundle.iterdir()}
+    mask = os.umask(0)
+    os.umask(mask)
+    assert modes == {0o666 & ~mask}
 
 
 def test_the_public_loader_is_the_same(bundle):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 
 from gfla_cli.errors import GflaError, MediaError, UsageError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_folder, atomic_path
 from gfla_cli.media.image import (
     READABLE,
     WRITABLE,
@@ -378,3 +378,30 @@ def test_only_rgb_pictures_are_converted(tmp_path, shape):
         to_tensor(np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
         write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with atomic_folder(tmp_path / "set") as folder:
+        (folder / "a.txt").write_text("a")
+        assert not (tmp_path / "set").exists()
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["a.txt"]
+
+
+def test_an_interrupted_folder_leaves_nothing(tmp_path):
+    def interrupted():
+        with atomic_folder(tmp_path / "set") as folder:
+            (folder / "a.txt").write_text("a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_not_replaced(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(UsageError, match="exists already"), atomic_folder(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="does not exist"), atomic_folder(tmp_path / "no" / "set"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

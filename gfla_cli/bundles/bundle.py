@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gfla_cli.bundles.shelves import find_bundle
@@ -83,12 +83,13 @@ def save_bundle(
     """Writes the weights, then the config that names their hash, then the card; each file appears complete."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    content = save(tensors, metadata={"format": "pt"})  # not save_file: it makes files that only their owner can read
     with atomic_path(folder / WEIGHTS, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    content = {"format": _FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
+        temporary.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    description = {"format": _FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
     with atomic_path(folder / _CONFIG, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     if card is not None:
         with atomic_path(folder / "README.md", overwrite=True) as temporary:
             temporary.write_text(card, encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +43,27 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Lends a new folder beside `path` and renames it to `path` when the block ends well; else it is removed.
+
+    Raises UsageError when `path` exists (an empty folder may) or its parent does not, MediaError when the disk refuses.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} exists already", hint="choose a new folder with --output")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+    temporary = path.absolute().with_name(f".gfla-{secrets.token_hex(6)}")
+    try:
+        with _disk_trouble_explained(path, temporary):
+            temporary.mkdir()
+            yield temporary
+            temporary.replace(path.absolute())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
