@@ -75,6 +75,7 @@ def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
     points = view.points.copy()
     face = list(_HIDDEN_FACE)
     points[face] = np.where(points[face, 2:] > 0, points[face], _MISSING)
+    points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses
     image, mask, surface = view.image, view.mask, view.surface
     if mirrored:
         # A mirrored character is a character too; its rest pose is mirrored with it.
