@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.rendering import AlbumMix, Pack, People, rotations, write_people_mini
+from gfla_cli.rendering import AlbumMix, Pack, People, rotations, write_people_hard, write_people_mini
 from gfla_cli.rendering.backgrounds import BACKGROUNDS, background
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.chance import choose
@@ -383,3 +383,22 @@ def test_people_mini_is_the_shared_one(tmp_path):
     for table in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
         rows = (tmp_path / table).read_text().splitlines()
         assert rows == (shared / table).read_text().splitlines()[: len(rows)]
+
+
+@pytest.mark.shared
+def test_the_hard_set_is_fixed_and_busy(tmp_path):
+    for name in ("first", "second"):
+        write_people_hard(SHARED / "humans", tmp_path / name, characters=2, size=128)
+    pictures = sorted((tmp_path / "first" / "test").iterdir())
+    assert len(pictures) == 10
+    for picture in pictures:
+        assert picture.read_bytes() == (tmp_path / "second" / "test" / picture.name).read_bytes()
+    pairs = (tmp_path / "first" / "fasion-pairs-test.csv").read_text().splitlines()
+    assert len(pairs) == 1 + 2 * 8
+    assert "syn00001_0.jpg,syn00001_3.jpg" in pairs
+    assert "syn00001_3.jpg,syn00001_0.jpg" in pairs
+    rows = (tmp_path / "first" / "fasion-annotation-test.csv").read_text().splitlines()
+    nose = [int(row.split(":")[2].split(",")[0].strip(" [")) for row in rows[1:]]
+    assert nose[1] == nose[6] == -1  # the second picture of everybody is a back
+    assert nose[0] >= 0
+    assert nose[5] >= 0

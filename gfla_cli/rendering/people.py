@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gfla_cli.errors import UsageError
+from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.backgrounds import BACKGROUNDS, BackgroundKind, background
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.chance import check_shares
@@ -135,7 +136,12 @@ class People:
         self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, catalogue: float = 0.5
     ) -> View:
         """The character in a random pose, with a random expression. catalogue: see PoseLibrary.sample."""
-        pose = self.pack.poses.sample(rng, catalogue)
+        return self.portray(rng, character, scene, shot, self.pack.poses.sample(rng, catalogue))
+
+    def portray(
+        self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, pose: Float64Array
+    ) -> View:
+        """The character in a pose (P,3), with a random expression."""
         expression = sample_expression(rng, self.pack.shapes.expression_units)
         left, right = rng.uniform(0.1, 0.9, 2)
         posed = bend(self.pack, character, pose, expression, (left, right))

@@ -1,9 +1,6 @@
-"""A small fixed set of synthetic people in the file layout of the DeepFashion pose-transfer benchmark.
+"""A small fixed set of synthetic people: 200 characters to train on and 40 to test with.
 
-OUT/train, OUT/test: JPEG pictures     OUT/{train,test}.lst: their names
-OUT/fasion-annotation-{train,test}.csv: name:keypoints_y:keypoints_x     OUT/fasion-pairs-{train,test}.csv: from,to
-
-The spelling is the benchmark's. Every character has a seed of its own, so the two splits never share one.
+Every character has a seed of its own, so the two splits never share one. Files: see benchmark_layout.
 """
 
 from __future__ import annotations
@@ -13,12 +10,10 @@ from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from gfla_cli.errors import DataError
-from gfla_cli.rendering.arrays import ByteArray
 from gfla_cli.rendering.backgrounds import BackgroundKind
+from gfla_cli.rendering.benchmark_layout import SplitWriter
 from gfla_cli.rendering.character import sample_character
 from gfla_cli.rendering.framing import Crop, Shot, sample_shot
 from gfla_cli.rendering.light import sample_scene
@@ -33,9 +28,7 @@ _BACKGROUNDS: Mapping[BackgroundKind, float] = {
     "colour": 0.05,
     "clutter": 0.05,
 }
-_FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would
 _CLOSER: tuple[Crop, ...] = ("upper", "three_quarter")
-_JPEG_QUALITY = 92
 
 
 def write_people_mini(
@@ -52,22 +45,12 @@ def write_people_mini(
     people = People(Pack.load(pack_path))
     first = 0
     for split, count in (("train", train), ("test", test)):
-        folder = out / split
-        folder.mkdir(parents=True, exist_ok=True)
-        rows, pairs, names = ["name:keypoints_y:keypoints_x"], ["from,to"], []
+        writer = SplitWriter(out, split)
         for identity in range(first, first + count):
-            own = []
-            for k, view in enumerate(_sample_views(people, np.random.default_rng([seed, identity]), views, size)):
-                name = f"syn{identity:05d}_{k}.jpg"
-                _write_jpeg(folder / name, view.image)
-                rows.append(_annotation(name, view))
-                own.append(name)
-            names += own
-            pairs += [f"{source},{target}" for source, target in permutations(own, 2)]
+            album = _sample_views(people, np.random.default_rng([seed, identity]), views, size)
+            writer.add(identity, album, lambda names: permutations(names, 2))
+        writer.close()
         first += count
-        _write_lines(out / f"fasion-annotation-{split}.csv", rows)
-        _write_lines(out / f"fasion-pairs-{split}.csv", pairs)
-        _write_lines(out / f"{split}.lst", names)
 
 
 def _sample_views(people: People, rng: np.random.Generator, views: int, size: int) -> list[View]:
@@ -94,20 +77,3 @@ def _sample_shots(rng: np.random.Generator, count: int) -> list[Shot]:
     )
     shots[: len(yaws_deg)] = [replace(shot, yaw_deg=yaw) for shot, yaw in zip(shots, yaws_deg, strict=False)]
     return shots[:count]
-
-
-def _annotation(name: str, view: View) -> str:
-    """A row of the benchmark's keypoint table; -1 = not seen."""
-    keypoints = view.keypoints.copy()
-    keypoints[_FACE] = np.where(keypoints[_FACE, 2:] > 0, keypoints[_FACE], -1)
-    x, y = np.clip(np.round(keypoints[:, :2]), -1, len(view.image) - 1).astype(int).T
-    return f"{name}: {y.tolist()}: {x.tolist()}"
-
-
-def _write_jpeg(path: Path, image_RGB: ByteArray) -> None:
-    if not cv2.imwrite(str(path), image_RGB[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise DataError(f"{path}: cannot be written")
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,13 @@ class PoseLibrary:
     catalogue: Int64Array  # hand-made poses, rows of `pose`
     distinct: Int64Array  # poses that differ from each other
     clips: Int64Array  # (clips,2) first row and length of each stretch of motion capture
+    still: Mapping[str, int]  # name -> row of every pose that is no motion capture
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], skeleton: Skeleton) -> PoseLibrary:
         """Reads poses.npz."""
         names, group = [str(name) for name in arrays["bone_name"]], arrays["clip_group"]
+        clips = zip(arrays["clip_name"], arrays["clip_start"], group, strict=True)
         extent = np.stack([arrays["clip_start"], arrays["clip_length"]], 1).astype(np.int64)
         return cls(
             pose=arrays["pose"],
@@ -77,12 +79,20 @@ class PoseLibrary:
             catalogue=extent[group == _CATALOGUE, 0],
             distinct=arrays["unique"].astype(np.int64),
             clips=extent[group == _MOCAP],
+            still={str(name): int(start) for name, start, kind in clips if kind != _MOCAP},
         )
 
     def sample(self, rng: np.random.Generator, catalogue: float = 0.5) -> Float64Array:
         """A pose (P,3), with this probability one as in a catalogue; half are mirrored, all are jittered."""
         rows = self.catalogue if rng.random() < catalogue else self.distinct
-        pose: Float64Array = self.pose[rng.choice(rows)].astype(np.float64)
+        return self._varied(rng, int(rng.choice(rows)))
+
+    def sample_still(self, rng: np.random.Generator, names: Sequence[str]) -> Float64Array:
+        """One of these poses (P,3), names as in `still`; half are mirrored, all are jittered."""
+        return self._varied(rng, self.still[names[int(rng.integers(len(names)))]])
+
+    def _varied(self, rng: np.random.Generator, row: int) -> Float64Array:
+        pose: Float64Array = self.pose[row].astype(np.float64)
         if rng.random() < 0.5:
             pose = pose[self.mirror] * [1, -1, -1]
         pose += rng.normal(0, 0.045, pose.shape)
