@@ -18,15 +18,26 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from gfla_cli.bundles.bundle import Bundle, load_bundle
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
+    from gfla_cli.pipelines.view import ViewResult, ViewSynthesizer
 
 # Looked up on first use: importing gfla_cli must not import torch.
 _PUBLIC = {
     "Bundle": "gfla_cli.bundles.bundle",
     "PoseTransfer": "gfla_cli.pipelines.pose",
     "TransferResult": "gfla_cli.pipelines.pose",
+    "ViewResult": "gfla_cli.pipelines.view",
+    "ViewSynthesizer": "gfla_cli.pipelines.view",
     "load_bundle": "gfla_cli.bundles.bundle",
 }
-__all__ = ["Bundle", "PoseTransfer", "TransferResult", "__version__", "load_bundle"]
+__all__ = [
+    "Bundle",
+    "PoseTransfer",
+    "TransferResult",
+    "ViewResult",
+    "ViewSynthesizer",
+    "__version__",
+    "load_bundle",
+]
 
 
 def __getattr__(name: str) -> Any:

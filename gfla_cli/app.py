@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from gfla_cli import __version__
 from gfla_cli.commands.benchmark import app as benchmark
+from gfla_cli.commands.data import app as data
 from gfla_cli.commands.evaluate import evaluate
 from gfla_cli.commands.export_onnx import export_onnx
 from gfla_cli.commands.infer import infer
@@ -69,4 +70,5 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(export_onnx)
 app.add_typer(models, name="models")
+app.add_typer(data, name="data")
 app.add_typer(benchmark, name="benchmark")

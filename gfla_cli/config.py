@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from gfla_cli.errors import ConfigError, UsageError
 
 Task = Literal["pose", "face", "body", "view"]
-Sampler = Literal["none", "bilinear", "global", "local"]
+Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
 Reduction = Literal["mean", "sum"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
@@ -38,7 +38,8 @@ class ModelConfig:
     image_size: tuple[int, int]  # height, width of the frame the network was trained on
     structure_channels: int  # 18 joint heat maps, 16 face curves, 20 body maps, 21 view bits
     levels: tuple[Level, ...]  # coarse to fine
-    sampler: Sampler = "local"  # "none", "bilinear" and "global" are the paper's ablations (table 2)
+    # "none", "bilinear" and "global" are the paper's ablations (table 2), "pixels" is appearance flow (figure 7).
+    sampler: Sampler = "local"
 
     width: int = 64  # channels of the renderer at stride 2; doubles per stride up to max_width
     max_width: int = 256
@@ -52,6 +53,11 @@ class ModelConfig:
     structure_norm: bool = True
     # The paper's attention ends in an average pool, so it is n² times fainter than the features it blends with.
     attention_reduction: Reduction = "mean"
+    # A change of view also scales the features that skip across the flow estimator. The authors' enters at the
+    # bottleneck only, where InstanceNorm takes a constant away again and leaves it to the shortcuts.
+    code_gates: bool = False
+    # First channels of a classifier beside a view generator that tells where a picture was taken from; 0 = none.
+    view_width: int = 0
 
     heatmap_sigma: float = 6.0  # of a joint's Gaussian, pixels of the frame
     frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
@@ -64,6 +70,10 @@ class ModelConfig:
             )
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
+        if self.sampler == ("none" if self.task == "view" else "pixels"):
+            known = [name for name in get_args(Sampler) if name != self.sampler]
+            what = f"{self.task} models have no sampler {self.sampler!r}"
+            raise ConfigError(what, hint=f"theirs: {', '.join(known)}")
         if self.attention_reduction not in get_args(Reduction):
             raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
         strides = [level.stride for level in self.levels]
@@ -77,6 +87,8 @@ class ModelConfig:
                 raise ConfigError(f"{name} must lie between 4 and {_LARGEST['max_width']}, got {getattr(self, name)}")
         if not 1 <= self.structure_channels <= _LARGEST["structure_channels"]:
             raise ConfigError(f"structure_channels must lie between 1 and 512, got {self.structure_channels}")
+        if not 0 <= self.view_width <= _LARGEST["width"]:
+            raise ConfigError(f"view_width must lie between 0 and {_LARGEST['width']}, got {self.view_width}")
         if not 0.1 <= self.frame_aspect <= 10:
             raise ConfigError(f"frame_aspect must lie between 0.1 and 10, got {self.frame_aspect}")
         if not 0 < self.heatmap_sigma <= 100:
@@ -123,16 +135,26 @@ POSE_PEOPLE = replace(
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
 BODY = replace(FACE, task="body", structure_channels=20)
+# 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
+FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96)
+BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20)
 VIEW = replace(FACE, task="view", structure_channels=21)
+# 128, not 144: the code widens the bottleneck, and the view estimator needs room too.
+VIEW_CHAIRS = replace(
+    POSE_PEOPLE, task="view", structure_channels=21, flow_max_width=128, code_gates=True, view_width=16
+)
 
 PRESETS: dict[str, ModelConfig] = {
     "pose-fashion": POSE_FASHION,
     "pose-market": POSE_MARKET,
     "pose-people": POSE_PEOPLE,
     "face": FACE,
+    "face-people": FACE_PEOPLE,
     "body": BODY,
+    "body-people": BODY_PEOPLE,
     "view-car": VIEW,
     "view-chair": VIEW,
+    "view-chairs": VIEW_CHAIRS,
 }
 
 

@@ -17,20 +17,28 @@ class DatasetChoice(StrEnum):
     people = "people"
     fashion = "fashion"
     market = "market"
+    chairs = "chairs"
+    shapenet = "shapenet"
+    faces = "faces"
+    people_faces = "people-faces"
+    bodies = "bodies"
 
 
 class SamplerChoice(StrEnum):
-    """Values of --sampler: the paper's model and its ablations."""
+    """Values of --sampler: the paper's model, its ablations, and appearance flow for views."""
 
     local = "local"
     bilinear = "bilinear"
     global_ = "global"
     none = "none"
+    pixels = "pixels"
 
 
 def train(
     dataset: Annotated[DatasetChoice, typer.Option(help="What to train on, and with it the recipe.")],
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the data set, or of the pack of people.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME-N]")
     ] = None,
@@ -38,7 +46,7 @@ def train(
     sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
     steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
     vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; from the hub when not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where rendered people are kept. [default: RUN/cache]")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where rendered pictures are kept. [default: RUN/cache]")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,

@@ -1,16 +1,17 @@
-"""Rendered characters, each an album of views, kept on disk once they were rendered.
+"""Rendered characters and objects, each an album of views, kept on disk once they were rendered.
 
 Rendering a picture costs about as much as training on it does on a GPU, and a view serves in many pairs: so a
-fixed number of characters is rendered, each on first use, and read back afterwards.
+fixed number of albums is rendered, each on first use, and read back afterwards.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -24,9 +25,73 @@ if TYPE_CHECKING:
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
+class RenderedView(Protocol):
+    """What an album stores of every view."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(size, size, 3) RGB."""
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(size, size) 255 on the subject, 0 around it."""
+
+    @property
+    def surface(self) -> NDArray[np.float32]:
+        """(size/2, size/2, 3) which point of the subject is seen, NaN on the background."""
+
+
+class StoredPicture(NamedTuple):
+    """The picture of one view, as it comes back from disk."""
+
+    image: NDArray[np.uint8]  # (size, size, 3) RGB
+    mask: NDArray[np.uint8]  # (size, size) 255 on the subject
+    surface: NDArray[np.float32]  # (size/2, size/2, 3) NaN on the background
+
+
+Album = tuple[Sequence[RenderedView], Mapping[str, NDArray[Any]]]  # views, and arrays with one row for each of them
+
+
+class AlbumFiles:
+    """Numbered albums: rendered when first asked for, read from a folder after that.
+
+    Several processes may share the folder: an album appears in it complete or not at all. The folder's name holds a
+    digest of the plan, so that albums of two plans never mix.
+    """
+
+    def __init__(self, parent: Path, name: str, plan: Any, render: Callable[[int], Album]) -> None:
+        """`plan` is a dataclass of plain values, `render` makes album number i of it."""
+        digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:8]
+        self.folder = parent / f"{name}-{digest}"
+        self._render = render
+
+    def read(self, album: int, view: int) -> tuple[StoredPicture, dict[str, NDArray[Any]]]:
+        """The picture of one view, and its row of every other array; both numbers count from 0."""
+        path = self.folder / f"{album:06d}.npz"
+        if not path.is_file():
+            self._write(album, path)
+        with np.load(path, allow_pickle=False) as stored:
+            image = np.asarray(cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR), np.uint8)
+            mask = np.asarray(cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE), np.uint8)
+            surface = stored[f"surface_{view}"].astype(np.float32)
+            rows = {name: stored[name][view] for name in stored.files if "_" not in name}
+        return StoredPicture(np.ascontiguousarray(image[..., ::-1]), mask, surface), rows
+
+    def _write(self, album: int, path: Path) -> None:
+        views, rows = self._render(album)
+        arrays: dict[str, Any] = dict(rows)
+        for k, view in enumerate(views):
+            arrays[f"image_{k}"] = cv2.imencode(".jpg", view.image[..., ::-1], _QUALITY)[1]
+            arrays[f"mask_{k}"] = cv2.imencode(".png", view.mask)[1]
+            arrays[f"surface_{k}"] = view.surface.astype(np.float16)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path, overwrite=True) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlbumPlan:
-    """Which albums there are. Equal plans render equal albums."""
+    """Which albums of people there are. Equal plans render equal albums."""
 
     seed: int = 0
     characters: int = 6000
@@ -45,44 +110,26 @@ class StoredView:
 
 
 class Albums:
-    """The albums of a plan: rendered when first asked for, read from `folder` after that.
-
-    Several processes may share the folder: an album appears in it complete or not at all.
-    """
+    """The albums of people of a plan."""
 
     def __init__(self, pack: Path, folder: Path, plan: AlbumPlan) -> None:
-        digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:8]
-        self.folder = folder / f"albums-{plan.characters}x{plan.views}-{digest}"
         self.plan = plan
+        self._files = AlbumFiles(folder, f"albums-{plan.characters}x{plan.views}", plan, self._render)
+        self.folder = self._files.folder
         self._pack = pack
         self._people: People | None = None
 
     def view(self, album: int, view: int) -> StoredView:
         """One view of one character; both numbers count from 0."""
-        path = self.folder / f"{album:06d}.npz"
-        if not path.is_file():
-            self._render(album, path)
-        with np.load(path, allow_pickle=False) as stored:
-            image = np.asarray(cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR), np.uint8)
-            mask = np.asarray(cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE), np.uint8)
-            surface = stored[f"surface_{view}"].astype(np.float32)
-            return StoredView(np.ascontiguousarray(image[..., ::-1]), mask, stored["points"][view], surface)
+        picture, rows = self._files.read(album, view)
+        return StoredView(picture.image, picture.mask, rows["points"], picture.surface)
 
-    def _render(self, album: int, path: Path) -> None:
+    def _render(self, album: int) -> Album:
         from gfla_cli.rendering.pack import Pack
         from gfla_cli.rendering.people import People
 
         if self._people is None:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
-        arrays: dict[str, Any] = {}
-        points = []
-        for k, view in enumerate(self._people.album(rng, self.plan.views, self.plan.size)):
-            arrays[f"image_{k}"] = cv2.imencode(".jpg", view.image[..., ::-1], _QUALITY)[1]
-            arrays[f"mask_{k}"] = cv2.imencode(".png", view.mask)[1]
-            arrays[f"surface_{k}"] = view.surface.astype(np.float16)
-            points.append(view.keypoints)
-        arrays["points"] = np.stack(points)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path, overwrite=True) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        views = self._people.album(rng, self.plan.views, self.plan.size)
+        return views, {"points": np.stack([view.keypoints for view in views])}

@@ -34,14 +34,19 @@ def shake_points(points: Points, rng: np.random.Generator, sigma: float) -> Poin
     return shaken
 
 
-def relight(images: list[Image], rng: np.random.Generator) -> list[Image]:
-    """One random exposure, contrast and white balance for all pictures of a scene."""
+def light_curve(rng: np.random.Generator) -> Image:
+    """A random exposure, contrast and white balance, as a table (1, 256, 3) for cv2.LUT."""
     gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.04, 3))
     gamma = np.exp(rng.normal(0, 0.12))
     levels = np.linspace(0, 1, 256)[:, None]
     curve = np.clip(levels**gamma * gain, 0, 1) * 255
-    table = np.rint(curve).astype(np.uint8)  # (256, 3)
-    return [cv2.LUT(image, table.reshape(1, 256, 3)) for image in images]
+    return np.asarray(np.rint(curve), np.uint8).reshape(1, 256, 3)
+
+
+def relight(images: list[Image], rng: np.random.Generator) -> list[Image]:
+    """One random exposure, contrast and white balance for all pictures of a scene."""
+    table = light_curve(rng)
+    return [cv2.LUT(image, table) for image in images]
 
 
 def degrade(image: Image, rng: np.random.Generator) -> Image:

@@ -1,4 +1,4 @@
-"""Exact correspondences between two rendered views of one character.
+"""Exact correspondences between two rendered views of one character or object.
 
 The renderer says for every pixel which point of the body or the clothes it shows, in the character's rest pose.
 Two pixels of two views correspond when they show the same rest point.
@@ -15,7 +15,7 @@ from gfla_cli.errors import MissingExtraError
 try:
     from scipy.spatial import cKDTree
 except ImportError as error:
-    raise MissingExtraError("correspondences of rendered people need scipy", "render") from error
+    raise MissingExtraError("correspondences of rendered pictures need scipy", "render") from error
 
 _SAME_DM = 0.3  # rest points this close (3 cm) are the same point of the surface
 _MIRRORED_DM = 0.5  # clothes and bodies are symmetric: the other side's colour, at this disadvantage
@@ -25,12 +25,12 @@ _BACKGROUND_WEIGHT = 0.2  # most of a picture is background, and most of that is
 Float = NDArray[np.float32]
 
 
-def correspond(source: Float, target: Float, grid: int) -> Correspondence:
+def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM) -> Correspondence:
     """Offsets from target to source on a grid x grid raster.
 
     `source` and `target` are square maps (n, n, 3) of rest positions in decimetres, NaN on the background; n is a
     multiple of `grid`. The background of both views is one picture, so it corresponds to itself wherever the
-    source shows it.
+    source shows it. Rest points up to `same` apart count as one.
     """
     n = len(target)
     source_xy = _pixel_centres(n)
@@ -42,7 +42,7 @@ def correspond(source: Float, target: Float, grid: int) -> Correspondence:
     weight = np.zeros((grid, grid), np.float32)
     visible = np.full((grid, grid), -1, np.float32)
     if body.any() and source_body.any():
-        place, seen = _nearest(source[source_body], source_xy[source_body], wanted[body])
+        place, seen = _nearest(source[source_body], source_xy[source_body], wanted[body], same)
         offset[body] = place - wanted_xy[body]
         weight[body] = np.where(seen, 1, _GUESS_WEIGHT)
         visible[body] = np.where(seen, 1, -1)
@@ -59,11 +59,11 @@ def _pixel_centres(n: int) -> Float:
     return np.stack(np.meshgrid(centre, centre), axis=-1)
 
 
-def _nearest(points: Float, places: Float, wanted: Float) -> tuple[Float, NDArray[np.bool_]]:
+def _nearest(points: Float, places: Float, wanted: Float, same: float) -> tuple[Float, NDArray[np.bool_]]:
     """For every wanted rest point: the place in the source that shows it, or shows what is nearest to it."""
     tree = cKDTree(points)
     distance, index = tree.query(wanted)
     mirrored_distance, mirrored_index = tree.query(wanted * np.array([-1, 1, 1], np.float32))
-    seen = distance < _SAME_DM
+    seen = distance < same
     mirror = ~seen & (mirrored_distance + _MIRRORED_DM < distance)
     return places[np.where(mirror, mirrored_index, index)], seen

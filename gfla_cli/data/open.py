@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from gfla_cli.data.deepfashion import DEEPFASHION, MARKET, BenchmarkPairs
-from gfla_cli.data.sample import PosePair
+from gfla_cli.data.sample import ClipSample, PosePair, ViewPair
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
 
 
-def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[PosePair]]:
-    """A function from stage to data set. `cache` is where rendered albums are kept."""
+def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[Any]]:
+    """A function from stage to data set. `cache` is where rendered albums are kept.
+
+    Only `chairs` can do without a `root`; it may name a folder of GLB files to mix in. Raises UsageError without the
+    root that a data set needs, DataError when it cannot be used.
+    """
+    if recipe.dataset == "chairs":
+        return _chairs(recipe, root, cache)
     if root is None:
         raise UsageError(f"--dataset {recipe.dataset} needs --data-root", hint="the folder that holds the data")
-    if not root.is_dir():
+    if not root.is_dir() and not (recipe.dataset == "shapenet" and root.is_file()):
         raise DataError(f"{root}: no such folder", hint="--data-root names the folder that holds the data")
+    if recipe.dataset == "shapenet":
+        return _shapenet(recipe, root)
     if recipe.dataset == "people":
         return lambda stage: _people(recipe, root, cache, stage)
+    if recipe.dataset in ("faces", "people-faces", "bodies"):
+        return _clips(recipe, root, cache)
     layout = MARKET if recipe.dataset == "market" else DEEPFASHION
     return lambda stage: BenchmarkPairs(root, "train", layout, stage.image_size)
 
@@ -32,3 +43,46 @@ def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Po
     side = stage.image_size[0]
     finest = side // recipe.model.levels[-1].stride
     return PeoplePairs(root, cache, AlbumPlan(), size=side, grid=min(finest, 64), seed=recipe.seed)
+
+
+def _chairs(recipe: Recipe, extras: Path | None, cache: Path) -> Callable[[Stage], Dataset[ViewPair]]:
+    from gfla_cli.data.chairs import ChairAlbums, ChairPairs, plan_with
+
+    if extras is not None and not extras.is_dir():
+        raise DataError(f"{extras}: no such folder", hint="for chairs, --data-root may name a folder of .glb files")
+    plan = plan_with(extras)
+
+    def open_stage(stage: Stage) -> Dataset[ViewPair]:
+        side = stage.image_size[0]
+        grid = min(side // recipe.model.levels[-1].stride, 64)
+        return ChairPairs(ChairAlbums(cache, plan, extras), size=side, grid=grid, seed=recipe.seed)
+
+    return open_stage
+
+
+def _shapenet(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[ViewPair]]:
+    from gfla_cli.data.shapenet import ShapeNetPairs, find_file
+
+    file = find_file(root)
+    ShapeNetPairs(file, "train", recipe.stages[0].image_size)  # names what is wrong before anything is written
+    return lambda stage: ShapeNetPairs(file, "train", stage.image_size, recipe.seed)
+
+
+def _clips(recipe: Recipe, root: Path, cache: Path) -> Callable[[Stage], Dataset[ClipSample]]:
+    if recipe.dataset == "faces":
+        from gfla_cli.data.faces import FaceFolders
+
+        # Names what is wrong before anything is written.
+        FaceFolders(root, recipe.stages[0].image_size[0], recipe.frames)
+        return lambda stage: FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
+    from gfla_cli.data.body_clips import BodyClips, MotionPlan
+    from gfla_cli.data.face_clips import FaceClips, PortraitPlan
+
+    def open_stage(stage: Stage) -> Dataset[ClipSample]:
+        side = stage.image_size[0]
+        grid = min(side // recipe.model.levels[-1].stride, 64)
+        if recipe.dataset == "bodies":
+            return BodyClips(root, cache, MotionPlan(frames=recipe.frames), size=side, grid=grid, seed=recipe.seed)
+        return FaceClips(root, cache, PortraitPlan(frames=recipe.frames), size=side, grid=grid, seed=recipe.seed)
+
+    return open_stage

@@ -1,4 +1,4 @@
-"""What a pose data set yields, whatever it is made of: two pictures of a person, their joints, and what else is known.
+"""What a data set yields, whatever it is made of: two pictures, their joints or views, and what else is known.
 
 Everything stays in bytes and points until it is on the training device (`training/batch.py`): a pair of heat-map
 stacks is fifty times larger than the points it comes from.
@@ -29,6 +29,31 @@ class PosePair(NamedTuple):
     target_points: NDArray[np.float32]  # (18, 3)
     target_mask: NDArray[np.uint8]  # (H, W) 255 on the person, 0 around; all 255 where no mask is known
     correspondence: Correspondence
+
+
+class ViewPair(NamedTuple):
+    """Two views of one object. A tuple of arrays, which torch collates unaided."""
+
+    source_image: NDArray[np.uint8]  # (H, W, 3) RGB on white
+    target_image: NDArray[np.uint8]  # (H, W, 3)
+    source_code: NDArray[np.float32]  # (21,) see structure/view.py
+    target_code: NDArray[np.float32]  # (21,)
+    target_mask: NDArray[np.uint8]  # (H, W) 255 on the object, 0 around; all 255 where no mask is known
+    correspondence: Correspondence
+
+
+class ClipSample(NamedTuple):
+    """A reference picture of somebody and consecutive frames of the same. A tuple of arrays, which torch collates.
+
+    F frames; row 0 of the pictures is the reference. J = 68 landmarks of a face or 18 joints of a body.
+    """
+
+    images: NDArray[np.uint8]  # (1 + F, H, W, 3) RGB
+    points: NDArray[np.float32]  # (1 + F, J, 2 or 3) x, y (, confidence) in pixels of the frame; missing = -1, -1, 0
+    masks: NDArray[np.uint8]  # (1 + F, H, W) 255 on the person; all 255 where no mask is known
+    edges: NDArray[np.bool_]  # (1 + F, H, W) background edges of faces; (1 + F, 0, 0) where none are drawn
+    to_previous: Correspondence  # (F, ...) of every frame with the one before it; of the first with the reference
+    to_reference: Correspondence  # (F, ...) of every frame with the reference
 
 
 def unknown_correspondence(grid: int = 1) -> Correspondence:

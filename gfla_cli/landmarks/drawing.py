@@ -26,6 +26,11 @@ _LIMB_COLOURS = _rainbow(len(LIMBS))
 _JOINT_COLOURS = _rainbow(len(JOINTS))
 
 
+def limb_colours() -> tuple[tuple[int, int, int], ...]:
+    """An RGB colour for each of `LIMBS`; networks are trained on drawings in them."""
+    return tuple(_LIMB_COLOURS)
+
+
 def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
     """A copy of (H, W, 3) uint8 RGB with one or several skeletons over it, whatever size their own picture has."""
     drawn = image.copy()

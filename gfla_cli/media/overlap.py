@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -19,7 +19,7 @@ class _End:
         self.error = error
 
 
-def overlapped(items: Iterable[_Item], size: int = 4) -> Iterator[_Item]:
+def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
     """The same items in the same order, produced in a thread of their own, at most `size` ahead.
 
     An exception of `items` is raised here, in its place. When the consumer stops, or the iterator is closed or

@@ -1,4 +1,4 @@
-"""Appearance flow, the comparison of the paper's figure 7: the view generator's flow moves pixels, nothing is rendered."""
+"""Appearance flow, the comparison of the paper's figure 7: the view generator's flow moves pixels, no renderer."""
 
 from __future__ import annotations
 

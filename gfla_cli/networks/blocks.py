@@ -55,12 +55,12 @@ class EncoderBlock(nn.Module):
 class ResidualBlock(nn.Module):
     """Refines at the same resolution: (B, a, H, W) -> (B, b, H, W)."""
 
-    def __init__(self, a: int, b: int | None = None, hidden: int | None = None) -> None:
+    def __init__(self, a: int, b: int | None = None, hidden: int | None = None, *, normed: bool = True) -> None:
         super().__init__()
         b, hidden = b or a, hidden or a
-        self.norm1 = norm(a)
+        self.norm1 = norm(a, normed)
         self.conv1 = nn.Conv2d(a, hidden, 3, padding=1)
-        self.norm2 = norm(hidden)
+        self.norm2 = norm(hidden, normed)
         self.conv2 = nn.Conv2d(hidden, b, 3, padding=1)
         self.shortcut = nn.Identity() if a == b else nn.Conv2d(a, b, 1)
         self.act = activation()
@@ -74,12 +74,12 @@ class ResidualBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Doubles the resolution: (B, a, H, W) -> (B, b, 2H, 2W)."""
 
-    def __init__(self, a: int, b: int, hidden: int | None = None) -> None:
+    def __init__(self, a: int, b: int, hidden: int | None = None, *, normed: bool = True) -> None:
         super().__init__()
         hidden = hidden or a
-        self.norm1 = norm(a)
+        self.norm1 = norm(a, normed)
         self.conv = nn.Conv2d(a, hidden, 3, padding=1)
-        self.norm2 = norm(hidden)
+        self.norm2 = norm(hidden, normed)
         self.up = nn.ConvTranspose2d(hidden, b, 3, stride=2, padding=1, output_padding=1)
         self.shortcut = nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1)
         self.act = activation()

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from gfla_cli.config import ModelConfig
+from gfla_cli.networks.appearance_flow import AppearanceFlow
 from gfla_cli.networks.blocks import DecoderBlock, ResidualBlock, ToImage
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.sequence import SequenceGenerator
@@ -18,7 +19,7 @@ def build(config: ModelConfig) -> nn.Module:
     if config.task == "pose":
         return PoseGenerator(config)
     if config.task == "view":
-        return ViewGenerator(config)
+        return AppearanceFlow(config) if config.sampler == "pixels" else ViewGenerator(config)
     return SequenceGenerator(config)
 
 

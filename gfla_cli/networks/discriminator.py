@@ -1,4 +1,4 @@
-"""The discriminator: a residual network with spectral norm that scores patches as real or generated."""
+"""Discriminators: residual networks with spectral norm that score patches of pictures, or of clips, as real or made."""
 
 from __future__ import annotations
 
@@ -38,6 +38,41 @@ class Discriminator(nn.Module):
         )
         self.act = activation()
         self.score = spectral_norm(nn.Conv2d(w[-1], 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.score(self.act(self.blocks(x)))
+        return scores
+
+
+class ClipDiscriminatorBlock(nn.Module):
+    """The same in three dimensions; time keeps its length: (B, a, T, H, W) -> (B, b, T, H/2, W/2)."""
+
+    def __init__(self, a: int, b: int, *, first: bool = False) -> None:
+        super().__init__()
+        hidden = b if first else a
+        self.before = nn.Identity() if first else activation()
+        self.conv = spectral_norm(nn.Conv3d(a, hidden, 3, padding=1))
+        self.down = spectral_norm(nn.Conv3d(hidden, b, (3, 4, 4), stride=(1, 2, 2), padding=1))
+        self.shortcut = spectral_norm(nn.Conv3d(a, b, 1))
+        self.act = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down(self.act(self.conv(self.before(x))))
+        y = y + self.shortcut(F.avg_pool3d(x, (1, 2, 2)))
+        return y
+
+
+class ClipDiscriminator(nn.Module):
+    """(B, 3, T, H, W) frames in [-1, 1] -> (B, 1, T, H/2^blocks, W/2^blocks) scores of how they follow one another."""
+
+    def __init__(self, blocks: int = 4, width: int = 16, max_width: int = 64) -> None:
+        super().__init__()
+        w = widths(width, max_width, blocks)
+        self.blocks = nn.Sequential(
+            *(ClipDiscriminatorBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip([3, *w], w, strict=False)))
+        )
+        self.act = activation()
+        self.score = spectral_norm(nn.Conv3d(w[-1], 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.score(self.act(self.blocks(x)))

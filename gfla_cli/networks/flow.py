@@ -42,16 +42,16 @@ class FlowEstimator(nn.Module):
             EncoderBlock(a, b, normed=config.structure_norm or i > 0)
             for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
         )
-        self.bottleneck = (
-            ResidualBlock(width[-1] + code_channels, width[-1], hidden=width[-1] + code_channels)
-            if code_channels
-            else None
-        )
+        self.bottleneck = None
+        if code_channels:
+            joint = width[-1] + code_channels
+            self.bottleneck = ResidualBlock(joint, width[-1], hidden=joint, normed=config.structure_norm)
         # One step up per stride from 16 to the finest attention level; features of that stride skip across.
         self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= config.levels[-1].stride]
         at_stride = {2 << i: channels for i, channels in enumerate(width)}
         self.up = nn.ModuleDict()
         self.skip = nn.ModuleDict()
+        self.gate = nn.ModuleDict()
         self.offset_head = nn.ModuleDict()
         self.mask_head = nn.ModuleDict()
         attended = {level.stride for level in config.levels}
@@ -59,6 +59,8 @@ class FlowEstimator(nn.Module):
             channels = at_stride[stride]
             self.up[str(stride)] = DecoderBlock(at_stride[2 * stride], channels, hidden=channels)
             self.skip[str(stride)] = Skip(channels)
+            if code_channels and config.code_gates:
+                self.gate[str(stride)] = nn.Conv2d(code_channels, channels, 1)
             if stride in attended:
                 self.offset_head[str(stride)] = nn.Conv2d(channels, 2 * references, 3, padding=1)
                 self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
@@ -81,7 +83,10 @@ class FlowEstimator(nn.Module):
 
         levels = []
         for stride in self.strides:
-            x = self.up[str(stride)](x) + self.skip[str(stride)](features[stride])
+            across = self.skip[str(stride)](features[stride])
+            if str(stride) in self.gate and code is not None:
+                across = across * (1 + self.gate[str(stride)](code))
+            x = self.up[str(stride)](x) + across
             if str(stride) in self.offset_head:
                 levels.append(self._flows(x, str(stride)))
         return levels

@@ -13,6 +13,7 @@ from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
+from gfla_cli.networks.view_estimator import ViewEstimator
 
 
 class ViewGenerator(nn.Module):
@@ -25,9 +26,16 @@ class ViewGenerator(nn.Module):
         width = widths(config.width, config.max_width, DEPTH)
         self.source_encoder = Encoder(config, 3, (config.source_norm,) * DEPTH)
         # From stride 32, where the code is tiled, to stride 8, where the decoder starts.
-        self.code_up = nn.Sequential(DecoderBlock(code, width[0]), DecoderBlock(width[0], width[-1]))
-        self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
+        # A norm takes the mean of every channel away, and of a tiled code that is all there is; only the shortcuts
+        # save it. The authors have it, our own presets do not.
+        normed = config.structure_norm
+        self.code_up = nn.Sequential(
+            DecoderBlock(code, width[0], normed=normed), DecoderBlock(width[0], width[-1], normed=normed)
+        )
+        if config.sampler in ("local", "bilinear"):
+            self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
         self.decoder = Decoder(config)
+        self.view_estimator = ViewEstimator(code, config.view_width) if config.view_width else None
 
     def forward(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: dict[str, Source] | None = None
@@ -50,4 +58,13 @@ class ViewGenerator(nn.Module):
 
     def estimate_flow(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> list[Flow]:
         """The flows alone, coarse to fine."""
+        if self.config.sampler not in ("local", "bilinear"):
+            return []
         return [level[0] for level in self.flow_estimator([source_image], source_code - target_code)]
+
+    def estimate_view(self, image: Tensor) -> Tensor:
+        """Scores (B, 21) of the parts of the code that a picture (B, 3, H, W) was taken with."""
+        if self.view_estimator is None:
+            raise ValueError("this network was built without a view estimator")
+        scores: Tensor = self.view_estimator(image)
+        return scores

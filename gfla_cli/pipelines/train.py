@@ -15,7 +15,11 @@ from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
+from gfla_cli.training.sequence import SequenceTask
 from gfla_cli.training.trainer import Progress, Trainer
+from gfla_cli.training.view import ViewTask
+
+_TASKS = {"pose": PoseTask, "view": ViewTask, "face": SequenceTask, "body": SequenceTask}
 
 
 def run_training(
@@ -44,7 +48,7 @@ def run_training(
         load_vgg19(vgg).to(placement.device) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
     )
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, PoseTask(recipe, data, features), folder, placement, workers)
+    trainer = Trainer(recipe, _TASKS[recipe.model.task](recipe, data, features), folder, placement, workers)
     if resume:
         trainer.resume()
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.runtime.device import choose_device
@@ -30,13 +31,18 @@ class TorchSession:
         """Device and number format, with the reason."""
         return str(self._placement)
 
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context to run the network in."""
+        return self._placement.autocast
+
+    def tensor(self, array: NDArray[np.float32]) -> Tensor:
+        """An array (B, C, H, W) where the network is, in the layout it likes."""
+        return torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
+
     @torch.inference_mode()
     def image(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The generated picture, (B, 3, H, W), from the network's inputs in order."""
-        tensors = [
-            torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
-            for array in inputs
-        ]
-        with self._placement.autocast:
-            made = self.network(*tensors).image
+        with self.autocast:
+            made = self.network(*(self.tensor(array) for array in inputs)).image
         return np.asarray(made.float().cpu().numpy(), np.float32)

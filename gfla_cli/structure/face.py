@@ -94,14 +94,16 @@ def face_structure(
 
     Channels 0..14 are in [0, 1], channel 15 holds 0..6. Distances are in 3/256ths of the frame's longer side, so a face
     gives the same values at every size. Landmarks outside the frame are drawn at its border. `background`: (H, W)
-    edges for channel 0 (see `background_edges`). Raises ValueError for other shapes and for NaN.
+    edges for channel 0 (see `background_edges`), left out inside this face. Raises ValueError for other shapes and NaN.
     """
     points = _whole_pixels(landmarks, size)
     height, width = size
     columns, rows, curve = _pixels(points, _SIDE / max(size))
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
     structure = np.empty((CHANNELS, height, width), np.float32)
-    structure[0] = 0 if background is None else background
+    structure[15] = part_labels(landmarks, size)
+    # A source's edges serve all of its frames: where the face is by now, they are not what is behind it.
+    structure[0] = 0 if background is None else background & (structure[15] == 0)
     structure[0, rows, columns] = 1
     elsewhere = np.ones((len(CURVES), height, width), np.uint8)
     elsewhere[curve, rows, columns] = 0
@@ -112,7 +114,6 @@ def face_structure(
     np.floor(distances, out=distances)  # the released models were trained on 8-bit distances
     distances *= np.float32(1 / 255)
     np.minimum(distances, 1, out=distances)
-    structure[15] = part_labels(landmarks, size)
     return structure
 
 

@@ -1,7 +1,7 @@
 """View codes: where a picture of an object is taken from, as the view generator reads it. Imports no torch.
 
-A code is 21 numbers: one-hot azimuth in 18 steps of 20 degrees, then one-hot elevation of 0, 10 or 20 degrees. Azimuth 0
-looks at the object's front, 90 at its left side (on the right hand of somebody who faces it).
+A code is 21 numbers: one-hot azimuth in 18 steps of 20 degrees, then one-hot elevation of 0, 10 or 20 degrees.
+Azimuth 0 looks at the object's front, 90 at its left side (on the right hand of somebody who faces it).
 """
 
 from __future__ import annotations

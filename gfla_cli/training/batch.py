@@ -30,15 +30,7 @@ class PoseBatch:
 
     def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
-        size = (height, width)
-        offset, weight, visible = self.offset, self.offset_weight, self.visible
-        if offset.shape[-2:] != size:
-            pooled = F.adaptive_avg_pool2d(weight, size)
-            offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
-            weight = pooled
-            unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
-            visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
-        return offset * offset.new_tensor([width, height]).view(1, 2, 1, 1), weight, visible
+        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
 
     def around_person(self, share: float, *pictures: Tensor) -> list[Tensor]:
         """The columns around each target person, `share` of the width, of (B, C, H, W) pictures."""
@@ -58,19 +50,33 @@ class PoseBatch:
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
+def pooled_correspondence(
+    offset: Tensor, weight: Tensor, visible: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Known offsets (B, 2, g, g), weights and visibility (B, 1, g, g) on a coarser grid, offsets in its pixels."""
+    if offset.shape[-2:] != size:
+        pooled = F.adaptive_avg_pool2d(weight, size)
+        offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
+        weight = pooled
+        unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
+        visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
+    return offset * offset.new_tensor([size[1], size[0]]).view(1, 2, 1, 1), weight, visible
+
+
+def picture_batch(images: Tensor, device: torch.device) -> Tensor:
+    """(B, H, W, 3) bytes on the host -> (B, 3, H, W) in [-1, 1] on the device."""
+    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
 def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> PoseBatch:
     """`pair` holds collated tensors (a leading B everywhere). Heat maps shrink with the picture when it is smaller."""
-
-    def picture(image: Tensor) -> Tensor:
-        return image.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
-
     source, target = (torch.as_tensor(x) for x in (pair.source_image, pair.target_image))
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
     known = pair.correspondence
     return PoseBatch(
-        source_image=picture(source),
-        target_image=picture(target),
+        source_image=picture_batch(source, device),
+        target_image=picture_batch(target, device),
         source_structure=heatmap_batch(torch.as_tensor(pair.source_points).to(device), size, sigma),
         target_structure=heatmap_batch(torch.as_tensor(pair.target_points).to(device), size, sigma),
         target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),

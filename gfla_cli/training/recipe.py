@@ -22,7 +22,8 @@ class LossWeights:
     affine: float = 0
     correspondence: float = 0  # agreement with the renderer's exact flow
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
-    person: float = 0  # extra weight of the person over the background in the pixel loss
+    view: float = 0  # where a picture was taken from, as the view estimator tells it
+    person: float = 0  # extra weight of the person, or the object, over the background in the pixel loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,9 @@ class Recipe:
     style_layers: tuple[str, ...] = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
     discriminator_blocks: int = 4
     perceptual_window: float = 1.0  # share of the frame's width, around the person, that VGG19 looks at
+    frames: int = 30  # of a clip, where the data set has clips
+    frames_per_step: int = 6  # of them that one step generates, each from the one before
+    perceptual_frames: int = 6  # of a step that VGG19 looks at
     average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def _authors(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int
     joint = LossWeights(l1=5, content=0.5, style=500, adversarial=2, correctness=5, affine=0.0025)
     return Recipe(
         dataset=name,
-        model=preset("pose-market" if name == "market" else "pose-fashion"),
+        model=preset({"market": "pose-market", "shapenet": "view-chair", "faces": "face"}.get(name, "pose-fashion")),
         stages=(
             Stage(name="flow", train="flow", steps=flow_steps, image_size=size, batch=8, weights=flow),
             Stage(name="joint", train="joint", steps=joint_steps, image_size=size, batch=8, weights=joint),
@@ -97,14 +101,12 @@ def _authors(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int
     )
 
 
-def _people() -> Recipe:
-    """Rendered people: flows from the renderer's own correspondences, small pictures first, then full size."""
-    known = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
-    joint = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
+def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, steps: tuple[int, int, int]) -> Recipe:
+    """Rendered pictures: flows from the renderer's own correspondences, small pictures first, then full size."""
     small = Stage(
         name="flow",
         train="flow",
-        steps=16_000,
+        steps=steps[0],
         image_size=(128, 128),
         batch=8,
         weights=known,
@@ -113,11 +115,11 @@ def _people() -> Recipe:
         betas=(0.9, 0.999),
         warmup=200,
     )
+    second = replace(small, name="joint", train="joint", steps=steps[1], weights=joint)
     full = replace(
-        small,
+        second,
         name="full-size",
-        train="joint",
-        steps=3_000,
+        steps=steps[2],
         image_size=(256, 256),
         batch=4,
         weights=replace(joint, adversarial=0.3),
@@ -126,33 +128,42 @@ def _people() -> Recipe:
         discriminator_rate=1e-4,
     )
     return Recipe(
-        dataset="people",
-        model=preset("pose-people"),
-        stages=(
-            small,
-            replace(
-                small,
-                name="joint",
-                train="joint",
-                steps=12_000,
-                weights=joint,
-                learning_rate=5e-4,
-                final_learning_rate=2e-4,
-            ),
-            full,
-        ),
+        dataset=name,
+        model=preset(model),
+        stages=(small, replace(second, learning_rate=5e-4, final_learning_rate=2e-4), full),
         initial="kaiming",
         content_layers=("relu1_1", "relu2_1", "relu3_1"),
         style_layers=("relu2_2",),
-        perceptual_window=0.625,
         average_decay=0.999,
     )
+
+
+_KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
+_JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
+_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 12_000, 3_000))
+_CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
+
+
+def _clips(plan: Recipe, batch: int) -> Recipe:
+    """The same recipe for clips; a batch of them is several times as many pictures."""
+    return replace(plan, stages=tuple(replace(stage, batch=batch) for stage in plan.stages))
+
+
+def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
+    """As for rendered pictures. Of every six frames VGG19 looks at two: that halves the time of a step."""
+    plan = _clips(_rendered(name, model, _KNOWN, replace(_JOINT, person=3), steps), batch=2)
+    return replace(plan, stages=(*plan.stages[:-1], replace(plan.stages[-1], batch=1)), perceptual_frames=2)
 
 
 RECIPES = {
     "fashion": _authors("fashion", (256, 256), 200_000, 400_000),
     "market": _authors("market", (128, 64), 200_000, 400_000),
-    "people": _people(),
+    "people": replace(_PEOPLE, perceptual_window=0.625),
+    "chairs": _CHAIRS,
+    "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
+    "faces": _clips(_authors("faces", (256, 256), 200_000, 400_000), batch=2),
+    "people-faces": _rendered_clips("people-faces", "face-people", (5_000, 10_000, 1_500)),
+    "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }
 
 
@@ -169,8 +180,14 @@ def scaled(plan: Recipe, factor: float) -> Recipe:
 
 
 def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
-    """The same recipe for another sampler; one that predicts no flow skips the flow stages."""
+    """The same recipe for another sampler; one that predicts no flow skips the flow stages.
+
+    Raises UsageError when the task has no such sampler.
+    """
     stages = plan.stages
+    model = replace(plan.model, sampler=sampler, view_width=0 if sampler == "pixels" else plan.model.view_width)
     if sampler in ("none", "global"):
         stages = tuple(stage for stage in stages if stage.train == "joint")
-    return replace(plan, model=replace(plan.model, sampler=sampler), stages=stages)
+    if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
+        stages = tuple(replace(s, weights=replace(s.weights, content=0, style=0, adversarial=0)) for s in stages)
+    return replace(plan, model=model, stages=stages)

@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
 
     terms: Terms
     judged: dict[str, Judged]  # by discriminator; empty where nothing was rendered
+    carried: Tensor | None = None  # what the next step of the same sample goes on from, see TrainingTask.batches
 
 
 class TrainingTask(Protocol):
@@ -40,7 +41,11 @@ class TrainingTask(Protocol):
         """The discriminators by name."""
 
     def batches(self, sample: Any, device: torch.device) -> Iterator[Any]:
-        """`steps_per_sample` batches from one collated sample."""
+        """`steps_per_sample` batches from one collated sample.
+
+        Where the outcome of a step has something `carried`, the next batch of the same sample becomes
+        `batch.continued(carried)`.
+        """
 
     def flow_modules(self, generator: nn.Module) -> list[nn.Module]:
         """The parts that a flow stage trains."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
+from gfla_cli.config import ModelConfig
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.media.atomic import atomic_path
@@ -65,6 +67,7 @@ class Trainer:
         self.discriminators = task.discriminators().to(placement.device)
         self.average = WeightAverage(self.generator, recipe.average_decay)
         self.stage_index = self.step = self.samples = 0
+        self._carried: Tensor | None = None  # from one step to the next of the same sample
         self._nans = 0
         self._start_stage()
         self.journal = Journal(folder)
@@ -95,8 +98,10 @@ class Trainer:
         pace = pace or Pace()
         while self.stage_index < len(self.recipe.stages):
             for batch in self._batches():
+                if self.step % self.task.steps_per_sample == 0:
+                    self._carried = None
                 started = time.perf_counter()
-                losses = self._train_step(batch)
+                losses = self._train_step(batch if self._carried is None else batch.continued(self._carried))
                 self.step += 1
                 self.samples += self.stage.batch
                 rate = self.stage.batch / (time.perf_counter() - started)
@@ -121,10 +126,12 @@ class Trainer:
             # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
             multiprocessing_context="spawn" if self.workers else None,
         )
+        done = self.step % repeats  # steps of the first sample that were taken before the run was interrupted
         for sample in loader:
-            for batch in self.task.batches(sample, self.placement.device):
+            for batch in islice(self.task.batches(sample, self.placement.device), done, None):
                 if self.step < stage.steps:
                     yield batch
+            done = 0
 
     def _train_step(self, batch: Any) -> dict[str, float]:
         self._set_learning_rate()
@@ -141,6 +148,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self._carried = outcome.carried
         self.average.update(self.generator)
         values = {name: float(value.detach()) for name, value in outcome.terms.items()}
         if judged:
@@ -179,6 +187,7 @@ class Trainer:
 
     def _skip_step(self) -> dict[str, float]:
         self._nans += 1
+        self._carried = None  # the next step of the sample goes on from the real frame
         if self._nans > _TOLERATED_NANS:
             raise GflaError(
                 f"the loss was not a number in {self._nans} steps in a row",
@@ -220,18 +229,22 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "random": torch.get_rng_state(),
+            "carried": self._carried,
         }
         save_checkpoint(self.checkpoint, state)
 
     def resume(self) -> None:
         """Goes back to the last checkpoint of this folder; raises DataError when it belongs to another recipe."""
         state = load_checkpoint(self.checkpoint)
-        if json.loads(state["recipe"])["model"] != self.recipe.to_json()["model"]:
+        # Compared as configs: a run from before a setting existed has its default, and is the same model.
+        if ModelConfig.from_json(json.loads(state["recipe"])["model"]) != self.recipe.model:
             raise DataError(f"{self.checkpoint}: made with another model", hint="choose another --output folder")
         self.stage_index, self.step, self.samples = state["position"]
         self.generator.load_state_dict(state["generator"])
         self.discriminators.load_state_dict(state["discriminators"])
         self.average.load(state["average"], state["average_steps"])
+        carried = state.get("carried")
+        self._carried = carried.to(self.placement.device) if carried is not None else None
         if self.stage_index < len(self.recipe.stages):
             self._start_stage()
             self.optimiser.load_state_dict(state["optimiser"])

@@ -1,0 +1,99 @@
+"""`gfla view-synthesis`: an object from other sides than its picture shows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    Quiet,
+    Threads,
+    say,
+    set_threads,
+)
+
+
+class BetweenChoice(StrEnum):
+    """Values of --between."""
+
+    nearest = "nearest"
+    blend = "blend"
+
+
+def view_synthesis(
+    source: Annotated[Path, typer.Argument(help="Picture of the object.", show_default=False)],
+    azimuth: Annotated[
+        list[float] | None,
+        typer.Option(help="Degrees around the object: 0 its front, 90 its left side. May be given several times."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Picture to write, or a folder. [default: SOURCE--AZIMUTH.png here]",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    turntable: Annotated[
+        Path | None,
+        typer.Option(help="Write one turn around the object, .mp4 or .gif.", rich_help_panel="Output"),
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of all views.", rich_help_panel="Output")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name or folder of a view model.")] = "view-chairs",
+    source_azimuth: Annotated[
+        float | None, typer.Option(help="Where SOURCE was taken from; estimated when not given.")
+    ] = None,
+    source_elevation: Annotated[float | None, typer.Option(help="The same above the horizon, 0 to 20.")] = None,
+    elevation: Annotated[
+        float | None, typer.Option(help="Of the new views, 0 to 20. [default: as SOURCE]", show_default=False)
+    ] = None,
+    between: Annotated[
+        BetweenChoice, typer.Option(help="Angles between the trained ones: take the nearest, or blend both.")
+    ] = BetweenChoice.nearest,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Show the object of SOURCE from other sides.
+
+    Example: gfla view-synthesis chair.png --azimuth 60 -o chair-60.png --turntable turn.mp4
+    """
+    from gfla_cli.pipelines.view_files import ViewOptions, plan_views, render_views
+    from gfla_cli.structure.view import view_angles
+
+    view_angles(source_azimuth or 0, source_elevation or 0)
+    view_angles(0, elevation or 0)
+    plan = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, overwrite=overwrite)
+    set_threads(threads)
+    options = ViewOptions(
+        model=model,
+        source_azimuth=source_azimuth,
+        source_elevation=source_elevation,
+        elevation=elevation,
+        between=between.value,
+        device=device.value,
+        precision=precision.value,
+    )
+    report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        for path in report.written:
+            typer.echo(path)

@@ -1,0 +1,108 @@
+"""Clips of rendered people in motion: endless, each a pure function of its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from gfla_cli.data.albums import Album, AlbumFiles
+from gfla_cli.data.augment import degrade, light_curve, shake_points
+from gfla_cli.data.clips import ClipFrames, clip_correspondences, read_clip, resized
+from gfla_cli.data.detected import as_detected
+from gfla_cli.data.sample import ClipSample
+from gfla_cli.landmarks.pose import FACE, MIRRORED, MISSING
+
+if TYPE_CHECKING:
+    from gfla_cli.rendering.people import People
+
+_SAME_DM = 0.3
+_TREMBLE = 0.6 / 256  # of the frame: joints are smoothed over time before a network sees them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionPlan:
+    """Which clips there are. Equal plans render equal clips."""
+
+    seed: int = 0
+    clips: int = 600
+    frames: int = 30
+    size: int = 256
+
+
+class MotionFiles:
+    """Whole people in motion, rendered on first use and kept in a folder."""
+
+    def __init__(self, pack: Path, folder: Path, plan: MotionPlan) -> None:
+        self.plan = plan
+        self._files = AlbumFiles(folder, f"motions-{plan.clips}x{plan.frames}", plan, self._render)
+        self.folder = self._files.folder
+        self._path = pack
+        self._people: People | None = None
+
+    def read(self, clip: int, frames: list[int]) -> ClipFrames:
+        """Frames of one clip in this order; points (18, 3)."""
+        return read_clip(self._files, clip, frames)
+
+    def _render(self, clip: int) -> Album:
+        from gfla_cli.rendering.pack import Pack
+        from gfla_cli.rendering.people import People
+
+        if self._people is None:
+            self._people = People(Pack.load(self._path))
+        rng = np.random.default_rng([self.plan.seed, clip])
+        views = self._people.person_clip(rng, self.plan.frames, self.plan.size).frames
+        return views, {"points": np.stack([view.keypoints for view in views])}
+
+
+class BodyClips(Dataset[ClipSample]):
+    """Clip number i: somebody who moves, forwards or backwards, mirrored half of the time, relit."""
+
+    def __init__(self, pack: Path, cache: Path, plan: MotionPlan, *, size: int, grid: int, seed: int = 0) -> None:
+        self.files = MotionFiles(pack, cache, plan)
+        self.size, self.grid, self.seed = size, grid, seed
+
+    def __getitem__(self, index: int) -> ClipSample:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, index])
+        plan = self.files.plan
+        frames = list(range(plan.frames))[:: 1 if rng.random() < 0.5 else -1]
+        clip = self.files.read(int(rng.integers(plan.clips)), [int(rng.integers(plan.frames)), *frames])
+        if rng.random() < 0.5:
+            clip = clip.mirrored(MIRRORED)
+        clip = _scaled(_as_seen(clip, float(rng.random() < 0.7)), self.size)
+        table = light_curve(rng)
+        images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
+        to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
+        return ClipSample(
+            images=np.stack([degrade(images[0], rng), *images[1:]]),
+            points=np.stack([shake_points(points, rng, _TREMBLE * self.size) for points in clip.points]),
+            masks=clip.masks,
+            edges=np.zeros((len(images), 0, 0), np.bool_),
+            to_previous=to_previous,
+            to_reference=to_reference,
+        )
+
+
+def _as_seen(clip: ClipFrames, share: float) -> ClipFrames:
+    """Joints as a detector names them: of the face only what is seen, of the body also what the body itself hides;
+    and `share` of the way to its places."""
+    points = clip.points.copy()
+    hidden = points[:, list(FACE), 2] <= 0
+    points[:, list(FACE)] = np.where(hidden[..., None], np.array(MISSING, np.float32), points[:, list(FACE)])
+    points[..., 2] = points[..., 0] >= 0
+    return replace(clip, points=np.stack([as_detected(joints, share) for joints in points]))
+
+
+def _scaled(clip: ClipFrames, size: int) -> ClipFrames:
+    scale = size / clip.images.shape[1]
+    if scale == 1:
+        return clip
+    points = clip.points.copy()
+    points[..., :2] = np.where(points[..., :2] >= 0, points[..., :2] * scale, -1)
+    pictures = [np.stack([resized(picture, size) for picture in stack]) for stack in (clip.images, clip.masks)]
+    return replace(clip, images=pictures[0], masks=pictures[1], points=points)

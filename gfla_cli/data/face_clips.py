@@ -1,0 +1,134 @@
+"""Clips of rendered talking heads: endless, each a pure function of its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from gfla_cli.data.albums import Album, AlbumFiles
+from gfla_cli.data.augment import degrade, light_curve
+from gfla_cli.data.clips import ClipFrames, clip_correspondences, read_clip
+from gfla_cli.data.detected_faces import EDGE, as_detected_face
+from gfla_cli.data.sample import ClipSample
+from gfla_cli.landmarks.face_framing import face_frame
+from gfla_cli.landmarks.face_points import MIRRORED, face_size
+from gfla_cli.landmarks.framing import Frame
+from gfla_cli.structure.face import background_edges
+
+if TYPE_CHECKING:
+    from gfla_cli.rendering.pack import Pack
+
+_SAME_DM = 0.08  # points of the skin this close are the same; lips are closer than that only when they touch
+_ZOOM = (0.88, 1.3)  # times the side of the usual frame
+_SHIFT = 0.05  # standard deviation of its place, shares of its side
+_STILL_REFERENCE = 0.6  # share of references that are stills; the others are frames of the clip
+_SHAPE, _TREMBLE = 0.006, 0.0025  # face sizes: how wrong landmarks are, in all frames alike and in each by itself
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PortraitPlan:
+    """Which clips there are. Equal plans render equal clips."""
+
+    seed: int = 0
+    clips: int = 1000
+    frames: int = 30
+    stills: int = 6
+    size: int = 320  # the frame is cut out of it
+
+
+class PortraitFiles:
+    """The portraits of a plan, rendered on first use and kept in a folder."""
+
+    def __init__(self, pack: Path, folder: Path, plan: PortraitPlan) -> None:
+        self.plan = plan
+        name = f"portraits-{plan.clips}x{plan.frames}"
+        self._files = AlbumFiles(folder, name, plan, self._render)
+        self.folder = self._files.folder
+        self._path = pack
+        self._pack: Pack | None = None
+
+    def read(self, clip: int, views: list[int]) -> ClipFrames:
+        """Views of one clip: frames count from 0, stills follow them. Landmarks count from the first pixel's centre."""
+        return read_clip(self._files, clip, views)
+
+    def _render(self, clip: int) -> Album:
+        from gfla_cli.rendering.pack import Pack
+        from gfla_cli.rendering.portraits import portrait
+
+        if self._pack is None:
+            self._pack = Pack.load(self._path)
+        plan = self.plan
+        filmed = portrait(self._pack, np.random.default_rng([plan.seed, clip]), plan.frames, plan.stills, plan.size)
+        views = (*filmed.frames, *filmed.stills)
+        # Half precision has millimetres around 0 and centimetres at the height of a head.
+        middle = np.nanmean(views[0].surface.reshape(-1, 3), axis=0) * (0, 1, 1)
+        stored = [replace(view, surface=view.surface - middle.astype(np.float32)) for view in views]
+        return stored, {"points": np.stack([view.landmarks - EDGE for view in views]).astype(np.float32)}
+
+
+class FaceClips(Dataset[ClipSample]):
+    """Clip number i: somebody who talks, forwards or backwards, mirrored half of the time, relit, cut as a face is."""
+
+    def __init__(self, pack: Path, cache: Path, plan: PortraitPlan, *, size: int, grid: int, seed: int = 0) -> None:
+        self.files = PortraitFiles(pack, cache, plan)
+        self.size, self.grid, self.seed = size, grid, seed
+
+    def __getitem__(self, index: int) -> ClipSample:
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
+        rng = np.random.default_rng([self.seed, index])
+        plan = self.files.plan
+        frames = list(range(plan.frames))[:: 1 if rng.random() < 0.5 else -1]
+        still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
+        reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
+        clip = self.files.read(int(rng.integers(plan.clips)), [int(reference), *frames])
+        if rng.random() < 0.5:
+            clip = clip.mirrored(MIRRORED)
+        share = _convention(rng)
+        clip = replace(clip, points=np.stack([as_detected_face(face, share) for face in clip.points]))
+        clip = clip.cut(_frame(clip, self.size, rng), self.grid)
+        table = light_curve(rng)
+        images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
+        images[0] = degrade(images[0], rng)
+        points = _shaken(clip.points, rng)
+        to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
+        # Those of the reference, whatever moves afterwards: of a stranger's face no other edges are known.
+        edges = background_edges(images[0], points[0])
+        return ClipSample(
+            images=np.stack(images),
+            points=points,
+            masks=clip.masks,
+            edges=np.broadcast_to(edges, clip.masks.shape).copy(),
+            to_previous=to_previous,
+            to_reference=to_reference,
+        )
+
+
+def _convention(rng: np.random.Generator) -> float:
+    """How far landmarks are moved to a detector's places: mostly all the way, now and then not at all."""
+    kind = rng.random()
+    return 1.0 if kind < 0.7 else 0.0 if kind < 0.85 else float(rng.random())
+
+
+def _frame(clip: ClipFrames, size: int, rng: np.random.Generator) -> Frame:
+    """About the frame that the reference alone would get: a stranger's face is not seen to move beforehand."""
+    side = clip.images.shape[1]
+    usual = face_frame(clip.points[0], (size, size), inside=(side, side))
+    left, top, right, bottom = usual.box
+    wanted = (right - left) * rng.uniform(*_ZOOM)
+    middle = np.array([left + right, top + bottom]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
+    length = max(2, min(side, round(wanted)))
+    x, y = (float(min(max(round(place - length / 2), 0), side - length)) for place in middle)
+    return Frame((x, y, x + length, y + length), (size, size))
+
+
+def _shaken(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Landmarks as a detector gives them: a little off, mostly in the same way all the time."""
+    unit = face_size(points[0])
+    wrong = rng.normal(0, _SHAPE * unit, points.shape[1:]) + rng.normal(0, _TREMBLE * unit, points.shape)
+    return np.asarray(points + wrong, np.float32)

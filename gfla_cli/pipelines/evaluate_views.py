@@ -1,0 +1,181 @@
+"""Measuring view bundles by how far the object is turned, beside what copying the source would give (paper, Fig. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from gfla_cli.bundles.bundle import Bundle, load_bundle, read_config
+from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.data.sample import ViewPair
+from gfla_cli.data.shapenet import ShapeNetPairs, find_file
+from gfla_cli.data.unseen_chairs import UnseenChairs
+from gfla_cli.errors import BundleError, DataError
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.media.image import to_uint8
+from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.networks.view import ViewGenerator
+from gfla_cli.pipelines.evaluate import COPY
+from gfla_cli.runtime.device import Placement
+from gfla_cli.structure.view import AZIMUTH_STEP, AZIMUTHS, azimuth_difference
+from gfla_cli.training.view import ViewBatch, view_batch
+
+_PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
+_TARGET = "target"
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewAccuracy:
+    """How well a model tells where a picture was taken from, as shares of the pictures."""
+
+    pictures: int
+    azimuth: float  # exactly right
+    neighbour: float  # right, or the angle beside it
+    elevation: float
+
+
+@dataclass(slots=True)
+class ViewScore:
+    """All pictures of one model."""
+
+    name: str
+    pairs: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # degrees turned, figures by name
+    accuracy: ViewAccuracy | None = None  # of models that estimate views
+
+    def means(self, difference: int | None = None) -> dict[str, float]:
+        """Column -> mean over all pairs, or over those turned by that many degrees."""
+        chosen = [figures for turned, figures in self.pairs if difference in (None, turned)]
+        return {name: float(np.mean([figures[name] for figures in chosen])) for name in (chosen[0] if chosen else ())}
+
+    @property
+    def differences(self) -> list[int]:
+        """The angles between source and target that occur, degrees."""
+        return sorted({turned for turned, _ in self.pairs})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        by_difference = {str(turned): self.means(turned) for turned in self.differences}
+        told = {"view_accuracy": asdict(self.accuracy)} if self.accuracy else {}
+        return {"name": self.name, "pairs": len(self.pairs), **self.means(), "by_difference": by_difference, **told}
+
+
+def all_for_views(models: Sequence[str | Path]) -> bool:
+    """Whether these bundles are all models of views. Raises BundleError for one that there is not."""
+    return all(read_config(find_bundle(model))[0].task == "view" for model in models)
+
+
+def evaluate_views(
+    models: Sequence[str | Path],
+    root: Path | None,
+    *,
+    vgg: Vgg19 | None,
+    placement: Placement,
+    limit: int | None = None,
+    examples: int = 0,
+    batch: int = 6,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[ViewScore], list[dict[str, Image]]]:
+    """One score per model after that of copying the source, and pictures (H, W, 3) by name of some pairs to look at.
+
+    The pairs are those of the paper's test list when `root` names its data, else of rendered chairs that no training
+    sees. Raises BundleError when the models cannot be compared, DataError when `root` cannot be used.
+    """
+    bundles = [load_bundle(model) for model in models]
+    sizes = {bundle.config.image_size for bundle in bundles}
+    if len(sizes) != 1 or any(bundle.config.task != "view" for bundle in bundles):
+        raise BundleError("only view models of one frame size can be compared in one table")
+    total = limit or _PAIRS
+    named = dict(zip(_labels(bundles), bundles, strict=True))
+    scores = {name: ViewScore(name) for name in (COPY, *named)}
+    told: dict[str, list[tuple[float, bool]]] = {name: [] for name in named}
+    # Neighbouring pairs share an object; the examples should show many.
+    shown = {i * total // examples for i in range(min(examples, total))} if examples else set()
+    distances, kept = PictureDistances(vgg), []
+    for numbers, inputs in _batches(_test_pairs(root, sizes.pop()), total, batch, placement.device):
+        made = {COPY: inputs.source_image} | {name: _render(b, inputs, placement) for name, b in named.items()}
+        for name, pictures in made.items():
+            pairs = zip(_differences(inputs), pictures.split(1), inputs.target_image.split(1), strict=True)
+            scores[name].pairs += [(turned, distances(one, real)) for turned, one, real in pairs]
+        for name, bundle in named.items():
+            told[name] += _guesses(bundle, inputs)
+        made[_TARGET] = inputs.target_image
+        kept += [{n: to_uint8(x[k : k + 1]) for n, x in made.items()} for k, i in enumerate(numbers) if i in shown]
+        progress(numbers.stop, total)
+    for name, rows in told.items():
+        scores[name].accuracy = _accuracy(rows)
+    return list(scores.values()), kept
+
+
+def _test_pairs(root: Path | None, size: tuple[int, int]) -> Dataset[ViewPair]:
+    if root is None:
+        return UnseenChairs(size[0])
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder", hint="without --data-root, rendered chairs are the test set")
+    return ShapeNetPairs(find_file(root), "test", size)
+
+
+def _batches(
+    data: Dataset[ViewPair], total: int, batch: int, device: torch.device
+) -> Iterator[tuple[range, ViewBatch]]:
+    """The numbers of some pairs, and the pairs."""
+    for first in range(0, total, batch):
+        numbers = range(first, min(first + batch, total))
+        yield numbers, view_batch(default_collate([data[i] for i in numbers]), device)
+
+
+def _differences(batch: ViewBatch) -> list[int]:
+    """Degrees between source and target of every pair."""
+    codes = (batch.source_code, batch.target_code)
+    source, target = (code[:, : len(AZIMUTHS)].argmax(dim=1).flatten() for code in codes)
+    return [
+        round(azimuth_difference(int(s) * AZIMUTH_STEP, int(t) * AZIMUTH_STEP))
+        for s, t in zip(source, target, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def _render(bundle: Bundle, batch: ViewBatch, placement: Placement) -> Tensor:
+    network = bundle.network.to(placement.device)
+    with placement.autocast:
+        image: Tensor = network(batch.source_image, batch.source_code, batch.target_code).image
+    return image.float().clamp(-1, 1)
+
+
+@torch.inference_mode()
+def _guesses(bundle: Bundle, batch: ViewBatch) -> list[tuple[float, bool]]:
+    """Error of the azimuth in degrees, and whether the elevation is right, of every target: sources repeat."""
+    network = bundle.network
+    if not isinstance(network, ViewGenerator) or network.view_estimator is None:
+        return []
+    scores, code = network.estimate_view(batch.target_image), batch.target_code.flatten(1)
+    count = len(AZIMUTHS)
+    found, true = (x[:, :count].argmax(dim=1) * AZIMUTH_STEP for x in (scores, code))
+    right = scores[:, count:].argmax(dim=1) == code[:, count:].argmax(dim=1)
+    return [(azimuth_difference(int(f), int(t)), bool(r)) for f, t, r in zip(found, true, right, strict=True)]
+
+
+def _accuracy(rows: Sequence[tuple[float, bool]]) -> ViewAccuracy | None:
+    if not rows:
+        return None
+    error, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    exact, beside = float((error == 0).mean()), float((error <= AZIMUTH_STEP).mean())
+    return ViewAccuracy(len(rows), exact, beside, float(right.mean()))
+
+
+def _labels(bundles: Sequence[Bundle]) -> list[str]:
+    """Name and sampler; the folder above tells two bundles of one name apart."""
+    labels = [f"{bundle.name} ({bundle.config.sampler})" for bundle in bundles]
+    return [
+        label if labels.count(label) == 1 else f"{bundle.folder.resolve().parent.name}/{label}"
+        for label, bundle in zip(labels, bundles, strict=True)
+    ]

@@ -1,0 +1,135 @@
+"""View synthesis: cut the object out, find where it was seen from, render it from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.landmarks.object_framing import check_size, frame_object
+from gfla_cli.media.cutout import cut_out, read_cutout
+from gfla_cli.media.image import from_planes, to_planes
+from gfla_cli.runtime.session import DeviceName, Precision
+from gfla_cli.runtime.view_session import ViewSession
+from gfla_cli.structure.view import AZIMUTHS, ELEVATIONS, Between, ViewAngles, nearest_view, view_angles, view_code
+
+Image = NDArray[np.uint8]
+Picture = str | Path | Image
+
+_LARGEST_SIDE = 2048  # pixels; the network's frame is 256, more only costs memory
+_UNSURE = 0.5  # chance of the estimated azimuth below which the user should know
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """Where the source picture was taken from, and who says so."""
+
+    angles: ViewAngles
+    estimated: bool
+    chance: float = 1.0  # of the estimated azimuth, as the model sees it
+
+
+@dataclass(frozen=True, slots=True)
+class ViewResult:
+    """New views of an object, what they were made from, and what the user should know about them."""
+
+    images: list[Image]  # (H, W, 3) RGB each, the network's frame, in the order asked for
+    views: list[ViewAngles]  # what they show; differs from what was asked for where the nearest trained view was taken
+    source_image: Image  # (H, W, 3) the source as the network saw it
+    source_view: SourceView
+    notes: list[str] = field(default_factory=list)
+
+
+class ViewSynthesizer:
+    """A loaded model that shows objects from other sides; keep it for many pictures."""
+
+    def __init__(
+        self, model: str | Path = "view-chairs", *, device: DeviceName = "auto", precision: Precision = "auto"
+    ) -> None:
+        self.session = ViewSession(model, device, precision)
+
+    def render(
+        self,
+        picture: Picture,
+        azimuths_deg: Sequence[float],
+        source_azimuth: float | None = None,
+        source_elevation: float | None = None,
+        elevation: float | None = None,
+        between: Between = "nearest",
+    ) -> ViewResult:
+        """The object of `picture` from each of the azimuths.
+
+        `picture` is a file or an (H, W, 3) uint8 RGB array. Azimuth 0 is the object's front, 90 its left side (to the
+        right of somebody who faces it); elevations are 0 to 20. What is not said of the source is estimated; the new
+        views are taken from the source's elevation unless `elevation` is given. `between` says what happens to angles
+        between the 18 trained ones: the nearest is taken, or the codes of both neighbours are blended. Raises
+        GflaError children for whatever is wrong with the input.
+        """
+        # Before any work: angles that are none.
+        for azimuth in (*azimuths_deg, *([source_azimuth] if source_azimuth is not None else [])):
+            view_angles(azimuth, 0)
+        for height in (source_elevation, elevation):
+            view_angles(0, height or 0)
+        notes: list[str] = []
+        source_image = self.frame(picture, notes)
+        source = self.source_view(source_image, source_azimuth, source_elevation, notes)
+        asked = [view_angles(a, source.angles.elevation if elevation is None else elevation) for a in azimuths_deg]
+        shown = asked
+        if between == "nearest":
+            shown = [nearest_view(angles) for angles in asked]
+            _say_nearest([source.angles, *asked], [nearest_view(source.angles), *shown], notes)
+        planes = to_planes(source_image)
+        encoded, source_code = self.session.encode(planes), view_code(source.angles, between)
+        images = [from_planes(self.session.view(encoded, source_code, view_code(view, between))) for view in shown]
+        return ViewResult(images, shown, source_image, source, notes)
+
+    def frame(self, picture: Picture, notes: list[str]) -> Image:
+        """The object of a picture on white, (H, W, 3), as the network's training pictures show theirs."""
+        size = self.session.config.image_size
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {picture.dtype} {picture.shape}")
+            name = "the picture"
+            check_size(picture, name)
+            return frame_object(cut_out(picture), size, name, notes)
+        cutout = read_cutout(picture, _LARGEST_SIDE)
+        check_size(cutout.on_white, str(picture))
+        return frame_object(cutout, size, str(picture), notes)
+
+    def source_view(
+        self, source_image: Image, azimuth: float | None, elevation: float | None, notes: list[str]
+    ) -> SourceView:
+        """Where a framed picture (H, W, 3) was taken from: as far as it is not said, as the model sees it."""
+        if azimuth is not None and elevation is not None:
+            return SourceView(view_angles(azimuth, elevation), estimated=False)
+        if not self.session.estimates_views:
+            raise UsageError(
+                f"{self.session.name} cannot tell where a picture was taken from",
+                hint="say so with --source-azimuth and --source-elevation",
+            )
+        azimuths, elevations = self.session.view_chances(to_planes(source_image))
+        best = int(azimuths.argmax())
+        if elevation is None:
+            elevation = float(ELEVATIONS[int(elevations.argmax())])
+        chance = 1.0
+        if azimuth is None:
+            azimuth, chance = float(AZIMUTHS[best]), float(azimuths[best])
+        source = SourceView(view_angles(azimuth, elevation), estimated=True, chance=chance)
+        unsure = f" ({chance:.0%} sure; --source-azimuth corrects it)" if chance < _UNSURE else ""
+        notes.append(f"the picture seems to be taken from {source.angles}{unsure}")
+        return source
+
+
+def _say_nearest(asked: Sequence[ViewAngles], shown: Sequence[ViewAngles], notes: list[str]) -> None:
+    """One note for all angles that were replaced by their neighbours."""
+    pairs = list(zip(asked, shown, strict=True))
+    azimuths = [f"{a.azimuth:g} became {s.azimuth:g}" for a, s in pairs if a.azimuth != s.azimuth]
+    if azimuths:
+        notes.append(f"the model knows every 20th degree: azimuth {', '.join(dict.fromkeys(azimuths))}")
+    elevations = [f"{a.elevation:g} became {s.elevation:g}" for a, s in pairs if a.elevation != s.elevation]
+    if elevations:
+        notes.append(f"the model knows 0, 10 and 20 degrees: elevation {', '.join(dict.fromkeys(elevations))}")

@@ -1,0 +1,143 @@
+"""Seats, cushions and arms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.rendering.chair_legs import Piece, Role, both_sides, rounded
+from gfla_cli.rendering.shapes import Shape, box, tube, turned
+
+SeatStyle = Literal["board", "padded", "round", "shaped", "slatted", "woven"]
+
+
+def cushion(width: float, height: float, depth: float, *, radius: float, bulge: float) -> Shape:
+    """A pillow about the origin: a rounded box that swells on its flat sides."""
+
+    def swell(points: Float64Array) -> Float64Array:
+        x, y, z = (points / [width / 2, height / 2, depth / 2]).T
+        full = (1 - x**2) * (1 - z**2)
+        swollen: Float64Array = points + np.stack([0 * x, bulge * full * y, 0 * x], axis=1)
+        return swollen
+
+    return box(width, height, depth, radius, rounds=3, cells=6).deformed(swell)
+
+
+def superellipse(width: float, depth: float, power: float, count: int = 28) -> Float64Array:
+    """A closed curve (count,2) between an ellipse (power 2) and a rectangle (large powers), counter-clockwise."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    scale = (np.abs(cosine) ** power + np.abs(sine) ** power) ** (-1 / power)
+    return np.stack([cosine * scale * width / 2, -sine * scale * depth / 2], axis=1)
+
+
+def seat(
+    rng: np.random.Generator, style: SeatStyle, width: float, depth: float, top: float, thickness: float, taper: float
+) -> list[Piece]:
+    """A seat whose upper side is at height `top`; its back edge is `taper` times as wide as its front."""
+    if style == "padded":
+        return _padded(rng, width, depth, top, thickness, taper)
+    if style in ("round", "shaped"):
+        outline = superellipse(width, depth, 2.0 if style == "round" else rng.uniform(2.6, 5))
+        outline[:, 0] *= 1 + (taper - 1) * (0.5 - outline[:, 1] / depth)
+        shape = _disc(rng, outline, thickness, soft=rng.random() < 0.5)
+        return [(shape.moved(y=top - thickness), "seat")]
+    if style == "slatted":
+        return _slatted(rng, width, depth, top, taper)
+    rim = box(width, thickness, depth, min(0.06, thickness / 2.2), rounds=2, cells=5)
+    dip = rng.uniform(0, 0.12) if style == "board" else 0.0
+    shaped = rim.deformed(lambda p: _tapered(p, depth, taper, dip / (width / 2) ** 2)).moved(y=top - thickness / 2)
+    if style == "board":
+        return [(shaped, "seat")]
+    pad = cushion(width * 0.84, thickness * 0.9, depth * 0.84, radius=0.08, bulge=0.05)
+    return [(shaped, "frame"), (pad.deformed(lambda p: _tapered(p, depth, taper)).moved(y=top), "seat")]
+
+
+def _tapered(points: Float64Array, depth: float, taper: float, dip: float = 0.0) -> Float64Array:
+    """Narrower towards the back, and hollowed by `dip` per squared distance from the middle."""
+    x, y, z = points.T
+    hollow = dip * (x**2 - (np.abs(x).max() ** 2)) * (y > 0)
+    return np.stack([x * (1 + (taper - 1) * (0.5 - z / depth)), y + hollow, z], axis=1)
+
+
+def _padded(
+    rng: np.random.Generator, width: float, depth: float, top: float, thickness: float, taper: float
+) -> list[Piece]:
+    soft = max(thickness, rng.uniform(0.45, 0.9))
+    pad = cushion(width, soft, depth, radius=soft * rng.uniform(0.25, 0.48), bulge=rng.uniform(0.05, 0.25))
+    pieces: list[Piece] = [(pad.deformed(lambda p: _tapered(p, depth, taper)).moved(y=top - soft / 2), "seat")]
+    if rng.random() < 0.5:
+        apron = box(width * 0.94, 0.5, depth * 0.94, 0.04).deformed(lambda p: _tapered(p, depth, taper))
+        pieces.append((apron.moved(y=top - soft - 0.1), "frame"))
+    return pieces
+
+
+def _disc(rng: np.random.Generator, outline: Float64Array, thickness: float, *, soft: bool) -> Shape:
+    """A body of the given outline, with a sharp, a rounded or a swollen upper side."""
+    if not soft:
+        edge = [(0.97, 0), (1, thickness * 0.3), (1, thickness * 0.8), (0.98, thickness)]
+        return turned([(0, 0), *edge, (0, thickness)], outline)
+    share = np.linspace(0, np.pi / 2, 7)
+    dome = thickness * rng.uniform(0.1, 0.35)
+    rim = [(1 - 0.12 * (1 - np.cos(a)), thickness * (0.4 + 0.6 * np.sin(a))) for a in share]
+    crown = [(r, thickness + dome * (1 - (r / 0.88) ** 2)) for r in (0.7, 0.45, 0.2, 0.0)]
+    return turned([(0, 0), (0.96, 0), (1, thickness * 0.2), *rim, *crown], outline)
+
+
+def _slatted(rng: np.random.Generator, width: float, depth: float, top: float, taper: float) -> list[Piece]:
+    count, thickness = int(rng.integers(4, 9)), rng.uniform(0.12, 0.22)
+    pitch = depth / count
+    pieces: list[Piece] = []
+    for k in range(count):
+        z = depth / 2 - pitch * (k + 0.5)
+        narrow = 1 + (taper - 1) * (0.5 - z / depth)
+        pieces.append((box(width * narrow, thickness, pitch * 0.72).moved(y=top - thickness / 2, z=z), "seat"))
+    for x in (-0.42, 0.42):
+        rail = box(0.25, 0.3, depth * 0.96).moved(x=x * width * (1 + taper) / 2, y=top - thickness - 0.15)
+        pieces.append((rail, "frame"))
+    return pieces
+
+
+def rail_arms(
+    rng: np.random.Generator, width: float, depth: float, seat_top: float, role: Role, *, thickness: float
+) -> list[Piece]:
+    """A rail from the back forwards, on a post at the front of the seat; sometimes bent in one piece."""
+    height = seat_top + rng.uniform(1.7, 2.5)
+    x, front, back = width / 2 + thickness * 0.2, depth / 2 * rng.uniform(0.35, 0.95), -depth / 2 - 0.1
+    if rng.random() < 0.4:
+        path = rounded([(x, height, back), (x, height, front), (x, seat_top - 0.2, front)], rng.uniform(0.3, 1.0), 6)
+        return [(part, role) for part in both_sides(tube(path, thickness * 0.45, sides=8))]
+    square = rng.random() < 0.5
+    drop = rng.uniform(0, 0.25)
+    rail = tube([(x, height, back), (x, height - drop, front + 0.3)], thickness * 0.55, square=square, flat=0.6)
+    post = tube([(x, height - drop, front), (x, seat_top - 0.3, front)], thickness * 0.4, square=square)
+    return [(part, role) for shape in (rail, post) for part in both_sides(shape)]
+
+
+def office_arms(rng: np.random.Generator, width: float, seat_top: float) -> list[Piece]:
+    """A pad on a post or in a loop on either side of an office chair."""
+    height, x = seat_top + rng.uniform(1.8, 2.5), width / 2 + rng.uniform(0.1, 0.4)
+    pad = box(0.75, 0.25, rng.uniform(2.2, 3.0), 0.1, rounds=2).moved(x, height, 0.1)
+    if rng.random() < 0.5:
+        under = seat_top - 0.5
+        corners = [(width * 0.3, under, 0.0), (x, under, 0.0), (x, height, 0.0)]
+        holder = tube(rounded(corners, 0.4), rng.uniform(0.14, 0.25), sides=8, flat=rng.uniform(0.5, 1))
+    else:
+        low = seat_top - 0.3
+        corners = [(x, low, -0.9), (x, height, -1.1), (x, height, 1.1), (x, low, 0.9), (x, low, -0.9)]
+        holder = tube(rounded(corners, 0.5), rng.uniform(0.1, 0.16), sides=8)
+    return [(part, "dark") for shape in (pad, holder) for part in both_sides(shape)]
+
+
+def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float, seat_top: float) -> list[Piece]:
+    """Upholstered blocks beside a seat of the given width, rolled or square at the top."""
+    height, thick = seat_top + rng.uniform(0.7, 2.2), rng.uniform(0.5, 1.5)
+    x = width / 2 + thick / 2
+    block = box(thick, height - bottom, depth, rng.uniform(0.08, 0.3), rounds=2).moved(x, (height + bottom) / 2, 0)
+    parts = [block]
+    if rng.random() < 0.35:
+        roll = tube([(x + 0.1, height - 0.1, depth / 2), (x + 0.1, height - 0.1, -depth / 2)], thick * 0.62, sides=16)
+        parts.append(roll)
+    return [(part, "seat") for shape in parts for part in both_sides(shape)]

@@ -1,0 +1,271 @@
+"""The pieces that objects are built from: boxes, tubes, turned bodies, sheets. Decimetres, y up.
+
+Every function returns a Shape whose triangles turn counter-clockwise to the side that its normals point to, and whose
+uv count decimetres on the surface, v along the grain. `Shape.deformed` bends any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gfla_cli.rendering.arrays import Float32Array, Float64Array, Int32Array
+
+_TINY = 1e-4  # dm; the step of numerical derivatives
+_SHARP = 0.75  # cosine between neighbouring pieces of a profile below which they meet in an edge
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """A piece of surface."""
+
+    vertices: Float64Array  # (n,3)
+    normals: Float64Array  # (n,3) unit length
+    faces: Int32Array  # (F,3)
+    uv: Float32Array  # (F,3,2) dm on the surface
+
+    def moved(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
+        """The same at another place."""
+        return replace(self, vertices=self.vertices + np.array([x, y, z]))
+
+    def turned(self, rotation: Float64Array) -> Shape:
+        """The same, turned about the origin by a matrix (3,3)."""
+        return replace(self, vertices=self.vertices @ rotation.T, normals=self.normals @ rotation.T)
+
+    def mirrored(self) -> Shape:
+        """The same on the other side: x becomes -x."""
+        other = np.array([-1, 1, 1])
+        swap = [0, 2, 1]
+        return Shape(self.vertices * other, self.normals * other, self.faces[:, swap], self.uv[:, swap])
+
+    def deformed(self, bend: Callable[[Float64Array], Float64Array]) -> Shape:
+        """The same with every point moved by a smooth map of (n,3) to (n,3) that keeps left and right."""
+        moved = bend(self.vertices)
+        steps = [(bend(self.vertices + _TINY * axis) - moved) / _TINY for axis in np.eye(3)]
+        # Normals go with the cofactors of the map's derivative, not with the derivative itself.
+        x, y, z = steps
+        cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=1)  # (n,3 axes,3)
+        return replace(self, vertices=moved, normals=_unit(np.einsum("na,nac->nc", self.normals, cofactors)))
+
+
+def joined(shapes: Sequence[Shape]) -> Shape:
+    """Several shapes as one."""
+    starts = np.cumsum([0, *(len(shape.vertices) for shape in shapes[:-1])])
+    return Shape(
+        np.concatenate([shape.vertices for shape in shapes]),
+        np.concatenate([shape.normals for shape in shapes]),
+        np.concatenate([shape.faces + np.int32(start) for shape, start in zip(shapes, starts, strict=True)]),
+        np.concatenate([shape.uv for shape in shapes]),
+    )
+
+
+def box(width: float, height: float, depth: float, radius: float = 0.03, *, rounds: int = 1, cells: int = 1) -> Shape:
+    """A box about the origin with edges rounded by `radius`; `cells` divides its sides where it is to be bent."""
+    half = np.array([width, height, depth]) / 2
+    radius = min(radius, float(half.min()) * 0.98)
+    inner = half - radius
+    corner = radius * np.tan(np.linspace(0, np.pi / 4, rounds + 1))
+    grain = int(np.argmax(half))
+    faces = []
+    for axis in range(3):
+        across, along = (axis + 1) % 3, (axis + 2) % 3
+        s, t = (_box_nodes(inner[k], corner, cells) for k in (across, along))
+        for side in (-1, 1):
+            points = np.empty((len(s), len(t), 3))
+            points[..., axis] = side * half[axis]
+            points[..., across], points[..., along] = s[:, None], t[None]
+            normals = points - np.clip(points, -inner, inner)
+            rounded = np.clip(points, -inner, inner) + radius * _unit(normals)
+            uv = points[..., [along, across] if grain == across else [across, along]]
+            faces.append(_grid(rounded, _unit(normals), uv))
+    return joined(faces)
+
+
+def _box_nodes(inner: float, corner: Float64Array, cells: int) -> Float64Array:
+    """Where the grid lines of a rounded box lie on one axis."""
+    return np.concatenate([-inner - corner[::-1], np.linspace(-inner, inner, cells + 1)[1:-1], inner + corner])
+
+
+def tube(
+    path: ArrayLike, radius: ArrayLike, *, sides: int = 8, square: bool = False, flat: float = 1.0, closed: bool = False
+) -> Shape:
+    """A round (or square) bar along a path (k,3), with one radius or one per point; `flat` squeezes its thickness.
+
+    `closed` joins the last point to the first; otherwise the ends are capped.
+    """
+    points = np.asarray(path, np.float64)
+    if closed:
+        points = np.concatenate([points, points[:1]])
+    radii = np.broadcast_to(np.asarray(radius, np.float64), (len(points),))
+    side, up = _frames(points, closed)
+    angle, facing = _square_profile() if square else _round_profile(sides)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    reach = np.sqrt(2.0) if square else 1.0
+    ring = side[:, None] * (cosine * reach)[:, None] + up[:, None] * (sine * reach * flat)[:, None]
+    normals = side[:, None] * (np.cos(facing) * flat)[:, None] + up[:, None] * np.sin(facing)[:, None]
+    surface = points[:, None] + ring * radii[:, None, None]
+    around = radii.max() * np.linspace(0, 8 if square else 2 * np.pi, len(angle))
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    uv = np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
+    wall = _grid(surface, _unit(np.broadcast_to(normals, surface.shape)), uv)
+    if square:  # every second strip of the profile is a corner, with no width
+        wall = _without_slivers(wall)
+    if closed:
+        return wall
+    forwards = np.cross(side, up)
+    ends = [(surface[0], points[0], -forwards[0]), (surface[-1], points[-1], forwards[-1])]
+    return joined([wall, *(_cap(rim, centre, normal) for rim, centre, normal in ends)])
+
+
+def _round_profile(sides: int) -> tuple[Float64Array, Float64Array]:
+    angle = np.linspace(0, 2 * np.pi, sides + 1)
+    return angle, angle
+
+
+def _square_profile() -> tuple[Float64Array, Float64Array]:
+    """Corners twice each, once for either neighbour, and the direction in which that neighbour faces."""
+    corners = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
+    return corners, np.repeat(np.pi / 2 * np.arange(4), 2).astype(np.float64)
+
+
+def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Array]:
+    """Two unit vectors (k,3) across the path at each point, carried along it without twist."""
+    pieces = _unit(np.diff(points, axis=0))
+    before, after = np.concatenate([pieces[:1], pieces]), np.concatenate([pieces, pieces[-1:]])
+    if closed:
+        before[0], after[-1] = pieces[-1], pieces[0]
+    tangents = _unit(before + after + 1e-9 * after)
+    start = np.array([1.0, 0, 0]) if abs(tangents[0, 0]) < 0.9 else np.array([0, 0, 1.0])
+    sides = []
+    for tangent in tangents:
+        start = _unit(start - tangent * (start @ tangent))
+        sides.append(start)
+    side = np.array(sides)
+    return side, np.cross(tangents, side)
+
+
+def turned(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 24) -> Shape:
+    """A body about the y axis. `profile` (k,2) radius and height, from below outside and upwards.
+
+    `outline` (m,2) replaces the unit circle by another closed curve of x and z, counter-clockwise seen from above.
+    """
+    if outline is None:
+        angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+        curve = np.stack([np.cos(angle), -np.sin(angle)], axis=1)
+    else:
+        curve = np.asarray(outline, np.float64)
+    curve = np.concatenate([curve, curve[:1]])
+    radius, height = np.asarray(profile, np.float64).T
+    points = np.stack(
+        [
+            radius[:, None] * curve[:, 0],
+            np.broadcast_to(height[:, None], (len(radius), len(curve))),
+            radius[:, None] * curve[:, 1],
+        ],
+        axis=-1,
+    )
+    tangents = np.roll(curve[:-1], -1, axis=0) - np.roll(curve[:-1], 1, axis=0)
+    outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
+    outwards = np.concatenate([outwards, outwards[:1]])
+    pieces = []
+    for first, last in _smooth_stretches(radius, height):
+        part = slice(first, last + 1)
+        pieces.append(_turned_stretch(points[part], outwards, radius[part], height[part]))
+    return joined(pieces)
+
+
+def _smooth_stretches(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
+    """First and last point of each part of a profile that has no edge inside."""
+    step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
+    edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _SHARP]
+    limits = [0, *edges, len(radius) - 1]
+    return list(pairwise(limits))
+
+
+def _turned_stretch(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
+    slope = _unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
+    normals = np.empty_like(points)
+    normals[..., 0] = slope[:, 1:] * outwards[:, 0]
+    normals[..., 1] = -slope[:, :1]
+    normals[..., 2] = slope[:, 1:] * outwards[:, 1]
+    flat = abs(slope[:, 1]).max() < 0.5
+    along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(radius), np.diff(height)))])
+    steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points[-1], axis=0), axis=1))])
+    around = steps if steps[-1] > 0 else np.linspace(0, 1, points.shape[1])
+    uv = points[..., [0, 2]] if flat else np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
+    return _grid(points, _unit(normals), uv)
+
+
+def sheet(points: Float64Array, thickness: float) -> Shape:
+    """A thin curved board: a grid of points (m,n,3) on its front, the back `thickness` behind it."""
+    across, along = np.gradient(points, axis=0), np.gradient(points, axis=1)
+    normals = _unit(np.cross(across, along))
+    back = points - normals * thickness
+    u = np.cumsum(np.linalg.norm(np.diff(points, axis=0, prepend=points[:1]), axis=-1).mean(axis=1))
+    v = np.cumsum(np.linalg.norm(np.diff(points, axis=1, prepend=points[:, :1]), axis=-1).mean(axis=0))
+    uv = np.stack(np.broadcast_arrays(u[:, None], v[None]), axis=-1)
+    parts = [_grid(points, normals, uv), _grid(back, -normals, uv)]
+    if thickness > 0:
+        parts += [
+            _rim(points[0], back[0], -across[0]),
+            _rim(points[-1], back[-1], across[-1]),
+            _rim(points[:, 0], back[:, 0], -along[:, 0]),
+            _rim(points[:, -1], back[:, -1], along[:, -1]),
+        ]
+    return joined(parts)
+
+
+def _rim(front: Float64Array, back: Float64Array, outwards: Float64Array) -> Shape:
+    points = np.stack([front, back])
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(front, axis=0), axis=1))])
+    depth = np.linalg.norm(front[0] - back[0])
+    uv = np.stack(np.broadcast_arrays(np.array([0, depth])[:, None], along[None]), axis=-1)
+    return _grid(points, np.broadcast_to(_unit(outwards), points.shape), uv)
+
+
+def _grid(points: Float64Array, normals: Float64Array, uv: Float64Array) -> Shape:
+    """A surface of (m,n) points, its triangles turned to the side of the normals."""
+    m, n = points.shape[:2]
+    a = (np.arange(m - 1)[:, None] * n + np.arange(n - 1)).ravel()
+    b, c, d = a + n, a + n + 1, a + 1
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    vertices, directions = points.reshape(-1, 3), np.array(normals, np.float64).reshape(-1, 3)
+    if _turn(vertices, directions, faces) < 0:
+        faces = faces[:, ::-1]
+    flat_uv = uv.reshape(-1, 2).astype(np.float32)
+    return Shape(vertices, directions, faces, flat_uv[faces])
+
+
+def _turn(vertices: Float64Array, normals: Float64Array, faces: Int32Array) -> float:
+    """Above 0 when most of the surface turns counter-clockwise to the side of its normals."""
+    corners = vertices[faces]
+    turn = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float((turn * normals[faces[:, 0]]).sum())
+
+
+def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape:
+    points = np.concatenate([centre[None], rim])
+    k = np.arange(1, len(rim))
+    faces = np.stack([np.zeros_like(k), k, k + 1], 1).astype(np.int32)
+    normals = np.broadcast_to(normal, points.shape)
+    if _turn(points, normals, faces) < 0:
+        faces = faces[:, ::-1]
+    flat = (points - centre)[:, np.argsort(np.abs(normal))[:2]].astype(np.float32)
+    return Shape(points, normals, faces, flat[faces])
+
+
+def _without_slivers(shape: Shape) -> Shape:
+    corners = shape.vertices[shape.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    kept = area > 1e-9
+    return replace(shape, faces=shape.faces[kept], uv=shape.uv[kept])
+
+
+def _unit(vectors: Float64Array) -> Float64Array:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Float64Array = vectors / np.maximum(length, 1e-12)
+    return unit
