@@ -17,11 +17,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from gfla_cli.bundles.bundle import Bundle, load_bundle
+    from gfla_cli.pipelines.animate import Animation, Animator
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
     from gfla_cli.pipelines.view import ViewResult, ViewSynthesizer
 
 # Looked up on first use: importing gfla_cli must not import torch.
 _PUBLIC = {
+    "Animation": "gfla_cli.pipelines.animate",
+    "Animator": "gfla_cli.pipelines.animate",
     "Bundle": "gfla_cli.bundles.bundle",
     "PoseTransfer": "gfla_cli.pipelines.pose",
     "TransferResult": "gfla_cli.pipelines.pose",
@@ -30,6 +33,8 @@ _PUBLIC = {
     "load_bundle": "gfla_cli.bundles.bundle",
 }
 __all__ = [
+    "Animation",
+    "Animator",
     "Bundle",
     "PoseTransfer",
     "TransferResult",

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from gfla_cli import __version__
+from gfla_cli.commands.animate import animate
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
 from gfla_cli.commands.evaluate import evaluate
@@ -64,6 +65,7 @@ def gfla(
 
 
 app.command()(pose_transfer)
+app.command()(animate)
 app.command()(view_synthesis)
 app.command()(infer)
 app.command()(train)

@@ -64,6 +64,13 @@ def test_a_person_takes_the_pose_and_keeps_the_clothes():
     assert np.abs(worn - made).max() < 40  # of 255
 
 
+def test_bf16_does_not_change_the_picture_visibly():
+    exact, fast = (PoseTransfer("pose-people", device="cpu", precision=p) for p in ("fp32", "bf16"))
+    ready = exact.prepare(ROOT / "assets" / "cleo.jpg", ROOT / "assets" / "anna.jpg")
+    wanted, found = (model.render_all([ready])[0].astype(np.float64) for model in (exact, fast))
+    assert np.mean((wanted - found) ** 2) < 255**2 / 10 ** (40 / 10)  # a PSNR of 40 dB
+
+
 @pytest.mark.shared
 def test_unseen_people_come_out_better_than_a_copy():
     vgg = load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz")

@@ -497,7 +497,7 @@ def bad_pictures():
     return {
         "paper": (np.full((200, 200, 3), 230, np.uint8), ["no object"]),
         "tiny": (draw_chair(40), ["40x40", "too small"]),
-        "strip": (draw_chair(200)[:5], ["200x5", "too narrow"]),
+        "strip": (draw_chair(200)[60:77], ["200x17", "too narrow"]),
         "speck": (draw_chair(400, at=(0.5, 0.5, 0.54, 0.55)), ["object is only"]),
         "cross": (framed, ["all four borders"]),
         "noise": (texture, []),

@@ -93,7 +93,9 @@ def evaluate_views(
     bundles = [load_bundle(model) for model in models]
     sizes = {bundle.config.image_size for bundle in bundles}
     if len(sizes) != 1 or any(bundle.config.task != "view" for bundle in bundles):
-        raise BundleError("only view models of one frame size can be compared in one table")
+        raise BundleError(
+            "only view models of one frame size can be compared in one table", hint="evaluate the others by themselves"
+        )
     total = limit or _PAIRS
     named = dict(zip(_labels(bundles), bundles, strict=True))
     scores = {name: ViewScore(name) for name in (COPY, *named)}
