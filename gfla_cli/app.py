@@ -14,6 +14,7 @@ from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
 from gfla_cli.commands.evaluate import evaluate
 from gfla_cli.commands.export_onnx import export_onnx
+from gfla_cli.commands.extract import extract
 from gfla_cli.commands.infer import infer
 from gfla_cli.commands.models import app as models
 from gfla_cli.commands.pose_transfer import pose_transfer
@@ -68,6 +69,7 @@ app.command()(pose_transfer)
 app.command()(animate)
 app.command()(view_synthesis)
 app.command()(infer)
+app.command()(extract)
 app.command()(train)
 app.command()(evaluate)
 app.command()(export_onnx)

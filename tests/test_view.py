@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from gfla_cli import ViewSynthesizer
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import load_bundle, save_bundle
+from gfla_cli.bundles.importing import import_checkpoint
 from gfla_cli.commands._view_scores import print_view_scores
 from gfla_cli.config import preset
 from gfla_cli.data.sample import ViewPair, unknown_correspondence
@@ -381,6 +382,12 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
     trainer(plan(), tmp_path).resume()
 
 
+def test_a_released_checkpoint_does_not_fit_our_own_preset(tmp_path):
+    torch.save({"source.block0.model.0.weight": torch.zeros(3)}, tmp_path / "latest_net_G.pth")
+    with pytest.raises(BundleError, match="does not fit the preset"):
+        import_checkpoint(tmp_path / "latest_net_G.pth", "view-chairs", tmp_path / "out")
+
+
 # --- the library and the command
 
 
@@ -618,6 +625,24 @@ def test_view_scores_are_shown_as_tables_or_json(capsys, as_json):
         assert [row["name"] for row in json.loads(shown)] == ["copy", "mine"]
     else:
         assert all(word in shown for word in ("180", "0.2000", "azimuth right", "50.0%"))
+
+
+def test_evaluate_takes_view_models(gfla, tmp_path):
+    pytest.importorskip("numba")
+    pytest.importorskip("torchmetrics")
+    result = gfla("evaluate", "tiny-view", "--limit", "9", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report[1]["name"] == "tiny-view (local)"
+    assert report[1]["view_accuracy"]["pictures"] == 9
+    table = gfla("evaluate", "tiny-view", "tiny-pixels", "--limit", "9", "--sheet", "sheet.png")
+    assert "180" in table.stdout
+    assert "azimuth right" in table.stdout
+    assert read_image(tmp_path / "sheet.png").shape[1] == 2 * 4 * 64
+    assert refused(gfla("evaluate", "tiny-pose"), 2, "--data-root")
+    mixed = gfla("evaluate", "tiny-pose", "tiny-view", "--data-root", tmp_path)
+    assert mixed.exit_code == 1
+    assert "only pose models" in mixed.stderr
 
 
 def test_help_of_view_synthesis_loads_no_torch():

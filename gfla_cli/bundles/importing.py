@@ -51,7 +51,8 @@ def translate(released: dict[str, Tensor], config: ModelConfig, *, where: str = 
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
     theirs = {ours_name: their_name for their_name, ours_name in names.items()}
-    missing = [theirs[name] for name in expected if name not in ours]
+    # Our own presets have parts that no released model has, and so no name for.
+    missing = [theirs.get(name, name) for name in expected if name not in ours]
     unknown = [theirs.get(name, name) for name in ours if name not in expected]
     misshapen = [
         f"{theirs[name]} {tuple(ours[name].shape)} instead of {shape}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import say
+from gfla_cli.commands._options import Quiet, say
 
 app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
 
@@ -32,3 +32,35 @@ def people(
         say("rendering; the same pack gives the same pictures")
         write(pack, folder)
     typer.echo(output)
+
+
+@app.command()
+def faces(
+    films: Annotated[Path, typer.Argument(help="Film of a face, or a folder of films.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that the clips are added to.")],
+    person: Annotated[
+        str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
+    ] = "largest",
+    trim: Annotated[str | None, typer.Option(help="Stretch of every film, START:END in seconds.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames a second. [default: the film's own]")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Turn films into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
+
+    Clips that are there already are left alone.
+
+    Example: gfla data faces films/ -o faces/
+    """
+    from gfla_cli.commands._progress import progress_bar
+    from gfla_cli.pipelines.animate_files import parse_rate, parse_trim
+    from gfla_cli.pipelines.extract_clips import write_all_clips
+
+    stretch, rate = parse_trim(trim), parse_rate(fps)
+    with progress_bar("frames", quiet=quiet) as progress:
+        written, failed = write_all_clips(films, output, person=person, trim=stretch, fps=rate, progress=progress)
+    for what in failed.values():
+        say(f"failed: {what}", quiet=quiet)
+    for folder in written:
+        typer.echo(folder)
+    if failed:
+        raise typer.Exit(1)

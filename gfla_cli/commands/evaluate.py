@@ -24,7 +24,13 @@ class LayoutChoice(StrEnum):
 
 def evaluate(
     models: Annotated[list[str], typer.Argument(help="Bundles: names or folders.")],
-    data_root: Annotated[Path, typer.Option(help="Folder with the pairs, the keypoints and the pictures.")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the pairs, the keypoints and the pictures. Of view models, ShapeNet's; without it, "
+            "rendered chairs."
+        ),
+    ] = None,
     layout: Annotated[
         LayoutChoice, typer.Option(help="File names and keypoint frame of the set; square: as rendered people.")
     ] = LayoutChoice.square,
@@ -41,39 +47,58 @@ def evaluate(
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
 ) -> None:
-    """Measure pose models: SSIM, l1, VGG distance and pose accuracy, beside copying the source.
+    """Measure pose or view models: SSIM, l1, VGG distance, beside copying the source; by pose change or by angle.
 
     Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz --pck
     """
+    from gfla_cli.commands._view_scores import print_view_scores
     from gfla_cli.data import deepfashion
+    from gfla_cli.errors import UsageError
     from gfla_cli.losses.vgg import load_vgg19
     from gfla_cli.media.atomic import refuse_output
     from gfla_cli.media.image import write_image
     from gfla_cli.metrics.pictures import VGG_LAYERS
     from gfla_cli.pipelines.evaluate import evaluate_bundles
+    from gfla_cli.pipelines.evaluate_views import all_for_views, evaluate_views
     from gfla_cli.runtime.device import choose_device
     from gfla_cli.show.sheet import contact_sheet
 
     if sheet is not None:
         refuse_output(sheet, overwrite=overwrite)
     layouts = {"square": deepfashion.SQUARE, "fashion": deepfashion.DEEPFASHION, "market": deepfashion.MARKET}
+    of_views = all_for_views(models)
+    if data_root is None and not of_views:
+        raise UsageError("pose models are measured on a data set", hint="--data-root names its folder")
     placement = choose_device(device.value, precision.value)
+    features = load_vgg19(vgg).to(placement.device) if vgg else None
+    wanted = 12 if sheet is not None else 0
     with _bar() as progress:
-        scores, examples = evaluate_bundles(
-            models,
-            data_root,
-            layouts[layout.value],
-            vgg=load_vgg19(vgg).to(placement.device) if vgg else None,
-            placement=placement,
-            limit=limit,
-            pck=pck,
-            examples=12 if sheet is not None else 0,
-            progress=progress,
-        )
-    say(f"{len(scores[0].pairs)} pairs on {placement}; vgg: {vgg}, {' + '.join(VGG_LAYERS)}")
-    _print(scores, as_json=as_json)
+        if of_views:
+            views, pictures = evaluate_views(
+                models, data_root, vgg=features, placement=placement, limit=limit, examples=wanted, progress=progress
+            )
+        else:
+            assert data_root is not None
+            scores, examples = evaluate_bundles(
+                models,
+                data_root,
+                layouts[layout.value],
+                vgg=features,
+                placement=placement,
+                limit=limit,
+                pck=pck,
+                examples=wanted,
+                progress=progress,
+            )
+            pictures = [example.pictures for example in examples]
+    pairs = len((views if of_views else scores)[0].pairs)
+    say(f"{pairs} pairs on {placement}; vgg: {vgg}, {' + '.join(VGG_LAYERS)}")
+    if of_views:
+        print_view_scores(views, as_json=as_json)
+    else:
+        _print(scores, as_json=as_json)
     if sheet is not None:
-        write_image(sheet, contact_sheet([example.pictures for example in examples]), overwrite=overwrite)
+        write_image(sheet, contact_sheet(pictures), overwrite=overwrite)
         typer.echo(sheet)
 
 

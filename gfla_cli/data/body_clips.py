@@ -74,7 +74,7 @@ class BodyClips(Dataset[ClipSample]):
         clip = self.files.read(int(rng.integers(plan.clips)), [int(rng.integers(plan.frames)), *frames])
         if rng.random() < 0.5:
             clip = clip.mirrored(MIRRORED)
-        clip = _scaled(_as_seen(clip, float(rng.random() < 0.7)), self.size)
+        clip = scaled(as_seen(clip, float(rng.random() < 0.7)), self.size)
         table = light_curve(rng)
         images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
         to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
@@ -88,7 +88,7 @@ class BodyClips(Dataset[ClipSample]):
         )
 
 
-def _as_seen(clip: ClipFrames, share: float) -> ClipFrames:
+def as_seen(clip: ClipFrames, share: float) -> ClipFrames:
     """Joints as a detector names them: of the face only what is seen, of the body also what the body itself hides;
     and `share` of the way to its places."""
     points = clip.points.copy()
@@ -98,7 +98,8 @@ def _as_seen(clip: ClipFrames, share: float) -> ClipFrames:
     return replace(clip, points=np.stack([as_detected(joints, share) for joints in points]))
 
 
-def _scaled(clip: ClipFrames, size: int) -> ClipFrames:
+def scaled(clip: ClipFrames, size: int) -> ClipFrames:
+    """The clip at `size` pixels a side; surfaces stay as they are."""
     scale = size / clip.images.shape[1]
     if scale == 1:
         return clip

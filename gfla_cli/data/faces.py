@@ -1,6 +1,6 @@
 """Clips of real faces in the layout of FaceForensics: folders of frames, and 68 landmarks in a text file for each.
 
-ROOT/CLIP/00000.jpg  ROOT/CLIP/00000.txt                          as `gfla data faces` writes them
+ROOT/CLIP/00000.jpg  ROOT/CLIP/00000.txt                              as `gfla data faces` writes them
 ROOT/train_img/CLIP/00000.jpg  ROOT/train_keypoints/CLIP/00000.txt    pictures and landmarks apart
 
 A text file holds 68 rows "x,y" in pixels of its picture, counted from the centre of the first pixel.

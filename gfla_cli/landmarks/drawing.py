@@ -1,4 +1,4 @@
-"""A pose drawn over its picture, to look at before computing with it."""
+"""A pose or a face drawn over its picture, to look at before computing with it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,32 @@ def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray
     for pose in [poses] if isinstance(poses, Pose) else poses:
         _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
     # Dark behind light and half seen through: readable on a white studio and on black clothes alike.
+    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+
+
+# Landmarks of each line of a face; the closed ones return to their first point.
+_FACE_LINES: tuple[tuple[range, bool], ...] = (
+    (range(17), False),
+    (range(17, 22), False),
+    (range(22, 27), False),
+    (range(27, 31), False),
+    (range(31, 36), False),
+    (range(36, 42), True),
+    (range(42, 48), True),
+    (range(48, 60), True),
+    (range(60, 68), True),
+)
+_FACE_COLOUR = (255, 214, 60)
+
+
+def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68, >=2) landmarks in its pixels."""
+    drawn = image.copy()
+    thickness = max(1, round(float(np.ptp(points[:, 0])) / 150))
+    for border, ink in ((thickness + 2, (30, 30, 30)), (thickness, _FACE_COLOUR)):
+        for line, closed in _FACE_LINES:
+            corners = np.rint(points[list(line), :2].clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(np.int32)
+            cv2.polylines(drawn, [corners], closed, ink, border, cv2.LINE_AA, _SUBPIXEL)
     return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 

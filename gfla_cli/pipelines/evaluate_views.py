@@ -100,8 +100,8 @@ def evaluate_views(
     named = dict(zip(_labels(bundles), bundles, strict=True))
     scores = {name: ViewScore(name) for name in (COPY, *named)}
     told: dict[str, list[tuple[float, bool]]] = {name: [] for name in named}
-    # Neighbouring pairs share an object; the examples should show many.
-    shown = {i * total // examples for i in range(min(examples, total))} if examples else set()
+    # Neighbouring pairs share an object, and every ninth turns by the same angle; examples should show many of both.
+    shown = {(i * total // examples + i) % total for i in range(min(examples, total))} if examples else set()
     distances, kept = PictureDistances(vgg), []
     for numbers, inputs in _batches(_test_pairs(root, sizes.pop()), total, batch, placement.device):
         made = {COPY: inputs.source_image} | {name: _render(b, inputs, placement) for name, b in named.items()}

@@ -171,7 +171,7 @@ def _write(plan: ViewPlan, result: ViewResult, around: Sequence[float], report: 
         report.written.append(plan.turntable)
     if plan.grid is not None:
         every = len(turn) // len(AZIMUTHS)
-        write_image(plan.grid, contact_sheet(turn[::every]), overwrite=plan.overwrite)
+        write_image(plan.grid, tiled(turn[::every]), overwrite=plan.overwrite)
         report.written.append(plan.grid)
 
 
@@ -182,7 +182,7 @@ def write_turntable(path: Path, frames: Sequence[Image], *, overwrite: bool = Fa
             video.write(frame)
 
 
-def contact_sheet(images: Iterable[Image]) -> Image:
+def tiled(images: Iterable[Image]) -> Image:
     """(H, W, 3) pictures of one size in rows of six, white where there are none."""
     tiles = list(images)
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)

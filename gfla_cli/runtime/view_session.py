@@ -48,17 +48,17 @@ class ViewSession(TorchSession):
     @torch.inference_mode()
     def encode(self, image: Array) -> EncodedSource:
         """(1, 3, H, W) in [-1, 1], prepared for any number of views."""
-        picture = self._tensor(image)
+        picture = self.tensor(image)
         if not isinstance(self.network, ViewGenerator):
             return EncodedSource(picture, None)
-        with self._placement.autocast:
+        with self.autocast:
             return EncodedSource(picture, self.network.encode_source(picture))
 
     @torch.inference_mode()
     def view(self, source: EncodedSource, source_code: Array, target_code: Array) -> Array:
         """The object from another side, (1, 3, H, W) in [-1, 1]; codes (21,)."""
-        inputs = [source.image, *(self._tensor(code.reshape(1, -1, 1, 1)) for code in (source_code, target_code))]
-        with self._placement.autocast:
+        inputs = [source.image, *(self.tensor(code.reshape(1, -1, 1, 1)) for code in (source_code, target_code))]
+        with self.autocast:
             made = self.network(*inputs, source.features) if source.features is not None else self.network(*inputs)
         return np.asarray(made.image.float().cpu().numpy(), np.float32)
 
@@ -66,9 +66,6 @@ class ViewSession(TorchSession):
     def view_chances(self, image: Array) -> tuple[Array, Array]:
         """How likely each azimuth (18,) and each elevation (3,) is for a picture (1, 3, H, W)."""
         assert isinstance(self.network, ViewGenerator)
-        scores = self.network.estimate_view(self._tensor(image))[0]  # float32: half a megaflop, and ties matter
+        scores = self.network.estimate_view(self.tensor(image))[0]  # float32: half a megaflop, and ties matter
         azimuth, elevation = scores[: len(AZIMUTHS)].softmax(0), scores[len(AZIMUTHS) :].softmax(0)
         return np.asarray(azimuth.cpu().numpy(), np.float32), np.asarray(elevation.cpu().numpy(), np.float32)
-
-    def _tensor(self, array: Array) -> Tensor:
-        return torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)

@@ -1,0 +1,131 @@
+"""`gfla animate`: the face or body of a picture moves as the one of a film does."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    Quiet,
+    RuntimeChoice,
+    RuntimeOption,
+    Threads,
+    say,
+    set_threads,
+)
+
+_WHICH = "Of several: largest, left, right, or a number counted from the left."
+
+
+class TaskChoice(StrEnum):
+    """Values of --task."""
+
+    auto = "auto"
+    face = "face"
+    body = "body"
+
+
+class MissingChoice(StrEnum):
+    """Values of --on-missing."""
+
+    hold = "hold"
+    skip = "skip"
+    fail = "fail"
+
+
+def animate(
+    source: Annotated[Path, typer.Argument(help="Picture of a face or of a whole person.", show_default=False)],
+    driving: Annotated[
+        Path, typer.Argument(help="Film, picture, or landmarks of --save-landmarks (.json).", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Clip to write: .mp4 .mov .mkv .webm .gif. [default: SOURCE--DRIVING.mp4 here]",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    task: Annotated[TaskChoice, typer.Option(help="auto: what SOURCE mostly shows.")] = TaskChoice.auto,
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder of a face, body or pose model. [default: that of the task]")
+    ] = None,
+    person: Annotated[str, typer.Option(help=f"Who of SOURCE. {_WHICH}")] = "largest",
+    driving_person: Annotated[str, typer.Option(help=f"Who of DRIVING. {_WHICH}")] = "largest",
+    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
+    absolute: Annotated[
+        bool, typer.Option("--absolute", help="Take over shape and place too: the driver is the person of SOURCE.")
+    ] = False,
+    smooth: Annotated[bool, typer.Option(help="Calm the driver's landmarks over time.")] = True,
+    trim: Annotated[str | None, typer.Option(help="Stretch of DRIVING, START:END in seconds.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97. [default: as DRIVING]")] = None,
+    on_missing: Annotated[
+        MissingChoice, typer.Option(help="Frames of DRIVING without anybody: hold the last, skip them, or fail.")
+    ] = MissingChoice.hold,
+    paste_back: Annotated[
+        bool | None,
+        typer.Option(
+            help="Blend the result into the whole SOURCE. [default: yes, with --crop]", rich_help_panel="Output"
+        ),
+    ] = None,
+    concat: Annotated[
+        bool,
+        typer.Option("--concat", help="Also write source, driver, result side by side.", rich_help_panel="Output"),
+    ] = False,
+    save_landmarks: Annotated[
+        Path | None, typer.Option(help="Also write the driver's landmarks (.json).", rich_help_panel="Output")
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Let the person of SOURCE move as the person of DRIVING does.
+
+    Example: gfla animate face.jpg talking.mp4 -o out.mp4
+    """
+    import json
+
+    from gfla_cli.commands._progress import progress_bar
+    from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
+    from gfla_cli.pipelines.staging import Staging
+
+    stretch, rate = parse_trim(trim), parse_rate(fps)
+    plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
+    set_threads(threads)
+    options = AnimateOptions(
+        staging=Staging(person=person, crop=crop, absolute=absolute, smooth=smooth),
+        task=task.value,
+        model=model,
+        driving_person=driving_person,
+        paste_back=crop if paste_back is None else paste_back,
+        trim=stretch,
+        fps=rate,
+        on_missing=on_missing.value,
+        device=device.value,
+        precision=precision.value,
+        runtime=runtime.value,
+    )
+    with progress_bar("frames", quiet=quiet) as progress:
+        report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)
+    say(f"{report.frames} frames, {report.frames_per_second:.1f} a second", quiet=quiet)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        for path in report.written:
+            typer.echo(path)
+    if report.damaged:
+        raise typer.Exit(1)

@@ -1,0 +1,152 @@
+"""Who is animated: somebody in a picture, their frame, and the structure maps and pictures of each moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import DetectionError
+from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
+from gfla_cli.landmarks.detector import PersonDetector
+from gfla_cli.landmarks.face_detector import FaceDetector, no_face
+from gfla_cli.landmarks.face_framing import face_frame, in_frame
+from gfla_cli.landmarks.face_motion import FaceMotion, best_reference
+from gfla_cli.landmarks.face_points import face_size
+from gfla_cli.landmarks.framing import Frame, person_frame, whole_picture
+from gfla_cli.landmarks.pose import Pose, choose_person
+from gfla_cli.landmarks.smoothing import OneEuro
+from gfla_cli.landmarks.tracks import Kind
+from gfla_cli.media.image import from_planes, to_planes
+from gfla_cli.pipelines.staging import Staging
+from gfla_cli.runtime.sequence_session import SequenceSession
+from gfla_cli.runtime.session import Session
+from gfla_cli.structure.body import body_structure
+from gfla_cli.structure.face import background_edges, face_structure
+from gfla_cli.structure.heatmap import heatmaps
+
+Image = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+_SMALL_FACE = 60.0  # pixels across; below it there is little to animate
+_FEW_JOINTS = 8  # of 18; below this a pose says too little about a body
+
+
+class Actor(Protocol):
+    """Somebody in a picture, ready to be moved. `start` comes first, then `structure` and `picture` frame by frame."""
+
+    kind: Kind
+    frame: Frame  # which part of the picture the network draws
+    source_image: Image  # (H, W, 3) that part, as the network sees it
+
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
+        """Gets to know the driver: landmarks of the first seconds, in pictures of `size` (height, width)."""
+
+    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
+        """The network's maps (1, S, H, W) for the driver's next landmarks; `missing`: frames left out before it."""
+
+    def picture(self, structure: NDArray[np.float32]) -> Image:
+        """The next frame, (H, W, 3)."""
+
+
+class FaceActor:
+    """A face, moved by the landmarks of another."""
+
+    kind: Kind = "face"
+
+    def __init__(
+        self, session: SequenceSession, picture: Image, where: str, staging: Staging, notes: list[str]
+    ) -> None:
+        """Raises DetectionError when the picture has no face."""
+        with FaceDetector() as detector:
+            faces = detector.detect(picture)
+        if not faces:
+            raise no_face(where)
+        self.points = choose_person(faces, staging.person, where=where, notes=notes).points
+        if face_size(self.points) < _SMALL_FACE:
+            notes.append(f"{where}: the face is {face_size(self.points):.0f} px wide; expect a blurred one")
+        self._session, self._picture, self._staging = session, picture, staging
+
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
+        """See Actor. The frame holds the face in all of these moments."""
+        reference = driving[best_reference(self.points, driving)]
+        self._motion = FaceMotion(self.points, reference, absolute=self._staging.absolute)
+        self._steady = OneEuro(fps) if self._staging.smooth else None
+        self.frame = self._framed([self._motion(points) for points in driving])
+        self.source_image = self.frame.crop(self._picture)
+        points = in_frame(self.frame, self.points[:, :2])
+        self._edges = background_edges(self.source_image, points)
+        self._running = self._session.start(to_planes(self.source_image), self._maps(points))
+
+    def _framed(self, moments: Sequence[Points]) -> Frame:
+        frame_size = self._session.config.image_size
+        height, width = self._picture.shape[:2]
+        if not self._staging.crop:
+            return whole_picture(height, width, frame_size)
+        faces = np.stack([self.points[:, :2], *moments])
+        return face_frame(faces, frame_size, inside=(height, width))
+
+    def _maps(self, points: Points) -> NDArray[np.float32]:
+        return face_structure(points, self.frame.size, self._edges)[None]
+
+    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
+        """See Actor."""
+        calmed = points if self._steady is None else self._steady(points, face_size(points), missing)
+        return self._maps(in_frame(self.frame, self._motion(calmed)))
+
+    def picture(self, structure: NDArray[np.float32]) -> Image:
+        """See Actor."""
+        return from_planes(self._running.next(structure))
+
+
+class BodyActor:
+    """A person, moved by the joints of another: by a sequence model, or frame by frame by a pose model."""
+
+    kind: Kind = "body"
+
+    def __init__(self, session: Session, picture: Image, where: str, staging: Staging, notes: list[str]) -> None:
+        """Raises DetectionError when the picture shows nobody, or too little of them."""
+        with PersonDetector() as detector:
+            people = detector.detect(picture)
+        self.pose = choose_person([one.pose for one in people], staging.person, where=where, notes=notes)
+        joints = int(self.pose.present.sum())
+        if joints < _FEW_JOINTS:
+            what = f"{where}: only {joints} of 18 joints of the person are visible"
+            raise DetectionError(what, hint="use a picture with the whole body, or --task face")
+        self._session, self._picture, self._staging = session, picture, staging
+
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
+        """See Actor. The frame holds the body in all of these moments."""
+        poses = [Pose(points, size) for points in driving]
+        self._motion = BodyMotion(self.pose, poses, absolute=self._staging.absolute)
+        self._steady = SteadyBody(fps, smooth=self._staging.smooth)
+        self._driver_size = size
+        config = self._session.config
+        if self._staging.crop:
+            self.frame = person_frame([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
+        else:
+            height, width = self._picture.shape[:2]
+            self.frame = whole_picture(height, width, config.image_size)
+        self.source_image = self.frame.crop(self._picture)
+        self._source = to_planes(self.source_image), self._maps(self.pose)
+        self._running = self._session.start(*self._source) if isinstance(self._session, SequenceSession) else None
+
+    def _maps(self, pose: Pose) -> NDArray[np.float32]:
+        config, size = self._session.config, self.frame.size
+        points = self.frame.pose(pose).points
+        draw = body_structure if config.task == "body" else heatmaps
+        return draw(points, size, config.heatmap_sigma)[None]
+
+    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
+        """See Actor."""
+        return self._maps(self._motion(self._steady(Pose(points, self._driver_size), missing)))
+
+    def picture(self, structure: NDArray[np.float32]) -> Image:
+        """See Actor."""
+        if self._running is not None:
+            return from_planes(self._running.next(structure))
+        image, source_structure = self._source
+        return from_planes(self._session.image(image, source_structure, structure))
