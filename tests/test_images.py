@@ -405,3 +405,9 @@ def test_a_folder_in_use_is_not_replaced(tmp_path):
     with pytest.raises(UsageError, match="does not exist"), atomic_folder(tmp_path / "no" / "set"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files_is_named():
+    with pytest.raises(MediaError, match="takes no files"), atomic_path("/proc/a.png"):
+        pass

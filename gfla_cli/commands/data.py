@@ -8,8 +8,12 @@ from typing import Annotated
 import typer
 
 from gfla_cli.commands._options import Quiet, say
+from gfla_cli.commands.data_sets import build, check, fashion
 
 app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
+app.command()(build)
+app.command()(check)
+app.command()(fashion)
 
 
 @app.command()

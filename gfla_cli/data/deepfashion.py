@@ -42,6 +42,7 @@ class BenchmarkPairs(Dataset[PosePair]):
     """The pairs of one split; number i is row i of the pairs file, and starts over after the last."""
 
     def __init__(self, root: Path, split: Split, layout: Layout, size: tuple[int, int]) -> None:
+        """Raises DataError that names the file and line of what is wrong with the tables, or the missing folder."""
         self.root, self.split, self.layout, self.size = root, split, layout, size
         self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
@@ -50,6 +51,9 @@ class BenchmarkPairs(Dataset[PosePair]):
                 raise DataError(
                     f"{root}: {name} is in the pairs but has no keypoints", hint="gfla data check names all"
                 )
+        if not (root / split).is_dir():
+            hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
+            raise DataError(f"{root / split}: no such folder, but the pictures belong there", hint=hint)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -81,7 +85,7 @@ class BenchmarkPairs(Dataset[PosePair]):
 
 def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     """Name -> (18, 3) points, in the frame of the annotation."""
-    poses = {}
+    poses: dict[str, NDArray[np.float32]] = {}
     for number, row in _rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
         try:
             y, x = (np.array(json.loads(column), np.float32) for column in row[1:3])
@@ -90,9 +94,10 @@ def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
         except (ValueError, IndexError) as error:
             raise DataError(f"{path}, line {number}: {error}", hint="gfla data check names all broken rows") from error
         missing = (x < 0) | (y < 0)
-        poses[row[0]] = np.stack([np.where(missing, -1, x), np.where(missing, -1, y), ~missing], axis=1).astype(
-            np.float32
-        )
+        points = np.stack([np.where(missing, -1, x), np.where(missing, -1, y), ~missing], axis=1).astype(np.float32)
+        if not np.array_equal(poses.setdefault(row[0], points), points):
+            what = f"{path}, line {number}: {row[0]} had other keypoints before"
+            raise DataError(what, hint="gfla data check names all broken rows")
     return poses
 
 

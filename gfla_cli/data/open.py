@@ -32,8 +32,20 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callab
         return lambda stage: _people(recipe, root, cache, stage)
     if recipe.dataset in ("faces", "people-faces", "bodies"):
         return _clips(recipe, root, cache)
-    layout = MARKET if recipe.dataset == "market" else DEEPFASHION
-    return lambda stage: BenchmarkPairs(root, "train", layout, stage.image_size)
+    return _benchmark(recipe, root)
+
+
+def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
+    from gfla_cli.data.order import ShuffledPairs
+
+    market = recipe.dataset == "market"
+
+    def open_stage(stage: Stage) -> Dataset[PosePair]:
+        pairs = BenchmarkPairs(root, "train", MARKET if market else DEEPFASHION, stage.image_size)
+        return ShuffledPairs(pairs, recipe.seed, jittered=market)
+
+    open_stage(recipe.stages[0])  # names what is wrong before anything is written
+    return open_stage
 
 
 def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[PosePair]:

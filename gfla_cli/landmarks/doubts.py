@@ -36,7 +36,7 @@ def settled(found: FoundPose, frame: tuple[int, int] | None, notes: list[str]) -
         notes.append(f"no size of the picture is given, took {size[1]}x{size[0]}")
     else:
         _check_frame(points[there, :2], size, notes)
-    if _lies_on_its_side(points):
+    if lies_on_its_side(points):
         notes.append("the body lies on its side; if it should not, x and y are exchanged")
     return Pose(points.astype(np.float32), size)
 
@@ -95,7 +95,7 @@ def _guessed_frame(present: NDArray[np.float64], *, table: bool) -> tuple[int, i
     return max(1, math.ceil(bottom + top)), max(1, math.ceil(right + left))
 
 
-def _lies_on_its_side(points: NDArray[np.float64]) -> bool:
+def lies_on_its_side(points: NDArray[np.float64]) -> bool:
     """Whether the head, and every limb that is there, points to the left or right rather than up."""
     limbs = [points[a, :2] - points[b, :2] for a, b in _SIDEWAYS if points[a, 2] > 0 and points[b, 2] > 0]
     hips = [points[joint, :2] for joint in (8, 11) if points[joint, 2] > 0]

@@ -18,6 +18,7 @@ _TROUBLE = {
     errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder with --output"),
     errno.EACCES: ("no permission to write there", "choose another folder with --output"),
     errno.EPERM: ("no permission to write there", "choose another folder with --output"),
+    errno.ENOENT: ("that folder takes no files", "choose another folder with --output"),  # /proc, or gone by now
     errno.EROFS: ("the disk is read-only", "choose another folder with --output"),
     errno.ENAMETOOLONG: ("the file name is too long", "choose a shorter one with --output"),
     errno.EFBIG: ("the file grew larger than this disk allows", "choose another folder with --output"),

@@ -179,16 +179,17 @@ class Animation(Iterator[AnimatedFrame]):
     def _made(self) -> Generator[AnimatedFrame]:
         image = self.source_image
         # Reading, landmarks and structures run ahead in threads of their own, the network in that of the caller.
-        for driven, structure in overlapped(self._structures(), _WAITING):
-            self.track.frames.append(driven.points)
-            if structure is None:
-                self._count_missing(driven.number)
-                if self._on_missing == "skip":
-                    continue
-            else:
-                with self.stopwatch.measure("network"):
-                    image = self._actor.picture(structure)
-            yield AnimatedFrame(driven.number, image, driven.image, driven.points, structure is None)
+        with closing(overlapped(self._structures(), _WAITING)) as ready:
+            for driven, structure in ready:
+                self.track.frames.append(driven.points)
+                if structure is None:
+                    self._count_missing(driven.number)
+                    if self._on_missing == "skip":
+                        continue
+                else:
+                    with self.stopwatch.measure("network"):
+                        image = self._actor.picture(structure)
+                yield AnimatedFrame(driven.number, image, driven.image, driven.points, structure is None)
 
     def _count_missing(self, number: int) -> None:
         if self._on_missing == "fail":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.tracks import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.media.atomic import refuse_output
 from gfla_cli.media.paste import Paster
-from gfla_cli.media.video import Sound, Trim, VideoWriter, container_of, exact_rate, probe
+from gfla_cli.media.video import Sound, Trim, VideoWriter, container_of, exact_rate, overlapped, probe
 from gfla_cli.pipelines.staging import Staging
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ def _write(
             writer = VideoWriter(plan.concat, clip.fps, sound=sound, overwrite=plan.overwrite)
             beside = stack.enter_context(writer)
         still = clip.picture if show is not None else clip.source_image
-        for frame in clip:
+        # The network goes on in a thread of its own while a frame is pasted and written.
+        for frame in stack.enter_context(closing(overlapped(clip, 2))):
             image = frame.image if show is None else show(frame.image)
             with clip.stopwatch.measure("encode"):
                 video.write(image)

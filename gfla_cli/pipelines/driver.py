@@ -17,7 +17,7 @@ from gfla_cli.landmarks.body_tracker import BodyTracker
 from gfla_cli.landmarks.face_detector import no_face
 from gfla_cli.landmarks.face_tracker import FaceTracker
 from gfla_cli.landmarks.tracks import Kind, Track, is_track_file, read_track
-from gfla_cli.media.video import Sound, Trim, exact_rate, frame_count, overlapped, probe, read_frames, sound_of
+from gfla_cli.media.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
 from gfla_cli.pipelines.stopwatch import Stopwatch
 
 Image = NDArray[np.uint8]
@@ -92,15 +92,13 @@ class _Filmed:
         pictures: bool,
         stopwatch: Stopwatch,
     ) -> None:
-        info = probe(path)
+        with read_frames(path, trim, fps) as frames:  # decodes nothing yet, but names what is wrong
+            info, self.fps, self.expected = frames.info, frames.fps, frames.expected
         self.kind, self.path, self.size = kind, path, info.size
-        self.fps = info.fps if fps is None else exact_rate(fps)
-        self.expected = frame_count(info, trim, self.fps)
         self.sound = sound_of(info, trim)
         self.notes: list[str] = []
         self.damaged = False
         self._trim, self._person, self._pictures, self._stopwatch = trim, person, pictures, stopwatch
-        read_frames(path, trim, self.fps).close()  # names a stretch of time that does not exist
         self._known: list[Points | None] = []  # landmarks of the frames that `preview` looked at
         self._tracker: FaceTracker | BodyTracker | None = None
 
