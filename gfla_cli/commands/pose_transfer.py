@@ -48,6 +48,13 @@ def pose_transfer(
         bool,
         typer.Option("--side-by-side", help="Write source, pose and result in one picture.", rich_help_panel="Output"),
     ] = False,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            help="Also write pictures of where the network looks: flow, mask, attention, or several with commas.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -60,8 +67,9 @@ def pose_transfer(
 
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
-    from gfla_cli.pipelines.pose_files import TransferOptions, plan_jobs, transfer_files
+    from gfla_cli.pipelines.pose_files import TransferOptions, parse_shows, plan_jobs, transfer_files
 
+    shows = parse_shows(show)
     jobs = plan_jobs(source, pose, output, overwrite=overwrite)
     set_threads(threads)
     options = TransferOptions(
@@ -71,6 +79,7 @@ def pose_transfer(
         person=person,
         target_person=target_person,
         side_by_side=side_by_side,
+        show=shows,
         overwrite=overwrite,
         device=device.value,
         precision=precision.value,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import Level, ModelConfig
 from gfla_cli.networks.flow import Flow
-from gfla_cli.ops.local_attention import AttentionWeights, attend, source_keys
+from gfla_cli.ops.local_attention import Attended, AttentionWeights, attend, source_keys
 from gfla_cli.ops.warp import bilinear_warp
 
 _HIDDEN = 128  # channels in which a patch is scored (the released models' value)
@@ -48,7 +48,11 @@ class LocalAttention(nn.Module):
 
     def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
         """(B, C, h, w) source features arranged for the target."""
-        return attend(source.features, source.keys, target, flow.offset, self.weights(), self.reduction).features
+        return self.attend(source, target, flow).features
+
+    def attend(self, source: Source, target: Tensor, flow: Flow) -> Attended:
+        """The same with the attention behind it."""
+        return attend(source.features, source.keys, target, flow.offset, self.weights(), self.reduction)
 
 
 class BilinearSampling(nn.Module):

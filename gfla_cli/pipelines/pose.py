@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import DetectionError, MediaError
+from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.landmarks.body_size import has_feet
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.files import is_pose_file, read_pose
@@ -17,6 +17,7 @@ from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_pictu
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import from_planes, read_image, to_planes
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
+from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
 
 Image = NDArray[np.uint8]
@@ -80,9 +81,7 @@ class PoseTransfer:
         With `align` the target pose takes the size and place of the source's body. Raises GflaError children for
         whatever is wrong with the input.
         """
-        ready = self.prepare(source, target, crop, align, person, target_person)
-        (image,) = self.render_all([ready])
-        return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
+        return self.finish(self.prepare(source, target, crop, align, person, target_person))
 
     def prepare(
         self,
@@ -105,16 +104,38 @@ class PoseTransfer:
         _judge(in_frame, notes)
         return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes)
 
+    def finish(self, ready: Prepared) -> TransferResult:
+        """Everything after `prepare`."""
+        (image,) = self.render_all([ready])
+        return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
+
     def render_all(self, ready: Sequence[Prepared]) -> list[Image]:
         """The network alone, on several prepared frames at once."""
+        return [from_planes(picture[None]) for picture in self.session.image(*self._inputs(ready))]
+
+    def looks(self, ready: Prepared) -> list[Look]:
+        """Where the network looks, per attention level; raises UsageError when the model cannot tell."""
+        from gfla_cli.runtime.torch_session import TorchSession
+
+        if not isinstance(self.session, TorchSession):
+            raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
+        found = self.session.looks(*self._inputs([ready]))
+        if not found:
+            raise UsageError(
+                f"{self.session.name} has the sampler {self.session.config.sampler!r}, which has no flow to show",
+                hint="models with the sampler local or bilinear have",
+            )
+        return found
+
+    def _inputs(self, ready: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+        """The network's three inputs for frames of one size."""
         height, width = ready[0].source_image.shape[:2]
         sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]
         structures = [
             np.stack([heatmaps(points, (height, width), sigma) for points in chosen])
             for chosen in ([r.source_points for r in ready], [r.target_points for r in ready])
         ]
-        made = self.session.image(np.concatenate([to_planes(r.source_image) for r in ready]), *structures)
-        return [from_planes(picture[None]) for picture in made]
+        return [np.concatenate([to_planes(r.source_image) for r in ready]), *structures]
 
     def _picture(self, source: Picture) -> Image:
         if isinstance(source, np.ndarray):

@@ -12,6 +12,7 @@ import numpy as np
 from gfla_cli.errors import GflaError, MediaError, UsageError
 from gfla_cli.media.atomic import refuse_output
 from gfla_cli.media.image import WRITABLE, find_images, write_image
+from gfla_cli.show.looks import SHOWS
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
@@ -37,6 +38,7 @@ class TransferOptions:
     person: str
     target_person: str
     side_by_side: bool
+    show: tuple[str, ...]  # of show.looks.SHOWS
     overwrite: bool
     device: DeviceName
     precision: Precision
@@ -113,8 +115,7 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:
-            _run(model, job, options, say)
-            report.written.append(job.output)
+            report.written += _run(model, job, options, say)
         except GflaError as error:
             if len(jobs) == 1:
                 raise
@@ -132,8 +133,12 @@ def _make_folder(folder: Path) -> None:
         raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
 
 
-def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> None:
-    result = model.transfer(
+def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> list[Path]:
+    """Makes one job's pictures; returns what was written, the result first."""
+    extras = {name: beside(job.output, name) for name in options.show}
+    for path in extras.values():
+        refuse_output(path, overwrite=options.overwrite)
+    ready = model.prepare(
         job.source,
         job.pose,
         crop=options.crop,
@@ -141,10 +146,30 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
         person=options.person,
         target_person=options.target_person,
     )
+    looks = model.looks(ready) if options.show else []
+    result = model.finish(ready)
     for note in result.notes:
         say(note)
     picture = side_by_side(result) if options.side_by_side else result.image
     write_image(job.output, picture, overwrite=options.overwrite)
+    for name, path in extras.items():
+        shown = SHOWS[name](result.source_image, result.image, looks, result.target_pose)
+        write_image(path, shown, overwrite=options.overwrite)
+    return [job.output, *extras.values()]
+
+
+def beside(output: Path, what: str) -> Path:
+    """Where a picture about the result `output` goes."""
+    return output.with_name(f"{output.stem}--{what}.png")
+
+
+def parse_shows(text: str | None) -> tuple[str, ...]:
+    """Names of SHOWS from a comma-separated list; raises UsageError that lists the known ones."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+    for name in names:
+        if name not in SHOWS:
+            raise UsageError(f"--show {name}: nothing of that name", hint=f"known: {', '.join(SHOWS)}")
+    return names
 
 
 def side_by_side(result: TransferResult) -> np.ndarray[Any, np.dtype[np.uint8]]:
