@@ -252,7 +252,9 @@ def test_bodies_move_by_a_sequence_model_or_frame_by_frame(animate, dance, tmp_p
 
 def test_face_or_body_is_picked_by_what_the_picture_shows(portrait, dance, folder):
     assert kind_of_picture(portrait, "face.png") == "face"
-    assert kind_of_picture(read_image(ANNA), "anna.jpg") == "body"
+    anna = read_image(ANNA)
+    assert kind_of_picture(anna, "anna.jpg") == "body"
+    assert kind_of_picture(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
     with pytest.raises(DetectionError, match=r"wall\.png: neither"):
         kind_of_picture(np.full((200, 200, 3), 90, np.uint8), "wall.png")
 
@@ -388,7 +390,7 @@ def test_a_frame_goes_back_where_it_came_from(box):
     assert (pasted[outside] == 50).all()
     middle = min((top + bottom) // 2, 90)
     assert (pasted[middle, min((left + right) // 2, 110)] == 200).all()
-    assert abs(int(pasted[middle, max(left, 1), 0]) - (200 if left < 0 else 50)) < 12
+    assert abs(int(pasted[middle, max(left, 1), 0]) - (200 if left < 0 else 50)) < 25
     assert (picture == 50).all()
     same = Paster(picture, box)(np.full((32, 32, 3), 50, np.uint8))
     np.testing.assert_array_equal(same, picture)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SOFT = 0.08  # of the frame's side over which the picture fades into the frame
+_SOFT = 0.04  # of the frame's side over which the picture fades into the frame; bodies come that near to its border
 
 Image = NDArray[np.uint8]
 

@@ -114,6 +114,7 @@ class _Filmed:
                 if len(seen) == wanted:
                     break
         if not seen:
+            self._close()
             raise nobody_in(str(self.path), self.kind)
         return seen
 
