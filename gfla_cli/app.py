@@ -12,6 +12,7 @@ from gfla_cli import __version__
 from gfla_cli.commands.animate import animate
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
+from gfla_cli.commands.doctor import doctor
 from gfla_cli.commands.evaluate import evaluate
 from gfla_cli.commands.export_onnx import export_onnx
 from gfla_cli.commands.extract import extract
@@ -73,6 +74,7 @@ app.command()(extract)
 app.command()(train)
 app.command()(evaluate)
 app.command()(export_onnx)
+app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(data, name="data")
 app.add_typer(benchmark, name="benchmark")
