@@ -228,6 +228,15 @@ def test_motion_is_relative_to_the_source_unless_absolute(face_animator, folder,
     assert openings[True][-1] > openings[True][0] + 0.1
 
 
+def test_the_benchmark_tells_what_each_stage_takes(gfla, folder, tmp_path):
+    result = gfla("benchmark", "animate", folder / "face.png", folder / "film.mp4", "--model", "tiny-face", "--json")
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.stdout)
+    assert set(speed["milliseconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
+    assert 0 < speed["network_share"] < 1
+    assert names_in(tmp_path) == []
+
+
 # --- bodies ------------------------------------------------------------------------------------------------------
 
 

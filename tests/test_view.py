@@ -29,7 +29,7 @@ from gfla_cli.media.cutout import cut_out, read_cutout
 from gfla_cli.media.image import read_image, write_image
 from gfla_cli.media.video import probe
 from gfla_cli.networks.build import build, initialise
-from gfla_cli.pipelines.evaluate_views import ViewAccuracy, ViewScore, all_for_views, evaluate_views
+from gfla_cli.pipelines.evaluate_views import ViewAccuracy, ViewScore, evaluate_views
 from gfla_cli.pipelines.train import run_training
 from gfla_cli.runtime.device import Placement
 from gfla_cli.structure.view import AZIMUTHS, ViewAngles, azimuth_difference, nearest_view, view_angles, view_code
@@ -609,8 +609,6 @@ def test_shapenets_test_list_is_measured_too(view_shelf, tmp_path):
     assert scores[0].differences
     with pytest.raises(DataError, match="no such file"):
         evaluate_views([view_shelf / "tiny-view"], tmp_path / "nothing", vgg=None, placement=CPU)
-    assert all_for_views([view_shelf / "tiny-view"])
-    assert not all_for_views([view_shelf / "tiny-view", view_shelf / "tiny-pose"])
     with pytest.raises(BundleError, match="only view models"):
         evaluate_views([view_shelf / "tiny-pose"], tmp_path, vgg=None, placement=CPU)
 
@@ -640,9 +638,6 @@ def test_evaluate_takes_view_models(gfla, tmp_path):
     assert "azimuth right" in table.stdout
     assert read_image(tmp_path / "sheet.png").shape[1] == 2 * 4 * 64
     assert refused(gfla("evaluate", "tiny-pose"), 2, "--data-root")
-    mixed = gfla("evaluate", "tiny-pose", "tiny-view", "--data-root", tmp_path)
-    assert mixed.exit_code == 1
-    assert "only pose models" in mixed.stderr
 
 
 def test_help_of_view_synthesis_loads_no_torch():
@@ -653,3 +648,9 @@ def test_help_of_view_synthesis_loads_no_torch():
     check += "from typer.testing import CliRunner as R\nR().invoke(a.app, ['view-synthesis', '--help'])\n"
     check += "sys.exit(bool({'torch', 'cv2', 'mediapipe', 'numba', 'h5py'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_models_of_two_tasks_are_not_put_in_one_table(gfla):
+    result = gfla("evaluate", "tiny-view", "tiny-pose")
+    assert result.exit_code == 1
+    assert "pose and view" in result.stderr

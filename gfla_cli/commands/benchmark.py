@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Threads, say, set_threads
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Precision,
+    PrecisionChoice,
+    Threads,
+    say,
+    set_threads,
+)
 
 app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
 
@@ -93,3 +103,36 @@ def network(
         )
         table.add_row(result.name, *cells)
     Console().print(table)
+
+
+@app.command()
+def animate(
+    source: Annotated[Path, typer.Argument(help="Picture of a face or of a whole person.", show_default=False)],
+    driving: Annotated[Path, typer.Argument(help="Film that drives it.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder of a model. [default: that of what SOURCE shows]")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """A whole clip: frames a second end to end, and milliseconds a frame of every stage.
+
+    Example: gfla benchmark animate face.jpg talking.mp4 --threads 2
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from gfla_cli.benchmarks.animation import measure_animation
+
+    set_threads(threads)
+    speed = measure_animation(source, driving, model, device=device.value, precision=precision.value)
+    if as_json:
+        typer.echo(json.dumps(speed.to_json(), indent=2))
+        return
+    table = Table("stage", "ms a frame")
+    for stage, spent in speed.milliseconds.items():
+        table.add_row(stage, f"{spent:.1f}")
+    Console().print(table)
+    typer.echo(f"{speed.frames_per_second:.1f} frames a second, {speed.network_share:.0%} of the work is the network's")

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gfla_cli.bundles.bundle import Bundle, load_bundle, read_config
-from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.data.sample import ViewPair
 from gfla_cli.data.shapenet import ShapeNetPairs, find_file
 from gfla_cli.data.unseen_chairs import UnseenChairs
@@ -67,11 +66,6 @@ class ViewScore:
         by_difference = {str(turned): self.means(turned) for turned in self.differences}
         told = {"view_accuracy": asdict(self.accuracy)} if self.accuracy else {}
         return {"name": self.name, "pairs": len(self.pairs), **self.means(), "by_difference": by_difference, **told}
-
-
-def all_for_views(models: Sequence[str | Path]) -> bool:
-    """Whether these bundles are all models of views. Raises BundleError for one that there is not."""
-    return all(read_config(find_bundle(model))[0].task == "view" for model in models)
 
 
 def evaluate_views(
