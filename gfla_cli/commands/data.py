@@ -68,3 +68,39 @@ def faces(
         typer.echo(folder)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def humans(
+    makehuman: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with checkouts of makehumancommunity/makehuman and makehumancommunity/makehuman-assets.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new pack.")],
+    mocap: Annotated[
+        Path | None,
+        typer.Option(
+            help="Motion capture, for clips: .npz of CMU exponential maps, one array (frames, 117) per clip, 30 fps.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Build the pack of bodies, clothes and poses that synthetic people are rendered from.
+
+    MakeHuman's assets are in the public domain (CC0). Nothing is downloaded: clone both repositories into one folder
+    first, with Git LFS. Then: gfla train --dataset people --data-root PACK
+
+    Example: gfla data humans makehuman-checkouts/ -o PACK
+    """
+    from gfla_cli.media.atomic import atomic_folder
+    from gfla_cli.rendering.building import MakeHumanFiles, build_pack
+
+    files = MakeHumanFiles(makehuman)
+    files.check()
+    with atomic_folder(output) as folder:
+        say("building; this takes about half a minute")
+        build_pack(files, folder, mocap=mocap)
+    typer.echo(output)

@@ -27,7 +27,7 @@ _IRIS_BGR = {  # the eye texture is brown; the others are dyed
     "green": (75, 110, 95),
     "grey": (130, 125, 115),
 }
-_HINT = "the folder of synthetic people holds humans.npz, poses.npz and textures/; fetch it again"
+_HINT = "the folder of synthetic people holds humans.npz, poses.npz and textures/; gfla data humans builds one"
 _PICTURES = (  # without these nobody can be drawn; hair without a picture gets procedural strands
     *("skin_female2", "skin_male2", "skin_male3", "skin_male_dark", "skin_male_middleage"),
     *("skin_female2_head", "skin_male2_head", "skin_male3_head", "skin_male_dark_head", "skin_male_middleage_head"),

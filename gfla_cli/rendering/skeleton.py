@@ -102,6 +102,9 @@ class PoseLibrary:
 
     def sample_stretch(self, rng: np.random.Generator, frames: int) -> list[Float64Array]:
         """Consecutive frames of motion capture, (P,3) each, turning from the heading of the first."""
+        if not len(self.clips):
+            what = "this pack of synthetic people has no motion capture, only still poses"
+            raise UsageError(what, hint="build one with gfla data humans --mocap FILE; pictures need none")
         long_enough = self.clips[self.clips[:, 1] >= frames]
         if frames < 1 or not len(long_enough):
             raise UsageError(f"no stretch of motion has {frames} frames", hint=f"at most {self.clips[:, 1].max()}")
