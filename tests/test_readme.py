@@ -6,12 +6,14 @@ import re
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SHARED
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
+from gfla_cli.media.image import read_image, write_image
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -31,6 +33,11 @@ def desk(tmp_path_factory, seeded):
     shutil.copytree(ROOT / "assets", folder / "assets")
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(ROOT / "assets" / name, folder)
+    for person in ("anna", "ben", "cleo"):
+        (folder / "photos" / person).mkdir(parents=True)
+        picture = read_image(ROOT / "assets" / f"{person}.jpg")
+        for name, variant in {"one": picture, "other": np.ascontiguousarray(picture[:, ::-1])}.items():
+            write_image(folder / "photos" / person / f"{name}.jpg", variant)
     torch.save(seeded.state("pose_fashion"), folder / "latest_net_G.pth")
     if SHARED.is_dir():
         (folder / "PACK").symlink_to(SHARED / "humans")
