@@ -24,6 +24,9 @@ class DatasetChoice(StrEnum):
     bodies = "bodies"
 
 
+_LEFT = "What a run leaves behind"
+
+
 class SamplerChoice(StrEnum):
     """Values of --sampler: the paper's model, its ablations, and appearance flow for views."""
 
@@ -50,11 +53,31 @@ def train(
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_LEFT)] = 500,
+    sample_every: Annotated[
+        int, typer.Option(min=1, help="Steps between pictures to look at.", rich_help_panel=_LEFT)
+    ] = 500,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Newest checkpoints to keep, beside the best one.", rich_help_panel=_LEFT)
+    ] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Losses and pictures for TensorBoard, too.", rich_help_panel=_LEFT)
+    ] = False,
+    accumulate: Annotated[
+        int,
+        typer.Option(min=1, help="Parts that a batch is computed in: less memory.", rich_help_panel="Execution"),
+    ] = 1,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Colours innermost in memory.", rich_help_panel="Execution")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile; for CUDA, slow to start.", rich_help_panel="Execution")
+    ] = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
     threads: Threads = None,
 ) -> None:
-    """Train a model, stage by stage; Ctrl-C keeps what was learnt.
+    """Train a model, stage by stage; Ctrl-C and SIGTERM keep what was learnt.
 
     Example: gfla train --dataset people --data-root humans/ --vgg vgg19.npz -o runs/mine
     """
@@ -68,15 +91,30 @@ def train(
 
         typer.echo(json.dumps(plan.to_json(), indent=2))
         return
-    from gfla_cli.pipelines.train import run_training
+    from gfla_cli.pipelines.train import RunOptions, run_training
     from gfla_cli.runtime.allocator import keep_freed_memory
     from gfla_cli.runtime.device import choose_device
+    from gfla_cli.training.engine import Engine
+    from gfla_cli.training.trainer import Pace
 
     keep_freed_memory()
     set_threads(threads)
     placement = choose_device(device.value, precision.value)
     say(f"training on {placement}")
     bundle = run_training(
-        plan, data_root, output=output, resume=resume, vgg=vgg, cache=cache, workers=workers, placement=placement
+        plan,
+        data_root,
+        output=output,
+        resume=resume,
+        vgg=vgg,
+        cache=cache,
+        placement=placement,
+        options=RunOptions(
+            workers=workers,
+            engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
+            pace=Pace(save=save_every, sample=sample_every, keep=keep),
+            tensorboard=tensorboard,
+        ),
+        say=say,
     )
     typer.echo(bundle)

@@ -46,6 +46,7 @@ class BenchmarkPairs(Dataset[PosePair]):
         self.root, self.split, self.layout, self.size = root, split, layout, size
         self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
+        self.pictures = len(self.points)
         for name in {name for pair in self.pairs for name in pair}:
             if name not in self.points:
                 raise DataError(

@@ -26,7 +26,7 @@ class ShuffledPairs(Dataset[PosePair]):
 
     def __init__(self, pairs: BenchmarkPairs, seed: int, *, jittered: bool = False) -> None:
         self.pairs, self.seed, self.jittered = pairs, seed, jittered
-        self.pictures = len(pairs.points)
+        self.pictures = pairs.pictures
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def __getitem__(self, index: int) -> PosePair:

@@ -1,24 +1,31 @@
-"""What a run leaves for people to look at: losses as CSV, sample grids as pictures."""
+"""What a run leaves for people to look at: losses as CSV and for TensorBoard, sample grids as pictures."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gfla_cli.errors import MissingExtraError
+from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import to_uint8, write_image
+
+_HEADER = ["step", "stage", "samples", "loss", "value"]
 
 
 class Journal:
     """Appends to losses.csv and writes samples/<step>.png in a run's folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+        """Raises MissingExtraError when TensorBoard is wanted and not installed."""
         self.folder = folder
         self._losses = folder / "losses.csv"
+        self._board = _open_board(folder) if tensorboard else None
         (folder / "samples").mkdir(parents=True, exist_ok=True)
 
     def losses(self, step: int, stage: str, samples: int, values: dict[str, float]) -> None:
@@ -27,12 +34,44 @@ class Journal:
         with self._losses.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["step", "stage", "samples", "loss", "value"])
+                writer.writerow(_HEADER)
             writer.writerows([step, stage, samples, name, f"{value:.6g}"] for name, value in values.items())
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{stage}/{name}", value, step)
+
+    def rewind(self, step: int) -> None:
+        """Takes out what came after `step`: a run that was killed goes on from there, and writes those rows again."""
+        if not self._losses.is_file():
+            return
+        with self._losses.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(_HEADER)]  # the last line may be cut off
+        kept = [row for row in rows[1:] if row[0].isdecimal() and int(row[0]) <= step]
+        with (
+            atomic_path(self._losses, overwrite=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file).writerows([_HEADER, *kept])
 
     def samples(self, step: int, rows: Tensor) -> None:
         """A grid of (N, 3, H, W) rows in [-1, 1], two side by side."""
-        write_image(self.folder / "samples" / f"{step:07d}.png", tile(rows.cpu().float()), overwrite=True)
+        picture = tile(rows.cpu().float())
+        write_image(self.folder / "samples" / f"{step:07d}.png", picture, overwrite=True)
+        if self._board is not None:
+            self._board.add_image("samples", picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Puts on disk what is still in memory."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _open_board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("TensorBoard is not installed", "tensorboard") from error
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def tile(rows: Tensor, columns: int = 2) -> NDArray[np.uint8]:

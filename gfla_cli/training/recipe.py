@@ -134,13 +134,13 @@ def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, ste
         initial="kaiming",
         content_layers=("relu1_1", "relu2_1", "relu3_1"),
         style_layers=("relu2_2",),
-        average_decay=0.999,
+        average_decay=0.995,  # shorter than the last stage, which it would lag behind otherwise
     )
 
 
 _KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
-_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 12_000, 3_000))
+_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 5_500, 1_400))
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
 
 

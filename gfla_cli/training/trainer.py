@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
-from gfla_cli.config import ModelConfig
-from gfla_cli.errors import DataError, GflaError
-from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.media.atomic import atomic_path
-from gfla_cli.networks.build import build, initialise
 from gfla_cli.runtime.device import Placement
-from gfla_cli.training.average import WeightAverage
-from gfla_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from gfla_cli.training.checkpoint import (
+    BEST,
+    LAST,
+    keep_copy,
+    keep_last,
+    load_checkpoint,
+    refuse_another,
+    save_checkpoint,
+)
+from gfla_cli.training.engine import Engine, memory_error
 from gfla_cli.training.journal import Journal
-from gfla_cli.training.objective import total, weighted
+from gfla_cli.training.learner import Learner, StepResult
+from gfla_cli.training.loading import ReadableSamples, Unreadable, load_samples
+from gfla_cli.training.parts import split_sample
 from gfla_cli.training.recipe import Recipe, Stage
-from gfla_cli.training.task import Judged, TrainingTask
+from gfla_cli.training.standing import Standing
+from gfla_cli.training.task import TrainingTask
 
 _NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at
-_TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +46,57 @@ class Progress:
     step: int  # of the stage, counted from 1
     samples: int  # seen since the run began, all stages together
     losses: dict[str, float]
-    images_per_second: float
+    images_per_second: float  # waiting for data included
+    unreadable: tuple[str, ...] = ()  # pictures that were skipped for the first time, with what is wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How often a run leaves something behind, in steps."""
+    """How often a run leaves something behind, in steps, and how much of it stays."""
 
     log: int = 20
     save: int = 500
     sample: int = 500
+    keep: int = 1  # newest checkpoints
+
+
+class _Step(NamedTuple):
+    """One step's batch in its parts, and how much of the batch each of them is."""
+
+    parts: list[Any]
+    shares: list[float]
+    unreadable: tuple[str, ...]
 
 
 class Trainer:
-    """Owns the networks, their optimisers and the position in the recipe."""
+    """Owns the learner, the data and the position in the recipe."""
 
     def __init__(
-        self, recipe: Recipe, task: TrainingTask, folder: Path, placement: Placement, workers: int = 1
+        self,
+        recipe: Recipe,
+        task: TrainingTask,
+        folder: Path,
+        placement: Placement,
+        workers: int = 1,
+        engine: Engine | None = None,
+        *,
+        tensorboard: bool = False,
     ) -> None:
         self.recipe, self.task, self.folder, self.placement, self.workers = recipe, task, folder, placement, workers
-        torch.manual_seed(recipe.seed)
-        self.generator = build(recipe.model)
-        initialise(self.generator, recipe.initial)
-        self.generator.to(placement.device)
-        self.discriminators = task.discriminators().to(placement.device)
-        self.average = WeightAverage(self.generator, recipe.average_decay)
+        self.engine = engine or Engine()
+        self.learner = Learner(recipe, task, placement, self.engine)
         self.stage_index = self.step = self.samples = 0
+        self.standing = Standing()
         self._carried: Tensor | None = None  # from one step to the next of the same sample
-        self._nans = 0
-        self._start_stage()
-        self.journal = Journal(folder)
-        with atomic_path(folder / "recipe.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+        self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
+        self.learner.start_stage(self.stage)
+        self.journal = Journal(folder, tensorboard=tensorboard)
+        self.unreadable = Unreadable(folder)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network that is trained."""
+        return self.learner.generator
 
     @property
     def stage(self) -> Stage:
@@ -80,173 +104,156 @@ class Trainer:
         return self.recipe.stages[self.stage_index]
 
     @property
+    def steps(self) -> int:
+        """Steps taken since the run began, all stages together."""
+        return sum(stage.steps for stage in self.recipe.stages[: self.stage_index]) + self.step
+
+    @property
     def checkpoint(self) -> Path:
         """Where the run's state is kept."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / LAST
 
-    def _start_stage(self) -> None:
-        stage = self.stage
-        flow_only = stage.train == "flow"
-        trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
-        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
-        self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
-        )
+    def run(
+        self,
+        report: Callable[[Progress], None],
+        pace: Pace | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Trains until the recipe ends; True then. Once `stop` says so, saves after the step at hand; False then.
 
-    def run(self, report: Callable[[Progress], None], pace: Pace | None = None) -> None:
-        """Trains until the recipe ends. Interrupted at any step, `resume` goes on from the last checkpoint."""
+        Killed at any moment, `resume` goes on from the last checkpoint, as if nothing had happened.
+        """
         pace = pace or Pace()
+        self._write_recipe()
+        if self.steps == 0:
+            self.journal.rewind(0)  # of a run that was killed before its first checkpoint
         while self.stage_index < len(self.recipe.stages):
-            for batch in self._batches():
-                if self.step % self.task.steps_per_sample == 0:
-                    self._carried = None
-                started = time.perf_counter()
-                losses = self._train_step(batch if self._carried is None else batch.continued(self._carried))
-                self.step += 1
-                self.samples += self.stage.batch
-                rate = self.stage.batch / (time.perf_counter() - started)
-                report(Progress(self.stage, self.stage_index, self.step, self.samples, losses, rate))
-                self._leave_behind(losses, pace)
+            for step in self._steps(stop):
+                if step is not None:
+                    self._take(step, report, pace)
+                if stop():
+                    self.save()
+                    self.journal.close()
+                    return False
             self.stage_index, self.step = self.stage_index + 1, 0
             if self.stage_index < len(self.recipe.stages):
-                self._start_stage()
+                self.learner.start_stage(self.stage)
+            self.standing = Standing()
             self.save()
+        self.journal.close()
+        return True
 
-    def _batches(self) -> Iterator[Any]:
-        """The rest of this stage. Sample numbers follow from the step alone, so a resumed run sees the same ones."""
+    def _take(self, step: _Step, report: Callable[[Progress], None], pace: Pace) -> None:
+        """One step, and what it leaves behind."""
+        if self.step % self.task.steps_per_sample == 0:
+            self._carried = None
+        result = self._train_step(step)
+        self._carried = result.carried
+        self.step += 1
+        self.samples += self.stage.batch
+        self.standing.add(result.losses)
+        rate = self.standing.rate(self.stage.batch, time.perf_counter())
+        report(Progress(self.stage, self.stage_index, self.step, self.samples, result.losses, rate, step.unreadable))
+        self._leave_behind(result.losses, pace)
+
+    def _steps(self, stop: Callable[[], bool]) -> Iterator[_Step | None]:
+        """The rest of this stage; None when the wait for a batch was ended by `stop`.
+
+        Sample numbers follow from the step alone, so a resumed run sees the same ones.
+        """
         stage, repeats = self.stage, self.task.steps_per_sample
         before = sum(-(-s.steps // repeats) * s.batch for s in self.recipe.stages[: self.stage_index])
         first, last = self.step // repeats * stage.batch, -(-stage.steps // repeats) * stage.batch
-        loader: DataLoader[Any] = DataLoader(
-            self.task.dataset(stage),
-            batch_size=stage.batch,
-            sampler=range(before + first, before + last),
-            num_workers=self.workers,
-            prefetch_factor=6 if self.workers else None,
-            # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
-            multiprocessing_context="spawn" if self.workers else None,
-        )
+        dataset = self.task.dataset(stage)
+        batches = load_samples(dataset, range(before + first, before + last), stage.batch, self.workers)
+        if self._random is not None and self.step:
+            torch.set_rng_state(self._random)  # again: an unbroken run took a number for its loader once a stage
+        self._random = None
         done = self.step % repeats  # steps of the first sample that were taken before the run was interrupted
-        for sample in loader:
-            for batch in islice(self.task.batches(sample, self.placement.device), done, None):
+        while True:
+            try:
+                loaded = next(batches, None)
+            except RuntimeError:  # a worker was ended by the signal that asks us to stop
+                if stop():
+                    yield None
+                    return
+                raise
+            if loaded is None:
+                return
+            new = tuple(self.unreadable.note(loaded.failures, getattr(dataset, "pictures", None)))
+            samples, shares = split_sample(loaded.sample, self.engine.accumulate)
+            streams = [self.task.batches(sample, self.placement.device) for sample in samples]
+            for parts in islice(zip(*streams, strict=True), done, None):
                 if self.step < stage.steps:
-                    yield batch
+                    yield _Step(list(parts), shares, new)
+                    new = ()
             done = 0
 
-    def _train_step(self, batch: Any) -> dict[str, float]:
-        self._set_learning_rate()
-        stage = self.stage
-        with self.placement.autocast:
-            outcome = self.task.forward(self.generator, batch, stage)
-            judged = outcome.judged if self._adversarial() else {}
-            if judged:
-                outcome.terms["adversarial"] = self._fooling(judged)
-            loss = weighted(outcome.terms, stage.weights)
-        if not math.isfinite(loss.item()):
-            return self._skip_step()
-        self._nans = 0
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self._carried = outcome.carried
-        self.average.update(self.generator)
-        values = {name: float(value.detach()) for name, value in outcome.terms.items()}
-        if judged:
-            values["discriminator"] = self._train_discriminators(judged)
-        return values | {"total": float(loss.detach())}
-
-    def _fooling(self, judged: dict[str, Judged]) -> Tensor:
-        self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
-        return total(generator_loss(self.discriminators[name](pair.fake)) for name, pair in judged.items())
-
-    def _train_discriminators(self, judged: dict[str, Judged]) -> float:
-        self.discriminators.requires_grad_(True)
-        with self.placement.autocast:
-            loss = total(
-                discriminator_loss(self.discriminators[name](pair.real), self.discriminators[name](pair.fake.detach()))
-                for name, pair in judged.items()
-            )
-        self.discriminator_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.discriminator_optimiser.step()
-        return float(loss.detach())
-
-    def _adversarial(self) -> bool:
-        return self.stage.weights.adversarial > 0 and self.step >= self.stage.adversarial_from
-
-    def _set_learning_rate(self) -> None:
-        stage = self.stage
-        rate = stage.learning_rate
-        if stage.final_learning_rate is not None:
-            fall = (1 + math.cos(math.pi * self.step / stage.steps)) / 2
-            rate = stage.final_learning_rate + (rate - stage.final_learning_rate) * fall
-        if stage.warmup:
-            rate *= min(1.0, (self.step + 1) / stage.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-
-    def _skip_step(self) -> dict[str, float]:
-        self._nans += 1
-        self._carried = None  # the next step of the sample goes on from the real frame
-        if self._nans > _TOLERATED_NANS:
-            raise GflaError(
-                f"the loss was not a number in {self._nans} steps in a row",
-                hint="resume from the last checkpoint with a smaller learning rate or --precision fp32",
-            )
-        return {"total": math.nan}
+    def _train_step(self, step: _Step) -> StepResult:
+        parts = step.parts
+        if self._carried is not None:
+            sizes = [round(share * len(self._carried)) for share in step.shares]
+            parts = [p.continued(c) for p, c in zip(parts, self._carried.split(sizes), strict=True)]
+        try:
+            return self.learner.step(parts, step.shares, self.stage, self.step)
+        except RuntimeError as error:
+            if (explained := memory_error(error, self.stage, self.engine, self.placement)) is None:
+                raise
+            raise explained from error
 
     def _leave_behind(self, losses: dict[str, float], pace: Pace) -> None:
-        steps = sum(s.steps for s in self.recipe.stages[: self.stage_index]) + self.step
         if self.step % pace.log == 0:
-            self.journal.losses(steps, self.stage.name, self.samples, losses)
+            self.journal.losses(self.steps, self.stage.name, self.samples, losses)
         if self.stage.train == "joint" and self.step % pace.sample == 0:
-            self._sample(steps)
+            self._sample()
         if self.step % pace.save == 0:
-            self.save()
+            best = self.standing.judge()
+            self.save(best=best)
+            keep_last(self.checkpoint, self.steps, pace.keep)
 
     @torch.no_grad()
-    def _sample(self, steps: int) -> None:
+    def _sample(self) -> None:
         """Pictures of the averaged weights on samples with numbers that training never reaches."""
-        dataset = self.task.dataset(self.stage)
-        sample = default_collate([dataset[_NEVER_TRAINED + i] for i in range(_SHOWN)])
+        dataset = ReadableSamples(self.task.dataset(self.stage))
+        samples = [dataset[_NEVER_TRAINED + i].sample for i in range(_SHOWN)]
+        sample = default_collate([sample for sample in samples if sample is not None])
         batch = next(iter(self.task.batches(sample, self.placement.device)))
-        with self.placement.autocast, self.average.applied(self.generator):
-            self.journal.samples(steps, self.task.rows(self.generator, batch))
+        with self.placement.autocast, self.learner.average.applied(self.generator):
+            self.journal.samples(self.steps, self.task.rows(self.generator, batch))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to ship: averaged over time when the recipe says so."""
-        return self.average.state() if self.recipe.average_decay else dict(self.generator.state_dict())
+        return self.learner.average.state() if self.recipe.average_decay else dict(self.generator.state_dict())
 
-    def save(self) -> None:
-        """Writes the checkpoint."""
-        state: dict[str, Any] = {
+    def _write_recipe(self) -> None:
+        with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
+            temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+
+    def save(self, *, best: bool = False) -> None:
+        """Writes the checkpoint; `best` keeps a copy of it."""
+        state = self.learner.state() | {
             "recipe": json.dumps(self.recipe.to_json()),
             "position": [self.stage_index, self.step, self.samples],
-            "generator": self.generator.state_dict(),
-            "discriminators": self.discriminators.state_dict(),
-            "average": self.average.state(),
-            "average_steps": self.average.steps,
-            "optimiser": self.optimiser.state_dict(),
-            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "standing": self.standing.to_list(),
+            "is_best": best,
             "random": torch.get_rng_state(),
             "carried": self._carried,
         }
         save_checkpoint(self.checkpoint, state)
+        if best:
+            keep_copy(self.checkpoint, BEST)
 
     def resume(self) -> None:
         """Goes back to the last checkpoint of this folder; raises DataError when it belongs to another recipe."""
         state = load_checkpoint(self.checkpoint)
-        # Compared as configs: a run from before a setting existed has its default, and is the same model.
-        if ModelConfig.from_json(json.loads(state["recipe"])["model"]) != self.recipe.model:
-            raise DataError(f"{self.checkpoint}: made with another model", hint="choose another --output folder")
+        refuse_another(self.checkpoint, state["recipe"], self.recipe)
         self.stage_index, self.step, self.samples = state["position"]
-        self.generator.load_state_dict(state["generator"])
-        self.discriminators.load_state_dict(state["discriminators"])
-        self.average.load(state["average"], state["average_steps"])
+        self.standing = Standing.from_list(state.get("standing", []))
         carried = state.get("carried")
         self._carried = carried.to(self.placement.device) if carried is not None else None
-        if self.stage_index < len(self.recipe.stages):
-            self._start_stage()
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
+        self._random = state["random"]
         torch.set_rng_state(state["random"])
+        if state.get("is_best"):  # it may have been killed before it could say so
+            keep_copy(self.checkpoint, BEST)
+        self.journal.rewind(self.steps)

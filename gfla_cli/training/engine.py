@@ -1,0 +1,57 @@
+"""How a step is computed, as far as that does not decide what is learnt: memory, number formats, compilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gfla_cli.errors import GflaError
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.recipe import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """Choices that trade memory for time; the recipe, and with it what is learnt, stays the same."""
+
+    # Parts that a batch is computed in, one after another; the step is taken with the mean of their gradients.
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
+
+    def prepare(self, network: nn.Module) -> None:
+        """Lays a network's weights out in memory as chosen, in place."""
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compiled(self, network: nn.Module) -> None:
+        """Compiles the parts of a network in place, where that was chosen; the names of its weights stay.
+
+        Part by part, since flow stages call some parts without the network around them.
+        """
+        if self.compile:
+            for part in network.children():
+                part.compile()
+
+
+def gradient_scaler(placement: Placement) -> torch.amp.GradScaler:
+    """Keeps float16 gradients from vanishing; with any other number format, and on Macs, it does nothing."""
+    wanted = placement.dtype is torch.float16 and placement.device.type != "mps"
+    return torch.amp.GradScaler(placement.device.type, enabled=wanted)
+
+
+def memory_error(error: RuntimeError, stage: Stage, engine: Engine, placement: Placement) -> GflaError | None:
+    """What to say when the device had too little memory; None when `error` is about something else."""
+    # On the CPU it is a RuntimeError as any other, known by its words alone.
+    short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    if not short:
+        return None
+    parts = f" in {engine.accumulate} parts" if engine.accumulate > 1 else ""
+    height, width = stage.image_size
+    what = f"a batch of {stage.batch} at {width}x{height}{parts} is too large for the memory of {placement.device.type}"
+    if engine.accumulate >= stage.batch:
+        return GflaError(what, hint="--precision bf16 halves it; else only a device with more memory helps")
+    more = min(stage.batch, 2 * engine.accumulate)
+    return GflaError(what, hint=f"--accumulate {more} computes the same step in {more} parts; --resume goes on")

@@ -1,0 +1,158 @@
+"""One training step: networks, their optimisers, and the gradients of a batch that may come in parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gfla_cli.errors import GflaError
+from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
+from gfla_cli.networks.build import build, initialise
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.average import WeightAverage
+from gfla_cli.training.engine import Engine, gradient_scaler
+from gfla_cli.training.objective import total, weighted
+from gfla_cli.training.recipe import Recipe, Stage
+from gfla_cli.training.task import Judged, Outcome, TrainingTask
+
+_TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
+
+
+class StepResult(NamedTuple):
+    """What a step leaves behind."""
+
+    losses: dict[str, float]  # unweighted, by name, and the weighted "total"
+    carried: Tensor | None  # (B, ...) what the next step of the same sample goes on from
+
+
+class Learner:
+    """Owns the networks and their optimisers, and knows how to take a step."""
+
+    def __init__(self, recipe: Recipe, task: TrainingTask, placement: Placement, engine: Engine) -> None:
+        self.task, self.placement, self.engine = task, placement, engine
+        torch.manual_seed(recipe.seed)
+        self.generator = build(recipe.model)
+        initialise(self.generator, recipe.initial)
+        self.generator.to(placement.device)
+        self.discriminators = task.discriminators().to(placement.device)
+        for network in (self.generator, self.discriminators):
+            engine.prepare(network)
+            engine.compiled(network)
+        self.average = WeightAverage(self.generator, recipe.average_decay)
+        self.scaler = gradient_scaler(placement)
+        self._nans = 0
+
+    def start_stage(self, stage: Stage) -> None:
+        """New optimisers for what the stage trains."""
+        flow_only = stage.train == "flow"
+        trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
+        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
+        )
+
+    def step(self, parts: Sequence[Any], shares: Sequence[float], stage: Stage, step: int) -> StepResult:
+        """Step number `step`, from 0, of a stage, with a batch in parts that make up these shares of it.
+
+        Raises GflaError when the loss has not been a number for several steps.
+        """
+        self._set_learning_rate(stage, step)
+        adversarial = stage.weights.adversarial > 0 and step >= stage.adversarial_from
+        self.optimiser.zero_grad(set_to_none=True)
+        values: dict[str, float] = {}
+        judged: list[dict[str, Judged]] = []
+        carried: list[Tensor] = []
+        for part, share in zip(parts, shares, strict=True):
+            outcome, loss = self._forward(part, stage, adversarial=adversarial)
+            if not math.isfinite(loss.item()):
+                return self._skip()
+            self.scaler.scale(loss * share if len(parts) > 1 else loss).backward()
+            terms = {name: float(value.detach()) for name, value in outcome.terms.items()}
+            for name, value in (terms | {"total": float(loss.detach())}).items():
+                values[name] = values.get(name, 0.0) + share * value
+            judged += [{n: Judged(p.real, p.fake.detach()) for n, p in outcome.judged.items()}] if adversarial else []
+            carried += [outcome.carried] if outcome.carried is not None else []
+        self._nans = 0
+        self.scaler.step(self.optimiser)
+        self.average.update(self.generator)
+        if any(judged):
+            last = values.pop("total")
+            values |= {"discriminator": self._train_discriminators(judged, shares), "total": last}
+        self.scaler.update()
+        return StepResult(values, torch.cat(carried) if carried else None)
+
+    def _forward(self, part: Any, stage: Stage, *, adversarial: bool) -> tuple[Outcome, Tensor]:
+        with self.placement.autocast:
+            outcome = self.task.forward(self.generator, part, stage)
+            if adversarial and outcome.judged:
+                outcome.terms["adversarial"] = self._fooling(outcome.judged)
+            return outcome, weighted(outcome.terms, stage.weights)
+
+    def _fooling(self, judged: dict[str, Judged]) -> Tensor:
+        self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
+        return total(generator_loss(self.discriminators[name](pair.fake)) for name, pair in judged.items())
+
+    def _train_discriminators(self, judged: Sequence[dict[str, Judged]], shares: Sequence[float]) -> float:
+        self.discriminators.requires_grad_(True)
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        value = 0.0
+        for pairs, share in zip(judged, shares, strict=True):
+            with self.placement.autocast:
+                loss = total(
+                    discriminator_loss(self.discriminators[name](pair.real), self.discriminators[name](pair.fake))
+                    for name, pair in pairs.items()
+                )
+            self.scaler.scale(loss * share if len(judged) > 1 else loss).backward()
+            value += share * float(loss.detach())
+        self.scaler.step(self.discriminator_optimiser)
+        return value
+
+    def _set_learning_rate(self, stage: Stage, step: int) -> None:
+        rate = stage.learning_rate
+        if stage.final_learning_rate is not None:
+            fall = (1 + math.cos(math.pi * step / stage.steps)) / 2
+            rate = stage.final_learning_rate + (rate - stage.final_learning_rate) * fall
+        if stage.warmup:
+            rate *= min(1.0, (step + 1) / stage.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def _skip(self) -> StepResult:
+        self.optimiser.zero_grad(set_to_none=True)  # of the parts before
+        self._nans += 1
+        if self._nans > _TOLERATED_NANS:
+            raise GflaError(
+                f"the loss was not a number in {self._nans} steps in a row",
+                hint="resume from the last checkpoint with a smaller learning rate or --precision fp32",
+            )
+        return StepResult({"total": math.nan}, None)  # the next step of the sample goes on from the real frame
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load` needs to go on exactly."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
+            "average": self.average.state(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "nans": self._nans,
+        }
+
+    def load(self, state: dict[str, Any], stage: Stage | None) -> None:
+        """Takes over a saved state, in the middle of `stage`, or at the end of the last one (None)."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminators.load_state_dict(state["discriminators"])
+        self.average.load(state["average"], state["average_steps"])
+        self._nans = state.get("nans", 0)
+        if state.get("scaler") and self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        if stage is not None:
+            self.start_stage(stage)
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
