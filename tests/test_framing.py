@@ -99,6 +99,17 @@ def test_a_frame_far_outside_of_the_picture_still_gives_a_picture():
     assert Frame((500.0, 500.0, 520.0, 520.0), (32, 32)).crop(np.zeros((20, 10, 3), np.uint8)).shape == (32, 32, 3)
 
 
+def test_hair_at_the_upper_edge_does_not_go_on_as_a_bar():
+    image = np.full((100, 100, 3), 200, np.uint8)
+    image[:, :50] = 180  # a wall of two colours
+    image[:60, 60:72] = 20  # a head that touches the edge
+    crop = Frame((-50.0, -100.0, 150.0, 100.0), (200, 200)).crop(image)
+    assert crop[:100].min() >= 175
+    assert (crop[:100, 50:80] == 180).all()  # the wall goes on
+    assert (crop[:100, 120:150] == 200).all()
+    assert (crop[100:160, 112:120] == 20).all()  # and the picture is as it was
+
+
 def test_the_whole_picture_is_stretched():
     frame = whole_picture(100, 50, (256, 256))
     np.testing.assert_allclose(frame.matrix @ [50, 100, 1], [256, 256])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gfla_cli.landmarks.body_size import anchor, body_box, has_feet, torso_length
 from gfla_cli.landmarks.pose import Box, Pose
 
+_LINE = 255  # pixels in which a border is judged
 _BODY_SHARE = 0.9  # of the frame's height that a whole body fills in the training pictures (median)
 
 
@@ -30,13 +31,15 @@ class Frame:
         return np.array([[across, 0, -left * across], [0, down, -top * down]])
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame's part of a picture, (height, width, 3); beyond the picture its border goes on."""
+        """The frame's part of a picture, (height, width, 3); beyond the picture its background goes on."""
         left, top, right, bottom = (round(side) for side in self.box)
         height, width = image.shape[:2]
         inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+        if not inside.size:  # nothing of the picture lies in the frame
+            return np.full((*self.size, 3), np.median(image, axis=(0, 1)), np.uint8)
         beyond = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
         if any(beyond):
-            inside = cast(NDArray[np.uint8], cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE))
+            inside = _continued(inside, beyond)
         shrinks = inside.shape[0] > self.size[0]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         return cast(NDArray[np.uint8], cv2.resize(inside, self.size[::-1], interpolation=method))
@@ -44,6 +47,31 @@ class Frame:
     def pose(self, pose: Pose) -> Pose:
         """A pose of the picture, in pixels of the frame; joints outside the frame are missing."""
         return pose.transformed(self.matrix, self.size).within_frame()
+
+
+def _continued(image: NDArray[np.uint8], beyond: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """A picture with so many more pixels at its top, bottom, left and right, each side the border's own colours.
+
+    Without what touches the border for less than a fifth of it: hair at the upper edge would go on as a bar.
+    """
+    top, _, left, _ = beyond
+    padded = cast(NDArray[np.uint8], cv2.copyMakeBorder(image, *beyond, cv2.BORDER_REPLICATE))
+    height, width = image.shape[:2]
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    padded[rows, :left] = _calmed(image[:, 0])[:, None]
+    padded[rows, left + width :] = _calmed(image[:, -1])[:, None]
+    padded[:top, columns] = _calmed(image[0])[None]
+    padded[top + height :, columns] = _calmed(image[-1])[None]
+    for part, line in ((slice(0, top), image[0]), (slice(top + height, None), image[-1])):
+        padded[part, :left], padded[part, left + width :] = _calmed(line)[[0, -1]]
+    return padded
+
+
+def _calmed(line: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(n, 3) pixels of a border, as the median of their surroundings."""
+    few = cv2.resize(line[None], (min(len(line), _LINE), 1), interpolation=cv2.INTER_AREA)
+    calm = cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
+    return cast(NDArray[np.uint8], cv2.resize(calm, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0])
 
 
 def whole_picture(height: int, width: int, size: tuple[int, int]) -> Frame:
