@@ -361,6 +361,15 @@ def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     assert torch.equal(whole["random"], resumed["random"])
 
 
+@pytest.fixture
+def python_handles_interrupts():
+    """A process that was started in the background may have inherited that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_interrupts")
 def test_a_second_signal_ends_at_once():
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGTERM)

@@ -564,7 +564,7 @@ def test_a_consumer_that_stops_stops_the_producer():
         break
     gc.collect()
     assert closed.wait(2)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
 
 
 def test_reading_stops_when_the_consumer_stops(ntsc):

@@ -628,9 +628,10 @@ def test_view_scores_are_shown_as_tables_or_json(capsys, as_json):
 def test_evaluate_takes_view_models(gfla, tmp_path):
     pytest.importorskip("numba")
     pytest.importorskip("torchmetrics")
-    result = gfla("evaluate", "tiny-view", "--limit", "9", "--json")
+    result = gfla("evaluate", "tiny-view", "--limit", "9", "--json", "--sheet", "with-json.png")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
+    assert (tmp_path / "with-json.png").is_file()
     assert report[1]["name"] == "tiny-view (local)"
     assert report[1]["view_accuracy"]["pictures"] == 9
     table = gfla("evaluate", "tiny-view", "tiny-pixels", "--limit", "9", "--sheet", "sheet.png")

@@ -106,7 +106,10 @@ def evaluate(
     show()
     if sheet is not None:
         write_image(sheet, contact_sheet(pictures), overwrite=overwrite)
-        typer.echo(sheet)
+        if as_json:
+            say(f"examples: {sheet}")  # stdout holds JSON and nothing else
+        else:
+            typer.echo(sheet)
 
 
 # How much was looked at, what prints the scores, and rows of pictures for a sheet.
