@@ -36,7 +36,7 @@ class PortraitPlan:
     """Which clips there are. Equal plans render equal clips."""
 
     seed: int = 0
-    clips: int = 1000
+    clips: int = 600
     frames: int = 30
     stills: int = 6
     size: int = 320  # the frame is cut out of it

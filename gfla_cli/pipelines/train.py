@@ -98,4 +98,4 @@ def _next_folder(dataset: str) -> Path:
 
 
 def _needs_vgg(weights: LossWeights) -> bool:
-    return bool(weights.content or weights.style or weights.correctness)
+    return bool(weights.content or weights.style or weights.head or weights.correctness)

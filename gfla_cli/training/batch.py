@@ -11,6 +11,7 @@ from torch import Tensor
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import PosePair
 from gfla_cli.structure.heatmap import heatmap_batch
+from gfla_cli.training.heads import head_boxes
 
 _HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)  # where people look first, and the picture is smallest
 
@@ -24,6 +25,7 @@ class PoseBatch:
     source_structure: Tensor  # (B, S, H, W) in [0, 1]
     target_structure: Tensor  # (B, S, H, W)
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
+    target_head: Tensor  # (B, 3) middle x, y and side of the head, pixels
     offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
     offset_weight: Tensor  # (B, 1, g, g)
     visible: Tensor  # (B, 1, g, g)
@@ -74,12 +76,14 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
     known = pair.correspondence
+    target_points = torch.as_tensor(pair.target_points).to(device)
     return PoseBatch(
         source_image=picture_batch(source, device),
         target_image=picture_batch(target, device),
         source_structure=heatmap_batch(torch.as_tensor(pair.source_points).to(device), size, sigma),
-        target_structure=heatmap_batch(torch.as_tensor(pair.target_points).to(device), size, sigma),
+        target_structure=heatmap_batch(target_points, size, sigma),
         target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),
+        target_head=head_boxes(target_points.float(), size),
         offset=torch.as_tensor(known.offset).to(device),
         offset_weight=torch.as_tensor(known.weight).to(device),
         visible=torch.as_tensor(known.visible).to(device),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gfla_cli.config import Level
 from gfla_cli.losses.flow import affine_regularisation, sampling_correctness
-from gfla_cli.losses.perceptual import PerceptualLoss
+from gfla_cli.losses.perceptual import PerceptualLoss, VggDistance
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.training.recipe import LossWeights, Recipe
@@ -67,8 +67,14 @@ class PictureObjective:
         if not (weights.content or weights.style):
             return {}
         assert self.perceptual is not None
-        distance = self.perceptual(made, real, pixel_weight, with_style=weights.style > 0)
+        distance: VggDistance = self.perceptual(made, real, pixel_weight, with_style=weights.style > 0)
         return {"content": distance.content} | ({"style": distance.style} if weights.style else {})
+
+    def content(self, made: Tensor, real: Tensor) -> Tensor:
+        """Content distance alone."""
+        assert self.perceptual is not None
+        distance: VggDistance = self.perceptual(made, real, with_style=False)
+        return distance.content
 
 
 def weighted(terms: Terms, weights: LossWeights) -> Tensor:

@@ -15,6 +15,7 @@ from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.heads import cut_heads
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
@@ -32,8 +33,11 @@ class PoseTask:
         self._picture = PictureObjective(recipe, vgg)
 
     def discriminators(self) -> nn.ModuleDict:
-        """One, on single pictures."""
-        return nn.ModuleDict({"image": Discriminator(blocks=self.recipe.discriminator_blocks)})
+        """One on whole pictures, and one on heads where the recipe cares for them."""
+        networks = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
+        if any(stage.weights.head for stage in self.recipe.stages):
+            networks["head"] = Discriminator(blocks=3)
+        return nn.ModuleDict(networks)
 
     def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
         """The collated pairs, on their device."""
@@ -53,7 +57,12 @@ class PoseTask:
         made = generator(*inputs)
         terms = self._flow_terms(batch, made.flows, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
-        return Outcome(terms, {"image": Judged(batch.target_image, made.image)})
+        judged = {"image": Judged(batch.target_image, made.image)}
+        if stage.weights.head:
+            heads = Judged(*(cut_heads(batch.target_head, picture) for picture in judged["image"]))
+            terms["head"] = self._picture.content(heads.fake, heads.real)
+            judged["head"] = heads
+        return Outcome(terms, judged)
 
     def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
         terms = self._flows(flows, batch.source_image, batch.target_image, weights)

@@ -23,6 +23,7 @@ class LossWeights:
     correspondence: float = 0  # agreement with the renderer's exact flow
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     view: float = 0  # where a picture was taken from, as the view estimator tells it
+    head: float = 0  # content distance of the enlarged head; the head gets a discriminator of its own then
     person: float = 0  # extra weight of the person, or the object, over the background in the pixel loss
 
 
@@ -140,13 +141,20 @@ def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, ste
 
 _KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
-_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 5_500, 1_400))
+_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 5_500, 4_400))
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
 
 
 def _clips(plan: Recipe, batch: int) -> Recipe:
     """The same recipe for clips; a batch of them is several times as many pictures."""
     return replace(plan, stages=tuple(replace(stage, batch=batch) for stage in plan.stages))
+
+
+def _detailed(plan: Recipe) -> Recipe:
+    """The same recipe with a last stage that asks for faces and fabric, not for their mean colour."""
+    *before, last = plan.stages
+    weights = replace(last.weights, head=0.3, style=150, adversarial=1)
+    return replace(plan, stages=(*before, replace(last, weights=weights, learning_rate=4e-4)))
 
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
@@ -158,11 +166,11 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 RECIPES = {
     "fashion": _authors("fashion", (256, 256), 200_000, 400_000),
     "market": _authors("market", (128, 64), 200_000, 400_000),
-    "people": replace(_PEOPLE, perceptual_window=0.625),
+    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625),
     "chairs": _CHAIRS,
     "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
     "faces": _clips(_authors("faces", (256, 256), 200_000, 400_000), batch=2),
-    "people-faces": _rendered_clips("people-faces", "face-people", (5_000, 10_000, 1_500)),
+    "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 1_600, 300)),
     "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }
 
@@ -189,5 +197,6 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     if sampler in ("none", "global"):
         stages = tuple(stage for stage in stages if stage.train == "joint")
     if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
-        stages = tuple(replace(s, weights=replace(s.weights, content=0, style=0, adversarial=0)) for s in stages)
+        without = {"content": 0, "head": 0, "style": 0, "adversarial": 0}
+        stages = tuple(replace(stage, weights=replace(stage.weights, **without)) for stage in stages)
     return replace(plan, model=model, stages=stages)
