@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.body import to_openpose
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.pose import Box, Pose, choose_person, extent
+from gfla_cli.landmarks.solutions import ask, body_network, forget
 from gfla_cli.landmarks.windows import Window, around
-from gfla_cli.media.quiet import native_stderr_silenced
 
 _CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
 _MARGIN = 0.4  # of the person's longer side around it: the window stays while the person moves
@@ -24,7 +20,6 @@ _ROOM = 0.04  # of the window's side that must be left between the person and it
 _APART = 0.6  # torsos between two frames from which on it is somebody else
 _LEAST_VISIBILITY = 0.5  # of the shoulders of somebody who is followed
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
-_NOTHING = np.zeros((64, 64, 3), np.uint8)
 
 
 class BodyTracker:
@@ -89,9 +84,8 @@ class BodyTracker:
 
     def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
         if self._network is None:
-            self._network = _tracking_network()
-        with _python_warnings_silenced():
-            self._network.process(_NOTHING)  # forgets whom it followed before
+            self._network = body_network(tracking=True)
+        forget(self._network)
         everything = Window(0, 0, size[1], size[0])
         window = around(_box(landmarks), _MARGIN)
         self._window = everything if window.longest > 0.8 * everything.longest else window
@@ -101,8 +95,7 @@ class BodyTracker:
         assert self._window is not None
         window = self._window
         pixels, factor = window.cut(frame, _CUT_SIDE)
-        with _python_warnings_silenced():
-            answer = self._network.process(pixels)
+        answer = ask(self._network, pixels)
         if answer.pose_landmarks is None:
             return None
         marks = [[mark.x, mark.y, mark.z, mark.visibility] for mark in answer.pose_landmarks.landmark]
@@ -131,21 +124,6 @@ class BodyTracker:
         return inside and top - room > window.top and bottom + room < window.top + window.height
 
 
-def _tracking_network() -> Any:
-    """MediaPipe's pose network in its mode for videos, started, which it comments on stderr."""
-    with native_stderr_silenced(), _python_warnings_silenced():
-        try:
-            import mediapipe
-        except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-            raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
-        # Its own smoothing would depend on the time that passes between calls.
-        network = mediapipe.solutions.pose.Pose(
-            static_image_mode=False, model_complexity=1, smooth_landmarks=False, min_detection_confidence=0.4
-        )
-        network.process(_NOTHING)
-    return network
-
-
 def _box(landmarks: NDArray[np.float32]) -> Box:
     (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
     return (left, top, right, bottom)
@@ -163,11 +141,3 @@ def _moved(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     """How far the torso moved, in its own lengths."""
     (here, _), (there, length) = _torso(now), _torso(before)
     return float(np.linalg.norm(here - there)) / length
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

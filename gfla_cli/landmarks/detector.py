@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -12,11 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.body import to_openpose
 from gfla_cli.landmarks.pose import Box, Pose, extent
+from gfla_cli.landmarks.solutions import ask, body_network, face_box_network
 from gfla_cli.landmarks.windows import Window, around, around_body_of, squares, whole
-from gfla_cli.media.quiet import native_stderr_silenced
+from gfla_cli.media.image import check_picture
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; on it somebody of a fifth of the height is still sharp
 _LOOK_SIDE = 1280  # pixels of the whole picture in one look
@@ -78,12 +75,10 @@ class PersonDetector:
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        check_picture(image)
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        with _python_warnings_silenced():
-            found = self._search(pixels)
+        found = self._search(pixels)
         scale = np.array([1 / factor, 1 / factor, 1 / factor, 1], np.float32)
         # MediaPipe measures from the picture's edge, everybody else from the centre of the first pixel.
         shift = np.array([-0.5, -0.5, 0, 0], np.float32)
@@ -142,7 +137,7 @@ class PersonDetector:
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 4) landmarks, in the picture's pixels, of the person in the window, if there seems to be one."""
         pixels, factor = window.cut(image, _LOOK_SIDE if window == whole(image) else _CUT_SIDE)
-        answer = self._pose_network.process(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
+        answer = ask(self._pose_network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
         if answer.pose_landmarks is None:
             return None
         marks = answer.pose_landmarks.landmark
@@ -158,7 +153,7 @@ class PersonDetector:
     def _faces(self, image: NDArray[np.uint8]) -> list[Box]:
         """Boxes of faces in the picture's pixels, surest first."""
         pixels, _ = whole(image).cut(image, _LOOK_SIDE)
-        faces = self._face_network.process(pixels).detections or []
+        faces = ask(self._face_network, pixels).detections or []
         boxes = [face.location_data.relative_bounding_box for face in faces[:_MOST_FACES]]
         height, width = image.shape[:2]
         return [
@@ -169,32 +164,8 @@ class PersonDetector:
     def _load(self) -> None:
         if self._pose_network is not None:
             return
-        with native_stderr_silenced(), _python_warnings_silenced():
-            try:
-                import mediapipe
-            except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-                raise GflaError(
-                    f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions"
-                ) from error
-            # Complexity 1 is the only one whose network is inside the wheel; model 1 sees faces beyond 2 metres.
-            self._pose_network = mediapipe.solutions.pose.Pose(
-                static_image_mode=True, model_complexity=1, min_detection_confidence=0.4
-            )
-            self._face_network = mediapipe.solutions.face_detection.FaceDetection(
-                model_selection=1, min_detection_confidence=0.5
-            )
-            # The graphs start, and talk to stderr, at the first picture.
-            nothing = np.zeros((64, 64, 3), np.uint8)
-            self._pose_network.process(nothing)
-            self._face_network.process(nothing)
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        self._pose_network = body_network(tracking=False)
+        self._face_network = face_box_network()
 
 
 def _believable(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> bool:

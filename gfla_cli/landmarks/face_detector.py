@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.landmarks.face_mesh import box_network, boxes_in, mesh_network, meshes_in
+from gfla_cli.landmarks.face_mesh import boxes_in, meshes_in
 from gfla_cli.landmarks.face_points import face_box, face_size, from_mesh
 from gfla_cli.landmarks.pose import Box
+from gfla_cli.landmarks.solutions import face_box_network, face_mesh_network
 from gfla_cli.landmarks.windows import Window, around, squares, whole
+from gfla_cli.media.image import check_picture
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched
 _LOOK_SIDE = 1280  # pixels of the whole picture in one look
@@ -110,8 +112,8 @@ class FaceDetector:
 
     def _load(self) -> None:
         if self._mesh_network is None:
-            self._mesh_network = mesh_network(tracking=False, most=4)
-            self._box_network = box_network()
+            self._mesh_network = face_mesh_network(tracking=False, most=4)
+            self._box_network = face_box_network()
 
 
 def no_face(where: str) -> DetectionError:
@@ -137,9 +139,3 @@ def faces_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Distance of the middles of two faces in sizes of the larger one."""
     distance = float(np.linalg.norm(one[:, :2].mean(axis=0) - other[:, :2].mean(axis=0)))
     return distance / max(face_size(one), face_size(other))
-
-
-def check_picture(image: NDArray[np.uint8]) -> None:
-    """Raises ValueError for what is not (H, W, 3) uint8."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")

@@ -1,34 +1,18 @@
-"""MediaPipe's face networks: started without a word, and one look at one window of a picture."""
+"""What MediaPipe's face networks see in one window of a picture."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.face_points import face_size, from_mesh
 from gfla_cli.landmarks.pose import Box
+from gfla_cli.landmarks.solutions import ask
 from gfla_cli.landmarks.windows import Window
-from gfla_cli.media.quiet import native_stderr_silenced
 
-NOTHING = np.zeros((64, 64, 3), np.uint8)
 _SMALLEST = 12.0  # pixels of a face
-
-
-def mesh_network(*, tracking: bool, most: int) -> Any:
-    """478 points a face; one that tracks looks for a face near where it was in the last picture."""
-    options = {"static_image_mode": not tracking, "max_num_faces": most, "refine_landmarks": True}
-    return _started("face_mesh", "FaceMesh", **options)
-
-
-def box_network() -> Any:
-    """A box a face, of small faces too: MediaPipe's model for faces beyond 2 metres."""
-    return _started("face_detection", "FaceDetection", model_selection=1)
 
 
 def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
@@ -37,8 +21,7 @@ def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: i
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
     meshes = []
-    with _python_warnings_silenced():
-        found = network.process(pixels).multi_face_landmarks or []
+    found = ask(network, pixels).multi_face_landmarks or []
     for face in found:
         mesh = np.array([(mark.x, mark.y, mark.z) for mark in face.landmark], np.float32)
         mesh *= np.array([width, height, width], np.float32)  # z is in units of the width
@@ -52,37 +35,10 @@ def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: in
     """Boxes of faces in the window, surest first, in the picture's pixels."""
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
-    with _python_warnings_silenced():
-        answers = network.process(pixels).detections or []
+    answers = ask(network, pixels).detections or []
     boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
     places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
     return [
         (left, top, left + box.width * width, top + box.height * height)
         for (left, top), box in zip(places, boxes, strict=True)
     ]
-
-
-def forget(network: Any) -> None:
-    """Makes a network that tracks look for the face anew: an empty picture, cheaper and quieter than a restart."""
-    with _python_warnings_silenced():
-        network.process(NOTHING)
-
-
-def _started(module: str, kind: str, **options: Any) -> Any:
-    """One of MediaPipe's solutions, started, which it comments on stderr, with a first empty picture."""
-    with native_stderr_silenced(), _python_warnings_silenced():
-        try:
-            import mediapipe
-        except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-            raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
-        network = getattr(getattr(mediapipe.solutions, module), kind)(min_detection_confidence=0.5, **options)
-        network.process(NOTHING)
-    return network
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -8,11 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.landmarks.face_detector import Face, FaceDetector, check_picture, face_of, faces_apart
-from gfla_cli.landmarks.face_mesh import forget, mesh_network, meshes_in
+from gfla_cli.landmarks.face_detector import Face, FaceDetector, face_of, faces_apart
+from gfla_cli.landmarks.face_mesh import meshes_in
 from gfla_cli.landmarks.face_points import face_size
 from gfla_cli.landmarks.pose import choose_person
+from gfla_cli.landmarks.solutions import face_mesh_network, forget
 from gfla_cli.landmarks.windows import Window, around, whole
+from gfla_cli.media.image import check_picture
 
 _CUT_SIDE = 512  # pixels of the window; the network inside sees 192
 _FOLLOWED = 3.0  # faces wide is the window in which a face is followed
@@ -85,7 +87,7 @@ class FaceTracker:
     def _start(self, frame: NDArray[np.uint8], face: Face) -> None:
         """A window around the face that stays where it is, so that the network's own memory remains true."""
         if self._network is None:
-            self._network = mesh_network(tracking=True, most=1)
+            self._network = face_mesh_network(tracking=True, most=1)
         forget(self._network)
         self._window = around(face.box, (_FOLLOWED - 1) / 2)
         if self._window.longest > 0.8 * max(frame.shape[:2]):

@@ -63,8 +63,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
     from PIL import Image
 
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    check_picture(image)
     name, options, longest = _format_of(path)
     if max(image.shape) > longest:
         size = f"{image.shape[1]}x{image.shape[0]}"
@@ -105,10 +104,15 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
 _WHERE = "check the spelling; a relative path starts at the current folder"
 
 
+def check_picture(image: NDArray[np.uint8]) -> None:
+    """Raises ValueError for what is not a (H, W, 3) uint8 picture of at least a pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+
+
 def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    check_picture(image)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - np.float32(1)
 
 
