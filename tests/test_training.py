@@ -152,14 +152,12 @@ def test_the_pipeline_ends_in_a_bundle_that_loads(small_set, tmp_path):
         resume=False,
         vgg=vgg,
         cache=None,
-        workers=0,
         placement=CPU,
+        options=RunOptions(workers=0),
     )
     assert load_bundle(bundle).config == TINY
     with pytest.raises(DataError, match="there is a run already"):
-        run_training(
-            plan(), small_set, output=tmp_path / "run", resume=False, vgg=vgg, cache=None, workers=0, placement=CPU
-        )
+        run_training(plan(), small_set, output=tmp_path / "run", resume=False, vgg=vgg, cache=None, placement=CPU)
 
 
 def test_losses_are_written_as_csv(open_data, tmp_path):

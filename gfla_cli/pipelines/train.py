@@ -46,7 +46,6 @@ def run_training(
     vgg: Path | None,
     cache: Path | None,
     placement: Placement,
-    workers: int = 1,
     options: RunOptions | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
@@ -57,7 +56,7 @@ def run_training(
     was not asked for, or the other way round, and when another process trains there;
     UsageError for --compile without CUDA.
     """
-    options = options or RunOptions(workers=workers)
+    options = options or RunOptions()
     if options.engine.compile and placement.device.type != "cuda":
         # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
         raise UsageError("--compile is for CUDA devices", hint="leave it out")
