@@ -343,7 +343,7 @@ def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     with subprocess.Popen([sys.executable, "-c", command, *arguments], **pipes, start_new_session=True) as process:
         for line in process.stdout:
             if line == "joint 5\n":
-                os.kill(process.pid, number)
+                os.killpg(process.pid, number)  # as terminals and schedulers do: the workers, too
                 break
         _, errors = process.communicate()
     assert process.returncode in (code, -number), errors

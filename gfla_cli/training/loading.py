@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -72,7 +74,8 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
         # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
         multiprocessing_context="spawn" if workers else None,
     )
-    batches = iter(loader)
+    with _signals_held_back():
+        batches = iter(loader)
 
     def checked() -> Iterator[Loaded]:
         for loaded in batches:
@@ -83,11 +86,27 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
     return checked()
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started meanwhile are born with SIGINT and SIGTERM blocked.
+
+    A worker needs seconds until it comes to say so itself, and would die of a signal that reaches all processes.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # started by the first worker, it would unblock both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process; the main one still wants the batch it waits for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if sys.platform == "linux":  # elsewhere nothing tells who sent it, and the worker ends after the batch at hand
         Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
 
 
