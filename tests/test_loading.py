@@ -34,7 +34,8 @@ def load_slowly():
     seen = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: seen.append(signal.Signals(number).name))
-    batches = [loaded.sample.tolist() for loaded in load_samples(SlowToStart(), range(4), 2, workers=1)]
+    loaded = load_samples(SlowToStart(), [[0, 1], [2, 3]], workers=1)
+    batches = [batch.sample.tolist() for batch in loaded]
     os.write(1, f"{sorted(seen)} {batches}\n".encode())
 
 

@@ -6,7 +6,7 @@ import csv
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -58,15 +58,14 @@ def collate(items: Sequence[Loaded]) -> Loaded:
     return Loaded(None if error else default_collate([item.sample for item in items]), failures, error)
 
 
-def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int) -> Iterator[Loaded]:
-    """Batches of these samples in their order, prepared by so many processes. Takes one number from torch's generator.
+def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: int) -> Iterator[Loaded]:
+    """Batches of samples with these numbers, prepared by so many processes. Takes one number from torch's generator.
 
     Raises DataError for whatever goes wrong in a worker other than a picture that cannot be read.
     """
     loader: DataLoader[Any] = DataLoader(
         ReadableSamples(dataset),
-        batch_size=batch,
-        sampler=numbers,
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=6 if workers else None,
@@ -75,10 +74,10 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
         multiprocessing_context="spawn" if workers else None,
     )
     with _signals_held_back():
-        batches = iter(loader)
+        loading = iter(loader)
 
     def checked() -> Iterator[Loaded]:
-        for loaded in batches:
+        for loaded in loading:
             if loaded.error is not None:
                 raise DataError(loaded.error[0], hint=loaded.error[1])
             yield loaded
