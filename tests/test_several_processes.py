@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jobs import Job
 from torch.utils.data import Dataset
 
 import gfla_cli.pipelines.train
@@ -68,47 +68,6 @@ class KnownPairs(Dataset):
             target_mask=np.full((SIDE, SIDE), 255, np.uint8),
             correspondence=Correspondence(rng.normal(0, 0.1, (2, 8, 8)).astype(np.float32), known, 2 * known - 1),
         )
-
-
-# --- starting processes as torchrun does, but as copies of one that has imported everything
-
-FORKED = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-
-
-class Job:
-    """Some processes and what torchrun gives them: numbers, a place to meet, and the name of the job."""
-
-    def __init__(self, folder, count):
-        FORKED.set_forkserver_preload(["torch._dynamo", "test_several_processes"])
-        self.folder, self.count = folder, count
-
-    def run(self, function, *arguments):
-        """Exit codes by rank. What the processes say is in the files `said-RANK`."""
-        processes = []
-        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        for rank in range(self.count):
-            names = {"RANK": rank, "WORLD_SIZE": self.count, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1"}
-            names |= {"MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
-            names |= {"TORCHELASTIC_RUN_ID": self.folder.name}
-            environment = {name: str(value) for name, value in names.items()}
-            processes.append(FORKED.Process(target=enter, args=(environment, self.folder, function, arguments)))
-            processes[-1].start()
-        for process in processes:
-            process.join(60)
-            process.kill()
-        return [process.exitcode for process in processes]
-
-    def said(self, rank):
-        return (self.folder / f"said-{rank}").read_text()
-
-
-def enter(environment, folder, function, arguments):
-    os.environ.update(environment)
-    file = os.open(folder / f"said-{environment['RANK']}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    torch.set_num_threads(1)
-    function(folder, *arguments)
 
 
 def trained(recipe, folder, team=None, parts=1, data=None):

@@ -101,6 +101,7 @@ def train(
         return
     from gfla_cli.pipelines.train import RunOptions, run_training
     from gfla_cli.runtime.allocator import keep_freed_memory
+    from gfla_cli.runtime.device import choose_own_device
     from gfla_cli.runtime.team import joined
     from gfla_cli.training.engine import Engine
     from gfla_cli.training.trainer import Pace
@@ -109,7 +110,7 @@ def train(
     set_threads(threads)
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
-        placement = team.place(device.value, precision.value)
+        placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
         bundle = run_training(
             plan,

@@ -16,6 +16,7 @@ from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.team import Team
 from gfla_cli.training.average import WeightAverage
 from gfla_cli.training.engine import Engine, gradient_scaler
+from gfla_cli.training.gradients import averaging, level
 from gfla_cli.training.objective import total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, TrainingTask
@@ -45,17 +46,17 @@ class Learner:
         for network in (self.generator, self.discriminators):
             engine.prepare(network)
             engine.compiled(network)
-            self.team.level(network)
+            level(network, self.team)
         self.average = WeightAverage(self.generator, recipe.average_decay)
         self.scaler = gradient_scaler(placement)
-        self._average_discriminators = self.team.averaging(self.discriminators)
+        self._average_discriminators = averaging(self.discriminators, self.team)
         self._nans = 0
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
-        self._average_generator = self.team.averaging(trained)
+        self._average_generator = averaging(trained, self.team)
         self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
