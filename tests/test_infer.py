@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from jobs import Job
 from typer.testing import CliRunner
 
+import gfla_cli.pipelines.infer
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.config import preset
 from gfla_cli.media.image import read_image
+from gfla_cli.media.lock import sole_writer
 from gfla_cli.networks.build import build
 from gfla_cli.pipelines.pose import PoseTransfer
 
@@ -53,7 +58,7 @@ def infer(bundle, photos, tmp_path, monkeypatch):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 ALL = [(f"{a}.jpg", f"{b}.jpg") for a in PEOPLE for b in PEOPLE if a != b]
@@ -88,12 +93,55 @@ def test_a_second_call_does_what_is_missing(infer, tmp_path):
     assert (tmp_path / "out" / "ben--anna.png").stat().st_mtime_ns == before
 
 
-def test_under_torchrun_every_process_takes_its_share(infer, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in "01":
-        monkeypatch.setenv("RANK", rank)
-        assert json.loads(infer(ALL, "--json").stdout)["pairs"] == 3
-    assert len(names(tmp_path / "out")) == 6
+def render_together(folder, bundle, photos):
+    """`gfla infer`, with a note of what this process wrote."""
+    write = gfla_cli.pipelines.infer.write_image
+
+    def noted(path, *rest, **options):
+        write(path, *rest, **options)
+        (folder / "notes" / f"{os.environ['RANK']} {path.name}").touch()
+
+    gfla_cli.pipelines.infer.write_image = noted
+    fixed = ["infer", str(folder / "pairs.csv"), "--images", str(photos), "-o", str(folder / "out"), "--no-crop"]
+    app([*fixed, "--model", str(bundle), "--batch", "2", "--json"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+def test_two_processes_share_the_missing_pairs_and_report_as_one(bundle, photos, tmp_path):
+    rows = [*ALL[:5], ("broken.jpg", "ben.jpg"), ("nobody.jpg", "ben.jpg")]
+    (tmp_path / "pairs.csv").write_text("\n".join(["from,to", *(",".join(row) for row in rows)]) + "\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "anna--cleo.png").touch()
+    (tmp_path / "notes").mkdir()
+    job = Job(tmp_path, 2)
+    assert job.run(render_together, bundle, photos) == [1, 0], job.said(0) + job.said(1)
+    assert json.loads(job.said(0)[: job.said(0).index("}") + 1]) == {
+        "pairs": 7,
+        "written": 4,
+        "skipped": 1,
+        "failed": 2,
+    }
+    assert job.said(1) == ""
+    written = [name.split() for name in names(tmp_path / "notes")]
+    assert sorted(name for _, name in written) == ["anna--ben.png", "ben--anna.png", "ben--cleo.png", "cleo--anna.png"]
+    assert sorted(rank for rank, _ in written) == ["0", "0", "1", "1"]
+    with (tmp_path / "out" / "failures.csv").open() as file:
+        assert [row["from"] for row in csv.DictReader(file)] == ["broken.jpg", "nobody.jpg"]
+
+
+def test_pairs_whose_results_would_have_one_name_are_failures(infer, photos, tmp_path):
+    (photos / "anna.png").write_bytes((photos / "anna.jpg").read_bytes())
+    result = infer([("anna.jpg", "ben.jpg"), ("anna.png", "ben.jpg")], "--json")
+    assert json.loads(result.stdout) == {"pairs": 2, "written": 1, "skipped": 0, "failed": 1}
+    assert "named as that of anna.jpg, ben.jpg" in (tmp_path / "out" / "failures.csv").read_text()
+    assert json.loads(infer([("anna.png", "ben.jpg"), ("anna.jpg", "ben.jpg")], "--json").stdout)["failed"] == 1
+
+
+def test_two_calls_in_one_folder_are_refused(infer, tmp_path):
+    with sole_writer(tmp_path / "out"):
+        result = infer(ALL)
+    assert result.exit_code == 1
+    assert "another run is writing there" in result.stderr
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(infer, tmp_path, bundle, photos):

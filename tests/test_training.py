@@ -162,14 +162,12 @@ def test_the_pipeline_ends_in_a_bundle_that_loads(small_set, tmp_path):
         resume=False,
         vgg=vgg,
         cache=None,
-        workers=0,
         placement=CPU,
+        options=RunOptions(workers=0),
     )
     assert load_bundle(bundle).config == TINY
     with pytest.raises(DataError, match="there is a run already"):
-        run_training(
-            plan(), small_set, output=tmp_path / "run", resume=False, vgg=vgg, cache=None, workers=0, placement=CPU
-        )
+        run_training(plan(), small_set, output=tmp_path / "run", resume=False, vgg=vgg, cache=None, placement=CPU)
 
 
 def test_losses_are_written_as_csv(open_data, tmp_path):
@@ -355,7 +353,7 @@ def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     with subprocess.Popen([sys.executable, "-c", command, *arguments], **pipes, start_new_session=True) as process:
         for line in process.stdout:
             if line == "joint 5\n":
-                os.kill(process.pid, number)
+                os.killpg(process.pid, number)  # as terminals and schedulers do: the workers, too
                 break
         _, errors = process.communicate()
     assert process.returncode in (code, -number), errors

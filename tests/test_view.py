@@ -30,7 +30,7 @@ from gfla_cli.media.image import read_image, write_image
 from gfla_cli.media.video import probe
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.pipelines.evaluate_views import ViewAccuracy, ViewScore, evaluate_views
-from gfla_cli.pipelines.train import run_training
+from gfla_cli.pipelines.train import RunOptions, run_training
 from gfla_cli.runtime.device import Placement
 from gfla_cli.structure.view import AZIMUTHS, ViewAngles, azimuth_difference, nearest_view, view_angles, view_code
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, recipe, with_sampler
@@ -366,7 +366,7 @@ def test_the_pipeline_ends_in_a_bundle_that_loads(tmp_path, dataset, monkeypatch
         small = chairs.ChairPlan(objects=1, elevations=1, azimuths=2, size=64)
         monkeypatch.setattr(chairs, "plan_with", lambda extras: small)
     root = None if dataset == "chairs" else write_shapenet(tmp_path / "set")
-    options = {"resume": False, "vgg": None, "cache": None, "workers": 0, "placement": CPU}
+    options = {"resume": False, "vgg": None, "cache": None, "options": RunOptions(workers=0), "placement": CPU}
     tiny = replace(plan(flow=1, joint=1, weights=LossWeights(l1=5)), dataset=dataset)
     folder = run_training(tiny, root, output=tmp_path / "run", **options)
     assert load_bundle(folder).config == TINY

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gfla_cli.commands._benchmark_train import train
 from gfla_cli.commands._options import (
     AsJson,
     Device,
@@ -20,6 +21,7 @@ from gfla_cli.commands._options import (
 )
 
 app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
+app.command()(train)
 
 
 @app.callback()

@@ -20,6 +20,7 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
+from gfla_cli.commands._progress import progress_bar
 
 
 def infer(
@@ -40,14 +41,15 @@ def infer(
     """Pose transfer for every row of a CSV: what exists is skipped, what fails is listed, the rest goes on.
 
     Example: gfla infer pairs.csv --images photos/ -o results/
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli infer ... shares the missing pairs.
     """
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from gfla_cli.pipelines.infer import REPORT, InferOptions, InferReport, infer_pairs
+    from gfla_cli.pipelines.infer import REPORT, InferOptions, infer_pairs
+    from gfla_cli.runtime.launch import launched
+    from gfla_cli.runtime.team import joined
 
     set_threads(threads)
     options = InferOptions(
@@ -60,14 +62,10 @@ def infer(
         precision=precision.value,
         runtime=runtime.value,
     )
-    columns = (TextColumn("pairs"), *Progress.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("pairs", total=None)
-
-        def show(report: InferReport) -> None:
-            bars.update(task, completed=report.skipped + report.written + report.failed, total=report.pairs)
-
-        report = infer_pairs(pairs, images, output, options, progress=show)
+    with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
+        report = infer_pairs(pairs, images, output, options, team=team, progress=show)
+    if not team.is_first:
+        return
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,8 +63,21 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
 
     `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts (0 where
     unknown), `visible` (B, 1, h, w) 1 seen in the source, 0 hidden, negative where the mask is left free.
+    In a training of several processes all of them have to call it together.
     """
     error = (flow.offset - offset).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
     known = (visible >= 0).float()
     mask = F.binary_cross_entropy(flow.mask.clamp(1e-5, 1 - 1e-5), visible.clamp(0, 1), weight=known, reduction="sum")
-    return (error * weight).sum() / weight.sum().clamp(min=1), mask / known.sum().clamp(min=1)
+    return (error * weight).sum() / _mean_count(weight), mask / _mean_count(known)
+
+
+def _mean_count(weight: Tensor) -> Tensor:
+    """How much there is to compare, at least 1; of several training processes the mean.
+
+    Each divides by the same number, so that the mean of their losses is the loss of all their samples together.
+    """
+    count = weight.sum()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=1)

@@ -1,7 +1,7 @@
 """Thousands of pairs: preparing, rendering and writing beside each other, the network on whole batches.
 
-Existing results are skipped and failures noted, so an interrupted call is simply repeated. Under torchrun every
-process takes its share of the pairs.
+Existing results are skipped and failures noted, so an interrupted call is simply repeated. Several processes share
+what is missing.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ import csv
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from gfla_cli.data.deepfashion import read_pairs
-from gfla_cli.errors import DataError, GflaError, MediaError
+from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
+from gfla_cli.media.lock import sole_writer
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+from gfla_cli.runtime.team import Team
 
 REPORT = "failures.csv"
+_Failure = tuple[str, str, str]  # from, to, what is wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +44,7 @@ class InferOptions:
 
 @dataclass(slots=True)
 class InferReport:
-    """What became of the pairs of this process."""
+    """What became of the pairs, of all processes together."""
 
     pairs: int = 0
     written: int = 0
@@ -63,36 +67,64 @@ def infer_pairs(
     output: Path,
     options: InferOptions,
     *,
-    progress: Callable[[InferReport], None] = lambda report: None,
+    team: Team | None = None,
+    progress: Callable[[int, int], None] = lambda done, expected: None,
 ) -> InferReport:
     """Renders every `from,to` row of a CSV into `output` as FROM--TO.png.
 
     Failures are listed in `output`/failures.csv. Raises GflaError for what concerns all pairs: the CSV, the folders,
-    the model, a disk that is full.
+    the model, a disk that is full, another call that writes there. Each process of a `team` takes every N-th of the
+    missing pairs; all of them give the same report.
     """
+    team = team or Team()
+    with ExitStack() as held:
+        plan = team.from_first(lambda: _planned(pairs_csv, images, output, options, held))
+        own = plan.todo[team.rank :: team.processes]
+        model = team.agreed(lambda: _model(options) if own else None)
+        failures: list[_Failure] = []
+
+        def tell(done: int) -> None:  # the other processes are about as far
+            progress(min(plan.pairs, plan.pairs - len(plan.todo) + done * team.processes), plan.pairs)
+
+        tell(0)
+        if model is not None:
+            _render(model, own, images, output, options, failures, tell)
+        failures = [failure for part in team.gathered(failures) for failure in part]
+        written = len(plan.todo) - len(failures)
+        failures = sorted(plan.clashes + failures)
+        team.from_first(lambda: _write_failures(output, failures))
+    return InferReport(plan.pairs, written, plan.pairs - len(plan.todo) - len(plan.clashes), len(failures))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What there is to do, before anybody begins."""
+
+    pairs: int
+    todo: list[tuple[str, str]]
+    clashes: list[_Failure]  # pairs whose result would have the name of another one's
+
+
+def _planned(pairs_csv: Path, images: Path, output: Path, options: InferOptions, held: ExitStack) -> _Plan:
+    """Reads the CSV and takes hold of the folder of the results."""
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
-    pairs = _own_share(read_pairs(pairs_csv))
-    report = InferReport(pairs=len(pairs))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{output} cannot be made: {error.strerror}", hint="choose another --output") from error
-    todo = [pair for pair in pairs if options.overwrite or not _result(output, pair).exists()]
-    report.skipped = len(pairs) - len(todo)
-    progress(report)
-    failures: list[tuple[str, str, str]] = []
-    if todo:
-        model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
-        _render(model, todo, images, output, options, report, failures, progress)
-    _write_failures(output, failures)
-    return report
+    pairs = list(dict.fromkeys(read_pairs(pairs_csv)))
+    held.enter_context(sole_writer(output))
+    owners: dict[Path, tuple[str, str]] = {}
+    for pair in pairs:
+        owners.setdefault(_result(output, pair), pair)
+    todo = [pair for path, pair in owners.items() if options.overwrite or not path.exists()]
+    clashes = [
+        (*pair, f"its result would be named as that of {', '.join(owner)}")
+        for pair in pairs
+        if (owner := owners[_result(output, pair)]) != pair
+    ]
+    return _Plan(len(pairs), todo, clashes)
 
 
-def _own_share(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Every WORLD_SIZE-th pair, from RANK on, when started by torchrun; all of them otherwise."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return list(dict.fromkeys(pairs))[rank::world]
+def _model(options: InferOptions) -> PoseTransfer:
+    return PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
 
 
 def _render(
@@ -101,11 +133,11 @@ def _render(
     images: Path,
     output: Path,
     options: InferOptions,
-    report: InferReport,
-    failures: list[tuple[str, str, str]],
-    progress: Callable[[InferReport], None],
+    failures: list[_Failure],
+    tell: Callable[[int], None],
 ) -> None:
     ready = overlapped(_prepare(model, todo, images, options), size=3 * options.batch)
+    done = 0
     with ThreadPoolExecutor(max_workers=1) as writer:  # one writer keeps up, and memory stays flat
         pending: list[Future[None]] = []
         for group in _batches(ready, options.batch):
@@ -118,9 +150,8 @@ def _render(
                 writer.submit(write_image, _result(output, pair), image, overwrite=options.overwrite)
                 for (pair, _), image in zip(good, made, strict=True)
             ]
-            report.written += len(made)
-            report.failed = len(failures)
-            progress(report)
+            done += len(group)
+            tell(done)
         for future in pending:
             future.result()
 
@@ -158,7 +189,7 @@ def _result(output: Path, pair: tuple[str, str]) -> Path:
     return output / f"{source}--{target}.png"
 
 
-def _write_failures(output: Path, failures: list[tuple[str, str, str]]) -> None:
+def _write_failures(output: Path, failures: list[_Failure]) -> None:
     path = output / REPORT
     if not failures:
         path.unlink(missing_ok=True)

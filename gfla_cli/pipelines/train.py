@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,15 +16,23 @@ from gfla_cli.media.lock import sole_writer
 from gfla_cli.pipelines.interrupt import Interruption
 from gfla_cli.pipelines.train_progress import progress_shown
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.team import Team
 from gfla_cli.training.checkpoint import LAST
 from gfla_cli.training.engine import Engine
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.sequence import SequenceTask
-from gfla_cli.training.trainer import Pace, Trainer
+from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.trainer import Pace, Progress, Trainer
 from gfla_cli.training.view import ViewTask
 
-_TASKS = {"pose": PoseTask, "view": ViewTask, "face": SequenceTask, "body": SequenceTask}
+_TASKS: dict[str, Callable[..., TrainingTask]] = {
+    "pose": PoseTask,
+    "view": ViewTask,
+    "face": SequenceTask,
+    "body": SequenceTask,
+}
+_JOB = ".gfla-job"  # who began the run
 _LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while it wrote a checkpoint
 
 
@@ -46,8 +55,8 @@ def run_training(
     vgg: Path | None,
     cache: Path | None,
     placement: Placement,
-    workers: int = 1,
     options: RunOptions | None = None,
+    team: Team | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
@@ -56,45 +65,92 @@ def run_training(
     SystemExit(143); a second signal ends it at once. Raises DataError when `output` holds a run already and `resume`
     was not asked for, or the other way round, and when another process trains there;
     UsageError for --compile without CUDA.
+
+    The processes of a `team` train together: each computes its part of every batch, the first one alone writes and
+    raises what concerns all. Restarted by torchrun they go on from their last checkpoint.
     """
-    options = options or RunOptions(workers=workers)
+    options, team = options or RunOptions(), team or Team()
     if options.engine.compile and placement.device.type != "cuda":
         # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
-        raise UsageError("--compile is for CUDA devices", hint="leave it out")
-    folder = output or _next_folder(recipe.dataset)
-    if not resume and (folder / LAST).exists():
-        raise DataError(
-            f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
-        )
-    data = open_training_data(recipe, data_root, cache or folder / "cache")
-    features = (
-        load_vgg19(vgg).to(placement.device) if any(_needs_vgg(stage.weights) for stage in recipe.stages) else None
-    )
-    with sole_writer(folder), Interruption(say) as interruption:
-        for leftover in folder.glob(_LEFTOVERS):
-            leftover.unlink(missing_ok=True)
-        task = _TASKS[recipe.model.task](recipe, data, features)
-        trainer = Trainer(
-            recipe, task, folder, placement, options.workers, options.engine, tensorboard=options.tensorboard
+        raise team.one_voice(UsageError("--compile is for CUDA devices", hint="leave it out"))
+    folder, resume = team.from_first(lambda: _folder(recipe.dataset, output, resume, team.launch.job))
+    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement))
+    with ExitStack() as held, Interruption(say) as interruption:
+        team.from_first(lambda: held.enter_context(_claimed(folder, team.launch.job)))
+        trainer = team.agreed(
+            lambda: Trainer(
+                recipe,
+                task,
+                folder,
+                placement,
+                options.workers,
+                options.engine,
+                tensorboard=options.tensorboard,
+                team=team,
+            )
         )
         if resume:
             trainer.resume()
-        with progress_shown(trainer, say) as report:
+            say(f"going on after step {trainer.steps}")
+        with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
             finished = trainer.run(report, options.pace, lambda: interruption.signal is not None)
         if not finished:
             say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
-            if interruption.signal == signal.SIGTERM:
-                raise SystemExit(128 + signal.SIGTERM)
-            raise KeyboardInterrupt
-        save_bundle(folder / "bundle", recipe.model, trainer.weights(), trained={"samples": trainer.samples})
+            raise _stopped(team, team.largest(interruption.signal or 0)[0])
+        trained = {"samples": trainer.samples}
+        team.from_first(lambda: save_bundle(folder / "bundle", recipe.model, trainer.weights(), trained=trained))
     return folder / "bundle"
 
 
-def _next_folder(dataset: str) -> Path:
+def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
+    """Where the run is, and whether it goes on from a checkpoint there: restarted by torchrun it does by itself."""
+    folder = output or _next_folder(dataset, job)
+    there = (folder / LAST).exists()
+    if there and not resume and not _is_of(job, folder):
+        raise DataError(
+            f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
+        )
+    return folder, there or resume
+
+
+def _next_folder(dataset: str, job: str) -> Path:
     number = 1
-    while (folder := Path("runs") / f"{dataset}-{number}").exists():
+    while (folder := Path("runs") / f"{dataset}-{number}").exists() and not _is_of(job, folder):
         number += 1
     return folder
+
+
+def _is_of(job: str, folder: Path) -> bool:
+    """Whether processes of the same job began the run in a folder."""
+    return job != "" and (folder / _JOB).is_file() and (folder / _JOB).read_text(encoding="utf-8") == job
+
+
+def _task(recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement) -> TrainingTask:
+    data = open_training_data(recipe, data_root, cache)
+    wanted = any(_needs_vgg(stage.weights) for stage in recipe.stages)
+    features = load_vgg19(vgg).to(placement.device) if wanted else None
+    return _TASKS[recipe.model.task](recipe, data, features)
+
+
+@contextmanager
+def _claimed(folder: Path, job: str) -> Iterator[None]:
+    """Nobody else writes into the folder of the run, and what a killed process left there is gone."""
+    with sole_writer(folder):
+        (folder / _JOB).write_text(job, encoding="utf-8")
+        for leftover in folder.glob(_LEFTOVERS):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+def _stopped(team: Team, number: int) -> BaseException:
+    """How a process ends that a signal has stopped, or the signal that another one got."""
+    if number == signal.SIGTERM:
+        return SystemExit(128 + number)
+    return KeyboardInterrupt() if team.is_first else SystemExit(128 + number)
+
+
+def _silent(progress: Progress) -> None:
+    """The report of a process that does not speak."""
 
 
 def _needs_vgg(weights: LossWeights) -> bool:

@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 
 from gfla_cli.errors import UsageError
+from gfla_cli.runtime.launch import Launch
 from gfla_cli.runtime.session import DeviceName, Precision
 
 
@@ -39,6 +40,20 @@ def choose_device(device: DeviceName = "auto", precision: Precision = "auto") ->
     name = device if device != "auto" else next(name for name in ("cuda", "mps", "cpu") if present[name])
     reason = "chosen" if device != "auto" else _why_not("cuda") if name == "cpu" else "found"
     return Placement(torch.device(name), _dtype(name, precision), reason)
+
+
+def choose_own_device(launch: Launch, device: DeviceName = "auto", precision: Precision = "auto") -> Placement:
+    """`choose_device` for one of several processes that train together, each with a GPU of its own.
+
+    Raises UsageError when there are fewer GPUs than processes on this machine, too.
+    """
+    placement, there = choose_device(device, precision), torch.cuda.device_count()
+    if placement.device.type == "cuda" and launch.local_rank >= there:
+        hint = f"--nproc-per-node {there}, or --device cpu"
+        raise UsageError(f"more than {there} processes on a machine with {there} CUDA devices", hint=hint)
+    if placement.device.type == "mps" and launch.processes > 1:
+        raise UsageError("several processes cannot train on a Mac's GPU", hint="--device cpu")
+    return placement
 
 
 def _dtype(device: str, precision: Precision) -> torch.dtype:

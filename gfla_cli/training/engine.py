@@ -9,7 +9,6 @@ from torch import nn
 
 from gfla_cli.errors import GflaError
 from gfla_cli.runtime.device import Placement
-from gfla_cli.training.recipe import Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,16 +41,18 @@ def gradient_scaler(placement: Placement) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(placement.device.type, enabled=wanted)
 
 
-def memory_error(error: RuntimeError, stage: Stage, engine: Engine, placement: Placement) -> GflaError | None:
-    """What to say when the device had too little memory; None when `error` is about something else."""
+def memory_error(
+    error: RuntimeError, batch: int, image_size: tuple[int, int], engine: Engine, placement: Placement
+) -> GflaError | None:
+    """What to say when a batch of one process was too large for the device; None when `error` is something else."""
     # On the CPU it is a RuntimeError as any other, known by its words alone.
     short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
     if not short:
         return None
     parts = f" in {engine.accumulate} parts" if engine.accumulate > 1 else ""
-    height, width = stage.image_size
-    what = f"a batch of {stage.batch} at {width}x{height}{parts} is too large for the memory of {placement.device.type}"
-    if engine.accumulate >= stage.batch:
+    height, width = image_size
+    what = f"a batch of {batch} at {width}x{height}{parts} is too large for the memory of {placement.device.type}"
+    if engine.accumulate >= batch:
         return GflaError(what, hint="--precision bf16 halves it; else only a device with more memory helps")
-    more = min(stage.batch, 2 * engine.accumulate)
+    more = min(batch, 2 * engine.accumulate)
     return GflaError(what, hint=f"--accumulate {more} computes the same step in {more} parts; --resume goes on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,8 +13,10 @@ from gfla_cli.errors import GflaError
 from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.team import Team
 from gfla_cli.training.average import WeightAverage
 from gfla_cli.training.engine import Engine, gradient_scaler
+from gfla_cli.training.gradients import averaging, level
 from gfla_cli.training.objective import total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, TrainingTask
@@ -32,8 +34,10 @@ class StepResult(NamedTuple):
 class Learner:
     """Owns the networks and their optimisers, and knows how to take a step."""
 
-    def __init__(self, recipe: Recipe, task: TrainingTask, placement: Placement, engine: Engine) -> None:
-        self.task, self.placement, self.engine = task, placement, engine
+    def __init__(
+        self, recipe: Recipe, task: TrainingTask, placement: Placement, engine: Engine, team: Team | None = None
+    ) -> None:
+        self.task, self.placement, self.engine, self.team = task, placement, engine, team or Team()
         torch.manual_seed(recipe.seed)
         self.generator = build(recipe.model)
         initialise(self.generator, recipe.initial)
@@ -42,14 +46,17 @@ class Learner:
         for network in (self.generator, self.discriminators):
             engine.prepare(network)
             engine.compiled(network)
+            level(network, self.team)
         self.average = WeightAverage(self.generator, recipe.average_decay)
         self.scaler = gradient_scaler(placement)
+        self._average_discriminators = averaging(self.discriminators, self.team)
         self._nans = 0
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
+        self._average_generator = averaging(trained, self.team)
         self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
@@ -66,13 +73,15 @@ class Learner:
         values: dict[str, float] = {}
         judged: list[dict[str, Judged]] = []
         carried: list[Tensor] = []
-        for part, share in zip(parts, shares, strict=True):
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
             outcome, loss = self._forward(part, stage, adversarial=adversarial)
-            if not math.isfinite(loss.item()):
+            found = {name: float(value.detach()) for name, value in (outcome.terms | {"total": loss}).items()}
+            found = self.team.means(found)
+            if not math.isfinite(found["total"]):
                 return self._skip()
-            self.scaler.scale(loss * share if len(parts) > 1 else loss).backward()
-            terms = {name: float(value.detach()) for name, value in outcome.terms.items()}
-            for name, value in (terms | {"total": float(loss.detach())}).items():
+            last = number == len(parts)
+            self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
+            for name, value in found.items():
                 values[name] = values.get(name, 0.0) + share * value
             judged += [{n: Judged(p.real, p.fake.detach()) for n, p in outcome.judged.items()}] if adversarial else []
             carried += [outcome.carried] if outcome.carried is not None else []
@@ -80,8 +89,8 @@ class Learner:
         self.scaler.step(self.optimiser)
         self.average.update(self.generator)
         if any(judged):
-            last = values.pop("total")
-            values |= {"discriminator": self._train_discriminators(judged, shares), "total": last}
+            whole = values.pop("total")
+            values |= {"discriminator": self._train_discriminators(judged, shares), "total": whole}
         self.scaler.update()
         return StepResult(values, torch.cat(carried) if carried else None)
 
@@ -100,16 +109,22 @@ class Learner:
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         value = 0.0
-        for pairs, share in zip(judged, shares, strict=True):
+        for number, (pairs, share) in enumerate(zip(judged, shares, strict=True), start=1):
             with self.placement.autocast:
                 loss = total(
                     discriminator_loss(self.discriminators[name](pair.real), self.discriminators[name](pair.fake))
                     for name, pair in pairs.items()
                 )
-            self.scaler.scale(loss * share if len(judged) > 1 else loss).backward()
+            last = number == len(judged)
+            self._backward(loss * share if len(judged) > 1 else loss, self._average_discriminators if last else None)
             value += share * float(loss.detach())
         self.scaler.step(self.discriminator_optimiser)
-        return value
+        return self.team.means({"discriminator": value})["discriminator"]
+
+    def _backward(self, loss: Tensor, average: Callable[[Tensor], Tensor] | None) -> None:
+        """Adds to the gradients; with the last part of a batch their sum is averaged over the team."""
+        scaled = self.scaler.scale(loss)
+        (average(scaled) if average is not None else scaled).backward()
 
     def _set_learning_rate(self, stage: Stage, step: int) -> None:
         rate = stage.learning_rate

@@ -6,7 +6,9 @@ import csv
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -56,15 +58,14 @@ def collate(items: Sequence[Loaded]) -> Loaded:
     return Loaded(None if error else default_collate([item.sample for item in items]), failures, error)
 
 
-def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int) -> Iterator[Loaded]:
-    """Batches of these samples in their order, prepared by so many processes. Takes one number from torch's generator.
+def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: int) -> Iterator[Loaded]:
+    """Batches of samples with these numbers, prepared by so many processes. Takes one number from torch's generator.
 
     Raises DataError for whatever goes wrong in a worker other than a picture that cannot be read.
     """
     loader: DataLoader[Any] = DataLoader(
         ReadableSamples(dataset),
-        batch_size=batch,
-        sampler=numbers,
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=6 if workers else None,
@@ -72,10 +73,11 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
         # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
         multiprocessing_context="spawn" if workers else None,
     )
-    batches = iter(loader)
+    with _signals_held_back():
+        loading = iter(loader)
 
     def checked() -> Iterator[Loaded]:
-        for loaded in batches:
+        for loaded in loading:
             if loaded.error is not None:
                 raise DataError(loaded.error[0], hint=loaded.error[1])
             yield loaded
@@ -83,11 +85,27 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
     return checked()
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started meanwhile are born with SIGINT and SIGTERM blocked.
+
+    A worker needs seconds until it comes to say so itself, and would die of a signal that reaches all processes.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # started by the first worker, it would unblock both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process; the main one still wants the batch it waits for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if sys.platform == "linux":  # elsewhere nothing tells who sent it, and the worker ends after the batch at hand
         Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
 
 

@@ -35,7 +35,7 @@ class Stage:
     train: Literal["flow", "joint"]  # the flow estimator alone, or everything
     steps: int
     image_size: tuple[int, int]
-    batch: int
+    batch: int  # of a step, over all processes
     weights: LossWeights
     learning_rate: float = 1e-4
     final_learning_rate: float | None = None  # reached by a cosine; None keeps it constant
@@ -185,6 +185,17 @@ def recipe(dataset: str) -> Recipe:
 def scaled(plan: Recipe, factor: float) -> Recipe:
     """The same recipe with `factor` times as many steps in every stage, at least one each."""
     return replace(plan, stages=tuple(replace(s, steps=max(1, round(s.steps * factor))) for s in plan.stages))
+
+
+def for_processes(plan: Recipe, count: int) -> Recipe:
+    """The same recipe for `count` processes, each of which computes a batch of the recipe's size in every step."""
+    return replace(plan, stages=tuple(replace(s, batch=count * s.batch) for s in plan.stages))
+
+
+def with_batches(plan: Recipe, saved: dict[str, Any]) -> Recipe:
+    """The same recipe with the batches of one in its JSON form that has the same stages."""
+    stages = zip(plan.stages, saved["stages"], strict=True)
+    return replace(plan, stages=tuple(replace(stage, batch=before["batch"]) for stage, before in stages))
 
 
 def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:

@@ -6,9 +6,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.team import Team
 from gfla_cli.training.checkpoint import (
     BEST,
     LAST,
@@ -28,10 +28,10 @@ from gfla_cli.training.checkpoint import (
 from gfla_cli.training.engine import Engine, memory_error
 from gfla_cli.training.journal import Journal
 from gfla_cli.training.learner import Learner, StepResult
-from gfla_cli.training.loading import ReadableSamples, Unreadable, load_samples
-from gfla_cli.training.parts import split_sample
-from gfla_cli.training.recipe import Recipe, Stage
+from gfla_cli.training.loading import ReadableSamples, Unreadable
+from gfla_cli.training.recipe import Recipe, Stage, with_batches
 from gfla_cli.training.standing import Standing
+from gfla_cli.training.steps import Feed, Step, stage_steps
 from gfla_cli.training.task import TrainingTask
 
 _NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at
@@ -60,16 +60,11 @@ class Pace:
     keep: int = 1  # newest checkpoints
 
 
-class _Step(NamedTuple):
-    """One step's batch in its parts, and how much of the batch each of them is."""
-
-    parts: list[Any]
-    shares: list[float]
-    unreadable: tuple[str, ...]
-
-
 class Trainer:
-    """Owns the learner, the data and the position in the recipe."""
+    """Owns the learner, the data and the position in the recipe.
+
+    Of several processes each has one; they take every step together, and the first alone leaves something behind.
+    """
 
     def __init__(
         self,
@@ -81,17 +76,27 @@ class Trainer:
         engine: Engine | None = None,
         *,
         tensorboard: bool = False,
+        team: Team | None = None,
     ) -> None:
-        self.recipe, self.task, self.folder, self.placement, self.workers = recipe, task, folder, placement, workers
-        self.engine = engine or Engine()
-        self.learner = Learner(recipe, task, placement, self.engine)
+        self.recipe, self.task, self.folder, self.placement = recipe, task, folder, placement
+        self.engine, self.team = engine or Engine(), team or Team()
+        self.learner = Learner(recipe, task, placement, self.engine, self.team)
+        if not self.team.is_first:
+            torch.manual_seed(recipe.seed + self.team.rank)  # what is drawn in a step, after the same weights
         self.stage_index = self.step = self.samples = 0
         self.standing = Standing()
         self._carried: Tensor | None = None  # from one step to the next of the same sample
         self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
         self.learner.start_stage(self.stage)
-        self.journal = Journal(folder, tensorboard=tensorboard)
-        self.unreadable = Unreadable(folder)
+        self.journal = Journal(folder, tensorboard=tensorboard) if self.team.is_first else None
+        self.feed = Feed(
+            task=task,
+            team=self.team,
+            device=placement.device,
+            workers=workers,
+            parts=self.engine.accumulate,
+            unreadable=Unreadable(folder),
+        )
 
     @property
     def generator(self) -> nn.Module:
@@ -124,26 +129,30 @@ class Trainer:
         Killed at any moment, `resume` goes on from the last checkpoint, as if nothing had happened.
         """
         pace = pace or Pace()
-        self._write_recipe()
-        if self.steps == 0:
-            self.journal.rewind(0)  # of a run that was killed before its first checkpoint
+        if self.journal is not None:
+            self._write_recipe()
+            if self.steps == 0:
+                self.journal.rewind(0)  # of a run that was killed before its first checkpoint
+        finished = self._run_stages(report, pace, stop)
+        if self.journal is not None:
+            self.journal.close()
+        return finished
+
+    def _run_stages(self, report: Callable[[Progress], None], pace: Pace, stop: Callable[[], bool]) -> bool:
         while self.stage_index < len(self.recipe.stages):
             for step in self._steps(stop):
-                if step is not None:
-                    self._take(step, report, pace)
-                if stop():
+                if step is None:
                     self.save()
-                    self.journal.close()
                     return False
+                self._take(step, report, pace)
             self.stage_index, self.step = self.stage_index + 1, 0
             if self.stage_index < len(self.recipe.stages):
                 self.learner.start_stage(self.stage)
             self.standing = Standing()
             self.save()
-        self.journal.close()
         return True
 
-    def _take(self, step: _Step, report: Callable[[Progress], None], pace: Pace) -> None:
+    def _take(self, step: Step, report: Callable[[Progress], None], pace: Pace) -> None:
         """One step, and what it leaves behind."""
         if self.step % self.task.steps_per_sample == 0:
             self._carried = None
@@ -156,40 +165,15 @@ class Trainer:
         report(Progress(self.stage, self.stage_index, self.step, self.samples, result.losses, rate, step.unreadable))
         self._leave_behind(result.losses, pace)
 
-    def _steps(self, stop: Callable[[], bool]) -> Iterator[_Step | None]:
-        """The rest of this stage; None when the wait for a batch was ended by `stop`.
-
-        Sample numbers follow from the step alone, so a resumed run sees the same ones.
-        """
-        stage, repeats = self.stage, self.task.steps_per_sample
-        before = sum(-(-s.steps // repeats) * s.batch for s in self.recipe.stages[: self.stage_index])
-        first, last = self.step // repeats * stage.batch, -(-stage.steps // repeats) * stage.batch
-        dataset = self.task.dataset(stage)
-        batches = load_samples(dataset, range(before + first, before + last), stage.batch, self.workers)
+    def _steps(self, stop: Callable[[], bool]) -> Iterator[Step | None]:
+        """The rest of this stage, see `stage_steps`."""
+        steps = stage_steps(self.feed, self.recipe, self.stage_index, self.step, stop)
         if self._random is not None and self.step:
             torch.set_rng_state(self._random)  # again: an unbroken run took a number for its loader once a stage
         self._random = None
-        done = self.step % repeats  # steps of the first sample that were taken before the run was interrupted
-        while True:
-            try:
-                loaded = next(batches, None)
-            except RuntimeError:  # a worker was ended by the signal that asks us to stop
-                if stop():
-                    yield None
-                    return
-                raise
-            if loaded is None:
-                return
-            new = tuple(self.unreadable.note(loaded.failures, getattr(dataset, "pictures", None)))
-            samples, shares = split_sample(loaded.sample, self.engine.accumulate)
-            streams = [self.task.batches(sample, self.placement.device) for sample in samples]
-            for parts in islice(zip(*streams, strict=True), done, None):
-                if self.step < stage.steps:
-                    yield _Step(list(parts), shares, new)
-                    new = ()
-            done = 0
+        return steps
 
-    def _train_step(self, step: _Step) -> StepResult:
+    def _train_step(self, step: Step) -> StepResult:
         parts = step.parts
         if self._carried is not None:
             sizes = [round(share * len(self._carried)) for share in step.shares]
@@ -197,29 +181,32 @@ class Trainer:
         try:
             return self.learner.step(parts, step.shares, self.stage, self.step)
         except RuntimeError as error:
-            if (explained := memory_error(error, self.stage, self.engine, self.placement)) is None:
+            batch = self.stage.batch // self.team.processes
+            explained = memory_error(error, batch, self.stage.image_size, self.engine, self.placement)
+            if explained is None:
                 raise
             raise explained from error
 
     def _leave_behind(self, losses: dict[str, float], pace: Pace) -> None:
-        if self.step % pace.log == 0:
+        if self.journal is not None and self.step % pace.log == 0:
             self.journal.losses(self.steps, self.stage.name, self.samples, losses)
-        if self.stage.train == "joint" and self.step % pace.sample == 0:
-            self._sample()
+        if self.journal is not None and self.stage.train == "joint" and self.step % pace.sample == 0:
+            self.journal.samples(self.steps, self._sample())
         if self.step % pace.save == 0:
             best = self.standing.judge()
             self.save(best=best)
-            keep_last(self.checkpoint, self.steps, pace.keep)
+            if self.team.is_first:
+                keep_last(self.checkpoint, self.steps, pace.keep)
 
     @torch.no_grad()
-    def _sample(self) -> None:
-        """Pictures of the averaged weights on samples with numbers that training never reaches."""
+    def _sample(self) -> Tensor:
+        """Pictures of the averaged weights on samples with numbers that training never reaches: (N, 3, H, W)."""
         dataset = ReadableSamples(self.task.dataset(self.stage))
         samples = [dataset[_NEVER_TRAINED + i].sample for i in range(_SHOWN)]
         sample = default_collate([sample for sample in samples if sample is not None])
         batch = next(iter(self.task.batches(sample, self.placement.device)))
         with self.placement.autocast, self.learner.average.applied(self.generator):
-            self.journal.samples(self.steps, self.task.rows(self.generator, batch))
+            return self.task.rows(self.generator, batch)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to ship: averaged over time when the recipe says so."""
@@ -230,30 +217,50 @@ class Trainer:
             temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
 
     def save(self, *, best: bool = False) -> None:
-        """Writes the checkpoint; `best` keeps a copy of it."""
+        """Writes the checkpoint; `best` keeps a copy of it. All processes have to call it."""
+        carried = self._carried.cpu() if self._carried is not None else None
+        everybodys = self.team.gathered((torch.get_rng_state(), carried))
+        if not self.team.is_first:
+            return
+        randoms = [random for random, _ in everybodys]
         state = self.learner.state() | {
             "recipe": json.dumps(self.recipe.to_json()),
             "position": [self.stage_index, self.step, self.samples],
             "standing": self.standing.to_list(),
             "is_best": best,
-            "random": torch.get_rng_state(),
-            "carried": self._carried,
+            "random": randoms[0],
+            "random_of_others": randoms[1:],
+            "carried": torch.cat([part for _, part in everybodys if part is not None]) if carried is not None else None,
         }
         save_checkpoint(self.checkpoint, state)
         if best:
             keep_copy(self.checkpoint, BEST)
 
     def resume(self) -> None:
-        """Goes back to the last checkpoint of this folder; raises DataError when it belongs to another recipe."""
-        state = load_checkpoint(self.checkpoint)
-        refuse_another(self.checkpoint, state["recipe"], self.recipe)
+        """Goes back to the last checkpoint of this folder, with its batches; all processes have to call it.
+
+        Raises DataError when it belongs to another recipe, UsageError when so many processes cannot share its batches.
+        """
+        state = self.team.from_first(self._saved)
+        self.recipe = with_batches(self.recipe, json.loads(state["recipe"]))
         self.stage_index, self.step, self.samples = state["position"]
         self.standing = Standing.from_list(state.get("standing", []))
-        carried = state.get("carried")
-        self._carried = carried.to(self.placement.device) if carried is not None else None
         self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
-        self._random = state["random"]
-        torch.set_rng_state(state["random"])
-        if state.get("is_best"):  # it may have been killed before it could say so
-            keep_copy(self.checkpoint, BEST)
-        self.journal.rewind(self.steps)
+        if (carried := state.get("carried")) is not None:
+            own = self.team.share(range(len(carried)))
+            self._carried = carried[own.start : own.stop].to(self.placement.device)
+        randoms = [state["random"], *state.get("random_of_others", [])]
+        if self.team.rank < len(randoms):  # of more processes than before the new ones draw what nobody drew
+            self._random = randoms[self.team.rank]
+            torch.set_rng_state(self._random)
+        if self.journal is not None:
+            if state.get("is_best"):  # it may have been killed before it could say so
+                keep_copy(self.checkpoint, BEST)
+            self.journal.rewind(self.steps)
+
+    def _saved(self) -> dict[str, Any]:
+        state = load_checkpoint(self.checkpoint)
+        refuse_another(self.checkpoint, state["recipe"], self.recipe)
+        for stage in with_batches(self.recipe, json.loads(state["recipe"])).stages:
+            self.team.share(range(stage.batch))
+        return state

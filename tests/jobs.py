@@ -1,0 +1,51 @@
+"""Processes for tests, started as torchrun does, but as copies of one that has imported everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+
+import torch
+from torch.distributed import TCPStore
+
+_PATIENCE_S = 60
+
+
+class Job:
+    """Some processes and what torchrun gives them: numbers, a place to meet, and the name of the job."""
+
+    def __init__(self, folder, count):
+        self.folder, self.count = folder, count
+
+    def run(self, function, *arguments):
+        """Calls function(folder, *arguments) in every process: exit codes by rank, what is said in `said-RANK`."""
+        forked = multiprocessing.get_context("forkserver")
+        forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.pipelines.train", "gfla_cli.pipelines.infer"])
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+        names |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": self.folder.name}
+        processes = []
+        for rank in range(self.count):
+            environment = {name: str(value) for name, value in (names | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+            processes.append(forked.Process(target=_enter, args=(environment, self.folder, function, arguments)))
+            processes[-1].start()
+        for process in processes:
+            process.join(_PATIENCE_S)
+            process.kill()
+            process.join()
+        return [process.exitcode for process in processes]
+
+    def said(self, rank):
+        """What a process wrote to stdout and stderr."""
+        return (self.folder / f"said-{rank}").read_text()
+
+
+def _enter(environment, folder, function, arguments):
+    os.environ.update(environment)
+    file = os.open(folder / f"said-{environment['RANK']}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    torch.set_num_threads(1)
+    function(folder, *arguments)
+    sys.stdout.flush()

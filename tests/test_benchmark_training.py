@@ -1,0 +1,53 @@
+"""The training benchmark: each way is measured, the first one by the paper's definition, and so is the waiting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import gfla_cli.benchmarks.network as definition
+from gfla_cli.app import app
+from gfla_cli.benchmarks.training import measure_training
+from gfla_cli.config import preset
+from gfla_cli.errors import UsageError
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.recipe import recipe
+
+TINY = replace(preset("pose-people"), image_size=(64, 64), width=8, flow_width=8, heatmap_sigma=2.0)
+
+
+def small(name):
+    plan = recipe(name)
+    return replace(plan, model=TINY, stages=tuple(replace(stage, image_size=(64, 64)) for stage in plan.stages))
+
+
+def test_ways_are_compared_with_the_definition_in_one_run(monkeypatch):
+    monkeypatch.setattr("gfla_cli.training.recipe.recipe", small)
+    monkeypatch.setattr("gfla_cli.benchmarks.training._STEPS_WITH_DATA", 2)
+    calls = []
+    reference = definition.local_attention_reference
+    monkeypatch.setattr(definition, "local_attention_reference", lambda *a: (calls.append(1), reference(*a))[1])
+    arguments = ["benchmark", "train", "--json", "--rounds", "1", "--batch", "2", "--workers", "0", "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.stdout)
+    ways = {way["name"]: way for way in speed["ways"]}
+    assert {"fp32", "fp32, channels last"} < set(ways)
+    assert len(calls) == 2 * len(TINY.levels)  # a warm-up and a round
+    for way in ways.values():
+        assert way["images_per_second"] == pytest.approx(2e3 / way["milliseconds"])
+        assert way["ratio"] == pytest.approx(speed["ways"][0]["milliseconds"] / way["milliseconds"])
+    assert 0 < speed["waiting"] < 1  # no worker loads ahead
+
+
+def test_what_cannot_be_measured_is_refused():
+    cpu = Placement(torch.device("cpu"), torch.float32, "test")
+    with pytest.raises(UsageError, match="trains pose models, not view"):
+        measure_training(recipe("chairs"), cpu, batch=2, rounds=1, workers=0, compiled=False)
+    result = CliRunner().invoke(app, ["benchmark", "train", "--device", "cpu", "--compile"])
+    assert result.exit_code == 2
+    assert "--compile is for CUDA" in result.stderr
