@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.shelves import bundle_names, find_bundle
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import BundleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,9 @@ def shelf_entries() -> list[ShelfEntry]:
     for name in bundle_names():
         folder = find_bundle(name)
         try:
-            content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            config = ModelConfig.from_json(content["model"])
-        except (OSError, ValueError, KeyError, GflaError):
+            config, about = read_config(folder)
+        except BundleError:
             continue
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        entries.append(ShelfEntry(name, folder, config, str(content.get("license", "")), size))
+        entries.append(ShelfEntry(name, folder, config, str(about.get("license", "")), size))
     return entries
