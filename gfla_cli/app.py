@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from gfla_cli import __version__
+from gfla_cli.commands._options import printable
 from gfla_cli.commands.animate import animate
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
@@ -23,6 +24,8 @@ from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError
 
+_LONGEST = 1000  # characters of an error; a file may hold a name of a megabyte
+
 
 class _OneLineErrors(TyperGroup):
     """Prints a GflaError as one line and a hint. In the group, not around it, so that tests of commands see it too."""
@@ -33,13 +36,19 @@ class _OneLineErrors(TyperGroup):
         except GflaError as error:
             if os.environ.get("GFLA_DEBUG"):
                 raise
-            typer.secho(f"gfla: {error}", fg=typer.colors.RED, err=True)
+            typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
             if error.hint:
-                typer.echo(f"      {error.hint}", err=True)
+                typer.echo(_line(f"      {error.hint}"), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
+
+
+def _line(text: str) -> str:
+    """One line for a terminal, whatever names and values of a stranger's file it quotes."""
+    line = printable(text).replace("\n", " ")
+    return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 
 
 app = typer.Typer(

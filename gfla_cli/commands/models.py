@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import Overwrite
+from gfla_cli.commands._options import Overwrite, printable
 
-app = typer.Typer(help="Models at hand, and the authors' checkpoints made into models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Models at hand and on the hub, and the authors' checkpoints made into models.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -42,10 +44,14 @@ def list_models(
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A model's name or folder.")]) -> None:
     """Print a model's card: what it was trained on, what it scores, what it cannot do."""
+    from gfla_cli.bundles.files import read_card, read_config
     from gfla_cli.bundles.shelves import find_bundle
 
-    card = find_bundle(name) / "README.md"
-    typer.echo(card.read_text(encoding="utf-8") if card.is_file() else f"{name} has no card")
+    folder = find_bundle(name)
+    config, about = read_config(folder)
+    height, width = config.image_size
+    typer.echo(f"{folder.name}: {config.task}, {width}x{height}; licence: {about.get('license') or 'none is stated'}\n")
+    typer.echo(printable(read_card(folder) or "it has no card"))
 
 
 @app.command("import")
@@ -65,3 +71,24 @@ def import_model(
     folder = import_checkpoint(checkpoint, preset, output, overwrite=overwrite)
     say(f"the authors' weights are licensed {AUTHORS_LICENCE}: no commercial use")
     typer.echo(folder)
+
+
+@app.command("export-pth")
+def export_pth(
+    model: Annotated[str, typer.Argument(help="Name or folder of a model with one of the authors' presets.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, such as latest_net_G.pth.")],
+    flow_only: Annotated[bool, typer.Option("--flow-only", help="The flow estimator alone.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a model's weights back in the layout of the authors' checkpoints, for their code.
+
+    Example: gfla models export-pth my-fashion/ -o latest_net_G.pth
+    """
+    from gfla_cli.bundles.files import read_config
+    from gfla_cli.bundles.importing import export_checkpoint
+    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.commands._options import say
+
+    export_checkpoint(model, output, flow_only=flow_only, overwrite=overwrite)
+    say(f"these weights are licensed {read_config(find_bundle(model))[1].get('license') or 'as their maker says'}")
+    typer.echo(output)
