@@ -103,7 +103,8 @@ def refuse_other_networks(config: ModelConfig) -> None:
             settings = [field.name for field in fields(config) if field.name not in _FRAMING]
             differing.append([one for one in settings if getattr(theirs, one) != getattr(config, one)])
     if all(differing):
-        what = f"the authors' code has no such network: it differs in {', '.join(min(differing, key=len))}"
+        fewest = min(differing, key=lambda settings: len(settings))
+        what = f"the authors' code has no such network: it differs in {', '.join(fewest)}"
         raise UsageError(what, hint=f"models with the presets {', '.join(_PRESETS)} can be exported")
 
 

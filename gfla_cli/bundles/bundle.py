@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, read_config, refuse_too_large, sha256_of
-from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
 from gfla_cli.media.atomic import atomic_path
@@ -63,7 +63,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         )
     network = stored.network
     network.load_state_dict({name: tensor.float() for name, tensor in stored.state.items()}, assign=True)
-    return Bundle(stored.folder.name, stored.folder, stored.config, network.eval().requires_grad_(False), stored.about)
+    name = bundle_name(stored.folder)
+    return Bundle(name, stored.folder, stored.config, network.eval().requires_grad_(False), stored.about)
 
 
 def read_bundle(name_or_path: str | Path) -> StoredBundle:

@@ -23,10 +23,10 @@ def export_onnx(
 
     Example: gfla export-onnx --model pose-people -o pose.onnx
     """
-    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.bundles.shelves import bundle_name, find_bundle
     from gfla_cli.media.atomic import refuse_output
 
-    output = output or Path(f"{find_bundle(model).name}.onnx")
+    output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_output(output, overwrite=overwrite)
     from gfla_cli.runtime.export import export_onnx as export
 
