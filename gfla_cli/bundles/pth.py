@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise BundleError(f"{path}: no such file", hint="check the spelling")
     _refuse_bomb(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles, on stderr
+            content = torch.load(path, map_location="cpu", weights_only=True)
     # For damaged files torch raises what its C++, pickle, zipfile and struct raise: no list is safe.
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -27,7 +27,7 @@ from gfla_cli.media.video_probe import exact_rate
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": 68, "body": 18}
-_LARGEST_FILE = 2_000_000_000  # bytes
+_LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
 _LARGEST_SIDE = 100_000  # pixels
 _LARGEST_VALUE = 1e7  # pixels; nobody is further outside of a picture
 _MADE_BY = "made by gfla extract or gfla animate --save-landmarks"

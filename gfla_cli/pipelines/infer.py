@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gfla_cli.data.deepfashion import read_pairs
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
+from gfla_cli.media.inside import inside
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime
 
 REPORT = "failures.csv"
+_LONGEST_NAME = 200  # bytes; file systems take 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +75,8 @@ def infer_pairs(
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
-    pairs = _own_share(read_pairs(pairs_csv))
-    report = InferReport(pairs=len(pairs))
+    pairs, impossible = _own_share(*_with_results(read_pairs(pairs_csv)))
+    report = InferReport(pairs=len(pairs) + len(impossible), failed=len(impossible))
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,7 +84,7 @@ def infer_pairs(
     todo = [pair for pair in pairs if options.overwrite or not _result(output, pair).exists()]
     report.skipped = len(pairs) - len(todo)
     progress(report)
-    failures: list[tuple[str, str, str]] = []
+    failures = impossible
     if todo:
         model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
         _render(model, todo, images, output, options, report, failures, progress)
@@ -89,10 +92,27 @@ def infer_pairs(
     return report
 
 
-def _own_share(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Every WORLD_SIZE-th pair, from RANK on, when started by torchrun; all of them otherwise."""
+def _with_results(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """The pairs that can have a result of their own, and the others with the reason."""
+    possible: dict[str, tuple[str, str]] = {}
+    failures = []
+    for pair in dict.fromkeys(pairs):
+        name = _result_name(pair)
+        other = possible.setdefault(os.path.normcase(name), pair)
+        if other != pair:
+            failures.append((*pair, f"its result would be that of {' and '.join(other)}, {name}"))
+        elif len(name.encode(errors="replace")) > _LONGEST_NAME:
+            failures.append((*pair, "names too long for the name of a file"))
+    failed = {failure[:2] for failure in failures}
+    return [pair for pair in possible.values() if pair not in failed], failures
+
+
+def _own_share(
+    pairs: list[tuple[str, str]], failures: list[tuple[str, str, str]]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """Every WORLD_SIZE-th, from RANK on, when started by torchrun; all of them otherwise."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return list(dict.fromkeys(pairs))[rank::world]
+    return pairs[rank::world], failures[rank::world]
 
 
 def _render(
@@ -128,18 +148,10 @@ def _render(
 def _prepare(model: PoseTransfer, todo: list[tuple[str, str]], images: Path, options: InferOptions) -> Iterator[_Ready]:
     for pair in todo:
         try:
-            source, target = (_inside(images, name) for name in pair)
+            source, target = (inside(images, name) for name in pair)
             yield _Ready(pair, model.prepare(source, target, options.crop, options.align), "")
         except GflaError as error:
             yield _Ready(pair, None, str(error))
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A picture of the folder; names that lead out of it are refused."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{name}: leads out of {folder}")
-    return path
 
 
 def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
@@ -154,8 +166,14 @@ def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
 
 
 def _result(output: Path, pair: tuple[str, str]) -> Path:
-    source, target = (str(Path(name).with_suffix("")).replace(os.sep, "_") for name in pair)
-    return output / f"{source}--{target}.png"
+    return output / _result_name(pair)
+
+
+def _result_name(pair: tuple[str, str]) -> str:
+    """FROM--TO.png, where `a/b.jpg` becomes `a_b`, and so does what some system allows in no name."""
+    paths = [PurePosixPath(name.replace("\\", "/")) for name in pair]
+    source, target = (path.with_suffix("") if path.name else path for path in paths)
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
 
 
 def _write_failures(output: Path, failures: list[tuple[str, str, str]]) -> None:
