@@ -80,6 +80,8 @@ class ModelConfig:
             raise ConfigError(
                 f"image_size must be multiples of 32 up to {_LARGEST['image side']}, got {height}x{width}"
             )
+        if height == width == 32:  # one value a channel in the middle of the flow estimator, which no norm takes
+            raise ConfigError("image_size must be more than 32x32")
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
         if self.sampler == ("none" if self.task == "view" else "pixels"):

@@ -22,6 +22,7 @@ import onnx
 import pytest
 import torch
 from conftest import ROOT
+from tiny_glb import glb_bytes
 from typer.testing import CliRunner
 
 import gfla_cli.bundles.files as bundle_files
@@ -365,32 +366,8 @@ def test_an_hdf5_file_keeps_to_itself_and_to_the_size_of_pictures(tmp_path, harm
         ShapeNetPairs(tmp_path / "data_chair.hdf5", "test", (8, 8))
 
 
-def glb(path, binary=b"", **changes):
-    """One triangle, or what `changes` make of it."""
-    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes()
-    index = struct.pack("<bbb", 0, 1, 2) + b"\0"
-    buffer = corners + index + binary
-    content = {
-        "asset": {"version": "2.0"},
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
-        "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-            {"bufferView": 1, "componentType": 5120, "count": 3, "type": "SCALAR"},
-        ],
-        "bufferViews": [
-            {"buffer": 0, "byteLength": 36},
-            {"buffer": 0, "byteOffset": 36, "byteLength": 3},
-            {"buffer": 0, "byteOffset": 40, "byteLength": len(binary)},
-        ],
-        "buffers": [{"byteLength": len(buffer)}],
-    } | changes
-    text = json.dumps(content).encode()
-    text += b" " * (-len(text) % 4)
-    buffer += b"\0" * (-len(buffer) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(buffer), b"BIN\0") + buffer
-    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks)
+def glb(path, **changes):
+    path.write_bytes(glb_bytes(**changes))
 
 
 TWICE = [{"children": [i + 1, i + 1]} for i in range(40)] + [{"mesh": 0}]

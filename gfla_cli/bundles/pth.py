@@ -56,9 +56,9 @@ def _refuse_bomb(path: Path) -> None:
     size = path.stat().st_size
     if size > _LARGEST:
         raise BundleError(f"{path}: {size / 1e9:.1f} GB are too much for a checkpoint", hint=_HINT)
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:

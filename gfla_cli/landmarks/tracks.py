@@ -93,7 +93,7 @@ def _parsed(content: Any) -> Track:
         what = f"version {content.get('version')!r:.30} of {FORMAT}, known is {VERSION}"
         raise LandmarkError(what, hint="made by a newer gfla? update this one")
     kind = content.get("kind")
-    if kind not in _POINTS:
+    if not isinstance(kind, str) or kind not in _POINTS:
         raise LandmarkError(f"landmarks of a {kind!r:.30}, known are {' and '.join(_POINTS)}", hint=_MADE_BY)
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import mmap
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,8 @@ def _open(path: Path, options: Any, device: DeviceName) -> Any:
     _refuse_references(path)
     wanted = _providers(device)
     try:
-        with native_stderr_silenced():
+        # When a provider fails it prints so, on stdout, and goes on with the next.
+        with native_stderr_silenced(), redirect_stdout(StringIO()):
             return onnxruntime.InferenceSession(str(path), options, providers=[*wanted, "CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(
@@ -108,10 +111,10 @@ def _has_nvidia_gpu() -> bool:
 
 
 def _description(path: Path, session: Any) -> tuple[ModelConfig, dict[str, Any]]:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
     try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
         about = json.loads(text)
         return ModelConfig.from_json(about.pop("model")), about
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError) as error:
