@@ -116,6 +116,14 @@ def test_a_csv_that_says_something_else_is_named(infer, tmp_path, bundle, photos
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_of_a_keypoint_table_have_results_of_their_own(infer, photos, tmp_path):
+    rows = [f"p{k}.jpg: {list(range(20, 164, 8))}: {[60 + k + j % 5 for j in range(18)]}" for k in range(3)]
+    (photos / "poses.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows]) + "\n")
+    result = infer([("anna.jpg", f"poses.csv#p{k}.jpg") for k in range(3)])
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path / "out") == [f"anna--poses_p{k}.png" for k in range(3)]
+
+
 def test_names_that_no_file_can_have_are_failures_of_their_own(infer, tmp_path):
     long = "x" * 300 + ".jpg"
     odd = [("", "ben.jpg"), (".", "ben.jpg"), (long, "ben.jpg"), ("a\\b.jpg", "ben.jpg"), ("/", "ben.jpg")]

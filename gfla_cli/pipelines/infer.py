@@ -170,10 +170,14 @@ def _result(output: Path, pair: tuple[str, str]) -> Path:
 
 
 def _result_name(pair: tuple[str, str]) -> str:
-    """FROM--TO.png, where `a/b.jpg` becomes `a_b`, and so does what some system allows in no name."""
-    paths = [PurePosixPath(name.replace("\\", "/")) for name in pair]
-    source, target = (path.with_suffix("") if path.name else path for path in paths)
+    """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`; _ is also what some system allows in no name."""
+    source, target = ("_".join(map(_bare, name.split("#"))) for name in pair)
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
+
+
+def _bare(name: str) -> str:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("") if path.name else path)
 
 
 def _write_failures(output: Path, failures: list[tuple[str, str, str]]) -> None:
