@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -73,6 +75,9 @@ def gfla(
     ] = False,
 ) -> None:
     """One photograph into another: a person into a new pose, a face into a moving clip, an object into a new view."""
+    # A name or a card may hold what the terminal's encoding lacks, and on POSIX bytes that are no text at all.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "replace")
 
 
 app.command()(pose_transfer)

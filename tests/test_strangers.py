@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import pickle
 import re
 import struct
 import subprocess
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -121,6 +123,7 @@ def test_names_that_lead_out_of_a_folder_are_known(tmp_path, name):
         inside(tmp_path, name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
 def test_a_link_is_followed_before_a_name_is_believed(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "secret.png").touch()
@@ -457,6 +460,7 @@ def test_a_frame_that_is_nothing_or_too_much_is_refused(box):
         Frame(box, (256, 256))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
 def test_a_hostile_name_cannot_steer_the_terminal(tmp_path):
     name = tmp_path / "a\x1b]0;owned\x07\x1b[2Jb.json"
     name.write_text("{}")
@@ -466,3 +470,22 @@ def test_a_hostile_name_cannot_steer_the_terminal(tmp_path):
     assert result.exit_code != 0
     assert not set("\x1b\x07") & set(result.stderr)
     assert Path(name).is_file()
+
+
+def test_a_card_is_shown_whatever_the_terminal_can_show(bundle):
+    (bundle / "README.md").write_text("6 px, 点\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "gfla_cli", "models", "show", str(bundle)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "6 px, ?" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_a_path_that_is_no_text_comes_out_as_it_is(bundle, tmp_path):
+    name = os.fsdecode(b"out-\xff")
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "gfla_cli", "models", "show", str(bundle.rename(tmp_path / name))]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"out-")
