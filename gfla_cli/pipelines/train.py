@@ -20,6 +20,7 @@ from gfla_cli.training.engine import Engine
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.sequence import SequenceTask
+from gfla_cli.training.start import take_flow
 from gfla_cli.training.trainer import Pace, Trainer
 from gfla_cli.training.view import ViewTask
 
@@ -35,6 +36,7 @@ class RunOptions:
     engine: Engine = field(default_factory=Engine)
     pace: Pace = field(default_factory=Pace)
     tensorboard: bool = False
+    flow: str | Path | None = None  # bundle whose flow estimator a new run starts from
 
 
 def run_training(
@@ -79,6 +81,8 @@ def run_training(
         )
         if resume:
             trainer.resume()
+        elif options.flow is not None:
+            take_flow(trainer.learner, options.flow)
         with progress_shown(trainer, say) as report:
             finished = trainer.run(report, options.pace, lambda: interruption.signal is not None)
         if not finished:
