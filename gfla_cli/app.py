@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from gfla_cli import __version__
+from gfla_cli.commands._options import printable
 from gfla_cli.commands.animate import animate
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
@@ -23,6 +26,8 @@ from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError
 
+_LONGEST = 1000  # characters of an error; a file may hold a name of a megabyte
+
 
 class _OneLineErrors(TyperGroup):
     """Prints a GflaError as one line and a hint. In the group, not around it, so that tests of commands see it too."""
@@ -33,13 +38,19 @@ class _OneLineErrors(TyperGroup):
         except GflaError as error:
             if os.environ.get("GFLA_DEBUG"):
                 raise
-            typer.secho(f"gfla: {error}", fg=typer.colors.RED, err=True)
+            typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
             if error.hint:
-                typer.echo(f"      {error.hint}", err=True)
+                typer.echo(_line(f"      {error.hint}"), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
+
+
+def _line(text: str) -> str:
+    """One line for a terminal, whatever names and values of a stranger's file it quotes."""
+    line = printable(text).replace("\n", " ")
+    return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 
 
 app = typer.Typer(
@@ -64,6 +75,9 @@ def gfla(
     ] = False,
 ) -> None:
     """One photograph into another: a person into a new pose, a face into a moving clip, an object into a new view."""
+    # A name or a card may hold what the terminal's encoding lacks, and on POSIX bytes that are no text at all.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "replace")
 
 
 app.command()(pose_transfer)

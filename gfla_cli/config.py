@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,15 @@ Reduction = Literal["mean", "sum"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
+_PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,)}  # annotation -> what JSON may hold there
+
+
+def _check_types(described: Level | ModelConfig) -> None:
+    """JSON from elsewhere may say 1e400 or 2.5 where a whole number belongs, and "no" for false."""
+    for field in fields(described):
+        value, allowed = getattr(described, field.name), _PLAIN.get(str(field.type))
+        if allowed and type(value) not in allowed:
+            raise ConfigError(f"{field.name} should be of type {field.type}, got {value!r:.40}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +34,7 @@ class Level:
     patch: int  # side of the source patch attended to; odd
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if self.stride not in (2, 4, 8):
             raise ConfigError(f"an attention level sits at stride 2, 4 or 8, got {self.stride}")
         if self.patch % 2 == 0 or not 1 <= self.patch <= 9:
@@ -63,11 +74,14 @@ class ModelConfig:
     frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
 
     def __post_init__(self) -> None:
+        _check_types(self)
         height, width = self.image_size
         if height % 32 or width % 32 or not 32 <= min(height, width) <= max(height, width) <= _LARGEST["image side"]:
             raise ConfigError(
                 f"image_size must be multiples of 32 up to {_LARGEST['image side']}, got {height}x{width}"
             )
+        if height == width == 32:  # one value a channel in the middle of the flow estimator, which no norm takes
+            raise ConfigError("image_size must be more than 32x32")
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
         if self.sampler == ("none" if self.task == "view" else "pixels"):
@@ -101,15 +115,18 @@ class ModelConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
         """Builds a config from parsed JSON; raises ConfigError for anything that is not one."""
+        if not isinstance(values, dict):
+            raise ConfigError("not a model description")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ConfigError(f"unknown model settings: {', '.join(unknown)}", hint="made by a newer gfla?")
         try:
             plain = dict(values)
             plain["levels"] = tuple(Level(**level) for level in plain["levels"])
-            plain["image_size"] = (int(plain["image_size"][0]), int(plain["image_size"][1]))
+            height, width = (operator.index(side) for side in plain["image_size"])
+            plain["image_size"] = height, width
             return cls(**plain)
-        except (TypeError, KeyError, ValueError, IndexError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ConfigError(f"not a model description: {error}") from error
 
 

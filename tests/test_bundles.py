@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import GOLDEN
+from typer.testing import CliRunner
 
 import gfla_cli
+from gfla_cli.app import app
 from gfla_cli.bundles.authors import aliases, names_from_authors
 from gfla_cli.bundles.bundle import load_bundle, save_bundle
-from gfla_cli.bundles.importing import import_checkpoint
+from gfla_cli.bundles.importing import export_checkpoint, import_checkpoint, to_authors, translate
 from gfla_cli.bundles.shelves import bundle_names, find_bundle
 from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, UsageError
@@ -135,6 +138,94 @@ def test_the_table_of_names_covers_every_released_tensor_once(task, name):
         ours = set(build(config).state_dict())
     assert {table[entry] for entry in released if entry not in doubled} == ours
     assert len(set(table.values())) == len(table)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("task", [task for task, _ in TASKS])
+def test_the_lists_of_names_are_those_of_the_released_files(shared, task):
+    theirs, ours = (folder / f"{task}.tensors.json" for folder in (shared / "parity", GOLDEN))
+    assert json.loads(theirs.read_text()) == json.loads(ours.read_text())
+
+
+def doubled_alike(state, config):
+    """As in a real checkpoint, where both names of a tensor hold the same values."""
+    return state | {double: state[name] for double, name in aliases(config).items() if name in state}
+
+
+@pytest.mark.parametrize(("task", "name"), TASKS)
+def test_names_go_to_ours_and_back_without_loss(seeded, task, name):
+    config = preset(name)
+    released = doubled_alike(seeded.state(task), config)
+    back = to_authors(translate(released, config), config)
+    assert back.keys() == released.keys()
+    assert all(torch.equal(back[entry], released[entry]) for entry in released)
+
+
+@pytest.mark.parametrize(("task", "name"), [*TASKS, ("shapenet", "view-car")])
+def test_every_flow_estimator_is_imported_by_itself(seeded, task, name):
+    config = preset(name)
+    released = doubled_alike(seeded.state(task), config)
+    flow = {entry: tensor for entry, tensor in released.items() if entry.startswith("flow_net")}
+    ours = translate(flow, config)
+    assert 0 < len(ours) < len(translate(released, config))
+    assert to_authors(ours, config).keys() == flow.keys()
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_checkpoint_comes_back_from_a_bundle_to_the_last_bit(seeded, tmp_path):
+    released = doubled_alike(seeded.state("pose_market"), preset("pose-market"))
+    torch.save({f"module.{name}": tensor for name, tensor in released.items()}, tmp_path / "g.pth")
+    assert run("models", "import", tmp_path / "g.pth", "--preset", "pose-market", "-o", tmp_path / "b").exit_code == 0
+    result = run("models", "export-pth", tmp_path / "b", "-o", tmp_path / "back.pth")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [str(tmp_path / "back.pth")]
+    assert "CC BY-NC 4.0" in result.stderr
+    assert not zipfile.is_zipfile(tmp_path / "back.pth")  # the authors' torch 1.0 reads no archives
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == released.keys()
+    assert all(torch.equal(back[name], released[name]) for name in released)
+    again = run("models", "export-pth", tmp_path / "b", "-o", tmp_path / "back.pth")
+    assert (again.exit_code, "--overwrite" in again.stderr) == (2, True)
+
+
+def test_the_licence_of_imported_weights_is_shown(seeded, tmp_path):
+    torch.save(seeded.state("pose_market"), tmp_path / "g.pth")
+    result = run("models", "import", tmp_path / "g.pth", "--preset", "pose-market", "-o", tmp_path / "b")
+    assert "CC BY-NC 4.0" in result.stderr
+    assert "license: cc-by-nc-4.0" in (tmp_path / "b" / "README.md").read_text()
+    shown = run("models", "show", tmp_path / "b").stdout
+    assert "CC BY-NC 4.0" in shown
+    assert "commercial use is not allowed" in shown
+
+
+def test_a_flow_estimator_alone_is_a_bundle_that_draws_nothing(seeded, tmp_path):
+    released = doubled_alike(seeded.state("pose_market"), preset("pose-market"))
+    flow = {name: tensor for name, tensor in released.items() if name.startswith("flow_net.")}
+    torch.save({name.removeprefix("flow_net."): tensor for name, tensor in flow.items()}, tmp_path / "flow.pth")
+    folder = import_checkpoint(tmp_path / "flow.pth", "pose-market", tmp_path / "flow")
+    with pytest.raises(BundleError, match="flow estimator alone"):
+        load_bundle(folder)
+    assert "flow estimator alone" in (folder / "README.md").read_text()
+    assert export_checkpoint(folder, tmp_path / "back.pth") == len(flow)
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert all(torch.equal(back[name], flow[name]) for name in flow)
+
+
+def test_the_flow_estimator_of_a_whole_generator_can_be_exported_alone(seeded, tmp_path):
+    torch.save(seeded.state("pose_market"), tmp_path / "g.pth")
+    folder = import_checkpoint(tmp_path / "g.pth", "pose-market", tmp_path / "b")
+    result = run("models", "export-pth", folder, "-o", tmp_path / "flow.pth", "--flow-only")
+    assert result.exit_code == 0, result.output
+    assert {name.split(".")[0] for name in torch.load(tmp_path / "flow.pth", weights_only=True)} == {"flow_net"}
+
+
+def test_a_network_that_the_authors_do_not_have_is_not_exported(bundle, tmp_path):
+    with pytest.raises(UsageError, match=r"no such network: it differs in .*source_norm"):
+        export_checkpoint(bundle, tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -16,6 +16,7 @@ from gfla_cli.training.recipe import RECIPES, Recipe, recipe, scaled, with_sampl
     [
         {"image_size": (250, 256)},
         {"image_size": (0, 0)},
+        {"image_size": (32, 32)},
         {"image_size": (1 << 20, 256)},
         {"width": 10**9},
         {"flow_max_width": 10**9},

@@ -162,3 +162,39 @@ def test_a_csv_that_says_something_else_is_named(infer, tmp_path, bundle, photos
     assert result.exit_code == 1
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_a_keypoint_table_have_results_of_their_own(infer, photos, tmp_path):
+    rows = [f"p{k}.jpg: {list(range(20, 164, 8))}: {[60 + k + j % 5 for j in range(18)]}" for k in range(3)]
+    (photos / "poses.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows]) + "\n")
+    result = infer([("anna.jpg", f"poses.csv#p{k}.jpg") for k in range(3)])
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path / "out") == [f"anna--poses_p{k}.png" for k in range(3)]
+
+
+def test_names_that_no_file_can_have_are_failures_of_their_own(infer, tmp_path):
+    long = "x" * 300 + ".jpg"
+    odd = [("", "ben.jpg"), (".", "ben.jpg"), (long, "ben.jpg"), ("a\\b.jpg", "ben.jpg"), ("/", "ben.jpg")]
+    result = infer([ALL[0], *odd], "--json")
+    assert result.exit_code == 1, result.output
+    assert json.loads(result.stdout) == {"pairs": 6, "written": 1, "skipped": 0, "failed": 5}
+
+
+def test_two_pairs_with_the_same_result_do_not_overwrite_each_other(infer, photos, tmp_path):
+    (photos / "anna.png").write_bytes((photos / "anna.jpg").read_bytes())
+    result = infer([("anna.jpg", "ben.jpg"), ("anna.png", "ben.jpg"), ("cleo.jpg", "ben.jpg")], "--json")
+    assert json.loads(result.stdout) == {"pairs": 3, "written": 2, "skipped": 0, "failed": 1}
+    with (tmp_path / "out" / "failures.csv").open() as file:
+        (failure,) = csv.DictReader(file)
+    assert failure["from"] == "anna.png"
+    assert "its result would be that of anna.jpg and ben.jpg" in failure["error"]
+
+
+@pytest.mark.parametrize("content", [b"from,to\n\xff\xfe,b\n", b"from,to\n" + b"x" * 200_000 + b",b\n", b"\0\0\0"])
+def test_a_csv_that_no_program_wrote_is_refused_in_one_line(infer, tmp_path, bundle, photos, content):
+    (tmp_path / "odd.csv").write_bytes(content)
+    arguments = ["infer", "odd.csv", "--images", str(photos), "-o", "out", "--model", str(bundle)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "odd.csv" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -18,13 +18,14 @@ import torch
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.config import preset
 from gfla_cli.data.augment import mirror_points, relight, shake_points
 from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
-from gfla_cli.errors import DataError, GflaError, MediaError, MissingExtraError, UsageError
+from gfla_cli.errors import BundleError, DataError, GflaError, MediaError, MissingExtraError, UsageError
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.lock import sole_writer
+from gfla_cli.networks.build import build
 from gfla_cli.pipelines.interrupt import Interruption
 from gfla_cli.pipelines.train import RunOptions, run_training
 from gfla_cli.pipelines.train_progress import status_line
@@ -32,8 +33,9 @@ from gfla_cli.runtime.device import Placement, choose_device
 from gfla_cli.training.checkpoint import load_checkpoint
 from gfla_cli.training.engine import Engine
 from gfla_cli.training.pose import PoseTask
-from gfla_cli.training.recipe import LossWeights, Recipe, Stage, recipe
+from gfla_cli.training.recipe import LossWeights, Recipe, Stage, recipe, with_sampler
 from gfla_cli.training.standing import Standing
+from gfla_cli.training.start import without_flow_stage
 from gfla_cli.training.task import Outcome
 from gfla_cli.training.trainer import Pace, Progress, Trainer
 
@@ -168,6 +170,25 @@ def test_the_pipeline_ends_in_a_bundle_that_loads(small_set, tmp_path):
     assert load_bundle(bundle).config == TINY
     with pytest.raises(DataError, match="there is a run already"):
         run_training(plan(), small_set, output=tmp_path / "run", resume=False, vgg=vgg, cache=None, placement=CPU)
+
+
+def test_a_run_may_start_from_the_flow_estimator_of_a_bundle(small_set, tmp_path):
+    torch.manual_seed(5)
+    theirs = {name: tensor for name, tensor in build(TINY).state_dict().items() if is_flow_tensor(name)}
+    save_bundle(tmp_path / "flow", TINY, theirs, dtype=torch.float32, part=FLOW_ONLY)
+    recipe = without_flow_stage(plan(joint=1, weights=LossWeights(l1=5), average_decay=0.9))
+    assert [stage.train for stage in recipe.stages] == ["joint"]
+    still = replace(recipe, stages=tuple(replace(stage, learning_rate=0.0) for stage in recipe.stages))
+    options = {"resume": False, "vgg": None, "cache": None, "placement": CPU}
+    start = RunOptions(workers=0, flow=tmp_path / "flow")
+    bundle = run_training(still, small_set, output=tmp_path / "run", options=start, **options)
+    made = load_bundle(bundle).network.state_dict()
+    assert all(torch.equal(made[name], tensor.half().float()) for name, tensor in theirs.items())
+    other = replace(still, model=replace(TINY, flow_width=12))
+    with pytest.raises(BundleError, match="not that of the recipe"):
+        run_training(other, small_set, output=tmp_path / "other", options=start, **options)
+    with pytest.raises(UsageError, match="has no flow estimator"):
+        without_flow_stage(with_sampler(plan(), "none"))
 
 
 def test_losses_are_written_as_csv(open_data, tmp_path):

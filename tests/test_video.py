@@ -481,6 +481,7 @@ def test_a_missing_ffmpeg_is_no_traceback(monkeypatch):
         ffmpeg.executable.cache_clear()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="nobody counts memory there")
 def test_memory_does_not_grow_with_length(tmp_path):
     """The highest memory of reading and writing, in this process and in ffmpeg's, in a process of its own."""
     code = """

@@ -1,4 +1,4 @@
-"""The released checkpoints' tensor names, as a table to ours and back.
+"""The released checkpoints' tensor names, as a table to ours and back. Imports no torch.
 
 A released generator is a state dict of a few networks built from repeated blocks. `_MODULES` names the networks
 and their blocks, `_LAYERS` the layers inside each kind of block; everything else follows.
@@ -6,9 +6,11 @@ and their blocks, `_LAYERS` the layers inside each kind of block; everything els
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import NamedTuple
 
-from gfla_cli.config import ModelConfig
+from gfla_cli.config import ModelConfig, preset
+from gfla_cli.errors import UsageError
 
 # layer of our block -> theirs
 _LAYERS: dict[str, dict[str, str]] = {
@@ -84,6 +86,36 @@ _MODULES: dict[str, list[_Module]] = {
         _Module("flow_estimator.bottleneck", "flow_net.cat.model.0", "residual"),
     ],
 }
+
+
+# What their code derives nothing from: how a picture is brought to the frame.
+_FRAMING = ("image_size", "heatmap_sigma", "frame_aspect")
+_PRESETS = ("pose-fashion", "pose-market", "face", "body", "view-chair")
+_FLOW = "flow_net"  # all names of a flow estimator begin so
+
+
+def refuse_other_networks(config: ModelConfig) -> None:
+    """Raises UsageError unless the authors' code has this network, with all that its tensors do not show."""
+    differing: list[list[str]] = []
+    for name in _PRESETS:
+        theirs = preset(name)
+        if theirs.task == config.task:
+            settings = [field.name for field in fields(config) if field.name not in _FRAMING]
+            differing.append([one for one in settings if getattr(theirs, one) != getattr(config, one)])
+    if all(differing):
+        fewest = min(differing, key=lambda settings: len(settings))
+        what = f"the authors' code has no such network: it differs in {', '.join(fewest)}"
+        raise UsageError(what, hint=f"models with the presets {', '.join(_PRESETS)} can be exported")
+
+
+def is_flow_name(name: str) -> bool:
+    """Whether a released tensor belongs to a flow estimator."""
+    return name.startswith(_FLOW)
+
+
+def with_flow_prefix(name: str) -> str:
+    """The name in a whole generator of a tensor of a flow estimator saved by itself."""
+    return f"{_FLOW}.{name}"
 
 
 def names_from_authors(config: ModelConfig) -> dict[str, str]:

@@ -18,15 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, read_config, refuse_too_large, sha256_of
+from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.errors import BundleError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.networks.build import build
 
-_FORMAT = "gfla-bundle"
-_CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_LARGEST_CONFIG = 1 << 20  # bytes
+FLOW_ONLY = "flow"  # value of `part` in config.json
+_FLOW_MODULES = ("flow_estimator", "previous_flow", "reference_flow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +40,43 @@ class Bundle:
     about: dict[str, Any]  # everything else in config.json: license, sha256, how it was trained
 
 
+@dataclass(frozen=True, slots=True)
+class StoredBundle:
+    """A bundle as it lies on disk, checked: its tensors are those of the network that its config describes."""
+
+    folder: Path
+    config: ModelConfig
+    state: dict[str, Tensor]  # under our names, in the number format of the file
+    about: dict[str, Any]
+    network: nn.Module  # on the meta device: shapes without values
+
+
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """The bundle of a name on the shelf or of a folder; raises BundleError when it is unknown or damaged."""
+    """The bundle of a name on the shelf, of a folder or of the hub (`hf:owner/name`), ready to run.
+
+    Raises BundleError when it is unknown or damaged, or holds a part of a generator only.
+    """
+    stored = read_bundle(name_or_path)
+    if stored.about.get("part") == FLOW_ONLY:
+        raise BundleError(
+            f"{stored.folder}: a flow estimator alone, it draws no pictures", hint="gfla train --flow starts from it"
+        )
+    network = stored.network
+    network.load_state_dict({name: tensor.float() for name, tensor in stored.state.items()}, assign=True)
+    name = bundle_name(stored.folder)
+    return Bundle(name, stored.folder, stored.config, network.eval().requires_grad_(False), stored.about)
+
+
+def read_bundle(name_or_path: str | Path) -> StoredBundle:
+    """The same without making it run; takes bundles that hold a flow estimator alone, too."""
     folder = find_bundle(name_or_path)
     config, about = read_config(folder)
     # On the meta device the network costs nothing; the file's tensors then become its parameters.
     with torch.device("meta"):
         network = build(config)
     state = _read_weights(folder / WEIGHTS, about.get("sha256"))
-    _check_fit(folder, network, state)
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    return Bundle(folder.name, folder, config, network.eval().requires_grad_(False), about)
-
-
-def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The model's description and the rest of config.json."""
-    path = folder / _CONFIG
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise BundleError(f"{path}: too large for a model description")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: not readable ({error})", hint="get the bundle again") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or "model" not in content:
-        raise BundleError(f"{path}: not a gfla bundle", hint=f'its "format" should be "{_FORMAT}"')
-    try:
-        config = ModelConfig.from_json(content.pop("model"))
-    except ConfigError as error:
-        raise BundleError(f"{path}: {error}", hint=error.hint) from error
-    return config, content
+    _check_fit(folder, network, state, flow_only=about.get("part") == FLOW_ONLY)
+    return StoredBundle(folder, config, state, about, network)
 
 
 def save_bundle(
@@ -80,38 +88,45 @@ def save_bundle(
     card: str | None = None,
     **about: object,
 ) -> None:
-    """Writes the weights, then the config that names their hash, then the card; each file appears complete."""
+    """Writes the weights, the card, then the config that names their hash: without it a folder is no bundle."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)  # of a bundle that is replaced: killed in between, none is left
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
     content = save(tensors, metadata={"format": "pt"})  # not save_file: it makes files that only their owner can read
     with atomic_path(folder / WEIGHTS, overwrite=True) as temporary:
         temporary.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    description = {"format": _FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
-    with atomic_path(folder / _CONFIG, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     if card is not None:
-        with atomic_path(folder / "README.md", overwrite=True) as temporary:
+        with atomic_path(folder / CARD, overwrite=True) as temporary:
             temporary.write_text(card, encoding="utf-8")
+    digest = hashlib.sha256(content).hexdigest()
+    description = {"format": FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
+    with atomic_path(folder / CONFIG, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def is_flow_tensor(name: str) -> bool:
+    """Whether a tensor of one of our networks belongs to a flow estimator."""
+    return name.split(".")[0] in _FLOW_MODULES
 
 
 def _read_weights(path: Path, digest: object) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BundleError(f"{path}: missing", hint="get the bundle again")
-    if isinstance(digest, str) and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise BundleError(f"{path}: damaged, its sha256 is not the one in {_CONFIG}", hint="get the bundle again")
+    refuse_too_large(path)
+    if isinstance(digest, str) and sha256_of(path) != digest:
+        raise BundleError(f"{path}: damaged, its sha256 is not the one in {CONFIG}", hint="get the bundle again")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise BundleError(f"{path}: damaged ({error})", hint="get the bundle again") from error
 
 
-def _check_fit(folder: Path, network: nn.Module, state: dict[str, Tensor]) -> None:
+def _check_fit(folder: Path, network: nn.Module, state: dict[str, Tensor], *, flow_only: bool) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if flow_only:
+        expected = {name: shape for name, shape in expected.items() if is_flow_tensor(name)}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         listed = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
         raise BundleError(
-            f"{folder}: {len(wrong)} tensors do not fit its {_CONFIG}: {listed}", hint="get the bundle again"
+            f"{folder}: {len(wrong)} tensors do not fit its {CONFIG}: {listed}", hint="get the bundle again"
         )

@@ -1,15 +1,21 @@
-"""From a released checkpoint (`latest_net_G.pth`) to a bundle."""
+"""From a released checkpoint (`latest_net_G.pth`) to a bundle, and back to one."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gfla_cli.bundles.authors import aliases, names_from_authors
-from gfla_cli.bundles.bundle import save_bundle
+from gfla_cli.bundles.authors import (
+    aliases,
+    is_flow_name,
+    names_from_authors,
+    refuse_other_networks,
+    with_flow_prefix,
+)
+from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, read_bundle, save_bundle
+from gfla_cli.bundles.pth import read_tensors, write_tensors
 from gfla_cli.config import ModelConfig, preset
 from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.networks.build import build
@@ -22,14 +28,18 @@ license: cc-by-nc-4.0
 # {name}
 
 Imported from `{file}`, a checkpoint in the layout of the models released by the authors of "Deep Image Spatial
-Transformation for Person Image Generation" (Ren et al., CVPR 2020), with the preset `{preset}`.
+Transformation for Person Image Generation" (Ren et al., CVPR 2020), with the preset `{preset}`.{part}
 
 The released weights are licensed CC BY-NC 4.0: attribution is required, commercial use is not allowed.
 """
+_FLOW_PART = """
+
+It holds the flow estimator alone, from the first stage of their training: `gfla train --flow` starts from it, pictures
+need the whole generator."""
 
 
 def import_checkpoint(checkpoint: Path, preset_name: str, folder: Path, *, overwrite: bool = False) -> Path:
-    """Writes the bundle and returns its folder.
+    """Writes the bundle and returns its folder. A file with a flow estimator alone becomes a bundle that says so.
 
     Reads tensors only, never code. Raises BundleError with a list when names or shapes do not fit the preset,
     UsageError when `folder` holds something already.
@@ -37,23 +47,44 @@ def import_checkpoint(checkpoint: Path, preset_name: str, folder: Path, *, overw
     config = preset(preset_name)
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty", hint="--overwrite writes into it")
-    state = translate(_read(checkpoint), config, where=str(checkpoint))
-    card = _CARD.format(name=folder.name, file=checkpoint.name, preset=preset_name)
-    save_bundle(folder, config, state, dtype=torch.float32, card=card, license=AUTHORS_LICENCE)
+    released = _bare(read_tensors(checkpoint), str(checkpoint))
+    flow = all(map(is_flow_name, released))
+    state = translate(released, config, where=str(checkpoint))
+    part = _FLOW_PART if flow else ""
+    card = _CARD.format(name=folder.name, file=checkpoint.name, preset=preset_name, part=part)
+    about = {"license": AUTHORS_LICENCE} | ({"part": FLOW_ONLY} if flow else {})
+    save_bundle(folder, config, state, dtype=torch.float32, card=card, **about)
     return folder
+
+
+def export_checkpoint(model: str | Path, output: Path, *, flow_only: bool = False, overwrite: bool = False) -> int:
+    """Writes a bundle's weights in the authors' layout; returns how many tensors there are.
+
+    Imported again they are the same to the last bit. Raises UsageError when the authors' code has no such network or
+    `output` cannot be written there, BundleError when the bundle is unknown or damaged.
+    """
+    stored = read_bundle(model)
+    refuse_other_networks(stored.config)
+    state = to_authors(stored.state, stored.config)
+    if flow_only:
+        state = {name: tensor for name, tensor in state.items() if is_flow_name(name)}
+    write_tensors(output, state, overwrite=overwrite)
+    return len(state)
 
 
 def translate(released: dict[str, Tensor], config: ModelConfig, *, where: str = "the checkpoint") -> dict[str, Tensor]:
     """Released tensors under our names; raises BundleError that lists what is missing, unknown or of another shape."""
-    released = {name.removeprefix("module."): tensor for name, tensor in released.items()}
+    released = _bare(released, where)
     doubled, names = aliases(config), names_from_authors(config)
-    ours = {names.get(name, name): tensor for name, tensor in released.items() if name not in doubled}
+    ours = {names[name]: tensor for name, tensor in released.items() if name in names}
+    theirs = {ours_name: their_name for their_name, ours_name in names.items()}
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
-    theirs = {ours_name: their_name for their_name, ours_name in names.items()}
+    if all(map(is_flow_name, released)):
+        expected = {name: shape for name, shape in expected.items() if is_flow_tensor(name)}
     # Our own presets have parts that no released model has, and so no name for.
     missing = [theirs.get(name, name) for name in expected if name not in ours]
-    unknown = [theirs.get(name, name) for name in ours if name not in expected]
+    unknown = [name for name in released if name not in doubled and names.get(name) not in expected]
     misshapen = [
         f"{theirs[name]} {tuple(ours[name].shape)} instead of {shape}"
         for name, shape in expected.items()
@@ -71,20 +102,26 @@ def translate(released: dict[str, Tensor], config: ModelConfig, *, where: str = 
     return {name: ours[name].float() for name in expected}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise BundleError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(
-            f"{path}: not a checkpoint of plain tensors ({first[:120]})",
-            hint="a state dict saved with torch.save; files that hold code are refused",
-        ) from error
-    if not isinstance(content, dict) or not content or not all(isinstance(t, Tensor) for t in content.values()):
-        raise BundleError(f"{path}: not a state dict", hint="names with tensors, as in latest_net_G.pth")
-    return content
+def to_authors(state: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Our tensors under the released names, float32, those that they store twice twice; undoes `translate`."""
+    released = {}
+    for theirs, ours in names_from_authors(config).items():
+        if ours in state:
+            released[theirs] = state[ours].float().contiguous()
+    for double, original in aliases(config).items():
+        if original in released:
+            released[double] = released[original]
+    return released
+
+
+def _bare(released: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The same without DataParallel's `module.`, and with the prefix that an estimator saved by itself lacks."""
+    bare = {name.removeprefix("module."): tensor for name, tensor in released.items()}
+    if len(bare) != len(released):
+        raise BundleError(f"{where} holds tensors with and without the prefix module.", hint="which ones are meant?")
+    if all(name.startswith(("block0.", "encoder", "decoder", "jump", "output", "mask", "cat.")) for name in bare):
+        return {with_flow_prefix(name): tensor for name, tensor in bare.items()}
+    return bare
 
 
 def _list(names: list[str]) -> str:

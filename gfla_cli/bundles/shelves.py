@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gfla_cli.bundles.hub import hub_bundle, is_hub_name
 from gfla_cli.errors import BundleError
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -39,9 +40,22 @@ def bundle_names() -> list[str]:
     return sorted(found)
 
 
+def bundle_name(folder: Path) -> str:
+    """What to call a bundle: as its folder is called, or its repository in the cache of the hub."""
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rsplit("--", 1)[-1]
+    return folder.name
+
+
 def find_bundle(name_or_path: str | Path) -> Path:
-    """The folder of a bundle, by name on a shelf or by path; raises BundleError that lists the known names."""
+    """The folder of a bundle, by name on a shelf, by path, or of the hub: `hf:owner/name[@revision]`.
+
+    Raises BundleError that lists the known names, or says why the hub's model cannot be had.
+    """
     text = str(name_or_path)
+    if is_hub_name(text):
+        return hub_bundle(text)
     if text not in ("", ".", "..") and "/" not in text and os.sep not in text:
         for shelf in shelves():
             if (shelf / text / "config.json").is_file():

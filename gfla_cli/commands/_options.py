@@ -48,10 +48,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", r
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel="Execution")]
 
 
+def printable(text: str) -> str:
+    """A stranger's text without the control characters by which it could rewrite what a terminal shows."""
+    return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
+
+
 def say(line: str, *, quiet: bool = False) -> None:
     """A message for people, on stderr: stdout is for results."""
     if not quiet:
-        typer.echo(f"gfla: {line}", err=True)
+        typer.echo(printable(f"gfla: {line}"), err=True)
 
 
 def set_threads(threads: int | None) -> None:

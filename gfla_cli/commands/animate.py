@@ -58,7 +58,8 @@ def animate(
     ] = None,
     task: Annotated[TaskChoice, typer.Option(help="auto: what SOURCE mostly shows.")] = TaskChoice.auto,
     model: Annotated[
-        str | None, typer.Option(help="Name or folder of a face, body or pose model. [default: that of the task]")
+        str | None,
+        typer.Option(help="Name, folder or hf:owner/name of a face, body or pose model. [default: that of the task]"),
     ] = None,
     person: Annotated[str, typer.Option(help=f"Who of SOURCE. {_WHICH}")] = "largest",
     driving_person: Annotated[str, typer.Option(help=f"Who of DRIVING. {_WHICH}")] = "largest",

@@ -12,7 +12,7 @@ from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
 
 
 def export_onnx(
-    model: Annotated[str, typer.Option(help="Name or folder of a model.")] = "pose-people",
+    model: Annotated[str, typer.Option(help="Name or folder of a model, or hf:owner/name.")] = "pose-people",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. [default: MODEL.onnx]")] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights and arithmetic in half precision, for GPUs.")] = False,
     overwrite: Overwrite = False,
@@ -23,10 +23,10 @@ def export_onnx(
 
     Example: gfla export-onnx --model pose-people -o pose.onnx
     """
-    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.bundles.shelves import bundle_name, find_bundle
     from gfla_cli.media.atomic import refuse_output
 
-    output = output or Path(f"{find_bundle(model).name}.onnx")
+    output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_output(output, overwrite=overwrite)
     from gfla_cli.runtime.export import export_onnx as export
 

@@ -27,7 +27,7 @@ def infer(
     pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model, or hf:owner/name.")] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,

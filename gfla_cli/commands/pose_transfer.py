@@ -39,7 +39,7 @@ def pose_transfer(
             rich_help_panel="Output",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model, or hf:owner/name.")] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
     person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",

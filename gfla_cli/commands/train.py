@@ -52,6 +52,9 @@ def train(
     cache: Annotated[Path | None, typer.Option(help="Where rendered pictures are kept. [default: RUN/cache]")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data, for each that trains.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
+    flow: Annotated[
+        str | None, typer.Option("--flow", help="Model whose flow estimator to start from; its stage is left out.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_LEFT)] = 500,
     sample_every: Annotated[
@@ -92,6 +95,10 @@ def train(
 
     launch = launched()
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    if flow is not None:
+        from gfla_cli.training.start import without_flow_stage
+
+        plan = without_flow_stage(plan)
     plan = for_processes(plan, launch.processes)
     if show:
         import json
@@ -125,6 +132,7 @@ def train(
                 engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
                 pace=Pace(save=save_every, sample=sample_every, keep=keep),
                 tensorboard=tensorboard,
+                flow=flow,
             ),
             team=team,
             say=tell,

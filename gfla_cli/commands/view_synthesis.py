@@ -51,7 +51,7 @@ def view_synthesis(
     grid: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of all views.", rich_help_panel="Output")
     ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a view model.")] = "view-chairs",
+    model: Annotated[str, typer.Option(help="Name or folder of a view model, or hf:owner/name.")] = "view-chairs",
     source_azimuth: Annotated[
         float | None, typer.Option(help="Where SOURCE was taken from; estimated when not given.")
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from gfla_cli.data.check_rows import SIDEWAYS, check_points
 from gfla_cli.data.deepfashion import Layout, Split
@@ -13,6 +13,7 @@ from gfla_cli.data.tables import ANNOTATION_HEADER, PAIRS_HEADER
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.decoding import opened
 from gfla_cli.media.image import read_image
+from gfla_cli.media.inside import leads_out
 
 _SPLITS: tuple[Split, Split] = ("train", "test")
 
@@ -92,7 +93,7 @@ def _check_pictures(
         return
     for done, (picture, line) in enumerate(names.items(), start=1):
         path = folder / picture
-        if PurePath(picture).is_absolute() or ".." in PurePath(picture).parts:
+        if leads_out(picture):
             findings.append(Finding(table, line, f"{picture} leads out of {folder.name}/"))
         elif not path.is_file():
             findings.append(Finding(table, line, f"{folder.name}/{picture} is missing"))
@@ -158,7 +159,11 @@ def _rows(
         findings.append(Finding(name, line, "not UTF-8 text; save it as UTF-8"))
         return
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    rows = [(reader.line_num, [column.strip() for column in row]) for row in reader]
+    try:
+        rows = [(reader.line_num, [column.strip() for column in row]) for row in reader]
+    except csv.Error as error:
+        findings.append(Finding(name, reader.line_num, f"not readable as a table: {error}"))
+        return
     if not rows or tuple(rows[0][1]) != header:
         findings.append(Finding(name, 1, _wrong_header(rows[0][1] if rows else [], header, delimiter)))
         if not rows or len(rows[0][1]) < len(header):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.data.deepfashion import numbers_in
 from gfla_cli.landmarks.doubts import lies_on_its_side
 
 _JOINTS = 18
@@ -61,12 +61,9 @@ def _places(
 def _numbers(text: str) -> NDArray[np.float64] | str:
     """The list, or what is wrong with it."""
     try:
-        values = np.array(json.loads(text), np.float64)
-    except (ValueError, TypeError):
-        return f"is no list of numbers: {text[:40]}"
-    if values.ndim != 1 or not np.isfinite(values).all():
-        return f"is no list of numbers: {text[:40]}"
-    return values
+        return numbers_in(text)
+    except ValueError as error:
+        return str(error)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -21,7 +21,9 @@ from torch.utils.data import Dataset
 from gfla_cli.data.sample import PosePair, unknown_correspondence
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import read_image
+from gfla_cli.media.inside import leads_out
 
+_LARGEST = 1e6  # pixels; a coordinate beyond is none
 Split = Literal["train", "test"]
 
 
@@ -48,6 +50,8 @@ class BenchmarkPairs(Dataset[PosePair]):
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
         self.pictures = len(self.points)
         for name in {name for pair in self.pairs for name in pair}:
+            if leads_out(name):
+                raise DataError(f"{root}: {name} leads out of {split}/", hint="names are those of pictures in it")
             if name not in self.points:
                 raise DataError(
                     f"{root}: {name} is in the pairs but has no keypoints", hint="gfla data check names all"
@@ -89,10 +93,10 @@ def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     poses: dict[str, NDArray[np.float32]] = {}
     for number, row in _rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
         try:
-            y, x = (np.array(json.loads(column), np.float32) for column in row[1:3])
+            y, x = (numbers_in(column) for column in row[1:3])
             if y.shape != (18,) or x.shape != (18,):
                 raise ValueError(f"{len(y)} and {len(x)} coordinates instead of 18")
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise DataError(f"{path}, line {number}: {error}", hint="gfla data check names all broken rows") from error
         missing = (x < 0) | (y < 0)
         points = np.stack([np.where(missing, -1, x), np.where(missing, -1, y), ~missing], axis=1).astype(np.float32)
@@ -100,6 +104,17 @@ def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
             what = f"{path}, line {number}: {row[0]} had other keypoints before"
             raise DataError(what, hint="gfla data check names all broken rows")
     return poses
+
+
+def numbers_in(column: str) -> NDArray[np.float64]:
+    """(n,) coordinates from such as "[12, -1, 30]"; raises ValueError for anything else, NaN and 1e400 included."""
+    try:
+        values = np.array(json.loads(column), np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no list of numbers: {column[:40]}") from error
+    if values.ndim != 1 or not (np.abs(values) < _LARGEST).all():  # NaN: not smaller
+        raise ValueError(f"is no list of numbers: {column[:40]}")
+    return values
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
@@ -114,8 +129,11 @@ def _rows(path: Path, delimiter: str, header: list[str]) -> list[tuple[int, list
     """Line number and columns of every row after the header; a BOM and Windows line ends are fine."""
     if not path.is_file():
         raise DataError(f"{path}: not found", hint=f"the data set needs {path.name}; --data-root names its folder")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(enumerate(csv.reader(file, delimiter=delimiter), start=1))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(enumerate(csv.reader(file, delimiter=delimiter), start=1))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not readable as a table ({error})"[:300], hint="save it as UTF-8 text") from error
     if not rows or [column.strip() for column in rows[0][1]] != header:
         raise DataError(f"{path}: should begin with the line {delimiter.join(header)}")
     short = next((number for number, row in rows[1:] if row and len(row) < len(header)), None)

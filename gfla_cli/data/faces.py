@@ -28,6 +28,8 @@ from gfla_cli.structure.face import background_edges
 
 SHORTEST = 4  # frames of a clip that can be learnt from
 _PICTURES = (".jpg", ".jpeg", ".png")
+_LARGEST_FILE = 100_000  # bytes of a frame's landmarks; written by us they take 1 000
+_LARGEST_VALUE = 1e6  # pixels
 _ZOOM = (0.9, 1.25)  # times the side of the usual frame
 _LAYOUT = "expected ROOT/CLIP/00000.jpg with 00000.txt beside it, or ROOT/train_img/ and ROOT/train_keypoints/"
 
@@ -96,12 +98,14 @@ def find_clips(root: Path) -> list[list[Shot]]:
 def read_landmarks(path: Path) -> NDArray[np.float32]:
     """(68, 2) from a text file; raises DataError that names what is wrong with it."""
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError("too large")
         lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
         rows = [line.split() for line in lines if line.strip()]
         points = np.array([[float(value) for value in row] for row in rows], np.float32)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as landmarks ({error})", hint='68 rows "x,y"') from error
-    if points.shape != (68, 2) or not np.isfinite(points).all():
+    if points.shape != (68, 2) or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
         raise DataError(f"{path}: {len(rows)} rows where 68 of x,y are expected", hint='68 rows "x,y"')
     return points
 

@@ -18,6 +18,7 @@ from typing import IO
 
 from gfla_cli.errors import DataError
 from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.inside import leads_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,9 @@ class FoundFile:
         for number, line in enumerate(lines, start=1):
             try:
                 entry = Found(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                if leads_out(entry.photo) or leads_out(entry.name):
+                    raise ValueError("a name that leads out of the folder")
+            except (ValueError, TypeError, RecursionError) as error:
                 if line and number < len(lines):  # the last one has no line end: it was being written
                     what = f"{self.path}, line {number}: not a line that gfla data build wrote"
                     raise DataError(what, hint="delete the file; all photos are then looked at again") from error

@@ -29,7 +29,8 @@ from gfla_cli.structure.view import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngl
 Split = Literal["train", "test"]
 SUFFIXES = (".hdf5", ".h5")
 _CATEGORIES = ("chair", "car")
-_GROUP = re.compile(r"(?P<id>.+)_(?P<azimuth>\d+)_(?P<elevation>\d+)")
+_GROUP = re.compile(r"(?P<id>.+)_(?P<azimuth>[0-9]{1,4})_(?P<elevation>[0-9]{1,4})")
+_LARGEST = 64 << 20  # bytes of an array; a picture takes 200 kB
 _LAYOUT = "groups named <id>_<azimuth/10>_<elevation/10>, each with `image` and `pose`"
 
 View = tuple[str, int]  # object, elevation; the key under which azimuths may be paired
@@ -119,11 +120,18 @@ def _open(file: Path) -> Any:
         raise DataError(f"{file}: not a readable HDF5 file ({first})", hint="copy or download it again") from error
 
 
+def _names(file: Path, groups: Any) -> list[str]:
+    try:
+        return list(groups)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{file}: damaged ({error})"[:300], hint="copy or download it again") from error
+
+
 def _read_list(path: Path) -> list[str]:
     """Every name of a list: ids of objects or names of groups."""
     if not path.is_file():
         raise DataError(f"{path}: not found", hint="the list of ids lies beside the HDF5 file")
-    names = path.read_text(encoding="utf-8").split()
+    names = path.read_text(encoding="utf-8", errors="replace").split()
     if not names:
         raise DataError(f"{path}: no ids in it")
     return names
@@ -133,14 +141,14 @@ def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[View, list[
     """Which azimuths (in 10 degrees) there are of each listed object and elevation, where there are at least two."""
     wanted = {match["id"] if (match := _GROUP.fullmatch(name)) else name for name in names}
     views: dict[View, list[int]] = defaultdict(list)
-    for group in groups:
+    for group in _names(file, groups):
         match = _GROUP.fullmatch(group)
         if match and match["id"] in wanted:
             views[match["id"], int(match["elevation"])].append(int(match["azimuth"]))
     pairable = {key: sorted(azimuths) for key, azimuths in views.items() if len(azimuths) > 1}
     if not pairable:
         example = f"{sorted(wanted)[0]}_0_1"
-        found = next(iter(groups), None)
+        found = next(iter(_names(file, groups)), None)
         what = f"the first of its groups is {found}" if found else "it is empty"
         raise DataError(f"{file}: no group such as {example}; {what}", hint=f"expected {_LAYOUT}")
     (name, elevation), azimuths = next(iter(sorted(pairable.items())))
@@ -148,13 +156,30 @@ def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[View, list[
     return pairable
 
 
+def _array(groups: Any, name: str, key: str) -> NDArray[Any]:
+    """A data set of a group, in full; raises ValueError for what is missing, elsewhere or too large."""
+    h5py = _h5py()
+    for parent, child in ((groups, name), (groups[name], key)):
+        if child not in parent:
+            raise ValueError(f"no `{key}`")
+        if not isinstance(parent.get(child, getlink=True), h5py.HardLink):
+            raise ValueError(f"`{child}` is a link")
+    found = groups[name][key]
+    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+        raise ValueError(f"the values of `{key}` are not in this file")
+    if found.size is None or found.nbytes > _LARGEST:
+        raise ValueError(f"`{key}` is of shape {found.shape}")
+    return np.asarray(found)
+
+
 def _read_group(file: Path, groups: Any, name: str) -> tuple[NDArray[np.uint8], ViewAngles]:
     """A picture (H, W, 3) and where it was taken from."""
-    group = groups[name]
-    if missing := [key for key in ("image", "pose") if key not in group]:
-        raise DataError(f"{file}: group {name} has no `{missing[0]}`", hint=f"expected {_LAYOUT}")
-    image, pose = np.asarray(group["image"]), np.asarray(group["pose"], np.float64).ravel()
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    try:
+        image, pose = (_array(groups, name, key) for key in ("image", "pose"))
+        pose = pose.astype(np.float64).ravel()
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise DataError(f"{file}: group {name}: {error}"[:300], hint=f"expected {_LAYOUT}") from error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"{file}: `image` of {name} is {image.dtype} {image.shape}", hint="expected uint8 (H, W, 3)")
     azimuth, elevation = (pose[0] * 10, pose[1]) if len(pose) >= 2 else (-1.0, -1.0)
     if azimuth % AZIMUTH_STEP or not 0 <= azimuth < AZIMUTH_STEP * len(AZIMUTHS) or elevation not in ELEVATIONS:

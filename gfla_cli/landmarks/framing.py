@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.body_size import anchor, body_box, has_feet, torso_length
 from gfla_cli.landmarks.pose import Box, Pose
 
+_LARGEST_AREA = 100_000_000  # pixels of a picture, 4096 at most on a side, and of what lies beyond its borders
 _LINE = 255  # pixels in which a border is judged
 _BODY_SHARE = 0.9  # of the frame's height that a whole body fills in the training pictures (median)
 
@@ -22,6 +24,13 @@ class Frame:
 
     box: Box  # left, top, right, bottom in pixels of the picture
     size: tuple[int, int]  # height, width of the network's frame
+
+    def __post_init__(self) -> None:
+        """Raises DetectionError for a rectangle that no picture of a person needs: empty, or too large for memory."""
+        across, down = self.box[2] - self.box[0], self.box[3] - self.box[1]
+        if not (across >= 1 and down >= 1 and across * down <= _LARGEST_AREA):  # NaN: neither
+            what = f"the joints ask for a frame of {across:.0f}x{down:.0f} pixels"
+            raise DetectionError(what, hint="are some of them far away from the body? --no-align or --no-crop may help")
 
     @property
     def matrix(self) -> NDArray[np.float64]:

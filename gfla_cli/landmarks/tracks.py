@@ -27,7 +27,7 @@ from gfla_cli.media.video_probe import exact_rate
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": 68, "body": 18}
-_LARGEST_FILE = 2_000_000_000  # bytes
+_LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
 _LARGEST_SIDE = 100_000  # pixels
 _LARGEST_VALUE = 1e7  # pixels; nobody is further outside of a picture
 _MADE_BY = "made by gfla extract or gfla animate --save-landmarks"
@@ -93,7 +93,7 @@ def _parsed(content: Any) -> Track:
         what = f"version {content.get('version')!r:.30} of {FORMAT}, known is {VERSION}"
         raise LandmarkError(what, hint="made by a newer gfla? update this one")
     kind = content.get("kind")
-    if kind not in _POINTS:
+    if not isinstance(kind, str) or kind not in _POINTS:
         raise LandmarkError(f"landmarks of a {kind!r:.30}, known are {' and '.join(_POINTS)}", hint=_MADE_BY)
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames:

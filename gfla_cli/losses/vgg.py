@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gfla_cli.errors import BundleError, MissingExtraError  # noqa: F401
+from gfla_cli.bundles.pth import read_tensors
+from gfla_cli.errors import BundleError
+from gfla_cli.media.npz import read_npz
 
 _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
+_WIDTHS = (3, 64, 128, 256, 512, 512)  # channels before each block and after the last
 _HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
 
 
@@ -44,7 +48,12 @@ class Vgg19(nn.Module):
             weight, bias = state.get(f"features.{number}.weight"), state.get(f"features.{number}.bias")
             if weight is None or bias is None:
                 break
-            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+            block, place = int(name[4]), int(name[6])
+            inside, outside = _WIDTHS[block - 1 if place == 1 else block], _WIDTHS[block]
+            if (tuple(weight.shape), tuple(bias.shape)) != ((outside, inside, 3, 3), (outside,)):
+                what = f"features.{number} is {tuple(weight.shape)} instead of {(outside, inside, 3, 3)}"
+                raise BundleError(f"no VGG19 weights: {what}", hint="the network without batch normalisation is meant")
+            conv = nn.Conv2d(inside, outside, 3, padding=1)
             conv.weight.data, conv.bias.data = weight.float(), bias.float()  # type: ignore[union-attr]
             self.convs[name] = conv
         if not self.convs:
@@ -93,12 +102,13 @@ def load_vgg19(path: Path | None) -> Vgg19:
         raise BundleError(f"{path}: no such file", hint="--vgg takes a VGG19 state dict (.npz, .safetensors or .pth)")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return Vgg19({name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files})
+            return Vgg19({name: torch.from_numpy(a.astype(np.float32)) for name, a in read_npz(path).items()})
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return Vgg19(load_file(path))
-        return Vgg19(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BundleError(f"{path}: not readable as VGG19 weights ({error})") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BundleError(
+            f"{path}: not readable as VGG19 weights ({error})", hint="copy or download it again"
+        ) from error
+    return Vgg19(read_tensors(path))

@@ -62,6 +62,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         with _disk_trouble_explained(path, temporary):
             temporary.mkdir()
             yield temporary
+            if path.exists():  # and is empty: only POSIX replaces it
+                path.rmdir()
             temporary.replace(path.absolute())
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

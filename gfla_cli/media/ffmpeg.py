@@ -22,6 +22,7 @@ _FORMATS = (
     "ivf", "obu", "h264", "hevc", "mjpeg", "yuv4mpegpipe", "rm", "wtv", "apng", "webp_anim", "webp_pipe", "png_pipe",
     "jpeg_pipe", "bmp_pipe", "tiff_pipe", "mp3", "aac", "wav", "flac", "aiff",
 )  # fmt: skip
+LARGEST_FRAME = 150_000_000  # pixels; 16K video has 133 million
 _KEPT_LINES = 200  # of what ffmpeg says; a damaged video makes it say thousands
 _SPEAKER = re.compile(r"^(\[[^\]]*\] ?)+")  # "[h264 @ 0x55d5]"
 
@@ -41,7 +42,8 @@ def executable() -> str:
 def file_input(path: Path | str) -> list[str]:
     """The arguments that open a stranger's file: local, and one of the known formats."""
     allowed = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(_FORMATS)]
-    return [*allowed, "-i", str(Path(path).absolute())]  # absolute: "http:x.mp4" is a legal file name, too
+    name = str(Path(path).absolute())  # absolute: "http:x.mp4" is a legal file name, too
+    return [*allowed, "-max_pixels", str(LARGEST_FRAME), "-i", name]
 
 
 def run(arguments: Sequence[str]) -> tuple[int, str, list[str]]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media.ffmpeg import complaint, file_input, run
+from gfla_cli.media.ffmpeg import LARGEST_FRAME, complaint, file_input, run
 
 _LISTED_S = 60  # seconds whose time stamps are listed
 _STILL_FPS = Fraction(25)
@@ -118,13 +118,16 @@ def _as_video(path: Path) -> VideoInfo:
     if size is None or first is None or not pictures:
         return _unreadable(path, status, said)
     guess = Fraction(int(first[2]), int(first[3])) if int(first[2]) and int(first[3]) else _STILL_FPS
+    height, width = int(size[2]), int(size[1])
+    if height * width > LARGEST_FRAME:  # thin pixels made square, for instance
+        raise MediaError(f"{path}: frames of {width}x{height} are too large", hint="make the video smaller first")
     fps, variable = _rate(pictures, guess)
     audio = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
     promised = _promised_s(header)
     end, cut_short = _end(pictures, sound, promised)
     return VideoInfo(
         path=path,
-        size=(int(size[2]), int(size[1])),
+        size=(height, width),
         fps=fps,
         frames=max(1, round(end * fps)),
         duration=float(end),

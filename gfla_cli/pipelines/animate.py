@@ -212,7 +212,7 @@ def _task_of(model: str | Path) -> Task:
     """The task of a model, without loading it; only pose models are exported."""
     if exported_file(model) is not None:
         return "pose"
-    from gfla_cli.bundles.bundle import read_config
+    from gfla_cli.bundles.files import read_config
     from gfla_cli.bundles.shelves import find_bundle
 
     task = read_config(find_bundle(model))[0].task

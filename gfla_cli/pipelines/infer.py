@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gfla_cli.data.deepfashion import read_pairs
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
+from gfla_cli.media.inside import inside
 from gfla_cli.media.lock import sole_writer
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
@@ -26,6 +28,7 @@ from gfla_cli.runtime.team import Team
 
 REPORT = "failures.csv"
 _Failure = tuple[str, str, str]  # from, to, what is wrong
+_LONGEST_NAME = 200  # bytes; file systems take 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +94,9 @@ def infer_pairs(
             _render(model, own, images, output, options, failures, tell)
         failures = [failure for part in team.gathered(failures) for failure in part]
         written = len(plan.todo) - len(failures)
-        failures = sorted(plan.clashes + failures)
+        failures = sorted(plan.impossible + failures)
         team.from_first(lambda: _write_failures(output, failures))
-    return InferReport(plan.pairs, written, plan.pairs - len(plan.todo) - len(plan.clashes), len(failures))
+    return InferReport(plan.pairs, written, plan.pairs - len(plan.todo) - len(plan.impossible), len(failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +105,36 @@ class _Plan:
 
     pairs: int
     todo: list[tuple[str, str]]
-    clashes: list[_Failure]  # pairs whose result would have the name of another one's
+    impossible: list[_Failure]  # pairs that cannot have a result of their own
 
 
 def _planned(pairs_csv: Path, images: Path, output: Path, options: InferOptions, held: ExitStack) -> _Plan:
     """Reads the CSV and takes hold of the folder of the results."""
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
-    pairs = list(dict.fromkeys(read_pairs(pairs_csv)))
+    pairs, impossible = _with_results(read_pairs(pairs_csv))
     held.enter_context(sole_writer(output))
-    owners: dict[Path, tuple[str, str]] = {}
-    for pair in pairs:
-        owners.setdefault(_result(output, pair), pair)
-    todo = [pair for path, pair in owners.items() if options.overwrite or not path.exists()]
-    clashes = [
-        (*pair, f"its result would be named as that of {', '.join(owner)}")
-        for pair in pairs
-        if (owner := owners[_result(output, pair)]) != pair
-    ]
-    return _Plan(len(pairs), todo, clashes)
+    todo = [pair for pair in pairs if options.overwrite or not _result(output, pair).exists()]
+    return _Plan(len(pairs) + len(impossible), todo, impossible)
 
 
 def _model(options: InferOptions) -> PoseTransfer:
     return PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
+
+
+def _with_results(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[_Failure]]:
+    """The pairs that can have a result of their own, and the others with the reason."""
+    possible: dict[str, tuple[str, str]] = {}
+    failures = []
+    for pair in dict.fromkeys(pairs):
+        name = _result_name(pair)
+        other = possible.setdefault(os.path.normcase(name), pair)
+        if other != pair:
+            failures.append((*pair, f"its result would be that of {' and '.join(other)}, {name}"))
+        elif len(name.encode(errors="replace")) > _LONGEST_NAME:
+            failures.append((*pair, "names too long for the name of a file"))
+    failed = {failure[:2] for failure in failures}
+    return [pair for pair in possible.values() if pair not in failed], failures
 
 
 def _render(
@@ -159,18 +169,10 @@ def _render(
 def _prepare(model: PoseTransfer, todo: list[tuple[str, str]], images: Path, options: InferOptions) -> Iterator[_Ready]:
     for pair in todo:
         try:
-            source, target = (_inside(images, name) for name in pair)
+            source, target = (inside(images, name) for name in pair)
             yield _Ready(pair, model.prepare(source, target, options.crop, options.align), "")
         except GflaError as error:
             yield _Ready(pair, None, str(error))
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A picture of the folder; names that lead out of it are refused."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{name}: leads out of {folder}")
-    return path
 
 
 def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
@@ -185,8 +187,18 @@ def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
 
 
 def _result(output: Path, pair: tuple[str, str]) -> Path:
-    source, target = (str(Path(name).with_suffix("")).replace(os.sep, "_") for name in pair)
-    return output / f"{source}--{target}.png"
+    return output / _result_name(pair)
+
+
+def _result_name(pair: tuple[str, str]) -> str:
+    """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`; _ is also what some system allows in no name."""
+    source, target = ("_".join(map(_bare, name.split("#"))) for name in pair)
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
+
+
+def _bare(name: str) -> str:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("") if path.name else path)
 
 
 def _write_failures(output: Path, failures: list[_Failure]) -> None:

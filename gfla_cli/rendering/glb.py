@@ -9,12 +9,14 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from gfla_cli.errors import DataError
 from gfla_cli.rendering.arrays import ByteArray, Float64Array, Int32Array
@@ -24,6 +26,8 @@ from gfla_cli.rendering.shapes import Shape
 from gfla_cli.rendering.textures import mip_chain, plain
 
 _LARGEST = 64 << 20  # bytes of a file
+_MOST_NODES, _MOST_CORNERS = 10_000, 30_000_000  # a small file may name the same mesh again and again
+_LARGEST_TEXTURE = 64 << 20  # pixels
 _TEXTURE_SIDE = 256
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COUNTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -45,8 +49,11 @@ def read_glb(path: Path) -> list[GlbPart]:
     try:
         file = _File(path)
         parts = list(file.parts())
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, struct.error) as error:
-        raise DataError(f"{path}: damaged, or not as glTF 2.0 should be ({error})", hint=_HINT) from error
+    except DataError:
+        raise
+    # JSON of a stranger, taken apart as glTF says it is built: it may be anything anywhere.
+    except Exception as error:
+        raise DataError(f"{path}: damaged, or not as glTF 2.0 should be ({error})"[:300], hint=_HINT) from error
     if not parts:
         raise DataError(f"{path}: no triangles in it", hint=_HINT)
     return parts
@@ -62,6 +69,7 @@ class _File:
             what = ", ".join(self.json["extensionsRequired"])
             raise DataError(f"{path}: needs glTF extensions that are not supported: {what}", hint=_HINT)
         self._finishes: dict[int | None, tuple[Finish, bool]] = {}
+        self._nodes = self._corners = 0  # seen so far
 
     def parts(self) -> Iterator[GlbPart]:
         """All triangles of the first scene."""
@@ -70,7 +78,8 @@ class _File:
             yield from self._node(root, np.eye(4), depth=0)
 
     def _node(self, index: int, parent: Float64Array, depth: int) -> Iterator[GlbPart]:
-        if depth > 64:
+        self._nodes += 1
+        if depth > 64 or self._nodes > _MOST_NODES:
             raise ValueError("nodes that contain themselves")
         node = self.json["nodes"][index]
         place = parent @ _placement(node)
@@ -85,8 +94,11 @@ class _File:
         attributes = primitive["attributes"]
         points = self._accessor(attributes["POSITION"]).astype(np.float64)
         index = self._accessor(primitive["indices"]).ravel() if "indices" in primitive else np.arange(len(points))
+        self._corners += len(index) + len(points)
+        if self._corners > _MOST_CORNERS:
+            raise ValueError(f"more than {_MOST_CORNERS // 1_000_000} million corners")
         faces = index.astype(np.int64).reshape(-1, 3)
-        if len(faces) and faces.max() >= len(points):
+        if len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
             raise ValueError("an index beyond the vertices")
         points = points @ place[:3, :3].T + place[:3, 3]
         uv = np.zeros((len(points), 2))
@@ -123,7 +135,7 @@ class _File:
             raise ValueError("its data is in another file")
         start = view.get("byteOffset", 0)
         data = self.binary[start : start + view["byteLength"]]
-        if start < 0 or len(data) < view["byteLength"]:
+        if start < 0 or not 0 <= view["byteLength"] <= len(data):
             raise ValueError("the file is cut off")
         return data
 
@@ -141,8 +153,11 @@ class _File:
         image = self.json["images"][self.json["textures"][index]["source"]]
         if "bufferView" not in image:
             raise ValueError("its texture is in another file")
-        data = np.frombuffer(self._view(self.json["bufferViews"][image["bufferView"]]), np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        data = self._view(self.json["bufferViews"][image["bufferView"]])
+        with Image.open(BytesIO(data), formats=["PNG", "JPEG"]) as header:  # all that glTF has
+            if header.width * header.height > _LARGEST_TEXTURE:
+                raise ValueError(f"a texture of {header.width}x{header.height}")
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             raise ValueError("a texture that cannot be decoded")
         # Palettes of flat colours are common: averaging would mix neighbours, so only the grid is thinned out.

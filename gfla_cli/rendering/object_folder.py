@@ -7,6 +7,7 @@ faced +x (its left) to the front.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from gfla_cli.rendering.shapes import Shape, joined
 from gfla_cli.rendering.textures import MipChain, mip_chain
 
 _STRETCH = 0.1  # standard deviation of the logarithm of each side's factor
+_LARGEST_FACING = 1 << 20  # bytes
 _PLAUSIBLE_DM = 9.0  # the longest side of a seat; GLB files come in any unit, textures in decimetres
 
 
@@ -56,8 +58,14 @@ def _read_facing(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        return {str(name): float(angle) for name, angle in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        if path.stat().st_size > _LARGEST_FACING:
+            raise ValueError("too large")
+        angles = json.loads(path.read_text(encoding="utf-8")).items()
+        facing = {str(name): float(angle) for name, angle in angles}
+        if not all(map(math.isfinite, facing.values())):
+            raise ValueError("an angle that is no number")
+        return facing
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not a table of angles ({error})", hint='as in {"gaming-chair": 180}') from error
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DataError
+from gfla_cli.media.decoding import opened
+from gfla_cli.media.npz import read_npz
 from gfla_cli.rendering.arrays import ByteArray
 from gfla_cli.rendering.body import BaseMesh, Shapes
 from gfla_cli.rendering.garments import Item
@@ -60,6 +60,8 @@ class Textures:
         """RGBA (n,n,4), n a power of two."""
         is_eye = name.startswith("eye_")
         path = self._file["eye_brown" if is_eye else name]
+        with opened(path):  # its size, before it is decoded
+            pass
         picture: ByteArray | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.ndim != 3 or picture.shape[0] != picture.shape[1]:
             raise DataError(f"{path}: not a square colour picture", hint=_HINT)
@@ -117,7 +119,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file", hint=_HINT)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return read_npz(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: damaged ({error})", hint=_HINT) from error

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from gfla_cli import __version__
-from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.errors import BundleError, MediaError
 
 
@@ -27,7 +27,7 @@ def cached_export(model: str | Path) -> Path:
         key = hashlib.sha256((bundle / "config.json").read_bytes()).hexdigest()[:12]  # holds the weights' own hash
     except OSError as error:
         raise BundleError(f"{bundle}: cannot be read: {error.strerror}", hint="get the bundle again") from error
-    path = cache_folder() / "onnx" / f"{bundle.name}-{key}-{__version__}.onnx"
+    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}.onnx"
     if not path.is_file():
         from gfla_cli.runtime.export import export_onnx
 

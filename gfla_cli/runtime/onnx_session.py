@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from gfla_cli.runtime.session import DeviceName
 
 METADATA_KEY = "gfla"
 _INPUTS = ("source_image", "source_structure", "target_structure")
+_LOCATION = b"location"
 _PROVIDERS = {"cuda": ("TensorrtExecutionProvider", "CUDAExecutionProvider"), "mps": ("CoreMLExecutionProvider",)}
 
 
@@ -52,14 +56,33 @@ class OnnxSession:
 def _open(path: Path, options: Any, device: DeviceName) -> Any:
     if not path.is_file():
         raise BundleError(f"{path}: no such file")
+    _refuse_references(path)
     wanted = _providers(device)
     try:
-        with native_stderr_silenced():
+        # When a provider fails it prints so, on stdout, and goes on with the next.
+        with native_stderr_silenced(), redirect_stdout(StringIO()):
             return onnxruntime.InferenceSession(str(path), options, providers=[*wanted, "CPUExecutionProvider"])
     except Exception as error:
         raise BundleError(
             f"{path}: not a model that ONNX Runtime reads ({_first_line(error)})", hint="export it again"
         ) from error
+
+
+def _refuse_references(path: Path) -> None:
+    """Raises BundleError for a model that reads its weights from other files, which could be anybody's.
+
+    ONNX Runtime itself refuses only those outside of the model's folder, and older ones not even these.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            # In protobuf the key of a file's name has its length before it, perhaps in more bytes than that needs.
+            at = content.find(_LOCATION)
+            while at > 0 and content[at - 1] not in (len(_LOCATION), 0):
+                at = content.find(_LOCATION, at + 1)
+    except (OSError, ValueError) as error:  # ValueError: an empty file
+        raise BundleError(f"{path}: not a model ({error})", hint="export it again") from error
+    if at > 0:
+        raise BundleError(f"{path}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
 
 
 def _providers(device: DeviceName) -> list[str]:
@@ -88,13 +111,13 @@ def _has_nvidia_gpu() -> bool:
 
 
 def _description(path: Path, session: Any) -> tuple[ModelConfig, dict[str, Any]]:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
     try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
         about = json.loads(text)
         return ModelConfig.from_json(about.pop("model")), about
-    except (ValueError, KeyError, AttributeError, ConfigError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError) as error:
         raise BundleError(f"{path}: its description is damaged ({error})", hint="export it again") from error
 
 

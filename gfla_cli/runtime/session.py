@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, UsageError
 
@@ -77,6 +78,8 @@ def _open(model: str | Path, device: DeviceName, precision: Precision, runtime: 
 def exported_file(model: str | Path) -> Path | None:
     """The .onnx file that `model` names: itself, or the only one in a folder that is no bundle."""
     path = Path(model)
+    if is_hub_name(model):
+        return None
     if path.suffix.lower() == ".onnx":
         return path
     if path.is_dir() and not (path / "config.json").is_file():

@@ -9,8 +9,6 @@ was created with funding from NSF EIA-0196217."
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gfla_cli.errors import DataError
+from gfla_cli.media.npz import read_npz
 from gfla_cli.rendering import rotations
 from gfla_cli.rendering.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.figure import Figure
@@ -85,9 +84,8 @@ class Motion:
 def read_mocap(path: Path) -> dict[str, Float64Array]:
     """The clips of a file by name, (F,117) each."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            clips = {name: np.asarray(archive[name], np.float64) for name in archive.files}
-    except (OSError, AttributeError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        clips = {name: np.asarray(clip, np.float64) for name, clip in read_npz(path).items()}
+    except (OSError, TypeError, ValueError) as error:
         raise DataError(f"{path}: no motion capture ({error})", hint=_HINT) from error
     for name, clip in clips.items():
         if clip.ndim != 2 or clip.shape[1] != _COLUMNS or not np.isfinite(clip).all():
