@@ -129,14 +129,6 @@ def test_two_processes_share_the_missing_pairs_and_report_as_one(bundle, photos,
         assert [row["from"] for row in csv.DictReader(file)] == ["broken.jpg", "nobody.jpg"]
 
 
-def test_pairs_whose_results_would_have_one_name_are_failures(infer, photos, tmp_path):
-    (photos / "anna.png").write_bytes((photos / "anna.jpg").read_bytes())
-    result = infer([("anna.jpg", "ben.jpg"), ("anna.png", "ben.jpg")], "--json")
-    assert json.loads(result.stdout) == {"pairs": 2, "written": 1, "skipped": 0, "failed": 1}
-    assert "named as that of anna.jpg, ben.jpg" in (tmp_path / "out" / "failures.csv").read_text()
-    assert json.loads(infer([("anna.png", "ben.jpg"), ("anna.jpg", "ben.jpg")], "--json").stdout)["failed"] == 1
-
-
 def test_two_calls_in_one_folder_are_refused(infer, tmp_path):
     with sole_writer(tmp_path / "out"):
         result = infer(ALL)
