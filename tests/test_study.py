@@ -271,7 +271,7 @@ def test_raters_who_differ_widen_the_interval_over_raters_only():
 
 def test_what_does_not_count_is_named_with_the_reason(put, gfla, tmp_path):
     put("good.json", fooled_in(10, 3), session=1, rater=1)
-    put("part.json", fooled_in(4, 0), session=1, rater=1)  # saved before the sitting was over
+    put("early.json", fooled_in(4, 0), session=1, rater=1)  # saved before the sitting was over
     put("again.json", fooled_in(10, 9), session=2, rater=1, started="2025-01-02")
     put("other.json", fooled_in(10, 9), session=3, rater=3, study=OTHER)
     asleep = [answer("c0", True, "", "catch"), answer("c1", False, "", "catch")]
@@ -287,7 +287,7 @@ def test_what_does_not_count_is_named_with_the_reason(put, gfla, tmp_path):
     assert (report["models"][0]["answers"], report["models"][0]["fooled"]) == (20, 6)
     why = {entry["file"].split("/")[-1]: entry["why"] for entry in report["excluded"]}
     assert why == {
-        "part.json": "the same session as good.json",
+        "early.json": "the same session as good.json",
         "again.json": "the same rater did set 1 in good.json already",
         "other.json": f"belongs to study {OTHER}",
         "asleep.json": "failed 1 of 2 catch trials",

@@ -8,10 +8,11 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 from browser import Browser, find_chromium
-from test_study import draw_picture
 
+from gfla_cli.media.image import write_image
 from gfla_cli.study.make import StudyOptions, make_study
 from gfla_cli.study.serve import ServedStudy, StudyServer
 from gfla_cli.study.tally import find_results, tally
@@ -26,9 +27,10 @@ SHOWN = "current && performance.now() - current.since > HASTY_MS"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    for number in range(5):
-        draw_picture(folder / "real" / f"p{number}.jpg", number)
-        draw_picture(folder / "ours" / f"p{number}.png", 100 + number)
+    for name in ("p0", "p1", "p2", "p3", "p4"):
+        for kind, colour in (("real", (200, 40, 40)), ("ours", (40, 40, 200))):
+            (folder / kind).mkdir(exist_ok=True)
+            write_image(folder / kind / f"{name}.png", np.full((32, 48, 3), colour, np.uint8))
     return folder
 
 
@@ -47,6 +49,14 @@ def page(folder, browser):
     browser.screen(1280, 800)
     browser.problems.clear()
     return folder / "page.html"
+
+
+def red(browser, side):
+    """How red the picture on that side is: the real ones are (200, 40, 40), the generated ones the other way round."""
+    return browser.evaluate(
+        "(image => { const canvas = document.createElement('canvas').getContext('2d'); canvas.drawImage(image, 0, 0);"
+        f" return canvas.getImageData(9, 9, 1, 1).data[0]; }})(document.querySelector('#{side} img'))"
+    )
 
 
 def enter(browser, address):
@@ -82,6 +92,8 @@ def test_a_rater_goes_through_reloads_and_saves_what_tally_reads(page, browser, 
             browser.click("#begin")
             browser.until(SHOWN)
         kind, real = browser.evaluate("[current.kind, current.real]")
+        if kind == "pair":
+            real = "left" if red(browser, "left") > red(browser, "right") else "right"
         fooled = kind == "pair" and browser.evaluate("current.pair") == 0
         side = {"left": "right", "right": "left"}[real] if fooled else real
         if number < 2:
