@@ -250,7 +250,7 @@ def test_the_share_taken_for_real_of_every_model(put, gfla):
     assert (theirs["share"], theirs["raters"], theirs["over_raters"]) == (0.1, 1, None)
     table = gfla("tally", "answers")
     assert "40.00%" in table.stdout
-    assert "3 sittings of 2 raters, 0 files left out" in table.stdout
+    assert "raters: 2, sittings: 3, files left out: 0" in table.stdout
 
 
 def test_wilson_intervals_agree_with_published_values():

@@ -167,13 +167,14 @@ def _print_table(found: Tally) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "taken for real", "95 %, answers", "95 %, raters", "answers", "pairs", "raters")
+    table = Table("model", "for real", "95 % answers", "95 % raters", "answers", "pairs", "raters")
     for model in found.models:
         intervals = (
-            "-" if span is None else f"{span[0]:.1%} - {span[1]:.1%}" for span in (model.wilson, model.over_raters)
+            "-" if span is None else f"{100 * span[0]:.1f} - {span[1]:.1%}"
+            for span in (model.wilson, model.over_raters)
         )
         counts = (str(count) for count in (model.answers, model.pairs, model.raters))
         table.add_row(model.model, f"{model.share:.2%}", *intervals, *counts)
     Console().print(table)
     out = len(found.excluded) + len(found.unreadable)
-    typer.echo(f"study {found.study}: {found.sittings} sittings of {found.raters} raters, {out} files left out")
+    typer.echo(f"study {found.study}; raters: {found.raters}, sittings: {found.sittings}, files left out: {out}")

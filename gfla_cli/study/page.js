@@ -210,8 +210,10 @@ function finish() {
     : `You compared ${session.answers.length} of ${plan.length} pairs.`;
   get("delivery").textContent = "Save the results and send the file to whoever asked you.";
   get("resume").hidden = complete;
-  get("again").hidden = !complete || memory.done.length >= study.sittings;
-  get("other").hidden = !complete;
+  get("save").classList.toggle("primary", complete);
+  get("save").textContent = "Save the results";
+  get("more").hidden = !complete;
+  get("again").hidden = memory.done.length >= study.sittings;
   show("end");
   if (served && session.answers.length) deliver();
 }
@@ -242,7 +244,8 @@ async function deliver() {
     ? "Your answers have arrived. You may close the page."
     : "Your answers could not be sent. Try again, or save them and send the file.";
   get("retry").hidden = arrived;
-  get("save").classList.toggle("primary", !arrived);
+  if (arrived) get("save").classList.remove("primary");
+  if (arrived) get("save").textContent = "Save a copy";
 }
 
 function goOn() {

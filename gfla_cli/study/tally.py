@@ -184,7 +184,8 @@ def bootstrap_over_raters(by_rater: Sequence[Sequence[bool]]) -> Interval | None
     """95 % percentile interval of the pooled share when whole raters are drawn again with replacement.
 
     It is as wide as raters differ, so it speaks about new raters, where the pooled interval speaks about more answers
-    of these. None with fewer than two; with fewer than about ten it is too narrow. The draw is seeded.
+    of these. With fewer than about ten raters it is too narrow, and it has no width where all raters agree: then the
+    pooled one holds. None with fewer than two. The draw is seeded.
     """
     if len(by_rater) < 2:
         return None
