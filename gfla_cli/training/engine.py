@@ -9,6 +9,7 @@ from torch import nn
 
 from gfla_cli.errors import GflaError
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.memory import is_out_of_memory
 from gfla_cli.training.recipe import Stage
 
 
@@ -45,7 +46,7 @@ def gradient_scaler(placement: Placement) -> torch.amp.GradScaler:
 def memory_error(error: RuntimeError, stage: Stage, engine: Engine, placement: Placement) -> GflaError | None:
     """What to say when the device had too little memory; None when `error` is about something else."""
     # On the CPU it is a RuntimeError as any other, known by its words alone.
-    short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    short = is_out_of_memory(error)
     if not short:
         return None
     parts = f" in {engine.accumulate} parts" if engine.accumulate > 1 else ""
