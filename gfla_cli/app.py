@@ -22,6 +22,7 @@ from gfla_cli.commands.extract import extract
 from gfla_cli.commands.infer import infer
 from gfla_cli.commands.models import app as models
 from gfla_cli.commands.pose_transfer import pose_transfer
+from gfla_cli.commands.study import app as study
 from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError
@@ -91,4 +92,5 @@ app.command()(export_onnx)
 app.command()(doctor)
 app.add_typer(models, name="models")
 app.add_typer(data, name="data")
+app.add_typer(study, name="study")
 app.add_typer(benchmark, name="benchmark")

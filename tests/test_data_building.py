@@ -485,6 +485,61 @@ def test_keypoints_that_contradict_themselves_and_missing_folders_are_refused(go
         BenchmarkPairs(good_set, "test", DEEPFASHION, (64, 64))
 
 
+@pytest.mark.parametrize(
+    ("table", "header", "said"),
+    [
+        ("annotation", "name:keypoints_y", "it begins with name:keypoints_y"),
+        ("pairs", "to,from", "it begins with to,from"),
+        ("pairs", "", "it begins with nothing"),
+    ],
+)
+def test_training_refuses_another_header_and_says_what_it_found(good_set, table, header, said):
+    path = good_set / f"fasion-{table}-train.csv"
+    edit(path, lambda lines: [header, *lines[1:]])
+    with pytest.raises(DataError, match=rf"{path.name}: should begin with the line (name|from)") as raised:
+        BenchmarkPairs(good_set, "train", DEEPFASHION, (64, 64))
+    assert said in raised.value.hint
+
+
+def test_a_pair_without_its_second_name_is_refused_with_its_line(good_set):
+    edit(good_set / "fasion-pairs-train.csv", lambda lines: [*lines[:2], "alone.jpg", *lines[2:]])
+    with pytest.raises(DataError, match=r"fasion-pairs-train\.csv, line 3: fewer than 2 columns"):
+        BenchmarkPairs(good_set, "train", DEEPFASHION, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        ("fashion", ["fasion-annotation-train.csv", "fasion-pairs-train.csv", "train/"]),
+        ("market", ["market-annotation-train.csv", "market-pairs-train.csv", "train/"]),
+        ("faces", ["CLIP/00000.jpg", "train_keypoints/"]),
+        ("shapenet", [".hdf5"]),
+        ("people", ["humans.npz", "poses.npz", "textures"]),
+        ("people-faces", ["humans.npz", "poses.npz", "textures"]),
+        ("bodies", ["humans.npz", "poses.npz", "textures"]),
+    ],
+)
+def test_a_folder_without_the_set_is_refused_with_the_files_that_were_looked_for(tmp_path, dataset, names):
+    """Before VGG19 is fetched or anything is written."""
+    (tmp_path / "root").mkdir()
+    arguments = ["train", "--dataset", dataset, "--data-root", str(tmp_path / "root"), "-o", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'root'}: " in result.stderr
+    for name in names:
+        assert name in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_rendered_pictures_can_be_trained_on_without_the_pack(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "cache" / "albums-6000x6").mkdir(parents=True)
+    open_training_data(recipe("people"), tmp_path / "root", tmp_path / "cache")
+    (tmp_path / "cache" / "albums-6000x6").rmdir()
+    with pytest.raises(DataError, match=r"no humans\.npz and no poses\.npz and no textures"):
+        open_training_data(recipe("people"), tmp_path / "root", tmp_path / "cache")
+
+
 def test_pictures_of_the_set_have_the_layout_s_shape(photos, tmp_path):
     build_set(photos, tmp_path / "tall", replace(OPTIONS, height=128), finder=Finder())
     build_set(photos, tmp_path / "square", replace(OPTIONS, layout=SQUARE), finder=Finder())

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 from jobs import Job
 from typer.testing import CliRunner
@@ -18,10 +19,12 @@ import gfla_cli.pipelines.infer
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.config import preset
+from gfla_cli.errors import GflaError
 from gfla_cli.media.image import read_image
 from gfla_cli.media.lock import sole_writer
 from gfla_cli.networks.build import build
 from gfla_cli.pipelines.pose import PoseTransfer
+from gfla_cli.runtime.memory import is_out_of_memory
 
 PEOPLE = ("anna", "ben", "cleo")
 
@@ -190,3 +193,39 @@ def test_a_csv_that_no_program_wrote_is_refused_in_one_line(infer, tmp_path, bun
     assert result.exit_code == 1
     assert "odd.csv" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_csv_is_told_without_talk_of_data_sets(infer, tmp_path, bundle, photos):
+    arguments = ["infer", "none.csv", "--images", str(photos), "-o", "out", "--model", str(bundle)]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "none.csv: no such file" in result.stderr
+    assert "--data-root" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "batch", "hint"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 4, "--batch 2"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2, "--batch 1"),
+        (MemoryError("Unable to allocate 9 GiB for an array"), 1, "--precision bf16"),
+    ],
+)
+def test_a_batch_too_large_for_memory_names_the_option_that_helps(infer, tmp_path, monkeypatch, error, batch, hint):
+    def render_all(self, prepared):
+        raise error
+
+    monkeypatch.setattr(PoseTransfer, "render_all", render_all)
+    result = infer(ALL, "--batch", str(batch))
+    assert result.exit_code == 1
+    assert f"a batch of {batch} is too large for the memory" in result.stderr
+    assert hint in result.stderr
+    assert names(tmp_path / "out") == []
+
+
+def test_a_memory_error_is_known_behind_the_error_of_a_session_and_others_are_not_taken_for_one():
+    wrapped = GflaError("ONNX Runtime failed")
+    wrapped.__cause__ = RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9")
+    assert is_out_of_memory(wrapped)
+    assert not is_out_of_memory(RuntimeError("shapes differ"))

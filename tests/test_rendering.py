@@ -208,10 +208,12 @@ def test_without_numba_the_extra_is_named():
 
 
 def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):
-    with pytest.raises(DataError, match=r"humans\.npz: no such file") as missing:
+    with pytest.raises(DataError, match=r"no humans\.npz and no poses\.npz and no textures") as missing:
         Pack.load(tmp_path)
-    assert "textures" in missing.value.hint
+    assert "gfla data humans builds one" in missing.value.hint
 
+    (tmp_path / "textures").mkdir()
+    (tmp_path / "poses.npz").touch()
     (tmp_path / "humans.npz").write_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(DataError, match="damaged"):
         Pack.load(tmp_path)

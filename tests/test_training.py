@@ -262,7 +262,7 @@ def test_a_broken_set_is_named_with_file_and_line(small_set, tmp_path, file, tex
 
 
 def test_a_missing_set_says_which_file_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"fasion-annotation-train\.csv: not found"):
+    with pytest.raises(DataError, match=r"no fasion set to train on"):
         BenchmarkPairs(tmp_path, "train", SQUARE, (64, 64))
 
 
@@ -449,7 +449,7 @@ def test_the_command_trains_keeps_refuses_and_resumes(small_set, tmp_path, monke
     assert train("--dataset", "fashion", "--resume").exit_code == 0
     other = train("--dataset", "market", "--resume")
     assert other.exit_code == 1
-    assert "market-annotation-train.csv: not found" in other.stderr
+    assert "looked for market-annotation-train.csv" in other.stderr
     other = train("--dataset", "fashion", "--resume", "--seed", "4")
     assert other.exit_code == 1
     assert "--seed 0, not 4" in other.stderr

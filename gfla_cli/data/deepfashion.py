@@ -46,6 +46,7 @@ class BenchmarkPairs(Dataset[PosePair]):
     def __init__(self, root: Path, split: Split, layout: Layout, size: tuple[int, int]) -> None:
         """Raises DataError that names the file and line of what is wrong with the tables, or the missing folder."""
         self.root, self.split, self.layout, self.size = root, split, layout, size
+        _refuse_no_set(root, split, layout)
         self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
         self.pictures = len(self.points)
@@ -88,6 +89,14 @@ class BenchmarkPairs(Dataset[PosePair]):
         return image, points
 
 
+def _refuse_no_set(root: Path, split: Split, layout: Layout) -> None:
+    """Raises DataError that says what was looked for when not even the tables are there."""
+    tables = [f"{layout.prefix}-{table}-{split}.csv" for table in ("annotation", "pairs")]
+    if not any((root / name).is_file() for name in tables):
+        what = f"{root}: no {layout.prefix} set to {'train on' if split == 'train' else 'measure with'} in it"
+        raise DataError(what, hint=f"looked for {', '.join(tables)} and the folder {split}/; --data-root names theirs")
+
+
 def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     """Name -> (18, 3) points, in the frame of the annotation."""
     poses: dict[str, NDArray[np.float32]] = {}
@@ -121,7 +130,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     """The `from,to` rows of a CSV; raises DataError when it is not one."""
     pairs = [(row[0], row[1]) for _, row in _rows(path, ",", ["from", "to"])]
     if not pairs:
-        raise DataError(f"{path}: no pairs in it")
+        raise DataError(f"{path}: no pairs in it", hint="every line below the first names two pictures")
     return pairs
 
 
@@ -135,8 +144,10 @@ def _rows(path: Path, delimiter: str, header: list[str]) -> list[tuple[int, list
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a table ({error})"[:300], hint="save it as UTF-8 text") from error
     if not rows or [column.strip() for column in rows[0][1]] != header:
-        raise DataError(f"{path}: should begin with the line {delimiter.join(header)}")
+        found = (delimiter.join(rows[0][1])[:100] if rows else "") or "nothing"
+        raise DataError(f"{path}: should begin with the line {delimiter.join(header)}", hint=f"it begins with {found}")
     short = next((number for number, row in rows[1:] if row and len(row) < len(header)), None)
     if short is not None:
-        raise DataError(f"{path}, line {short}: fewer than {len(header)} columns")
+        what = f"{path}, line {short}: fewer than {len(header)} columns"
+        raise DataError(what, hint=f"every line needs {delimiter.join(header)}")
     return [(number, [column.strip() for column in row]) for number, row in rows[1:] if row]

@@ -28,6 +28,8 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callab
         raise DataError(f"{root}: no such folder", hint="--data-root names the folder that holds the data")
     if recipe.dataset == "shapenet":
         return _shapenet(recipe, root)
+    if recipe.dataset in ("people", "people-faces", "bodies"):
+        _refuse_nothing_to_render(root, cache)
     if recipe.dataset == "people":
         return lambda stage: _people(recipe, root, cache, stage)
     if recipe.dataset in ("faces", "people-faces", "bodies"):
@@ -46,6 +48,15 @@ def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair
 
     open_stage(recipe.stages[0])  # names what is wrong before anything is written
     return open_stage
+
+
+def _refuse_nothing_to_render(pack: Path, cache: Path) -> None:
+    """Raises DataError when there is no pack, unless pictures of an earlier run may do without one."""
+    if cache.is_dir() and any(cache.iterdir()):
+        return
+    from gfla_cli.rendering.pack import check_pack
+
+    check_pack(pack)
 
 
 def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[PosePair]:

@@ -15,6 +15,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gfla_cli.data.deepfashion import read_pairs
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.atomic import atomic_path
@@ -23,6 +26,7 @@ from gfla_cli.media.inside import inside
 from gfla_cli.media.lock import sole_writer
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
+from gfla_cli.runtime.memory import is_out_of_memory
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime
 from gfla_cli.runtime.team import Team
 
@@ -110,6 +114,8 @@ class _Plan:
 
 def _planned(pairs_csv: Path, images: Path, output: Path, options: InferOptions, held: ExitStack) -> _Plan:
     """Reads the CSV and takes hold of the folder of the results."""
+    if not pairs_csv.is_file():
+        raise DataError(f"{pairs_csv}: no such file", hint="a CSV that begins with the line from,to")
     if not images.is_dir():
         raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
     pairs, impossible = _with_results(read_pairs(pairs_csv))
@@ -153,7 +159,7 @@ def _render(
         for group in _batches(ready, options.batch):
             good = [(one.pair, one.prepared) for one in group if one.prepared is not None]
             failures += [(*one.pair, one.error) for one in group if one.prepared is None]
-            made = model.render_all([prepared for _, prepared in good]) if good else []
+            made = _rendered(model, [prepared for _, prepared in good])
             for future in pending:
                 future.result()
             pending = [
@@ -164,6 +170,21 @@ def _render(
             tell(done)
         for future in pending:
             future.result()
+
+
+def _rendered(model: PoseTransfer, prepared: list[Prepared]) -> list[NDArray[np.uint8]]:
+    """The pictures of a batch; raises GflaError that names the option when the batch is too large for the device."""
+    try:
+        return model.render_all(prepared) if prepared else []
+    except Exception as error:  # ONNX Runtime has errors of its own
+        if not is_out_of_memory(error):
+            raise
+        what = f"a batch of {len(prepared)} is too large for the memory"
+        if len(prepared) == 1:
+            raise GflaError(
+                what, hint="--precision bf16 halves it; else only a device with more memory helps"
+            ) from error
+        raise GflaError(what, hint=f"--batch {len(prepared) // 2} takes half of it; what is written stays") from error
 
 
 def _prepare(model: PoseTransfer, todo: list[tuple[str, str]], images: Path, options: InferOptions) -> Iterator[_Ready]:

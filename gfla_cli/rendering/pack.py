@@ -28,6 +28,7 @@ _IRIS_BGR = {  # the eye texture is brown; the others are dyed
     "grey": (130, 125, 115),
 }
 _HINT = "the folder of synthetic people holds humans.npz, poses.npz and textures/; gfla data humans builds one"
+_PARTS = ("humans.npz", "poses.npz", "textures")
 _PICTURES = (  # without these nobody can be drawn; hair without a picture gets procedural strands
     *("skin_female2", "skin_male2", "skin_male3", "skin_male_dark", "skin_male_middleage"),
     *("skin_female2_head", "skin_male2_head", "skin_male3_head", "skin_male_dark_head", "skin_male_middleage_head"),
@@ -98,6 +99,7 @@ class Pack:
     @classmethod
     def load(cls, folder: Path) -> Pack:
         """Reads a pack; raises DataError when files are missing or damaged."""
+        check_pack(folder)
         humans, poses = _arrays(folder / "humans.npz"), _arrays(folder / "poses.npz")
         try:
             base = BaseMesh.from_arrays(humans)
@@ -115,9 +117,13 @@ class Pack:
             raise DataError(f"{folder}: not a pack of synthetic people: {error}", hint=_HINT) from error
 
 
+def check_pack(folder: Path) -> None:
+    """Raises DataError that names the missing files, before anything is read, when `folder` is not a pack."""
+    if missing := [name for name in _PARTS if not (folder / name).exists()]:
+        raise DataError(f"{folder}: not a pack of synthetic people: no {' and no '.join(missing)}", hint=_HINT)
+
+
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file", hint=_HINT)
     try:
         return read_npz(path)
     except (OSError, ValueError) as error:

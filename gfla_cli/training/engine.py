@@ -9,6 +9,7 @@ from torch import nn
 
 from gfla_cli.errors import GflaError
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.memory import is_out_of_memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +46,7 @@ def memory_error(
     error: RuntimeError, batch: int, image_size: tuple[int, int], engine: Engine, placement: Placement
 ) -> GflaError | None:
     """What to say when a batch of one process was too large for the device; None when `error` is something else."""
-    # On the CPU it is a RuntimeError as any other, known by its words alone.
-    short = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-    if not short:
+    if not is_out_of_memory(error):
         return None
     parts = f" in {engine.accumulate} parts" if engine.accumulate > 1 else ""
     height, width = image_size

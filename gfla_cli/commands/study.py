@@ -1,0 +1,180 @@
+"""`gfla study`: the human study (JND) as a web page, served to several raters where wanted, and its tally."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
+
+if TYPE_CHECKING:
+    from gfla_cli.study.tally import Tally
+
+app = typer.Typer(help="The human study: raters tell real pictures from generated ones.", no_args_is_help=True)
+
+Results = Annotated[
+    Path | None, typer.Option(help="Folder for the raters' answers. [default: PAGE-results]", show_default=False)
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Of the address to serve at; 0 takes a free one.")]
+
+
+@app.command()
+def make(
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of real pictures.", show_default=False)],
+    generated: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="GENERATED...",
+            help="Folder of generated pictures, or NAME=FOLDER; several for several models.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("study.html"),
+    title: Annotated[str, typer.Option(help="What raters read on top.")] = "Which picture is real?",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of a model, drawn at random.")] = 800,
+    trials: Annotated[int, typer.Option(min=1, help="Pairs that a rater sees in one sitting.")] = 50,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Answers wanted for every pair.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0, max=600, help="How long a pair is shown; 0: no limit.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other pairs and another order.")] = 0,
+    practice: Annotated[int, typer.Option(min=0, max=20, help="Pairs for practice, which tell the answer.")] = 3,
+    catch: Annotated[
+        int, typer.Option(min=0, max=50, help="Pairs in every sitting that nobody who looks gets wrong.")
+    ] = 0,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page at once; see gfla study serve.")] = False,
+    results: Results = None,
+    port: Port = 8000,
+) -> None:
+    """Write the page of a study: one file that works without a network, on a phone as well.
+
+    Pictures are paired by file name; SOURCE--TARGET.png, as gfla infer writes, belongs to TARGET. The defaults are the
+    paper's: 800 pairs of a model, each compared 5 times. A rater's answers are saved as a file for gfla study tally.
+
+    Example: gfla study make real/ ours=results/ theirs=baseline/ -o study.html
+    """
+    from gfla_cli.commands._progress import progress_bar
+    from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study
+    from gfla_cli.study.pairs import parse_models
+
+    options = StudyOptions(
+        title=title,
+        pairs=pairs,
+        trials=trials,
+        repeats=repeats,
+        seconds=seconds,
+        seed=seed,
+        practice=practice,
+        catch=catch,
+    )
+    with progress_bar("pairs", quiet=quiet) as progress:
+        report = make_study(real, parse_models(generated), output, options, overwrite=overwrite, progress=progress)
+    made = report.settings
+    if report.left_out:
+        say(f"{report.left_out} generated pictures left out: no real one, not of every model, or a second", quiet=quiet)
+    counts = f"{made.pairs} pairs of {made.models} model{'s' if made.models > 1 else ''}"
+    say(f"{counts}, {made.sittings} sittings for {repeats} answers each", quiet=quiet)
+    say(f"{report.bytes / 1e6:.1f} MB, study {made.id}", quiet=quiet)
+    if report.bytes > HEAVY_BYTES:
+        say("phones may refuse a page of that size; --pairs makes it smaller", quiet=quiet)
+    typer.echo(output)
+    if serve:
+        _serve(output, results, port, quiet=quiet)
+
+
+@app.command("serve")
+def serve_study(
+    page: Annotated[Path, typer.Argument(help="A page of gfla study make.", show_default=False)],
+    results: Results = None,
+    port: Port = 8000,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a study on this machine, hand every rater another set, and keep the answers as files in one folder.
+
+    The address is this machine's own (127.0.0.1). For raters elsewhere put a tunnel or a web server with TLS before
+    it, or send them the page: it works without a server too. Ctrl-C ends it.
+
+    Example: gfla study serve study.html --results answers/
+    """
+    _serve(page, results, port, quiet=quiet)
+
+
+def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
+    from gfla_cli.media.lock import sole_writer
+    from gfla_cli.study.serve import HOST, ServedStudy, StudyServer
+
+    folder = results or page.with_name(f"{page.stem}-results")
+    study = ServedStudy(page, folder)
+    with (
+        sole_writer(folder),
+        StudyServer(
+            study, port, lambda path, result: say(f"{len(result.answers)} answers: {path}", quiet=quiet)
+        ) as server,
+    ):
+        typer.echo(f"http://{HOST}:{server.server_port}/")
+        say(f"answers go to {folder}; Ctrl-C ends it", quiet=quiet)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say(f"ended; {study.count()} sittings in {folder}", quiet=quiet)
+
+
+@app.command("tally")
+def tally_study(
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", show_default=False)],
+    study: Annotated[str | None, typer.Option(help="The study's id, where the files are of several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count how often generated pictures were taken for real: the paper's JND, with 95 % intervals.
+
+    50 % means that nobody can tell. Results that do not count are named with the reason, the others count.
+
+    Example: gfla study tally answers/
+    """
+    from gfla_cli.study.tally import find_results, tally
+
+    found = tally(find_results(results), study)
+    for error in found.unreadable:
+        say(f"left out: {error}")
+    if found.unreadable:
+        say(f"hint: {found.unreadable[0].hint}")
+    for path, why in found.excluded:
+        say(f"left out: {path}: {why}")
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(found)
+
+
+def _print_json(found: Tally) -> None:
+    import json
+    from dataclasses import asdict
+
+    report = {
+        "study": found.study,
+        "raters": found.raters,
+        "sittings": found.sittings,
+        "models": [{**asdict(model), "share": model.share} for model in found.models],
+        "excluded": [{"file": str(path), "why": why} for path, why in found.excluded],
+        "unreadable": [str(error) for error in found.unreadable],
+    }
+    typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def _print_table(found: Tally) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "for real", "95 % answers", "95 % raters", "answers", "pairs", "raters")
+    for model in found.models:
+        intervals = (
+            "-" if span is None else f"{100 * span[0]:.1f} - {span[1]:.1%}"
+            for span in (model.wilson, model.over_raters)
+        )
+        counts = (str(count) for count in (model.answers, model.pairs, model.raters))
+        table.add_row(model.model, f"{model.share:.2%}", *intervals, *counts)
+    Console().print(table)
+    out = len(found.excluded) + len(found.unreadable)
+    typer.echo(f"study {found.study}; raters: {found.raters}, sittings: {found.sittings}, files left out: {out}")

@@ -1,0 +1,231 @@
+"""A study for several raters: the page on this machine's own address, the results as files in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
+from gfla_cli.media.atomic import atomic_path
+from gfla_cli.study.answers import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
+
+HOST = "127.0.0.1"
+_MOST_FILES = 20_000  # a study of the paper's size has 400 sittings
+_PIECE = 1 << 20  # bytes written at a time: the time limit holds for a piece, not for a page of 100 MB
+_SETTINGS = re.compile(rb'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+_SETTINGS_WITHIN = 1 << 17
+
+
+class ServedStudy:
+    """The page, and the folder where its results go. Its methods may be called from several threads."""
+
+    def __init__(self, page: Path, results: Path) -> None:
+        """Raises DataError when `page` was not made by gfla, or `results` cannot be a folder."""
+        self.page = _read(page)
+        self.study, self.sittings = _settings_of(page, self.page)
+        self.results = results
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{results} cannot be made: {error.strerror}", hint="choose another --results") from error
+        self._lock = threading.Lock()
+        self._taken = Counter(result.sitting for result in self._saved())
+
+    def next_sitting(self) -> int:
+        """The sitting that was handed out least, the first of several."""
+        with self._lock:
+            sitting = min(range(1, self.sittings + 1), key=lambda number: self._taken[number])
+            self._taken[sitting] += 1
+            return sitting
+
+    def save(self, body: bytes) -> tuple[Path, Result]:
+        """Keeps a result under the name of its session; a shorter version of one that is there changes nothing.
+
+        Raises DataError when it is not a result of this study.
+        """
+        result = parse_result(body)
+        if result.study != self.study:
+            raise DataError("these are answers to another study")
+        if not 1 <= result.sitting <= self.sittings:
+            raise DataError(f"this study has {self.sittings} sittings")
+        path = self.results / f"{result.rater}-{result.session}.json"  # hexadecimal digits, nothing else
+        with self._lock:
+            if not path.exists() and sum(1 for _ in self.results.glob("*.json")) >= _MOST_FILES:
+                raise MediaError("the results folder is full")
+            if _answers_in(path) < len(result.answers):
+                text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(result)}, indent=1)
+                with atomic_path(path, overwrite=True) as temporary:
+                    temporary.write_text(text + "\n", encoding="utf-8")
+        return path, result
+
+    def count(self) -> int:
+        """Results of this study in the folder."""
+        return len(self._saved())
+
+    def _saved(self) -> list[Result]:
+        found = []
+        for path in self.results.glob("*.json"):
+            try:
+                result = read_result(path)
+            except GflaError:
+                continue  # `gfla study tally` names it
+            if result.study == self.study:
+                found.append(result)
+        return found
+
+
+class StudyServer(ThreadingHTTPServer):
+    """Listens on this machine's own address only; `server_port` says where."""
+
+    daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # there it would let two servers share the port
+
+    def __init__(self, study: ServedStudy, port: int, saved: Callable[[Path, Result], None]) -> None:
+        """Port 0 takes a free one. `saved` hears of every result. Raises UsageError when the port is taken."""
+        self.study, self.saved = study, saved
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise UsageError(
+                f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one"
+            ) from error
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silent about browsers that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Four addresses: the page (/), what is served (/study), the next set (/sitting), and where answers go (/results).
+
+    A request's path is compared with these and used for nothing else.
+    """
+
+    server_version, sys_version = "gfla", ""
+    timeout = 30  # seconds of silence
+
+    @property
+    def _server(self) -> StudyServer:
+        return cast(StudyServer, self.server)
+
+    def do_GET(self) -> None:
+        study = self._server.study
+        try:
+            self._check_host()
+            if self.path == "/":
+                self._answer(HTTPStatus.OK, "text/html; charset=utf-8", study.page)
+            elif self.path == "/study":
+                self._answer_json(HTTPStatus.OK, {"study": study.study})
+            elif self.path == "/sitting":
+                self._answer_json(HTTPStatus.OK, {"study": study.study, "sitting": study.next_sitting()})
+            else:
+                raise _RefusedError(HTTPStatus.NOT_FOUND, "there is only the page")
+        except _RefusedError as refused:
+            self._answer_json(refused.status, {"error": str(refused)})
+
+    def do_POST(self) -> None:
+        try:
+            body = self._body()
+            self._check_host()
+            if self.path != "/results":
+                raise _RefusedError(HTTPStatus.NOT_FOUND, "answers go to /results")
+            # A page of another site cannot send this type without asking first, and is not answered when it asks.
+            if self.headers.get_content_type() != "application/json":
+                raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "answers are JSON")
+            path, result = self._saved(body)
+        except _RefusedError as refused:
+            self._answer_json(refused.status, {"error": str(refused)})
+        else:
+            self._server.saved(path, result)
+            self._answer_json(HTTPStatus.CREATED, {"saved": len(result.answers)})
+
+    def _body(self) -> bytes:
+        """The request's body, unread when it is too long; what else will be refused is read, or nobody hears why."""
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdecimal()):
+            raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
+        if len(length) > 12 or int(length) > LARGEST_FILE:
+            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST_FILE} bytes")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "cut off")
+        return body
+
+    def _saved(self, body: bytes) -> tuple[Path, Result]:
+        try:
+            return self._server.study.save(body)
+        except DataError as error:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except (GflaError, OSError) as error:
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the answers could not be written") from error
+
+    def _check_host(self) -> None:
+        """Refuses names that are not this machine's own: a stranger's name may have been pointed here."""
+        if self.headers.get("Host", "").rsplit(":", 1)[0] not in ("localhost", HOST):
+            raise _RefusedError(HTTPStatus.FORBIDDEN, "this study is served under localhost only")
+
+    def _answer_json(self, status: HTTPStatus, data: object) -> None:
+        self._answer(status, "application/json", json.dumps(data).encode())
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Connection": "close",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for start in range(0, len(body), _PIECE):
+            self.wfile.write(body[start : start + _PIECE])
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: results are told about by `saved`."""
+
+
+def _answers_in(path: Path) -> int:
+    """How many answers a result file holds; -1 when it is missing or damaged."""
+    try:
+        return len(read_result(path).answers)
+    except DataError:
+        return -1
+
+
+def _read(page: Path) -> bytes:
+    try:
+        return page.read_bytes()
+    except OSError as error:
+        raise DataError(f"{page} cannot be read: {error.strerror}", hint="gfla study make writes the page") from error
+
+
+def _settings_of(path: Path, page: bytes) -> tuple[str, int]:
+    """The study's id and the number of its sittings."""
+    match = _SETTINGS.search(page[:_SETTINGS_WITHIN])
+    try:
+        settings = json.loads(match[1]) if match else {}
+        return str(settings["id"]), int(settings["sittings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a study page", hint="gfla study make writes one") from error
