@@ -1,6 +1,7 @@
 """The renderer of synthetic people: kernels by hand, and the pictures of the prototype it was taken over from."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -220,6 +221,18 @@ def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):
 
     for name in ("humans.npz", "poses.npz"):
         np.savez(tmp_path / name, something=np.zeros(3))
+    with pytest.raises(DataError, match="not a pack"):
+        Pack.load(tmp_path)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("table", ["weight_index", "hat:fedora/ref", "hat:fedora/faces"])
+def test_an_index_beyond_its_table_is_refused_before_compiled_code_follows_it(tmp_path, table):
+    with np.load(SHARED / "humans" / "humans.npz") as archive:
+        arrays = dict(archive)
+    arrays[table].flat[3] = np.iinfo(arrays[table].dtype).max
+    np.savez(tmp_path / "humans.npz", **arrays)
+    shutil.copy(SHARED / "humans" / "poses.npz", tmp_path)
     with pytest.raises(DataError, match="not a pack"):
         Pack.load(tmp_path)
 

@@ -7,13 +7,13 @@ cache, endpoint (`HF_ENDPOINT`), token and offline mode (`HF_HUB_OFFLINE`) are t
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from gfla_cli import __version__
 from gfla_cli.bundles.files import CARD, CONFIG, LARGEST, WEIGHTS, sha256_of
@@ -126,7 +126,7 @@ def _listing(name: HubName) -> tuple[str, dict[str, Any]]:
 
 def _refuse_too_large(name: HubName, files: Sequence[Any]) -> None:
     for file in files:
-        most = LARGEST[file.rfilename]
+        most = LARGEST.get(file.rfilename, LARGEST[WEIGHTS])
         if file.size is None or file.size > most:
             size = "of unknown size" if file.size is None else f"{file.size / 1e6:.0f} MB"
             what = f"{name}: {file.rfilename} is {size}, at most {most / 1e6:.0f} MB are taken"
@@ -159,7 +159,7 @@ def _is_as_listed(path: Path, file: Any) -> bool:
 @contextmanager
 def trouble_explained(what: str) -> Iterator[None]:
     """Turns what the hub's client raises into a BundleError of one line."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
         yield
@@ -181,6 +181,5 @@ def trouble_explained(what: str) -> Iterator[None]:
     # Its network library is another one from version to version, and so are the exceptions of a broken connection.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        where = os.environ.get("HF_ENDPOINT", "")
-        asked = f" from {where}" if where else ""
-        raise BundleError(f"{what} cannot be had{asked} ({reason})", hint=_AGAIN) from error
+        host = urlsplit(constants.ENDPOINT).hostname  # not the whole address: it may hold a password
+        raise BundleError(f"{what} cannot be had from {host} ({reason})", hint=_AGAIN) from error

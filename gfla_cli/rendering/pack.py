@@ -17,6 +17,7 @@ from gfla_cli.media.npz import read_npz
 from gfla_cli.rendering.arrays import ByteArray
 from gfla_cli.rendering.body import BaseMesh, Shapes
 from gfla_cli.rendering.garments import Item
+from gfla_cli.rendering.parts import Piece
 from gfla_cli.rendering.skeleton import PoseLibrary, Skeleton
 from gfla_cli.rendering.textures import MipChain, mip_chain
 
@@ -105,11 +106,14 @@ class Pack:
             base = BaseMesh.from_arrays(humans)
             skeleton = Skeleton.from_arrays(humans)
             names = [key.removesuffix("/ref") for key in humans if key.endswith("/ref")]
+            items = {name: Item.from_arrays(humans, name, base) for name in names}
+            for piece in (base.body, base.head, *(item.neutral for item in items.values())):
+                _check_indices(piece, len(base.rest), len(skeleton.parent))
             return cls(
                 base=base,
                 shapes=Shapes.from_arrays(humans),
                 skeleton=skeleton,
-                items={name: Item.from_arrays(humans, name, base) for name in names},
+                items=items,
                 poses=PoseLibrary.from_arrays(poses, skeleton),
                 textures=Textures(folder / "textures"),
             )
@@ -117,10 +121,23 @@ class Pack:
             raise DataError(f"{folder}: not a pack of synthetic people: {error}", hint=_HINT) from error
 
 
+<<<<<<< HEAD
 def check_pack(folder: Path) -> None:
     """Raises DataError that names the missing files, before anything is read, when `folder` is not a pack."""
     if missing := [name for name in _PARTS if not (folder / name).exists()]:
         raise DataError(f"{folder}: not a pack of synthetic people: no {' and no '.join(missing)}", hint=_HINT)
+=======
+def _check_indices(piece: Piece, vertices: int, bones: int) -> None:
+    """Raises ValueError for an index beyond its table: compiled code would read, and write, whatever lies there."""
+    binding = piece.binding
+    own = len(binding.reference)
+    for index, count in ((binding.reference, vertices), (binding.bone, bones), (piece.faces, own)):
+        if index.size and not 0 <= index.min() <= index.max() < count:
+            raise ValueError(f"an index of {index.min()} to {index.max()} into {count}")
+    lengths = {len(binding.barycentric), len(binding.extra), len(binding.bone), len(binding.weight), own}
+    if len(lengths) > 1 or piece.faces.shape != (len(piece.uv), 3):
+        raise ValueError("tables of different lengths")
+>>>>>>> hub
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

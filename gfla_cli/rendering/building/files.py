@@ -99,7 +99,7 @@ def explained(path: Path, kind: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint=_CLONE) from error
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
         hint = "it may be cut short; fetch it again"
         raise DataError(f"{path}: not {kind} ({type(error).__name__}: {error})", hint=hint) from error
 
