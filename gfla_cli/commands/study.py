@@ -26,7 +26,7 @@ def make(
     generated: Annotated[
         list[str],
         typer.Argument(
-            metavar="GENERATED...",
+            metavar="GENERATED",
             help="Folder of generated pictures, or NAME=FOLDER; several for several models.",
             show_default=False,
         ),
