@@ -121,12 +121,12 @@ class Pack:
             raise DataError(f"{folder}: not a pack of synthetic people: {error}", hint=_HINT) from error
 
 
-<<<<<<< HEAD
 def check_pack(folder: Path) -> None:
     """Raises DataError that names the missing files, before anything is read, when `folder` is not a pack."""
     if missing := [name for name in _PARTS if not (folder / name).exists()]:
         raise DataError(f"{folder}: not a pack of synthetic people: no {' and no '.join(missing)}", hint=_HINT)
-=======
+
+
 def _check_indices(piece: Piece, vertices: int, bones: int) -> None:
     """Raises ValueError for an index beyond its table: compiled code would read, and write, whatever lies there."""
     binding = piece.binding
@@ -137,7 +137,6 @@ def _check_indices(piece: Piece, vertices: int, bones: int) -> None:
     lengths = {len(binding.barycentric), len(binding.extra), len(binding.bone), len(binding.weight), own}
     if len(lengths) > 1 or piece.faces.shape != (len(piece.uv), 3):
         raise ValueError("tables of different lengths")
->>>>>>> hub
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
