@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.errors import BundleError, MissingExtraError  # noqa: F401
+from gfla_cli.bundles.state_file import read_state
+from gfla_cli.errors import BundleError
 
 _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
 _HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
@@ -89,16 +89,4 @@ def load_vgg19(path: Path | None) -> Vgg19:
         from gfla_cli.bundles.hub import fetch
 
         path = fetch(*_HUB)
-    if not path.is_file():
-        raise BundleError(f"{path}: no such file", hint="--vgg takes a VGG19 state dict (.npz, .safetensors or .pth)")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return Vgg19({name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files})
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return Vgg19(load_file(path))
-        return Vgg19(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BundleError(f"{path}: not readable as VGG19 weights ({error})") from error
+    return Vgg19(read_state(path, "a VGG19 state dict"))
