@@ -1,0 +1,81 @@
+"""The Frechet distance between two sets of features, whose means and covariances are gathered as they come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gfla_cli.errors import DataError
+from gfla_cli.media.atomic import atomic_path
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """Mean (C,) and covariance (C, C) of a set, float64, and how many features it had (0: nobody knows)."""
+
+    mean: Tensor
+    covariance: Tensor
+    count: int
+
+
+class FeatureSums:
+    """Gathers features batch by batch; memory is that of one (C, C) matrix, however many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum: Tensor | None = None
+        self._products: Tensor | None = None
+
+    def add(self, features: Tensor) -> None:
+        """(B, C) features of any float type."""
+        x = features.detach().double()
+        if self._sum is None or self._products is None:
+            self._sum, self._products = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
+        self._sum += x.sum(dim=0)
+        self._products.addmm_(x.T, x)
+        self.count += len(x)
+
+    def gaussian(self) -> Gaussian:
+        """Mean and unbiased covariance; raises DataError for fewer than two features."""
+        if self.count < 2 or self._sum is None or self._products is None:
+            raise DataError(f"FID needs at least 2 pictures in each set, got {self.count}")
+        mean = self._sum / self.count
+        covariance = (self._products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+        return Gaussian(mean.cpu(), covariance.cpu(), self.count)
+
+
+def frechet_distance(one: Gaussian, other: Gaussian) -> float:
+    """|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½); never below 0.
+
+    S1 S2 has the eigenvalues of the symmetric S1^½ S2 S1^½, which are found exactly and cannot be complex.
+    """
+    if one.mean.shape != other.mean.shape:
+        raise DataError(f"features of {len(one.mean)} and {len(other.mean)} dimensions cannot be compared")
+    values, vectors = torch.linalg.eigh(one.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    shared = torch.linalg.eigvalsh(root @ other.covariance @ root).clamp(min=0).sqrt().sum()
+    spread = one.covariance.trace() + other.covariance.trace() - 2 * shared
+    return max(0.0, float((one.mean - other.mean).square().sum() + spread))
+
+
+def write_gaussian(path: Path, gaussian: Gaussian) -> None:
+    """As .npz with `mu` and `sigma`, as pytorch-fid has them, and `count`."""
+    with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.savez(file, mu=gaussian.mean.numpy(), sigma=gaussian.covariance.numpy(), count=gaussian.count)
+
+
+def read_gaussian(path: Path) -> Gaussian:
+    """What `write_gaussian` or pytorch-fid wrote; raises DataError when it is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            mean, covariance = (torch.from_numpy(arrays[name].astype(np.float64)) for name in ("mu", "sigma"))
+            count = int(arrays["count"]) if "count" in arrays.files else 0
+    except Exception as error:  # damaged archives raise any type
+        raise DataError(f"{path}: no statistics of features in it", hint="an .npz with mu and sigma") from error
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise DataError(f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)} do not belong together")
+    return Gaussian(mean, covariance, count)
