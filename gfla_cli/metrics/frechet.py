@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,21 @@ from gfla_cli.errors import DataError
 from gfla_cli.media.atomic import atomic_path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Gaussian:
     """Mean (C,) and covariance (C, C) of a set, float64, and how many features it had (0: nobody knows)."""
 
     mean: Tensor
     covariance: Tensor
     count: int
+    _root: Tensor | None = field(default=None, init=False, repr=False)
+
+    def root(self) -> Tensor:
+        """The symmetric root of the covariance, computed once: seconds for the 2048 features of FID."""
+        if self._root is None:
+            values, vectors = torch.linalg.eigh(self.covariance)
+            self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return self._root
 
 
 class FeatureSums:
@@ -42,24 +50,26 @@ class FeatureSums:
     def gaussian(self) -> Gaussian:
         """Mean and unbiased covariance; raises DataError for fewer than two features."""
         if self.count < 2 or self._sum is None or self._products is None:
-            raise DataError(f"FID needs at least 2 pictures in each set, got {self.count}")
+            raise DataError(f"FID needs at least 2 pictures in each set, got {self.count}", hint="use thousands")
+        if not bool(torch.isfinite(self._products).all()):
+            raise DataError("features are not finite numbers", hint="are these the weights of FID's Inception?")
         mean = self._sum / self.count
         covariance = (self._products - self.count * torch.outer(mean, mean)) / (self.count - 1)
         return Gaussian(mean.cpu(), covariance.cpu(), self.count)
 
 
-def frechet_distance(one: Gaussian, other: Gaussian) -> float:
+def frechet_distance(one: Gaussian, reference: Gaussian) -> float:
     """|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½); never below 0.
 
-    S1 S2 has the eigenvalues of the symmetric S1^½ S2 S1^½, which are found exactly and cannot be complex.
+    S1 S2 has the eigenvalues of the symmetric S2^½ S1 S2^½, which are found exactly and cannot be complex.
     """
-    if one.mean.shape != other.mean.shape:
-        raise DataError(f"features of {len(one.mean)} and {len(other.mean)} dimensions cannot be compared")
-    values, vectors = torch.linalg.eigh(one.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ other.covariance @ root).clamp(min=0).sqrt().sum()
-    spread = one.covariance.trace() + other.covariance.trace() - 2 * shared
-    return max(0.0, float((one.mean - other.mean).square().sum() + spread))
+    if one.mean.shape != reference.mean.shape:
+        what = f"features of {len(one.mean)} and {len(reference.mean)} dimensions cannot be compared"
+        raise DataError(what, hint="FID has 2048; were the statistics made with another layer?")
+    root = reference.root()
+    shared = torch.linalg.eigvalsh(root @ one.covariance @ root).clamp(min=0).sqrt().sum()
+    spread = one.covariance.trace() + reference.covariance.trace() - 2 * shared
+    return max(0.0, float((one.mean - reference.mean).square().sum() + spread))
 
 
 def write_gaussian(path: Path, gaussian: Gaussian) -> None:
@@ -77,5 +87,6 @@ def read_gaussian(path: Path) -> Gaussian:
     except Exception as error:  # damaged archives raise any type
         raise DataError(f"{path}: no statistics of features in it", hint="an .npz with mu and sigma") from error
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise DataError(f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)} do not belong together")
+        what = f"{path}: mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)} do not belong together"
+        raise DataError(what, hint="write the file again")
     return Gaussian(mean, covariance, count)

@@ -21,6 +21,7 @@ SIDE = 299  # pixels that every picture is brought to
 
 _Kernel = tuple[int, int]
 _POOL = "pool"
+_RIGHT = "pt_inception-2015-12-05-6726825d.pth of pytorch-fid is the right file"
 
 
 class _Step(NamedTuple):
@@ -178,7 +179,7 @@ def build_inception(state: Mapping[str, Tensor]) -> FidInception:
     if classifier is not None and classifier.shape[0] != 1008:
         raise BundleError(
             f"an Inception for {classifier.shape[0]} classes, not the one that FID is defined with (1008)",
-            hint="pt_inception-2015-12-05-6726825d.pth of pytorch-fid is the right file",
+            hint=_RIGHT,
         )
     with torch.device("meta"):
         network = FidInception()
@@ -188,6 +189,7 @@ def build_inception(state: Mapping[str, Tensor]) -> FidInception:
     complete = counters | found
     wrong = [name for name, tensor in wanted.items() if name not in complete or complete[name].shape != tensor.shape]
     if wrong:
-        raise BundleError(f"not the weights of FID's Inception: {len(wrong)} tensors do not fit, first {wrong[0]}")
+        what = f"not the weights of FID's Inception: {len(wrong)} tensors do not fit, first {wrong[0]}"
+        raise BundleError(what, hint=_RIGHT)
     network.load_state_dict(complete, assign=True)
     return network.eval().requires_grad_(False)

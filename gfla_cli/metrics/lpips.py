@@ -51,13 +51,15 @@ class Lpips(nn.Module):
         for conv in self.plan:
             name = f"features.{conv.number}"
             if f"{name}.weight" not in state or f"{name}.bias" not in state:
-                raise BundleError(f"no weights of LPIPS's {backbone} network: {name} is missing")
+                what = f"no weights of LPIPS's {backbone} network: {name} is missing"
+                raise BundleError(what, hint=f"{_NETWORKS[backbone][1].names[0]} of torchvision is the right file")
             self.register_buffer(f"weight{conv.number}", state[f"{name}.weight"].float())
             self.register_buffer(f"bias{conv.number}", state[f"{name}.bias"].float())
         for level, conv in enumerate(conv for conv in self.plan if conv.judged):
             fitted = judgements[f"lin{level}.model.1.weight"].float()  # (1, C, 1, 1)
             if state[f"features.{conv.number}.weight"].shape[0] != fitted.shape[1]:
-                raise BundleError(f"these are not the weights of LPIPS's {backbone} network: layers of other widths")
+                what = f"these are not the weights of LPIPS's {backbone} network: layers of other widths"
+                raise BundleError(what, hint="--lpips-net names the network of the file")
             self.register_buffer(f"fitted{conv.number}", fitted)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         self.register_buffer("spread", torch.tensor(_SPREAD).view(1, 3, 1, 1))

@@ -11,3 +11,22 @@ _HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
 def higher_is_better(metric: str) -> bool:
     """Whether more of it is better; of all others less is."""
     return metric in _HIGHER
+
+
+LABELS = {
+    "ssim": "SSIM",
+    "psnr": "PSNR, dB",
+    "l1": "l1",
+    "vgg": "VGG",
+    "lpips": "LPIPS",
+    "mask-ssim": "mask-SSIM",
+    "mask-lpips": "mask-LPIPS",
+    "pck": "PCK@0.1",
+    "fid": "FID",
+}
+_DECIMALS = {"psnr": 2, "fid": 2}
+
+
+def figure_text(metric: str, value: float | None) -> str:
+    """A figure with as many decimals as mean something; a dash where there is none."""
+    return "-" if value is None else f"{value:.{_DECIMALS.get(metric, 4)}f}"

@@ -20,7 +20,7 @@ cfld    YanzuoLu/CFLD: README (256x176, 512x352 and 128x64, png), issue 5 (gener
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gfla_cli.errors import UsageError
@@ -57,18 +57,23 @@ class Protocol:
 
     def to_json(self, layout: str, size: Size) -> dict[str, Any]:
         """What was done to pictures of this layout that ended up as `size`, in words."""
-        steps = [_words(step) for step in self.steps(size)]
+        steps = ", then ".join(_words(step) for step in self.steps(size))
         padding = self.padded_for_ssim.get(layout)
         return {
             "name": self.name,
             "size": f"{size[0]}x{size[1]}",  # height x width, as the papers write it
-            "resize": ", then ".join(steps),
-            "file_format": f"jpg, quality {self.jpeg_quality}" if self.jpeg_quality else "png" if self.rounded else "",
-            "levels": "256" if self.rounded else "a network's output is not rounded",
+            "resize": steps
+            if self.rounded
+            else "as the network sees it: area when it shrinks, cubic when it grows (cv2)",
+            "file_format": self._file_format(),
             "ssim_padding": f"white to {padding[0]}x{padding[1]}" if padding else "",
-            "fid_reference": self.fid_reference,
             "note": self.note,
         }
+
+    def _file_format(self) -> str:
+        if not self.rounded:
+            return "none: what the network gives, not rounded"
+        return f"jpg, quality {self.jpeg_quality}" if self.jpeg_quality else "png, or as the files are"
 
     def steps(self, size: Size) -> tuple[tuple[Size, Filter], ...]:
         """Sizes and filters, in order, that bring a picture to `size`."""
@@ -84,11 +89,12 @@ def _words(step: tuple[Size, Filter]) -> str:
 _FASHION, _MARKET = (256, 176), (128, 64)
 
 OWN = Protocol(
-    name="gfla-cli",
+    name="own",
     rounded=False,
     fid_reference="targets",
-    note="pictures as the network sees and gives them; comparable only with figures of the same protocol",
+    note="comparable only with figures of the same protocol",
 )
+OWN_FILES = replace(OWN, rounded=True)
 GFLA = Protocol(
     name="gfla",
     sizes={"fashion": (256, 256), "market": _MARKET},
@@ -120,7 +126,7 @@ CFLD = Protocol(
     note="256x176 or, with --size 512x352, the larger pictures. The resize filter, the network of LPIPS, the window "
     "of SSIM and the Inception weights are not documented; bicubic is taken",
 )
-PROTOCOLS = {protocol.name: protocol for protocol in (OWN, GFLA, PATN, PIDM, CFLD)}
+PROTOCOLS = {protocol.name: protocol for protocol in (GFLA, PATN, PIDM, CFLD)}
 
 
 def parse_size(text: str) -> Size:

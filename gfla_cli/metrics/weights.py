@@ -66,7 +66,8 @@ def find_weights(known: KnownWeights, given: Path | None = None) -> WeightFile:
         if (folder / name).is_file():
             return WeightFile(folder / name, file_digest(folder / name))
     raise BundleError(
-        f"no {known.names[0]} in {folder}", hint=f"download {known.url} to there, or name a file with {known.option}"
+        f"no {known.names[0]} in {_shortened(folder)}",
+        hint=f"download {known.url} to there, or name a file with {known.option}",
     )
 
 
@@ -74,6 +75,12 @@ def torch_cache() -> Path:
     """Where torch.hub keeps weights: TORCH_HOME/hub/checkpoints; imports no torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch") / "hub" / "checkpoints"
+
+
+def _shortened(folder: Path) -> str:
+    """With ~ for the home folder: the text goes into reports that others read."""
+    home = Path.home()
+    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
 
 
 def file_digest(path: Path) -> str:
