@@ -111,8 +111,9 @@ def fid_state(seeded, *, thin=False):
     for name, tensor in FidInception().state_dict().items():
         shape = tuple(tensor.shape)
         if name.endswith("conv.weight"):
-            fan = math.prod(shape[1:]) ** 0.5
-            state[name] = (seeded.normal(name, (shape[0], 1, 1, 1) if thin else shape) * 1.4 / fan).expand(shape)
+            fan = math.prod(shape[1:])
+            kernel = seeded.normal(name, (shape[0], 1, 1, 1)) / fan if thin else seeded.normal(name, shape) / fan**0.5
+            state[name] = (1.4 * kernel).expand(shape)
         elif name.endswith(("running_var", "bn.weight")):
             state[name] = 1 + 0.1 * seeded.normal(name, shape).abs()
         elif not name.endswith("num_batches_tracked"):
