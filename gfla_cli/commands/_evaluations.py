@@ -134,7 +134,7 @@ def _folders(request: Request) -> Outcome:
     chosen = [score.pairs[k * len(score.pairs) // count].pair for k in range(count)]
     shown = [found.pictures(score.name, pair) for pair in chosen]
     return Outcome(
-        f"{len(score.pairs)} pairs" if score.pairs else "unpaired pictures",
+        f"{len(score.pairs)} pairs" if score.pairs else f"{score.unpaired} unpaired pictures",
         found.to_json(),
         lambda: print_pose_scores(found.scores),
         found.conditions,

@@ -26,7 +26,7 @@ class Gaussian:
         """The symmetric root of the covariance, computed once: seconds for the 2048 features of FID."""
         if self._root is None:
             values, vectors = torch.linalg.eigh(self.covariance)
-            self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+            self._root = (vectors * _positive(values).sqrt()) @ vectors.T
         return self._root
 
 
@@ -40,7 +40,8 @@ class FeatureSums:
 
     def add(self, features: Tensor) -> None:
         """(B, C) features of any float type."""
-        x = features.detach().double()
+        x = features.detach()
+        x = (x.cpu() if x.device.type == "mps" else x).double()  # which has no float64
         if self._sum is None or self._products is None:
             self._sum, self._products = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
         self._sum += x.sum(dim=0)
@@ -67,9 +68,15 @@ def frechet_distance(one: Gaussian, reference: Gaussian) -> float:
         what = f"features of {len(one.mean)} and {len(reference.mean)} dimensions cannot be compared"
         raise DataError(what, hint="FID has 2048; were the statistics made with another layer?")
     root = reference.root()
-    shared = torch.linalg.eigvalsh(root @ one.covariance @ root).clamp(min=0).sqrt().sum()
+    shared = _positive(torch.linalg.eigvalsh(root @ one.covariance @ root)).sqrt().sum()
     spread = one.covariance.trace() + reference.covariance.trace() - 2 * shared
     return max(0.0, float((one.mean - reference.mean).square().sum() + spread))
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Eigenvalues without what rounding adds: of few pictures most are 0, and 2000 roots of nearly 0 are something."""
+    noise = values.abs().amax() * len(values) * torch.finfo(values.dtype).eps
+    return torch.where(values > noise, values, torch.zeros_like(values))
 
 
 def write_gaussian(path: Path, gaussian: Gaussian) -> None:

@@ -30,6 +30,7 @@ class Score:
     pairs: list[PairFigures] = field(default_factory=list)
     sets: dict[str, float] = field(default_factory=dict)  # figures of all pictures together: fid
     about: dict[str, Any] = field(default_factory=dict)  # of the model: sampler, weights, training
+    unpaired: int = 0  # pictures without partners, of which only sets have figures
 
     def means(self, change: str | None = None) -> dict[str, float]:
         """Column -> mean over all pairs, or over those of one class of CHANGES; figures of sets only over all."""
@@ -40,7 +41,8 @@ class Score:
         """As plain JSON values, without the single pairs."""
         by_change = {change: means for change in CHANGES if (means := plain(self.means(change)))}
         about = {"model": self.about} if self.about else {}
-        return {"name": self.name, "pairs": len(self.pairs), **plain(self.means()), "by_change": by_change, **about}
+        count = {"pictures": self.unpaired} if self.unpaired else {"pairs": len(self.pairs)}
+        return {"name": self.name, **count, **plain(self.means()), "by_change": by_change, **about}
 
 
 def change_class(change: float) -> str | None:

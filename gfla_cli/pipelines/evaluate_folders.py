@@ -104,7 +104,7 @@ class _Judge:
 
     def unpaired(self, name: str, files: Sequence[Path], against: Gaussian | None, progress: Progress) -> Score:
         """FID of pictures that have no partners."""
-        score, meter = Score(name), self._meter(against)
+        score, meter = Score(name, unpaired=len(files)), self._meter(against)
         for done, image in enumerate(overlapped(self._images(files)), start=1):
             if meter:
                 meter.add(name, to_tensor(image))

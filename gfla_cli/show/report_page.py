@@ -21,7 +21,7 @@ from gfla_cli.show.report_style import STYLE
 Image = NDArray[np.uint8]
 
 _SIDE = 256  # pixels of the longer side of a picture in the page
-_COUNTS = ("pairs", "frames")
+_COUNTS = ("pairs", "frames", "pictures")
 _PARTS = {"by_change": "By how far the pose changes", "by_difference": "By degrees turned"}
 
 
