@@ -190,7 +190,7 @@ def test_folders_are_measured_pair_by_pair(folders, tmp_path):
     assert found.scores[1].means()["l1"] == pytest.approx(expected, rel=1e-4)
     report = found.to_json()[0]
     assert report["protocol"]["size"] == "64x64"
-    assert report["protocol"]["data"]["paired by"] == "name"
+    assert report["protocol"]["data"]["paired_by"] == "name"
     assert report["by_change"] == {}  # nobody knows the poses
 
 
@@ -369,6 +369,7 @@ def test_bundles_are_measured_beside_copying_the_source(shelf):
     assert report[0]["protocol"]["data"]["pairs"] == "2 of 2"
     assert {"ssim", "psnr", "l1", "fid"} <= set(report[0])
     assert "fid" not in report[0]["by_change"]["small change"]
+    assert measure(test, replace(colour_fid(), metrics=("fid",))).scores[1].means().keys() == {"fid"}
     shown = found.pictures("tiny-local (local)", 1)
     assert list(shown) == ["source", "target pose", "result", "real"]
     assert {image.shape for image in shown.values()} == {(64, 64, 3)}
@@ -498,7 +499,11 @@ def test_folders_are_measured_from_the_command_line(gfla, folders, monkeypatch):
         ((), "nothing to evaluate"),
         (("--table",), "--table needs reports"),
         (("--real", "real"), "belong together"),
-        (("tiny-local", "--real", "real", "--generated", "real"), "not measured in one call"),
+        (("--generated", "real"), "belong together"),
+        (("tiny-local", "--real", "real", "--generated", "real"), "not together with folders: models"),
+        (("--real", "real", "--generated", "real", "--data-root", "set"), "not together with folders: --data-root"),
+        (("tiny-local", "--data-root", "set", "--pairs", "p.csv"), "not together with models: --pairs"),
+        (("--table", "a.json", "--html", "b.html"), "takes reports and --json"),
         (("tiny-local",), "measured on a data set"),
         (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
         (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),

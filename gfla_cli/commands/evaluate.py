@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Overwrite, 
 from gfla_cli.commands._progress import progress_bar
 
 if TYPE_CHECKING:
+    from gfla_cli.commands._evaluation_files import ReportFiles
     from gfla_cli.commands._evaluations import Outcome
 
 
@@ -155,13 +156,15 @@ def evaluate(
     """
     from gfla_cli.commands._evaluation_files import ReportFiles
 
-    _check_mode(models, real, generated, table=table)
+    files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
+    of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
+    of_models = {"models": models, "--data-root": data_root}
+    _check_mode(real, of_folders, of_models, files, table=table)
     if table:
         from gfla_cli.commands._ablation_table import print_ablations
 
         print_ablations([Path(model) for model in models or ()], as_json=as_json)
         return
-    files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     files.check(overwrite=overwrite)
     from gfla_cli.commands._evaluations import Request, run
     from gfla_cli.metrics.measures import Wanted
@@ -211,17 +214,24 @@ def evaluate(
             typer.echo(path)
 
 
-def _check_mode(models: list[str] | None, real: Path | None, generated: list[Path] | None, *, table: bool) -> None:
+def _check_mode(
+    real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
+) -> None:
     """Raises UsageError unless exactly one of models, folders and reports is to be looked at."""
     from gfla_cli.errors import UsageError
 
-    if bool(real) != bool(generated):
+    stray = [name for name, value in (of_models if real else of_folders).items() if value]
+    if table and (real or stray or files.paths() or of_models["--data-root"]):
+        raise UsageError("--table takes reports and --json, nothing else", hint="gfla evaluate --table a.json b.json")
+    if table and not of_models["models"]:
+        raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
+    if (real and not of_folders["--generated"]) or (not real and of_folders["--generated"]):
         raise UsageError("--real and --generated belong together", hint="each names a folder of pictures")
-    if real and (models or table):
-        raise UsageError("models and folders are not measured in one call", hint="leave one of them out")
-    if not models and not real:
-        what = "--table needs reports" if table else "nothing to evaluate"
-        raise UsageError(what, hint="give JSON reports" if table else "name models, or --real and --generated")
+    if stray:
+        what = f"not together with {'folders' if real else 'models'}: {', '.join(stray)}"
+        raise UsageError(what, hint="name models, or --real and --generated")
+    if not real and not of_models["models"]:
+        raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:

@@ -63,10 +63,7 @@ def lines(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_short(key, part)}" for key, part in value.items() if part not in ("", None))
-    return str(value)
-
-
-def _short(key: str, value: Any) -> str:
-    return str(value)[:12] if key == "sha256" else str(value)
+    if not isinstance(value, Mapping):
+        return str(value)
+    told = [(key, str(part)[:12] if key == "sha256" else part) for key, part in value.items() if part not in ("", None)]
+    return ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in told)

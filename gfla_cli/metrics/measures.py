@@ -81,6 +81,11 @@ class Measures:
             raise ValueError(f"{name}: neither a mask nor a pose")
         return torch.from_numpy(mask).float().view(1, 1, *size).to(self.device)
 
+    def refine(self, metric: str, more: str) -> None:
+        """Adds to what the report says about a figure, if it is taken."""
+        if metric in self.described:
+            self.described[metric] = f"{self.described[metric]}; {more}"
+
     def without(self, metric: str, reason: str) -> None:
         """Leaves a figure out, with the reason; raises UsageError when it was asked for by name."""
         if metric not in self.metrics:
@@ -165,5 +170,5 @@ _RULES = {
     "l1": "mean absolute difference of values in [-1, 1]",
     "mask-ssim": MASK_RULE,
     "mask-lpips": MASK_RULE,
-    "pck": "joints that mediapipe finds within a tenth of the wanted pose's longer side",
+    "pck": "share of joints that mediapipe finds within a tenth of the longer side of the wanted pose",
 }

@@ -66,9 +66,8 @@ class PictureDistances:
             for name in set(self.names) - set(columns):
                 figures = self._column(name.removeprefix(_MASKED), *inside)
                 columns[name] = figures.masked_fill(empty, math.nan)
-        rows = zip(*(columns[name].tolist() for name in self.names if name in columns), strict=True)
-        names = [name for name in self.names if name in columns]
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        chosen = {name: columns[name].tolist() for name in self.names if name in columns}
+        return [{name: values[k] for name, values in chosen.items()} for k in range(len(made))]
 
     def _column(self, name: str, made: Tensor, real: Tensor) -> Tensor:
         """(B,) figures of one name."""

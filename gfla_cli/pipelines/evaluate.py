@@ -140,6 +140,8 @@ def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str
         "pairs": f"{count} of {len(test.pairs)}",
         "sha256": file_digest(table),
     }
+    if test.layout is SQUARE:
+        measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
     place = str(test.placement).split(" (")[0]
     return conditions(test.protocol, test.layout.name, test.size, measures, data=data, place=place)
 

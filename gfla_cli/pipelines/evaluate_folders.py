@@ -147,8 +147,10 @@ class _Judge:
             "name": "/".join(test.real.resolve().parts[-2:]),
             "layout": test.layout,
             "pairs": ", ".join(str(count) for count in dict.fromkeys(counts.values())),
-            "paired by": "nothing" if not pairs else test.pairs.name if test.pairs else "name",
+            "paired_by": "nothing" if not pairs else test.pairs.name if test.pairs else "name",
         }
+        if not test.poses:
+            self.measures.refine("pck", "of the pose that it finds in the real picture")
         said = conditions(test.protocol, test.layout, self.size, self.measures, data=data)
         if against:
             said["fid_reference"] = fid_conditions(self._reference, against, min(counts.values()))

@@ -34,7 +34,7 @@ class FidReference:
         if measures.inception is None:
             raise ValueError("no network to compare pictures by")
         digest = str(measures.described["fid"]["sha256"])
-        paths = find_images(self.path, recursive=True)
+        paths = find_images(self.path)
         return reference_of_files(
             paths, measures.inception, digest, protocol, size, device=measures.device, cache=cache, progress=progress
         )
