@@ -35,7 +35,8 @@ class Column:
         budgets = {_budget(row) for row in self.rows.values()}
         budget = budgets.pop() if len(budgets) == 1 else "budgets differ"
         pairs = str(data.get("pairs", "?")).split(" of ")[0]
-        return f"{data.get('name', 'unknown data')}, {said.get('size', '?')}, {pairs} pairs; {budget}"
+        how = f"{said.get('size', '?')}, protocol {said.get('name', '?')}"
+        return f"{data.get('name', 'unknown data')}, {how}, {pairs} pairs; {budget}"
 
     @property
     def metrics(self) -> list[str]:
@@ -82,7 +83,7 @@ def print_ablations(files: Sequence[Path], *, as_json: bool) -> None:
             table.add_column(f"{LABELS[name]}\n({number})", justify="right")
     for entry in TABLE_2:
         cells = [figure_text(n, c.rows.get(entry.sampler, {}).get(n)) for c in columns for n in c.metrics]
-        table.add_row(entry.name, figure_text("fid", entry.fid), figure_text("lpips", entry.lpips), *cells)
+        table.add_row(entry.name, f"{entry.fid:.3f}", f"{entry.lpips:.4f}", *cells)
     console = Console()
     print_table(table)
     for number, column in enumerate(columns, start=1):

@@ -56,7 +56,7 @@ def evaluate(
     ] = None,
     layout: Annotated[
         LayoutChoice | None,
-        typer.Option(help="File names and keypoint frame of the set. [default: square, as rendered people]"),
+        typer.Option(help="File names and keypoint frame of the set; square, as rendered people, unless named."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
     real: Annotated[
@@ -84,7 +84,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid; comma between. Named ones must be "
-            "possible. [default: what is]",
+            "possible; without, all that are.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -102,16 +102,16 @@ def evaluate(
     lpips_net: Annotated[LpipsChoice, typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)] = LpipsChoice.alex,
     lpips_backbone: Annotated[
         Path | None,
-        typer.Option(help="Its weights. [default: those in torch's cache]", rich_help_panel=_HOW),
+        typer.Option(help="Its weights, else those in torch's cache.", rich_help_panel=_HOW),
     ] = None,
     inception: Annotated[
         Path | None,
-        typer.Option(help="Inception weights of FID. [default: those in torch's cache]", rich_help_panel=_HOW),
+        typer.Option(help="Inception weights of FID, else those in torch's cache.", rich_help_panel=_HOW),
     ] = None,
     fid_reference: Annotated[
         Path | None,
         typer.Option(
-            help="Pictures that FID is measured against, or .npz statistics. [default: as the protocol says]",
+            help="Pictures that FID is measured against, or .npz statistics; else as the protocol says.",
             rich_help_panel=_HOW,
         ),
     ] = None,
