@@ -249,7 +249,7 @@ def test_an_array_is_no_larger_than_its_archive(tmp_path):
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**7)})
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("features.0.weight.npy", header.getvalue() + b"\0" * 100)
-    with pytest.raises(BundleError, match="not readable as VGG19"):
+    with pytest.raises(BundleError, match="not readable as a VGG19"):
         load_vgg19(tmp_path / "a.npz")
 
 

@@ -1,36 +1,30 @@
-"""How `gfla evaluate` shows the scores of pose models."""
+"""How `gfla evaluate` shows the scores of pose models and of folders."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
+from gfla_cli.commands._tables import print_table
 
 if TYPE_CHECKING:
-    from gfla_cli.pipelines.evaluate import Score
+    from gfla_cli.metrics.scores import Score
 
 
-def print_pose_scores(scores: Sequence[Score], *, as_json: bool) -> None:
-    """A table over all pairs and by how far the pose changed; or the same as JSON."""
-    from rich.console import Console
+def print_pose_scores(scores: Sequence[Score]) -> None:
+    """A table over all pairs and by how far the pose changed, where that is known."""
+    from rich.markup import escape
     from rich.table import Table
 
-    from gfla_cli.pipelines.evaluate import CHANGES
+    from gfla_cli.metrics.scores import CHANGES, plain
 
-    if as_json:
-        rows = [
-            {"name": s.name, "pairs": len(s.pairs), **s.means(), "by_change": {c: s.means(c) for c in CHANGES}}
-            for s in scores
-        ]
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("pairs", "model", *scores[0].means())
+    names = list(scores[0].means())
+    table = Table("pairs", "model", *names)
     for change in (None, *CHANGES):
         for score in scores:
-            figures = score.means(change)
+            figures = plain(score.means(change))
             if figures:
-                table.add_row(change or "all", score.name, *(f"{value:.4f}" for value in figures.values()))
+                cells = ["-" if figures.get(n) is None else f"{figures[n]:.4f}" for n in names]
+                table.add_row(change or "all", escape(score.name), *cells)
         table.add_section()
-    Console().print(table)
+    print_table(table)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
+from gfla_cli.commands._tables import print_table
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.evaluate_views import ViewScore
 
 
-def print_view_scores(scores: Sequence[ViewScore], *, as_json: bool) -> None:
-    """A table by degrees turned, and one of how well views are told; or all of it as JSON."""
-    from rich.console import Console
+def print_view_scores(scores: Sequence[ViewScore]) -> None:
+    """A table by degrees turned, and one of how well views are told."""
     from rich.table import Table
 
-    if as_json:
-        typer.echo(json.dumps([score.to_json() for score in scores], indent=2))
-        return
     table = Table("turned by", "model", *scores[0].means())
     for turned in (None, *scores[0].differences):
         for score in scores:
             figures = (f"{value:.4f}" for value in score.means(turned).values())
             table.add_row("all" if turned is None else f"{turned}°", score.name, *figures)
         table.add_section()
-    Console().print(table)
+    print_table(table)
     if not any(score.accuracy for score in scores):
         return
     told = Table("views told by", "pictures", "azimuth right", "within 20°", "elevation right")
@@ -34,4 +29,4 @@ def print_view_scores(scores: Sequence[ViewScore], *, as_json: bool) -> None:
         if score.accuracy is not None:
             shares = (score.accuracy.azimuth, score.accuracy.neighbour, score.accuracy.elevation)
             told.add_row(score.name, str(score.accuracy.pictures), *(f"{share:.1%}" for share in shares))
-    Console().print(told)
+    print_table(told)

@@ -1,9 +1,7 @@
-"""`gfla evaluate`: figures of one or several models on the test material of their task."""
+"""`gfla evaluate`: figures of models on the test material of their task, or of folders of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +12,8 @@ from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Overwrite, 
 from gfla_cli.commands._progress import progress_bar
 
 if TYPE_CHECKING:
-    from gfla_cli.losses.vgg import Vgg19
-    from gfla_cli.runtime.device import Placement
-    from gfla_cli.runtime.session import DeviceName
-    from gfla_cli.runtime.session import Precision as PrecisionName
+    from gfla_cli.commands._evaluation_files import ReportFiles
+    from gfla_cli.commands._evaluations import Outcome
 
 
 class LayoutChoice(StrEnum):
@@ -28,26 +24,29 @@ class LayoutChoice(StrEnum):
     market = "market"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """What was asked for, ready for the pipelines."""
+class ProtocolChoice(StrEnum):
+    """Values of --protocol: the papers whose habits are known."""
 
-    models: list[str]
-    data_root: Path | None
-    layout: str
-    vgg: Vgg19 | None
-    placement: Placement
-    device: DeviceName
-    precision: PrecisionName
-    limit: int | None
-    pck: bool
-    examples: int
-    as_json: bool
-    progress: Callable[[int, int], None]
+    gfla = "gfla"
+    patn = "patn"
+    pidm = "pidm"
+    cfld = "cfld"
+
+
+class LpipsChoice(StrEnum):
+    """Values of --lpips-net."""
+
+    alex = "alex"
+    vgg = "vgg"
+
+
+_FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
 
 
 def evaluate(
-    models: Annotated[list[str], typer.Argument(help="Bundles: names or folders.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Bundles: names or folders; with --table, reports.", show_default=False)
+    ] = None,
     data_root: Annotated[
         Path | None,
         typer.Option(
@@ -56,139 +55,196 @@ def evaluate(
         ),
     ] = None,
     layout: Annotated[
-        LayoutChoice, typer.Option(help="File names and keypoint frame of the set; square: as rendered people.")
-    ] = LayoutChoice.square,
+        LayoutChoice | None,
+        typer.Option(help="File names and keypoint frame of the set; square, as rendered people, unless named."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Folder of real pictures, instead of models.", rich_help_panel=_FOLDERS)
+    ] = None,
+    generated: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of generated pictures; may be repeated.", rich_help_panel=_FOLDERS),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with from,to or generated,real. Else by name: the same, or FROM--TO, FROM_2_TO_vis and the like.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="Joints of the real pictures (name:keypoints_y:keypoints_x), for masks and PCK.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid; comma between. Named ones must be "
+            "possible; without, all that are.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    protocol: Annotated[
+        ProtocolChoice | None,
+        typer.Option(help="Sizes, filters, formats and FID reference of a paper.", rich_help_panel=_HOW),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Compare at HEIGHTxWIDTH, such as 512x352.", rich_help_panel=_HOW)
+    ] = None,
     vgg: Annotated[
-        Path | None, typer.Option(help="VGG19 weights for the VGG distance, which is left out else.")
+        Path | None,
+        typer.Option(help="VGG19 weights for the VGG distance, which is left out else.", rich_help_panel=_HOW),
+    ] = None,
+    lpips_net: Annotated[LpipsChoice, typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)] = LpipsChoice.alex,
+    lpips_backbone: Annotated[
+        Path | None,
+        typer.Option(help="Its weights, else those in torch's cache.", rich_help_panel=_HOW),
+    ] = None,
+    inception: Annotated[
+        Path | None,
+        typer.Option(help="Inception weights of FID, else those in torch's cache.", rich_help_panel=_HOW),
+    ] = None,
+    fid_reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures that FID is measured against, or .npz statistics; else as the protocol says.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks for masked figures, instead of the pose.", rich_help_panel=_HOW),
     ] = None,
     pck: Annotated[
-        bool, typer.Option("--pck", help="Find the pose in every result: share of joints in place.")
+        bool,
+        typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Picture of a dozen examples to write.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Picture of a dozen examples to write.", rich_help_panel=_OUTPUT)
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="The table as CSV.", rich_help_panel=_OUTPUT)] = None,
+    json_file: Annotated[
+        Path | None, typer.Option(help="The report as JSON, beside the table.", rich_help_panel=_OUTPUT)
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="A page with figures and the worst, median and best examples.", rich_help_panel=_OUTPUT),
+    ] = None,
+    rank_by: Annotated[
+        str | None, typer.Option(help="Figure that examples of the page are chosen by.", rich_help_panel=_OUTPUT)
+    ] = None,
+    table: Annotated[
+        bool,
+        typer.Option("--table", help="The paper's table 2 with the given reports beside it.", rich_help_panel=_OUTPUT),
+    ] = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
 ) -> None:
-    """Measure models: SSIM, l1, VGG distance, and whether pose or face arrived, beside copying the source.
+    """Measure models beside copying the source, or folders of pictures whatever made them.
+
+    SSIM, PSNR, l1, LPIPS, FID, VGG distance, masked figures, PCK, and everything that they depend on.
 
     Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz --pck
-    """
-    from gfla_cli.losses.vgg import load_vgg19
-    from gfla_cli.media.atomic import refuse_output
-    from gfla_cli.media.image import write_image
-    from gfla_cli.metrics.pictures import VGG_LAYERS
-    from gfla_cli.runtime.device import choose_device
-    from gfla_cli.show.sheet import contact_sheet
 
-    measure = _measure_of(models)
-    if sheet is not None:
-        refuse_output(sheet, overwrite=overwrite)
+    Example: gfla evaluate --real test/ --generated results/ --protocol gfla --html report.html
+    """
+    from gfla_cli.commands._evaluation_files import ReportFiles
+
+    files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
+    of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
+    of_models = {"models": models, "--data-root": data_root}
+    _check_mode(real, of_folders, of_models, files, table=table)
+    if table:
+        from gfla_cli.commands._ablation_table import print_ablations
+
+        print_ablations([Path(model) for model in models or ()], as_json=as_json)
+        return
+    files.check(overwrite=overwrite)
+    from gfla_cli.commands._evaluations import Request, run
+    from gfla_cli.metrics.measures import Wanted
+    from gfla_cli.metrics.protocol import PROTOCOLS, parse_size
+    from gfla_cli.runtime.device import choose_device
+
+    wanted = Wanted(
+        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
+        vgg=vgg,
+        lpips_net=lpips_net.value,
+        lpips_backbone=lpips_backbone,
+        inception=inception,
+        pck=pck,
+        masks=bool(masks or keypoints) or layout is LayoutChoice.market,
+        mask_folder=masks,
+    )
     placement = choose_device(device.value, precision.value)
     with progress_bar("evaluating") as progress:
-        request = _Request(
-            models=models,
-            data_root=data_root,
-            layout=layout.value,
-            vgg=load_vgg19(vgg).to(placement.device) if vgg else None,
-            placement=placement,
-            device=device.value,
-            precision=precision.value,
-            limit=limit,
-            pck=pck,
-            examples=12 if sheet is not None else 0,
-            as_json=as_json,
-            progress=progress,
+        outcome = run(
+            Request(
+                models=models or [],
+                data_root=data_root,
+                real=real,
+                generated=generated or [],
+                pairs=pairs,
+                keypoints=keypoints,
+                layout=layout.value if layout else None,
+                wanted=wanted,
+                protocol=PROTOCOLS[protocol.value] if protocol else None,
+                size=parse_size(size) if size else None,
+                fid_reference=fid_reference,
+                placement=placement,
+                device=device.value,
+                precision=precision.value,
+                limit=limit,
+                examples=12 if sheet is not None else 0,
+                progress=progress,
+            )
         )
-        count, show, pictures = measure(request)
-    say(f"{count} on {placement}; vgg: {vgg}, {' + '.join(VGG_LAYERS)}")
-    show()
-    if sheet is not None:
-        write_image(sheet, contact_sheet(pictures), overwrite=overwrite)
+    say(f"{outcome.count} on {placement if models else placement.device}")
+    _show(outcome, as_json=as_json)
+    files.write(outcome, overwrite=overwrite)
+    for path in files.paths():
         if as_json:
-            say(f"examples: {sheet}")  # stdout holds JSON and nothing else
+            say(f"written: {path}")  # stdout holds JSON and nothing else
         else:
-            typer.echo(sheet)
+            typer.echo(path)
 
 
-# How much was looked at, what prints the scores, and rows of pictures for a sheet.
-_Outcome = tuple[str, Callable[[], None], list[Any]]
-
-
-def _measure_of(models: Sequence[str]) -> Callable[[_Request], _Outcome]:
-    """What measures these models; raises BundleError when their tasks differ."""
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
-    from gfla_cli.errors import BundleError
-
-    tasks = {read_config(find_bundle(model))[0].task for model in models}
-    if len(tasks) != 1:
-        raise BundleError(
-            f"models for {' and '.join(sorted(tasks))} have no table in common", hint="evaluate one task at a time"
-        )
-    return {"pose": _poses, "view": _views, "face": _clips, "body": _clips}[tasks.pop()]
-
-
-def _poses(request: _Request) -> _Outcome:
-    from gfla_cli.commands._pose_scores import print_pose_scores
-    from gfla_cli.data import deepfashion
-    from gfla_cli.pipelines.evaluate import evaluate_bundles
-
-    layouts = {"square": deepfashion.SQUARE, "fashion": deepfashion.DEEPFASHION, "market": deepfashion.MARKET}
-    scores, examples = evaluate_bundles(
-        request.models,
-        _required(request.data_root, "pose models are measured on a data set"),
-        layouts[request.layout],
-        vgg=request.vgg,
-        placement=request.placement,
-        limit=request.limit,
-        pck=request.pck,
-        examples=request.examples,
-        progress=request.progress,
-    )
-    pictures = [example.pictures for example in examples]
-    return f"{len(scores[0].pairs)} pairs", lambda: print_pose_scores(scores, as_json=request.as_json), pictures
-
-
-def _views(request: _Request) -> _Outcome:
-    from gfla_cli.commands._view_scores import print_view_scores
-    from gfla_cli.pipelines.evaluate_views import evaluate_views
-
-    scores, pictures = evaluate_views(
-        request.models,
-        request.data_root,
-        vgg=request.vgg,
-        placement=request.placement,
-        limit=request.limit,
-        examples=request.examples,
-        progress=request.progress,
-    )
-    return f"{len(scores[0].pairs)} pairs", lambda: print_view_scores(scores, as_json=request.as_json), pictures
-
-
-def _clips(request: _Request) -> _Outcome:
-    from gfla_cli.commands._clip_scores import print_clip_scores
-    from gfla_cli.errors import UsageError
-    from gfla_cli.pipelines.evaluate_clips import evaluate_clips
-
-    if request.examples:
-        raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
-    scores = evaluate_clips(
-        request.models,
-        _required(request.data_root, "faces and bodies are measured on rendered clips"),
-        vgg=request.vgg,
-        device=request.device,
-        precision=request.precision,
-        clips=request.limit,
-        progress=request.progress,
-    )
-    return f"{len(scores[0].frames)} frames", lambda: print_clip_scores(scores, as_json=request.as_json), []
-
-
-def _required(folder: Path | None, why: str) -> Path:
+def _check_mode(
+    real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
+) -> None:
+    """Raises UsageError unless exactly one of models, folders and reports is to be looked at."""
     from gfla_cli.errors import UsageError
 
-    if folder is None:
-        raise UsageError(why, hint="--data-root names its folder")
-    return folder
+    stray = [name for name, value in (of_models if real else of_folders).items() if value]
+    if table and (real or stray or files.paths() or of_models["--data-root"]):
+        raise UsageError("--table takes reports and --json, nothing else", hint="gfla evaluate --table a.json b.json")
+    if table and not of_models["models"]:
+        raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
+    if (real and not of_folders["--generated"]) or (not real and of_folders["--generated"]):
+        raise UsageError("--real and --generated belong together", hint="each names a folder of pictures")
+    if stray:
+        what = f"not together with {'folders' if real else 'models'}: {', '.join(stray)}"
+        raise UsageError(what, hint="name models, or --real and --generated")
+    if not real and not of_models["models"]:
+        raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    """Tables, what was left out and why, and the conditions; or JSON alone on stdout."""
+    from gfla_cli.metrics.evaluation import lines
+
+    for metric, why in outcome.skipped.items():
+        say(f"{metric} left out: {why}")
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(outcome.rows, indent=2))
+        return
+    outcome.show()
+    for name, text in lines(outcome.conditions):
+        typer.echo(f"{name}: {text}")

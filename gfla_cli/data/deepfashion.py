@@ -33,11 +33,13 @@ class Layout:
 
     prefix: str
     frame: tuple[int, int]  # height, width that the annotated points refer to; pictures are stretched with them
+    name: str  # of --layout
 
 
-DEEPFASHION = Layout("fasion", (256, 176))
-MARKET = Layout("market", (128, 64))
-SQUARE = Layout("fasion", (256, 256))  # our rendered sets: the same files, square pictures
+DEEPFASHION = Layout("fasion", (256, 176), "fashion")
+MARKET = Layout("market", (128, 64), "market")
+SQUARE = Layout("fasion", (256, 256), "square")  # our rendered sets: the same files, square pictures
+LAYOUTS = {layout.name: layout for layout in (SQUARE, DEEPFASHION, MARKET)}
 
 
 class BenchmarkPairs(Dataset[PosePair]):
@@ -47,7 +49,7 @@ class BenchmarkPairs(Dataset[PosePair]):
         """Raises DataError that names the file and line of what is wrong with the tables, or the missing folder."""
         self.root, self.split, self.layout, self.size = root, split, layout, size
         _refuse_no_set(root, split, layout)
-        self.points = _read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
+        self.points = read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
         self.pictures = len(self.points)
         for name in {name for pair in self.pairs for name in pair}:
@@ -97,7 +99,7 @@ def _refuse_no_set(root: Path, split: Split, layout: Layout) -> None:
         raise DataError(what, hint=f"looked for {', '.join(tables)} and the folder {split}/; --data-root names theirs")
 
 
-def _read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
+def read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     """Name -> (18, 3) points, in the frame of the annotation."""
     poses: dict[str, NDArray[np.float32]] = {}
     for number, row in _rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gfla_cli.bundles.pth import read_tensors
+from gfla_cli.bundles.state_file import read_state
 from gfla_cli.errors import BundleError
-from gfla_cli.media.npz import read_npz
 
 _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
 _WIDTHS = (3, 64, 128, 256, 512, 512)  # channels before each block and after the last
@@ -98,17 +95,4 @@ def load_vgg19(path: Path | None) -> Vgg19:
         from gfla_cli.bundles.hub import fetch
 
         path = fetch(*_HUB)
-    if not path.is_file():
-        raise BundleError(f"{path}: no such file", hint="--vgg takes a VGG19 state dict (.npz, .safetensors or .pth)")
-    try:
-        if path.suffix == ".npz":
-            return Vgg19({name: torch.from_numpy(a.astype(np.float32)) for name, a in read_npz(path).items()})
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return Vgg19(load_file(path))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BundleError(
-            f"{path}: not readable as VGG19 weights ({error})", hint="copy or download it again"
-        ) from error
-    return Vgg19(read_tensors(path))
+    return Vgg19(read_state(path, "a VGG19 state dict"))

@@ -74,6 +74,15 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
         temporary.write_bytes(encoded.getbuffer())
 
 
+def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What is left of (H, W, 3) uint8 RGB after it was written as JPEG, as Pillow does by default, and read again."""
+    from PIL import Image
+
+    encoded = BytesIO()
+    Image.fromarray(image).save(encoded, format="JPEG", quality=quality)
+    return np.asarray(Image.open(encoded).convert("RGB"))
+
+
 def _format_of(path: Path) -> tuple[str, dict[str, Any], int]:
     if path.suffix.lower() not in _WRITABLE:
         what = f"pictures cannot be written as {path.suffix}" if path.suffix else "the name says no picture format"

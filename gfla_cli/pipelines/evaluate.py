@@ -7,65 +7,93 @@ changes little, moderately or much.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from gfla_cli.bundles.bundle import Bundle, load_bundle
-from gfla_cli.data.deepfashion import BenchmarkPairs, Layout
-from gfla_cli.data.detected import as_detected
-from gfla_cli.errors import BundleError
-from gfla_cli.landmarks.detector import PersonDetector
+from gfla_cli.bundles.bundle import Bundle
+from gfla_cli.data.deepfashion import SQUARE, Layout
+from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import to_uint8
-from gfla_cli.metrics.keypoints import correct_keypoints, pose_change
-from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.metrics.evaluation import Evaluation, conditions
+from gfla_cli.metrics.fid import FidMeter
+from gfla_cli.metrics.frechet import Gaussian
+from gfla_cli.metrics.keypoints import pose_change
+from gfla_cli.metrics.measures import Measures, plain_measures
+from gfla_cli.metrics.pose_judge import PoseJudge
+from gfla_cli.metrics.scores import PairFigures, Score
+from gfla_cli.metrics.weights import file_digest
+from gfla_cli.pipelines.compared_poses import COPY, REAL, ComparedPoses, Example, Rendered
+from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference
 from gfla_cli.runtime.device import Placement
-from gfla_cli.training.batch import PoseBatch, to_device
 
-COPY, REAL = "copy of the source", "the target itself"
-# Mean joint displacement in torsos; each holds about a third of the rendered test pairs.
-CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": float("inf")}
+__all__ = ["COPY", "REAL", "evaluate_bundles", "measure"]
 
+_TARGETS = "targets"  # the set that FID is measured against unless another is named
 
-@dataclass(slots=True)
-class PairFigures:
-    """One generated picture: which pair, how far the pose changed, and its figures by name."""
-
-    pair: int  # row of the pairs file
-    change: float
-    figures: dict[str, float]
+Progress = Callable[[int, int], None]
 
 
-@dataclass(slots=True)
-class Score:
-    """All pictures of one model."""
+def measure(
+    test: ComparedPoses,
+    measures: Measures,
+    *,
+    limit: int | None = None,
+    fid_reference: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Evaluation:
+    """One Score per model after those of copying the source and, with PCK or FID of other pictures, of the target.
 
-    name: str
-    pairs: list[PairFigures] = field(default_factory=list)
+    `fid_reference`: what FID is measured against, else what the protocol says; statistics of files are kept in
+    `cache`. Raises what reading the set raises, UsageError when a figure that was named cannot be taken.
+    """
+    rows = test.rows(limit)
+    reference, against = _reference(test, measures, fid_reference, cache, progress)
+    with_real = measures.pck or against is not None
+    scores = {name: Score(name) for name in (COPY, *((REAL,) if with_real else ()), *test.labels)}
+    meter = FidMeter(measures.inception, measures.device) if measures.inception else None
+    judge = _Judge(measures, test)
+    targets: set[str] = set()
+    for done, pair in enumerate(test.rendered(rows), start=1):
+        made = pair.made | ({REAL: pair.real} if with_real else {})
+        change = pose_change(pair.source_points, pair.target_points)
+        for name, score in scores.items():
+            score.pairs.append(PairFigures(pair.row, change, judge(made[name], pair)))
+            if meter:
+                meter.add(name, made[name])
+        target = test.pairs.pairs[pair.row][1]
+        if meter and against is None and target not in targets:
+            targets.add(target)
+            meter.add(_TARGETS, pair.real)
+        progress(done, len(rows))
+    said = _conditions(test, measures, len(rows))
+    if meter:
+        against = against or meter.gaussian(_TARGETS)
+        for name, score in scores.items():
+            score.sets["fid"] = meter.distance(name, against)
+        said["fid_reference"] = fid_conditions(reference, against, len(rows))
+    for label, bundle in zip(test.labels, test.bundles, strict=True):
+        scores[label].about = _origin(bundle)
+    return Evaluation(list(scores.values()), said, measures.skipped, test.pictures, test.title)
 
-    def means(self, change: str | None = None) -> dict[str, float]:
-        """Column -> mean over all pairs, or over those of one class of CHANGES."""
-        chosen = [p for p in self.pairs if change is None or change_class(p.change) == change]
-        names = list(chosen[0].figures) if chosen else []
-        return {name: float(np.mean([p.figures[name] for p in chosen])) for name in names}
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Pictures of one pair to look at, all (H, W, 3) uint8."""
-
-    pair: int
-    pictures: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]
-
-
-def change_class(change: float) -> str:
-    """The class of CHANGES that a pose change belongs to."""
-    return next(name for name, limit in CHANGES.items() if change <= limit)
+def _reference(
+    test: ComparedPoses, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
+) -> tuple[FidReference | None, Gaussian | None]:
+    """What FID is measured against; nothing for the targets of the pairs. Leaves FID out where it is not to be had."""
+    if "fid" not in measures.metrics:
+        return None, None
+    try:
+        reference = find_reference(test.protocol, given, test.root / "train")
+    except DataError as error:
+        measures.without("fid", f"{error}; {error.hint}")
+        return None, None
+    if reference is None:
+        return None, None
+    return reference, reference.gaussian(measures, test.protocol, test.size, cache, progress)
 
 
 def evaluate_bundles(
@@ -78,67 +106,47 @@ def evaluate_bundles(
     limit: int | None = None,
     pck: bool = False,
     examples: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[list[Score], list[Example]]:
-    """One Score per model after those of copying the source and, with `pck`, of the real target."""
-    bundles = [load_bundle(model) for model in models]
-    sizes = {bundle.config.image_size for bundle in bundles}
-    if len(sizes) != 1 or any(bundle.config.task != "pose" for bundle in bundles):
-        raise BundleError("only pose models of one frame size can be compared in one table")
-    pairs = BenchmarkPairs(root, "test", layout, sizes.pop())
-    count = min(limit or len(pairs), len(pairs))
-    # Neighbouring rows share a person; a limited run should still see all of them.
-    rows = [i * len(pairs) // count for i in range(count)]
-    shown = {rows[i * count // examples] for i in range(min(examples, count))} if examples else set()
-    judge = _Judge(vgg, pck=pck)
-    names = [COPY, *([REAL] if pck else []), *_labels(bundles)]
-    scores = {name: Score(name) for name in names}
-    kept = []
-    for done, (row, pair) in enumerate(zip(rows, DataLoader(pairs, batch_size=1, sampler=rows), strict=True), start=1):
-        batch = to_device(pair, bundles[0].config, placement.device)
-        made = {COPY: batch.source_image} | ({REAL: batch.target_image} if pck else {})
-        made |= {name: _render(b, batch, placement) for name, b in zip(_labels(bundles), bundles, strict=True)}
-        source, target = (np.asarray(points[0]) for points in (pair.source_points, pair.target_points))
-        for name, image in made.items():
-            figures = judge(image, batch.target_image, target)
-            scores[name].pairs.append(PairFigures(row, pose_change(source, target), figures))
-        if row in shown:
-            kept.append(Example(row, {n: to_uint8(i) for n, i in (made | {REAL: batch.target_image}).items()}))
-        progress(done, count)
-    return list(scores.values()), kept
+    """The scores of `measure` without FID and LPIPS, and some pairs to look at."""
+    test = ComparedPoses(models, root, layout, placement)
+    found = measure(test, plain_measures(vgg, placement.device, pck=pck), limit=limit, progress=progress)
+    return found.scores, test.examples(limit, examples)
 
 
 class _Judge:
     """All figures of one picture."""
 
-    def __init__(self, vgg: Vgg19 | None, *, pck: bool) -> None:
-        self._distances = PictureDistances(vgg)
-        self._detector = PersonDetector() if pck else None
+    def __init__(self, measures: Measures, test: ComparedPoses) -> None:
+        self._measures, self._test = measures, test
+        self._distances = measures.distances(test.protocol, test.layout.name)
+        self._poses = PoseJudge(rendered=test.layout is SQUARE) if measures.pck else None
 
-    def __call__(
-        self, made: Tensor, real: Tensor, wanted: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    ) -> dict[str, float]:
-        figures = self._distances(made, real)
-        if self._detector is not None:
-            people = self._detector.detect(to_uint8(made))
-            found = people[0].pose.points if people else None
-            hit, total = correct_keypoints(found, as_detected(wanted))
-            figures["pck"] = hit / max(total, 1)
+    def __call__(self, made: Tensor, pair: Rendered) -> dict[str, float]:
+        target = self._test.pairs.pairs[pair.row][1]
+        size = self._test.size
+        mask = self._measures.mask(target, pair.target_points, size) if self._measures.masked else None
+        figures = self._distances(made, pair.real, mask)
+        if self._poses is not None:
+            figures["pck"] = self._poses.pck(to_uint8(made), pair.target_points)
         return figures
 
 
-@torch.inference_mode()
-def _render(bundle: Bundle, batch: PoseBatch, placement: Placement) -> Tensor:
-    network = bundle.network.to(placement.device)
-    with placement.autocast:
-        image: Tensor = network(batch.source_image, batch.source_structure, batch.target_structure).image
-    return image.clamp(-1, 1)
+def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str, Any]:
+    table = test.root / f"{test.layout.prefix}-pairs-test.csv"
+    data = {
+        "name": test.root.resolve().name,
+        "layout": test.layout.name,
+        "pairs": f"{count} of {len(test.pairs)}",
+        "sha256": file_digest(table),
+    }
+    if test.layout is SQUARE:
+        measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
+    place = str(test.placement).split(" (")[0]
+    return conditions(test.protocol, test.layout.name, test.size, measures, data=data, place=place)
 
 
-def _labels(bundles: Sequence[Bundle]) -> list[str]:
-    """Name and sampler; the folder above tells two bundles of one name apart."""
-    labels = [f"{bundle.name} ({bundle.config.sampler})" for bundle in bundles]
-    return [
-        label if labels.count(label) == 1 else f"{bundle.folder.resolve().parent.name}/{label}"
-        for label, bundle in zip(labels, bundles, strict=True)
-    ]
+def _origin(bundle: Bundle) -> dict[str, Any]:
+    """What tells this model from others: how it samples, its weights, how long it was trained."""
+    known: dict[str, Any] = {name: bundle.about[name] for name in ("sha256", "trained") if name in bundle.about}
+    return {"sampler": bundle.config.sampler, **known}

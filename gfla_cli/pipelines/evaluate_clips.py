@@ -28,7 +28,9 @@ from gfla_cli.landmarks.face_points import face_size
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import from_planes, to_planes
 from gfla_cli.metrics.keypoints import correct_keypoints
+from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.metrics.scores import column_means, plain
 from gfla_cli.pipelines.animate import Animator
 from gfla_cli.runtime.sequence_session import SequenceSession
 from gfla_cli.runtime.session import DeviceName, Precision, Session
@@ -52,15 +54,11 @@ class ClipScore:
 
     def means(self) -> dict[str, float]:
         """Column -> mean over the frames that have it."""
-        names = list(self.frames[0]) if self.frames else []
-        columns = {name: np.array([figures[name] for figures in self.frames]) for name in names}
-        known = {name: values[np.isfinite(values)] for name, values in columns.items()}
-        return {name: float(values.mean()) if len(values) else np.nan for name, values in known.items()}
+        return column_means(self.frames)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        means = {name: None if np.isnan(value) else value for name, value in self.means().items()}
-        return {"name": self.name, "frames": len(self.frames), **means}
+        return {"name": self.name, "frames": len(self.frames), **plain(self.means())}
 
 
 def evaluate_clips(
@@ -73,21 +71,22 @@ def evaluate_clips(
     clips: int | None = None,
     frames: int = _FRAMES,
     cache: Path | None = None,
+    measures: Measures | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ClipScore]:
     """One score per model, after those of holding the source's frame and of the real frames.
 
     All models animate faces, or all bodies. `pack`: the folder that people are rendered from; `cache`: where rendered
-    clips are kept. Figures: those of PictureDistances; of faces `landmarks`, the mean distance of found and wanted
-    landmarks in face sizes, and `found`, the share of frames in which a face was found; of bodies `pck`. Raises
-    BundleError when the models cannot be compared.
+    clips are kept. `measures` takes the place of `vgg` and may hold more. Figures: those of PictureDistances; of faces
+    `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`, the share of frames in
+    which a face was found; of bodies `pck`. Raises BundleError when the models cannot be compared.
     """
     animators = [Animator(model, device=device, precision=precision) for model in models]
     sessions = [animator.session for animator in animators]
     if len({(animator.kind, animator.session.config.image_size) for animator in animators}) != 1:
         raise BundleError("only face models, or only body models, of one frame size can be compared in one table")
     total = clips or _CLIPS
-    judge = _Judge(vgg, faces=animators[0].kind == "face")
+    judge = _Judge(measures.distances() if measures else PictureDistances(vgg), faces=animators[0].kind == "face")
     scores = {name: ClipScore(name) for name in (HELD, REAL, *_labels(sessions))}
     with TemporaryDirectory() as folder:
         unseen = UnseenFaces if animators[0].kind == "face" else UnseenBodies
@@ -128,8 +127,8 @@ def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.
 class _Judge:
     """All figures of one frame."""
 
-    def __init__(self, vgg: Vgg19 | None, *, faces: bool) -> None:
-        self._distances = PictureDistances(vgg)
+    def __init__(self, distances: PictureDistances, *, faces: bool) -> None:
+        self._distances = distances
         self._faces = FaceDetector() if faces else None
         self._people = None if faces else PersonDetector()
 

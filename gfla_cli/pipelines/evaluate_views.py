@@ -20,9 +20,11 @@ from gfla_cli.data.unseen_chairs import UnseenChairs
 from gfla_cli.errors import BundleError, DataError
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import to_uint8
+from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.metrics.scores import column_means
 from gfla_cli.networks.view import ViewGenerator
-from gfla_cli.pipelines.evaluate import COPY
+from gfla_cli.pipelines.compared_poses import COPY
 from gfla_cli.runtime.device import Placement
 from gfla_cli.structure.view import AZIMUTH_STEP, AZIMUTHS, azimuth_difference
 from gfla_cli.training.view import ViewBatch, view_batch
@@ -53,8 +55,7 @@ class ViewScore:
 
     def means(self, difference: int | None = None) -> dict[str, float]:
         """Column -> mean over all pairs, or over those turned by that many degrees."""
-        chosen = [figures for turned, figures in self.pairs if difference in (None, turned)]
-        return {name: float(np.mean([figures[name] for figures in chosen])) for name in (chosen[0] if chosen else ())}
+        return column_means(figures for turned, figures in self.pairs if difference in (None, turned))
 
     @property
     def differences(self) -> list[int]:
@@ -77,12 +78,14 @@ def evaluate_views(
     limit: int | None = None,
     examples: int = 0,
     batch: int = 6,
+    measures: Measures | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[ViewScore], list[dict[str, Image]]]:
     """One score per model after that of copying the source, and pictures (H, W, 3) by name of some pairs to look at.
 
-    The pairs are those of the paper's test list when `root` names its data, else of rendered chairs that no training
-    sees. Raises BundleError when the models cannot be compared, DataError when `root` cannot be used.
+    `measures` takes the place of `vgg` and may hold more. The pairs are those of the paper's test list when `root`
+    names its data, else of rendered chairs that no training sees. Raises BundleError when the models cannot be
+    compared, DataError when `root` cannot be used.
     """
     bundles = [load_bundle(model) for model in models]
     sizes = {bundle.config.image_size for bundle in bundles}
@@ -96,7 +99,7 @@ def evaluate_views(
     told: dict[str, list[tuple[float, bool]]] = {name: [] for name in named}
     # Neighbouring pairs share an object, and every ninth turns by the same angle; examples should show many of both.
     shown = {(i * total // examples + i) % total for i in range(min(examples, total))} if examples else set()
-    distances, kept = PictureDistances(vgg), []
+    distances, kept = measures.distances() if measures else PictureDistances(vgg), []
     for numbers, inputs in _batches(_test_pairs(root, sizes.pop()), total, batch, placement.device):
         made = {COPY: inputs.source_image} | {name: _render(b, inputs, placement) for name, b in named.items()}
         for name, pictures in made.items():

@@ -1,0 +1,223 @@
+"""What `gfla evaluate` measures: bundles of each task on its test material, or folders of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfla_cli.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from gfla_cli.metrics.evaluation import Evaluation
+    from gfla_cli.metrics.measures import Measures, Wanted
+    from gfla_cli.metrics.protocol import Protocol, Size
+    from gfla_cli.runtime.device import Placement
+    from gfla_cli.runtime.session import DeviceName
+    from gfla_cli.runtime.session import Precision as PrecisionName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for, ready for the pipelines."""
+
+    models: list[str]
+    data_root: Path | None
+    real: Path | None
+    generated: list[Path]
+    pairs: Path | None
+    keypoints: Path | None
+    layout: str | None
+    wanted: Wanted
+    protocol: Protocol | None
+    size: Size | None
+    fid_reference: Path | None
+    placement: Placement
+    device: DeviceName
+    precision: PrecisionName
+    limit: int | None
+    examples: int
+    progress: Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found, in the forms that it is shown in."""
+
+    count: str  # how much was looked at
+    rows: list[dict[str, Any]]  # of the JSON report
+    show: Callable[[], None]  # prints the tables
+    conditions: dict[str, Any]
+    skipped: dict[str, str] = field(default_factory=dict)
+    sheet: Sequence[dict[str, Any]] = ()  # rows of pictures
+    evaluation: Evaluation | None = None  # where single pairs can be shown
+
+
+def run(request: Request) -> Outcome:
+    """Measures; raises BundleError when models cannot be compared, UsageError for what does not go together."""
+    if request.real is not None:
+        return _folders(request)
+    return _of_task(request.models)(request)
+
+
+def _of_task(models: Sequence[str]) -> Callable[[Request], Outcome]:
+    from gfla_cli.bundles.files import read_config
+    from gfla_cli.bundles.shelves import find_bundle
+
+    tasks = {read_config(find_bundle(model))[0].task for model in models}
+    if len(tasks) != 1:
+        raise BundleError(
+            f"models for {' and '.join(sorted(tasks))} have no table in common", hint="evaluate one task at a time"
+        )
+    return {"pose": _poses, "view": _views, "face": _clips, "body": _clips}[tasks.pop()]
+
+
+def _poses(request: Request) -> Outcome:
+    from gfla_cli.commands._pose_scores import print_pose_scores
+    from gfla_cli.data.deepfashion import LAYOUTS
+    from gfla_cli.metrics.measures import gather
+    from gfla_cli.metrics.protocol import OWN
+    from gfla_cli.pipelines.compared_poses import ComparedPoses
+    from gfla_cli.pipelines.evaluate import measure
+    from gfla_cli.runtime.cache import cache_folder
+
+    root = _required(request.data_root, "pose models are measured on a data set")
+    layout = LAYOUTS[request.layout or "square"]
+    test = ComparedPoses(
+        request.models, root, layout, request.placement, protocol=request.protocol or OWN, size=request.size
+    )
+    found = measure(
+        test,
+        gather(request.wanted, request.placement.device),
+        limit=request.limit,
+        fid_reference=request.fid_reference,
+        cache=cache_folder() / "fid",
+        progress=request.progress,
+    )
+    return Outcome(
+        f"{len(found.scores[0].pairs)} pairs",
+        found.to_json(),
+        lambda: print_pose_scores(found.scores),
+        found.conditions,
+        found.skipped,
+        [example.pictures for example in test.examples(request.limit, request.examples)],
+        found,
+    )
+
+
+def _folders(request: Request) -> Outcome:
+    from gfla_cli.commands._pose_scores import print_pose_scores
+    from gfla_cli.data.keypoint_table import read_poses
+    from gfla_cli.metrics.measures import gather
+    from gfla_cli.metrics.protocol import OWN_FILES
+    from gfla_cli.pipelines.evaluate_folders import ComparedFolders, evaluate_folders
+    from gfla_cli.runtime.cache import cache_folder
+
+    assert request.real is not None
+    layout = request.layout or ("fashion" if request.protocol else "square")
+    test = ComparedFolders(
+        real=request.real,
+        generated=request.generated,
+        pairs=request.pairs,
+        protocol=request.protocol or OWN_FILES,
+        layout=layout,
+        size=request.size,
+        poses=read_poses(request.keypoints, layout) if request.keypoints else {},
+        fid_reference=request.fid_reference,
+        cache=cache_folder() / "fid",
+        limit=request.limit,
+    )
+    found = evaluate_folders(test, gather(request.wanted, request.placement.device), progress=request.progress)
+    score = found.scores[0]
+    count = min(request.examples, len(score.pairs))
+    chosen = [score.pairs[k * len(score.pairs) // count].pair for k in range(count)]
+    shown = [found.pictures(score.name, pair) for pair in chosen]
+    return Outcome(
+        f"{len(score.pairs)} pairs" if score.pairs else f"{score.unpaired} unpaired pictures",
+        found.to_json(),
+        lambda: print_pose_scores(found.scores),
+        found.conditions,
+        found.skipped,
+        [{name: pictures[name] for name in ("result", "real")} for pictures in shown],
+        found,
+    )
+
+
+def _views(request: Request) -> Outcome:
+    from gfla_cli.commands._view_scores import print_view_scores
+    from gfla_cli.pipelines.evaluate_views import evaluate_views
+
+    measures = _without_sets(request)
+    scores, pictures = evaluate_views(
+        request.models,
+        request.data_root,
+        vgg=None,
+        placement=request.placement,
+        limit=request.limit,
+        examples=request.examples,
+        measures=measures,
+        progress=request.progress,
+    )
+    said = _rendered(request, measures, "rendered chairs that no training sees")
+    rows = [{**score.to_json(), "protocol": said} for score in scores]
+    count = f"{len(scores[0].pairs)} pairs"
+    return Outcome(count, rows, lambda: print_view_scores(scores), said, measures.skipped, pictures)
+
+
+def _clips(request: Request) -> Outcome:
+    from gfla_cli.commands._clip_scores import print_clip_scores
+    from gfla_cli.pipelines.evaluate_clips import evaluate_clips
+
+    if request.examples:
+        raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
+    pack = _required(request.data_root, "faces and bodies are measured on rendered clips")
+    measures = _without_sets(request)
+    scores = evaluate_clips(
+        request.models,
+        pack,
+        vgg=None,
+        device=request.device,
+        precision=request.precision,
+        clips=request.limit,
+        measures=measures,
+        progress=request.progress,
+    )
+    said = _rendered(request, measures, "rendered clips of unseen people")
+    rows = [{**score.to_json(), "protocol": said} for score in scores]
+    count = f"{len(scores[0].frames)} frames"
+    return Outcome(count, rows, lambda: print_clip_scores(scores), said, measures.skipped)
+
+
+def _without_sets(request: Request) -> Measures:
+    """For tasks whose test material is rendered while it is used: no protocol, no masks, no FID."""
+    from gfla_cli.metrics.measures import gather
+
+    if request.protocol is not None or request.size is not None:
+        raise UsageError("protocols and sizes are those of person images", hint="leave --protocol and --size out")
+    measures = gather(request.wanted, request.placement.device)
+    for metric in ("fid", "mask-ssim", "mask-lpips"):
+        measures.without(metric, "taken of pose models and of folders only")
+    return measures
+
+
+def _rendered(request: Request, measures: Measures, what: str) -> dict[str, Any]:
+    from gfla_cli.metrics.evaluation import conditions
+    from gfla_cli.metrics.protocol import OWN
+
+    name = request.data_root.resolve().name if request.data_root else what
+    size = _frame(request.models[0])
+    return conditions(OWN, "square", size, measures, data={"name": name, "what": what})
+
+
+def _frame(model: str) -> Size:
+    from gfla_cli.bundles.files import read_config
+    from gfla_cli.bundles.shelves import find_bundle
+
+    return read_config(find_bundle(model))[0].image_size
+
+
+def _required(folder: Path | None, why: str) -> Path:
+    if folder is None:
+        raise UsageError(why, hint="--data-root names its folder")
+    return folder

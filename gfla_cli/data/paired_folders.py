@@ -1,0 +1,131 @@
+"""Which generated picture belongs to which real one: by equal names, by a table, or by the habits of published code.
+
+Generated pictures are often named after both of their pictures: FROM--TO.png (`gfla infer`), FROM_2_TO_vis.jpg,
+FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from gfla_cli.errors import DataError
+from gfla_cli.media.image import READABLE, find_images
+
+_JOINTS = ("--", "_2_", "___")  # between the two names
+_TAIL = "_vis"  # some networks put it at the end
+_HEADERS = (("from", "to"), ("generated", "real"))
+
+
+@dataclass(frozen=True, slots=True)
+class FilePair:
+    """A generated picture and the real one it should be; the picture it was made from, where that is known."""
+
+    generated: Path
+    real: Path
+    source: str = ""  # its name
+
+
+def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list[FilePair]:
+    """Every generated picture with its real one, sorted by name, or in the order of the table.
+
+    `table`: a CSV with the columns from,to (names of both pictures) or generated,real (names of files). Raises
+    DataError that names what has no partner, MediaError for a folder without pictures. Real pictures that nobody
+    generated are no error: several may share one, or the set may be larger.
+    """
+    made, wanted = _by_stem(generated), _by_stem(real)
+    pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
+    if not pairs:
+        raise DataError(f"{table}: no pairs in it", hint="rows below the header name two pictures each")
+    return pairs
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = path.stem
+        if stem in found:
+            raise DataError(f"{folder}: {found[stem].name} and {path.name} have one name", hint="keep one of them")
+        found[stem] = path
+    return found
+
+
+def _by_name(made: dict[str, Path], wanted: dict[str, Path], real: Path) -> Iterator[FilePair]:
+    alone = []
+    for stem, path in made.items():
+        if stem in wanted:
+            yield FilePair(path, wanted[stem])
+        elif names := _both_names(stem, wanted):
+            yield FilePair(path, wanted[names[1]], names[0])
+        else:
+            alone.append(path.name)
+    if alone:
+        what = f"{len(alone)} of {len(made)} generated pictures have no real one in {real}, first {alone[0]}"
+        raise DataError(what, hint="--pairs names a table of them; without pairs, only --metrics fid is possible")
+
+
+def _both_names(stem: str, wanted: dict[str, Path]) -> tuple[str, str] | None:
+    """From and to in a file name, if it holds a name of `wanted` after one of the signs between two names."""
+    plain = stem.removesuffix(_TAIL)
+    for joint in _JOINTS:
+        # A name may itself hold the sign: every place is tried, and the one whose two names are known is best.
+        places = [k for k in range(1, len(plain)) if plain.startswith(joint, k)]
+        split = [(_stem(plain[:k]), _stem(plain[k + len(joint) :])) for k in places]
+        known = [names for names in split if names[1] in wanted]
+        if known:
+            return max(known, key=lambda names: names[0] in wanted)
+    return None
+
+
+def _stem(name: str) -> str:
+    """Without a picture's suffix; other dots belong to the name."""
+    path = PurePath(name)
+    return path.stem if path.suffix.lower() in READABLE else name
+
+
+def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
+    header, rows = _rows(table)
+    for number, (first, second) in rows:
+        target = _stem(PurePath(second).name)
+        if target not in wanted:
+            raise DataError(f"{table}, line {number}: {second} is not among the real pictures", hint=_WHERE)
+        if header == _HEADERS[1]:
+            names, source = [_stem(PurePath(first).name)], ""
+        else:
+            source = _stem(PurePath(first).name)
+            names = [
+                f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in _spellings(first, second) for tail in _ENDS
+            ]
+        found = next((made[name] for name in names if name in made), None)
+        if found is None:
+            raise DataError(f"{table}, line {number}: no result for {first} and {second} in {folder}", hint=_LOOKED)
+        yield FilePair(found, wanted[target], source)
+
+
+_ENDS = ("", _TAIL)
+_TABLE = "--pairs takes a CSV with the columns from,to or generated,real"
+_WHERE = "the table's names are those of files in --real"
+_LOOKED = "looked for FROM--TO, FROM_2_TO, FROM___TO, with and without _vis"
+
+
+def _spellings(first: str, second: str) -> list[tuple[str, str]]:
+    """Both names without suffixes, and with them: FROM.jpg___TO.jpg."""
+    names = PurePath(first).name, PurePath(second).name
+    return [(_stem(names[0]), _stem(names[1])), names]
+
+
+def _rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, str]]]]:
+    """The header, and line number and two names of every row; a BOM and Windows line ends are fine."""
+    if not table.is_file():
+        raise DataError(f"{table}: no such file", hint=_TABLE)
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), start=1) if row]
+    header = tuple(rows[0][1][:2]) if rows else ()
+    if header not in _HEADERS:
+        raise DataError(f"{table}: should begin with the line from,to or generated,real", hint=_TABLE)
+    short = next((number for number, row in rows[1:] if len(row) < 2), None)
+    if short is not None:
+        raise DataError(f"{table}, line {short}: fewer than 2 columns", hint=_TABLE)
+    return header, [(number, (row[0], row[1])) for number, row in rows[1:]]

@@ -1,0 +1,145 @@
+"""Pose bundles on the test pairs of a data set: what every model makes of each pair, ready to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from gfla_cli.bundles.bundle import Bundle, load_bundle
+from gfla_cli.data.deepfashion import BenchmarkPairs, Layout
+from gfla_cli.data.sample import PosePair
+from gfla_cli.errors import BundleError
+from gfla_cli.landmarks.drawing import draw_pose
+from gfla_cli.landmarks.pose import Pose
+from gfla_cli.media.image import read_image, to_tensor, to_uint8
+from gfla_cli.media.overlap import overlapped
+from gfla_cli.metrics.prepare import Image, prepared
+from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.batch import PoseBatch, to_device
+
+COPY, REAL = "copy of the source", "the target itself"
+
+Points = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Pictures of one pair to look at, all (H, W, 3) uint8."""
+
+    pair: int
+    pictures: dict[str, Image]
+
+
+class Rendered(NamedTuple):
+    """One pair as it is compared: `made` by name and `real` (1, 3, H, W) on the device, points in their pixels."""
+
+    row: int
+    made: dict[str, Tensor]
+    real: Tensor
+    source_points: Points  # (18, 3)
+    target_points: Points
+
+
+class ComparedPoses:
+    """Pose bundles and the test pairs they are measured on, rendered one by one under a protocol."""
+
+    def __init__(
+        self,
+        models: Sequence[str | Path],
+        root: Path,
+        layout: Layout,
+        placement: Placement,
+        protocol: Protocol = OWN,
+        size: Size | None = None,
+    ) -> None:
+        """`size`: what pictures are compared at, else the protocol's for this layout, else the network's frame.
+
+        Raises BundleError when the models cannot be compared, DataError when the set cannot be read.
+        """
+        self.bundles = [load_bundle(model) for model in models]
+        frames = {bundle.config.image_size for bundle in self.bundles}
+        if len(frames) != 1 or any(bundle.config.task != "pose" for bundle in self.bundles):
+            what = "only pose models of one frame size can be compared in one table"
+            raise BundleError(what, hint="evaluate the others by themselves")
+        self.frame = frames.pop()
+        self.root, self.layout, self.placement = root, layout, placement
+        self.size = size or protocol.size(layout.name) or self.frame
+        self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
+        self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
+        self.labels = _labels(self.bundles)
+
+    def rows(self, limit: int | None) -> list[int]:
+        """Row numbers of that many pairs. Neighbouring rows share a person; a limited run should still see all."""
+        count = min(limit or len(self.pairs), len(self.pairs))
+        return [i * len(self.pairs) // count for i in range(count)]
+
+    def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
+        """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
+        for row, pair, files in overlapped(self._read(rows)):
+            batch = to_device(default_collate([pair]), self.bundles[0].config, self.placement.device)
+            made = {name: _render(b, batch, self.placement) for name, b in zip(self.labels, self.bundles, strict=True)}
+            pictures = [batch.source_image, batch.target_image]
+            if files:
+                pictures = [to_tensor(file).to(self.placement.device) for file in files]
+                made = {name: self._as_file(picture) for name, picture in made.items()}
+            scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
+            points = [np.where(p[:, 2:] > 0, p * scale, p) for p in (pair.source_points, pair.target_points)]
+            yield Rendered(row, {COPY: pictures[0], **made}, pictures[1], points[0], points[1])
+
+    def pictures(self, name: str, row: int) -> dict[str, Image]:
+        """Source, target pose, result and real picture of one pair and one score."""
+        (pair,) = self.rendered([row])
+        made = pair.real if name == REAL else pair.made[name]
+        white = np.full((*self.size, 3), 255, np.uint8)
+        pose = draw_pose(white, Pose(pair.target_points, self.size))
+        real = to_uint8(pair.real)
+        return {"source": to_uint8(pair.made[COPY]), "target pose": pose, "result": to_uint8(made), "real": real}
+
+    def title(self, name: str, row: int) -> str:
+        """What a pair is called, the same for every score."""
+        return " to ".join(self.pairs.pairs[row])
+
+    def examples(self, limit: int | None, count: int) -> list[Example]:
+        """Some pairs of those that a run with this limit sees, spread over them, with everybody's pictures."""
+        rows = self.rows(limit)
+        count = min(count, len(rows))
+        chosen = [rows[i * len(rows) // count] for i in range(count)]
+        pairs = self.rendered(chosen)
+        return [Example(p.row, {n: to_uint8(i) for n, i in (p.made | {REAL: p.real}).items()}) for p in pairs]
+
+    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, list[Image]]]:
+        """Pairs as the network takes them and, where the protocol wants other pictures, both files as it wants them."""
+        for row in rows:
+            names = () if self.protocol is OWN else self.pairs.pairs[row]
+            files = [read_image(self.root / self.pairs.split / name) for name in names]
+            yield row, self.pairs[row], [prepared(file, self.protocol, self.size) for file in files]
+
+    def _as_file(self, picture: Tensor) -> Tensor:
+        image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)
+        return to_tensor(image).to(self.placement.device)
+
+
+@torch.inference_mode()
+def _render(bundle: Bundle, batch: PoseBatch, placement: Placement) -> Tensor:
+    network = bundle.network.to(placement.device)
+    with placement.autocast:
+        image: Tensor = network(batch.source_image, batch.source_structure, batch.target_structure).image
+    return image.float().clamp(-1, 1)
+
+
+def _labels(bundles: Sequence[Bundle]) -> list[str]:
+    """Name and sampler; the folder above tells two bundles of one name apart."""
+    labels = [f"{bundle.name} ({bundle.config.sampler})" for bundle in bundles]
+    return [
+        label if labels.count(label) == 1 else f"{bundle.folder.resolve().parent.name}/{label}"
+        for label, bundle in zip(labels, bundles, strict=True)
+    ]

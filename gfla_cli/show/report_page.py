@@ -1,0 +1,194 @@
+"""An evaluation as one HTML file: figures, the conditions they hold under, and pictures to judge them by.
+
+Pictures are inside the file and nothing is loaded from elsewhere; the page says so to the browser, too.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.metrics.names import LABELS, figure_text, higher_is_better
+from gfla_cli.show.report_style import STYLE
+
+Image = NDArray[np.uint8]
+
+_SIDE = 256  # pixels of the longer side of a picture in the page
+_COUNTS = ("pairs", "frames", "pictures")
+_PARTS = {"by_change": "By how far the pose changes", "by_difference": "By degrees turned"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleGroup:
+    """Some pairs of one score: the worst, the median or the best by one figure."""
+
+    score: str
+    kind: str
+    metric: str
+    pairs: Sequence[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One generated picture: what it is called, its figure, and what belongs to it, by name."""
+
+    title: str
+    figure: float
+    pictures: Mapping[str, Image]
+
+
+def report_page(
+    title: str,
+    lead: str,
+    rows: Sequence[Mapping[str, Any]],
+    conditions: Iterable[tuple[str, str]],
+    skipped: Mapping[str, str],
+    groups: Sequence[ExampleGroup],
+) -> str:
+    """The page; `lead` stands under its title.
+
+    `rows` are those of the JSON report, `conditions` names and texts, in order.
+    """
+    parts = [
+        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>',
+        _figures(rows),
+        *(
+            f'<p class="note">{escape(LABELS.get(name, name))} left out: {escape(why)}</p>'
+            for name, why in skipped.items()
+        ),
+        *_parts(rows),
+        _conditions(conditions),
+        *_examples(groups),
+    ]
+    return _PAGE.format(title=escape(title), style=STYLE, body="\n".join(part for part in parts if part))
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the figures in these rows, in order."""
+    found = {
+        name: None
+        for row in rows
+        for name, value in row.items()
+        if name not in _COUNTS and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
+    }
+    return list(found)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = _names(rows)
+    counted = next((name for name in _COUNTS if name in rows[0]), None)
+    best = _best([row for row in rows if "model" in row] or rows, names)
+    lines = []
+    for row in rows:
+        cells = [_cell(name, row.get(name), best=(row["name"], name) in best) for name in names]
+        count = f"<td>{row[counted]}</td>" if counted else ""
+        lines.append(f"<tr><th scope=row>{escape(str(row['name']))}</th>{count}{''.join(cells)}</tr>")
+    return _table([*(["", counted.capitalize()] if counted else [""]), *map(_heading, names)], lines)
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """The same figures over parts of the pairs, such as those whose pose changes much."""
+    for key in [key for key in rows[0] if key.startswith("by_")]:
+        parts = list(dict.fromkeys(part for row in rows for part in row.get(key, {})))
+        names = _names(row[key][part] for row in rows for part in row.get(key, {}))
+        lines = []
+        for part in parts:
+            for row in rows:
+                values = row.get(key, {}).get(part, {})
+                cells = "".join(_cell(name, values.get(name)) for name in names)
+                lines.append(f"<tr><td>{escape(part)}</td><th scope=row>{escape(str(row['name']))}</th>{cells}</tr>")
+        if lines:
+            title = escape(_PARTS.get(key, key))
+            figures = _table(["", "", *map(_heading, names)], lines)
+            yield f"<details><summary>{title}</summary>{figures}</details>"
+
+
+def _best(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> set[tuple[str, str]]:
+    """Row and name of the best figure of each column, where there is a choice."""
+    found = set()
+    for name in names:
+        known = [(row[name], str(row["name"])) for row in rows if row.get(name) is not None]
+        if len(known) > 1:
+            found.add(((max if higher_is_better(name) else min)(known)[1], name))
+    return found
+
+
+def _heading(name: str) -> str:
+    arrow = "↑" if higher_is_better(name) else "↓"
+    return f"{LABELS.get(name, name)} {arrow}"
+
+
+def _cell(name: str, value: float | None, *, best: bool = False) -> str:
+    text = figure_text(name, value)
+    return f"<td><strong>{text}</strong></td>" if best else f"<td>{text}</td>"
+
+
+def _table(heads: Sequence[str], lines: Sequence[str]) -> str:
+    cells = "".join(f"<th scope=col>{escape(head)}</th>" if head else "<td></td>" for head in heads)
+    body = "\n".join(lines)
+    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _conditions(conditions: Iterable[tuple[str, str]]) -> str:
+    terms = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in conditions)
+    return f"<section><h2>Protocol</h2>\n<dl>\n{terms}\n</dl></section>"
+
+
+def _examples(groups: Sequence[ExampleGroup]) -> Iterable[str]:
+    for score in dict.fromkeys(group.score for group in groups):
+        mine = [group for group in groups if group.score == score]
+        yield f"<section><h2>{escape(score)}</h2>"
+        for group in mine:
+            label = LABELS.get(group.metric, group.metric)
+            figures = "\n".join(_figure(group.metric, example) for example in group.pairs)
+            yield f'<h3>{escape(group.kind.capitalize())} by {escape(label)}</h3>\n<div class="rows">{figures}</div>'
+        yield "</section>"
+
+
+def _figure(metric: str, example: Example) -> str:
+    shown = "".join(
+        f'<div><img src="{_embedded(image)}" alt="{escape(name)}" loading="lazy"><span>{escape(name)}</span></div>'
+        for name, image in example.pictures.items()
+    )
+    text = f"{LABELS.get(metric, metric)} {figure_text(metric, example.figure)}"
+    caption = f"{escape(text)} <span>{escape(example.title)}</span>"
+    return f'<figure><div class="strip">{shown}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def _embedded(image: Image) -> str:
+    """(H, W, 3) uint8 as a data URL, at most `_SIDE` pixels on its longer side."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(image)
+    picture.thumbnail((_SIDE, _SIDE), PillowImage.Resampling.LANCZOS)
+    encoded = BytesIO()
+    picture.save(encoded, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
