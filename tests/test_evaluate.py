@@ -326,6 +326,7 @@ def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_
     assert measures.metrics == ("ssim", "psnr", "l1")
     assert "--lpips-backbone" in measures.skipped["lpips"]
     assert "--inception" in measures.skipped["fid"]
+    assert gather(Wanted(masks=True), CPU).skipped["mask-lpips"] == "as lpips"
     for wanted in (
         Wanted(metrics=("fid",)),
         Wanted(metrics=("mask-lpips",)),

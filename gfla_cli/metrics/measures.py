@@ -153,7 +153,8 @@ def _asked(wanted: Wanted) -> set[str]:
 def _leave_out(measures: Measures, name: str, error: GflaError, *, insisted: bool) -> None:
     if insisted and name in measures.metrics:
         raise error
-    measures.without(name, f"{error}; {error.hint}" if error.hint else str(error))
+    reason = f"{error}; {error.hint}" if error.hint else str(error)
+    measures.without(name, "as lpips" if name == "mask-lpips" and "lpips" in measures.skipped else reason)
 
 
 def _load_inception(given: Path | None) -> tuple[FidInception, WeightFile]:
