@@ -336,7 +336,7 @@ def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_
         with pytest.raises(BundleError):
             gather(wanted, CPU)
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(BundleError, match="not readable as"):
+    with pytest.raises(BundleError, match="not a checkpoint"):
         gather(Wanted(inception=tmp_path / "text.pth"), CPU)
     with pytest.raises(UsageError, match="unknown metric: nonsense"):
         Wanted(metrics=("ssim", "nonsense"))
