@@ -51,3 +51,14 @@ def test_a_worker_that_is_still_starting_survives_signals_to_all_processes():
         out, errors = process.communicate()
     assert process.returncode == 0, errors
     assert out == "['SIGINT', 'SIGTERM'] [[0, 1], [2, 3]]\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process keeps its parent's number there")
+def test_a_worker_whose_run_was_killed_while_it_started_ends():
+    here = Path(__file__).parent
+    command = f"import sys; sys.path.insert(0, {str(here)!r}); import test_loading; test_loading.load_slowly()"
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "starting\n"
+        process.kill()
+        out, _ = process.communicate(timeout=60)  # until the last process that could write there has ended
+    assert out == ""

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Thread
@@ -69,7 +70,7 @@ def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: i
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=6 if workers else None,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
         multiprocessing_context="spawn" if workers else None,
     )
@@ -102,17 +103,18 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
+def _begin_worker(parent: int, worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process; the main one still wants the batch it waits for."""
+    if os.getppid() != parent:  # killed while this process started: torch would take init for it, and wait for ever
+        os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # elsewhere nothing tells who sent it, and the worker ends after the batch at hand
-        Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+        Thread(target=_end_when_the_main_process_says_so, args=(parent,), daemon=True).start()
 
 
-def _end_when_the_main_process_says_so() -> None:
+def _end_when_the_main_process_says_so(parent: int) -> None:
     """At its own end the main process sends its workers SIGTERM and waits for them; all other senders are ignored."""
     assert sys.platform == "linux"
-    parent = os.getppid()
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
