@@ -18,15 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from gfla_cli.bundles.files import CONFIG, FORMAT, WEIGHTS, read_config
 from gfla_cli.bundles.shelves import find_bundle
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.errors import BundleError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.networks.build import build
-
-_FORMAT = "gfla-bundle"
-_CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_LARGEST_CONFIG = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +50,6 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     return Bundle(folder.name, folder, config, network.eval().requires_grad_(False), about)
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The model's description and the rest of config.json."""
-    path = folder / _CONFIG
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise BundleError(f"{path}: too large for a model description")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: not readable ({error})", hint="get the bundle again") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or "model" not in content:
-        raise BundleError(f"{path}: not a gfla bundle", hint=f'its "format" should be "{_FORMAT}"')
-    try:
-        config = ModelConfig.from_json(content.pop("model"))
-    except ConfigError as error:
-        raise BundleError(f"{path}: {error}", hint=error.hint) from error
-    return config, content
-
-
 def save_bundle(
     folder: Path,
     config: ModelConfig,
@@ -87,8 +66,8 @@ def save_bundle(
     with atomic_path(folder / WEIGHTS, overwrite=True) as temporary:
         temporary.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    description = {"format": _FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
-    with atomic_path(folder / _CONFIG, overwrite=True) as temporary:
+    description = {"format": FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
+    with atomic_path(folder / CONFIG, overwrite=True) as temporary:
         temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     if card is not None:
         with atomic_path(folder / "README.md", overwrite=True) as temporary:
@@ -99,7 +78,7 @@ def _read_weights(path: Path, digest: object) -> dict[str, Tensor]:
     if not path.is_file():
         raise BundleError(f"{path}: missing", hint="get the bundle again")
     if isinstance(digest, str) and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise BundleError(f"{path}: damaged, its sha256 is not the one in {_CONFIG}", hint="get the bundle again")
+        raise BundleError(f"{path}: damaged, its sha256 is not the one in {CONFIG}", hint="get the bundle again")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -113,5 +92,5 @@ def _check_fit(folder: Path, network: nn.Module, state: dict[str, Tensor]) -> No
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         listed = ", ".join(wrong[:4]) + (", ..." if len(wrong) > 4 else "")
         raise BundleError(
-            f"{folder}: {len(wrong)} tensors do not fit its {_CONFIG}: {listed}", hint="get the bundle again"
+            f"{folder}: {len(wrong)} tensors do not fit its {CONFIG}: {listed}", hint="get the bundle again"
         )

@@ -118,7 +118,7 @@ _Outcome = tuple[str, Callable[[], None], list[Any]]
 
 def _measure_of(models: Sequence[str]) -> Callable[[_Request], _Outcome]:
     """What measures these models; raises BundleError when their tasks differ."""
-    from gfla_cli.bundles.bundle import read_config
+    from gfla_cli.bundles.files import read_config
     from gfla_cli.bundles.shelves import find_bundle
     from gfla_cli.errors import BundleError
 

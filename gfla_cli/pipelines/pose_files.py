@@ -146,8 +146,7 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
         person=options.person,
         target_person=options.target_person,
     )
-    looks = model.looks(ready) if options.show else []
-    result = model.finish(ready)
+    result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
     for note in result.notes:
         say(note)
     picture = side_by_side(result) if options.side_by_side else result.image
