@@ -93,6 +93,7 @@ def open_session(
     device: DeviceName = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> ViewSession: ...
 
 
@@ -103,6 +104,7 @@ def open_session(
     device: DeviceName = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> Session: ...
 
 
@@ -112,8 +114,9 @@ def open_session(
     device: DeviceName = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> Session:
-    """The network of a bundle or of an exported .onnx file, ready to run.
+    """The network of a bundle or of an exported .onnx file, ready to run on `threads` CPU threads, else on all.
 
     `runtime` "auto" takes ONNX Runtime for .onnx files and torch for bundles; "onnx" exports a bundle into the cache
     on first use. Raises BundleError when the model is for none of the tasks, UsageError when what was asked for does
@@ -123,17 +126,23 @@ def open_session(
     if exported is None:
         check_task(*_described(model), *tasks)
         if runtime != "onnx":
-            return _by_torch(model, device, precision)
-        from gfla_cli.runtime.cache import cached_export
-
-        exported = cached_export(model)
+            return _by_torch(model, device, precision, threads)
+        exported = _in_cache(model, precision)
     if runtime == "torch":
         raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
-    from gfla_cli.runtime.onnx_session import OnnxSession
+    from gfla_cli.runtime.onnx_session import open_exported
 
-    session = OnnxSession(exported, device)
+    session = open_exported(exported, device, precision, threads)
     check_task(session.name, session.config, *tasks)
     return session
+
+
+def _in_cache(model: str | Path, precision: Precision) -> Path:
+    if precision == "bf16":
+        raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
+    from gfla_cli.runtime.cache import cached_export
+
+    return cached_export(model, half=precision == "fp16")
 
 
 def _described(model: str | Path) -> tuple[str, ModelConfig]:
@@ -145,7 +154,11 @@ def _described(model: str | Path) -> tuple[str, ModelConfig]:
     return folder.name, read_config(folder)[0]
 
 
-def _by_torch(model: str | Path, device: DeviceName, precision: Precision) -> Session:
+def _by_torch(model: str | Path, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     task = _described(model)[1].task
     if task == "pose":
         from gfla_cli.runtime.torch_session import TorchSession
@@ -169,6 +182,12 @@ def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
             f"{name} is a model for the task {config.task}, not for {wanted}",
             hint=f"gfla models list --task {tasks[0]}",
         )
+
+
+def refuse_export_name(path: Path) -> None:
+    """Raises UsageError for a file name by which no exported model would be known."""
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"{path}: an exported model is an .onnx file", hint="end the name of --output in .onnx")
 
 
 def exported_file(model: str | Path) -> Path | None:
