@@ -18,7 +18,6 @@ from gfla_cli.commands._options import (
     RuntimeOption,
     Threads,
     say,
-    set_threads,
 )
 
 
@@ -26,7 +25,7 @@ def infer(
     pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    model: Annotated[str, typer.Option(help="Name, folder or exported .onnx file of a pose model.")] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
@@ -49,7 +48,6 @@ def infer(
 
     from gfla_cli.pipelines.infer import REPORT, InferOptions, InferReport, infer_pairs
 
-    set_threads(threads)
     options = InferOptions(
         model=model,
         crop=crop,
@@ -59,6 +57,7 @@ def infer(
         device=device.value,
         precision=precision.value,
         runtime=runtime.value,
+        threads=threads,
     )
     columns = (TextColumn("pairs"), *Progress.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:

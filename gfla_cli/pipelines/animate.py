@@ -50,9 +50,12 @@ class Animator:
         device: DeviceName = "auto",
         precision: Precision = "auto",
         runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
         """`model`: a face or body model, or a pose model, which animates bodies frame by frame. Raises BundleError."""
-        self.session = open_session(model, "face", "body", "pose", device=device, precision=precision, runtime=runtime)
+        self.session = open_session(
+            model, "face", "body", "pose", device=device, precision=precision, runtime=runtime, threads=threads
+        )
         self.kind: Kind = "face" if self.session.config.task == "face" else "body"
 
     def animate(

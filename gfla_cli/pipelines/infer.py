@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfla_cli.data.deepfashion import read_pairs
+from gfla_cli.data.rows import read_pairs
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
@@ -36,6 +36,7 @@ class InferOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     runtime: Runtime = "auto"
+    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +84,13 @@ def infer_pairs(
     progress(report)
     failures: list[tuple[str, str, str]] = []
     if todo:
-        model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
+        model = PoseTransfer(
+            options.model,
+            device=options.device,
+            precision=options.precision,
+            runtime=options.runtime,
+            threads=options.threads,
+        )
         _render(model, todo, images, output, options, report, failures, progress)
     _write_failures(output, failures)
     return report

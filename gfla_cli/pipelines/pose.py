@@ -60,8 +60,9 @@ class PoseTransfer:
         device: DeviceName = "auto",
         precision: Precision = "auto",
         runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime)
+        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
         self._detector: PersonDetector | None = None
         self._found: dict[str, list[Pose]] = {}  # file -> everybody in it
 

@@ -43,6 +43,7 @@ class TransferOptions:
     device: DeviceName
     precision: Precision
     runtime: Runtime
+    threads: int | None
 
 
 @dataclass(slots=True)
@@ -111,7 +112,13 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if not todo:
         return report
     _make_folder(todo[0].output.parent)
-    model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
+    model = PoseTransfer(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:

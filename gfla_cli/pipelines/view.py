@@ -13,7 +13,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.object_framing import check_size, frame_object
 from gfla_cli.media.cutout import cut_out, read_cutout
 from gfla_cli.media.image import from_planes, to_planes
-from gfla_cli.runtime.session import DeviceName, Precision, open_session
+from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.structure.view import AZIMUTHS, ELEVATIONS, Between, ViewAngles, nearest_view, view_angles, view_code
 
 Image = NDArray[np.uint8]
@@ -47,9 +47,15 @@ class ViewSynthesizer:
     """A loaded model that shows objects from other sides; keep it for many pictures."""
 
     def __init__(
-        self, model: str | Path = "view-chairs", *, device: DeviceName = "auto", precision: Precision = "auto"
+        self,
+        model: str | Path = "view-chairs",
+        *,
+        device: DeviceName = "auto",
+        precision: Precision = "auto",
+        runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.session = open_session(model, "view", device=device, precision=precision)
+        self.session = open_session(model, "view", device=device, precision=precision, runtime=runtime, threads=threads)
 
     def render(
         self,
