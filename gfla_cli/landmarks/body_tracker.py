@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.body import to_openpose
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.pose import Box, Pose, choose_person, extent
+from gfla_cli.landmarks.solutions import silenced, solution
 from gfla_cli.landmarks.windows import Window, around
-from gfla_cli.media.quiet import native_stderr_silenced
 
 _CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
 _MARGIN = 0.4  # of the person's longer side around it: the window stays while the person moves
@@ -90,7 +86,7 @@ class BodyTracker:
     def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
         if self._network is None:
             self._network = _tracking_network()
-        with _python_warnings_silenced():
+        with silenced():
             self._network.process(_NOTHING)  # forgets whom it followed before
         everything = Window(0, 0, size[1], size[0])
         window = around(_box(landmarks), _MARGIN)
@@ -101,7 +97,7 @@ class BodyTracker:
         assert self._window is not None
         window = self._window
         pixels, factor = window.cut(frame, _CUT_SIDE)
-        with _python_warnings_silenced():
+        with silenced():
             answer = self._network.process(pixels)
         if answer.pose_landmarks is None:
             return None
@@ -133,13 +129,9 @@ class BodyTracker:
 
 def _tracking_network() -> Any:
     """MediaPipe's pose network in its mode for videos, started, which it comments on stderr."""
-    with native_stderr_silenced(), _python_warnings_silenced():
-        try:
-            import mediapipe
-        except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-            raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
+    with silenced(native=True):
         # Its own smoothing would depend on the time that passes between calls.
-        network = mediapipe.solutions.pose.Pose(
+        network = solution("pose").Pose(
             static_image_mode=False, model_complexity=1, smooth_landmarks=False, min_detection_confidence=0.4
         )
         network.process(_NOTHING)
@@ -163,11 +155,3 @@ def _moved(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     """How far the torso moved, in its own lengths."""
     (here, _), (there, length) = _torso(now), _torso(before)
     return float(np.linalg.norm(here - there)) / length
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

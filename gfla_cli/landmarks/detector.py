@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -12,11 +9,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.body import to_openpose
 from gfla_cli.landmarks.pose import Box, Pose, extent
+from gfla_cli.landmarks.solutions import silenced, solution
 from gfla_cli.landmarks.windows import Window, around, around_body_of, squares, whole
-from gfla_cli.media.quiet import native_stderr_silenced
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; on it somebody of a fifth of the height is still sharp
 _LOOK_SIDE = 1280  # pixels of the whole picture in one look
@@ -82,7 +78,7 @@ class PersonDetector:
             raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        with _python_warnings_silenced():
+        with silenced():
             found = self._search(pixels)
         scale = np.array([1 / factor, 1 / factor, 1 / factor, 1], np.float32)
         # MediaPipe measures from the picture's edge, everybody else from the centre of the first pixel.
@@ -169,32 +165,18 @@ class PersonDetector:
     def _load(self) -> None:
         if self._pose_network is not None:
             return
-        with native_stderr_silenced(), _python_warnings_silenced():
-            try:
-                import mediapipe
-            except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-                raise GflaError(
-                    f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions"
-                ) from error
+        with silenced(native=True):
             # Complexity 1 is the only one whose network is inside the wheel; model 1 sees faces beyond 2 metres.
-            self._pose_network = mediapipe.solutions.pose.Pose(
+            self._pose_network = solution("pose").Pose(
                 static_image_mode=True, model_complexity=1, min_detection_confidence=0.4
             )
-            self._face_network = mediapipe.solutions.face_detection.FaceDetection(
+            self._face_network = solution("face_detection").FaceDetection(
                 model_selection=1, min_detection_confidence=0.5
             )
             # The graphs start, and talk to stderr, at the first picture.
             nothing = np.zeros((64, 64, 3), np.uint8)
             self._pose_network.process(nothing)
             self._face_network.process(nothing)
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _believable(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> bool:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
 from gfla_cli.landmarks.face_points import face_size, from_mesh
 from gfla_cli.landmarks.pose import Box
+from gfla_cli.landmarks.solutions import silenced, solution
 from gfla_cli.landmarks.windows import Window
-from gfla_cli.media.quiet import native_stderr_silenced
 
 NOTHING = np.zeros((64, 64, 3), np.uint8)
 _SMALLEST = 12.0  # pixels of a face
@@ -37,7 +33,7 @@ def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: i
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
     meshes = []
-    with _python_warnings_silenced():
+    with silenced():
         found = network.process(pixels).multi_face_landmarks or []
     for face in found:
         mesh = np.array([(mark.x, mark.y, mark.z) for mark in face.landmark], np.float32)
@@ -52,7 +48,7 @@ def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: in
     """Boxes of faces in the window, surest first, in the picture's pixels."""
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
-    with _python_warnings_silenced():
+    with silenced():
         answers = network.process(pixels).detections or []
     boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
     places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
@@ -64,25 +60,13 @@ def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: in
 
 def forget(network: Any) -> None:
     """Makes a network that tracks look for the face anew: an empty picture, cheaper and quieter than a restart."""
-    with _python_warnings_silenced():
+    with silenced():
         network.process(NOTHING)
 
 
 def _started(module: str, kind: str, **options: Any) -> Any:
     """One of MediaPipe's solutions, started, which it comments on stderr, with a first empty picture."""
-    with native_stderr_silenced(), _python_warnings_silenced():
-        try:
-            import mediapipe
-        except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-            raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
-        network = getattr(getattr(mediapipe.solutions, module), kind)(min_detection_confidence=0.5, **options)
+    with silenced(native=True):
+        network = getattr(solution(module), kind)(min_detection_confidence=0.5, **options)
         network.process(NOTHING)
     return network
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
