@@ -35,7 +35,7 @@ from gfla_cli.networks.build import build
 from gfla_cli.pipelines.infer import _with_results
 from gfla_cli.rendering.glb import read_glb
 from gfla_cli.rendering.object_folder import ObjectFolder
-from gfla_cli.runtime.onnx_session import OnnxSession
+from gfla_cli.runtime.onnx_session import open_exported
 from tests.tiny_glb import glb_bytes
 
 File = tuple[str, bytes, Callable[[Path], Any]]
@@ -242,7 +242,7 @@ def _onnx_model() -> bytes:
 
 
 def _read_onnx(path: Path) -> None:
-    OnnxSession(path, "cpu", threads=1).image(*(np.zeros((1, c, 32, 32), np.float32) for c in (3, 18, 18)))
+    open_exported(path, "cpu", threads=1).image(*(np.zeros((1, c, 32, 32), np.float32) for c in (3, 18, 18)))
 
 
 def _checkpoints(folder: Path) -> list[File]:

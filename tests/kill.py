@@ -223,12 +223,12 @@ def _wrong_pictures(folder: Path) -> str:
 
 def _wrong_onnx(folder: Path) -> str:
     from gfla_cli.errors import GflaError
-    from gfla_cli.runtime.onnx_session import OnnxSession
+    from gfla_cli.runtime.onnx_session import open_exported
 
     path = folder / "out.onnx"
     try:
         if path.exists():
-            OnnxSession(path, "cpu", threads=1).image(*(np.zeros((1, c, 64, 64), np.float32) for c in (3, 18, 18)))
+            open_exported(path, "cpu", threads=1).image(*(np.zeros((1, c, 64, 64), np.float32) for c in (3, 18, 18)))
     except GflaError as error:
         return str(error)
     return ""

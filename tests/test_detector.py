@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gfla_cli.errors import DetectionError, UsageError
+from gfla_cli.errors import DetectionError, GflaError, UsageError
 from gfla_cli.landmarks.body import head_turn_deg, to_openpose
 from gfla_cli.landmarks.detector import Person, PersonDetector
 from gfla_cli.landmarks.drawing import draw_pose
 from gfla_cli.landmarks.pose import JOINTS, Pose, choose_person
+from gfla_cli.landmarks.solutions import solution
 from gfla_cli.landmarks.windows import Window, around, around_body_of, squares, whole
 from gfla_cli.media.image import read_image
 
@@ -236,6 +237,29 @@ with module.PersonDetector() as detector:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_mediapipe_is_loaded_in_parts_and_still_whole_for_others():
+    code = """
+import sys
+from gfla_cli.landmarks.solutions import solution
+parts = [solution("pose"), solution("face_detection"), solution("face_mesh")]
+assert "matplotlib" not in sys.modules  # what its package imports besides takes half a second
+import mediapipe
+assert not hasattr(mediapipe, "nonsense")
+assert mediapipe.solutions.pose is parts[0]
+assert mediapipe.solutions.drawing_utils and mediapipe.tasks.vision and mediapipe.__version__
+from mediapipe.python.solutions import hands
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mediapipe_that_does_not_load_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.hands", None)
+    with pytest.raises(GflaError, match="mediapipe cannot be loaded"):
+        solution("hands")
+    assert solution("pose").Pose
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,10 @@ def test_looks_are_those_of_the_network(model):
     ready = transfer.prepare(ANNA, BEN)
     if model.name == "none":
         with pytest.raises(Exception, match="no flow to show"):
-            transfer.looks(ready)
+            transfer.finish_and_look(ready)
         return
-    looks = transfer.looks(ready)
+    result, looks = transfer.finish_and_look(ready)
+    np.testing.assert_array_equal(result.image, transfer.finish(ready).image)
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
     for level, look, flow in zip(TINY.levels, looks, flows, strict=True):

@@ -49,7 +49,7 @@ from gfla_cli.media.video import probe
 from gfla_cli.networks.build import build
 from gfla_cli.rendering.glb import read_glb
 from gfla_cli.rendering.object_folder import ObjectFolder
-from gfla_cli.runtime.onnx_session import OnnxSession
+from gfla_cli.runtime.onnx_session import open_exported
 
 TINY = replace(preset("pose-people"), width=8, flow_width=8)
 _SPOKEN = re.compile(r"\b(load|loads|Unpickler|eval|exec|system|run|Popen)\(")
@@ -441,7 +441,7 @@ def test_an_onnx_model_reads_no_other_file(tmp_path, place):
         path.write_bytes(bytes(32))
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BundleError, match="other files"):
-        OnnxSession(folder / "m.onnx")
+        open_exported(folder / "m.onnx")
 
 
 def test_a_video_whose_frames_say_they_are_huge_is_refused(tmp_path):

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import ROOT
 from PIL import Image
 from test_cli import refused
@@ -29,6 +30,7 @@ from gfla_cli.media.cutout import cut_out, read_cutout
 from gfla_cli.media.image import read_image, write_image
 from gfla_cli.media.video import probe
 from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.view_estimator import averaged
 from gfla_cli.pipelines.evaluate_views import ViewAccuracy, ViewScore, evaluate_views
 from gfla_cli.pipelines.train import RunOptions, run_training
 from gfla_cli.runtime.device import Placement
@@ -101,9 +103,17 @@ def test_the_view_generator_takes_any_frame_and_encodes_the_source_once(size):
     picture = torch.rand(1, 3, size, size) * 2 - 1
     made = network(picture, code(0), code(60))
     assert made.image.shape == (1, 3, size, size)
-    again = network(picture, code(0), code(60), network.encode_source(picture))
-    assert torch.equal(made.image, again.image)
+    encoded = network.encode_source(picture)
+    for module in (*network.flow_estimator.down, network.source_encoder):
+        module.register_forward_hook(lambda *_: pytest.fail("the source was encoded again"))
+    assert torch.equal(made.image, network(picture, code(0), code(60), encoded).image)
     assert network.estimate_view(picture).shape == (1, 21)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (160, 96), (64, 128)])
+def test_the_view_estimator_pools_as_torch_does(size):
+    picture = torch.rand(2, 3, *size)
+    torch.testing.assert_close(averaged(picture, 128), F.adaptive_avg_pool2d(picture, 128), atol=1e-6, rtol=0)
 
 
 def test_another_code_gives_another_picture():

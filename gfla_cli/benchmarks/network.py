@@ -142,7 +142,7 @@ def _exported(model: str, *, enabled: bool) -> Iterator[Any]:
         yield None
         return
     from gfla_cli.runtime.export import export_onnx
-    from gfla_cli.runtime.onnx_session import OnnxSession
+    from gfla_cli.runtime.onnx_session import open_exported
 
     with TemporaryDirectory() as folder:
         try:
@@ -150,5 +150,4 @@ def _exported(model: str, *, enabled: bool) -> Iterator[Any]:
         except GflaError:
             yield None
             return
-        session = OnnxSession(path, threads=torch.get_num_threads())
-        yield session
+        yield open_exported(path, threads=torch.get_num_threads())

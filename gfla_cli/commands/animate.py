@@ -20,7 +20,6 @@ from gfla_cli.commands._options import (
     RuntimeOption,
     Threads,
     say,
-    set_threads,
 )
 
 _WHICH = "Of several: largest, left, right, or a number counted from the left."
@@ -59,7 +58,7 @@ def animate(
     task: Annotated[TaskChoice, typer.Option(help="auto: what SOURCE mostly shows.")] = TaskChoice.auto,
     model: Annotated[
         str | None,
-        typer.Option(help="Name, folder or hf:owner/name of a face, body or pose model. [default: that of the task]"),
+        typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
     ] = None,
     person: Annotated[str, typer.Option(help=f"Who of SOURCE. {_WHICH}")] = "largest",
     driving_person: Annotated[str, typer.Option(help=f"Who of DRIVING. {_WHICH}")] = "largest",
@@ -106,7 +105,6 @@ def animate(
 
     stretch, rate = parse_trim(trim), parse_rate(fps)
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
-    set_threads(threads)
     options = AnimateOptions(
         staging=Staging(person=person, crop=crop, absolute=absolute, smooth=smooth),
         task=task.value,
@@ -119,6 +117,7 @@ def animate(
         device=device.value,
         precision=precision.value,
         runtime=runtime.value,
+        threads=threads,
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)

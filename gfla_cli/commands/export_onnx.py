@@ -19,27 +19,26 @@ def export_onnx(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export a model to ONNX with standard operators, for any batch and frame size, and check it against torch.
+    """Export a model of any task to ONNX with standard operators, for any batch and frame size, and check it.
 
     Example: gfla export-onnx --model pose-people -o pose.onnx
     """
     from gfla_cli.bundles.shelves import bundle_name, find_bundle
     from gfla_cli.media.atomic import refuse_output
+    from gfla_cli.runtime.session import refuse_export_name
 
     output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
+    refuse_export_name(output)
     refuse_output(output, overwrite=overwrite)
+    from gfla_cli.runtime.export import TOLERANCE
     from gfla_cli.runtime.export import export_onnx as export
 
-    say("exporting; this takes about half a minute", quiet=quiet)
+    say("exporting, then comparing with torch", quiet=quiet)
     report = export(model, output, half=fp16, overwrite=overwrite)
     for check in report.checks:
         size = f"{check.batch} x {check.width}x{check.height}"
         say(f"ONNX Runtime and torch at {size}: largest difference {check.largest_difference:.1e}", quiet=quiet)
-    if as_json:
-        checks = [
-            {"batch": c.batch, "height": c.height, "width": c.width, "largest_difference": c.largest_difference}
-            for c in report.checks
-        ]
-        typer.echo(json.dumps({"path": str(output), "megabytes": report.megabytes, "checks": checks}, indent=2))
-    else:
-        typer.echo(output)
+    graphs = f"{len(report.parts)} graphs ({', '.join(report.parts)})" if len(report.parts) > 1 else "one graph"
+    allowed = f"{TOLERANCE[report.precision]:.0e} allowed"
+    say(f"{report.task}, {report.precision}, {graphs}, {report.megabytes:.1f} MB; {allowed}", quiet=quiet)
+    typer.echo(json.dumps(report.to_json(), indent=2) if as_json else output)

@@ -18,7 +18,6 @@ from gfla_cli.commands._options import (
     RuntimeOption,
     Threads,
     say,
-    set_threads,
 )
 from gfla_cli.commands._progress import progress_bar
 
@@ -27,7 +26,9 @@ def infer(
     pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model, or hf:owner/name.")] = "pose-people",
+    model: Annotated[
+        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
+    ] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
@@ -51,7 +52,6 @@ def infer(
     from gfla_cli.runtime.launch import launched
     from gfla_cli.runtime.team import joined
 
-    set_threads(threads)
     options = InferOptions(
         model=model,
         crop=crop,
@@ -61,6 +61,7 @@ def infer(
         device=device.value,
         precision=precision.value,
         runtime=runtime.value,
+        threads=threads,
     )
     with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
         report = infer_pairs(pairs, images, output, options, team=team, progress=show)

@@ -19,7 +19,6 @@ from gfla_cli.commands._options import (
     RuntimeOption,
     Threads,
     say,
-    set_threads,
 )
 
 _WHICH = "Of several people: largest, left, right, or a number counted from the left."
@@ -39,7 +38,9 @@ def pose_transfer(
             rich_help_panel="Output",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model, or hf:owner/name.")] = "pose-people",
+    model: Annotated[
+        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
+    ] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
     person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",
@@ -71,7 +72,6 @@ def pose_transfer(
 
     shows = parse_shows(show)
     jobs = plan_jobs(source, pose, output, overwrite=overwrite)
-    set_threads(threads)
     options = TransferOptions(
         model=model,
         crop=crop,
@@ -84,6 +84,7 @@ def pose_transfer(
         device=device.value,
         precision=precision.value,
         runtime=runtime.value,
+        threads=threads,
     )
     report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
     if as_json:

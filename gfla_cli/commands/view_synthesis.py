@@ -16,9 +16,10 @@ from gfla_cli.commands._options import (
     Precision,
     PrecisionChoice,
     Quiet,
+    RuntimeChoice,
+    RuntimeOption,
     Threads,
     say,
-    set_threads,
 )
 
 
@@ -51,7 +52,9 @@ def view_synthesis(
     grid: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of all views.", rich_help_panel="Output")
     ] = None,
-    model: Annotated[str, typer.Option(help="Name or folder of a view model, or hf:owner/name.")] = "view-chairs",
+    model: Annotated[
+        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a view model.")
+    ] = "view-chairs",
     source_azimuth: Annotated[
         float | None, typer.Option(help="Where SOURCE was taken from; estimated when not given.")
     ] = None,
@@ -67,6 +70,7 @@ def view_synthesis(
     as_json: AsJson = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
     threads: Threads = None,
 ) -> None:
     """Show the object of SOURCE from other sides.
@@ -79,7 +83,6 @@ def view_synthesis(
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)
     plan = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, overwrite=overwrite)
-    set_threads(threads)
     options = ViewOptions(
         model=model,
         source_azimuth=source_azimuth,
@@ -88,6 +91,8 @@ def view_synthesis(
         between=between.value,
         device=device.value,
         precision=precision.value,
+        runtime=runtime.value,
+        threads=threads,
     )
     report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
     if as_json:

@@ -7,7 +7,6 @@ ROOT/train/  ROOT/test/            the pictures
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gfla_cli.data.rows import read_pairs, read_rows
 from gfla_cli.data.sample import PosePair, unknown_correspondence
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import read_image
@@ -102,7 +102,7 @@ def _refuse_no_set(root: Path, split: Split, layout: Layout) -> None:
 def read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     """Name -> (18, 3) points, in the frame of the annotation."""
     poses: dict[str, NDArray[np.float32]] = {}
-    for number, row in _rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
+    for number, row in read_rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
         try:
             y, x = (numbers_in(column) for column in row[1:3])
             if y.shape != (18,) or x.shape != (18,):
@@ -126,30 +126,3 @@ def numbers_in(column: str) -> NDArray[np.float64]:
     if values.ndim != 1 or not (np.abs(values) < _LARGEST).all():  # NaN: not smaller
         raise ValueError(f"is no list of numbers: {column[:40]}")
     return values
-
-
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """The `from,to` rows of a CSV; raises DataError when it is not one."""
-    pairs = [(row[0], row[1]) for _, row in _rows(path, ",", ["from", "to"])]
-    if not pairs:
-        raise DataError(f"{path}: no pairs in it", hint="every line below the first names two pictures")
-    return pairs
-
-
-def _rows(path: Path, delimiter: str, header: list[str]) -> list[tuple[int, list[str]]]:
-    """Line number and columns of every row after the header; a BOM and Windows line ends are fine."""
-    if not path.is_file():
-        raise DataError(f"{path}: not found", hint=f"the data set needs {path.name}; --data-root names its folder")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(enumerate(csv.reader(file, delimiter=delimiter), start=1))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a table ({error})"[:300], hint="save it as UTF-8 text") from error
-    if not rows or [column.strip() for column in rows[0][1]] != header:
-        found = (delimiter.join(rows[0][1])[:100] if rows else "") or "nothing"
-        raise DataError(f"{path}: should begin with the line {delimiter.join(header)}", hint=f"it begins with {found}")
-    short = next((number for number, row in rows[1:] if row and len(row) < len(header)), None)
-    if short is not None:
-        what = f"{path}, line {short}: fewer than {len(header)} columns"
-        raise DataError(what, hint=f"every line needs {delimiter.join(header)}")
-    return [(number, [column.strip() for column in row]) for number, row in rows[1:] if row]

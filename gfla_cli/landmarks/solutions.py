@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
+from gfla_cli.landmarks.mediapipe_loading import solution
 from gfla_cli.media.quiet import native_stderr_silenced
 
 _NOTHING = np.zeros((64, 64, 3), np.uint8)
@@ -48,11 +48,7 @@ def forget(network: Any) -> None:
 
 def _started(module: str, kind: str, **options: Any) -> Any:
     with native_stderr_silenced(), _python_warnings_silenced():
-        try:
-            import mediapipe
-        except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
-            raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
-        network = getattr(getattr(mediapipe.solutions, module), kind)(**options)
+        network = getattr(solution(module), kind)(**options)
         network.process(_NOTHING)  # the graph starts, and talks, at the first picture
     return network
 

@@ -19,13 +19,24 @@ class AppearanceFlow(nn.Module):
         self.config = config
         self.flow_estimator = FlowEstimator(config, 3, code_channels=config.structure_channels)
 
-    def forward(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> Generated:
-        """Warps (B, 3, H, W) pictures in [-1, 1]; codes (B, 21, 1, 1)."""
-        flows = self.estimate_flow(source_image, source_code, target_code)
+    def forward(
+        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
+    ) -> Generated:
+        """Warps (B, 3, H, W) pictures in [-1, 1]; codes (B, 21, 1, 1). `source` is what `encode_source` gave."""
+        flows = self.estimate_flow(source_image, source_code, target_code, source)
         finest, stride = flows[-1].offset, self.config.levels[-1].stride
         offset = F.interpolate(finest * stride, scale_factor=float(stride), mode="bilinear", align_corners=False)
         return Generated(bilinear_warp(source_image, offset), flows)
 
-    def estimate_flow(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> list[Flow]:
+    def encode_source(self, source_image: Tensor) -> list[Tensor]:
+        """All that depends on the source picture alone."""
+        return self.flow_estimator.encode([source_image])
+
+    def estimate_flow(
+        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
+    ) -> list[Flow]:
         """The flows, coarse to fine; the finest is the one that moves the pixels."""
-        return [level[0] for level in self.flow_estimator([source_image], source_code - target_code)]
+        turned = source_code - target_code
+        if source is None:
+            return [level[0] for level in self.flow_estimator([source_image], turned)]
+        return [level[0] for level in self.flow_estimator.decode(source, turned)]

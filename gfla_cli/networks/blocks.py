@@ -5,6 +5,7 @@ Shapes in comments: B batch, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,6 +19,12 @@ class InstanceNorm(nn.GroupNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same. ONNX has the operator itself, and none of groups."""
+        if torch.onnx.is_in_onnx_export():
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(x)
 
 
 def norm(channels: int, enabled: bool = True) -> nn.Module:

@@ -71,19 +71,27 @@ class FlowEstimator(nn.Module):
         `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
         (B, code_channels, 1, 1).
         """
+        return self.decode(self.encode(inputs), code)
+
+    def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
         x = torch.cat(list(inputs), dim=1)
         features = {}
         for i, down in enumerate(self.down):
             x = down(x)
             features[2 << i] = x
+        return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
+
+    def decode(self, encoded: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
+        """The flows, from what `encode` gave; see `forward`."""
+        x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:
                 raise ValueError("this flow estimator needs a code")
             x = self.bottleneck(torch.cat([x, code.expand(-1, -1, *x.shape[-2:])], dim=1))
 
         levels = []
-        for stride in self.strides:
-            across = self.skip[str(stride)](features[stride])
+        for stride, across in zip(self.strides, skipped, strict=True):
             if str(stride) in self.gate and code is not None:
                 across = across * (1 + self.gate[str(stride)](code))
             x = self.up[str(stride)](x) + across

@@ -5,6 +5,8 @@ A code is (B, 21, 1, 1): one-hot azimuth (18, in steps of 20 degrees), then one-
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
@@ -14,6 +16,13 @@ from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 from gfla_cli.networks.view_estimator import ViewEstimator
+
+
+class EncodedSource(NamedTuple):
+    """A source picture as every view of it needs it."""
+
+    samples: dict[str, Source]  # by level
+    flow: list[Tensor]  # what the flow estimator makes of the picture before it knows the view
 
 
 class ViewGenerator(nn.Module):
@@ -32,35 +41,47 @@ class ViewGenerator(nn.Module):
         self.code_up = nn.Sequential(
             DecoderBlock(code, width[0], normed=normed), DecoderBlock(width[0], width[-1], normed=normed)
         )
-        if config.sampler in ("local", "bilinear"):
+        if self._has_flow:
             self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
         self.decoder = Decoder(config)
         self.view_estimator = ViewEstimator(code, config.view_width) if config.view_width else None
 
     def forward(
-        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: dict[str, Source] | None = None
+        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: EncodedSource | None = None
     ) -> Generated:
         """Renders the target view.
 
         `source_image` (B, 3, H, W) in [-1, 1], codes (B, 21, 1, 1). `source` is what `encode_source` made of the
         picture: pass it for every view of a turntable, and that work is done once.
         """
-        flows = self.estimate_flow(source_image, source_code, target_code)
-        if source is None:
-            source = self.encode_source(source_image)
+        flows = self.estimate_flow(source_image, source_code, target_code, source)
+        samples = self._samples(source_image) if source is None else source.samples
         height, width = source_image.shape[-2:]
         target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
-        return Generated(self.decoder(target, [source], [[flow] for flow in flows]), flows)
+        return Generated(self.decoder(target, [samples], [[flow] for flow in flows]), flows)
 
-    def encode_source(self, source_image: Tensor) -> dict[str, Source]:
-        """All that depends on the source picture alone."""
-        return self.decoder.prepare(self.source_encoder(source_image))
+    def encode_source(self, source_image: Tensor) -> EncodedSource:
+        """All that depends on the source picture alone: almost half of what a view takes."""
+        flow = self.flow_estimator.encode([source_image]) if self._has_flow else []
+        return EncodedSource(self._samples(source_image), flow)
 
-    def estimate_flow(self, source_image: Tensor, source_code: Tensor, target_code: Tensor) -> list[Flow]:
+    def estimate_flow(
+        self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: EncodedSource | None = None
+    ) -> list[Flow]:
         """The flows alone, coarse to fine."""
-        if self.config.sampler not in ("local", "bilinear"):
+        if not self._has_flow:
             return []
-        return [level[0] for level in self.flow_estimator([source_image], source_code - target_code)]
+        turned = source_code - target_code
+        if source is None:
+            return [level[0] for level in self.flow_estimator([source_image], turned)]
+        return [level[0] for level in self.flow_estimator.decode(source.flow, turned)]
+
+    @property
+    def _has_flow(self) -> bool:
+        return self.config.sampler in ("local", "bilinear")
+
+    def _samples(self, source_image: Tensor) -> dict[str, Source]:
+        return self.decoder.prepare(self.source_encoder(source_image))
 
     def estimate_view(self, image: Tensor) -> Tensor:
         """Scores (B, 21) of the parts of the code that a picture (B, 3, H, W) was taken with."""

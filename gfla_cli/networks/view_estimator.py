@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from gfla_cli.networks.blocks import EncoderBlock, activation, widths
 
 _SIDE = 128  # pixels of the picture that is looked at, whatever the frame's size
 _DEPTH = 4
+
+
+def averaged(image: Tensor, side: int) -> Tensor:
+    """Means over equal parts, (B, C, H, W) -> (B, C, side, side), as adaptive average pooling.
+
+    As two products of matrices, because ONNX pools to a given size only from sizes that are known when it is written.
+    """
+    down, across = (_shares(length, side, image) for length in image.shape[-2:])
+    return down @ image @ across.T
+
+
+def _shares(length: int, parts: int, like: Tensor) -> Tensor:
+    """(parts, length): what every pixel contributes to every part; parts overlap where they do not divide."""
+    part = torch.arange(parts, device=like.device)[:, None]
+    first, end = part * length // parts, ((part + 1) * length + parts - 1) // parts
+    pixel = torch.arange(length, device=like.device)
+    inside = ((pixel >= first) & (pixel < end)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
 
 
 class ViewEstimator(nn.Module):
@@ -25,7 +43,6 @@ class ViewEstimator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Unnormalised scores; each group's softmax is a probability."""
-        x = F.adaptive_avg_pool2d(image, _SIDE) if image.shape[-2:] != (_SIDE, _SIDE) else image
-        x = self.act(self.squeeze(self.act(self.down(x))))
+        x = self.act(self.squeeze(self.act(self.down(averaged(image, _SIDE)))))
         scores: Tensor = self.scores(x.flatten(1))
         return scores.float()

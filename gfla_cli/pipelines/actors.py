@@ -22,8 +22,7 @@ from gfla_cli.landmarks.smoothing import OneEuro
 from gfla_cli.landmarks.tracks import Kind
 from gfla_cli.media.image import from_planes, to_planes
 from gfla_cli.pipelines.staging import Staging
-from gfla_cli.runtime.sequence_session import SequenceSession
-from gfla_cli.runtime.session import Session
+from gfla_cli.runtime.session import Session, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import background_edges, face_structure
 from gfla_cli.structure.heatmap import heatmaps
@@ -57,9 +56,7 @@ class FaceActor:
 
     kind: Kind = "face"
 
-    def __init__(
-        self, session: SequenceSession, picture: Image, where: str, staging: Staging, notes: list[str]
-    ) -> None:
+    def __init__(self, session: Session, picture: Image, where: str, staging: Staging, notes: list[str]) -> None:
         """Raises DetectionError when the picture has no face."""
         with FaceDetector() as detector:
             faces = detector.detect(picture)
@@ -79,7 +76,7 @@ class FaceActor:
         self.source_image = self.frame.crop(self._picture)
         points = in_frame(self.frame, self.points[:, :2])
         self._edges = background_edges(self.source_image, points)
-        self._running = self._session.start(to_planes(self.source_image), self._maps(points))
+        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
 
     def _framed(self, moments: Sequence[Points]) -> Frame:
         frame_size = self._session.config.image_size
@@ -99,7 +96,7 @@ class FaceActor:
 
     def picture(self, structure: NDArray[np.float32]) -> Image:
         """See Actor."""
-        return from_planes(self._running.next(structure))
+        return from_planes(self._clip.next(structure))
 
 
 class BodyActor:
@@ -131,8 +128,7 @@ class BodyActor:
             height, width = self._picture.shape[:2]
             self.frame = whole_picture(height, width, config.image_size)
         self.source_image = self.frame.crop(self._picture)
-        self._source = to_planes(self.source_image), self._maps(self.pose)
-        self._running = self._session.start(*self._source) if isinstance(self._session, SequenceSession) else None
+        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
         config, size = self._session.config, self.frame.size
@@ -146,7 +142,4 @@ class BodyActor:
 
     def picture(self, structure: NDArray[np.float32]) -> Image:
         """See Actor."""
-        if self._running is not None:
-            return from_planes(self._running.next(structure))
-        image, source_structure = self._source
-        return from_planes(self._session.image(image, source_structure, structure))
+        return from_planes(self._clip.next(structure))

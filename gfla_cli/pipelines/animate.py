@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.config import Task
-from gfla_cli.errors import BundleError, DetectionError, MediaError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.landmarks.tracks import Kind, Track
 from gfla_cli.media.image import read_image
 from gfla_cli.media.video import Sound, Trim, overlapped
@@ -20,8 +19,7 @@ from gfla_cli.pipelines.actors import Actor, BodyActor, FaceActor
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Points, nobody_in, open_driver
 from gfla_cli.pipelines.staging import Staging
 from gfla_cli.pipelines.stopwatch import Stopwatch
-from gfla_cli.runtime.sequence_session import SequenceSession
-from gfla_cli.runtime.session import DeviceName, Precision, Runtime, Session, exported_file, open_session
+from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 
 Image = NDArray[np.uint8]
 Picture = str | Path | Image
@@ -52,15 +50,13 @@ class Animator:
         device: DeviceName = "auto",
         precision: Precision = "auto",
         runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
         """`model`: a face or body model, or a pose model, which animates bodies frame by frame. Raises BundleError."""
-        task = _task_of(model)
-        self.kind: Kind = "face" if task == "face" else "body"
-        self.session: Session
-        if task == "pose":
-            self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime)
-        else:
-            self.session = SequenceSession(model, task, device, precision, runtime)
+        self.session = open_session(
+            model, "face", "body", "pose", device=device, precision=precision, runtime=runtime, threads=threads
+        )
+        self.kind: Kind = "face" if self.session.config.task == "face" else "body"
 
     def animate(
         self,
@@ -90,12 +86,8 @@ class Animator:
         )
         picture = read_source(source)
         staging = staging or Staging()
-        actor: Actor
-        if self.kind == "face":
-            assert isinstance(self.session, SequenceSession)
-            actor = FaceActor(self.session, picture, where, staging, notes)
-        else:
-            actor = BodyActor(self.session, picture, where, staging, notes)
+        act = FaceActor if self.kind == "face" else BodyActor
+        actor: Actor = act(self.session, picture, where, staging, notes)
         actor.start(driver.preview(), driver.size, driver.fps)
         return Animation(picture, actor, driver, on_missing, str(driving), notes, watch)
 
@@ -206,16 +198,3 @@ def read_source(source: Picture) -> Image:
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
         raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {source.dtype} {source.shape}")
     return source
-
-
-def _task_of(model: str | Path) -> Task:
-    """The task of a model, without loading it; only pose models are exported."""
-    if exported_file(model) is not None:
-        return "pose"
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
-
-    task = read_config(find_bundle(model))[0].task
-    if task == "view":
-        raise BundleError(f"{model} is a model for the task view", hint="gfla models list --task face")
-    return task

@@ -56,6 +56,7 @@ class AnimateOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     runtime: Runtime = "auto"
+    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -142,7 +143,13 @@ def animate_file(
 
     kind = _kind(plan, options)
     model = options.model or MODELS[kind or "face"]
-    animator = Animator(model, device=options.device, precision=options.precision, runtime=options.runtime)
+    animator = Animator(
+        model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
     if kind not in (None, animator.kind):
         what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
         raise UsageError(what, hint=f"--task {animator.kind}, or another --model")

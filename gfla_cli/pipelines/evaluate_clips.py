@@ -32,8 +32,7 @@ from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
 from gfla_cli.metrics.scores import column_means, plain
 from gfla_cli.pipelines.animate import Animator
-from gfla_cli.runtime.sequence_session import SequenceSession
-from gfla_cli.runtime.session import DeviceName, Precision, Session
+from gfla_cli.runtime.session import DeviceName, Precision, Session, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import face_structure
 from gfla_cli.structure.heatmap import heatmaps
@@ -106,14 +105,9 @@ def evaluate_clips(
 def generated(session: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
     structures = (_structure(session.config, sample, row)[None] for row in range(len(sample.images)))
-    image, reference = to_planes(sample.images[0]), next(structures)
-    if isinstance(session, SequenceSession):
-        running = session.start(image, reference)
-        for structure in structures:
-            yield from_planes(running.next(structure))
-        return
+    clip = start_clip(session, to_planes(sample.images[0]), next(structures))
     for structure in structures:
-        yield from_planes(session.image(image, reference, structure))
+        yield from_planes(clip.next(structure))
 
 
 def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.float32]:

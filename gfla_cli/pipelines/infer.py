@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.data.deepfashion import read_pairs
+from gfla_cli.data.rows import read_pairs
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
@@ -47,6 +47,7 @@ class InferOptions:
     device: DeviceName = "auto"
     precision: Precision = "auto"
     runtime: Runtime = "auto"
+    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -125,7 +126,13 @@ def _planned(pairs_csv: Path, images: Path, output: Path, options: InferOptions,
 
 
 def _model(options: InferOptions) -> PoseTransfer:
-    return PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
+    return PoseTransfer(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
 
 
 def _with_results(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[_Failure]]:

@@ -60,8 +60,9 @@ class PoseTransfer:
         device: DeviceName = "auto",
         precision: Precision = "auto",
         runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime)
+        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
         self._detector: PersonDetector | None = None
         self._found: dict[str, list[Pose]] = {}  # file -> everybody in it
 
@@ -107,25 +108,26 @@ class PoseTransfer:
     def finish(self, ready: Prepared) -> TransferResult:
         """Everything after `prepare`."""
         (image,) = self.render_all([ready])
-        return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
+        return _result(ready, image)
 
     def render_all(self, ready: Sequence[Prepared]) -> list[Image]:
         """The network alone, on several prepared frames at once."""
         return [from_planes(picture[None]) for picture in self.session.image(*self._inputs(ready))]
 
-    def looks(self, ready: Prepared) -> list[Look]:
-        """Where the network looks, per attention level; raises UsageError when the model cannot tell."""
+    def finish_and_look(self, ready: Prepared) -> tuple[TransferResult, list[Look]]:
+        """The same, and where the network looks at each attention level; UsageError when the model cannot tell."""
         from gfla_cli.runtime.torch_session import TorchSession
 
         if not isinstance(self.session, TorchSession):
             raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
-        found = self.session.looks(*self._inputs([ready]))
-        if not found:
+        sampler = self.session.config.sampler
+        if sampler not in ("local", "bilinear"):
             raise UsageError(
-                f"{self.session.name} has the sampler {self.session.config.sampler!r}, which has no flow to show",
+                f"{self.session.name} has the sampler {sampler!r}, which has no flow to show",
                 hint="models with the sampler local or bilinear have",
             )
-        return found
+        picture, looks = self.session.image_and_looks(*self._inputs([ready]))
+        return _result(ready, from_planes(picture)), looks
 
     def _inputs(self, ready: Sequence[Prepared]) -> list[NDArray[np.float32]]:
         """The network's three inputs for frames of one size."""
@@ -178,6 +180,10 @@ class PoseTransfer:
             frame = person_frame([source, target], size, aspect)
             return frame, frame
         return person_frame([source], size, aspect), person_frame([target], size, aspect)
+
+
+def _result(ready: Prepared, image: Image) -> TransferResult:
+    return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
 
 
 def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:

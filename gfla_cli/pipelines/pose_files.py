@@ -43,6 +43,7 @@ class TransferOptions:
     device: DeviceName
     precision: Precision
     runtime: Runtime
+    threads: int | None
 
 
 @dataclass(slots=True)
@@ -111,7 +112,13 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if not todo:
         return report
     _make_folder(todo[0].output.parent)
-    model = PoseTransfer(options.model, device=options.device, precision=options.precision, runtime=options.runtime)
+    model = PoseTransfer(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:
@@ -146,8 +153,7 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
         person=options.person,
         target_person=options.target_person,
     )
-    looks = model.looks(ready) if options.show else []
-    result = model.finish(ready)
+    result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
     for note in result.notes:
         say(note)
     picture = side_by_side(result) if options.side_by_side else result.image

@@ -13,8 +13,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.object_framing import check_size, frame_object
 from gfla_cli.media.cutout import cut_out, read_cutout
 from gfla_cli.media.image import from_planes, to_planes
-from gfla_cli.runtime.session import DeviceName, Precision
-from gfla_cli.runtime.view_session import ViewSession
+from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.structure.view import AZIMUTHS, ELEVATIONS, Between, ViewAngles, nearest_view, view_angles, view_code
 
 Image = NDArray[np.uint8]
@@ -48,9 +47,15 @@ class ViewSynthesizer:
     """A loaded model that shows objects from other sides; keep it for many pictures."""
 
     def __init__(
-        self, model: str | Path = "view-chairs", *, device: DeviceName = "auto", precision: Precision = "auto"
+        self,
+        model: str | Path = "view-chairs",
+        *,
+        device: DeviceName = "auto",
+        precision: Precision = "auto",
+        runtime: Runtime = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.session = ViewSession(model, device, precision)
+        self.session = open_session(model, "view", device=device, precision=precision, runtime=runtime, threads=threads)
 
     def render(
         self,
@@ -111,7 +116,8 @@ class ViewSynthesizer:
                 f"{self.session.name} cannot tell where a picture was taken from",
                 hint="say so with --source-azimuth and --source-elevation",
             )
-        azimuths, elevations = self.session.view_chances(to_planes(source_image))
+        scores = self.session.view_scores(to_planes(source_image))[0]
+        azimuths, elevations = _chances(scores[: len(AZIMUTHS)]), _chances(scores[len(AZIMUTHS) :])
         best = int(azimuths.argmax())
         if elevation is None:
             elevation = float(ELEVATIONS[int(elevations.argmax())])
@@ -122,6 +128,12 @@ class ViewSynthesizer:
         unsure = f" ({chance:.0%} sure; --source-azimuth corrects it)" if chance < _UNSURE else ""
         notes.append(f"the picture seems to be taken from {source.angles}{unsure}")
         return source
+
+
+def _chances(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The softmax of some scores."""
+    weights = np.exp(scores - scores.max())
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _say_nearest(asked: Sequence[ViewAngles], shown: Sequence[ViewAngles], notes: list[str]) -> None:

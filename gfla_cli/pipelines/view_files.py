@@ -18,7 +18,7 @@ from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.view import ViewResult
-    from gfla_cli.runtime.session import DeviceName, Precision
+    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
 
 Image = NDArray[np.uint8]
 
@@ -53,6 +53,8 @@ class ViewOptions:
     between: Between
     device: DeviceName
     precision: Precision
+    runtime: Runtime
+    threads: int | None
 
 
 @dataclass(slots=True)
@@ -132,7 +134,13 @@ def render_views(plan: ViewPlan, options: ViewOptions, *, say: Callable[[str], N
     """Renders what the plan says, and then writes it."""
     from gfla_cli.pipelines.view import ViewSynthesizer
 
-    model = ViewSynthesizer(options.model, device=options.device, precision=options.precision)
+    model = ViewSynthesizer(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
     say(f"{model.session.name} on {model.session.place}")
     around = _around(options.between) if plan.turntable is not None or plan.grid is not None else []
     result = model.render(

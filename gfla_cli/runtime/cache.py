@@ -20,14 +20,15 @@ def cache_folder() -> Path:
     return user_cache_path("gfla")
 
 
-def cached_export(model: str | Path) -> Path:
+def cached_export(model: str | Path, *, half: bool = False) -> Path:
     """The bundle as an ONNX file, exported now if it was not before; torch is loaded only for that."""
     bundle = find_bundle(model)
     try:
         key = hashlib.sha256((bundle / "config.json").read_bytes()).hexdigest()[:12]  # holds the weights' own hash
     except OSError as error:
         raise BundleError(f"{bundle}: cannot be read: {error.strerror}", hint="get the bundle again") from error
-    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}.onnx"
+    precision = "-fp16" if half else ""
+    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}{precision}.onnx"
     if not path.is_file():
         from gfla_cli.runtime.export import export_onnx
 
@@ -37,5 +38,5 @@ def cached_export(model: str | Path) -> Path:
             raise MediaError(
                 f"{path.parent} cannot be made: {error.strerror}", hint="GFLA_CACHE names another"
             ) from error
-        export_onnx(bundle, path, overwrite=True)
+        export_onnx(bundle, path, half=half, overwrite=True)
     return path

@@ -1,36 +1,32 @@
-"""A bundle's network as an ONNX file: standard operators only, any batch and frame size, checked after writing.
-
-The file's metadata holds the model's description under `gfla`, so that it is a model by itself.
-"""
+"""A bundle as an .onnx file: standard operators only, any batch and frame size, checked after writing."""
 
 from __future__ import annotations
 
-import copy
-import json
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import Bundle, load_bundle
-from gfla_cli.errors import GflaError, MissingExtraError, UsageError
+from gfla_cli.errors import GflaError, MissingExtraError
 from gfla_cli.media.atomic import atomic_path
-from gfla_cli.runtime.onnx_session import METADATA_KEY, OnnxSession
-
-if TYPE_CHECKING:
-    import onnx
+from gfla_cli.networks.view import ViewGenerator
+from gfla_cli.runtime.export_graphs import Graph, example_inputs, graphs_of
+from gfla_cli.runtime.onnx_file import SOURCE, metadata_of
+from gfla_cli.runtime.onnx_session import OnnxSession, OnnxView, open_exported
+from gfla_cli.runtime.session import refuse_export_name
 
 # GridSample stays on the GPU with ONNX Runtimes back to 1.18 at this opset; later ones renamed its mode.
 OPSET = 18
-_TOLERANCE = {"fp32": 2e-4, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
-_INPUTS = ("source_image", "source_structure", "target_structure")
+TOLERANCE = {"fp32": 2e-4, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ class SizeCheck:
     batch: int
     height: int
     width: int
-    largest_difference: float  # of image values in [-1, 1]
+    largest_difference: float  # of image values in [-1, 1], and of view scores as shares of the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +44,15 @@ class ExportReport:
     """What was written and how well it agrees."""
 
     path: Path
+    task: str
     megabytes: float
     precision: str
+    parts: list[str]  # the graphs in the file
     checks: list[SizeCheck]
 
-
-class _ImageOnly(nn.Module):
-    """The generator without the flows, which an exported model does not give; inputs and output are float32."""
-
-    def __init__(self, network: nn.Module, *, half: bool) -> None:
-        super().__init__()
-        self.network = _half_precision(network) if half else network
-        self.dtype = torch.float16 if half else torch.float32
-
-    def forward(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> Tensor:
-        """(B, 3, H, W)."""
-        inputs = (x.to(self.dtype) for x in (source_image, source_structure, target_structure))
-        image: Tensor = self.network(*inputs).image
-        return image
-
-
-def _half_precision(network: nn.Module) -> nn.Module:
-    """A copy in float16 but for the heads that predict positions, which need more digits."""
-    network = copy.deepcopy(network).half()
-    for name, module in network.named_modules():
-        if name.endswith(("offset_head", "mask_head")):
-            module.float()
-    return network
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrite: bool = False) -> ExportReport:
@@ -83,54 +61,54 @@ def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrit
     Raises GflaError when ONNX Runtime's result differs, MissingExtraError without the export packages, UsageError
     and MediaError when the output cannot be written.
     """
-    if output.suffix.lower() != ".onnx":
-        raise UsageError(f"{output}: an exported model is an .onnx file", hint="end the name of --output in .onnx")
+    refuse_export_name(output)
     bundle = load_bundle(model)
-    if bundle.config.task != "pose":
-        raise UsageError(f"{bundle.name}: models for {bundle.config.task} cannot be exported yet")
     precision = "fp16" if half else "fp32"
+    step, parts = graphs_of(bundle, half=half)
     with atomic_path(output, overwrite=overwrite) as temporary:
-        _save(_to_onnx(bundle, half=half), bundle, temporary)
+        contents = {name: to_onnx(graph) for name, graph in parts.items()}
+        about = {"name": bundle.name, "model": bundle.config.to_json(), "precision": precision, **bundle.about}
+        _save(to_onnx(step), metadata_of(about, contents), temporary)
         checks = _compare(bundle, temporary)
         worst = max(check.largest_difference for check in checks)
-        if not worst <= _TOLERANCE[precision]:
+        if not worst <= TOLERANCE[precision]:
             raise GflaError(
-                f"the exported model differs from torch by {worst:.2g}, more than {_TOLERANCE[precision]:.0e}",
+                f"the exported model differs from torch by {worst:.2g}, more than {TOLERANCE[precision]:.0e}",
                 hint="nothing was written" + ("; export without --fp16" if half else "; please report this model"),
             )
         megabytes = temporary.stat().st_size / 1e6
-    return ExportReport(output, megabytes, precision, checks)
+    return ExportReport(output, bundle.config.task, megabytes, precision, ["step", *parts], checks)
 
 
-def _to_onnx(bundle: Bundle, *, half: bool) -> onnx.ModelProto:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("exporting to ONNX needs onnx and onnxscript", "export") from error
-    height, width = bundle.config.image_size
-    channels = bundle.config.structure_channels
-    # Traced at a size of its own and a batch of two: a size of one is special to the tracer.
-    example = tuple(torch.zeros(2, c, height, width) for c in (3, channels, channels))
-    free = torch.export.Dim.DYNAMIC
-    with _silent_exporter():
-        program = torch.onnx.export(
-            _ImageOnly(bundle.network, half=half),
-            example,
-            dynamo=True,
-            dynamic_shapes=tuple({0: free, 2: free, 3: free} for _ in example),
+def to_onnx(graph: Graph) -> bytes:
+    """By tracing: a second, where torch's newer exporter reasons half a minute about sizes that may be anything."""
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingExtraError("exporting to ONNX needs onnx", "export")
+    with TemporaryDirectory() as folder, _silent_exporter(), torch.inference_mode():
+        written = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            written,
+            dynamo=False,
             opset_version=OPSET,
-            input_names=list(_INPUTS),
-            output_names=["image"],
-            verbose=False,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes={name: _free_axes(name) for name in (*graph.inputs, *graph.outputs)},
         )
-    assert program is not None
-    return program.model_proto
+        return written.read_bytes()
+
+
+def _free_axes(name: str) -> dict[int, str]:
+    """Names of the axes whose length is not fixed: codes and scores have a batch, all else has a size, too."""
+    if name.endswith(("_code", "scores")):
+        return {0: "batch"}
+    return {0: "batch", 2: f"{name}_height", 3: f"{name}_width"}
 
 
 @contextmanager
 def _silent_exporter() -> Iterator[None]:
-    """torch's exporter talks about packages we do not need and about its own deprecations."""
+    """torch's exporter talks about its successor, and about Python values that it takes for constants."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -144,25 +122,33 @@ def _silent_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _save(proto: onnx.ModelProto, bundle: Bundle, path: Path) -> None:
+def _save(content: bytes, metadata: dict[str, str], path: Path) -> None:
     import onnx
 
-    about = {"name": bundle.name, "model": bundle.config.to_json(), **bundle.about}
-    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(about)})
+    proto = onnx.load_from_string(content)
+    onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)
 
 
 def _compare(bundle: Bundle, path: Path) -> list[SizeCheck]:
     """Runs both at the model's own size, at a batch and at another size; a size baked in shows here."""
     height, width = bundle.config.image_size
-    session = OnnxSession(path)
+    session = open_exported(path)
     checks = []
     for batch, h, w in ((1, height, width), (2, height, width), (1, height + 32, width)):
-        rng = np.random.default_rng(h + batch)
-        image = rng.uniform(-1, 1, (batch, 3, h, w)).astype(np.float32)
-        structures = [rng.random((batch, bundle.config.structure_channels, h, w), np.float32) for _ in range(2)]
-        with torch.inference_mode():
-            expected = bundle.network(*(torch.from_numpy(x) for x in (image, *structures))).image.numpy()
-        difference = float(np.abs(session.image(image, *structures) - expected).max())
-        checks.append(SizeCheck(batch, h, w, difference))
+        inputs = example_inputs(bundle.config, batch, h, w, seed=h + batch)
+        checks.append(SizeCheck(batch, h, w, _difference(bundle, session, inputs)))
     return checks
+
+
+@torch.inference_mode()
+def _difference(bundle: Bundle, session: OnnxSession, inputs: dict[str, torch.Tensor]) -> float:
+    expected = bundle.network(*inputs.values()).image.numpy()
+    difference = float(np.abs(session.image(*(x.numpy() for x in inputs.values())) - expected).max())
+    if isinstance(session, OnnxView) and session.estimates_views:
+        assert isinstance(bundle.network, ViewGenerator)
+        picture = inputs[SOURCE["view"]]
+        scores = bundle.network.estimate_view(picture).numpy()
+        apart = np.abs(session.view_scores(picture.numpy()) - scores).max() / max(1.0, np.abs(scores).max())
+        difference = max(difference, float(apart))
+    return difference

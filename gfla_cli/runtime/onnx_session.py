@@ -2,124 +2,121 @@
 
 from __future__ import annotations
 
-import json
-import mmap
-from contextlib import redirect_stdout
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import BundleError, ConfigError, GflaError, UsageError
-from gfla_cli.media.quiet import native_stderr_silenced
-from gfla_cli.runtime.session import DeviceName
-
-METADATA_KEY = "gfla"
-_INPUTS = ("source_image", "source_structure", "target_structure")
-_LOCATION = b"location"
-_PROVIDERS = {"cuda": ("TensorrtExecutionProvider", "CUDAExecutionProvider"), "mps": ("CoreMLExecutionProvider",)}
+from gfla_cli.errors import UsageError
+from gfla_cli.runtime.onnx_file import INPUTS, SOURCE, OnnxFile
+from gfla_cli.runtime.onnx_graph import Tensors
+from gfla_cli.runtime.session import Array, DeviceName, Precision
+from gfla_cli.structure.view import CODE_LENGTH
 
 
 class OnnxSession:
-    """An exported model. Its metadata tells what it is."""
+    """An exported model of any task."""
 
-    def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
-        onnxruntime.set_default_logger_severity(4)  # the session's own setting does not cover provider loading
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        if threads:
-            options.intra_op_num_threads = threads
-        self._session = _open(path, options, device)
-        self.config, about = _description(path, self._session)
-        self.name = str(about.get("name", path.stem))
+    def __init__(self, file: OnnxFile) -> None:
+        self.file = file
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.file.name
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the network is."""
+        return self.file.config
 
     @property
     def place(self) -> str:
-        """The provider in force."""
-        return f"ONNX Runtime, {self._session.get_providers()[0].removesuffix('ExecutionProvider')}"
+        """The provider in force, and the number format where it is not float32."""
+        precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
+        return f"ONNX Runtime, {self.file.step.place}{precision}"
 
-    def image(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W), from the network's inputs in order."""
-        try:
-            (image,) = self._session.run(["image"], dict(zip(_INPUTS, inputs, strict=True)))
-        except Exception as error:  # ONNX Runtime raises exceptions of a dozen private types
-            raise GflaError(
-                f"{self.name}: ONNX Runtime failed: {_first_line(error)}", hint="--runtime torch"
-            ) from error
-        return np.asarray(image, np.float32)
+        named = dict(zip(INPUTS[self.config.task], inputs, strict=True))
+        return self.step(named, self.encoded(named[SOURCE[self.config.task]]))
+
+    def encoded(self, source_image: Array) -> Tensors:
+        """All that depends on the source picture alone; empty for models whose only graph does everything."""
+        if not self.file.has("encode"):
+            return {}
+        return self.file.part("encode").run({SOURCE[self.config.task]: source_image})
+
+    def step(self, inputs: Tensors, encoded: Tensors) -> Array:
+        """The picture from the network's inputs by name and what `encoded` gave."""
+        return np.asarray(self.file.step.run(inputs | encoded)["image"], np.float32)
 
 
-def _open(path: Path, options: Any, device: DeviceName) -> Any:
-    if not path.is_file():
-        raise BundleError(f"{path}: no such file")
-    _refuse_references(path)
-    wanted = _providers(device)
-    try:
-        # When a provider fails it prints so, on stdout, and goes on with the next.
-        with native_stderr_silenced(), redirect_stdout(StringIO()):
-            return onnxruntime.InferenceSession(str(path), options, providers=[*wanted, "CPUExecutionProvider"])
-    except Exception as error:
-        raise BundleError(
-            f"{path}: not a model that ONNX Runtime reads ({_first_line(error)})", hint="export it again"
-        ) from error
+class OnnxSequence(OnnxSession):
+    """An exported face or body model."""
+
+    def start(self, reference_image: Array, reference_structure: Array) -> OnnxClip:
+        """See SequenceSession."""
+        return OnnxClip(self, reference_image, reference_structure)
 
 
-def _refuse_references(path: Path) -> None:
-    """Raises BundleError for a model that reads its weights from other files, which could be anybody's.
+class OnnxClip:
+    """A clip that is being generated: what depends on the reference alone is computed once."""
 
-    ONNX Runtime itself refuses only those outside of the model's folder, and older ones not even these.
-    """
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            # In protobuf the key of a file's name has its length before it, perhaps in more bytes than that needs.
-            at = content.find(_LOCATION)
-            while at > 0 and content[at - 1] not in (len(_LOCATION), 0):
-                at = content.find(_LOCATION, at + 1)
-    except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise BundleError(f"{path}: not a model ({error})", hint="export it again") from error
-    if at > 0:
-        raise BundleError(f"{path}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
+    def __init__(self, session: OnnxSequence, image: Array, structure: Array) -> None:
+        self._session = session
+        self._reference: Tensors = {"reference_image": image, "reference_structure": structure}
+        self._encoded = session.encoded(image)
+        self._previous = image, structure  # of the first frame
 
-
-def _providers(device: DeviceName) -> list[str]:
-    """Providers to try before the CPU. The GPU build lists CUDA on machines without one, so ask the driver."""
-    present = set(onnxruntime.get_available_providers())
-    if device == "auto":
-        return [p for p in _PROVIDERS["cuda"] if p in present] if _has_nvidia_gpu() else []
-    wanted = [p for p in _PROVIDERS.get(device, ()) if p in present]
-    if device == "cuda" and not (wanted and _has_nvidia_gpu()):
-        raise UsageError("--device cuda: no NVIDIA GPU that ONNX Runtime can use", hint="--device auto finds a place")
-    if device == "mps" and not wanted:
-        raise UsageError("--device mps: this ONNX Runtime has no CoreML", hint="--device auto finds a place")
-    return wanted
+    def next(self, structure: Array) -> Array:
+        """See Clip."""
+        previous: Tensors = dict(zip(("previous_image", "previous_structure"), self._previous, strict=True))
+        made = self._session.step({"target_structure": structure} | previous | self._reference, self._encoded)
+        self._previous = np.clip(made, -1, 1), structure
+        return self._previous[0]
 
 
-def _has_nvidia_gpu() -> bool:
-    """Whether the NVIDIA driver is loaded; asking ONNX Runtime itself would print a wall of warnings."""
-    import ctypes
-    import sys
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """Source pictures and all that the network derives from them alone."""
 
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        return bool(driver.cuInit(0) == 0)
-    except (OSError, AttributeError):
-        return False
+    image: Array  # (B, 3, H, W)
+    encoded: Tensors
 
 
-def _description(path: Path, session: Any) -> tuple[ModelConfig, dict[str, Any]]:
-    try:
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
-        about = json.loads(text)
-        return ModelConfig.from_json(about.pop("model")), about
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError) as error:
-        raise BundleError(f"{path}: its description is damaged ({error})", hint="export it again") from error
+class OnnxView(OnnxSession):
+    """An exported view model."""
+
+    @property
+    def estimates_views(self) -> bool:
+        """See ViewSession."""
+        return self.file.has("estimate")
+
+    def encode(self, image: Array) -> EncodedPicture:
+        """See ViewSession."""
+        return EncodedPicture(image, self.encoded(image))
+
+    def view(self, source: EncodedPicture, source_code: Array, target_code: Array) -> Array:
+        """See ViewSession."""
+        codes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in (source_code, target_code))
+        return self.step(dict(zip(INPUTS["view"], (source.image, *codes), strict=True)), source.encoded)
+
+    def view_scores(self, image: Array) -> Array:
+        """See ViewSession."""
+        return np.asarray(self.file.part("estimate").run({SOURCE["view"]: image})["scores"], np.float32)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+def open_exported(
+    path: Path, device: DeviceName = "auto", precision: Precision = "auto", threads: int | None = None
+) -> OnnxSession:
+    """The model of an exported file; raises BundleError for what is none, UsageError for a precision it has not."""
+    file = OnnxFile(path, device, threads)
+    if precision not in ("auto", file.precision):
+        raise UsageError(
+            f"{path} computes in {file.precision}, as it was exported, not in {precision}",
+            hint="leave --precision out; gfla export-onnx --fp16 makes a file of half precision",
+        )
+    kinds: dict[str, type[OnnxSession]] = {"face": OnnxSequence, "body": OnnxSequence, "view": OnnxView}
+    return kinds.get(file.config.task, OnnxSession)(file)

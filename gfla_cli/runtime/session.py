@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from gfla_cli.errors import BundleError, UsageError
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["auto", "torch", "onnx"]
+Array = NDArray[np.float32]
 
 
 class Session(Protocol):
@@ -32,47 +33,162 @@ class Session(Protocol):
     def place(self) -> str:
         """Device and number format, with the reason, for people."""
 
-    def image(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
+
+
+class Clip(Protocol):
+    """A clip of one reference picture, generated frame after frame."""
+
+    def next(self, structure: Array) -> Array:
+        """The next frame, (1, 3, H, W) in [-1, 1], for its structure (1, S, H, W)."""
+
+
+@runtime_checkable
+class SequenceSession(Session, Protocol):
+    """Runs a face or body network."""
+
+    def start(self, reference_image: Array, reference_structure: Array) -> Clip:
+        """A clip of the reference, (1, 3, H, W) in [-1, 1], whose structure is (1, S, H, W)."""
+
+
+class ViewSession(Session, Protocol):
+    """Runs a view network. A source picture is encoded once, for any number of views."""
+
+    @property
+    def estimates_views(self) -> bool:
+        """Whether the model can tell where a picture was taken from."""
+
+    def encode(self, image: Array) -> Any:
+        """All that depends on the pictures (B, 3, H, W) in [-1, 1] alone, for `view`."""
+
+    def view(self, source: Any, source_code: Array, target_code: Array) -> Array:
+        """The objects from another side, (B, 3, H, W) in [-1, 1]; codes (B, 21), or (21,) for one picture."""
+
+    def view_scores(self, image: Array) -> Array:
+        """Unnormalised scores (B, 21) of the parts of the codes that pictures (B, 3, H, W) were taken with."""
+
+
+class _Stills:
+    """A clip by a pose model, which draws every frame from the reference alone."""
+
+    def __init__(self, session: Session, image: Array, structure: Array) -> None:
+        self._session, self._reference = session, (image, structure)
+
+    def next(self, structure: Array) -> Array:
+        """See Clip."""
+        return self._session.image(*self._reference, structure)
+
+
+def start_clip(session: Session, reference_image: Array, reference_structure: Array) -> Clip:
+    """A clip of the reference, (1, 3, H, W) in [-1, 1] and (1, S, H, W), by a sequence model or a pose model."""
+    if isinstance(session, SequenceSession):
+        return session.start(reference_image, reference_structure)
+    return _Stills(session, reference_image, reference_structure)
+
+
+@overload
+def open_session(
+    model: str | Path,
+    *tasks: Literal["view"],
+    device: DeviceName = "auto",
+    precision: Precision = "auto",
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+) -> ViewSession: ...
+
+
+@overload
+def open_session(
+    model: str | Path,
+    *tasks: Task,
+    device: DeviceName = "auto",
+    precision: Precision = "auto",
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+) -> Session: ...
 
 
 def open_session(
     model: str | Path,
-    task: Task,
-    *,
+    *tasks: Task,
     device: DeviceName = "auto",
     precision: Precision = "auto",
     runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> Session:
-    """The network of a bundle or of an exported .onnx file, ready to run.
+    """The network of a bundle or of an exported .onnx file, ready to run on `threads` CPU threads, else on all.
 
     `runtime` "auto" takes ONNX Runtime for .onnx files and torch for bundles; "onnx" exports a bundle into the cache
-    on first use. Raises BundleError when the model is for another task, UsageError when the two do not go together.
+    on first use. Raises BundleError when the model is for none of the tasks, UsageError when what was asked for does
+    not go together.
     """
-    session = _open(model, device, precision, runtime)
-    if session.config.task != task:
-        raise BundleError(
-            f"{session.name} is a model for the task {session.config.task}, not for {task}",
-            hint=f"gfla models list --task {task}",
-        )
+    exported = exported_file(model)
+    if exported is None:
+        check_task(*_described(model), *tasks)
+        if runtime != "onnx":
+            return _by_torch(model, device, precision, threads)
+        exported = _in_cache(model, precision)
+    if runtime == "torch":
+        raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
+    from gfla_cli.runtime.onnx_session import open_exported
+
+    session = open_exported(exported, device, precision, threads)
+    check_task(session.name, session.config, *tasks)
     return session
 
 
-def _open(model: str | Path, device: DeviceName, precision: Precision, runtime: Runtime) -> Session:
-    exported = exported_file(model)
-    if exported is None and runtime == "onnx":
-        from gfla_cli.runtime.cache import cached_export
+def _in_cache(model: str | Path, precision: Precision) -> Path:
+    if precision == "bf16":
+        raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
+    from gfla_cli.runtime.cache import cached_export
 
-        exported = cached_export(model)
-    if exported is None:
+    return cached_export(model, half=precision == "fp16")
+
+
+def _described(model: str | Path) -> tuple[str, ModelConfig]:
+    """Name and description of a bundle, without its weights."""
+    from gfla_cli.bundles.files import read_config
+    from gfla_cli.bundles.shelves import find_bundle
+
+    folder = find_bundle(model)
+    return folder.name, read_config(folder)[0]
+
+
+def _by_torch(model: str | Path, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    task = _described(model)[1].task
+    if task == "pose":
         from gfla_cli.runtime.torch_session import TorchSession
 
         return TorchSession(model, device, precision)
-    if runtime == "torch":
-        raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
-    from gfla_cli.runtime.onnx_session import OnnxSession
+    if task == "view":
+        from gfla_cli.runtime.torch_view import TorchView
 
-    return OnnxSession(exported, device)
+        return TorchView(model, device, precision)
+    from gfla_cli.runtime.torch_sequence import TorchSequence
+
+    return TorchSequence(model, device, precision)
+
+
+def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
+    """Raises BundleError when the model is for none of the tasks."""
+    if config.task not in tasks:
+        *others, last = tasks
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise BundleError(
+            f"{name} is a model for the task {config.task}, not for {wanted}",
+            hint=f"gfla models list --task {tasks[0]}",
+        )
+
+
+def refuse_export_name(path: Path) -> None:
+    """Raises UsageError for a file name by which no exported model would be known."""
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"{path}: an exported model is an .onnx file", hint="end the name of --output in .onnx")
 
 
 def exported_file(model: str | Path) -> Path | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.runtime.device import choose_device
-from gfla_cli.runtime.session import DeviceName, Precision
+from gfla_cli.runtime.session import Array, DeviceName, Precision
 from gfla_cli.show.looks import Look
 
 
@@ -39,40 +40,47 @@ class TorchSession:
         """The context to run the network in."""
         return self._placement.autocast
 
-    def tensor(self, array: NDArray[np.float32]) -> Tensor:
+    def tensor(self, array: Array) -> Tensor:
         """An array (B, C, H, W) where the network is, in the layout it likes."""
         return torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
 
+    @staticmethod
+    def array(tensor: Tensor) -> Array:
+        """The way back, from any number format."""
+        return np.asarray(tensor.float().cpu().numpy(), np.float32)
+
     @torch.inference_mode()
-    def image(self, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W), from the network's inputs in order."""
         with self.autocast:
-            made = self.network(*(self.tensor(array) for array in inputs)).image
-        return np.asarray(made.float().cpu().numpy(), np.float32)
+            return self.array(self.network(*map(self.tensor, inputs)).image)
 
     @torch.inference_mode()
-    def looks(self, *inputs: NDArray[np.float32]) -> list[Look]:
-        """Where the network looks for the first picture of its inputs, coarse to fine; empty where it has no flow."""
-        attention: list[Tensor] = []
-
-        def note(module: nn.Module, seen: tuple[Any, ...], _: Tensor) -> None:
-            assert isinstance(module, LocalAttention)
-            attention.append(module.attend(*seen).attention)
-
-        samplers = [module for module in self.network.modules() if isinstance(module, LocalAttention)]
-        hooks = [module.register_forward_hook(note) for module in samplers]
-        try:
-            with self.autocast:
-                flows = self.network(*(self.tensor(array) for array in inputs)).flows
-        finally:
-            for hook in hooks:
-                hook.remove()
-        weights = [_array(found[0]) for found in attention] if attention else [None] * len(flows)
-        return [
-            Look(_array(flow.offset[0]), _array(flow.mask[0]), found)
-            for flow, found in zip(flows, weights, strict=True)
+    def image_and_looks(self, *inputs: Array) -> tuple[Array, list[Look]]:
+        """The picture, and where the network looks for the first one, coarse to fine; no looks where it has no flow."""
+        with self.autocast, _attention_noted(self.network) as attention:
+            made = self.network(*map(self.tensor, inputs))
+        weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
+        looks = [
+            Look(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
+            for flow, found in zip(made.flows, weights, strict=True)
         ]
+        return self.array(made.image), looks
 
 
-def _array(x: Tensor) -> NDArray[np.float32]:
-    return np.asarray(x.float().cpu().numpy(), np.float32)
+@contextmanager
+def _attention_noted(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Gives a list that the attention (B, n*n, h, w) of every level is added to, coarse to fine."""
+    attention: list[Tensor] = []
+
+    def note(module: nn.Module, seen: tuple[Any, ...], _: Tensor) -> None:
+        assert isinstance(module, LocalAttention)
+        attention.append(module.attend(*seen).attention)
+
+    samplers = [module for module in network.modules() if isinstance(module, LocalAttention)]
+    hooks = [module.register_forward_hook(note) for module in samplers]
+    try:
+        yield attention
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,99 @@
+"""Exported models: one .onnx file each, which says what it is and may hold several graphs.
+
+The file is the graph that runs for every picture, frame or view. What depends on the source picture alone is a graph
+of its own, stored with the description in the file's metadata:
+
+    gfla            JSON: name, model (as in a bundle's config.json), precision, licence, sha256 of the weights, ...
+    gfla.encode     base64 of an ONNX model: the source picture to what the file's own graph takes beside it
+    gfla.estimate   the same: a picture to the scores of the view it was taken from
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from gfla_cli.config import ModelConfig, Task
+from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.runtime.onnx_graph import OnnxGraph
+from gfla_cli.runtime.session import DeviceName
+
+DESCRIPTION = "gfla"
+Part = Literal["encode", "estimate"]
+# What the networks take, in order.
+INPUTS: dict[Task, tuple[str, ...]] = {
+    "pose": ("source_image", "source_structure", "target_structure"),
+    "face": (
+        "target_structure",
+        "previous_image",
+        "previous_structure",
+        "reference_image",
+        "reference_structure",
+    ),
+    "view": ("source_image", "source_code", "target_code"),
+}
+INPUTS["body"] = INPUTS["face"]
+SOURCE: dict[Task, str] = {"pose": "source_image", "face": "reference_image", "body": "reference_image"}
+SOURCE["view"] = "source_image"  # what the part "encode" takes
+
+
+class OnnxFile:
+    """An exported model, its graphs started when they are needed."""
+
+    def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
+        """Raises BundleError for what is no exported model, UsageError when the device is not there."""
+        self.path, self._device, self._threads = path, device, threads
+        self.step = OnnxGraph(path, str(path), device, threads)
+        self._metadata = dict(self.step.metadata)
+        self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
+        self.name = self.step.name = str(self.about.get("name", path.stem))
+        self.precision = str(self.about.get("precision", "fp32"))
+        self._parts: dict[Part, OnnxGraph] = {}
+        self._check_graph()
+
+    def _check_graph(self) -> None:
+        """A file may claim to be anything."""
+        strange = set(self.step.inputs) - set(INPUTS[self.config.task])
+        if self.step.outputs != ["image"] or (strange and not self.has("encode")):
+            what = f"{self.path}: its graph was not made for the task {self.config.task}, as it says"
+            raise BundleError(what, hint="export it again")
+
+    def has(self, part: Part) -> bool:
+        """Whether the file holds that graph."""
+        return part in self._parts or part_key(part) in self._metadata
+
+    def part(self, part: Part) -> OnnxGraph:
+        """That graph, started now if it was not before; raises BundleError when it is damaged."""
+        if part not in self._parts:
+            try:
+                content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
+            except (KeyError, binascii.Error, ValueError) as error:
+                raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
+            self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
+        return self._parts[part]
+
+
+def part_key(part: Part) -> str:
+    """The key of a graph in the file's metadata."""
+    return f"{DESCRIPTION}.{part}"
+
+
+def metadata_of(about: dict[str, Any], parts: dict[Part, bytes]) -> dict[str, str]:
+    """The metadata of a file that describes itself by `about` and holds these graphs beside its own."""
+    stored = {part_key(part): base64.b64encode(content).decode("ascii") for part, content in parts.items()}
+    return {DESCRIPTION: json.dumps(about), **stored}
+
+
+def _description(path: Path, text: str | None) -> tuple[ModelConfig, dict[str, Any]]:
+    if text is None:
+        raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
+    try:
+        about = json.loads(text)
+        return ModelConfig.from_json(about.pop("model")), about
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError) as error:
+        raise BundleError(f"{path}: its description is damaged ({error})"[:300], hint="export it again") from error
