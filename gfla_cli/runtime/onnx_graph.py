@@ -106,7 +106,7 @@ def _refuse_references(model: Path | bytes, name: str) -> None:
         else:
             refers = _names_a_file(model)
     except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise BundleError(f"{name}: not a model ({error})", hint="export it again") from error
+        raise BundleError(f"{name}: not a model that ONNX Runtime reads ({error})", hint="export it again") from error
     if refers:
         raise BundleError(f"{name}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
 
