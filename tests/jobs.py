@@ -9,21 +9,21 @@ import sys
 import torch
 from torch.distributed import TCPStore
 
-_PATIENCE_S = 60
+_PATIENCE_S = 240
 
 
 class Job:
-    """Some processes and what torchrun gives them: numbers, a place to meet, and the name of the job."""
+    """Some processes and what torchrun gives them: numbers, the name of the job, and a store that outlives them."""
 
     def __init__(self, folder, count):
         self.folder, self.count = folder, count
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def run(self, function, *arguments):
         """Calls function(folder, *arguments) in every process: exit codes by rank, what is said in `said-RANK`."""
         forked = multiprocessing.get_context("forkserver")
         forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.pipelines.train", "gfla_cli.pipelines.infer"])
-        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+        names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self.store.port}
         names |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": self.folder.name}
         processes = []
         for rank in range(self.count):

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from jobs import Job
+from test_sequence_training import Drawn
+from test_sequence_training import plan as clip_plan
 from torch.utils.data import Dataset
 
 import gfla_cli.pipelines.train
@@ -33,6 +35,7 @@ from gfla_cli.training.engine import Engine
 from gfla_cli.training.learner import Learner
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, for_processes
+from gfla_cli.training.sequence import SequenceTask
 from gfla_cli.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
@@ -161,6 +164,36 @@ def test_an_error_in_one_process_ends_all_and_the_first_says_it(together):
     assert [rank["error"] for rank in together] == ["GflaError('2.png: cut off')", "SystemExit(1)"]
 
 
+# --- clips, whose steps go on from one another
+
+
+def clips_together(folder):
+    """A run whose clips are of two steps each, and one that is stopped in the middle of a clip and resumed."""
+    with joined(launched()) as team:
+        seen, before = [], clip_trainer(folder / "stopped", team)
+        before.run(seen.append, stop=lambda: len(seen) == 1 and team.rank == 1)
+        after = clip_trainer(folder / "stopped", team)
+        after.resume()
+        after.run(seen.append)
+    torch.save([progress.losses for progress in seen], folder / f"results-{team.rank}.pt")
+
+
+def clip_trainer(folder, team=None):
+    plan = clip_plan("face", flow=0, joint=2, weights=LossWeights(l1=5))
+    recipe = for_processes(plan, 2)
+    return Trainer(recipe, SequenceTask(recipe, lambda stage: Drawn("face"), None), folder, CPU, 0, team=team)
+
+
+def test_what_a_step_of_a_clip_goes_on_from_is_kept_for_all_processes(tmp_path):
+    job = Job(tmp_path, 2)
+    assert job.run(clips_together) == [0, 0], job.said(0) + job.said(1)
+    alone = []
+    clip_trainer(tmp_path / "alone").run(alone.append)
+    for rank in (0, 1):
+        losses = torch.load(tmp_path / f"results-{rank}.pt")
+        assert [loss["l1"] for loss in losses] == pytest.approx([step.losses["l1"] for step in alone], rel=1e-3)
+
+
 # --- the command
 
 
@@ -276,8 +309,8 @@ def test_without_torchrun_a_process_is_alone():
 
 def test_torchrun_tells_a_process_which_one_it_is():
     told = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
-    launch = launched(told | {"TORCHELASTIC_RUN_ID": "17"})
-    assert launch == Launch(rank=3, processes=4, local_rank=1, grouped=True, job="17")
+    launch = launched(told | {"TORCHELASTIC_RUN_ID": "17", "TORCHELASTIC_USE_AGENT_STORE": "True"})
+    assert launch == Launch(rank=3, processes=4, local_rank=1, grouped=True, agent=("localhost", 29500), job="17")
     assert not launch.is_first
     unnamed = launched(told | {"TORCHELASTIC_RUN_ID": "none"}).job
     assert unnamed.endswith(f":{os.getppid()}")

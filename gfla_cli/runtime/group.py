@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from gfla_cli.errors import GflaError
 from gfla_cli.runtime.launch import Launch
+from gfla_cli.runtime.meeting import common_store
 from gfla_cli.runtime.team import Team
 
 _PATIENCE = timedelta(days=1)  # shares of a long job may end hours apart; when a process dies, torchrun ends the others
@@ -65,8 +66,7 @@ def opened(launch: Launch) -> Iterator[Group]:
     with_cuda = torch.cuda.is_available() and dist.is_nccl_available()
     if with_cuda and launch.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(launch.local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if with_cuda else "gloo", timeout=_PATIENCE)
-    group = Group(launch)
+    group = _meet(launch, "cpu:gloo,cuda:nccl" if with_cuda else "gloo")
     try:
         yield group
     except RuntimeError as error:
@@ -78,6 +78,18 @@ def opened(launch: Launch) -> Iterator[Group]:
             dist.destroy_process_group()
     if with_cuda:
         dist.destroy_process_group()
+
+
+def _meet(launch: Launch, backend: str) -> Group:
+    """Raises GflaError, in every process for itself, when they do not come together."""
+    try:
+        store = common_store(launch) if launch.agent is not None else None  # None: as the environment says
+        names = {"store": store, "rank": launch.rank, "world_size": launch.processes} if store is not None else {}
+        dist.init_process_group(backend, timeout=_PATIENCE, **names)
+    except RuntimeError as error:
+        what = f"the processes do not find each other: {str(error).splitlines()[0]}"
+        raise GflaError(what, hint="GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network to use") from error
+    return Group(launch)
 
 
 def _first_error(told: list[tuple[str, str, int] | None]) -> GflaError:
