@@ -408,6 +408,18 @@ def test_a_frame_goes_back_where_it_came_from(box):
 # --- figures -----------------------------------------------------------------------------------------------------
 
 
+def test_a_frame_whose_tones_are_off_leaves_no_rectangle():
+    rng = np.random.default_rng(0)
+    picture = np.full((160, 160, 3), 250, np.uint8)
+    picture[60:100, 60:100] = rng.integers(0, 120, (40, 40, 3))
+    frame = (picture[20:140, 20:140].astype(int) - [14, 10, 6]).clip(0).astype(np.uint8)
+    pasted = Paster(picture, (20, 20, 140, 140))(frame)
+    around = np.ones((160, 160), bool)
+    around[58:102, 58:102] = False
+    assert np.abs(pasted.astype(int) - picture)[around].max() <= 3
+    assert np.abs(pasted.astype(int) - picture)[62:98, 62:98].mean() < 4
+
+
 def test_figures_that_do_not_exist_do_not_count():
     from gfla_cli.pipelines.evaluate_clips import ClipScore
 

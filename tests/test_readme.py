@@ -1,4 +1,4 @@
-"""The README's commands and Python run as they stand there, in a folder that holds what they name."""
+"""The commands and the Python of the README and its pages run as they stand there, in a folder with what they name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from gfla_cli.app import app
 from gfla_cli.media.image import read_image, write_image
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))]
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", "\n".join([README, *PAGES]), flags=re.DOTALL)
 LINES = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line]
 # The first two lines install; what they run afterwards is here without the path of the environment.
 COMMANDS = [
     re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in LINES if "gfla " in line and "pip install" not in line
 ]
-COMMANDS.insert(0, re.sub(r".*\.venv/bin/gfla", "gfla", LINES[0]))
+COMMANDS = list(dict.fromkeys([re.sub(r".*\.venv/bin/gfla", "gfla", LINES[0]), *COMMANDS]))
 NEEDS_SHARED = ("PACK", "people-mini")
 
 
@@ -39,6 +40,13 @@ def desk(tmp_path_factory, seeded):
         for name, variant in {"one": picture, "other": np.ascontiguousarray(picture[:, ::-1])}.items():
             write_image(folder / "photos" / person / f"{name}.jpg", variant)
     torch.save(seeded.state("pose_fashion"), folder / "latest_net_G.pth")
+    (folder / "real").mkdir()
+    (folder / "results").mkdir()
+    for k in range(5):
+        write_image(folder / "real" / f"{k}.png", np.full((32, 32, 3), 40 * k, np.uint8))
+        write_image(folder / "results" / f"{k}.png", np.full((32, 32, 3), 255 - 40 * k, np.uint8))
+    (folder / "people").symlink_to(ROOT / "assets")
+    (folder / "pairs.csv").write_text("from,to\nanna.jpg,ben.jpg\nben.jpg,cleo.jpg\n")
     if SHARED.is_dir():
         (folder / "PACK").symlink_to(SHARED / "humans")
         (folder / "people-mini").symlink_to(SHARED / "people-mini")
