@@ -382,6 +382,31 @@ def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     assert torch.equal(whole["random"], resumed["random"])
 
 
+ORPHAN = """
+import multiprocessing, os, time
+from gfla_cli.training.loading import _leave_signals_to_the_main_process
+
+def work(number):
+    print(os.getpid(), flush=True)
+    while os.getppid() == multiprocessing.parent_process().pid:  # it is still importing torch, say
+        time.sleep(0.01)
+    _leave_signals_to_the_main_process(number)
+    time.sleep(60)
+    print("still here")
+"""
+
+
+def test_a_worker_ends_when_its_main_process_was_killed_before_it_was_ready(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    code = "import multiprocessing as m, orphan; p = m.get_context('spawn').Process(target=orphan.work, args=(0,)); "
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)])}
+    command = [sys.executable, "-c", code + "p.start(); p.join()"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().strip().isdecimal()
+        process.kill()
+        assert process.stdout.read() == ""  # which ends when the last process that could write there has
+
+
 @pytest.fixture
 def python_handles_interrupts():
     """A process that was started in the background may have inherited that Ctrl-C is ignored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import signal
 import sys
@@ -86,9 +87,18 @@ def load_samples(dataset: Dataset[Any], numbers: range, batch: int, workers: int
 def _leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process; the main one still wants the batch it waits for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_after_the_main_process, daemon=True).start()
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         Thread(target=_end_when_the_main_process_says_so, daemon=True).start()
+
+
+def _end_after_the_main_process() -> None:
+    """A killed process ends no workers, and torch's own watch misses a parent that was gone before it began."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _end_when_the_main_process_says_so() -> None:
