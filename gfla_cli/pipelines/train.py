@@ -101,7 +101,7 @@ def run_training(
         if not finished:
             say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
             raise _stopped(team, team.largest(interruption.signal or 0)[0])
-        trained = {"samples": trainer.samples}
+        trained = {"dataset": recipe.dataset, "samples": trainer.samples}
         team.from_first(lambda: save_bundle(folder / "bundle", recipe.model, trainer.weights(), trained=trained))
     return folder / "bundle"
 
