@@ -299,6 +299,14 @@ def test_devices_that_are_not_there_are_named():
         choose_device("cpu", "fp16")
 
 
+def test_a_data_set_for_another_task_is_refused_with_those_for_it():
+    runner = CliRunner()
+    assert runner.invoke(app, ["train", "--dataset", "chairs", "--task", "view", "--show"]).exit_code == 0
+    result = runner.invoke(app, ["train", "--dataset", "people", "--task", "view", "--show"])
+    assert result.exit_code == 2
+    assert "for view: chairs, shapenet" in result.stderr
+
+
 def test_recipes_of_the_paper_have_its_weights():
     flow, joint = recipe("fashion").stages
     assert (flow.weights.correctness, flow.weights.affine) == (20, 0.01)

@@ -27,6 +27,15 @@ class DatasetChoice(StrEnum):
 _LEFT = "What a run leaves behind"
 
 
+class TaskChoice(StrEnum):
+    """Values of --task."""
+
+    pose = "pose"
+    face = "face"
+    body = "body"
+    view = "view"
+
+
 class SamplerChoice(StrEnum):
     """Values of --sampler: the paper's model, its ablations, and appearance flow for views."""
 
@@ -39,6 +48,9 @@ class SamplerChoice(StrEnum):
 
 def train(
     dataset: Annotated[DatasetChoice, typer.Option(help="What to train on, and with it the recipe.")],
+    task: Annotated[
+        TaskChoice | None, typer.Option(help="What the data set has to be for; every data set is for one task.")
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
     ] = None,
@@ -91,10 +103,12 @@ def train(
     from functools import partial
 
     from gfla_cli.runtime.launch import launched
-    from gfla_cli.training.recipe import for_processes, recipe, scaled, with_sampler
+    from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
     launch = launched()
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    if task is not None:
+        refuse_other_task(plan, task.value)
     if flow is not None:
         from gfla_cli.training.start import without_flow_stage
 

@@ -182,6 +182,13 @@ def recipe(dataset: str) -> Recipe:
     return RECIPES[dataset]
 
 
+def refuse_other_task(plan: Recipe, task: str) -> None:
+    """Raises UsageError that lists the data sets for `task` when the recipe trains for another one."""
+    if plan.model.task != task:
+        known = ", ".join(name for name, one in RECIPES.items() if one.model.task == task)
+        raise UsageError(f"--dataset {plan.dataset} is for the task {plan.model.task}", hint=f"for {task}: {known}")
+
+
 def scaled(plan: Recipe, factor: float) -> Recipe:
     """The same recipe with `factor` times as many steps in every stage, at least one each."""
     return replace(plan, stages=tuple(replace(s, steps=max(1, round(s.steps * factor))) for s in plan.stages))
