@@ -13,7 +13,6 @@ from gfla_cli.bundles.state_file import read_state
 from gfla_cli.errors import BundleError
 
 _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
-_WIDTHS = (3, 64, 128, 256, 512, 512)  # channels before each block and after the last
 _HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
 
 
@@ -41,18 +40,18 @@ class Vgg19(nn.Module):
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.convs = nn.ModuleDict()
+        inside = 3
         for name, number in LAYERS.items():
             weight, bias = state.get(f"features.{number}.weight"), state.get(f"features.{number}.bias")
             if weight is None or bias is None:
                 break
-            block, place = int(name[4]), int(name[6])
-            inside, outside = _WIDTHS[block - 1 if place == 1 else block], _WIDTHS[block]
-            if (tuple(weight.shape), tuple(bias.shape)) != ((outside, inside, 3, 3), (outside,)):
+            outside = len(bias)
+            if tuple(weight.shape) != (outside, inside, 3, 3):
                 what = f"features.{number} is {tuple(weight.shape)} instead of {(outside, inside, 3, 3)}"
                 raise BundleError(f"no VGG19 weights: {what}", hint="the network without batch normalisation is meant")
             conv = nn.Conv2d(inside, outside, 3, padding=1)
             conv.weight.data, conv.bias.data = weight.float(), bias.float()  # type: ignore[union-attr]
-            self.convs[name] = conv
+            self.convs[name], inside = conv, outside
         if not self.convs:
             raise BundleError(
                 "no VGG19 weights in this file", hint="expected tensors named features.0.weight and so on"

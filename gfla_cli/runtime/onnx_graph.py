@@ -49,8 +49,11 @@ class OnnxGraph:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says about itself."""
-        found: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        """What the file says about itself; raises BundleError when it is no text."""
+        try:
+            found: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.name}: its description is damaged ({error})", hint="export it again") from error
         return found
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
