@@ -280,3 +280,36 @@ def test_memory_that_runs_out_is_said(exported):
     graph._session = Full()
     with pytest.raises(GflaError, match="tiny: out of memory on CPU"):
         graph.run(dict(zip(("source_image", "source_structure", "target_structure"), inputs(1, 64, 64), strict=True)))
+
+
+# --- how fast
+
+
+def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(bundle, monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    arguments = ["benchmark", "pose-transfer", "--model", str(bundle), "--rounds", "1", "--threads", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    speeds = json.loads(result.stdout)["transfers"]
+    assert [speed["name"] for speed in speeds] == ["torch", "torch, fp32", "ONNX Runtime, fp32"]
+    assert speeds[0]["cold_ratio"] == speeds[0]["warm_ratio"] == 1
+    assert all(0 < speed["network_milliseconds"] < speed["warm_milliseconds"] for speed in speeds)
+    assert len(commands) == 6  # each once to warm the disk, once to be measured
+    models = [command[command.index("--model") + 1] for command in commands[:3]]
+    assert models[:2] == [str(bundle)] * 2
+    assert models[2].endswith(".onnx")
+    assert all(command[1:4] == ["-m", "gfla_cli", "pose-transfer"] for command in commands)
+
+
+def test_a_run_that_fails_is_not_measured(bundle, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "gfla: no person found")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    result = CliRunner().invoke(app, ["benchmark", "pose-transfer", "--model", str(bundle), "--rounds", "1"])
+    assert result.exit_code == 1
+    assert "was to be measured failed: gfla: no person found" in result.stderr
