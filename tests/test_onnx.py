@@ -28,7 +28,7 @@ from gfla_cli.runtime.cache import cached_export
 from gfla_cli.runtime.export import export_onnx
 from gfla_cli.runtime.onnx_graph import OnnxGraph
 from gfla_cli.runtime.onnx_session import OnnxSession, open_exported
-from gfla_cli.runtime.session import open_session
+from gfla_cli.runtime.session import model_config, open_session
 
 ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 TINY = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
@@ -90,9 +90,10 @@ def test_any_batch_and_frame_size_agrees_with_torch(exported, bundle, size):
     np.testing.assert_allclose(open_exported(exported.path).image(*x), expected, atol=1e-4)
 
 
-def test_the_file_says_what_it_is(exported):
+def test_the_file_says_what_it_is(exported, bundle):
+    assert model_config(exported.path) == model_config(bundle) == TINY
     session = open_exported(exported.path)
-    assert (session.config, session.name) == (TINY, "tiny")
+    assert (session.config, session.name, session.about["license"]) == (TINY, "tiny", "MIT")
     assert open_session(exported.path.parent, "pose").config == TINY  # its folder will do
     with pytest.raises(BundleError, match="task pose"):
         open_session(exported.path, "face")
