@@ -47,13 +47,7 @@ class _Way:
 
 
 def measure_transfers(
-    source: Path,
-    pose: Path,
-    model: str,
-    *,
-    device: DeviceName = "auto",
-    threads: int | None = None,
-    rounds: int = 5,
+    source: Path, pose: Path, model: str, *, device: DeviceName = "auto", threads: int | None = None, rounds: int = 5
 ) -> list[TransferSpeed]:
     """Torch as it chooses, torch in float32, ONNX Runtime; all in turns, medians. Exports the model for it."""
     with TemporaryDirectory() as folder:
@@ -61,7 +55,7 @@ def measure_transfers(
         ways = {
             REFERENCE: _Way(model, "auto"),
             "torch, fp32": _Way(model, "fp32"),
-            "ONNX Runtime, fp32": _Way(str(exported), "auto"),
+            "ONNX Runtime": _Way(str(exported), "auto"),
         }
         loaded = {
             name: PoseTransfer(way.model, device=device, precision=way.precision, threads=threads)
@@ -70,9 +64,9 @@ def measure_transfers(
         warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
         ready = loaded[REFERENCE].prepare(source, pose)
         network = interleaved_times({n: (lambda m=m: m.finish(ready)) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
-        shared = ["pose-transfer", source.resolve(), "--pose", pose.resolve(), "--device", device]
-        shared += ["--threads", threads] if threads else []
-        starts = {name: _Start([*map(str, shared)], way, Path(folder)) for name, way in ways.items()}
+        shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device]
+        shared += ["--threads", str(threads)] if threads else []
+        starts = {name: _Start(shared, way, Path(folder)) for name, way in ways.items()}
         cold = interleaved_times(starts, rounds)
     return [
         TransferSpeed(
