@@ -208,6 +208,15 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, 
     assert list(tmp_path.iterdir()) == before
 
 
+def test_names_of_strangers_do_not_steer_the_terminal(exported, tmp_path):
+    model = onnx.load(exported.path)
+    about = json.loads(model.metadata_props[0].value)
+    for name, shown in (("\x1b[2Jred\n", "[2Jred"), ("x" * 999, "x" * 80), ("\x07", "odd"), (["a"], "['a']")):
+        onnx.helper.set_model_props(model, {"gfla": json.dumps(about | {"name": name})})
+        onnx.save(model, tmp_path / "odd.onnx")
+        assert open_exported(tmp_path / "odd.onnx").name == shown
+
+
 def test_bad_requests_are_refused_before_the_export_begins(bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = lambda *arguments: CliRunner().invoke(app, ["export-onnx", "--model", str(bundle), *arguments])  # noqa: E731
