@@ -28,7 +28,7 @@ from gfla_cli.runtime.cache import cached_export
 from gfla_cli.runtime.export import export_onnx
 from gfla_cli.runtime.onnx_graph import OnnxGraph
 from gfla_cli.runtime.onnx_session import OnnxSession, open_exported
-from gfla_cli.runtime.session import open_session
+from gfla_cli.runtime.session import model_config, open_session
 
 ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 TINY = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
@@ -90,9 +90,10 @@ def test_any_batch_and_frame_size_agrees_with_torch(exported, bundle, size):
     np.testing.assert_allclose(open_exported(exported.path).image(*x), expected, atol=1e-4)
 
 
-def test_the_file_says_what_it_is(exported):
+def test_the_file_says_what_it_is(exported, bundle):
+    assert model_config(exported.path) == model_config(bundle) == TINY
     session = open_exported(exported.path)
-    assert (session.config, session.name) == (TINY, "tiny")
+    assert (session.config, session.name, session.about["license"]) == (TINY, "tiny", "MIT")
     assert open_session(exported.path.parent, "pose").config == TINY  # its folder will do
     with pytest.raises(BundleError, match="task pose"):
         open_session(exported.path, "face")
@@ -207,6 +208,15 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, 
     assert list(tmp_path.iterdir()) == before
 
 
+def test_names_of_strangers_do_not_steer_the_terminal(exported, tmp_path):
+    model = onnx.load(exported.path)
+    about = json.loads(model.metadata_props[0].value)
+    for name, shown in (("\x1b[2Jred\n", "[2Jred"), ("x" * 999, "x" * 80), ("\x07", "odd"), (["a"], "['a']")):
+        onnx.helper.set_model_props(model, {"gfla": json.dumps(about | {"name": name})})
+        onnx.save(model, tmp_path / "odd.onnx")
+        assert open_exported(tmp_path / "odd.onnx").name == shown
+
+
 def test_bad_requests_are_refused_before_the_export_begins(bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = lambda *arguments: CliRunner().invoke(app, ["export-onnx", "--model", str(bundle), *arguments])  # noqa: E731
@@ -280,3 +290,36 @@ def test_memory_that_runs_out_is_said(exported):
     graph._session = Full()
     with pytest.raises(GflaError, match="tiny: out of memory on CPU"):
         graph.run(dict(zip(("source_image", "source_structure", "target_structure"), inputs(1, 64, 64), strict=True)))
+
+
+# --- how fast
+
+
+def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(bundle, monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    arguments = ["benchmark", "pose-transfer", "--model", str(bundle), "--rounds", "1", "--threads", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    speeds = json.loads(result.stdout)["transfers"]
+    assert [speed["name"] for speed in speeds] == ["torch", "torch, fp32", "ONNX Runtime"]
+    assert speeds[0]["cold_ratio"] == speeds[0]["warm_ratio"] == 1
+    assert all(0 < speed["network_milliseconds"] < speed["warm_milliseconds"] for speed in speeds)
+    assert len(commands) == 6  # each once to warm the disk, once to be measured
+    models = [command[command.index("--model") + 1] for command in commands[:3]]
+    assert models[:2] == [str(bundle)] * 2
+    assert models[2].endswith(".onnx")
+    assert all(command[1:4] == ["-m", "gfla_cli", "pose-transfer"] for command in commands)
+
+
+def test_a_run_that_fails_is_not_measured(bundle, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "gfla: no person found")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    result = CliRunner().invoke(app, ["benchmark", "pose-transfer", "--model", str(bundle), "--rounds", "1"])
+    assert result.exit_code == 1
+    assert "was to be measured failed: gfla: no person found" in result.stderr

@@ -15,6 +15,8 @@ from gfla_cli.commands._options import (
     DeviceChoice,
     Precision,
     PrecisionChoice,
+    RuntimeChoice,
+    RuntimeOption,
     Threads,
     say,
     set_threads,
@@ -108,6 +110,53 @@ def network(
 
 
 @app.command()
+def pose_transfer(
+    source: Annotated[Path | None, typer.Argument(help="Picture of a person.", show_default="anna.jpg")] = None,
+    pose: Annotated[Path | None, typer.Option(help="Picture with the pose.", show_default="ben.jpg")] = None,
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 5,
+) -> None:
+    """From two files to a third: the first result of a fresh process, and every further one; torch and ONNX Runtime.
+
+    Example: gfla benchmark pose-transfer --threads 2
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from gfla_cli.benchmarks.end_to_end import measure_transfers
+    from gfla_cli.bundles.shelves import assets
+
+    speeds = measure_transfers(
+        source or assets() / "anna.jpg",
+        pose or assets() / "ben.jpg",
+        model,
+        device=device.value,
+        threads=threads,
+        rounds=rounds,
+    )
+    if as_json:
+        typer.echo(json.dumps({"transfers": [speed.to_json() for speed in speeds]}, indent=2))
+        return
+    table = Table("runtime", "first result", "CPU time", "times faster", "further ones", "network", "times faster")
+    for speed in speeds:
+        table.add_row(
+            speed.name,
+            f"{speed.cold_seconds:.2f} s",
+            f"{speed.cold_cpu_seconds:.2f} s",
+            f"{speed.cold_ratio:.2f}",
+            f"{speed.warm_milliseconds:.0f} ms",
+            f"{speed.network_milliseconds:.0f} ms",
+            f"{speed.warm_ratio:.2f}",
+        )
+    Console().print(table)
+    for speed in speeds:
+        say(f"{speed.name}: {speed.place}")
+
+
+@app.command()
 def animate(
     source: Annotated[Path, typer.Argument(help="Picture of a face or of a whole person.", show_default=False)],
     driving: Annotated[Path, typer.Argument(help="Film that drives it.", show_default=False)],
@@ -117,6 +166,7 @@ def animate(
     as_json: AsJson = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
     threads: Threads = None,
 ) -> None:
     """A whole clip: frames a second end to end, and milliseconds a frame of every stage.
@@ -128,8 +178,15 @@ def animate(
 
     from gfla_cli.benchmarks.animation import measure_animation
 
-    set_threads(threads)
-    speed = measure_animation(source, driving, model, device=device.value, precision=precision.value)
+    speed = measure_animation(
+        source,
+        driving,
+        model,
+        device=device.value,
+        precision=precision.value,
+        runtime=runtime.value,
+        threads=threads,
+    )
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
         return

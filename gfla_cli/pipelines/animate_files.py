@@ -21,7 +21,7 @@ from gfla_cli.media.video import Sound, Trim, VideoWriter, container_of, exact_r
 from gfla_cli.pipelines.staging import Staging
 
 if TYPE_CHECKING:
-    from gfla_cli.pipelines.animate import AnimatedFrame, Animation
+    from gfla_cli.pipelines.animate import AnimatedFrame, Animation, Animator
     from gfla_cli.pipelines.driver import OnMissing
     from gfla_cli.runtime.session import DeviceName, Precision, Runtime
 
@@ -139,20 +139,7 @@ def animate_file(
     """
     import time
 
-    from gfla_cli.pipelines.animate import MODELS, Animator
-
-    kind = _kind(plan, options)
-    model = options.model or MODELS[kind or "face"]
-    animator = Animator(
-        model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
-    if kind not in (None, animator.kind):
-        what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
-        raise UsageError(what, hint=f"--task {animator.kind}, or another --model")
+    animator = _animator(plan, options)
     say(f"{animator.session.name} on {animator.session.place}")
     started = time.perf_counter()
     with animator.animate(
@@ -176,6 +163,25 @@ def animate_file(
     for note in report.notes:
         say(note)
     return report
+
+
+def _animator(plan: AnimationPlan, options: AnimateOptions) -> Animator:
+    """The model, loaded; raises UsageError when it is not for the task."""
+    from gfla_cli.pipelines.animate import MODELS, Animator
+
+    kind = _kind(plan, options)
+    model = options.model or MODELS[kind or "face"]
+    animator = Animator(
+        model,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        threads=options.threads,
+    )
+    if kind not in (None, animator.kind):
+        what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
+        raise UsageError(what, hint=f"--task {animator.kind}, or another --model")
+    return animator
 
 
 def _kind(plan: AnimationPlan, options: AnimateOptions) -> Kind | None:

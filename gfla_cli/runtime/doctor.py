@@ -15,7 +15,7 @@ from typing import Any
 from gfla_cli import __version__
 
 _PACKAGES = ("torch", "numpy", "opencv-python", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
-_OPTIONAL = ("triton", "numba", "onnx", "onnxscript", "torchmetrics", "h5py")
+_OPTIONAL = ("triton", "numba", "onnx", "torchmetrics", "h5py")
 # Values of these say where things are, never who somebody is.
 _SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
 

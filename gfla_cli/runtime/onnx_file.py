@@ -24,6 +24,7 @@ from gfla_cli.runtime.onnx_graph import OnnxGraph
 from gfla_cli.runtime.session import DeviceName
 
 DESCRIPTION = "gfla"
+_LONGEST_NAME = 80
 Part = Literal["encode", "estimate"]
 # What the networks take, in order.
 INPUTS: dict[Task, tuple[str, ...]] = {
@@ -51,7 +52,7 @@ class OnnxFile:
         self.step = OnnxGraph(path, str(path), device, threads)
         self._metadata = dict(self.step.metadata)
         self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
-        self.name = self.step.name = str(self.about.get("name", path.stem))
+        self.name = self.step.name = _printable(self.about.get("name")) or path.stem
         self.precision = str(self.about.get("precision", "fp32"))
         self._parts: dict[Part, OnnxGraph] = {}
         self._check_graph()
@@ -87,6 +88,11 @@ def metadata_of(about: dict[str, Any], parts: dict[Part, bytes]) -> dict[str, st
     """The metadata of a file that describes itself by `about` and holds these graphs beside its own."""
     stored = {part_key(part): base64.b64encode(content).decode("ascii") for part, content in parts.items()}
     return {DESCRIPTION: json.dumps(about), **stored}
+
+
+def _printable(name: object) -> str:
+    """A name that may be shown: a stranger's file must not steer the terminal."""
+    return "".join(letter for letter in str(name or "") if letter.isprintable())[:_LONGEST_NAME]
 
 
 def _description(path: Path, text: str | None) -> tuple[ModelConfig, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class OnnxSession:
     def config(self) -> ModelConfig:
         """What the network is."""
         return self.file.config
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What else the model says of itself."""
+        return self.file.about
 
     @property
     def place(self) -> str:

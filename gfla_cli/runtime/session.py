@@ -30,6 +30,10 @@ class Session(Protocol):
         """What the network is."""
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What else the model says of itself: its licence, the sha256 of its weights, how it was trained."""
+
+    @property
     def place(self) -> str:
         """Device and number format, with the reason, for people."""
 
@@ -144,6 +148,16 @@ def _in_cache(model: str | Path, precision: Precision) -> Path:
     from gfla_cli.runtime.cache import cached_export
 
     return cached_export(model, half=precision == "fp16")
+
+
+def model_config(model: str | Path) -> ModelConfig:
+    """What a bundle or an exported file holds; raises BundleError when it is neither."""
+    exported = exported_file(model)
+    if exported is None:
+        return _described(model)[1]
+    from gfla_cli.runtime.onnx_file import OnnxFile
+
+    return OnnxFile(exported, "cpu").config
 
 
 def _described(model: str | Path) -> tuple[str, ModelConfig]:

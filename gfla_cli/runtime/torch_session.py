@@ -23,7 +23,7 @@ class TorchSession:
 
     def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
         bundle = load_bundle(model)
-        self.name, self.config = bundle.name, bundle.config
+        self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
         # On the CPU oneDNN's convolutions want channels last, and the norms keep it.
         on_cpu = self._placement.device.type == "cpu"
