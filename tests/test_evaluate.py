@@ -377,6 +377,18 @@ def test_bundles_are_measured_beside_copying_the_source(shelf):
     assert found.title(COPY, 1) == "b_0.jpg to b_1.jpg"
 
 
+def test_an_exported_model_stands_beside_its_bundle(shelf, tmp_path):
+    pytest.importorskip("onnx")
+    from gfla_cli.runtime.export import export_onnx
+
+    exported = export_onnx(shelf / "tiny-local", tmp_path / "tiny.onnx").path
+    test = ComparedPoses([shelf / "tiny-local", exported], shelf / "set", SQUARE, PLACE)
+    scores = measure(test, plain_measures(None, CPU), limit=2).scores
+    assert [score.name for score in scores[1:]] == ["tiny-local (local)", "tiny-local (local, ONNX Runtime, CPU)"]
+    assert scores[2].means() == pytest.approx(scores[1].means(), abs=1e-3)
+    assert scores[2].about == scores[1].about
+
+
 def test_against_training_pictures_the_real_ones_have_a_row_too(shelf):
     test = ComparedPoses([shelf / "tiny-local"], shelf / "set", SQUARE, PLACE, GFLA)
     found = measure(test, colour_fid())

@@ -62,10 +62,9 @@ def run(request: Request) -> Outcome:
 
 
 def _of_task(models: Sequence[str]) -> Callable[[Request], Outcome]:
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.runtime.session import model_config
 
-    tasks = {read_config(find_bundle(model))[0].task for model in models}
+    tasks = {model_config(model).task for model in models}
     if len(tasks) != 1:
         raise BundleError(
             f"models for {' and '.join(sorted(tasks))} have no table in common", hint="evaluate one task at a time"
@@ -211,10 +210,9 @@ def _rendered(request: Request, measures: Measures, what: str) -> dict[str, Any]
 
 
 def _frame(model: str) -> Size:
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.runtime.session import model_config
 
-    return read_config(find_bundle(model))[0].image_size
+    return model_config(model).image_size
 
 
 def _required(folder: Path | None, why: str) -> Path:

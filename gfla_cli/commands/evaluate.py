@@ -45,7 +45,8 @@ _FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
 
 def evaluate(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Bundles: names or folders; with --table, reports.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False),
     ] = None,
     data_root: Annotated[
         Path | None,

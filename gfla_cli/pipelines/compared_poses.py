@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.data.deepfashion import BenchmarkPairs, Layout
 from gfla_cli.data.sample import PosePair
-from gfla_cli.errors import BundleError
 from gfla_cli.landmarks.drawing import draw_pose
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.metrics.prepare import Image, prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
+from gfla_cli.pipelines.compared_models import open_compared
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.session import Session
 from gfla_cli.training.batch import PoseBatch, to_device
 
 COPY, REAL = "copy of the source", "the target itself"
@@ -65,17 +65,13 @@ class ComparedPoses:
 
         Raises BundleError when the models cannot be compared, DataError when the set cannot be read.
         """
-        self.bundles = [load_bundle(model) for model in models]
-        frames = {bundle.config.image_size for bundle in self.bundles}
-        if len(frames) != 1 or any(bundle.config.task != "pose" for bundle in self.bundles):
-            what = "only pose models of one frame size can be compared in one table"
-            raise BundleError(what, hint="evaluate the others by themselves")
-        self.frame = frames.pop()
+        self.models = open_compared(models, "pose", placement)
+        self._config = next(iter(self.models.values())).config
+        self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement
         self.size = size or protocol.size(layout.name) or self.frame
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
-        self.labels = _labels(self.bundles)
 
     def rows(self, limit: int | None) -> list[int]:
         """Row numbers of that many pairs. Neighbouring rows share a person; a limited run should still see all."""
@@ -85,8 +81,8 @@ class ComparedPoses:
     def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
         for row, pair, files in overlapped(self._read(rows)):
-            batch = to_device(default_collate([pair]), self.bundles[0].config, self.placement.device)
-            made = {name: _render(b, batch, self.placement) for name, b in zip(self.labels, self.bundles, strict=True)}
+            batch = to_device(default_collate([pair]), self._config, self.placement.device)
+            made = {name: _render(model, batch) for name, model in self.models.items()}
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -128,18 +124,7 @@ class ComparedPoses:
         return to_tensor(image).to(self.placement.device)
 
 
-@torch.inference_mode()
-def _render(bundle: Bundle, batch: PoseBatch, placement: Placement) -> Tensor:
-    network = bundle.network.to(placement.device)
-    with placement.autocast:
-        image: Tensor = network(batch.source_image, batch.source_structure, batch.target_structure).image
-    return image.float().clamp(-1, 1)
-
-
-def _labels(bundles: Sequence[Bundle]) -> list[str]:
-    """Name and sampler; the folder above tells two bundles of one name apart."""
-    labels = [f"{bundle.name} ({bundle.config.sampler})" for bundle in bundles]
-    return [
-        label if labels.count(label) == 1 else f"{bundle.folder.resolve().parent.name}/{label}"
-        for label, bundle in zip(labels, bundles, strict=True)
-    ]
+def _render(model: Session, batch: PoseBatch) -> Tensor:
+    inputs = (batch.source_image, batch.source_structure, batch.target_structure)
+    image = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
+    return image.to(batch.source_image.device).clamp(-1, 1)

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor
 
-from gfla_cli.bundles.bundle import Bundle
 from gfla_cli.data.deepfashion import SQUARE, Layout
 from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import Vgg19
@@ -28,6 +27,7 @@ from gfla_cli.metrics.weights import file_digest
 from gfla_cli.pipelines.compared_poses import COPY, REAL, ComparedPoses, Example, Rendered
 from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.session import Session
 
 __all__ = ["COPY", "REAL", "evaluate_bundles", "measure"]
 
@@ -53,7 +53,7 @@ def measure(
     rows = test.rows(limit)
     reference, against = _reference(test, measures, fid_reference, cache, progress)
     with_real = measures.pck or against is not None
-    scores = {name: Score(name) for name in (COPY, *((REAL,) if with_real else ()), *test.labels)}
+    scores = {name: Score(name) for name in (COPY, *((REAL,) if with_real else ()), *test.models)}
     meter = FidMeter(measures.inception, measures.device) if measures.inception else None
     judge = _Judge(measures, test)
     targets: set[str] = set()
@@ -75,8 +75,8 @@ def measure(
         for name, score in scores.items():
             score.sets["fid"] = meter.distance(name, against)
         said["fid_reference"] = fid_conditions(reference, against, len(rows))
-    for label, bundle in zip(test.labels, test.bundles, strict=True):
-        scores[label].about = _origin(bundle)
+    for label, model in test.models.items():
+        scores[label].about = _origin(model)
     return Evaluation(list(scores.values()), said, measures.skipped, test.pictures, test.title)
 
 
@@ -146,7 +146,7 @@ def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str
     return conditions(test.protocol, test.layout.name, test.size, measures, data=data, place=place)
 
 
-def _origin(bundle: Bundle) -> dict[str, Any]:
+def _origin(model: Session) -> dict[str, Any]:
     """What tells this model from others: how it samples, its weights, how long it was trained."""
-    known: dict[str, Any] = {name: bundle.about[name] for name in ("sha256", "trained") if name in bundle.about}
-    return {"sampler": bundle.config.sampler, **known}
+    known: dict[str, Any] = {name: model.about[name] for name in ("sha256", "trained") if name in model.about}
+    return {"sampler": model.config.sampler, **known}

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.data.sample import ViewPair
 from gfla_cli.data.shapenet import ShapeNetPairs, find_file
 from gfla_cli.data.unseen_chairs import UnseenChairs
-from gfla_cli.errors import BundleError, DataError
+from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import to_uint8
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
 from gfla_cli.metrics.scores import column_means
-from gfla_cli.networks.view import ViewGenerator
+from gfla_cli.pipelines.compared_models import open_compared
 from gfla_cli.pipelines.compared_poses import COPY
 from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.session import ViewSession
 from gfla_cli.structure.view import AZIMUTH_STEP, AZIMUTHS, azimuth_difference
 from gfla_cli.training.view import ViewBatch, view_batch
 
@@ -87,26 +87,21 @@ def evaluate_views(
     names its data, else of rendered chairs that no training sees. Raises BundleError when the models cannot be
     compared, DataError when `root` cannot be used.
     """
-    bundles = [load_bundle(model) for model in models]
-    sizes = {bundle.config.image_size for bundle in bundles}
-    if len(sizes) != 1 or any(bundle.config.task != "view" for bundle in bundles):
-        raise BundleError(
-            "only view models of one frame size can be compared in one table", hint="evaluate the others by themselves"
-        )
+    named = open_compared(models, "view", placement)
+    size = next(iter(named.values())).config.image_size
     total = limit or _PAIRS
-    named = dict(zip(_labels(bundles), bundles, strict=True))
     scores = {name: ViewScore(name) for name in (COPY, *named)}
     told: dict[str, list[tuple[float, bool]]] = {name: [] for name in named}
     # Neighbouring pairs share an object, and every ninth turns by the same angle; examples should show many of both.
     shown = {(i * total // examples + i) % total for i in range(min(examples, total))} if examples else set()
     distances, kept = measures.distances() if measures else PictureDistances(vgg), []
-    for numbers, inputs in _batches(_test_pairs(root, sizes.pop()), total, batch, placement.device):
-        made = {COPY: inputs.source_image} | {name: _render(b, inputs, placement) for name, b in named.items()}
+    for numbers, inputs in _batches(_test_pairs(root, size), total, batch, placement.device):
+        made = {COPY: inputs.source_image} | {name: _render(model, inputs) for name, model in named.items()}
         for name, pictures in made.items():
             pairs = zip(_differences(inputs), pictures.split(1), inputs.target_image.split(1), strict=True)
             scores[name].pairs += [(turned, distances(one, real)) for turned, one, real in pairs]
-        for name, bundle in named.items():
-            told[name] += _guesses(bundle, inputs)
+        for name, model in named.items():
+            told[name] += _guesses(model, inputs)
         made[_TARGET] = inputs.target_image
         kept += [{n: to_uint8(x[k : k + 1]) for n, x in made.items()} for k, i in enumerate(numbers) if i in shown]
         progress(numbers.stop, total)
@@ -142,21 +137,18 @@ def _differences(batch: ViewBatch) -> list[int]:
     ]
 
 
-@torch.inference_mode()
-def _render(bundle: Bundle, batch: ViewBatch, placement: Placement) -> Tensor:
-    network = bundle.network.to(placement.device)
-    with placement.autocast:
-        image: Tensor = network(batch.source_image, batch.source_code, batch.target_code).image
-    return image.float().clamp(-1, 1)
+def _render(model: ViewSession, batch: ViewBatch) -> Tensor:
+    inputs = (batch.source_image, batch.source_code, batch.target_code)
+    image = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
+    return image.to(batch.source_image.device).clamp(-1, 1)
 
 
-@torch.inference_mode()
-def _guesses(bundle: Bundle, batch: ViewBatch) -> list[tuple[float, bool]]:
+def _guesses(model: ViewSession, batch: ViewBatch) -> list[tuple[float, bool]]:
     """Error of the azimuth in degrees, and whether the elevation is right, of every target: sources repeat."""
-    network = bundle.network
-    if not isinstance(network, ViewGenerator) or network.view_estimator is None:
+    if not model.estimates_views:
         return []
-    scores, code = network.estimate_view(batch.target_image), batch.target_code.flatten(1)
+    scores = torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy()))
+    code = batch.target_code.flatten(1).cpu()
     count = len(AZIMUTHS)
     found, true = (x[:, :count].argmax(dim=1) * AZIMUTH_STEP for x in (scores, code))
     right = scores[:, count:].argmax(dim=1) == code[:, count:].argmax(dim=1)
@@ -169,12 +161,3 @@ def _accuracy(rows: Sequence[tuple[float, bool]]) -> ViewAccuracy | None:
     error, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     exact, beside = float((error == 0).mean()), float((error <= AZIMUTH_STEP).mean())
     return ViewAccuracy(len(rows), exact, beside, float(right.mean()))
-
-
-def _labels(bundles: Sequence[Bundle]) -> list[str]:
-    """Name and sampler; the folder above tells two bundles of one name apart."""
-    labels = [f"{bundle.name} ({bundle.config.sampler})" for bundle in bundles]
-    return [
-        label if labels.count(label) == 1 else f"{bundle.folder.resolve().parent.name}/{label}"
-        for label, bundle in zip(labels, bundles, strict=True)
-    ]
