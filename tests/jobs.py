@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import sys
@@ -47,5 +48,6 @@ def _enter(environment, folder, function, arguments):
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)
+    faulthandler.dump_traceback_later(_PATIENCE_S - 10, file=sys.__stderr__)  # a process that hangs says where
     function(folder, *arguments)
     sys.stdout.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,10 @@ from gfla_cli.runtime.team import Team
 
 _PATIENCE = timedelta(days=1)  # shares of a long job may end hours apart; when a process dies, torchrun ends the others
 _Value = TypeVar("_Value")
+
+# What DDP leaves behind may outlive `destroy_process_group`, and would free the group while holding the interpreter's
+# lock. The thread of gloo may be waiting for that lock to free its last tensor, and the process would never end.
+_NEVER_FREED: list[Any] = []
 
 
 class Group(Team):
@@ -89,6 +93,7 @@ def _meet(launch: Launch, backend: str) -> Group:
     except RuntimeError as error:
         what = f"the processes do not find each other: {str(error).splitlines()[0]}"
         raise GflaError(what, hint="GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network to use") from error
+    _NEVER_FREED.append(dist.group.WORLD)
     return Group(launch)
 
 
