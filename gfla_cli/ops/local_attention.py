@@ -100,7 +100,7 @@ def attend(
     H, W = offset_B2HW.shape[-2:]
     position = pixel_grid(H, W, offset_B2HW) + offset_B2HW
     query = F.conv2d(F.pad(target_BCHW, [r] * 4, mode="replicate"), weights.hidden[:, :C], weights.hidden_bias)
-    hidden = F.leaky_relu(query + sample_at(keys_BDHW, position + r).to(query.dtype), 0.1)
+    hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
     attention = scores.to(position.dtype).softmax(dim=1)
     features = patch_sum_for(source_BCHW.device.type)(source_BCHW, position, attention)
@@ -139,6 +139,13 @@ def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKH
     columns = (column[..., None] + taps).clamp(0, W - 1)
     index = rows[..., :, None] * W + columns[..., None, :]
     return bag_of_pixels(source_BCHW, index.flatten(-2), weight.flatten(-2))
+
+
+def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
+    """`sample_at` for many channels: on the CPU pixels are read whole, where grid_sample goes channel by channel."""
+    if source_BCHW.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        return sample_at(source_BCHW, position_B2HW)
+    return weighted_patch_sum(source_BCHW, position_B2HW, torch.ones_like(position_B2HW[:, :1]))
 
 
 def _split(position: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:

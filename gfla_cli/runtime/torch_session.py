@@ -13,13 +13,17 @@ from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.networks.samplers import LocalAttention
+from gfla_cli.runtime.allocator import keep_freed_memory
 from gfla_cli.runtime.device import choose_device
 from gfla_cli.runtime.session import Array, DeviceName, Precision
 from gfla_cli.show.looks import Look
 
 
 class TorchSession:
-    """A bundle's network on the best device at hand."""
+    """A bundle's network on the best device at hand.
+
+    On the CPU, memory that torch frees stays with the process from then on (`keep_freed_memory`).
+    """
 
     def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
         bundle = load_bundle(model)
@@ -27,6 +31,8 @@ class TorchSession:
         self._placement = choose_device(device, precision)
         # On the CPU oneDNN's convolutions want channels last, and the norms keep it.
         on_cpu = self._placement.device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
         self._layout = torch.channels_last if on_cpu else torch.contiguous_format
         self.network = bundle.network.to(self._placement.device).to(memory_format=self._layout)  # type: ignore[call-overload]
 
