@@ -8,6 +8,15 @@ from typing import Annotated
 import typer
 
 
+class TaskChoice(StrEnum):
+    """Values of --task."""
+
+    pose = "pose"
+    face = "face"
+    body = "body"
+    view = "view"
+
+
 class DeviceChoice(StrEnum):
     """Values of --device."""
 

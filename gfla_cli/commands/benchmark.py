@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gfla_cli.commands._benchmark_infer import infer
 from gfla_cli.commands._benchmark_models import models
 from gfla_cli.commands._benchmark_train import train
 from gfla_cli.commands._options import (
@@ -25,6 +26,7 @@ from gfla_cli.commands._options import (
 
 app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
 app.command()(models)
+app.command()(infer)
 app.command()(train)
 
 

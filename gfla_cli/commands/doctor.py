@@ -11,6 +11,8 @@ def doctor(as_json: AsJson = False) -> None:
     """Describe this installation, paste-ready for a bug report: versions, devices, models; no secrets, no home folder.
 
     Exit code 1 when something that every command needs is broken.
+
+    Example: gfla doctor
     """
     import json
 

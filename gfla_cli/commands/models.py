@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import Overwrite, printable, say
+from gfla_cli.commands._options import Overwrite, TaskChoice, printable, say
 
 app = typer.Typer(
     help="Models at hand and on the hub, and the authors' checkpoints made into models.", no_args_is_help=True
@@ -16,9 +16,12 @@ app = typer.Typer(
 
 @app.command("list")
 def list_models(
-    task: Annotated[str | None, typer.Option(help="Only models for this task: pose, face, body or view.")] = None,
+    task: Annotated[TaskChoice | None, typer.Option(help="Only models for this task.")] = None,
 ) -> None:
-    """Name every model at hand, with its task, frame size and size on disk: on the shelves, and pulled from the hub."""
+    """Name every model at hand, with its task, frame size and size on disk: on the shelves, and pulled from the hub.
+
+    Example: gfla models list --task pose
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -44,7 +47,10 @@ def list_models(
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A model's name or folder, or hf:owner/name.")]) -> None:
-    """Print a model's card: its licence, what it was trained on, what it scores, what it cannot do."""
+    """Print a model's card: its licence, what it was trained on, what it scores, what it cannot do.
+
+    Example: gfla models show pose-people
+    """
     from gfla_cli.bundles.files import read_card, read_config
     from gfla_cli.bundles.hub import hub_bundle, is_hub_name
     from gfla_cli.bundles.shelves import bundle_name, find_bundle

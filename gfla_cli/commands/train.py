@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import Device, DeviceChoice, Precision, PrecisionChoice, Threads, say, set_threads
+from gfla_cli.commands._options import (
+    Device,
+    DeviceChoice,
+    Precision,
+    PrecisionChoice,
+    TaskChoice,
+    Threads,
+    say,
+    set_threads,
+)
 
 
 class DatasetChoice(StrEnum):
@@ -25,15 +34,6 @@ class DatasetChoice(StrEnum):
 
 
 _LEFT = "What a run leaves behind"
-
-
-class TaskChoice(StrEnum):
-    """Values of --task."""
-
-    pose = "pose"
-    face = "face"
-    body = "body"
-    view = "view"
 
 
 class SamplerChoice(StrEnum):

@@ -1,0 +1,53 @@
+"""The benchmark of many pairs: three ways that do the same work, and rates that fit together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from gfla_cli.benchmarks.throughput import REFERENCE
+from gfla_cli.bundles.shelves import assets
+
+
+@pytest.fixture
+def pairs(gfla, tmp_path, monkeypatch):
+    """Two pairs; commands run in this process, which has imported everything."""
+
+    def run(command, **_):
+        done = gfla(*command[3:])
+        return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
+
+    monkeypatch.setattr("gfla_cli.benchmarks.throughput.subprocess.run", run)
+    monkeypatch.setattr("gfla_cli.benchmarks.throughput._COMMANDS", 1)
+    for name in ("anna.jpg", "ben.jpg"):
+        shutil.copy(assets() / name, tmp_path)
+    file = tmp_path / "pairs.csv"
+    file.write_text("from,to\nanna.jpg,ben.jpg\nben.jpg,anna.jpg\n")
+    return file
+
+
+def test_many_pairs_are_compared_with_a_command_for_each(gfla, pairs):
+    arguments = ("--images", pairs.parent, "--rounds", "1", "--threads", "1", "--json")
+    result = gfla("benchmark", "infer", pairs, *arguments)
+    assert result.exit_code == 0, result.output
+    ways = {way["name"]: way for way in json.loads(result.stdout)["ways"]}
+    assert {name: way["pairs"] for name, way in ways.items()} == {
+        REFERENCE: 1,
+        "pose-transfer, one process": 2,
+        "infer": 2,
+    }
+    for way in ways.values():
+        assert way["ratio"] == pytest.approx(way["pairs_per_second"] / ways[REFERENCE]["pairs_per_second"])
+
+
+def test_pairs_that_fail_are_not_measured(gfla, pairs):
+    (pairs.parent / "ben.jpg").write_bytes(b"no picture")
+    result = gfla("benchmark", "infer", pairs, "--images", pairs.parent, "--rounds", "1", "--threads", "1")
+    assert result.exit_code == 1
+    assert "ben.jpg" in result.stderr
+    pairs.write_text("from,to\n")
+    result = gfla("benchmark", "infer", pairs, "--images", pairs.parent)
+    assert "no pairs" in result.stderr
