@@ -129,10 +129,11 @@ def open_session(
     """
     exported = exported_file(model)
     if exported is None:
-        check_task(*_described(model), *tasks)
+        folder, config = _described(model)
+        check_task(folder.name, config, *tasks)
         if runtime != "onnx":
-            return _by_torch(model, device, precision, threads)
-        exported = _in_cache(model, precision)
+            return _by_torch(folder, config.task, device, precision, threads)
+        exported = _in_cache(folder, precision)
     if runtime == "torch":
         raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
     from gfla_cli.runtime.onnx_session import open_exported
@@ -142,12 +143,12 @@ def open_session(
     return session
 
 
-def _in_cache(model: str | Path, precision: Precision) -> Path:
+def _in_cache(bundle: Path, precision: Precision) -> Path:
     if precision == "bf16":
         raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
     from gfla_cli.runtime.cache import cached_export
 
-    return cached_export(model, half=precision == "fp16")
+    return cached_export(bundle, half=precision == "fp16")
 
 
 def model_config(model: str | Path) -> ModelConfig:
@@ -160,32 +161,31 @@ def model_config(model: str | Path) -> ModelConfig:
     return OnnxFile(exported, "cpu").config
 
 
-def _described(model: str | Path) -> tuple[str, ModelConfig]:
-    """Name and description of a bundle, without its weights."""
+def _described(model: str | Path) -> tuple[Path, ModelConfig]:
+    """A bundle's folder and what it holds, without its weights."""
     from gfla_cli.bundles.files import read_config
     from gfla_cli.bundles.shelves import find_bundle
 
     folder = find_bundle(model)
-    return folder.name, read_config(folder)[0]
+    return folder, read_config(folder)[0]
 
 
-def _by_torch(model: str | Path, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+def _by_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    task = _described(model)[1].task
     if task == "pose":
         from gfla_cli.runtime.torch_session import TorchSession
 
-        return TorchSession(model, device, precision)
+        return TorchSession(bundle, device, precision)
     if task == "view":
         from gfla_cli.runtime.torch_view import TorchView
 
-        return TorchView(model, device, precision)
+        return TorchView(bundle, device, precision)
     from gfla_cli.runtime.torch_sequence import TorchSequence
 
-    return TorchSequence(model, device, precision)
+    return TorchSequence(bundle, device, precision)
 
 
 def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
