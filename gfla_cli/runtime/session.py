@@ -8,7 +8,9 @@ from typing import Any, Literal, Protocol, overload, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.hub import is_hub_name
+from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, UsageError
 
@@ -129,11 +131,12 @@ def open_session(
     """
     exported = exported_file(model)
     if exported is None:
-        folder, config = _described(model)
-        check_task(folder.name, config, *tasks)
+        bundle = find_bundle(model)
+        config, _ = read_config(bundle)
+        check_task(bundle_name(bundle), config, *tasks)
         if runtime != "onnx":
-            return _by_torch(folder, config.task, device, precision, threads)
-        exported = _in_cache(folder, precision)
+            return _by_torch(bundle, config.task, device, precision, threads)
+        exported = _in_cache(bundle, precision)
     if runtime == "torch":
         raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
     from gfla_cli.runtime.onnx_session import open_exported
@@ -155,19 +158,10 @@ def model_config(model: str | Path) -> ModelConfig:
     """What a bundle or an exported file holds; raises BundleError when it is neither."""
     exported = exported_file(model)
     if exported is None:
-        return _described(model)[1]
+        return read_config(find_bundle(model))[0]
     from gfla_cli.runtime.onnx_file import OnnxFile
 
     return OnnxFile(exported, "cpu").config
-
-
-def _described(model: str | Path) -> tuple[Path, ModelConfig]:
-    """A bundle's folder and what it holds, without its weights."""
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
-
-    folder = find_bundle(model)
-    return folder, read_config(folder)[0]
 
 
 def _by_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
