@@ -1,4 +1,4 @@
-"""Models of one table: opened alike whatever runs them, and told apart by their names."""
+"""Models of one table: opened alike whatever runs them, told apart by their names, and asked for pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import torch
+from torch import Tensor
 
 from gfla_cli.bundles.shelves import find_bundle
 from gfla_cli.config import Task
@@ -47,6 +48,12 @@ def open_compared(models: Sequence[str | Path], task: Task, placement: Placement
         raise BundleError(what, hint="evaluate the others by themselves")
     sessions = [_opened(model, task, placement) for model in models]
     return dict(zip(_labels(models, sessions), sessions, strict=True))
+
+
+def generated(model: Session, *inputs: Tensor) -> Tensor:
+    """The pictures (B, 3, H, W) in [-1, 1] that a model makes of its inputs, on their device."""
+    made = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
+    return made.to(inputs[0].device).clamp(-1, 1)
 
 
 def _opened(model: str | Path, task: Task, placement: Placement) -> Session:

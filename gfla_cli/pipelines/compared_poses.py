@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -21,10 +20,9 @@ from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.metrics.prepare import Image, prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
-from gfla_cli.pipelines.compared_models import open_compared
+from gfla_cli.pipelines.compared_models import generated, open_compared
 from gfla_cli.runtime.device import Placement
-from gfla_cli.runtime.session import Session
-from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.batch import to_device
 
 COPY, REAL = "copy of the source", "the target itself"
 
@@ -82,7 +80,8 @@ class ComparedPoses:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
         for row, pair, files in overlapped(self._read(rows)):
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
-            made = {name: _render(model, batch) for name, model in self.models.items()}
+            inputs = (batch.source_image, batch.source_structure, batch.target_structure)
+            made = {name: generated(model, *inputs) for name, model in self.models.items()}
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -122,9 +121,3 @@ class ComparedPoses:
     def _as_file(self, picture: Tensor) -> Tensor:
         image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)
         return to_tensor(image).to(self.placement.device)
-
-
-def _render(model: Session, batch: PoseBatch) -> Tensor:
-    inputs = (batch.source_image, batch.source_structure, batch.target_structure)
-    image = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
-    return image.to(batch.source_image.device).clamp(-1, 1)
