@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from gfla_cli.metrics.measures import Measures, Wanted
     from gfla_cli.metrics.protocol import Protocol, Size
     from gfla_cli.runtime.device import Placement
-    from gfla_cli.runtime.session import DeviceName
-    from gfla_cli.runtime.session import Precision as PrecisionName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +32,6 @@ class Request:
     size: Size | None
     fid_reference: Path | None
     placement: Placement
-    device: DeviceName
-    precision: PrecisionName
     limit: int | None
     examples: int
     progress: Callable[[int, int], None]
@@ -176,8 +172,7 @@ def _clips(request: Request) -> Outcome:
         request.models,
         pack,
         vgg=None,
-        device=request.device,
-        precision=request.precision,
+        placement=request.placement,
         clips=request.limit,
         measures=measures,
         progress=request.progress,

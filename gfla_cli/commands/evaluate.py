@@ -198,8 +198,6 @@ def evaluate(
                 size=parse_size(size) if size else None,
                 fid_reference=fid_reference,
                 placement=placement,
-                device=device.value,
-                precision=precision.value,
                 limit=limit,
                 examples=12 if sheet is not None else 0,
                 progress=progress,

@@ -63,7 +63,7 @@ class ComparedPoses:
 
         Raises BundleError when the models cannot be compared, DataError when the set cannot be read.
         """
-        self.models = open_compared(models, "pose", placement)
+        self.models = open_compared(models, placement, "pose")
         self._config = next(iter(self.models.values())).config
         self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement

@@ -86,7 +86,7 @@ def evaluate_views(
     names its data, else of rendered chairs that no training sees. Raises BundleError when the models cannot be
     compared, DataError when `root` cannot be used.
     """
-    named = open_compared(models, "view", placement)
+    named = open_compared(models, placement, "view")
     size = next(iter(named.values())).config.image_size
     total = limit or _PAIRS
     scores = {name: ViewScore(name) for name in (COPY, *named)}
