@@ -154,10 +154,9 @@ def _views(request: Request) -> Outcome:
         measures=measures,
         progress=request.progress,
     )
-    said = _rendered(request, measures, "rendered chairs that no training sees")
-    rows = [{**score.to_json(), "protocol": said} for score in scores]
-    count = f"{len(scores[0].pairs)} pairs"
-    return Outcome(count, rows, lambda: print_view_scores(scores), said, measures.skipped, pictures)
+    rows, count = [score.to_json() for score in scores], f"{len(scores[0].pairs)} pairs"
+    what = "rendered chairs that no training sees"
+    return _of_rendered(request, measures, what, count, rows, lambda: print_view_scores(scores), pictures)
 
 
 def _clips(request: Request) -> Outcome:
@@ -177,10 +176,9 @@ def _clips(request: Request) -> Outcome:
         measures=measures,
         progress=request.progress,
     )
-    said = _rendered(request, measures, "rendered clips of unseen people")
-    rows = [{**score.to_json(), "protocol": said} for score in scores]
-    count = f"{len(scores[0].frames)} frames"
-    return Outcome(count, rows, lambda: print_clip_scores(scores), said, measures.skipped)
+    rows, count = [score.to_json() for score in scores], f"{len(scores[0].frames)} frames"
+    what = "rendered clips of unseen people"
+    return _of_rendered(request, measures, what, count, rows, lambda: print_clip_scores(scores))
 
 
 def _without_sets(request: Request) -> Measures:
@@ -195,19 +193,22 @@ def _without_sets(request: Request) -> Measures:
     return measures
 
 
-def _rendered(request: Request, measures: Measures, what: str) -> dict[str, Any]:
+def _of_rendered(
+    request: Request,
+    measures: Measures,
+    what: str,
+    count: str,
+    rows: list[dict[str, Any]],
+    show: Callable[[], None],
+    sheet: Sequence[dict[str, Any]] = (),
+) -> Outcome:
     from gfla_cli.metrics.evaluation import conditions
     from gfla_cli.metrics.protocol import OWN
-
-    name = request.data_root.resolve().name if request.data_root else what
-    size = _frame(request.models[0])
-    return conditions(OWN, "square", size, measures, data={"name": name, "what": what})
-
-
-def _frame(model: str) -> Size:
     from gfla_cli.runtime.session import model_config
 
-    return model_config(model).image_size
+    data = {"name": request.data_root.resolve().name if request.data_root else what, "what": what}
+    said = conditions(OWN, "square", model_config(request.models[0]).image_size, measures, data=data)
+    return Outcome(count, [row | {"protocol": said} for row in rows], show, said, measures.skipped, sheet)
 
 
 def _required(folder: Path | None, why: str) -> Path:
