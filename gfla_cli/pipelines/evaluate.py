@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.data.deepfashion import SQUARE, Layout
 from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import Vgg19
@@ -23,7 +24,6 @@ from gfla_cli.metrics.keypoints import pose_change
 from gfla_cli.metrics.measures import Measures, plain_measures
 from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.metrics.scores import PairFigures, Score
-from gfla_cli.metrics.weights import file_digest
 from gfla_cli.pipelines.compared_poses import COPY, REAL, ComparedPoses, Example, Rendered
 from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference
 from gfla_cli.runtime.device import Placement
@@ -138,7 +138,7 @@ def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str
         "name": test.root.resolve().name,
         "layout": test.layout.name,
         "pairs": f"{count} of {len(test.pairs)}",
-        "sha256": file_digest(table),
+        "sha256": sha256_of(table),
     }
     if test.layout is SQUARE:
         measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
