@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.media.quiet import native_stderr_silenced
+from gfla_cli.runtime.memory import is_out_of_memory
 from gfla_cli.runtime.providers import CPU, cpu_threads, providers_for, short_name
 from gfla_cli.runtime.session import DeviceName
 
@@ -61,7 +62,7 @@ class OnnxGraph:
         try:
             made = self._session.run(self.outputs, {name: inputs[name] for name in self.inputs})
         except Exception as error:  # ONNX Runtime raises exceptions of a dozen private types
-            if "allocate memory" in str(error) or isinstance(error, MemoryError):
+            if is_out_of_memory(error):
                 raise GflaError(
                     f"{self.name}: out of memory on {short_name(self._provider)}",
                     hint="smaller batches, or --device cpu",
