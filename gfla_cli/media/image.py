@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.given import CHECK_SPELLING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +112,7 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """The picture files of a folder, sorted by name; hidden ones are left out. Raises MediaError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=_WHERE)
+        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=CHECK_SPELLING)
     try:
         entries = sorted(folder.rglob("*") if recursive else folder.iterdir())
     except OSError as error:
@@ -125,9 +126,6 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     if not found:
         raise MediaError(f"{folder}: no pictures in this folder", hint=f"looked for {' '.join(READABLE)}")
     return found
-
-
-_WHERE = "check the spelling; a relative path starts at the current folder"
 
 
 def check_picture(image: NDArray[np.uint8]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.tracks import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.given import require_file
 from gfla_cli.media.paste import Paster
 from gfla_cli.media.video import Sound, Trim, VideoWriter, container_of, exact_rate, overlapped, probe
 from gfla_cli.pipelines.staging import Staging
@@ -102,9 +103,7 @@ def plan_animation(
             refuse_output(one, overwrite=overwrite)
     if path.resolve() in (source.resolve(), driving.resolve()):
         raise UsageError(f"{path} is an input, too", hint="choose another --output")
-    if not source.exists():
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{source}: no such file", hint=hint)
+    require_file(source, "picture")
     if is_track_file(driving):
         read_track(driving)
     else:

@@ -21,6 +21,7 @@ from gfla_cli.landmarks.kind import kind_of_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.landmarks.tracks import Kind, Track, refuse_track_name, write_track
 from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.given import require_path
 from gfla_cli.media.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.media.video import Trim, VideoWriter, read_frames
 from gfla_cli.pipelines.driver import Points, nobody_in, open_driver
@@ -85,9 +86,7 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
         folder = output or Path()
         make_folder(folder)
         return [_job(path, folder / f"{path.stem}.json", overlay=overlay) for path in sources]
-    if not source.exists():
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{source}: no such file", hint=hint)
+    require_path(source)
     if output is None or output.is_dir():
         output = (output or Path()) / f"{source.stem}.json"
     refuse_track_name(output)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gfla_cli.errors import GflaError, MediaError, UsageError
 from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.given import require_file, require_path
 from gfla_cli.media.image import WRITABLE, find_images, write_image
 from gfla_cli.show.looks import SHOWS
 
@@ -93,11 +94,8 @@ def _stem(pose: str) -> str:
 def _refuse_early(job: Job, *, overwrite: bool) -> None:
     """What a user should hear before waiting for a model to load."""
     refuse_output(job.output, overwrite=overwrite)
-    for path in (job.source, Path(job.pose.partition("#")[0])):
-        if not path.exists():
-            raise MediaError(
-                f"{path}: no such file", hint="check the spelling; a relative path starts at the current folder"
-            )
+    require_file(job.source, "picture")
+    require_path(Path(job.pose.partition("#")[0]))
 
 
 def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[str], None]) -> TransferReport:

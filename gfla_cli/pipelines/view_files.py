@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.given import require_file
 from gfla_cli.media.image import WRITABLE, write_image
 from gfla_cli.media.video import VideoWriter, container_of
 from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
@@ -101,10 +102,7 @@ def plan_views(
     if turntable is not None:
         container_of(turntable)
     _check_outputs(plan, folder=None if output is None or output in plan.pictures.values() else output)
-    if not source.exists():
-        raise MediaError(
-            f"{source}: no such file", hint="check the spelling; a relative path starts at the current folder"
-        )
+    require_file(source, "picture")
     return plan
 
 
