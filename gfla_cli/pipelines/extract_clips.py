@@ -14,11 +14,11 @@ from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.landmarks.face_detector import faces_apart
 from gfla_cli.landmarks.face_framing import face_frame, in_frame
 from gfla_cli.landmarks.framing import Frame
-from gfla_cli.media.atomic import atomic_folder
+from gfla_cli.media.atomic import atomic_folder, make_folder
 from gfla_cli.media.image import write_image
 from gfla_cli.media.video import Trim, read_frames
 from gfla_cli.pipelines.driver import Points, open_driver
-from gfla_cli.pipelines.extract import FILMS, make_folder
+from gfla_cli.pipelines.extract import FILMS
 
 _ROOM = 1.3  # times the side of the usual frame: training cuts larger and smaller frames out of it
 _LARGEST_SIDE = 320  # pixels of the pictures; faces are never made larger

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gfla_cli.errors import GflaError, MediaError, UsageError
-from gfla_cli.media.atomic import refuse_output
+from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_file, require_path
 from gfla_cli.media.image import WRITABLE, find_images, write_image
 from gfla_cli.show.looks import SHOWS
@@ -109,7 +109,7 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
         say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite redoes them")
     if not todo:
         return report
-    _make_folder(todo[0].output.parent)
+    make_folder(todo[0].output.parent)
     model = PoseTransfer(
         options.model,
         device=options.device,
@@ -129,13 +129,6 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if report.failed:
         say(f"{len(report.failed)} of {len(todo)} failed")
     return report
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
 
 
 def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> list[Path]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media.atomic import refuse_output
+from gfla_cli.errors import UsageError
+from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_file
 from gfla_cli.media.image import WRITABLE, write_image
 from gfla_cli.media.video import VideoWriter, container_of
@@ -120,10 +120,7 @@ def _check_outputs(plan: ViewPlan, folder: Path | None) -> None:
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
+        make_folder(folder)
     for path in plan.outputs:
         refuse_output(path, overwrite=plan.overwrite)
 
