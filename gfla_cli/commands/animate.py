@@ -102,6 +102,7 @@ def animate(
     from gfla_cli.commands._progress import progress_bar
     from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
     from gfla_cli.pipelines.staging import Staging
+    from gfla_cli.runtime.session import Execution
 
     stretch, rate = parse_trim(trim), parse_rate(fps)
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
@@ -114,10 +115,7 @@ def animate(
         trim=stretch,
         fps=rate,
         on_missing=on_missing.value,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
+        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)

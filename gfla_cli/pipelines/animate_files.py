@@ -24,7 +24,7 @@ from gfla_cli.pipelines.staging import Staging
 if TYPE_CHECKING:
     from gfla_cli.pipelines.animate import AnimatedFrame, Animation, Animator
     from gfla_cli.pipelines.driver import OnMissing
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 Image = NDArray[np.uint8]
 TaskName = Literal["auto", "face", "body"]
@@ -47,6 +47,7 @@ class AnimateOptions:
     """How it is made."""
 
     staging: Staging
+    execution: Execution
     task: TaskName = "auto"
     model: str | None = None  # None: the default of the task
     driving_person: str = "largest"
@@ -54,10 +55,6 @@ class AnimateOptions:
     trim: Trim | None = None
     fps: Fraction | None = None
     on_missing: OnMissing = "hold"
-    device: DeviceName = "auto"
-    precision: Precision = "auto"
-    runtime: Runtime = "auto"
-    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -170,13 +167,7 @@ def _animator(plan: AnimationPlan, options: AnimateOptions) -> Animator:
 
     kind = _kind(plan, options)
     model = options.model or MODELS[kind or "face"]
-    animator = Animator(
-        model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    animator = Animator(model, **options.execution)
     if kind not in (None, animator.kind):
         what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
         raise UsageError(what, hint=f"--task {animator.kind}, or another --model")

@@ -17,7 +17,7 @@ from gfla_cli.show.looks import SHOWS
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,7 @@ class TransferOptions:
     side_by_side: bool
     show: tuple[str, ...]  # of show.looks.SHOWS
     overwrite: bool
-    device: DeviceName
-    precision: Precision
-    runtime: Runtime
-    threads: int | None
+    execution: Execution
 
 
 @dataclass(slots=True)
@@ -110,13 +107,7 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if not todo:
         return report
     make_folder(todo[0].output.parent)
-    model = PoseTransfer(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    model = PoseTransfer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:

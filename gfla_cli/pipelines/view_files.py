@@ -19,7 +19,7 @@ from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.view import ViewResult
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 Image = NDArray[np.uint8]
 
@@ -52,10 +52,7 @@ class ViewOptions:
     source_elevation: float | None
     elevation: float | None
     between: Between
-    device: DeviceName
-    precision: Precision
-    runtime: Runtime
-    threads: int | None
+    execution: Execution
 
 
 @dataclass(slots=True)
@@ -129,13 +126,7 @@ def render_views(plan: ViewPlan, options: ViewOptions, *, say: Callable[[str], N
     """Renders what the plan says, and then writes it."""
     from gfla_cli.pipelines.view import ViewSynthesizer
 
-    model = ViewSynthesizer(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    model = ViewSynthesizer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")
     around = _around(options.between) if plan.turntable is not None or plan.grid is not None else []
     result = model.render(

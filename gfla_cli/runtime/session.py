@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,15 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["auto", "torch", "onnx"]
 Array = NDArray[np.float32]
+
+
+class Execution(TypedDict):
+    """How a model is run, as the options of every command say it; `**execution` gives it to who opens a session."""
+
+    device: DeviceName
+    precision: Precision
+    runtime: Runtime
+    threads: int | None
 
 
 class Session(Protocol):
