@@ -7,7 +7,7 @@ FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -35,19 +35,21 @@ def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list
     DataError that names what has no partner, MediaError for a folder without pictures. Real pictures that nobody
     generated are no error: several may share one, or the set may be larger.
     """
-    made, wanted = _by_stem(generated), _by_stem(real)
+    made, wanted = pictures_by_stem(generated), pictures_by_stem(real)
     pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
     if not pairs:
         raise DataError(f"{table}: no pairs in it", hint="rows below the header name two pictures each")
     return pairs
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> picture; raises DataError when two have one name, MediaError when there are none."""
     found: dict[str, Path] = {}
     for path in find_images(folder):
         stem = path.stem
         if stem in found:
-            raise DataError(f"{folder}: {found[stem].name} and {path.name} have one name", hint="keep one of them")
+            what = f"{folder}: {found[stem].name} and {path.name} have one name"
+            raise DataError(what, hint="keep one of them: pictures are paired by name, without the suffix")
         found[stem] = path
     return found
 
@@ -55,19 +57,23 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _by_name(made: dict[str, Path], wanted: dict[str, Path], real: Path) -> Iterator[FilePair]:
     alone = []
     for stem, path in made.items():
-        if stem in wanted:
-            yield FilePair(path, wanted[stem])
-        elif names := _both_names(stem, wanted):
-            yield FilePair(path, wanted[names[1]], names[0])
-        else:
+        names = from_and_to(stem, wanted)
+        if names is None:
             alone.append(path.name)
+        else:
+            yield FilePair(path, wanted[names[1]], names[0])
     if alone:
         what = f"{len(alone)} of {len(made)} generated pictures have no real one in {real}, first {alone[0]}"
         raise DataError(what, hint="--pairs names a table of them; without pairs, only --metrics fid is possible")
 
 
-def _both_names(stem: str, wanted: dict[str, Path]) -> tuple[str, str] | None:
-    """From and to in a file name, if it holds a name of `wanted` after one of the signs between two names."""
+def from_and_to(stem: str, wanted: Collection[str]) -> tuple[str, str] | None:
+    """What a generated picture was made from and what it should be, both without suffix; None when it is a stranger.
+
+    It should be the one of `wanted` that has its name, and is made from "" then, or that it names behind a sign.
+    """
+    if stem in wanted:
+        return "", stem
     plain = stem.removesuffix(_TAIL)
     for joint in _JOINTS:
         # A name may itself hold the sign: every place is tried, and the one whose two names are known is best.
