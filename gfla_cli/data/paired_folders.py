@@ -6,17 +6,17 @@ FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from gfla_cli.data.rows import PAIRS_HEADER, Row, full_rows, read_table
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import READABLE, find_images
 
 _JOINTS = ("--", "_2_", "___")  # between the two names
 _TAIL = "_vis"  # some networks put it at the end
-_HEADERS = (("from", "to"), ("generated", "real"))
+_RESULTS_HEADER = ("generated", "real")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ def _stem(name: str) -> str:
 
 def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
     header, rows = _rows(table)
-    for number, (first, second) in rows:
+    for number, (first, second, *_) in rows:
         target = _stem(PurePath(second).name)
         if target not in wanted:
             raise DataError(f"{table}, line {number}: {second} is not among the real pictures", hint=_WHERE)
-        if header == _HEADERS[1]:
+        if header == _RESULTS_HEADER:
             names, source = [_stem(PurePath(first).name)], ""
         else:
             source = _stem(PurePath(first).name)
@@ -122,16 +122,12 @@ def _spellings(first: str, second: str) -> list[tuple[str, str]]:
     return [(_stem(names[0]), _stem(names[1])), names]
 
 
-def _rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, str]]]]:
-    """The header, and line number and two names of every row; a BOM and Windows line ends are fine."""
+def _rows(table: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The header, and the rows below it, of two names or more each."""
     if not table.is_file():
         raise DataError(f"{table}: no such file", hint=_TABLE)
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), start=1) if row]
+    rows = read_table(table)
     header = tuple(rows[0][1][:2]) if rows else ()
-    if header not in _HEADERS:
+    if header not in (PAIRS_HEADER, _RESULTS_HEADER):
         raise DataError(f"{table}: should begin with the line from,to or generated,real", hint=_TABLE)
-    short = next((number for number, row in rows[1:] if len(row) < 2), None)
-    if short is not None:
-        raise DataError(f"{table}, line {short}: fewer than 2 columns", hint=_TABLE)
-    return header, [(number, (row[0], row[1])) for number, row in rows[1:]]
+    return header, full_rows(table, rows[1:], 2, hint=_TABLE)
