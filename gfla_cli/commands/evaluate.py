@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gfla_cli.commands._evaluation_files import ReportFiles
-from gfla_cli.commands._evaluations import Folders, Outcome, Request, run
 from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Overwrite, Precision, PrecisionChoice, say
 from gfla_cli.commands._progress import progress_bar
+
+if TYPE_CHECKING:
+    from gfla_cli.commands._evaluation_files import ReportFiles
+    from gfla_cli.commands._evaluations import Outcome, Request
 
 
 class LayoutChoice(StrEnum):
@@ -153,16 +155,18 @@ def evaluate(
 
     Example: gfla evaluate --real test/ --generated results/ --protocol gfla --html report.html
     """
+    from gfla_cli.commands._evaluation_files import ReportFiles
+
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
-    of_models = {"models": models, "--data-root": data_root}
-    _check_mode(real, of_folders, of_models, files, table=table)
+    _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
     if table:
         from gfla_cli.commands._ablation_table import print_ablations
 
         print_ablations([Path(model) for model in models or ()], as_json=as_json)
         return
     files.check(overwrite=overwrite)
+    from gfla_cli.commands._evaluations import Folders, Request
     from gfla_cli.metrics.measures import Wanted
     from gfla_cli.metrics.protocol import PROTOCOLS, parse_size
     from gfla_cli.runtime.device import choose_device
@@ -215,6 +219,8 @@ def _check_mode(
 
 def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
     """Measures, shows and writes."""
+    from gfla_cli.commands._evaluations import run
+
     with progress_bar("evaluating") as progress:
         outcome = run(request, progress)
     say(f"{outcome.count} on {request.placement if request.models else request.placement.device}")
