@@ -115,6 +115,7 @@ def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
     from gfla_cli.data.keypoint_table import read_poses
     from gfla_cli.metrics.measures import gather
     from gfla_cli.metrics.protocol import OWN_FILES
+    from gfla_cli.metrics.scores import spread
     from gfla_cli.pipelines.evaluate_folders import ComparedFolders, evaluate_folders
     from gfla_cli.runtime.cache import cache_folder
 
@@ -133,9 +134,7 @@ def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
     )
     found = evaluate_folders(test, gather(request.wanted, request.placement.device), progress=progress)
     score = found.scores[0]
-    count = min(request.examples, len(score.pairs))
-    chosen = [score.pairs[k * len(score.pairs) // count].pair for k in range(count)]
-    shown = [found.pictures(score.name, pair) for pair in chosen]
+    shown = [found.pictures(score.name, pair.pair) for pair in spread(score.pairs, request.examples)]
     return Outcome(
         f"{len(score.pairs)} pairs" if score.pairs else f"{score.unpaired} unpaired pictures",
         found.to_json(),

@@ -20,6 +20,7 @@ from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.metrics.prepare import Image, prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
+from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.batch import to_device
@@ -72,9 +73,8 @@ class ComparedPoses:
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
 
     def rows(self, limit: int | None) -> list[int]:
-        """Row numbers of that many pairs. Neighbouring rows share a person; a limited run should still see all."""
-        count = min(limit or len(self.pairs), len(self.pairs))
-        return [i * len(self.pairs) // count for i in range(count)]
+        """Row numbers of that many pairs, of all of them without a limit."""
+        return spread(range(len(self.pairs)), limit)
 
     def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
@@ -105,10 +105,7 @@ class ComparedPoses:
 
     def examples(self, limit: int | None, count: int) -> list[Example]:
         """Some pairs of those that a run with this limit sees, spread over them, with everybody's pictures."""
-        rows = self.rows(limit)
-        count = min(count, len(rows))
-        chosen = [rows[i * len(rows) // count] for i in range(count)]
-        pairs = self.rendered(chosen)
+        pairs = self.rendered(spread(self.rows(limit), count))
         return [Example(p.row, {n: to_uint8(i) for n, i in (p.made | {REAL: p.real}).items()}) for p in pairs]
 
     def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, list[Image]]]:
