@@ -19,6 +19,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -97,8 +98,6 @@ def animate(
 
     Example: gfla animate face.jpg talking.mp4 -o out.mp4
     """
-    import json
-
     from gfla_cli.commands._progress import progress_bar
     from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
     from gfla_cli.pipelines.staging import Staging
@@ -120,10 +119,6 @@ def animate(
     with progress_bar("frames", quiet=quiet) as progress:
         report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)
     say(f"{report.frames} frames, {report.frames_per_second:.1f} a second", quiet=quiet)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
     if report.damaged:
         raise typer.Exit(1)

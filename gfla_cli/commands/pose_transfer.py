@@ -18,6 +18,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -85,12 +86,6 @@ def pose_transfer(
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -93,10 +94,4 @@ def view_synthesis(
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
