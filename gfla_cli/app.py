@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -25,7 +26,7 @@ from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.study import app as study
 from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, UsageError
 
 _LONGEST = 1000  # characters of an error; a file may hold a name of a megabyte
 
@@ -39,13 +40,21 @@ class _OneLineErrors(TyperGroup):
         except GflaError as error:
             if os.environ.get("GFLA_DEBUG"):
                 raise
-            typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
-            if error.hint:
-                typer.echo(_line(f"      {error.hint}"), err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise _told(error) from None
+        except OSError as error:  # wherever the path is first looked at
+            if error.errno != errno.ENAMETOOLONG or os.environ.get("GFLA_DEBUG"):
+                raise
+            raise _told(UsageError(f"{error.filename}: the name is too long", hint="check the spelling")) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
+
+
+def _told(error: GflaError) -> typer.Exit:
+    typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
+    if error.hint:
+        typer.echo(_line(f"      {error.hint}"), err=True)
+    return typer.Exit(error.exit_code)
 
 
 def _line(text: str) -> str:

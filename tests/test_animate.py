@@ -432,9 +432,11 @@ def test_figures_that_do_not_exist_do_not_count():
 @pytest.mark.parametrize("task", ["face", "body"])
 def test_models_are_measured_beside_holding_the_source(shelf, shared, tmp_path, task):
     from gfla_cli.pipelines.evaluate_clips import HELD, REAL, evaluate_clips
+    from gfla_cli.runtime.device import choose_device
 
-    scores = evaluate_clips([shelf / f"tiny-{task}"], shared / "humans", vgg=None, clips=1, frames=2, cache=tmp_path)
-    assert [score.name for score in scores] == [HELD, REAL, f"tiny-{task}"]
+    models, place = [shelf / f"tiny-{task}"], choose_device("cpu")
+    scores = evaluate_clips(models, shared / "humans", vgg=None, placement=place, clips=1, frames=2, cache=tmp_path)
+    assert [score.name for score in scores] == [HELD, REAL, f"tiny-{task} (local)"]
     held, real, made = (score.means() for score in scores)
     assert real["ssim"] == pytest.approx(1)
     assert real["l1"] == 0 < held["l1"] < made["l1"]

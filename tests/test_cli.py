@@ -157,6 +157,7 @@ def test_tiny_huge_and_broken_pictures(transfer, tmp_path):
 def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer("nobody.jpg", "--pose", BEN), 1, "nobody.jpg", "no such file")
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
+    assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
     (tmp_path / "empty").mkdir()
     assert refused(transfer("empty", "--pose", BEN), 1, "no pictures")
 

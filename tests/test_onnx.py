@@ -242,6 +242,8 @@ def test_damaged_bundles_and_missing_packages_are_named(bundle, tmp_path, monkey
 
 # --- where it runs
 
+GPU = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+
 
 def test_a_provider_that_cannot_be_used_is_not_tried(monkeypatch):
     built_for = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -270,6 +272,28 @@ def test_a_gpu_without_its_libraries_is_said_in_one_line(exported, monkeypatch, 
     with pytest.raises(UsageError, match="--device cuda: ONNX Runtime cannot use it"):
         open_exported(exported.path, "cuda")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.parametrize(("local_rank", "gpus", "taken"), [(1, 2, 1), (5, 2, 0)])
+def test_several_processes_of_a_machine_take_a_gpu_each(exported, monkeypatch, local_rank, gpus, taken):
+    asked, start = [], onnxruntime.InferenceSession
+
+    def noted(*args, **options):
+        asked.append(options["providers"])
+        return start(*args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    monkeypatch.setattr("gfla_cli.runtime.onnx_graph.providers_for", lambda _: [*GPU, providers.CPU])
+    monkeypatch.setattr(providers, "_gpus", lambda: gpus)
+    OnnxGraph(exported.path, "tiny")
+    assert asked[0] == [*GPU, providers.CPU]  # of one process alone
+    names = {"RANK": 7, "WORLD_SIZE": 8, "LOCAL_RANK": local_rank, "MASTER_PORT": 1, "MASTER_ADDR": "localhost"}
+    for name, value in names.items():
+        monkeypatch.setenv(name, str(value))
+    asked.clear()
+    OnnxGraph(exported.path, "tiny")
+    assert asked[0] == [*((name, {"device_id": taken}) for name in GPU), providers.CPU]
 
 
 def test_no_more_threads_than_allowed(monkeypatch):

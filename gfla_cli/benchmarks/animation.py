@@ -9,7 +9,7 @@ from typing import Any
 
 from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, plan_animation
 from gfla_cli.pipelines.staging import Staging
-from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+from gfla_cli.runtime.session import Execution
 
 STAGES = ("decode", "landmarks", "structure", "network", "encode")
 
@@ -34,26 +34,9 @@ class ClipSpeed:
         return {**values, "milliseconds": self.milliseconds, "network_share": self.network_share}
 
 
-def measure_animation(
-    source: Path,
-    driving: Path,
-    model: str | None,
-    *,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-) -> ClipSpeed:
+def measure_animation(source: Path, driving: Path, model: str | None, execution: Execution) -> ClipSpeed:
     """Animates once into a file that is thrown away: the network's frame alone, as clips of figures are."""
-    options = AnimateOptions(
-        staging=Staging(),
-        model=model,
-        paste_back=False,
-        device=device,
-        precision=precision,
-        runtime=runtime,
-        threads=threads,
-    )
+    options = AnimateOptions(staging=Staging(), execution=execution, model=model, paste_back=False)
     with TemporaryDirectory() as folder:
         report = animate_file(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
     spent = {stage: round(1000 * report.seconds.get(stage, 0.0) / report.frames, 2) for stage in STAGES}

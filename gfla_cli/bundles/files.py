@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})", hint=_AGAIN) from error
+        raise BundleError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
 
 
 def refuse_too_large(path: Path) -> None:

@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from gfla_cli.metrics.measures import Measures, Wanted
     from gfla_cli.metrics.protocol import Protocol, Size
     from gfla_cli.runtime.device import Placement
-    from gfla_cli.runtime.session import DeviceName
-    from gfla_cli.runtime.session import Precision as PrecisionName
+
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Pictures to compare, whatever made them."""
+
+    real: Path
+    generated: list[Path]
+    pairs: Path | None
+    keypoints: Path | None  # of the real ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,21 +35,15 @@ class Request:
 
     models: list[str]
     data_root: Path | None
-    real: Path | None
-    generated: list[Path]
-    pairs: Path | None
-    keypoints: Path | None
+    folders: Folders | None  # instead of models
     layout: str | None
     wanted: Wanted
     protocol: Protocol | None
     size: Size | None
     fid_reference: Path | None
     placement: Placement
-    device: DeviceName
-    precision: PrecisionName
     limit: int | None
     examples: int
-    progress: Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,14 @@ class Outcome:
     evaluation: Evaluation | None = None  # where single pairs can be shown
 
 
-def run(request: Request) -> Outcome:
+def run(request: Request, progress: Progress) -> Outcome:
     """Measures; raises BundleError when models cannot be compared, UsageError for what does not go together."""
-    if request.real is not None:
-        return _folders(request)
-    return _of_task(request.models)(request)
+    if request.folders is not None:
+        return _folders(request, request.folders, progress)
+    return _of_task(request.models)(request, progress)
 
 
-def _of_task(models: Sequence[str]) -> Callable[[Request], Outcome]:
+def _of_task(models: Sequence[str]) -> Callable[[Request, Progress], Outcome]:
     from gfla_cli.runtime.session import model_config
 
     tasks = {model_config(model).task for model in models}
@@ -72,7 +77,7 @@ def _of_task(models: Sequence[str]) -> Callable[[Request], Outcome]:
     return {"pose": _poses, "view": _views, "face": _clips, "body": _clips}[tasks.pop()]
 
 
-def _poses(request: Request) -> Outcome:
+def _poses(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.commands._pose_scores import print_pose_scores
     from gfla_cli.data.deepfashion import LAYOUTS
     from gfla_cli.metrics.measures import gather
@@ -92,7 +97,7 @@ def _poses(request: Request) -> Outcome:
         limit=request.limit,
         fid_reference=request.fid_reference,
         cache=cache_folder() / "fid",
-        progress=request.progress,
+        progress=progress,
     )
     return Outcome(
         f"{len(found.scores[0].pairs)} pairs",
@@ -105,33 +110,31 @@ def _poses(request: Request) -> Outcome:
     )
 
 
-def _folders(request: Request) -> Outcome:
+def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
     from gfla_cli.commands._pose_scores import print_pose_scores
     from gfla_cli.data.keypoint_table import read_poses
     from gfla_cli.metrics.measures import gather
     from gfla_cli.metrics.protocol import OWN_FILES
+    from gfla_cli.metrics.scores import spread
     from gfla_cli.pipelines.evaluate_folders import ComparedFolders, evaluate_folders
     from gfla_cli.runtime.cache import cache_folder
 
-    assert request.real is not None
     layout = request.layout or ("fashion" if request.protocol else "square")
     test = ComparedFolders(
-        real=request.real,
-        generated=request.generated,
-        pairs=request.pairs,
+        real=folders.real,
+        generated=folders.generated,
+        pairs=folders.pairs,
         protocol=request.protocol or OWN_FILES,
         layout=layout,
         size=request.size,
-        poses=read_poses(request.keypoints, layout) if request.keypoints else {},
+        poses=read_poses(folders.keypoints, layout) if folders.keypoints else {},
         fid_reference=request.fid_reference,
         cache=cache_folder() / "fid",
         limit=request.limit,
     )
-    found = evaluate_folders(test, gather(request.wanted, request.placement.device), progress=request.progress)
+    found = evaluate_folders(test, gather(request.wanted, request.placement.device), progress=progress)
     score = found.scores[0]
-    count = min(request.examples, len(score.pairs))
-    chosen = [score.pairs[k * len(score.pairs) // count].pair for k in range(count)]
-    shown = [found.pictures(score.name, pair) for pair in chosen]
+    shown = [found.pictures(score.name, pair.pair) for pair in spread(score.pairs, request.examples)]
     return Outcome(
         f"{len(score.pairs)} pairs" if score.pairs else f"{score.unpaired} unpaired pictures",
         found.to_json(),
@@ -143,7 +146,7 @@ def _folders(request: Request) -> Outcome:
     )
 
 
-def _views(request: Request) -> Outcome:
+def _views(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.commands._view_scores import print_view_scores
     from gfla_cli.pipelines.evaluate_views import evaluate_views
 
@@ -156,15 +159,14 @@ def _views(request: Request) -> Outcome:
         limit=request.limit,
         examples=request.examples,
         measures=measures,
-        progress=request.progress,
+        progress=progress,
     )
-    said = _rendered(request, measures, "rendered chairs that no training sees")
-    rows = [{**score.to_json(), "protocol": said} for score in scores]
-    count = f"{len(scores[0].pairs)} pairs"
-    return Outcome(count, rows, lambda: print_view_scores(scores), said, measures.skipped, pictures)
+    rows, count = [score.to_json() for score in scores], f"{len(scores[0].pairs)} pairs"
+    what = "rendered chairs that no training sees"
+    return _of_rendered(request, measures, what, count, rows, lambda: print_view_scores(scores), pictures)
 
 
-def _clips(request: Request) -> Outcome:
+def _clips(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.commands._clip_scores import print_clip_scores
     from gfla_cli.pipelines.evaluate_clips import evaluate_clips
 
@@ -176,16 +178,14 @@ def _clips(request: Request) -> Outcome:
         request.models,
         pack,
         vgg=None,
-        device=request.device,
-        precision=request.precision,
+        placement=request.placement,
         clips=request.limit,
         measures=measures,
-        progress=request.progress,
+        progress=progress,
     )
-    said = _rendered(request, measures, "rendered clips of unseen people")
-    rows = [{**score.to_json(), "protocol": said} for score in scores]
-    count = f"{len(scores[0].frames)} frames"
-    return Outcome(count, rows, lambda: print_clip_scores(scores), said, measures.skipped)
+    rows, count = [score.to_json() for score in scores], f"{len(scores[0].frames)} frames"
+    what = "rendered clips of unseen people"
+    return _of_rendered(request, measures, what, count, rows, lambda: print_clip_scores(scores))
 
 
 def _without_sets(request: Request) -> Measures:
@@ -200,19 +200,22 @@ def _without_sets(request: Request) -> Measures:
     return measures
 
 
-def _rendered(request: Request, measures: Measures, what: str) -> dict[str, Any]:
+def _of_rendered(
+    request: Request,
+    measures: Measures,
+    what: str,
+    count: str,
+    rows: list[dict[str, Any]],
+    show: Callable[[], None],
+    sheet: Sequence[dict[str, Any]] = (),
+) -> Outcome:
     from gfla_cli.metrics.evaluation import conditions
     from gfla_cli.metrics.protocol import OWN
-
-    name = request.data_root.resolve().name if request.data_root else what
-    size = _frame(request.models[0])
-    return conditions(OWN, "square", size, measures, data={"name": name, "what": what})
-
-
-def _frame(model: str) -> Size:
     from gfla_cli.runtime.session import model_config
 
-    return model_config(model).image_size
+    data = {"name": request.data_root.resolve().name if request.data_root else what, "what": what}
+    said = conditions(OWN, "square", model_config(request.models[0]).image_size, measures, data=data)
+    return Outcome(count, [row | {"protocol": said} for row in rows], show, said, measures.skipped, sheet)
 
 
 def _required(folder: Path | None, why: str) -> Path:

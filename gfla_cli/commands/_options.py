@@ -1,9 +1,10 @@
-"""Options that several commands share, so that they read and behave the same everywhere."""
+"""Options that several commands share, and how they speak, so that they read and behave the same everywhere."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -66,6 +67,26 @@ def say(line: str, *, quiet: bool = False) -> None:
     """A message for people, on stderr: stdout is for results."""
     if not quiet:
         typer.echo(printable(f"gfla: {line}"), err=True)
+
+
+class Report(Protocol):
+    """What became of a command's work."""
+
+    written: list[Path]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+
+
+def print_results(report: Report, *, as_json: bool) -> None:
+    """On stdout the paths of what was made, or all of the report."""
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    for path in report.written:
+        typer.echo(path)
 
 
 def set_threads(threads: int | None) -> None:

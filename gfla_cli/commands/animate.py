@@ -19,6 +19,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -97,11 +98,10 @@ def animate(
 
     Example: gfla animate face.jpg talking.mp4 -o out.mp4
     """
-    import json
-
     from gfla_cli.commands._progress import progress_bar
     from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
     from gfla_cli.pipelines.staging import Staging
+    from gfla_cli.runtime.session import Execution
 
     stretch, rate = parse_trim(trim), parse_rate(fps)
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
@@ -114,18 +114,11 @@ def animate(
         trim=stretch,
         fps=rate,
         on_missing=on_missing.value,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
+        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)
     say(f"{report.frames} frames, {report.frames_per_second:.1f} a second", quiet=quiet)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
     if report.damaged:
         raise typer.Exit(1)

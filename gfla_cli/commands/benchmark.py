@@ -181,16 +181,10 @@ def animate(
     from rich.table import Table
 
     from gfla_cli.benchmarks.animation import measure_animation
+    from gfla_cli.runtime.session import Execution
 
-    speed = measure_animation(
-        source,
-        driving,
-        model,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
-    )
+    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    speed = measure_animation(source, driving, model, execution)
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
         return

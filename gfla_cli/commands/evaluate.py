@@ -13,7 +13,7 @@ from gfla_cli.commands._progress import progress_bar
 
 if TYPE_CHECKING:
     from gfla_cli.commands._evaluation_files import ReportFiles
-    from gfla_cli.commands._evaluations import Outcome
+    from gfla_cli.commands._evaluations import Outcome, Request
 
 
 class LayoutChoice(StrEnum):
@@ -159,15 +159,14 @@ def evaluate(
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
-    of_models = {"models": models, "--data-root": data_root}
-    _check_mode(real, of_folders, of_models, files, table=table)
+    _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
     if table:
         from gfla_cli.commands._ablation_table import print_ablations
 
         print_ablations([Path(model) for model in models or ()], as_json=as_json)
         return
     files.check(overwrite=overwrite)
-    from gfla_cli.commands._evaluations import Request, run
+    from gfla_cli.commands._evaluations import Folders, Request
     from gfla_cli.metrics.measures import Wanted
     from gfla_cli.metrics.protocol import PROTOCOLS, parse_size
     from gfla_cli.runtime.device import choose_device
@@ -182,37 +181,20 @@ def evaluate(
         masks=bool(masks or keypoints) or layout is LayoutChoice.market,
         mask_folder=masks,
     )
-    placement = choose_device(device.value, precision.value)
-    with progress_bar("evaluating") as progress:
-        outcome = run(
-            Request(
-                models=models or [],
-                data_root=data_root,
-                real=real,
-                generated=generated or [],
-                pairs=pairs,
-                keypoints=keypoints,
-                layout=layout.value if layout else None,
-                wanted=wanted,
-                protocol=PROTOCOLS[protocol.value] if protocol else None,
-                size=parse_size(size) if size else None,
-                fid_reference=fid_reference,
-                placement=placement,
-                device=device.value,
-                precision=precision.value,
-                limit=limit,
-                examples=12 if sheet is not None else 0,
-                progress=progress,
-            )
-        )
-    say(f"{outcome.count} on {placement if models else placement.device}")
-    _show(outcome, as_json=as_json)
-    files.write(outcome, overwrite=overwrite)
-    for path in files.paths():
-        if as_json:
-            say(f"written: {path}")  # stdout holds JSON and nothing else
-        else:
-            typer.echo(path)
+    request = Request(
+        models=models or [],
+        data_root=data_root,
+        folders=Folders(real, generated or [], pairs, keypoints) if real else None,
+        layout=layout.value if layout else None,
+        wanted=wanted,
+        protocol=PROTOCOLS[protocol.value] if protocol else None,
+        size=parse_size(size) if size else None,
+        fid_reference=fid_reference,
+        placement=choose_device(device.value, precision.value),
+        limit=limit,
+        examples=12 if sheet is not None else 0,
+    )
+    _report(request, files, as_json=as_json, overwrite=overwrite)
 
 
 def _check_mode(
@@ -233,6 +215,22 @@ def _check_mode(
         raise UsageError(what, hint="name models, or --real and --generated")
     if not real and not of_models["models"]:
         raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
+
+
+def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
+    """Measures, shows and writes."""
+    from gfla_cli.commands._evaluations import run
+
+    with progress_bar("evaluating") as progress:
+        outcome = run(request, progress)
+    say(f"{outcome.count} on {request.placement if request.models else request.placement.device}")
+    _show(outcome, as_json=as_json)
+    files.write(outcome, overwrite=overwrite)
+    for path in files.paths():
+        if as_json:
+            say(f"written: {path}")  # stdout holds JSON and nothing else
+        else:
+            typer.echo(path)
 
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:

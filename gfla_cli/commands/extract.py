@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
+from gfla_cli.commands._options import AsJson, Overwrite, Quiet, print_results, say
 from gfla_cli.commands.animate import TaskChoice
 
 
@@ -36,8 +36,6 @@ def extract(
 
     Example: gfla extract talking.mp4 -o talking.json --overlay
     """
-    import json
-
     from gfla_cli.commands._progress import progress_bar
     from gfla_cli.pipelines.animate_files import parse_rate, parse_trim
     from gfla_cli.pipelines.extract import ExtractOptions, extract_files, plan_extraction
@@ -48,10 +46,6 @@ def extract(
     jobs = plan_extraction(source, output, overlay=overlay, overwrite=overwrite)
     with progress_bar("frames" if len(jobs) == 1 else "files", quiet=quiet) as progress:
         report = extract_files(jobs, options, say=lambda line: say(line, quiet=quiet), progress=progress)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
     if report.failed or report.damaged:
         raise typer.Exit(1)

@@ -50,6 +50,7 @@ def infer(
 
     from gfla_cli.pipelines.infer import REPORT, InferOptions, infer_pairs
     from gfla_cli.runtime.launch import launched
+    from gfla_cli.runtime.session import Execution
     from gfla_cli.runtime.team import joined
 
     options = InferOptions(
@@ -58,10 +59,7 @@ def infer(
         align=align,
         batch=batch,
         overwrite=overwrite,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
+        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
         report = infer_pairs(pairs, images, output, options, team=team, progress=show)

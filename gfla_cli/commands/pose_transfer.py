@@ -18,6 +18,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -69,6 +70,7 @@ def pose_transfer(
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
     from gfla_cli.pipelines.pose_files import TransferOptions, parse_shows, plan_jobs, transfer_files
+    from gfla_cli.runtime.session import Execution
 
     shows = parse_shows(show)
     jobs = plan_jobs(source, pose, output, overwrite=overwrite)
@@ -81,18 +83,9 @@ def pose_transfer(
         side_by_side=side_by_side,
         show=shows,
         overwrite=overwrite,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
+        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(1)

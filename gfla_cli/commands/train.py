@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,11 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
+from gfla_cli.runtime.launch import launched
+from gfla_cli.runtime.team import joined
+
+if TYPE_CHECKING:
+    from gfla_cli.training.recipe import Recipe
 
 
 class DatasetChoice(StrEnum):
@@ -99,34 +106,25 @@ def train(
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
     the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
     """
-    from dataclasses import replace
-    from functools import partial
-
-    from gfla_cli.runtime.launch import launched
-    from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
-
     launch = launched()
-    plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
-    if task is not None:
-        refuse_other_task(plan, task.value)
-    if flow is not None:
-        from gfla_cli.training.start import without_flow_stage
-
-        plan = without_flow_stage(plan)
-    plan = for_processes(plan, launch.processes)
+    plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, with_flow_stage=flow is None)
     if show:
-        import json
-
         if launch.is_first:
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
     from gfla_cli.pipelines.train import RunOptions, run_training
     from gfla_cli.runtime.allocator import keep_freed_memory
     from gfla_cli.runtime.device import choose_own_device
-    from gfla_cli.runtime.team import joined
     from gfla_cli.training.engine import Engine
     from gfla_cli.training.trainer import Pace
 
+    options = RunOptions(
+        workers=workers,
+        engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
+        pace=Pace(save=save_every, sample=sample_every, keep=keep),
+        tensorboard=tensorboard,
+        flow=flow,
+    )
     keep_freed_memory()
     set_threads(threads)
     tell = partial(say, quiet=not launch.is_first)
@@ -141,15 +139,34 @@ def train(
             vgg=vgg,
             cache=cache,
             placement=placement,
-            options=RunOptions(
-                workers=workers,
-                engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
-                pace=Pace(save=save_every, sample=sample_every, keep=keep),
-                tensorboard=tensorboard,
-                flow=flow,
-            ),
+            options=options,
             team=team,
             say=tell,
         )
     if launch.is_first:
         typer.echo(bundle)
+
+
+def _recipe(
+    dataset: DatasetChoice,
+    task: TaskChoice | None,
+    sampler: SamplerChoice,
+    steps: float,
+    seed: int,
+    processes: int,
+    *,
+    with_flow_stage: bool,
+) -> Recipe:
+    """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
+    from dataclasses import replace
+
+    from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
+
+    plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    if task is not None:
+        refuse_other_task(plan, task.value)
+    if not with_flow_stage:
+        from gfla_cli.training.start import without_flow_stage
+
+        plan = without_flow_stage(plan)
+    return for_processes(plan, processes)

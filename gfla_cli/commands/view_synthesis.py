@@ -19,6 +19,7 @@ from gfla_cli.commands._options import (
     RuntimeChoice,
     RuntimeOption,
     Threads,
+    print_results,
     say,
 )
 
@@ -78,6 +79,7 @@ def view_synthesis(
     Example: gfla view-synthesis chair.png --azimuth 60 -o chair-60.png --turntable turn.mp4
     """
     from gfla_cli.pipelines.view_files import ViewOptions, plan_views, render_views
+    from gfla_cli.runtime.session import Execution
     from gfla_cli.structure.view import view_angles
 
     view_angles(source_azimuth or 0, source_elevation or 0)
@@ -89,16 +91,7 @@ def view_synthesis(
         source_elevation=source_elevation,
         elevation=elevation,
         between=between.value,
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
+        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        for path in report.written:
-            typer.echo(path)
+    print_results(report, as_json=as_json)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gfla_cli.data.check_rows import SIDEWAYS, check_points
 from gfla_cli.data.deepfashion import Layout, Split
-from gfla_cli.data.tables import ANNOTATION_HEADER, PAIRS_HEADER
+from gfla_cli.data.rows import ANNOTATION_HEADER, PAIRS_HEADER
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.decoding import opened
 from gfla_cli.media.image import read_image

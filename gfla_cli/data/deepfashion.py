@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from gfla_cli.data.rows import read_pairs, read_rows
+from gfla_cli.data.rows import ANNOTATION_HEADER, read_pairs, read_rows
 from gfla_cli.data.sample import PosePair, unknown_correspondence
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import read_image
@@ -102,7 +102,7 @@ def _refuse_no_set(root: Path, split: Split, layout: Layout) -> None:
 def read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:
     """Name -> (18, 3) points, in the frame of the annotation."""
     poses: dict[str, NDArray[np.float32]] = {}
-    for number, row in read_rows(path, ":", ["name", "keypoints_y", "keypoints_x"]):
+    for number, row in read_rows(path, ":", ANNOTATION_HEADER):
         try:
             y, x = (numbers_in(column) for column in row[1:3])
             if y.shape != (18,) or x.shape != (18,):

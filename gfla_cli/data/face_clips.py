@@ -16,7 +16,7 @@ from gfla_cli.data.augment import degrade, light_curve
 from gfla_cli.data.clips import ClipFrames, clip_correspondences, read_clip
 from gfla_cli.data.detected_faces import EDGE, as_detected_face
 from gfla_cli.data.sample import ClipSample
-from gfla_cli.landmarks.face_framing import face_frame
+from gfla_cli.landmarks.face_framing import face_frame, square_frame
 from gfla_cli.landmarks.face_points import MIRRORED, face_size
 from gfla_cli.landmarks.framing import Frame
 from gfla_cli.structure.face import background_edges
@@ -118,13 +118,10 @@ def _convention(rng: np.random.Generator) -> float:
 def _frame(clip: ClipFrames, size: int, rng: np.random.Generator) -> Frame:
     """About the frame that the reference alone would get: a stranger's face is not seen to move beforehand."""
     side = clip.images.shape[1]
-    usual = face_frame(clip.points[0], (size, size), inside=(side, side))
-    left, top, right, bottom = usual.box
+    left, top, right, bottom = face_frame(clip.points[0], (size, size), inside=(side, side)).box
     wanted = (right - left) * rng.uniform(*_ZOOM)
-    middle = np.array([left + right, top + bottom]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
-    length = max(2, min(side, round(wanted)))
-    x, y = (float(min(max(round(place - length / 2), 0), side - length)) for place in middle)
-    return Frame((x, y, x + length, y + length), (size, size))
+    x, y = np.array([left + right, top + bottom]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
+    return square_frame((x, y), max(2, min(side, round(wanted))), (size, size), inside=(side, side))
 
 
 def _shaken(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from gfla_cli.data.augment import light_curve
 from gfla_cli.data.clips import unknown_correspondences
 from gfla_cli.data.sample import ClipSample
 from gfla_cli.errors import DataError
-from gfla_cli.landmarks.face_framing import face_frame, in_frame
+from gfla_cli.landmarks.face_framing import face_frame, in_frame, square_frame
 from gfla_cli.landmarks.face_points import mirrored
 from gfla_cli.landmarks.framing import Frame
 from gfla_cli.media.image import read_image
@@ -124,10 +124,7 @@ def _there_and_back(length: int, frames: int, rng: np.random.Generator) -> list[
 
 def _frame(faces: NDArray[np.float32], picture: tuple[int, ...], size: int, rng: np.random.Generator) -> Frame:
     """The frame that holds the faces of the clip, a little larger or smaller, inside the picture."""
-    height, width = picture[:2]
-    usual = face_frame(faces, (size, size), inside=(height, width))
-    left, top, right, bottom = usual.box
-    length = max(2, min(height, width, round((right - left) * rng.uniform(*_ZOOM))))
-    x = float(min(max(round((left + right - length) / 2), 0), width - length))
-    y = float(min(max(round((top + bottom - length) / 2), 0), height - length))
-    return Frame((x, y, x + length, y + length), (size, size))
+    inside = picture[0], picture[1]
+    left, top, right, bottom = face_frame(faces, (size, size), inside=inside).box
+    length = max(2, min(*inside, round((right - left) * rng.uniform(*_ZOOM))))
+    return square_frame(((left + right) / 2, (top + bottom) / 2), length, (size, size), inside=inside)

@@ -6,17 +6,17 @@ FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from gfla_cli.data.rows import PAIRS_HEADER, Row, full_rows, read_table
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import READABLE, find_images
 
 _JOINTS = ("--", "_2_", "___")  # between the two names
 _TAIL = "_vis"  # some networks put it at the end
-_HEADERS = (("from", "to"), ("generated", "real"))
+_RESULTS_HEADER = ("generated", "real")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,21 @@ def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list
     DataError that names what has no partner, MediaError for a folder without pictures. Real pictures that nobody
     generated are no error: several may share one, or the set may be larger.
     """
-    made, wanted = _by_stem(generated), _by_stem(real)
+    made, wanted = pictures_by_stem(generated), pictures_by_stem(real)
     pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
     if not pairs:
         raise DataError(f"{table}: no pairs in it", hint="rows below the header name two pictures each")
     return pairs
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> picture; raises DataError when two have one name, MediaError when there are none."""
     found: dict[str, Path] = {}
     for path in find_images(folder):
         stem = path.stem
         if stem in found:
-            raise DataError(f"{folder}: {found[stem].name} and {path.name} have one name", hint="keep one of them")
+            what = f"{folder}: {found[stem].name} and {path.name} have one name"
+            raise DataError(what, hint="keep one of them: pictures are paired by name, without the suffix")
         found[stem] = path
     return found
 
@@ -55,19 +57,23 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 def _by_name(made: dict[str, Path], wanted: dict[str, Path], real: Path) -> Iterator[FilePair]:
     alone = []
     for stem, path in made.items():
-        if stem in wanted:
-            yield FilePair(path, wanted[stem])
-        elif names := _both_names(stem, wanted):
-            yield FilePair(path, wanted[names[1]], names[0])
-        else:
+        names = from_and_to(stem, wanted)
+        if names is None:
             alone.append(path.name)
+        else:
+            yield FilePair(path, wanted[names[1]], names[0])
     if alone:
         what = f"{len(alone)} of {len(made)} generated pictures have no real one in {real}, first {alone[0]}"
         raise DataError(what, hint="--pairs names a table of them; without pairs, only --metrics fid is possible")
 
 
-def _both_names(stem: str, wanted: dict[str, Path]) -> tuple[str, str] | None:
-    """From and to in a file name, if it holds a name of `wanted` after one of the signs between two names."""
+def from_and_to(stem: str, wanted: Collection[str]) -> tuple[str, str] | None:
+    """What a generated picture was made from and what it should be, both without suffix; None when it is a stranger.
+
+    It should be the one of `wanted` that has its name, and is made from "" then, or that it names behind a sign.
+    """
+    if stem in wanted:
+        return "", stem
     plain = stem.removesuffix(_TAIL)
     for joint in _JOINTS:
         # A name may itself hold the sign: every place is tried, and the one whose two names are known is best.
@@ -87,11 +93,11 @@ def _stem(name: str) -> str:
 
 def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
     header, rows = _rows(table)
-    for number, (first, second) in rows:
+    for number, (first, second, *_) in rows:
         target = _stem(PurePath(second).name)
         if target not in wanted:
             raise DataError(f"{table}, line {number}: {second} is not among the real pictures", hint=_WHERE)
-        if header == _HEADERS[1]:
+        if header == _RESULTS_HEADER:
             names, source = [_stem(PurePath(first).name)], ""
         else:
             source = _stem(PurePath(first).name)
@@ -116,16 +122,12 @@ def _spellings(first: str, second: str) -> list[tuple[str, str]]:
     return [(_stem(names[0]), _stem(names[1])), names]
 
 
-def _rows(table: Path) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, str]]]]:
-    """The header, and line number and two names of every row; a BOM and Windows line ends are fine."""
+def _rows(table: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The header, and the rows below it, of two names or more each."""
     if not table.is_file():
         raise DataError(f"{table}: no such file", hint=_TABLE)
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), start=1) if row]
+    rows = read_table(table)
     header = tuple(rows[0][1][:2]) if rows else ()
-    if header not in _HEADERS:
+    if header not in (PAIRS_HEADER, _RESULTS_HEADER):
         raise DataError(f"{table}: should begin with the line from,to or generated,real", hint=_TABLE)
-    short = next((number for number, row in rows[1:] if len(row) < 2), None)
-    if short is not None:
-        raise DataError(f"{table}, line {short}: fewer than 2 columns", hint=_TABLE)
-    return header, [(number, (row[0], row[1])) for number, row in rows[1:]]
+    return header, full_rows(table, rows[1:], 2, hint=_TABLE)

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.data.deepfashion import Layout, Split
+from gfla_cli.data.rows import ANNOTATION_HEADER, PAIRS_HEADER
 from gfla_cli.media.atomic import atomic_path
-
-ANNOTATION_HEADER = ("name", "keypoints_y", "keypoints_x")
-PAIRS_HEADER = ("from", "to")
 
 
 def whole_points(points: NDArray[np.float32], frame: tuple[int, int]) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.landmarks.body import to_openpose
+from gfla_cli.landmarks.face_mesh import boxes_in
 from gfla_cli.landmarks.pose import Box, Pose, extent
 from gfla_cli.landmarks.solutions import ask, body_network, face_box_network
 from gfla_cli.landmarks.windows import Window, around, around_body_of, squares, whole
@@ -103,7 +104,7 @@ class PersonDetector:
             _paint_over(canvas, confirmed)  # so that the next look finds somebody else
             return True
 
-        faces = self._faces(image)
+        faces = boxes_in(self._face_network, image, whole(image), _LOOK_SIDE, _MOST_FACES)
         while len(found) < _MOST_PEOPLE and look(whole(image)):
             pass
         for face in faces:
@@ -149,17 +150,6 @@ class PersonDetector:
         landmarks[:, 1] = landmarks[:, 1] * pixels.shape[0] / factor + window.top
         landmarks[:, 2] *= pixels.shape[1] / factor  # z is in units of the width
         return landmarks if _believable(landmarks, image.shape) else None
-
-    def _faces(self, image: NDArray[np.uint8]) -> list[Box]:
-        """Boxes of faces in the picture's pixels, surest first."""
-        pixels, _ = whole(image).cut(image, _LOOK_SIDE)
-        faces = ask(self._face_network, pixels).detections or []
-        boxes = [face.location_data.relative_bounding_box for face in faces[:_MOST_FACES]]
-        height, width = image.shape[:2]
-        return [
-            (box.xmin * width, box.ymin * height, (box.xmin + box.width) * width, (box.ymin + box.height) * height)
-            for box in boxes
-        ]
 
     def _load(self) -> None:
         if self._pose_network is not None:

@@ -29,11 +29,20 @@ def face_frame(faces: Points, size: tuple[int, int] = (256, 256), *, inside: tup
     centre_x, centre_y = (low + high) / 2 - (0, up)
     if inside is not None:
         side = min(side, *inside)
-    length = max(2, round(side))
-    left, top = round(centre_x + 0.5 - length / 2), round(centre_y + 0.5 - length / 2)
+    return square_frame((centre_x + 0.5, centre_y + 0.5), max(2, round(side)), size, inside=inside)
+
+
+def square_frame(
+    middle: tuple[float, float], side: int, size: tuple[int, int], *, inside: tuple[int, int] | None = None
+) -> Frame:
+    """A frame of `side` whole pixels around a place x, y, brought to `size` (height, width).
+
+    With `inside`, the height and width of a picture no smaller than `side`, it is moved so as not to reach beyond it.
+    """
+    left, top = (round(place - side / 2) for place in middle)
     if inside is not None:
-        top, left = (min(max(place, 0), end - length) for place, end in zip((top, left), inside, strict=True))
-    return Frame((float(left), float(top), float(left + length), float(top + length)), size)
+        top, left = (min(max(place, 0), end - side) for place, end in zip((top, left), inside, strict=True))
+    return Frame((float(left), float(top), float(left + side), float(top + side)), size)
 
 
 def in_frame(frame: Frame, points: Points) -> NDArray[np.float32]:

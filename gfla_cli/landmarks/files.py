@@ -18,6 +18,7 @@ from gfla_cli.landmarks.doubts import settled
 from gfla_cli.landmarks.formats import OWN_FORMAT, OWN_VERSION, parse
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.given import CHECK_SPELLING
 
 _SUFFIXES = (".json", ".csv")
 _LARGEST_FILE = 50_000_000  # bytes
@@ -112,7 +113,7 @@ def _text(file: Path) -> str:
     try:
         if not file.is_file():
             what = "is a folder" if file.is_dir() else "no such file"
-            raise LandmarkError(what, hint="check the spelling; a relative path starts at the current folder")
+            raise LandmarkError(what, hint=CHECK_SPELLING)
         size = file.stat().st_size
         if size > _LARGEST_FILE:
             hint = f"{_LARGEST_FILE // 1_000_000} MB are the most: take out the pictures that you need"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.given import CHECK_SPELLING
 from gfla_cli.media.video_probe import exact_rate
 
 Kind = Literal["face", "body"]
@@ -72,7 +73,7 @@ def read_track(path: Path | str) -> Track:
     try:
         if not path.is_file():
             what = "is a folder, not a landmarks file" if path.is_dir() else "no such file"
-            raise MediaError(f"{path}: {what}", hint="check the spelling; a relative path starts here")
+            raise MediaError(f"{path}: {what}", hint=CHECK_SPELLING)
         if path.stat().st_size > _LARGEST_FILE:
             raise LandmarkError("too large for landmarks", hint=_MADE_BY)
         content = json.loads(path.read_text(encoding="utf-8-sig"))

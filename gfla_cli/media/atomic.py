@@ -70,6 +70,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def make_folder(folder: Path, *, hint: str = "choose another --output") -> None:
+    """Makes a folder for results and all above it, unless it is there. Raises MediaError, with the hint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error
+
+
 def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
     """Raises what `atomic_path` would raise at once; to be called before long work whose result goes to `path`."""
     target = _checked_target(Path(path), overwrite=overwrite)

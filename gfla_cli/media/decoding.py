@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
+from gfla_cli.media.given import require_file
 from gfla_cli.media.quiet import native_stderr_silenced
 
 SMALLEST_SIDE = 16
@@ -33,7 +34,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
     Whatever goes wrong meanwhile, decoding included, is a MediaError of one line; Pillow says nothing on stderr.
     """
-    _check_file(path)
+    require_file(path, "picture")
     with _quiet_pillow:
         try:
             Image.init()  # else only the five commonest formats are there
@@ -44,8 +45,6 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise
         except UnidentifiedImageError as error:
             raise _not_a_picture(path) from error
-        except PermissionError as error:
-            raise MediaError(f"{path}: no permission to read this file", hint="check its owner and mode") from error
         except MemoryError as error:
             raise MediaError(f"{path}: the picture does not fit into memory", hint="make it smaller") from error
         # For damaged files the decoders raise OSError, SyntaxError, struct.error, zlib.error, ...: no list is safe.
@@ -81,24 +80,6 @@ def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
     scale = max_side / max(width, height)
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-
-
-def _check_file(path: Path) -> None:
-    try:
-        exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
-        empty = is_file and path.stat().st_size == 0
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte; OSError: a name too long, no access to the folder
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{str(path)!r} cannot be read: {reason}", hint="check the path") from error
-    if not exists:
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{path}: no such file", hint=hint)
-    if is_folder:
-        raise MediaError(f"{path} is a folder, not a picture", hint="give one of the files in it")
-    if not is_file:
-        raise MediaError(f"{path} is a device or pipe, not a picture", hint="save the picture to a file first")
-    if empty:
-        raise MediaError(f"{path}: the file is empty (0 bytes)", hint="copy or download it again")
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:

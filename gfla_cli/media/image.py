@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.given import CHECK_SPELLING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,7 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}, 1 << 31),
 }
 WRITABLE = tuple(_WRITABLE)
+Picture = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
 def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
@@ -43,6 +45,22 @@ def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint
 
     with opened(Path(path)) as picture:
         return decode(picture, max_side)
+
+
+def given_picture(picture: Picture, max_side: int | None = None) -> NDArray[np.uint8]:
+    """A file read by `read_image`, or the array itself, whatever its size. Raises MediaError when it is no picture."""
+    if not isinstance(picture, np.ndarray):
+        return read_image(picture, max_side)
+    try:
+        check_picture(picture)
+    except ValueError as error:
+        raise MediaError(str(error)) from error
+    return picture
+
+
+def picture_name(picture: Picture) -> str:
+    """What to call a picture in messages."""
+    return "the picture" if isinstance(picture, np.ndarray) else str(picture)
 
 
 def is_animated(path: Path | str) -> bool:
@@ -94,7 +112,7 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """The picture files of a folder, sorted by name; hidden ones are left out. Raises MediaError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=_WHERE)
+        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=CHECK_SPELLING)
     try:
         entries = sorted(folder.rglob("*") if recursive else folder.iterdir())
     except OSError as error:
@@ -110,13 +128,10 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     return found
 
 
-_WHERE = "check the spelling; a relative path starts at the current folder"
-
-
 def check_picture(image: NDArray[np.uint8]) -> None:
-    """Raises ValueError for what is not a (H, W, 3) uint8 picture of at least a pixel."""
+    """Raises ValueError for what is not an (H, W, 3) uint8 picture of at least a pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"a picture is uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        raise ValueError(f"a picture is uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
 
 
 def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:

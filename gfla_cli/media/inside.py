@@ -1,4 +1,4 @@
-"""Names out of tables and lists, which must not lead out of the folder that they are names in."""
+"""Whether files lie in a folder; names out of tables and lists must not lead out of the one that they belong to."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ def leads_out(name: str) -> bool:
     return "\0" in name or any(path.drive or path.root or ".." in path.parts for path in spelled)
 
 
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path, followed over all links, is in a folder or is that folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def inside(folder: Path, name: str) -> Path:
     """A file of the folder; raises DataError for names that lead out of it, by themselves or over a link."""
     path = folder / name if not leads_out(name) else None
-    if path is None or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+    if path is None or not is_inside(folder, path):
         raise DataError(f"{name}: leads out of {folder}", hint="names are those of files in that folder")
     return path

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.media.ffmpeg import LARGEST_FRAME, complaint, file_input, run
+from gfla_cli.media.given import require_file
 
 _LISTED_S = 60  # seconds whose time stamps are listed
 _STILL_FPS = Fraction(25)
@@ -51,7 +52,7 @@ class VideoInfo:
 def probe(path: Path | str) -> VideoInfo:
     """Looks into a video file. Raises MediaError when there is none, it holds no picture, or none can be decoded."""
     path = Path(path)
-    _check_file(path)
+    require_file(path, "video")
     return _as_still(path) or _as_video(path)
 
 
@@ -65,26 +66,6 @@ def exact_rate(fps: Fraction | float | str) -> Fraction:
         raise UsageError(f"{fps} is no frame rate", hint="write 25, 29.97 or 30000/1001")
     close = min(_KNOWN_RATES, key=lambda known: abs(known - rate))
     return close if abs(close - rate) <= _SNAP * close else rate.limit_denominator(1001)
-
-
-def _check_file(path: Path) -> None:
-    try:
-        exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
-        empty = is_file and path.stat().st_size == 0
-        if is_file and not empty:
-            path.open("rb").close()
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{str(path)!r} cannot be read: {reason}", hint="check the path and its mode") from error
-    if not exists:
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{path}: no such file", hint=hint)
-    if is_folder:
-        raise MediaError(f"{path} is a folder, not a video", hint="give one of the files in it")
-    if not is_file:
-        raise MediaError(f"{path} is a device or pipe, not a video", hint="save the video to a file first")
-    if empty:
-        raise MediaError(f"{path}: the file is empty (0 bytes)", hint=_COPY_AGAIN)
 
 
 def _as_still(path: Path, *, surely: bool = False) -> VideoInfo | None:

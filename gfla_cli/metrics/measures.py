@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.bundles.state_file import read_state
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.losses.vgg import Vgg19, load_vgg19
@@ -21,7 +22,7 @@ from gfla_cli.metrics.masks import MaskFiles
 from gfla_cli.metrics.names import ALWAYS, BY_PAIR, METRICS
 from gfla_cli.metrics.pictures import SSIM_RULE, VGG_LAYERS, PictureDistances
 from gfla_cli.metrics.protocol import OWN, Protocol, Size
-from gfla_cli.metrics.weights import INCEPTION, WeightFile, file_digest, find_weights
+from gfla_cli.metrics.weights import INCEPTION, WeightFile, find_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ def gather(wanted: Wanted, device: torch.device) -> Measures:
         measures.described |= {name: rule for name in ("mask-ssim", "mask-lpips") if name in asked}
     if "vgg" in asked:
         measures.vgg = load_vgg19(wanted.vgg).to(device)
-        file = WeightFile(wanted.vgg, file_digest(wanted.vgg)).to_json() if wanted.vgg else {"weights": "from the hub"}
+        file = WeightFile(wanted.vgg, sha256_of(wanted.vgg)).to_json() if wanted.vgg else {"weights": "from the hub"}
         measures.described["vgg"] = {"layers": "+".join(VGG_LAYERS), **file}
     if {"lpips", "mask-lpips"} & asked:
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gfla_cli.metrics.names import higher_is_better
+
+_Item = TypeVar("_Item")
 
 # Mean joint displacement in torsos; each holds about a third of the rendered test pairs.
 CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": float("inf")}
@@ -63,6 +65,12 @@ def column_means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
 def plain(figures: Mapping[str, float]) -> dict[str, float | None]:
     """For JSON, which has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
+    """At most that many of the items, None = all, evenly spread over them: neighbours often share a person."""
+    count = len(items) if most is None else min(most, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 def ranked(score: Score, metric: str) -> list[PairFigures]:

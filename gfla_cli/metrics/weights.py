@@ -6,11 +6,11 @@ goes into every report.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import BundleError
 
 _PYTORCH = "https://download.pytorch.org/models"
@@ -60,11 +60,11 @@ def find_weights(known: KnownWeights, given: Path | None = None) -> WeightFile:
     if given is not None:
         if not given.is_file():
             raise BundleError(f"{given}: no such file", hint=f"{known.option} takes {known.what}")
-        return WeightFile(given, file_digest(given))
+        return WeightFile(given, sha256_of(given))
     folder = torch_cache()
     for name in known.names:
         if (folder / name).is_file():
-            return WeightFile(folder / name, file_digest(folder / name))
+            return WeightFile(folder / name, sha256_of(folder / name))
     raise BundleError(
         f"no {known.names[0]} in {_shortened(folder)}",
         hint=f"download {known.url} to there, or name a file with {known.option}",
@@ -81,12 +81,3 @@ def _shortened(folder: Path) -> str:
     """With ~ for the home folder: the text goes into reports that others read."""
     home = Path.home()
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
-
-
-def file_digest(path: Path) -> str:
-    """The sha256 of a file in hexadecimal; raises BundleError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import DetectionError, MediaError
+from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.tracks import Kind, Track
-from gfla_cli.media.image import read_image
+from gfla_cli.media.image import Picture, given_picture, picture_name
 from gfla_cli.media.video import Sound, Trim, overlapped
 from gfla_cli.pipelines.actors import Actor, BodyActor, FaceActor
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Points, nobody_in, open_driver
@@ -22,7 +22,6 @@ from gfla_cli.pipelines.stopwatch import Stopwatch
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 
 Image = NDArray[np.uint8]
-Picture = str | Path | Image
 
 MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the default of each task
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a clip
@@ -80,14 +79,13 @@ class Animator:
         """
         notes: list[str] = []
         watch = stopwatch or Stopwatch()
-        where = "the picture" if isinstance(source, np.ndarray) else str(source)
         driver = open_driver(
             driving, self.kind, trim=trim, fps=fps, person=driving_person, pictures=pictures, stopwatch=watch
         )
         picture = read_source(source)
         staging = staging or Staging()
         act = FaceActor if self.kind == "face" else BodyActor
-        actor: Actor = act(self.session, picture, where, staging, notes)
+        actor: Actor = act(self.session, picture, picture_name(source), staging, notes)
         actor.start(driver.preview(), driver.size, driver.fps)
         return Animation(picture, actor, driver, on_missing, str(driving), notes, watch)
 
@@ -193,8 +191,4 @@ class Animation(Iterator[AnimatedFrame]):
 
 def read_source(source: Picture) -> Image:
     """The picture to animate, (H, W, 3), reduced to what a clip can be. Raises MediaError."""
-    if not isinstance(source, np.ndarray):
-        return read_image(source, max_side=_LARGEST_SIDE)
-    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-        raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {source.dtype} {source.shape}")
-    return source
+    return given_picture(source, _LARGEST_SIDE)

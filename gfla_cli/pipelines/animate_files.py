@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.tracks import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.given import require_file
 from gfla_cli.media.paste import Paster
 from gfla_cli.media.video import Sound, Trim, VideoWriter, container_of, exact_rate, overlapped, probe
 from gfla_cli.pipelines.staging import Staging
@@ -23,7 +24,7 @@ from gfla_cli.pipelines.staging import Staging
 if TYPE_CHECKING:
     from gfla_cli.pipelines.animate import AnimatedFrame, Animation, Animator
     from gfla_cli.pipelines.driver import OnMissing
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 Image = NDArray[np.uint8]
 TaskName = Literal["auto", "face", "body"]
@@ -46,6 +47,7 @@ class AnimateOptions:
     """How it is made."""
 
     staging: Staging
+    execution: Execution
     task: TaskName = "auto"
     model: str | None = None  # None: the default of the task
     driving_person: str = "largest"
@@ -53,10 +55,6 @@ class AnimateOptions:
     trim: Trim | None = None
     fps: Fraction | None = None
     on_missing: OnMissing = "hold"
-    device: DeviceName = "auto"
-    precision: Precision = "auto"
-    runtime: Runtime = "auto"
-    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -102,9 +100,7 @@ def plan_animation(
             refuse_output(one, overwrite=overwrite)
     if path.resolve() in (source.resolve(), driving.resolve()):
         raise UsageError(f"{path} is an input, too", hint="choose another --output")
-    if not source.exists():
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{source}: no such file", hint=hint)
+    require_file(source, "picture")
     if is_track_file(driving):
         read_track(driving)
     else:
@@ -171,13 +167,7 @@ def _animator(plan: AnimationPlan, options: AnimateOptions) -> Animator:
 
     kind = _kind(plan, options)
     model = options.model or MODELS[kind or "face"]
-    animator = Animator(
-        model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    animator = Animator(model, **options.execution)
     if kind not in (None, animator.kind):
         what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
         raise UsageError(what, hint=f"--task {animator.kind}, or another --model")

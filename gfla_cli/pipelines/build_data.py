@@ -22,6 +22,7 @@ from gfla_cli.errors import DataError, GflaError
 from gfla_cli.landmarks.framing import Frame
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import find_images, read_image, write_image
+from gfla_cli.media.inside import is_inside
 from gfla_cli.media.lock import sole_writer
 from gfla_cli.pipelines.find_people import Finder, look_at_all
 
@@ -97,7 +98,7 @@ def _pictures(photos: Path, output: Path) -> Iterator[Path]:
     """All of them, without what is hidden and without what an earlier call wrote."""
     for path in find_images(photos, recursive=True):
         hidden = any(part.startswith(".") for part in path.relative_to(photos).parts)
-        if not hidden and not path.resolve().is_relative_to(output.resolve()):
+        if not hidden and not is_inside(output, path):
             yield path
 
 

@@ -1,4 +1,4 @@
-"""Models of one table: opened alike whatever runs them, and told apart by their names."""
+"""Models of one table: opened alike whatever runs them, told apart by their names, and asked for pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import torch
+from torch import Tensor
 
 from gfla_cli.bundles.shelves import find_bundle
 from gfla_cli.config import Task
@@ -31,29 +32,35 @@ _PRECISIONS: dict[torch.dtype, Precision] = {
 
 @overload
 def open_compared(
-    models: Sequence[str | Path], task: Literal["view"], placement: Placement
+    models: Sequence[str | Path], placement: Placement, *tasks: Literal["view"]
 ) -> dict[str, ViewSession]: ...
 
 
 @overload
-def open_compared(models: Sequence[str | Path], task: Task, placement: Placement) -> dict[str, Session]: ...
+def open_compared(models: Sequence[str | Path], placement: Placement, *tasks: Task) -> dict[str, Session]: ...
 
 
-def open_compared(models: Sequence[str | Path], task: Task, placement: Placement) -> dict[str, Any]:
+def open_compared(models: Sequence[str | Path], placement: Placement, *tasks: Task) -> dict[str, Any]:
     """Name -> model, of bundles and of exported files; raises BundleError when they cannot be in one table."""
     configs = [model_config(model) for model in models]
-    if len({config.image_size for config in configs}) != 1 or any(config.task != task for config in configs):
-        what = f"only {task} models of one frame size can be compared in one table"
+    if len({config.image_size for config in configs}) != 1 or any(config.task not in tasks for config in configs):
+        what = f"only {' and '.join(tasks)} models of one frame size can be compared in one table"
         raise BundleError(what, hint="evaluate the others by themselves")
-    sessions = [_opened(model, task, placement) for model in models]
+    sessions = [_opened(model, placement, *tasks) for model in models]
     return dict(zip(_labels(models, sessions), sessions, strict=True))
 
 
-def _opened(model: str | Path, task: Task, placement: Placement) -> Session:
+def generated(model: Session, *inputs: Tensor) -> Tensor:
+    """The pictures (B, 3, H, W) in [-1, 1] that a model makes of its inputs, on their device."""
+    made = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
+    return made.to(inputs[0].device).clamp(-1, 1)
+
+
+def _opened(model: str | Path, placement: Placement, *tasks: Task) -> Session:
     if exported_file(model) is not None:  # it has a number format of its own
-        return open_session(model, task, device="cpu" if placement.device.type == "cpu" else "auto")
+        return open_session(model, *tasks, device="cpu" if placement.device.type == "cpu" else "auto")
     device = cast(DeviceName, placement.device.type)
-    return open_session(model, task, device=device, precision=_PRECISIONS[placement.dtype])
+    return open_session(model, *tasks, device=device, precision=_PRECISIONS[placement.dtype])
 
 
 def _labels(models: Sequence[str | Path], sessions: Sequence[Session]) -> list[str]:

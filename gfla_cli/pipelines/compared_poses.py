@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -21,10 +20,10 @@ from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.metrics.prepare import Image, prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
-from gfla_cli.pipelines.compared_models import open_compared
+from gfla_cli.metrics.scores import spread
+from gfla_cli.pipelines.compared_models import generated, open_compared
 from gfla_cli.runtime.device import Placement
-from gfla_cli.runtime.session import Session
-from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.batch import to_device
 
 COPY, REAL = "copy of the source", "the target itself"
 
@@ -65,7 +64,7 @@ class ComparedPoses:
 
         Raises BundleError when the models cannot be compared, DataError when the set cannot be read.
         """
-        self.models = open_compared(models, "pose", placement)
+        self.models = open_compared(models, placement, "pose")
         self._config = next(iter(self.models.values())).config
         self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement
@@ -74,15 +73,15 @@ class ComparedPoses:
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
 
     def rows(self, limit: int | None) -> list[int]:
-        """Row numbers of that many pairs. Neighbouring rows share a person; a limited run should still see all."""
-        count = min(limit or len(self.pairs), len(self.pairs))
-        return [i * len(self.pairs) // count for i in range(count)]
+        """Row numbers of that many pairs, of all of them without a limit."""
+        return spread(range(len(self.pairs)), limit)
 
     def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
         for row, pair, files in overlapped(self._read(rows)):
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
-            made = {name: _render(model, batch) for name, model in self.models.items()}
+            inputs = (batch.source_image, batch.source_structure, batch.target_structure)
+            made = {name: generated(model, *inputs) for name, model in self.models.items()}
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -106,10 +105,7 @@ class ComparedPoses:
 
     def examples(self, limit: int | None, count: int) -> list[Example]:
         """Some pairs of those that a run with this limit sees, spread over them, with everybody's pictures."""
-        rows = self.rows(limit)
-        count = min(count, len(rows))
-        chosen = [rows[i * len(rows) // count] for i in range(count)]
-        pairs = self.rendered(chosen)
+        pairs = self.rendered(spread(self.rows(limit), count))
         return [Example(p.row, {n: to_uint8(i) for n, i in (p.made | {REAL: p.real}).items()}) for p in pairs]
 
     def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, list[Image]]]:
@@ -122,9 +118,3 @@ class ComparedPoses:
     def _as_file(self, picture: Tensor) -> Tensor:
         image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)
         return to_tensor(image).to(self.placement.device)
-
-
-def _render(model: Session, batch: PoseBatch) -> Tensor:
-    inputs = (batch.source_image, batch.source_structure, batch.target_structure)
-    image = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
-    return image.to(batch.source_image.device).clamp(-1, 1)

@@ -6,12 +6,13 @@ changes little, moderately or much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.data.deepfashion import SQUARE, Layout
 from gfla_cli.errors import DataError
 from gfla_cli.losses.vgg import Vgg19
@@ -23,7 +24,6 @@ from gfla_cli.metrics.keypoints import pose_change
 from gfla_cli.metrics.measures import Measures, plain_measures
 from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.metrics.scores import PairFigures, Score
-from gfla_cli.metrics.weights import file_digest
 from gfla_cli.pipelines.compared_poses import COPY, REAL, ComparedPoses, Example, Rendered
 from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference
 from gfla_cli.runtime.device import Placement
@@ -51,30 +51,18 @@ def measure(
     `cache`. Raises what reading the set raises, UsageError when a figure that was named cannot be taken.
     """
     rows = test.rows(limit)
-    reference, against = _reference(test, measures, fid_reference, cache, progress)
-    with_real = measures.pck or against is not None
+    fid = _Fid(test, measures, fid_reference, cache, progress)
+    with_real = measures.pck or fid.against is not None
     scores = {name: Score(name) for name in (COPY, *((REAL,) if with_real else ()), *test.models)}
-    meter = FidMeter(measures.inception, measures.device) if measures.inception else None
     judge = _Judge(measures, test)
-    targets: set[str] = set()
     for done, pair in enumerate(test.rendered(rows), start=1):
         made = pair.made | ({REAL: pair.real} if with_real else {})
         change = pose_change(pair.source_points, pair.target_points)
         for name, score in scores.items():
             score.pairs.append(PairFigures(pair.row, change, judge(made[name], pair)))
-            if meter:
-                meter.add(name, made[name])
-        target = test.pairs.pairs[pair.row][1]
-        if meter and against is None and target not in targets:
-            targets.add(target)
-            meter.add(_TARGETS, pair.real)
+        fid.add(made, pair)
         progress(done, len(rows))
-    said = _conditions(test, measures, len(rows))
-    if meter:
-        against = against or meter.gaussian(_TARGETS)
-        for name, score in scores.items():
-            score.sets["fid"] = meter.distance(name, against)
-        said["fid_reference"] = fid_conditions(reference, against, len(rows))
+    said = _conditions(test, measures, len(rows)) | fid.finish(scores.values(), len(rows))
     for label, model in test.models.items():
         scores[label].about = _origin(model)
     return Evaluation(list(scores.values()), said, measures.skipped, test.pictures, test.title)
@@ -114,6 +102,37 @@ def evaluate_bundles(
     return found.scores, test.examples(limit, examples)
 
 
+class _Fid:
+    """FID of everybody's pictures against one reference; does nothing where FID is left out."""
+
+    def __init__(
+        self, test: ComparedPoses, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
+    ) -> None:
+        self._reference, self.against = _reference(test, measures, given, cache, progress)
+        self._meter = FidMeter(measures.inception, measures.device) if measures.inception else None
+        self._test, self._targets = test, set[str]()
+
+    def add(self, made: Mapping[str, Tensor], pair: Rendered) -> None:
+        """What everybody, by name, made of a pair; the target, which several pairs may share, counts once."""
+        if self._meter is None:
+            return
+        for name, picture in made.items():
+            self._meter.add(name, picture)
+        target = self._test.pairs.pairs[pair.row][1]
+        if self.against is None and target not in self._targets:
+            self._targets.add(target)
+            self._meter.add(_TARGETS, pair.real)
+
+    def finish(self, scores: Iterable[Score], count: int) -> dict[str, Any]:
+        """Adds the figure of `count` pictures each to the scores; what to say about it in the report."""
+        if self._meter is None:
+            return {}
+        against = self.against or self._meter.gaussian(_TARGETS)
+        for score in scores:
+            score.sets["fid"] = self._meter.distance(score.name, against)
+        return {"fid_reference": fid_conditions(self._reference, against, count)}
+
+
 class _Judge:
     """All figures of one picture."""
 
@@ -138,7 +157,7 @@ def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str
         "name": test.root.resolve().name,
         "layout": test.layout.name,
         "pairs": f"{count} of {len(test.pairs)}",
-        "sha256": file_digest(table),
+        "sha256": sha256_of(table),
     }
     if test.layout is SQUARE:
         measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")

@@ -21,18 +21,17 @@ from torch.utils.data import Dataset
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import ClipSample
 from gfla_cli.data.unseen_clips import UnseenBodies, UnseenFaces
-from gfla_cli.errors import BundleError
-from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.face_detector import FaceDetector
 from gfla_cli.landmarks.face_points import face_size
 from gfla_cli.losses.vgg import Vgg19
-from gfla_cli.media.image import from_planes, to_planes
-from gfla_cli.metrics.keypoints import correct_keypoints
+from gfla_cli.media.image import from_planes, to_planes, to_tensor
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.metrics.scores import column_means, plain
-from gfla_cli.pipelines.animate import Animator
-from gfla_cli.runtime.session import DeviceName, Precision, Session, start_clip
+from gfla_cli.pipelines.compared_models import open_compared
+from gfla_cli.runtime.device import Placement
+from gfla_cli.runtime.session import Session, model_config, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import face_structure
 from gfla_cli.structure.heatmap import heatmaps
@@ -65,8 +64,7 @@ def evaluate_clips(
     pack: Path,
     *,
     vgg: Vgg19 | None,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
+    placement: Placement,
     clips: int | None = None,
     frames: int = _FRAMES,
     cache: Path | None = None,
@@ -80,21 +78,19 @@ def evaluate_clips(
     `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`, the share of frames in
     which a face was found; of bodies `pck`. Raises BundleError when the models cannot be compared.
     """
-    animators = [Animator(model, device=device, precision=precision) for model in models]
-    sessions = [animator.session for animator in animators]
-    if len({(animator.kind, animator.session.config.image_size) for animator in animators}) != 1:
-        raise BundleError("only face models, or only body models, of one frame size can be compared in one table")
+    faces = any(model_config(model).task == "face" for model in models)
+    named = open_compared(models, placement, "face") if faces else open_compared(models, placement, "body", "pose")
     total = clips or _CLIPS
-    judge = _Judge(measures.distances() if measures else PictureDistances(vgg), faces=animators[0].kind == "face")
-    scores = {name: ClipScore(name) for name in (HELD, REAL, *_labels(sessions))}
+    judge = _Judge(measures.distances() if measures else PictureDistances(vgg), placement.device, faces=faces)
+    scores = {name: ClipScore(name) for name in (HELD, REAL, *named)}
     with TemporaryDirectory() as folder:
-        unseen = UnseenFaces if animators[0].kind == "face" else UnseenBodies
-        size = sessions[0].config.image_size[0]
+        unseen = UnseenFaces if faces else UnseenBodies
+        size = next(iter(named.values())).config.image_size[0]
         data: Dataset[ClipSample] = unseen(pack, cache or Path(folder), size=size, frames=frames)
         for number in range(total):
             sample = data[number]
             made = {HELD: iter([sample.images[0]] * frames), REAL: iter(sample.images[1:])}
-            made |= {name: generated(s, sample) for name, s in zip(_labels(sessions), sessions, strict=True)}
+            made |= {name: _generated(session, sample) for name, session in named.items()}
             for name, pictures in made.items():
                 for picture, real, wanted in zip(pictures, sample.images[1:], sample.points[1:], strict=True):
                     scores[name].frames.append(judge(picture, real, wanted))
@@ -102,7 +98,7 @@ def evaluate_clips(
     return list(scores.values())
 
 
-def generated(session: Session, sample: ClipSample) -> Iterator[Image]:
+def _generated(session: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
     structures = (_structure(session.config, sample, row)[None] for row in range(len(sample.images)))
     clip = start_clip(session, to_planes(sample.images[0]), next(structures))
@@ -121,32 +117,22 @@ def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.
 class _Judge:
     """All figures of one frame."""
 
-    def __init__(self, distances: PictureDistances, *, faces: bool) -> None:
-        self._distances = distances
-        self._faces = FaceDetector() if faces else None
-        self._people = None if faces else PersonDetector()
+    def __init__(self, distances: PictureDistances, device: torch.device, *, faces: bool) -> None:
+        """`device`: where the networks of the distances are."""
+        self._distances, self._device = distances, device
+        self._motion = self._motion_of_face if faces else self._motion_of_body
+        self._faces, self._bodies = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def __call__(self, made: Image, real: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        made_planes, real_planes = (torch.from_numpy(to_planes(picture)) for picture in (made, real))
-        figures = self._distances(made_planes, real_planes)
-        return figures | (self._motion_of_face(made, wanted) if self._faces else self._pck(made, wanted))
+        pictures = (to_tensor(picture).to(self._device) for picture in (made, real))
+        return self._distances(*pictures) | self._motion(made, wanted)
 
     def _motion_of_face(self, made: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        assert self._faces is not None
         faces = self._faces.detect(made)
         if not faces:
             return {"landmarks": np.nan, "found": 0.0}
         apart = np.linalg.norm(faces[0].points[:, :2] - wanted[:, :2], axis=1).mean()
         return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}
 
-    def _pck(self, made: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        assert self._people is not None
-        people = self._people.detect(made)
-        hit, total = correct_keypoints(people[0].pose.points if people else None, wanted)
-        return {"pck": hit / max(total, 1)}
-
-
-def _labels(sessions: Sequence[Session]) -> list[str]:
-    """The models' names; numbers tell those of one name apart."""
-    names = [session.name for session in sessions]
-    return [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
+    def _motion_of_body(self, made: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
+        return {"pck": self._bodies.pck(made, wanted)}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,14 +26,13 @@ from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.metrics.prepare import Image, prepared
 from gfla_cli.metrics.protocol import OWN_FILES, Protocol, Size
-from gfla_cli.metrics.scores import PairFigures, Score
+from gfla_cli.metrics.scores import PairFigures, Score, spread
 from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference
 
 Points = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 _BATCH = 8  # pairs that are judged at once
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,14 +62,14 @@ def evaluate_folders(
     names = _labels(test.generated)
     if measures.metrics == ("fid",):
         files = {
-            name: _spread(find_images(folder), test.limit) for name, folder in zip(names, test.generated, strict=True)
+            name: spread(find_images(folder), test.limit) for name, folder in zip(names, test.generated, strict=True)
         }
         judge = _Judge(test, measures, _size(test, files.values()))
         against = judge.reference(progress)
         scores = [judge.unpaired(name, files[name], against, progress) for name in names]
         return judge.evaluation(scores, {}, {name: len(files[name]) for name in names}, against)
     pairs = {
-        name: _spread(pair_folders(test.real, folder, test.pairs), test.limit)
+        name: spread(pair_folders(test.real, folder, test.pairs), test.limit)
         for name, folder in zip(names, test.generated, strict=True)
     }
     _drop_masks(test, measures)
@@ -226,12 +224,6 @@ def _size(test: ComparedFolders, files: Iterable[Sequence[Path]]) -> Size:
         return named
     height, width = read_image(next(iter(files))[0]).shape[:2]
     return height, width
-
-
-def _spread(items: Sequence[_Item], limit: int | None) -> list[_Item]:
-    """At most that many, spread over all: neighbours are often of one person."""
-    count = min(limit or len(items), len(items))
-    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gfla_cli.data.sample import ViewPair
@@ -22,7 +21,7 @@ from gfla_cli.media.image import to_uint8
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pictures import PictureDistances
 from gfla_cli.metrics.scores import column_means
-from gfla_cli.pipelines.compared_models import open_compared
+from gfla_cli.pipelines.compared_models import generated, open_compared
 from gfla_cli.pipelines.compared_poses import COPY
 from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.session import ViewSession
@@ -87,7 +86,7 @@ def evaluate_views(
     names its data, else of rendered chairs that no training sees. Raises BundleError when the models cannot be
     compared, DataError when `root` cannot be used.
     """
-    named = open_compared(models, "view", placement)
+    named = open_compared(models, placement, "view")
     size = next(iter(named.values())).config.image_size
     total = limit or _PAIRS
     scores = {name: ViewScore(name) for name in (COPY, *named)}
@@ -95,14 +94,15 @@ def evaluate_views(
     # Neighbouring pairs share an object, and every ninth turns by the same angle; examples should show many of both.
     shown = {(i * total // examples + i) % total for i in range(min(examples, total))} if examples else set()
     distances, kept = measures.distances() if measures else PictureDistances(vgg), []
-    for numbers, inputs in _batches(_test_pairs(root, size), total, batch, placement.device):
-        made = {COPY: inputs.source_image} | {name: _render(model, inputs) for name, model in named.items()}
+    for numbers, views in _batches(_test_pairs(root, size), total, batch, placement.device):
+        inputs = (views.source_image, views.source_code, views.target_code)
+        made = {COPY: views.source_image} | {name: generated(model, *inputs) for name, model in named.items()}
         for name, pictures in made.items():
-            pairs = zip(_differences(inputs), pictures.split(1), inputs.target_image.split(1), strict=True)
+            pairs = zip(_differences(views), pictures.split(1), views.target_image.split(1), strict=True)
             scores[name].pairs += [(turned, distances(one, real)) for turned, one, real in pairs]
         for name, model in named.items():
-            told[name] += _guesses(model, inputs)
-        made[_TARGET] = inputs.target_image
+            told[name] += _guesses(model, views)
+        made[_TARGET] = views.target_image
         kept += [{n: to_uint8(x[k : k + 1]) for n, x in made.items()} for k, i in enumerate(numbers) if i in shown]
         progress(numbers.stop, total)
     for name, rows in told.items():
@@ -135,12 +135,6 @@ def _differences(batch: ViewBatch) -> list[int]:
         round(azimuth_difference(int(s) * AZIMUTH_STEP, int(t) * AZIMUTH_STEP))
         for s, t in zip(source, target, strict=True)
     ]
-
-
-def _render(model: ViewSession, batch: ViewBatch) -> Tensor:
-    inputs = (batch.source_image, batch.source_code, batch.target_code)
-    image = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
-    return image.to(batch.source_image.device).clamp(-1, 1)
 
 
 def _guesses(model: ViewSession, batch: ViewBatch) -> list[tuple[float, bool]]:

@@ -20,7 +20,8 @@ from gfla_cli.landmarks.files import write_poses
 from gfla_cli.landmarks.kind import kind_of_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.landmarks.tracks import Kind, Track, refuse_track_name, write_track
-from gfla_cli.media.atomic import refuse_output
+from gfla_cli.media.atomic import make_folder, refuse_output
+from gfla_cli.media.given import require_path
 from gfla_cli.media.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.media.video import Trim, VideoWriter, read_frames
 from gfla_cli.pipelines.driver import Points, nobody_in, open_driver
@@ -85,9 +86,7 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
         folder = output or Path()
         make_folder(folder)
         return [_job(path, folder / f"{path.stem}.json", overlay=overlay) for path in sources]
-    if not source.exists():
-        hint = "check the spelling; a relative path starts at the current folder"
-        raise MediaError(f"{source}: no such file", hint=hint)
+    require_path(source)
     if output is None or output.is_dir():
         output = (output or Path()) / f"{source.stem}.json"
     refuse_track_name(output)
@@ -99,14 +98,6 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
 
 def _is_medium(path: Path) -> bool:
     return path.suffix.lower() in (*READABLE, *FILMS) and not path.name.startswith(".") and path.is_file()
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder for results, if there is none yet. Raises MediaError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
 
 
 def _job(source: Path, output: Path, *, overlay: bool) -> ExtractJob:

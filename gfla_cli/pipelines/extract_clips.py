@@ -12,13 +12,13 @@ import numpy as np
 from gfla_cli.data.faces import SHORTEST, write_landmarks
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.landmarks.face_detector import faces_apart
-from gfla_cli.landmarks.face_framing import face_frame, in_frame
+from gfla_cli.landmarks.face_framing import face_frame, in_frame, square_frame
 from gfla_cli.landmarks.framing import Frame
-from gfla_cli.media.atomic import atomic_folder
+from gfla_cli.media.atomic import atomic_folder, make_folder
 from gfla_cli.media.image import write_image
 from gfla_cli.media.video import Trim, read_frames
 from gfla_cli.pipelines.driver import Points, open_driver
-from gfla_cli.pipelines.extract import FILMS, make_folder
+from gfla_cli.pipelines.extract import FILMS
 
 _ROOM = 1.3  # times the side of the usual frame: training cuts larger and smaller frames out of it
 _LARGEST_SIDE = 320  # pixels of the pictures; faces are never made larger
@@ -100,15 +100,12 @@ def stretches(faces: Sequence[Points | None]) -> list[range]:
 
 def _frame(faces: Sequence[Points | None], size: tuple[int, int]) -> Frame:
     """A square around all faces of a clip, with room for the frames that training takes, inside the picture."""
-    height, width = size
     left, top, right, bottom = face_frame(
         np.stack([face[:, :2] for face in faces if face is not None]), inside=size
     ).box
-    side = min(height, width, round(_ROOM * (right - left)))
-    x = min(max(round((left + right - side) / 2), 0), width - side)
-    y = min(max(round((top + bottom - side) / 2), 0), height - side)
+    side = min(*size, round(_ROOM * (right - left)))
     pixels = min(side, _LARGEST_SIDE)
-    return Frame((float(x), float(y), float(x + side), float(y + side)), (pixels, pixels))
+    return square_frame(((left + right) / 2, (top + bottom) / 2), side, (pixels, pixels), inside=size)
 
 
 def _write(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.media.image import find_images
 from gfla_cli.metrics.fid import caution, reference_of_files
 from gfla_cli.metrics.frechet import Gaussian, read_gaussian
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.protocol import Protocol, Size
-from gfla_cli.metrics.weights import file_digest
 
 Progress = Callable[[int, int], None]
 
@@ -41,7 +41,7 @@ class FidReference:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        digest = {"sha256": file_digest(self.path)} if self.path.suffix == ".npz" else {}
+        digest = {"sha256": sha256_of(self.path)} if self.path.suffix == ".npz" else {}
         return {"kind": self.kind, "name": self.path.name, **digest}
 
 

@@ -27,7 +27,7 @@ from gfla_cli.media.lock import sole_writer
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
 from gfla_cli.runtime.memory import is_out_of_memory
-from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+from gfla_cli.runtime.session import Execution
 from gfla_cli.runtime.team import Team
 
 REPORT = "failures.csv"
@@ -39,15 +39,12 @@ _LONGEST_NAME = 200  # bytes; file systems take 255
 class InferOptions:
     """Everything that holds for all pairs of a call."""
 
+    execution: Execution
     model: str = "pose-people"
     crop: bool = True
     align: bool = True
     batch: int = 8
     overwrite: bool = False
-    device: DeviceName = "auto"
-    precision: Precision = "auto"
-    runtime: Runtime = "auto"
-    threads: int | None = None
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ def infer_pairs(
     with ExitStack() as held:
         plan = team.from_first(lambda: _planned(pairs_csv, images, output, options, held))
         own = plan.todo[team.rank :: team.processes]
-        model = team.agreed(lambda: _model(options) if own else None)
+        model = team.agreed(lambda: PoseTransfer(options.model, **options.execution) if own else None)
         failures: list[_Failure] = []
 
         def tell(done: int) -> None:  # the other processes are about as far
@@ -123,16 +120,6 @@ def _planned(pairs_csv: Path, images: Path, output: Path, options: InferOptions,
     held.enter_context(sole_writer(output))
     todo = [pair for pair in pairs if options.overwrite or not _result(output, pair).exists()]
     return _Plan(len(pairs) + len(impossible), todo, impossible)
-
-
-def _model(options: InferOptions) -> PoseTransfer:
-    return PoseTransfer(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
 
 
 def _with_results(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[_Failure]]:

@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.landmarks.body_size import has_feet
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
-from gfla_cli.media.image import from_planes, read_image, to_planes
+from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
 
 Image = NDArray[np.uint8]
-Picture = str | Path | Image
 Person = str | int  # "largest", "left", "right", or a number from the left
 
 _LARGEST_SIDE = 4096  # pixels; the network's frame is 256, more only costs memory
@@ -95,7 +94,7 @@ class PoseTransfer:
     ) -> Prepared:
         """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
-        picture = self._picture(source)
+        picture = given_picture(source, _LARGEST_SIDE)
         source_pose = self._person(picture, source, person, notes)
         target_pose = self._target(target, target_person, notes)
         if align:
@@ -139,16 +138,9 @@ class PoseTransfer:
         ]
         return [np.concatenate([to_planes(r.source_image) for r in ready]), *structures]
 
-    def _picture(self, source: Picture) -> Image:
-        if isinstance(source, np.ndarray):
-            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-                raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {source.dtype} {source.shape}")
-            return source
-        return read_image(source, max_side=_LARGEST_SIDE)
-
     def _person(self, picture: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
         """The chosen person of a picture; those of files are remembered, for a folder names each many times."""
-        name = "the picture" if isinstance(source, np.ndarray) else str(source)
+        name = picture_name(source)
         people = self._found.get(name) if not isinstance(source, np.ndarray) else None
         if people is None:
             if self._detector is None:
@@ -167,7 +159,7 @@ class PoseTransfer:
             return read_pose(target, person=which, notes=notes)
         if not isinstance(target, np.ndarray) and str(target) in self._found:
             return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
-        return self._person(self._picture(target), target, which, notes)
+        return self._person(given_picture(target, _LARGEST_SIDE), target, which, notes)
 
     def _frames(self, picture: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Frame, Frame]:
         """The frame of the source, and the one in which the target pose is read: the same once it was aligned."""

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gfla_cli.errors import GflaError, MediaError, UsageError
-from gfla_cli.media.atomic import refuse_output
+from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.media.atomic import make_folder, refuse_output
+from gfla_cli.media.given import require_file, require_path
 from gfla_cli.media.image import WRITABLE, find_images, write_image
 from gfla_cli.show.looks import SHOWS
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,7 @@ class TransferOptions:
     side_by_side: bool
     show: tuple[str, ...]  # of show.looks.SHOWS
     overwrite: bool
-    device: DeviceName
-    precision: Precision
-    runtime: Runtime
-    threads: int | None
+    execution: Execution
 
 
 @dataclass(slots=True)
@@ -93,11 +91,8 @@ def _stem(pose: str) -> str:
 def _refuse_early(job: Job, *, overwrite: bool) -> None:
     """What a user should hear before waiting for a model to load."""
     refuse_output(job.output, overwrite=overwrite)
-    for path in (job.source, Path(job.pose.partition("#")[0])):
-        if not path.exists():
-            raise MediaError(
-                f"{path}: no such file", hint="check the spelling; a relative path starts at the current folder"
-            )
+    require_file(job.source, "picture")
+    require_path(Path(job.pose.partition("#")[0]))
 
 
 def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[str], None]) -> TransferReport:
@@ -111,14 +106,8 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
         say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite redoes them")
     if not todo:
         return report
-    _make_folder(todo[0].output.parent)
-    model = PoseTransfer(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    make_folder(todo[0].output.parent)
+    model = PoseTransfer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")
     for job in todo:
         try:
@@ -131,13 +120,6 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     if report.failed:
         say(f"{len(report.failed)} of {len(todo)} failed")
     return report
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
 
 
 def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> list[Path]:

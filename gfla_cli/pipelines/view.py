@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.errors import UsageError
 from gfla_cli.landmarks.object_framing import check_size, frame_object
 from gfla_cli.media.cutout import cut_out, read_cutout
-from gfla_cli.media.image import from_planes, to_planes
+from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.structure.view import AZIMUTHS, ELEVATIONS, Between, ViewAngles, nearest_view, view_angles, view_code
 
 Image = NDArray[np.uint8]
-Picture = str | Path | Image
 
 _LARGEST_SIDE = 2048  # pixels; the network's frame is 256, more only costs memory
 _UNSURE = 0.5  # chance of the estimated azimuth below which the user should know
@@ -94,16 +93,13 @@ class ViewSynthesizer:
 
     def frame(self, picture: Picture, notes: list[str]) -> Image:
         """The object of a picture on white, (H, W, 3), as the network's training pictures show theirs."""
-        size = self.session.config.image_size
+        size, name = self.session.config.image_size, picture_name(picture)
         if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                raise MediaError(f"a picture is uint8 RGB (H, W, 3), got {picture.dtype} {picture.shape}")
-            name = "the picture"
-            check_size(picture, name)
+            check_size(given_picture(picture), name)
             return frame_object(cut_out(picture), size, name, notes)
         cutout = read_cutout(picture, _LARGEST_SIDE)
-        check_size(cutout.on_white, str(picture))
-        return frame_object(cutout, size, str(picture), notes)
+        check_size(cutout.on_white, name)
+        return frame_object(cutout, size, name, notes)
 
     def source_view(
         self, source_image: Image, azimuth: float | None, elevation: float | None, notes: list[str]

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media.atomic import refuse_output
+from gfla_cli.errors import UsageError
+from gfla_cli.media.atomic import make_folder, refuse_output
+from gfla_cli.media.given import require_file
 from gfla_cli.media.image import WRITABLE, write_image
 from gfla_cli.media.video import VideoWriter, container_of
 from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.view import ViewResult
-    from gfla_cli.runtime.session import DeviceName, Precision, Runtime
+    from gfla_cli.runtime.session import Execution
 
 Image = NDArray[np.uint8]
 
@@ -51,10 +52,7 @@ class ViewOptions:
     source_elevation: float | None
     elevation: float | None
     between: Between
-    device: DeviceName
-    precision: Precision
-    runtime: Runtime
-    threads: int | None
+    execution: Execution
 
 
 @dataclass(slots=True)
@@ -101,10 +99,7 @@ def plan_views(
     if turntable is not None:
         container_of(turntable)
     _check_outputs(plan, folder=None if output is None or output in plan.pictures.values() else output)
-    if not source.exists():
-        raise MediaError(
-            f"{source}: no such file", hint="check the spelling; a relative path starts at the current folder"
-        )
+    require_file(source, "picture")
     return plan
 
 
@@ -122,10 +117,7 @@ def _check_outputs(plan: ViewPlan, folder: Path | None) -> None:
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MediaError(f"{folder} cannot be made: {error.strerror}", hint="choose another --output") from error
+        make_folder(folder)
     for path in plan.outputs:
         refuse_output(path, overwrite=plan.overwrite)
 
@@ -134,13 +126,7 @@ def render_views(plan: ViewPlan, options: ViewOptions, *, say: Callable[[str], N
     """Renders what the plan says, and then writes it."""
     from gfla_cli.pipelines.view import ViewSynthesizer
 
-    model = ViewSynthesizer(
-        options.model,
-        device=options.device,
-        precision=options.precision,
-        runtime=options.runtime,
-        threads=options.threads,
-    )
+    model = ViewSynthesizer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")
     around = _around(options.between) if plan.turntable is not None or plan.grid is not None else []
     result = model.render(

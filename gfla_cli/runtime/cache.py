@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gfla_cli import __version__
 from gfla_cli.bundles.shelves import bundle_name, find_bundle
-from gfla_cli.errors import BundleError, MediaError
+from gfla_cli.errors import BundleError
+from gfla_cli.media.atomic import make_folder
 
 
 def cache_folder() -> Path:
@@ -32,11 +33,6 @@ def cached_export(model: str | Path, *, half: bool = False) -> Path:
     if not path.is_file():
         from gfla_cli.runtime.export import export_onnx
 
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MediaError(
-                f"{path.parent} cannot be made: {error.strerror}", hint="GFLA_CACHE names another"
-            ) from error
+        make_folder(path.parent, hint="GFLA_CACHE names another")
         export_onnx(bundle, path, half=half, overwrite=True)
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,4 +52,6 @@ def _job(run_id: str | None) -> str:
     """torchrun's own name of the job, where it has one; else which torchrun started this process."""
     if run_id is None:
         return ""
+    import socket
+
     return run_id if run_id != "none" else f"{socket.gethostname()}:{os.getppid()}"

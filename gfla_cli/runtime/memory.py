@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# CUDA and MPS, torch on the CPU (Linux and macOS, Windows), ONNX Runtime
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate memory", "bad allocation")
+# CUDA and MPS; torch on the CPU (Linux and macOS) and ONNX Runtime; torch on the CPU (Windows); ONNX Runtime
+_WORDS = ("out of memory", "allocate memory", "not enough memory", "bad allocation")
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

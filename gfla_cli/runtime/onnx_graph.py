@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.media.quiet import native_stderr_silenced
-from gfla_cli.runtime.providers import CPU, cpu_threads, providers_for, short_name
+from gfla_cli.runtime.memory import is_out_of_memory
+from gfla_cli.runtime.providers import CPU, cpu_threads, providers_for, short_name, with_own_gpu
 from gfla_cli.runtime.session import DeviceName
 
 _LOCATION = b"location"
@@ -61,7 +62,7 @@ class OnnxGraph:
         try:
             made = self._session.run(self.outputs, {name: inputs[name] for name in self.inputs})
         except Exception as error:  # ONNX Runtime raises exceptions of a dozen private types
-            if "allocate memory" in str(error) or isinstance(error, MemoryError):
+            if is_out_of_memory(error):
                 raise GflaError(
                     f"{self.name}: out of memory on {short_name(self._provider)}",
                     hint="smaller batches, or --device cpu",
@@ -86,8 +87,12 @@ def _started(model: Path | bytes, name: str, providers: list[str], threads: int 
     for chosen in dict.fromkeys([tuple(providers), tuple(providers[-2:]), (CPU,)]):
         try:
             with native_stderr_silenced():
-                # Its own fallback would print to stdout.
-                session = onnxruntime.InferenceSession(content, options, providers=list(chosen), enable_fallback=0)
+                session = onnxruntime.InferenceSession(
+                    content,
+                    options,
+                    providers=with_own_gpu(chosen),
+                    enable_fallback=0,  # its own would print to stdout
+                )
         except Exception as error:  # of a dozen private types; a damaged file fails on the CPU, too
             if chosen == (CPU,):
                 raise _unreadable(name, error) from error

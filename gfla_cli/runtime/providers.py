@@ -10,10 +10,12 @@ import ctypes
 import io
 import os
 import sys
+from collections.abc import Sequence
 
 import onnxruntime
 
 from gfla_cli.errors import UsageError
+from gfla_cli.runtime.launch import launched
 from gfla_cli.runtime.session import DeviceName
 
 CPU = "CPUExecutionProvider"
@@ -41,6 +43,16 @@ def providers_for(device: DeviceName) -> list[str]:
     return [*([_TENSORRT] if _TENSORRT in built_for and _loads(_TENSORRT_LIBRARY) else []), _CUDA, CPU]
 
 
+def with_own_gpu(providers: Sequence[str]) -> list[str | tuple[str, dict[str, int]]]:
+    """Providers as a session takes them: of several processes on a machine each has the GPU of its local rank.
+
+    Where there are more processes than GPUs the others share the first, as with torch.
+    """
+    number = launched().local_rank
+    options = {"device_id": number if number < _gpus() else 0} if number else {}
+    return [(name, options) if options and name in (_CUDA, _TENSORRT) else name for name in providers]
+
+
 def short_name(provider: str) -> str:
     """For people: CPU, CUDA, TensorRT, CoreML."""
     return _SHORT.get(provider, provider.removesuffix("ExecutionProvider"))
@@ -58,10 +70,18 @@ def cpu_threads(wanted: int | None) -> int:
 
 
 def _has_nvidia_gpu() -> bool:
+    return _gpus() > 0
+
+
+def _gpus() -> int:
+    """How many GPUs NVIDIA's driver lets this process see."""
+    count = ctypes.c_int(0)
     try:
-        return bool(ctypes.CDLL(_DRIVER).cuInit(0) == 0)
+        driver = ctypes.CDLL(_DRIVER)
+        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     except (OSError, AttributeError):
-        return False
+        return 0
+    return 0 if failed else count.value
 
 
 def _loads(library: str) -> bool:

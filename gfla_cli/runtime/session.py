@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.hub import is_hub_name
+from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, UsageError
 
@@ -16,6 +18,15 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["auto", "torch", "onnx"]
 Array = NDArray[np.float32]
+
+
+class Execution(TypedDict):
+    """How a model is run, as the options of every command say it; `**execution` gives it to who opens a session."""
+
+    device: DeviceName
+    precision: Precision
+    runtime: Runtime
+    threads: int | None
 
 
 class Session(Protocol):
@@ -129,10 +140,12 @@ def open_session(
     """
     exported = exported_file(model)
     if exported is None:
-        check_task(*_described(model), *tasks)
+        bundle = find_bundle(model)
+        config, _ = read_config(bundle)
+        check_task(bundle_name(bundle), config, *tasks)
         if runtime != "onnx":
-            return _by_torch(model, device, precision, threads)
-        exported = _in_cache(model, precision)
+            return _by_torch(bundle, config.task, device, precision, threads)
+        exported = _in_cache(bundle, precision)
     if runtime == "torch":
         raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
     from gfla_cli.runtime.onnx_session import open_exported
@@ -142,50 +155,40 @@ def open_session(
     return session
 
 
-def _in_cache(model: str | Path, precision: Precision) -> Path:
+def _in_cache(bundle: Path, precision: Precision) -> Path:
     if precision == "bf16":
         raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
     from gfla_cli.runtime.cache import cached_export
 
-    return cached_export(model, half=precision == "fp16")
+    return cached_export(bundle, half=precision == "fp16")
 
 
 def model_config(model: str | Path) -> ModelConfig:
     """What a bundle or an exported file holds; raises BundleError when it is neither."""
     exported = exported_file(model)
     if exported is None:
-        return _described(model)[1]
+        return read_config(find_bundle(model))[0]
     from gfla_cli.runtime.onnx_file import OnnxFile
 
     return OnnxFile(exported, "cpu").config
 
 
-def _described(model: str | Path) -> tuple[str, ModelConfig]:
-    """Name and description of a bundle, without its weights."""
-    from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.shelves import find_bundle
-
-    folder = find_bundle(model)
-    return folder.name, read_config(folder)[0]
-
-
-def _by_torch(model: str | Path, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+def _by_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    task = _described(model)[1].task
     if task == "pose":
         from gfla_cli.runtime.torch_session import TorchSession
 
-        return TorchSession(model, device, precision)
+        return TorchSession(bundle, device, precision)
     if task == "view":
         from gfla_cli.runtime.torch_view import TorchView
 
-        return TorchView(model, device, precision)
+        return TorchView(bundle, device, precision)
     from gfla_cli.runtime.torch_sequence import TorchSequence
 
-    return TorchSequence(model, device, precision)
+    return TorchSequence(bundle, device, precision)
 
 
 def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gfla_cli.data.paired_folders import from_and_to, pictures_by_stem
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.media.image import find_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,17 @@ def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]
     """The pairs of all folders in the order of their names, and how many generated pictures are left out.
 
     A generated picture belongs to the real one of its name, whatever their formats; SOURCE--TARGET, as `gfla infer`
-    writes, to TARGET. Left out is what has no real picture, what another model lacks, and all but one generated
-    picture of each real one: who sees a picture twice learns which one is real. Raises DataError when none is left.
+    writes, and the like belong to TARGET. Left out is what has no real picture, what another model lacks, and all but
+    one generated picture of each real one: who sees a picture twice learns which one is real. Raises DataError when
+    none is left.
     """
-    originals = _by_stem(real)
-    made = [_by_stem(folder) for folder in models.values()]
+    originals = pictures_by_stem(real)
+    made = [pictures_by_stem(folder) for folder in models.values()]
     names = set.intersection(*(set(pictures) for pictures in made))
     pairs: dict[Path, Pair] = {}
     for name in sorted(names):
-        original = next((originals[target] for target in _targets(name) if target in originals), None)
-        if original is not None:
+        if found := from_and_to(name, originals):
+            original = originals[found[1]]
             pairs.setdefault(original, Pair(name, original, tuple(pictures[name] for pictures in made)))
     if not pairs:
         raise DataError(
@@ -66,22 +67,6 @@ def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]
             hint="NAME.png belongs to NAME.jpg, and SOURCE--TARGET.png to TARGET.jpg",
         )
     return list(pairs.values()), len(set.union(*(set(pictures) for pictures in made))) - len(pairs)
-
-
-def _targets(name: str) -> list[str]:
-    """NAME itself, then what stands behind its first, second, ... `--`."""
-    parts = name.split("--")
-    return ["--".join(parts[start:]) for start in range(len(parts))]
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    pictures: dict[str, Path] = {}
-    for path in find_images(folder):
-        if path.stem in pictures:
-            what = f"{folder}: {pictures[path.stem].name} and {path.name} have one name"
-            raise DataError(what, hint="keep one of them: pictures are paired by name, without the suffix")
-        pictures[path.stem] = path
-    return pictures
 
 
 def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: int) -> Drawn:

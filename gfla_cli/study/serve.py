@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_path, make_folder
 from gfla_cli.study.answers import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
 
 HOST = "127.0.0.1"
@@ -30,14 +30,11 @@ class ServedStudy:
     """The page, and the folder where its results go. Its methods may be called from several threads."""
 
     def __init__(self, page: Path, results: Path) -> None:
-        """Raises DataError when `page` was not made by gfla, or `results` cannot be a folder."""
+        """Raises DataError when `page` was not made by gfla, MediaError when `results` cannot be a folder."""
         self.page = _read(page)
         self.study, self.sittings = _settings_of(page, self.page)
         self.results = results
-        try:
-            results.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{results} cannot be made: {error.strerror}", hint="choose another --results") from error
+        make_folder(results, hint="choose another --results")
         self._lock = threading.Lock()
         self._taken = Counter(result.sitting for result in self._saved())
 
