@@ -11,9 +11,7 @@ import numpy as np
 from gfla_cli.benchmarks.measure import interleaved_times
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.runtime.session import (
-    DeviceName,
-    Precision,
-    Runtime,
+    Execution,
     SequenceSession,
     Session,
     ViewSession,
@@ -40,22 +38,9 @@ class ModelSpeed:
         return asdict(self)
 
 
-def measure_models(
-    models: list[str],
-    *,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-    rounds: int = 7,
-) -> list[ModelSpeed]:
+def measure_models(models: list[str], execution: Execution, rounds: int = 7) -> list[ModelSpeed]:
     """One result of each model at its own frame size, from noise; all in turns, medians."""
-    sessions = {
-        model: open_session(
-            model, model_config(model).task, device=device, precision=precision, runtime=runtime, threads=threads
-        )
-        for model in models
-    }
+    sessions = {model: open_session(model, model_config(model).task, **execution) for model in models}
     rng = np.random.default_rng(0)
     ways = {model: _ways(session, rng) for model, session in sessions.items()}
     first = interleaved_times({model: whole for model, (whole, _) in ways.items()}, rounds)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,7 @@ from gfla_cli.errors import DataError, GflaError
 from gfla_cli.media.image import write_image
 from gfla_cli.pipelines.infer import InferOptions, infer_pairs
 from gfla_cli.pipelines.pose import PoseTransfer
-from gfla_cli.runtime.session import DeviceName
+from gfla_cli.runtime.session import Execution
 
 REFERENCE = "pose-transfer, a command each"
 _COMMANDS = 3  # pairs of the slowest way, whose time for each hardly varies
@@ -41,11 +42,10 @@ def measure_throughput(
     pairs_csv: Path,
     images: Path,
     *,
+    execution: Execution,
     limit: int,
     batch: int,
     rounds: int = 3,
-    device: DeviceName = "auto",
-    threads: int | None = None,
 ) -> list[Throughput]:
     """The first `limit` pairs of a CSV in three ways, in turns, each writing its results.
 
@@ -55,7 +55,7 @@ def measure_throughput(
     if not pairs:
         raise DataError(f"{pairs_csv}: no pairs", hint="rows of from,to")
     with TemporaryDirectory() as folder:
-        options = InferOptions(batch=batch, overwrite=True, device=device, threads=threads)
+        options = InferOptions(execution=execution, batch=batch, overwrite=True)
         all_pairs = _Work(pairs, images, Path(folder), options)
         few = replace(all_pairs, pairs=pairs[:_COMMANDS])
         ways: dict[str, tuple[_Work, Callable[[], None]]] = {
@@ -79,8 +79,8 @@ class _Work:
     options: InferOptions
 
     def by_commands(self) -> None:
-        shared = ["--device", self.options.device, "--quiet", "--overwrite"]
-        shared += ["--threads", str(self.options.threads)] if self.options.threads else []
+        given = {f"--{name}": str(value) for name, value in self.options.execution.items() if value is not None}
+        shared = [*chain.from_iterable(given.items()), "--quiet", "--overwrite"]
         for source, pose, result in self._files():
             files = [str(source), "--pose", str(pose), "-o", str(result)]
             command = [sys.executable, "-m", "gfla_cli", "pose-transfer", *files, *shared]
@@ -89,7 +89,7 @@ class _Work:
                 raise GflaError(f"a run that was to be measured failed: {done.stderr.strip()[:200]}")
 
     def in_turn(self) -> None:
-        model = PoseTransfer(device=self.options.device, threads=self.options.threads)
+        model = PoseTransfer(**self.options.execution)
         for source, pose, result in self._files():
             write_image(result, model.transfer(source, pose).image, overwrite=True)
 

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Threads
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    Precision,
+    PrecisionChoice,
+    RuntimeChoice,
+    RuntimeOption,
+    Threads,
+)
 
 
 def infer(
@@ -19,6 +28,8 @@ def infer(
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
     as_json: AsJson = False,
     device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
     threads: Threads = None,
 ) -> None:
     """Many pairs: `gfla infer` against pose transfers one after another, from files to files.
@@ -29,10 +40,10 @@ def infer(
     from rich.table import Table
 
     from gfla_cli.benchmarks.throughput import measure_throughput
+    from gfla_cli.runtime.session import Execution
 
-    results = measure_throughput(
-        pairs, images, limit=limit, batch=batch, rounds=rounds, device=device.value, threads=threads
-    )
+    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
     if as_json:
         typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
         return

@@ -38,15 +38,10 @@ def models(
 
     from gfla_cli.benchmarks.models import MADE, measure_models
     from gfla_cli.bundles.shelves import bundle_names
+    from gfla_cli.runtime.session import Execution
 
-    results = measure_models(
-        names or bundle_names(),
-        device=device.value,
-        precision=precision.value,
-        runtime=runtime.value,
-        threads=threads,
-        rounds=rounds,
-    )
+    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    results = measure_models(names or bundle_names(), execution, rounds)
     if as_json:
         typer.echo(json.dumps({"models": [result.to_json() for result in results]}, indent=2))
         return
