@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import refused
 from conftest import ROOT
 from PIL import Image
-from test_cli import refused
 from typer.testing import CliRunner
 
 from gfla_cli import ViewSynthesizer
