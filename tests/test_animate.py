@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from test_video import BEEPS, children, make
+from films import BEEPS, children, make
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
