@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from chairs import draw_chair
 from conftest import ROOT
 from test_onnx import command_without_torch, refused
-from test_view import draw_chair
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
