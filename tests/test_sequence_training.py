@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_face import drawn_face
+from drawn_landmarks import drawn_body, drawn_face
 from test_training import CPU, small_vgg
 from torch.utils.data import Dataset, default_collate
 
@@ -35,15 +35,6 @@ from gfla_cli.training.sequence_batch import picture_batches, sequence_batches
 from gfla_cli.training.trainer import Trainer
 
 SIDE, FRAMES, PER_STEP = 32, 6, 3
-
-
-def drawn_body(size=(64, 64), middle=32.0):
-    """(18, 3): somebody who stands, seen from the front, nothing missing."""
-    points = np.ones((18, 3), np.float32)
-    points[:, 0] = middle + np.array([0, 0, -6, -8, -8, 6, 8, 8, -4, -4, -4, 4, 4, 4, -1, 1, -3, 3])
-    points[:, 1] = [8, 14, 14, 22, 30, 14, 22, 30, 32, 44, 56, 32, 44, 56, 7, 7, 8, 8]
-    points[:, :2] *= np.array([size[1], size[0]]) / 64
-    return points
 
 
 class Drawn(Dataset):

@@ -8,8 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_face import drawn_face
-from test_sequence_training import drawn_body
+from drawn_landmarks import drawn_body, drawn_face
 
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
