@@ -17,7 +17,13 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
-pytest_plugins = ("chairs", "commands", "films", "animation")  # plain modules of this folder that hold fixtures
+pytest_plugins = (
+    "keypoints",
+    "chairs",
+    "commands",
+    "films",
+    "animation",
+)  # plain modules of this folder that hold fixtures
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
