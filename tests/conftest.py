@@ -17,13 +17,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
-pytest_plugins = (
-    "keypoints",
-    "chairs",
-    "commands",
-    "films",
-    "animation",
-)  # plain modules of this folder that hold fixtures
+# Modules of this folder that hold fixtures, those that others import first.
+pytest_plugins = ("commands", "films", "animation", "chairs", "keypoints", "photographs")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
