@@ -18,7 +18,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
 # Modules of this folder that hold fixtures, those that others import first.
-pytest_plugins = ("commands", "films", "animation", "chairs", "keypoints", "photographs")
+pytest_plugins = ("commands", "films", "animation", "chairs", "keypoints", "photographs", "compared_pictures")
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
