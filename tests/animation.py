@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ANNA
 from films import BEEPS, NTSC, film, make
 from tiny_models import save_tiny, tiny
 
@@ -15,7 +15,6 @@ from gfla_cli.pipelines.animate import Animator
 from gfla_cli.pipelines.driver import open_driver
 
 FRAMES = 8
-ANNA = ROOT / "assets" / "anna.jpg"
 
 
 @pytest.fixture(scope="session")

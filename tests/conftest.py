@@ -18,11 +18,21 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
 # Modules of this folder that hold fixtures, those that others import first.
-pytest_plugins = ("commands", "films", "animation", "chairs", "keypoints", "photographs", "compared_pictures")
+pytest_plugins = (
+    "commands",
+    "films",
+    "animation",
+    "chairs",
+    "keypoints",
+    "photographs",
+    "compared_pictures",
+    "exports",
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SHARED = ROOT.parent / "shared"
+ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from animation import ANNA, FRAMES
+from animation import FRAMES
 from commands import names_in, refused
+from conftest import ANNA
 from films import NTSC, children, make
 
 from gfla_cli.errors import DetectionError

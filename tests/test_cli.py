@@ -13,15 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import names_in, refused
-from conftest import ROOT
+from conftest import ANNA, BEN
 from PIL import Image
 from tiny_models import save_tiny, tiny
 
 from gfla_cli.app import app
 from gfla_cli.media.image import read_image, write_image
-
-ASSETS = ROOT / "assets"
-ANNA, BEN = ASSETS / "anna.jpg", ASSETS / "ben.jpg"
 
 
 @pytest.fixture(scope="session")

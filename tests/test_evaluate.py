@@ -36,17 +36,10 @@ def test_bundles_are_measured_beside_copying_the_source(pose_shelf):
     assert found.title(COPY, 1) == "b_0.jpg to b_1.jpg"
 
 
-def test_an_exported_model_stands_beside_its_bundle(pose_shelf, tmp_path):
-    pytest.importorskip("onnx")
-    from gfla_cli.runtime.export import export_onnx
-
-    exported = export_onnx(pose_shelf / "tiny-local", tmp_path / "tiny.onnx").path
-    test = ComparedPoses([pose_shelf / "tiny-local", exported], pose_shelf / "set", SQUARE, CPU)
+def test_an_exported_model_stands_beside_its_bundle(pose_shelf, tiny_bundle, tiny_export):
+    test = ComparedPoses([tiny_bundle, tiny_export.path], pose_shelf / "set", SQUARE, CPU)
     scores = measure(test, plain_measures(None, CPU.device), limit=2).scores
-    assert [score.name for score in scores[1:]] == [
-        "tiny-local (local)",
-        "tiny-local (local, ONNX Runtime, CPU)",
-    ]
+    assert [score.name for score in scores[1:]] == ["pose-people (local)", "pose-people (local, ONNX Runtime, CPU)"]
     assert scores[2].means() == pytest.approx(scores[1].means(), abs=1e-3)
     assert scores[2].about == scores[1].about
 

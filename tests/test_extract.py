@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from animation import ANNA, FRAMES
+from animation import FRAMES
 from commands import names_in
+from conftest import ANNA
 from films import NTSC
 from torch.utils.data import default_collate
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ANNA, ROOT
 
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.landmarks.face_detector import Face, FaceDetector, no_face
@@ -30,7 +30,7 @@ def detector():
 @pytest.fixture(scope="module")
 def portrait():
     """A rendered head, (256, 256, 3), from the pictures that the README uses."""
-    return read_image(ROOT / "assets" / "anna.jpg")[0:256, 150:406].copy()
+    return read_image(ANNA)[0:256, 150:406].copy()
 
 
 def test_faces_are_found_largest_first(detector, portrait):

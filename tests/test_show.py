@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ANNA, BEN
 from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
@@ -14,7 +14,6 @@ from gfla_cli.media.image import read_image
 from gfla_cli.pipelines.pose import PoseTransfer
 from gfla_cli.show.looks import Look, flow_colours, show_attention, show_mask
 
-ANNA, BEN = (ROOT / "assets" / f"{name}.jpg" for name in ("anna", "ben"))
 TINY = tiny()
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ANNA
 from drawn_landmarks import drawn_body, drawn_face
 
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
@@ -88,7 +88,7 @@ def test_what_is_no_json_is_named_with_its_file(tmp_path, content):
 
 @pytest.fixture(scope="module")
 def anna():
-    return read_image(ROOT / "assets" / "anna.jpg")
+    return read_image(ANNA)
 
 
 def test_a_body_is_followed_while_it_moves_and_found_again_after_it_was_gone(anna):
