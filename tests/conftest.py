@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
@@ -96,3 +97,13 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _same_numbers_every_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Fails the test when it ever held more than 200 MB more than before; numpy reports its arrays."""
+    tracemalloc.start()
+    yield
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200e6

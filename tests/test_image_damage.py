@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ramp import PICTURE, RAMP, saved
+from tiny_png import png
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.media.image import (
@@ -90,14 +91,17 @@ def test_damaged_fax_pages_say_nothing_on_stderr(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("little_memory")
 def test_the_size_is_checked_before_anything_is_decoded(tmp_path):
-    # A header that promises 60000 x 60000 pixels and a file of 100 bytes: decoding would take 10 GB.
+    # Headers that promise 60000 x 60000 pixels and files of 100 bytes: decoding would take 10 GB.
     encoded = io.BytesIO()
     Image.new("1", (16, 16)).save(encoded, "BMP")
     bomb = bytearray(encoded.getvalue())
     bomb[18:26] = (60_000).to_bytes(4, "little") * 2
     (tmp_path / "bomb.bmp").write_bytes(bytes(bomb))
-    assert "3600 megapixels" in str(refusal(tmp_path / "bomb.bmp"))
+    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
+    for name in ("bomb.bmp", "bomb.png"):
+        assert "60000x60000 is 3600 megapixels" in str(refusal(tmp_path / name))
     assert "12x300 is too small" in str(refusal(saved(tmp_path / "thin.png", Image.new("RGB", (12, 300)))))
 
 

@@ -12,6 +12,7 @@ from tiny_models import tiny
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
+from gfla_cli.errors import BundleError
 from gfla_cli.runtime.onnx_session import open_exported
 
 POSE = json.dumps({"model": tiny().to_json()})
@@ -64,3 +65,23 @@ def test_names_of_strangers_do_not_steer_the_terminal(tiny_export, tmp_path):
         onnx.helper.set_model_props(model, {"gfla": json.dumps(about | {"name": name})})
         onnx.save(model, tmp_path / "odd.onnx")
         assert open_exported(tmp_path / "odd.onnx").name == shown
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "/etc/hostname", "beside.bin"])
+def test_an_onnx_model_reads_no_other_file(tmp_path, place):
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[8])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": place, "offset": "0", "length": "32"}.items():
+        weight.external_data.add(key=key, value=value)
+    value = onnx.helper.make_tensor_value_info
+    ends = [[value(name, onnx.TensorProto.FLOAT, [8])] for name in ("x", "image")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["image"])], "g", *ends, [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    onnx.helper.set_model_props(model, {"gfla": POSE})
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in (tmp_path / "secret.bin", folder / "beside.bin"):
+        path.write_bytes(bytes(32))
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match="other files"):
+        open_exported(folder / "m.onnx")

@@ -336,7 +336,10 @@ def test_landmarks_come_back_as_they_were_written(tmp_path):
     np.testing.assert_allclose(read_landmarks(tmp_path / "a.txt"), drawn_face(), atol=0.006)
 
 
-@pytest.mark.parametrize("text", ["", "1,2\n" * 67, "1,2,3\n" * 68, "1,x\n" * 68, "nan,1\n" * 68])
+@pytest.mark.parametrize(
+    "text",
+    ["", "1,2\n" * 67, "1,2\n" * 60_000, "1,2,3\n" * 68, "1,x\n" * 68, "nan,1\n" * 68, "1e400,1\n" * 68, "\x00"],
+)
 def test_landmarks_that_are_none_are_named_with_their_file(tmp_path, text):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(DataError, match=r"a\.txt"):

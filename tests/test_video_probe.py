@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -104,3 +105,11 @@ def test_a_missing_ffmpeg_is_no_traceback(monkeypatch):
             ffmpeg.executable()
     finally:
         ffmpeg.executable.cache_clear()
+
+
+def test_a_video_whose_frames_say_they_are_huge_is_refused(tmp_path):
+    film = make(tmp_path / "film.avi", *pictures("5", size="64x64"), "-c:v", "mjpeg", "-threads", "1")
+    content = film.read_bytes()
+    film.write_bytes(re.sub(rb"(?<=\xff\xc0\x00\x11\x08)....", b"\xea\x60\xea\x60", content, flags=re.DOTALL))
+    with pytest.raises(MediaError, match="60000x60000"):
+        probe(film)
