@@ -81,6 +81,7 @@ TEXTURED = {
         (glb_bytes(**{**TEXTURED, "images": [{"uri": "../../secret.png"}]}), "another file"),
         (glb_bytes().replace(b"\0\1\2\0", b"\xff\1\2\0"), "beyond the vertices"),
     ],
+    ids=lambda part: part if isinstance(part, str) else "file",
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_broken_glb_files_and_traps_are_named(tmp_path, content, said):
