@@ -28,6 +28,7 @@ pytest_plugins = (
     "photographs",
     "compared_pictures",
     "exports",
+    "small_training",
 )
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from photographs import X18, Y18, edit
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.data.deepfashion import DEEPFASHION, BenchmarkPairs
+from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
 from gfla_cli.data.open import open_training_data
 from gfla_cli.data.order import ShuffledPairs, jitter
 from gfla_cli.errors import DataError
@@ -114,3 +114,32 @@ def test_rendered_pictures_can_be_trained_on_without_the_pack(tmp_path):
     (tmp_path / "cache" / "albums-6000x6").rmdir()
     with pytest.raises(DataError, match=r"no humans\.npz and no poses\.npz and no textures"):
         open_training_data(recipe("people"), tmp_path / "root", tmp_path / "cache")
+
+
+def test_annotated_points_are_stretched_with_the_picture(small_set):
+    square = BenchmarkPairs(small_set, "train", SQUARE, (64, 64))[0]
+    narrow = BenchmarkPairs(small_set, "train", DEEPFASHION, (64, 64))[0]
+    np.testing.assert_allclose(square.source_points[0], [15, 12, 1])
+    np.testing.assert_allclose(narrow.source_points[0], [15 * 256 / 176, 12, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("fasion-annotation-train.csv", "name;y;x\n", "should begin with"),
+        ("fasion-annotation-train.csv", "name:keypoints_y:keypoints_x\na.png: [1, 2]: [3]\n", "line 2"),
+        ("fasion-pairs-train.csv", "from,to\n", "no pairs"),
+        ("fasion-pairs-train.csv", "from,to\nx.png,y.png\n", "has no keypoints"),
+    ],
+)
+def test_a_broken_set_is_named_with_file_and_line(small_set, tmp_path, file, text, said):
+    for name in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
+        (tmp_path / name).write_text((small_set / name).read_text())
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=said):
+        BenchmarkPairs(tmp_path, "train", SQUARE, (64, 64))
+
+
+def test_a_missing_set_says_which_file_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match=r"no fasion set to train on"):
+        BenchmarkPairs(tmp_path, "train", SQUARE, (64, 64))

@@ -9,7 +9,6 @@ import pytest
 
 from gfla_cli.config import Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, UsageError
-from gfla_cli.training.recipe import RECIPES, Recipe, recipe, scaled, with_sampler
 
 
 @pytest.mark.parametrize(
@@ -69,18 +68,3 @@ def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         preset("pose-martian")
     assert "pose-fashion" in caught.value.hint
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_survives_json(name):
-    assert Recipe.from_json(recipe(name).to_json()) == recipe(name)
-
-
-def test_a_recipe_without_flow_has_no_flow_stage():
-    plan = with_sampler(recipe("people"), "none")
-    assert plan.model.sampler == "none"
-    assert all(stage.train == "joint" for stage in plan.stages)
-
-
-def test_scaling_keeps_every_stage_alive():
-    assert [stage.steps for stage in scaled(recipe("people"), 1e-9).stages] == [1, 1, 1]

@@ -12,11 +12,10 @@ from chairs import TINY, write_shapenet
 from tiny_models import CPU
 
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.config import preset
 from gfla_cli.data.sample import ViewPair, unknown_correspondence
 from gfla_cli.pipelines.train import RunOptions, run_training
 from gfla_cli.structure.view import ViewAngles, view_code
-from gfla_cli.training.recipe import LossWeights, Recipe, Stage, recipe, with_sampler
+from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
 from gfla_cli.training.trainer import Trainer
 from gfla_cli.training.view import ViewTask, view_batch
 
@@ -106,14 +105,3 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
     old["model"] = {k: v for k, v in old["model"].items() if k != "frame_aspect"}
     torch.save(state | {"recipe": json.dumps(old)}, run.checkpoint)
     trainer(plan(), tmp_path).resume()
-
-
-def test_recipes_of_the_paper_and_ours():
-    flow, joint = recipe("shapenet").stages
-    assert recipe("shapenet").model == preset("view-chair")
-    assert (flow.weights.correctness, joint.weights.style, joint.learning_rate) == (20, 500, 1e-4)
-    ours = recipe("chairs")
-    assert [stage.train for stage in ours.stages] == ["flow", "joint", "joint"]
-    assert ours.stages[0].weights.view > 0
-    pixels = with_sampler(ours, "pixels")
-    assert all(stage.weights.content == stage.weights.adversarial == 0 for stage in pixels.stages)
