@@ -29,6 +29,7 @@ pytest_plugins = (
     "compared_pictures",
     "exports",
     "small_training",
+    "study_answers",
 )
 
 ROOT = Path(__file__).resolve().parent.parent
