@@ -109,3 +109,13 @@ def little_memory() -> Iterator[None]:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 200e6
+
+
+@pytest.fixture(scope="session")
+def makehuman(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkouts of makehuman and makehuman-assets side by side, with next to nothing in them; not to be changed."""
+    from tiny_makehuman import write_checkouts  # brings numba
+
+    folder = tmp_path_factory.mktemp("checkouts")
+    write_checkouts(folder)
+    return folder
