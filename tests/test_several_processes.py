@@ -10,7 +10,7 @@ import pytest
 import torch
 from drawn_clips import Drawn, clip_plan
 from jobs import Job
-from noise_training import ONE_STEP, WEIGHTS, KnownPairs
+from noise_pairs import ONE_STEP, WEIGHTS, KnownPairs
 from tiny_models import CPU
 
 from gfla_cli.errors import DataError, GflaError

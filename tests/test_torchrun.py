@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from jobs import Job
-from noise_training import SMALL, KnownPairs
+from noise_pairs import SMALL, KnownPairs
 from tiny_models import CPU
 
 import gfla_cli.pipelines.train
