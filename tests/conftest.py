@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
@@ -17,9 +18,24 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
+# Modules of this folder that hold fixtures, those that others import first.
+pytest_plugins = (
+    "commands",
+    "films",
+    "animation",
+    "chairs",
+    "keypoints",
+    "photographs",
+    "compared_pictures",
+    "exports",
+    "small_training",
+    "study_answers",
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SHARED = ROOT.parent / "shared"
+ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +99,23 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _same_numbers_every_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Fails the test when it ever held more than 200 MB more than before; numpy reports its arrays."""
+    tracemalloc.start()
+    yield
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200e6
+
+
+@pytest.fixture(scope="session")
+def makehuman(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkouts of makehuman and makehuman-assets side by side, with next to nothing in them; not to be changed."""
+    from tiny_makehuman import write_checkouts  # brings numba
+
+    folder = tmp_path_factory.mktemp("checkouts")
+    write_checkouts(folder)
+    return folder

@@ -6,18 +6,16 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
+from tiny_models import CPU, tiny
 from typer.testing import CliRunner
 
 import gfla_cli.benchmarks.network as definition
 from gfla_cli.app import app
 from gfla_cli.benchmarks.training import measure_training
-from gfla_cli.config import preset
 from gfla_cli.errors import UsageError
-from gfla_cli.runtime.device import Placement
 from gfla_cli.training.recipe import recipe
 
-TINY = replace(preset("pose-people"), image_size=(64, 64), width=8, flow_width=8, heatmap_sigma=2.0)
+TINY = tiny()
 
 
 def small(name):
@@ -45,9 +43,8 @@ def test_ways_are_compared_with_the_definition_in_one_run(monkeypatch):
 
 
 def test_what_cannot_be_measured_is_refused():
-    cpu = Placement(torch.device("cpu"), torch.float32, "test")
     with pytest.raises(UsageError, match="trains pose models, not view"):
-        measure_training(recipe("chairs"), cpu, batch=2, rounds=1, workers=0, compiled=False)
+        measure_training(recipe("chairs"), CPU, batch=2, rounds=1, workers=0, compiled=False)
     result = CliRunner().invoke(app, ["benchmark", "train", "--device", "cpu", "--compile"])
     assert result.exit_code == 2
     assert "--compile is for CUDA" in result.stderr

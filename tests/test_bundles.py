@@ -259,23 +259,6 @@ def test_missing_tensors_are_named(seeded, tmp_path):
         import_checkpoint(tmp_path / "short.pth", "pose-market", tmp_path / "out")
 
 
-class Surprise:
-    """Pickles to a call; loading it as code would leave a file behind."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def test_a_checkpoint_that_holds_code_is_refused_and_not_run(tmp_path):
-    torch.save({"a": Surprise(tmp_path / "ran")}, tmp_path / "evil.pth")
-    with pytest.raises(BundleError, match="plain tensors"):
-        import_checkpoint(tmp_path / "evil.pth", "pose-market", tmp_path / "out")
-    assert not (tmp_path / "ran").exists()
-
-
 def test_a_text_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / "x.pth").write_text("hello")
     with pytest.raises(BundleError, match=r"x\.pth"):

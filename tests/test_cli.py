@@ -7,66 +7,38 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from commands import names_in, refused
+from conftest import ANNA, BEN
 from PIL import Image
-from typer.testing import CliRunner
+from tiny_models import save_tiny, tiny
 
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.config import preset
 from gfla_cli.media.image import read_image, write_image
-from gfla_cli.networks.build import build
-
-ASSETS = ROOT / "assets"
-ANNA, BEN = ASSETS / "anna.jpg", ASSETS / "ben.jpg"
 
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory):
-    """A shelf with one untrained little model, so that commands answer fast."""
+    """A shelf with two untrained little models, so that commands answer fast."""
     folder = tmp_path_factory.mktemp("shelf")
-    config = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
-    save_bundle(folder / "tiny", config, build(config).state_dict(), license="MIT", card="# Tiny\nKnows nothing.\n")
-    face = replace(preset("face"), width=8, flow_width=8)
-    save_bundle(folder / "tiny-face", face, build(face).state_dict())
+    save_tiny(folder / "tiny", tiny(), license="MIT", card="# Tiny\nKnows nothing.\n")
+    save_tiny(folder / "tiny-face", tiny("face"))
     return folder
 
 
 @pytest.fixture
-def gfla(shelf, monkeypatch, tmp_path):
-    """Runs a command in an empty folder and returns its result."""
+def gfla(gfla, shelf, monkeypatch):
     monkeypatch.setenv("GFLA_MODELS", str(shelf))
-    monkeypatch.chdir(tmp_path)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+    return gfla
 
 
 @pytest.fixture
 def transfer(gfla):
     return lambda *arguments: gfla("pose-transfer", *arguments, "--model", "tiny")
-
-
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def refused(result, code, *words):
-    """One line of what and a hint, no traceback, the expected exit code, and nothing on stdout."""
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if not line.startswith("gfla: tiny on ")]
-    assert lines[0].startswith("gfla: ")
-    assert len(lines) == 2, result.stderr
-    assert lines[1].startswith("      ")
-    for word in words:
-        assert word in result.stderr
-    return True
 
 
 def test_two_photographs_in_one_photograph_out(transfer, tmp_path):
@@ -249,12 +221,16 @@ def run_python(code, **environment):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["pose-transfer", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([c, "--help"] for c in ("pose-transfer", "view-synthesis", "train", "evaluate"))],
+)
 def test_help_loads_nothing_heavy(arguments):
     code = (
         "import sys\nfrom gfla_cli.app import app\n"
         f"try:\n    app({arguments!r})\nexcept SystemExit as end:\n    assert end.code in (0, None)\n"
-        "heavy = {'torch', 'mediapipe', 'cv2', 'onnxruntime', 'scipy', 'numba'} & set(sys.modules)\n"
+        "heavy = {'torch', 'torchmetrics', 'mediapipe', 'cv2', 'onnxruntime', 'scipy', 'numba', 'h5py'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = run_python(code)

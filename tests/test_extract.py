@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from test_animate import FRAMES, NTSC, film, folder, names_in, portrait  # noqa: F401  (fixtures)
+from animation import FRAMES
+from commands import names_in
+from conftest import ANNA
+from films import NTSC
 from torch.utils.data import default_collate
-from typer.testing import CliRunner
 
-from gfla_cli.app import app
 from gfla_cli.config import preset
 from gfla_cli.data.faces import FaceFolders, read_landmarks
 from gfla_cli.landmarks.drawing import draw_face
@@ -23,30 +23,22 @@ from gfla_cli.media.video import probe
 from gfla_cli.pipelines.extract_clips import stretches
 from gfla_cli.training.sequence_batch import sequence_batches
 
-ANNA = ROOT / "assets" / "anna.jpg"
 
-
-@pytest.fixture
-def gfla(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, folder, tmp_path):  # noqa: F811
+def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_films, tmp_path):
     assert gfla("extract", ANNA, "--overlay", "-q").stdout == "anna.json\nanna_overlay.png\n"
     assert read_pose(tmp_path / "anna.json").present.sum() > 12
     drawn, plain = read_image(tmp_path / "anna_overlay.png"), read_image(ANNA)
     assert drawn.shape == plain.shape
     assert 0.002 < (np.abs(drawn.astype(int) - plain).max(axis=2) > 60).mean() < 0.2
-    assert gfla("extract", folder / "face.png", "-o", "face.json").exit_code == 0
+    assert gfla("extract", head_films / "face.png", "-o", "face.json").exit_code == 0
     track = read_track(tmp_path / "face.json")
     assert (track.kind, len(track.frames), track.size) == ("face", 1, (255, 221))
     assert gfla("extract", ANNA, "--task", "face", "-o", "anna-face.json").exit_code == 0
     assert read_track(tmp_path / "anna-face.json").frames[0].shape == (68, 3)
 
 
-def test_a_film_becomes_a_track_and_a_film_with_lines(gfla, folder, tmp_path):  # noqa: F811
-    result = gfla("extract", folder / "gaps.mp4", "-o", "gaps.json", "--overlay", "--json")
+def test_a_film_becomes_a_track_and_a_film_with_lines(gfla, head_films, tmp_path):
+    result = gfla("extract", head_films / "gaps.mp4", "-o", "gaps.json", "--overlay", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["written"] == ["gaps.json", "gaps_overlay.mp4"]
     assert "nobody in 2 of 6 frames" in result.stderr
@@ -54,13 +46,13 @@ def test_a_film_becomes_a_track_and_a_film_with_lines(gfla, folder, tmp_path):  
     assert (track.kind, track.fps) == ("face", NTSC)
     assert [points is None for points in track.frames] == [False, False, True, True, False, False]
     assert probe(tmp_path / "gaps_overlay.mp4").frames == 6
-    nobody = gfla("extract", folder / "wall.mp4", "--task", "face", "-o", "wall.json", "--overlay")
+    nobody = gfla("extract", head_films / "wall.mp4", "--task", "face", "-o", "wall.json", "--overlay")
     assert nobody.exit_code == 1
     assert "wall.mp4: no face found" in nobody.stderr
     assert names_in(tmp_path) == ["gaps.json", "gaps_overlay.mp4"]
 
 
-def test_a_folder_is_done_file_by_file_and_only_once(gfla, portrait, tmp_path):  # noqa: F811
+def test_a_folder_is_done_file_by_file_and_only_once(gfla, portrait, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     write_image(pictures / "a.png", portrait)
@@ -75,14 +67,14 @@ def test_a_folder_is_done_file_by_file_and_only_once(gfla, portrait, tmp_path): 
     assert "1 of 2 exist already" in again.stderr
 
 
-def test_what_cannot_be_is_refused(gfla, folder, tmp_path):  # noqa: F811
+def test_what_cannot_be_is_refused(gfla, head_films, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code, said in (
         (["nothing.png"], 1, "no such file"),
         (["empty"], 1, "no pictures and no films"),
         ([ANNA, "-o", "anna.txt"], 2, ".json"),
-        ([folder / "film.mp4", "--trim", "5:1"], 2, "stretch"),
-        ([folder / "film.mp4", "--fps", "fast"], 2, "frame rate"),
+        ([head_films / "film.mp4", "--trim", "5:1"], 2, "stretch"),
+        ([head_films / "film.mp4", "--fps", "fast"], 2, "frame rate"),
     ):
         result = gfla("extract", *arguments)
         assert result.exit_code == code, result.output
@@ -101,8 +93,8 @@ def test_a_face_is_drawn_where_it_is():
 # --- clips to train on -------------------------------------------------------------------------------------------
 
 
-def test_films_become_clips_that_training_reads(gfla, folder, tmp_path):  # noqa: F811
-    result = gfla("data", "faces", folder / "film.mp4", "-o", "clips")
+def test_films_become_clips_that_training_reads(gfla, head_films, tmp_path):
+    result = gfla("data", "faces", head_films / "film.mp4", "-o", "clips")
     assert result.stdout == "clips/film\n", result.output
     assert len(list((tmp_path / "clips" / "film").glob("*.jpg"))) == FRAMES
     image, points = read_image(tmp_path / "clips/film/00003.jpg"), read_landmarks(tmp_path / "clips/film/00003.txt")
@@ -112,12 +104,12 @@ def test_films_become_clips_that_training_reads(gfla, folder, tmp_path):  # noqa
     sample = FaceFolders(tmp_path / "clips", 64, 6)[0]
     (batch,) = sequence_batches(default_collate([sample]), preset("face-people"), 6, torch.device("cpu"))
     assert batch.structures.shape == (1, 6, 16, 64, 64)
-    again = gfla("data", "faces", folder / "film.mp4", "-o", "clips")
+    again = gfla("data", "faces", head_films / "film.mp4", "-o", "clips")
     assert again.exit_code == 0
 
 
-def test_a_film_without_a_face_gives_no_clip(gfla, folder, tmp_path):  # noqa: F811
-    result = gfla("data", "faces", folder / "wall.mp4", "-o", "clips")
+def test_a_film_without_a_face_gives_no_clip(gfla, head_films, tmp_path):
+    result = gfla("data", "faces", head_films / "wall.mp4", "-o", "clips")
     assert result.exit_code == 1
     assert "no face can be followed" in result.stderr
     assert names_in(tmp_path) == []

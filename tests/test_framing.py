@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.body_size import body_box, torso_length
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import MISSING, Pose
@@ -113,3 +114,9 @@ def test_hair_at_the_upper_edge_does_not_go_on_as_a_bar():
 def test_the_whole_picture_is_stretched():
     frame = whole_picture(100, 50, (256, 256))
     np.testing.assert_allclose(frame.matrix @ [50, 100, 1], [256, 256])
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (0, 0, 1e6, 1e6), (5, 5, 2, 2), (0, 0, float("nan"), 9)])
+def test_a_frame_that_is_nothing_or_too_much_is_refused(box):
+    with pytest.raises(DetectionError, match="ask for a frame"):
+        Frame(box, (256, 256))

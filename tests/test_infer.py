@@ -6,23 +6,20 @@ import csv
 import json
 import os
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from jobs import Job
+from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
 import gfla_cli.pipelines.infer
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.config import preset
 from gfla_cli.errors import GflaError
 from gfla_cli.media.image import read_image
 from gfla_cli.media.lock import sole_writer
-from gfla_cli.networks.build import build
 from gfla_cli.pipelines.pose import PoseTransfer
 from gfla_cli.runtime.memory import is_out_of_memory
 
@@ -31,10 +28,7 @@ PEOPLE = ("anna", "ben", "cleo")
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    config = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
-    save_bundle(folder, config, build(config).state_dict())
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", tiny())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED
+from conftest import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer, load_bundle
 from gfla_cli.data.deepfashion import SQUARE
@@ -52,7 +52,7 @@ def torso_colour(image, points):
 
 
 def test_a_person_takes_the_pose_and_keeps_the_clothes():
-    result = PoseTransfer("pose-people").transfer(ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg")
+    result = PoseTransfer("pose-people").transfer(ANNA, BEN)
     (person, *_) = PersonDetector().detect(result.image)
     found, source, wanted = person.pose.points, result.source_pose, result.target_pose
     there = (found[:, 2] > 0) & (source[:, 2] > 0) & (wanted[:, 2] > 0)
@@ -66,7 +66,7 @@ def test_a_person_takes_the_pose_and_keeps_the_clothes():
 
 def test_bf16_does_not_change_the_picture_visibly():
     exact, fast = (PoseTransfer("pose-people", device="cpu", precision=p) for p in ("fp32", "bf16"))
-    ready = exact.prepare(ROOT / "assets" / "cleo.jpg", ROOT / "assets" / "anna.jpg")
+    ready = exact.prepare(ROOT / "assets" / "cleo.jpg", ANNA)
     wanted, found = (model.render_all([ready])[0].astype(np.float64) for model in (exact, fast))
     assert np.mean((wanted - found) ** 2) < 255**2 / 10 ** (40 / 10)  # a PSNR of 40 dB
 

@@ -3,64 +3,33 @@
 from __future__ import annotations
 
 import base64
-import functools
-from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import ROOT
-from test_onnx import command_without_torch, refused
-from test_view import draw_chair
+from chairs import draw_chair
+from commands import refused
+from conftest import ANNA, BEN
+from exports import command_without_torch, inputs, small
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import load_bundle, save_bundle
-from gfla_cli.config import PRESETS, preset
-from gfla_cli.errors import BundleError
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.config import PRESETS
+from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.media.image import read_image, write_image
 from gfla_cli.media.video import probe
-from gfla_cli.networks.build import build
-from gfla_cli.runtime.export import TOLERANCE, export_onnx
+from gfla_cli.runtime.export import TOLERANCE
 from gfla_cli.runtime.export_graphs import example_inputs
 from gfla_cli.runtime.onnx_file import DESCRIPTION, part_key
 from gfla_cli.runtime.onnx_session import open_exported
 from gfla_cli.runtime.session import SequenceSession, open_session
 
-ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 # The ablations and appearance flow have graphs of their own.
 SAMPLERS = ("pose-people:none", "face:bilinear", "face:none", "body:global", "view-chairs:pixels", "view-chairs:global")
 KINDS = (*(name for name in PRESETS if name != "view-car"), *SAMPLERS)  # cars have the network of chairs
 PARTS = {"pose": [], "face": ["encode"], "body": ["encode"], "view": ["encode", "estimate"]}
-
-
-def tiny(kind):
-    """The preset's network in small, with a few pixels of flow."""
-    name, _, sampler = kind.partition(":")
-    config = replace(preset(name), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
-    config = replace(config, view_width=4 if config.view_width and sampler != "pixels" else 0)
-    return replace(config, sampler=sampler) if sampler else config
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A function from a kind of model to its bundle and the report of its export; each is exported once."""
-    folder = tmp_path_factory.mktemp("exported")
-
-    @functools.cache
-    def export(kind, half=False):
-        bundle = folder / kind.replace(":", "-")
-        if not bundle.exists():
-            torch.manual_seed(3)
-            network = build(tiny(kind))
-            for name, parameter in network.named_parameters():
-                if "offset_head" in name:
-                    parameter.data *= 8
-            save_bundle(bundle, tiny(kind), network.state_dict(), dtype=torch.float32, license="MIT")
-        return bundle, export_onnx(bundle, folder / f"{bundle.name}{'-half' if half else ''}.onnx", half=half)
-
-    return export
 
 
 def graphs_in(path):
@@ -76,7 +45,7 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
     bundle, report = exported(kind)
     assert len({(check.batch, check.height, check.width) for check in report.checks}) == 3
     assert all(check.largest_difference < 1e-4 for check in report.checks)
-    session, config = open_exported(report.path), tiny(kind)
+    session, config = open_exported(report.path), small(kind)
     assert (session.config, session.name) == (config, bundle.name)
     for batch, height, width in ((1, 96, 160), (3, 128, 64)):
         given = example_inputs(config, batch, height, width, seed=width)
@@ -91,7 +60,7 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
 @pytest.mark.parametrize("kind", ["pose-people", "face", "body-people", "view-chairs", "view-chairs:pixels"])
 def test_only_standard_operators_are_used_and_every_size_is_free(exported, kind):
     graphs = graphs_in(exported(kind)[1].path)
-    wanted = PARTS[tiny(kind).task] if kind != "view-chairs:pixels" else ["encode"]
+    wanted = PARTS[small(kind).task] if kind != "view-chairs:pixels" else ["encode"]
     assert sorted(graphs) == sorted([DESCRIPTION, *map(part_key, wanted)])
     for model in graphs.values():
         onnx.checker.check_model(model)
@@ -119,6 +88,17 @@ def test_half_precision_is_close_and_samples_in_float(exported, kind):
         assert types_of(graphs["gfla.estimate"], "Conv") == {onnx.TensorProto.FLOAT}
 
 
+def test_half_precision_is_half_the_size_and_says_so(exported):
+    (_, whole), (_, half) = exported("pose-people"), exported("pose-people", half=True)
+    assert half.megabytes < 0.75 * whole.megabytes  # of this tiny model the graph itself is a good part
+    session = open_exported(half.path, precision="fp16")
+    assert session.place == "ONNX Runtime, CPU, fp16"
+    x = inputs(1, 64, 64)
+    assert 0 < np.abs(session.image(*x) - open_exported(whole.path).image(*x)).max() < 1e-2
+    with pytest.raises(UsageError, match="computes in fp16, as it was exported, not in fp32"):
+        open_session(half.path, "pose", precision="fp32")
+
+
 def types_of(model, operator):
     """The number formats of the inputs of all nodes of a kind."""
     graph = onnx.shape_inference.infer_shapes(model).graph
@@ -134,11 +114,11 @@ def types_of(model, operator):
 def test_a_clip_is_that_of_torch_and_the_reference_is_encoded_once(exported, kind):
     bundle, report = exported(kind)
     sessions = (
-        open_session(bundle, tiny(kind).task, device="cpu", precision="fp32"),
-        open_session(report.path, tiny(kind).task),
+        open_session(bundle, small(kind).task, device="cpu", precision="fp32"),
+        open_session(report.path, small(kind).task),
     )
-    given = example_inputs(tiny(kind), 1, 64, 96)
-    frames = [example_inputs(tiny(kind), 1, 64, 96, seed=k)["target_structure"].numpy() for k in range(3)]
+    given = example_inputs(small(kind), 1, 64, 96)
+    frames = [example_inputs(small(kind), 1, 64, 96, seed=k)["target_structure"].numpy() for k in range(3)]
     clips = []
     for session in sessions:
         assert isinstance(session, SequenceSession)
@@ -155,7 +135,7 @@ def test_views_and_their_scores_are_those_of_torch(exported, kind):
     bundle, report = exported(kind)
     torchs = open_session(bundle, "view", device="cpu", precision="fp32")
     onnxs = open_session(report.path, "view")
-    picture = example_inputs(tiny(kind), 1, 96, 64)["source_image"].numpy()
+    picture = example_inputs(small(kind), 1, 96, 64)["source_image"].numpy()
     codes = np.eye(21, dtype=np.float32)
     encoded = torchs.encode(picture), onnxs.encode(picture)
     for k in (1, 9):

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ANNA, BEN
+from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.config import preset
 from gfla_cli.media.image import read_image
-from gfla_cli.networks.build import build
 from gfla_cli.pipelines.pose import PoseTransfer
 from gfla_cli.show.looks import Look, flow_colours, show_attention, show_mask
 
-ANNA, BEN = (ROOT / "assets" / f"{name}.jpg" for name in ("anna", "ben"))
-TINY = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=8, flow_width=8)
+TINY = tiny()
 
 
 @pytest.fixture(scope="module", params=["local", "bilinear", "none"])
 def model(request, tmp_path_factory):
-    config = replace(TINY, sampler=request.param)
-    folder = tmp_path_factory.mktemp("models") / request.param
-    save_bundle(folder, config, build(config).state_dict())
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("models") / request.param, tiny(sampler=request.param))
 
 
 def test_looks_are_those_of_the_network(model):

@@ -7,9 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_face import drawn_face
-from test_sequence_training import drawn_body
+from conftest import ANNA
+from drawn_landmarks import drawn_body, drawn_face
 
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
@@ -89,7 +88,7 @@ def test_what_is_no_json_is_named_with_its_file(tmp_path, content):
 
 @pytest.fixture(scope="module")
 def anna():
-    return read_image(ROOT / "assets" / "anna.jpg")
+    return read_image(ANNA)
 
 
 def test_a_body_is_followed_while_it_moves_and_found_again_after_it_was_gone(anna):

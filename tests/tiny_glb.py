@@ -1,4 +1,4 @@
-"""The smallest object file, to be damaged."""
+"""The smallest object file, to be changed and damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 def glb_bytes(binary=b"", **changes):
     """One triangle, or what `changes` make of it; `binary` is a third view behind its two."""
-    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes()
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.5]], "<f4").tobytes()
     index = struct.pack("<bbb", 0, 1, 2) + b"\0"
     buffer = corners + index + binary
     content = {
@@ -29,6 +29,11 @@ def glb_bytes(binary=b"", **changes):
         ],
         "buffers": [{"byteLength": len(buffer)}],
     } | changes
+    return packed(content, buffer)
+
+
+def packed(content, buffer=b""):
+    """A file with this description and these bytes."""
     text = json.dumps(content).encode()
     text += b" " * (-len(text) % 4)
     buffer += b"\0" * (-len(buffer) % 4)

@@ -1,0 +1,79 @@
+"""Little models of every kind, their exported forms, and commands that must not load torch."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny
+
+from gfla_cli.bundles.bundle import save_bundle
+from gfla_cli.networks.build import build
+
+
+def small(kind):
+    """The preset's network in small, with a few pixels of flow."""
+    name, _, sampler = kind.partition(":")
+    config = tiny(name)
+    config = replace(config, view_width=4 if config.view_width and sampler != "pixels" else 0)
+    return replace(config, sampler=sampler) if sampler else config
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A function from a kind of model to its bundle and the report of its export; each is exported once."""
+    from gfla_cli.runtime.export import export_onnx  # needs onnx
+
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def export(kind, half=False):
+        bundle = folder / kind.replace(":", "-")
+        if not bundle.exists():
+            torch.manual_seed(3)
+            network = build(small(kind))
+            for name, parameter in network.named_parameters():
+                if "offset_head" in name:
+                    parameter.data *= 8
+            save_bundle(bundle, small(kind), network.state_dict(), dtype=torch.float32, license="MIT")
+        place = folder / f"{bundle.name}-{'half' if half else 'whole'}"
+        place.mkdir()
+        return bundle, export_onnx(bundle, place / f"{bundle.name}.onnx", half=half)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(exported):
+    """A model of poses."""
+    return exported("pose-people")[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_export(exported):
+    """The report of its export."""
+    return exported("pose-people")[1]
+
+
+def inputs(batch, height, width):
+    """Random input of the model."""
+    rng = np.random.default_rng(batch * height + width)
+    return [rng.random((batch, channels, height, width), np.float32) for channels in (3, 18, 18)]
+
+
+def command_without_torch(folder, *arguments):
+    """Runs a command in a process of its own, which must not load torch; its output and its lines on stderr."""
+    code = (
+        "import sys\nfrom gfla_cli.app import app\n"
+        f"try:\n    app({[str(argument) for argument in arguments]!r})\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert 'onnxruntime' in sys.modules and not {'torch', 'onnx'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout, result.stderr.splitlines()

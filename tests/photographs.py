@@ -1,0 +1,68 @@
+"""Photos of people who are found without a network, and the set that is built of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keypoints import SIZE, points
+
+from gfla_cli.landmarks.detector import Person
+from gfla_cli.landmarks.pose import Pose
+from gfla_cli.media.image import write_image
+from gfla_cli.pipelines.build_data import BuildOptions, build_set
+
+Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # joints of nobody in particular, as tables have them
+OPTIONS = BuildOptions(height=64, test_share=0.3)
+
+
+class Finder:
+    """Finds one body in every picture; in dark ones nobody, in red ones two."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def detect(self, image):
+        self.looks += 1
+        colour = image.reshape(-1, 3).mean(axis=0)
+        if colour.max() < 20:
+            return []
+        person = Person(Pose(points(), SIZE).scaled(image.shape[:2]), np.zeros((33, 4), np.float32))
+        return [person, person] if colour[0] > 200 > colour[1] else [person]
+
+
+def draw(path, seed=0, colour=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(60, 190, (300, 200, 3), dtype=np.uint8)
+    write_image(path, pixels if colour is None else np.full_like(pixels, colour))
+
+
+@pytest.fixture(scope="session")
+def photo_session(tmp_path_factory):
+    """Not to be changed: `photos` of five people, three each, and the `set` that is built of them."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for person in range(5):
+        for view in range(3):
+            draw(folder / "photos" / f"person{person}" / f"{view}.png", 10 * person + view)
+    build_set(folder / "photos", folder / "set", OPTIONS, finder=Finder())
+    return folder
+
+
+@pytest.fixture
+def photos(photo_session, tmp_path):
+    """Five people with three photos each."""
+    return Path(shutil.copytree(photo_session / "photos", tmp_path / "photos"))
+
+
+@pytest.fixture
+def good_set(photo_session, tmp_path):
+    """What is built of them."""
+    return Path(shutil.copytree(photo_session / "set", tmp_path / "set"))
+
+
+def edit(path, change):
+    """Passes the lines of a file through `change`."""
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(change(lines)) + "\n")

@@ -1,0 +1,54 @@
+"""The benchmark of pose transfer: every runtime in a process of its own, and failures are no measurements."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gfla_cli.app import app
+
+
+@pytest.fixture(autouse=True)
+def _exported_already(tiny_export, monkeypatch):
+    """What the benchmark exports is a copy: that exporting works is tested elsewhere."""
+
+    def export_onnx(model, output):
+        return replace(tiny_export, path=Path(shutil.copy(tiny_export.path, output)))
+
+    monkeypatch.setattr("gfla_cli.benchmarks.end_to_end.export_onnx", export_onnx)
+
+
+def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(tiny_bundle, monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    arguments = ["benchmark", "pose-transfer", "--model", str(tiny_bundle), "--rounds", "1", "--threads", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    speeds = json.loads(result.stdout)["transfers"]
+    assert [speed["name"] for speed in speeds] == ["torch", "torch, fp32", "ONNX Runtime"]
+    assert speeds[0]["cold_ratio"] == speeds[0]["warm_ratio"] == 1
+    assert all(0 < speed["network_milliseconds"] < speed["warm_milliseconds"] for speed in speeds)
+    assert len(commands) == 6  # each once to warm the disk, once to be measured
+    models = [command[command.index("--model") + 1] for command in commands[:3]]
+    assert models[:2] == [str(tiny_bundle)] * 2
+    assert models[2].endswith(".onnx")
+    assert all(command[1:4] == ["-m", "gfla_cli", "pose-transfer"] for command in commands)
+
+
+def test_a_run_that_fails_is_not_measured(tiny_bundle, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "gfla: no person found")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    result = CliRunner().invoke(app, ["benchmark", "pose-transfer", "--model", str(tiny_bundle), "--rounds", "1"])
+    assert result.exit_code == 1
+    assert "was to be measured failed: gfla: no person found" in result.stderr

@@ -1,0 +1,80 @@
+"""Pairs of chairs to train on: albums that are rendered once, endless pairs, and chairs that nobody has seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_glb import glb_bytes
+
+pytest.importorskip("numba")
+pytest.importorskip("scipy")
+from gfla_cli.data.albums import AlbumPlan, Albums
+from gfla_cli.data.chairs import ChairAlbums, ChairPairs, ChairPlan, plan_with
+from gfla_cli.data.unseen_chairs import UnseenChairs
+from gfla_cli.errors import DataError
+from gfla_cli.structure.view import AZIMUTHS, CODE_LENGTH
+
+TINY_PLAN = ChairPlan(objects=2, elevations=2, azimuths=3, size=64)
+
+
+def test_albums_are_rendered_once_and_read_back(tmp_path):
+    albums = ChairAlbums(tmp_path, TINY_PLAN)
+    first = albums.view(1, 1, 2)
+    (file,) = albums.folder.iterdir()
+    written = file.stat().st_mtime_ns
+    again = ChairAlbums(tmp_path, TINY_PLAN).view(1, 1, 2)
+    assert np.array_equal(first.picture.image, again.picture.image)
+    assert first.angles == again.angles
+    assert file.stat().st_mtime_ns == written
+    assert ChairAlbums(tmp_path, replace(TINY_PLAN, seed=1)).folder != albums.folder
+
+
+def test_the_albums_of_people_keep_their_name():
+    # Trainings go on with the pictures they have; another digest would render them all again.
+    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).folder == Path("cache/albums-6000x6-f3b49846")
+
+
+def test_pairs_share_object_and_mostly_elevation_and_end_never(tmp_path):
+    pairs = ChairPairs(ChairAlbums(tmp_path, TINY_PLAN), size=32, grid=16)
+    many = [pairs[i] for i in (*range(30), 10**9)]
+    for pair in many:
+        assert pair.source_image.shape == pair.target_image.shape == (32, 32, 3)
+        assert pair.source_code.shape == (CODE_LENGTH,)
+        assert pair.source_code.sum() == 2
+        assert (pair.target_image[pair.target_mask == 0] == 255).all()
+        assert pair.correspondence.offset.shape == (2, 16, 16)
+        assert np.isfinite(pair.correspondence.offset).all()
+    azimuths = [
+        pair.source_code[: len(AZIMUTHS)].argmax() != pair.target_code[: len(AZIMUTHS)].argmax() for pair in many
+    ]
+    elevations = [np.array_equal(pair.source_code[18:], pair.target_code[18:]) for pair in many]
+    assert np.mean(azimuths) > 0.7
+    assert np.mean(elevations) > 0.7
+    again = pairs[3]
+    assert all(np.array_equal(a, b) for a, b in zip(many[3][:5], again[:5], strict=True))
+
+
+def test_extra_objects_mix_in_and_change_the_plan(tmp_path):
+    (tmp_path / "extras").mkdir()
+    (tmp_path / "extras" / "a.glb").write_bytes(glb_bytes())
+    plan = replace(plan_with(tmp_path / "extras"), objects=1, elevations=1, azimuths=2, size=64, extra_share=1.0)
+    assert plan.extras
+    view = ChairAlbums(tmp_path / "cache", plan, tmp_path / "extras").view(0, 0, 1)
+    assert (view.picture.mask > 0).any()
+    assert plan_with(None).extras == ""
+    (tmp_path / "extras" / "b.glb").write_bytes(glb_bytes()[:50])
+    with pytest.raises(DataError, match=r"b\.glb"):
+        plan_with(tmp_path / "extras")
+
+
+def test_unseen_chairs_turn_by_every_angle():
+    data = UnseenChairs(32)
+    turned_by = []
+    for pair in (data[i] for i in range(9)):
+        source, target = (int(code[:18].argmax()) * 20 for code in (pair.source_code, pair.target_code))
+        turned_by.append(min((source - target) % 360, (target - source) % 360))
+    assert turned_by == list(range(20, 181, 20))
+    assert np.array_equal(data[0].source_image, data[8].source_image)

@@ -1,0 +1,92 @@
+"""Clips to train on: cut, mirrored, with what is known of each frame; and rendered ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_landmarks import drawn_body, drawn_face
+
+from gfla_cli.data.body_clips import BodyClips, MotionPlan
+from gfla_cli.data.clips import ClipFrames, clip_correspondences
+from gfla_cli.data.detected_faces import as_detected_face
+from gfla_cli.data.face_clips import FaceClips, PortraitPlan
+from gfla_cli.landmarks import pose
+from gfla_cli.landmarks.face_points import MIRRORED, face_size
+from gfla_cli.landmarks.framing import Frame
+
+
+def film(points, frames=3, side=64):
+    rng = np.random.default_rng(0)
+    surfaces = np.full((frames, side // 2, side // 2, 3), np.nan, np.float32)
+    surfaces[:, 8:24, 8:24] = rng.normal(0, 3, (16, 16, 3))
+    images = rng.integers(0, 255, (frames, side, side, 3), dtype=np.uint8)
+    return ClipFrames(images, np.zeros((frames, side, side), np.uint8), np.stack([points] * frames), surfaces)
+
+
+def test_a_clip_is_cut_with_its_points_and_surfaces():
+    points = np.zeros((68, 2), np.float32)
+    points[0] = 16, 24
+    clip = film(points)
+    cut = clip.cut(Frame((16, 24, 48, 56), (32, 32)), grid=8)
+    assert cut.images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(cut.images, clip.images[:, 24:56, 16:48])
+    np.testing.assert_allclose(cut.points[0, 0], 0, atol=1e-5)
+    assert cut.surfaces.shape == (3, 16, 16, 3)
+    np.testing.assert_array_equal(cut.surfaces[0, 0, 0], clip.surfaces[0, 12, 8])
+
+
+@pytest.mark.parametrize(("points", "order"), [(drawn_face(), MIRRORED), (drawn_body(), pose.MIRRORED)])
+def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
+    points = points.astype(np.float32)
+    if points.shape[1] == 3:
+        points[4] = pose.MISSING
+    clip = film(points)
+    twice = clip.mirrored(order).mirrored(order)
+    np.testing.assert_array_equal(twice.images, clip.images)
+    np.testing.assert_allclose(twice.points, clip.points, atol=1e-4)
+    np.testing.assert_array_equal(twice.surfaces, clip.surfaces)
+    if points.shape[1] == 3:
+        assert clip.mirrored(order).points[0, 7].tolist() == list(pose.MISSING)
+
+
+def test_the_frame_before_the_first_is_the_reference():
+    clip = film(drawn_body(), frames=4)
+    to_previous, to_reference = clip_correspondences(clip.surfaces, 8, 0.3)
+    assert to_previous.offset.shape == to_reference.offset.shape == (3, 2, 8, 8)
+    np.testing.assert_array_equal(to_previous.offset[0], to_reference.offset[0])
+
+
+def test_rendered_landmarks_move_a_little_and_the_same_way_on_both_sides():
+    face = drawn_face().astype(np.float32)
+    mirror = np.array([-1, 1])
+    moved = as_detected_face(face)
+    shift = np.linalg.norm(moved - face, axis=1) / face_size(face)
+    assert 0.001 < shift.mean() < 0.05
+    mirrored = (face * mirror)[list(MIRRORED)]
+    np.testing.assert_allclose(as_detected_face(mirrored), (moved * mirror)[list(MIRRORED)], atol=0.5)
+    np.testing.assert_array_equal(as_detected_face(face, 0.0), face)
+
+
+@pytest.mark.shared
+def test_rendered_faces_talk_and_are_known_exactly(shared, tmp_path):
+    clips = FaceClips(shared / "humans", tmp_path, PortraitPlan(clips=1, frames=3, stills=1, size=96), size=64, grid=16)
+    sample = clips[0]
+    assert sample.images.shape == (4, 64, 64, 3)
+    assert sample.to_previous.offset.shape == (3, 2, 16, 16)
+    assert (sample.to_previous.visible == 1).mean() > 0.5
+    assert (sample.masks > 0).mean() > 0.2
+    inside = sample.points[1].round().astype(int).clip(0, 63)
+    assert (sample.masks[1][inside[:, 1], inside[:, 0]] > 0).mean() > 0.9
+    np.testing.assert_array_equal(clips[0].images, sample.images)
+
+
+@pytest.mark.shared
+def test_rendered_bodies_keep_the_joints_that_they_hide_themselves(shared, tmp_path):
+    clips = BodyClips(shared / "humans", tmp_path, MotionPlan(clips=1, frames=3, size=96), size=64, grid=16)
+    sample = clips[0]
+    assert sample.images.shape == (4, 64, 64, 3)
+    assert sample.edges.shape == (4, 0, 0)
+    body = [joint for joint in range(18) if joint not in pose.FACE]
+    present = sample.points[:, body, 2] > 0
+    assert present.mean() > 0.9  # a detector names them too; now and then one is lost
+    assert (present == (sample.points[:, body, 0] >= 0)).all()

@@ -1,0 +1,27 @@
+"""Figures of clips: what counts, and what models are compared with."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torchmetrics")
+
+from gfla_cli.pipelines.evaluate_clips import HELD, REAL, ClipScore, evaluate_clips
+from gfla_cli.runtime.device import choose_device
+
+
+def test_figures_that_do_not_exist_do_not_count():
+    score = ClipScore("m", [{"landmarks": 0.02, "found": 1.0}, {"landmarks": float("nan"), "found": 0.0}])
+    assert score.means() == {"landmarks": 0.02, "found": 0.5}
+    assert ClipScore("m", [{"landmarks": float("nan")}]).to_json()["landmarks"] is None
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("task", ["face", "body"])
+def test_models_are_measured_beside_holding_the_source(animators, shared, tmp_path, task):
+    models, place = [animators / f"tiny-{task}"], choose_device("cpu")
+    scores = evaluate_clips(models, shared / "humans", vgg=None, placement=place, clips=1, frames=2, cache=tmp_path)
+    assert [score.name for score in scores] == [HELD, REAL, f"tiny-{task} (local)"]
+    held, real, made = (score.means() for score in scores)
+    assert real["ssim"] == pytest.approx(1)
+    assert real["l1"] == 0 < held["l1"] < made["l1"]

@@ -1,0 +1,113 @@
+"""`gfla evaluate`: tables, files and pages about models and folders, and what does not go together."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+from compared_pictures import SEEDS, picture
+from judges import Colours
+
+from gfla_cli.media.image import read_image
+
+pytest.importorskip("torchmetrics")
+
+from gfla_cli.pipelines.compared_poses import COPY
+
+
+@pytest.fixture
+def gfla(gfla, pose_shelf, tmp_path, monkeypatch):
+    """Runs a command in an empty folder, with tiny models on the shelf and none of torch's weights."""
+    monkeypatch.setenv("GFLA_MODELS", str(pose_shelf))
+    monkeypatch.setenv("GFLA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return lambda *arguments: gfla(*arguments, "--device", "cpu", "--precision", "fp32")
+
+
+def test_models_give_a_table_and_every_kind_of_file(gfla, pose_shelf, tmp_path):
+    outputs = ("--csv", "t.csv", "--html", "t.html", "--json-file", "t.json", "--sheet", "t.png")
+    result = gfla("evaluate", "tiny-local", "tiny-none", "--data-root", pose_shelf / "set", *outputs)
+    assert result.exit_code == 0, result.output
+    assert "tiny-none (none)" in result.stdout
+    assert "protocol: own" in result.stdout
+    assert "fid left out" in result.stderr
+    assert result.stdout.splitlines()[-4:] == ["t.csv", "t.json", "t.html", "t.png"]
+    report = json.loads((tmp_path / "t.json").read_text())
+    assert [row["name"] for row in report] == [COPY, "tiny-local (local)", "tiny-none (none)"]
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["name"], row["part"]) for row in rows][:2] == [(COPY, "all"), (COPY, "small change")]
+    assert float(rows[0]["ssim"]) == pytest.approx(report[0]["ssim"])
+    assert rows[0]["protocol.data.name"] == "set"
+    assert rows[2]["model.trained.samples"] == "1200"
+    assert read_image(tmp_path / "t.png").shape[1] == 2 * 4 * 64
+    again = gfla("evaluate", "tiny-local", "--data-root", pose_shelf / "set", "--csv", "t.csv")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+def test_json_on_stdout_is_json_and_keeps_its_form(gfla, pose_shelf):
+    result = gfla("evaluate", "tiny-local", "--data-root", pose_shelf / "set", "--json", "--html", "t.html")
+    report = json.loads(result.stdout)
+    assert {"name", "pairs", "ssim", "l1", "by_change"} <= set(report[0])
+    assert report[0]["skipped"].keys() == {"lpips", "fid"}
+    assert "written: t.html" in result.stderr
+
+
+def test_the_page_holds_everything_and_loads_nothing(gfla, result_folders, tmp_path):
+    made = result_folders("made & <b>", **{f"{name}_DOT_png": picture(seed + 1) for name, seed in SEEDS.items()})
+    result = gfla("evaluate", "--real", "real", "--generated", made, "--html", "t.html", "--rank-by", "l1")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "t.html").read_text()
+    assert "made &amp; &lt;b&gt;" in page
+    assert "<b>" not in page
+    assert page.count("data:image/jpeg;base64,") == 2 * (2 + 2)  # worst and best two, each with result and real
+    assert "Worst by l1" in page
+    assert "prefers-color-scheme: dark" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "url(" not in page
+    assert "LPIPS left out: no alexnet" in page
+    assert "Gaussian window of 11" in page
+
+
+def test_folders_are_measured_from_the_command_line(gfla, result_folders, monkeypatch):
+    import gfla_cli.metrics.measures as loading
+
+    monkeypatch.setattr(loading, "read_state", lambda path, what: {})
+    monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
+    made = result_folders("made", a_0__a_1_DOT_png=picture(1), b_0_2_b_1_vis_DOT_jpg=picture(2))
+    (made.parent / "weights.pth").write_bytes(b"")
+    run = ("evaluate", "--real", "real", "--generated", "made", "--inception", "weights.pth", "--json")
+    (row,) = json.loads(gfla(*run).stdout)
+    assert row["pairs"] == 2
+    assert row["fid"] > 0
+    assert row["protocol"]["metrics"]["fid"]["weights"] == "weights.pth"
+    (row,) = json.loads(gfla(*run, "--metrics", "fid").stdout)
+    assert (row["pictures"], row["fid"] > 0, "ssim" in row, "pairs" in row) == (2, True, False, False)
+    (row,) = json.loads(gfla(*run, "--protocol", "patn", "--metrics", "ssim").stdout)
+    assert row["protocol"]["size"] == "256x176"
+    assert row["protocol"]["ssim_padding"] == "white to 256x256"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "nothing to evaluate"),
+        (("--table",), "--table needs reports"),
+        (("--real", "real"), "belong together"),
+        (("--generated", "real"), "belong together"),
+        (("tiny-local", "--real", "real", "--generated", "real"), "not together with folders: models"),
+        (("--real", "real", "--generated", "real", "--data-root", "set"), "not together with folders: --data-root"),
+        (("tiny-local", "--data-root", "set", "--pairs", "p.csv"), "not together with models: --pairs"),
+        (("--table", "a.json", "--html", "b.html"), "takes reports and --json"),
+        (("tiny-local",), "measured on a data set"),
+        (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
+        (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),
+        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "unknown metric"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, said):
+    result = gfla("evaluate", *arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr

@@ -1,0 +1,41 @@
+"""The 68 points of a face: which they are, which mirrors which, and what is open."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_landmarks import drawn_face, with_closed_eyes, with_open_mouth
+
+from gfla_cli.landmarks.face_points import (
+    MESH_POINTS,
+    MIRRORED,
+    eye_openings,
+    face_size,
+    from_mesh,
+    mirrored,
+    mouth_opening,
+)
+
+
+def test_the_table_names_68_points_of_the_mesh():
+    assert len(set(MESH_POINTS)) == 68
+    assert min(MESH_POINTS) >= 0
+    assert max(MESH_POINTS) < 468  # also without irises
+    assert from_mesh(np.arange(478 * 3, dtype=np.float32).reshape(478, 3)).shape == (68, 3)
+
+
+def test_mirroring_twice_changes_nothing_and_once_swaps_the_sides():
+    face = drawn_face().astype(np.float32) + 200
+    assert [MIRRORED[point] for point in MIRRORED] == list(range(68))
+    np.testing.assert_allclose(mirrored(mirrored(face, 401), 401), face, rtol=1e-6)
+    np.testing.assert_allclose(mirrored(face, 401), face, atol=1e-4)  # it is symmetrical
+
+
+def test_openings_are_measured_in_face_sizes():
+    face = drawn_face()
+    assert face_size(face) == pytest.approx(200, rel=0.15)
+    assert eye_openings(face) == pytest.approx((1 / 3, 1 / 3))
+    assert max(eye_openings(with_closed_eyes(face))) < 0.01
+    assert mouth_opening(with_open_mouth(face, 30)) > 0.12 > 0.02 > mouth_opening(face)
+    assert eye_openings(3 * face) == pytest.approx(eye_openings(face))
+    assert mouth_opening(3 * face) == pytest.approx(mouth_opening(face))

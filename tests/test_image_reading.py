@@ -1,0 +1,171 @@
+"""Picture files: every kind that a camera or an editor writes is read as people see it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from ramp import PICTURE, RAMP, saved
+
+from gfla_cli.errors import MediaError
+from gfla_cli.media.image import (
+    READABLE,
+    WRITABLE,
+    find_images,
+    is_animated,
+    read_image,
+    to_tensor,
+    to_uint8,
+    write_image,
+)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tolerance"), [(".png", 0), (".bmp", 0), (".tif", 0), (".ppm", 0), (".jpg", 8), (".webp", 12)]
+)
+def test_colours_survive_every_format(tmp_path, suffix, tolerance):
+    read = read_image(saved(tmp_path / f"a{suffix}", Image.fromarray(PICTURE)))
+    assert read.dtype == np.uint8
+    assert read.flags.writeable
+    assert np.abs(read.astype(int) - PICTURE).max() <= tolerance
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_turn_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path / "a.png", Image.fromarray(PICTURE), exif=exif)
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert max(read_image(path, max_side=32).shape) == 32
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_shows_white_paper(tmp_path, mode):
+    alpha = Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(48, axis=0))
+    picture = Image.fromarray(np.zeros((48, 64), np.uint8)).convert("RGBA")
+    picture.putalpha(alpha)
+    path = saved(tmp_path / "a.png", picture.convert(mode))
+    read = read_image(path)
+    assert (read[:, :32] == 255).all()
+    assert (read[:, 32:] == 0).all()
+
+
+def test_half_transparent_is_half_white(tmp_path):
+    read = read_image(saved(tmp_path / "a.png", Image.new("RGBA", (20, 20), (0, 0, 0, 128))))
+    assert abs(int(read[0, 0, 0]) - 127) <= 1
+
+
+def test_a_transparent_palette_colour_is_white(tmp_path):
+    picture = Image.fromarray(PICTURE).quantize(16)
+    path = saved(tmp_path / "a.gif", picture, transparency=int(np.asarray(picture)[0, 0]))
+    assert (read_image(path)[0, 0] == 255).all()
+
+
+def test_cmyk_photographs_keep_their_colours(tmp_path):
+    path = saved(tmp_path / "a.jpg", Image.fromarray(PICTURE).convert("CMYK"), quality=95)
+    assert np.abs(read_image(path).astype(int) - PICTURE).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+    path = saved(tmp_path / f"a{suffix}", Image.fromarray(RAMP.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(read_image(path)[..., 0], RAMP)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1.0])
+def test_float_grey_is_taken_as_0_to_1_or_0_to_255(tmp_path, scale):
+    path = saved(tmp_path / "a.tif", Image.fromarray(RAMP.astype(np.float32) * np.float32(scale)))
+    np.testing.assert_array_equal(read_image(path)[..., 1], RAMP)
+
+
+def test_wide_integers_are_scaled_by_their_range(tmp_path):
+    path = saved(tmp_path / "a.tif", Image.fromarray(RAMP.astype(np.int32) * 257))
+    np.testing.assert_array_equal(read_image(path)[..., 2], RAMP)
+
+
+def test_black_and_white_and_grey_become_rgb(tmp_path):
+    one_bit = Image.fromarray(RAMP).convert("1")
+    assert set(np.unique(read_image(saved(tmp_path / "a.png", one_bit)))) == {0, 255}
+    np.testing.assert_array_equal(read_image(saved(tmp_path / "b.png", Image.fromarray(RAMP)))[..., 2], RAMP)
+
+
+def test_the_first_frame_of_an_animation_is_taken_without_a_word(tmp_path):
+    first, second = Image.fromarray(PICTURE), Image.new("RGB", (64, 48), (255, 0, 0))
+    path = saved(tmp_path / "a.webp", first, save_all=True, append_images=[second], lossless=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.abs(read_image(path).astype(int) - PICTURE).max() <= 2
+    assert is_animated(path)
+    assert not is_animated(saved(tmp_path / "b.png", first))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("size", [(1900, 700), (500, 1301), (100, 60)])
+def test_max_side_bounds_the_longer_side_and_never_enlarges(tmp_path, suffix, size):
+    ramp = np.linspace(0, 255, size[0], dtype=np.uint8)[None].repeat(size[1], axis=0)
+    path = saved(tmp_path / f"a{suffix}", Image.fromarray(ramp).convert("RGB"), quality=95)
+    small = read_image(path, max_side=256)
+    expected = min(1.0, 256 / max(size))
+    assert small.shape[:2] == (round(size[1] * expected), round(size[0] * expected))
+    ideal = np.asarray(Image.fromarray(ramp).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small[..., 0].astype(int) - ideal).mean() < 3
+
+
+def test_a_wide_picture_is_read_strip_by_strip_without_seams(tmp_path, monkeypatch):
+    monkeypatch.setattr("gfla_cli.media.decoding._STRIP_AREA", 700)
+    path = saved(tmp_path / "a.png", Image.fromarray(PICTURE))
+    np.testing.assert_array_equal(read_image(path), PICTURE)
+    assert read_image(path, max_side=20).shape == (15, 20, 3)
+
+
+def test_pictures_of_a_folder_come_sorted_and_without_strangers(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.JPG", "._a.jpg", ".hidden.png", "notes.txt", "sub/c.webp"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png"]
+    assert [path.name for path in find_images(tmp_path, recursive=True)] == ["a.JPG", "b.png", "c.webp"]
+    assert set(WRITABLE) <= set(READABLE)
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(MediaError) as caught:
+            find_images(folder)
+        assert caught.value.hint
+
+
+def test_tensors_hold_minus_one_to_one_and_come_back_exactly():
+    tensor = to_tensor(PICTURE)
+    assert tensor.shape == (1, 3, 48, 64)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous()
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+    every_value = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    np.testing.assert_array_equal(to_uint8(to_tensor(every_value)), every_value)
+    np.testing.assert_array_equal(to_uint8(to_tensor(every_value)[0]), every_value)
+
+
+def test_tensors_out_of_range_are_clipped_and_rounded():
+    values = torch.tensor([-3.0, -0.0001, 7.0]).view(1, 3, 1, 1).requires_grad_()
+    assert to_uint8(values).ravel().tolist() == [0, 127, 255]
+    assert to_uint8(values.bfloat16()).ravel().tolist() == [0, 127, 255]
+
+
+def test_read_only_arrays_are_no_reason_to_warn():
+    frozen = np.asarray(Image.fromarray(PICTURE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        to_tensor(frozen[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3)])
+def test_only_rgb_pictures_are_converted(tmp_path, shape):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
+        to_tensor(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
+        write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))

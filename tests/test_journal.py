@@ -1,0 +1,60 @@
+"""What a run says of itself: losses in a table, how fast it is, and how long it will take."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from small_training import plan, small_vgg, trainer
+from tiny_models import CPU
+
+from gfla_cli.errors import MissingExtraError
+from gfla_cli.pipelines.train_progress import status_line
+from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.standing import Standing
+from gfla_cli.training.trainer import Progress, Trainer
+
+
+def test_losses_are_written_as_csv(open_data, tmp_path):
+    run = trainer(plan(), open_data, tmp_path, small_vgg())
+    run.journal.losses(20, "joint", 160, {"l1": 0.5})
+    with (tmp_path / "losses.csv").open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"step": "20", "stage": "joint", "samples": "160", "loss": "l1", "value": "0.5"}
+        ]
+
+
+def test_a_journal_goes_back_to_the_checkpoint(open_data, tmp_path):
+    journal = trainer(plan(), open_data, tmp_path, None).journal
+    for step in (20, 40, 60):
+        journal.losses(step, "joint", 8 * step, {"l1": 0.5})
+    with (tmp_path / "losses.csv").open("a") as file:
+        file.write("80,joi")
+    journal.rewind(40)
+    assert (
+        tmp_path / "losses.csv"
+    ).read_text() == "step,stage,samples,loss,value\n20,joint,160,l1,0.5\n40,joint,320,l1,0.5\n"
+
+
+def test_speed_counts_the_waiting_and_the_time_left_follows():
+    standing = Standing()
+    assert standing.rate(4, 10.0) == 0
+    assert standing.rate(4, 12.0) == 2
+    progress = Progress(plan(joint=30).stages[1], 1, 10, 60, {"l1": 0.25}, 2.0)
+    assert status_line(progress) == "joint 10/30  2.0 images/s  0:00:40 left  l1 0.250"
+
+
+def test_tensorboard_is_an_extra(open_data, tmp_path):
+    recipe = plan()
+    start = lambda: Trainer(recipe, PoseTask(recipe, open_data, None), tmp_path, CPU, 0, tensorboard=True)  # noqa: E731
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtraError) as raised:
+            start()
+        assert "gfla[tensorboard]" in raised.value.hint
+        return
+    run = start()
+    run.journal.losses(1, "joint", 4, {"l1": 0.5})
+    run.journal.close()
+    assert list((tmp_path / "tensorboard").glob("events*"))

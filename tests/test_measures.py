@@ -1,0 +1,69 @@
+"""What is measured: networks that may be missing, figures that do not exist, and examples."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from judges import fid_state, lpips_state
+from tiny_models import CPU
+
+from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.metrics.scores import PairFigures, Score, column_means, picked
+
+pytest.importorskip("torchmetrics")
+
+from gfla_cli.metrics.measures import Wanted, gather
+
+
+def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    measures = gather(Wanted(), CPU.device)
+    assert measures.metrics == ("ssim", "psnr", "l1")
+    assert "--lpips-backbone" in measures.skipped["lpips"]
+    assert "--inception" in measures.skipped["fid"]
+    assert gather(Wanted(masks=True), CPU.device).skipped["mask-lpips"] == "as lpips"
+    for wanted in (
+        Wanted(metrics=("fid",)),
+        Wanted(metrics=("mask-lpips",)),
+        Wanted(inception=tmp_path / "nothing.pth"),
+        Wanted(lpips_backbone=tmp_path / "nothing.pth"),
+    ):
+        with pytest.raises(BundleError):
+            gather(wanted, CPU.device)
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(BundleError, match="not a checkpoint"):
+        gather(Wanted(inception=tmp_path / "text.pth"), CPU.device)
+    with pytest.raises(UsageError, match="unknown metric: nonsense"):
+        Wanted(metrics=("ssim", "nonsense"))
+
+
+def test_found_networks_are_described_by_their_hash(seeded, tmp_path):
+    torch.save(fid_state(seeded, thin=True), tmp_path / "inception.pth")
+    torch.save(lpips_state(seeded, "alex"), tmp_path / "alex.pth")
+    wanted = Wanted(inception=tmp_path / "inception.pth", lpips_backbone=tmp_path / "alex.pth", masks=True)
+    measures = gather(wanted, CPU.device)
+    assert measures.metrics == ("ssim", "psnr", "l1", "lpips", "mask-ssim", "mask-lpips", "fid")
+    assert measures.skipped == {}
+    assert re.fullmatch("[0-9a-f]{64}", measures.described["fid"]["sha256"])
+    assert measures.described["lpips"]["network"] == "alex"
+    assert measures.described["lpips"]["weights"] == "alex.pth"
+
+
+def test_figures_that_do_not_exist_do_not_count():
+    assert column_means([{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 5.0}]) == {"a": 2, "b": 5}
+    assert math.isnan(column_means([{"a": math.nan}])["a"])
+    score = Score("m", [PairFigures(0, math.nan, {"lpips": math.nan})], {"fid": 3.0})
+    assert score.to_json() == {"name": "m", "pairs": 1, "lpips": None, "fid": 3.0, "by_change": {}}
+
+
+def test_examples_are_the_worst_the_middle_and_the_best():
+    score = Score("m", [PairFigures(k, 0, {"ssim": k / 20, "l1": k / 20}) for k in range(20)])
+    by_ssim = {kind: [pair.pair for pair in pairs] for kind, pairs in picked(score, "ssim").items()}
+    assert by_ssim == {"worst": [0, 1, 2, 3], "median": [8, 9, 10, 11], "best": [19, 18, 17, 16]}
+    assert [pair.pair for pair in picked(score, "l1")["worst"]] == [19, 18, 17, 16]
+    few = Score("m", score.pairs[:2])
+    assert {kind: len(pairs) for kind, pairs in picked(few, "ssim").items()} == {"worst": 1, "median": 0, "best": 1}
+    assert picked(score, "fid") == {"worst": [], "median": [], "best": []}

@@ -1,0 +1,73 @@
+"""Stages that work at the same time: order, exceptions and ends travel between them."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+from gfla_cli.errors import MediaError
+from gfla_cli.media.video import overlapped
+
+
+def test_overlapping_keeps_items_and_order():
+    assert list(overlapped(range(100), 3)) == list(range(100))
+    assert list(overlapped([], 1)) == []
+    assert list(overlapped(overlapped(overlapped(range(20), 1), 2), 3)) == list(range(20))
+
+
+def test_stages_work_at_the_same_time():
+    def slow(items):
+        for item in items:
+            time.sleep(0.01)
+            yield item
+
+    started = time.perf_counter()
+    assert len(list(slow(overlapped(slow(overlapped(slow(range(20)))))))) == 20
+    assert time.perf_counter() - started < 0.5  # one after the other: 0.6
+
+
+def test_a_producer_is_at_most_a_queue_ahead():
+    produced = []
+
+    def counting():
+        for item in range(50):
+            produced.append(item)
+            yield item
+
+    items = overlapped(counting(), 2)
+    next(items)
+    time.sleep(0.1)
+    assert len(produced) <= 4  # one used, two waiting, one in the producer's hand
+    items.close()
+
+
+def test_exceptions_travel_to_the_consumer():
+    def failing():
+        yield 1
+        raise MediaError("broken")
+
+    items = overlapped(failing())
+    assert next(items) == 1
+    with pytest.raises(MediaError, match="broken"):
+        next(items)
+
+
+def test_a_consumer_that_stops_stops_the_producer():
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    for _ in overlapped(endless(), 2):
+        break
+    gc.collect()
+    assert closed.wait(2)
+    assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile

@@ -1,0 +1,125 @@
+"""Frames of videos: upright, square, each in its time, and none missed in silence."""
+
+from __future__ import annotations
+
+import gc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from films import H264, children, make, pictures
+
+from gfla_cli.errors import UsageError
+from gfla_cli.media.video import overlapped, probe, read_frames
+
+
+def test_a_turned_video_is_upright(ntsc, tmp_path):
+    turned = make(tmp_path / "turned.mp4", "-display_rotation", "90", "-i", str(ntsc), "-c", "copy")
+    assert probe(turned).size == (160, 120)
+    straight, upright = next(read_frames(ntsc)), next(read_frames(turned))
+    assert np.abs(np.rot90(straight).astype(int) - upright).mean() < 2
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path):
+    wide = make(tmp_path / "wide.mp4", *pictures(), "-vf", "setsar=2", *H264)
+    assert probe(wide).size == (120, 320)
+    assert next(read_frames(wide)).shape == (120, 320, 3)
+
+
+def test_a_variable_rate_becomes_constant_and_the_film_lasts_as_long(uneven):
+    info = probe(uneven)
+    assert info.variable
+    assert info.fps == 30
+    frames = list(read_frames(uneven))
+    assert len(frames) == info.frames == pytest.approx(90, abs=2)
+    same = [np.array_equal(a, b) for a, b in pairwise(frames[33:-3])]
+    assert np.mean(same) == pytest.approx(2 / 3, abs=0.05)  # each of the ten a second is shown three times
+
+
+def test_video_in_odd_sizes_is_read_as_it_is(tmp_path):
+    odd = make(tmp_path / "odd.mkv", *pictures(size="162x122"), "-vf", "format=gbrp,crop=161:121", "-c:v", "ffv1")
+    assert next(read_frames(odd)).shape == (121, 161, 3)
+
+
+def test_an_animated_gif_is_read_over_white(tmp_path):
+    clear = ["-f", "lavfi", "-i", "color=red@0.0:s=64x48:r=10:d=1,format=rgba"]
+    gif = make(tmp_path / "clear.gif", *clear, "-lavfi", "split[a][b];[a]palettegen[p];[b][p]paletteuse")
+    with read_frames(gif) as frames:
+        first = next(frames)
+        assert frames.info.fps == 10
+        assert frames.info.frames == 10
+    assert first.min() == 255
+
+
+def test_a_trimmed_stretch_has_the_right_frames(ntsc):
+    everything = list(read_frames(ntsc))
+    with read_frames(ntsc, trim=(1.0, 2.5)) as frames:
+        part = list(frames)
+        assert frames.expected == len(part) == 45
+    assert np.array_equal(part[0], everything[30])  # the first at or after 1.0 s
+    assert np.array_equal(part[-1], everything[74])
+    assert len(list(read_frames(ntsc, trim=(3.0, None)))) == pytest.approx(30, abs=1)
+    assert len(list(read_frames(ntsc, trim=(3.0, 100.0)))) == pytest.approx(30, abs=1)
+
+
+def test_another_rate_keeps_the_speed(ntsc):
+    slow = list(read_frames(ntsc, fps=10))
+    assert len(slow) == pytest.approx(40, abs=1)
+    everything = list(read_frames(ntsc))
+    # The picture on screen at 2.0 s: number 59 began at 1.97 s, number 60 at 2.002 s.
+    assert np.array_equal(slow[20], everything[59])
+    fast = list(read_frames(ntsc, fps=60))
+    assert len(fast) == pytest.approx(240, abs=1)
+    assert np.array_equal(fast[100], everything[49])
+
+
+@pytest.mark.parametrize("trim", [(-1, 2), (3, 2), (2, 2), (99, None), (float("nan"), 2)])
+def test_stretches_that_are_none_are_refused(ntsc, trim):
+    with pytest.raises(UsageError, match=r"stretch"):
+        read_frames(ntsc, trim=trim)
+
+
+def test_of_a_cut_video_the_frames_that_are_there_are_read_and_the_rest_is_missed(ntsc, tmp_path):
+    (tmp_path / "cut.mp4").write_bytes(ntsc.read_bytes()[: ntsc.stat().st_size // 2])
+    with read_frames(tmp_path / "cut.mp4") as frames:
+        assert frames.info.cut_short
+        count = sum(1 for _ in frames)
+    assert 20 < count < 100
+    assert frames.damaged
+    assert f"{count} of about 120 frames" in frames.notes[0]
+
+
+def test_wrong_bytes_in_the_middle_are_noticed(ntsc, tmp_path):
+    damaged = bytearray(ntsc.read_bytes())
+    for place in np.random.default_rng(1).integers(len(damaged) // 3, len(damaged), 40):
+        damaged[place] ^= 0xFF
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    with read_frames(tmp_path / "damaged.mp4") as frames:
+        assert sum(1 for _ in frames) > 20
+    assert frames.damaged
+    assert "damaged" in frames.notes[0]
+
+
+def test_a_whole_video_is_not_called_damaged(ntsc, uneven):
+    for path in (ntsc, uneven):
+        with read_frames(path) as frames:
+            assert sum(1 for _ in frames) == frames.count
+        assert not frames.damaged
+        assert frames.notes == []
+
+
+def test_stopping_early_leaves_no_process_behind(ntsc):
+    frames = read_frames(ntsc)
+    next(frames)
+    frames.close()
+    with pytest.raises(StopIteration):
+        next(frames)
+    next(read_frames(ntsc))  # and forgotten
+    assert children() == []
+
+
+def test_reading_stops_when_the_consumer_stops(ntsc):
+    for _ in overlapped(read_frames(ntsc), 2):
+        break
+    gc.collect()
+    assert children() == []

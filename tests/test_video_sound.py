@@ -1,0 +1,76 @@
+"""Sound of written videos: the driver's own, copied where it can be, and exactly with the pictures."""
+
+from __future__ import annotations
+
+import subprocess
+
+import numpy as np
+import pytest
+from commands import names_in
+from films import H264, NTSC, frame, make, pictures
+
+from gfla_cli.media import ffmpeg
+from gfla_cli.media.video import Sound, VideoWriter, overlapped, probe, read_frames, sound_of
+
+
+def beeps(path):
+    """The times at which a beep begins, in seconds."""
+    command = [ffmpeg.executable(), "-v", "error", "-i", str(path), "-map", "0:a:0"]
+    command += ["-af", "aresample=async=1:first_pts=0"]
+    raw = subprocess.run([*command, "-f", "f32le", "-ac", "1", "-ar", "8000", "-"], capture_output=True, check=True)
+    loud = np.nonzero(np.abs(np.frombuffer(raw.stdout, "<f4")) > 0.1)[0] / 8000
+    return [float(now) for before, now in zip([-1, *loud], loud, strict=False) if now - before > 0.2]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".mov", "aac"), (".mkv", "aac"), (".webm", "opus")])
+def test_rate_and_sound_of_the_driver_are_kept(ntsc, tmp_path, suffix, codec):
+    out = tmp_path / f"out{suffix}"
+    with read_frames(ntsc) as frames, VideoWriter(out, frames.fps, sound=sound_of(frames.info)) as video:
+        for picture in overlapped(frames):
+            video.write(picture)
+    info = probe(out)
+    assert (info.fps, info.audio_codec, info.variable) == (NTSC, codec, False)
+    assert info.frames == pytest.approx(120, abs=1)  # ffmpeg 7 lets sound and pictures of an mkv start 23 ms late
+    assert video.notes == []
+    assert beeps(out) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], abs=0.025 if suffix == ".mkv" else 0.012)
+    assert names_in(tmp_path) == [out.name]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_trimmed_sound_starts_exactly_with_the_pictures(ntsc, tmp_path, suffix):
+    trim = (1.3, 3.1)
+    out = tmp_path / f"out{suffix}"
+    with read_frames(ntsc, trim) as frames, VideoWriter(out, frames.fps, sound=sound_of(frames.info, trim)) as video:
+        for picture in frames:
+            video.write(picture)
+    assert probe(out).frames == 54
+    assert beeps(out) == pytest.approx([0.2, 0.7, 1.2, 1.7], abs=0.012)
+
+
+def test_sound_is_copied_not_encoded_again(ntsc, tmp_path):
+    def packets(path):
+        arguments = ["-v", "error", "-i", str(path), "-map", "0:a:0", "-c", "copy", "-f", "framecrc", "-"]
+        return [row.split(",")[5].strip() for row in ffmpeg.run(arguments)[1].splitlines() if row.startswith("0,")]
+
+    with VideoWriter(tmp_path / "out.mp4", 25, sound=Sound(ntsc, "aac")) as video:
+        for _ in range(50):
+            video.write(frame())
+    copied = packets(tmp_path / "out.mp4")
+    assert len(copied) > 80
+    assert copied[:80] == packets(ntsc)[:80]
+
+
+def test_sound_shorter_than_the_film_does_not_shorten_it(ntsc, tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", 10, sound=Sound(ntsc, "aac", start=3.0)) as video:
+        for _ in range(30):
+            video.write(frame())
+    info = probe(tmp_path / "out.mp4")
+    assert (info.frames, info.audio_codec) == (30, "aac")
+
+
+def test_sound_that_cannot_be_used_costs_a_note_not_the_film(tmp_path):
+    silent = make(tmp_path / "silent.mp4", *pictures(), *H264)
+    with VideoWriter(tmp_path / "out.mp4", 10, sound=Sound(silent, "aac")) as video:
+        video.write(frame())
+    assert probe(tmp_path / "out.mp4").audio_codec is None
+    assert "sound" in video.notes[0]

@@ -1,0 +1,107 @@
+"""Training of view models: both stages, their losses, and a bundle at the end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from chairs import TINY, write_shapenet
+from tiny_models import CPU
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.data.sample import ViewPair, unknown_correspondence
+from gfla_cli.pipelines.train import RunOptions, run_training
+from gfla_cli.structure.view import ViewAngles, view_code
+from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
+from gfla_cli.training.trainer import Trainer
+from gfla_cli.training.view import ViewTask, view_batch
+
+
+class TwoViews(torch.utils.data.Dataset):
+    """A square that moves to the right with the azimuth: two views of it."""
+
+    def __getitem__(self, index):
+        first, second = np.random.default_rng(index).choice(4, 2, replace=False)
+
+        def view(k):
+            picture = np.full((64, 64, 3), 255, np.uint8)
+            picture[24:40, 4 + 12 * k : 20 + 12 * k] = 200, 40, 40
+            return picture
+
+        mask = np.full((64, 64), 255, np.uint8)
+        codes = (view_code(ViewAngles(20.0 * k, 10)) for k in (first, second))
+        return ViewPair(view(first), view(second), *codes, mask, unknown_correspondence(32))
+
+
+def plan(*, flow=1, joint=2, weights=None, model=TINY):
+    first = LossWeights(affine=0.1, correspondence=1, visibility=0.3, view=1)
+    fast = {"learning_rate": 2e-3, "betas": (0.9, 0.999)}
+    stage = Stage(name="flow", train="flow", steps=flow, image_size=(64, 64), batch=4, weights=first, **fast)
+    joint_weights = weights or LossWeights(l1=5, adversarial=1, affine=0.001, view=1, person=1)
+    stages = (stage, replace(stage, name="joint", train="joint", steps=joint, weights=joint_weights))
+    return Recipe(dataset="chairs", model=model, stages=stages, initial="kaiming")
+
+
+def trainer(plan, folder):
+    return Trainer(plan, ViewTask(plan, lambda stage: TwoViews(), None), folder, CPU, workers=0)
+
+
+def test_both_stages_run_with_their_losses(tmp_path):
+    seen = []
+    trainer(plan(), tmp_path).run(seen.append)
+    assert set(seen[0].losses) == {"affine", "correspondence", "visibility", "view", "total"}
+    assert set(seen[-1].losses) >= {"l1", "adversarial", "discriminator", "view", "affine", "total"}
+
+
+def test_a_few_steps_lower_the_losses_of_pictures_and_views(tmp_path):
+    seen = []
+    run = trainer(plan(flow=1, joint=25, weights=LossWeights(l1=5, view=1)), tmp_path)
+    run.run(seen.append)
+    parts = (seen[1:6], seen[-5:])
+    first, last = ({name: np.mean([p.losses[name] for p in part]) for name in ("l1", "view")} for part in parts)
+    assert last["l1"] < 0.6 * first["l1"]
+    assert last["view"] < 0.9 * first["view"]
+
+
+def test_appearance_flow_trains_on_pixels_and_flows(tmp_path):
+    seen = []
+    trainer(with_sampler(plan(), "pixels"), tmp_path).run(seen.append)
+    assert set(seen[-1].losses) == {"l1", "affine", "total"}
+
+
+def test_a_view_batch_is_what_the_network_takes():
+    batch = view_batch(torch.utils.data.default_collate([TwoViews()[0], TwoViews()[1]]), torch.device("cpu"))
+    assert batch.source_code.shape == (2, 21, 1, 1)
+    assert batch.source_image.max() == 1
+    assert batch.target_mask.shape == (2, 1, 64, 64)
+    weight = replace(batch, target_mask=(batch.target_image[:, 1:2] < 0).float()).pixel_weight(2)
+    assert weight.mean() == pytest.approx(1)
+    assert weight.max() == pytest.approx(3 * float(weight.min()))
+
+
+@pytest.mark.parametrize("dataset", ["chairs", "shapenet"])
+def test_the_pipeline_ends_in_a_bundle_that_loads(tmp_path, dataset, monkeypatch):
+    if dataset == "chairs":
+        pytest.importorskip("numba")
+        import gfla_cli.data.chairs as chairs
+
+        small = chairs.ChairPlan(objects=1, elevations=1, azimuths=2, size=64)
+        monkeypatch.setattr(chairs, "plan_with", lambda extras: small)
+    root = None if dataset == "chairs" else write_shapenet(tmp_path / "set")
+    options = {"resume": False, "vgg": None, "cache": None, "options": RunOptions(workers=0), "placement": CPU}
+    tiny = replace(plan(flow=1, joint=1, weights=LossWeights(l1=5)), dataset=dataset)
+    folder = run_training(tiny, root, output=tmp_path / "run", **options)
+    assert load_bundle(folder).config == TINY
+
+
+def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
+    run = trainer(plan(), tmp_path)
+    run.save()
+    state = torch.load(run.checkpoint)
+    old = json.loads(state["recipe"])
+    old["model"] = {k: v for k, v in old["model"].items() if k != "frame_aspect"}
+    torch.save(state | {"recipe": json.dumps(old)}, run.checkpoint)
+    trainer(plan(), tmp_path).resume()

@@ -1,0 +1,57 @@
+"""Where the weights of judging networks come from, and which files hold any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gfla_cli.bundles.state_file import read_state
+from gfla_cli.errors import BundleError
+from gfla_cli.metrics import weights
+from gfla_cli.metrics.weights import ALEXNET, find_weights
+
+pytest.importorskip("torchmetrics")
+
+
+def test_weights_are_found_in_torchs_cache_and_missing_ones_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(BundleError, match="alexnet-owt-7be5be79") as error:
+        find_weights(ALEXNET)
+    assert "https://" in error.value.hint
+    assert "--lpips-backbone" in error.value.hint
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "alexnet-owt-4df8aa71.pth").write_bytes(b"abc")
+    found = find_weights(ALEXNET)
+    assert found.path.name == "alexnet-owt-4df8aa71.pth"
+    assert found.sha256.startswith("ba7816bf8f01cfea")  # of "abc"
+    assert find_weights(ALEXNET, folder / "alexnet-owt-4df8aa71.pth") == found
+    with pytest.raises(BundleError, match="no such file"):
+        find_weights(ALEXNET, tmp_path / "nothing.pth")
+
+
+def test_torchs_cache_is_where_torch_says(monkeypatch, tmp_path):
+    for name, value in (("TORCH_HOME", None), ("XDG_CACHE_HOME", str(tmp_path)), ("TORCH_HOME", str(tmp_path / "t"))):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+        assert weights.torch_cache() == type(tmp_path)(torch.hub.get_dir()) / "checkpoints"
+
+
+def test_state_files_of_three_kinds_are_read_and_others_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    tensor = torch.arange(6.0).reshape(2, 3)
+    np.savez(tmp_path / "a.npz", x=tensor.numpy())
+    save_file({"x": tensor}, tmp_path / "a.safetensors")
+    torch.save({"x": tensor}, tmp_path / "a.pth")
+    for suffix in ("npz", "safetensors", "pth"):
+        assert torch.equal(read_state(tmp_path / f"a.{suffix}", "anything")["x"], tensor)
+    torch.save([tensor], tmp_path / "list.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:40])
+    for name in ("list.pth", "text.pth", "cut.npz"):
+        with pytest.raises(BundleError, match=f"{name}: not ") as error:
+            read_state(tmp_path / name, "weights of mine")
+        assert "\n" not in str(error.value)
+    with pytest.raises(BundleError, match="no such file"):
+        read_state(tmp_path / "b.pth", "weights")

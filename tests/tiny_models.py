@@ -1,0 +1,34 @@
+"""Models that know nothing and answer fast, of every kind, the same ones every time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from gfla_cli.bundles.bundle import save_bundle
+from gfla_cli.config import preset
+from gfla_cli.networks.build import build, initialise
+from gfla_cli.runtime.device import Placement
+
+CPU = Placement(torch.device("cpu"), torch.float32, "test")
+
+
+def tiny(name="pose-people", **changes):
+    """The preset with hardly any channels, for frames of 64x64."""
+    small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8}
+    return replace(preset(name), **small | changes)
+
+
+def fresh(config):
+    """An untrained network."""
+    torch.manual_seed(0)
+    network = build(config)
+    initialise(network, "kaiming")
+    return network
+
+
+def save_tiny(folder, config, **about):
+    """Writes an untrained bundle."""
+    save_bundle(folder, config, fresh(config).state_dict(), **about)
+    return folder
