@@ -30,14 +30,15 @@ def noisy(forward):
     return changed
 
 
-def train_noisily(root, folder, *, resume=False, report=None, workers=0):
+def train_noisily(root, folder, *, flow=4, joint=9, resume=False, report=None, workers=0):
+    """Trains into the folder, tells `report` every step, and gives the bundle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PoseTask, "forward", noisy(PoseTask.forward))
         if report is not None:
             run = Trainer.run
             patch.setattr(Trainer, "run", lambda s, show, *rest: run(s, lambda p: (show(p), report(p)), *rest))
         return run_training(
-            plan(flow=4, joint=9, weights=STOPPABLE, average_decay=0.9),
+            plan(flow=flow, joint=joint, weights=STOPPABLE, average_decay=0.9),
             Path(root),
             output=Path(folder),
             resume=resume,

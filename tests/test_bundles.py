@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import replace
 
 import pytest
 import torch
 from conftest import GOLDEN
+from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
 import gfla_cli
@@ -22,7 +22,7 @@ from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.networks.build import build
 
-TINY = replace(preset("pose-people"), width=8, flow_width=8)
+TINY = tiny()
 TASKS = [
     ("pose_fashion", "pose-fashion"),
     ("pose_market", "pose-market"),
@@ -34,9 +34,7 @@ TASKS = [
 
 @pytest.fixture
 def bundle(tmp_path):
-    folder = tmp_path / "tiny"
-    save_bundle(folder, TINY, build(TINY).state_dict(), license="MIT", card="# tiny\n")
-    return folder
+    return save_tiny(tmp_path / "tiny", TINY, license="MIT", card="# tiny\n")
 
 
 def test_a_saved_bundle_comes_back_as_it_was(tmp_path):

@@ -6,33 +6,28 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
 from local_hub import LocalHub
+from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.bundles.bundle import load_bundle, save_bundle
+from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.bundles.files import LARGEST
 from gfla_cli.bundles.hub import HubName, fetch, hub_bundle, parse_hub_name
-from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.networks.build import build
 
 MODEL = "hf:somebody/model"
-TINY = replace(preset("pose-people"), width=8, flow_width=8)
+TINY = tiny()
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_bundle(folder, TINY, build(TINY).state_dict(), license="MIT", card="# tiny\n")
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", TINY, license="MIT", card="# tiny\n")
 
 
 @pytest.fixture(scope="module")

@@ -88,14 +88,15 @@ def test_two_runs_in_one_folder_are_refused_and_leftovers_go(small_set, tmp_path
     leftover.touch()
     with sole_writer(tmp_path / "run"), pytest.raises(DataError, match="another run is writing there"):
         train_noisily(small_set, tmp_path / "run")
-    train_noisily(small_set, tmp_path / "run")
+    train_noisily(small_set, tmp_path / "run", flow=1, joint=1)
     assert not leftover.exists()
 
 
 def test_a_finished_run_resumes_to_its_bundle(small_set, tmp_path):
-    bundle = train_noisily(small_set, tmp_path / "run")
+    short = {"flow": 1, "joint": 1}
+    bundle = train_noisily(small_set, tmp_path / "run", **short)
     (bundle / "config.json").unlink()
-    assert train_noisily(small_set, tmp_path / "run", resume=True) == bundle
+    assert train_noisily(small_set, tmp_path / "run", **short, resume=True) == bundle
     assert load_bundle(bundle).config == tiny()
 
 

@@ -46,7 +46,7 @@ def test_a_head_is_learnt_and_judged_by_itself(open_data, tmp_path):
 
 def test_a_few_steps_learn_a_small_set(open_data, tmp_path):
     seen = []
-    simple = plan(flow=1, joint=60, weights=LossWeights(l1=5))
+    simple = plan(flow=1, joint=30, weights=LossWeights(l1=5))
     trainer(simple, open_data, tmp_path, None).run(seen.append)
     first, last = (np.mean([p.losses["l1"] for p in part]) for part in (seen[1:6], seen[-5:]))
     assert last < 0.5 * first
