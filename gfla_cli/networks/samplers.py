@@ -81,9 +81,15 @@ class GlobalAttention(nn.Module):
 
     def forward(self, source: Source, target: Tensor, flow: Flow | None = None) -> Tensor:
         """(B, C, h, w) source features arranged for the target; the flow is ignored."""
-        query, key, value = (x.flatten(2).transpose(1, 2) for x in (self.query(target), source.keys, source.features))
-        attended = F.scaled_dot_product_attention(query, key.to(query.dtype), value.to(query.dtype))  # (B, h*w, C)
-        arranged: Tensor = attended.transpose(1, 2).unflatten(2, target.shape[-2:])
+        query, key, value = (
+            x.flatten(2).transpose(1, 2).contiguous() for x in (self.query(target), source.keys, source.features)
+        )
+        # The values as two heads of the keys' width, which share the weights: torch's kernels that never store the
+        # h*w x h*w weights are for heads of one width, with channels innermost.
+        values = value.unflatten(2, (2, -1)).transpose(1, 2)  # (B, 2, h*w, C/2)
+        queries, keys = (x[:, None].expand(-1, 2, -1, -1) for x in (query, key))
+        attended = F.scaled_dot_product_attention(queries, keys.to(query.dtype), values.to(query.dtype))
+        arranged: Tensor = attended.transpose(2, 3).flatten(1, 2).unflatten(2, target.shape[-2:])
         return arranged
 
 
