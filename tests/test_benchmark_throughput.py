@@ -20,7 +20,7 @@ def pairs(gfla, tmp_path, monkeypatch):
         done = gfla(*command[3:])
         return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
 
-    monkeypatch.setattr("gfla_cli.benchmarks.throughput.subprocess.run", run)
+    monkeypatch.setattr("gfla_cli.benchmarks.command.subprocess.run", run)
     monkeypatch.setattr("gfla_cli.benchmarks.throughput._COMMANDS", 1)
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(assets() / name, tmp_path)

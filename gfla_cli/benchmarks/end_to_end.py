@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gfla_cli.benchmarks.command import run_gfla
 from gfla_cli.benchmarks.measure import interleaved_times
-from gfla_cli.errors import GflaError
 from gfla_cli.media.image import read_image
 from gfla_cli.pipelines.pose import PoseTransfer
 from gfla_cli.runtime.export import export_onnx
@@ -93,14 +91,12 @@ class _Start:
 
     def __init__(self, arguments: list[str], way: _Way, folder: Path) -> None:
         output = ["--model", way.model, "--precision", way.precision, "-o", str(folder / "out.png")]
-        self._command = [sys.executable, "-m", "gfla_cli", *arguments, *output, "--overwrite", "--quiet"]
+        self._arguments = [*arguments, *output, "--overwrite", "--quiet"]
         self._spent: list[float] = []
 
     def __call__(self) -> None:
         before = _children_seconds()
-        done = subprocess.run(self._command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise GflaError(f"a run that was to be measured failed: {done.stderr.strip()[:200]}")
+        run_gfla(*self._arguments)
         self._spent.append(_children_seconds() - before)
 
     @property

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -12,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gfla_cli.benchmarks.command import run_gfla
 from gfla_cli.benchmarks.measure import interleaved_times
 from gfla_cli.data.rows import read_pairs
 from gfla_cli.errors import DataError, GflaError
@@ -83,10 +82,7 @@ class _Work:
         shared = [*chain.from_iterable(given.items()), "--quiet", "--overwrite"]
         for source, pose, result in self._files():
             files = [str(source), "--pose", str(pose), "-o", str(result)]
-            command = [sys.executable, "-m", "gfla_cli", "pose-transfer", *files, *shared]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise GflaError(f"a run that was to be measured failed: {done.stderr.strip()[:200]}")
+            run_gfla("pose-transfer", *files, *shared)
 
     def in_turn(self) -> None:
         model = PoseTransfer(**self.options.execution)

@@ -1,0 +1,16 @@
+"""gfla as a user starts it: a process of its own for every call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from gfla_cli.errors import GflaError
+
+
+def run_gfla(*arguments: str) -> None:
+    """Runs a command to its end; raises GflaError with what it said when it fails."""
+    command = [sys.executable, "-m", "gfla_cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise GflaError(f"a run that was to be measured failed: {done.stderr.strip()[:200]}")
