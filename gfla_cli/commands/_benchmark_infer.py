@@ -18,6 +18,7 @@ from gfla_cli.commands._options import (
     RuntimeOption,
     Threads,
 )
+from gfla_cli.commands._tables import print_table
 
 
 def infer(
@@ -36,7 +37,6 @@ def infer(
 
     Example: gfla benchmark infer pairs.csv --images photos/ --threads 2
     """
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.throughput import measure_throughput
@@ -50,4 +50,4 @@ def infer(
     table = Table("way", "pairs", "pairs/s", "times faster")
     for result in results:
         table.add_row(result.name, str(result.pairs), f"{result.pairs_per_second:.2f}", f"{result.ratio:.1f}")
-    Console().print(table)
+    print_table(table)

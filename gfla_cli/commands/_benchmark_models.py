@@ -18,6 +18,7 @@ from gfla_cli.commands._options import (
     Threads,
     say,
 )
+from gfla_cli.commands._tables import print_table
 
 
 def models(
@@ -33,7 +34,6 @@ def models(
 
     Example: gfla benchmark models pose-people face-people --threads 2
     """
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.models import MADE, measure_models
@@ -50,4 +50,4 @@ def models(
         times = (f"{result.first_milliseconds:.0f}", f"{result.further_milliseconds:.0f}")
         table.add_row(result.name, MADE[result.task], *times)
         say(f"{result.name}: {result.place}")
-    Console().print(table)
+    print_table(table)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Threads, say, set_threads
+from gfla_cli.commands._tables import print_table
 
 
 class PoseDatasetChoice(StrEnum):
@@ -36,7 +37,6 @@ def train(
     Example: gfla benchmark train --threads 2
     """
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.training import measure_training
@@ -67,7 +67,7 @@ def train(
     table = Table("step", "ms", "images/s", "times faster")
     for way in speed.ways:
         table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
-    Console().print(table)
+    print_table(table)
     typer.echo(
         f"{speed.images_per_second:.1f} images/s from disk with --workers {workers}, {speed.waiting:.0%} waiting"
     )

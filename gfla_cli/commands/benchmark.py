@@ -23,6 +23,7 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
+from gfla_cli.commands._tables import print_table
 
 app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
 app.command()(models)
@@ -47,7 +48,6 @@ def ops(
     Example: gfla benchmark ops --threads 2
     """
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.ops import CASES, measure
@@ -73,7 +73,7 @@ def ops(
             f"{result.time_ratio:.1f}",
             f"{result.memory_ratio:.1f}",
         )
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -89,7 +89,6 @@ def network(
 
     Example: gfla benchmark network --threads 2
     """
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.network import measure_networks
@@ -110,7 +109,7 @@ def network(
             f"{result.share_of_peak:.0%}",
         )
         table.add_row(result.name, *cells)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -127,7 +126,6 @@ def pose_transfer(
 
     Example: gfla benchmark pose-transfer --threads 2
     """
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.end_to_end import measure_transfers
@@ -155,7 +153,7 @@ def pose_transfer(
             f"{speed.network_milliseconds:.0f} ms",
             f"{speed.warm_ratio:.2f}",
         )
-    Console().print(table)
+    print_table(table)
     for speed in speeds:
         say(f"{speed.name}: {speed.place}")
 
@@ -177,7 +175,6 @@ def animate(
 
     Example: gfla benchmark animate face.jpg talking.mp4 --threads 2
     """
-    from rich.console import Console
     from rich.table import Table
 
     from gfla_cli.benchmarks.animation import measure_animation
@@ -191,5 +188,5 @@ def animate(
     table = Table("stage", "ms a frame")
     for stage, spent in speed.milliseconds.items():
         table.add_row(stage, f"{spent:.1f}")
-    Console().print(table)
+    print_table(table)
     typer.echo(f"{speed.frames_per_second:.1f} frames a second, {speed.network_share:.0%} of the work is the network's")

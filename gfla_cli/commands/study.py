@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
+from gfla_cli.commands._tables import print_table
 
 if TYPE_CHECKING:
     from gfla_cli.study.tally import Tally
@@ -164,7 +165,6 @@ def _print_json(found: Tally) -> None:
 
 
 def _print_table(found: Tally) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("model", "for real", "95 % answers", "95 % raters", "answers", "pairs", "raters")
@@ -175,6 +175,6 @@ def _print_table(found: Tally) -> None:
         )
         counts = (str(count) for count in (model.answers, model.pairs, model.raters))
         table.add_row(model.model, f"{model.share:.2%}", *intervals, *counts)
-    Console().print(table)
+    print_table(table)
     out = len(found.excluded) + len(found.unreadable)
     typer.echo(f"study {found.study}; raters: {found.raters}, sittings: {found.sittings}, files left out: {out}")
