@@ -12,11 +12,11 @@ from gfla_cli.benchmarks.measure import interleaved_times
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.runtime.session import (
     Execution,
-    SequenceSession,
     Session,
     ViewSession,
     model_config,
     open_session,
+    start_clip,
 )
 from gfla_cli.structure.view import CODE_LENGTH
 
@@ -60,15 +60,9 @@ def _ways(session: Session, rng: np.random.Generator) -> tuple[Callable[[], obje
         codes = [rng.random((1, CODE_LENGTH), np.float32) for _ in range(2)]
         encoded = views.encode(picture)
         return lambda: views.view(views.encode(picture), *codes), lambda: views.view(encoded, *codes)
-    structures = [_noise(rng, config, config.structure_channels) for _ in range(2)]
-    if isinstance(session, SequenceSession):
-        clip = session.start(picture, structures[0])
-        return lambda: session.start(picture, structures[0]).next(structures[1]), lambda: clip.next(structures[1])
-
-    def transfer() -> object:
-        return session.image(picture, *structures)
-
-    return transfer, transfer
+    known, wanted = (_noise(rng, config, config.structure_channels) for _ in range(2))
+    clip = start_clip(session, picture, known)
+    return lambda: start_clip(session, picture, known).next(wanted), lambda: clip.next(wanted)
 
 
 def _noise(rng: np.random.Generator, config: ModelConfig, channels: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -36,7 +36,5 @@ class AppearanceFlow(nn.Module):
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
     ) -> list[Flow]:
         """The flows, coarse to fine; the finest is the one that moves the pixels."""
-        turned = source_code - target_code
-        if source is None:
-            return [level[0] for level in self.flow_estimator([source_image], turned)]
-        return [level[0] for level in self.flow_estimator.decode(source, turned)]
+        encoded = self.encode_source(source_image) if source is None else source
+        return [level[0] for level in self.flow_estimator.decode(encoded, source_code - target_code)]

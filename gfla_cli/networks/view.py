@@ -71,10 +71,8 @@ class ViewGenerator(nn.Module):
         """The flows alone, coarse to fine."""
         if not self._has_flow:
             return []
-        turned = source_code - target_code
-        if source is None:
-            return [level[0] for level in self.flow_estimator([source_image], turned)]
-        return [level[0] for level in self.flow_estimator.decode(source.flow, turned)]
+        encoded = self.flow_estimator.encode([source_image]) if source is None else source.flow
+        return [level[0] for level in self.flow_estimator.decode(encoded, source_code - target_code)]
 
     @property
     def _has_flow(self) -> bool:

@@ -39,8 +39,13 @@ INPUTS: dict[Task, tuple[str, ...]] = {
     "view": ("source_image", "source_code", "target_code"),
 }
 INPUTS["body"] = INPUTS["face"]
-SOURCE: dict[Task, str] = {"pose": "source_image", "face": "reference_image", "body": "reference_image"}
-SOURCE["view"] = "source_image"  # what the part "encode" takes
+# Of these the picture that the part "encode" takes.
+SOURCE: dict[Task, str] = {
+    "pose": "source_image",
+    "face": "reference_image",
+    "body": "reference_image",
+    "view": "source_image",
+}
 
 
 class OnnxFile:
