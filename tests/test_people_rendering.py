@@ -74,27 +74,16 @@ def test_pairs_are_those_of_the_prototype(people, prototype, seed):
 
 
 @pytest.mark.shared
+@pytest.mark.parametrize(("clip", "points"), [("face_clip", "landmarks"), ("person_clip", "keypoints")])
 @pytest.mark.parametrize("seed", range(3))
-def test_face_clips_are_those_of_the_prototype(people, prototype, seed):
+def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed):
     our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    ours, theirs = people.face_clip(our_rng, 4, 128), prototype.face_clip(their_rng, 4, 128)
+    ours, theirs = getattr(people, clip)(our_rng, 4, 128), getattr(prototype, clip)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
         assert_same_picture(view.image, theirs["images"][k])
         assert_same_picture(view.mask, theirs["masks"][k])
-        np.testing.assert_allclose(view.landmarks, theirs["landmarks"][k], atol=1e-3)
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("seed", range(3))
-def test_person_clips_are_those_of_the_prototype(people, prototype, seed):
-    our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    ours, theirs = people.person_clip(our_rng, 4, 128), prototype.person_clip(their_rng, 4, 128)
-    assert_same_state(our_rng, their_rng)
-    for k, view in enumerate(ours.frames):
-        assert_same_picture(view.image, theirs["images"][k])
-        assert_same_picture(view.mask, theirs["masks"][k])
-        np.testing.assert_allclose(view.keypoints, theirs["keypoints"][k], atol=1e-3)
+        np.testing.assert_allclose(getattr(view, points), theirs[points][k], atol=1e-3)
 
 
 @pytest.mark.shared
