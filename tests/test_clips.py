@@ -7,7 +7,7 @@ import pytest
 from drawn_landmarks import drawn_body, drawn_face
 
 from gfla_cli.data.body_clips import BodyClips, MotionPlan
-from gfla_cli.data.clips import ClipFrames, clip_correspondences
+from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments
 from gfla_cli.data.detected_faces import as_detected_face
 from gfla_cli.data.face_clips import FaceClips, PortraitPlan
 from gfla_cli.landmarks import pose
@@ -67,9 +67,22 @@ def test_rendered_landmarks_move_a_little_and_the_same_way_on_both_sides():
     np.testing.assert_array_equal(as_detected_face(face, 0.0), face)
 
 
+def test_frames_are_taken_at_any_pace_that_fits_and_in_both_directions():
+    rng = np.random.default_rng(0)
+    taken = [moments(30, 12, rng) for _ in range(200)]
+    steps = {tuple(set(np.diff(numbers).tolist())) for numbers in taken}
+    assert steps == {(1,), (2,), (-1,), (-2,)}
+    flat = [number for numbers in taken for number in numbers]
+    assert (min(flat), max(flat)) == (0, 29)
+    assert sorted(moments(30, 30, rng)) == list(range(30))
+    assert len(moments(3, 1, rng)) == 1
+
+
 @pytest.mark.shared
 def test_rendered_faces_talk_and_are_known_exactly(shared, tmp_path):
-    clips = FaceClips(shared / "humans", tmp_path, PortraitPlan(clips=1, frames=3, stills=1, size=96), size=64, grid=16)
+    clips = FaceClips(
+        shared / "humans", tmp_path, PortraitPlan(clips=1, frames=3, stills=1, size=96), frames=3, size=64, grid=16
+    )
     sample = clips[0]
     assert sample.images.shape == (4, 64, 64, 3)
     assert sample.to_previous.offset.shape == (3, 2, 16, 16)
@@ -82,7 +95,7 @@ def test_rendered_faces_talk_and_are_known_exactly(shared, tmp_path):
 
 @pytest.mark.shared
 def test_rendered_bodies_keep_the_joints_that_they_hide_themselves(shared, tmp_path):
-    clips = BodyClips(shared / "humans", tmp_path, MotionPlan(clips=1, frames=3, size=96), size=64, grid=16)
+    clips = BodyClips(shared / "humans", tmp_path, MotionPlan(clips=1, frames=3, size=96), frames=3, size=64, grid=16)
     sample = clips[0]
     assert sample.images.shape == (4, 64, 64, 3)
     assert sample.edges.shape == (4, 0, 0)

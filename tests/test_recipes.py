@@ -52,6 +52,15 @@ def test_every_recipe_survives_json(name):
     assert Recipe.from_json(recipe(name).to_json()) == recipe(name)
 
 
+def test_the_recipe_of_photographs_wants_nothing_that_only_a_renderer_knows():
+    rendered, photos = recipe("people"), recipe("photos")
+    assert photos.model == rendered.model
+    for stage in photos.stages:
+        assert stage.weights.correspondence == stage.weights.visibility == stage.weights.person == 0
+        assert stage.weights.correctness > 0
+    assert [stage.weights.head for stage in photos.stages] == [stage.weights.head for stage in rendered.stages]
+
+
 def test_a_recipe_without_flow_has_no_flow_stage():
     plan = with_sampler(recipe("people"), "none")
     assert plan.model.sampler == "none"

@@ -9,13 +9,15 @@ import pytest
 import torch
 from small_training import plan, small_vgg, trainer
 from tiny_models import CPU, tiny
+from typer.testing import CliRunner
 
+from gfla_cli.app import app
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.errors import BundleError, DataError, GflaError, UsageError
 from gfla_cli.networks.build import build
 from gfla_cli.pipelines.train import RunOptions, run_training
-from gfla_cli.training.recipe import LossWeights, with_sampler
-from gfla_cli.training.start import without_flow_stage
+from gfla_cli.training.recipe import RECIPES, LossWeights, with_sampler
+from gfla_cli.training.start import going_on_from, without_flow_stage
 from gfla_cli.training.task import Outcome
 
 
@@ -114,6 +116,31 @@ def test_a_run_may_start_from_the_flow_estimator_of_a_bundle(small_set, tmp_path
         run_training(other, small_set, output=tmp_path / "other", options=start, **options)
     with pytest.raises(UsageError, match="has no flow estimator"):
         without_flow_stage(with_sampler(plan(), "none"))
+
+
+def test_a_run_may_go_on_from_all_the_weights_of_a_bundle(small_set, tmp_path):
+    torch.manual_seed(6)
+    smaller = replace(tiny(), flow_width=12)
+    theirs = build(smaller).state_dict()
+    save_bundle(tmp_path / "before", smaller, theirs, dtype=torch.float32)
+    recipe = going_on_from(plan(joint=1, weights=LossWeights(l1=5), average_decay=0.9), tmp_path / "before")
+    assert [stage.train for stage in recipe.stages] == ["joint"]
+    assert recipe.model == smaller
+    still = replace(recipe, stages=tuple(replace(stage, learning_rate=0.0) for stage in recipe.stages))
+    options = {"resume": False, "vgg": None, "cache": None, "placement": CPU}
+    start = RunOptions(workers=0, init=tmp_path / "before")
+    bundle = run_training(still, small_set, output=tmp_path / "run", options=start, **options)
+    made = load_bundle(bundle).network.state_dict()
+    assert all(torch.equal(made[name], tensor.half().float()) for name, tensor in theirs.items())
+    with pytest.raises(UsageError, match="a model for the task pose, not for view"):
+        going_on_from(RECIPES["chairs"], tmp_path / "before")
+
+
+def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():
+    both = ["train", "--dataset", "photos", "--init", "pose-people", "--flow", "pose-people", "--show"]
+    assert "both say what to start from" in CliRunner().invoke(app, both).stderr
+    other = ["train", "--dataset", "photos", "--init", "pose-people", "--sampler", "bilinear", "--show"]
+    assert "keeps its own" in CliRunner().invoke(app, other).stderr
 
 
 def test_a_loss_that_is_not_a_number_is_survived_and_then_named(open_data, tmp_path, monkeypatch):

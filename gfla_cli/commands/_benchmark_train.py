@@ -16,6 +16,7 @@ class PoseDatasetChoice(StrEnum):
     """Values of --dataset: the recipes of pose transfer."""
 
     people = "people"
+    photos = "photos"
     fashion = "fashion"
     market = "market"
 

@@ -20,6 +20,7 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
+from gfla_cli.errors import UsageError
 from gfla_cli.runtime.launch import launched
 from gfla_cli.runtime.team import joined
 
@@ -31,6 +32,7 @@ class DatasetChoice(StrEnum):
     """Values of --dataset."""
 
     people = "people"
+    photos = "photos"
     fashion = "fashion"
     market = "market"
     chairs = "chairs"
@@ -74,6 +76,9 @@ def train(
     flow: Annotated[
         str | None, typer.Option("--flow", help="Model whose flow estimator to start from; its stage is left out.")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option("--init", help="Model to train on from: all of its weights, on your data for example.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_LEFT)] = 500,
     sample_every: Annotated[
@@ -107,7 +112,7 @@ def train(
     the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
     """
     launch = launched()
-    plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, with_flow_stage=flow is None)
+    plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
     if show:
         if launch.is_first:
             typer.echo(json.dumps(plan.to_json(), indent=2))
@@ -124,6 +129,7 @@ def train(
         pace=Pace(save=save_every, sample=sample_every, keep=keep),
         tensorboard=tensorboard,
         flow=flow,
+        init=init,
     )
     keep_freed_memory()
     set_threads(threads)
@@ -154,8 +160,8 @@ def _recipe(
     steps: float,
     seed: int,
     processes: int,
-    *,
-    with_flow_stage: bool,
+    flow: str | None,
+    init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
     from dataclasses import replace
@@ -165,8 +171,16 @@ def _recipe(
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
     if task is not None:
         refuse_other_task(plan, task.value)
-    if not with_flow_stage:
+    if flow is not None and init is not None:
+        raise UsageError("--flow and --init both say what to start from", hint="--init brings its flow estimator along")
+    if flow is not None:
         from gfla_cli.training.start import without_flow_stage
 
         plan = without_flow_stage(plan)
+    if init is not None:
+        from gfla_cli.training.start import going_on_from
+
+        if sampler != SamplerChoice.local:
+            raise UsageError("--sampler: a model that is trained on keeps its own", hint="leave --sampler out")
+        plan = going_on_from(plan, init)
     return for_processes(plan, processes)

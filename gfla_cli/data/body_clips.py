@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.data.albums import Album, AlbumFiles
 from gfla_cli.data.augment import degrade, light_curve, shake_points
-from gfla_cli.data.clips import ClipFrames, clip_correspondences, read_clip, resized
+from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments, read_clip, resized
 from gfla_cli.data.detected import as_detected
 from gfla_cli.data.sample import ClipSample
 from gfla_cli.landmarks.pose import FACE, MIRRORED, MISSING
@@ -60,17 +60,20 @@ class MotionFiles:
 
 
 class BodyClips(Dataset[ClipSample]):
-    """Clip number i: somebody who moves, forwards or backwards, mirrored half of the time, relit."""
+    """Clip number i: somebody who moves, at any pace, mirrored half of the time, relit."""
 
-    def __init__(self, pack: Path, cache: Path, plan: MotionPlan, *, size: int, grid: int, seed: int = 0) -> None:
+    def __init__(
+        self, pack: Path, cache: Path, plan: MotionPlan, *, frames: int, size: int, grid: int, seed: int = 0
+    ) -> None:
+        """`frames` of a clip make a sample, at most as many as the plan has."""
         self.files = MotionFiles(pack, cache, plan)
-        self.size, self.grid, self.seed = size, grid, seed
+        self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
 
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
         plan = self.files.plan
-        frames = list(range(plan.frames))[:: 1 if rng.random() < 0.5 else -1]
+        frames = moments(plan.frames, self.frames, rng)
         clip = self.files.read(int(rng.integers(plan.clips)), [int(rng.integers(plan.frames)), *frames])
         if rng.random() < 0.5:
             clip = clip.mirrored(MIRRORED)

@@ -71,6 +71,19 @@ def read_clip(files: AlbumFiles, clip: int, views: Sequence[int]) -> ClipFrames:
     )
 
 
+def moments(filmed: int, wanted: int, rng: np.random.Generator) -> list[int]:
+    """`wanted` of a clip's frames at an even pace from anywhere on, forwards or backwards.
+
+    Neighbours at one pace differ too little to learn a large motion from, those at another too much to learn a calm
+    one; so the pace is anything from frame after frame to the fastest that the clip is long enough for.
+    """
+    fastest = max(1, (filmed - 1) // max(1, wanted - 1))
+    pace = int(rng.integers(1, fastest + 1))
+    first = int(rng.integers(filmed - pace * (wanted - 1)))
+    numbers = [first + pace * k for k in range(wanted)]
+    return numbers if rng.random() < 0.5 else numbers[::-1]
+
+
 def resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """A square picture at another size."""
     if picture.shape[0] == side:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.data.albums import Album, AlbumFiles
 from gfla_cli.data.augment import degrade, light_curve
-from gfla_cli.data.clips import ClipFrames, clip_correspondences, read_clip
+from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments, read_clip
 from gfla_cli.data.detected_faces import EDGE, as_detected_face
 from gfla_cli.data.sample import ClipSample
 from gfla_cli.landmarks.face_framing import face_frame, square_frame
@@ -73,17 +73,20 @@ class PortraitFiles:
 
 
 class FaceClips(Dataset[ClipSample]):
-    """Clip number i: somebody who talks, forwards or backwards, mirrored half of the time, relit, cut as a face is."""
+    """Clip number i: somebody who talks, at any pace, mirrored half of the time, relit, cut as a face is."""
 
-    def __init__(self, pack: Path, cache: Path, plan: PortraitPlan, *, size: int, grid: int, seed: int = 0) -> None:
+    def __init__(
+        self, pack: Path, cache: Path, plan: PortraitPlan, *, frames: int, size: int, grid: int, seed: int = 0
+    ) -> None:
+        """`frames` of a clip make a sample, at most as many as the plan has."""
         self.files = PortraitFiles(pack, cache, plan)
-        self.size, self.grid, self.seed = size, grid, seed
+        self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
 
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
         plan = self.files.plan
-        frames = list(range(plan.frames))[:: 1 if rng.random() < 0.5 else -1]
+        frames = moments(plan.frames, self.frames, rng)
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
         clip = self.files.read(int(rng.integers(plan.clips)), [int(reference), *frames])

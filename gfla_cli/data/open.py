@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gfla_cli.data.deepfashion import DEEPFASHION, MARKET, BenchmarkPairs
+from gfla_cli.data.deepfashion import DEEPFASHION, MARKET, SQUARE, BenchmarkPairs
 from gfla_cli.data.sample import ClipSample, PosePair, ViewPair
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
@@ -37,14 +37,15 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callab
     return _benchmark(recipe, root)
 
 
+_LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
+
+
 def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
     from gfla_cli.data.order import ShuffledPairs
 
-    market = recipe.dataset == "market"
-
     def open_stage(stage: Stage) -> Dataset[PosePair]:
-        pairs = BenchmarkPairs(root, "train", MARKET if market else DEEPFASHION, stage.image_size)
-        return ShuffledPairs(pairs, recipe.seed, jittered=market)
+        pairs = BenchmarkPairs(root, "train", _LAYOUTS[recipe.dataset], stage.image_size)
+        return ShuffledPairs(pairs, recipe.seed, jittered=recipe.dataset == "market")
 
     open_stage(recipe.stages[0])  # names what is wrong before anything is written
     return open_stage
@@ -105,7 +106,7 @@ def _clips(recipe: Recipe, root: Path, cache: Path) -> Callable[[Stage], Dataset
         side = stage.image_size[0]
         grid = min(side // recipe.model.levels[-1].stride, 64)
         if recipe.dataset == "bodies":
-            return BodyClips(root, cache, MotionPlan(frames=recipe.frames), size=side, grid=grid, seed=recipe.seed)
-        return FaceClips(root, cache, PortraitPlan(frames=recipe.frames), size=side, grid=grid, seed=recipe.seed)
+            return BodyClips(root, cache, MotionPlan(), frames=recipe.frames, size=side, grid=grid, seed=recipe.seed)
+        return FaceClips(root, cache, PortraitPlan(), frames=recipe.frames, size=side, grid=grid, seed=recipe.seed)
 
     return open_stage

@@ -84,12 +84,14 @@ class GlobalAttention(nn.Module):
         query, key, value = (
             x.flatten(2).transpose(1, 2).contiguous() for x in (self.query(target), source.keys, source.features)
         )
-        # The values as two heads of the keys' width, which share the weights: torch's kernels that never store the
-        # h*w x h*w weights are for heads of one width, with channels innermost.
-        values = value.unflatten(2, (2, -1)).transpose(1, 2)  # (B, 2, h*w, C/2)
-        queries, keys = (x[:, None].expand(-1, 2, -1, -1) for x in (query, key))
-        attended = F.scaled_dot_product_attention(queries, keys.to(query.dtype), values.to(query.dtype))
-        arranged: Tensor = attended.transpose(2, 3).flatten(1, 2).unflatten(2, target.shape[-2:])
+        # Queries and keys are padded to the width of the values: torch's kernels that never store the h*w x h*w weights
+        # want one width, and two heads of values that share the weights would compute every weight twice.
+        scale = query.shape[-1] ** -0.5
+        query, key = (F.pad(x, [0, value.shape[-1] - x.shape[-1]]) for x in (query, key))
+        attended = F.scaled_dot_product_attention(
+            query[:, None], key[:, None].to(query.dtype), value[:, None].to(query.dtype), scale=scale
+        )
+        arranged: Tensor = attended[:, 0].transpose(1, 2).unflatten(2, target.shape[-2:])
         return arranged
 
 

@@ -22,7 +22,7 @@ from gfla_cli.training.engine import Engine
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.sequence import SequenceTask
-from gfla_cli.training.start import take_flow
+from gfla_cli.training.start import take_flow, take_weights
 from gfla_cli.training.task import TrainingTask
 from gfla_cli.training.trainer import Pace, Progress, Trainer
 from gfla_cli.training.view import ViewTask
@@ -46,6 +46,7 @@ class RunOptions:
     pace: Pace = field(default_factory=Pace)
     tensorboard: bool = False
     flow: str | Path | None = None  # bundle whose flow estimator a new run starts from
+    init: str | Path | None = None  # bundle whose whole network it starts from
 
 
 def run_training(
@@ -96,6 +97,8 @@ def run_training(
             say(f"going on after step {trainer.steps}")
         elif (flow := options.flow) is not None:
             team.agreed(lambda: take_flow(trainer.learner, flow))
+        elif (init := options.init) is not None:
+            team.agreed(lambda: take_weights(trainer.learner, init))
         with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
             finished = trainer.run(report, options.pace, lambda: interruption.signal is not None)
         if not finished:

@@ -1,7 +1,8 @@
-"""A run that starts from a flow estimator that was trained already, and so without the stage that trains it."""
+"""A run that starts from weights that were trained already, and so without the stage that trains the flow alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,28 @@ from gfla_cli.training.recipe import Recipe
 
 def without_flow_stage(plan: Recipe) -> Recipe:
     """The recipe from its first joint stage on; raises UsageError when it has no stage for the flow alone."""
-    joint = tuple(stage for stage in plan.stages if stage.train == "joint")
-    if len(joint) == len(plan.stages):
+    joint = _joint_stages(plan)
+    if len(joint.stages) == len(plan.stages):
         raise UsageError(
             f"a model with the sampler {plan.model.sampler} has no flow estimator", hint="leave --flow out"
         )
-    return replace(plan, stages=joint)
+    return joint
+
+
+def going_on_from(plan: Recipe, model: str | Path) -> Recipe:
+    """The recipe from its first joint stage on, for the network of a bundle whatever its size.
+
+    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
+    """
+    stored = read_bundle(model)
+    if stored.config.task != plan.model.task:
+        what = f"{stored.folder}: a model for the task {stored.config.task}, not for {plan.model.task}"
+        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
+    return replace(_joint_stages(plan), model=stored.config)
+
+
+def _joint_stages(plan: Recipe) -> Recipe:
+    return replace(plan, stages=tuple(stage for stage in plan.stages if stage.train == "joint"))
 
 
 def take_flow(learner: Learner, model: str | Path) -> None:
@@ -26,11 +43,20 @@ def take_flow(learner: Learner, model: str | Path) -> None:
 
     Raises BundleError when the bundle is unknown or damaged, or its estimator is not that of the generator.
     """
+    _take(learner, model, is_flow_tensor, "flow estimator")
+
+
+def take_weights(learner: Learner, model: str | Path) -> None:
+    """Copies the whole network of a bundle into a generator that is to be trained. Raises as `take_flow` does."""
+    _take(learner, model, lambda name: True, "network")
+
+
+def _take(learner: Learner, model: str | Path, wanted: Callable[[str], bool], part: str) -> None:
     stored = read_bundle(model)
-    theirs = {name: tensor.float() for name, tensor in stored.state.items() if is_flow_tensor(name)}
-    own = {name: tensor.shape for name, tensor in learner.generator.state_dict().items() if is_flow_tensor(name)}
+    theirs = {name: tensor.float() for name, tensor in stored.state.items() if wanted(name)}
+    own = {name: tensor.shape for name, tensor in learner.generator.state_dict().items() if wanted(name)}
     if {name: tensor.shape for name, tensor in theirs.items()} != own:
-        what = f"{stored.folder}: its flow estimator is not that of the recipe's model"
+        what = f"{stored.folder}: its {part} is not that of the recipe's model"
         raise BundleError(what, hint="take one with the same preset, --show prints the model's settings")
     learner.generator.load_state_dict(theirs, strict=False)
     learner.average.load({**learner.average.state(), **theirs}, steps=0)
