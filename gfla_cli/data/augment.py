@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.landmarks.pose import MIRRORED
 
-Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.pose import Box, Pose, choose_person, extent
 from gfla_cli.landmarks.solutions import ask, body_network, forget
 from gfla_cli.landmarks.windows import Window, around
+from gfla_cli.media.closing import Closing
 
 _CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
 _MARGIN = 0.4  # of the person's longer side around it: the window stays while the person moves
@@ -22,7 +22,7 @@ _LEAST_VISIBILITY = 0.5  # of the shoulders of somebody who is followed
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
 
 
-class BodyTracker:
+class BodyTracker(Closing):
     """Follows one person through a video: who it is is decided in the first frame that shows anybody.
 
     Several times faster than detection and steadier, because a frame's person tells where to look in the next. A
@@ -38,14 +38,6 @@ class BodyTracker:
         self._network: Any = None
         self._window: Window | None = None  # None: the person is to be found
         self._last: NDArray[np.float32] | None = None  # (33, 4) landmarks
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the networks."""
@@ -114,14 +106,10 @@ class BodyTracker:
         """Whether the person is still well inside of the window, and not small in it."""
         assert self._window is not None
         window = self._window
-        left, top, right, bottom = _box(landmarks)
-        if extent((left, top, right, bottom)) < 0.3 * window.longest:
+        box = _box(landmarks)
+        if extent(box) < 0.3 * window.longest:
             return False
-        if window == Window(0, 0, size[1], size[0]):
-            return True
-        room = _ROOM * window.longest
-        inside = left - room > window.left and right + room < window.left + window.width
-        return inside and top - room > window.top and bottom + room < window.top + window.height
+        return window == Window(0, 0, size[1], size[0]) or window.holds(box, _ROOM * window.longest)
 
 
 def _box(landmarks: NDArray[np.float32]) -> Box:

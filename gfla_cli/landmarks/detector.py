@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from gfla_cli.landmarks.face_mesh import boxes_in
 from gfla_cli.landmarks.pose import Box, Pose, extent
 from gfla_cli.landmarks.solutions import ask, body_network, face_box_network
 from gfla_cli.landmarks.windows import Window, around, around_body_of, squares, whole
+from gfla_cli.media.closing import Closing
 from gfla_cli.media.image import check_picture
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; on it somebody of a fifth of the height is still sharp
@@ -49,7 +49,7 @@ class Person:
         return self.pose.box
 
 
-class PersonDetector:
+class PersonDetector(Closing):
     """Finds people. Build one and keep it: the first picture takes half a second longer than the others.
 
     A context manager; not to be shared between threads.
@@ -58,14 +58,6 @@ class PersonDetector:
     def __init__(self) -> None:
         self._pose_network: Any = None
         self._face_network: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""

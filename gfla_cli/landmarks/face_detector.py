@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from gfla_cli.landmarks.face_points import face_box, face_size, from_mesh
 from gfla_cli.landmarks.pose import Box
 from gfla_cli.landmarks.solutions import face_box_network, face_mesh_network
 from gfla_cli.landmarks.windows import Window, around, squares, whole
+from gfla_cli.media.closing import Closing
 from gfla_cli.media.image import check_picture
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched
@@ -53,7 +53,7 @@ def face_of(mesh: NDArray[np.float32]) -> Face:
     return Face(mesh - np.array([0.5, 0.5, 0], np.float32))
 
 
-class FaceDetector:
+class FaceDetector(Closing):
     """Finds faces. Build one and keep it: loading takes half a second.
 
     A context manager; not to be shared between threads.
@@ -62,14 +62,6 @@ class FaceDetector:
     def __init__(self) -> None:
         self._mesh_network: Any = None
         self._box_network: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""

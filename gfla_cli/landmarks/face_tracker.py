@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from gfla_cli.landmarks.face_points import face_size
 from gfla_cli.landmarks.pose import choose_person
 from gfla_cli.landmarks.solutions import face_mesh_network, forget
 from gfla_cli.landmarks.windows import Window, around, whole
+from gfla_cli.media.closing import Closing
 from gfla_cli.media.image import check_picture
 
 _CUT_SIDE = 512  # pixels of the window; the network inside sees 192
@@ -21,7 +21,7 @@ _FOLLOWED = 3.0  # faces wide is the window in which a face is followed
 _ROOM = 0.25  # faces that must be left between the face and the border of that window
 
 
-class FaceTracker:
+class FaceTracker(Closing):
     """Follows one face through a video: which one is decided in the first frame that shows any.
 
     Faster than detection and steadier, because a frame's face tells where to look in the next. A context manager; not
@@ -38,14 +38,6 @@ class FaceTracker:
         self._window: Window | None = None  # None: the face is to be found
         self._last: Face | None = None
         self._chosen = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._detector.close()
@@ -106,11 +98,7 @@ class FaceTracker:
     def _has_room(self, face: Face, frame: NDArray[np.uint8]) -> bool:
         """Whether the face is still well inside of its window, and neither too small nor too large for it."""
         assert self._window is not None
-        if self._window == whole(frame):
-            return face_size(face.points) > self._window.longest / (2 * _FOLLOWED)
         size = face_size(face.points)
-        left, top, right, bottom = face.box
-        window, room = self._window, _ROOM * size
-        inside = left - room > window.left and right + room < window.left + window.width
-        inside = inside and top - room > window.top and bottom + room < window.top + window.height
-        return inside and window.width / (2 * _FOLLOWED) < size
+        if size <= self._window.longest / (2 * _FOLLOWED):
+            return False
+        return self._window == whole(frame) or self._window.holds(face.box, _ROOM * size)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.landmarks.framing import Frame
 from gfla_cli.media.cutout import Cutout
@@ -16,7 +16,6 @@ _NARROWEST = 10  # longer side / shorter side of a picture
 _FILLED = 0.9  # share of the picture, of what is no object but all there is
 _LEAST_AREA = 0.001  # share of the picture below which there is nothing to see
 
-Image = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 

@@ -24,6 +24,12 @@ class Window(NamedTuple):
     def longest(self) -> int:
         return max(self.width, self.height)
 
+    def holds(self, box: Box, room: float) -> bool:
+        """Whether a box lies inside with more than `room` pixels on every side."""
+        left, top, right, bottom = box
+        across = self.left < left - room and right + room < self.left + self.width
+        return across and self.top < top - room and bottom + room < self.top + self.height
+
     def cut(self, image: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
         """The pixels under the window, grey beyond the picture, reduced to `longest` px, and the factor used."""
         import cv2

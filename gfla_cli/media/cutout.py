@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.media.decoding import decode, opened
 
-Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 _WORKING_SIDE, _GUESSING_SIDE = 1024, 384  # pixels of the longer side

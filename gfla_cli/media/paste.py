@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
+
 _SOFT = 0.04  # of the frame's side over which the picture fades into the frame; bodies come that near to its border
 
 _RIM = 0.1  # of the side: where both should show the same, and tell how much the frame's tones are off
 _TONES = 24  # levels: what differs by more has moved, or is something else
 _COARSE = 32  # pixels of the side at which tones are compared
-
-Image = NDArray[np.uint8]
 
 
 class Paster:

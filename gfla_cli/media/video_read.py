@@ -6,13 +6,13 @@ import re
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.media.closing import Closing
 from gfla_cli.media.ffmpeg import Ffmpeg, complaint, file_input
 from gfla_cli.media.video_probe import VideoInfo, exact_rate, probe
 
@@ -27,7 +27,7 @@ _DAMAGE = re.compile(
 )
 
 
-class Frames(Iterator[NDArray[np.uint8]]):
+class Frames(Iterator[NDArray[np.uint8]], Closing):
     """(H, W, 3) uint8 RGB frames at the constant rate `fps`. What is wrong with the file is known after the last one.
 
     A context manager; leaving it, `close` or the garbage collector ends ffmpeg.
@@ -52,14 +52,6 @@ class Frames(Iterator[NDArray[np.uint8]]):
         frame = next(self._frames)
         self.count += 1
         return frame
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends reading; there are no more frames afterwards."""

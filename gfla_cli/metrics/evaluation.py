@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gfla_cli import __version__
+from gfla_cli.arrays import Image
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.protocol import Protocol, Size
 from gfla_cli.metrics.scores import Score
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import read_image, to_tensor
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.metrics.frechet import FeatureSums, Gaussian, frechet_distance, read_gaussian, write_gaussian
-from gfla_cli.metrics.prepare import Image, prepared
+from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import Protocol, Size
 
 _BATCH = 16

@@ -6,13 +6,11 @@ from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from gfla_cli.arrays import Image
 from gfla_cli.media.image import through_jpeg
 from gfla_cli.metrics.protocol import Filter, Protocol, Size
-
-Image = NDArray[np.uint8]
 
 
 def prepared(image: Image, protocol: Protocol, size: Size, *, fresh: bool = False) -> Image:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
 from gfla_cli.landmarks.detector import PersonDetector
@@ -27,7 +28,6 @@ from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import background_edges, face_structure
 from gfla_cli.structure.heatmap import heatmaps
 
-Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
 _SMALL_FACE = 60.0  # pixels across; below it there is little to animate

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.tracks import Kind, Track
+from gfla_cli.media.closing import Closing
 from gfla_cli.media.image import Picture, given_picture, picture_name
 from gfla_cli.media.video import Sound, Trim, overlapped
 from gfla_cli.pipelines.actors import Actor, BodyActor, FaceActor
@@ -20,8 +22,6 @@ from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Points, no
 from gfla_cli.pipelines.staging import Staging
 from gfla_cli.pipelines.stopwatch import Stopwatch
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
-
-Image = NDArray[np.uint8]
 
 MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the default of each task
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a clip
@@ -90,7 +90,7 @@ class Animator:
         return Animation(picture, actor, driver, on_missing, str(driving), notes, watch)
 
 
-class Animation(Iterator[AnimatedFrame]):
+class Animation(Iterator[AnimatedFrame], Closing):
     """The frames of a clip, made one by one. A context manager; leaving it ends reading the driver."""
 
     def __init__(
@@ -117,12 +117,6 @@ class Animation(Iterator[AnimatedFrame]):
 
     def __next__(self) -> AnimatedFrame:
         return next(self._frames)
-
-    def __enter__(self) -> Animation:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the work; there are no more frames afterwards."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.landmarks.tracks import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.media.atomic import refuse_output
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gfla_cli.pipelines.driver import OnMissing
     from gfla_cli.runtime.session import Execution
 
-Image = NDArray[np.uint8]
 TaskName = Literal["auto", "face", "body"]
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from gfla_cli.arrays import Image
 from gfla_cli.data.deepfashion import BenchmarkPairs, Layout
 from gfla_cli.data.sample import PosePair
 from gfla_cli.landmarks.drawing import draw_pose
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
-from gfla_cli.metrics.prepare import Image, prepared
+from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.landmarks.body_tracker import BodyTracker
 from gfla_cli.landmarks.face_detector import no_face
@@ -20,7 +21,6 @@ from gfla_cli.landmarks.tracks import Kind, Track, is_track_file, read_track
 from gfla_cli.media.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
 from gfla_cli.pipelines.stopwatch import Stopwatch
 
-Image = NDArray[np.uint8]
 Points = NDArray[np.float32]
 OnMissing = Literal["hold", "skip", "fail"]
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gfla_cli.arrays import Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import ClipSample
 from gfla_cli.data.unseen_clips import UnseenBodies, UnseenFaces
@@ -35,8 +36,6 @@ from gfla_cli.runtime.session import Session, model_config, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import face_structure
 from gfla_cli.structure.heatmap import heatmaps
-
-Image = NDArray[np.uint8]
 
 HELD, REAL = "the source, held", "the real frames"
 _CLIPS = 20  # unless a limit is given

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.data.paired_folders import FilePair, pair_folders
 from gfla_cli.errors import DataError
 from gfla_cli.landmarks.drawing import draw_pose
@@ -24,7 +25,7 @@ from gfla_cli.metrics.frechet import Gaussian
 from gfla_cli.metrics.keypoints import pose_change
 from gfla_cli.metrics.measures import Measures
 from gfla_cli.metrics.pose_judge import PoseJudge
-from gfla_cli.metrics.prepare import Image, prepared
+from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import PairFigures, Score, spread
 from gfla_cli.pipelines.fid_reference import FidReference, fid_conditions, find_reference

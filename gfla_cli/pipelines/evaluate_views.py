@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
+from gfla_cli.arrays import Image
 from gfla_cli.data.sample import ViewPair
 from gfla_cli.data.shapenet import ShapeNetPairs, find_file
 from gfla_cli.data.unseen_chairs import UnseenChairs
@@ -30,8 +30,6 @@ from gfla_cli.training.view import ViewBatch, view_batch
 
 _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
 _TARGET = "target"
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError, GflaError, MediaError
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.drawing import draw_face, draw_pose
@@ -26,7 +24,6 @@ from gfla_cli.media.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.media.video import Trim, VideoWriter, read_frames
 from gfla_cli.pipelines.driver import Points, nobody_in, open_driver
 
-Image = NDArray[np.uint8]
 TaskName = Literal["auto", "face", "body"]
 
 FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.landmarks.body_size import has_feet
 from gfla_cli.landmarks.detector import PersonDetector
@@ -20,7 +21,6 @@ from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_sessio
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
 
-Image = NDArray[np.uint8]
 Person = str | int  # "largest", "left", "right", or a number from the left
 
 _LARGEST_SIDE = 4096  # pixels; the network's frame is 256, more only costs memory

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import UsageError
 from gfla_cli.landmarks.object_framing import check_size, frame_object
 from gfla_cli.media.cutout import cut_out, read_cutout
 from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.structure.view import AZIMUTHS, ELEVATIONS, Between, ViewAngles, nearest_view, view_angles, view_code
-
-Image = NDArray[np.uint8]
 
 _LARGEST_SIDE = 2048  # pixels; the network's frame is 256, more only costs memory
 _UNSURE = 0.5  # chance of the estimated azimuth below which the user should know

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import UsageError
 from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_file
@@ -20,8 +20,6 @@ from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
 if TYPE_CHECKING:
     from gfla_cli.pipelines.view import ViewResult
     from gfla_cli.runtime.session import Execution
-
-Image = NDArray[np.uint8]
 
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet

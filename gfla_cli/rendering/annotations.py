@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float32Array
+from gfla_cli.arrays import Float32Array
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.pack import Pack
 from gfla_cli.rendering.posing import Posed

@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, FloatArray
+from gfla_cli.arrays import ByteArray, FloatArray
 from gfla_cli.rendering.fabrics import random_colour
 from gfla_cli.rendering.textures import noise
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError
-from gfla_cli.rendering.arrays import ByteArray
 from gfla_cli.rendering.views import View
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would

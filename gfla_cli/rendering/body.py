@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import Float32Array, Float64Array, Int64Array
+from gfla_cli.arrays import Float32Array, Float64Array, Int64Array
 from gfla_cli.rendering.meshes import add_scaled
 from gfla_cli.rendering.parts import Binding, Piece
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array, FloatArray
+from gfla_cli.arrays import Float64Array, FloatArray
 
 _CLOSEST = 0.3  # depth below which a point is projected as if it were here
 

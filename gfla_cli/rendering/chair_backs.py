@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering.chair_legs import Piece, Role
 from gfla_cli.rendering.shapes import Shape, box, sheet, tube
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.chance import choose
 from gfla_cli.rendering.shapes import Shape, box, tube, turned
 

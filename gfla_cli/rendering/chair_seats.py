@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering.chair_legs import Piece, Role, both_sides, rounded
 from gfla_cli.rendering.shapes import Shape, box, tube, turned
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering.chair_frame import Size
 from gfla_cli.rendering.chair_legs import Piece, rounded
 from gfla_cli.rendering.shapes import sheet

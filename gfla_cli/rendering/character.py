@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float32Array, Float64Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.rendering.body import BodyShape, sample_shape
 from gfla_cli.rendering.chance import choose
 from gfla_cli.rendering.fabrics import fabric, strands

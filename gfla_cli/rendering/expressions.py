@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float32Array
+from gfla_cli.arrays import Float32Array
 
 _SIDE_EFFECTS = ("closure", "platysma")  # units that look odd on their own: closed eyes, a tense neck
 

@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float32Array, Float64Array, FloatArray
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray
 from gfla_cli.rendering.chance import choose
 from gfla_cli.rendering.textures import seamless_noise
 

@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float32Array, Float64Array
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
 from gfla_cli.rendering.chance import choose
 from gfla_cli.rendering.fabrics import FabricKind, fabric, random_colour
 from gfla_cli.rendering.materials import Gloss, Material

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import (
+from gfla_cli.arrays import (
     BoolArray,
     Float32Array,
     Float64Array,

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gfla_cli.arrays import ByteArray, Float64Array, Int32Array
 from gfla_cli.errors import DataError
-from gfla_cli.rendering.arrays import ByteArray, Float64Array, Int32Array
 from gfla_cli.rendering.finishes import Finish
 from gfla_cli.rendering.materials import MATT, Material
 from gfla_cli.rendering.shapes import Shape

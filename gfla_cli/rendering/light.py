@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float64Array
+from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.rendering.backgrounds import BackgroundKind, background
 from gfla_cli.rendering.chance import choose
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float32Array, Float64Array, Int32Array, Int64Array
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array, Int64Array
 from gfla_cli.rendering.rasterizer import Materials, Mesh
 from gfla_cli.rendering.textures import MipChain
 

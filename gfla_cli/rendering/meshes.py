@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
+from gfla_cli.arrays import Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
 from gfla_cli.rendering.compiled import kernel
 
 Vertices = TypeVar("Vertices", Float32Array, Float64Array)

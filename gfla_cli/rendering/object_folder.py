@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DataError
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float32Array, Float64Array
 from gfla_cli.rendering.finishes import Finish, any_finish
 from gfla_cli.rendering.glb import GlbPart, read_glb
 from gfla_cli.rendering.objects import SolidObject, solid

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import ByteArray, Float32Array, Float64Array
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.finishes import Finish
 from gfla_cli.rendering.light import Light, Scene

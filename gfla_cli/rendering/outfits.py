@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import BoolArray, Float64Array
+from gfla_cli.arrays import BoolArray, Float64Array
 from gfla_cli.rendering.body import BodyShape
 from gfla_cli.rendering.fabrics import FabricKind, fabric, random_colour
 from gfla_cli.rendering.garments import Field, Neck, Tailoring, bottom_field, covered, cut, top_field, tucked_in, under

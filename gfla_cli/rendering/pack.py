@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError
 from gfla_cli.media.decoding import opened
 from gfla_cli.media.npz import read_npz
-from gfla_cli.rendering.arrays import ByteArray
 from gfla_cli.rendering.body import BaseMesh, Shapes
 from gfla_cli.rendering.garments import Item
 from gfla_cli.rendering.parts import Piece

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import BoolArray, Float32Array, Int16Array, Int32Array
+from gfla_cli.arrays import BoolArray, Float32Array, Int16Array, Int32Array
 from gfla_cli.rendering.materials import Material, build_mesh
 from gfla_cli.rendering.meshes import hang_on
 from gfla_cli.rendering.rasterizer import Mesh

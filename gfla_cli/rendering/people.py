@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.backgrounds import BACKGROUNDS, BackgroundKind, background
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.chance import check_shares

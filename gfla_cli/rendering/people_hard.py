@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float64Array
+from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.rendering.backgrounds import BackgroundKind
 from gfla_cli.rendering.benchmark_layout import SplitWriter
 from gfla_cli.rendering.character import Character, sample_character

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float32Array, Float64Array
 from gfla_cli.rendering.character import Character
 from gfla_cli.rendering.expressions import Expression
 from gfla_cli.rendering.meshes import blend_skin, vertex_normals

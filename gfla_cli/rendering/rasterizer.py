@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import (
+from gfla_cli.arrays import (
     ByteArray,
     Float32Array,
     Float64Array,

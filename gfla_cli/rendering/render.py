@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import BoolArray, ByteArray, Float32Array, Float64Array, FloatArray
+from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Float64Array, FloatArray
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.light import Light, Scene
 from gfla_cli.rendering.rasterizer import Mesh, depth_from_light, empty_samples, rasterize, surface_values

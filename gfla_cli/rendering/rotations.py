@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 
 
 def to_matrix(axis_angle: ArrayLike) -> Float64Array:

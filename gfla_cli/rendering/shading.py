@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float32Array, Float64Array, Int32Array
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array
 from gfla_cli.rendering.compiled import fast_kernel
 from gfla_cli.rendering.rasterizer import Mesh, Samples
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gfla_cli.rendering.arrays import Float32Array, Float64Array, Int32Array
+from gfla_cli.arrays import Float32Array, Float64Array, Int32Array
 
 _TINY = 1e-4  # dm; the step of numerical derivatives
 _SHARP = 0.75  # cosine between neighbouring pieces of a profile below which they meet in an edge

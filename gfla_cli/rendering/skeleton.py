@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array, Float64Array, Int64Array
 from gfla_cli.errors import UsageError
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float32Array, Float64Array, Int64Array
 
 _MOCAP, _CATALOGUE = 0, 2  # values of clip_group
 

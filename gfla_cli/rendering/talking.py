@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.expressions import Expression, sample_expression
 from gfla_cli.rendering.skeleton import PoseLibrary
 

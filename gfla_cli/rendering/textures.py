@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.arrays import ByteArray, Float32Array
+from gfla_cli.arrays import ByteArray, Float32Array
 
 _SMALLEST_SIDE = 16
 

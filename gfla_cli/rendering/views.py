@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.rendering.annotations import body_keypoints, face_landmarks
-from gfla_cli.rendering.arrays import ByteArray, Float32Array
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.character import Character
 from gfla_cli.rendering.light import Scene

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from gfla_cli.arrays import Image
+
 Floats = NDArray[np.float32]
 
 _WHEEL = 56  # pixels of the colour wheel's side

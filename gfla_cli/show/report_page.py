@@ -12,13 +12,9 @@ from html import escape
 from io import BytesIO
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gfla_cli.arrays import Image
 from gfla_cli.metrics.names import LABELS, figure_text, higher_is_better
 from gfla_cli.show.report_style import STYLE
-
-Image = NDArray[np.uint8]
 
 _SIDE = 256  # pixels of the longer side of a picture in the page
 _COUNTS = ("pairs", "frames", "pictures")

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from gfla_cli.arrays import Image
 
 _HEADER = 22  # pixels of the line with the labels
 _INK = (40, 40, 40)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.figure import SIDES, Figure
 from gfla_cli.rendering.building.items import PackItem
 

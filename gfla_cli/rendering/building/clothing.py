@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.files import explained, lines
 from gfla_cli.rendering.building.wavefront import Wavefront, read_wavefront
 

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from gfla_cli.arrays import BoolArray, Float64Array
 from gfla_cli.errors import DataError
-from gfla_cli.rendering.arrays import BoolArray, Float64Array
 from gfla_cli.rendering.building.catalogue import BASE_MESH, SKELETON, WEIGHTS
 from gfla_cli.rendering.building.files import MakeHumanFiles
 from gfla_cli.rendering.building.rig import Rig, read_rig

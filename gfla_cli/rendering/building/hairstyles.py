@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering.building.clothing import Clothing
 from gfla_cli.rendering.building.items import PackItem, hairstyle
 from gfla_cli.rendering.meshes import clip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.clothing import Clothing
 from gfla_cli.rendering.building.figure import Figure
 from gfla_cli.rendering.building.rig import strongest

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.errors import DataError
 from gfla_cli.media.npz import read_npz
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.figure import Figure
 from gfla_cli.rendering.building.solver import PoseSolver, basis, unit
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import DataError
-from gfla_cli.rendering.arrays import ByteArray, Float32Array
 from gfla_cli.rendering.building.catalogue import PICTURES, SKINS, Picture, skin
 from gfla_cli.rendering.building.figure import Figure
 from gfla_cli.rendering.building.files import MakeHumanFiles

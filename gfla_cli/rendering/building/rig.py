@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import Float64Array
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering.building.files import explained
 
 _MIDDLE = (

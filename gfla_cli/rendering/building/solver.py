@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.building.figure import Figure
 
 _LIMBS = {  # a bone -> the bone that starts where the limb ends

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.rendering import rotations
-from gfla_cli.rendering.arrays import Float64Array
 from gfla_cli.rendering.building.files import explained
 from gfla_cli.rendering.building.rig import Rig
 

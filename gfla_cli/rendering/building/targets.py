@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import BoolArray, Float64Array, Int64Array
+from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
 from gfla_cli.rendering.building.files import explained, lines
 
 _MACRO = re.compile(  # adults; height and proportions of average people only, which bodies of all kinds share

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.rendering.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.rendering.building.files import explained, lines
 
 

@@ -1,4 +1,4 @@
-"""Names for the array types that the renderer passes around; the shapes stand in the docstrings."""
+"""Names for the array types that are passed around; the shapes stand in the docstrings."""
 
 from __future__ import annotations
 
@@ -14,3 +14,4 @@ Int8Array = NDArray[np.int8]
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 FloatArray = Float32Array | Float64Array
+Image = ByteArray  # (H, W, 3) RGB, (H, W) grey, or (H, W, 4) with alpha
