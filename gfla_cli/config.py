@@ -56,6 +56,9 @@ class ModelConfig:
     max_width: int = 256
     flow_width: int = 32  # the same for the flow estimator
     flow_max_width: int = 256
+    # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
+    # large ones, whereas one that sees them at full size finds flows half as long as they should be.
+    flow_reduction: int = 1
 
     # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
     # forgives that, the world does not. The authors have it, our own presets do not.
@@ -80,8 +83,14 @@ class ModelConfig:
             raise ConfigError(
                 f"image_size must be multiples of 32 up to {_LARGEST['image side']}, got {height}x{width}"
             )
-        if height == width == 32:  # one value a channel in the middle of the flow estimator, which no norm takes
-            raise ConfigError("image_size must be more than 32x32")
+        if self.flow_reduction not in (1, 2, 4):
+            raise ConfigError(f"flow_reduction must be 1, 2 or 4, got {self.flow_reduction}")
+        unit = 32 * self.flow_reduction
+        if height % unit or width % unit:
+            what = f"image_size must be multiples of {unit} with flow_reduction {self.flow_reduction}"
+            raise ConfigError(f"{what}, got {height}x{width}")
+        if height == width == unit:  # one value a channel in the middle of the flow estimator, which no norm takes
+            raise ConfigError(f"image_size must be more than {unit}x{unit}")
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
         if self.sampler == ("none" if self.task == "view" else "pixels"):
@@ -153,7 +162,7 @@ POSE_PEOPLE = replace(
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
 BODY = replace(FACE, task="body", structure_channels=20)
 # 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
-FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96)
+FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_reduction=2)
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20)
 VIEW = replace(FACE, task="view", structure_channels=21)
 # 128, not 144: the code widens the bottleneck, and the view estimator needs room too.

@@ -48,7 +48,13 @@ class Drawn(Dataset):
 def clip_plan(task, *, flow=2, joint=3, weights=None):
     frame = (2 * SIDE, 2 * SIDE)  # the training pictures are smaller
     model = replace(
-        preset(f"{task}-people"), image_size=frame, width=8, flow_width=8, flow_max_width=16, heatmap_sigma=3.0
+        preset(f"{task}-people"),
+        image_size=frame,
+        width=8,
+        flow_width=8,
+        flow_max_width=16,
+        flow_reduction=1,
+        heatmap_sigma=3.0,
     )
     known = LossWeights(affine=0.1, correspondence=1, visibility=0.1)
     stage = Stage(name="flow", train="flow", steps=flow, image_size=(SIDE, SIDE), batch=2, weights=known)

@@ -20,6 +20,9 @@ from gfla_cli.errors import ConfigError, UsageError
         {"image_size": (1 << 20, 256)},
         {"width": 10**9},
         {"flow_max_width": 10**9},
+        {"flow_reduction": 3},
+        {"flow_reduction": 2, "image_size": (96, 128)},
+        {"flow_reduction": 4, "image_size": (128, 128)},
         {"structure_channels": 0},
         {"sampler": "telepathic"},
         {"task": "cooking"},
@@ -49,7 +52,7 @@ def test_impossible_levels_are_refused(stride, patch):
         {"image_size": [256, 256, 256]}, {"image_size": [float("inf"), 256]}, {"width": "wide"}, {"width": "64"},
         {"width": 10**9}, {"width": 32.5}, {"width": True}, {"max_width": float("inf")}, {"source_norm": "no"},
         {"frame_aspect": float("nan")}, {"heatmap_sigma": float("inf")}, {"task": ["pose"]}, {"sampler": {}},
-        {"view_width": 0.5}, {"structure_channels": 1e400}, {"colour": "blue"},
+        {"view_width": 0.5}, {"flow_reduction": 2.0}, {"structure_channels": 1e400}, {"colour": "blue"},
     ],
 )  # fmt: skip
 def test_json_that_is_no_model_is_refused_as_such(damage):

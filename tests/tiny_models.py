@@ -16,7 +16,7 @@ CPU = Placement(torch.device("cpu"), torch.float32, "test")
 
 def tiny(name="pose-people", **changes):
     """The preset with hardly any channels, for frames of 64x64."""
-    small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8}
+    small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8, "flow_reduction": 1}
     return replace(preset(name), **small | changes)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
@@ -29,7 +30,8 @@ class FlowEstimator(nn.Module):
     """A small U-Net with one (offset, mask) head per attention level, coarse to fine.
 
     `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
-    vector (a change of view) at the bottleneck.
+    vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
+    another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
     """
 
     def __init__(
@@ -37,6 +39,9 @@ class FlowEstimator(nn.Module):
     ) -> None:
         super().__init__()
         self.references = references
+        self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
+        self.reduction = config.flow_reduction
+        self.face_channels = config.structure_channels if config.task == "face" else 0
         width = widths(config.flow_width, config.flow_max_width, _DEPTH)
         self.down = nn.ModuleList(
             EncoderBlock(a, b, normed=config.structure_norm or i > 0)
@@ -75,7 +80,7 @@ class FlowEstimator(nn.Module):
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
-        x = torch.cat(list(inputs), dim=1)
+        x = torch.cat([self._reduced(x) for x in inputs], dim=1)
         features = {}
         for i, down in enumerate(self.down):
             x = down(x)
@@ -102,6 +107,29 @@ class FlowEstimator(nn.Module):
     def _flows(self, x: Tensor, stride: str) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
-            offset = self.offset_head[stride](x.float()).split(2, dim=1)
-            mask = self.mask_head[stride](x.float()).sigmoid().split(1, dim=1)
-        return [Flow(o, m) for o, m in zip(offset, mask, strict=True)]
+            offset = self._enlarged(self.offset_head[stride](x.float())) * self.reduction
+            mask = self._enlarged(self.mask_head[stride](x.float()).sigmoid())
+        return [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        """A picture or a structure as it would be on a smaller frame."""
+        if self.reduction == 1:
+            return x
+        is_face = x.shape[1] == self.face_channels
+        return reduced_face_structure(x, self.reduction) if is_face else F.avg_pool2d(x, self.reduction)
+
+    def _enlarged(self, x: Tensor) -> Tensor:
+        if self.reduction == 1:
+            return x
+        return F.interpolate(x, scale_factor=float(self.reduction), mode="bilinear", align_corners=False)
+
+
+def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:
+    """(B, 16, H, W) to (B, 16, H/factor, W/factor), about as it would be drawn there.
+
+    Lines stay a pixel wide, and labels are numbers that have no mean; distances are in shares of the frame.
+    """
+    lines = F.max_pool2d(structure[:, :1], factor)
+    distances = F.avg_pool2d(structure[:, 1:-1], factor)
+    labels = structure[:, -1:, ::factor, ::factor]
+    return torch.cat([lines, distances, labels], dim=1)

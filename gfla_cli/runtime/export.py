@@ -145,7 +145,7 @@ def _compare(bundle: Bundle, path: Path) -> list[SizeCheck]:
     height, width = bundle.config.image_size
     session = open_exported(path)
     checks = []
-    for batch, h, w in ((1, height, width), (2, height, width), (1, height + 32, width)):
+    for batch, h, w in ((1, height, width), (2, height, width), (1, height + 32 * bundle.config.flow_reduction, width)):
         inputs = example_inputs(bundle.config, batch, h, w, seed=h + batch)
         checks.append(SizeCheck(batch, h, w, _difference(bundle, session, inputs)))
     return checks

@@ -86,7 +86,8 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
     network = _half_precision(bundle.network) if half else bundle.network
     dtype = torch.float16 if half else torch.float32
     task, parts = bundle.config.task, dict[Part, Graph]()
-    inputs = example_inputs(bundle.config)
+    reduction = bundle.config.flow_reduction
+    inputs = example_inputs(bundle.config, _BATCH, reduction * _HEIGHT, reduction * _WIDTH)
     source = SOURCE[task]
     encoded, spec = {}, None
     if task != "pose":
@@ -102,9 +103,7 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
     return Graph(step, inputs | encoded, ("image",)), parts
 
 
-def example_inputs(
-    config: ModelConfig, batch: int = _BATCH, height: int = _HEIGHT, width: int = _WIDTH, seed: int = 0
-) -> dict[str, Tensor]:
+def example_inputs(config: ModelConfig, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:
     """Random pictures, structures and codes for a network, by name, in its order.
 
     As smooth as pictures are: where neighbours differ by all there is, a flow's rounding error alone is a large one.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gfla_cli.errors import GflaError
 from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.team import Team
 from gfla_cli.training.average import WeightAverage
@@ -22,6 +23,13 @@ from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, TrainingTask
 
 _TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
+
+
+def _show_at_trained_size(generator: nn.Module, size: tuple[int, int]) -> None:
+    """Flow estimators that see reduced frames see those of every stage at the same size, as far as that goes."""
+    for module in generator.modules():
+        if isinstance(module, FlowEstimator):
+            module.reduction = max(1, module.full_reduction * size[0] // module.full_height)
 
 
 class StepResult(NamedTuple):
@@ -54,6 +62,7 @@ class Learner:
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
+        _show_at_trained_size(self.generator, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
         self._average_generator = averaging(trained, self.team)
