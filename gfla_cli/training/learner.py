@@ -25,11 +25,12 @@ from gfla_cli.training.task import Judged, Outcome, TrainingTask
 _TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
 
 
-def _show_at_trained_size(generator: nn.Module, size: tuple[int, int]) -> None:
+def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
     """Flow estimators that see reduced frames see those of every stage at the same size, as far as that goes."""
     for module in generator.modules():
         if isinstance(module, FlowEstimator):
-            module.reduction = max(1, module.full_reduction * size[0] // module.full_height)
+            fitting = module.full_reduction * size[0] // module.full_height
+            module.reduction = max(1, min(fitting, module.full_reduction))
 
 
 class StepResult(NamedTuple):
@@ -62,7 +63,7 @@ class Learner:
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
-        _show_at_trained_size(self.generator, stage.image_size)
+        _reduce_for(self.generator, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
         self._average_generator = averaging(trained, self.team)

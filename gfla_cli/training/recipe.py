@@ -186,7 +186,7 @@ RECIPES = {
     "chairs": _CHAIRS,
     "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
     "faces": _clips(_authors("faces", (256, 256), 200_000, 400_000), batch=2),
-    "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 1_600, 300)),
+    "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 300)),
     "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }
 
