@@ -167,7 +167,13 @@ BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20)
 VIEW = replace(FACE, task="view", structure_channels=21)
 # 128, not 144: the code widens the bottleneck, and the view estimator needs room too.
 VIEW_CHAIRS = replace(
-    POSE_PEOPLE, task="view", structure_channels=21, flow_max_width=128, code_gates=True, view_width=16
+    POSE_PEOPLE,
+    task="view",
+    structure_channels=21,
+    flow_max_width=128,
+    flow_reduction=2,
+    code_gates=True,
+    view_width=16,
 )
 
 PRESETS: dict[str, ModelConfig] = {
