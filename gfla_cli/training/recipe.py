@@ -166,16 +166,11 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 
 def _photographed(plan: Recipe) -> Recipe:
     """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
-    unknown = {"correspondence": 0, "visibility": 0, "person": 0}
-    flow, *joint = (replace(stage, weights=replace(stage.weights, **unknown)) for stage in plan.stages)
-    return replace(
-        plan,
-        dataset="photos",
-        stages=(
-            replace(flow, weights=LossWeights(correctness=20, affine=0.01)),
-            *(replace(stage, weights=replace(stage.weights, correctness=5, affine=0.0025)) for stage in joint),
-        ),
-    )
+    flow, *joint = plan.stages
+    seen = {"correspondence": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
+    first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
+    rest = (replace(stage, weights=replace(stage.weights, **seen)) for stage in joint)
+    return replace(plan, dataset="photos", stages=(first, *rest))
 
 
 RECIPES = {
@@ -221,6 +216,11 @@ def with_batches(plan: Recipe, saved: dict[str, Any]) -> Recipe:
     return replace(plan, stages=tuple(replace(stage, batch=before["batch"]) for stage, before in stages))
 
 
+def joint_stages(plan: Recipe) -> tuple[Stage, ...]:
+    """The stages that train everything, without those of the flow alone."""
+    return tuple(stage for stage in plan.stages if stage.train == "joint")
+
+
 def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     """The same recipe for another sampler; one that predicts no flow skips the flow stages.
 
@@ -229,7 +229,7 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     stages = plan.stages
     model = replace(plan.model, sampler=sampler, view_width=0 if sampler == "pixels" else plan.model.view_width)
     if sampler in ("none", "global"):
-        stages = tuple(stage for stage in stages if stage.train == "joint")
+        stages = joint_stages(plan)
     if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
         without = {"content": 0, "head": 0, "style": 0, "adversarial": 0}
         stages = tuple(replace(stage, weights=replace(stage.weights, **without)) for stage in stages)

@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
+from gfla_cli.bundles.files import read_config
+from gfla_cli.bundles.shelves import find_bundle
 from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.training.learner import Learner
-from gfla_cli.training.recipe import Recipe
+from gfla_cli.training.recipe import Recipe, joint_stages
 
 
 def without_flow_stage(plan: Recipe) -> Recipe:
     """The recipe from its first joint stage on; raises UsageError when it has no stage for the flow alone."""
-    joint = _joint_stages(plan)
-    if len(joint.stages) == len(plan.stages):
+    joint = joint_stages(plan)
+    if len(joint) == len(plan.stages):
         raise UsageError(
             f"a model with the sampler {plan.model.sampler} has no flow estimator", hint="leave --flow out"
         )
-    return joint
+    return replace(plan, stages=joint)
 
 
 def going_on_from(plan: Recipe, model: str | Path) -> Recipe:
@@ -27,15 +29,12 @@ def going_on_from(plan: Recipe, model: str | Path) -> Recipe:
 
     Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
     """
-    stored = read_bundle(model)
-    if stored.config.task != plan.model.task:
-        what = f"{stored.folder}: a model for the task {stored.config.task}, not for {plan.model.task}"
+    folder = find_bundle(model)
+    config, _ = read_config(folder)  # the weights are read when the network is there to take them
+    if config.task != plan.model.task:
+        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
         raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
-    return replace(_joint_stages(plan), model=stored.config)
-
-
-def _joint_stages(plan: Recipe) -> Recipe:
-    return replace(plan, stages=tuple(stage for stage in plan.stages if stage.train == "joint"))
+    return replace(plan, model=config, stages=joint_stages(plan))
 
 
 def take_flow(learner: Learner, model: str | Path) -> None:
