@@ -12,6 +12,7 @@ from gfla_cli.errors import ConfigError, UsageError
 Task = Literal["pose", "face", "body", "view"]
 Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
 Reduction = Literal["mean", "sum"]
+FlowPrior = Literal["none", "limbs"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
@@ -59,6 +60,8 @@ class ModelConfig:
     # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
     # large ones, whereas one that sees them at full size finds flows half as long as they should be.
     flow_reduction: int = 1
+    # "limbs": the flow is a correction of what the joints of the two poses say by themselves (networks/limb_flow.py).
+    flow_prior: FlowPrior = "none"
 
     # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
     # forgives that, the world does not. The authors have it, our own presets do not.
@@ -94,9 +97,14 @@ class ModelConfig:
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
         if self.sampler == ("none" if self.task == "view" else "pixels"):
-            known = [name for name in get_args(Sampler) if name != self.sampler]
-            what = f"{self.task} models have no sampler {self.sampler!r}"
-            raise ConfigError(what, hint=f"theirs: {', '.join(known)}")
+            known = ", ".join(name for name in get_args(Sampler) if name != self.sampler)
+            raise ConfigError(f"{self.task} models have no sampler {self.sampler!r}", hint=f"theirs: {known}")
+        if self.flow_prior not in get_args(FlowPrior):
+            raise ConfigError(
+                f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
+            )
+        if self.flow_prior == "limbs" and (self.task != "pose" or self.structure_channels != 18):
+            raise ConfigError("flow_prior limbs is for pose models with 18 joints")
         if self.attention_reduction not in get_args(Reduction):
             raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
         strides = [level.stride for level in self.levels]
@@ -156,13 +164,15 @@ POSE_PEOPLE = replace(
     flow_max_width=144,
     source_norm=False,
     structure_norm=False,
+    flow_reduction=2,
+    flow_prior="limbs",
     attention_reduction="sum",
     frame_aspect=1.0,
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
 BODY = replace(FACE, task="body", structure_channels=20)
 # 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
-FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_reduction=2)
+FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_prior="none")
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20)
 VIEW = replace(FACE, task="view", structure_channels=21)
 # 128, not 144: the code widens the bottleneck, and the view estimator needs room too.
@@ -171,7 +181,7 @@ VIEW_CHAIRS = replace(
     task="view",
     structure_channels=21,
     flow_max_width=128,
-    flow_reduction=2,
+    flow_prior="none",
     code_gates=True,
     view_width=16,
 )

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import ClipDiscriminator
+from gfla_cli.training.close_ups import SIDE as CUT
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.sequence import SequenceTask
 from gfla_cli.training.sequence_batch import picture_batches, sequence_batches
@@ -104,6 +105,19 @@ def test_motion_is_judged_by_two_differences_or_by_the_whole_clip():
     judged = task.forward(build(recipe.model), batch, recipe.stages[0]).judged
     assert judged["motion"].real.shape == (2 * (PER_STEP - 2), 6, SIDE, SIDE)
     assert judged["image"].fake.shape == (2 * PER_STEP, 3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(("task", "close_ups"), [("face", 2), ("body", 1)])
+def test_what_people_look_at_first_is_learnt_and_judged_by_itself(task, close_ups, tmp_path):
+    recipe = clip_plan(task, flow=0, joint=2, weights=LossWeights(l1=5, close_up=1, adversarial=1))
+    seen = []
+    run = trainer(recipe, tmp_path, small_vgg())
+    run.run(lambda progress: seen.append(progress.losses))
+    assert seen[-1]["close_up"] > 0
+    assert set(run.learner.discriminators) == {"image", "motion", "close_up"}
+    batch = next(run.task.batches(default_collate([Drawn(task)[0], Drawn(task)[1]]), torch.device("cpu")))
+    judged = run.task.forward(build(recipe.model), batch, recipe.stages[0]).judged["close_up"]
+    assert judged.real.shape == judged.fake.shape == (close_ups * 2 * PER_STEP, 3, CUT, CUT)
 
 
 def test_a_row_to_look_at_shows_reference_structure_result_and_truth():

@@ -37,13 +37,13 @@ def test_both_stages_run_and_leave_a_journal(open_data, tmp_path):
 
 
 def test_a_head_is_learnt_and_judged_by_itself(open_data, tmp_path):
-    weights = LossWeights(l1=5, head=1, adversarial=1)
+    weights = LossWeights(l1=5, close_up=1, adversarial=1)
     run = trainer(plan(flow=1, weights=weights), open_data, tmp_path, small_vgg())
     seen = []
     run.run(lambda progress: seen.append(progress.losses))
-    assert seen[-1]["head"] > 0
+    assert seen[-1]["close_up"] > 0
     assert "content" not in seen[-1]
-    assert set(run.learner.discriminators) == {"image", "head"}
+    assert set(run.learner.discriminators) == {"image", "close_up"}
 
 
 def test_a_few_steps_learn_a_small_set(open_data, tmp_path):

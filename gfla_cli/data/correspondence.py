@@ -19,18 +19,19 @@ except ImportError as error:
 
 _SAME_DM = 0.3  # rest points this close (3 cm) are the same point of the surface
 _MIRRORED_DM = 0.5  # clothes and bodies are symmetric: the other side's colour, at this disadvantage
-_GUESS_WEIGHT = 0.3  # a hidden point takes the nearest seen one; a good guess, not a fact
+_GUESS_WEIGHT = 0.5  # a hidden point takes the nearest seen one; a good guess, not a fact
 _BACKGROUND_WEIGHT = 0.2  # most of a picture is background, and most of that is plain
 
 Float = NDArray[np.float32]
 
 
-def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM) -> Correspondence:
+def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM, depth: float = 1.0) -> Correspondence:
     """Offsets from target to source on a grid x grid raster.
 
     `source` and `target` are square maps (n, n, 3) of rest positions in decimetres, NaN on the background; n is a
     multiple of `grid`. The background of both views is one picture, so it corresponds to itself wherever the
-    source shows it. Rest points up to `same` apart count as one.
+    source shows it. Rest points up to `same` apart count as one. For hidden points the nearest seen one is taken, with
+    distances from front to back counting `depth` times: below 1, a back comes from the chest, not from the outline.
     """
     n = len(target)
     source_xy = _pixel_centres(n)
@@ -42,7 +43,7 @@ def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM) 
     weight = np.zeros((grid, grid), np.float32)
     visible = np.full((grid, grid), -1, np.float32)
     if body.any() and source_body.any():
-        place, seen = _nearest(source[source_body], source_xy[source_body], wanted[body], same)
+        place, seen = _nearest(source[source_body], source_xy[source_body], wanted[body], same, depth)
         offset[body] = place - wanted_xy[body]
         weight[body] = np.where(seen, 1, _GUESS_WEIGHT)
         visible[body] = np.where(seen, 1, -1)
@@ -59,11 +60,13 @@ def _pixel_centres(n: int) -> Float:
     return np.stack(np.meshgrid(centre, centre), axis=-1)
 
 
-def _nearest(points: Float, places: Float, wanted: Float, same: float) -> tuple[Float, NDArray[np.bool_]]:
+def _nearest(points: Float, places: Float, wanted: Float, same: float, depth: float) -> tuple[Float, NDArray[np.bool_]]:
     """For every wanted rest point: the place in the source that shows it, or shows what is nearest to it."""
-    tree = cKDTree(points)
-    distance, index = tree.query(wanted)
-    mirrored_distance, mirrored_index = tree.query(wanted * np.array([-1, 1, 1], np.float32))
+    distance, index = cKDTree(points).query(wanted)
     seen = distance < same
-    mirror = ~seen & (mirrored_distance + _MIRRORED_DM < distance)
-    return places[np.where(mirror, mirrored_index, index)], seen
+    flattened = np.array([1, 1, depth], np.float32)
+    tree, hidden = cKDTree(points * flattened), wanted[~seen] * flattened
+    own, nearest = tree.query(hidden)
+    mirrored, opposite = tree.query(hidden * np.array([-1, 1, 1], np.float32))
+    index[~seen] = np.where(mirrored + _MIRRORED_DM < own, opposite, nearest)
+    return places[index], seen

@@ -19,6 +19,7 @@ from gfla_cli.data.sample import PosePair
 _HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
 _MISSING = np.array([-1, -1, 0], np.float32)
 _MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
+_DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
 _SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
 
 
@@ -58,7 +59,7 @@ class PeoplePairs(Dataset[PosePair]):
             source_points=shake_points(as_detected(source.points, convention), rng, _SHAKE * self.size),
             target_points=shake_points(as_detected(target.points, convention), rng, _SHAKE * self.size),
             target_mask=target.mask,
-            correspondence=correspond(source.surface, target.surface, self.grid),
+            correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
         )
 
 

@@ -15,8 +15,11 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
+from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
+from gfla_cli.ops.warp import bilinear_warp
 
 _DEPTH = 5  # encoder blocks: strides 2, 4, 8, 16, 32
+_GUESS_CHANNELS = 5  # the picture seen through the guessed flow, and that flow
 
 
 class Flow(NamedTuple):
@@ -32,6 +35,8 @@ class FlowEstimator(nn.Module):
     `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
     vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
+    With `flow_prior` "limbs" in the model's settings the inputs are a picture and its joints and the wanted joints, and
+    the flows are corrections of what these joints say (`limb_flow`), which the estimator sees, too.
     """
 
     def __init__(
@@ -39,6 +44,9 @@ class FlowEstimator(nn.Module):
     ) -> None:
         super().__init__()
         self.references = references
+        self.guided = config.flow_prior == "limbs"
+        if self.guided:
+            input_channels += _GUESS_CHANNELS
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.face_channels = config.structure_channels if config.task == "face" else 0
@@ -76,19 +84,30 @@ class FlowEstimator(nn.Module):
         `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
         (B, code_channels, 1, 1).
         """
-        return self.decode(self.encode(inputs), code)
+        if not self.guided:
+            return self.decode(self.encode(inputs), code)
+        picture, structure, wanted = (self._reduced(x) for x in inputs)
+        guess = limb_flow(structure, wanted)
+        at_pixels = F.interpolate(guess, scale_factor=float(GUESS_STRIDE), mode="bilinear", align_corners=False)
+        hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
+        return self.decode(self._features([picture, structure, wanted, hints.to(picture.dtype)]), code, guess)
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
-        x = torch.cat([self._reduced(x) for x in inputs], dim=1)
+        return self._features([self._reduced(x) for x in inputs])
+
+    def _features(self, reduced: Sequence[Tensor]) -> list[Tensor]:
+        x = torch.cat(list(reduced), dim=1)
         features = {}
         for i, down in enumerate(self.down):
             x = down(x)
             features[2 << i] = x
         return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
 
-    def decode(self, encoded: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
-        """The flows, from what `encode` gave; see `forward`."""
+    def decode(
+        self, encoded: Sequence[Tensor], code: Tensor | None = None, guess: Tensor | None = None
+    ) -> list[list[Flow]]:
+        """The flows, from what `encode` gave; see `forward`. They start from a `guess` as `limb_flow` gives it."""
         x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:
@@ -101,14 +120,17 @@ class FlowEstimator(nn.Module):
                 across = across * (1 + self.gate[str(stride)](code))
             x = self.up[str(stride)](x) + across
             if str(stride) in self.offset_head:
-                levels.append(self._flows(x, str(stride)))
+                levels.append(self._flows(x, stride, guess))
         return levels
 
-    def _flows(self, x: Tensor, stride: str) -> list[Flow]:
+    def _flows(self, x: Tensor, stride: int, guess: Tensor | None) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
-            offset = self._enlarged(self.offset_head[stride](x.float())) * self.reduction
-            mask = self._enlarged(self.mask_head[stride](x.float()).sigmoid())
+            offset = self.offset_head[str(stride)](x.float())
+            if guess is not None:
+                offset = offset + F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
+            offset = self._enlarged(offset) * self.reduction
+            mask = self._enlarged(self.mask_head[str(stride)](x.float()).sigmoid())
         return [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
 
     def _reduced(self, x: Tensor) -> Tensor:

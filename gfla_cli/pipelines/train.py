@@ -161,4 +161,4 @@ def _silent(progress: Progress) -> None:
 
 
 def _needs_vgg(weights: LossWeights) -> bool:
-    return bool(weights.content or weights.style or weights.head or weights.correctness)
+    return bool(weights.content or weights.style or weights.close_up or weights.correctness)

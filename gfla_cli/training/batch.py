@@ -11,7 +11,7 @@ from torch import Tensor
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import PosePair
 from gfla_cli.structure.heatmap import heatmap_batch
-from gfla_cli.training.heads import head_boxes
+from gfla_cli.training.close_ups import head_boxes
 
 _HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)  # where people look first, and the picture is smallest
 

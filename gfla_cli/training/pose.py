@@ -15,7 +15,7 @@ from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.training.batch import PoseBatch, to_device
-from gfla_cli.training.heads import cut_heads
+from gfla_cli.training.close_ups import close_up
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
@@ -35,8 +35,8 @@ class PoseTask:
     def discriminators(self) -> nn.ModuleDict:
         """One on whole pictures, and one on heads where the recipe cares for them."""
         networks = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
-        if any(stage.weights.head for stage in self.recipe.stages):
-            networks["head"] = Discriminator(blocks=3)
+        if any(stage.weights.close_up for stage in self.recipe.stages):
+            networks["close_up"] = Discriminator(blocks=3)
         return nn.ModuleDict(networks)
 
     def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
@@ -58,10 +58,10 @@ class PoseTask:
         terms = self._flow_terms(batch, made.flows, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged = {"image": Judged(batch.target_image, made.image)}
-        if stage.weights.head:
-            heads = Judged(*(cut_heads(batch.target_head, picture) for picture in judged["image"]))
-            terms["head"] = self._picture.content(heads.fake, heads.real)
-            judged["head"] = heads
+        if stage.weights.close_up:
+            heads = Judged(*(close_up(batch.target_head, picture) for picture in judged["image"]))
+            terms["close_up"] = self._picture.content(heads.fake, heads.real)
+            judged["close_up"] = heads
         return Outcome(terms, judged)
 
     def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:

@@ -23,7 +23,7 @@ class LossWeights:
     correspondence: float = 0  # agreement with the renderer's exact flow
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     view: float = 0  # where a picture was taken from, as the view estimator tells it
-    head: float = 0  # content distance of the enlarged head; the head gets a discriminator of its own then
+    close_up: float = 0  # content distance of the enlarged head, or eyes and mouth, with a discriminator of their own
     person: float = 0  # extra weight of the person, or the object, over the background in the pixel loss
 
 
@@ -153,7 +153,7 @@ def _clips(plan: Recipe, batch: int) -> Recipe:
 def _detailed(plan: Recipe) -> Recipe:
     """The same recipe with a last stage that asks for faces and fabric, not for their mean colour."""
     *before, last = plan.stages
-    weights = replace(last.weights, head=0.3, style=150, adversarial=1)
+    weights = replace(last.weights, close_up=0.3, style=150, adversarial=1)
     return replace(plan, stages=(*before, replace(last, weights=weights, learning_rate=4e-4)))
 
 
@@ -231,6 +231,6 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     if sampler in ("none", "global"):
         stages = joint_stages(plan)
     if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
-        without = {"content": 0, "head": 0, "style": 0, "adversarial": 0}
+        without = {"content": 0, "close_up": 0, "style": 0, "adversarial": 0}
         stages = tuple(replace(stage, weights=replace(stage.weights, **without)) for stage in stages)
     return replace(plan, model=model, stages=stages)

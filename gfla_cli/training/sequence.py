@@ -18,6 +18,7 @@ from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
+from gfla_cli.training.close_ups import close_up
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.sequence_batch import KnownFlow, SequenceBatch, sequence_batches
@@ -40,7 +41,10 @@ class SequenceTask:
         """One on single pictures, and one on what moves: two differences of a face, all frames of a body."""
         blocks = self.recipe.discriminator_blocks
         motion = Discriminator(6, blocks) if self.recipe.model.task == "face" else ClipDiscriminator(blocks)
-        return nn.ModuleDict({"image": Discriminator(blocks=blocks), "motion": motion})
+        networks = nn.ModuleDict({"image": Discriminator(blocks=blocks), "motion": motion})
+        if any(stage.weights.close_up for stage in self.recipe.stages):
+            networks["close_up"] = Discriminator(blocks=3)
+        return networks
 
     def batches(self, sample: ClipSample, device: torch.device) -> Iterator[SequenceBatch]:
         """The steps of the collated clips, on their device."""
@@ -61,7 +65,11 @@ class SequenceTask:
             return Outcome(self._flow_terms(batch, flows, stage.weights), {})
         made, flows = _generated(generator, batch)  # (B, T, 3, H, W)
         terms = self._flow_terms(batch, flows, stage.weights) | self._picture_terms(batch, made, stage.weights)
-        return Outcome(terms, self._judged(batch, made), carried=made[:, -1].detach())
+        judged = self._judged(batch, made)
+        if stage.weights.close_up:
+            judged["close_up"] = Judged(*(_close_ups(batch, pair) for pair in judged["image"]))
+            terms["close_up"] = self._picture.content(judged["close_up"].fake, judged["close_up"].real)
+        return Outcome(terms, judged, carried=made[:, -1].detach())
 
     def _flow_terms(self, batch: SequenceBatch, flows: list[FrameFlows], weights: LossWeights) -> Terms:
         """Both flows of every frame; those of B x T frames come as one batch."""
@@ -162,6 +170,12 @@ def _generated(generator: SequenceGenerator, batch: SequenceBatch) -> tuple[Tens
 def _joined(flows: tuple[Flow, ...]) -> Flow:
     """Flows of T frames, (B, ...) each, as those of B x T frames, in the order of `flatten`."""
     return Flow(*(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*flows, strict=True)))
+
+
+def _close_ups(batch: SequenceBatch, pictures: Tensor) -> Tensor:
+    """(K*B*T, 3, SIDE, SIDE): the eyes, then the mouths, or the heads, of (B*T, 3, H, W) pictures."""
+    boxes = batch.close_ups.flatten(0, 1)  # (B*T, K, 3)
+    return torch.cat([close_up(box, pictures) for box in boxes.unbind(dim=1)])
 
 
 def _differences(frames: Tensor) -> Tensor:

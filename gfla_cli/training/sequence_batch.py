@@ -15,6 +15,7 @@ from gfla_cli.data.sample import ClipSample, Correspondence
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import face_structure
 from gfla_cli.training.batch import picture_batch, pooled_correspondence
+from gfla_cli.training.close_ups import feature_boxes, head_boxes
 
 _HEAD_AND_HANDS = (0, 3, 6, 13, 14, 15, 16)  # channels of the body structure: nose, wrists, eyes, ears
 _FACE_LABELS = 15  # the channel of the face structure that says which part of the face a pixel is
@@ -46,6 +47,7 @@ class SequenceBatch:
     masks: Tensor  # (B, T, 1, H, W) in [0, 1], 1 on the person
     to_previous: KnownFlow
     to_reference: KnownFlow
+    close_ups: Tensor  # (B, T, K, 3) middle x, y and side of eyes and mouth (K = 2), or of a body's head (K = 1)
     carried: Tensor | None = None  # (B, 3, H, W) the last frame that the step before generated, if there was one
 
     def continued(self, carried: Tensor) -> SequenceBatch:
@@ -84,6 +86,7 @@ def sequence_batches(
             masks=masks[:, rows],
             to_previous=_known(sample.to_previous, rows, device),
             to_reference=_known(sample.to_reference, rows, device),
+            close_ups=drawn.close_ups(rows),
         )
         before = structures[:, -1]
 
@@ -108,6 +111,13 @@ class _Drawing:
         """(B, len(rows), S, H, W)."""
         drawn = [[self._one(clip, row) for row in rows] for clip in range(len(self.points))]
         return torch.from_numpy(np.stack([np.stack(clip) for clip in drawn])).to(self.device)
+
+    def close_ups(self, rows: list[int]) -> Tensor:
+        """(B, len(rows), K, 3) boxes of what people look at first."""
+        points = torch.from_numpy(self.points[:, rows]).float().to(self.device)
+        if self.is_face:
+            return feature_boxes(points[..., :2])
+        return head_boxes(points.flatten(0, 1), self.size).view(*points.shape[:2], 1, 3)
 
     def _one(self, clip: int, row: int) -> NDArray[np.float32]:
         points = self.points[clip, row]

@@ -1,4 +1,4 @@
-"""Heads of people, cut out of a picture and enlarged: small in the frame, and the first thing anybody looks at."""
+"""What anybody looks at first, cut out of a picture and enlarged: the heads of people, the eyes and mouths of faces."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor
 _FACE, _NECK = [0, 14, 15, 16, 17], 1
 _PER_NECK = 2.0  # side of the cut over the distance from the neck to the middle of the face: hair and chin are in
 _SIDES = 20.0, 0.7  # smallest side in pixels, largest as a share of the frame
+_EYES, _MOUTH = slice(36, 48), slice(48, 68)  # of a face's 68 points
+_PER_EYES, _PER_MOUTH = 1.25, 1.5  # side of the cut over the width of the feature in a face seen from the front
+_LEAST = 8.0  # smallest side of an eye or a mouth cut, pixels
 SIDE = 64  # of a cut, pixels
 
 
@@ -30,8 +33,19 @@ def head_boxes(points: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([middle, side], dim=1)
 
 
-def cut_heads(boxes: Tensor, picture: Tensor) -> Tensor:
-    """(B, C, SIDE, SIDE) cut out of (B, C, H, W) at `head_boxes`; what lies outside repeats the edge."""
+def feature_boxes(points: Tensor) -> Tensor:
+    """(..., 2, 3) middle x, y and side in pixels of the eyes, and of the mouth, of faces with points (..., 68, 2)."""
+    return torch.stack([_box(points[..., _EYES, :], _PER_EYES), _box(points[..., _MOUTH, :], _PER_MOUTH)], dim=-2)
+
+
+def _box(points: Tensor, per_side: float) -> Tensor:
+    least, most = points.amin(dim=-2), points.amax(dim=-2)
+    side = (most - least).amax(dim=-1, keepdim=True) * per_side
+    return torch.cat([(least + most) / 2, side.clamp(min=_LEAST)], dim=-1)
+
+
+def close_up(boxes: Tensor, picture: Tensor) -> Tensor:
+    """(B, C, SIDE, SIDE) cut out of (B, C, H, W) at (B, 3) boxes; what lies outside repeats the edge."""
     height, width = picture.shape[-2:]
     steps = (torch.arange(SIDE, device=picture.device) + 0.5) / SIDE - 0.5
     x = boxes[:, 0, None] + steps * boxes[:, 2, None]  # (B, SIDE) pixels

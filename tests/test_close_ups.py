@@ -1,9 +1,10 @@
-"""Heads cut out of pictures for the losses of people: where the joints are, at one size, differentiable."""
+"""Heads, eyes and mouths cut out of pictures for the losses: where the points are, at one size, differentiable."""
 
 import pytest
 import torch
+from drawn_landmarks import drawn_face
 
-from gfla_cli.training.heads import SIDE, cut_heads, head_boxes
+from gfla_cli.training.close_ups import SIDE, close_up, feature_boxes, head_boxes
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import recipe
 
@@ -37,14 +38,14 @@ def test_a_back_is_placed_by_its_ears_and_a_missing_face_above_the_neck():
 def test_a_cut_at_its_own_size_is_the_picture():
     picture = torch.rand(2, 3, 96, 128)
     boxes = torch.tensor([[40.0, 48.0, SIDE], [64.0, 40.0, SIDE]])
-    cuts = cut_heads(boxes, picture)
+    cuts = close_up(boxes, picture)
     torch.testing.assert_close(cuts[0], picture[0, :, 16:80, 8:72], atol=1e-5, rtol=0)
     torch.testing.assert_close(cuts[1], picture[1, :, 8:72, 32:96], atol=1e-5, rtol=0)
 
 
 def test_gradients_reach_the_head_and_nothing_else():
     picture = torch.rand(1, 3, 64, 64, requires_grad=True)
-    cut_heads(torch.tensor([[32.0, 16.0, 20.0]]), picture).sum().backward()
+    close_up(torch.tensor([[32.0, 16.0, 20.0]]), picture).sum().backward()
     touched = picture.grad[0, 0].nonzero()
     assert touched[:, 0].min() >= 5
     assert touched[:, 0].max() <= 27
@@ -52,8 +53,20 @@ def test_gradients_reach_the_head_and_nothing_else():
     assert touched[:, 1].max() <= 43
 
 
-@pytest.mark.parametrize(("dataset", "expected"), [("people", {"image", "head"}), ("fashion", {"image"})])
+def test_eyes_and_mouth_are_framed_whatever_they_do():
+    face = torch.from_numpy(drawn_face()).float() + 100
+    eyes, mouth = feature_boxes(face)
+    for box, points in ((eyes, face[36:48]), (mouth, face[48:68])):
+        assert ((points - box[:2]).abs() < box[2] / 2).all()
+    assert eyes[1] < mouth[1]
+    opened = face.clone()
+    opened[54:60, 1] += 60  # the lower lip falls
+    assert feature_boxes(opened)[1, 2] > 60
+    assert feature_boxes(torch.zeros(2, 3, 68, 2))[..., 2].min() > 0  # however small a face is
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("people", {"image", "close_up"}), ("fashion", {"image"})])
 def test_heads_are_judged_where_the_recipe_cares_for_them(dataset, expected):
     plan = recipe(dataset)
     assert set(PoseTask(plan, lambda stage: None, None).discriminators()) == expected
-    assert any(stage.weights.head for stage in plan.stages) == ("head" in expected)
+    assert any(stage.weights.close_up for stage in plan.stages) == ("close_up" in expected)

@@ -1,0 +1,189 @@
+"""A first guess of a flow from the joints alone: each limb moves with its two ends, trunk and head with theirs.
+
+Not in the paper, a setting of our own models (`flow_prior`). A flow estimator that only has to say where this guess is
+wrong learns in minutes what takes it hours otherwise, and is right at any distance between the two poses.
+
+B batch, J = 18 joints in OpenPose's order, N parts of the body, H x W frame, h x w = H/2 x W/2. Places are (x, y) in
+pixels of the frame; lengths are shares of a trunk, from the neck to a hip.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gfla_cli.ops.warp import pixel_grid
+
+GUESS_STRIDE = 2  # of the grid that the guess is made on
+_NECK, _FACE, _TRUNK = 1, [0, 14, 15, 16, 17], [1, 2, 5, 8, 11]
+_LIMBS = torch.tensor([(2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13)])
+_LIMB_RADIUS = torch.tensor([0.11, 0.09, 0.11, 0.09, 0.17, 0.12, 0.17, 0.12])
+_TRUNK_LINES = torch.tensor([(2, 8), (5, 11), (1, 8), (1, 11), (2, 5)])
+_TRUNK_RADIUS, _HEAD_RADIUS, _HEAD_ABOVE_NECK = 0.14, 0.2, 0.4
+_HEAD_WEIGHT = 2.0  # it hides the shoulders behind it
+_BACKGROUND_WEIGHT = 1e-3  # which stays where it is
+_STIFFNESS = 0.08  # of the trunk: how much of a turn its few joints may show before they are believed
+
+# Pairs of joints whose distance tells how large a person is, and what it is in trunks.
+_MEASURED = torch.tensor([(1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5)])
+_USUAL = torch.tensor([1.0, 1.0, 0.8, 0.8, 0.8, 0.8, 0.55, 0.55, 0.5, 0.5, 0.75])
+_FAINTEST = 0.1  # column of a heat map's fourth power that is a joint
+_LARGEST = 3  # of the measured lengths count: the camera only ever makes them shorter
+
+
+class _Pose(NamedTuple):
+    """The joints of one picture."""
+
+    place: Tensor  # (B, J, 2)
+    there: Tensor  # (B, J) 1 or 0
+    trunk: Tensor  # (B, 1) how long a trunk is that the camera sees from the front, pixels
+
+    def both(self, pairs: Tensor) -> Tensor:
+        """(B, N) 1 where both joints of a pair are there."""
+        return self.there[:, pairs[:, 0]] * self.there[:, pairs[:, 1]]
+
+    def ends(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, 2) places of the first and of the second joint of every pair."""
+        return self.place[:, pairs[:, 0]], self.place[:, pairs[:, 1]]
+
+
+class _Part(NamedTuple):
+    """Where parts of the body come from, and how much of a pixel is theirs."""
+
+    origin: Tensor  # (B, N, 2, h, w) the place in the source
+    weight: Tensor  # (B, N, 1, h, w)
+
+
+@torch.no_grad()
+def limb_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
+    """(B, 2, H/2, W/2) offsets, in pixels of the frame, from joint heat maps (B, 18, H, W) in [0, 1].
+
+    Zero far from the body, and everywhere when the two show no joints in common.
+    """
+    source, target = _pose(source_structure), _pose(target_structure)
+    height, width = target_structure.shape[-2:]
+    cells = pixel_grid(height // GUESS_STRIDE, width // GUESS_STRIDE, target.place)
+    grid = cells * GUESS_STRIDE + (GUESS_STRIDE - 1) / 2  # (1, 2, h, w) the middles of the cells
+    parts = [part(source, target, grid) for part in (_limbs, _torso, _head)]
+    weight = torch.cat([part.weight for part in parts], dim=1)
+    offset = torch.cat([part.origin for part in parts], dim=1) - grid[:, None]
+    return (offset * weight).sum(dim=1) / (weight.sum(dim=1) + _BACKGROUND_WEIGHT)
+
+
+def _pose(structure: Tensor) -> _Pose:
+    """The middles of the heat maps. Their fourth power, lest a map that the frame's edge cuts be pulled inwards."""
+    maps = structure.float().square().square()
+    across, down = maps.sum(dim=2), maps.sum(dim=3)  # (B, J, W), (B, J, H)
+    amount = across.sum(dim=2).clamp(min=1e-6)
+    x = (across * torch.arange(across.shape[2], device=maps.device)).sum(dim=2) / amount
+    y = (down * torch.arange(down.shape[2], device=maps.device)).sum(dim=2) / amount
+    there = (across.amax(dim=2) > _FAINTEST).to(maps.dtype)
+    pose = _Pose(torch.stack([x, y], dim=2), there, x[:, :1])
+    return pose._replace(trunk=_trunk(pose))
+
+
+def _trunk(pose: _Pose) -> Tensor:
+    """(B, 1) the length of a trunk as the longest of all lengths tell it; at least one pixel."""
+    first, second = pose.ends(_MEASURED)
+    lengths = torch.linalg.vector_norm(first - second, dim=2) / _USUAL.to(first.device) * pose.both(_MEASURED)
+    largest: Tensor = lengths.topk(_LARGEST, dim=1).values
+    count = (largest > 0).sum(dim=1, keepdim=True).clamp(min=1)
+    return (largest.sum(dim=1, keepdim=True) / count).clamp(min=1)
+
+
+class _Along(NamedTuple):
+    """Points seen from lines between two joints: how far along, how far beside. (B, N, h, w), pixels."""
+
+    inside: Tensor  # 0 at the first joint to the line's length at the second
+    beyond: Tensor  # negative before the first, positive after the second
+    beside: Tensor
+
+    @property
+    def squared_distance(self) -> Tensor:
+        return self.beyond.square() + self.beside.square()
+
+
+def _direction(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths (B, N, 1) and unit vectors (B, N, 2)."""
+    line = second - first
+    length = torch.linalg.vector_norm(line, dim=2, keepdim=True).clamp(min=1e-3)
+    return length, line / length
+
+
+def _along(first: Tensor, second: Tensor, grid: Tensor) -> _Along:
+    length, unit = _direction(first, second)
+    x, y = (grid[:, None] - first[..., None, None]).unbind(dim=2)  # (B, N, h, w)
+    unit_x, unit_y = unit[..., None, None].unbind(dim=2)
+    along = x * unit_x + y * unit_y
+    inside = torch.minimum(along.clamp(min=0), length[..., None])
+    return _Along(inside, along - inside, y * unit_x - x * unit_y)
+
+
+def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
+    """Arms and legs: as long as their joints say, as thick as the person is large."""
+    seen = _along(*target.ends(_LIMBS), grid)
+    from_length, unit = _direction(*source.ends(_LIMBS))
+    length, _ = _direction(*target.ends(_LIMBS))
+    scale = (source.trunk / target.trunk)[..., None, None]
+    along = seen.inside * (from_length / length)[..., None] + seen.beyond * scale
+    beside = seen.beside * scale
+    unit_x, unit_y = unit[..., None, None].unbind(dim=2)
+    turned = torch.stack([along * unit_x - beside * unit_y, along * unit_y + beside * unit_x], dim=2)
+    radius = _LIMB_RADIUS.to(grid.device)[:, None, None] * target.trunk[..., None, None]
+    weight = _near(seen.squared_distance, radius) * (source.both(_LIMBS) * target.both(_LIMBS))[..., None, None]
+    return _Part(turned + source.ends(_LIMBS)[0][..., None, None], weight[:, :, None])
+
+
+def _torso(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
+    """The trunk: the affine map that takes its joints to those of the source, in the sense of least squares."""
+    common = (source.there * target.there)[:, _TRUNK, None]  # (B, 5, 1)
+    count = common.sum(dim=1).clamp(min=1)
+    middle, from_middle = ((j.place[:, _TRUNK] * common).sum(dim=1) / count for j in (target, source))  # (B, 2)
+    x, y = ((target.place[:, _TRUNK] - middle[:, None]) * common).unbind(dim=2)  # (B, 5)
+    wanted = source.place[:, _TRUNK] - from_middle[:, None]  # (B, 5, 2)
+    stiff = (_STIFFNESS * target.trunk).square()  # (B, 1); pulls towards a change of size alone
+    scale = source.trunk / target.trunk
+    xx, xy, yy = (v.sum(dim=1, keepdim=True) for v in (x * x, x * y, y * y))
+    xx, yy = xx + stiff, yy + stiff
+    determinant = xx * yy - xy * xy
+    pull = torch.eye(2, device=grid.device) * (stiff * scale)[..., None]  # (B, 2, 2)
+    by_x = (x[..., None] * wanted).sum(dim=1) + pull[:, 0]  # (B, 2)
+    by_y = (y[..., None] * wanted).sum(dim=1) + pull[:, 1]
+    per_x, per_y = (yy * by_x - xy * by_y) / determinant, (xx * by_y - xy * by_x) / determinant
+    away_x, away_y = (grid - middle[..., None, None]).unbind(dim=1)  # (B, h, w)
+    origin = (
+        away_x[:, None] * per_x[..., None, None]
+        + away_y[:, None] * per_y[..., None, None]
+        + from_middle[..., None, None]
+    )
+    radius = (_TRUNK_RADIUS * target.trunk)[..., None, None]
+    lines = _near(_along(*target.ends(_TRUNK_LINES), grid).squared_distance, radius)
+    lines = (lines * target.both(_TRUNK_LINES)[..., None, None]).amax(dim=1, keepdim=True)
+    known = (common.sum(dim=1) >= 2).to(lines.dtype)
+    return _Part(origin[:, None], (lines * known[..., None, None])[:, :, None])
+
+
+def _head(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
+    """The head: it moves and changes its size. Who shows no joint of a face has it above the neck."""
+    middle, from_middle = _head_middle(target), _head_middle(source)
+    away = grid - middle[..., None, None]  # (B, 2, h, w)
+    origin = away * (source.trunk / target.trunk)[..., None, None] + from_middle[..., None, None]
+    radius = (_HEAD_RADIUS * target.trunk)[..., None, None]
+    weight = _HEAD_WEIGHT * _near(away.square().sum(dim=1, keepdim=True), radius)
+    known = source.there[:, _NECK] * target.there[:, _NECK]
+    return _Part(origin[:, None], (weight * known[:, None, None, None])[:, :, None])
+
+
+def _head_middle(pose: _Pose) -> Tensor:
+    """(B, 2) the middle of the joints of the face, or a place above the neck."""
+    there = pose.there[:, _FACE, None]
+    count = there.sum(dim=1)
+    face = (pose.place[:, _FACE] * there).sum(dim=1) / count.clamp(min=1)
+    above = pose.place[:, _NECK] - torch.cat([torch.zeros_like(pose.trunk), _HEAD_ABOVE_NECK * pose.trunk], dim=1)
+    return torch.where(count > 0, face, above)
+
+
+def _near(squared_distance: Tensor, radius: Tensor) -> Tensor:
+    return torch.exp(-squared_distance / (2 * radius.square()))
