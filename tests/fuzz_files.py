@@ -39,8 +39,8 @@ from gfla_cli.runtime.onnx_session import open_exported
 from tests.tiny_glb import glb_bytes
 
 File = tuple[str, bytes, Callable[[Path], Any]]
-_TINY = replace(preset("pose-people"), image_size=(64, 64), heatmap_sigma=2, width=4, flow_width=4, max_width=8,
-                flow_max_width=8)  # fmt: skip
+_TINY = replace(preset("pose-people"), image_size=(64, 64), flow_reduction=1, heatmap_sigma=2, width=4, max_width=8,
+                flow_width=4, flow_max_width=8)  # fmt: skip
 _SIDE, _JOINTS = 48, [[20 + 3 * (k % 5), 5 + 4 * k, 1] for k in range(18)]
 
 

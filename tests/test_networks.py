@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
+from tiny_models import fresh, tiny
 
 from gfla_cli.bundles.importing import translate
 from gfla_cli.config import PRESETS, Level, preset
-from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.build import build, hold_convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.ops.warp import pad_border
 
 
 def released(seeded, task, name):
@@ -18,6 +21,17 @@ def released(seeded, task, name):
     network = build(preset(name))
     network.load_state_dict(translate(seeded.state(task), preset(name)))
     return network.eval()
+
+
+def network_inputs(config):
+    """What the network of a task takes, in its order."""
+    pictures, maps = torch.rand(3, 2, 3, 64, 64) * 2 - 1, torch.rand(3, 2, config.structure_channels, 64, 64)
+    if config.task == "pose":
+        return pictures[0], maps[0], maps[1]
+    if config.task == "view":
+        codes = torch.eye(21)[[3, 5]].view(2, 21, 1, 1)
+        return pictures[0], codes, codes.flip(0)
+    return maps[0], pictures[1], maps[1], pictures[2], maps[2]
 
 
 def close(found, expected, tolerance):
@@ -91,7 +105,7 @@ def test_the_default_model_fits_its_bundle():
 
 @pytest.mark.parametrize("sampler", ["none", "bilinear", "global", "local"])
 def test_every_sampler_gives_a_picture_and_the_flows_it_uses(sampler):
-    config = replace(preset("pose-people"), sampler=sampler, width=8, flow_width=8)
+    config = tiny(sampler=sampler)
     network = build(config)
     image, maps = torch.rand(2, 3, 64, 96) * 2 - 1, torch.rand(2, 18, 64, 96)
     made = network(image, maps, maps)
@@ -124,7 +138,7 @@ def test_a_network_without_source_norm_keeps_absolute_brightness():
 
 @pytest.mark.parametrize("initial", ["orthogonal", "kaiming"])
 def test_a_fresh_network_starts_near_mid_grey(initial):
-    network = build(replace(preset("pose-people"), width=8, flow_width=8))
+    network = build(tiny())
     initialise(network, initial)
     image = network(torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 18, 64, 64)).image
     assert image.abs().mean() < 0.6
@@ -135,3 +149,27 @@ def test_discriminators_have_the_released_size(blocks, parameters):
     discriminator = Discriminator(blocks=blocks)
     assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 2) == parameters
     assert discriminator(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64 >> blocks, 64 >> blocks)
+
+
+@pytest.mark.parametrize("name", ["pose-people", "face-people", "view-chairs"])
+def test_convolutions_held_in_bf16_give_what_autocast_makes_of_them(name):
+    network = fresh(tiny(name)).eval()
+    held = deepcopy(network)
+    hold_convolutions_in(held, torch.bfloat16)
+    kinds = {key.split(".")[-3] if "_head" in key else "": value.dtype for key, value in held.state_dict().items()
+             if value.dim() == 4}  # fmt: skip
+    assert kinds == {"": torch.bfloat16, "offset_head": torch.float32, "mask_head": torch.float32}
+    inputs = network_inputs(network.config)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected, found = network(*inputs).image, held(*inputs).image
+    assert expected.std() > 0
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+
+
+def test_padding_keeps_the_number_format_and_autocast_does_not_change_it():
+    x = torch.randn(1, 3, 5, 4).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        padded = pad_border(x, 1, "reflect")
+    assert padded.dtype is torch.bfloat16
+    assert padded.shape == (1, 3, 7, 6)
+    torch.testing.assert_close(padded[..., 0, 1:-1], x[..., 1, :])

@@ -130,7 +130,7 @@ levels = st.sampled_from([(8, 4, 2), (8, 4), (8,), (4,), (2,), (8, 2)])
 def test_every_small_network_draws_at_its_size(sampler, strides, patch, width, norms, size):
     config = replace(
         preset("pose-people"), sampler=sampler, width=width, max_width=2 * width, flow_width=width,
-        flow_max_width=2 * width, source_norm=norms[0], structure_norm=norms[1], image_size=size,
+        flow_max_width=2 * width, flow_reduction=1, source_norm=norms[0], structure_norm=norms[1], image_size=size,
         levels=tuple(Level(stride=stride, patch=patch) for stride in strides),
     )  # fmt: skip
     with torch.inference_mode():
