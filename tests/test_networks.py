@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import fresh, tiny
+from tiny_models import tiny
 
 from gfla_cli.bundles.importing import translate
 from gfla_cli.config import PRESETS, Level, preset
-from gfla_cli.networks.build import build, hold_convolutions_in, initialise
+from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.ops.warp import pad_border
 
@@ -21,17 +20,6 @@ def released(seeded, task, name):
     network = build(preset(name))
     network.load_state_dict(translate(seeded.state(task), preset(name)))
     return network.eval()
-
-
-def network_inputs(config):
-    """What the network of a task takes, in its order."""
-    pictures, maps = torch.rand(3, 2, 3, 64, 64) * 2 - 1, torch.rand(3, 2, config.structure_channels, 64, 64)
-    if config.task == "pose":
-        return pictures[0], maps[0], maps[1]
-    if config.task == "view":
-        codes = torch.eye(21)[[3, 5]].view(2, 21, 1, 1)
-        return pictures[0], codes, codes.flip(0)
-    return maps[0], pictures[1], maps[1], pictures[2], maps[2]
 
 
 def close(found, expected, tolerance):
@@ -149,21 +137,6 @@ def test_discriminators_have_the_released_size(blocks, parameters):
     discriminator = Discriminator(blocks=blocks)
     assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 2) == parameters
     assert discriminator(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64 >> blocks, 64 >> blocks)
-
-
-@pytest.mark.parametrize("name", ["pose-people", "face-people", "view-chairs"])
-def test_convolutions_held_in_bf16_give_what_autocast_makes_of_them(name):
-    network = fresh(tiny(name)).eval()
-    held = deepcopy(network)
-    hold_convolutions_in(held, torch.bfloat16)
-    kinds = {key.split(".")[-3] if "_head" in key else "": value.dtype for key, value in held.state_dict().items()
-             if value.dim() == 4}  # fmt: skip
-    assert kinds == {"": torch.bfloat16, "offset_head": torch.float32, "mask_head": torch.float32}
-    inputs = network_inputs(network.config)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        expected, found = network(*inputs).image, held(*inputs).image
-    assert expected.std() > 0
-    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
 
 
 def test_padding_keeps_the_number_format_and_autocast_does_not_change_it():

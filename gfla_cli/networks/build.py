@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import nn
 
 from gfla_cli.config import ModelConfig
@@ -40,16 +39,6 @@ def initialise(network: nn.Module, initial: Literal["orthogonal", "kaiming"]) ->
                 nn.init.zeros_(module.bias)
     if initial == "kaiming":
         _quiet_outputs(network)
-
-
-def hold_convolutions_in(network: nn.Module, dtype: torch.dtype) -> None:
-    """Keeps the weights of convolutions in the number format that autocast would copy them to in every call.
-
-    The heads of flow estimators stay as they are: autocast never reaches them.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and "_head." not in name:
-            module.to(dtype)
 
 
 def _quiet_outputs(network: nn.Module) -> None:

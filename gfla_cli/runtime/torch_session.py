@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.networks.build import hold_convolutions_in
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.runtime.allocator import keep_freed_memory
 from gfla_cli.runtime.device import choose_device
@@ -36,7 +35,6 @@ class TorchSession:
             keep_freed_memory()
         self._layout = torch.channels_last if on_cpu else torch.contiguous_format
         self.network = bundle.network.to(self._placement.device).to(memory_format=self._layout)  # type: ignore[call-overload]
-        hold_convolutions_in(self.network, self._placement.dtype)
 
     @property
     def place(self) -> str:

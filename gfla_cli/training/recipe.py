@@ -153,15 +153,18 @@ def _clips(plan: Recipe, batch: int) -> Recipe:
 def _detailed(plan: Recipe) -> Recipe:
     """The same recipe with a last stage that asks for faces and fabric, not for their mean colour."""
     *before, last = plan.stages
-    weights = replace(last.weights, close_up=0.3, style=150, adversarial=1)
-    return replace(plan, stages=(*before, replace(last, weights=weights, learning_rate=4e-4)))
+    weights = replace(last.weights, close_up=0.5, style=150, adversarial=1, correspondence=0.2, visibility=0.06)
+    detailed = replace(last, weights=weights, learning_rate=4e-4, final_learning_rate=3e-5, adversarial_from=400)
+    return replace(plan, stages=(*before, detailed))
 
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
     """As for rendered pictures. Of every six frames VGG19 looks at two: that halves the time of a step."""
     joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1)
     plan = _clips(_rendered(name, model, _KNOWN, joint, steps), batch=2)
-    return replace(plan, stages=(*plan.stages[:-1], replace(plan.stages[-1], batch=1)), perceptual_frames=2, frames=12)
+    *before, last = plan.stages
+    last = replace(last, batch=1, weights=replace(last.weights, close_up=0.5), learning_rate=4e-4)
+    return replace(plan, stages=(*before, last), perceptual_frames=2, frames=12)
 
 
 def _photographed(plan: Recipe) -> Recipe:
@@ -181,7 +184,7 @@ RECIPES = {
     "chairs": _CHAIRS,
     "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
     "faces": _clips(_authors("faces", (256, 256), 200_000, 400_000), batch=2),
-    "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 300)),
+    "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 1_200)),
     "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }
 
