@@ -12,7 +12,6 @@ from gfla_cli.bundles.importing import translate
 from gfla_cli.config import PRESETS, Level, preset
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.discriminator import Discriminator
-from gfla_cli.ops.warp import pad_border
 
 
 def released(seeded, task, name):
@@ -137,12 +136,3 @@ def test_discriminators_have_the_released_size(blocks, parameters):
     discriminator = Discriminator(blocks=blocks)
     assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 2) == parameters
     assert discriminator(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64 >> blocks, 64 >> blocks)
-
-
-def test_padding_keeps_the_number_format_and_autocast_does_not_change_it():
-    x = torch.randn(1, 3, 5, 4).to(torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
-        padded = pad_border(x, 1, "reflect")
-    assert padded.dtype is torch.bfloat16
-    assert padded.shape == (1, 3, 7, 6)
-    torch.testing.assert_close(padded[..., 0, 1:-1], x[..., 1, :])

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.ops.warp import pad_border
-
 _BF16_LANES = 32  # numbers that the processor's widest registers hold
 
 
@@ -112,7 +110,7 @@ class Skip(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(pad_border(self.act(x), 1, "reflect"))
+        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect"))
         return y
 
 
@@ -125,5 +123,5 @@ class ToImage(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(pad_border(self.act(x), 1, "reflect")).tanh()
+        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect")).tanh()
         return y

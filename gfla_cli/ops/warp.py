@@ -6,8 +6,6 @@ are clamped to its border. Shape suffixes: B batch, C channels, H x W target gri
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,12 +20,6 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     x = torch.arange(width, dtype=dtype, device=like.device)
     y = torch.arange(height, dtype=dtype, device=like.device)
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
-
-
-def pad_border(x_BCHW: Tensor, width: int, mode: Literal["reflect", "replicate"]) -> Tensor:
-    """`width` more pixels on every side, in the number format at hand; autocast would pad in float32."""
-    with torch.autocast(x_BCHW.device.type, enabled=False):
-        return F.pad(x_BCHW, [width] * 4, mode=mode)
 
 
 def sample_at(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
