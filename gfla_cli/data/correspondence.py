@@ -62,11 +62,14 @@ def _pixel_centres(n: int) -> Float:
 
 def _nearest(points: Float, places: Float, wanted: Float, same: float, depth: float) -> tuple[Float, NDArray[np.bool_]]:
     """For every wanted rest point: the place in the source that shows it, or shows what is nearest to it."""
-    distance, index = cKDTree(points).query(wanted)
+    tree = cKDTree(points)
+    distance, index = tree.query(wanted)
     seen = distance < same
-    flattened = np.array([1, 1, depth], np.float32)
-    tree, hidden = cKDTree(points * flattened), wanted[~seen] * flattened
-    own, nearest = tree.query(hidden)
+    hidden, own, nearest = wanted[~seen], distance[~seen], index[~seen]
+    if depth != 1:
+        flattened = np.array([1, 1, depth], np.float32)
+        tree, hidden = cKDTree(points * flattened), hidden * flattened
+        own, nearest = tree.query(hidden)
     mirrored, opposite = tree.query(hidden * np.array([-1, 1, 1], np.float32))
     index[~seen] = np.where(mirrored + _MIRRORED_DM < own, opposite, nearest)
     return places[index], seen

@@ -88,7 +88,7 @@ class FlowEstimator(nn.Module):
             return self.decode(self.encode(inputs), code)
         picture, structure, wanted = (self._reduced(x) for x in inputs)
         guess = limb_flow(structure, wanted)
-        at_pixels = F.interpolate(guess, scale_factor=float(GUESS_STRIDE), mode="bilinear", align_corners=False)
+        at_pixels = _enlarged(guess, GUESS_STRIDE)
         hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
         return self.decode(self._features([picture, structure, wanted, hints.to(picture.dtype)]), code, guess)
 
@@ -129,8 +129,8 @@ class FlowEstimator(nn.Module):
             offset = self.offset_head[str(stride)](x.float())
             if guess is not None:
                 offset = offset + F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
-            offset = self._enlarged(offset) * self.reduction
-            mask = self._enlarged(self.mask_head[str(stride)](x.float()).sigmoid())
+            offset = _enlarged(offset, self.reduction) * self.reduction
+            mask = _enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
         return [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
 
     def _reduced(self, x: Tensor) -> Tensor:
@@ -140,10 +140,11 @@ class FlowEstimator(nn.Module):
         is_face = x.shape[1] == self.face_channels
         return reduced_face_structure(x, self.reduction) if is_face else F.avg_pool2d(x, self.reduction)
 
-    def _enlarged(self, x: Tensor) -> Tensor:
-        if self.reduction == 1:
-            return x
-        return F.interpolate(x, scale_factor=float(self.reduction), mode="bilinear", align_corners=False)
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:

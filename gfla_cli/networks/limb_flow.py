@@ -99,6 +99,7 @@ class _Along(NamedTuple):
     inside: Tensor  # 0 at the first joint to the line's length at the second
     beyond: Tensor  # negative before the first, positive after the second
     beside: Tensor
+    length: Tensor  # (B, N, 1) of the lines
 
     @property
     def squared_distance(self) -> Tensor:
@@ -118,16 +119,15 @@ def _along(first: Tensor, second: Tensor, grid: Tensor) -> _Along:
     unit_x, unit_y = unit[..., None, None].unbind(dim=2)
     along = x * unit_x + y * unit_y
     inside = torch.minimum(along.clamp(min=0), length[..., None])
-    return _Along(inside, along - inside, y * unit_x - x * unit_y)
+    return _Along(inside, along - inside, y * unit_x - x * unit_y, length)
 
 
 def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
     """Arms and legs: as long as their joints say, as thick as the person is large."""
     seen = _along(*target.ends(_LIMBS), grid)
     from_length, unit = _direction(*source.ends(_LIMBS))
-    length, _ = _direction(*target.ends(_LIMBS))
     scale = (source.trunk / target.trunk)[..., None, None]
-    along = seen.inside * (from_length / length)[..., None] + seen.beyond * scale
+    along = seen.inside * (from_length / seen.length)[..., None] + seen.beyond * scale
     beside = seen.beside * scale
     unit_x, unit_y = unit[..., None, None].unbind(dim=2)
     turned = torch.stack([along * unit_x - beside * unit_y, along * unit_y + beside * unit_x], dim=2)

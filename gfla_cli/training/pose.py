@@ -35,7 +35,7 @@ class PoseTask:
     def discriminators(self) -> nn.ModuleDict:
         """One on whole pictures, and one on heads where the recipe cares for them."""
         networks = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
-        if any(stage.weights.close_up for stage in self.recipe.stages):
+        if self.recipe.has_close_ups:
             networks["close_up"] = Discriminator(blocks=3)
         return nn.ModuleDict(networks)
 

@@ -63,6 +63,11 @@ class Recipe:
     perceptual_frames: int = 6  # of a step that VGG19 looks at
     average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
 
+    @property
+    def has_close_ups(self) -> bool:
+        """Whether a stage looks at enlarged heads, or eyes and mouths, which takes a discriminator of their own."""
+        return any(stage.weights.close_up for stage in self.stages)
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return dict(json.loads(json.dumps(asdict(self))))

@@ -42,7 +42,7 @@ class SequenceTask:
         blocks = self.recipe.discriminator_blocks
         motion = Discriminator(6, blocks) if self.recipe.model.task == "face" else ClipDiscriminator(blocks)
         networks = nn.ModuleDict({"image": Discriminator(blocks=blocks), "motion": motion})
-        if any(stage.weights.close_up for stage in self.recipe.stages):
+        if self.recipe.has_close_ups:
             networks["close_up"] = Discriminator(blocks=3)
         return networks
 
