@@ -17,14 +17,16 @@ from torch import Tensor
 from gfla_cli.ops.warp import pixel_grid
 
 GUESS_STRIDE = 2  # of the grid that the guess is made on
-_NECK, _FACE, _TRUNK = 1, [0, 14, 15, 16, 17], [1, 2, 5, 8, 11]
+_NECK, _FACE = 1, [0, 14, 15, 16, 17]
+_TRUNK = dict.fromkeys([1, 2, 5, 8, 11], 1.0)  # how much each joint counts
+_HEAD = dict.fromkeys(_FACE, 1.0) | {_NECK: 0.3, 2: 0.1, 5: 0.1}  # who turns away shows few joints of a face
 _LIMBS = torch.tensor([(2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13)])
 _LIMB_RADIUS = torch.tensor([0.11, 0.09, 0.11, 0.09, 0.17, 0.12, 0.17, 0.12])
 _TRUNK_LINES = torch.tensor([(2, 8), (5, 11), (1, 8), (1, 11), (2, 5)])
 _TRUNK_RADIUS, _HEAD_RADIUS, _HEAD_ABOVE_NECK = 0.14, 0.2, 0.4
 _HEAD_WEIGHT = 2.0  # it hides the shoulders behind it
 _BACKGROUND_WEIGHT = 1e-3  # which stays where it is
-_STIFFNESS = 0.08  # of the trunk: how much of a turn its few joints may show before they are believed
+_STIFFNESS = 0.08  # of a trunk: how far apart joints have to be before a turn that they tell is believed
 
 # Pairs of joints whose distance tells how large a person is, and what it is in trunks.
 _MEASURED = torch.tensor([(1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5)])
@@ -137,47 +139,51 @@ def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
 
 
 def _torso(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
-    """The trunk: the affine map that takes its joints to those of the source, in the sense of least squares."""
-    common = (source.there * target.there)[:, _TRUNK, None]  # (B, 5, 1)
-    count = common.sum(dim=1).clamp(min=1)
-    middle, from_middle = ((j.place[:, _TRUNK] * common).sum(dim=1) / count for j in (target, source))  # (B, 2)
-    x, y = ((target.place[:, _TRUNK] - middle[:, None]) * common).unbind(dim=2)  # (B, 5)
-    wanted = source.place[:, _TRUNK] - from_middle[:, None]  # (B, 5, 2)
-    stiff = (_STIFFNESS * target.trunk).square()  # (B, 1); pulls towards a change of size alone
-    scale = source.trunk / target.trunk
-    xx, xy, yy = (v.sum(dim=1, keepdim=True) for v in (x * x, x * y, y * y))
-    xx, yy = xx + stiff, yy + stiff
-    determinant = xx * yy - xy * xy
-    pull = torch.eye(2, device=grid.device) * (stiff * scale)[..., None]  # (B, 2, 2)
-    by_x = (x[..., None] * wanted).sum(dim=1) + pull[:, 0]  # (B, 2)
-    by_y = (y[..., None] * wanted).sum(dim=1) + pull[:, 1]
-    per_x, per_y = (yy * by_x - xy * by_y) / determinant, (xx * by_y - xy * by_x) / determinant
-    away_x, away_y = (grid - middle[..., None, None]).unbind(dim=1)  # (B, h, w)
-    origin = (
-        away_x[:, None] * per_x[..., None, None]
-        + away_y[:, None] * per_y[..., None, None]
-        + from_middle[..., None, None]
-    )
+    """The trunk: all of its joints tell where it comes from."""
+    origin, joints = _affine(source, target, grid, _TRUNK)
     radius = (_TRUNK_RADIUS * target.trunk)[..., None, None]
     lines = _near(_along(*target.ends(_TRUNK_LINES), grid).squared_distance, radius)
     lines = (lines * target.both(_TRUNK_LINES)[..., None, None]).amax(dim=1, keepdim=True)
-    known = (common.sum(dim=1) >= 2).to(lines.dtype)
+    known = (joints >= 2).to(lines.dtype)
     return _Part(origin[:, None], (lines * known[..., None, None])[:, :, None])
 
 
 def _head(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
-    """The head: it moves and changes its size. Who shows no joint of a face has it above the neck."""
-    middle, from_middle = _head_middle(target), _head_middle(source)
-    away = grid - middle[..., None, None]  # (B, 2, h, w)
-    origin = away * (source.trunk / target.trunk)[..., None, None] + from_middle[..., None, None]
+    """The head: the joints of its face tell where it comes from, with a little help from neck and shoulders."""
+    origin, _ = _affine(source, target, grid, _HEAD)
+    away = grid - _head_middle(target)[..., None, None]  # (B, 2, h, w)
     radius = (_HEAD_RADIUS * target.trunk)[..., None, None]
     weight = _HEAD_WEIGHT * _near(away.square().sum(dim=1, keepdim=True), radius)
     known = source.there[:, _NECK] * target.there[:, _NECK]
     return _Part(origin[:, None], (weight * known[:, None, None, None])[:, :, None])
 
 
+def _affine(source: _Pose, target: _Pose, grid: Tensor, joints: dict[int, float]) -> tuple[Tensor, Tensor]:
+    """Origins (B, 2, h, w) by the affine map that takes joints to those of the source, in weighted least squares.
+
+    Also how many joints both poses show, (B, 1). The fewer there are, the more is it a change of size and place alone.
+    """
+    names, weights = list(joints), torch.tensor(list(joints.values()), device=grid.device)
+    there = (source.there * target.there)[:, names]  # (B, K)
+    common = (there * weights)[..., None]  # (B, K, 1)
+    total = common.sum(dim=1).clamp(min=1e-3)
+    middle, from_middle = ((pose.place[:, names] * common).sum(dim=1) / total for pose in (target, source))  # (B, 2)
+    away, wanted = target.place[:, names] - middle[:, None], source.place[:, names] - from_middle[:, None]
+    stiff = (_STIFFNESS * target.trunk).square()  # (B, 1); pulls towards a change of size alone
+    pull = torch.eye(2, device=grid.device) * (stiff * source.trunk / target.trunk)[..., None]  # (B, 2, 2)
+    weighted = away * common
+    xx, yy = ((weighted * away).sum(dim=1) + stiff).split(1, dim=1)
+    xy = (weighted[..., :1] * away[..., 1:]).sum(dim=1)
+    by_x, by_y = ((weighted[..., k, None] * wanted).sum(dim=1) + pull[:, k] for k in (0, 1))  # (B, 2)
+    determinant = xx * yy - xy * xy
+    per_x, per_y = (yy * by_x - xy * by_y) / determinant, (xx * by_y - xy * by_x) / determinant
+    x, y = (grid - middle[..., None, None]).split(1, dim=1)  # (B, 1, h, w)
+    origin = x * per_x[..., None, None] + y * per_y[..., None, None] + from_middle[..., None, None]
+    return origin, there.sum(dim=1, keepdim=True)
+
+
 def _head_middle(pose: _Pose) -> Tensor:
-    """(B, 2) the middle of the joints of the face, or a place above the neck."""
+    """(B, 2) the middle of the joints of the face, or a place above the neck where none is there."""
     there = pose.there[:, _FACE, None]
     count = there.sum(dim=1)
     face = (pose.place[:, _FACE] * there).sum(dim=1) / count.clamp(min=1)
