@@ -45,9 +45,14 @@ class PoseGenerator(nn.Module):
             features = self.target_encoder(torch.cat([source_image, source_structure, target_structure], dim=1))
             return Generated(self.decoder(features[-1], [], []), [])
         flows = self.estimate_flow(source_image, source_structure, target_structure)
+        return Generated(self.render(source_image, target_structure, flows), flows)
+
+    def render(self, source_image: Tensor, target_structure: Tensor, flows: list[Flow]) -> Tensor:
+        """The picture (B, 3, H, W) that comes of given flows, one per attention level; not for the none sampler."""
         sources = self.decoder.prepare(self.source_encoder(source_image))
         target = self.target_encoder(target_structure)[-1]
-        return Generated(self.decoder(target, [sources], [[flow] for flow in flows]), flows)
+        image: Tensor = self.decoder(target, [sources], [[flow] for flow in flows])
+        return image
 
     def estimate_flow(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> list[Flow]:
         """The flows alone, coarse to fine: all that the first training stage needs."""

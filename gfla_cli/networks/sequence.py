@@ -67,11 +67,18 @@ class SequenceGenerator(nn.Module):
         flows = self.estimate_flow(
             target_structure, previous_image, previous_structure, reference_image, reference_structure
         )
-        previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         if reference is None:
             reference = self.encode_reference(reference_image)
+        return GeneratedFrame(self.render(target_structure, previous_image, reference, flows), flows)
+
+    def render(
+        self, target_structure: Tensor, previous_image: Tensor, reference: dict[str, Source], flows: list[FrameFlows]
+    ) -> Tensor:
+        """The frame (B, 3, H, W) that comes of given flows, one pair per attention level."""
+        previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         target = self.target_encoder(target_structure)[-1]
-        return GeneratedFrame(self.decoder(target, [previous, reference], flows), flows)
+        image: Tensor = self.decoder(target, [previous, reference], flows)
+        return image
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
         """All that depends on the reference picture alone."""

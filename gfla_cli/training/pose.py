@@ -13,9 +13,10 @@ from gfla_cli.losses.flow import correspondence_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.networks.generator import Generated, PoseGenerator
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.close_ups import close_up
+from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
@@ -51,10 +52,9 @@ class PoseTask:
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
         """Flows alone, or the picture and the flows behind it."""
         assert isinstance(generator, PoseGenerator)
-        inputs = (batch.source_image, batch.source_structure, batch.target_structure)
         if stage.train == "flow":
-            return Outcome(self._flow_terms(batch, generator.estimate_flow(*inputs), stage.weights), {})
-        made = generator(*inputs)
+            return Outcome(self._flow_terms(batch, generator.estimate_flow(*_inputs(batch)), stage.weights), {})
+        made = _made(generator, batch, stage.known_flows)
         terms = self._flow_terms(batch, made.flows, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged = {"image": Judged(batch.target_image, made.image)}
@@ -83,6 +83,21 @@ class PoseTask:
 
     def rows(self, generator: nn.Module, batch: PoseBatch) -> Tensor:
         """Source, target joints, generated, target: (B, 3, H, 4W)."""
-        made = generator(batch.source_image, batch.source_structure, batch.target_structure).image
+        made = generator(*_inputs(batch)).image
         joints = batch.target_structure.amax(dim=1, keepdim=True).expand(-1, 3, -1, -1) * 2 - 1
         return torch.cat([batch.source_image, joints, made.clamp(-1, 1), batch.target_image], dim=3)
+
+
+def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.source_image, batch.source_structure, batch.target_structure
+
+
+def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float) -> Generated:
+    """The picture, of a share of the pairs by known flows, and the flows that the network estimates itself."""
+    if not known_flows or generator.config.sampler == "none":
+        made: Generated = generator(*_inputs(batch))
+        return made
+    flows = generator.estimate_flow(*_inputs(batch))
+    chosen = drawn_pairs(len(batch.source_image), known_flows, batch.source_image.device)
+    moved = with_known_flows(flows, batch.correspondence_at, chosen)
+    return Generated(generator.render(batch.source_image, batch.target_structure, moved), flows)

@@ -43,6 +43,7 @@ class Stage:
     betas: tuple[float, float] = (0.0, 0.999)
     warmup: int = 0  # steps over which the learning rate rises from zero
     adversarial_from: int = 0  # step of this stage from which the discriminator plays
+    known_flows: float = 0.0  # share of the pairs whose features move by the renderer's exact flows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
 from gfla_cli.training.close_ups import close_up
+from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.sequence_batch import KnownFlow, SequenceBatch, sequence_batches
@@ -63,7 +64,7 @@ class SequenceTask:
         if stage.train == "flow":
             flows = generator.estimate_flow(*_real_inputs(batch))
             return Outcome(self._flow_terms(batch, flows, stage.weights), {})
-        made, flows = _generated(generator, batch)  # (B, T, 3, H, W)
+        made, flows = _generated(generator, batch, stage.known_flows)  # (B, T, 3, H, W)
         terms = self._flow_terms(batch, flows, stage.weights) | self._picture_terms(batch, made, stage.weights)
         judged = self._judged(batch, made)
         if stage.weights.close_up:
@@ -149,22 +150,38 @@ def _repeated(x: Tensor, frames: int) -> Tensor:
     return x[:, None].expand(-1, frames, *x.shape[1:]).flatten(0, 1)
 
 
-def _generated(generator: SequenceGenerator, batch: SequenceBatch) -> tuple[Tensor, list[FrameFlows]]:
-    """(B, T, 3, H, W) frames, each from the one generated before it, and per level the flows of B x T frames."""
+def _generated(
+    generator: SequenceGenerator, batch: SequenceBatch, known_flows: float = 0.0
+) -> tuple[Tensor, list[FrameFlows]]:
+    """(B, T, 3, H, W) frames, each from the one generated before it, and per level the estimated flows of B x T frames.
+
+    In a share of the clips, `known_flows`, the renderer's exact flows move the features instead.
+    """
     reference = generator.encode_reference(batch.reference_image)
     previous = batch.before_image if batch.carried is None else batch.carried
     previous_structure = batch.before_structure
+    chosen = drawn_pairs(len(previous), known_flows, previous.device) if known_flows else None
     images, flows = [], []
     for k in range(batch.images.shape[1]):
         structure = batch.structures[:, k]
-        made = generator(
-            structure, previous, previous_structure, batch.reference_image, batch.reference_structure, reference
+        estimated = generator.estimate_flow(
+            structure, previous, previous_structure, batch.reference_image, batch.reference_structure
         )
-        previous, previous_structure = made.image, structure
-        images.append(made.image)
-        flows.append(made.flows)
+        moved = estimated if chosen is None else _known(estimated, batch, k, chosen)
+        previous = generator.render(structure, previous, reference, moved)
+        previous_structure = structure
+        images.append(previous)
+        flows.append(estimated)
     levels = [FrameFlows(*(_joined(sides) for sides in zip(*level, strict=True))) for level in zip(*flows, strict=True)]
     return torch.stack(images, dim=1), levels
+
+
+def _known(flows: list[FrameFlows], batch: SequenceBatch, k: int, chosen: Tensor) -> list[FrameFlows]:
+    """The flows of frame `k`, of the chosen clips as the renderer knows them."""
+    sides = []
+    for side, known in zip(zip(*flows, strict=True), (batch.to_previous, batch.to_reference), strict=True):
+        sides.append(with_known_flows(side, known.of_frame(k, batch.images.shape[1]).at, chosen))
+    return [FrameFlows(*level) for level in zip(*sides, strict=True)]
 
 
 def _joined(flows: tuple[Flow, ...]) -> Flow:

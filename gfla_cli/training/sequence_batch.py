@@ -33,6 +33,10 @@ class KnownFlow:
         """Offsets in pixels of a height x width grid, their weights, and visibility, (B*T, ·, height, width)."""
         return pooled_correspondence(self.offset, self.weight, self.visible, (height, width))
 
+    def of_frame(self, k: int, frames: int) -> KnownFlow:
+        """The correspondences of the B frames number `k`, of `frames` that each clip has."""
+        return KnownFlow(*(x.unflatten(0, (-1, frames))[:, k] for x in (self.offset, self.weight, self.visible)))
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceBatch:
