@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from keypoints import SIZE, points
 
+from gfla_cli.data.deepfashion import DEEPFASHION
 from gfla_cli.landmarks.detector import Person
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.media.image import write_image
@@ -46,7 +48,7 @@ def photo_session(tmp_path_factory):
     for person in range(5):
         for view in range(3):
             draw(folder / "photos" / f"person{person}" / f"{view}.png", 10 * person + view)
-    build_set(folder / "photos", folder / "set", OPTIONS, finder=Finder())
+    build_set(folder / "photos", folder / "set", replace(OPTIONS, layout=DEEPFASHION), finder=Finder())
     return folder
 
 

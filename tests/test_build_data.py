@@ -40,13 +40,15 @@ def everything_in(folder):
     }
 
 
-def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_path):
-    report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+@pytest.mark.parametrize(("dataset", "layout"), [("photos", SQUARE), ("fashion", DEEPFASHION)])
+def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_path, dataset, layout):
+    report = build_set(photos, tmp_path / "set", replace(OPTIONS, layout=layout), finder=Finder())
     assert (report.photos, report.left_out) == (15, {})
     assert report.people["train"] + report.people["test"] == 5
     assert report.pairs == {split: 6 * report.people[split] for split in ("train", "test")}
-    assert check_set(tmp_path / "set", DEEPFASHION, decode=True) == []
-    pair = open_training_data(recipe("fashion"), tmp_path / "set", tmp_path)(recipe("fashion").stages[0])[0]
+    assert check_set(tmp_path / "set", layout, decode=True) == []
+    plan = recipe(dataset)
+    pair = open_training_data(plan, tmp_path / "set", tmp_path)(replace(plan.stages[0], image_size=(256, 256)))[0]
     assert pair.source_image.shape == (256, 256, 3)
     assert (pair.source_points[:, 2] == 1).all()
     height = pair.source_points[10, 1] - pair.source_points[0, 1]
@@ -170,9 +172,19 @@ def test_the_command_finds_real_people(tmp_path, monkeypatch):
     assert (result.exit_code, result.stdout) == (0, ""), result.output
 
 
+def test_a_set_is_not_read_in_another_frame_than_it_was_built_in(photos, tmp_path):
+    """Its joints would all be in the wrong place."""
+    built = tmp_path / "set"
+    build_set(photos, built, replace(OPTIONS, layout=DEEPFASHION), finder=Finder())
+    with pytest.raises(DataError, match="built with --layout fashion, not square") as refused:
+        open_training_data(recipe("photos"), built, tmp_path)
+    assert "--layout square" in refused.value.hint
+    assert CliRunner().invoke(app, ["data", "check", str(built)]).exit_code == 0
+
+
 def test_pictures_of_the_set_have_the_layout_s_shape(photos, tmp_path):
-    build_set(photos, tmp_path / "tall", replace(OPTIONS, height=128), finder=Finder())
-    build_set(photos, tmp_path / "square", replace(OPTIONS, layout=SQUARE), finder=Finder())
+    build_set(photos, tmp_path / "tall", replace(OPTIONS, layout=DEEPFASHION, height=128), finder=Finder())
+    build_set(photos, tmp_path / "square", OPTIONS, finder=Finder())
     shapes = [read_image(next((tmp_path / s / "train").iterdir())).shape for s in ("tall", "square")]
     assert shapes == [(128, 88, 3), (64, 64, 3)]
     assert check_set(tmp_path / "square", SQUARE) == []

@@ -34,9 +34,9 @@ def build(
     test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the people that are tested on.")] = 0.1,
     most_pairs: Annotated[int, typer.Option(min=1, help="Pairs of one person at most.")] = 200,
     height: Annotated[int, typer.Option(min=64, max=4096, help="Of the written pictures, in pixels.")] = 512,
-    layout: Annotated[FrameChoice, typer.Option(help="Frame: 256x176 as in DeepFashion, or square.")] = (
-        FrameChoice.fashion
-    ),
+    layout: Annotated[
+        FrameChoice, typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion.")
+    ] = FrameChoice.square,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -55,7 +55,7 @@ def build(
     from gfla_cli.pipelines.build_data import LEFT_OUT, BuildOptions, build_set
 
     options = BuildOptions(
-        layout=deepfashion.SQUARE if layout is FrameChoice.square else deepfashion.DEEPFASHION,
+        layout=deepfashion.LAYOUTS[layout.value],
         height=height,
         identity=identity,
         test_share=test_share,
@@ -79,9 +79,10 @@ def build(
 
 def check(
     root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
-    layout: Annotated[LayoutChoice, typer.Option(help="Names of the files and frame of the points.")] = (
-        LayoutChoice.fashion
-    ),
+    layout: Annotated[
+        LayoutChoice | None,
+        typer.Option(help="Names of the files and frame of the points. [default: as it was built, else fashion]"),
+    ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Read every picture to its last byte.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,9 +97,9 @@ def check(
     from gfla_cli.data import deepfashion
     from gfla_cli.data.check import check_set
 
-    layouts = {"square": deepfashion.SQUARE, "fashion": deepfashion.DEEPFASHION, "market": deepfashion.MARKET}
+    chosen = deepfashion.LAYOUTS[layout.value] if layout else deepfashion.built_layout(root) or deepfashion.DEEPFASHION
     with progress_bar("pictures", quiet=as_json) as progress:
-        findings = check_set(root, layouts[layout.value], decode=decode, progress=progress)
+        findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))

@@ -8,6 +8,7 @@ ROOT/train/  ROOT/test/            the pictures
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ DEEPFASHION = Layout("fasion", (256, 176), "fashion")
 MARKET = Layout("market", (128, 64), "market")
 SQUARE = Layout("fasion", (256, 256), "square")  # our rendered sets: the same files, square pictures
 LAYOUTS = {layout.name: layout for layout in (SQUARE, DEEPFASHION, MARKET)}
+BUILD_PLAN = "build.json"  # in a set that `gfla data build` made: with what options
 
 
 class BenchmarkPairs(Dataset[PosePair]):
@@ -49,6 +51,7 @@ class BenchmarkPairs(Dataset[PosePair]):
         """Raises DataError that names the file and line of what is wrong with the tables, or the missing folder."""
         self.root, self.split, self.layout, self.size = root, split, layout, size
         _refuse_no_set(root, split, layout)
+        _refuse_other_frame(root, layout)
         self.points = read_annotations(root / f"{layout.prefix}-annotation-{split}.csv")
         self.pairs = read_pairs(root / f"{layout.prefix}-pairs-{split}.csv")
         self.pictures = len(self.points)
@@ -97,6 +100,21 @@ def _refuse_no_set(root: Path, split: Split, layout: Layout) -> None:
     if not any((root / name).is_file() for name in tables):
         what = f"{root}: no {layout.prefix} set to {'train on' if split == 'train' else 'measure with'} in it"
         raise DataError(what, hint=f"looked for {', '.join(tables)} and the folder {split}/; --data-root names theirs")
+
+
+def built_layout(root: Path) -> Layout | None:
+    """The layout that `gfla data build` gave a set; None for a set that is from elsewhere."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return LAYOUTS.get(json.loads((root / BUILD_PLAN).read_text(encoding="utf-8"))["layout"]["name"])
+    return None
+
+
+def _refuse_other_frame(root: Path, layout: Layout) -> None:
+    """Raises DataError for a set with joints in another frame, all of which would be in the wrong place."""
+    built = built_layout(root)
+    if built is not None and built != layout:
+        hint = f"gfla data build PHOTOS -o OTHER --layout {layout.name} makes one in that frame"
+        raise DataError(f"{root} was built with --layout {built.name}, not {layout.name}", hint=hint)
 
 
 def read_annotations(path: Path) -> dict[str, NDArray[np.float32]]:

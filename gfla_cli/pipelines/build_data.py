@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 
-from gfla_cli.data.deepfashion import DEEPFASHION, Layout, Split
+from gfla_cli.data.deepfashion import BUILD_PLAN, SQUARE, Layout, Split
 from gfla_cli.data.found import Found
 from gfla_cli.data.identity import Identify, identities, pairs_of, picture_names, split_people
 from gfla_cli.data.tables import write_tables
@@ -26,7 +26,7 @@ from gfla_cli.media.inside import is_inside
 from gfla_cli.media.lock import sole_writer
 from gfla_cli.pipelines.find_people import Finder, look_at_all
 
-LEFT_OUT, _PLAN, _FOUND = "left-out.csv", "build.json", "found.jsonl"
+LEFT_OUT, _FOUND = "left-out.csv", "found.jsonl"
 _SPLITS: tuple[Split, Split] = ("train", "test")
 
 
@@ -34,7 +34,7 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 class BuildOptions:
     """What decides about the set that comes out; the first two also decide about every picture in it."""
 
-    layout: Layout = DEEPFASHION
+    layout: Layout = SQUARE
     height: int = 512  # pixels of the written pictures
     identity: str = "auto"
     test_share: float = 0.1
@@ -80,7 +80,7 @@ def build_set(
     paths: dict[PurePath, Path] = {path.relative_to(photos): path for path in _pictures(photos, output)}
     identify = identities(options.identity, list(paths))
     with sole_writer(output):
-        _same_plan(output / _PLAN, photos, options)
+        _same_plan(output / BUILD_PLAN, photos, options)
         found, looked_at = look_at_all(
             paths, picture_names(paths), output / _FOUND, options.layout.frame, finder, progress
         )
@@ -191,5 +191,9 @@ def _write_picture(
 
 def _write_left_out(path: Path, report: BuildReport) -> None:
     rows = [(photo, *why) for photo, why in sorted(report.left_out.items())]
-    with atomic_path(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path, overwrite=True) as temporary,
+        # A name may hold bytes that are no text; they are shown as \udcff.
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows([("photo", "why", "detail"), *rows])
