@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from keypoints import COCO, SIZE, STANDING, flat, openpose, points, refusal, table
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
-from gfla_cli.landmarks.files import is_pose_file, read_pose, read_poses, write_pose, write_poses
+from gfla_cli.landmarks.files import is_pose_file, read_pose, read_poses, split_row, write_pose, write_poses
 from gfla_cli.landmarks.pose import Pose
+from gfla_cli.media.image import write_image
+from gfla_cli.pipelines.pose_files import plan_jobs
 
 
 def test_our_own_file_gives_back_exactly_what_was_written(tmp_path):
@@ -156,3 +159,27 @@ def test_poses_are_written_as_json_only_and_not_over_others(tmp_path):
     with pytest.raises(UsageError):
         write_pose(tmp_path / "a.json", pose)
     write_pose(tmp_path / "a.json", pose, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["poses#2.csv", "#poses.csv", "c#/poses.csv"])
+def test_names_may_hold_the_mark_that_divides_file_and_picture(tmp_path, name):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(table([("a#1.jpg", STANDING), ("b.jpg", STANDING)]))
+    assert split_row(file) == (file, None)
+    assert split_row(f"{file}#a#1.jpg") == (file, "a#1.jpg")
+    assert is_pose_file(f"{file}#a#1.jpg")
+    np.testing.assert_array_equal(read_pose(f"{file}#b.jpg", frame=SIZE).points[:, :2], STANDING)
+
+
+def test_a_picture_may_have_any_name(tmp_path):
+    assert split_row("b#1.jpg") == (Path("b#1.jpg"), None)
+    assert not is_pose_file("b#1.jpg")
+    folder = tmp_path / "c#"
+    folder.mkdir()
+    for name in ("x#1.png", "y#1.png"):
+        write_image(folder / name, np.zeros((8, 8, 3), np.uint8))
+    (job,) = plan_jobs(folder / "x#1.png", str(folder / "y#1.png"), tmp_path / "out.png", overwrite=False)
+    assert job.pose == str(folder / "y#1.png")
+    several = plan_jobs(folder / "x#1.png", str(folder), tmp_path / "out", overwrite=False)
+    assert [one.output.name for one in several] == ["x#1--x#1.png", "x#1--y#1.png"]

@@ -9,6 +9,7 @@ missing = [-1, -1, 0].
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,13 @@ from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.given import CHECK_SPELLING
 
 _SUFFIXES = (".json", ".csv")
+_FILE_AND_ROW = re.compile(r"(.*?\.(?:json|csv))#(.*)", re.IGNORECASE | re.DOTALL)
 _LARGEST_FILE = 50_000_000  # bytes
 
 
 def is_pose_file(path: Path | str) -> bool:
     """Whether the name is that of a keypoint file, `poses.csv#photo.jpg` included; looks at no file."""
-    return Path(_split(path)[0]).suffix.lower() in _SUFFIXES
+    return Path(split_row(path)[0]).suffix.lower() in _SUFFIXES
 
 
 def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes: list[str] | None = None) -> list[Pose]:
@@ -35,7 +37,7 @@ def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes:
     `frame` is the height and width of the picture, for formats that do not say. Doubts are added to `notes`.
     Raises LandmarkError for everything that is wrong with the file, with its name.
     """
-    file, wanted = _split(path)
+    file, wanted = split_row(path)
     with _about(path, notes) as said:
         return [settled(found, frame, said) for found in parse(_text(file), wanted)]
 
@@ -52,7 +54,7 @@ def read_pose(
     `person` is "largest", "left", "right" or N, as in `choose_person`, which raises DetectionError when there is no
     N-th; else as `read_poses`.
     """
-    file, wanted = _split(path)
+    file, wanted = split_row(path)
     with _about(path, notes) as said:
         found = parse(_text(file), wanted)
         names = list(dict.fromkeys(pose.name for pose in found))
@@ -86,13 +88,16 @@ def _exact(pose: Pose) -> list[list[float]]:
     return [[float(str(value)) for value in point] for point in pose.points]
 
 
-def _split(path: Path | str) -> tuple[Path, str | None]:
-    """File and picture of `poses.csv#photo.jpg`; a file whose own name holds a # is taken as it is."""
-    file, mark, name = str(path).partition("#")
+def split_row(path: Path | str) -> tuple[Path, str | None]:
+    """File and picture of `poses.csv#photo.jpg`; a path that is there, and one without a keypoint file, has no picture.
+
+    Any folder, file or picture may have a # in its own name: it divides where a keypoint file ends.
+    """
     with suppress(OSError):  # a name too long; reading it will say so
-        if not mark or Path(path).exists():
+        if Path(path).exists():
             return Path(path), None
-    return Path(file), name
+    divided = _FILE_AND_ROW.fullmatch(str(path))
+    return (Path(divided[1]), divided[2]) if divided else (Path(path), None)
 
 
 @contextmanager

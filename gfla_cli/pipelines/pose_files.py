@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.landmarks.files import split_row
 from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_file, require_path
 from gfla_cli.media.image import WRITABLE, find_images, write_image
+from gfla_cli.media.names import distinct_names
 from gfla_cli.show.looks import SHOWS
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def plan_jobs(source: Path, pose: str, output: Path | None, *, overwrite: bool) 
     """Every source with every pose. Raises before any work is done when a single output exists or cannot be named.
 
     `source` and `pose` are files or folders; `output` is a file for one job, else a folder; without it results go
-    to the current folder as SOURCE--POSE.png.
+    to the current folder as SOURCE--POSE.png, with the suffixes of both where two would have that name.
     """
     sources = find_images(source) if source.is_dir() else [source]
     poses = [str(path) for path in find_images(pose)] if Path(pose).is_dir() else [pose]
@@ -77,14 +80,21 @@ def plan_jobs(source: Path, pose: str, output: Path | None, *, overwrite: bool) 
         folder = output or Path()
         if output is not None and output.exists() and not output.is_dir():
             raise UsageError(f"{output} is a file, but there are several pictures to write", hint="give a folder")
-        jobs = [Job(one, other, folder / f"{one.stem}--{_stem(other)}.png") for one in sources for other in poses]
+        jobs = [Job(one, other, folder / f"{name}.png") for (one, other), name in _names(sources, poses).items()]
     if single:
         _refuse_early(jobs[0], overwrite=overwrite)
     return jobs
 
 
+def _names(sources: list[Path], poses: list[str]) -> dict[tuple[Path, str], str]:
+    """What to call the picture of every source with every pose."""
+    stems = {pose: _stem(pose) for pose in poses}
+    wanted = {(one, other): f"{one.stem}--{stems[other]}" for one, other in product(sources, poses)}
+    return distinct_names(wanted, {(one, other): f"{one.name}--{Path(other).name}" for one, other in wanted})
+
+
 def _stem(pose: str) -> str:
-    path, _, row = pose.partition("#")
+    path, row = split_row(pose)
     return Path(row or path).stem
 
 
@@ -92,7 +102,7 @@ def _refuse_early(job: Job, *, overwrite: bool) -> None:
     """What a user should hear before waiting for a model to load."""
     refuse_output(job.output, overwrite=overwrite)
     require_file(job.source, "picture")
-    require_path(Path(job.pose.partition("#")[0]))
+    require_path(split_row(job.pose)[0])
 
 
 def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[str], None]) -> TransferReport:
