@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from gfla_cli.landmarks.files import read_pose
 from gfla_cli.landmarks.tracks import read_track
 from gfla_cli.media.image import read_image, write_image
 from gfla_cli.media.video import probe
+from gfla_cli.pipelines import extract_clips
+from gfla_cli.pipelines.extract import plan_extraction
 from gfla_cli.pipelines.extract_clips import stretches
 from gfla_cli.training.sequence_batch import sequence_batches
 
@@ -67,6 +70,18 @@ def test_a_folder_is_done_file_by_file_and_only_once(gfla, portrait, tmp_path):
     assert "1 of 2 exist already" in again.stderr
 
 
+def test_pictures_and_films_of_one_name_have_results_of_their_own(portrait, tmp_path):
+    write_image(tmp_path / "walk.jpg", portrait)
+    write_image(tmp_path / "sit.png", portrait)
+    (tmp_path / "walk.mp4").touch()
+    jobs = plan_extraction(tmp_path, tmp_path / "out", overlay=True, overwrite=False)
+    assert {job.source.name: [path.name for path in job.outputs] for job in jobs} == {
+        "sit.png": ["sit.json", "sit_overlay.png"],
+        "walk.jpg": ["walk.jpg.json", "walk.jpg_overlay.png"],
+        "walk.mp4": ["walk.mp4.json", "walk.mp4_overlay.mp4"],
+    }
+
+
 def test_what_cannot_be_is_refused(gfla, head_films, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code, said in (
@@ -106,6 +121,22 @@ def test_films_become_clips_that_training_reads(gfla, head_films, tmp_path):
     assert batch.structures.shape == (1, 6, 16, 64, 64)
     again = gfla("data", "faces", head_films / "film.mp4", "-o", "clips")
     assert again.exit_code == 0
+
+
+def test_films_of_one_name_have_clips_of_their_own(gfla, head_films, tmp_path):
+    for name in ("talk.mp4", "talk.mov"):
+        shutil.copy(head_films / "film.mp4", tmp_path / name)
+    result = gfla("data", "faces", tmp_path, "-o", "clips", "-q")
+    assert result.stdout == "clips/talk.mov\nclips/talk.mp4\n", result.output
+    assert names_in(tmp_path / "clips") == ["talk.mov", "talk.mp4"]
+
+
+def test_a_film_may_be_called_like_the_second_clip_of_another(tmp_path, monkeypatch):
+    for name in ("talk.mp4", "talk-2.mp4", "take-1.mp4", "take-2.mp4"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(extract_clips, "write_clips", lambda film, root, *, name, **options: [root / name])
+    written, _ = extract_clips.write_all_clips(tmp_path, tmp_path / "clips")
+    assert [path.name for path in written] == ["take-1", "take-2", "talk-2.mp4", "talk"]
 
 
 def test_a_film_without_a_face_gives_no_clip(gfla, head_films, tmp_path):

@@ -21,6 +21,7 @@ from gfla_cli.landmarks.tracks import Kind, Track, refuse_track_name, write_trac
 from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_path
 from gfla_cli.media.image import READABLE, is_animated, read_image, write_image
+from gfla_cli.media.names import names_of_results
 from gfla_cli.media.video import Trim, VideoWriter, read_frames
 from gfla_cli.pipelines.driver import Points, nobody_in, open_driver
 
@@ -74,7 +75,8 @@ class ExtractReport:
 def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwrite: bool) -> list[ExtractJob]:
     """A job for a file, or for every picture and film of a folder; raises UsageError and MediaError.
 
-    `output` is a .json file for one source, else a folder; without it results go to the current folder.
+    `output` is a .json file for one source, else a folder; without it results go to the current folder. Results of a
+    folder are called after their sources: walk.json, or walk.jpg.json and walk.mp4.json where two would share that.
     """
     if source.is_dir():
         sources = [path for path in sorted(source.iterdir()) if _is_medium(path)]
@@ -82,7 +84,8 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
             raise MediaError(f"{source}: no pictures and no films in this folder", hint="give a file or another folder")
         folder = output or Path()
         make_folder(folder)
-        return [_job(path, folder / f"{path.stem}.json", overlay=overlay) for path in sources]
+        names = names_of_results(sources)
+        return [_job(path, folder / f"{names[path]}.json", overlay=overlay) for path in sources]
     require_path(source)
     if output is None or output.is_dir():
         output = (output or Path()) / f"{source.stem}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -16,6 +17,7 @@ from gfla_cli.landmarks.face_framing import face_frame, in_frame, square_frame
 from gfla_cli.landmarks.framing import Frame
 from gfla_cli.media.atomic import atomic_folder, make_folder
 from gfla_cli.media.image import write_image
+from gfla_cli.media.names import names_of_results
 from gfla_cli.media.video import Trim, read_frames
 from gfla_cli.pipelines.driver import Points, open_driver
 from gfla_cli.pipelines.extract import FILMS
@@ -23,6 +25,7 @@ from gfla_cli.pipelines.extract import FILMS
 _ROOM = 1.3  # times the side of the usual frame: training cuts larger and smaller frames out of it
 _LARGEST_SIDE = 320  # pixels of the pictures; faces are never made larger
 _CUT = 0.5  # face sizes from one frame to the next: another shot, or another face
+_LATER_CLIP = re.compile(r"(.+)-\d+")  # of the film that the group names
 
 
 def write_all_clips(
@@ -36,16 +39,26 @@ def write_all_clips(
 ) -> tuple[list[Path], dict[str, str]]:
     """`write_clips` of a film, or of all films of a folder, of which some may fail: the clips, and film -> why not."""
     films = find_films(source) if source.is_dir() else [source]
+    names = _names(films)
     written: list[Path] = []
     failed: dict[str, str] = {}
     for film in films:
         try:
-            written += write_clips(film, root, person=person, trim=trim, fps=fps, progress=progress)
+            name = names[film]
+            written += write_clips(film, root, name=name, person=person, trim=trim, fps=fps, progress=progress)
         except GflaError as error:
             if len(films) == 1:
                 raise
             failed[str(film)] = str(error)
     return written, failed
+
+
+def _names(films: Sequence[Path]) -> dict[Path, str]:
+    """What to call the clips of each film, so that no clip has the name of another film's."""
+    names = names_of_results(films)
+    taken = set(names.values())
+    later = [film for film, name in names.items() if (match := _LATER_CLIP.fullmatch(name)) and match[1] in taken]
+    return names | {film: film.name for film in later}
 
 
 def find_films(folder: Path) -> list[Path]:
@@ -62,14 +75,16 @@ def write_clips(
     film: Path,
     root: Path,
     *,
+    name: str = "",
     person: str = "largest",
     trim: Trim | None = None,
     fps: Fraction | None = None,
     progress: Callable[[int, int], None] = lambda done, expected: None,
 ) -> list[Path]:
-    """Writes ROOT/FILM, ROOT/FILM-2, ...: one folder for every stretch in which a face can be followed.
+    """Writes ROOT/NAME, ROOT/NAME-2, ...: one folder for every stretch in which a face can be followed.
 
-    What `gfla train --dataset faces` reads. A clip appears complete or not at all, an existing one is not touched.
+    What `gfla train --dataset faces` reads; without `name` they are called after the film. A clip appears complete or
+    not at all, an existing one is not touched.
     Raises DataError when the film has no stretch that is long enough, MediaError when it cannot be read.
     """
     driver = open_driver(film, "face", trim=trim, fps=fps, person=person)
@@ -83,7 +98,7 @@ def write_clips(
         raise DataError(what, hint="use a film in which one face looks at the camera")
     frames = [_frame([faces[k] for k in clip], driver.size) for clip in clips]
     make_folder(root)
-    folders = [root / (film.stem if k == 0 else f"{film.stem}-{k + 1}") for k in range(len(clips))]
+    folders = [root / f"{name or film.stem}{f'-{k + 1}' if k else ''}" for k in range(len(clips))]
     _write(film, (trim, driver.fps), faces, list(zip(folders, clips, frames, strict=True)), progress)
     return folders
 

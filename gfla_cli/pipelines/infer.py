@@ -24,6 +24,7 @@ from gfla_cli.media.atomic import atomic_path
 from gfla_cli.media.image import write_image
 from gfla_cli.media.inside import inside
 from gfla_cli.media.lock import sole_writer
+from gfla_cli.media.names import is_too_long
 from gfla_cli.media.overlap import overlapped
 from gfla_cli.pipelines.pose import PoseTransfer, Prepared
 from gfla_cli.runtime.memory import is_out_of_memory
@@ -32,7 +33,6 @@ from gfla_cli.runtime.team import Team
 
 REPORT = "failures.csv"
 _Failure = tuple[str, str, str]  # from, to, what is wrong
-_LONGEST_NAME = 200  # bytes; file systems take 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +131,7 @@ def _with_results(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], 
         other = possible.setdefault(os.path.normcase(name), pair)
         if other != pair:
             failures.append((*pair, f"its result would be that of {' and '.join(other)}, {name}"))
-        elif len(name.encode(errors="replace")) > _LONGEST_NAME:
+        elif is_too_long(name):
             failures.append((*pair, "names too long for the name of a file"))
     failed = {failure[:2] for failure in failures}
     return [pair for pair in possible.values() if pair not in failed], failures
