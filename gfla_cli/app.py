@@ -41,13 +41,23 @@ class _OneLineErrors(TyperGroup):
             if os.environ.get("GFLA_DEBUG"):
                 raise
             raise _told(error) from None
-        except OSError as error:  # wherever the path is first looked at
-            if error.errno != errno.ENAMETOOLONG or os.environ.get("GFLA_DEBUG"):
+        except OSError as error:  # wherever a path is first looked at, or a disk fails
+            # A closed pipe, as of `gfla ... | head`, is for click: it ends without a word.
+            if error.errno == errno.EPIPE or os.environ.get("GFLA_DEBUG"):
                 raise
-            raise _told(UsageError(f"{error.filename}: the name is too long", hint="check the spelling")) from None
+            raise _told(_of_system(error)) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
+
+
+def _of_system(error: OSError) -> GflaError:
+    """What the operating system says, and about which files."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{error.filename}: the name is too long", hint="check the spelling")
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    what = error.strerror or str(error) or type(error).__name__
+    return GflaError(": ".join([*files, what]), hint="check paths, permissions and disks; GFLA_DEBUG=1 shows the place")
 
 
 def _told(error: GflaError) -> typer.Exit:

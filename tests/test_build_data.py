@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from gfla_cli.app import app
 from gfla_cli.data.check import check_set
 from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE
+from gfla_cli.data.found import Found, FoundFile
 from gfla_cli.data.open import open_training_data
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.landmarks.detector import Person
@@ -189,3 +191,34 @@ def test_pictures_of_the_set_have_the_layout_s_shape(photos, tmp_path):
     assert shapes == [(128, 88, 3), (64, 64, 3)]
     assert check_set(tmp_path / "square", SQUARE) == []
     assert Path(tmp_path / "square" / "build.json").is_file()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="all names are text there")
+def test_photos_and_folders_may_have_names_that_are_no_text(photos, tmp_path):
+    (photos / "person0").rename(photos / os.fsdecode(b"caf\xe9"))
+    (photos / "person1" / "0.png").rename(photos / "person1" / os.fsdecode(b"\xff.png"))
+    draw(photos / "person2" / os.fsdecode(b"dark\xe9.png"), colour=0)
+    for looked_at in (16, 0):
+        report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+        assert (report.looked_at, sum(report.pictures.values())) == (looked_at, 15)
+    assert left_out(tmp_path / "set") == {"person2/dark\\udce9.png": "no person found"}
+    assert check_set(tmp_path / "set", SQUARE) == []
+
+
+def test_photos_may_lie_deep(photos, tmp_path):
+    deep = photos.joinpath(*(40 * letter for letter in "жизнь"))
+    deep.mkdir(parents=True)
+    (photos / "person0").rename(deep / "person0")
+    found = tmp_path / "set" / "found.jsonl"
+    found.parent.mkdir()
+    found.write_text('{"photo": "a.png", "stamp": [1, 2], "digest": "", "name": "%s.jpg"}\n' % ("a" * 300))
+    report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    assert (report.left_out, sum(report.pictures.values())) == ({}, 15)
+    assert check_set(tmp_path / "set", SQUARE) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_said(tmp_path):
+    (tmp_path / "found.jsonl").symlink_to("/dev/full")
+    with pytest.raises(MediaError, match=r"found\.jsonl cannot be written: the disk is full"):
+        FoundFile(tmp_path / "found.jsonl").add(Found(photo="a.png", stamp=[1, 2], digest="", name="a.jpg"))

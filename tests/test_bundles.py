@@ -19,7 +19,7 @@ from gfla_cli.bundles.bundle import load_bundle, save_bundle
 from gfla_cli.bundles.importing import export_checkpoint, import_checkpoint, to_authors, translate
 from gfla_cli.bundles.shelves import bundle_names, find_bundle
 from gfla_cli.config import preset
-from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.errors import BundleError, MediaError, UsageError
 from gfla_cli.networks.build import build
 
 TINY = tiny()
@@ -45,6 +45,13 @@ def test_a_saved_bundle_comes_back_as_it_was(tmp_path):
     assert not loaded.network.training
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor)
+
+
+def test_a_bundle_has_no_place_in_a_file(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for folder in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(MediaError, match="cannot be made"):
+            save_bundle(folder, TINY, {})
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from tiny_models import save_tiny, tiny
 
 from gfla_cli.app import app
 from gfla_cli.media.image import read_image, write_image
+from gfla_cli.pipelines.pose_files import plan_jobs
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +74,19 @@ def test_folders_give_every_source_every_pose_and_skip_what_exists(transfer, tmp
     assert list(report["failed"]) == [f"{people / 'broken.jpg'}, {BEN}"]
     again = transfer(people, "--pose", BEN, "-o", "out", "--json")
     assert sorted(json.loads(again.stdout)["skipped"]) == ["out/anna--ben.png", "out/ben--ben.png"]
+
+
+def test_sources_and_poses_of_one_name_have_results_of_their_own(tmp_path):
+    people, poses = tmp_path / "people", tmp_path / "poses"
+    for folder, names in ((people, ("a.jpg", "a.png", "c.jpg", "c--d.jpg")), (poses, ("b.png", "d--b.png"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(ANNA.read_bytes())
+    jobs = plan_jobs(people, str(poses), Path("out"), overwrite=False)
+    assert sorted(job.output.name for job in jobs) == [
+        *("a.jpg--b.png.png", "a.jpg--d--b.png.png", "a.png--b.png.png", "a.png--d--b.png.png"),
+        *("c--b.png", "c--d--d--b.png", "c--d.jpg--b.png.png", "c.jpg--d--b.png.png"),
+    ]
 
 
 def test_keypoints_from_a_file_do_as_well_as_a_photograph(transfer, tmp_path):
@@ -134,6 +149,27 @@ def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer("empty", "--pose", BEN), 1, "no pictures")
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "closed/a.jpg"), OSError("no such luck")])
+def test_what_the_system_refuses_is_one_line(transfer, monkeypatch, error):
+    def refuse(self):
+        raise error
+
+    monkeypatch.setattr(Path, "is_dir", refuse)  # of a file in a folder that may not be searched
+    said = "closed/a.jpg: Permission denied" if error.errno else "no such luck"
+    assert refused(transfer("closed/a.jpg", "--pose", BEN), 1, said)
+    monkeypatch.setenv("GFLA_DEBUG", "1")
+    assert transfer("closed/a.jpg", "--pose", BEN).exception is error
+
+
+def test_a_reader_that_had_enough_is_no_error(gfla, monkeypatch):
+    def closed():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("gfla_cli.bundles.listing.shelf_entries", closed)
+    result = gfla("models", "list")
+    assert (result.exit_code, result.stderr) == (1, "")
+
+
 def test_outputs_that_cannot_be_written(transfer, tmp_path):
     (tmp_path / "out.png").write_text("precious")
     assert refused(transfer(ANNA, "--pose", BEN, "-o", "out.png"), 2, "out.png", "--overwrite")
@@ -188,6 +224,15 @@ def test_models_are_listed_and_shown(gfla):
     assert "tiny" in listed
     assert "pose" in listed
     assert "Knows nothing." in gfla("models", "show", "tiny").stdout
+
+
+def test_no_folder_of_the_list_is_cut_in_a_pipe(gfla, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / ("deep-" * 20) / "tiny"
+    folder.parent.mkdir()
+    save_tiny(folder, tiny())
+    monkeypatch.setenv("GFLA_MODELS", str(folder.parent))
+    assert str(folder) in gfla("models", "list").stdout
 
 
 def test_a_recipe_is_shown_without_training(gfla, tmp_path):

@@ -51,6 +51,15 @@ def test_names_are_unique_and_fit_into_the_tables():
     assert names[PurePath("ø/1.jpg")] == "ø--1.jpg"
 
 
+def test_names_fit_on_a_disk():
+    deep = [PurePath(*["ж" * 60] * 3, name) for name in ("1.jpg", "2.jpg")]
+    names = picture_names([*deep, PurePath("a/1.jpg")])
+    assert len(set(names.values())) == 3
+    assert all(len(name.encode()) < 210 for name in names.values())
+    assert names[PurePath("a/1.jpg")] == "a--1.jpg"
+    assert picture_names(deep[:1])[deep[0]] == names[deep[0]]
+
+
 def test_pairs_go_both_ways_and_films_do_not_drown_the_rest():
     assert pairs_of({"a": ["1", "2"]}, 100, 0) == [("1", "2"), ("2", "1")]
     many = pairs_of({"a": [str(k) for k in range(50)]}, 100, 0)

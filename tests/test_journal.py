@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import pytest
 from small_training import plan, small_vgg, trainer
 from tiny_models import CPU
 
-from gfla_cli.errors import MissingExtraError
+from gfla_cli.errors import MediaError, MissingExtraError
 from gfla_cli.pipelines.train_progress import status_line
+from gfla_cli.training.journal import Journal
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.standing import Standing
 from gfla_cli.training.trainer import Progress, Trainer
@@ -22,6 +24,14 @@ def test_losses_are_written_as_csv(open_data, tmp_path):
         assert list(csv.DictReader(file)) == [
             {"step": "20", "stage": "joint", "samples": "160", "loss": "l1", "value": "0.5"}
         ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_said(tmp_path):
+    journal = Journal(tmp_path)
+    (tmp_path / "losses.csv").symlink_to("/dev/full")
+    with pytest.raises(MediaError, match=r"losses\.csv cannot be written: the disk is full"):
+        journal.losses(20, "joint", 160, {"l1": 0.5})
 
 
 def test_a_journal_goes_back_to_the_checkpoint(open_data, tmp_path):

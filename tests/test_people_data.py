@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gfla_cli.data.albums import AlbumPlan, Albums
+from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, StoredPicture
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected
 from gfla_cli.data.people import PeoplePairs
@@ -138,6 +138,36 @@ def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
     assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
     assert pair.correspondence.offset.shape == (2, 32, 32)
     assert (pair.correspondence.weight[0] == 1).any()
+
+
+def drawn_album(number):
+    """Two pictures of noise in place of rendered ones."""
+    rng = np.random.default_rng(number)
+    picture = lambda: rng.integers(0, 256, (32, 32, 3), np.uint8)  # noqa: E731
+    surface = np.zeros((16, 16, 3), np.float32)
+    views = [StoredPicture(picture(), np.full((32, 32), 255, np.uint8), surface) for _ in range(2)]
+    return views, {"points": np.zeros((2, 18, 3), np.float32)}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [lambda whole: b"", lambda whole: whole[:-400], lambda whole: b"PK" + bytes(300),
+     lambda whole: whole[:200] + bytes(300) + whole[500:]],
+    ids=["empty", "cut off", "zeros", "a hole"],
+)  # fmt: skip
+def test_a_damaged_album_is_rendered_again(tmp_path, harm):
+    rendered = []
+    albums = AlbumFiles(tmp_path, "albums", AlbumPlan(), lambda number: rendered.append(number) or drawn_album(number))
+    before, _ = albums.read(3, 0)
+    (file,) = albums.folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(harm(whole))
+    again, rows = albums.read(3, 0)
+    assert np.array_equal(before.image, again.image)
+    assert rows["points"].shape == (18, 3)
+    assert rendered == [3, 3]
+    assert albums.read(3, 1)
+    assert len(rendered) == 2
 
 
 @pytest.mark.shared

@@ -22,7 +22,7 @@ from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, read_config, r
 from gfla_cli.bundles.shelves import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_path, make_folder
 from gfla_cli.networks.build import build
 
 FLOW_ONLY = "flow"  # value of `part` in config.json
@@ -89,7 +89,7 @@ def save_bundle(
     **about: object,
 ) -> None:
     """Writes the weights, the card, then the config that names their hash: without it a folder is no bundle."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / CONFIG).unlink(missing_ok=True)  # of a bundle that is replaced: killed in between, none is left
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
     content = save(tensors, metadata={"format": "pt"})  # not save_file: it makes files that only their owner can read

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_path, make_folder
 
 if TYPE_CHECKING:
     from gfla_cli.rendering.people import People
@@ -55,8 +56,8 @@ Album = tuple[Sequence[RenderedView], Mapping[str, NDArray[Any]]]  # views, and 
 class AlbumFiles:
     """Numbered albums: rendered when first asked for, read from a folder after that.
 
-    Several processes may share the folder: an album appears in it complete or not at all. The folder's name holds a
-    digest of the plan, so that albums of two plans never mix.
+    Several processes may share the folder: an album appears in it complete or not at all. One that was damaged
+    afterwards is rendered again. The folder's name holds a digest of the plan, so that albums of two plans never mix.
     """
 
     def __init__(self, parent: Path, name: str, plan: Any, render: Callable[[int], Album]) -> None:
@@ -68,14 +69,13 @@ class AlbumFiles:
     def read(self, album: int, view: int) -> tuple[StoredPicture, dict[str, NDArray[Any]]]:
         """The picture of one view, and its row of every other array; both numbers count from 0."""
         path = self.folder / f"{album:06d}.npz"
-        if not path.is_file():
-            self._write(album, path)
-        with np.load(path, allow_pickle=False) as stored:
-            image = np.asarray(cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR), np.uint8)
-            mask = np.asarray(cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE), np.uint8)
-            surface = stored[f"surface_{view}"].astype(np.float32)
-            rows = {name: stored[name][view] for name in stored.files if "_" not in name}
-        return StoredPicture(np.ascontiguousarray(image[..., ::-1]), mask, surface), rows
+        if path.is_file():
+            # After a power cut a file may be empty or cut off. zipfile, zlib, numpy and cv2 raise errors of their own
+            # for that: no list is safe. Whatever is wrong with the disk itself is raised below.
+            with suppress(Exception):
+                return _read_view(path, view)
+        self._write(album, path)
+        return _read_view(path, view)
 
     def _write(self, album: int, path: Path) -> None:
         views, rows = self._render(album)
@@ -84,9 +84,19 @@ class AlbumFiles:
             arrays[f"image_{k}"] = cv2.imencode(".jpg", view.image[..., ::-1], _QUALITY)[1]
             arrays[f"mask_{k}"] = cv2.imencode(".png", view.mask)[1]
             arrays[f"surface_{k}"] = view.surface.astype(np.float16)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with atomic_path(path, overwrite=True) as temporary:
             np.savez_compressed(temporary, **arrays)
+
+
+def _read_view(path: Path, view: int) -> tuple[StoredPicture, dict[str, NDArray[Any]]]:
+    """One view of an album on disk; raises whatever its decoders raise when the file is damaged."""
+    with np.load(path, allow_pickle=False) as stored:
+        image = np.asarray(cv2.imdecode(stored[f"image_{view}"], cv2.IMREAD_COLOR), np.uint8)
+        mask = np.asarray(cv2.imdecode(stored[f"mask_{view}"], cv2.IMREAD_GRAYSCALE), np.uint8)
+        surface = stored[f"surface_{view}"].astype(np.float32)
+        rows = {name: stored[name][view] for name in stored.files if "_" not in name}
+    return StoredPicture(np.ascontiguousarray(image[..., ::-1]), mask, surface), rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,14 +10,12 @@ Instead of box and points there may be "why": [kind, detail]. Points are whole n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from gfla_cli.errors import DataError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_path, disk_trouble_explained
 from gfla_cli.media.inside import leads_out
 
 
@@ -65,25 +63,12 @@ class FoundFile:
             for entry in found.values():
                 _write(file, entry)
 
-    @contextmanager
-    def appending(self) -> Iterator[FoundWriter]:
-        """Lends a writer that puts every line on disk at once."""
-        with self.path.open("a", encoding="utf-8") as file:
-            yield FoundWriter(file)
-
-
-class FoundWriter:
-    """Adds lines to an open FoundFile."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
     def add(self, entry: Found) -> None:
-        """One line more."""
-        _write(self._file, entry)
-        self._file.flush()
+        """One line more, on disk when this returns. Raises MediaError when the disk refuses."""
+        with disk_trouble_explained(self.path), self.path.open("a", encoding="utf-8") as file:
+            _write(file, entry)
 
 
 def _write(file: IO[str], entry: Found) -> None:
     values = {name: value for name, value in asdict(entry).items() if value is not None}
-    file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    file.write(json.dumps(values) + "\n")  # ASCII: on POSIX a name of a photo may hold bytes that are no text

@@ -17,6 +17,7 @@ import numpy as np
 
 from gfla_cli.data.deepfashion import Split
 from gfla_cli.errors import UsageError
+from gfla_cli.media.names import is_too_long, with_digest
 
 _UNSAFE = re.compile(r"[^\w.+-]+")  # a colon or a comma would end a column of the tables
 _LAST_PART = re.compile(r"^(.+?)(?:[ _-]+[^ _-]*|\d+)$")  # anna_01, anna-front, anna2
@@ -51,17 +52,14 @@ def _within(photo: PurePath, name: str) -> str:
 
 
 def picture_names(photos: Iterable[PurePath]) -> dict[PurePath, str]:
-    """A file name for each photo, made of its path; where two would get the same, both get a digest of theirs."""
+    """A file name for each photo, made of its path; one that two would get, or that is too long, gets a digest."""
     bare = {photo: _UNSAFE.sub("-", "--".join([*photo.parent.parts, photo.stem])).strip(".-") for photo in photos}
     count = Counter(name.lower() for name in bare.values())  # some disks do not tell a from A
+    own = {photo for photo, name in bare.items() if name and count[name.lower()] == 1 and not is_too_long(name)}
     return {
-        photo: f"{name}.jpg" if name and count[name.lower()] == 1 else f"{name or 'photo'}-{_digest(photo)}.jpg"
+        photo: f"{name if photo in own else with_digest(name or 'photo', photo.as_posix())}.jpg"
         for photo, name in bare.items()
     }
-
-
-def _digest(photo: PurePath) -> str:
-    return hashlib.sha256(photo.as_posix().encode()).hexdigest()[:8]
 
 
 def split_people(people: Iterable[str], test_share: float, seed: int) -> dict[str, Split]:
@@ -78,7 +76,12 @@ def split_people(people: Iterable[str], test_share: float, seed: int) -> dict[st
 
 def _draw(seed: int, name: str) -> float:
     """A number in [0, 1) that depends on nothing but both."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7]) / 2**56
+    return int.from_bytes(_sha256(f"{seed}/{name}")[:7]) / 2**56
+
+
+def _sha256(name: str) -> bytes:
+    """Of a name that may hold, on POSIX, bytes that are no text."""
+    return hashlib.sha256(name.encode(errors="surrogatepass")).digest()
 
 
 def pairs_of(pictures: Mapping[_Key, Sequence[str]], most: int, seed: int) -> list[tuple[str, str]]:
@@ -88,7 +91,7 @@ def pairs_of(pictures: Mapping[_Key, Sequence[str]], most: int, seed: int) -> li
         count = len(names) * (len(names) - 1)
         chosen: Iterable[int] = range(count)
         if count > most:
-            rng = np.random.default_rng([seed, *hashlib.sha256(str(key).encode()).digest()[:8]])
+            rng = np.random.default_rng([seed, *_sha256(str(key))[:8]])
             chosen = sorted(rng.choice(count, most, replace=False).tolist())
         for number in chosen:
             source, target = divmod(number, len(names) - 1)

@@ -36,7 +36,7 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     # A short name of its own: a long stem plus a marker could pass the 255 bytes that file systems allow.
     temporary = target.with_name(f".gfla-{secrets.token_hex(6)}{target.suffix}")
     try:
-        with _disk_trouble_explained(path, temporary):
+        with disk_trouble_explained(path, temporary):
             # O_EXCL never follows a planted link; 0o666 leaves the permissions to the umask, unlike `tempfile`.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
@@ -59,7 +59,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
     temporary = path.absolute().with_name(f".gfla-{secrets.token_hex(6)}")
     try:
-        with _disk_trouble_explained(path, temporary):
+        with disk_trouble_explained(path, temporary):
             temporary.mkdir()
             yield temporary
             if path.exists():  # and is empty: only POSIX replaces it
@@ -109,12 +109,12 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
 
 
 @contextmanager
-def _disk_trouble_explained(path: Path | str, temporary: Path) -> Iterator[None]:
-    """Turns OSErrors about the place we write to into MediaError; lets all others through."""
+def disk_trouble_explained(path: Path | str, temporary: Path | None = None) -> Iterator[None]:
+    """Turns OSErrors about the place we write to, `path` or `temporary`, into MediaError; lets all others through."""
     try:
         yield
     except OSError as error:
-        about_another_file = error.filename is not None and Path(error.filename) != temporary
+        about_another_file = error.filename is not None and Path(error.filename) != (temporary or Path(path))
         if error.errno not in _TROUBLE or about_another_file:
             raise
         what, hint = _TROUBLE[error.errno]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,18 +68,27 @@ def look_at_all(
     for entry in known.values():
         if valid.get(entry.photo) is not entry:  # the photo changed or went: so does its picture
             for split in ("train", "test"):
-                (file.parent / split / entry.name).unlink(missing_ok=True)
+                _remove(file.parent / split / entry.name)
     notes.rewrite(valid)
     todo = [photo for photo in paths if photo.as_posix() not in valid]
     progress(len(valid), len(paths))
     if todo:
-        with notes.appending() as writer, _detector(finder) as detector:
+        with _detector(finder) as detector:
             for photo in overlapped(_read(todo, paths)):
                 entry = _look(photo, names[photo.path], detector, frame)
-                writer.add(entry)
+                notes.add(entry)
                 valid[entry.photo] = entry
                 progress(len(valid), len(paths))
     return {photo.as_posix(): valid[photo.as_posix()] for photo in paths}, len(todo)
+
+
+def _remove(picture: Path) -> None:
+    """Deletes a picture, if there is one."""
+    try:
+        picture.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # of a version that did not shorten names: it could not be written
+            raise
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.media.atomic import atomic_path, disk_trouble_explained, make_folder
 from gfla_cli.media.image import to_uint8, write_image
 
 _HEADER = ["step", "stage", "samples", "loss", "value"]
@@ -26,12 +26,18 @@ class Journal:
         self.folder = folder
         self._losses = folder / "losses.csv"
         self._board = _open_board(folder) if tensorboard else None
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "samples")
 
     def losses(self, step: int, stage: str, samples: int, values: dict[str, float]) -> None:
-        """One row per loss: step, stage, samples seen, name, value. Long form, since stages differ in their terms."""
+        """One row per loss: step, stage, samples seen, name, value. Long form, since stages differ in their terms.
+
+        Raises MediaError when the disk refuses.
+        """
         new = not self._losses.exists()
-        with self._losses.open("a", newline="", encoding="utf-8") as file:
+        with (
+            disk_trouble_explained(self._losses),
+            self._losses.open("a", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             if new:
                 writer.writerow(_HEADER)
