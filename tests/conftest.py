@@ -111,6 +111,16 @@ def little_memory() -> Iterator[None]:
     assert most < 200e6
 
 
+@pytest.fixture
+def ascii_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV as on Windows, where it neither finds nor writes a file whose path is not ASCII."""
+    import cv2
+
+    read, write = cv2.imread, cv2.imwrite
+    monkeypatch.setattr(cv2, "imread", lambda path, *rest: read(path, *rest) if path.isascii() else None)
+    monkeypatch.setattr(cv2, "imwrite", lambda path, *rest: path.isascii() and write(path, *rest))
+
+
 @pytest.fixture(scope="session")
 def makehuman(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkouts of makehuman and makehuman-assets side by side, with next to nothing in them; not to be changed."""

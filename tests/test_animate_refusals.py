@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,17 @@ def test_outputs_that_cannot_be_are_named_before_a_model_is_loaded(animate, tmp_
     landmarks = animate("film.mp4", "-o", "out.mp4", "--save-landmarks", "l.txt", model="no-such-model")
     assert refused(landmarks, 2, "l.txt")
     assert refused(animate("film.mp4", "-o", "out.mp4", model="no-such-model"), 1, "unknown model")
+
+
+def test_no_output_takes_the_place_of_an_input(animate, head_track, head_films, tmp_path):
+    driver, film = tmp_path / "driver.json", tmp_path / "out_concat.mp4"
+    shutil.copy(head_track, driver)
+    shutil.copy(head_films / "film.mp4", film)
+    fixed = {"model": "no-such-model"}
+    assert refused(animate(film, "-o", "out_concat.mp4", "--overwrite", **fixed), 2, "out_concat.mp4 is an input")
+    assert refused(animate(film, "-o", "out.mp4", "--concat", "--overwrite", **fixed), 2, "out_concat.mp4 is an input")
+    landmarks = animate(driver, "-o", "out.mp4", "--save-landmarks", "driver.json", "--overwrite", **fixed)
+    assert refused(landmarks, 2, "driver.json is an input")
 
 
 @pytest.mark.parametrize("text", ["3", "a:b", "2:1", "-1:3", "1:1", "nan:"])

@@ -11,6 +11,7 @@ from tiny_makehuman import (
     write_clothing,
     write_text,
 )
+from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.rendering import rotations
@@ -19,6 +20,7 @@ from gfla_cli.rendering.building.clothing import read_clothing
 from gfla_cli.rendering.building.hairstyles import trimmed
 from gfla_cli.rendering.building.items import connected_parts, outfit_items
 from gfla_cli.rendering.building.mocap import distinct, joint_positions
+from gfla_cli.rendering.building.pictures import _read
 from gfla_cli.rendering.building.rig import KEPT_BONES, read_rig, strongest
 from gfla_cli.rendering.building.solver import align
 from gfla_cli.rendering.building.static_poses import read_bvh
@@ -98,6 +100,17 @@ def test_damaged_clothing_is_named(tmp_path, line):
     (tmp_path / "suit.mhclo").write_text(text.replace(f"\n{FIRST_CUBE}\n", f"\n{line}\n", 1), "latin-1")
     with pytest.raises(DataError, match=r"suit\.mhclo: not a piece of clothing"):
         read_clothing(tmp_path / "suit.mhclo", BASE_VERTICES)
+
+
+@pytest.mark.usefixtures("ascii_opencv")
+def test_pictures_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
+    path = tmp_path / "Häuser.png"
+    path.write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
+    assert _read(path)[0, 0].tolist() == [80, 90, 200]
+    for content in (b"", b"text"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"Häuser\.png: not a colour picture"):
+            _read(path)
 
 
 def test_parts_of_a_mesh_are_found_the_largest_first():

@@ -5,9 +5,11 @@ import shutil
 import numpy as np
 import pytest
 from conftest import SHARED
+from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.rendering import Pack
+from gfla_cli.rendering.pack import _PICTURES, Textures
 
 
 def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):
@@ -37,3 +39,14 @@ def test_an_index_beyond_its_table_is_refused_before_compiled_code_follows_it(tm
     shutil.copy(SHARED / "humans" / "poses.npz", tmp_path)
     with pytest.raises(DataError, match="not a pack"):
         Pack.load(tmp_path)
+
+
+@pytest.mark.usefixtures("ascii_opencv")
+def test_a_pack_may_lie_anywhere(tmp_path):
+    folder = tmp_path / "Köpfe"
+    folder.mkdir()
+    for name in _PICTURES:
+        (folder / f"{name}.png").touch()
+    (folder / "tongue01.png").write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
+    texels = Textures(folder)["tongue01"].texels
+    assert texels.reshape(-1, 4)[0].tolist() == [200, 90, 80, 255]

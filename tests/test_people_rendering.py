@@ -4,16 +4,19 @@ import importlib.util
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numba
 import numpy as np
 import pytest
 from conftest import SHARED
+from prototype_people import face_clip, person_pair
 from scipy.spatial import cKDTree
 
 from gfla_cli.errors import UsageError
 from gfla_cli.rendering import AlbumMix, Pack, People, write_people_hard, write_people_mini
+from gfla_cli.rendering.benchmark_layout import SplitWriter
 from gfla_cli.rendering.character import sample_character
 from gfla_cli.rendering.framing import Shot, frame
 from gfla_cli.rendering.light import Light, Scene
@@ -62,23 +65,23 @@ def assert_same_state(ours, theirs):
 @pytest.mark.parametrize("seed", range(12))
 def test_pairs_are_those_of_the_prototype(people, prototype, seed):
     our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    ours, theirs = people.person_pair(our_rng, 256), prototype.person_pair(their_rng, 256)
+    (character, views), theirs = person_pair(people, our_rng, 256), prototype.person_pair(their_rng, 256)
     assert_same_state(our_rng, their_rng)
-    np.testing.assert_array_equal(ours.character.body.vertices, theirs["character"]["V"])
-    np.testing.assert_array_equal(ours.character.mesh.triangles, theirs["character"]["tris"])
-    np.testing.assert_array_equal(ours.character.mesh.materials.texels, theirs["character"]["texbuf"])
-    for name, view in (("source", ours.source), ("target", ours.target)):
+    np.testing.assert_array_equal(character.body.vertices, theirs["character"]["V"])
+    np.testing.assert_array_equal(character.mesh.triangles, theirs["character"]["tris"])
+    np.testing.assert_array_equal(character.mesh.materials.texels, theirs["character"]["texbuf"])
+    for name, view in zip(("source", "target"), views, strict=True):
         assert_same_picture(view.image, theirs[name])
         assert_same_picture(view.mask, theirs[f"{name}_mask"])
         np.testing.assert_allclose(view.keypoints, theirs[f"{name}_keypoints"], atol=1e-3)
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("clip", "points"), [("face_clip", "landmarks"), ("person_clip", "keypoints")])
+@pytest.mark.parametrize(("clip", "points"), [(face_clip, "landmarks"), (People.person_clip, "keypoints")])
 @pytest.mark.parametrize("seed", range(3))
 def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed):
     our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    ours, theirs = getattr(people, clip)(our_rng, 4, 128), getattr(prototype, clip)(their_rng, 4, 128)
+    ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
         assert_same_picture(view.image, theirs["images"][k])
@@ -152,6 +155,16 @@ def test_an_album_shows_what_its_mix_asks_for(people):
     backs = people.album(np.random.default_rng(0), 4, 64, AlbumMix(crops={"full": 1}, directions={"back": 1}))
     assert sum(view.keypoints[0, 2] for view in backs) == 0  # no nose is seen from behind
     assert all((view.keypoints[[10, 13], :2] >= 0).all() for view in backs)
+
+
+@pytest.mark.usefixtures("ascii_opencv")
+def test_a_set_may_lie_anywhere(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    view = SimpleNamespace(image=image, keypoints=np.full((18, 3), 9, np.float32))
+    SplitWriter(tmp_path / "Leute-é", "train").add(7, [view], lambda names: [])
+    (path,) = (tmp_path / "Leute-é" / "train").iterdir()
+    written = path.read_bytes()
+    assert written == cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
 @pytest.mark.shared

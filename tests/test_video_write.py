@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -127,6 +128,18 @@ def test_a_full_disk_is_said(tmp_path, failing_ffmpeg, count):
     with pytest.raises(MediaError, match="disk is full"):
         film(tmp_path / "out" / "x.mp4", [frame()] * count)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_a_pipe_that_breaks_as_on_windows_is_explained_by_ffmpeg(tmp_path, failing_ffmpeg, monkeypatch):
+    class Pipe:
+        def write(self, data):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    failing_ffmpeg("echo '[libx264 @ 0x55] Error: the encoder is unwell' >&2")
+    monkeypatch.setattr(ffmpeg.Ffmpeg, "stdin", Pipe())
+    with pytest.raises(MediaError, match="the encoder is unwell"):
+        film(tmp_path / "x.mp4", [frame()])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")

@@ -44,10 +44,6 @@ class VideoInfo:
     alpha: bool = False  # has transparent pixels, perhaps
     cut_short: bool = False  # the header promises more than there is
 
-    @property
-    def has_audio(self) -> bool:
-        return self.audio_codec is not None
-
 
 def probe(path: Path | str) -> VideoInfo:
     """Looks into a video file. Raises MediaError when there is none, it holds no picture, or none can be decoded."""

@@ -122,7 +122,7 @@ class VideoWriter:
         assert self._process is not None
         try:
             self._process.stdin.write(np.ascontiguousarray(frame).data)
-        except BrokenPipeError:
+        except OSError:  # ffmpeg is gone: a broken pipe; on Windows an invalid argument
             self._check(*self._process.finish(), gone=True)
         self.count += 1
 

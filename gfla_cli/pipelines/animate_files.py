@@ -97,8 +97,8 @@ def plan_animation(
     for one in (path, beside, landmarks):
         if one is not None:
             refuse_output(one, overwrite=overwrite)
-    if path.resolve() in (source.resolve(), driving.resolve()):
-        raise UsageError(f"{path} is an input, too", hint="choose another --output")
+            if one.resolve() in (source.resolve(), driving.resolve()):
+                raise UsageError(f"{one} is an input, too", hint="choose another name for what is written")
     require_file(source, "picture")
     if is_track_file(driving):
         read_track(driving)

@@ -10,7 +10,7 @@ its generator. Needs the packages of the extra `render`.
 from gfla_cli.rendering.annotations import KEYPOINTS
 from gfla_cli.rendering.character import Character
 from gfla_cli.rendering.pack import Pack
-from gfla_cli.rendering.people import AlbumMix, Clip, Pair, People
+from gfla_cli.rendering.people import AlbumMix, Clip, People
 from gfla_cli.rendering.people_hard import write_people_hard
 from gfla_cli.rendering.people_mini import write_people_mini
 from gfla_cli.rendering.views import View
@@ -21,7 +21,6 @@ __all__ = [
     "Character",
     "Clip",
     "Pack",
-    "Pair",
     "People",
     "View",
     "write_people_hard",

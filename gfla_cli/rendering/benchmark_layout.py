@@ -15,8 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import ByteArray
-from gfla_cli.errors import DataError
+from gfla_cli.rendering.picture_files import write_bgr
 from gfla_cli.rendering.views import View
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would
@@ -42,7 +41,7 @@ class SplitWriter:
         own = []
         for k, view in enumerate(views):
             name = f"syn{identity:05d}_{k}.jpg"
-            _write_jpeg(folder / name, view.image)
+            write_bgr(folder / name, view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
             self.annotations.append(_annotation(name, view))
             own.append(name)
         self.names += own
@@ -62,11 +61,6 @@ def _annotation(name: str, view: View) -> str:
     keypoints[_FACE] = np.where(keypoints[_FACE, 2:] > 0, keypoints[_FACE], -1)
     x, y = np.clip(np.round(keypoints[:, :2]), -1, len(view.image) - 1).astype(int).T
     return f"{name}: {y.tolist()}: {x.tolist()}"
-
-
-def _write_jpeg(path: Path, image_RGB: ByteArray) -> None:
-    if not cv2.imwrite(str(path), image_RGB[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise DataError(f"{path}: cannot be written")
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

@@ -18,6 +18,7 @@ from gfla_cli.media.npz import read_npz
 from gfla_cli.rendering.body import BaseMesh, Shapes
 from gfla_cli.rendering.garments import Item
 from gfla_cli.rendering.parts import Piece
+from gfla_cli.rendering.picture_files import read_bgr
 from gfla_cli.rendering.skeleton import PoseLibrary, Skeleton
 from gfla_cli.rendering.textures import MipChain, mip_chain
 
@@ -64,7 +65,7 @@ class Textures:
         path = self._file["eye_brown" if is_eye else name]
         with opened(path):  # its size, before it is decoded
             pass
-        picture: ByteArray | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        picture = read_bgr(path)
         if picture is None or picture.ndim != 3 or picture.shape[0] != picture.shape[1]:
             raise DataError(f"{path}: not a square colour picture", hint=_HINT)
         if picture.shape[2] == 3:

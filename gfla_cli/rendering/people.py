@@ -1,4 +1,4 @@
-"""Random pictures of synthetic people: pairs, clips, and albums to train on. One generator state, one result."""
+"""Random pictures of synthetic people: clips, and albums to train on. One generator state, one result."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.rendering.backgrounds import BACKGROUNDS, BackgroundKind, background
+from gfla_cli.rendering.backgrounds import BACKGROUNDS, BackgroundKind
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.chance import check_shares
 from gfla_cli.rendering.character import Character, sample_character
 from gfla_cli.rendering.expressions import sample_expression
 from gfla_cli.rendering.framing import CROPS, DIRECTIONS, Crop, Direction, Shot, frame, sample_shot
-from gfla_cli.rendering.light import Scene, sample_light, sample_scene
+from gfla_cli.rendering.light import Scene, sample_scene
 from gfla_cli.rendering.pack import Pack
 from gfla_cli.rendering.posing import Posed, bend
-from gfla_cli.rendering.talking import sample_talk
 from gfla_cli.rendering.views import View, photograph
 
 _BACKGROUNDS: Mapping[BackgroundKind, float] = {
@@ -29,7 +28,6 @@ _BACKGROUNDS: Mapping[BackgroundKind, float] = {
     "noise": 0.06,
     "clutter": 0.14,
 }
-_FACE_BACKGROUNDS: tuple[BackgroundKind, ...] = ("grey", "colour", "gradient", "noise", "clutter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +59,6 @@ class AlbumMix:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
-    """Two views of one character in one scene, in different poses."""
-
-    source: View
-    target: View
-    character: Character
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """Consecutive frames of one character before a fixed camera."""
 
@@ -94,17 +83,6 @@ class People:
             album.append(self.snapshot(rng, character, scene, shot, mix.catalogue))
         return album
 
-    def person_pair(self, rng: np.random.Generator, size: int = 256) -> Pair:
-        """A source, mostly from the front, and a target from anywhere."""
-        character = sample_character(rng, self.pack)
-        scene = sample_scene(rng, size, _BACKGROUNDS)
-        source = sample_shot(rng)
-        target = sample_shot(rng, source.crop if rng.random() < 0.6 else None)
-        if abs(source.yaw_deg) > 120 and rng.random() < 0.6:
-            source = replace(source, yaw_deg=rng.normal(0, 20))
-        views = [self.snapshot(rng, character, scene, shot) for shot in (source, target)]
-        return Pair(views[0], views[1], character)
-
     def person_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256) -> Clip:
         """A whole person in motion: a stretch of motion capture, 15 frames per second."""
         character = sample_character(rng, self.pack)
@@ -112,24 +90,6 @@ class People:
         poses = self.pack.poses.sample_stretch(rng, frames)
         shot = replace(sample_shot(rng, "full"), yaw_deg=rng.normal(0, 35), margin=0.25)
         posed = (bend(self.pack, character, pose) for pose in poses)
-        return self._film(character, posed, shot, scene, size)
-
-    def face_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256, fps: float = 25.0) -> Clip:
-        """Somebody who talks to the camera, head and shoulders."""
-        character = sample_character(rng, self.pack)
-        light = sample_light(rng, floor=False)
-        kind = _FACE_BACKGROUNDS[rng.integers(len(_FACE_BACKGROUNDS))]
-        scene = Scene(background(rng, size, kind), light)
-        talk = sample_talk(rng, self.pack.shapes.expression_units, frames, fps)
-        shot = Shot(
-            crop="head",
-            yaw_deg=rng.normal(0, 8),
-            pitch_deg=rng.normal(2, 3),
-            distance=rng.uniform(11, 22),
-            margin=rng.uniform(-0.25, 0.12),
-            shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
-        )
-        posed = (bend(self.pack, character, talk.pose(self.pack.poses, k), talk.expression(k)) for k in range(frames))
         return self._film(character, posed, shot, scene, size)
 
     def snapshot(

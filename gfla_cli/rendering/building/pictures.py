@@ -12,6 +12,7 @@ from gfla_cli.errors import DataError
 from gfla_cli.rendering.building.catalogue import PICTURES, SKINS, Picture, skin
 from gfla_cli.rendering.building.figure import Figure
 from gfla_cli.rendering.building.files import MakeHumanFiles
+from gfla_cli.rendering.picture_files import read_bgr, write_bgr
 
 _SKIN_SIDE = 1024
 _HEAD_WINDOW = (0.735, 0.14, 0.265, 0.70)  # u, v of its corner, width, height: as rendering.body reads it
@@ -39,12 +40,12 @@ def _write_picture(folder: Path, name: str, wanted: Picture, picture: ByteArray)
     if wanted.kind == "hair":
         colour = _evened(colour, alpha, _FLATTENED.get(name, _USUAL_FLATTENING))
     rgba = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
-    _write(folder / f"{name}.png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_bgr(folder / f"{name}.png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 def _read(path: Path) -> ByteArray:
     """(H,W,3) BGR or (H,W,4) with alpha."""
-    picture: ByteArray | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    picture = read_bgr(path)
     if picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4):
         raise DataError(f"{path}: not a colour picture", hint="it may be cut short; fetch it again")
     return picture
@@ -103,9 +104,4 @@ def _evened(colour: Float32Array, alpha: Float32Array, exponent: float) -> Float
 
 
 def _write_jpeg(path: Path, picture: ByteArray) -> None:
-    _write(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-
-
-def _write(path: Path, picture: ByteArray, options: list[int]) -> None:
-    _, data = cv2.imencode(path.suffix, picture, options)
-    path.write_bytes(data.tobytes())  # unlike cv2.imwrite, it says when the disk is full
+    write_bgr(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])

@@ -1,0 +1,48 @@
+"""What the prototype of the renderer photographs at random, with our renderer: from equal draws come equal pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gfla_cli.rendering import Clip
+from gfla_cli.rendering.backgrounds import background
+from gfla_cli.rendering.character import sample_character
+from gfla_cli.rendering.framing import Shot, frame, sample_shot
+from gfla_cli.rendering.light import Scene, sample_light, sample_scene
+from gfla_cli.rendering.posing import bend
+from gfla_cli.rendering.talking import sample_talk
+from gfla_cli.rendering.views import photograph
+
+_BACKGROUNDS = {"white": 0.42, "grey": 0.15, "colour": 0.08, "gradient": 0.15, "noise": 0.06, "clutter": 0.14}
+_FACE_BACKGROUNDS = ("grey", "colour", "gradient", "noise", "clutter")
+
+
+def person_pair(people, rng, size):
+    """A character, mostly from the front, and the same in another pose from anywhere: (character, two views)."""
+    character = sample_character(rng, people.pack)
+    scene = sample_scene(rng, size, _BACKGROUNDS)
+    source = sample_shot(rng)
+    target = sample_shot(rng, source.crop if rng.random() < 0.6 else None)
+    if abs(source.yaw_deg) > 120 and rng.random() < 0.6:
+        source = replace(source, yaw_deg=rng.normal(0, 20))
+    return character, [people.snapshot(rng, character, scene, shot) for shot in (source, target)]
+
+
+def face_clip(people, rng, frames, size):
+    """Somebody who talks to the camera, head and shoulders, 25 frames per second."""
+    pack = people.pack
+    character = sample_character(rng, pack)
+    light = sample_light(rng, floor=False)
+    scene = Scene(background(rng, size, _FACE_BACKGROUNDS[rng.integers(len(_FACE_BACKGROUNDS))]), light)
+    talk = sample_talk(rng, pack.shapes.expression_units, frames, fps=25)
+    shot = Shot(
+        crop="head",
+        yaw_deg=rng.normal(0, 8),
+        pitch_deg=rng.normal(2, 3),
+        distance=rng.uniform(11, 22),
+        margin=rng.uniform(-0.25, 0.12),
+        shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
+    )
+    moments = [bend(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
+    camera = frame(pack.skeleton, character, moments[0], shot, size)
+    return Clip(tuple(photograph(pack, character, moment, camera, scene) for moment in moments), character)
