@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from commands import refused
 
 pytest.importorskip("torchmetrics")
 
@@ -14,6 +15,15 @@ def test_figures_that_do_not_exist_do_not_count():
     score = ClipScore("m", [{"landmarks": 0.02, "found": 1.0}, {"landmarks": float("nan"), "found": 0.0}])
     assert score.means() == {"landmarks": 0.02, "found": 0.5}
     assert ClipScore("m", [{"landmarks": float("nan")}]).to_json()["landmarks"] is None
+
+
+@pytest.mark.parametrize("asked", [("--metrics", "pck"), ("--metrics", "ssim", "--pck")])
+def test_joints_are_measured_of_bodies_and_refused_of_faces(gfla, animators, asked):
+    def evaluate(task):
+        return gfla("evaluate", animators / f"tiny-{task}", "--data-root", "nothing", *asked)
+
+    assert refused(evaluate("face"), 2, "pck cannot be measured", "whole people")
+    assert "pck" not in evaluate("body").stderr  # there it is the pack that is missing
 
 
 @pytest.mark.shared

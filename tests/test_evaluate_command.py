@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+from commands import refused
 from compared_pictures import SEEDS, picture
 from judges import Colours
 
@@ -24,6 +25,16 @@ def gfla(gfla, pose_shelf, tmp_path, monkeypatch):
     monkeypatch.setenv("GFLA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return lambda *arguments: gfla(*arguments, "--device", "cpu", "--precision", "fp32")
+
+
+@pytest.fixture
+def colour_network(tmp_path, monkeypatch):
+    """A file `weights.pth` that passes for FID's network; what it sees are colours."""
+    import gfla_cli.metrics.measures as loading
+
+    monkeypatch.setattr(loading, "read_state", lambda path, what: {})
+    monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
+    (tmp_path / "weights.pth").write_bytes(b"")
 
 
 def test_models_give_a_table_and_every_kind_of_file(gfla, pose_shelf, tmp_path):
@@ -71,13 +82,8 @@ def test_the_page_holds_everything_and_loads_nothing(gfla, result_folders, tmp_p
     assert "Gaussian window of 11" in page
 
 
-def test_folders_are_measured_from_the_command_line(gfla, result_folders, monkeypatch):
-    import gfla_cli.metrics.measures as loading
-
-    monkeypatch.setattr(loading, "read_state", lambda path, what: {})
-    monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
-    made = result_folders("made", a_0__a_1_DOT_png=picture(1), b_0_2_b_1_vis_DOT_jpg=picture(2))
-    (made.parent / "weights.pth").write_bytes(b"")
+def test_folders_are_measured_from_the_command_line(gfla, result_folders, colour_network):
+    result_folders("made", a_0__a_1_DOT_png=picture(1), b_0_2_b_1_vis_DOT_jpg=picture(2))
     run = ("evaluate", "--real", "real", "--generated", "made", "--inception", "weights.pth", "--json")
     (row,) = json.loads(gfla(*run).stdout)
     assert row["pairs"] == 2
@@ -104,10 +110,41 @@ def test_folders_are_measured_from_the_command_line(gfla, result_folders, monkey
         (("tiny-local",), "measured on a data set"),
         (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
         (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),
-        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "unknown metric"),
+        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "not a figure of single pictures"),
     ],
 )
 def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, said):
     result = gfla("evaluate", *arguments)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (("--sheet", "sheet.xyz"), "known: .png"),
+        (("--html", "one.txt", "--csv", "./one.txt"), "a name of its own"),
+        (("--html", "t.html", "--rank-by", "fid"), "known: ssim"),
+        (("--html", "t.html", "--rank-by", "vgg"), "taken: ssim"),
+        (("--html", "t.html", "--rank-by", "ssim", "--metrics", "l1"), "taken: l1"),
+        (("--html", "t.html", "--rank-by", "mask-ssim", "--layout", "market"), "no masks"),
+        (("--sheet", "sheet.png", "--metrics", "fid", "--inception", "weights.pth"), "leave --sheet out"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_anything_is_measured(
+    gfla, result_folders, colour_network, monkeypatch, output, said
+):
+    import gfla_cli.pipelines.evaluate_folders as measuring
+
+    made = result_folders("made", a_0_DOT_png=picture(1))
+    monkeypatch.setattr(measuring._Judge, "paired", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(measuring._Judge, "unpaired", lambda *_: pytest.fail("measured"))
+    assert refused(gfla("evaluate", "--real", "real", "--generated", made, *output), 2, said)
+
+
+def test_a_page_needs_no_pairs(gfla, result_folders, colour_network, tmp_path):
+    result_folders("made", x_DOT_png=picture(1), y_DOT_png=picture(2))
+    run = ("evaluate", "--real", "real", "--generated", "made", "--metrics", "fid", "--inception", "weights.pth")
+    result = gfla(*run, "--html", "t.html")
+    assert result.exit_code == 0, result.output
+    assert "2 unpaired pictures" in (tmp_path / "t.html").read_text()

@@ -88,3 +88,9 @@ def test_models_of_two_tasks_are_not_put_in_one_table(gfla):
     result = gfla("evaluate", "tiny-view", "tiny-pose")
     assert result.exit_code == 1
     assert "pose and view" in result.stderr
+
+
+@pytest.mark.parametrize("asked", [("--metrics", "pck"), ("--metrics", "ssim", "--pck")])
+def test_joints_of_objects_are_not_measured_when_asked_for(gfla, asked):
+    pytest.importorskip("torchmetrics")
+    assert refused(gfla("evaluate", "tiny-view", *asked), 2, "pck cannot be measured", "whole people")

@@ -30,6 +30,7 @@ def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_
         Wanted(metrics=("mask-lpips",)),
         Wanted(inception=tmp_path / "nothing.pth"),
         Wanted(lpips_backbone=tmp_path / "nothing.pth"),
+        Wanted(rank_by="lpips"),
     ):
         with pytest.raises(BundleError):
             gather(wanted, CPU.device)
@@ -38,6 +39,8 @@ def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_
         gather(Wanted(inception=tmp_path / "text.pth"), CPU.device)
     with pytest.raises(UsageError, match="unknown metric: nonsense"):
         Wanted(metrics=("ssim", "nonsense"))
+    with pytest.raises(UsageError, match="--rank-by vgg: not among"):
+        Wanted(rank_by="vgg")
 
 
 def test_found_networks_are_described_by_their_hash(seeded, tmp_path):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gfla_cli.commands._evaluations import Outcome
     from gfla_cli.show.report_page import ExampleGroup
 
-_RANKING = ("lpips", "vgg", "ssim", "l1", "psnr")  # by which examples are chosen: the nearest to what people see
+_PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # by which examples are chosen: the nearest to what people see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,18 @@ class ReportFiles:
         """Raises what writing would raise, before anything is measured."""
         from gfla_cli.errors import UsageError
         from gfla_cli.media.atomic import refuse_output
-        from gfla_cli.metrics.names import METRICS
+        from gfla_cli.media.image import WRITABLE
+        from gfla_cli.metrics.names import RANKING
 
         for path in self.paths():
             refuse_output(path, overwrite=overwrite)
-        if self.rank_by is not None and self.rank_by not in METRICS:
-            raise UsageError(f"--rank-by {self.rank_by}: unknown metric", hint=f"known: {', '.join(METRICS)}")
+        if len({path.resolve() for path in self.paths()}) < len(self.paths()):
+            raise UsageError("two reports cannot be one file", hint="give each a name of its own")
+        if self.sheet is not None and self.sheet.suffix.lower() not in WRITABLE:
+            raise UsageError(f"{self.sheet}: unknown picture format", hint=f"known: {' '.join(WRITABLE)}")
+        if self.rank_by is not None and self.rank_by not in RANKING:
+            what = f"--rank-by {self.rank_by}: not a figure of single pictures"
+            raise UsageError(what, hint=f"known: {', '.join(RANKING)}")
 
     def write(self, outcome: Outcome, *, overwrite: bool) -> None:
         """All of them, each complete or not at all."""
@@ -102,7 +108,6 @@ def _page(outcome: Outcome, rank_by: str | None) -> str:
 
 def _examples(outcome: Outcome, rank_by: str | None) -> Iterator[ExampleGroup]:
     """Worst, median and best pairs of every model, or of every folder; their pictures are made once more."""
-    from gfla_cli.errors import UsageError
     from gfla_cli.metrics.scores import picked
     from gfla_cli.show.report_page import Example, ExampleGroup
 
@@ -111,12 +116,8 @@ def _examples(outcome: Outcome, rank_by: str | None) -> Iterator[ExampleGroup]:
         return
     models = [score for score in evaluation.scores if score.about] or evaluation.scores
     for score in models:
-        taken = [name for name in _RANKING if score.pairs and name in score.pairs[0].figures]
-        metric = rank_by or next(iter(taken), None)
-        if score.pairs and rank_by is not None and rank_by not in score.pairs[0].figures:
-            raise UsageError(
-                f"--rank-by {rank_by}: not measured for single pictures", hint=f"taken: {', '.join(taken)}"
-            )
+        taken = (name for name in _PREFERRED if score.pairs and name in score.pairs[0].figures)
+        metric = rank_by or next(taken, None)
         if metric is None:
             continue
         for kind, pairs in picked(score, metric).items():

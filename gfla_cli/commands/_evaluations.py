@@ -132,7 +132,10 @@ def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
         cache=cache_folder() / "fid",
         limit=request.limit,
     )
-    found = evaluate_folders(test, gather(request.wanted, request.placement.device), progress=progress)
+    measures = gather(request.wanted, request.placement.device)
+    if request.examples and not measures.paired:
+        raise UsageError("FID alone pairs no pictures for --sheet", hint="leave --sheet out, or name more figures")
+    found = evaluate_folders(test, measures, progress=progress)
     score = found.scores[0]
     shown = [found.pictures(score.name, pair.pair) for pair in spread(score.pairs, request.examples)]
     return Outcome(
@@ -150,7 +153,7 @@ def _views(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.commands._view_scores import print_view_scores
     from gfla_cli.pipelines.evaluate_views import evaluate_views
 
-    measures = _without_sets(request)
+    measures = _without_sets(request, bodies=False)
     scores, pictures = evaluate_views(
         request.models,
         request.data_root,
@@ -169,11 +172,12 @@ def _views(request: Request, progress: Progress) -> Outcome:
 def _clips(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.commands._clip_scores import print_clip_scores
     from gfla_cli.pipelines.evaluate_clips import evaluate_clips
+    from gfla_cli.runtime.session import model_config
 
     if request.examples:
         raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
     pack = _required(request.data_root, "faces and bodies are measured on rendered clips")
-    measures = _without_sets(request)
+    measures = _without_sets(request, bodies=model_config(request.models[0]).task == "body")
     scores = evaluate_clips(
         request.models,
         pack,
@@ -188,8 +192,11 @@ def _clips(request: Request, progress: Progress) -> Outcome:
     return _of_rendered(request, measures, what, count, rows, lambda: print_clip_scores(scores))
 
 
-def _without_sets(request: Request) -> Measures:
-    """For tasks whose test material is rendered while it is used: no protocol, no masks, no FID."""
+def _without_sets(request: Request, *, bodies: bool) -> Measures:
+    """For tasks whose test material is rendered while it is used: no protocol, no masks, no FID, PCK of bodies only.
+
+    Raises UsageError for what was asked for of these.
+    """
     from gfla_cli.metrics.measures import gather
 
     if request.protocol is not None or request.size is not None:
@@ -197,6 +204,8 @@ def _without_sets(request: Request) -> Measures:
     measures = gather(request.wanted, request.placement.device)
     for metric in ("fid", "mask-ssim", "mask-lpips"):
         measures.without(metric, "taken of pose models and of folders only")
+    if not bodies:
+        measures.without("pck", "taken of models that draw whole people, and of folders, only")
     return measures
 
 

@@ -180,6 +180,7 @@ def evaluate(
         pck=pck,
         masks=bool(masks or keypoints) or layout is LayoutChoice.market,
         mask_folder=masks,
+        rank_by=rank_by,
     )
     request = Request(
         models=models or [],

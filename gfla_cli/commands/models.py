@@ -22,11 +22,11 @@ def list_models(
 
     Example: gfla models list --task pose
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from gfla_cli.bundles.listing import shelf_entries
+    from gfla_cli.commands._tables import print_table
 
     table = Table("name", "task", "frame", "sampler", "MB", "licence", "folder")
     for entry in shelf_entries():
@@ -42,7 +42,7 @@ def list_models(
                 escape(printable(entry.licence)),
                 escape(str(entry.folder)),
             )
-    Console().print(table)
+    print_table(table)
 
 
 @app.command()

@@ -37,10 +37,14 @@ class Wanted:
     pck: bool = False
     masks: bool = False  # whether masked figures are taken without being named
     mask_folder: Path | None = None  # masks from files instead of from the pose
+    rank_by: str | None = None  # figure that examples are chosen by
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.metrics or ()) - set(METRICS)):
             raise UsageError(f"unknown metric: {', '.join(unknown)}", hint=f"known: {', '.join(METRICS)}")
+        if self.rank_by is not None and self.rank_by not in _asked(self):
+            taken = ", ".join(name for name in METRICS if name in _asked(self))
+            raise UsageError(f"--rank-by {self.rank_by}: not among the figures that are taken", hint=f"taken: {taken}")
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class Measures:
     lpips: Lpips | None = None
     inception: FidInception | None = None
     mask_files: MaskFiles | None = None
-    named: frozenset[str] = frozenset()  # figures that were asked for by name
+    named: frozenset[str] = frozenset()  # figures that were asked for by name, and must be possible
     skipped: dict[str, str] = field(default_factory=dict)
     described: dict[str, Any] = field(default_factory=dict)  # name -> how and with which weights it is measured
 
@@ -66,6 +70,11 @@ class Measures:
     def masked(self) -> bool:
         """Whether any figure needs a mask."""
         return bool({"mask-ssim", "mask-lpips"} & set(self.metrics))
+
+    @property
+    def paired(self) -> bool:
+        """Whether any figure needs the real picture of a generated one; FID alone compares two sets."""
+        return self.metrics != ("fid",)
 
     @property
     def pck(self) -> bool:
@@ -92,7 +101,7 @@ class Measures:
         if metric not in self.metrics:
             return
         if metric in self.named:
-            raise UsageError(f"{metric} cannot be measured: {reason}", hint="or leave it out of --metrics")
+            raise UsageError(f"{metric} cannot be measured: {reason}", hint=f"leave {metric} out")
         self.metrics = tuple(name for name in self.metrics if name != metric)
         self.inception = None if metric == "fid" else self.inception
         self.skipped[metric] = reason
@@ -110,7 +119,7 @@ def plain_measures(vgg: Vgg19 | None, device: torch.device, *, pck: bool = False
 def gather(wanted: Wanted, device: torch.device) -> Measures:
     """Loads what is wanted; what is missing is left out with the reason, or an error where metric or file was named."""
     asked = _asked(wanted)
-    named = frozenset(wanted.metrics or ())
+    named = _named(wanted)
     measures = Measures(tuple(name for name in METRICS if name in asked), device, named=named)
     measures.described = {name: rule for name, rule in _RULES.items() if name in asked}
     if wanted.mask_folder is not None:
@@ -149,6 +158,12 @@ def _asked(wanted: Wanted) -> set[str]:
     if wanted.masks:
         asked |= {name for name in BY_PAIR if name.startswith("mask-")}
     return asked | ({"vgg"} if wanted.vgg else set()) | ({"pck"} if wanted.pck else set())
+
+
+def _named(wanted: Wanted) -> frozenset[str]:
+    """Figures that were asked for by name, whichever option names them."""
+    ranking = (wanted.rank_by,) if wanted.rank_by is not None else ()
+    return frozenset({*(wanted.metrics or ()), *(("pck",) if wanted.pck else ()), *ranking})
 
 
 def _leave_out(measures: Measures, name: str, error: GflaError, *, insisted: bool) -> None:

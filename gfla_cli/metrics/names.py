@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 BY_PAIR = ("ssim", "psnr", "l1", "vgg", "lpips", "mask-ssim", "mask-lpips")  # of one picture and the real one
-METRICS = (*BY_PAIR, "pck", "fid")  # fid: of sets of pictures
+RANKING = (*BY_PAIR, "pck")  # every single picture has them: examples can be chosen by them
+METRICS = (*RANKING, "fid")  # fid: of sets of pictures
 ALWAYS = ("ssim", "psnr", "l1")  # need nothing but the pictures
 _HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
 

@@ -61,7 +61,7 @@ def evaluate_folders(
     was named cannot be taken.
     """
     names = _labels(test.generated)
-    if measures.metrics == ("fid",):
+    if not measures.paired:
         files = {
             name: spread(find_images(folder), test.limit) for name, folder in zip(names, test.generated, strict=True)
         }
