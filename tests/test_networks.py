@@ -13,6 +13,11 @@ from gfla_cli.config import PRESETS, Level, preset
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.discriminator import Discriminator
 
+# At least twice what was found with any of four instruction sets, which add up in different orders.
+_IMAGE = 5e-5  # in [-1, 1]
+_FLOW = 5e-4  # pixels of the feature grid; they reach 24
+_MASK = 1e-5  # in [0, 1]
+
 
 def released(seeded, task, name):
     """Our network with the seeded weights of a released one."""
@@ -34,11 +39,11 @@ def test_pose_generators_agree_with_the_released_ones(seeded, golden, task, size
             seeded.uniform(f"{task}/source_structure", (2, 18, *size), 0, 1),
             seeded.uniform(f"{task}/target_structure", (2, 18, *size), 0, 1),
         )
-    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], 2e-4)
+    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], _IMAGE)
     assert len(made.flows) == sum(key.startswith("flow") for key in expected)
     for i, flow in enumerate(made.flows):
-        close(flow.offset, expected[f"flow{i}"], 1e-3)
-        close(flow.mask, expected[f"mask{i}"], 1e-4)
+        close(flow.offset, expected[f"flow{i}"], _FLOW)
+        close(flow.mask, expected[f"mask{i}"], _MASK)
 
 
 @pytest.mark.parametrize(("task", "name", "channels"), [("face", "face", 16), ("dance", "body", 20)])
@@ -52,10 +57,10 @@ def test_sequence_generators_agree_with_the_released_ones_frame_by_frame(seeded,
         prepared = network.encode_reference(image)
         for frame in range(2):
             made = network(targets[:, frame], *previous, image, structure, reference=prepared)
-            close(made.image[..., ::4, ::4], expected[f"frame{frame}_image_every_fourth_pixel"], 2e-4)
+            close(made.image[..., ::4, ::4], expected[f"frame{frame}_image_every_fourth_pixel"], _IMAGE)
             for i, flow in enumerate(flow for level in made.flows for flow in level):
-                close(flow.offset, expected[f"frame{frame}_flow{i}"], 1e-3)
-                close(flow.mask, expected[f"frame{frame}_mask{i}"], 1e-4)
+                close(flow.offset, expected[f"frame{frame}_flow{i}"], _FLOW)
+                close(flow.mask, expected[f"frame{frame}_mask{i}"], _MASK)
             previous = (made.image, targets[:, frame])
 
 
@@ -69,9 +74,9 @@ def test_the_view_generator_agrees_with_the_released_one(seeded, golden):
 
     with torch.inference_mode():
         made = network(seeded.uniform("shapenet/source_image", (1, 3, 256, 256), -1, 1), code(3), code(11))
-    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], 2e-4)
-    close(made.flows[0].offset, expected["flow0"], 1e-3)
-    close(made.flows[1].offset[..., ::2, ::2], expected["flow1_every_second_pixel"], 1e-3)
+    close(made.image[..., ::4, ::4], expected["image_every_fourth_pixel"], _IMAGE)
+    close(made.flows[0].offset, expected["flow0"], _FLOW)
+    close(made.flows[1].offset[..., ::2, ::2], expected["flow1_every_second_pixel"], _FLOW)
 
 
 @pytest.mark.parametrize(
