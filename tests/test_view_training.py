@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from chairs import TINY, write_shapenet
-from tiny_models import CPU
+from tiny_models import CPU, fresh
+from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.data.sample import ViewPair, unknown_correspondence
@@ -105,3 +106,15 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
     old["model"] = {k: v for k, v in old["model"].items() if k != "frame_aspect"}
     torch.save(state | {"recipe": json.dumps(old)}, run.checkpoint)
     trainer(plan(), tmp_path).resume()
+
+
+def test_a_view_may_come_of_known_flows():
+    """The square's true place, which an untrained estimator does not know, changes the view; flows are judged as ever."""
+    recipe = plan(weights=LossWeights(l1=1, correspondence=1))
+    task = ViewTask(recipe, lambda stage: TwoViews(), None)
+    batch = next(task.batches(default_collate([TwoViews()[k] for k in (0, 1)]), CPU.device))
+    batch = replace(batch, offset=batch.offset + 0.3, offset_weight=torch.ones_like(batch.offset_weight))
+    network, joint = fresh(recipe.model), recipe.stages[1]
+    known, own = (task.forward(network, batch, replace(joint, known_flows=share)).terms for share in (1.0, 0.0))
+    assert known["l1"] != own["l1"]
+    assert known["correspondence"].equal(own["correspondence"])

@@ -55,10 +55,17 @@ class ViewGenerator(nn.Module):
         picture: pass it for every view of a turntable, and that work is done once.
         """
         flows = self.estimate_flow(source_image, source_code, target_code, source)
+        return Generated(self.render(source_image, target_code, flows, source), flows)
+
+    def render(
+        self, source_image: Tensor, target_code: Tensor, flows: list[Flow], source: EncodedSource | None = None
+    ) -> Tensor:
+        """The view (B, 3, H, W) that comes of given flows, one per attention level."""
         samples = self._samples(source_image) if source is None else source.samples
         height, width = source_image.shape[-2:]
         target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
-        return Generated(self.decoder(target, [samples], [[flow] for flow in flows]), flows)
+        image: Tensor = self.decoder(target, [samples], [[flow] for flow in flows])
+        return image
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:
         """All that depends on the source picture alone: almost half of what a view takes."""

@@ -25,8 +25,6 @@ from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.sequence_batch import KnownFlow, SequenceBatch, sequence_batches
 from gfla_cli.training.task import Judged, Outcome, Terms
 
-_WINDOW = 3  # frames whose two differences a face's motion is judged by
-
 
 class SequenceTask:
     """The part of the face and body generators in the training loop."""

@@ -16,9 +16,11 @@ from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.appearance_flow import AppearanceFlow
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import ViewGenerator
 from gfla_cli.structure.view import AZIMUTHS, CODE_LENGTH
 from gfla_cli.training.batch import picture_batch, pooled_correspondence
+from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
 from gfla_cli.training.objective import FlowObjective, PictureObjective, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
@@ -39,6 +41,10 @@ class ViewBatch:
     offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
     offset_weight: Tensor  # (B, 1, g, g)
     visible: Tensor  # (B, 1, g, g)
+
+    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
+        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
 
     def pixel_weight(self, extra: float) -> Tensor:
         """(B, 1, H, W) of mean 1: the object counts `extra` times more than the paper around it."""
@@ -90,11 +96,11 @@ class ViewTask:
     def forward(self, generator: nn.Module, batch: ViewBatch, stage: Stage) -> Outcome:
         """Flows and views alone, or the picture and the flows behind it."""
         generator = _checked(generator)
-        inputs = (batch.source_image, batch.source_code, batch.target_code)
         terms = self._view_terms(generator, batch, stage.weights)
         if stage.train == "flow":
-            return Outcome(terms | self._flow_terms(batch, generator.estimate_flow(*inputs), stage.weights), {})
-        made = generator(*inputs)
+            flows = generator.estimate_flow(*_inputs(batch))
+            return Outcome(terms | self._flow_terms(batch, flows, stage.weights), {})
+        made = _made(generator, batch, stage.known_flows)
         terms |= self._flow_terms(batch, made.flows, stage.weights)
         weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
         terms |= self._picture.pixels(made.image, batch.target_image, weight)
@@ -104,15 +110,10 @@ class ViewTask:
     def _flow_terms(self, batch: ViewBatch, flows: list[Flow], weights: LossWeights) -> Terms:
         terms = self._flows(flows, batch.source_image, batch.target_image, weights)
         if flows and (weights.correspondence or weights.visibility):
-            pairs = [self._known(batch, flow) for flow in flows]
+            pairs = [correspondence_loss(f, *batch.correspondence_at(*f.offset.shape[-2:])) for f in flows]
             terms["correspondence"] = total(error for error, _ in pairs)
             terms["visibility"] = total(mask for _, mask in pairs)
         return terms
-
-    def _known(self, batch: ViewBatch, flow: Flow) -> tuple[Tensor, Tensor]:
-        size = (flow.offset.shape[-2], flow.offset.shape[-1])
-        known = pooled_correspondence(batch.offset, batch.offset_weight, batch.visible, size)
-        return correspondence_loss(flow, *known)
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
         """Cross entropy of azimuth and elevation, on both pictures, framed and lit as strangers would."""
@@ -126,13 +127,31 @@ class ViewTask:
 
     def rows(self, generator: nn.Module, batch: ViewBatch) -> Tensor:
         """Source, generated, target: (B, 3, H, 3W)."""
-        made = generator(batch.source_image, batch.source_code, batch.target_code).image
+        made = generator(*_inputs(batch)).image
         return torch.cat([batch.source_image, made.clamp(-1, 1), batch.target_image], dim=3)
 
 
 def _checked(generator: nn.Module) -> ViewGenerator | AppearanceFlow:
     assert isinstance(generator, ViewGenerator | AppearanceFlow)
     return generator
+
+
+def _inputs(batch: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.source_image, batch.source_code, batch.target_code
+
+
+def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, known_flows: float) -> Generated:
+    """The view, of a share of the pairs by known flows, and the flows that the network estimates itself.
+
+    Pixels that only move have nothing to learn from known flows.
+    """
+    if not known_flows or isinstance(generator, AppearanceFlow):
+        made: Generated = generator(*_inputs(batch))
+        return made
+    flows = generator.estimate_flow(*_inputs(batch))
+    chosen = drawn_pairs(len(batch.source_image), known_flows, batch.source_image.device)
+    moved = with_known_flows(flows, batch.correspondence_at, chosen)
+    return Generated(generator.render(batch.source_image, batch.target_code, moved), flows)
 
 
 @torch.no_grad()
