@@ -109,7 +109,7 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
 
 
 def test_a_view_may_come_of_known_flows():
-    """The square's true place, which an untrained estimator does not know, changes the view; flows are judged as ever."""
+    """The true place of the square, unknown to an untrained estimator, changes the view; flows are judged as ever."""
     recipe = plan(weights=LossWeights(l1=1, correspondence=1))
     task = ViewTask(recipe, lambda stage: TwoViews(), None)
     batch = next(task.batches(default_collate([TwoViews()[k] for k in (0, 1)]), CPU.device))

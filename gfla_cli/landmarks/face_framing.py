@@ -54,14 +54,3 @@ def in_frame(frame: Frame, points: Points) -> NDArray[np.float32]:
     moved[:, 1] = (moved[:, 1] + 0.5 - top) * down - 0.5
     moved[:, 2:] *= across
     return moved.astype(np.float32)
-
-
-def in_picture(frame: Frame, points: Points) -> NDArray[np.float32]:
-    """The inverse of `in_frame`."""
-    left, top, right, bottom = frame.box
-    across, down = frame.size[1] / (right - left), frame.size[0] / (bottom - top)
-    moved = np.array(points, np.float64)
-    moved[:, 0] = (moved[:, 0] + 0.5) / across + left - 0.5
-    moved[:, 1] = (moved[:, 1] + 0.5) / down + top - 0.5
-    moved[:, 2:] /= across
-    return moved.astype(np.float32)

@@ -41,7 +41,6 @@ MIRRORED: tuple[int, ...] = (
 RIGID = (*range(27, 36), 36, 39, 42, 45)  # they hardly move when the face talks: nose and corners of the eyes
 EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))  # each: corner, two above, corner, two below
 LIPS = ((61, 67), (62, 66), (63, 65))  # points of the upper lip's inner edge and those that they meet
-MOUTH_CORNERS = (48, 54)
 
 _WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
 
