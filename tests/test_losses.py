@@ -117,6 +117,16 @@ def test_correspondence_counts_only_what_is_known():
     assert mask.item() == pytest.approx(0.6931, rel=1e-3)
 
 
+@pytest.mark.parametrize(("off", "best"), [(0.0, 1.0), (1.5, 0.61), (6.0, 0.0)])
+def test_the_mask_should_be_as_sure_as_the_flow_is_right(off, best):
+    offset = torch.full((1, 2, 4, 4), 2.0)
+    everywhere = torch.ones(1, 1, 4, 4)
+    moved = offset + torch.tensor([off, 0.0]).view(1, 2, 1, 1)
+    shares = torch.linspace(0.01, 0.99, 99)
+    masks = [correspondence_loss(Flow(moved, everywhere * m), offset, everywhere, everywhere)[1] for m in shares]
+    assert shares[torch.stack(masks).argmin()] == pytest.approx(best, abs=0.03)
+
+
 def test_the_perceptual_weight_shifts_attention_to_where_it_is_large(vgg):
     loss = PerceptualLoss(vgg, ("relu1_1",), ())
     target, made = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)

@@ -12,6 +12,8 @@ from torch import Tensor
 from gfla_cli.networks.flow import Flow
 from gfla_cli.ops.warp import gaussian_warp
 
+_FOUND_WITHIN = 1.5  # pixels of its grid that a flow may be off, about as far as a patch of 3 reaches
+
 
 def sampling_correctness(source: Tensor, target: Tensor, offset: Tensor) -> Tensor:
     """How well the warped source matches the target, relative to the best match there is (paper, eq. 5).
@@ -63,11 +65,15 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
 
     `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts (0 where
     unknown), `visible` (B, 1, h, w) 1 seen in the source, 0 hidden, negative where the mask is left free.
+    The mask should tell what can be taken from the source: what is visible, as far as the flow finds it. Where a flow
+    is a few pixels off, a coarse level may still take colours from there, and a fine one invents.
     In a training of several processes all of them have to call it together.
     """
     error = (flow.offset - offset).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
+    found = torch.exp(-(error.detach() / _FOUND_WITHIN).square() / 2).where(weight > 0, 1)
     known = (visible >= 0).float()
-    mask = F.binary_cross_entropy(flow.mask.clamp(1e-5, 1 - 1e-5), visible.clamp(0, 1), weight=known, reduction="sum")
+    wanted = visible.clamp(0, 1) * found
+    mask = F.binary_cross_entropy(flow.mask.clamp(1e-5, 1 - 1e-5), wanted, weight=known, reduction="sum")
     return (error * weight).sum() / _mean_count(weight), mask / _mean_count(known)
 
 
