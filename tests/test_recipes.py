@@ -58,6 +58,7 @@ def test_the_recipe_of_photographs_wants_nothing_that_only_a_renderer_knows():
     for stage in photos.stages:
         assert stage.weights.correspondence == stage.weights.visibility == stage.weights.person == 0
         assert stage.weights.correctness > 0
+        assert stage.known_flows == 0
     assert [stage.weights.close_up for stage in photos.stages] == [stage.weights.close_up for stage in rendered.stages]
 
 

@@ -157,11 +157,11 @@ def _clips(plan: Recipe, batch: int) -> Recipe:
 
 
 def _detailed(plan: Recipe) -> Recipe:
-    """The same recipe with a last stage that asks for faces and fabric, not for their mean colour."""
-    *before, last = plan.stages
+    """The same recipe for faces and fabric instead of their mean colour: known flows first, a last stage that asks."""
+    flow, joint, last = plan.stages
     weights = replace(last.weights, close_up=0.5, style=150, adversarial=1, correspondence=0.2, visibility=0.06)
     detailed = replace(last, weights=weights, learning_rate=4e-4, final_learning_rate=3e-5, adversarial_from=400)
-    return replace(plan, stages=(*before, detailed))
+    return replace(plan, stages=(flow, replace(joint, known_flows=0.75), replace(detailed, known_flows=0.25)))
 
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
@@ -178,7 +178,7 @@ def _photographed(plan: Recipe) -> Recipe:
     flow, *joint = plan.stages
     seen = {"correspondence": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
-    rest = (replace(stage, weights=replace(stage.weights, **seen)) for stage in joint)
+    rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
     return replace(plan, dataset="photos", stages=(first, *rest))
 
 
