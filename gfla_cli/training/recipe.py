@@ -169,7 +169,8 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
     joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1)
     plan = _clips(_rendered(name, model, _KNOWN, joint, steps), batch=2)
     *before, last = plan.stages
-    last = replace(last, batch=1, weights=replace(last.weights, close_up=0.5), learning_rate=4e-4)
+    weights = replace(last.weights, close_up=0.5)
+    last = replace(last, batch=1, weights=weights, learning_rate=4e-4, known_flows=0.25)
     return replace(plan, stages=(*before, last), perceptual_frames=2, frames=12)
 
 
