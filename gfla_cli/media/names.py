@@ -26,18 +26,13 @@ def distinct_names(wanted: Mapping[_Key, str], longer: Mapping[_Key, str]) -> di
         count = Counter(os.path.normcase(name) for name in names.values())
         shared = [key for key, name in names.items() if count[os.path.normcase(name)] > 1 and name != longer[key]]
         if not shared:
-            return {key: shortened(name, name) for key, name in names.items()}
+            return {key: with_digest(name, name) if is_too_long(name) else name for key, name in names.items()}
         names |= {key: longer[key] for key in shared}
 
 
 def is_too_long(name: str) -> bool:
     """Whether a name has more bytes than we count on a disk to take."""
     return len(_bytes(name)) > LONGEST
-
-
-def shortened(name: str, whole: str) -> str:
-    """The name; when it is too long its beginning, and a digest of `whole` that tells it from others."""
-    return with_digest(name, whole) if is_too_long(name) else name
 
 
 def with_digest(name: str, whole: str) -> str:

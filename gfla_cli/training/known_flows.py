@@ -18,6 +18,14 @@ from gfla_cli.networks.flow import Flow
 KnownAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
 
 
+def partly_known(flows: Sequence[Flow], known_at: KnownAt, share: float) -> list[Flow]:
+    """The flows of each level, in a `share` of the pairs as the renderer knows them; none where there are none."""
+    if not flows:
+        return []
+    offset = flows[0].offset
+    return with_known_flows(flows, known_at, drawn_pairs(len(offset), share, offset.device))
+
+
 def drawn_pairs(count: int, share: float, device: torch.device) -> Tensor:
     """(B, 1, 1, 1) which of `count` pairs go by known flows, drawn with torch's global generator."""
     return (torch.rand(count) < share).to(device).view(-1, 1, 1, 1)

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gfla_cli.config import Level
-from gfla_cli.losses.flow import affine_regularisation, sampling_correctness
+from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness
 from gfla_cli.losses.perceptual import PerceptualLoss, VggDistance
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
+from gfla_cli.training.known_flows import KnownAt
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.task import Terms
 
@@ -49,6 +50,14 @@ class FlowObjective:
             at_flow = [F.avg_pool2d(x[layer].float(), pool) for x in features]
             parts.append(sampling_correctness(at_flow[0], at_flow[1], flow.offset))
         return total(parts)
+
+
+def known_terms(flows: Sequence[Flow], known_at: KnownAt, weights: LossWeights) -> Terms:
+    """How far flows of every level, and their masks, are from what the renderer knows; nothing where nobody asks."""
+    if not flows or not (weights.correspondence or weights.visibility):
+        return {}
+    pairs = [correspondence_loss(flow, *known_at(*flow.offset.shape[-2:])) for flow in flows]
+    return {"correspondence": total(error for error, _ in pairs), "visibility": total(mask for _, mask in pairs)}
 
 
 class PictureObjective:

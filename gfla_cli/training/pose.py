@@ -9,15 +9,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
-from gfla_cli.losses.flow import correspondence_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated, PoseGenerator
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.close_ups import close_up
-from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
-from gfla_cli.training.objective import FlowObjective, PictureObjective, total
+from gfla_cli.training.known_flows import partly_known
+from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
 
@@ -66,11 +65,7 @@ class PoseTask:
 
     def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
         terms = self._flows(flows, batch.source_image, batch.target_image, weights)
-        if flows and (weights.correspondence or weights.visibility):
-            pairs = [correspondence_loss(f, *batch.correspondence_at(*f.offset.shape[-2:])) for f in flows]
-            terms["correspondence"] = total(error for error, _ in pairs)
-            terms["visibility"] = total(mask for _, mask in pairs)
-        return terms
+        return terms | known_terms(flows, batch.correspondence_at, weights)
 
     def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
         target = batch.target_image
@@ -98,6 +93,5 @@ def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float) -> Gen
         made: Generated = generator(*_inputs(batch))
         return made
     flows = generator.estimate_flow(*_inputs(batch))
-    chosen = drawn_pairs(len(batch.source_image), known_flows, batch.source_image.device)
-    moved = with_known_flows(flows, batch.correspondence_at, chosen)
+    moved = partly_known(flows, batch.correspondence_at, known_flows)
     return Generated(generator.render(batch.source_image, batch.target_structure, moved), flows)

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import ClipSample
-from gfla_cli.losses.flow import correspondence_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
 from gfla_cli.training.close_ups import close_up
 from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
-from gfla_cli.training.objective import FlowObjective, PictureObjective, total
+from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.sequence_batch import KnownFlow, SequenceBatch, sequence_batches
 from gfla_cli.training.task import Judged, Outcome, Terms
@@ -84,12 +83,7 @@ class SequenceTask:
     def _terms_of(
         self, flows: list[Flow], source: Tensor, target: Tensor, known: KnownFlow, weights: LossWeights
     ) -> Terms:
-        terms = self._flows(flows, source, target, weights)
-        if flows and (weights.correspondence or weights.visibility):
-            pairs = [correspondence_loss(flow, *known.at(*flow.offset.shape[-2:])) for flow in flows]
-            terms["correspondence"] = total(error for error, _ in pairs)
-            terms["visibility"] = total(mask for _, mask in pairs)
-        return terms
+        return self._flows(flows, source, target, weights) | known_terms(flows, known.at, weights)
 
     def _picture_terms(self, batch: SequenceBatch, made: Tensor, weights: LossWeights) -> Terms:
         """Pixels of all frames; features, which cost more than the network itself, of `perceptual_frames` of them."""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import ViewPair
-from gfla_cli.losses.flow import correspondence_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.appearance_flow import AppearanceFlow
 from gfla_cli.networks.discriminator import Discriminator
@@ -20,8 +19,8 @@ from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import ViewGenerator
 from gfla_cli.structure.view import AZIMUTHS, CODE_LENGTH
 from gfla_cli.training.batch import picture_batch, pooled_correspondence
-from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
-from gfla_cli.training.objective import FlowObjective, PictureObjective, total
+from gfla_cli.training.known_flows import partly_known
+from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms, total
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Terms
 
@@ -109,11 +108,7 @@ class ViewTask:
 
     def _flow_terms(self, batch: ViewBatch, flows: list[Flow], weights: LossWeights) -> Terms:
         terms = self._flows(flows, batch.source_image, batch.target_image, weights)
-        if flows and (weights.correspondence or weights.visibility):
-            pairs = [correspondence_loss(f, *batch.correspondence_at(*f.offset.shape[-2:])) for f in flows]
-            terms["correspondence"] = total(error for error, _ in pairs)
-            terms["visibility"] = total(mask for _, mask in pairs)
-        return terms
+        return terms | known_terms(flows, batch.correspondence_at, weights)
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
         """Cross entropy of azimuth and elevation, on both pictures, framed and lit as strangers would."""
@@ -149,8 +144,7 @@ def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, known_flo
         made: Generated = generator(*_inputs(batch))
         return made
     flows = generator.estimate_flow(*_inputs(batch))
-    chosen = drawn_pairs(len(batch.source_image), known_flows, batch.source_image.device)
-    moved = with_known_flows(flows, batch.correspondence_at, chosen)
+    moved = partly_known(flows, batch.correspondence_at, known_flows)
     return Generated(generator.render(batch.source_image, batch.target_code, moved), flows)
 
 
