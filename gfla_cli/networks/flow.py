@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
+from gfla_cli.networks.curve_flow import curve_flow
 from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
 from gfla_cli.ops.warp import bilinear_warp
 
@@ -44,9 +45,9 @@ class FlowEstimator(nn.Module):
     ) -> None:
         super().__init__()
         self.references = references
-        self.guided = config.flow_prior == "limbs"
-        if self.guided:
-            input_channels += _GUESS_CHANNELS
+        self.prior = config.flow_prior
+        if self.prior != "none":
+            input_channels += _GUESS_CHANNELS * references
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.face_channels = config.structure_channels if config.task == "face" else 0
@@ -84,13 +85,21 @@ class FlowEstimator(nn.Module):
         `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
         (B, code_channels, 1, 1).
         """
-        if not self.guided:
+        if self.prior == "none":
             return self.decode(self.encode(inputs), code)
-        picture, structure, wanted = (self._reduced(x) for x in inputs)
-        guess = limb_flow(structure, wanted)
-        at_pixels = _enlarged(guess, GUESS_STRIDE)
-        hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
-        return self.decode(self._features([picture, structure, wanted, hints.to(picture.dtype)]), code, guess)
+        reduced = [self._reduced(x) for x in inputs]
+        if self.prior == "limbs":
+            picture, structure, wanted = reduced
+            guesses = [(picture, limb_flow(structure, wanted))]
+        else:
+            wanted, previous, previous_structure, reference, reference_structure = reduced
+            guesses = [
+                (previous, curve_flow(previous_structure, wanted)),
+                (reference, curve_flow(reference_structure, wanted)),
+            ]
+        hints = [_hints(picture, guess) for picture, guess in guesses]
+        guess = torch.cat([guess for _, guess in guesses], dim=1)
+        return self.decode(self._features([*reduced, *hints]), code, guess)
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
@@ -139,6 +148,13 @@ class FlowEstimator(nn.Module):
             return x
         is_face = x.shape[1] == self.face_channels
         return reduced_face_structure(x, self.reduction) if is_face else F.avg_pool2d(x, self.reduction)
+
+
+def _hints(picture: Tensor, guess: Tensor) -> Tensor:
+    """(B, 5, H, W) what a picture looks like through a guessed flow, and that flow in shares of the frame's height."""
+    at_pixels = _enlarged(guess, GUESS_STRIDE)
+    hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
+    return hints.to(picture.dtype)
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:

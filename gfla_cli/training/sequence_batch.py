@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -60,12 +61,7 @@ class SequenceBatch:
 
     def pixel_weight(self, extra: float, task: str) -> Tensor:
         """(B, T, 1, H, W) of mean 1: the person counts `extra` times more; eyes and mouth, or head and hands, more."""
-        if task == "face":
-            labels = self.structures[:, :, _FACE_LABELS : _FACE_LABELS + 1]
-            details = (labels >= 4).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
-        else:
-            details = self.structures[:, :, _HEAD_AND_HANDS].amax(dim=2, keepdim=True)
-        weight = 1 + extra * (self.masks + details) / 2
+        weight = 1 + extra * (self.masks + _details(self.structures, task)) / 2
         return weight / weight.mean(dim=(3, 4), keepdim=True)
 
 
@@ -80,6 +76,7 @@ def sequence_batches(
     for first in range(1, images.shape[1] - frames_per_step + 1, frames_per_step):
         rows = list(range(first, first + frames_per_step))
         structures = drawn.structures(rows)
+        details = _details(structures, config.task).flatten(0, 1)
         yield SequenceBatch(
             reference_image=images[:, 0],
             reference_structure=reference,
@@ -88,8 +85,8 @@ def sequence_batches(
             images=images[:, rows],
             structures=structures,
             masks=masks[:, rows],
-            to_previous=_known(sample.to_previous, rows, device),
-            to_reference=_known(sample.to_reference, rows, device),
+            to_previous=_known(sample.to_previous, rows, details),
+            to_reference=_known(sample.to_reference, rows, details),
             close_ups=drawn.close_ups(rows),
         )
         before = structures[:, -1]
@@ -130,6 +127,20 @@ class _Drawing:
         return body_structure(points, self.size, self.sigma)
 
 
-def _known(known: Correspondence, rows: list[int], device: torch.device) -> KnownFlow:
-    parts = (torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1).to(device) for part in known)
-    return KnownFlow(*parts)
+def _details(structures: Tensor, task: str) -> Tensor:
+    """(B, T, 1, H, W) how much more than the rest counts what people look at: eyes and lips, head and hands."""
+    if task == "face":
+        labels = structures[:, :, _FACE_LABELS : _FACE_LABELS + 1]
+        return (labels >= 4).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
+    return structures[:, :, _HEAD_AND_HANDS].amax(dim=2, keepdim=True)
+
+
+def _known(known: Correspondence, rows: list[int], details: Tensor) -> KnownFlow:
+    """The correspondences of the frames of some rows, those of `details` (B*T, 1, H, W) counting more.
+
+    Lids and lips are a hundredth of a frame: flows would be learnt without them.
+    """
+    offset, weight, visible = (
+        torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1).to(details.device) for part in known
+    )
+    return KnownFlow(offset, weight * (1 + F.adaptive_max_pool2d(details, weight.shape[-2:])), visible)

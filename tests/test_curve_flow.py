@@ -1,0 +1,116 @@
+"""The flow that a face's curves tell by themselves: exact where a face only moves, and lids and lips move along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from drawn_landmarks import drawn_face, with_closed_eyes, with_open_mouth
+from tiny_models import tiny
+
+from gfla_cli.config import preset
+from gfla_cli.errors import ConfigError
+from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_flow
+from gfla_cli.networks.flow import FlowEstimator
+from gfla_cli.structure.face import face_structure
+
+FACE = drawn_face() * 0.55 + (128, 110)
+UPPER_LIDS, LOWER_LIDS, LOWER_LIP, CHIN = [37, 38, 43, 44], [40, 41, 46, 47], [56, 57, 58], [8]
+
+
+def moved(x, y):
+    return FACE + np.array([x, y])
+
+
+def maps(*faces, size=(256, 256)):
+    return torch.from_numpy(np.stack([face_structure(face, size) for face in faces]))
+
+
+def at(flow, place):
+    x, y = (int(v // GUESS_STRIDE) for v in place)
+    return flow[:, y, x].numpy()
+
+
+@pytest.mark.parametrize(("scale", "angle", "shift"), [(1, 0, (20, -12)), (0.8, 0, (0, 0)), (1, 0.3, (-6, 4))])
+def test_a_face_that_moves_grows_and_leans_is_found(scale, angle, shift):
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([128, 128])
+    target = (FACE - middle) @ turn.T + middle + shift
+    flow = curve_flow(maps(FACE), maps(target))[0]
+    assert flow.shape == (2, 128, 128)
+    for point in range(17, 68):
+        centre = target[point] // GUESS_STRIDE * GUESS_STRIDE + 0.5
+        origin = (centre - middle - shift) @ np.linalg.inv(turn).T + middle
+        np.testing.assert_allclose(centre + at(flow, centre), origin, atol=1.5)
+
+
+def test_lids_that_close_come_from_lids_that_were_open():
+    wide = FACE.copy()
+    for upper, lower in zip(UPPER_LIDS, (41, 40, 47, 46), strict=True):
+        wide[upper, 1] -= 4
+        wide[lower, 1] += 2
+    shut = with_closed_eyes(wide)
+    flow = curve_flow(maps(wide), maps(shut))[0]
+    way = np.mean(wide[UPPER_LIDS, 1] - shut[UPPER_LIDS, 1])
+    skin = np.mean([at(flow, shut[point] - (0, 5))[1] for point in UPPER_LIDS])  # just above the line of the shut eye
+    assert skin < 0.6 * way < -5
+    brows = [at(flow, shut[point]) for point in range(18, 21)]
+    np.testing.assert_allclose(brows, 0, atol=1)
+
+
+def test_a_mouth_that_opens_takes_lower_lip_and_chin_along():
+    opened = with_open_mouth(FACE, 24)
+    flow = curve_flow(maps(FACE), maps(opened))[0]
+    for point in (*LOWER_LIP, *CHIN):
+        assert -28 < at(flow, opened[point] - (0, 2))[1] < -12
+    np.testing.assert_allclose([at(flow, opened[point]) for point in UPPER_LIDS], 0, atol=1.5)
+
+
+def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():
+    flow = curve_flow(maps(FACE), maps(moved(10, 0)))[0]
+    np.testing.assert_allclose(flow[:, -1, 0], 0, atol=0.1)
+    nothing = torch.ones(1, 16, 256, 256)
+    for source, target in ((maps(FACE), nothing), (nothing, maps(FACE)), (nothing, nothing)):
+        assert curve_flow(source, target).abs().max() == 0
+
+
+def test_faces_outside_and_faces_that_are_points_leave_finite_offsets():
+    for other in (moved(200, 0), FACE * 0 + (100, 100), FACE * (0.02, 1) + (100, 0)):
+        for source, target in ((FACE, other), (other, FACE)):
+            assert curve_flow(maps(source), maps(target)).isfinite().all()
+
+
+def test_half_precision_around_it_changes_nothing():
+    exact = curve_flow(maps(FACE), maps(FACE + 3.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(curve_flow(maps(FACE), maps(FACE + 3.0)), exact)
+
+
+def test_pictures_of_a_batch_do_not_mix():
+    first, second = moved(12, 5), with_open_mouth(FACE, 10)
+    together = curve_flow(maps(first, second), maps(FACE, FACE))
+    torch.testing.assert_close(together[:1], curve_flow(maps(first), maps(FACE)), atol=1e-3, rtol=0)
+
+
+def test_an_estimator_without_corrections_gives_both_guesses_at_every_level():
+    config = tiny("face-people", image_size=(256, 256), flow_reduction=1)
+    estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
+    for head in estimator.offset_head.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    previous, reference, target = maps(moved(6, 0)), maps(FACE * 0.9), maps(FACE)
+    with torch.inference_mode():
+        levels = estimator([target, torch.rand(1, 3, 256, 256), previous, torch.rand(1, 3, 256, 256), reference])
+    for sides, stride in zip(levels, (8, 4, 2), strict=True):
+        for flow, source in zip(sides, (previous, reference), strict=True):
+            expected = F.avg_pool2d(curve_flow(source, target), stride // GUESS_STRIDE) / stride
+            assert expected.abs().max() > 0.5
+            torch.testing.assert_close(flow.offset, expected)
+
+
+def test_only_face_models_take_it():
+    with pytest.raises(ConfigError, match="face models"):
+        replace(preset("pose-people"), flow_prior="curves")
