@@ -12,7 +12,7 @@ from gfla_cli.errors import ConfigError, UsageError
 Task = Literal["pose", "face", "body", "view"]
 Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
 Reduction = Literal["mean", "sum"]
-FlowPrior = Literal["none", "limbs"]
+FlowPrior = Literal["none", "limbs", "curves"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
@@ -33,6 +33,7 @@ class Level:
 
     stride: int  # image pixels per feature pixel
     patch: int  # side of the source patch attended to; odd
+    hidden: int = 128  # channels in which a patch is scored (the released models' value)
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -40,6 +41,8 @@ class Level:
             raise ConfigError(f"an attention level sits at stride 2, 4 or 8, got {self.stride}")
         if self.patch % 2 == 0 or not 1 <= self.patch <= 9:
             raise ConfigError(f"patch must be odd and at most 9, got {self.patch} at stride {self.stride}")
+        if not 4 <= self.hidden <= _LARGEST["width"]:
+            raise ConfigError(f"hidden must lie between 4 and {_LARGEST['width']}, got {self.hidden}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +79,9 @@ class ModelConfig:
     # First channels of a classifier beside a view generator that tells where a picture was taken from; 0 = none.
     view_width: int = 0
 
+    # Trained on heads seen from near, too: a small head is drawn once more in a frame of its own.
+    near_heads: bool = False
+
     heatmap_sigma: float = 6.0  # of a joint's Gaussian, pixels of the frame
     frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
 
@@ -105,6 +111,10 @@ class ModelConfig:
             )
         if self.flow_prior == "limbs" and (self.task != "pose" or self.structure_channels != 18):
             raise ConfigError("flow_prior limbs is for pose models with 18 joints")
+        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
+            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
+        if self.near_heads and self.task != "pose":
+            raise ConfigError("near_heads is for pose models")
         if self.attention_reduction not in get_args(Reduction):
             raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
         strides = [level.stride for level in self.levels]
@@ -157,7 +167,11 @@ POSE_FASHION = ModelConfig(
 POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4, patch=3),), frame_aspect=64 / 128)
 POSE_PEOPLE = replace(
     POSE_FASHION,
-    levels=(Level(stride=8, patch=3), Level(stride=4, patch=5), Level(stride=2, patch=3)),
+    levels=(
+        Level(stride=8, patch=3, hidden=64),
+        Level(stride=4, patch=5, hidden=64),
+        Level(stride=2, patch=3, hidden=32),
+    ),
     width=32,
     max_width=128,
     flow_width=24,
@@ -167,21 +181,26 @@ POSE_PEOPLE = replace(
     flow_reduction=2,
     flow_prior="limbs",
     attention_reduction="sum",
+    near_heads=True,
     frame_aspect=1.0,
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
 BODY = replace(FACE, task="body", structure_channels=20)
 # 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
-FACE_PEOPLE = replace(POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_prior="none")
-BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20)
+FACE_PEOPLE = replace(
+    POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_prior="curves", near_heads=False
+)
+BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
 # 128, not 144: the code widens the bottleneck, and the view estimator needs room too.
 VIEW_CHAIRS = replace(
     POSE_PEOPLE,
     task="view",
     structure_channels=21,
+    levels=tuple(replace(level, hidden=128) for level in POSE_PEOPLE.levels),
     flow_max_width=128,
     flow_prior="none",
+    near_heads=False,
     code_gates=True,
     view_width=16,
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, StoredPicture
+from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected
 from gfla_cli.data.people import PeoplePairs
+from gfla_cli.landmarks.framing import head_frame
+from gfla_cli.landmarks.pose import Pose
 from gfla_cli.losses.vgg import _max_pool
 from gfla_cli.structure.heatmap import heatmap_batch, heatmaps
 from gfla_cli.training.batch import PoseBatch
@@ -184,3 +189,24 @@ def test_joints_behind_the_body_are_trained_on_as_detectors_give_them(shared, tm
     # Shaking loses one in a hundred, the border of the picture some more.
     inside = [pair.target_points[body, 0] >= 0 for pair in pairs]
     assert np.mean(inside) > 0.85
+
+
+@pytest.mark.shared
+def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
+    plan = AlbumPlan(characters=1, views=2, size=128)
+    near = PeoplePairs(shared / "humans", tmp_path, plan, size=128, grid=16, heads=1.0)
+    near.head_albums = Albums(shared / "humans", tmp_path, HeadAlbumPlan(characters=2, views=2, size=128))
+    pairs = [near[i] for i in range(8)]
+    sharp = [cv2.Laplacian(pair.source_image, cv2.CV_32F).std() for pair in pairs]
+    assert max(sharp) > 2 * min(sharp)  # some sources are as coarse as heads of small pictures are
+    assert not list(tmp_path.glob("albums-*"))
+    shown = np.concatenate([pair.target_points for pair in pairs])
+    assert (shown.reshape(-1, 18, 3)[:, [9, 10, 12, 13], 0] < 0).all()  # no knees, no ankles
+    framed = [head_frame(Pose(pair.target_points, (128, 128)), (128, 128)) for pair in pairs]
+    sides = [frame.box[3] - frame.box[1] for frame in framed if frame is not None]
+    assert len(sides) > 4
+    assert np.median(sides) == pytest.approx(128, rel=0.25)  # what it is at inference, and in training
+
+
+def test_albums_of_heads_have_a_folder_of_their_own():
+    assert Albums(Path("pack"), Path("cache"), HeadAlbumPlan()).folder.name.startswith("heads-1200x6-")

@@ -178,6 +178,8 @@ def test_choices_follow_their_shares():
         {"directions": {"front": -1.0}},
         {"backgrounds": {"white": 0.0}},
         {"catalogue": 1.5},
+        {"margins": (0.3, 0.1)},
+        {"margins": (-0.1, 0.1)},
     ],
 )
 def test_an_impossible_mix_is_refused(wrong):

@@ -63,6 +63,11 @@ def printable(text: str) -> str:
     return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
+NearHeadOption = Annotated[
+    bool, typer.Option("--near-head/--no-near-head", help="Draw a small head once more from near; takes twice as long.")
+]
+
+
 def say(line: str, *, quiet: bool = False) -> None:
     """A message for people, on stderr: stdout is for results."""
     if not quiet:

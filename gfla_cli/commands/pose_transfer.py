@@ -11,6 +11,7 @@ from gfla_cli.commands._options import (
     AsJson,
     Device,
     DeviceChoice,
+    NearHeadOption,
     Overwrite,
     Precision,
     PrecisionChoice,
@@ -44,6 +45,7 @@ def pose_transfer(
     ] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    near_head: NearHeadOption = True,
     person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Who of the pose picture. {_WHICH}")] = "largest",
     side_by_side: Annotated[
@@ -78,6 +80,7 @@ def pose_transfer(
         model=model,
         crop=crop,
         align=align,
+        near_head=near_head,
         person=person,
         target_person=target_person,
         side_by_side=side_by_side,

@@ -109,6 +109,14 @@ class AlbumPlan:
     size: int = 256
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadAlbumPlan(AlbumPlan):
+    """Which albums of heads seen from near there are."""
+
+    characters: int = 1200
+    margins: tuple[float, float] = (0.1, 0.6)  # of free border, shares of a head with its neck
+
+
 @dataclass(frozen=True, slots=True)
 class StoredView:
     """One view of a character, as it comes back from disk."""
@@ -124,7 +132,8 @@ class Albums:
 
     def __init__(self, pack: Path, folder: Path, plan: AlbumPlan) -> None:
         self.plan = plan
-        self._files = AlbumFiles(folder, f"albums-{plan.characters}x{plan.views}", plan, self._render)
+        kind = "heads" if isinstance(plan, HeadAlbumPlan) else "albums"
+        self._files = AlbumFiles(folder, f"{kind}-{plan.characters}x{plan.views}", plan, self._render)
         self.folder = self._files.folder
         self._pack = pack
         self._people: People | None = None
@@ -136,10 +145,13 @@ class Albums:
 
     def _render(self, album: int) -> Album:
         from gfla_cli.rendering.pack import Pack
-        from gfla_cli.rendering.people import People
+        from gfla_cli.rendering.people import AlbumMix, People
 
         if self._people is None:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
-        views = self._people.album(rng, self.plan.views, self.plan.size)
+        mix = None
+        if isinstance(self.plan, HeadAlbumPlan):
+            mix = AlbumMix(crops={"head": 1}, margins=self.plan.margins)
+        views = self._people.album(rng, self.plan.views, self.plan.size, mix)
         return views, {"points": np.stack([view.keypoints for view in views])}

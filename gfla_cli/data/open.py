@@ -66,7 +66,7 @@ def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Po
 
     side = stage.image_size[0]
     finest = side // recipe.model.levels[-1].stride
-    return PeoplePairs(root, cache, AlbumPlan(), size=side, grid=min(finest, 64), seed=recipe.seed)
+    return PeoplePairs(root, cache, AlbumPlan(), size=side, grid=min(finest, 64), seed=recipe.seed, heads=recipe.heads)
 
 
 def _chairs(recipe: Recipe, extras: Path | None, cache: Path) -> Callable[[Stage], Dataset[ViewPair]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from gfla_cli.data.albums import AlbumPlan, Albums, StoredView
+from gfla_cli.data.albums import AlbumPlan, Albums, HeadAlbumPlan, StoredView
 from gfla_cli.data.augment import degrade, mirror_points, relight, shake_points
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected
@@ -20,6 +20,7 @@ _HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them on
 _MISSING = np.array([-1, -1, 0], np.float32)
 _MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
 _DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
+_COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
 _SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
 
 
@@ -34,10 +35,18 @@ class _Framed:
 
 
 class PeoplePairs(Dataset[PosePair]):
-    """Pair number i: two views of one character, mirrored half of the time, relit, with shaky joints."""
+    """Pair number i: two views of one character, mirrored half of the time, relit, with shaky joints.
 
-    def __init__(self, pack: Path, cache: Path, plan: AlbumPlan, *, size: int, grid: int, seed: int = 0) -> None:
+    A share of the pairs, `heads`, shows the head from near instead of the body, its source often as coarse as the head
+    of a small picture is.
+    """
+
+    def __init__(
+        self, pack: Path, cache: Path, plan: AlbumPlan, *, size: int, grid: int, seed: int = 0, heads: float = 0.0
+    ) -> None:
         self.albums = Albums(pack, cache, plan)
+        self.heads = heads
+        self.head_albums = Albums(pack, cache, HeadAlbumPlan(seed=plan.seed, views=plan.views, size=plan.size))
         self.size = size
         self.grid = grid
         self.seed = seed
@@ -45,13 +54,16 @@ class PeoplePairs(Dataset[PosePair]):
     def __getitem__(self, index: int) -> PosePair:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
-        plan = self.albums.plan
-        album = int(rng.integers(plan.characters))
-        first, second = rng.choice(plan.views, 2, replace=False)
+        near = self.heads > 0 and rng.random() < self.heads
+        albums = self.head_albums if near else self.albums
+        album = int(rng.integers(albums.plan.characters))
+        first, second = rng.choice(albums.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
-        source = _frame(self.albums.view(album, int(first)), self.size, mirrored)
-        target = _frame(self.albums.view(album, int(second)), self.size, mirrored)
+        source = _frame(albums.view(album, int(first)), self.size, mirrored)
+        target = _frame(albums.view(album, int(second)), self.size, mirrored)
         images = relight([source.image, target.image], rng)
+        if near and rng.random() < _COARSE_HEADS:
+            images[0] = _coarse(images[0], rng.uniform(*_COARSE))
         convention = _convention(rng)
         return PosePair(
             source_image=degrade(images[0], rng),
@@ -70,6 +82,13 @@ def _convention(rng: np.random.Generator) -> float:
     """
     kind = rng.random()
     return 1.0 if kind < 0.5 else 0.0 if kind < 0.8 else float(rng.random())
+
+
+def _coarse(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """A picture enlarged from one that is `factor` times smaller."""
+    side = image.shape[0]
+    small = cv2.resize(image, (round(side / factor),) * 2, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.body_size import anchor, body_box, has_feet, torso_length
-from gfla_cli.landmarks.pose import Box, Pose
+from gfla_cli.landmarks.pose import FACE, Box, Pose
 
 _LARGEST_AREA = 100_000_000  # pixels of a picture, 4096 at most on a side, and of what lies beyond its borders
 _LINE = 255  # pixels in which a border is judged
+_HEAD_FRAME, _FACE_ABOVE_NECK = 1.4, 0.5  # torsos: side of a head's frame in the training pictures, and its middle
 _BODY_SHARE = 0.9  # of the frame's height that a whole body fills in the training pictures (median)
 
 
@@ -103,6 +104,20 @@ def person_frame(poses: list[Pose], size: tuple[int, int], aspect: float) -> Fra
     centre = (left + right) / 2
     half = height * aspect / 2
     return Frame((float(centre - half), float(lowest - height), float(centre + half), float(lowest)), size)
+
+
+def head_frame(pose: Pose, size: tuple[int, int]) -> Frame | None:
+    """The square around a head that holds it as the training pictures of heads do; None when there is no head.
+
+    A head without any joint of its face is looked for above the neck.
+    """
+    torso = torso_length(pose)
+    face, neck = pose.points[list(FACE), :2][pose.present[list(FACE)]], pose.points[1, :2]
+    if torso < 1 or not (len(face) or pose.present[1]):
+        return None
+    x, y = face.mean(axis=0) if len(face) else neck - np.array([0, _FACE_ABOVE_NECK * torso])
+    half = _HEAD_FRAME * torso / 2
+    return Frame((float(x - half), float(y - half), float(x + half), float(y + half)), size)
 
 
 def aligned(target: Pose, source: Pose) -> Pose:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image
 
 _SOFT = 0.04  # of the frame's side over which the picture fades into the frame; bodies come that near to its border
-
 _RIM = 0.1  # of the side: where both should show the same, and tell how much the frame's tones are off
 _TONES = 24  # levels: what differs by more has moved, or is something else
 _COARSE = 32  # pixels of the side at which tones are compared
@@ -18,8 +17,13 @@ _COARSE = 32  # pixels of the side at which tones are compared
 class Paster:
     """Blends frames, one after the other, into one picture."""
 
-    def __init__(self, picture: Image, box: tuple[float, float, float, float]) -> None:
-        """`picture` (H, W, 3); `box`: left, top, right, bottom of the frame, which may reach beyond the picture."""
+    def __init__(
+        self, picture: Image, box: tuple[float, float, float, float], mask: NDArray[np.float32] | None = None
+    ) -> None:
+        """`picture` (H, W, 3); `box`: left, top, right, bottom of the frame, which may reach beyond the picture.
+
+        `mask` (h, w) in [0, 1], of any size: how much of the frame is put back; else all of it, faded at its sides.
+        """
         height, width = picture.shape[:2]
         left, top, right, bottom = (round(side) for side in box)
         self._picture = picture
@@ -29,15 +33,15 @@ class Paster:
             slice(place.start - start, place.stop - start)
             for place, start in zip(self._place, (top, left), strict=True)
         )
-        down = _ramp(bottom - top, fades=(top > 0, bottom < height))
-        across = _ramp(right - left, fades=(left > 0, right < width))
-        self._weight = np.ascontiguousarray(np.minimum(down[:, None], across)[self._inside])
+        fades = (top > 0, bottom < height), (left > 0, right < width)
+        if mask is None:
+            weight = _square(*self._size, fades, over=_SOFT)
+        else:
+            weight = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_AREA), np.float32)
+        self._weight = np.ascontiguousarray(weight[self._inside])
         self._behind = np.ascontiguousarray(picture[self._place])
-        rim = np.minimum(
-            _ramp(bottom - top, fades=(top > 0, bottom < height), over=_RIM)[:, None],
-            _ramp(right - left, fades=(left > 0, right < width), over=_RIM),
-        )[self._inside]
-        self._rim = 1 - _coarse(rim)  # (c, c, 1) 1 at the sides that fade
+        # (c, c, 1) 1 at the sides that fade
+        self._rim = 1 - _coarse(_square(*self._size, fades, over=_RIM)[self._inside])
         self._coarse_behind = _coarse(self._behind)
 
     def __call__(self, image: Image) -> Image:
@@ -72,7 +76,15 @@ def _spread(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(values, (0, 0), _COARSE / 4, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _ramp(length: int, *, fades: tuple[bool, bool], over: float = _SOFT) -> NDArray[np.float32]:
+def _square(
+    width: int, height: int, fades: tuple[tuple[bool, bool], tuple[bool, bool]], *, over: float
+) -> NDArray[np.float32]:
+    """(height, width) weights that fall to 0 at those sides that fade: top and bottom, left and right."""
+    down, across = _ramp(height, fades=fades[0], over=over), _ramp(width, fades=fades[1], over=over)
+    return np.minimum(down[:, None], across)
+
+
+def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.float32]:
     """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the picture ends as well."""
     distance = (np.arange(length) + 0.5) / max(over * length, 1)
     weight = np.ones(length)

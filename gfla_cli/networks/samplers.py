@@ -16,8 +16,6 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.ops.local_attention import Attended, AttentionWeights, attend, source_keys
 from gfla_cli.ops.warp import bilinear_warp
 
-_HIDDEN = 128  # channels in which a patch is scored (the released models' value)
-
 
 class Source(NamedTuple):
     """Source features of one level, with what a sampler derives from them alone."""
@@ -32,8 +30,8 @@ class LocalAttention(nn.Module):
     def __init__(self, channels: int, level: Level, config: ModelConfig) -> None:
         super().__init__()
         self.reduction = config.attention_reduction
-        self.hidden = nn.Conv2d(2 * channels, _HIDDEN, level.patch)
-        self.score = nn.Conv2d(_HIDDEN, level.patch**2, 1)
+        self.hidden = nn.Conv2d(2 * channels, level.hidden, level.patch)
+        self.score = nn.Conv2d(level.hidden, level.patch**2, 1)
 
     def weights(self) -> AttentionWeights:
         """The layers' parameters, as the operator takes them."""

@@ -16,6 +16,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.data.deepfashion import BenchmarkPairs, Layout
 from gfla_cli.data.sample import PosePair
 from gfla_cli.landmarks.drawing import draw_pose
+from gfla_cli.landmarks.framing import whole_picture
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.media.image import read_image, to_tensor, to_uint8
 from gfla_cli.media.overlap import overlapped
@@ -23,6 +24,7 @@ from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared
+from gfla_cli.pipelines.near_head import NearHead
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.batch import to_device
 
@@ -83,6 +85,8 @@ class ComparedPoses:
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
             inputs = (batch.source_image, batch.source_structure, batch.target_structure)
             made = {name: generated(model, *inputs) for name, model in self.models.items()}
+            if any(model.config.near_heads for model in self.models.values()):
+                made = self._with_head(made, pair)
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -115,6 +119,23 @@ class ComparedPoses:
             names = () if self.protocol is OWN else self.pairs.pairs[row]
             files = [read_image(self.root / self.pairs.split / name) for name in names]
             yield row, self.pairs[row], [prepared(file, self.protocol, self.size) for file in files]
+
+    def _with_head(self, made: dict[str, Tensor], pair: PosePair) -> dict[str, Tensor]:
+        """The pictures of one pair, the head drawn once more by models that learnt to, as `gfla infer` gives them."""
+        source, target = (Pose(points, self.frame) for points in (pair.source_points, pair.target_points))
+        head = NearHead.of(pair.source_image, source, target, whole_picture(*self.frame, self.frame))
+        if head is None:
+            return made
+        near = pair._replace(
+            source_image=head.source_image,
+            source_points=head.source_points.copy(),
+            target_points=head.target_points.copy(),
+        )
+        batch = to_device(default_collate([near]), self._config, self.placement.device)
+        seen = (batch.source_image, batch.source_structure, batch.target_structure)
+        drawn = {n: generated(model, *seen) for n, model in self.models.items() if model.config.near_heads}
+        whole = {n: head.put_into(to_uint8(made[n]), to_uint8(picture)) for n, picture in drawn.items()}
+        return made | {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
     def _as_file(self, picture: Tensor) -> Tensor:
         image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)

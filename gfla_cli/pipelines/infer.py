@@ -43,6 +43,7 @@ class InferOptions:
     model: str = "pose-people"
     crop: bool = True
     align: bool = True
+    near_head: bool = True
     batch: int = 8
     overwrite: bool = False
 
@@ -185,7 +186,8 @@ def _prepare(model: PoseTransfer, todo: list[tuple[str, str]], images: Path, opt
     for pair in todo:
         try:
             source, target = (inside(images, name) for name in pair)
-            yield _Ready(pair, model.prepare(source, target, options.crop, options.align), "")
+            ready = model.prepare(source, target, options.crop, options.align, near_head=options.near_head)
+            yield _Ready(pair, ready, "")
         except GflaError as error:
             yield _Ready(pair, None, str(error))
 

@@ -17,6 +17,7 @@ from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
+from gfla_cli.pipelines.near_head import NearHead
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
@@ -47,6 +48,7 @@ class Prepared:
     source_points: NDArray[np.float32]  # (18, 3) in pixels of the frame
     target_points: NDArray[np.float32]
     notes: list[str]
+    head: NearHead | None = None  # to be drawn once more from near
 
 
 class PoseTransfer:
@@ -73,15 +75,17 @@ class PoseTransfer:
         align: bool = True,
         person: Person = "largest",
         target_person: Person = "largest",
+        near_head: bool = True,
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
         `source` is a picture file or an (H, W, 3) uint8 RGB array; `target` the same, a keypoint file, or a Pose.
         With `crop` the part of the source around its person is the frame, else the whole picture, stretched.
-        With `align` the target pose takes the size and place of the source's body. Raises GflaError children for
+        With `align` the target pose takes the size and place of the source's body. With `near_head` a model that has
+        learnt to draws a small head once more from near, which takes twice the time. Raises GflaError children for
         whatever is wrong with the input.
         """
-        return self.finish(self.prepare(source, target, crop, align, person, target_person))
+        return self.finish(self.prepare(source, target, crop, align, person, target_person, near_head))
 
     def prepare(
         self,
@@ -91,6 +95,7 @@ class PoseTransfer:
         align: bool = True,
         person: Person = "largest",
         target_person: Person = "largest",
+        near_head: bool = True,
     ) -> Prepared:
         """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
@@ -102,7 +107,10 @@ class PoseTransfer:
         frame, target_frame = self._frames(picture, source_pose, target_pose, crop=crop, align=align)
         in_frame = frame.pose(source_pose), target_frame.pose(target_pose)
         _judge(in_frame, notes)
-        return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes)
+        head = None
+        if near_head and self.session.config.near_heads:
+            head = NearHead.of(picture, source_pose, target_pose, target_frame)
+        return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes, head)
 
     def finish(self, ready: Prepared) -> TransferResult:
         """Everything after `prepare`."""
@@ -110,8 +118,17 @@ class PoseTransfer:
         return _result(ready, image)
 
     def render_all(self, ready: Sequence[Prepared]) -> list[Image]:
-        """The network alone, on several prepared frames at once."""
+        """The network alone, on several prepared frames at once, and once more on their heads."""
+        return self._with_heads(ready, self._drawn(ready))
+
+    def _drawn(self, ready: Sequence[Prepared | NearHead]) -> list[Image]:
         return [from_planes(picture[None]) for picture in self.session.image(*self._inputs(ready))]
+
+    def _with_heads(self, ready: Sequence[Prepared], images: list[Image]) -> list[Image]:
+        near = {k: one.head for k, one in enumerate(ready) if one.head is not None}
+        drawn = self._drawn(list(near.values())) if near else []
+        heads = dict(zip(near, drawn, strict=True))
+        return [near[k].put_into(image, heads[k]) if k in near else image for k, image in enumerate(images)]
 
     def finish_and_look(self, ready: Prepared) -> tuple[TransferResult, list[Look]]:
         """The same, and where the network looks at each attention level; UsageError when the model cannot tell."""
@@ -126,9 +143,10 @@ class PoseTransfer:
                 hint="models with the sampler local or bilinear have",
             )
         picture, looks = self.session.image_and_looks(*self._inputs([ready]))
-        return _result(ready, from_planes(picture)), looks
+        (image,) = self._with_heads([ready], [from_planes(picture)])
+        return _result(ready, image), looks
 
-    def _inputs(self, ready: Sequence[Prepared]) -> list[NDArray[np.float32]]:
+    def _inputs(self, ready: Sequence[Prepared | NearHead]) -> list[NDArray[np.float32]]:
         """The network's three inputs for frames of one size."""
         height, width = ready[0].source_image.shape[:2]
         sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]

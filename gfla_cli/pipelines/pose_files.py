@@ -39,6 +39,7 @@ class TransferOptions:
     model: str
     crop: bool
     align: bool
+    near_head: bool
     person: str
     target_person: str
     side_by_side: bool
@@ -144,6 +145,7 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
         align=options.align,
         person=options.person,
         target_person=options.target_person,
+        near_head=options.near_head,
     )
     result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
     for note in result.notes:

@@ -20,6 +20,7 @@ Direction = Literal["front", "three_quarter", "side", "back"]
 
 CROPS: Mapping[Crop, float] = {"full": 0.45, "three_quarter": 0.25, "upper": 0.22, "head": 0.08}
 DIRECTIONS: Mapping[Direction, float] = {"front": 0.45, "three_quarter": 0.25, "side": 0.12, "back": 0.18}
+MARGINS = (0.03, 0.16)  # least and most of the free border, as a share of what is shown
 
 _DISTANCE: Mapping[Crop, tuple[float, float]] = {  # dm
     "full": (30, 60),
@@ -51,12 +52,13 @@ def sample_shot(
     *,
     crops: Mapping[Crop, float] = CROPS,
     directions: Mapping[Direction, float] = DIRECTIONS,
+    margins: tuple[float, float] = MARGINS,
 ) -> Shot:
     """A shot with the given crop, or one drawn with these shares, from a direction drawn with those."""
     crop = crop or choose(rng, crops)
     yaw_deg = _sample_yaw(rng, choose(rng, directions))
     distance, pitch_deg = rng.uniform(*_DISTANCE[crop]), rng.normal(3, 4)
-    margin, shift = rng.uniform(0.03, 0.16), (rng.normal(0, 0.02), rng.normal(0, 0.012))
+    margin, shift = rng.uniform(*margins), (rng.normal(0, 0.02), rng.normal(0, 0.012))
     return Shot(crop, yaw_deg, distance, pitch_deg, margin, shift)
 
 

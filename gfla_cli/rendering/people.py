@@ -14,7 +14,7 @@ from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.chance import check_shares
 from gfla_cli.rendering.character import Character, sample_character
 from gfla_cli.rendering.expressions import sample_expression
-from gfla_cli.rendering.framing import CROPS, DIRECTIONS, Crop, Direction, Shot, frame, sample_shot
+from gfla_cli.rendering.framing import CROPS, DIRECTIONS, MARGINS, Crop, Direction, Shot, frame, sample_shot
 from gfla_cli.rendering.light import Scene, sample_scene
 from gfla_cli.rendering.pack import Pack
 from gfla_cli.rendering.posing import Posed, bend
@@ -38,6 +38,7 @@ class AlbumMix:
         default_factory=lambda: {"full": 0.7, "three_quarter": 0.2, "upper": 0.1, "head": 0.0}
     )
     directions: Mapping[Direction, float] = field(default_factory=lambda: DIRECTIONS)
+    margins: tuple[float, float] = MARGINS  # least and most of the free border around them, shares of what is shown
     catalogue: float = 0.7  # share of poses as in a catalogue; the others are from motion capture
     backgrounds: Mapping[BackgroundKind, float] = field(
         default_factory=lambda: {
@@ -54,6 +55,8 @@ class AlbumMix:
         check_shares("crop", self.crops, CROPS)
         check_shares("direction", self.directions, DIRECTIONS)
         check_shares("background", self.backgrounds, BACKGROUNDS)
+        if not 0 <= self.margins[0] <= self.margins[1] <= 10:  # NaN: neither
+            raise UsageError(f"margins go from a least to a most of 0 to 10, got {self.margins}")
         if not 0 <= self.catalogue <= 1:
             raise UsageError(f"the share of catalogue poses lies between 0 and 1, got {self.catalogue}")
 
@@ -79,7 +82,7 @@ class People:
         scene = sample_scene(rng, size, mix.backgrounds)
         album = []
         for _ in range(views):
-            shot = sample_shot(rng, crops=mix.crops, directions=mix.directions)
+            shot = sample_shot(rng, crops=mix.crops, directions=mix.directions, margins=mix.margins)
             album.append(self.snapshot(rng, character, scene, shot, mix.catalogue))
         return album
 

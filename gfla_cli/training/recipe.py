@@ -59,6 +59,7 @@ class Recipe:
     style_layers: tuple[str, ...] = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
     discriminator_blocks: int = 4
     perceptual_window: float = 1.0  # share of the frame's width, around the person, that VGG19 looks at
+    heads: float = 0.0  # share of the pairs of rendered people that show a head from near
     frames: int = 30  # of a clip, where the data set has clips
     frames_per_step: int = 6  # of them that one step generates, each from the one before
     perceptual_frames: int = 6  # of a step that VGG19 looks at
@@ -180,13 +181,13 @@ def _photographed(plan: Recipe) -> Recipe:
     seen = {"correspondence": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
-    return replace(plan, dataset="photos", stages=(first, *rest))
+    return replace(plan, dataset="photos", model=replace(plan.model, near_heads=False), stages=(first, *rest))
 
 
 RECIPES = {
     "fashion": _authors("fashion", (256, 256), 200_000, 400_000),
     "market": _authors("market", (128, 64), 200_000, 400_000),
-    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625),
+    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
     "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
