@@ -17,6 +17,7 @@ from gfla_cli.landmarks.kind import kind_of_picture
 from gfla_cli.landmarks.tracks import read_track, write_track
 from gfla_cli.media.image import read_image
 from gfla_cli.media.video import probe, read_frames
+from gfla_cli.pipelines.animate import Animator
 from gfla_cli.pipelines.driver import open_driver
 from gfla_cli.pipelines.staging import Staging
 
@@ -143,6 +144,18 @@ def test_bodies_move_by_a_sequence_model_or_frame_by_frame(animate, dance, tmp_p
     assert probe(tmp_path / "out.mp4").size == (256, 256)
     saved = read_track(tmp_path / "l.json")
     assert (saved.kind, saved.frames[0].shape) == ("body", (18, 3))
+
+
+def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(animators, head_films, dance):
+    body = Animator(animators / "tiny-pose", precision="fp32")
+    clips = []
+    for near in (True, False):
+        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(near_head=near))
+        clips.append(np.stack([frame.image for frame in frames]).astype(int))
+    changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
+    assert changed[:24].any()  # of 64 rows
+    assert not changed[40:].any()
+    assert all((near != far).any() for near, far in zip(*clips, strict=True))
 
 
 def test_face_or_body_is_picked_by_what_the_picture_shows(portrait):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.landmarks.smoothing import OneEuro
 from gfla_cli.landmarks.tracks import Kind
 from gfla_cli.media.image import from_planes, to_planes
+from gfla_cli.pipelines.near_head import NearHead
 from gfla_cli.pipelines.staging import Staging
-from gfla_cli.runtime.session import Session, start_clip
+from gfla_cli.runtime.session import Clip, Session, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import background_edges, face_structure
 from gfla_cli.structure.heatmap import heatmaps
@@ -34,8 +35,15 @@ _SMALL_FACE = 60.0  # pixels across; below it there is little to animate
 _FEW_JOINTS = 8  # of 18; below this a pose says too little about a body
 
 
+class Moment(NamedTuple):
+    """What the network is to draw of one frame."""
+
+    structure: NDArray[np.float32]  # (1, S, H, W)
+    head: NearHead | None = None  # to be drawn once more from near
+
+
 class Actor(Protocol):
-    """Somebody in a picture, ready to be moved. `start` comes first, then `structure` and `picture` frame by frame."""
+    """Somebody in a picture, ready to be moved. `start` comes first, then `moment` and `picture` frame by frame."""
 
     kind: Kind
     frame: Frame  # which part of the picture the network draws
@@ -44,10 +52,10 @@ class Actor(Protocol):
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """Gets to know the driver: landmarks of the first seconds, in pictures of `size` (height, width)."""
 
-    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
-        """The network's maps (1, S, H, W) for the driver's next landmarks; `missing`: frames left out before it."""
+    def moment(self, points: Points, missing: int) -> Moment:
+        """What the driver's next landmarks ask for; `missing`: frames left out before it."""
 
-    def picture(self, structure: NDArray[np.float32]) -> Image:
+    def picture(self, moment: Moment) -> Image:
         """The next frame, (H, W, 3)."""
 
 
@@ -89,14 +97,14 @@ class FaceActor:
     def _maps(self, points: Points) -> NDArray[np.float32]:
         return face_structure(points, self.frame.size, self._edges)[None]
 
-    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
+    def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
         calmed = points if self._steady is None else self._steady(points, face_size(points), missing)
-        return self._maps(in_frame(self.frame, self._motion(calmed)))
+        return Moment(self._maps(in_frame(self.frame, self._motion(calmed))))
 
-    def picture(self, structure: NDArray[np.float32]) -> Image:
+    def picture(self, moment: Moment) -> Image:
         """See Actor."""
-        return from_planes(self._clip.next(structure))
+        return from_planes(self._clip.next(moment.structure))
 
 
 class BodyActor:
@@ -129,17 +137,30 @@ class BodyActor:
             self.frame = whole_picture(height, width, config.image_size)
         self.source_image = self.frame.crop(self._picture)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
+        self._head_clip: Clip | None = None
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
-        config, size = self._session.config, self.frame.size
-        points = self.frame.pose(pose).points
+        return self._drawn(self.frame.pose(pose).points)
+
+    def _drawn(self, points: Points) -> NDArray[np.float32]:
+        config = self._session.config
         draw = body_structure if config.task == "body" else heatmaps
-        return draw(points, size, config.heatmap_sigma)[None]
+        return draw(points, self.frame.size, config.heatmap_sigma)[None]
 
-    def structure(self, points: Points, missing: int) -> NDArray[np.float32]:
+    def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
-        return self._maps(self._motion(self._steady(Pose(points, self._driver_size), missing)))
+        pose = self._motion(self._steady(Pose(points, self._driver_size), missing))
+        head = None
+        if self._staging.near_head and self._session.config.near_heads:
+            head = NearHead.of(self._picture, self.pose, pose, self.frame)
+        return Moment(self._maps(pose), head)
 
-    def picture(self, structure: NDArray[np.float32]) -> Image:
+    def picture(self, moment: Moment) -> Image:
         """See Actor."""
-        return from_planes(self._clip.next(structure))
+        image, head = from_planes(self._clip.next(moment.structure)), moment.head
+        if head is None:
+            return image
+        if self._head_clip is None:  # the source's head is the same in every frame
+            source = to_planes(head.source_image), self._drawn(head.source_points)
+            self._head_clip = start_clip(self._session, *source)
+        return head.put_into(image, from_planes(self._head_clip.next(self._drawn(head.target_points))))

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.tracks import Kind, Track
 from gfla_cli.media.closing import Closing
 from gfla_cli.media.image import Picture, given_picture, picture_name
 from gfla_cli.media.video import Sound, Trim, overlapped
-from gfla_cli.pipelines.actors import Actor, BodyActor, FaceActor
+from gfla_cli.pipelines.actors import Actor, BodyActor, FaceActor, Moment
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Points, nobody_in, open_driver
 from gfla_cli.pipelines.staging import Staging
 from gfla_cli.pipelines.stopwatch import Stopwatch
@@ -25,7 +22,7 @@ from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_sessio
 
 MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the default of each task
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a clip
-_WAITING = 4  # structures that wait for the network
+_WAITING = 4  # moments that wait for the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,34 +143,34 @@ class Animation(Iterator[AnimatedFrame], Closing):
             )
         return notes
 
-    def _structures(self) -> Generator[tuple[DrivenFrame, NDArray[np.float32] | None]]:
-        """The driver's frames with the network's maps of them; None where nobody is."""
+    def _moments(self) -> Generator[tuple[DrivenFrame, Moment | None]]:
+        """The driver's frames with what the network is to draw of them; None where nobody is."""
         gap = 0
         with closing(self._driver.frames()) as frames:
             for driven in frames:
-                structure = None
+                moment = None
                 if driven.points is not None:
                     with self.stopwatch.measure("structure"):
-                        structure = self._actor.structure(driven.points, gap)
+                        moment = self._actor.moment(driven.points, gap)
                     gap = 0
                 else:
                     gap += 1
-                yield driven, structure
+                yield driven, moment
 
     def _made(self) -> Generator[AnimatedFrame]:
         image = self.source_image
         # Reading, landmarks and structures run ahead in threads of their own, the network in that of the caller.
-        with closing(overlapped(self._structures(), _WAITING)) as ready:
-            for driven, structure in ready:
+        with closing(overlapped(self._moments(), _WAITING)) as ready:
+            for driven, moment in ready:
                 self.track.frames.append(driven.points)
-                if structure is None:
+                if moment is None:
                     self._count_missing(driven.number)
                     if self._on_missing == "skip":
                         continue
                 else:
                     with self.stopwatch.measure("network"):
-                        image = self._actor.picture(structure)
-                yield AnimatedFrame(driven.number, image, driven.image, driven.points, structure is None)
+                        image = self._actor.picture(moment)
+                yield AnimatedFrame(driven.number, image, driven.image, driven.points, moment is None)
 
     def _count_missing(self, number: int) -> None:
         if self._on_missing == "fail":

@@ -12,4 +12,5 @@ class Staging:
     person: str | int = "largest"  # who it is, see `choose_person`
     crop: bool = True  # animate the part around the person; else the whole picture, stretched
     absolute: bool = False  # take over the driver's own shape and place
+    near_head: bool = True  # of a body, if the model has learnt to: draw a small head once more from near
     smooth: bool = True  # calm the driver's landmarks over time
