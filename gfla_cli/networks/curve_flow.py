@@ -70,8 +70,7 @@ def _flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
     away = _squared_distance(grid, (target.eyes + _HEAD_MIDDLE * down)[:, None]) / size.square()  # (B, h*w, 1)
     near = torch.exp(-(away / (2 * _HEAD_RADIUS**2)).square()) * (source.there * target.there)[..., None]
     offset = (rigid + bent - grid) * near
-    guess: Tensor = offset.transpose(1, 2).unflatten(2, cells.shape[-2:])
-    return guess
+    return offset.transpose(1, 2).reshape(-1, 2, height // GUESS_STRIDE, width // GUESS_STRIDE)
 
 
 def _face(structure: Tensor) -> _Face:
