@@ -63,7 +63,8 @@ class ModelConfig:
     # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
     # large ones, whereas one that sees them at full size finds flows half as long as they should be.
     flow_reduction: int = 1
-    # "limbs": the flow is a correction of what the joints of the two poses say by themselves (networks/limb_flow.py).
+    # The flow is a correction of what two structures say by themselves: "limbs" the joints of two poses, "curves" the
+    # curves of two faces (networks/limb_flow.py, networks/curve_flow.py).
     flow_prior: FlowPrior = "none"
 
     # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
@@ -113,8 +114,8 @@ class ModelConfig:
             raise ConfigError("flow_prior limbs is for pose models with 18 joints")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")
-        if self.near_heads and self.task != "pose":
-            raise ConfigError("near_heads is for pose models")
+        if self.near_heads and (self.task != "pose" or height != width or self.frame_aspect != 1):
+            raise ConfigError("near_heads is for pose models whose frame is a square")  # heads are seen in squares
         if self.attention_reduction not in get_args(Reduction):
             raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
         strides = [level.stride for level in self.levels]

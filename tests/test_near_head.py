@@ -12,11 +12,12 @@ from tiny_models import CPU, save_tiny, tiny
 from gfla_cli.config import preset
 from gfla_cli.data.deepfashion import SQUARE
 from gfla_cli.errors import ConfigError
-from gfla_cli.landmarks.framing import Frame, head_frame, whole_picture
+from gfla_cli.landmarks.body_size import torso_length
+from gfla_cli.landmarks.framing import Frame, head_box, whole_picture
 from gfla_cli.landmarks.pose import FACE, MISSING, Pose
-from gfla_cli.media.image import to_uint8
+from gfla_cli.media.image import read_image, to_uint8
 from gfla_cli.pipelines.compared_poses import ComparedPoses
-from gfla_cli.pipelines.near_head import NearHead
+from gfla_cli.pipelines.near_head import SourceHead
 from gfla_cli.pipelines.pose import PoseTransfer
 
 SIZE = (256, 256)
@@ -38,37 +39,85 @@ def around(head, image):
     return image[outside]
 
 
+def box_of(pose):
+    return head_box(pose, torso_length(pose))
+
+
 def test_the_frame_of_a_head_holds_it_at_the_size_of_the_training_pictures():
-    """There the face is in the middle, and its distance to the neck two fifths of the side."""
-    points = head_frame(body(), SIZE).pose(body()).points
-    face = points[list(FACE), :2].mean(axis=0)
-    np.testing.assert_allclose(face, (128, 128), atol=1)
-    assert np.linalg.norm(face - points[NECK, :2]) == pytest.approx(0.385 * 256, rel=0.35)
-    half = head_frame(body(scale=0.5), SIZE).box
-    whole = head_frame(body(), SIZE).box
-    assert half[2] - half[0] == pytest.approx((whole[2] - whole[0]) / 2, rel=0.01)
+    left, top, right, bottom = box_of(body())
+    face = body().points[list(FACE), :2].mean(axis=0)
+    side = right - left
+    assert (side, bottom - top) == pytest.approx((1.65 * torso_length(body()),) * 2)
+    np.testing.assert_allclose(((left + right) / 2, (top + bottom) / 2), face, atol=0.03 * side)
+    np.testing.assert_allclose(box_of(body(scale=0.5)), np.array((left, top, right, bottom)) / 2, atol=0.5)
+
+
+def test_a_head_in_profile_is_behind_its_face():
+    points = body().points.copy()
+    away = 0.3 * torso_length(body())
+    points[list(FACE), 0] += away
+    points[[16, 17]] = MISSING
+    left, _, right, _ = box_of(Pose(points, SIZE))
+    assert 128 < (left + right) / 2 < 128 + 0.5 * away
 
 
 def test_a_head_without_a_face_is_above_the_neck():
-    seen, turned_away = (head_frame(body(missing=gone), SIZE).box for gone in ((), FACE))
+    seen, turned_away = (box_of(body(missing=gone)) for gone in ((), FACE))
     np.testing.assert_allclose(turned_away, seen, atol=0.15 * (seen[2] - seen[0]))
-    assert head_frame(body(missing=(*FACE, NECK)), SIZE) is None
-    assert head_frame(body(missing=range(1, 18)), SIZE) is None
+    assert box_of(body(missing=(*FACE, NECK))) is None
+    assert box_of(body(missing=range(1, 18))) is None
 
 
 def test_only_small_heads_within_the_frame_are_drawn_again():
     picture = np.zeros((*SIZE, 3), np.uint8)
     frame = whole_picture(*SIZE, SIZE)
-    assert NearHead.of(picture, body(), body(), frame) is not None
-    assert NearHead.of(picture, body(), body(missing=(*FACE, NECK)), frame) is None
-    assert NearHead.of(picture, body(), body(), Frame((96, 20, 160, 84), SIZE)) is None  # near enough
-    assert NearHead.of(picture, body(), body(shift=(400, 0)), frame) is None
+    head = SourceHead.of(picture, body(), SIZE)
+    assert head.at(body(), frame) is not None
+    assert head.at(body(missing=(*FACE, NECK)), frame) is None
+    assert head.at(body(), Frame((96, 20, 160, 84), SIZE)) is None  # near enough
+    for shift in ((400, 0), (-400, 0), (0, 400), (0, -400)):
+        assert head.at(body(shift=shift), frame) is None
+
+
+def test_one_wild_moment_is_no_error():
+    """A joint far away makes a torso that no frame could hold."""
+    head = SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(), SIZE)
+    assert head.at(body(scale=90), whole_picture(*SIZE, SIZE)) is None
+    assert SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(scale=90), SIZE) is None
+
+
+def test_a_head_that_the_picture_cuts_off_is_not_made_up():
+    picture = np.zeros((*SIZE, 3), np.uint8)
+    assert SourceHead.of(picture, body(shift=(0, 20)), SIZE) is not None
+    assert SourceHead.of(picture, body(shift=(0, -50), missing=FACE), SIZE) is None
+
+
+def test_the_length_of_the_torso_may_be_given():
+    """In a clip: there a head keeps its size while limbs are foreshortened."""
+    head = SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(), SIZE)
+    frame = whole_picture(*SIZE, SIZE)
+    for torso in (40.0, 60.0):
+        left, _, right, _ = head.at(body(), frame, torso).box
+        assert right - left == pytest.approx(1.65 * torso, abs=1)
+
+
+def test_arms_stay_those_of_the_body_wherever_their_elbows_are():
+    points = body().points.copy()
+    points[2:5, :2] = (104, 60), (60, 90), (124, 34)  # a hand at the ear, its elbow outside of the head's frame
+    frame = whole_picture(*SIZE, SIZE)
+    head = SourceHead.of(np.full((*SIZE, 3), 90, np.uint8), body(), SIZE)
+    image, drawn = np.full((*SIZE, 3), 90, np.uint8), np.full((*SIZE, 3), 240, np.uint8)
+    torso = torso_length(body())
+    made, plain = (head.at(pose, frame, torso).put_into(image, drawn) for pose in (Pose(points, SIZE), body()))
+    assert plain[44, 112, 0] > 200
+    assert made[44, 112, 0] < 110  # on the forearm
+    assert made[30, 145, 0] > 200
 
 
 def test_the_head_goes_back_to_where_the_target_has_it():
     picture = np.full((512, 512, 3), 90, np.uint8)
     target = body(shift=(30, 10))
-    near = NearHead.of(picture, body(), target, Frame((0, 0, 512, 512), SIZE))
+    near = SourceHead.of(picture, body(), SIZE).at(target, Frame((0, 0, 512, 512), SIZE))
     assert near.source_image.shape == (256, 256, 3)
     image = np.full((256, 256, 3), 90, np.uint8)
     image[::2] = 100
@@ -88,8 +137,10 @@ def photographs():
 class Found(PoseTransfer):
     """Knows where the person of the picture is."""
 
+    people = (body(),)
+
     def _person(self, picture, source, which, notes):
-        return body()
+        return self.people[0]
 
 
 def test_models_that_learnt_to_draw_heads_again_unless_told_otherwise(photographs, tmp_path):
@@ -116,11 +167,19 @@ def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     (pair,) = test.rendered([0])
     near, far = (to_uint8(pair.made[name]) for name in list(pair.made)[1:])
     source, target = (Pose(points, (64, 64)) for points in (pair.source_points, pair.target_points))
-    head = NearHead.of(to_uint8(pair.made["copy of the source"]), source, target, whole_picture(64, 64, (64, 64)))
+    transfer = Found(models[0], device="cpu", precision="fp32")
+    transfer.people = [source]
+    picture = pose_shelf / "set" / "test" / test.pairs.pairs[0][0]
+    given = transfer.transfer(read_image(picture), target, crop=False, align=False).image
     assert (near != far).any()
-    np.testing.assert_array_equal(around(head, near), around(head, far))
+    np.testing.assert_array_equal(near, given)
+    alone = ComparedPoses(models[:1], pose_shelf / "set", SQUARE, CPU, near_head=False)
+    (pair,) = alone.rendered([0])
+    np.testing.assert_array_equal(to_uint8(list(pair.made.values())[1]), far)
 
 
 def test_only_pose_models_draw_heads_again():
     with pytest.raises(ConfigError, match="near_heads"):
         replace(preset("face-people"), near_heads=True)
+    with pytest.raises(ConfigError, match="near_heads"):
+        replace(preset("pose-fashion"), near_heads=True)

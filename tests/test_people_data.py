@@ -14,7 +14,8 @@ from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, S
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected
 from gfla_cli.data.people import PeoplePairs
-from gfla_cli.landmarks.framing import head_frame
+from gfla_cli.landmarks.body_size import torso_length
+from gfla_cli.landmarks.framing import head_box
 from gfla_cli.landmarks.pose import Pose
 from gfla_cli.losses.vgg import _max_pool
 from gfla_cli.structure.heatmap import heatmap_batch, heatmaps
@@ -202,8 +203,9 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
     assert not list(tmp_path.glob("albums-*"))
     shown = np.concatenate([pair.target_points for pair in pairs])
     assert (shown.reshape(-1, 18, 3)[:, [9, 10, 12, 13], 0] < 0).all()  # no knees, no ankles
-    framed = [head_frame(Pose(pair.target_points, (128, 128)), (128, 128)) for pair in pairs]
-    sides = [frame.box[3] - frame.box[1] for frame in framed if frame is not None]
+    poses = [Pose(pair.target_points, (128, 128)) for pair in pairs]
+    boxes = [head_box(pose, torso_length(pose)) for pose in poses]
+    sides = [box[3] - box[1] for box in boxes if box is not None]
     assert len(sides) > 4
     assert np.median(sides) == pytest.approx(128, rel=0.25)  # what it is at inference, and in training
 

@@ -43,6 +43,7 @@ class Request:
     fid_reference: Path | None
     placement: Placement
     limit: int | None
+    near_head: bool
     examples: int
 
 
@@ -89,7 +90,13 @@ def _poses(request: Request, progress: Progress) -> Outcome:
     root = _required(request.data_root, "pose models are measured on a data set")
     layout = LAYOUTS[request.layout or "square"]
     test = ComparedPoses(
-        request.models, root, layout, request.placement, protocol=request.protocol or OWN, size=request.size
+        request.models,
+        root,
+        layout,
+        request.placement,
+        protocol=request.protocol or OWN,
+        size=request.size,
+        near_head=request.near_head,
     )
     found = measure(
         test,

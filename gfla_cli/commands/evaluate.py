@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Device, DeviceChoice, Overwrite, Precision, PrecisionChoice, say
+from gfla_cli.commands._options import (
+    AsJson,
+    Device,
+    DeviceChoice,
+    NearHeadOption,
+    Overwrite,
+    Precision,
+    PrecisionChoice,
+    say,
+)
 from gfla_cli.commands._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -124,6 +133,7 @@ def evaluate(
         bool,
         typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
     ] = False,
+    near_head: NearHeadOption = True,
     sheet: Annotated[
         Path | None, typer.Option(help="Picture of a dozen examples to write.", rich_help_panel=_OUTPUT)
     ] = None,
@@ -193,6 +203,7 @@ def evaluate(
         fid_reference=fid_reference,
         placement=choose_device(device.value, precision.value),
         limit=limit,
+        near_head=near_head,
         examples=12 if sheet is not None else 0,
     )
     _report(request, files, as_json=as_json, overwrite=overwrite)

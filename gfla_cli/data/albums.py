@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -103,6 +103,8 @@ def _read_view(path: Path, view: int) -> tuple[StoredPicture, dict[str, NDArray[
 class AlbumPlan:
     """Which albums of people there are. Equal plans render equal albums."""
 
+    kind: ClassVar[str] = "albums"
+
     seed: int = 0
     characters: int = 6000
     views: int = 6
@@ -113,6 +115,7 @@ class AlbumPlan:
 class HeadAlbumPlan(AlbumPlan):
     """Which albums of heads seen from near there are."""
 
+    kind: ClassVar[str] = "heads"
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # of free border, shares of a head with its neck
 
@@ -132,8 +135,7 @@ class Albums:
 
     def __init__(self, pack: Path, folder: Path, plan: AlbumPlan) -> None:
         self.plan = plan
-        kind = "heads" if isinstance(plan, HeadAlbumPlan) else "albums"
-        self._files = AlbumFiles(folder, f"{kind}-{plan.characters}x{plan.views}", plan, self._render)
+        self._files = AlbumFiles(folder, f"{plan.kind}-{plan.characters}x{plan.views}", plan, self._render)
         self.folder = self._files.folder
         self._pack = pack
         self._people: People | None = None

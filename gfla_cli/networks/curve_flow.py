@@ -18,8 +18,8 @@ from torch import Tensor
 from gfla_cli.ops.warp import pixel_grid
 
 GUESS_STRIDE = 2  # of the grid that the guess is made on
-_READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick enough for it
-_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
+_READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick enough for it in frames from 128 on
+CURVE_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
 _NEAR = 3.0  # levels of distance (3/256 of the frame) that are the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
 _OUTLINE = 0  # a closed curve: known by how far it reaches to each side
@@ -70,12 +70,13 @@ def _flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
     away = _squared_distance(grid, (target.eyes + _HEAD_MIDDLE * down)[:, None]) / size.square()  # (B, h*w, 1)
     near = torch.exp(-(away / (2 * _HEAD_RADIUS**2)).square()) * (source.there * target.there)[..., None]
     offset = (rigid + bent - grid) * near
-    return offset.transpose(1, 2).reshape(-1, 2, height // GUESS_STRIDE, width // GUESS_STRIDE)
+    guess: Tensor = offset.transpose(1, 2).reshape(-1, 2, height // GUESS_STRIDE, width // GUESS_STRIDE)
+    return guess
 
 
 def _face(structure: Tensor) -> _Face:
     """Points on every curve, at the same shares of its length in every picture."""
-    lines = F.relu(1 - F.avg_pool2d(structure[:, _DISTANCES].float(), _READ_STRIDE) * (255 / _NEAR))
+    lines = F.relu(1 - F.avg_pool2d(structure[:, CURVE_DISTANCES].float(), _READ_STRIDE) * (255 / _NEAR))
     height, width = lines.shape[-2:]
     places = pixel_grid(height, width, lines) * _READ_STRIDE + (_READ_STRIDE - 1) / 2
     weight = lines.flatten(2)  # (B, K, n)

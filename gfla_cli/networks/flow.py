@@ -36,8 +36,9 @@ class FlowEstimator(nn.Module):
     `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
     vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
-    With `flow_prior` "limbs" in the model's settings the inputs are a picture and its joints and the wanted joints, and
-    the flows are corrections of what these joints say (`limb_flow`), which the estimator sees, too.
+    With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
+    which the estimator sees, too: "limbs" takes a picture, its joints and the wanted joints (`limb_flow`), "curves" a
+    wanted face, and two pictures with their faces (`curve_flow`).
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class FlowEstimator(nn.Module):
     def decode(
         self, encoded: Sequence[Tensor], code: Tensor | None = None, guess: Tensor | None = None
     ) -> list[list[Flow]]:
-        """The flows, from what `encode` gave; see `forward`. They start from a `guess` as `limb_flow` gives it."""
+        """The flows, from what `encode` gave; see `forward`. They start from a `guess` (B, 2R, H/2, W/2)."""
         x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:

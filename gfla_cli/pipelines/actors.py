@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image
 from gfla_cli.errors import DetectionError
 from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
+from gfla_cli.landmarks.body_size import torso_length
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.face_detector import FaceDetector, no_face
 from gfla_cli.landmarks.face_framing import face_frame, in_frame
@@ -22,9 +23,9 @@ from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.landmarks.smoothing import OneEuro
 from gfla_cli.landmarks.tracks import Kind
 from gfla_cli.media.image import from_planes, to_planes
-from gfla_cli.pipelines.near_head import NearHead
+from gfla_cli.pipelines.near_head import NearHead, SourceHead
 from gfla_cli.pipelines.staging import Staging
-from gfla_cli.runtime.session import Clip, Session, start_clip
+from gfla_cli.runtime.session import Session, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import background_edges, face_structure
 from gfla_cli.structure.heatmap import heatmaps
@@ -137,7 +138,12 @@ class BodyActor:
             self.frame = whole_picture(height, width, config.image_size)
         self.source_image = self.frame.crop(self._picture)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
-        self._head_clip: Clip | None = None
+        self._head = None
+        if self._staging.near_head and config.near_heads:
+            self._head = SourceHead.of(self._picture, self.pose, config.image_size)
+        if self._head is not None:  # of one size in all frames, whatever way its body is seen
+            self._torso = float(np.median([torso_length(self._motion(pose)) for pose in poses]))
+            self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
         return self._drawn(self.frame.pose(pose).points)
@@ -150,9 +156,7 @@ class BodyActor:
     def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
         pose = self._motion(self._steady(Pose(points, self._driver_size), missing))
-        head = None
-        if self._staging.near_head and self._session.config.near_heads:
-            head = NearHead.of(self._picture, self.pose, pose, self.frame)
+        head = self._head.at(pose, self.frame, self._torso) if self._head else None
         return Moment(self._maps(pose), head)
 
     def picture(self, moment: Moment) -> Image:
@@ -160,7 +164,4 @@ class BodyActor:
         image, head = from_planes(self._clip.next(moment.structure)), moment.head
         if head is None:
             return image
-        if self._head_clip is None:  # the source's head is the same in every frame
-            source = to_planes(head.source_image), self._drawn(head.source_points)
-            self._head_clip = start_clip(self._session, *source)
         return head.put_into(image, from_planes(self._head_clip.next(self._drawn(head.target_points))))

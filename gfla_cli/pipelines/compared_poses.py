@@ -24,7 +24,7 @@ from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared
-from gfla_cli.pipelines.near_head import NearHead
+from gfla_cli.pipelines.near_head import SourceHead
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.batch import to_device
 
@@ -62,16 +62,20 @@ class ComparedPoses:
         placement: Placement,
         protocol: Protocol = OWN,
         size: Size | None = None,
+        *,
+        near_head: bool = True,
     ) -> None:
         """`size`: what pictures are compared at, else the protocol's for this layout, else the network's frame.
 
-        Raises BundleError when the models cannot be compared, DataError when the set cannot be read.
+        With `near_head` models that learnt to draw small heads once more from near. Raises BundleError when the models
+        cannot be compared, DataError when the set cannot be read.
         """
         self.models = open_compared(models, placement, "pose")
         self._config = next(iter(self.models.values())).config
         self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement
         self.size = size or protocol.size(layout.name) or self.frame
+        self._with_heads = near_head and any(model.config.near_heads for model in self.models.values())
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
 
@@ -81,12 +85,12 @@ class ComparedPoses:
 
     def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
-        for row, pair, files in overlapped(self._read(rows)):
+        for row, pair, source, files in overlapped(self._read(rows)):
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
             inputs = (batch.source_image, batch.source_structure, batch.target_structure)
             made = {name: generated(model, *inputs) for name, model in self.models.items()}
-            if any(model.config.near_heads for model in self.models.values()):
-                made = self._with_head(made, pair)
+            if source is not None:
+                made = self._with_near_head(made, pair, source)
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -113,17 +117,23 @@ class ComparedPoses:
         pairs = self.rendered(spread(self.rows(limit), count))
         return [Example(p.row, {n: to_uint8(i) for n, i in (p.made | {REAL: p.real}).items()}) for p in pairs]
 
-    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, list[Image]]]:
-        """Pairs as the network takes them and, where the protocol wants other pictures, both files as it wants them."""
+    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, Image | None, list[Image]]]:
+        """Pairs as the network takes them, the source's file where heads are cut out of it, and both files prepared.
+
+        The last is for protocols that want other pictures than the network's, as they want them.
+        """
         for row in rows:
+            source = read_image(self.root / self.pairs.split / self.pairs.pairs[row][0]) if self._with_heads else None
             names = () if self.protocol is OWN else self.pairs.pairs[row]
             files = [read_image(self.root / self.pairs.split / name) for name in names]
-            yield row, self.pairs[row], [prepared(file, self.protocol, self.size) for file in files]
+            yield row, self.pairs[row], source, [prepared(file, self.protocol, self.size) for file in files]
 
-    def _with_head(self, made: dict[str, Tensor], pair: PosePair) -> dict[str, Tensor]:
-        """The pictures of one pair, the head drawn once more by models that learnt to, as `gfla infer` gives them."""
-        source, target = (Pose(points, self.frame) for points in (pair.source_points, pair.target_points))
-        head = NearHead.of(pair.source_image, source, target, whole_picture(*self.frame, self.frame))
+    def _with_near_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
+        """The pictures of one pair with heads from near, as `gfla infer --no-crop --no-align` draws them."""
+        pose = Pose(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
+        target = Pose(pair.target_points, self.frame).scaled(self.layout.frame)
+        cut = SourceHead.of(source, pose, self.frame)
+        head = cut.at(target, whole_picture(*self.layout.frame, self.frame)) if cut else None
         if head is None:
             return made
         near = pair._replace(

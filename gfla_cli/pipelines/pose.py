@@ -17,7 +17,7 @@ from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.pipelines.near_head import NearHead
+from gfla_cli.pipelines.near_head import NearHead, SourceHead
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
@@ -109,7 +109,8 @@ class PoseTransfer:
         _judge(in_frame, notes)
         head = None
         if near_head and self.session.config.near_heads:
-            head = NearHead.of(picture, source_pose, target_pose, target_frame)
+            source_head = SourceHead.of(picture, source_pose, frame.size)
+            head = source_head.at(target_pose, target_frame) if source_head else None
         return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes, head)
 
     def finish(self, ready: Prepared) -> TransferResult:

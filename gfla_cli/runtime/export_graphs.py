@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from gfla_cli.bundles.bundle import Bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.appearance_flow import AppearanceFlow
+from gfla_cli.networks.curve_flow import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import ViewGenerator
 from gfla_cli.runtime.onnx_file import INPUTS, SOURCE, Part
@@ -120,6 +121,8 @@ def example_inputs(config: ModelConfig, batch: int, height: int, width: int, see
             drawn[name] = torch.rand(batch, config.structure_channels, 1, 1, generator=generator).round()
         else:
             drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
+        if config.task == "face" and name.endswith("_structure"):
+            drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is somewhere, or nothing would be told by them
     return drawn
 
 
