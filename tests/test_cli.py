@@ -61,6 +61,15 @@ def test_side_by_side_shows_source_pose_and_result(transfer, tmp_path):
     assert read_image(tmp_path / "row.png").shape == (64, 192, 3)
 
 
+def test_the_head_is_drawn_from_near_unless_that_is_not_wanted(transfer, tmp_path):
+    transfer(ANNA, "--pose", BEN, "-o", "near.png")
+    transfer(ANNA, "--pose", BEN, "-o", "far.png", "--no-near-head")
+    near, far = (read_image(tmp_path / name).astype(int) for name in ("near.png", "far.png"))
+    changed = np.abs(near - far).max(axis=2) > 0
+    assert changed[:24].any()  # of 64 rows
+    assert not changed[32:].any()
+
+
 def test_folders_give_every_source_every_pose_and_skip_what_exists(transfer, tmp_path):
     people = tmp_path / "people"
     people.mkdir()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from drawn_clips import FRAMES, PER_STEP, SIDE, Drawn, clip_plan
 from small_training import small_vgg
 from tiny_models import CPU
 from torch.utils.data import default_collate
 
+from gfla_cli.data.sample import Correspondence
 from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import ClipDiscriminator
 from gfla_cli.training.close_ups import SIDE as CUT
@@ -142,3 +144,21 @@ def test_the_steps_of_a_clip_follow_one_another():
     assert first.structures.shape == (2, PER_STEP, 16, SIDE, SIDE)
     weight = first.pixel_weight(3, "face")
     assert torch.allclose(weight.mean(dim=(3, 4)), torch.ones(2, PER_STEP, 1))
+
+
+def test_flows_of_eyes_and_lips_count_most_of_all():
+    sample, grid = Drawn("face")[3], 16
+    everywhere = Correspondence(
+        np.zeros((FRAMES, 2, grid, grid), np.float32),
+        np.ones((FRAMES, 1, grid, grid), np.float32),
+        np.ones((FRAMES, 1, grid, grid), np.float32),
+    )
+    sample = default_collate([sample._replace(to_previous=everywhere, to_reference=everywhere)])
+    batch = next(sequence_batches(sample, clip_plan("face").model, PER_STEP, torch.device("cpu")))
+    labels = F.max_pool2d(batch.structures.flatten(0, 1)[:, 15:], SIDE // grid)
+    for known in (batch.to_previous, batch.to_reference):
+        for label, times in ((0, 1), (1, 2), (3, 3), (4, 5), (5, 5)):
+            weights = known.weight[labels == label]
+            assert len(weights)
+            assert (weights == times).all()
+        assert known.visible.max() == 1  # the masks are learnt everywhere alike
