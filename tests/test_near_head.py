@@ -75,6 +75,9 @@ def test_only_small_heads_within_the_frame_are_drawn_again():
     assert head.at(body(), frame) is not None
     assert head.at(body(missing=(*FACE, NECK)), frame) is None
     assert head.at(body(), Frame((96, 20, 160, 84), SIZE)) is None  # near enough
+    assert head.at(body(missing=FACE[1:]), frame) is None  # turned away
+    assert SourceHead.of(picture, body(missing=FACE[:4]), SIZE).at(body(), frame) is None
+    assert SourceHead.of(picture, body(missing=FACE[:3]), SIZE).at(body(), frame) is not None
     for shift in ((400, 0), (-400, 0), (0, 400), (0, -400)):
         assert head.at(body(shift=shift), frame) is None
 
