@@ -32,7 +32,7 @@ def test_a_batch_in_parts_takes_the_same_step(open_data, tmp_path):
         run.run(lambda progress: seen.append(progress.losses))
         networks.append((run.generator, run.learner.discriminators))
     # Nearly: spectral norms are estimated anew whenever a discriminator looks at a part.
-    assert seen[0] == pytest.approx(seen[1], rel=1e-3)
+    assert seen[0] == pytest.approx(seen[1], rel=3e-3)
     for one, other, most in zip(*networks, (1e-3, 0.03), strict=True):
         whole, parts = (torch.cat([p.grad.flatten() for p in network.parameters()]) for network in (one, other))
         assert (whole - parts).norm() < most * whole.norm()
