@@ -101,21 +101,7 @@ class ModelConfig:
             raise ConfigError(f"{what}, got {height}x{width}")
         if height == width == unit:  # one value a channel in the middle of the flow estimator, which no norm takes
             raise ConfigError(f"image_size must be more than {unit}x{unit}")
-        if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
-            raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
-        if self.sampler == ("none" if self.task == "view" else "pixels"):
-            known = ", ".join(name for name in get_args(Sampler) if name != self.sampler)
-            raise ConfigError(f"{self.task} models have no sampler {self.sampler!r}", hint=f"theirs: {known}")
-        if self.flow_prior not in get_args(FlowPrior):
-            raise ConfigError(
-                f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
-            )
-        if self.flow_prior == "limbs" and (self.task != "pose" or self.structure_channels != 18):
-            raise ConfigError("flow_prior limbs is for pose models with 18 joints")
-        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
-            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
-        if self.near_heads and (self.task != "pose" or height != width or self.frame_aspect != 1):
-            raise ConfigError("near_heads is for pose models whose frame is a square")  # heads are seen in squares
+        self._check_task()
         if self.attention_reduction not in get_args(Reduction):
             raise ConfigError(f"unknown attention_reduction: {self.attention_reduction!r}")
         strides = [level.stride for level in self.levels]
@@ -135,6 +121,26 @@ class ModelConfig:
             raise ConfigError(f"frame_aspect must lie between 0.1 and 10, got {self.frame_aspect}")
         if not 0 < self.heatmap_sigma <= 100:
             raise ConfigError(f"heatmap_sigma must lie between 0 and 100 px, got {self.heatmap_sigma}")
+
+    def _check_task(self) -> None:
+        """Raises ConfigError for an unknown task, and for settings that its models do not have."""
+        if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
+            raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
+        if self.sampler == ("none" if self.task == "view" else "pixels"):
+            known = ", ".join(name for name in get_args(Sampler) if name != self.sampler)
+            raise ConfigError(f"{self.task} models have no sampler {self.sampler!r}", hint=f"theirs: {known}")
+        if self.flow_prior not in get_args(FlowPrior):
+            raise ConfigError(
+                f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
+            )
+        if self.flow_prior == "limbs" and (self.task != "pose" or self.structure_channels != 18):
+            raise ConfigError("flow_prior limbs is for pose models with 18 joints")
+        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
+            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
+        if self.near_heads and (
+            self.task != "pose" or self.image_size[0] != self.image_size[1] or self.frame_aspect != 1
+        ):
+            raise ConfigError("near_heads is for pose models whose frame is a square")  # heads are seen in squares
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` reads them back to an equal config."""
