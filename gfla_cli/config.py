@@ -122,6 +122,11 @@ class ModelConfig:
         if not 0 < self.heatmap_sigma <= 100:
             raise ConfigError(f"heatmap_sigma must lie between 0 and 100 px, got {self.heatmap_sigma}")
 
+    @property
+    def is_square(self) -> bool:
+        """Whether the frame is a square part of a picture, not stretched."""
+        return self.image_size[0] == self.image_size[1] and self.frame_aspect == 1
+
     def _check_task(self) -> None:
         """Raises ConfigError for an unknown task, and for settings that its models do not have."""
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
@@ -137,9 +142,7 @@ class ModelConfig:
             raise ConfigError("flow_prior limbs is for pose models with 18 joints")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")
-        if self.near_heads and (
-            self.task != "pose" or self.image_size[0] != self.image_size[1] or self.frame_aspect != 1
-        ):
+        if self.near_heads and (self.task != "pose" or not self.is_square):
             raise ConfigError("near_heads is for pose models whose frame is a square")  # heads are seen in squares
 
     def to_json(self) -> dict[str, Any]:
