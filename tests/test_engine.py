@@ -24,15 +24,24 @@ def trained(open_data, folder, **how):
     return run, seen
 
 
+def settle(discriminators):
+    """Lets the estimates of spectral norms converge: how often a discriminator looks changes little afterwards."""
+    for network in discriminators.values():
+        for _ in range(30):
+            with torch.no_grad():
+                network(torch.zeros(1, 3, 64, 64))
+
+
 def test_a_batch_in_parts_takes_the_same_step(open_data, tmp_path):
     recipe = replace(plan(), stages=(replace(plan().stages[1], steps=1),))
     seen, networks = [], []
     for parts in (1, 3):
         run = trainer(recipe, open_data, tmp_path / str(parts), small_vgg(), engine=Engine(accumulate=parts))
+        settle(run.learner.discriminators)
         run.run(lambda progress: seen.append(progress.losses))
         networks.append((run.generator, run.learner.discriminators))
     # Nearly: spectral norms are estimated anew whenever a discriminator looks at a part.
-    assert seen[0] == pytest.approx(seen[1], rel=3e-3)
+    assert seen[0] == pytest.approx(seen[1], rel=1e-3)
     for one, other, most in zip(*networks, (1e-3, 0.03), strict=True):
         whole, parts = (torch.cat([p.grad.flatten() for p in network.parameters()]) for network in (one, other))
         assert (whole - parts).norm() < most * whole.norm()
