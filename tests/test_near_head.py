@@ -21,7 +21,7 @@ from gfla_cli.pipelines.near_head import SourceHead
 from gfla_cli.pipelines.pose import PoseTransfer
 
 SIZE = (256, 256)
-NECK, NOSE = 1, 0
+NECK = 1
 
 
 def body(*, missing=(), scale=1.0, shift=(0, 0)):

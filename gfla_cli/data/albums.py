@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gfla_cli.media.atomic import atomic_path, make_folder
 
 if TYPE_CHECKING:
-    from gfla_cli.rendering.people import People
+    from gfla_cli.rendering.people import AlbumMix, People
 
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
@@ -110,6 +110,12 @@ class AlbumPlan:
     views: int = 6
     size: int = 256
 
+    def mix(self) -> AlbumMix:
+        """What the pictures show."""
+        from gfla_cli.rendering.people import AlbumMix
+
+        return AlbumMix()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadAlbumPlan(AlbumPlan):
@@ -118,6 +124,12 @@ class HeadAlbumPlan(AlbumPlan):
     kind: ClassVar[str] = "heads"
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # of free border, shares of a head with its neck
+
+    def mix(self) -> AlbumMix:
+        """What the pictures show."""
+        from gfla_cli.rendering.people import AlbumMix
+
+        return AlbumMix(crops={"head": 1}, margins=self.margins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +159,10 @@ class Albums:
 
     def _render(self, album: int) -> Album:
         from gfla_cli.rendering.pack import Pack
-        from gfla_cli.rendering.people import AlbumMix, People
+        from gfla_cli.rendering.people import People
 
         if self._people is None:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
-        mix = None
-        if isinstance(self.plan, HeadAlbumPlan):
-            mix = AlbumMix(crops={"head": 1}, margins=self.plan.margins)
-        views = self._people.album(rng, self.plan.views, self.plan.size, mix)
+        views = self._people.album(rng, self.plan.views, self.plan.size, self.plan.mix())
         return views, {"points": np.stack([view.keypoints for view in views])}

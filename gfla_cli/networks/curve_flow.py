@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.warp import pixel_grid
+from gfla_cli.networks.limb_flow import GUESS_STRIDE
+from gfla_cli.ops.warp import cell_middles
 
-GUESS_STRIDE = 2  # of the grid that the guess is made on
 _READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick enough for it in frames from 128 on
 CURVE_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
 _NEAR = 3.0  # levels of distance (3/256 of the frame) that are the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
-_OUTLINE = 0  # a closed curve: known by how far it reaches to each side
+_OUTLINE = 0  # a closed curve, of which only the chin is the same spot of skin in every picture
 _SPOTS = (-1.2, 0.0, 1.2)  # along a curve, in standard deviations of its pixels
-_REACHES = ((0.0, 1.4),)  # the same, on the outline
+_CHIN = 1.4  # below the middle of the outline, in the same
 # Distances of the eyes, downwards: of lids and lips the skin beside their curves is taken, above the upper ones and
 # below the lower ones, lest a shut eye be a place where two curves of different motion meet.
 _BESIDE = {6: -0.08, 7: 0.08, 8: -0.08, 9: 0.08, 10: -0.08, 11: 0.08}
@@ -57,8 +57,8 @@ def curve_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
 def _flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
     source, target = _face(source_structure), _face(target_structure)
     height, width = target_structure.shape[-2:]
-    cells = pixel_grid(height // GUESS_STRIDE, width // GUESS_STRIDE, target.points)
-    grid = (cells * GUESS_STRIDE + (GUESS_STRIDE - 1) / 2).flatten(2).transpose(1, 2)  # (1, h*w, 2)
+    cells = cell_middles(height // GUESS_STRIDE, width // GUESS_STRIDE, GUESS_STRIDE, target.points)
+    grid = cells.flatten(2).transpose(1, 2)  # (1, h*w, 2)
     size = torch.linalg.vector_norm(target.axis, dim=1)[:, None, None]  # (B, 1, 1)
     turn = _turn(target, source)
     rigid = turn.of(grid)  # (B, h*w, 2)
@@ -78,22 +78,22 @@ def _face(structure: Tensor) -> _Face:
     """Points on every curve, at the same shares of its length in every picture."""
     lines = F.relu(1 - F.avg_pool2d(structure[:, CURVE_DISTANCES].float(), _READ_STRIDE) * (255 / _NEAR))
     height, width = lines.shape[-2:]
-    places = pixel_grid(height, width, lines) * _READ_STRIDE + (_READ_STRIDE - 1) / 2
+    places = cell_middles(height, width, _READ_STRIDE, lines).flatten(2).transpose(1, 2)  # (1, n, 2)
     weight = lines.flatten(2)  # (B, K, n)
     amount = weight.sum(dim=2, keepdim=True)
     weight = weight / amount.clamp(min=1e-6)
-    middles = weight @ places.flatten(2).transpose(1, 2)  # (B, K, 2)
+    middles = weight @ places  # (B, K, 2)
     right, left = (middles[:, list(curves)].mean(dim=1) for curves in (_RIGHT_EYE, _LEFT_EYE))
     eyes, axis = (left + right) / 2, left - right
     axis = torch.where(axis.square().sum(dim=1, keepdim=True) > 1, axis, torch.ones_like(axis))
-    along, across = _upright(places.flatten(2).transpose(1, 2), eyes, axis).unbind(dim=2)  # (B, n) each
+    along, across = _upright(places, eyes, axis).unbind(dim=2)  # (B, n) each
     points = _curve_points(weight, along, across)
     there = (amount > 0).all(dim=1).to(axis.dtype)
     return _Face(_from_upright(points, eyes, axis), eyes, axis, there)
 
 
 def _curve_points(weight: Tensor, along: Tensor, across: Tensor) -> Tensor:
-    """(B, P, 2) upright points: on a parabola through the pixels of each curve, and around the outline."""
+    """(B, P, 2) upright points: on a parabola through the pixels of each open curve, and the chin."""
     x = (weight @ along[..., None])[..., 0]  # (B, K)
     spread = ((weight * (along[:, None] - x[..., None]).square()).sum(dim=2) + 1e-8).sqrt()
     u = (along[:, None] - x[..., None]) / spread[..., None]  # (B, K, n), mean 0, mean square 1
@@ -104,16 +104,12 @@ def _curve_points(weight: Tensor, along: Tensor, across: Tensor) -> Tensor:
     slope = (weight * u * v).sum(dim=2)
     bend = (weight * bow * v).sum(dim=2) / ((weight * bow.square()).sum(dim=2) + _FLATTEST)
     spots = torch.tensor(_SPOTS, device=weight.device)
-    open_curves = slice(_OUTLINE + 1, None)
     on_curve = y[..., None] + slope[..., None] * spots + bend[..., None] * (spots**2 - 1 - skew * spots)
-    curves = torch.stack([x[..., None] + spread[..., None] * spots, on_curve], dim=3)  # (B, K, S, 2)
-    beside = torch.tensor([_BESIDE.get(number, 0.0) for number in range(curves.shape[1])], device=weight.device)
-    curves = torch.stack([curves[..., 0], curves[..., 1] + beside[:, None]], dim=3)[:, open_curves].flatten(1, 2)
+    beside = torch.tensor([_BESIDE.get(number, 0.0) for number in range(weight.shape[1])], device=weight.device)
+    curves = torch.stack([x[..., None] + spread[..., None] * spots, on_curve + beside[:, None]], dim=3)  # (B, K, S, 2)
     height = ((weight * v.square()).sum(dim=2)[:, _OUTLINE] + 1e-8).sqrt()
-    reaches = torch.tensor(_REACHES, device=weight.device)  # (R, 2)
-    middle = torch.stack([x[:, _OUTLINE], y[:, _OUTLINE]], dim=1)[:, None]
-    outline = middle + torch.stack([spread[:, _OUTLINE], height], dim=1)[:, None] * reaches
-    return torch.cat([curves, outline], dim=1)
+    chin = torch.stack([x[:, _OUTLINE], y[:, _OUTLINE] + height * _CHIN], dim=1)
+    return torch.cat([curves[:, _OUTLINE + 1 :].flatten(1, 2), chin[:, None]], dim=1)
 
 
 def _upright(places: Tensor, eyes: Tensor, axis: Tensor) -> Tensor:

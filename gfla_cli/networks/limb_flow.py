@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gfla_cli.ops.warp import pixel_grid
+from gfla_cli.ops.warp import cell_middles
 
 GUESS_STRIDE = 2  # of the grid that the guess is made on
 _NECK, _FACE = 1, [0, 14, 15, 16, 17]
@@ -66,8 +66,7 @@ def limb_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
     """
     source, target = _pose(source_structure), _pose(target_structure)
     height, width = target_structure.shape[-2:]
-    cells = pixel_grid(height // GUESS_STRIDE, width // GUESS_STRIDE, target.place)
-    grid = cells * GUESS_STRIDE + (GUESS_STRIDE - 1) / 2  # (1, 2, h, w) the middles of the cells
+    grid = cell_middles(height // GUESS_STRIDE, width // GUESS_STRIDE, GUESS_STRIDE, target.place)  # (1, 2, h, w)
     parts = [part(source, target, grid) for part in (_limbs, _torso, _head)]
     weight = torch.cat([part.weight for part in parts], dim=1)
     offset = torch.cat([part.origin for part in parts], dim=1) - grid[:, None]

@@ -22,6 +22,11 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
 
 
+def cell_middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
+    """(1, 2, height, width): the x and y, in pixels, of the middles of cells that are `stride` pixels wide."""
+    return pixel_grid(height, width, like) * stride + (stride - 1) / 2
+
+
 def sample_at(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
     """Bilinear samples of the source at absolute (x, y) pixel positions, clamped to the border."""
     height, width = source_BCHW.shape[-2:]

@@ -24,7 +24,7 @@ from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared
-from gfla_cli.pipelines.near_head import SourceHead
+from gfla_cli.pipelines.near_head import head_from_near
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.batch import to_device
 
@@ -123,17 +123,17 @@ class ComparedPoses:
         The last is for protocols that want other pictures than the network's, as they want them.
         """
         for row in rows:
-            source = read_image(self.root / self.pairs.split / self.pairs.pairs[row][0]) if self._with_heads else None
-            names = () if self.protocol is OWN else self.pairs.pairs[row]
+            other = self.protocol is not OWN
+            names = self.pairs.pairs[row][: 2 if other else int(self._with_heads)]
             files = [read_image(self.root / self.pairs.split / name) for name in names]
-            yield row, self.pairs[row], source, [prepared(file, self.protocol, self.size) for file in files]
+            compared = [prepared(file, self.protocol, self.size) for file in files] if other else []
+            yield row, self.pairs[row], files[0] if self._with_heads else None, compared
 
     def _with_near_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
         """The pictures of one pair with heads from near, as `gfla infer --no-crop --no-align` draws them."""
         pose = Pose(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
         target = Pose(pair.target_points, self.frame).scaled(self.layout.frame)
-        cut = SourceHead.of(source, pose, self.frame)
-        head = cut.at(target, whole_picture(*self.layout.frame, self.frame)) if cut else None
+        head = head_from_near(source, pose, target, whole_picture(*self.layout.frame, self.frame))
         if head is None:
             return made
         near = pair._replace(

@@ -102,6 +102,12 @@ class SourceHead:
         return NearHead(self.image, self.points, near.pose(posed).points, arms.astype(np.float32), box)
 
 
+def head_from_near(picture: Image, source: Pose, target: Pose, frame: Frame) -> NearHead | None:
+    """The head of `source`, a pose in pixels of `picture`, as `target` holds it, whose body fills `frame`; or None."""
+    head = SourceHead.of(picture, source, frame.size)
+    return head.at(target, frame) if head else None
+
+
 def _whole(box: Box) -> Box:
     """The box in whole pixels, one at least: enlarged, a fraction of one would show."""
     left, top, right, bottom = (float(round(side)) for side in box)

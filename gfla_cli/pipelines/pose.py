@@ -17,7 +17,7 @@ from gfla_cli.landmarks.files import is_pose_file, read_pose
 from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
 from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.pipelines.near_head import NearHead, SourceHead
+from gfla_cli.pipelines.near_head import NearHead, head_from_near
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
@@ -107,10 +107,8 @@ class PoseTransfer:
         frame, target_frame = self._frames(picture, source_pose, target_pose, crop=crop, align=align)
         in_frame = frame.pose(source_pose), target_frame.pose(target_pose)
         _judge(in_frame, notes)
-        head = None
-        if near_head and self.session.config.near_heads:
-            source_head = SourceHead.of(picture, source_pose, frame.size)
-            head = source_head.at(target_pose, target_frame) if source_head else None
+        wanted = near_head and self.session.config.near_heads
+        head = head_from_near(picture, source_pose, target_pose, target_frame) if wanted else None
         return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes, head)
 
     def finish(self, ready: Prepared) -> TransferResult:
