@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import BundleError
+from gfla_cli.runtime.onnx_metadata import read_metadata
 from gfla_cli.runtime.onnx_session import open_exported
 
 POSE = json.dumps({"model": tiny().to_json()})
@@ -84,4 +85,25 @@ def test_an_onnx_model_reads_no_other_file(tmp_path, place):
         path.write_bytes(bytes(32))
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BundleError, match="other files"):
-        open_exported(folder / "m.onnx")
+        _ = open_exported(folder / "m.onnx").file.step
+
+
+def test_a_file_tells_about_itself_without_onnx_runtime(tmp_path):
+    told = {"gfla": '{"name": "Größe"}', "": "no key", "empty": "", "long": "x" * 70_000}
+    assert read_metadata(foreign(tmp_path / "x.onnx", metadata=told)) == told
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x72\x05abc", "cut off"),  # field 14 of five bytes, of which three are there
+        (b"\x72" + b"\xff" * 12, "does not end"),
+        (b"\x73", "wire type 3"),
+        (b"\x72\x04\x0a\x02\xc3\x28", "utf-8"),
+        (b"\x09\x01", "cut off"),  # eight bytes, of which one is there
+    ],
+)
+def test_a_damaged_message_is_no_metadata(tmp_path, content, said):
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_metadata(tmp_path / "x.onnx")

@@ -41,7 +41,7 @@ def test_a_gpu_without_its_libraries_is_said_in_one_line(tiny_export, monkeypatc
     assert session.place == "ONNX Runtime, CPU (the GPU's libraries are missing)"
     assert session.image(*inputs(1, 64, 64)).shape == (1, 3, 64, 64)
     with pytest.raises(UsageError, match="--device cuda: ONNX Runtime cannot use it"):
-        open_exported(tiny_export.path, "cuda")
+        _ = open_exported(tiny_export.path, "cuda").place
     assert capfd.readouterr() == ("", "")
 
 

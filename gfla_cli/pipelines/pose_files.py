@@ -19,7 +19,7 @@ from gfla_cli.media.names import distinct_names
 from gfla_cli.show.looks import SHOWS
 
 if TYPE_CHECKING:
-    from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
+    from gfla_cli.pipelines.pose import PoseTransfer, Prepared, TransferResult
     from gfla_cli.runtime.session import Execution
 
 
@@ -119,10 +119,15 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
         return report
     make_folder(todo[0].output.parent)
     model = PoseTransfer(options.model, **options.execution)
-    say(f"{model.session.name} on {model.session.place}")
+    lone = len(todo) == 1
+    if not lone:
+        say(_place(model))
     for job in todo:
         try:
-            report.written += _run(model, job, options, say)
+            ready = _prepared(model, job, options)
+            if lone:  # people were found while an exported model started
+                say(_place(model))
+            report.written += _finished(model, job, ready, options, say)
         except GflaError as error:
             if len(jobs) == 1:
                 raise
@@ -133,12 +138,14 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
     return report
 
 
-def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[[str], None]) -> list[Path]:
-    """Makes one job's pictures; returns what was written, the result first."""
-    extras = {name: beside(job.output, name) for name in options.show}
-    for path in extras.values():
-        refuse_output(path, overwrite=options.overwrite)
-    ready = model.prepare(
+def _place(model: PoseTransfer) -> str:
+    return f"{model.session.name} on {model.session.place}"
+
+
+def _prepared(model: PoseTransfer, job: Job, options: TransferOptions) -> Prepared:
+    for name in options.show:
+        refuse_output(beside(job.output, name), overwrite=options.overwrite)
+    return model.prepare(
         job.source,
         job.pose,
         crop=options.crop,
@@ -147,9 +154,16 @@ def _run(model: PoseTransfer, job: Job, options: TransferOptions, say: Callable[
         target_person=options.target_person,
         near_head=options.near_head,
     )
+
+
+def _finished(
+    model: PoseTransfer, job: Job, ready: Prepared, options: TransferOptions, say: Callable[[str], None]
+) -> list[Path]:
+    """Writes one job's pictures; returns their files, the result first."""
     result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
     for note in result.notes:
         say(note)
+    extras = {name: beside(job.output, name) for name in options.show}
     picture = side_by_side(result) if options.side_by_side else result.image
     write_image(job.output, picture, overwrite=options.overwrite)
     for name, path in extras.items():

@@ -15,12 +15,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
-from gfla_cli.runtime.onnx_graph import OnnxGraph
+from gfla_cli.runtime.onnx_graph import OnnxGraph, unreadable
+from gfla_cli.runtime.onnx_metadata import read_metadata
 from gfla_cli.runtime.session import DeviceName
 
 DESCRIPTION = "gfla"
@@ -49,25 +52,35 @@ SOURCE: dict[Task, str] = {
 
 
 class OnnxFile:
-    """An exported model, its graphs started when they are needed."""
+    """An exported model, its graphs started when they are needed: the main one at once, but in the background."""
 
     def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
-        """Raises BundleError for what is no exported model, UsageError when the device is not there."""
+        """Raises BundleError for what does not describe itself as an exported model."""
         self.path, self._device, self._threads = path, device, threads
-        self.step = OnnxGraph(path, str(path), device, threads)
-        self._metadata = dict(self.step.metadata)
+        self._metadata = _metadata(path)
+        starter = ThreadPoolExecutor(1)  # ONNX Runtime leaves Python's lock to others while it starts
+        self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
+        starter.shutdown(wait=False)
+        if DESCRIPTION not in self._metadata:
+            self._starting.result()  # what is no model at all is told so
         self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
-        self.name = self.step.name = _printable(self.about.get("name")) or path.stem
+        self.name = _printable(self.about.get("name")) or path.stem
         self.precision = str(self.about.get("precision", "fp32"))
         self._parts: dict[Part, OnnxGraph] = {}
-        self._check_graph()
 
-    def _check_graph(self) -> None:
-        """A file may claim to be anything."""
-        strange = set(self.step.inputs) - set(INPUTS[self.config.task])
-        if self.step.outputs != ["image"] or (strange and not self.has("encode")):
+    @cached_property
+    def step(self) -> OnnxGraph:
+        """The main graph; raises BundleError when it is damaged or for something else, UsageError without its device.
+
+        A file may claim to be anything.
+        """
+        graph = self._starting.result()
+        graph.name = self.name
+        strange = set(graph.inputs) - set(INPUTS[self.config.task])
+        if graph.outputs != ["image"] or (strange and not self.has("encode")):
             what = f"{self.path}: its graph was not made for the task {self.config.task}, as it says"
             raise BundleError(what, hint="export it again")
+        return graph
 
     def has(self, part: Part) -> bool:
         """Whether the file holds that graph."""
@@ -82,6 +95,17 @@ class OnnxFile:
                 raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
             self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
         return self._parts[part]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file", hint="check the spelling, or make it with gfla export-onnx")
+    try:
+        return read_metadata(path)
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: its description is damaged ({error})", hint="export it again") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(str(path), str(error)) from error
 
 
 def part_key(part: Part) -> str:

@@ -48,15 +48,6 @@ class OnnxGraph:
         """The provider in force."""
         return short_name(self._provider) + (" (the GPU's libraries are missing)" if self._fell_back else "")
 
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What the file says about itself; raises BundleError when it is no text."""
-        try:
-            found: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        except UnicodeDecodeError as error:
-            raise BundleError(f"{self.name}: its description is damaged ({error})", hint="export it again") from error
-        return found
-
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
         """All outputs by name; inputs that the graph does not have are left out. Raises GflaError when it fails."""
         try:
@@ -75,8 +66,6 @@ class OnnxGraph:
 
 def _started(model: Path | bytes, name: str, providers: list[str], threads: int | None) -> tuple[Any, str]:
     """The session, and why the first provider could not be had, if ONNX Runtime said so."""
-    if isinstance(model, Path) and not model.is_file():
-        raise BundleError(f"{model}: no such file", hint="check the spelling, or make it with gfla export-onnx")
     _refuse_references(model, name)
     onnxruntime.set_default_logger_severity(4)  # the session's own setting does not cover provider loading
     options = onnxruntime.SessionOptions()
@@ -95,7 +84,7 @@ def _started(model: Path | bytes, name: str, providers: list[str], threads: int 
                 )
         except Exception as error:  # of a dozen private types; a damaged file fails on the CPU, too
             if chosen == (CPU,):
-                raise _unreadable(name, error) from error
+                raise _refused(name, error) from error
             trouble = _first_line(error)
         else:
             return session, trouble
@@ -114,7 +103,7 @@ def _refuse_references(model: Path | bytes, name: str) -> None:
         else:
             refers = _names_a_file(model)
     except (OSError, ValueError) as error:  # ValueError: an empty file
-        raise BundleError(f"{name}: not a model that ONNX Runtime reads ({error})", hint="export it again") from error
+        raise unreadable(name, str(error)) from error
     if refers:
         raise BundleError(f"{name}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
 
@@ -127,13 +116,18 @@ def _names_a_file(content: mmap.mmap | bytes) -> bool:
     return at > 0
 
 
-def _unreadable(name: str, error: Exception) -> BundleError:
+def unreadable(name: str, reason: str) -> BundleError:
+    """The error for a file that is no ONNX model."""
+    return BundleError(f"{name}: not a model that ONNX Runtime reads ({reason})", hint="export it again")
+
+
+def _refused(name: str, error: Exception) -> BundleError:
     if any(sign in str(error) for sign in ("released onnx opset", "Unsupported model IR version")):
         return BundleError(
             f"{name}: made for a newer ONNX than onnxruntime {onnxruntime.__version__} knows",
             hint="pip install --upgrade onnxruntime, or export it again with gfla export-onnx",
         )
-    return BundleError(f"{name}: not a model that ONNX Runtime reads ({_first_line(error)})", hint="export it again")
+    return unreadable(name, _first_line(error))
 
 
 def _first_line(error: Exception) -> str:
