@@ -13,6 +13,7 @@ from gfla_cli.data.face_clips import FaceClips, PortraitPlan
 from gfla_cli.landmarks import pose
 from gfla_cli.landmarks.face_points import MIRRORED, face_size
 from gfla_cli.landmarks.framing import Frame
+from gfla_cli.rendering.talking import sample_talk
 
 
 def film(points, frames=3, side=64):
@@ -76,6 +77,22 @@ def test_frames_are_taken_at_any_pace_that_fits_and_in_both_directions():
     assert (min(flat), max(flat)) == (0, 29)
     assert sorted(moments(30, 30, rng)) == list(range(30))
     assert len(moments(3, 1, rng)) == 1
+
+
+def test_gestures_are_eyes_that_stay_shut_and_a_mouth_wide_open():
+    plain, lively = (
+        [
+            sample_talk(np.random.default_rng(seed), ("smile", "frown", "wink"), 50, 25, gestures=on)
+            for seed in range(30)
+        ]
+        for on in (False, True)
+    )
+    for name, level in (("blink", 0.6), ("jaw", 0.25)):
+        usual, more = (np.mean([getattr(talk, name) > level for talk in talks]) for talks in (plain, lively))
+        assert usual < 0.15 < 0.25 < more < 0.6
+    blinks = np.concatenate([talk.blink for talk in lively])
+    assert (blinks.min(), blinks.max()) == (0, 1)
+    np.testing.assert_array_equal(plain[0].head, lively[0].head)
 
 
 @pytest.mark.shared

@@ -13,7 +13,7 @@ from tiny_models import tiny
 
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
-from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_flow
+from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_flows
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.structure.face import face_structure
 
@@ -27,6 +27,11 @@ def moved(x, y):
 
 def maps(*faces, size=(256, 256)):
     return torch.from_numpy(np.stack([face_structure(face, size) for face in faces]))
+
+
+def curve_flow(source, target):
+    (flow,) = curve_flows([source], target)
+    return flow
 
 
 def at(flow, place):
@@ -55,7 +60,7 @@ def test_lids_that_close_come_from_lids_that_were_open():
     shut = with_closed_eyes(wide)
     flow = curve_flow(maps(wide), maps(shut))[0]
     way = np.mean(wide[UPPER_LIDS, 1] - shut[UPPER_LIDS, 1])
-    skin = np.mean([at(flow, shut[point] - (0, 5))[1] for point in UPPER_LIDS])  # just above the line of the shut eye
+    skin = np.mean([at(flow, shut[point] - (0, 3))[1] for point in UPPER_LIDS])  # just above the line of the shut eye
     assert skin < 0.6 * way < -5
     brows = [at(flow, shut[point]) for point in range(18, 21)]
     np.testing.assert_allclose(brows, 0, atol=1)
@@ -67,6 +72,30 @@ def test_a_mouth_that_opens_takes_lower_lip_and_chin_along():
     for point in (*LOWER_LIP, *CHIN):
         assert -28 < at(flow, opened[point] - (0, 2))[1] < -12
     np.testing.assert_allclose([at(flow, opened[point]) for point in UPPER_LIDS], 0, atol=1.5)
+
+
+def test_a_lip_comes_from_a_lip_all_along():
+    opened = FACE.copy()
+    opened[55:60, 1] += np.array([4, 7, 8, 7, 4])
+    flow = curve_flow(maps(FACE), maps(opened))[0]
+    for place in np.linspace(-0.8, 0.8, 17):
+        x = FACE[57, 0] + place * (FACE[54, 0] - FACE[57, 0])
+        lip, shut = (np.interp(x, *face[[48, 59, 58, 57, 56, 55, 54]].T) for face in (opened, FACE))
+        assert at(flow, (x, lip))[1] == pytest.approx(shut - lip, abs=3.5)  # curves are read as parabolas
+
+
+def test_who_turns_away_takes_the_whole_head_along():
+    middle = FACE.mean(axis=0)
+    aside = (FACE - middle) * (0.3, 1) + middle  # the eyes of a head in half profile are close to each other
+    flow = curve_flow(maps(aside), maps(aside + np.array([12, 0])))[0]
+    np.testing.assert_allclose(at(flow, middle + np.array([40, 0])), (-12, 0), atol=2)
+
+
+def test_two_sources_are_asked_for_one_target_as_each_by_itself():
+    target = maps(with_open_mouth(FACE, 10))
+    together = curve_flows([maps(FACE), maps(moved(9, 2))], target)
+    for flow, face in zip(together, (FACE, moved(9, 2)), strict=True):
+        torch.testing.assert_close(flow, curve_flow(maps(face), target))
 
 
 def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():
@@ -95,8 +124,9 @@ def test_pictures_of_a_batch_do_not_mix():
     torch.testing.assert_close(together[:1], curve_flow(maps(first), maps(FACE)), atol=1e-3, rtol=0)
 
 
-def test_an_estimator_without_corrections_gives_both_guesses_at_every_level():
-    config = tiny("face-people", image_size=(256, 256), flow_reduction=1)
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_an_estimator_without_corrections_gives_both_guesses_at_every_level(reduction):
+    config = tiny("face-people", image_size=(256, 256), flow_reduction=reduction)
     estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
     for head in estimator.offset_head.values():
         torch.nn.init.zeros_(head.weight)

@@ -40,6 +40,7 @@ class PortraitPlan:
     frames: int = 30
     stills: int = 6
     size: int = 320  # the frame is cut out of it
+    gestures: float = 0.5  # share of the clips with shut eyes and wide open mouths
 
 
 class PortraitFiles:
@@ -64,7 +65,9 @@ class PortraitFiles:
         if self._pack is None:
             self._pack = Pack.load(self._path)
         plan = self.plan
-        filmed = portrait(self._pack, np.random.default_rng([plan.seed, clip]), plan.frames, plan.stills, plan.size)
+        rng = np.random.default_rng([plan.seed, clip])
+        gestures = bool(np.random.default_rng([plan.seed, clip, 1]).random() < plan.gestures)  # the same person without
+        filmed = portrait(self._pack, rng, plan.frames, plan.stills, plan.size, gestures=gestures)
         views = (*filmed.frames, *filmed.stills)
         # Half precision has millimetres around 0 and centimetres at the height of a head.
         middle = np.nanmean(views[0].surface.reshape(-1, 3), axis=0) * (0, 1, 1)

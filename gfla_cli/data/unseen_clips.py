@@ -24,7 +24,8 @@ class UnseenFaces(Dataset[ClipSample]):
     """Clip number i: a still of somebody, and the same person talking."""
 
     def __init__(self, pack: Path, cache: Path, *, size: int, frames: int) -> None:
-        self.files = PortraitFiles(pack, cache, PortraitPlan(seed=_SEED, clips=_CLIPS, frames=frames, stills=1))
+        plan = PortraitPlan(seed=_SEED, clips=_CLIPS, frames=frames, stills=1, gestures=0)
+        self.files = PortraitFiles(pack, cache, plan)
         self.size, self.frames = size, frames
 
     def __getitem__(self, index: int) -> ClipSample:

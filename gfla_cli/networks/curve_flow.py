@@ -9,6 +9,7 @@ frame, or upright: turned so that the eyes are level, and counted from the middl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,15 +23,18 @@ _READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick
 CURVE_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
 _NEAR = 3.0  # levels of distance (3/256 of the frame) that are the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
+_UNDER_NOSE = 4
+_PER_NOSE = 1.1  # distances of the eyes, at least, from them to the lower edge of the nose
 _OUTLINE = 0  # a closed curve, of which only the chin is the same spot of skin in every picture
-_SPOTS = (-1.2, 0.0, 1.2)  # along a curve, in standard deviations of its pixels
+_SPOTS = (-1.6, -0.9, 0.0, 0.9, 1.6)  # along a curve, in standard deviations of its pixels
 _CHIN = 1.4  # below the middle of the outline, in the same
 # Distances of the eyes, downwards: of lids and lips the skin beside their curves is taken, above the upper ones and
 # below the lower ones, lest a shut eye be a place where two curves of different motion meet.
-_BESIDE = {6: -0.08, 7: 0.08, 8: -0.08, 9: 0.08, 10: -0.08, 11: 0.08}
+_BESIDE = {6: -0.03, 7: 0.03, 8: -0.03, 9: 0.03, 10: -0.03, 11: 0.03}
 _STIFF = 0.02  # of the spread of all points: keeps the map of a face whose points are all on a line finite
 _FLATTEST = 1e-4  # squared standard deviation of u**2, where all pixels of a curve stand at two places
-_SOFT = 0.06  # distances of the eyes: how close to a curve its own motion is all that counts
+_SOFT = 0.03  # distances of the eyes: how close to a curve its own motion is all that counts
+_SHORTEST = 1e-6  # squared distance of the eyes: keeps pieces finite that are points
 _HEAD_RADIUS = 1.8  # distances of the eyes: how far from the middle of the face everything still moves with it
 _HEAD_MIDDLE = 0.1  # distances of the eyes below them
 
@@ -40,38 +44,68 @@ class _Face(NamedTuple):
 
     points: Tensor  # (B, P, 2)
     eyes: Tensor  # (B, 2) the middle between the eyes
-    axis: Tensor  # (B, 2) from the right eye to the left one, pixels
+    axis: Tensor  # (B, 2) the way from the right eye to the left one, as long as it is in a face seen from the front
     there: Tensor  # (B, 1) 1 where the picture shows a face
+
+    @property
+    def squared_size(self) -> Tensor:
+        """(B, 1, 1) pixels squared."""
+        return self.axis.square().sum(dim=1)[:, None, None]
 
 
 @torch.no_grad()
-def curve_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
-    """(B, 2, H/2, W/2) offsets, in pixels of the frame, from face structures (B, 16, H, W).
+def curve_flows(source_structures: Sequence[Tensor], target_structure: Tensor) -> list[Tensor]:
+    """(B, 2, H/2, W/2) offsets to each source, in pixels of the frame, from face structures (B, 16, H, W).
 
-    Fades to zero far from the face, and is zero everywhere when one of the two has no face.
+    Fade to zero far from the face, and are zero everywhere when one of the two has no face.
     """
     with torch.autocast(target_structure.device.type, enabled=False):  # bfloat16 has no halves of pixels from 128 on
-        return _flow(source_structure, target_structure)
+        height, width = target_structure.shape[-2] // GUESS_STRIDE, target_structure.shape[-1] // GUESS_STRIDE
+        target = _face(target_structure)
+        grid = cell_middles(height, width, GUESS_STRIDE, target.points).flatten(2).transpose(1, 2)  # (1, h*w, 2)
+        first, second = _pull(grid, target)
+        near = _nearness(grid, target)
+        offsets = []
+        for source in map(_face, source_structures):
+            turn = _turn(target, source)
+            rest = source.points - turn.of(target.points)  # what a turn of the head leaves over
+            start, end = _ends(rest)
+            offset = (turn.of(grid) + first @ start + second @ end - grid) * near
+            offset = offset * (source.there * target.there)[..., None]
+            offsets.append(offset.transpose(1, 2).reshape(-1, 2, height, width))
+        return offsets
 
 
-def _flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
-    source, target = _face(source_structure), _face(target_structure)
-    height, width = target_structure.shape[-2:]
-    cells = cell_middles(height // GUESS_STRIDE, width // GUESS_STRIDE, GUESS_STRIDE, target.points)
-    grid = cells.flatten(2).transpose(1, 2)  # (1, h*w, 2)
-    size = torch.linalg.vector_norm(target.axis, dim=1)[:, None, None]  # (B, 1, 1)
-    turn = _turn(target, source)
-    rigid = turn.of(grid)  # (B, h*w, 2)
-    rest = source.points - turn.of(target.points)  # (B, P, 2) what a turn of the head leaves over
-    squared = _squared_distance(grid, target.points) / size.square()  # (B, h*w, P)
+def _pull(grid: Tensor, face: _Face) -> tuple[Tensor, Tensor]:
+    """(B, h*w, L) each: how much the two ends of every piece of the curves tell about the motion of each place.
+
+    The nearer a piece the more, and of its ends the nearer one, so that the motion is continuous along a curve.
+    """
+    places, points = ((x - face.eyes[:, None]) / face.squared_size.sqrt() for x in (grid, face.points))
+    start, end = _ends(points)
+    (x, y), (begin_x, begin_y), (way_x, way_y) = (pair.unbind(dim=2) for pair in (places, start, end - start))
+    x, y = x[..., None] - begin_x[:, None], y[..., None] - begin_y[:, None]  # (B, h*w, L)
+    way_x, way_y = way_x[:, None], way_y[:, None]
+    share = ((x * way_x + y * way_y) / (way_x.square() + way_y.square() + _SHORTEST)).clamp(0, 1)
+    squared = (x - share * way_x).square() + (y - share * way_y).square()
     weight = (squared + _SOFT**2).square().reciprocal()
-    bent = (weight @ rest) / weight.sum(dim=2, keepdim=True)
-    down = torch.stack([-target.axis[:, 1], target.axis[:, 0]], dim=1)
-    away = _squared_distance(grid, (target.eyes + _HEAD_MIDDLE * down)[:, None]) / size.square()  # (B, h*w, 1)
-    near = torch.exp(-(away / (2 * _HEAD_RADIUS**2)).square()) * (source.there * target.there)[..., None]
-    offset = (rigid + bent - grid) * near
-    guess: Tensor = offset.transpose(1, 2).reshape(-1, 2, height // GUESS_STRIDE, width // GUESS_STRIDE)
-    return guess
+    weight = weight / weight.sum(dim=2, keepdim=True)
+    second = weight * share
+    return weight - second, second
+
+
+def _ends(points: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, L, 2) where the pieces of all curves begin and where they end, from (B, P, 2); the chin is one by itself."""
+    curves, chin = points[:, :-1].unflatten(1, (-1, len(_SPOTS))), points[:, -1:]
+    start, end = curves[:, :, :-1].flatten(1, 2), curves[:, :, 1:].flatten(1, 2)
+    return torch.cat([start, chin], dim=1), torch.cat([end, chin], dim=1)
+
+
+def _nearness(grid: Tensor, face: _Face) -> Tensor:
+    """(B, h*w, 1) how much each place moves with a head."""
+    down = torch.stack([-face.axis[:, 1], face.axis[:, 0]], dim=1)
+    away = _squared_distance(grid, (face.eyes + _HEAD_MIDDLE * down)[:, None]) / face.squared_size
+    return torch.exp(-(away / (2 * _HEAD_RADIUS**2)).square())
 
 
 def _face(structure: Tensor) -> _Face:
@@ -86,6 +120,9 @@ def _face(structure: Tensor) -> _Face:
     right, left = (middles[:, list(curves)].mean(dim=1) for curves in (_RIGHT_EYE, _LEFT_EYE))
     eyes, axis = (left + right) / 2, left - right
     axis = torch.where(axis.square().sum(dim=1, keepdim=True) > 1, axis, torch.ones_like(axis))
+    apart = torch.linalg.vector_norm(axis, dim=1, keepdim=True)
+    long = torch.linalg.vector_norm(middles[:, _UNDER_NOSE] - eyes, dim=1, keepdim=True)
+    axis = axis * (_PER_NOSE * long / apart).clamp(min=1)  # who turns away keeps the length of the nose
     along, across = _upright(places, eyes, axis).unbind(dim=2)  # (B, n) each
     points = _curve_points(weight, along, across)
     there = (amount > 0).all(dim=1).to(axis.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.curve_flow import curve_flow
+from gfla_cli.networks.curve_flow import curve_flows
 from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
 from gfla_cli.ops.warp import bilinear_warp
 
@@ -30,6 +30,14 @@ class Flow(NamedTuple):
     mask: Tensor  # (B, 1, h, w)  1 = take it from the source, 0 = invent it
 
 
+class _Guess(NamedTuple):
+    """The flow to one picture that structures tell by themselves."""
+
+    picture: Tensor  # (B, 3, H', W') as the estimator sees it
+    reduced: Tensor  # (B, 2, H'/2, W'/2) in pixels of that
+    whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
+
+
 class FlowEstimator(nn.Module):
     """A small U-Net with one (offset, mask) head per attention level, coarse to fine.
 
@@ -38,7 +46,7 @@ class FlowEstimator(nn.Module):
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
     which the estimator sees, too: "limbs" takes a picture, its joints and the wanted joints (`limb_flow`), "curves" a
-    wanted face, and two pictures with their faces (`curve_flow`).
+    wanted face, and two pictures with their faces (`curve_flows`).
     """
 
     def __init__(
@@ -89,18 +97,22 @@ class FlowEstimator(nn.Module):
         if self.prior == "none":
             return self.decode(self.encode(inputs), code)
         reduced = [self._reduced(x) for x in inputs]
+        guesses = self._guesses(inputs, reduced)
+        hints = [_hints(guess.picture, guess.reduced) for guess in guesses]
+        whole = torch.cat([guess.whole for guess in guesses], dim=1)
+        return self.decode(self._features([*reduced, *hints]), code, whole)
+
+    def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor]) -> list[_Guess]:
         if self.prior == "limbs":
             picture, structure, wanted = reduced
-            guesses = [(picture, limb_flow(structure, wanted))]
-        else:
-            wanted, previous, previous_structure, reference, reference_structure = reduced
-            guesses = [
-                (previous, curve_flow(previous_structure, wanted)),
-                (reference, curve_flow(reference_structure, wanted)),
-            ]
-        hints = [_hints(picture, guess) for picture, guess in guesses]
-        guess = torch.cat([guess for _, guess in guesses], dim=1)
-        return self.decode(self._features([*reduced, *hints]), code, guess)
+            flow = limb_flow(structure, wanted)
+            return [_Guess(picture, flow, _enlarged(flow, self.reduction) * self.reduction)]
+        target, _, previous, _, reference = inputs
+        flows = curve_flows([previous, reference], target)  # of the whole frame: lids are a pixel or two
+        return [
+            _Guess(picture, F.avg_pool2d(flow, self.reduction) / self.reduction, flow)
+            for picture, flow in zip((reduced[1], reduced[3]), flows, strict=True)
+        ]
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
@@ -136,10 +148,9 @@ class FlowEstimator(nn.Module):
     def _flows(self, x: Tensor, stride: int, guess: Tensor | None) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
-            offset = self.offset_head[str(stride)](x.float())
+            offset = _enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
             if guess is not None:
                 offset = offset + F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
-            offset = _enlarged(offset, self.reduction) * self.reduction
             mask = _enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
         return [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
 

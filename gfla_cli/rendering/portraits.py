@@ -42,8 +42,13 @@ class Portrait:
     character: Character
 
 
-def portrait(pack: Pack, rng: np.random.Generator, frames: int, stills: int, size: int) -> Portrait:
-    """Somebody who talks, head and shoulders, in pictures of size x size; a pure function of the generator's state."""
+def portrait(
+    pack: Pack, rng: np.random.Generator, frames: int, stills: int, size: int, *, gestures: bool = False
+) -> Portrait:
+    """Somebody who talks, head and shoulders, in pictures of size x size; a pure function of the generator's state.
+
+    With `gestures` the frames have shut eyes and wide open mouths, too (`sample_talk`).
+    """
     if frames < 1 or stills < 0:
         raise UsageError(f"a portrait has a frame or more, got {frames} and {stills} stills")
     character = sample_character(rng, pack)
@@ -58,16 +63,16 @@ def portrait(pack: Pack, rng: np.random.Generator, frames: int, stills: int, siz
         margin=rng.uniform(-0.25, -0.05),
         shift=(rng.normal(0, 0.02), rng.normal(0.01, 0.015)),
     )
-    moments = [*_poses(pack, character, _talk(rng, pack, frames, rng.uniform(*_FPS)))]
+    moments = [*_poses(pack, character, _talk(rng, pack, frames, rng.uniform(*_FPS), gestures=gestures))]
     moments += _poses(pack, character, _talk(rng, pack, stills, _STILLS_FPS)) if stills else []
     camera = frame(pack.skeleton, character, moments[0], shot, size)
     views = [photograph(pack, character, moment, camera, scene) for moment in moments]
     return Portrait(tuple(views[:frames]), tuple(views[frames:]), character)
 
 
-def _talk(rng: np.random.Generator, pack: Pack, frames: int, fps: float) -> Talk:
+def _talk(rng: np.random.Generator, pack: Pack, frames: int, fps: float, *, gestures: bool = False) -> Talk:
     """Livelier than `sample_talk` by a random factor, within what a detector can still follow."""
-    talk = sample_talk(rng, pack.shapes.expression_units, frames, fps)
+    talk = sample_talk(rng, pack.shapes.expression_units, frames, fps, gestures=gestures)
     turn = rng.uniform(*(_FAR if rng.random() < _TURNED else _USUAL))
     head = _MOST_TURN * np.tanh(talk.head * turn / _MOST_TURN)
     return replace(talk, head=head, jaw=np.minimum(talk.jaw * rng.uniform(*_LOUD), _WIDEST_JAW))

@@ -20,6 +20,7 @@ _MOUTH_UNITS = (
     "mouth-upward-retraction",
     "mouth-pursing",
 )
+_ONSET = 0.15  # seconds that a held gesture takes to come and to go
 _HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
 
 
@@ -56,8 +57,14 @@ class Talk:
         return pose
 
 
-def sample_talk(rng: np.random.Generator, units: tuple[str, ...], frames: int, fps: float) -> Talk:
-    """Somebody who mostly talks, nods, looks around and blinks now and then."""
+def sample_talk(
+    rng: np.random.Generator, units: tuple[str, ...], frames: int, fps: float, *, gestures: bool = False
+) -> Talk:
+    """Somebody who mostly talks, nods, looks around and blinks now and then.
+
+    With `gestures` the eyes also stay shut and the mouth wide open for a while, again and again: rare in talk, but what
+    a film is watched for.
+    """
     if frames < 1 or fps <= 0:
         raise UsageError(f"a clip has a frame or more and a positive frame rate, got {frames} at {fps}")
     time = np.arange(frames) / fps
@@ -77,11 +84,15 @@ def sample_talk(rng: np.random.Generator, units: tuple[str, ...], frames: int, f
     jaw = np.clip(0.05 + np.abs(wave(0.2, 2, 4.5)), 0, 0.36) * loudness
     liveliness = 0.3 + 0.7 * loudness
     mouth = {u: np.clip(wave(0.38, 1.0, 3.0), 0, 0.6) * liveliness for u in _MOUTH_UNITS if rng.random() < 0.8}
+    blink = _blinks(rng, time)
+    if gestures:
+        blink = np.maximum(blink, _held(rng, time) * rng.uniform(0.6, 1.1))
+        jaw = np.maximum(jaw, _held(rng, time) * rng.uniform(0.2, 0.42))
     return Talk(
         head=head,
         jaw=jaw,
         mouth=mouth,
-        blink=_blinks(rng, time),
+        blink=np.minimum(blink, 1),
         brow=np.clip(wave(0.5, 0.2, 0.8) + 0.2, -0.35, 0.9),
         gaze=np.stack([wave(0.12, 0.2, 0.8), wave(0.06, 0.2, 0.8)], 1),
         mood=sample_expression(rng, units, 0.6),
@@ -96,3 +107,14 @@ def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
         closed = np.maximum(closed, np.clip(1.25 - np.abs(time - moment) / 0.11, 0, 1))
         moment += rng.uniform(0.8, 4)
     return closed
+
+
+def _held(rng: np.random.Generator, time: Float64Array) -> Float64Array:
+    """Something that is done for a while and then not (F,), 0..1."""
+    done = np.zeros(len(time))
+    begin = rng.uniform(-0.5, 1)
+    while begin < time[-1]:
+        end = begin + rng.uniform(0.15, 0.9)
+        done = np.maximum(done, np.clip(1 - np.maximum(begin - time, time - end) / _ONSET, 0, 1))
+        begin = end + rng.uniform(0.3, 1.4)
+    return done
