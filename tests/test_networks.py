@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,9 @@ from tiny_models import tiny
 
 from gfla_cli.bundles.importing import translate
 from gfla_cli.config import PRESETS, Level, preset
-from gfla_cli.networks.build import build, initialise
+from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.ops.padding import padded
 
 # At least twice what was found with any of four instruction sets, which add up in different orders.
 _IMAGE = 5e-5  # in [-1, 1]
@@ -141,3 +143,30 @@ def test_discriminators_have_the_released_size(blocks, parameters):
     discriminator = Discriminator(blocks=blocks)
     assert round(sum(p.numel() for p in discriminator.parameters()) / 1e6, 2) == parameters
     assert discriminator(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64 >> blocks, 64 >> blocks)
+
+
+@pytest.mark.parametrize("name", ["pose-people", "view-chairs"])
+def test_weights_kept_in_half_give_what_autocast_gives(name):
+    torch.manual_seed(0)
+    network = build(tiny(name)).eval()
+    half = convolutions_in(copy.deepcopy(network), torch.bfloat16)
+    assert convolutions_in(network, torch.float32) is network
+    numbers = {name: parameter.dtype for name, parameter in half.named_parameters()}
+    assert torch.bfloat16 in numbers.values()
+    floats = ("offset_head", "mask_head", "view_estimator", "norm")
+    assert all(dtype is torch.float32 for name, dtype in numbers.items() if any(part in name for part in floats))
+    codes = [torch.rand(1, 21, 1, 1)] * 2
+    inputs = codes if name == "view-chairs" else [torch.rand(1, 18, 64, 64)] * 2
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        made, expected = (one(torch.rand(1, 3, 64, 64).fill_(0.3), *inputs) for one in (half, network))
+    torch.testing.assert_close(made.image, expected.image, atol=0.02, rtol=0)
+    torch.testing.assert_close(made.flows[0].offset, expected.flows[0].offset, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_padding_keeps_the_number_format_under_autocast(mode):
+    x = torch.rand(2, 5, 7, 6, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = padded(x, 2, mode)
+    assert made.dtype is torch.bfloat16
+    assert torch.equal(made, torch.nn.functional.pad(x, [2] * 4, mode=mode))

@@ -20,7 +20,7 @@ from gfla_cli.benchmarks.measure import interleaved_times
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.config import preset
 from gfla_cli.errors import GflaError
-from gfla_cli.networks.build import build
+from gfla_cli.networks.build import build, convolutions_in
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.samplers import LocalAttention, Source
 from gfla_cli.ops.local_attention import local_attention_reference
@@ -83,7 +83,7 @@ def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx:
     keep_freed_memory()  # as inference and training do
     ways: dict[str, Callable[[], object]] = {_KEPT: plain}
     ways |= {
-        f"{name}, {label}": _runner(_fast(network), laid_out, dtype)
+        f"{name}, {label}": _runner(_fast(network, dtype), laid_out, dtype)
         for name, network in (("pose-fashion", full), (model, compact))
         for label, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
@@ -111,8 +111,10 @@ def _inputs(device: torch.device) -> tuple[Tensor, ...]:
     return tuple(torch.rand(1, channels, 256, 256, generator=generator).to(device) for channels in (3, 18, 18))
 
 
-def _fast(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def _fast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy as inference has it."""
+    ready = convolutions_in(copy.deepcopy(network), dtype)
+    return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _runner(network: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> Callable[[], object]:

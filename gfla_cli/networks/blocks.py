@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gfla_cli.ops.padding import padded
+
 _BF16_LANES = 32  # numbers that the processor's widest registers hold
 
 
@@ -110,7 +112,7 @@ class Skip(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect"))
+        y: Tensor = self.conv(padded(self.act(x), 1, "reflect"))
         return y
 
 
@@ -123,5 +125,5 @@ class ToImage(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(F.pad(self.act(x), [1, 1, 1, 1], mode="reflect")).tanh()
+        y: Tensor = self.conv(padded(self.act(x), 1, "reflect")).tanh()
         return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 from gfla_cli.config import ModelConfig
@@ -12,6 +13,9 @@ from gfla_cli.networks.blocks import DecoderBlock, ResidualBlock, ToImage
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import ViewGenerator
+
+# Parts that compute in float32 whatever the rest does: positions need its digits, and of views half a megaflop decides.
+ALWAYS_FLOAT = ("offset_head", "mask_head", "view_estimator")
 
 
 def build(config: ModelConfig) -> nn.Module:
@@ -39,6 +43,18 @@ def initialise(network: nn.Module, initial: Literal["orthogonal", "kaiming"]) ->
                 nn.init.zeros_(module.bias)
     if initial == "kaiming":
         _quiet_outputs(network)
+
+
+def convolutions_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network, with the weights of its convolutions in the number format that autocast has them in.
+
+    Kept so, they need not be brought to it in every pass. For inference alone: what is trained needs more digits.
+    """
+    for name, module in network.named_modules():
+        always_float = any(part in ALWAYS_FLOAT for part in name.split("."))
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and not always_float:
+            module.to(dtype)
+    return network
 
 
 def _quiet_outputs(network: nn.Module) -> None:

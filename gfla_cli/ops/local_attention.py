@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gfla_cli.ops.padding import padded
 from gfla_cli.ops.warp import bag_of_pixels, pixel_grid, sample_at
 
 
@@ -83,7 +84,7 @@ def source_keys(source_BCHW: Tensor, weights: AttentionWeights) -> Tensor:
     """
     C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
     r = n // 2
-    return F.conv2d(F.pad(source_BCHW, [2 * r] * 4, mode="replicate"), weights.hidden[:, C:])
+    return F.conv2d(padded(source_BCHW, 2 * r, "replicate"), weights.hidden[:, C:])
 
 
 def attend(
@@ -99,7 +100,7 @@ def attend(
     r = n // 2
     H, W = offset_B2HW.shape[-2:]
     position = pixel_grid(H, W, offset_B2HW) + offset_B2HW
-    query = F.conv2d(F.pad(target_BCHW, [r] * 4, mode="replicate"), weights.hidden[:, :C], weights.hidden_bias)
+    query = F.conv2d(padded(target_BCHW, r, "replicate"), weights.hidden[:, :C], weights.hidden_bias)
     hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
     attention = scores.to(position.dtype).softmax(dim=1)

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from gfla_cli.bundles.bundle import Bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.appearance_flow import AppearanceFlow
+from gfla_cli.networks.build import ALWAYS_FLOAT
 from gfla_cli.networks.curve_flow import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import ViewGenerator
@@ -21,8 +22,6 @@ from gfla_cli.runtime.onnx_file import INPUTS, SOURCE, Part
 
 # Traced at a small size of its own and a batch of two: sizes of one are special, and float16 is slow on the CPU.
 _BATCH, _HEIGHT, _WIDTH = 2, 64, 96
-# Positions need more digits than float16 has, and of views half a megaflop decides.
-_ALWAYS_FLOAT = ("offset_head", "mask_head", "view_estimator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,6 @@ def _half_precision(network: nn.Module) -> nn.Module:
     """A copy in float16 but for the few parts that need more digits."""
     network = copy.deepcopy(network).half()
     for name, module in network.named_modules():
-        if name.endswith(_ALWAYS_FLOAT):
+        if name.endswith(ALWAYS_FLOAT):
             module.float()
     return network

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.runtime.allocator import keep_freed_memory
 from gfla_cli.runtime.device import choose_device
@@ -34,7 +35,8 @@ class TorchSession:
         if on_cpu:
             keep_freed_memory()
         self._layout = torch.channels_last if on_cpu else torch.contiguous_format
-        self.network = bundle.network.to(self._placement.device).to(memory_format=self._layout)  # type: ignore[call-overload]
+        network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
+        self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     @property
     def place(self) -> str:
