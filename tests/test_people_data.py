@@ -103,11 +103,14 @@ def test_the_fast_max_pool_is_max_pooling():
 def test_heat_maps_equal_the_released_ones(golden):
     expected = golden("heatmaps")
     market = expected["points_128x64_yx"][:, ::-1].astype(np.float32)
-    assert np.array_equal(heatmaps(market, (128, 64))[:, ::4, ::4], expected["heatmaps_128x64_every_fourth_pixel"])
+    made = heatmaps(market, (128, 64))
+    np.testing.assert_allclose(made[:, ::4, ::4], expected["heatmaps_128x64_every_fourth_pixel"], rtol=2e-7, atol=1e-9)
     fashion = expected["points_256x176_yx"][:, ::-1].astype(np.float32)
     fashion[:, 0] = np.where(fashion[:, 0] >= 0, fashion[:, 0] * 256 / 176, -1)
     found = heatmaps(fashion, (256, 256))
-    assert np.array_equal(found[:, ::8, ::8], expected["heatmaps_256x256_every_eighth_pixel"])
+    wanted = expected["heatmaps_256x256_every_eighth_pixel"]
+    np.testing.assert_allclose(found[:, ::8, ::8], wanted, rtol=2e-7, atol=1e-9)
+    assert not ((found > 0) & (found < np.finfo(np.float32).tiny)).any()  # slow numbers
     batch = heatmap_batch(torch.from_numpy(fashion)[None], (256, 256))[0]
     torch.testing.assert_close(batch, torch.from_numpy(found), atol=1e-6, rtol=0)
 

@@ -99,8 +99,13 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self.act(self.norm1(x)))
-        y = self.up(self.act(self.norm2(y))) + self.shortcut(x)
-        return y
+        # up(act(norm2(y))) + shortcut(x) as one convolution: the largest maps are written once, and not added.
+        up, shortcut = self.up, self.shortcut
+        assert up.bias is not None
+        assert shortcut.bias is not None
+        both = torch.cat([self.act(self.norm2(y)), x], dim=1)
+        weight, bias = torch.cat([up.weight, shortcut.weight]), up.bias + shortcut.bias
+        return F.conv_transpose2d(both, weight, bias, stride=2, padding=1, output_padding=1)
 
 
 class Skip(nn.Module):
