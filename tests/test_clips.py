@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_landmarks import drawn_body, drawn_face
+from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
 from gfla_cli.data.body_clips import BodyClips, MotionPlan
 from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments
 from gfla_cli.data.detected_faces import as_detected_face
-from gfla_cli.data.face_clips import FaceClips, PortraitPlan
+from gfla_cli.data.face_clips import FaceClips, PortraitPlan, _invented, _openings
+from gfla_cli.data.sample import Correspondence
 from gfla_cli.landmarks import pose
 from gfla_cli.landmarks.face_points import MIRRORED, face_size
 from gfla_cli.landmarks.framing import Frame
@@ -77,6 +78,18 @@ def test_frames_are_taken_at_any_pace_that_fits_and_in_both_directions():
     assert (min(flat), max(flat)) == (0, 29)
     assert sorted(moments(30, 30, rng)) == list(range(30))
     assert len(moments(3, 1, rng)) == 1
+
+
+def test_what_lips_hid_is_invented_and_not_taken_from_lips():
+    face = (with_open_mouth(drawn_face(), 30) * 0.5 + (64, 50)).astype(np.float32)
+    mouth, tooth, cheek = (24, 16), (24, 15), (20, 8)  # rows and columns of 4 pixels
+    visible = np.full((1, 32, 32), -1, np.float32)
+    visible[0][tooth] = 1  # it was to be seen
+    known = Correspondence(np.ones((2, 32, 32), np.float32), np.full((1, 32, 32), 0.5, np.float32), visible)
+    made = _invented(known, _openings(face, 128, 32))
+    assert [made.visible[0][place] for place in (mouth, tooth, cheek)] == [0, 1, -1]
+    assert [made.weight[0][place] for place in (mouth, tooth, cheek)] == [0, 0.5, 0.5]
+    assert (made.visible == 0).sum() < 60  # eyes and mouth alone
 
 
 def test_gestures_are_eyes_that_stay_shut_and_a_mouth_wide_open():

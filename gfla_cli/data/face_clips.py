@@ -15,11 +15,11 @@ from gfla_cli.data.albums import Album, AlbumFiles
 from gfla_cli.data.augment import degrade, light_curve
 from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments, read_clip
 from gfla_cli.data.detected_faces import EDGE, as_detected_face
-from gfla_cli.data.sample import ClipSample
+from gfla_cli.data.sample import ClipSample, Correspondence
 from gfla_cli.landmarks.face_framing import face_frame, square_frame
 from gfla_cli.landmarks.face_points import MIRRORED, face_size
 from gfla_cli.landmarks.framing import Frame
-from gfla_cli.structure.face import background_edges
+from gfla_cli.structure.face import EYE, INSIDE_LIPS, background_edges, part_labels
 
 if TYPE_CHECKING:
     from gfla_cli.rendering.pack import Pack
@@ -102,7 +102,10 @@ class FaceClips(Dataset[ClipSample]):
         images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
         images[0] = degrade(images[0], rng)
         points = _shaken(clip.points, rng)
-        to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
+        opened = np.stack([_openings(face, self.size, self.grid) for face in clip.points[1:]])
+        to_previous, to_reference = (
+            _invented(known, opened) for known in clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
+        )
         # Those of the reference, whatever moves afterwards: of a stranger's face no other edges are known.
         edges = background_edges(images[0], points[0])
         return ClipSample(
@@ -113,6 +116,19 @@ class FaceClips(Dataset[ClipSample]):
             to_previous=to_previous,
             to_reference=to_reference,
         )
+
+
+def _openings(face: NDArray[np.float32], size: int, grid: int) -> NDArray[np.bool_]:
+    """(1, grid, grid) where the eyes and the inside of the lips are."""
+    step = size // grid
+    labels = part_labels(face, (size, size))[step // 2 :: step, step // 2 :: step]
+    return np.isin(labels, (EYE, INSIDE_LIPS))[None]
+
+
+def _invented(known: Correspondence, opened: NDArray[np.bool_]) -> Correspondence:
+    """Behind lids and lips that open lies what no other spot of the face looks like: it is not to be taken from any."""
+    hidden = opened & (known.visible < 0)
+    return Correspondence(known.offset, np.where(hidden, 0, known.weight), np.where(hidden, 0, known.visible))
 
 
 def _convention(rng: np.random.Generator) -> float:

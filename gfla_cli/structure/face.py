@@ -45,16 +45,17 @@ CURVES: tuple[tuple[tuple[int, ...], ...], ...] = (
     (tuple(range(60, 65)),),  # lips inside
     ((*range(64, 68), 60),),
 )
+EYE, INSIDE_LIPS = 4, 6  # labels
 # Label and outline of every part; later ones are painted over earlier ones.
 _PARTS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (1, (*_CONTOUR, *reversed(range(_FOREHEAD, _FOREHEAD + 15)))),
     (2, tuple(range(17, 22))),
     (2, tuple(range(22, 27))),
     (3, (28, *range(31, 36))),
-    (4, tuple(range(36, 42))),
-    (4, tuple(range(42, 48))),
+    (EYE, tuple(range(36, 42))),
+    (EYE, tuple(range(42, 48))),
     (5, tuple(range(48, 60))),
-    (6, tuple(range(60, 68))),
+    (INSIDE_LIPS, tuple(range(60, 68))),
 )
 _SIDE = 256  # pixels of the frame that the released models see; lengths are measured in its pixels
 _STEP = 3.0  # pixels of distance a grey level, of 255
