@@ -58,12 +58,10 @@ class OnnxFile:
         """Raises BundleError for what does not describe itself as an exported model."""
         self.path, self._device, self._threads = path, device, threads
         self._metadata = _metadata(path)
+        self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
         starter = ThreadPoolExecutor(1)  # ONNX Runtime leaves Python's lock to others while it starts
         self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
         starter.shutdown(wait=False)
-        if DESCRIPTION not in self._metadata:
-            self._starting.result()  # what is no model at all is told so
-        self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
         self.name = _printable(self.about.get("name")) or path.stem
         self.precision = str(self.about.get("precision", "fp32"))
         self._parts: dict[Part, OnnxGraph] = {}
@@ -97,6 +95,11 @@ class OnnxFile:
         return self._parts[part]
 
 
+def exported_config(path: Path) -> ModelConfig:
+    """What the model of a file is, without starting it; raises BundleError for what is no exported model."""
+    return _description(path, _metadata(path).get(DESCRIPTION))[0]
+
+
 def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise BundleError(f"{path}: no such file", hint="check the spelling, or make it with gfla export-onnx")
@@ -126,6 +129,7 @@ def _printable(name: object) -> str:
 
 def _description(path: Path, text: str | None) -> tuple[ModelConfig, dict[str, Any]]:
     if text is None:
+        OnnxGraph(path, str(path), "cpu")  # what is no model at all is told so
         raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
     try:
         about = json.loads(text)

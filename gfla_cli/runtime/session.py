@@ -168,9 +168,9 @@ def model_config(model: str | Path) -> ModelConfig:
     exported = exported_file(model)
     if exported is None:
         return read_config(find_bundle(model))[0]
-    from gfla_cli.runtime.onnx_file import OnnxFile
+    from gfla_cli.runtime.onnx_file import exported_config
 
-    return OnnxFile(exported, "cpu").config
+    return exported_config(exported)
 
 
 def _by_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
