@@ -13,7 +13,7 @@ from tiny_models import tiny
 
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
-from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_flows
+from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_guesses
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.structure.face import face_structure
 
@@ -30,8 +30,8 @@ def maps(*faces, size=(256, 256)):
 
 
 def curve_flow(source, target):
-    (flow,) = curve_flows([source], target)
-    return flow
+    (guess,) = curve_guesses([source], target)
+    return guess.flow
 
 
 def at(flow, place):
@@ -93,9 +93,30 @@ def test_who_turns_away_takes_the_whole_head_along():
 
 def test_two_sources_are_asked_for_one_target_as_each_by_itself():
     target = maps(with_open_mouth(FACE, 10))
-    together = curve_flows([maps(FACE), maps(moved(9, 2))], target)
-    for flow, face in zip(together, (FACE, moved(9, 2)), strict=True):
-        torch.testing.assert_close(flow, curve_flow(maps(face), target))
+    together = curve_guesses([maps(FACE), maps(moved(9, 2))], target)
+    for guess, face in zip(together, (FACE, moved(9, 2)), strict=True):
+        torch.testing.assert_close(guess.flow, curve_flow(maps(face), target))
+
+
+def test_what_opens_further_than_in_the_source_is_not_taken_from_it():
+    opened, ajar = with_open_mouth(FACE, 24), with_open_mouth(FACE, 14)
+    asleep = with_closed_eyes(FACE)
+    mouth, eye = (opened[[62, 66]].mean(axis=0), FACE[[37, 41]].mean(axis=0))
+    for source, target, place, least, most in (
+        (FACE, opened, mouth, 0, 0.35),
+        (ajar, opened, mouth, 0.9, 1),
+        (opened, opened, mouth, 1, 1),
+        (opened, FACE, FACE[62], 1, 1),
+        (asleep, FACE, eye, 0, 0.6),
+        (FACE, FACE, eye, 1, 1),
+        (FACE, opened, opened[30], 1, 1),  # the nose
+        (FACE, opened, opened[57], 1, 1),  # the lip itself
+    ):
+        (guess,) = curve_guesses([maps(source)], maps(target))
+        x, y = place.round().astype(int)
+        assert least <= guess.shown[0, 0, y, x].item() <= most
+    nobody = torch.ones(1, 16, 256, 256)
+    assert curve_guesses([nobody], maps(opened))[0].shown.min() == 1
 
 
 def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():

@@ -23,6 +23,10 @@ _READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick
 CURVE_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
 _NEAR = 3.0  # levels of distance (3/256 of the frame) that are the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
+_INSIDE_LIPS = (12, 13)  # upper, lower edge
+_EYE_LABEL, _MOUTH_LABEL = 4, 6  # values of the structure's last channel
+_AS_GOOD_AS_OPEN = 0.5  # of the target's opening: what the source shows of an eye or a mouth then does for all of it
+_NO_OPENING = 0.02  # distances of the eyes: what is measured of lids and lips that touch
 _UNDER_NOSE = 4
 _PER_NOSE = 1.1  # distances of the eyes, at least, from them to the lower edge of the nose
 _OUTLINE = 0  # a closed curve, of which only the chin is the same spot of skin in every picture
@@ -45,6 +49,7 @@ class _Face(NamedTuple):
     points: Tensor  # (B, P, 2)
     eyes: Tensor  # (B, 2) the middle between the eyes
     axis: Tensor  # (B, 2) the way from the right eye to the left one, as long as it is in a face seen from the front
+    openings: Tensor  # (B, 2) how far apart lids are and inner lips, in lengths of the axis
     there: Tensor  # (B, 1) 1 where the picture shows a face
 
     @property
@@ -53,11 +58,18 @@ class _Face(NamedTuple):
         return self.axis.square().sum(dim=1)[:, None, None]
 
 
-@torch.no_grad()
-def curve_flows(source_structures: Sequence[Tensor], target_structure: Tensor) -> list[Tensor]:
-    """(B, 2, H/2, W/2) offsets to each source, in pixels of the frame, from face structures (B, 16, H, W).
+class CurveGuess(NamedTuple):
+    """What two structures tell about where a target is in a source."""
 
-    Fade to zero far from the face, and are zero everywhere when one of the two has no face.
+    flow: Tensor  # (B, 2, H/2, W/2) offsets in pixels of the frame
+    shown: Tensor  # (B, 1, H, W) in [0, 1]; below 1 inside of eyes and lips that are not so open in the source
+
+
+@torch.no_grad()
+def curve_guesses(source_structures: Sequence[Tensor], target_structure: Tensor) -> list[CurveGuess]:
+    """One guess for each source, from face structures (B, 16, H, W).
+
+    Flows fade to zero far from the face, and are zero everywhere when one of the two has no face.
     """
     with torch.autocast(target_structure.device.type, enabled=False):  # bfloat16 has no halves of pixels from 128 on
         height, width = target_structure.shape[-2] // GUESS_STRIDE, target_structure.shape[-1] // GUESS_STRIDE
@@ -65,15 +77,25 @@ def curve_flows(source_structures: Sequence[Tensor], target_structure: Tensor) -
         grid = cell_middles(height, width, GUESS_STRIDE, target.points).flatten(2).transpose(1, 2)  # (1, h*w, 2)
         first, second = _pull(grid, target)
         near = _nearness(grid, target)
-        offsets = []
+        guesses = []
         for source in map(_face, source_structures):
             turn = _turn(target, source)
             rest = source.points - turn.of(target.points)  # what a turn of the head leaves over
             start, end = _ends(rest)
             offset = (turn.of(grid) + first @ start + second @ end - grid) * near
             offset = offset * (source.there * target.there)[..., None]
-            offsets.append(offset.transpose(1, 2).reshape(-1, 2, height, width))
-        return offsets
+            flow = offset.transpose(1, 2).reshape(-1, 2, height, width)
+            guesses.append(CurveGuess(flow, _shown(source, target, target_structure[:, -1:].float())))
+        return guesses
+
+
+def _shown(source: _Face, target: _Face, labels: Tensor) -> Tensor:
+    """(B, 1, H, W): a mouth that was shut shows nothing of what an open one has inside."""
+    there = (source.openings + _NO_OPENING) / (_AS_GOOD_AS_OPEN * target.openings + _NO_OPENING)
+    hidden = (1 - there).clamp(min=0) * source.there * target.there  # (B, 2)
+    eyes, mouth = hidden[..., None, None].split(1, dim=1)
+    shown: Tensor = 1 - (labels == _EYE_LABEL) * eyes - (labels == _MOUTH_LABEL) * mouth
+    return shown
 
 
 def _pull(grid: Tensor, face: _Face) -> tuple[Tensor, Tensor]:
@@ -123,10 +145,15 @@ def _face(structure: Tensor) -> _Face:
     apart = torch.linalg.vector_norm(axis, dim=1, keepdim=True)
     long = torch.linalg.vector_norm(middles[:, _UNDER_NOSE] - eyes, dim=1, keepdim=True)
     axis = axis * (_PER_NOSE * long / apart).clamp(min=1)  # who turns away keeps the length of the nose
+    gaps = [
+        torch.linalg.vector_norm(middles[:, upper] - middles[:, lower], dim=1)
+        for upper, lower in (_RIGHT_EYE, _LEFT_EYE, _INSIDE_LIPS)
+    ]
+    openings = torch.stack([(gaps[0] + gaps[1]) / 2, gaps[2]], dim=1) / torch.linalg.vector_norm(axis, dim=1)[:, None]
     along, across = _upright(places, eyes, axis).unbind(dim=2)  # (B, n) each
     points = _curve_points(weight, along, across)
     there = (amount > 0).all(dim=1).to(axis.dtype)
-    return _Face(_from_upright(points, eyes, axis), eyes, axis, there)
+    return _Face(_from_upright(points, eyes, axis), eyes, axis, openings, there)
 
 
 def _curve_points(weight: Tensor, along: Tensor, across: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.curve_flow import curve_flows
+from gfla_cli.networks.curve_flow import curve_guesses
 from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
 from gfla_cli.ops.warp import bilinear_warp
 
@@ -36,6 +36,13 @@ class _Guess(NamedTuple):
     picture: Tensor  # (B, 3, H', W') as the estimator sees it
     reduced: Tensor  # (B, 2, H'/2, W'/2) in pixels of that
     whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
+    shown: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the most that a mask may take from the picture
+
+    def corrected(self, flow: Flow, stride: int) -> Flow:
+        """The flow (B, 2, H/stride, W/stride) that differs from this guess by `flow`."""
+        offset = flow.offset + F.avg_pool2d(self.whole, stride // GUESS_STRIDE) / stride
+        mask = flow.mask if self.shown is None else flow.mask * F.avg_pool2d(self.shown, stride)
+        return Flow(offset, mask)
 
 
 class FlowEstimator(nn.Module):
@@ -46,7 +53,7 @@ class FlowEstimator(nn.Module):
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
     which the estimator sees, too: "limbs" takes a picture, its joints and the wanted joints (`limb_flow`), "curves" a
-    wanted face, and two pictures with their faces (`curve_flows`).
+    wanted face, and two pictures with their faces (`curve_guesses`).
     """
 
     def __init__(
@@ -99,8 +106,7 @@ class FlowEstimator(nn.Module):
         reduced = [self._reduced(x) for x in inputs]
         guesses = self._guesses(inputs, reduced)
         hints = [_hints(guess.picture, guess.reduced) for guess in guesses]
-        whole = torch.cat([guess.whole for guess in guesses], dim=1)
-        return self.decode(self._features([*reduced, *hints]), code, whole)
+        return self.decode(self._features([*reduced, *hints]), code, guesses)
 
     def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor]) -> list[_Guess]:
         if self.prior == "limbs":
@@ -108,10 +114,10 @@ class FlowEstimator(nn.Module):
             flow = limb_flow(structure, wanted)
             return [_Guess(picture, flow, _enlarged(flow, self.reduction) * self.reduction)]
         target, _, previous, _, reference = inputs
-        flows = curve_flows([previous, reference], target)  # of the whole frame: lids are a pixel or two
+        found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
         return [
-            _Guess(picture, F.avg_pool2d(flow, self.reduction) / self.reduction, flow)
-            for picture, flow in zip((reduced[1], reduced[3]), flows, strict=True)
+            _Guess(picture, F.avg_pool2d(guess.flow, self.reduction) / self.reduction, guess.flow, guess.shown)
+            for picture, guess in zip((reduced[1], reduced[3]), found, strict=True)
         ]
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -127,9 +133,9 @@ class FlowEstimator(nn.Module):
         return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
 
     def decode(
-        self, encoded: Sequence[Tensor], code: Tensor | None = None, guess: Tensor | None = None
+        self, encoded: Sequence[Tensor], code: Tensor | None = None, guesses: Sequence[_Guess] = ()
     ) -> list[list[Flow]]:
-        """The flows, from what `encode` gave; see `forward`. They start from a `guess` (B, 2R, H/2, W/2)."""
+        """The flows, from what `encode` gave; see `forward`. They start from `guesses`, one for each reference."""
         x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:
@@ -142,17 +148,18 @@ class FlowEstimator(nn.Module):
                 across = across * (1 + self.gate[str(stride)](code))
             x = self.up[str(stride)](x) + across
             if str(stride) in self.offset_head:
-                levels.append(self._flows(x, stride, guess))
+                levels.append(self._flows(x, stride, guesses))
         return levels
 
-    def _flows(self, x: Tensor, stride: int, guess: Tensor | None) -> list[Flow]:
+    def _flows(self, x: Tensor, stride: int, guesses: Sequence[_Guess]) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
             offset = _enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
-            if guess is not None:
-                offset = offset + F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
             mask = _enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
-        return [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
+            flows = [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
+            if not guesses:
+                return flows
+            return [guess.corrected(flow, stride) for guess, flow in zip(guesses, flows, strict=True)]
 
     def _reduced(self, x: Tensor) -> Tensor:
         """A picture or a structure as it would be on a smaller frame."""
