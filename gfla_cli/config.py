@@ -64,7 +64,7 @@ class ModelConfig:
     # large ones, whereas one that sees them at full size finds flows half as long as they should be.
     flow_reduction: int = 1
     # The flow is a correction of what two structures say by themselves: "limbs" the joints of two poses, "curves" the
-    # curves of two faces (networks/limb_flow.py, networks/curve_flow.py).
+    # curves of two faces, which also tell what a shut eye or mouth hides (networks/limb_flow.py, curve_flow.py).
     flow_prior: FlowPrior = "none"
 
     # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio

@@ -162,6 +162,24 @@ def test_an_estimator_without_corrections_gives_both_guesses_at_every_level(redu
             torch.testing.assert_close(flow.offset, expected)
 
 
+def test_masks_take_from_each_picture_no_more_than_it_shows():
+    config = tiny("face-people", image_size=(256, 256), flow_reduction=2)
+    estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
+    for head in estimator.mask_head.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    opened = with_open_mouth(FACE, 24)
+    previous, reference, target = maps(opened), maps(FACE), maps(opened)
+    picture = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        levels = estimator([target, picture, previous, picture, reference])
+    for sides, stride in zip(levels, (8, 4, 2), strict=True):
+        for flow, guess in zip(sides, curve_guesses([previous, reference], target), strict=True):
+            torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.shown, stride))
+        assert sides[0].mask.min() == 0.5
+        assert sides[1].mask.min() < 0.2
+
+
 def test_only_face_models_take_it():
     with pytest.raises(ConfigError, match="face models"):
         replace(preset("pose-people"), flow_prior="curves")

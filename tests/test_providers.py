@@ -67,6 +67,18 @@ def test_several_processes_of_a_machine_take_a_gpu_each(tiny_export, monkeypatch
     assert asked[0] == [*((name, {"device_id": taken}) for name in GPU), providers.CPU]
 
 
+def test_a_start_on_the_cpu_keeps_nobody_else_from_speaking(tiny_export, monkeypatch, capfd):
+    start = onnxruntime.InferenceSession
+
+    def meanwhile(*args, **options):
+        os.write(2, b"an error")
+        return start(*args, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", meanwhile)
+    assert open_exported(tiny_export.path, "cpu").place == "ONNX Runtime, CPU"
+    assert capfd.readouterr().err == "an error"
+
+
 def test_no_more_threads_than_allowed(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)

@@ -66,7 +66,8 @@ class PortraitFiles:
             self._pack = Pack.load(self._path)
         plan = self.plan
         rng = np.random.default_rng([plan.seed, clip])
-        gestures = bool(np.random.default_rng([plan.seed, clip, 1]).random() < plan.gestures)  # the same person without
+        # From a generator of its own: a clip without gestures shows the same person as if there were none at all.
+        gestures = bool(np.random.default_rng([plan.seed, clip, 1]).random() < plan.gestures)
         filmed = portrait(self._pack, rng, plan.frames, plan.stills, plan.size, gestures=gestures)
         views = (*filmed.frames, *filmed.stills)
         # Half precision has millimetres around 0 and centimetres at the height of a head.
@@ -120,8 +121,8 @@ class FaceClips(Dataset[ClipSample]):
 
 def _openings(face: NDArray[np.float32], size: int, grid: int) -> NDArray[np.bool_]:
     """(1, grid, grid) where the eyes and the inside of the lips are."""
-    step = size // grid
-    labels = part_labels(face, (size, size))[step // 2 :: step, step // 2 :: step]
+    middles = ((np.arange(grid) + 0.5) * (size / grid)).astype(np.intp)
+    labels = part_labels(face, (size, size))[middles][:, middles]
     return np.isin(labels, (EYE, INSIDE_LIPS))[None]
 
 

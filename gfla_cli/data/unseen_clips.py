@@ -24,6 +24,7 @@ class UnseenFaces(Dataset[ClipSample]):
     """Clip number i: a still of somebody, and the same person talking."""
 
     def __init__(self, pack: Path, cache: Path, *, size: int, frames: int) -> None:
+        # Without gestures, as from the first scores on: a yardstick must not move.
         plan = PortraitPlan(seed=_SEED, clips=_CLIPS, frames=frames, stills=1, gestures=0)
         self.files = PortraitFiles(pack, cache, plan)
         self.size, self.frames = size, frames

@@ -3,8 +3,9 @@
 Not in the paper, a setting of our own models (`flow_prior` "curves"): the counterpart for faces of `limb_flow`. Where
 an upper lid comes down, the picture moves with it, before anything has been learnt.
 
-B batch, K curves, P points on all curves together, H x W frame, h x w = H/2 x W/2. Places are (x, y) in pixels of the
-frame, or upright: turned so that the eyes are level, and counted from the middle between them in distances of the eyes.
+B batch, K curves, P points on all curves together, L pieces between them, H x W frame, h x w = H/2 x W/2. Places are
+(x, y) in pixels of the frame, or upright: turned so that the eyes are level, and counted from the middle between them
+in sizes of the face. That is how far apart its eyes are when seen from the front.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from torch import Tensor
 
 from gfla_cli.networks.limb_flow import GUESS_STRIDE
 from gfla_cli.ops.warp import cell_middles
+from gfla_cli.structure.face import EYE, INSIDE_LIPS
 
 _READ_STRIDE = 4  # of the grid that curves are read from; their lines are thick enough for it in frames from 128 on
 CURVE_DISTANCES = slice(1, 15)  # channels of the structure that tell how far away each curve is
 _NEAR = 3.0  # levels of distance (3/256 of the frame) that are the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
 _INSIDE_LIPS = (12, 13)  # upper, lower edge
-_EYE_LABEL, _MOUTH_LABEL = 4, 6  # values of the structure's last channel
 _AS_GOOD_AS_OPEN = 0.5  # of the target's opening: what the source shows of an eye or a mouth then does for all of it
-_NO_OPENING = 0.02  # distances of the eyes: what is measured of lids and lips that touch
+_AS_GOOD_AS_SHUT = 0.02  # sizes of the face; of openings so small it does not matter which one is larger
 _UNDER_NOSE = 4
-_PER_NOSE = 1.1  # distances of the eyes, at least, from them to the lower edge of the nose
+_PER_NOSE = 1.1  # lengths from the eyes to the lower edge of the nose: the least that a face's size is
 _OUTLINE = 0  # a closed curve, of which only the chin is the same spot of skin in every picture
 _SPOTS = (-1.6, -0.9, 0.0, 0.9, 1.6)  # along a curve, in standard deviations of its pixels
 _CHIN = 1.4  # below the middle of the outline, in the same
-# Distances of the eyes, downwards: of lids and lips the skin beside their curves is taken, above the upper ones and
+# Sizes of the face, downwards: of lids and lips the skin beside their curves is taken, above the upper ones and
 # below the lower ones, lest a shut eye be a place where two curves of different motion meet.
 _BESIDE = {6: -0.03, 7: 0.03, 8: -0.03, 9: 0.03, 10: -0.03, 11: 0.03}
 _STIFF = 0.02  # of the spread of all points: keeps the map of a face whose points are all on a line finite
 _FLATTEST = 1e-4  # squared standard deviation of u**2, where all pixels of a curve stand at two places
-_SOFT = 0.03  # distances of the eyes: how close to a curve its own motion is all that counts
-_SHORTEST = 1e-6  # squared distance of the eyes: keeps pieces finite that are points
-_HEAD_RADIUS = 1.8  # distances of the eyes: how far from the middle of the face everything still moves with it
-_HEAD_MIDDLE = 0.1  # distances of the eyes below them
+_SOFT = 0.03  # sizes of the face: how close to a curve its own motion is all that counts
+_SHORTEST = 1e-6  # squared sizes of the face: keeps pieces finite that are points
+_HEAD_RADIUS = 1.8  # sizes of the face: how far from the middle of the face everything still moves with it
+_HEAD_MIDDLE = 0.1  # sizes of the face below the eyes
 
 
 class _Face(NamedTuple):
@@ -48,8 +49,8 @@ class _Face(NamedTuple):
 
     points: Tensor  # (B, P, 2)
     eyes: Tensor  # (B, 2) the middle between the eyes
-    axis: Tensor  # (B, 2) the way from the right eye to the left one, as long as it is in a face seen from the front
-    openings: Tensor  # (B, 2) how far apart lids are and inner lips, in lengths of the axis
+    axis: Tensor  # (B, 2) the way from the right eye to the left one, as long as the face's size
+    openings: Tensor  # (B, 2) how far apart lids are and inner lips, in sizes of the face
     there: Tensor  # (B, 1) 1 where the picture shows a face
 
     @property
@@ -90,11 +91,11 @@ def curve_guesses(source_structures: Sequence[Tensor], target_structure: Tensor)
 
 
 def _shown(source: _Face, target: _Face, labels: Tensor) -> Tensor:
-    """(B, 1, H, W): a mouth that was shut shows nothing of what an open one has inside."""
-    there = (source.openings + _NO_OPENING) / (_AS_GOOD_AS_OPEN * target.openings + _NO_OPENING)
+    """(B, 1, H, W): eyes and a mouth that are shut show nothing of what open ones have inside."""
+    there = (source.openings + _AS_GOOD_AS_SHUT) / (_AS_GOOD_AS_OPEN * target.openings + _AS_GOOD_AS_SHUT)
     hidden = (1 - there).clamp(min=0) * source.there * target.there  # (B, 2)
     eyes, mouth = hidden[..., None, None].split(1, dim=1)
-    shown: Tensor = 1 - (labels == _EYE_LABEL) * eyes - (labels == _MOUTH_LABEL) * mouth
+    shown: Tensor = 1 - (labels == EYE) * eyes - (labels == INSIDE_LIPS) * mouth
     return shown
 
 
@@ -177,7 +178,7 @@ def _curve_points(weight: Tensor, along: Tensor, across: Tensor) -> Tensor:
 
 
 def _upright(places: Tensor, eyes: Tensor, axis: Tensor) -> Tensor:
-    """(B, n, 2) places seen from between the eyes, which are level and one apart."""
+    """(B, n, 2) places seen from between the eyes, which are level, in lengths of the axis."""
     x, y = (places - eyes[:, None]).unbind(dim=2)
     unit = axis / axis.square().sum(dim=1, keepdim=True)
     across, down = unit[:, :1], unit[:, 1:]

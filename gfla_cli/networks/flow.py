@@ -52,8 +52,8 @@ class FlowEstimator(nn.Module):
     vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
-    which the estimator sees, too: "limbs" takes a picture, its joints and the wanted joints (`limb_flow`), "curves" a
-    wanted face, and two pictures with their faces (`curve_guesses`).
+    which the estimator sees, too, and masks take no more than they say is there: "limbs" takes a picture, its joints
+    and the wanted joints (`limb_flow`), "curves" a wanted face, and two pictures with their faces (`curve_guesses`).
     """
 
     def __init__(

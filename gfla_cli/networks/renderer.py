@@ -72,7 +72,7 @@ class DecoderLevel(nn.Module):
             fetched = sample(sources[i], x, flows[i] if flows else None)
             parts.append(torch.lerp(x.float(), fetched.float(), masks[i].float()))
         blended = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
-        return blended.to(self.residual.conv1.weight.dtype)  # half where the network is, as in an fp16 export
+        return blended.to(self.residual.conv1.weight.dtype)  # half where the convolutions are
 
 
 class Decoder(nn.Module):

@@ -119,13 +119,12 @@ def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[
         return report
     make_folder(todo[0].output.parent)
     model = PoseTransfer(options.model, **options.execution)
-    lone = len(todo) == 1
-    if not lone:
+    if len(jobs) > 1:  # else an exported model starts while people are found
         say(_place(model))
     for job in todo:
         try:
             ready = _prepared(model, job, options)
-            if lone:  # people were found while an exported model started
+            if len(jobs) == 1:
                 say(_place(model))
             report.written += _finished(model, job, ready, options, say)
         except GflaError as error:

@@ -19,6 +19,7 @@ from gfla_cli.networks.curve_flow import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import ViewGenerator
 from gfla_cli.runtime.onnx_file import INPUTS, SOURCE, Part
+from gfla_cli.structure.face import INSIDE_LIPS
 
 # Traced at a small size of its own and a batch of two: sizes of one are special, and float16 is slow on the CPU.
 _BATCH, _HEIGHT, _WIDTH = 2, 64, 96
@@ -122,6 +123,7 @@ def example_inputs(config: ModelConfig, batch: int, height: int, width: int, see
             drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
         if config.task == "face" and name.endswith("_structure"):
             drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is somewhere, or nothing would be told by them
+            drawn[name][:, -1:] = (drawn[name][:, -1:] * INSIDE_LIPS).round()  # labels of parts
     return drawn
 
 

@@ -24,6 +24,7 @@ from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
 from gfla_cli.runtime.onnx_graph import OnnxGraph, unreadable
 from gfla_cli.runtime.onnx_metadata import read_metadata
+from gfla_cli.runtime.providers import CPU, providers_for
 from gfla_cli.runtime.session import DeviceName
 
 DESCRIPTION = "gfla"
@@ -55,13 +56,16 @@ class OnnxFile:
     """An exported model, its graphs started when they are needed: the main one at once, but in the background."""
 
     def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
-        """Raises BundleError for what does not describe itself as an exported model."""
+        """Raises BundleError for what does not describe itself as an exported model, UsageError for a missing GPU."""
         self.path, self._device, self._threads = path, device, threads
         self._metadata = _metadata(path)
         self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
-        starter = ThreadPoolExecutor(1)  # ONNX Runtime leaves Python's lock to others while it starts
+        # On the CPU ONNX Runtime leaves Python's lock to others while it starts. Where it looks for a GPU's libraries
+        # the whole process is silent meanwhile, and nobody else's words may be lost: that is waited for.
+        on_cpu = providers_for(device) == [CPU]
+        starter = ThreadPoolExecutor(1)
         self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
-        starter.shutdown(wait=False)
+        starter.shutdown(wait=not on_cpu)
         self.name = _printable(self.about.get("name")) or path.stem
         self.precision = str(self.about.get("precision", "fp32"))
         self._parts: dict[Part, OnnxGraph] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def _started(model: Path | bytes, name: str, providers: list[str], threads: int 
     trouble = ""
     for chosen in dict.fromkeys([tuple(providers), tuple(providers[-2:]), (CPU,)]):
         try:
-            with native_stderr_silenced():
+            # What they say of missing libraries is told in one line of our own; the CPU has nothing to say.
+            with native_stderr_silenced() if chosen != (CPU,) else nullcontext():
                 session = onnxruntime.InferenceSession(
                     content,
                     options,

@@ -117,7 +117,10 @@ class OnnxView(OnnxSession):
 def open_exported(
     path: Path, device: DeviceName = "auto", precision: Precision = "auto", threads: int | None = None
 ) -> OnnxSession:
-    """The model of an exported file; raises BundleError for what is none, UsageError for a precision it has not."""
+    """The model of an exported file; raises BundleError for what is none, UsageError for a precision it has not.
+
+    It starts in the background: that its graph is damaged shows when it is first asked for something.
+    """
     file = OnnxFile(path, device, threads)
     if precision not in ("auto", file.precision):
         raise UsageError(

@@ -46,7 +46,10 @@ class Session(Protocol):
 
     @property
     def place(self) -> str:
-        """Device and number format, with the reason, for people."""
+        """Device and number format, with the reason, for people; waits until the model is ready.
+
+        Raises BundleError when an exported graph is damaged, UsageError when its device turns out not to be there.
+        """
 
     def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import ClipSample, Correspondence
 from gfla_cli.structure.body import body_structure
-from gfla_cli.structure.face import face_structure
+from gfla_cli.structure.face import EYE, face_structure
 from gfla_cli.training.batch import picture_batch, pooled_correspondence
 from gfla_cli.training.close_ups import feature_boxes, head_boxes
 
@@ -131,7 +131,7 @@ def _details(structures: Tensor, task: str) -> Tensor:
     """(B, T, 1, H, W) how much more than the rest counts what people look at: eyes and lips, head and hands."""
     if task == "face":
         labels = structures[:, :, _FACE_LABELS : _FACE_LABELS + 1]
-        return (labels >= 4).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
+        return (labels >= EYE).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
     return structures[:, :, _HEAD_AND_HANDS].amax(dim=2, keepdim=True)
 
 
