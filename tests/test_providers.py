@@ -36,7 +36,9 @@ def test_a_provider_that_cannot_be_used_is_not_tried(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_gpu_without_its_libraries_is_said_in_one_line(tiny_export, monkeypatch, capfd):
-    monkeypatch.setattr("gfla_cli.runtime.onnx_graph.providers_for", lambda _: ["NoExecutionProvider", providers.CPU])
+    for module in ("onnx_file", "onnx_graph"):
+        found = ["NoExecutionProvider", providers.CPU]
+        monkeypatch.setattr(f"gfla_cli.runtime.{module}.providers_for", lambda _, found=found: found)
     session = open_exported(tiny_export.path)
     assert session.place == "ONNX Runtime, CPU (the GPU's libraries are missing)"
     assert session.image(*inputs(1, 64, 64)).shape == (1, 3, 64, 64)
