@@ -103,11 +103,11 @@ def test_what_opens_further_than_in_the_source_is_not_taken_from_it():
     asleep = with_closed_eyes(FACE)
     mouth, eye = (opened[[62, 66]].mean(axis=0), FACE[[37, 41]].mean(axis=0))
     for source, target, place, least, most in (
-        (FACE, opened, mouth, 0, 0.35),
+        (FACE, opened, mouth, 0.2, 0.55),
         (ajar, opened, mouth, 0.9, 1),
         (opened, opened, mouth, 1, 1),
         (opened, FACE, FACE[62], 1, 1),
-        (asleep, FACE, eye, 0, 0.6),
+        (asleep, FACE, eye, 0.2, 0.75),
         (FACE, FACE, eye, 1, 1),
         (FACE, opened, opened[30], 1, 1),  # the nose
         (FACE, opened, opened[57], 1, 1),  # the lip itself
@@ -177,7 +177,7 @@ def test_masks_take_from_each_picture_no_more_than_it_shows():
         for flow, guess in zip(sides, curve_guesses([previous, reference], target), strict=True):
             torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.shown, stride))
         assert sides[0].mask.min() == 0.5
-        assert sides[1].mask.min() < 0.2
+        assert sides[1].mask.min() < 0.28
 
 
 def test_only_face_models_take_it():

@@ -28,6 +28,7 @@ _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
 _INSIDE_LIPS = (12, 13)  # upper, lower edge
 _AS_GOOD_AS_OPEN = 0.5  # of the target's opening: what the source shows of an eye or a mouth then does for all of it
 _AS_GOOD_AS_SHUT = 0.02  # sizes of the face; of openings so small it does not matter which one is larger
+_LEAST_SHOWN = 0.3  # of them, even so: the lips' own colours tint what is invented between them
 _UNDER_NOSE = 4
 _PER_NOSE = 1.1  # lengths from the eyes to the lower edge of the nose: the least that a face's size is
 _OUTLINE = 0  # a closed curve, of which only the chin is the same spot of skin in every picture
@@ -93,7 +94,7 @@ def curve_guesses(source_structures: Sequence[Tensor], target_structure: Tensor)
 def _shown(source: _Face, target: _Face, labels: Tensor) -> Tensor:
     """(B, 1, H, W): eyes and a mouth that are shut show nothing of what open ones have inside."""
     there = (source.openings + _AS_GOOD_AS_SHUT) / (_AS_GOOD_AS_OPEN * target.openings + _AS_GOOD_AS_SHUT)
-    hidden = (1 - there).clamp(min=0) * source.there * target.there  # (B, 2)
+    hidden = (1 - there).clamp(min=0) * (1 - _LEAST_SHOWN) * source.there * target.there  # (B, 2)
     eyes, mouth = hidden[..., None, None].split(1, dim=1)
     shown: Tensor = 1 - (labels == EYE) * eyes - (labels == INSIDE_LIPS) * mouth
     return shown
