@@ -79,6 +79,8 @@ def curve_guesses(source_structures: Sequence[Tensor], target_structure: Tensor)
         grid = cell_middles(height, width, GUESS_STRIDE, target.points).flatten(2).transpose(1, 2)  # (1, h*w, 2)
         first, second = _pull(grid, target)
         near = _nearness(grid, target)
+        labels = target_structure[:, -1:]
+        eyes, mouth = (labels == EYE).float(), (labels == INSIDE_LIPS).float()
         guesses = []
         for source in map(_face, source_structures):
             turn = _turn(target, source)
@@ -87,16 +89,19 @@ def curve_guesses(source_structures: Sequence[Tensor], target_structure: Tensor)
             offset = (turn.of(grid) + first @ start + second @ end - grid) * near
             offset = offset * (source.there * target.there)[..., None]
             flow = offset.transpose(1, 2).reshape(-1, 2, height, width)
-            guesses.append(CurveGuess(flow, _shown(source, target, target_structure[:, -1:].float())))
+            guesses.append(CurveGuess(flow, _shown(source, target, eyes, mouth)))
         return guesses
 
 
-def _shown(source: _Face, target: _Face, labels: Tensor) -> Tensor:
-    """(B, 1, H, W): eyes and a mouth that are shut show nothing of what open ones have inside."""
+def _shown(source: _Face, target: _Face, eyes: Tensor, mouth: Tensor) -> Tensor:
+    """(B, 1, H, W): eyes and a mouth that are shut show nothing of what open ones have inside.
+
+    `eyes` and `mouth` (B, 1, H, W) are 1 inside of the target's.
+    """
     there = (source.openings + _AS_GOOD_AS_SHUT) / (_AS_GOOD_AS_OPEN * target.openings + _AS_GOOD_AS_SHUT)
     hidden = (1 - there).clamp(min=0) * (1 - _LEAST_SHOWN) * source.there * target.there  # (B, 2)
-    eyes, mouth = hidden[..., None, None].split(1, dim=1)
-    shown: Tensor = 1 - (labels == EYE) * eyes - (labels == INSIDE_LIPS) * mouth
+    hidden_eyes, hidden_mouth = hidden[..., None, None].split(1, dim=1)
+    shown: Tensor = 1 - eyes * hidden_eyes - mouth * hidden_mouth
     return shown
 
 

@@ -141,9 +141,14 @@ def _place(model: PoseTransfer) -> str:
     return f"{model.session.name} on {model.session.place}"
 
 
+def _extras(job: Job, options: TransferOptions) -> dict[str, Path]:
+    """Which pictures about the result are wanted, and where they go."""
+    return {name: beside(job.output, name) for name in options.show}
+
+
 def _prepared(model: PoseTransfer, job: Job, options: TransferOptions) -> Prepared:
-    for name in options.show:
-        refuse_output(beside(job.output, name), overwrite=options.overwrite)
+    for path in _extras(job, options).values():
+        refuse_output(path, overwrite=options.overwrite)
     return model.prepare(
         job.source,
         job.pose,
@@ -162,7 +167,7 @@ def _finished(
     result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
     for note in result.notes:
         say(note)
-    extras = {name: beside(job.output, name) for name in options.show}
+    extras = _extras(job, options)
     picture = side_by_side(result) if options.side_by_side else result.image
     write_image(job.output, picture, overwrite=options.overwrite)
     for name, path in extras.items():
