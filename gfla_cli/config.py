@@ -12,7 +12,7 @@ from gfla_cli.errors import ConfigError, UsageError
 Task = Literal["pose", "face", "body", "view"]
 Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
 Reduction = Literal["mean", "sum"]
-FlowPrior = Literal["none", "limbs", "curves"]
+FlowPrior = Literal["none", "limbs", "matches", "curves"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
@@ -60,12 +60,16 @@ class ModelConfig:
     max_width: int = 256
     flow_width: int = 32  # the same for the flow estimator
     flow_max_width: int = 256
+    flow_depth: int = 5  # its stride-2 blocks; a fourth is the last that an attention level needs
     # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
     # large ones, whereas one that sees them at full size finds flows half as long as they should be.
     flow_reduction: int = 1
     # The flow is a correction of what two structures say by themselves: "limbs" the joints of two poses, "curves" the
-    # curves of two faces, which also tell what a shut eye or mouth hides (networks/limb_flow.py, curve_flow.py).
+    # curves of two faces, which also tell what a shut eye or mouth hides (networks/limb_flow.py, curve_flow.py); or of
+    # "matches" between places of a picture and of a pose that a network describes alike (networks/matching.py).
     flow_prior: FlowPrior = "none"
+    match_width: int = 24  # channels of what describes positions for "matches", at stride 2, and the most there are
+    match_max_width: int = 96
 
     # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
     # forgives that, the world does not. The authors have it, our own presets do not.
@@ -107,10 +111,12 @@ class ModelConfig:
         strides = [level.stride for level in self.levels]
         if strides != sorted(set(strides), reverse=True) or not strides:
             raise ConfigError(f"levels must go from coarse to fine without repeats, got strides {strides}")
-        for name in ("width", "flow_width"):
+        if self.flow_depth not in (4, 5):  # levels sit at strides up to 8, and frames are multiples of 32 pixels
+            raise ConfigError(f"flow_depth must be 4 or 5, got {self.flow_depth}")
+        for name in ("width", "flow_width", "match_width"):
             if not 4 <= getattr(self, name) <= _LARGEST["width"]:
                 raise ConfigError(f"{name} must lie between 4 and {_LARGEST['width']}, got {getattr(self, name)}")
-        for name in ("max_width", "flow_max_width"):
+        for name in ("max_width", "flow_max_width", "match_max_width"):
             if not 4 <= getattr(self, name) <= _LARGEST["max_width"]:
                 raise ConfigError(f"{name} must lie between 4 and {_LARGEST['max_width']}, got {getattr(self, name)}")
         if not 1 <= self.structure_channels <= _LARGEST["structure_channels"]:
@@ -127,6 +133,11 @@ class ModelConfig:
         """Whether the frame is a square part of a picture, not stretched."""
         return self.image_size[0] == self.image_size[1] and self.frame_aspect == 1
 
+    @property
+    def has_matcher(self) -> bool:
+        """Whether its flows start from places that a network finds alike."""
+        return self.flow_prior == "matches" and self.sampler in ("local", "bilinear")
+
     def _check_task(self) -> None:
         """Raises ConfigError for an unknown task, and for settings that its models do not have."""
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
@@ -138,8 +149,8 @@ class ModelConfig:
             raise ConfigError(
                 f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
             )
-        if self.flow_prior == "limbs" and (self.task != "pose" or self.structure_channels != 18):
-            raise ConfigError("flow_prior limbs is for pose models with 18 joints")
+        if self.flow_prior in ("limbs", "matches") and (self.task != "pose" or self.structure_channels != 18):
+            raise ConfigError(f"flow_prior {self.flow_prior} is for pose models with 18 joints")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")
         if self.near_heads and (self.task != "pose" or not self.is_square):
@@ -186,10 +197,11 @@ POSE_PEOPLE = replace(
     max_width=128,
     flow_width=24,
     flow_max_width=144,
+    flow_depth=4,
     source_norm=False,
     structure_norm=False,
     flow_reduction=2,
-    flow_prior="limbs",
+    flow_prior="matches",
     attention_reduction="sum",
     near_heads=True,
     frame_aspect=1.0,
@@ -198,7 +210,13 @@ FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.
 BODY = replace(FACE, task="body", structure_channels=20)
 # 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
 FACE_PEOPLE = replace(
-    POSE_PEOPLE, task="face", structure_channels=16, flow_max_width=96, flow_prior="curves", near_heads=False
+    POSE_PEOPLE,
+    task="face",
+    structure_channels=16,
+    flow_max_width=96,
+    flow_depth=5,
+    flow_prior="curves",
+    near_heads=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
@@ -209,6 +227,7 @@ VIEW_CHAIRS = replace(
     structure_channels=21,
     levels=tuple(replace(level, hidden=128) for level in POSE_PEOPLE.levels),
     flow_max_width=128,
+    flow_depth=5,
     flow_prior="none",
     near_heads=False,
     code_gates=True,

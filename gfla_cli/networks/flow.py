@@ -17,10 +17,11 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
 from gfla_cli.networks.curve_flow import curve_guesses
 from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
+from gfla_cli.networks.matching import FlowMatcher, Matches
 from gfla_cli.ops.warp import bilinear_warp
 
-_DEPTH = 5  # encoder blocks: strides 2, 4, 8, 16, 32
-_GUESS_CHANNELS = 5  # the picture seen through the guessed flow, and that flow
+# What an estimator sees of a guess: the picture through that flow, the flow, and with matches how sure they are.
+_GUESS_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5}
 
 
 class Flow(NamedTuple):
@@ -37,6 +38,7 @@ class _Guess(NamedTuple):
     reduced: Tensor  # (B, 2, H'/2, W'/2) in pixels of that
     whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
     shown: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the most that a mask may take from the picture
+    spread: Tensor | None = None  # (B, 1, H'/2, W'/2) how far apart the likely places are, in pixels of the reduced
 
     def corrected(self, flow: Flow, stride: int) -> Flow:
         """The flow (B, 2, H/stride, W/stride) that differs from this guess by `flow`."""
@@ -54,6 +56,7 @@ class FlowEstimator(nn.Module):
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
     which the estimator sees, too, and masks take no more than they say is there: "limbs" takes a picture, its joints
     and the wanted joints (`limb_flow`), "curves" a wanted face, and two pictures with their faces (`curve_guesses`).
+    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with.
     """
 
     def __init__(
@@ -62,12 +65,13 @@ class FlowEstimator(nn.Module):
         super().__init__()
         self.references = references
         self.prior = config.flow_prior
-        if self.prior != "none":
-            input_channels += _GUESS_CHANNELS * references
+        input_channels += _GUESS_CHANNELS[self.prior] * references
+        if self.prior == "matches":
+            self.matcher = FlowMatcher(config)
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.face_channels = config.structure_channels if config.task == "face" else 0
-        width = widths(config.flow_width, config.flow_max_width, _DEPTH)
+        width = widths(config.flow_width, config.flow_max_width, config.flow_depth)
         self.down = nn.ModuleList(
             EncoderBlock(a, b, normed=config.structure_norm or i > 0)
             for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
@@ -76,8 +80,8 @@ class FlowEstimator(nn.Module):
         if code_channels:
             joint = width[-1] + code_channels
             self.bottleneck = ResidualBlock(joint, width[-1], hidden=joint, normed=config.structure_norm)
-        # One step up per stride from 16 to the finest attention level; features of that stride skip across.
-        self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= config.levels[-1].stride]
+        # One step up per stride from the bottleneck to the finest attention level; features of that stride skip across.
+        self.strides = [1 << i for i in range(config.flow_depth - 1, 0, -1) if 1 << i >= config.levels[-1].stride]
         at_stride = {2 << i: channels for i, channels in enumerate(width)}
         self.up = nn.ModuleDict()
         self.skip = nn.ModuleDict()
@@ -95,24 +99,38 @@ class FlowEstimator(nn.Module):
                 self.offset_head[str(stride)] = nn.Conv2d(channels, 2 * references, 3, padding=1)
                 self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
 
-    def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
+    def forward(
+        self, inputs: Sequence[Tensor], code: Tensor | None = None, matches: Matches | None = None
+    ) -> list[list[Flow]]:
         """Flows per level, coarse to fine; each level holds one Flow per reference.
 
         `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
-        (B, code_channels, 1, 1).
+        (B, code_channels, 1, 1); `matches` what `match` gave for the same inputs, if it was asked.
         """
         if self.prior == "none":
             return self.decode(self.encode(inputs), code)
         reduced = [self._reduced(x) for x in inputs]
-        guesses = self._guesses(inputs, reduced)
-        hints = [_hints(guess.picture, guess.reduced) for guess in guesses]
-        return self.decode(self._features([*reduced, *hints]), code, guesses)
+        with torch.no_grad():  # guesses are facts to what corrects them; the matcher learns by a loss of its own
+            guesses = self._guesses(inputs, reduced, matches)
+        return self.decode(self._features([*reduced, *(_hints(guess) for guess in guesses)]), code, guesses)
 
-    def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor]) -> list[_Guess]:
-        if self.prior == "limbs":
+    def match(self, inputs: Sequence[Tensor]) -> Matches:
+        """What the matcher makes of a picture, its joints and the wanted joints; for the prior "matches"."""
+        picture, structure, wanted = (self._reduced(x) for x in inputs)
+        return self._matched(picture, structure, wanted)
+
+    def _matched(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> Matches:
+        matches: Matches = self.matcher(picture, structure, wanted, _seen_through(picture, limb_flow(structure, wanted)))
+        return matches
+
+    def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], matches: Matches | None) -> list[_Guess]:
+        if self.prior in ("limbs", "matches"):
             picture, structure, wanted = reduced
-            flow = limb_flow(structure, wanted)
-            return [_Guess(picture, flow, _enlarged(flow, self.reduction) * self.reduction)]
+            if self.prior == "limbs":
+                flow, spread = limb_flow(structure, wanted), None
+            else:
+                flow, spread = (matches or self._matched(picture, structure, wanted)).flow()
+            return [_Guess(picture, flow, _enlarged(flow, self.reduction) * self.reduction, spread=spread)]
         target, _, previous, _, reference = inputs
         found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
         return [
@@ -169,9 +187,18 @@ class FlowEstimator(nn.Module):
         return reduced_face_structure(x, self.reduction) if is_face else F.avg_pool2d(x, self.reduction)
 
 
-def _hints(picture: Tensor, guess: Tensor) -> Tensor:
-    """(B, 5, H, W) what a picture looks like through a guessed flow, and that flow in shares of the frame's height."""
-    at_pixels = _enlarged(guess, GUESS_STRIDE)
+def _hints(guess: _Guess) -> Tensor:
+    """(B, ·, H', W') what an estimator sees of a guess."""
+    hints = _seen_through(guess.picture, guess.reduced)
+    if guess.spread is None:
+        return hints
+    spread = _enlarged(guess.spread, GUESS_STRIDE) / hints.shape[-2]
+    return torch.cat([hints, spread.to(hints.dtype)], dim=1)
+
+
+def _seen_through(picture: Tensor, flow: Tensor) -> Tensor:
+    """(B, 5, H, W) what a picture looks like through a flow, and that flow in shares of the frame's height."""
+    at_pixels = _enlarged(flow, GUESS_STRIDE)
     hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
     return hints.to(picture.dtype)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.matching import Matches
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 
 
@@ -54,9 +55,22 @@ class PoseGenerator(nn.Module):
         image: Tensor = self.decoder(target, [sources], [[flow] for flow in flows])
         return image
 
-    def estimate_flow(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> list[Flow]:
-        """The flows alone, coarse to fine: all that the first training stage needs."""
+    def estimate_flow(
+        self,
+        source_image: Tensor,
+        source_structure: Tensor,
+        target_structure: Tensor,
+        matches: Matches | None = None,
+    ) -> list[Flow]:
+        """The flows alone, coarse to fine: all that the first training stage needs.
+
+        `matches` are those of `match` for the same inputs, for who has them already.
+        """
         if self.config.sampler not in ("local", "bilinear"):
             return []
-        levels = self.flow_estimator([source_image, source_structure, target_structure])
+        levels = self.flow_estimator([source_image, source_structure, target_structure], matches=matches)
         return [level[0] for level in levels]
+
+    def match(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> Matches:
+        """Descriptors of source and target positions; for models with the `flow_prior` "matches"."""
+        return self.flow_estimator.match([source_image, source_structure, target_structure])

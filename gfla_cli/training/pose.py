@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
+from gfla_cli.losses.matching import matching_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated, PoseGenerator
+from gfla_cli.networks.matching import Matches
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.close_ups import close_up
 from gfla_cli.training.known_flows import partly_known
@@ -51,10 +53,14 @@ class PoseTask:
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
         """Flows alone, or the picture and the flows behind it."""
         assert isinstance(generator, PoseGenerator)
+        matching = stage.weights.matching and self.recipe.model.has_matcher  # earlier models and ablations have none
+        matches = generator.match(*_inputs(batch)) if matching else None
+        found = _match_terms(batch, matches) if matches is not None else {}
         if stage.train == "flow":
-            return Outcome(self._flow_terms(batch, generator.estimate_flow(*_inputs(batch)), stage.weights), {})
-        made = _made(generator, batch, stage.known_flows)
-        terms = self._flow_terms(batch, made.flows, stage.weights)
+            flows = generator.estimate_flow(*_inputs(batch), matches)
+            return Outcome(found | self._flow_terms(batch, flows, stage.weights), {})
+        made = _made(generator, batch, stage.known_flows, matches)
+        terms = found | self._flow_terms(batch, made.flows, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged = {"image": Judged(batch.target_image, made.image)}
         if stage.weights.close_up:
@@ -87,11 +93,17 @@ def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.source_image, batch.source_structure, batch.target_structure
 
 
-def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float) -> Generated:
+def _match_terms(batch: PoseBatch, matches: Matches) -> Terms:
+    offset, weight, _ = batch.correspondence_at(*matches.target.shape[-2:])
+    entropy, distance = matching_loss(matches, offset, weight)
+    return {"matching": entropy + distance}
+
+
+def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float, matches: Matches | None) -> Generated:
     """The picture, of a share of the pairs by known flows, and the flows that the network estimates itself."""
-    if not known_flows or generator.config.sampler == "none":
+    if generator.config.sampler == "none":
         made: Generated = generator(*_inputs(batch))
         return made
-    flows = generator.estimate_flow(*_inputs(batch))
-    moved = partly_known(flows, batch.correspondence_at, known_flows)
+    flows = generator.estimate_flow(*_inputs(batch), matches)
+    moved = partly_known(flows, batch.correspondence_at, known_flows) if known_flows else flows
     return Generated(generator.render(batch.source_image, batch.target_structure, moved), flows)

@@ -21,6 +21,7 @@ class LossWeights:
     correctness: float = 0
     affine: float = 0
     correspondence: float = 0  # agreement with the renderer's exact flow
+    matching: float = 0  # how alike the descriptors are of places that correspond
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     view: float = 0  # where a picture was taken from, as the view estimator tells it
     close_up: float = 0  # content distance of the enlarged head, or eyes and mouth, with a discriminator of their own
@@ -148,7 +149,9 @@ def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, ste
 
 _KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
-_PEOPLE = _rendered("people", "pose-people", _KNOWN, _JOINT, (16_000, 5_500, 4_400))
+_PEOPLE = _rendered(
+    "people", "pose-people", replace(_KNOWN, matching=1), replace(_JOINT, matching=0.1), (16_000, 5_500, 4_400)
+)
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
 
 
@@ -178,10 +181,11 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 def _photographed(plan: Recipe) -> Recipe:
     """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
     flow, *joint = plan.stages
-    seen = {"correspondence": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
+    seen = {"correspondence": 0, "matching": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
-    return replace(plan, dataset="photos", model=replace(plan.model, near_heads=False), stages=(first, *rest))
+    model = replace(plan.model, flow_prior="limbs", near_heads=False)
+    return replace(plan, dataset="photos", model=model, stages=(first, *rest))
 
 
 RECIPES = {

@@ -1,0 +1,119 @@
+"""Flow by matching: every target position looks for its like among all source positions.
+
+Not in the paper, a setting of our own models (`flow_prior` "matches"). A network that regresses offsets has to know
+where a part of the body is in two pictures and subtract; one that describes each position ("left forearm, outside, near
+the wrist, in a sleeve") can leave the looking to a product of descriptors, and learns it in a tenth of the steps.
+
+B batch, C channels, D channels of a descriptor, S structure channels, H x W frame; the target is described on
+h x w = H/2 x W/2, the source on H/4 x W/4 cells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gfla_cli.config import ModelConfig
+from gfla_cli.networks.blocks import EncoderBlock, activation, norm, widths
+from gfla_cli.ops.warp import cell_middles
+
+TARGET_STRIDE, SOURCE_STRIDE = 2, 4
+_DEPTH = 5  # encoder blocks: strides 2, 4, 8, 16, 32
+_DESCRIBED_BY = 48  # channels
+_SHARPNESS = 3.0  # logarithm of what cosines are multiplied by before the softmax, at the start
+
+
+class Matches(NamedTuple):
+    """Descriptors of length one, which are alike where target and source show the same place of a body."""
+
+    target: Tensor  # (B, D, h, w)
+    source: Tensor  # (B, D, H/4, W/4), longer by the sharpness of the softmax
+
+    def likeness(self, chosen: Tensor | None = None) -> Tensor:
+        """(B, h*w, H/4 * W/4) logits over source cells for every target position, or for `chosen` (B, K) of them."""
+        target = self.target.flatten(2)
+        if chosen is not None:
+            target = target.gather(2, chosen[:, None].expand(-1, target.shape[1], -1))
+        with torch.autocast(target.device.type, enabled=False):
+            return target.transpose(1, 2) @ self.source.flatten(2)
+
+    def places(self) -> Tensor:
+        """(1, 2, H/4, W/4) the x and y of the middles of source cells, pixels."""
+        return cell_middles(*self.source.shape[-2:], SOURCE_STRIDE, self.source)
+
+    def flow(self) -> tuple[Tensor, Tensor]:
+        """Offsets (B, 2, h, w) in pixels of the frame, and how far apart the likely places are, (B, 1, h, w) pixels."""
+        height, width = self.target.shape[-2:]
+        places = self.places().flatten(2)  # (1, 2, n)
+        known = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
+        with torch.autocast(places.device.type, enabled=False):
+            found = (self.likeness().softmax(dim=2) @ known.transpose(1, 2)).transpose(1, 2)  # (B, 3, h*w)
+        mean, square = found.unflatten(2, (height, width)).split([2, 1], dim=1)
+        spread = (square - mean.square().sum(dim=1, keepdim=True)).clamp(min=1e-3).sqrt()
+        return mean - cell_middles(height, width, TARGET_STRIDE, mean), spread
+
+
+class _Describer(nn.Module):
+    """A small pyramid: maps (B, c, H, W) to features (B, C, H/stride, W/stride), and what it saw as a whole."""
+
+    def __init__(self, config: ModelConfig, input_channels: int, stride: int) -> None:
+        super().__init__()
+        width = widths(config.match_width, config.match_max_width, _DEPTH)
+        self.down = nn.ModuleList(
+            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
+        )
+        self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= stride]
+        self.up, self.across, self.mix = (nn.ModuleList() for _ in range(3))
+        channels = width[-1]
+        for fine in self.strides:
+            at_fine = width[fine.bit_length() - 2]
+            narrower = max(at_fine, _DESCRIBED_BY)
+            self.up.append(nn.Conv2d(channels, narrower, 1))
+            self.across.append(nn.Conv2d(at_fine, narrower, 1))
+            self.mix.append(nn.Sequential(norm(narrower), activation(), nn.Conv2d(narrower, narrower, 3, padding=1)))
+            channels = narrower
+        self.describe = nn.Sequential(activation(), nn.Conv2d(channels, _DESCRIBED_BY, 1))
+        self.whole = nn.Conv2d(width[-1], width[-1], 1)
+
+    def forward(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Descriptors (B, D, H/stride, W/stride) of length one, and (B, C, 1, 1); `told` is that of another."""
+        features = []
+        for down in self.down:
+            x = down(x)
+            features.append(x)
+        whole = self.whole(x).mean(dim=(2, 3), keepdim=True)
+        if told is not None:
+            x = x + told
+        for i, (up, across, mix) in enumerate(zip(self.up, self.across, self.mix, strict=True)):
+            x = F.interpolate(up(x), scale_factor=2.0, mode="nearest") + across(features[-2 - i])
+            x = x + mix(x)
+        return F.normalize(self.describe(x).float(), dim=1), whole
+
+
+class FlowMatcher(nn.Module):
+    """Describes source and target positions so that the same place of a body has the same descriptor in both."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.source = _Describer(config, 3 + config.structure_channels + 2, SOURCE_STRIDE)
+        self.target = _Describer(config, config.structure_channels + 5 + 2, TARGET_STRIDE)
+        self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
+
+    def forward(self, image: Tensor, source_structure: Tensor, target_structure: Tensor, hints: Tensor) -> Matches:
+        """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `hints` (B, 5, H, W) a guess of the flow."""
+        place = _places(image)
+        source, whole = self.source(torch.cat([image, source_structure, place], dim=1))
+        target, _ = self.target(torch.cat([target_structure, hints, place], dim=1), whole)
+        return Matches(target, source * self.sharpness.exp())
+
+
+def _places(like: Tensor) -> Tensor:
+    """(B, 2, H, W) where every pixel is, in [-1, 1]: what stands still is told by its place."""
+    height, width = like.shape[-2:]
+    x, y = (cell_middles(height, width, 1, like) + 0.5).split(1, dim=1)
+    # Divided one by one: a tensor of both sizes would be a constant of an ONNX export.
+    place = torch.cat([x / width, y / height], dim=1) * 2 - 1
+    return place.to(like.dtype).expand(like.shape[0], -1, -1, -1)
