@@ -13,7 +13,8 @@ from tiny_models import tiny
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
+from gfla_cli.networks.guess import GUESS_STRIDE
+from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.structure.heatmap import heatmaps
 
 RIGHT_ELBOW, RIGHT_WRIST = 3, 4

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gfla_cli.commands._benchmark_flows import flows
 from gfla_cli.commands._benchmark_infer import infer
 from gfla_cli.commands._benchmark_models import models
 from gfla_cli.commands._benchmark_train import train
@@ -29,6 +30,7 @@ app = typer.Typer(help="Speed and memory on this machine, as ratios measured in 
 app.command()(models)
 app.command()(infer)
 app.command()(train)
+app.command()(flows)
 
 
 @app.callback()

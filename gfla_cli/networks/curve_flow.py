@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.networks.limb_flow import GUESS_STRIDE
+from gfla_cli.networks.guess import GUESS_STRIDE
 from gfla_cli.ops.warp import cell_middles
 from gfla_cli.structure.face import EYE, INSIDE_LIPS
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
 from gfla_cli.networks.curve_flow import curve_guesses
-from gfla_cli.networks.limb_flow import GUESS_STRIDE, limb_flow
+from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, seen_through
+from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.networks.matching import FlowMatcher, Matches
-from gfla_cli.ops.warp import bilinear_warp
 
 # What an estimator sees of a guess: the picture through that flow, the flow, and with matches how sure they are.
 _GUESS_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5}
@@ -120,7 +120,7 @@ class FlowEstimator(nn.Module):
         return self._matched(picture, structure, wanted)
 
     def _matched(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> Matches:
-        matches: Matches = self.matcher(picture, structure, wanted, _seen_through(picture, limb_flow(structure, wanted)))
+        matches: Matches = self.matcher(picture, structure, wanted, limb_flow(structure, wanted))
         return matches
 
     def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], matches: Matches | None) -> list[_Guess]:
@@ -130,7 +130,7 @@ class FlowEstimator(nn.Module):
                 flow, spread = limb_flow(structure, wanted), None
             else:
                 flow, spread = (matches or self._matched(picture, structure, wanted)).flow()
-            return [_Guess(picture, flow, _enlarged(flow, self.reduction) * self.reduction, spread=spread)]
+            return [_Guess(picture, flow, enlarged(flow, self.reduction) * self.reduction, spread=spread)]
         target, _, previous, _, reference = inputs
         found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
         return [
@@ -172,8 +172,8 @@ class FlowEstimator(nn.Module):
     def _flows(self, x: Tensor, stride: int, guesses: Sequence[_Guess]) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
-            offset = _enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
-            mask = _enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
+            offset = enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
+            mask = enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
             flows = [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
             if not guesses:
                 return flows
@@ -189,24 +189,11 @@ class FlowEstimator(nn.Module):
 
 def _hints(guess: _Guess) -> Tensor:
     """(B, ·, H', W') what an estimator sees of a guess."""
-    hints = _seen_through(guess.picture, guess.reduced)
+    hints = seen_through(guess.picture, guess.reduced)
     if guess.spread is None:
         return hints
-    spread = _enlarged(guess.spread, GUESS_STRIDE) / hints.shape[-2]
+    spread = enlarged(guess.spread, GUESS_STRIDE) / hints.shape[-2]
     return torch.cat([hints, spread.to(hints.dtype)], dim=1)
-
-
-def _seen_through(picture: Tensor, flow: Tensor) -> Tensor:
-    """(B, 5, H, W) what a picture looks like through a flow, and that flow in shares of the frame's height."""
-    at_pixels = _enlarged(flow, GUESS_STRIDE)
-    hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
-    return hints.to(picture.dtype)
-
-
-def _enlarged(x: Tensor, factor: int) -> Tensor:
-    if factor == 1:
-        return x
-    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gfla_cli.networks.guess import GUESS_STRIDE
 from gfla_cli.ops.warp import cell_middles
 
-GUESS_STRIDE = 2  # of the grid that the guess is made on
 _NECK, _FACE = 1, [0, 14, 15, 16, 17]
 _TRUNK = dict.fromkeys([1, 2, 5, 8, 11], 1.0)  # how much each joint counts
 _HEAD = dict.fromkeys(_FACE, 1.0) | {_NECK: 0.3, 2: 0.1, 5: 0.1}  # who turns away shows few joints of a face

@@ -18,19 +18,22 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import EncoderBlock, activation, norm, widths
+from gfla_cli.networks.guess import GUESS_STRIDE, seen_through
 from gfla_cli.ops.warp import cell_middles
 
-TARGET_STRIDE, SOURCE_STRIDE = 2, 4
+TARGET_STRIDE, SOURCE_STRIDE = GUESS_STRIDE, 4
 _DEPTH = 5  # encoder blocks: strides 2, 4, 8, 16, 32
 _DESCRIBED_BY = 48  # channels
-_SHARPNESS = 3.0  # logarithm of what cosines are multiplied by before the softmax, at the start
+# Where training starts, both as logarithms: what cosines are multiplied by before the softmax, and what squared
+# distances from a guess are, in cells of the source.
+_SHARPNESS, _TRUST = 3.0, -3.0
 
 
 class Matches(NamedTuple):
-    """Descriptors of length one, which are alike where target and source show the same place of a body."""
+    """Descriptors whose products say how likely target and source show the same place of a body."""
 
     target: Tensor  # (B, D, h, w)
-    source: Tensor  # (B, D, H/4, W/4), longer by the sharpness of the softmax
+    source: Tensor  # (B, D, H/4, W/4)
 
     def likeness(self, chosen: Tensor | None = None) -> Tensor:
         """(B, h*w, H/4 * W/4) logits over source cells for every target position, or for `chosen` (B, K) of them."""
@@ -42,7 +45,8 @@ class Matches(NamedTuple):
 
     def places(self) -> Tensor:
         """(1, 2, H/4, W/4) the x and y of the middles of source cells, pixels."""
-        return cell_middles(*self.source.shape[-2:], SOURCE_STRIDE, self.source)
+        height, width = self.source.shape[-2:]
+        return cell_middles(height, width, SOURCE_STRIDE, self.source)
 
     def flow(self) -> tuple[Tensor, Tensor]:
         """Offsets (B, 2, h, w) in pixels of the frame, and how far apart the likely places are, (B, 1, h, w) pixels."""
@@ -59,11 +63,12 @@ class Matches(NamedTuple):
 class _Describer(nn.Module):
     """A small pyramid: maps (B, c, H, W) to features (B, C, H/stride, W/stride), and what it saw as a whole."""
 
-    def __init__(self, config: ModelConfig, input_channels: int, stride: int) -> None:
+    def __init__(self, config: ModelConfig, input_channels: int, stride: int, described_by: int) -> None:
         super().__init__()
         width = widths(config.match_width, config.match_max_width, _DEPTH)
+        into = [input_channels, *width]
         self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
+            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip(into, width, strict=False))
         )
         self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= stride]
         self.up, self.across, self.mix = (nn.ModuleList() for _ in range(3))
@@ -75,11 +80,11 @@ class _Describer(nn.Module):
             self.across.append(nn.Conv2d(at_fine, narrower, 1))
             self.mix.append(nn.Sequential(norm(narrower), activation(), nn.Conv2d(narrower, narrower, 3, padding=1)))
             channels = narrower
-        self.describe = nn.Sequential(activation(), nn.Conv2d(channels, _DESCRIBED_BY, 1))
+        self.describe = nn.Sequential(activation(), nn.Conv2d(channels, described_by, 1))
         self.whole = nn.Conv2d(width[-1], width[-1], 1)
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Descriptors (B, D, H/stride, W/stride) of length one, and (B, C, 1, 1); `told` is that of another."""
+        """Descriptors (B, D, H/stride, W/stride) in float32, and (B, C, 1, 1); `told` is that of another."""
         features = []
         for down in self.down:
             x = down(x)
@@ -90,24 +95,49 @@ class _Describer(nn.Module):
         for i, (up, across, mix) in enumerate(zip(self.up, self.across, self.mix, strict=True)):
             x = F.interpolate(up(x), scale_factor=2.0, mode="nearest") + across(features[-2 - i])
             x = x + mix(x)
-        return F.normalize(self.describe(x).float(), dim=1), whole
+        return self.describe(x).float(), whole
 
 
 class FlowMatcher(nn.Module):
-    """Describes source and target positions so that the same place of a body has the same descriptor in both."""
+    """Describes source and target positions so that the same place of a body has the same descriptor in both.
+
+    A target position also says how far it trusts a guess of the flow: places get less likely with their distance from
+    it. Squared distances are products, too, so this comes as three more channels of the descriptors.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.source = _Describer(config, 3 + config.structure_channels + 2, SOURCE_STRIDE)
-        self.target = _Describer(config, config.structure_channels + 5 + 2, TARGET_STRIDE)
+        self.source = _Describer(config, 3 + config.structure_channels + 2, SOURCE_STRIDE, _DESCRIBED_BY)
+        self.target = _Describer(config, config.structure_channels + 5 + 2, TARGET_STRIDE, _DESCRIBED_BY + 1)
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
 
-    def forward(self, image: Tensor, source_structure: Tensor, target_structure: Tensor, hints: Tensor) -> Matches:
-        """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `hints` (B, 5, H, W) a guess of the flow."""
+    def forward(self, image: Tensor, source_structure: Tensor, target_structure: Tensor, guess: Tensor) -> Matches:
+        """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `guess` (B, 2, h, w) offsets in pixels."""
         place = _places(image)
         source, whole = self.source(torch.cat([image, source_structure, place], dim=1))
-        target, _ = self.target(torch.cat([target_structure, hints, place], dim=1), whole)
-        return Matches(target, source * self.sharpness.exp())
+        seen = seen_through(image, guess)
+        target, _ = self.target(torch.cat([target_structure, seen, place], dim=1), whole)
+        target, trust = target.split([_DESCRIBED_BY, 1], dim=1)
+        trust = (trust.clamp(max=-_TRUST) + _TRUST).exp()
+        # -trust * |cell - guessed|² without |guessed|², which the softmax takes away again. Cells are counted from the
+        # middle of the frame: large squares would cost digits.
+        guessed = _from_middle(guess, TARGET_STRIDE) + guess / SOURCE_STRIDE
+        cells = _from_middle(source, SOURCE_STRIDE)
+        near = torch.cat([2 * trust * guessed, -trust], dim=1)
+        squares = cells.square().sum(dim=1, keepdim=True)
+        cells = torch.cat([cells, squares], dim=1).expand(source.shape[0], -1, -1, -1)
+        alike = F.normalize(source, dim=1) * self.sharpness.exp()
+        return Matches(torch.cat([F.normalize(target, dim=1), near], dim=1), torch.cat([alike, cells], dim=1))
+
+
+def _from_middle(like: Tensor, stride: int) -> Tensor:
+    """(1, 2, h, w) the middles of cells of `stride` pixels, from the middle of the frame, in cells of the source."""
+    height, width = like.shape[-2:]
+    x, y = cell_middles(height, width, stride, like).split(1, dim=1)
+    middle = (stride - 1) / 2
+    x = x - (x[..., -1:] + middle) / 2
+    y = y - (y[..., -1:, :] + middle) / 2
+    return torch.cat([x, y], dim=1) / SOURCE_STRIDE
 
 
 def _places(like: Tensor) -> Tensor:

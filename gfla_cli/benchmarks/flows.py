@@ -1,0 +1,128 @@
+"""How far a model's flows are from those of the renderer, and what its pictures would be if they were right."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.data.albums import AlbumPlan
+from gfla_cli.data.people import PeoplePairs
+from gfla_cli.errors import UsageError
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.networks.limb_flow import limb_flow
+from gfla_cli.runtime.device import Placement
+from gfla_cli.training.batch import PoseBatch, to_device
+from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
+
+_UNSEEN = 77  # the seed of characters that no recipe uses
+_PAIRS_OF_ONE = 2  # character
+_GRID = 64  # on which the renderer tells flows, as in training
+_FEWEST = 20  # cells in common, for a pair to have a flow worth judging
+
+
+@dataclass(frozen=True, slots=True)
+class FlowError:
+    """Of one way to find flows: how far they lead from the place in the source that shows the same."""
+
+    name: str
+    mean: float  # pixels of the model's frame, over what both pictures show, averaged over pairs
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFigures:
+    """Of pictures made by one kind of flow, against the real ones."""
+
+    name: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReport:
+    """What `measure_flows` found."""
+
+    pairs: int
+    errors: list[FlowError]
+    pictures: list[PictureFigures]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None) -> FlowReport:
+    """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows."""
+    bundle = load_bundle(model)
+    network, config = bundle.network.to(placement.device), bundle.config
+    if not isinstance(network, PoseGenerator) or config.sampler not in ("local", "bilinear") or not config.is_square:
+        raise UsageError(
+            f"{bundle.name}: its flows cannot be compared with those of rendered people",
+            hint="pose models with a square frame and a flow, such as pose-people, can",
+        )
+    distances = PictureDistances(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
+    errors: dict[str, list[tuple[float, float]]] = {}
+    pictures: dict[str, list[list[float]]] = {}
+    with TemporaryDirectory() as cache:
+        plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
+        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=_GRID, seed=_UNSEEN)
+        for number in range(pairs):
+            batch = to_device(default_collate([data[number]]), config, placement.device)
+            with placement.autocast:
+                flows, found = _flows(network, batch)
+                known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, placement.device))
+                made = {
+                    "copy of the source": batch.source_image,
+                    "its own flows": network.render(batch.source_image, batch.target_structure, flows),
+                    "the renderer's flows": network.render(batch.source_image, batch.target_structure, known),
+                }
+            for name, flow in found.items():
+                if (error := _error(flow, batch)) is not None:
+                    errors.setdefault(name, []).append(error)
+            for name, image in made.items():
+                figures = distances(image.float().clamp(-1, 1), batch.target_image)
+                pictures.setdefault(name, []).append([figures[key] for key in distances.names])
+    return FlowReport(
+        pairs,
+        [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in errors.items()],
+        [
+            PictureFigures(name, dict(zip(distances.names, np.mean(values, axis=0).tolist(), strict=True)))
+            for name, values in pictures.items()
+        ],
+    )
+
+
+def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
+    """The network's flows, and every flow on the way to them, (1, 2, g, g) in pixels of the frame."""
+    inputs = batch.source_image, batch.source_structure, batch.target_structure
+    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*inputs[1:])}
+    matches = network.match(*inputs) if network.config.has_matcher else None
+    if matches is not None:
+        found["matches"] = matches.flow()[0] * network.flow_estimator.reduction
+    flows = network.estimate_flow(*inputs, matches)
+    found["the network"] = flows[-1].offset * (batch.source_image.shape[-1] / flows[-1].offset.shape[-1])
+    return flows, found
+
+
+def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
+    """Mean and median over the cells that both pictures show; None where there are hardly any."""
+    size = (_GRID, _GRID)
+    offset, weight, visible = batch.correspondence_at(*size)
+    shown = (visible > 0.5) & (weight > 0.5)
+    if int(shown.sum()) < _FEWEST:
+        return None
+    cell = batch.source_image.shape[-1] / _GRID
+    error = (F.interpolate(flow, size=size, mode="bilinear") - offset * cell).norm(dim=1, keepdim=True)[shown]
+    return float(error.mean()), float(error.median())

@@ -1,0 +1,48 @@
+"""The benchmark of flows: nearer to the renderer's, step by step, and refused where there is nothing to compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import save_tiny, tiny
+
+SHIPPED = Path(__file__).parents[1] / "models/pose-people"
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """A shelf with a model of poses and one that has no flow."""
+    save_tiny(tmp_path / "shelf/tiny", tiny())
+    save_tiny(tmp_path / "shelf/flowless", tiny(sampler="none"))
+    monkeypatch.setenv("GFLA_MODELS", str(tmp_path / "shelf"))
+    return tmp_path
+
+
+@pytest.mark.shared
+def test_every_way_to_a_flow_and_every_picture_is_judged(gfla, shelf, shared):
+    asked = ("benchmark", "flows", str(shared / "humans"), "--pairs", "4", "--threads", "1")
+    result = gfla(*asked, "--model", "tiny", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    errors = {error["name"]: error["mean"] for error in report["errors"]}
+    assert list(errors) == ["no motion", "the joints alone", "matches", "the network"]
+    assert errors["the joints alone"] < 0.7 * errors["no motion"]  # it is untrained: only joints tell it anything
+    pictures = {picture["name"]: picture["figures"] for picture in report["pictures"]}
+    assert list(pictures) == ["copy of the source", "its own flows", "the renderer's flows"]
+    assert all(set(figures) == {"ssim", "l1"} for figures in pictures.values())
+    trained = json.loads(gfla(*asked, "--model", str(SHIPPED), "--json").stdout)
+    own, known = (picture["figures"] for picture in trained["pictures"][1:])
+    assert known["ssim"] > own["ssim"]
+    assert known["l1"] < own["l1"]
+
+
+@pytest.mark.shared
+def test_models_without_such_flows_and_folders_without_people_are_refused(gfla, shelf, shared):
+    result = gfla("benchmark", "flows", str(shared / "humans"), "--model", "flowless")
+    assert result.exit_code == 1
+    assert "flows cannot be compared" in result.stderr
+    result = gfla("benchmark", "flows", str(shelf))
+    assert result.exit_code == 1
+    assert "not a pack" in result.stderr
