@@ -28,7 +28,7 @@ from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
 
 _UNSEEN = 77  # the seed of characters that no recipe uses
 _PAIRS_OF_ONE = 2  # character
-_GRID = 64  # on which the renderer tells flows, as in training
+_FINEST = 64  # side of the grid on which the renderer tells flows, as in training
 _FEWEST = 20  # cells in common, for a pair to have a flow worth judging
 
 
@@ -77,7 +77,7 @@ def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs:
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
         plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
-        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=_GRID, seed=_UNSEEN)
+        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=min(_FINEST, plan.size // 2), seed=_UNSEEN)
         for number in range(pairs):
             batch = to_device(default_collate([data[number]]), config, placement.device)
             with placement.autocast:
@@ -118,11 +118,11 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
 
 def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
     """Mean and median over the cells that both pictures show; None where there are hardly any."""
-    size = (_GRID, _GRID)
+    size = (batch.offset.shape[2], batch.offset.shape[3])
     offset, weight, visible = batch.correspondence_at(*size)
     shown = (visible > 0.5) & (weight > 0.5)
     if int(shown.sum()) < _FEWEST:
         return None
-    cell = batch.source_image.shape[-1] / _GRID
+    cell = batch.source_image.shape[-1] / size[1]
     error = (F.interpolate(flow, size=size, mode="bilinear") - offset * cell).norm(dim=1, keepdim=True)[shown]
     return float(error.mean()), float(error.median())
