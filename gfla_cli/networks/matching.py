@@ -2,7 +2,8 @@
 
 Not in the paper, a setting of our own models (`flow_prior` "matches"). A network that regresses offsets has to know
 where a part of the body is in two pictures and subtract; one that describes each position ("left forearm, outside, near
-the wrist, in a sleeve") can leave the looking to a product of descriptors, and learns it in a tenth of the steps.
+the wrist, in a sleeve") can leave the looking to a product of descriptors. After 50 000 pairs it is nearer to the
+renderer's flows than regression was after 300 000 (`gfla benchmark flows`).
 
 B batch, C channels, D channels of a descriptor, S structure channels, H x W frame; the target is described on
 h x w = H/2 x W/2, the source on H/4 x W/4 cells.

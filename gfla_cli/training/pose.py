@@ -101,7 +101,7 @@ def _match_terms(batch: PoseBatch, matches: Matches) -> Terms:
 
 def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float, matches: Matches | None) -> Generated:
     """The picture, of a share of the pairs by known flows, and the flows that the network estimates itself."""
-    if generator.config.sampler == "none":
+    if generator.config.sampler == "none" or (matches is None and not known_flows):
         made: Generated = generator(*_inputs(batch))
         return made
     flows = generator.estimate_flow(*_inputs(batch), matches)

@@ -184,7 +184,7 @@ def _photographed(plan: Recipe) -> Recipe:
     seen = {"correspondence": 0, "matching": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
-    model = replace(plan.model, flow_prior="limbs", near_heads=False)
+    model = replace(plan.model, flow_prior="limbs", flow_depth=5, near_heads=False)  # nobody knows what matches
     return replace(plan, dataset="photos", model=model, stages=(first, *rest))
 
 
