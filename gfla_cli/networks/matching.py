@@ -28,6 +28,7 @@ _DESCRIBED_BY = 48  # channels
 # Where training starts, both as logarithms: what cosines are multiplied by before the softmax, and what squared
 # distances from a guess are, in cells of the source.
 _SHARPNESS, _TRUST = 3.0, -3.0
+_ROWS = 256  # target positions that look at once
 
 
 class Matches(NamedTuple):
@@ -54,8 +55,12 @@ class Matches(NamedTuple):
         height, width = self.target.shape[-2:]
         places = self.places().flatten(2)  # (1, 2, n)
         known = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
+        target, source = self.target.flatten(2).transpose(1, 2), self.source.flatten(2)
+        # Some rows at a time, which caches hold; how many there are would be a constant of an ONNX export.
+        rows = [target] if torch.onnx.is_in_onnx_export() else target.split(_ROWS, dim=1)
         with torch.autocast(places.device.type, enabled=False):
-            found = (self.likeness().softmax(dim=2) @ known.transpose(1, 2)).transpose(1, 2)  # (B, 3, h*w)
+            found = torch.cat([(some @ source).softmax(dim=2) @ known.transpose(1, 2) for some in rows], dim=1)
+        found = found.transpose(1, 2)  # (B, 3, h*w)
         mean, square = found.unflatten(2, (height, width)).split([2, 1], dim=1)
         spread = (square - mean.square().sum(dim=1, keepdim=True)).clamp(min=1e-3).sqrt()
         return mean - cell_middles(height, width, TARGET_STRIDE, mean), spread
