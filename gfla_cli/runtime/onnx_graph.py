@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -99,18 +98,15 @@ def _refuse_references(model: Path | bytes, name: str) -> None:
     ONNX Runtime itself refuses only those outside of the model's folder, and older ones not even these.
     """
     try:
-        if isinstance(model, Path):
-            with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                refers = _names_a_file(content)
-        else:
-            refers = _names_a_file(model)
-    except (OSError, ValueError) as error:  # ValueError: an empty file
+        # Not mapped: a file that is cut off while a thread reads it would end the whole process.
+        refers = _names_a_file(model.read_bytes() if isinstance(model, Path) else model)
+    except OSError as error:
         raise unreadable(name, str(error)) from error
     if refers:
         raise BundleError(f"{name}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
 
 
-def _names_a_file(content: mmap.mmap | bytes) -> bool:
+def _names_a_file(content: bytes) -> bool:
     # In protobuf the key of a file's name has its length before it, perhaps in more bytes than that needs.
     at = content.find(_LOCATION)
     while at > 0 and content[at - 1] not in (len(_LOCATION), 0):
