@@ -92,7 +92,7 @@ def test_two_processes_take_the_step_of_one_with_the_doubled_batch(together, tmp
     doubled = for_processes(ONE_STEP, 2)
     whole = how == "whole"
     alone = trained(doubled if whole else without_known(doubled), tmp_path, parts=1 if whole else 2)
-    # Matching multiplies rounding errors; parts are of other samples, and each meets its own estimate of spectral norms.
+    # Matching multiplies rounding. Parts are of other samples, and each meets its own estimate of spectral norms.
     most = 1e-4 if whole else 0.01
     for result in (rank[how] for rank in together):
         assert result["losses"][0] == pytest.approx(alone["losses"][0], rel=most)
