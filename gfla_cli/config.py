@@ -134,9 +134,14 @@ class ModelConfig:
         return self.image_size[0] == self.image_size[1] and self.frame_aspect == 1
 
     @property
+    def has_flow(self) -> bool:
+        """Whether a flow estimator tells its renderer where to look in the source."""
+        return self.sampler in ("local", "bilinear")
+
+    @property
     def has_matcher(self) -> bool:
         """Whether its flows start from places that a network finds alike."""
-        return self.flow_prior == "matches" and self.sampler in ("local", "bilinear")
+        return self.has_flow and self.flow_prior == "matches"
 
     def _check_task(self) -> None:
         """Raises ConfigError for an unknown task, and for settings that its models do not have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from tiny_models import tiny
+from tiny_models import steady
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import Correspondence, PosePair
@@ -13,7 +13,7 @@ from gfla_cli.errors import MediaError
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
 SIDE = 64
-TINY = tiny(heatmap_sigma=1.5)
+TINY = steady(heatmap_sigma=1.5)
 WEIGHTS = LossWeights(l1=5, adversarial=1, affine=0.1, correspondence=1, visibility=0.3, person=1)
 JOINT = Stage(name="joint", train="joint", steps=1, image_size=(SIDE, SIDE), batch=2, weights=WEIGHTS)
 FLOW = replace(JOINT, name="flow", train="flow", weights=LossWeights(correspondence=1, affine=0.1))

@@ -7,13 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from noise_pairs import ONE_STEP, KnownPairs
 from tiny_models import fresh, tiny
+from torch.utils.data import default_collate
 
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.matching import matching_loss
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.networks.matching import SOURCE_STRIDE, TARGET_STRIDE, Matches
+from gfla_cli.training.objective import weighted
+from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.recipe import LossWeights
 
 SHARP = 20.0
 CELLS = 16  # of a side of the source; the frame has 64 pixels
@@ -90,6 +95,23 @@ def test_descriptors_are_learnt_from_known_correspondences():
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_training_step_teaches_the_matcher_by_its_own_loss():
+    generator = fresh(tiny())
+    learnt = {}
+    for weight in (0, 1):
+        weights = LossWeights(correspondence=1, matching=weight)
+        stage = replace(ONE_STEP.stages[0], train="flow", weights=weights)
+        recipe = replace(ONE_STEP, model=tiny(), stages=(stage,))
+        task = PoseTask(recipe, lambda stage: KnownPairs(), None)
+        sample = default_collate([KnownPairs()[i] for i in range(2)])
+        outcome = task.forward(generator, next(task.batches(sample, torch.device("cpu"))), stage)
+        generator.zero_grad(set_to_none=True)
+        weighted(outcome.terms, weights).backward()
+        learnt[weight] = {p.grad is not None for p in generator.flow_estimator.matcher.parameters()}
+        assert ("matching" in outcome.terms) == bool(weight)
+    assert learnt == {0: {False}, 1: {True}}
 
 
 def test_flows_start_from_the_matches_and_teach_them_nothing():

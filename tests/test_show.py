@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ANNA, BEN
-from tiny_models import save_tiny, tiny
+from tiny_models import save_tiny, steady
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
@@ -14,12 +14,12 @@ from gfla_cli.media.image import read_image
 from gfla_cli.pipelines.pose import PoseTransfer
 from gfla_cli.show.looks import Look, flow_colours, show_attention, show_mask
 
-TINY = tiny()
+TINY = steady()
 
 
 @pytest.fixture(scope="module", params=["local", "bilinear", "none"])
 def model(request, tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("models") / request.param, tiny(sampler=request.param))
+    return save_tiny(tmp_path_factory.mktemp("models") / request.param, steady(sampler=request.param))
 
 
 def test_looks_are_those_of_the_network(model):
@@ -34,8 +34,8 @@ def test_looks_are_those_of_the_network(model):
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
     for level, look, flow in zip(TINY.levels, looks, flows, strict=True):
-        np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-3)  # matching multiplies rounding errors
-        np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-3)
+        np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-5)
+        np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-5)
         if model.name == "local":
             assert look.attention.shape == (level.patch**2, *flow.offset.shape[-2:])
             np.testing.assert_allclose(look.attention.sum(axis=0), 1, atol=1e-5)

@@ -20,6 +20,11 @@ def tiny(name="pose-people", **changes):
     return replace(preset(name), **small | changes)
 
 
+def steady(**changes):
+    """A pose model to compare to the last digits: matching multiplies the rounding errors of random weights."""
+    return tiny(flow_prior="limbs", **changes)
+
+
 def fresh(config):
     """An untrained network."""
     torch.manual_seed(0)

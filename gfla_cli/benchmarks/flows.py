@@ -67,7 +67,7 @@ def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs:
     """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows."""
     bundle = load_bundle(model)
     network, config = bundle.network.to(placement.device), bundle.config
-    if not isinstance(network, PoseGenerator) or config.sampler not in ("local", "bilinear") or not config.is_square:
+    if not isinstance(network, PoseGenerator) or not config.has_flow or not config.is_square:
         raise UsageError(
             f"{bundle.name}: its flows cannot be compared with those of rendered people",
             hint="pose models with a square frame and a flow, such as pose-people, can",

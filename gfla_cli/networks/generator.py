@@ -33,7 +33,7 @@ class PoseGenerator(nn.Module):
         else:
             self.source_encoder = Encoder(config, 3, (config.source_norm,) * DEPTH)
             self.target_encoder = Encoder(config, structure, first_normed)
-        if config.sampler in ("local", "bilinear"):
+        if config.has_flow:
             self.flow_estimator = FlowEstimator(config, 3 + 2 * structure)
         self.decoder = Decoder(config)
 
@@ -66,7 +66,7 @@ class PoseGenerator(nn.Module):
 
         `matches` are those of `match` for the same inputs, for who has them already.
         """
-        if self.config.sampler not in ("local", "bilinear"):
+        if not self.config.has_flow:
             return []
         levels = self.flow_estimator([source_image, source_structure, target_structure], matches=matches)
         return [level[0] for level in levels]

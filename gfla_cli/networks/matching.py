@@ -37,11 +37,9 @@ class Matches(NamedTuple):
     target: Tensor  # (B, D, h, w)
     source: Tensor  # (B, D, H/4, W/4)
 
-    def likeness(self, chosen: Tensor | None = None) -> Tensor:
-        """(B, h*w, H/4 * W/4) logits over source cells for every target position, or for `chosen` (B, K) of them."""
-        target = self.target.flatten(2)
-        if chosen is not None:
-            target = target.gather(2, chosen[:, None].expand(-1, target.shape[1], -1))
+    def likeness(self, chosen: Tensor) -> Tensor:
+        """(B, K, H/4 * W/4) logits over source cells for the target positions `chosen` (B, K)."""
+        target = self.target.flatten(2).gather(2, chosen[:, None].expand(-1, self.target.shape[1], -1))
         with torch.autocast(target.device.type, enabled=False):
             return target.transpose(1, 2) @ self.source.flatten(2)
 
@@ -67,7 +65,7 @@ class Matches(NamedTuple):
 
 
 class _Describer(nn.Module):
-    """A small pyramid: maps (B, c, H, W) to features (B, C, H/stride, W/stride), and what it saw as a whole."""
+    """A small pyramid: maps (B, c, H, W) to descriptors of every cell, and its coarsest features."""
 
     def __init__(self, config: ModelConfig, input_channels: int, stride: int, described_by: int) -> None:
         super().__init__()
@@ -76,10 +74,10 @@ class _Describer(nn.Module):
         self.down = nn.ModuleList(
             EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip(into, width, strict=False))
         )
-        self.strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= stride]
+        strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= stride]
         self.up, self.across, self.mix = (nn.ModuleList() for _ in range(3))
         channels = width[-1]
-        for fine in self.strides:
+        for fine in strides:
             at_fine = width[fine.bit_length() - 2]
             narrower = max(at_fine, _DESCRIBED_BY)
             self.up.append(nn.Conv2d(channels, narrower, 1))
@@ -87,21 +85,21 @@ class _Describer(nn.Module):
             self.mix.append(nn.Sequential(norm(narrower), activation(), nn.Conv2d(narrower, narrower, 3, padding=1)))
             channels = narrower
         self.describe = nn.Sequential(activation(), nn.Conv2d(channels, described_by, 1))
-        self.whole = nn.Conv2d(width[-1], width[-1], 1)
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Descriptors (B, D, H/stride, W/stride) in float32, and (B, C, 1, 1); `told` is that of another."""
+        """Descriptors (B, D, H/stride, W/stride) in float32, and features (B, C, H/32, W/32) before `told` (B, C, 1, 1)
+        is added to them.
+        """
         features = []
         for down in self.down:
             x = down(x)
             features.append(x)
-        whole = self.whole(x).mean(dim=(2, 3), keepdim=True)
         if told is not None:
             x = x + told
         for i, (up, across, mix) in enumerate(zip(self.up, self.across, self.mix, strict=True)):
             x = F.interpolate(up(x), scale_factor=2.0, mode="nearest") + across(features[-2 - i])
             x = x + mix(x)
-        return self.describe(x).float(), whole
+        return self.describe(x).float(), features[-1]
 
 
 class FlowMatcher(nn.Module):
@@ -115,12 +113,15 @@ class FlowMatcher(nn.Module):
         super().__init__()
         self.source = _Describer(config, 3 + config.structure_channels + 2, SOURCE_STRIDE, _DESCRIBED_BY)
         self.target = _Describer(config, config.structure_channels + 5 + 2, TARGET_STRIDE, _DESCRIBED_BY + 1)
+        coarsest = widths(config.match_width, config.match_max_width, _DEPTH)[-1]
+        self.whole = nn.Conv2d(coarsest, coarsest, 1)  # what the target is told of the source
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
 
     def forward(self, image: Tensor, source_structure: Tensor, target_structure: Tensor, guess: Tensor) -> Matches:
         """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `guess` (B, 2, h, w) offsets in pixels."""
         place = _places(image)
-        source, whole = self.source(torch.cat([image, source_structure, place], dim=1))
+        source, features = self.source(torch.cat([image, source_structure, place], dim=1))
+        whole = self.whole(features).mean(dim=(2, 3), keepdim=True)
         seen = seen_through(image, guess)
         target, _ = self.target(torch.cat([target_structure, seen, place], dim=1), whole)
         target, trust = target.split([_DESCRIBED_BY, 1], dim=1)

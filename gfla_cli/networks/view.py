@@ -41,7 +41,7 @@ class ViewGenerator(nn.Module):
         self.code_up = nn.Sequential(
             DecoderBlock(code, width[0], normed=normed), DecoderBlock(width[0], width[-1], normed=normed)
         )
-        if self._has_flow:
+        if self.config.has_flow:
             self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
         self.decoder = Decoder(config)
         self.view_estimator = ViewEstimator(code, config.view_width) if config.view_width else None
@@ -69,21 +69,17 @@ class ViewGenerator(nn.Module):
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:
         """All that depends on the source picture alone: almost half of what a view takes."""
-        flow = self.flow_estimator.encode([source_image]) if self._has_flow else []
+        flow = self.flow_estimator.encode([source_image]) if self.config.has_flow else []
         return EncodedSource(self._samples(source_image), flow)
 
     def estimate_flow(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: EncodedSource | None = None
     ) -> list[Flow]:
         """The flows alone, coarse to fine."""
-        if not self._has_flow:
+        if not self.config.has_flow:
             return []
         encoded = self.flow_estimator.encode([source_image]) if source is None else source.flow
         return [level[0] for level in self.flow_estimator.decode(encoded, source_code - target_code)]
-
-    @property
-    def _has_flow(self) -> bool:
-        return self.config.sampler in ("local", "bilinear")
 
     def _samples(self, source_image: Tensor) -> dict[str, Source]:
         return self.decoder.prepare(self.source_encoder(source_image))

@@ -135,10 +135,10 @@ class PoseTransfer:
 
         if not isinstance(self.session, TorchSession):
             raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
-        sampler = self.session.config.sampler
-        if sampler not in ("local", "bilinear"):
+        config = self.session.config
+        if not config.has_flow:
             raise UsageError(
-                f"{self.session.name} has the sampler {sampler!r}, which has no flow to show",
+                f"{self.session.name} has the sampler {config.sampler!r}, which has no flow to show",
                 hint="models with the sampler local or bilinear have",
             )
         picture, looks = self.session.image_and_looks(*self._inputs([ready]))

@@ -66,12 +66,11 @@ class OnnxGraph:
 
 def _started(model: Path | bytes, name: str, providers: list[str], threads: int | None) -> tuple[Any, str]:
     """The session, and why the first provider could not be had, if ONNX Runtime said so."""
-    _refuse_references(model, name)
+    content = _content(model, name)
     onnxruntime.set_default_logger_severity(4)  # the session's own setting does not cover provider loading
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = cpu_threads(threads)
-    content = str(model) if isinstance(model, Path) else model
     trouble = ""
     for chosen in dict.fromkeys([tuple(providers), tuple(providers[-2:]), (CPU,)]):
         try:
@@ -92,18 +91,19 @@ def _started(model: Path | bytes, name: str, providers: list[str], threads: int 
     raise AssertionError("the CPU is always tried")
 
 
-def _refuse_references(model: Path | bytes, name: str) -> None:
-    """Raises BundleError for a model that reads its weights from other files, which could be anybody's.
+def _content(model: Path | bytes, name: str) -> bytes:
+    """The model itself. Raises BundleError for one that reads its weights from other files, which could be anybody's.
 
     ONNX Runtime itself refuses only those outside of the model's folder, and older ones not even these.
     """
     try:
-        # Not mapped: a file that is cut off while a thread reads it would end the whole process.
-        refers = _names_a_file(model.read_bytes() if isinstance(model, Path) else model)
+        # Read once, and not mapped: a file that is cut off while a thread looks at it would end the whole process.
+        content = model.read_bytes() if isinstance(model, Path) else model
     except OSError as error:
         raise unreadable(name, str(error)) from error
-    if refers:
+    if _names_a_file(content):
         raise BundleError(f"{name}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
+    return content
 
 
 def _names_a_file(content: bytes) -> bool:
