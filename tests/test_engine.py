@@ -55,6 +55,18 @@ def test_channels_last_changes_nothing_but_the_memory(open_data, tmp_path):
     assert big.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("flags", "expected"), [([], True), (["--no-channels-last"], False)])
+def test_training_on_the_cpu_lays_channels_last_unless_told_otherwise(gfla, monkeypatch, tmp_path, flags, expected):
+    engines = []
+    monkeypatch.setattr(
+        "gfla_cli.pipelines.train.run_training",
+        lambda plan, root, *, options, **rest: engines.append(options.engine) or tmp_path,
+    )
+    result = gfla("train", "--dataset", "chairs", "-o", "run", "--device", "cpu", "--accumulate", "2", *flags)
+    assert result.exit_code == 0, result.output
+    assert engines == [Engine(accumulate=2, channels_last=expected)]
+
+
 def test_float16_gradients_are_scaled_and_the_scale_is_kept(open_data, tmp_path):
     half = Placement(torch.device("cpu"), torch.float16, "test")
     recipe = plan(flow=1, joint=1, weights=LossWeights(l1=5, adversarial=1))

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import tiny
 
 from gfla_cli.bundles.importing import translate
 from gfla_cli.config import PRESETS, Level, preset
+from gfla_cli.networks.blocks import InstanceNorm
 from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.ops.padding import padded
@@ -161,6 +163,27 @@ def test_weights_kept_in_half_give_what_autocast_gives(name):
         made, expected = (one(torch.rand(1, 3, 64, 64).fill_(0.3), *inputs) for one in (half, network))
     torch.testing.assert_close(made.image, expected.image, atol=0.02, rtol=0)
     torch.testing.assert_close(made.flows[0].offset, expected.flows[0].offset, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("channels", "side"), [(5, 2), (32, 8), (24, 40)])
+def test_instance_norm_is_torch_s_own_in_value_and_gradient(channels, side, layout):
+    torch.manual_seed(0)
+    norm = InstanceNorm(channels)
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    x = (3 * torch.randn(3, channels, side, side) + 1).contiguous(memory_format=layout).requires_grad_()
+    exact = [tensor.detach().double().requires_grad_() for tensor in (x, norm.weight, norm.bias)]
+    expected = F.instance_norm(exact[0], weight=exact[1], bias=exact[2], eps=norm.eps)
+    found, back = norm(x), torch.randn(3, channels, side, side)
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(norm(x), found, atol=1e-5, rtol=1e-5)
+    found.backward(back)
+    expected.backward(back.double())
+    for ours, theirs in zip((x, norm.weight, norm.bias), exact, strict=True):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -95,8 +96,13 @@ def train(
         typer.Option(min=1, help="Parts that a batch is computed in: less memory.", rich_help_panel="Execution"),
     ] = 1,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Colours innermost in memory.", rich_help_panel="Execution")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--channels-last/--no-channels-last",
+            help="Colours innermost in memory. [default: on the CPU]",
+            rich_help_panel="Execution",
+        ),
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="torch.compile; for CUDA, slow to start.", rich_help_panel="Execution")
     ] = False,
@@ -125,7 +131,7 @@ def train(
 
     options = RunOptions(
         workers=workers,
-        engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
+        engine=Engine(accumulate=accumulate, channels_last=bool(channels_last), compile=compiled),
         pace=Pace(save=save_every, sample=sample_every, keep=keep),
         tensorboard=tensorboard,
         flow=flow,
@@ -136,6 +142,8 @@ def train(
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
         placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
+        if channels_last is None and placement.device.type == "cpu":
+            options = replace(options, engine=replace(options.engine, channels_last=True))
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
         bundle = run_training(
             plan,
@@ -164,7 +172,6 @@ def _recipe(
     init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
-    from dataclasses import replace
 
     from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
