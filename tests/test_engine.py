@@ -55,14 +55,31 @@ def test_channels_last_changes_nothing_but_the_memory(open_data, tmp_path):
     assert big.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("flags", "expected"), [([], True), (["--no-channels-last"], False)])
-def test_training_on_the_cpu_lays_channels_last_unless_told_otherwise(gfla, monkeypatch, tmp_path, flags, expected):
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("bf16", True), ("fp32", False), ("bf16 --no-channels-last", False), ("fp32 --channels-last", True)],
+)
+def test_bf16_training_on_the_cpu_lays_channels_last_unless_told_otherwise(
+    gfla, monkeypatch, tmp_path, flags, expected
+):
     engines = []
     monkeypatch.setattr(
         "gfla_cli.pipelines.train.run_training",
         lambda plan, root, *, options, **rest: engines.append(options.engine) or tmp_path,
     )
-    result = gfla("train", "--dataset", "chairs", "-o", "run", "--device", "cpu", "--accumulate", "2", *flags)
+    result = gfla(
+        "train",
+        "--dataset",
+        "chairs",
+        "-o",
+        "run",
+        "--accumulate",
+        "2",
+        "--device",
+        "cpu",
+        "--precision",
+        *flags.split(),
+    )
     assert result.exit_code == 0, result.output
     assert engines == [Engine(accumulate=2, channels_last=expected)]
 

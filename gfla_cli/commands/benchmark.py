@@ -1,4 +1,4 @@
-"""`gfla benchmark`: speed and memory on this machine."""
+"""`gfla benchmark`: speed and memory on this machine, and how right flows are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from gfla_cli.commands._options import (
 )
 from gfla_cli.commands._tables import print_table
 
-app = typer.Typer(help="Speed and memory on this machine, as ratios measured in one run.", no_args_is_help=True)
+app = typer.Typer(
+    help="Speed and memory on this machine as ratios measured in one run, and how right flows are.",
+    no_args_is_help=True,
+)
 app.command()(models)
 app.command()(infer)
 app.command()(train)
@@ -35,7 +38,7 @@ app.command()(flows)
 
 @app.callback()
 def benchmark() -> None:
-    """Speed and memory on this machine, as ratios measured in one run."""
+    """Speed and memory on this machine as ratios measured in one run, and how right flows are."""
 
 
 @app.command()

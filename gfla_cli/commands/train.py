@@ -99,7 +99,7 @@ def train(
         bool | None,
         typer.Option(
             "--channels-last/--no-channels-last",
-            help="Colours innermost in memory. [default: on the CPU]",
+            help="Colours innermost in memory. [default: in bf16 on the CPU]",
             rich_help_panel="Execution",
         ),
     ] = None,
@@ -123,6 +123,8 @@ def train(
         if launch.is_first:
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
+    import torch
+
     from gfla_cli.pipelines.train import RunOptions, run_training
     from gfla_cli.runtime.allocator import keep_freed_memory
     from gfla_cli.runtime.device import choose_own_device
@@ -142,7 +144,7 @@ def train(
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
         placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
-        if channels_last is None and placement.device.type == "cpu":
+        if channels_last is None and placement.device.type == "cpu" and placement.dtype is torch.bfloat16:
             options = replace(options, engine=replace(options.engine, channels_last=True))
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
         bundle = run_training(
