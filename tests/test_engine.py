@@ -67,19 +67,7 @@ def test_bf16_training_on_the_cpu_lays_channels_last_unless_told_otherwise(
         "gfla_cli.pipelines.train.run_training",
         lambda plan, root, *, options, **rest: engines.append(options.engine) or tmp_path,
     )
-    result = gfla(
-        "train",
-        "--dataset",
-        "chairs",
-        "-o",
-        "run",
-        "--accumulate",
-        "2",
-        "--device",
-        "cpu",
-        "--precision",
-        *flags.split(),
-    )
+    result = gfla(*f"train --dataset chairs -o run --accumulate 2 --device cpu --precision {flags}".split())
     assert result.exit_code == 0, result.output
     assert engines == [Engine(accumulate=2, channels_last=expected)]
 

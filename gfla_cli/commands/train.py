@@ -144,6 +144,7 @@ def train(
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
         placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
+        # In fp32 it gains nothing (`gfla benchmark train`).
         if channels_last is None and placement.device.type == "cpu" and placement.dtype is torch.bfloat16:
             options = replace(options, engine=replace(options.engine, channels_last=True))
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
@@ -174,7 +175,6 @@ def _recipe(
     init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
-
     from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
