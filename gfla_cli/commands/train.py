@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -131,22 +130,13 @@ def train(
     from gfla_cli.training.engine import Engine
     from gfla_cli.training.trainer import Pace
 
-    options = RunOptions(
-        workers=workers,
-        engine=Engine(accumulate=accumulate, channels_last=bool(channels_last), compile=compiled),
-        pace=Pace(save=save_every, sample=sample_every, keep=keep),
-        tensorboard=tensorboard,
-        flow=flow,
-        init=init,
-    )
     keep_freed_memory()
     set_threads(threads)
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
         placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
-        # In fp32 it gains nothing (`gfla benchmark train`).
-        if channels_last is None and placement.device.type == "cpu" and placement.dtype is torch.bfloat16:
-            options = replace(options, engine=replace(options.engine, channels_last=True))
+        if channels_last is None:  # in fp32 it gains nothing (`gfla benchmark train`)
+            channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
         bundle = run_training(
             plan,
@@ -156,7 +146,14 @@ def train(
             vgg=vgg,
             cache=cache,
             placement=placement,
-            options=options,
+            options=RunOptions(
+                workers=workers,
+                engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
+                pace=Pace(save=save_every, sample=sample_every, keep=keep),
+                tensorboard=tensorboard,
+                flow=flow,
+                init=init,
+            ),
             team=team,
             say=tell,
         )
@@ -175,6 +172,8 @@ def _recipe(
     init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
+    from dataclasses import replace
+
     from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
