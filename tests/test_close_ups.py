@@ -65,8 +65,9 @@ def test_eyes_and_mouth_are_framed_whatever_they_do():
     assert feature_boxes(torch.zeros(2, 3, 68, 2))[..., 2].min() > 0  # however small a face is
 
 
-@pytest.mark.parametrize(("dataset", "expected"), [("people", {"image", "close_up"}), ("fashion", {"image"})])
-def test_heads_are_judged_where_the_recipe_cares_for_them(dataset, expected):
+@pytest.mark.parametrize(("dataset", "expected"), [("people", {"image", "close_up", "joints"}), ("fashion", {"image"})])
+def test_heads_and_poses_are_judged_where_the_recipe_cares_for_them(dataset, expected):
     plan = recipe(dataset)
     assert set(PoseTask(plan, lambda stage: None, None).discriminators()) == expected
     assert any(stage.weights.close_up for stage in plan.stages) == ("close_up" in expected)
+    assert any(stage.weights.joints for stage in plan.stages) == ("joints" in expected)

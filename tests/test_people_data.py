@@ -75,7 +75,7 @@ def test_known_offsets_are_pooled_by_weight():
     visible = torch.full((1, 1, 4, 4), 1.0)
     visible[..., 3, 3] = -1
     empty = torch.zeros(1, 3, 8, 8)
-    batch = PoseBatch(empty, empty, empty, empty, empty[:, :1], empty, offset, weight, visible)
+    batch = PoseBatch(*[empty] * 8, offset, weight, visible)
     pooled, pooled_weight, seen = batch.correspondence_at(2, 2)
     assert pooled[0, :, 0, 0].tolist() == [1, 1]  # half the frame is one pixel of two
     assert pooled_weight[0, 0].tolist() == [[0.25, 0], [0, 0]]
@@ -87,7 +87,7 @@ def test_the_window_follows_the_person():
     mask[0, :, :, 20:26] = 1
     picture = torch.arange(32.0).expand(2, 3, 16, 32)
     empty = torch.zeros(2, 3, 16, 32)
-    batch = PoseBatch(picture, picture, empty, empty, mask, *[empty] * 4)
+    batch = PoseBatch(picture, picture, *[empty] * 3, mask, *[empty] * 5)
     (window,) = batch.around_person(0.5, picture)
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20

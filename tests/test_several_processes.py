@@ -10,7 +10,7 @@ import pytest
 import torch
 from drawn_clips import Drawn, clip_plan
 from jobs import Job
-from noise_pairs import ONE_STEP, WEIGHTS, KnownPairs
+from noise_pairs import JOINT, ONE_STEP, WEIGHTS, KnownPairs
 from tiny_models import CPU
 
 from gfla_cli.errors import DataError, GflaError
@@ -47,12 +47,17 @@ def without_known(recipe):
     return replace(recipe, stages=tuple(replace(stage, weights=weights) for stage in recipe.stages))
 
 
+_READ = replace(JOINT, steps=3, weights=replace(WEIGHTS, joints=1), adversarial_from=1)
+WITH_JOINTS = replace(ONE_STEP, stages=(_READ,))
+
+
 def steps_together(folder):
     """In one group: a step whole, a step in parts, and runs in which things go wrong in the second process."""
     doubled = for_processes(ONE_STEP, 2)
     longer = replace(doubled, stages=(replace(doubled.stages[0], steps=4),))
     with joined(launched()) as team:
         results = {"whole": trained(doubled, folder / "whole", team)}
+        results["joints"] = trained(for_processes(WITH_JOINTS, 2), folder / "joints", team)
         results["parts"] = trained(without_known(doubled), folder / "parts", team, parts=2)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Learner, "step", nan_in_the_second(Learner.step))
@@ -80,6 +85,15 @@ def together(tmp_path_factory):
     job = Job(folder, 2)
     assert job.run(steps_together) == [0, 0], job.said(0) + job.said(1)
     return [torch.load(folder / f"results-{rank}.pt") for rank in (0, 1)]
+
+
+def test_a_pose_reader_learns_together_before_discriminators_do_and_with_them(together, tmp_path):
+    """The critics whose gradients are averaged change with the second step."""
+    alone = trained(for_processes(WITH_JOINTS, 2), tmp_path)
+    assert ["discriminator" in losses for losses in alone["losses"]] == [False, True, True]
+    for result in (rank["joints"] for rank in together):
+        for found, expected in zip(result["losses"], alone["losses"], strict=True):
+            assert found == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("how", ["whole", "parts"])

@@ -13,7 +13,10 @@ from gfla_cli.data.sample import PosePair
 from gfla_cli.structure.heatmap import heatmap_batch
 from gfla_cli.training.close_ups import head_boxes
 
-_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)  # where people look first, and the picture is smallest
+_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
+_FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
+_ALONG = (0.0, 0.35, 0.7, 1.25)  # of the way to the wrist, and on into the hand
+_DETAILS = 3.0  # how much more they count than the rest of a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,9 @@ class PoseBatch:
     target_image: Tensor  # (B, 3, H, W)
     source_structure: Tensor  # (B, S, H, W) in [0, 1]
     target_structure: Tensor  # (B, S, H, W)
+    target_points: Tensor  # (B, S, 3) x, y, confidence, pixels; missing = -1, -1, 0
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
+    target_details: Tensor  # (B, 1, H, W) in [0, 1], 1 on faces, forearms and hands
     target_head: Tensor  # (B, 3) middle x, y and side of the head, pixels
     offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
     offset_weight: Tensor  # (B, 1, g, g)
@@ -33,6 +38,16 @@ class PoseBatch:
     def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
         return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
+
+    def wanted_correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for a loss: faces, forearms and hands count more, as in `pixel_weight`."""
+        offset, weight, visible = self.correspondence_at(height, width)
+        return offset, weight * (1 + _DETAILS * F.adaptive_avg_pool2d(self.target_details, (height, width))), visible
+
+    def joint_maps(self, stride: int, sigma: float) -> Tensor:
+        """(B, S, H/stride, W/stride) heat maps of the target's joints; `sigma` in pixels of those."""
+        height, width = self.target_image.shape[-2:]
+        return heatmap_batch(self.target_points / stride, (height // stride, width // stride), sigma)
 
     def around_person(self, share: float, *pictures: Tensor) -> list[Tensor]:
         """The columns around each target person, `share` of the width, of (B, C, H, W) pictures."""
@@ -46,9 +61,8 @@ class PoseBatch:
         return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left)]) for p in pictures]
 
     def pixel_weight(self, person: float) -> Tensor:
-        """(B, 1, H, W) of mean 1: the person counts `person` times more, head and hands twice that."""
-        details = self.target_structure[:, _HEAD_AND_HANDS].amax(dim=1, keepdim=True)
-        weight = 1 + person * (self.target_mask + details)
+        """(B, 1, H, W) of mean 1: the person counts `person` times more, faces, forearms and hands yet more."""
+        weight = 1 + person * (self.target_mask + _DETAILS * self.target_details)
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
@@ -76,15 +90,29 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
     known = pair.correspondence
-    target_points = torch.as_tensor(pair.target_points).to(device)
+    target_points = torch.as_tensor(pair.target_points).to(device).float()
     return PoseBatch(
         source_image=picture_batch(source, device),
         target_image=picture_batch(target, device),
         source_structure=heatmap_batch(torch.as_tensor(pair.source_points).to(device), size, sigma),
         target_structure=heatmap_batch(target_points, size, sigma),
+        target_points=target_points,
         target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),
-        target_head=head_boxes(target_points.float(), size),
+        target_details=_details(target_points, size, sigma),
+        target_head=head_boxes(target_points, size),
         offset=torch.as_tensor(known.offset).to(device),
         offset_weight=torch.as_tensor(known.weight).to(device),
         visible=torch.as_tensor(known.visible).to(device),
     )
+
+
+def _details(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+    """(B, 1, H, W), 1 where people look first and pictures are smallest, and where arms pass before a body."""
+    places = [points[:, joint, :2] for joint in _HEAD_AND_HANDS]
+    for elbow, wrist in _FOREARMS:
+        first, second = points[:, elbow], points[:, wrist]
+        there = ((first[:, 2:] > 0) & (second[:, 2:] > 0)).expand(-1, 2)
+        for share in _ALONG:
+            place = first[:, :2] + share * (second[:, :2] - first[:, :2])
+            places.append(place.where(there, -1))
+    return heatmap_batch(torch.stack(places, dim=1), size, sigma).amax(dim=1, keepdim=True)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, KeysView, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gfla_cli.errors import GflaError
-from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.team import Team
 from gfla_cli.training.average import WeightAverage
+from gfla_cli.training.critics import critic_terms, generator_terms, playing
 from gfla_cli.training.engine import Engine, gradient_scaler
 from gfla_cli.training.gradients import averaging, level
 from gfla_cli.training.objective import total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, TrainingTask
+from gfla_cli.training.task import Judged, Outcome, Read, TrainingTask
 
 _TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
 
@@ -59,6 +59,7 @@ class Learner:
         self.average = WeightAverage(self.generator, recipe.average_decay)
         self.scaler = gradient_scaler(placement)
         self._average_discriminators = averaging(self.discriminators, self.team)
+        self._averaged: KeysView[str] | None = None  # names of the critics whose gradients that averages
         self._nans = 0
 
     def start_stage(self, stage: Stage) -> None:
@@ -81,7 +82,7 @@ class Learner:
         adversarial = stage.weights.adversarial > 0 and step >= stage.adversarial_from
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
-        judged: list[dict[str, Judged]] = []
+        judged: list[dict[str, Judged | Read]] = []
         carried: list[Tensor] = []
         for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
             outcome, loss = self._forward(part, stage, adversarial=adversarial)
@@ -93,43 +94,45 @@ class Learner:
             self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
             for name, value in found.items():
                 values[name] = values.get(name, 0.0) + share * value
-            judged += [{n: Judged(p.real, p.fake.detach()) for n, p in outcome.judged.items()}] if adversarial else []
+            judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
             carried += [outcome.carried] if outcome.carried is not None else []
         self._nans = 0
         self.scaler.step(self.optimiser)
         self.average.update(self.generator)
         if any(judged):
             whole = values.pop("total")
-            values |= {"discriminator": self._train_discriminators(judged, shares), "total": whole}
+            values |= self._train_discriminators(judged, shares) | {"total": whole}
         self.scaler.update()
         return StepResult(values, torch.cat(carried) if carried else None)
 
     def _forward(self, part: Any, stage: Stage, *, adversarial: bool) -> tuple[Outcome, Tensor]:
         with self.placement.autocast:
             outcome = self.task.forward(self.generator, part, stage)
-            if adversarial and outcome.judged:
-                outcome.terms["adversarial"] = self._fooling(outcome.judged)
+            outcome = outcome._replace(judged=playing(outcome.judged, adversarial=adversarial))
+            if outcome.judged:
+                self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
+                outcome.terms.update(generator_terms(self.discriminators, outcome.judged))
             return outcome, weighted(outcome.terms, stage.weights)
 
-    def _fooling(self, judged: dict[str, Judged]) -> Tensor:
-        self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
-        return total(generator_loss(self.discriminators[name](pair.fake)) for name, pair in judged.items())
-
-    def _train_discriminators(self, judged: Sequence[dict[str, Judged]], shares: Sequence[float]) -> float:
+    def _train_discriminators(
+        self, judged: Sequence[dict[str, Judged | Read]], shares: Sequence[float]
+    ) -> dict[str, float]:
+        if judged[0].keys() != self._averaged:  # later losses have to reach the same weights as the first
+            self._average_discriminators = averaging(self.discriminators, self.team)
+            self._averaged = judged[0].keys()
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        value = 0.0
+        values: dict[str, float] = {}
         for number, (pairs, share) in enumerate(zip(judged, shares, strict=True), start=1):
             with self.placement.autocast:
-                loss = total(
-                    discriminator_loss(self.discriminators[name](pair.real), self.discriminators[name](pair.fake))
-                    for name, pair in pairs.items()
-                )
+                terms = critic_terms(self.discriminators, pairs)
+                loss = total(terms.values())
             last = number == len(judged)
             self._backward(loss * share if len(judged) > 1 else loss, self._average_discriminators if last else None)
-            value += share * float(loss.detach())
+            for name, value in terms.items():
+                values[name] = values.get(name, 0.0) + share * float(value.detach())
         self.scaler.step(self.discriminator_optimiser)
-        return self.team.means({"discriminator": value})["discriminator"]
+        return self.team.means(values)
 
     def _backward(self, loss: Tensor, average: Callable[[Tensor], Tensor] | None) -> None:
         """Adds to the gradients; with the last part of a batch their sum is averaged over the team."""

@@ -9,18 +9,20 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
+from gfla_cli.losses.joints import SIGMA
 from gfla_cli.losses.matching import matching_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated, PoseGenerator
 from gfla_cli.networks.matching import Matches
+from gfla_cli.networks.pose_reader import STRIDE, PoseReader
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.close_ups import close_up
 from gfla_cli.training.known_flows import partly_known
 from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, Terms
+from gfla_cli.training.task import Judged, Outcome, Read, Terms
 
 
 class PoseTask:
@@ -35,10 +37,12 @@ class PoseTask:
         self._picture = PictureObjective(recipe, vgg)
 
     def discriminators(self) -> nn.ModuleDict:
-        """One on whole pictures, and one on heads where the recipe cares for them."""
-        networks = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
+        """One on whole pictures, one on heads and a pose reader where the recipe cares for them."""
+        networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
         if self.recipe.has_close_ups:
             networks["close_up"] = Discriminator(blocks=3)
+        if self.recipe.reads_poses:
+            networks["joints"] = PoseReader()
         return nn.ModuleDict(networks)
 
     def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
@@ -62,16 +66,18 @@ class PoseTask:
         made = _made(generator, batch, stage.known_flows, matches)
         terms = found | self._flow_terms(batch, made.flows, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
-        judged = {"image": Judged(batch.target_image, made.image)}
+        judged: dict[str, Judged | Read] = {"image": Judged(batch.target_image, made.image)}
         if stage.weights.close_up:
-            heads = Judged(*(close_up(batch.target_head, picture) for picture in judged["image"]))
+            heads = Judged(*(close_up(batch.target_head, picture) for picture in (batch.target_image, made.image)))
             terms["close_up"] = self._picture.content(heads.fake, heads.real)
             judged["close_up"] = heads
+        if stage.weights.joints:
+            judged["joints"] = Read(batch.target_image, made.image, batch.joint_maps(STRIDE, SIGMA))
         return Outcome(terms, judged)
 
     def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
         terms = self._flows(flows, batch.source_image, batch.target_image, weights)
-        return terms | known_terms(flows, batch.correspondence_at, weights)
+        return terms | known_terms(flows, batch.wanted_correspondence_at, weights)
 
     def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
         target = batch.target_image
@@ -94,7 +100,7 @@ def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _match_terms(batch: PoseBatch, matches: Matches) -> Terms:
-    offset, weight, _ = batch.correspondence_at(*matches.target.shape[-2:])
+    offset, weight, _ = batch.wanted_correspondence_at(*matches.target.shape[-2:])
     entropy, distance = matching_loss(matches, offset, weight)
     return {"matching": entropy + distance}
 

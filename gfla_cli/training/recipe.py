@@ -25,6 +25,7 @@ class LossWeights:
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     view: float = 0  # where a picture was taken from, as the view estimator tells it
     close_up: float = 0  # content distance of the enlarged head, or eyes and mouth, with a discriminator of their own
+    joints: float = 0  # agreement of the joints that a pose reader, which learns beside, finds in it and the real one
     person: float = 0  # extra weight of the person, or the object, over the background in the pixel loss
 
 
@@ -70,6 +71,11 @@ class Recipe:
     def has_close_ups(self) -> bool:
         """Whether a stage looks at enlarged heads, or eyes and mouths, which takes a discriminator of their own."""
         return any(stage.weights.close_up for stage in self.stages)
+
+    @property
+    def reads_poses(self) -> bool:
+        """Whether a stage asks which joints its pictures show, which takes a pose reader."""
+        return any(stage.weights.joints for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -149,6 +155,7 @@ def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, ste
 
 _KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
+_JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
 _PEOPLE = _rendered(
     "people", "pose-people", replace(_KNOWN, matching=1), replace(_JOINT, matching=0.1), (16_000, 5_500, 4_400)
 )
@@ -163,9 +170,10 @@ def _clips(plan: Recipe, batch: int) -> Recipe:
 def _detailed(plan: Recipe) -> Recipe:
     """The same recipe for faces and fabric instead of their mean colour: known flows first, a last stage that asks."""
     flow, joint, last = plan.stages
-    weights = replace(last.weights, close_up=0.5, style=150, adversarial=1, correspondence=0.2, visibility=0.06)
-    detailed = replace(last, weights=weights, learning_rate=4e-4, final_learning_rate=3e-5, adversarial_from=400)
-    return replace(plan, stages=(flow, replace(joint, known_flows=0.75), replace(detailed, known_flows=0.25)))
+    joint = replace(joint, weights=replace(joint.weights, joints=_JOINTS), known_flows=0.75)
+    weights = replace(last.weights, close_up=0.5, joints=_JOINTS, style=150, adversarial=1, correspondence=0.2)
+    last = replace(last, weights=replace(weights, visibility=0.06), adversarial_from=400, known_flows=0.25)
+    return replace(plan, stages=(flow, joint, replace(last, learning_rate=4e-4, final_learning_rate=3e-5)))
 
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:

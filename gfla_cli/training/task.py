@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -21,11 +21,19 @@ class Judged(NamedTuple):
     fake: Tensor
 
 
+class Read(NamedTuple):
+    """What a pose reader finds joints in, and those it should find in the real one."""
+
+    real: Tensor  # (B, 3, H, W)
+    fake: Tensor
+    joints: Tensor  # (B, J, h, w) heat maps
+
+
 class Outcome(NamedTuple):
     """What came out of one step's forward pass."""
 
     terms: Terms
-    judged: dict[str, Judged]  # by discriminator; empty where nothing was rendered
+    judged: Mapping[str, Judged | Read]  # by critic; empty where nothing was rendered
     carried: Tensor | None = None  # what the next step of the same sample goes on from, see TrainingTask.batches
 
 
@@ -38,7 +46,7 @@ class TrainingTask(Protocol):
         """Numbered samples of the stage's size; numbers never end."""
 
     def discriminators(self) -> nn.ModuleDict:
-        """The discriminators by name."""
+        """The critics by name: discriminators, and a pose reader where the recipe wants one."""
 
     def batches(self, sample: Any, device: torch.device) -> Iterator[Any]:
         """`steps_per_sample` batches from one collated sample.
