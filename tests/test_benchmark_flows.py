@@ -29,12 +29,14 @@ def test_every_way_to_a_flow_and_every_picture_is_judged(gfla, shelf, shared):
     report = json.loads(result.stdout)
     assert [error["name"] for error in report["errors"]] == list(WAYS)
     assert all(set(picture["figures"]) == {"ssim", "l1"} for picture in report["pictures"])
-    trained = json.loads(gfla(*asked, "--model", str(SHIPPED)).stdout)
+    trained = json.loads(gfla(*asked, "--pck", "--model", str(SHIPPED)).stdout)
     errors = [{error["name"]: error["mean"] for error in found["errors"]} for found in (report, trained)]
     assert errors[1]["the network"] < 0.8 * errors[1]["the joints alone"] < errors[0]["the network"] * 256 / 64
-    copied, own, known = (picture["figures"] for picture in trained["pictures"])
+    real, copied, own, known = (picture["figures"] for picture in trained["pictures"])
     assert copied["ssim"] < own["ssim"] < known["ssim"]
     assert copied["l1"] > own["l1"] > known["l1"]
+    assert copied["pck"] < own["pck"] <= real["pck"]
+    assert real["l1"] == 0
 
 
 @pytest.mark.shared

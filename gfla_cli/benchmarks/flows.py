@@ -18,7 +18,9 @@ from gfla_cli.data.albums import AlbumPlan
 from gfla_cli.data.people import PeoplePairs
 from gfla_cli.errors import UsageError
 from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.media.image import to_uint8
 from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.limb_flow import limb_flow
@@ -63,8 +65,13 @@ class FlowReport:
 
 
 @torch.inference_mode()
-def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None) -> FlowReport:
-    """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows."""
+def measure_flows(
+    model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
+) -> FlowReport:
+    """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows.
+
+    `pck`: find the pose in every picture, and in the real one, too.
+    """
     bundle = load_bundle(model)
     network, config = bundle.network.to(placement.device), bundle.config
     if not isinstance(network, PoseGenerator) or not config.has_flow or not config.is_square:
@@ -73,17 +80,20 @@ def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs:
             hint="pose models with a square frame and a flow, such as pose-people, can",
         )
     distances = PictureDistances(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
+    judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
+    names = (*distances.names, *(("pck",) if judge else ()))
     errors: dict[str, list[tuple[float, float]]] = {}
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
         plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
         data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=min(_FINEST, plan.size // 2), seed=_UNSEEN)
         for number in range(pairs):
-            batch = to_device(default_collate([data[number]]), config, placement.device)
+            pair = data[number]
+            batch = to_device(default_collate([pair]), config, placement.device)
             with placement.autocast:
                 flows, found = _flows(network, batch)
                 known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, placement.device))
-                made = {
+                made = ({"the target itself": batch.target_image} if judge else {}) | {
                     "copy of the source": batch.source_image,
                     "its own flows": network.render(batch.source_image, batch.target_structure, flows),
                     "the renderer's flows": network.render(batch.source_image, batch.target_structure, known),
@@ -93,12 +103,14 @@ def measure_flows(model: str | Path, pack: Path, placement: Placement, *, pairs:
                     errors.setdefault(name, []).append(error)
             for name, image in made.items():
                 figures = distances(image.float().clamp(-1, 1), batch.target_image)
-                pictures.setdefault(name, []).append([figures[key] for key in distances.names])
+                if judge is not None:
+                    figures["pck"] = judge.pck(to_uint8(image), pair.target_points)
+                pictures.setdefault(name, []).append([figures[key] for key in names])
     return FlowReport(
         pairs,
         [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in errors.items()],
         [
-            PictureFigures(name, dict(zip(distances.names, np.mean(values, axis=0).tolist(), strict=True)))
+            PictureFigures(name, dict(zip(names, np.mean(values, axis=0).tolist(), strict=True)))
             for name, values in pictures.items()
         ],
     )

@@ -17,6 +17,9 @@ def flows(
     model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
     pairs: Annotated[int, typer.Option(min=1, help="Rendered pairs to compare.")] = 60,
     vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; adds its distance.", show_default=False)] = None,
+    pck: Annotated[
+        bool, typer.Option("--pck", help="Find the pose in every picture: share of joints in place.")
+    ] = False,
     as_json: AsJson = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
@@ -24,7 +27,7 @@ def flows(
 ) -> None:
     """How far flows are from the renderer's, in pixels, and what pictures would be if they were right.
 
-    Example: gfla benchmark flows PACK --vgg vgg19.npz
+    Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
     """
     from rich.table import Table
 
@@ -37,7 +40,7 @@ def flows(
     check_pack(pack)
     placement = choose_device(device.value, precision.value)
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
-    report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge)
+    report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
         return
