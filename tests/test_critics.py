@@ -91,7 +91,9 @@ def test_training_asks_a_reader_from_the_first_step_on(open_data, tmp_path):
     seen = []
     run.run(lambda progress: seen.append(progress.losses))
     assert "reader" not in seen[0]  # the flow alone makes no picture
-    assert all(losses["joints"] > 0 and losses["reader"] > 0 for losses in seen[1:])
+    assert seen[1]["joints"] == 0  # a reader that has learnt nothing says nothing
+    assert seen[-1]["joints"] > 0
+    assert all(losses["reader"] > 0 for losses in seen[1:])
     assert "discriminator" not in seen[-1]
 
 

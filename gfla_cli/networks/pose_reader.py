@@ -22,7 +22,10 @@ class PoseReader(nn.Module):
         self.down = nn.ModuleList(EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(between))
         self.whole = ResidualBlock(_WIDTHS[-1])
         self.up = nn.ModuleList(DecoderBlock(b, a) for a, b in reversed(between[2:]))
-        self.head = nn.Sequential(norm(_WIDTHS[1]), activation(), nn.Conv2d(_WIDTHS[1], joints, 3, padding=1))
+        last = nn.Conv2d(_WIDTHS[1], joints, 3, padding=1)
+        for parameter in last.parameters():  # who has learnt nothing sees nothing, and has nothing to say to others
+            nn.init.zeros_(parameter)
+        self.head = nn.Sequential(norm(_WIDTHS[1]), activation(), last)
 
     def forward(self, image: Tensor) -> Tensor:
         """Every resolution on the way up sees what was there on the way down."""
