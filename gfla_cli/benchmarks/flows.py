@@ -92,12 +92,9 @@ def measure_flows(
             batch = to_device(default_collate([pair]), config, placement.device)
             with placement.autocast:
                 flows, found = _flows(network, batch)
-                known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, placement.device))
-                made = ({"the target itself": batch.target_image} if judge else {}) | {
-                    "copy of the source": batch.source_image,
-                    "its own flows": network.render(batch.source_image, batch.target_structure, flows),
-                    "the renderer's flows": network.render(batch.source_image, batch.target_structure, known),
-                }
+                made = _pictures(network, batch, flows)
+            if judge is not None:
+                made = {"the target itself": batch.target_image} | made
             for name, flow in found.items():
                 if (error := _error(flow, batch)) is not None:
                     errors.setdefault(name, []).append(error)
@@ -114,6 +111,17 @@ def measure_flows(
             for name, values in pictures.items()
         ],
     )
+
+
+def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
+    """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
+    source, structure = batch.source_image, batch.target_structure
+    known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
+    return {
+        "copy of the source": source,
+        "its own flows": network.render(source, structure, flows),
+        "the renderer's flows": network.render(source, structure, known),
+    }
 
 
 def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
