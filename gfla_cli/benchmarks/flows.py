@@ -24,6 +24,7 @@ from gfla_cli.metrics.pose_judge import PoseJudge
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.limb_flow import limb_flow
+from gfla_cli.pipelines.compared_poses import COPY, REAL
 from gfla_cli.runtime.device import Placement
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
@@ -94,7 +95,7 @@ def measure_flows(
                 flows, found = _flows(network, batch)
                 made = _pictures(network, batch, flows)
             if judge is not None:
-                made = {"the target itself": batch.target_image} | made
+                made = {REAL: batch.target_image} | made
             for name, flow in found.items():
                 if (error := _error(flow, batch)) is not None:
                     errors.setdefault(name, []).append(error)
@@ -118,7 +119,7 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
     source, structure = batch.source_image, batch.target_structure
     known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
     return {
-        "copy of the source": source,
+        COPY: source,
         "its own flows": network.render(source, structure, flows),
         "the renderer's flows": network.render(source, structure, known),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, KeysView, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +33,12 @@ def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
             module.reduction = max(1, min(fitting, module.full_reduction))
 
 
+def _add(values: dict[str, float], found: Mapping[str, float], share: float) -> None:
+    """Adds a part's losses, as much as its share of the batch is."""
+    for name, value in found.items():
+        values[name] = values.get(name, 0.0) + share * value
+
+
 class StepResult(NamedTuple):
     """What a step leaves behind."""
 
@@ -58,8 +64,7 @@ class Learner:
             level(network, self.team)
         self.average = WeightAverage(self.generator, recipe.average_decay)
         self.scaler = gradient_scaler(placement)
-        self._average_discriminators = averaging(self.discriminators, self.team)
-        self._averaged: KeysView[str] | None = None  # names of the critics whose gradients that averages
+        self._averaged: set[str] = set()  # names of the critics whose gradients are averaged at present
         self._nans = 0
 
     def start_stage(self, stage: Stage) -> None:
@@ -92,8 +97,7 @@ class Learner:
                 return self._skip()
             last = number == len(parts)
             self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
-            for name, value in found.items():
-                values[name] = values.get(name, 0.0) + share * value
+            _add(values, found, share)
             judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
             carried += [outcome.carried] if outcome.carried is not None else []
         self._nans = 0
@@ -117,9 +121,9 @@ class Learner:
     def _train_discriminators(
         self, judged: Sequence[dict[str, Judged | Read]], shares: Sequence[float]
     ) -> dict[str, float]:
-        if judged[0].keys() != self._averaged:  # later losses have to reach the same weights as the first
+        if (names := set(judged[0])) != self._averaged:  # later losses have to reach the same weights as the first
             self._average_discriminators = averaging(self.discriminators, self.team)
-            self._averaged = judged[0].keys()
+            self._averaged = names
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
@@ -129,8 +133,7 @@ class Learner:
                 loss = total(terms.values())
             last = number == len(judged)
             self._backward(loss * share if len(judged) > 1 else loss, self._average_discriminators if last else None)
-            for name, value in terms.items():
-                values[name] = values.get(name, 0.0) + share * float(value.detach())
+            _add(values, {name: float(value.detach()) for name, value in terms.items()}, share)
         self.scaler.step(self.discriminator_optimiser)
         return self.team.means(values)
 
