@@ -109,6 +109,7 @@ class AlbumPlan:
     characters: int = 6000
     views: int = 6
     size: int = 256
+    depths: bool = True  # of the joints, too; albums of before have none
 
     def mix(self) -> AlbumMix:
         """What the pictures show."""
@@ -139,6 +140,7 @@ class StoredView:
     image: NDArray[np.uint8]  # (size, size, 3) RGB
     mask: NDArray[np.uint8]  # (size, size) 255 on the person
     points: NDArray[np.float32]  # (18, 3)
+    depths: NDArray[np.float32]  # (18,) pixels behind the middle of the hips, also of joints outside the picture
     surface: NDArray[np.float32]  # (size/2, size/2, 3) rest position, NaN on the background
 
 
@@ -155,7 +157,7 @@ class Albums:
     def view(self, album: int, view: int) -> StoredView:
         """One view of one character; both numbers count from 0."""
         picture, rows = self._files.read(album, view)
-        return StoredView(picture.image, picture.mask, rows["points"], picture.surface)
+        return StoredView(picture.image, picture.mask, rows["points"], rows["depths"], picture.surface)
 
     def _render(self, album: int) -> Album:
         from gfla_cli.rendering.pack import Pack
@@ -165,4 +167,5 @@ class Albums:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
         views = self._people.album(rng, self.plan.views, self.plan.size, self.plan.mix())
-        return views, {"points": np.stack([view.keypoints for view in views])}
+        rows = {"points": [view.keypoints for view in views], "depths": [view.depths for view in views]}
+        return views, {name: np.stack(values) for name, values in rows.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.pack import Pack
 from gfla_cli.rendering.posing import Posed
@@ -30,6 +30,7 @@ _KEYPOINT_DEPTH = {  # OpenPose's COCO order, R = the person's own right; how de
     "Lear": 0.8,
 }
 KEYPOINTS = tuple(_KEYPOINT_DEPTH)
+_HIPS = [KEYPOINTS.index("Rhip"), KEYPOINTS.index("Lhip")]
 _LIMBS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
 
 
@@ -39,18 +40,29 @@ def body_keypoints(pack: Pack, posed: Posed, camera: Camera, inverse_depth: Floa
     Body points are joint centres, the neck is the middle of the shoulders. Outside the picture x = y = -1.
     inverse_depth: (s,s) of the same picture.
     """
-    bone = pack.skeleton.index
-    nose, *eyes_and_ears = (posed.vertices[vertices].mean(0) for vertices in pack.base.keypoint)
-    limbs = [posed.joints[bone[f"{name}.{side}"]] for limb in _LIMBS for side in "RL" for name in limb]
-    neck = (limbs[0] + limbs[3]) / 2
-    points = camera.project(np.array([nose, neck, *limbs, *eyes_and_ears]))
-
+    points = _projected(pack, posed, camera)
     keypoints = np.tile(np.array([-1, -1, 0], np.float32), (len(points), 1))
     for row, ((x, y, depth), inside) in enumerate(zip(points, _KEYPOINT_DEPTH.values(), strict=True)):
         if 0 <= x < camera.size and 0 <= y < camera.size:
             seen = inverse_depth[int(y), int(x)]
             keypoints[row] = x, y, seen == 0 or 1 / seen > depth - inside
     return keypoints
+
+
+def keypoint_depths(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:
+    """How far the 18 KEYPOINTS (18,) are behind the middle of the hips, in pixels at its distance; before it: < 0."""
+    depth = _projected(pack, posed, camera)[:, 2]
+    middle = depth[_HIPS].mean()
+    return ((depth - middle) * camera.focal_px / middle).astype(np.float32)
+
+
+def _projected(pack: Pack, posed: Posed, camera: Camera) -> Float64Array:
+    """The 18 KEYPOINTS (18,3): x, y in pixels, and depth in dm."""
+    bone = pack.skeleton.index
+    nose, *eyes_and_ears = (posed.vertices[vertices].mean(0) for vertices in pack.base.keypoint)
+    limbs = [posed.joints[bone[f"{name}.{side}"]] for limb in _LIMBS for side in "RL" for name in limb]
+    neck = (limbs[0] + limbs[3]) / 2
+    return camera.project(np.array([nose, neck, *limbs, *eyes_and_ears]))
 
 
 def face_landmarks(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:

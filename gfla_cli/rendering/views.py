@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfla_cli.arrays import ByteArray, Float32Array
-from gfla_cli.rendering.annotations import body_keypoints, face_landmarks
+from gfla_cli.rendering.annotations import body_keypoints, face_landmarks, keypoint_depths
 from gfla_cli.rendering.camera import Camera
 from gfla_cli.rendering.character import Character
 from gfla_cli.rendering.light import Scene
@@ -29,6 +29,7 @@ class View:
     image: ByteArray  # (s,s,3) RGB
     mask: ByteArray  # (s,s) share of the pixel that the person covers, 0..255
     keypoints: Float32Array  # (18,3) x, y in pixels and 1 = seen, 0 = hidden; -1, -1, 0 outside the picture
+    depths: Float32Array  # (18,) of the keypoints, pixels behind the middle of the hips; also of those outside
     landmarks: Float32Array  # (68,2) x, y in pixels, iBUG order
     surface: Float32Array  # (s/2,s/2,3) dm
     inverse_depth: Float32Array  # (s,s) 1 / dm from the camera; 0 = background; clothes count as a little closer
@@ -49,6 +50,7 @@ def photograph(pack: Pack, character: Character, posed: Posed, camera: Camera, s
         image=picture.image,
         mask=picture.mask,
         keypoints=body_keypoints(pack, posed, camera, picture.inverse_depth),
+        depths=keypoint_depths(pack, posed, camera),
         landmarks=face_landmarks(pack, posed, camera),
         surface=picture.surface,
         inverse_depth=picture.inverse_depth,
