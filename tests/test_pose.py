@@ -83,3 +83,19 @@ def test_nobody_and_nobody_more_are_errors_with_a_hint():
     for which in ("tallest", 0, "-1", "²"):
         with pytest.raises(UsageError):
             choose_person(people_at((0, 100)), which)
+
+
+def test_depths_follow_what_happens_to_the_picture():
+    points = np.tile(np.array([[40.0, 60.0, 1.0]], np.float32), (18, 1))
+    depths = np.arange(18, dtype=np.float32)
+    pose = Pose(points, (100, 200), depths)
+    np.testing.assert_allclose(pose.scaled((200, 400)).depths, 2 * depths, rtol=1e-6)
+    np.testing.assert_allclose(pose.transformed([[0, -3, 5], [3, 0, 7]], (300, 300)).depths, 3 * depths, rtol=1e-6)
+    assert pose.mirrored().depths[2] == 5  # the right shoulder is the left one
+    assert pose.within_frame().depths is not None
+    assert Pose(points, (100, 200)).scaled((50, 50)).depths is None
+    assert np.isnan(Pose(points, (100, 200)).deep_points[:, 3]).all()
+    again = Pose.of(pose.deep_points, pose.size)
+    np.testing.assert_array_equal(again.depths, depths)
+    with pytest.raises(LandmarkError, match="finite"):
+        Pose(points, (100, 200), np.full(18, np.nan))

@@ -34,10 +34,14 @@ _EAR_GONE, _EAR_BACK = 22, 150
 
 
 def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
-    """The pose of (33, 4) landmarks: x, y, z in pixels of a picture of `size` (height, width), visibility 0..1."""
-    points = np.array(
+    """The pose of (33, 4 or 5) landmarks: x, y, z in pixels of a picture of `size` (height, width), visibility 0..1.
+
+    A fifth column is a depth to be trusted more than z, in pixels; without it the pose has none.
+    """
+    joints = np.array(
         [landmarks[_SHOULDERS].mean(axis=0) if index is None else landmarks[index] for index in _SOURCE], np.float64
-    )[:, [0, 1, 3]]
+    )
+    points = joints[:, [0, 1, 3]]
     points[_NECK, 2] = landmarks[_SHOULDERS, 3].min()
     there = _inside(points, size)
     there &= ~_hidden_legs(points[:, 2])
@@ -46,7 +50,7 @@ def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
     points[:, 2] = points[:, 2].clip(_LEAST_CONFIDENCE, 1)
     points[:, :2] = points[:, :2].clip(0, (size[1] - 1, size[0] - 1))
     points[~there] = MISSING
-    return Pose(points.astype(np.float32), size)
+    return Pose(points.astype(np.float32), size, joints[:, 4].astype(np.float32) if joints.shape[1] > 4 else None)
 
 
 def head_turn_deg(landmarks: NDArray[np.float32]) -> float:

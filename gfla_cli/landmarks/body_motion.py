@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -50,7 +51,7 @@ class BodyMotion:
         if has_feet(pose):
             return moved
         # A body that its own picture cuts stays cut there, not where the source's picture ends.
-        return Pose(moved.points, (max(1, min(self._ground, self._size[0])), self._size[1]))
+        return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
 
 
 class SteadyBody:
@@ -59,6 +60,7 @@ class SteadyBody:
     def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None, *, smooth: bool = True) -> None:
         self._smooth = smooth
         self._filters = [OneEuro(fps, smoothing) for _ in JOINTS]
+        self._depths = OneEuro(fps, smoothing)
         self._last = np.tile(np.array(MISSING, np.float32), (len(JOINTS), 1))
         self._gap = np.zeros(len(JOINTS), np.intp)  # frames since a joint was seen
 
@@ -81,4 +83,7 @@ class SteadyBody:
                 self._gap[joint] += 1
             else:
                 self._gap[joint] += 1
-        return Pose(points, pose.size)
+        depths = pose.depths
+        if depths is not None and self._smooth:
+            depths = self._depths(depths[:, None], size, missing)[:, 0]
+        return Pose(points, pose.size, depths)

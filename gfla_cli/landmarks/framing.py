@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import cv2
@@ -141,4 +141,4 @@ def aligned(target: Pose, source: Pose) -> Pose:
         return moved
     # A cut target stays cut where its own picture ended, not where the source's does.
     ground = round(scale * target.size[0] + place[1])
-    return Pose(moved.points, (max(1, min(ground, source.size[0])), source.size[1]))
+    return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))

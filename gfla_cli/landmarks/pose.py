@@ -39,6 +39,8 @@ class Pose:
 
     points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in (0, 1]; missing = (-1, -1, 0)
     size: tuple[int, int]  # height, width of the picture that x and y refer to
+    # (18,) how far joints are from the camera, counted from anywhere, in pixels; None where nothing tells it.
+    depths: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Normalises missing joints; raises LandmarkError for a wrong shape, NaN, or values out of range."""
@@ -56,6 +58,24 @@ class Pose:
         points.flags.writeable = False
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "size", (height, width))
+        if self.depths is not None:
+            depths = np.array(self.depths, dtype=np.float32)
+            if depths.shape != (len(JOINTS),) or not np.isfinite(depths).all():
+                raise LandmarkError("the depths of a pose are 18 finite numbers", hint="leave them out if one is unknown")
+            depths.flags.writeable = False
+            object.__setattr__(self, "depths", depths)
+
+    @classmethod
+    def of(cls, points: NDArray[np.float32], size: tuple[int, int]) -> Pose:
+        """From (18, 3) points, or (18, 4) with depths as in `deep_points`."""
+        known = points.shape[1] > 3 and bool(np.isfinite(points[:, 3]).all())
+        return cls(points[:, :3], size, points[:, 3] if known else None)
+
+    @property
+    def deep_points(self) -> NDArray[np.float32]:
+        """(18, 4) the points and their depths, NaN where nothing tells them."""
+        depths = np.full(len(JOINTS), np.nan, np.float32) if self.depths is None else self.depths
+        return np.column_stack([self.points, depths])
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -76,20 +96,24 @@ class Pose:
         points = self.points.copy()
         points[:, 0] *= size[1] / self.size[1]
         points[:, 1] *= size[0] / self.size[0]
-        return Pose(points, size)  # missing joints are put back to -1 there
+        larger = math.sqrt(size[0] * size[1] / (self.size[0] * self.size[1]))
+        return Pose(points, size, self._deeper(larger))  # missing joints are put back to -1 there
 
     def transformed(self, matrix: ArrayLike, size: tuple[int, int]) -> Pose:
         """Moved by a 2x3 affine matrix, as cv2.warpAffine moves pixels, into a frame of `size` (height, width)."""
         affine = np.asarray(matrix, dtype=np.float64)
         points = self.points.copy()
         points[:, :2] = points[:, :2] @ affine[:, :2].T + affine[:, 2]
-        return Pose(points, size)
+        return Pose(points, size, self._deeper(math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))))
+
+    def _deeper(self, factor: float) -> NDArray[np.float32] | None:
+        return None if self.depths is None else self.depths * np.float32(factor)
 
     def mirrored(self) -> Pose:
         """The pose in the mirrored picture: left and right joints change places too."""
         points = self.points[list(MIRRORED)]
         points[:, 0] = self.size[1] - 1 - points[:, 0]
-        return Pose(points, self.size)
+        return Pose(points, self.size, None if self.depths is None else self.depths[list(MIRRORED)])
 
     def within_frame(self, tolerance: float = 0.02) -> Pose:
         """Joints further outside than `tolerance` (of the frame's side) become missing, the rest move to the border."""
@@ -99,7 +123,7 @@ class Pose:
         outside = ((points[:, :2] < -slack) | (points[:, :2] > last + slack)).any(axis=1)
         points[:, :2] = points[:, :2].clip(0, last)
         points[outside] = MISSING
-        return Pose(points, self.size)
+        return Pose(points, self.size, self.depths)
 
 
 class _Boxed(Protocol):
