@@ -51,7 +51,7 @@ class ModelConfig:
 
     task: Task
     image_size: tuple[int, int]  # height, width of the frame the network was trained on
-    structure_channels: int  # 18 joint heat maps, 16 face curves, 20 body maps, 21 view bits
+    structure_channels: int  # 18 joint heat maps, 36 with depths, 16 face curves, 20 body maps, 21 view bits
     levels: tuple[Level, ...]  # coarse to fine
     # "none", "bilinear" and "global" are the paper's ablations (table 2), "pixels" is appearance flow (figure 7).
     sampler: Sampler = "local"
@@ -134,6 +134,16 @@ class ModelConfig:
         return self.image_size[0] == self.image_size[1] and self.frame_aspect == 1
 
     @property
+    def has_depth(self) -> bool:
+        """Whether its structures tell how near joints are, where that is known (structure/joint_depth.py)."""
+        return self.task == "pose" and self.structure_channels == 36
+
+    @property
+    def drawn_channels(self) -> int:
+        """Of a structure, those that networks see as they are; depths they see as a body (networks/body_flow.py)."""
+        return 18 if self.has_depth else self.structure_channels
+
+    @property
     def has_flow(self) -> bool:
         """Whether a flow estimator tells its renderer where to look in the source."""
         return self.sampler in ("local", "bilinear")
@@ -154,7 +164,8 @@ class ModelConfig:
             raise ConfigError(
                 f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
             )
-        if self.flow_prior in ("limbs", "matches") and (self.task != "pose" or self.structure_channels != 18):
+        joints = self.task == "pose" and self.structure_channels in (18, 36)
+        if self.flow_prior in ("limbs", "matches") and not joints:
             raise ConfigError(f"flow_prior {self.flow_prior} is for pose models with 18 joints")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")

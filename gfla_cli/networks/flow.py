@@ -15,13 +15,17 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
+from gfla_cli.networks.body_flow import BODY_CHANNELS, Guess, body_guess
 from gfla_cli.networks.curve_flow import curve_guesses
 from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, seen_through
 from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.networks.matching import FlowMatcher, Matches
+from gfla_cli.ops.warp import bilinear_warp
 
 # What an estimator sees of a guess: the picture through that flow, the flow, and with matches how sure they are.
 _GUESS_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5}
+# And of bodies whose joints have depths: the wanted one, what the source shows of it, and the source's through the flow.
+_DEEP_CHANNELS = 2 * BODY_CHANNELS + 1
 
 
 class Flow(NamedTuple):
@@ -39,6 +43,7 @@ class _Guess(NamedTuple):
     whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
     shown: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the most that a mask may take from the picture
     spread: Tensor | None = None  # (B, 1, H'/2, W'/2) how far apart the likely places are, in pixels of the reduced
+    bodies: Guess | None = None  # what joints with depths tell
 
     def corrected(self, flow: Flow, stride: int) -> Flow:
         """The flow (B, 2, H/stride, W/stride) that differs from this guess by `flow`."""
@@ -56,7 +61,8 @@ class FlowEstimator(nn.Module):
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
     which the estimator sees, too, and masks take no more than they say is there: "limbs" takes a picture, its joints
     and the wanted joints (`limb_flow`), "curves" a wanted face, and two pictures with their faces (`curve_guesses`).
-    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with.
+    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with. Where joints have
+    depths, that guess is of bodies in three dimensions (`body_guess`), which matcher and estimator see, too.
     """
 
     def __init__(
@@ -65,7 +71,8 @@ class FlowEstimator(nn.Module):
         super().__init__()
         self.references = references
         self.prior = config.flow_prior
-        input_channels += _GUESS_CHANNELS[self.prior] * references
+        self.deep, self.drawn_channels = config.has_depth and self.prior != "none", config.drawn_channels
+        input_channels += _GUESS_CHANNELS[self.prior] * references + _DEEP_CHANNELS * self.deep
         if self.prior == "matches":
             self.matcher = FlowMatcher(config)
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
@@ -112,7 +119,8 @@ class FlowEstimator(nn.Module):
         reduced = [self._reduced(x) for x in inputs]
         with torch.no_grad():  # guesses are facts to what corrects them; the matcher learns by a loss of its own
             guesses = self._guesses(inputs, reduced, matches)
-        return self.decode(self._features([*reduced, *(_hints(guess) for guess in guesses)]), code, guesses)
+        drawn = [self._drawn(x) for x in reduced] if self.deep else reduced
+        return self.decode(self._features([*drawn, *(_hints(guess) for guess in guesses)]), code, guesses)
 
     def match(self, inputs: Sequence[Tensor]) -> Matches:
         """What the matcher makes of a picture, its joints and the wanted joints; for the prior "matches"."""
@@ -120,17 +128,31 @@ class FlowEstimator(nn.Module):
         return self._matched(picture, structure, wanted)
 
     def _matched(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> Matches:
-        matches: Matches = self.matcher(picture, structure, wanted, limb_flow(structure, wanted))
+        flow, bodies = self._told(structure, wanted)
+        matches: Matches = self.matcher(picture, self._drawn(structure), self._drawn(wanted), flow, bodies)
         return matches
+
+    def _told(self, structure: Tensor, wanted: Tensor) -> tuple[Tensor, Guess | None]:
+        """The flow that two poses tell by themselves, and the bodies behind it."""
+        if not self.deep:
+            return limb_flow(structure, wanted), None
+        bodies = body_guess(structure, wanted)
+        return bodies.flow, bodies
+
+    def _drawn(self, structure: Tensor) -> Tensor:
+        """What networks see of a structure."""
+        return structure[:, : self.drawn_channels]
 
     def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], matches: Matches | None) -> list[_Guess]:
         if self.prior in ("limbs", "matches"):
             picture, structure, wanted = reduced
+            spread = None
             if self.prior == "limbs":
-                flow, spread = limb_flow(structure, wanted), None
+                flow, bodies = self._told(structure, wanted)
             else:
-                flow, spread = (matches or self._matched(picture, structure, wanted)).flow()
-            return [_Guess(picture, flow, enlarged(flow, self.reduction) * self.reduction, spread=spread)]
+                matches = matches or self._matched(picture, structure, wanted)
+                (flow, spread), bodies = matches.flow(), matches.bodies
+            return [_Guess(picture, flow, enlarged(flow, self.reduction) * self.reduction, None, spread, bodies)]
         target, _, previous, _, reference = inputs
         found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
         return [
@@ -189,11 +211,13 @@ class FlowEstimator(nn.Module):
 
 def _hints(guess: _Guess) -> Tensor:
     """(B, ·, H', W') what an estimator sees of a guess."""
-    hints = seen_through(guess.picture, guess.reduced)
-    if guess.spread is None:
-        return hints
-    spread = enlarged(guess.spread, GUESS_STRIDE) / hints.shape[-2]
-    return torch.cat([hints, spread.to(hints.dtype)], dim=1)
+    hints = [seen_through(guess.picture, guess.reduced)]
+    if guess.spread is not None:
+        hints.append(enlarged(guess.spread, GUESS_STRIDE) / guess.picture.shape[-2])
+    if (bodies := guess.bodies) is not None:
+        hints += [enlarged(told, GUESS_STRIDE) for told in (bodies.target, bodies.shown)]
+        hints.append(enlarged(bilinear_warp(bodies.source, guess.reduced / GUESS_STRIDE), GUESS_STRIDE))
+    return torch.cat([hint.to(hints[0].dtype) for hint in hints], dim=1)
 
 
 def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:
