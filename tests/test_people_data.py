@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture
+from gfla_cli.data.augment import shake_depths
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected
 from gfla_cli.data.people import PeoplePairs
@@ -215,3 +216,41 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
 
 def test_albums_of_heads_have_a_folder_of_their_own():
     assert Albums(Path("pack"), Path("cache"), HeadAlbumPlan()).folder.name.startswith("heads-1200x6-")
+
+
+def test_depths_move_along_with_joints():
+    points = np.zeros((18, 4), np.float32)
+    points[:, 2] = 1
+    points[[1, 8, 11], :2] = (100, 100), (80, 200), (120, 200)
+    points[[1, 8, 11], 3] = -10, 0, 0
+    moved = as_detected(points)
+    assert moved[1].tolist() == pytest.approx([100, 93, 1, -10.7])
+    assert np.array_equal(moved[:, :3], as_detected(points[:, :3]))
+
+
+def test_depths_are_as_wrong_as_a_detector_has_them():
+    rng = np.random.default_rng(0)
+    depths = np.zeros(18, np.float32)
+    errors = np.stack([shake_depths(depths, rng, 50) for _ in range(500)]) / 50
+    assert (errors[:, 1] == 0).all()  # the neck, from which they count
+    spread = errors.std(axis=0)
+    assert spread[2] < spread[3] < spread[4]  # shoulder, elbow, wrist
+    assert spread[4] == pytest.approx(0.18, abs=0.05)
+    assert np.corrcoef(errors[:, 3], errors[:, 4])[0, 1] > 0.5
+
+
+@pytest.mark.shared
+def test_joints_come_with_depths_for_those_who_ask(shared, tmp_path):
+    plan = AlbumPlan(characters=2, views=3, size=128)
+    plain = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=16)
+    deep = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=16, depth=True)
+    pairs = [deep[i] for i in range(24)]
+    assert plain[3].source_points.shape == (18, 3)
+    assert np.array_equal(plain[3].source_image, pairs[3].source_image)
+    assert np.array_equal(plain[3].source_points, pairs[3].source_points[:, :3])
+    depths = np.concatenate([[pair.source_points[:, 3], pair.target_points[:, 3]] for pair in pairs])
+    unknown = np.isnan(depths)
+    assert (unknown.all(axis=1) == unknown.any(axis=1)).all()  # of all joints or of none
+    assert 0 < unknown.mean() < 0.4
+    known = depths[~unknown.any(axis=1)]
+    assert 2 < np.abs(known - known[:, 1:2]).mean() < 12  # pixels of a frame of 64

@@ -21,6 +21,7 @@ from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import to_uint8
 from gfla_cli.metrics.pictures import PictureDistances
 from gfla_cli.metrics.pose_judge import PoseJudge
+from gfla_cli.networks.body_flow import body_guess
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.limb_flow import limb_flow
@@ -87,7 +88,10 @@ def measure_flows(
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
         plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
-        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=min(_FINEST, plan.size // 2), seed=_UNSEEN)
+        grid = min(_FINEST, plan.size // 2)
+        data = PeoplePairs(
+            pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth
+        )
         for number in range(pairs):
             pair = data[number]
             batch = to_device(default_collate([pair]), config, placement.device)
@@ -102,7 +106,7 @@ def measure_flows(
             for name, image in made.items():
                 figures = distances(image.float().clamp(-1, 1), batch.target_image)
                 if judge is not None:
-                    figures["pck"] = judge.pck(to_uint8(image), pair.target_points)
+                    figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
                 pictures.setdefault(name, []).append([figures[key] for key in names])
     return FlowReport(
         pairs,
@@ -128,7 +132,10 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
 def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
     """The network's flows, and every flow on the way to them, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
-    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*inputs[1:])}
+    joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
+    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
+    if network.config.has_depth:
+        found["joints with depth"] = body_guess(*inputs[1:]).flow
     matches = network.match(*inputs) if network.config.has_matcher else None
     if matches is not None:
         found["matches"] = matches.flow()[0] * network.flow_estimator.reduction

@@ -30,26 +30,32 @@ _SHOULDERS_APART = 0.77  # torsos
 
 
 def as_detected(points: Points, share: float = 1.0) -> Points:
-    """(18, 3) skeleton joints at mediapipe's places; `share` of the way there. Missing joints stay missing."""
+    """(18, 3 or 4) skeleton joints at mediapipe's places; `share` of the way there. Missing joints stay missing.
+
+    Columns are x, y, confidence and, where it is known, depth in pixels, which moves along.
+    """
     present = points[:, 2] > 0
-    xy = points[:, :2]
-    up = _hips_to_neck(points, present)
-    moved = points.copy()
+    axes = [0, 1] if points.shape[1] == 3 else [0, 1, 3]
+    place = points[:, axes]
+    up = _hips_to_neck(place, present)
+    moved = place.copy()
     for joint, part in _UP.items():
-        moved[joint, :2] += share * part * up
+        moved[joint] += share * part * up
     for joint, (part, goal) in _TOWARDS.items():
         if present[goal]:
-            moved[joint, :2] += share * part * (xy[goal] - xy[joint])
+            moved[joint] += share * part * (place[goal] - place[joint])
     moved[:, :2] = np.where(present[:, None], moved[:, :2].clip(0), -1)
-    return moved
+    detected = points.copy()
+    detected[:, axes] = moved
+    return detected
 
 
-def _hips_to_neck(points: Points, present: NDArray[np.bool_]) -> Points:
+def _hips_to_neck(place: Points, present: NDArray[np.bool_]) -> Points:
     """The torso as a vector; upright and guessed from the shoulders when the hips are out of the picture."""
-    hips = [points[hip, :2] for hip in _HIPS if present[hip]]
+    hips = [place[hip] for hip in _HIPS if present[hip]]
     if hips and present[_NECK]:
-        return np.asarray(points[_NECK, :2] - np.mean(hips, axis=0), np.float32)
+        return np.asarray(place[_NECK] - np.mean(hips, axis=0), np.float32)
+    up = np.zeros(place.shape[1], np.float32)
     if present[2] and present[5]:
-        apart = float(np.linalg.norm(points[2, :2] - points[5, :2]))
-        return np.array([0, -apart / _SHOULDERS_APART], np.float32)
-    return np.zeros(2, np.float32)
+        up[1] = -float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
+    return up

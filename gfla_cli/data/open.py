@@ -66,7 +66,16 @@ def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Po
 
     side = stage.image_size[0]
     finest = side // recipe.model.levels[-1].stride
-    return PeoplePairs(root, cache, AlbumPlan(), size=side, grid=min(finest, 64), seed=recipe.seed, heads=recipe.heads)
+    return PeoplePairs(
+        root,
+        cache,
+        AlbumPlan(),
+        size=side,
+        grid=min(finest, 64),
+        seed=recipe.seed,
+        heads=recipe.heads,
+        depth=recipe.model.has_depth,
+    )
 
 
 def _chairs(recipe: Recipe, extras: Path | None, cache: Path) -> Callable[[Stage], Dataset[ViewPair]]:

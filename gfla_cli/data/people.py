@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gfla_cli.data.albums import AlbumPlan, Albums, HeadAlbumPlan, StoredView
-from gfla_cli.data.augment import degrade, mirror_points, relight, shake_points
+from gfla_cli.data.augment import degrade, mirror_points, relight, shake_depths, shake_points
 from gfla_cli.data.correspondence import correspond
-from gfla_cli.data.detected import as_detected
+from gfla_cli.data.detected import Points, as_detected
 from gfla_cli.data.sample import PosePair
 
 _HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
+_ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # of a trunk
+_SHOULDERS_APART = 0.75  # trunks
+_USUAL_TRUNK = 0.5  # of how deep a body is, where too little of it is seen
 _MISSING = np.array([-1, -1, 0], np.float32)
 _MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
 _DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
 _COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
+_NO_DEPTH = 0.15  # share of the pictures whose joints come without their depth, as from a pose file
 _SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
 
 
@@ -30,7 +34,7 @@ class _Framed:
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
-    points: NDArray[np.float32]
+    points: NDArray[np.float32]  # (18, 4) the fourth is depth
     surface: NDArray[np.float32]
 
 
@@ -38,11 +42,20 @@ class PeoplePairs(Dataset[PosePair]):
     """Pair number i: two views of one character, mirrored half of the time, relit, with shaky joints.
 
     A share of the pairs, `heads`, shows the head from near instead of the body, its source often as coarse as the head
-    of a small picture is.
+    of a small picture is. With `depth` joints mostly have their depth, (18, 4).
     """
 
     def __init__(
-        self, pack: Path, cache: Path, plan: AlbumPlan, *, size: int, grid: int, seed: int = 0, heads: float = 0.0
+        self,
+        pack: Path,
+        cache: Path,
+        plan: AlbumPlan,
+        *,
+        size: int,
+        grid: int,
+        seed: int = 0,
+        heads: float = 0.0,
+        depth: bool = False,
     ) -> None:
         self.albums = Albums(pack, cache, plan)
         self.heads = heads
@@ -50,6 +63,7 @@ class PeoplePairs(Dataset[PosePair]):
         self.size = size
         self.grid = grid
         self.seed = seed
+        self.depth = depth
 
     def __getitem__(self, index: int) -> PosePair:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
@@ -68,11 +82,31 @@ class PeoplePairs(Dataset[PosePair]):
         return PosePair(
             source_image=degrade(images[0], rng),
             target_image=images[1],
-            source_points=shake_points(as_detected(source.points, convention), rng, _SHAKE * self.size),
-            target_points=shake_points(as_detected(target.points, convention), rng, _SHAKE * self.size),
+            source_points=self._detected(source.points, convention, rng),
+            target_points=self._detected(target.points, convention, rng),
             target_mask=target.mask,
             correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
         )
+
+
+    def _detected(self, points: NDArray[np.float32], convention: float, rng: np.random.Generator) -> Points:
+        """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
+        detected = shake_points(as_detected(points, convention), rng, _SHAKE * self.size)
+        if not self.depth:
+            return detected[:, :3]
+        known = rng.random() >= _NO_DEPTH
+        detected[:, 3] = shake_depths(detected[:, 3], rng, _trunk(points)) if known else np.nan
+        return detected
+
+
+def _trunk(points: Points) -> float:
+    """Pixels from the neck to the middle of the hips, by what the picture shows of the body and by its depth."""
+    place = points[:, [0, 1, 3]]
+    if points[_ENDS, 2].all():
+        return float(np.linalg.norm(place[1] - (place[8] + place[11]) / 2))
+    if points[_SHOULDERS, 2].all():
+        return float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
+    return _USUAL_TRUNK * float(np.ptp(points[:, 3]))
 
 
 def _convention(rng: np.random.Generator) -> float:
@@ -92,9 +126,9 @@ def _coarse(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
-    points = view.points.copy()
+    points = np.column_stack([view.points, view.depths])
     face = list(_HIDDEN_FACE)
-    points[face] = np.where(points[face, 2:] > 0, points[face], _MISSING)
+    points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], _MISSING)
     points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses
     image, mask, surface = view.image, view.mask, view.surface
     if mirrored:
@@ -106,4 +140,5 @@ def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
         points[:, :2] = np.where(points[:, :2] >= 0, points[:, :2] * scale, -1)
+        points[:, 3] *= scale
     return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface)

@@ -25,8 +25,9 @@ class PosePair(NamedTuple):
 
     source_image: NDArray[np.uint8]  # (H, W, 3) RGB
     target_image: NDArray[np.uint8]  # (H, W, 3)
-    source_points: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
-    target_points: NDArray[np.float32]  # (18, 3)
+    # (18, 3 or 4) x, y, confidence (, depth from anywhere, NaN = not known) in pixels of the frame; missing = -1, -1, 0
+    source_points: NDArray[np.float32]
+    target_points: NDArray[np.float32]
     target_mask: NDArray[np.uint8]  # (H, W) 255 on the person, 0 around; all 255 where no mask is known
     correspondence: Correspondence
 

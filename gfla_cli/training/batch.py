@@ -11,6 +11,7 @@ from torch import Tensor
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import PosePair
 from gfla_cli.structure.heatmap import heatmap_batch
+from gfla_cli.structure.joint_depth import joint_map_batch
 from gfla_cli.training.close_ups import head_boxes
 
 _HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
@@ -25,7 +26,7 @@ class PoseBatch:
 
     source_image: Tensor  # (B, 3, H, W) in [-1, 1]
     target_image: Tensor  # (B, 3, H, W)
-    source_structure: Tensor  # (B, S, H, W) in [0, 1]
+    source_structure: Tensor  # (B, S, H, W) in [0, 1]; with depths 2 S channels
     target_structure: Tensor  # (B, S, H, W)
     target_points: Tensor  # (B, S, 3) x, y, confidence, pixels; missing = -1, -1, 0
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
@@ -90,12 +91,16 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
     known = pair.correspondence
-    target_points = torch.as_tensor(pair.target_points).to(device).float()
+    source_points, wanted_points = (
+        torch.as_tensor(x).to(device).float() for x in (pair.source_points, pair.target_points)
+    )
+    target_points = wanted_points[..., :3]
+    maps = joint_map_batch if config.has_depth else heatmap_batch
     return PoseBatch(
         source_image=picture_batch(source, device),
         target_image=picture_batch(target, device),
-        source_structure=heatmap_batch(torch.as_tensor(pair.source_points).to(device), size, sigma),
-        target_structure=heatmap_batch(target_points, size, sigma),
+        source_structure=maps(source_points, size, sigma),
+        target_structure=maps(wanted_points, size, sigma),
         target_points=target_points,
         target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),
         target_details=_details(target_points, size, sigma),
