@@ -29,6 +29,7 @@ from gfla_cli.runtime.session import Session, start_clip
 from gfla_cli.structure.body import body_structure
 from gfla_cli.structure.face import background_edges, face_structure
 from gfla_cli.structure.heatmap import heatmaps
+from gfla_cli.structure.joint_depth import joint_maps
 
 Points = NDArray[np.float32]
 
@@ -146,11 +147,11 @@ class BodyActor:
             self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
-        return self._drawn(self.frame.pose(pose).points)
+        return self._drawn(self.frame.pose(pose).deep_points)
 
     def _drawn(self, points: Points) -> NDArray[np.float32]:
         config = self._session.config
-        draw = body_structure if config.task == "body" else heatmaps
+        draw = body_structure if config.task == "body" else joint_maps if config.has_depth else heatmaps
         return draw(points, self.frame.size, config.heatmap_sigma)[None]
 
     def moment(self, points: Points, missing: int) -> Moment:

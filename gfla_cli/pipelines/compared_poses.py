@@ -24,9 +24,11 @@ from gfla_cli.metrics.prepare import prepared
 from gfla_cli.metrics.protocol import OWN, OWN_FILES, Protocol, Size
 from gfla_cli.metrics.scores import spread
 from gfla_cli.pipelines.compared_models import generated, open_compared
+from gfla_cli.pipelines.detected_depths import DetectedDepths
 from gfla_cli.pipelines.near_head import head_from_near
 from gfla_cli.runtime.device import Placement
-from gfla_cli.training.batch import to_device
+from gfla_cli.runtime.session import Session
+from gfla_cli.training.batch import PoseBatch, to_device
 
 COPY, REAL = "copy of the source", "the target itself"
 
@@ -71,7 +73,9 @@ class ComparedPoses:
         cannot be compared, DataError when the set cannot be read.
         """
         self.models = open_compared(models, placement, "pose")
-        self._config = next(iter(self.models.values())).config
+        configs = [model.config for model in self.models.values()]
+        self._config = next((config for config in configs if config.has_depth), configs[0])
+        self._depths = DetectedDepths() if self._config.has_depth else None
         self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement
         self.size = size or protocol.size(layout.name) or self.frame
@@ -87,8 +91,7 @@ class ComparedPoses:
         """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
         for row, pair, source, files in overlapped(self._read(rows)):
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
-            inputs = (batch.source_image, batch.source_structure, batch.target_structure)
-            made = {name: generated(model, *inputs) for name, model in self.models.items()}
+            made = {name: _made(model, batch) for name, model in self.models.items()}
             if source is not None:
                 made = self._with_near_head(made, pair, source)
             pictures = [batch.source_image, batch.target_image]
@@ -96,7 +99,8 @@ class ComparedPoses:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
                 made = {name: self._as_file(picture) for name, picture in made.items()}
             scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
-            points = [np.where(p[:, 2:] > 0, p * scale, p) for p in (pair.source_points, pair.target_points)]
+            joints = [points[:, :3] for points in (pair.source_points, pair.target_points)]
+            points = [np.where(p[:, 2:] > 0, p * scale, p) for p in joints]
             yield Rendered(row, {COPY: pictures[0], **made}, pictures[1], points[0], points[1])
 
     def pictures(self, name: str, row: int) -> dict[str, Image]:
@@ -124,15 +128,29 @@ class ComparedPoses:
         """
         for row in rows:
             other = self.protocol is not OWN
-            names = self.pairs.pairs[row][: 2 if other else int(self._with_heads)]
+            deep = self._depths is not None
+            names = self.pairs.pairs[row][: 2 if other or deep else int(self._with_heads)]
             files = [read_image(self.root / self.pairs.split / name) for name in names]
             compared = [prepared(file, self.protocol, self.size) for file in files] if other else []
-            yield row, self.pairs[row], files[0] if self._with_heads else None, compared
+            yield row, self._deeper(row, files), files[0] if self._with_heads else None, compared
+
+    def _deeper(self, row: int, files: Sequence[Image]) -> PosePair:
+        """A pair, for models that know depth with that of its joints as they are found in both pictures."""
+        pair = self.pairs[row]
+        if self._depths is None:
+            return pair
+        points = [
+            self._depths.of(name, file, joints, self.frame)
+            for name, file, joints in zip(
+                self.pairs.pairs[row], files, (pair.source_points, pair.target_points), strict=True
+            )
+        ]
+        return pair._replace(source_points=points[0], target_points=points[1])
 
     def _with_near_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
         """The pictures of one pair with heads from near, as `gfla infer --no-crop --no-align` draws them."""
-        pose = Pose(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
-        target = Pose(pair.target_points, self.frame).scaled(self.layout.frame)
+        pose = Pose.of(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
+        target = Pose.of(pair.target_points, self.frame).scaled(self.layout.frame)
         head = head_from_near(source, pose, target, whole_picture(*self.layout.frame, self.frame))
         if head is None:
             return made
@@ -142,11 +160,16 @@ class ComparedPoses:
             target_points=head.target_points.copy(),
         )
         batch = to_device(default_collate([near]), self._config, self.placement.device)
-        seen = (batch.source_image, batch.source_structure, batch.target_structure)
-        drawn = {n: generated(model, *seen) for n, model in self.models.items() if model.config.near_heads}
+        drawn = {n: _made(model, batch) for n, model in self.models.items() if model.config.near_heads}
         whole = {n: head.put_into(to_uint8(made[n]), to_uint8(picture)) for n, picture in drawn.items()}
         return made | {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
     def _as_file(self, picture: Tensor) -> Tensor:
         image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)
         return to_tensor(image).to(self.placement.device)
+
+
+def _made(model: Session, batch: PoseBatch) -> Tensor:
+    """The pictures of a model, which may know less of the structures than another one in the table."""
+    count = model.config.structure_channels
+    return generated(model, batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count])

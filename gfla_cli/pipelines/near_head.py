@@ -31,7 +31,7 @@ class NearHead:
     """What the network needs for one head, and where the result belongs."""
 
     source_image: Image  # (H, W, 3) the network's frame
-    source_points: NDArray[np.float32]  # (18, 3) in pixels of the frame
+    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the frame
     target_points: NDArray[np.float32]
     arms: NDArray[np.float32]  # (A, 2, 2) both ends of the target's arms in pixels of the frame, outside of it perhaps
     box: Box  # of the target's head, in whole pixels of the frame of the whole body
@@ -57,7 +57,7 @@ class SourceHead:
     """The head of a source, cut out once for all the poses that it is to be drawn in."""
 
     image: Image  # (H, W, 3) the network's frame
-    points: NDArray[np.float32]  # (18, 3) in pixels of the frame
+    points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the frame
 
     @classmethod
     def of(cls, picture: Image, pose: Pose, size: tuple[int, int]) -> SourceHead | None:
@@ -74,7 +74,7 @@ class SourceHead:
         if shown < _SHOWN * (right - left) * (bottom - top):
             return None
         frame = Frame(box, size)
-        return cls(frame.crop(picture), frame.pose(pose).points)
+        return cls(frame.crop(picture), frame.pose(pose).deep_points)
 
     def at(self, target: Pose, frame: Frame, torso: float | None = None) -> NearHead | None:
         """This head as `target` holds it, whose body fills `frame`; `torso`: its length, if the pose shall not tell.
@@ -99,7 +99,7 @@ class SourceHead:
         ends = posed.points[np.array(_ARMS)]  # (4, 2, 3)
         there = (ends[..., 2] > 0).all(axis=1)
         arms = ends[there, :, :2] @ near.matrix[:, :2].T + near.matrix[:, 2]
-        return NearHead(self.image, self.points, near.pose(posed).points, arms.astype(np.float32), box)
+        return NearHead(self.image, self.points, near.pose(posed).deep_points, arms.astype(np.float32), box)
 
 
 def head_from_near(picture: Image, source: Pose, target: Pose, frame: Frame) -> NearHead | None:

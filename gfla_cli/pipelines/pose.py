@@ -21,6 +21,7 @@ from gfla_cli.pipelines.near_head import NearHead, head_from_near
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.show.looks import Look
 from gfla_cli.structure.heatmap import heatmaps
+from gfla_cli.structure.joint_depth import joint_maps
 
 Person = str | int  # "largest", "left", "right", or a number from the left
 
@@ -45,7 +46,7 @@ class Prepared:
     """What the network needs for one picture."""
 
     source_image: Image  # (H, W, 3) the network's frame
-    source_points: NDArray[np.float32]  # (18, 3) in pixels of the frame
+    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = not known) in pixels of the frame
     target_points: NDArray[np.float32]
     notes: list[str]
     head: NearHead | None = None  # to be drawn once more from near
@@ -109,7 +110,7 @@ class PoseTransfer:
         _judge(in_frame, notes)
         wanted = near_head and self.session.config.near_heads
         head = head_from_near(picture, source_pose, target_pose, target_frame) if wanted else None
-        return Prepared(frame.crop(picture), in_frame[0].points, in_frame[1].points, notes, head)
+        return Prepared(frame.crop(picture), in_frame[0].deep_points, in_frame[1].deep_points, notes, head)
 
     def finish(self, ready: Prepared) -> TransferResult:
         """Everything after `prepare`."""
@@ -149,8 +150,9 @@ class PoseTransfer:
         """The network's three inputs for frames of one size."""
         height, width = ready[0].source_image.shape[:2]
         sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]
+        maps = joint_maps if self.session.config.has_depth else heatmaps
         structures = [
-            np.stack([heatmaps(points, (height, width), sigma) for points in chosen])
+            np.stack([maps(points, (height, width), sigma) for points in chosen])
             for chosen in ([r.source_points for r in ready], [r.target_points for r in ready])
         ]
         return [np.concatenate([to_planes(r.source_image) for r in ready]), *structures]
@@ -192,7 +194,8 @@ class PoseTransfer:
 
 
 def _result(ready: Prepared, image: Image) -> TransferResult:
-    return TransferResult(image, ready.source_image, ready.source_points, ready.target_points, ready.notes)
+    points = ready.source_points[:, :3], ready.target_points[:, :3]
+    return TransferResult(image, ready.source_image, *points, ready.notes)
 
 
 def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:
