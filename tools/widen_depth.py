@@ -26,7 +26,7 @@ def main(model: str, folder: str) -> None:
     state = wide.state_dict()
     for name, weight in old.network.state_dict().items():
         if weight.shape != state[name].shape:
-            print(f"{name}: {tuple(weight.shape)} -> {tuple(state[name].shape)}")
+            sys.stderr.write(f"{name}: {tuple(weight.shape)} -> {tuple(state[name].shape)}\n")
         state[name] = torch.zeros_like(state[name])
         state[name][tuple(slice(side) for side in weight.shape)] = weight.to(state[name].dtype)
     wide.load_state_dict(state)

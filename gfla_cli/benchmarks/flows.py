@@ -89,9 +89,7 @@ def measure_flows(
     with TemporaryDirectory() as cache:
         plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
         grid = min(_FINEST, plan.size // 2)
-        data = PeoplePairs(
-            pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth
-        )
+        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
         for number in range(pairs):
             pair = data[number]
             batch = to_device(default_collate([pair]), config, placement.device)

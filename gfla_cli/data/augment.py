@@ -1,7 +1,7 @@
 """Small changes that make rendered pictures as varied as photographs, and keypoints as shaky as a detector's.
 
-Points are (18, 3) x, y, confidence in pixels from the corner of the frame; missing = -1, -1, 0. A fourth column, if there
-is one, is their depth.
+Points are (18, 3) x, y, confidence in pixels from the corner of the frame; missing = -1, -1, 0. A fourth column, if
+there is one, is their depth.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gfla_cli.landmarks.pose import FACE, MIRRORED
 
 Points = NDArray[np.float32]
 
-# What mediapipe's depths differ by from the renderer's, measured on 584 pictures: standard deviations in trunks, seen from
-# the neck; of knees, ankles, elbows and wrists what they add to the error of the joint before them.
+# What mediapipe's depths differ by from the renderer's, measured on 584 pictures: standard deviations in trunks, seen
+# from the neck; of knees, ankles, elbows and wrists what they add to the error of the joint before them.
 _NECK, _HIPS = 1, (8, 11)
 _CHAINS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
 _DEPTH_ERRORS = np.array(

@@ -88,7 +88,6 @@ class PeoplePairs(Dataset[PosePair]):
             correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
         )
 
-
     def _detected(self, points: NDArray[np.float32], convention: float, rng: np.random.Generator) -> Points:
         """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
         detected = shake_points(as_detected(points, convention), rng, _SHAKE * self.size)

@@ -61,7 +61,7 @@ class Pose:
         if self.depths is not None:
             depths = np.array(self.depths, dtype=np.float32)
             if depths.shape != (len(JOINTS),) or not np.isfinite(depths).all():
-                raise LandmarkError("the depths of a pose are 18 finite numbers", hint="leave them out if one is unknown")
+                raise LandmarkError("the depths of a pose are 18 finite numbers", hint="leave them out")
             depths.flags.writeable = False
             object.__setattr__(self, "depths", depths)
 

@@ -148,4 +148,3 @@ def _told(structure: Tensor) -> Posed:
     known = ((near > 0).to(maps.dtype) * there).sum(dim=1, keepdim=True)
     deep = (known > _KNOWN * there.sum(dim=1, keepdim=True)).to(maps.dtype)
     return Posed(torch.stack([x, y, (MIDDLE - near) * structure.shape[2]], dim=2), there, deep)
-

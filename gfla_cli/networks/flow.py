@@ -24,7 +24,7 @@ from gfla_cli.ops.warp import bilinear_warp
 
 # What an estimator sees of a guess: the picture through that flow, the flow, and with matches how sure they are.
 _GUESS_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5}
-# And of bodies whose joints have depths: the wanted one, what the source shows of it, and the source's through the flow.
+# And of joints with depths: the wanted body, what the source shows of it, and the source's body through the flow.
 _DEEP_CHANNELS = 2 * BODY_CHANNELS + 1
 
 
@@ -61,8 +61,8 @@ class FlowEstimator(nn.Module):
     With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
     which the estimator sees, too, and masks take no more than they say is there: "limbs" takes a picture, its joints
     and the wanted joints (`limb_flow`), "curves" a wanted face, and two pictures with their faces (`curve_guesses`).
-    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with. Where joints have
-    depths, that guess is of bodies in three dimensions (`body_guess`), which matcher and estimator see, too.
+    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with. Where joints
+    have depths, that guess is of bodies in three dimensions (`body_guess`), which matcher and estimator see, too.
     """
 
     def __init__(

@@ -20,9 +20,7 @@ class DetectedDepths:
         self._detector = PersonDetector()
         self._found: dict[str, list[Pose]] = {}
 
-    def of(
-        self, name: str, picture: Image, points: NDArray[np.float32], frame: tuple[int, int]
-    ) -> NDArray[np.float32]:
+    def of(self, name: str, picture: Image, points: NDArray[np.float32], frame: tuple[int, int]) -> NDArray[np.float32]:
         """(18, 4) the points (18, 3) in pixels of the frame with depths, NaN where nobody is found there."""
         if name not in self._found:
             self._found[name] = [person.pose.scaled(frame) for person in self._detector.detect(picture)]
