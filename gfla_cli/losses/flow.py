@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -44,11 +45,17 @@ def affine_regularisation(offset: Tensor, window: int) -> Tensor:
     height, width = offset.shape[-2:]
     if min(height, width) < window:
         return offset.new_zeros(())
-    residual = _affine_residual(window).to(offset)  # (window², 1, window, window)
+    residual = _residual_on(window, offset.device, offset.dtype)  # (window², 1, window, window)
     fields = offset.reshape(-1, 1, height, width)
     with torch.autocast(offset.device.type, enabled=False):
         squared = F.conv2d(fields, residual).square()
     return 2 * squared.sum(dim=1).mean()  # the mean is over x and y too; the loss is their sum
+
+
+@functools.cache
+def _residual_on(window: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return _affine_residual(window).to(device, dtype)
 
 
 def _affine_residual(window: int) -> Tensor:
@@ -73,7 +80,8 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
     found = torch.exp(-(error.detach() / _FOUND_WITHIN).square() / 2).where(weight > 0, 1)
     known = (visible >= 0).float()
     wanted = visible.clamp(0, 1) * found
-    mask = F.binary_cross_entropy(flow.mask.clamp(1e-5, 1 - 1e-5), wanted, weight=known, reduction="sum")
+    with torch.autocast(flow.mask.device.type, enabled=False):
+        mask = F.binary_cross_entropy(flow.mask.float().clamp(1e-5, 1 - 1e-5), wanted.float(), weight=known, reduction="sum")
     return (error * weight).sum() / _mean_count(weight), mask / _mean_count(known)
 
 

@@ -36,6 +36,11 @@ class InstanceNorm(nn.GroupNorm):
                 return self._picture_by_picture(x)
             if x.dtype is torch.bfloat16 and x.shape[1] % _BF16_LANES:
                 return super().forward(x.float()).to(x.dtype)  # torch's own kernel is 2-6 times slower for these
+        if x.device.type == "cuda":
+            # Autocast would have group norm in float32, and three copies of the largest maps with it. This one takes
+            # bfloat16 with float32 parameters, and keeps its statistics in float32.
+            with torch.autocast("cuda", enabled=False):
+                return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         return super().forward(x)
 
     def _picture_by_picture(self, x: Tensor) -> Tensor:

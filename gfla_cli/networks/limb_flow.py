@@ -15,24 +15,32 @@ import torch
 from torch import Tensor
 
 from gfla_cli.networks.guess import GUESS_STRIDE
+from gfla_cli.ops.constants import constant
 from gfla_cli.ops.warp import cell_middles
 
-_NECK, _FACE = 1, [0, 14, 15, 16, 17]
+_NECK, _FACE = 1, (0, 14, 15, 16, 17)
 _TRUNK = dict.fromkeys([1, 2, 5, 8, 11], 1.0)  # how much each joint counts
 _HEAD = dict.fromkeys(_FACE, 1.0) | {_NECK: 0.3, 2: 0.1, 5: 0.1}  # who turns away shows few joints of a face
-_LIMBS = torch.tensor([(2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13)])
-_LIMB_RADIUS = torch.tensor([0.11, 0.09, 0.11, 0.09, 0.17, 0.12, 0.17, 0.12])
-_TRUNK_LINES = torch.tensor([(2, 8), (5, 11), (1, 8), (1, 11), (2, 5)])
+_LIMBS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
+_LIMB_RADIUS = (0.11, 0.09, 0.11, 0.09, 0.17, 0.12, 0.17, 0.12)
+_TRUNK_LINES = ((2, 8), (5, 11), (1, 8), (1, 11), (2, 5))
 _TRUNK_RADIUS, _HEAD_RADIUS, _HEAD_ABOVE_NECK = 0.14, 0.2, 0.4
 _HEAD_WEIGHT = 2.0  # it hides the shoulders behind it
 _BACKGROUND_WEIGHT = 1e-3  # which stays where it is
 _STIFFNESS = 0.08  # of a trunk: how far apart joints have to be before a turn that they tell is believed
 
 # Pairs of joints whose distance tells how large a person is, and what it is in trunks.
-_MEASURED = torch.tensor([(1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5)])
-_USUAL = torch.tensor([1.0, 1.0, 0.8, 0.8, 0.8, 0.8, 0.55, 0.55, 0.5, 0.5, 0.75])
+_MEASURED = ((1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5))
+_USUAL = (1.0, 1.0, 0.8, 0.8, 0.8, 0.8, 0.55, 0.55, 0.5, 0.5, 0.75)
 _FAINTEST = 0.1  # column of a heat map's fourth power that is a joint
 _LARGEST = 3  # of the measured lengths count: the camera only ever makes them shorter
+
+
+_Pairs = tuple[tuple[int, int], ...]
+
+
+def _columns(pairs: _Pairs, device: torch.device) -> tuple[Tensor, Tensor]:
+    return constant(tuple(a for a, _ in pairs), device), constant(tuple(b for _, b in pairs), device)
 
 
 class _Pose(NamedTuple):
@@ -42,13 +50,15 @@ class _Pose(NamedTuple):
     there: Tensor  # (B, J) 1 or 0
     trunk: Tensor  # (B, 1) how long a trunk is that the camera sees from the front, pixels
 
-    def both(self, pairs: Tensor) -> Tensor:
+    def both(self, pairs: _Pairs) -> Tensor:
         """(B, N) 1 where both joints of a pair are there."""
-        return self.there[:, pairs[:, 0]] * self.there[:, pairs[:, 1]]
+        first, second = _columns(pairs, self.there.device)
+        return self.there[:, first] * self.there[:, second]
 
-    def ends(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def ends(self, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         """(B, N, 2) places of the first and of the second joint of every pair."""
-        return self.place[:, pairs[:, 0]], self.place[:, pairs[:, 1]]
+        first, second = _columns(pairs, self.place.device)
+        return self.place[:, first], self.place[:, second]
 
 
 class _Part(NamedTuple):
@@ -88,7 +98,7 @@ def _pose(structure: Tensor) -> _Pose:
 def _trunk(pose: _Pose) -> Tensor:
     """(B, 1) the length of a trunk as the longest of all lengths tell it; at least one pixel."""
     first, second = pose.ends(_MEASURED)
-    lengths = torch.linalg.vector_norm(first - second, dim=2) / _USUAL.to(first.device) * pose.both(_MEASURED)
+    lengths = torch.linalg.vector_norm(first - second, dim=2) / constant(_USUAL, first.device) * pose.both(_MEASURED)
     largest: Tensor = lengths.topk(_LARGEST, dim=1).values
     count = (largest > 0).sum(dim=1, keepdim=True).clamp(min=1)
     return (largest.sum(dim=1, keepdim=True) / count).clamp(min=1)
@@ -132,7 +142,7 @@ def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
     beside = seen.beside * scale
     unit_x, unit_y = unit[..., None, None].unbind(dim=2)
     turned = torch.stack([along * unit_x - beside * unit_y, along * unit_y + beside * unit_x], dim=2)
-    radius = _LIMB_RADIUS.to(grid.device)[:, None, None] * target.trunk[..., None, None]
+    radius = constant(_LIMB_RADIUS, grid.device)[:, None, None] * target.trunk[..., None, None]
     weight = _near(seen.squared_distance, radius) * (source.both(_LIMBS) * target.both(_LIMBS))[..., None, None]
     return _Part(turned + source.ends(_LIMBS)[0][..., None, None], weight[:, :, None])
 
@@ -162,7 +172,7 @@ def _affine(source: _Pose, target: _Pose, grid: Tensor, joints: dict[int, float]
 
     Also how many joints both poses show, (B, 1). The fewer there are, the more is it a change of size and place alone.
     """
-    names, weights = list(joints), torch.tensor(list(joints.values()), device=grid.device)
+    names, weights = constant(tuple(joints), grid.device), constant(tuple(joints.values()), grid.device)
     there = (source.there * target.there)[:, names]  # (B, K)
     common = (there * weights)[..., None]  # (B, K, 1)
     total = common.sum(dim=1).clamp(min=1e-3)
@@ -183,9 +193,10 @@ def _affine(source: _Pose, target: _Pose, grid: Tensor, joints: dict[int, float]
 
 def _head_middle(pose: _Pose) -> Tensor:
     """(B, 2) the middle of the joints of the face, or a place above the neck where none is there."""
-    there = pose.there[:, _FACE, None]
+    names = constant(_FACE, pose.place.device)
+    there = pose.there[:, names, None]
     count = there.sum(dim=1)
-    face = (pose.place[:, _FACE] * there).sum(dim=1) / count.clamp(min=1)
+    face = (pose.place[:, names] * there).sum(dim=1) / count.clamp(min=1)
     above = pose.place[:, _NECK] - torch.cat([torch.zeros_like(pose.trunk), _HEAD_ABOVE_NECK * pose.trunk], dim=1)
     return torch.where(count > 0, face, above)
 

@@ -57,7 +57,8 @@ class Matches(NamedTuple):
         known = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
         target, source = self.target.flatten(2).transpose(1, 2), self.source.flatten(2)
         # Some rows at a time, which caches hold; how many there are would be a constant of an ONNX export.
-        rows = [target] if torch.onnx.is_in_onnx_export() else target.split(_ROWS, dim=1)
+        whole = torch.onnx.is_in_onnx_export() or target.device.type == "cuda"  # which would get many small kernels
+        rows = [target] if whole else target.split(_ROWS, dim=1)
         with torch.autocast(places.device.type, enabled=False):
             found = torch.cat([(some @ source).softmax(dim=2) @ known.transpose(1, 2) for some in rows], dim=1)
         found = found.transpose(1, 2)  # (B, 3, h*w)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import PosePair
+from gfla_cli.ops.constants import constant
 from gfla_cli.structure.heatmap import heatmap_batch
 from gfla_cli.structure.joint_depth import joint_map_batch
 from gfla_cli.training.close_ups import head_boxes
@@ -58,8 +59,11 @@ class PoseBatch:
         there = self.target_mask.amax(dim=(1, 2)) > 0.5  # (B, W)
         first = torch.where(there, columns, width).amin(dim=1)
         last = torch.where(there, columns, -1).amax(dim=1)
-        left = ((first + last + 1 - kept) // 2).clamp(0, width - kept).tolist()
-        return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left)]) for p in pictures]
+        left = ((first + last + 1 - kept) // 2).clamp(0, width - kept)
+        if left.device.type == "cpu":
+            return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left.tolist())]) for p in pictures]
+        chosen = (left[:, None] + columns[:kept])[:, None, None]  # (B, 1, 1, kept); to ask where would be to wait
+        return [p.gather(3, chosen.expand(-1, p.shape[1], p.shape[2], -1)) for p in pictures]
 
     def pixel_weight(self, person: float) -> Tensor:
         """(B, 1, H, W) of mean 1: the person counts `person` times more, faces, forearms and hands yet more."""
@@ -77,12 +81,19 @@ def pooled_correspondence(
         weight = pooled
         unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
         visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
-    return offset * offset.new_tensor([size[1], size[0]]).view(1, 2, 1, 1), weight, visible
+    return offset * constant((size[1], size[0]), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """The same on the device; a copy to a GPU is ordered there, and nobody waits for it."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def picture_batch(images: Tensor, device: torch.device) -> Tensor:
     """(B, H, W, 3) bytes on the host -> (B, 3, H, W) in [-1, 1] on the device."""
-    return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    return on_device(images, device).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> PoseBatch:
@@ -92,7 +103,7 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
     known = pair.correspondence
     source_points, wanted_points = (
-        torch.as_tensor(x).to(device).float() for x in (pair.source_points, pair.target_points)
+        on_device(torch.as_tensor(x), device).float() for x in (pair.source_points, pair.target_points)
     )
     target_points = wanted_points[..., :3]
     maps = joint_map_batch if config.has_depth else heatmap_batch
@@ -102,12 +113,12 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         source_structure=maps(source_points, size, sigma),
         target_structure=maps(wanted_points, size, sigma),
         target_points=target_points,
-        target_mask=torch.as_tensor(pair.target_mask).to(device)[:, None].float().div(255),
+        target_mask=on_device(torch.as_tensor(pair.target_mask), device)[:, None].float().div(255),
         target_details=_details(target_points, size, sigma),
         target_head=head_boxes(target_points, size),
-        offset=torch.as_tensor(known.offset).to(device),
-        offset_weight=torch.as_tensor(known.weight).to(device),
-        visible=torch.as_tensor(known.visible).to(device),
+        offset=on_device(torch.as_tensor(known.offset), device),
+        offset_weight=on_device(torch.as_tensor(known.weight), device),
+        visible=on_device(torch.as_tensor(known.visible), device),
     )
 
 

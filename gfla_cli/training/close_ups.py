@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FACE, _NECK = [0, 14, 15, 16, 17], 1
+from gfla_cli.ops.constants import constant
+
+_FACE, _NECK = (0, 14, 15, 16, 17), 1
 _PER_NECK = 2.0  # side of the cut over the distance from the neck to the middle of the face: hair and chin are in
 _SIDES = 20.0, 0.7  # smallest side in pixels, largest as a share of the frame
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)  # of a face's 68 points
@@ -22,11 +24,16 @@ def head_boxes(points: Tensor, size: tuple[int, int]) -> Tensor:
     """
     place, known = points[..., :2], (points[..., 2:] > 0).float()
     height, width = size
-    count = known[:, _FACE].sum(dim=1)  # (B, 1)
-    face = (place[:, _FACE] * known[:, _FACE]).sum(dim=1) / count.clamp(min=1)
+    names = constant(_FACE, points.device)
+    count = known[:, names].sum(dim=1)  # (B, 1)
+    face = (place[:, names] * known[:, names]).sum(dim=1) / count.clamp(min=1)
     neck, has_neck = place[:, _NECK], known[:, _NECK] > 0
     usual = 0.12 * height
-    above = torch.where(has_neck, neck - neck.new_tensor([0, usual]), neck.new_tensor([width / 2, height / 2]))
+    above = torch.where(
+        has_neck,
+        neck - constant((0.0, usual), neck.device, neck.dtype),
+        constant((width / 2, height / 2), neck.device, neck.dtype),
+    )
     middle = torch.where(count > 0, face, above)
     to_neck = torch.where(has_neck & (count > 0), torch.linalg.vector_norm(middle - neck, dim=1, keepdim=True), usual)
     side = (to_neck * _PER_NECK).clamp(_SIDES[0], _SIDES[1] * min(size))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
@@ -29,7 +30,9 @@ def generator_terms(critics: nn.ModuleDict, judged: Mapping[str, Judged | Read])
     for name, pair in judged.items():
         critic = critics[name]
         if isinstance(pair, Read):
-            found["joints"].append(joint_loss(critic(pair.fake), critic(pair.real).detach()))
+            with torch.no_grad():
+                seen = critic(pair.real)
+            found["joints"].append(joint_loss(critic(pair.fake), seen))
         else:
             found["adversarial"].append(generator_loss(critic(pair.fake)))
     return _totals(found)
@@ -43,7 +46,8 @@ def critic_terms(critics: nn.ModuleDict, judged: Mapping[str, Judged | Read]) ->
         if isinstance(pair, Read):
             found["reader"].append(joint_loss(critic(pair.real), pair.joints))
         else:
-            found["discriminator"].append(discriminator_loss(critic(pair.real), critic(pair.fake)))
+            real, fake = critic(torch.cat([pair.real, pair.fake])).chunk(2)
+            found["discriminator"].append(discriminator_loss(real, fake))
     return _totals(found)
 
 

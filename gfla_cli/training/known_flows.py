@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gfla_cli.networks.flow import Flow
+from gfla_cli.training.batch import on_device
 
 # (height, width) of a grid -> offsets (B, 2, h, w) in its pixels, weights and visibility (B, 1, h, w)
 KnownAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
@@ -28,7 +29,7 @@ def partly_known(flows: Sequence[Flow], known_at: KnownAt, share: float) -> list
 
 def drawn_pairs(count: int, share: float, device: torch.device) -> Tensor:
     """(B, 1, 1, 1) which of `count` pairs go by known flows, drawn with torch's global generator."""
-    return (torch.rand(count) < share).to(device).view(-1, 1, 1, 1)
+    return on_device(torch.rand(count) < share, device).view(-1, 1, 1, 1)
 
 
 def with_known_flows(flows: Sequence[Flow], known_at: KnownAt, chosen: Tensor) -> list[Flow]:

@@ -66,6 +66,10 @@ class Learner:
         self.scaler = gradient_scaler(placement)
         self._averaged: set[str] = set()  # names of the critics whose gradients are averaged at present
         self._nans = 0
+        # A GPU works while Python plans what comes next: losses are read a step later, and a step whose loss is not a
+        # number is left out by the optimiser itself.
+        self._ahead = placement.device.type == "cuda" and self.team.processes == 1 and not self.scaler.is_enabled()
+        self._on_its_way: tuple[list[str], Tensor, torch.cuda.Event] | None = None
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
@@ -73,9 +77,10 @@ class Learner:
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
         self._average_generator = averaging(trained, self.team)
-        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas)
+        fused = True if self._ahead else None
+        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas, fused=fused)
         self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas
+            self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas, fused=fused
         )
 
     def step(self, parts: Sequence[Any], shares: Sequence[float], stage: Stage, step: int) -> StepResult:
@@ -85,6 +90,8 @@ class Learner:
         """
         self._set_learning_rate(stage, step)
         adversarial = stage.weights.adversarial > 0 and step >= stage.adversarial_from
+        if self._ahead:
+            return self._step_ahead(parts, shares, stage, adversarial=adversarial)
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
         judged: list[dict[str, Judged | Read]] = []
@@ -108,6 +115,57 @@ class Learner:
             values |= self._train_discriminators(judged, shares) | {"total": whole}
         self.scaler.update()
         return StepResult(values, torch.cat(carried) if carried else None)
+
+    def _step_ahead(
+        self, parts: Sequence[Any], shares: Sequence[float], stage: Stage, *, adversarial: bool
+    ) -> StepResult:
+        """The same without waiting for the GPU; the losses are those of the step before."""
+        self.optimiser.zero_grad(set_to_none=True)
+        values: dict[str, Tensor] = {}
+        judged: list[dict[str, Judged | Read]] = []
+        carried: list[Tensor] = []
+        wrong = torch.zeros((), device=self.placement.device)
+        for part, share in zip(parts, shares, strict=True):
+            outcome, loss = self._forward(part, stage, adversarial=adversarial)
+            for name, value in (outcome.terms | {"total": loss}).items():
+                values[name] = values.get(name, 0.0) + share * value.detach().float()
+            wrong = torch.maximum(wrong, (~loss.detach().isfinite()).float())
+            self._backward(loss * share if len(parts) > 1 else loss, None)
+            judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
+            carried += [outcome.carried] if outcome.carried is not None else []
+        self.optimiser.found_inf = wrong  # fused Adam leaves weights, moments and its count alone where this is 1
+        self.optimiser.step()
+        self.average.update(self.generator)
+        if any(judged):
+            self.discriminators.requires_grad_(True)
+            self.discriminator_optimiser.zero_grad(set_to_none=True)
+            for pairs, share in zip(judged, shares, strict=True):
+                with self.placement.autocast:
+                    terms = critic_terms(self.discriminators, pairs)
+                    loss = total(terms.values())
+                self._backward(loss * share if len(judged) > 1 else loss, None)
+                for name, value in terms.items():
+                    values[name] = values.get(name, 0.0) + share * value.detach().float()
+            self.discriminator_optimiser.found_inf = wrong
+            self.discriminator_optimiser.step()
+        return StepResult(self._read_later(values), torch.cat(carried) if carried else None)
+
+    def _read_later(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Sends these to the host; gives those that were sent before, or at the first time these."""
+        before = self._on_its_way
+        sent = torch.stack(list(values.values())).to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self._on_its_way = list(values), sent, arrived
+        names, there, arrived = before or self._on_its_way
+        arrived.synchronize()
+        found = dict(zip(names, there.tolist(), strict=True))
+        found["total"] = found.pop("total")  # last, as people expect it
+        if math.isfinite(found["total"]):
+            self._nans = 0
+            return found
+        self._skip()
+        return {"total": math.nan}
 
     def _forward(self, part: Any, stage: Stage, *, adversarial: bool) -> tuple[Outcome, Tensor]:
         with self.placement.autocast:
