@@ -12,7 +12,7 @@ from gfla_cli.errors import ConfigError, UsageError
 Task = Literal["pose", "face", "body", "view"]
 Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
 Reduction = Literal["mean", "sum"]
-FlowPrior = Literal["none", "limbs", "matches", "curves"]
+FlowPrior = Literal["none", "limbs", "matches", "curves", "solids"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
@@ -66,7 +66,8 @@ class ModelConfig:
     flow_reduction: int = 1
     # The flow is a correction of what two structures say by themselves: "limbs" the joints of two poses, "curves" the
     # curves of two faces, which also tell what a shut eye or mouth hides (networks/limb_flow.py, curve_flow.py); or of
-    # "matches" between places of a picture and of a pose that a network describes alike (networks/matching.py).
+    # "matches" between places of a picture and of a pose that a network describes alike (networks/matching.py); or a
+    # choice among the parts of a body in three dimensions, "solids", on joints with depth (networks/body_flow.py).
     flow_prior: FlowPrior = "none"
     match_width: int = 24  # channels of what describes positions for "matches", at stride 2, and the most there are
     match_max_width: int = 96
@@ -78,11 +79,16 @@ class ModelConfig:
     structure_norm: bool = True
     # The paper's attention ends in an average pool, so it is n² times fainter than the features it blends with.
     attention_reduction: Reduction = "mean"
+    # Of the renderer's transposed convolutions; 4 leaves no checkers (networks/blocks.py), the authors have 3.
+    up_kernel: int = 3
     # A change of view also scales the features that skip across the flow estimator. The authors' enters at the
     # bottleneck only, where InstanceNorm takes a constant away again and leaves it to the shortcuts.
     code_gates: bool = False
     # First channels of a classifier beside a view generator that tells where a picture was taken from; 0 = none.
     view_width: int = 0
+
+    # The last step mixes pixels: of the source after its flow, and of what was drawn (networks/renderer.py).
+    pixel_blend: bool = False
 
     # Trained on heads seen from near, too: a small head is drawn once more in a frame of its own.
     near_heads: bool = False
@@ -111,6 +117,8 @@ class ModelConfig:
         strides = [level.stride for level in self.levels]
         if strides != sorted(set(strides), reverse=True) or not strides:
             raise ConfigError(f"levels must go from coarse to fine without repeats, got strides {strides}")
+        if self.up_kernel not in (3, 4):
+            raise ConfigError(f"up_kernel must be 3 or 4, got {self.up_kernel}")
         if self.flow_depth not in (4, 5):  # levels sit at strides up to 8, and frames are multiples of 32 pixels
             raise ConfigError(f"flow_depth must be 4 or 5, got {self.flow_depth}")
         for name in ("width", "flow_width", "match_width"):
@@ -165,8 +173,14 @@ class ModelConfig:
                 f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
             )
         joints = self.task == "pose" and self.structure_channels in (18, 36)
-        if self.flow_prior in ("limbs", "matches") and not joints:
+        if self.flow_prior in ("limbs", "matches", "solids") and not joints:
             raise ConfigError(f"flow_prior {self.flow_prior} is for pose models with 18 joints")
+        if (self.flow_prior == "solids") != self.has_depth:
+            raise ConfigError("flow_prior solids and 36 structure channels (joints with depth) go together")
+        if self.flow_prior == "solids" and self.levels[-1].stride != 2:
+            raise ConfigError("flow_prior solids needs an attention level at stride 2")
+        if self.pixel_blend and (not self.has_flow or self.levels[-1].stride != 2):
+            raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")
         if self.near_heads and (self.task != "pose" or not self.is_square):
@@ -204,6 +218,7 @@ POSE_FASHION = ModelConfig(
 POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4, patch=3),), frame_aspect=64 / 128)
 POSE_PEOPLE = replace(
     POSE_FASHION,
+    structure_channels=36,
     levels=(
         Level(stride=8, patch=3, hidden=64),
         Level(stride=4, patch=5, hidden=64),
@@ -217,8 +232,10 @@ POSE_PEOPLE = replace(
     source_norm=False,
     structure_norm=False,
     flow_reduction=2,
-    flow_prior="matches",
+    flow_prior="solids",
     attention_reduction="sum",
+    up_kernel=4,
+    pixel_blend=True,
     near_heads=True,
     frame_aspect=1.0,
 )
@@ -232,6 +249,8 @@ FACE_PEOPLE = replace(
     flow_max_width=96,
     flow_depth=5,
     flow_prior="curves",
+    up_kernel=3,
+    pixel_blend=False,
     near_heads=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
@@ -245,6 +264,8 @@ VIEW_CHAIRS = replace(
     flow_max_width=128,
     flow_depth=5,
     flow_prior="none",
+    up_kernel=3,
+    pixel_blend=False,
     near_heads=False,
     code_gates=True,
     view_width=16,

@@ -21,9 +21,9 @@ from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.media.image import to_uint8
 from gfla_cli.metrics.pictures import PictureDistances
 from gfla_cli.metrics.pose_judge import PoseJudge
-from gfla_cli.networks.body_flow import body_guess
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.networks.guess import GUESS_STRIDE
 from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.pipelines.compared_poses import COPY, REAL
 from gfla_cli.runtime.device import Placement
@@ -119,11 +119,12 @@ def measure_flows(
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
     """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
     source, structure = batch.source_image, batch.target_structure
+    bodies = network.bodies(batch.source_structure, structure)
     known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
     return {
         COPY: source,
-        "its own flows": network.render(source, structure, flows),
-        "the renderer's flows": network.render(source, structure, known),
+        "its own flows": network.render(source, structure, flows, bodies).image,
+        "the renderer's flows": network.render(source, structure, known, bodies).image,
     }
 
 
@@ -132,12 +133,19 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
-    if network.config.has_depth:
-        found["joints with depth"] = body_guess(*inputs[1:]).flow
+    bodies = network.bodies(*inputs[1:])
+    reduction = network.flow_estimator.reduction
+    if bodies is not None:
+        found["solids"] = bodies.flow() * reduction
     matches = network.match(*inputs) if network.config.has_matcher else None
     if matches is not None:
-        found["matches"] = matches.flow()[0] * network.flow_estimator.reduction
-    flows = network.estimate_flow(*inputs, matches)
+        found["matches"] = matches.flow()[0] * reduction
+    estimated = network.estimate_flow(*inputs, matches=matches, bodies=bodies)
+    flows = estimated.flows
+    if estimated.choice is not None:
+        chosen = F.pad(estimated.choice.candidates, [0, 0, 0, 0, 0, 0, 0, 1])  # standing still
+        weight = estimated.choice.logits.softmax(dim=1)[:, :, None]
+        found["chosen"] = (chosen * weight).sum(dim=1) * (GUESS_STRIDE * reduction)
     found["the network"] = flows[-1].offset * (batch.source_image.shape[-1] / flows[-1].offset.shape[-1])
     return flows, found
 

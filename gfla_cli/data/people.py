@@ -25,6 +25,8 @@ _MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other sid
 _DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
 _COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
 _NO_DEPTH = 0.15  # share of the pictures whose joints come without their depth, as from a pose file
+_STILL = 0.08  # share of the pairs that show one view twice, moved a little as a whole
+_MOST_TURN, _MOST_ZOOM, _MOST_SHIFT = 4.0, 0.06, 0.04  # degrees, share of the size, share of the frame
 _SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
 
 
@@ -73,8 +75,11 @@ class PeoplePairs(Dataset[PosePair]):
         album = int(rng.integers(albums.plan.characters))
         first, second = rng.choice(albums.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
-        source = _frame(albums.view(album, int(first)), self.size, mirrored)
         target = _frame(albums.view(album, int(second)), self.size, mirrored)
+        if rng.random() < _STILL:
+            source = _moved(target, rng)
+        else:
+            source = _frame(albums.view(album, int(first)), self.size, mirrored)
         images = relight([source.image, target.image], rng)
         if near and rng.random() < _COARSE_HEADS:
             images[0] = _coarse(images[0], rng.uniform(*_COARSE))
@@ -124,6 +129,35 @@ def _coarse(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
+def _moved(view: _Framed, rng: np.random.Generator) -> _Framed:
+    """The same picture turned, zoomed and shifted a little, or not at all in a third of the cases."""
+    if rng.random() < 1 / 3:
+        return view
+    side = len(view.image)
+    middle = (side - 1) / 2
+    matrix = cv2.getRotationMatrix2D(
+        (middle, middle), rng.uniform(-_MOST_TURN, _MOST_TURN), 1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM)
+    )
+    matrix[:, 2] += rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * side
+    image = cv2.warpAffine(view.image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    mask = cv2.warpAffine(view.mask, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # The surface has cells of its own size; pixel centres are at 0.5 cells.
+    cell = side / len(view.surface)
+    coarse = matrix.copy()
+    coarse[:, 2] = (matrix[:, :2].sum(axis=1) * (cell - 1) / 2 + matrix[:, 2] - (cell - 1) / 2) / cell
+    nowhere = (float("nan"),) * 3
+    surface = cv2.warpAffine(
+        view.surface, coarse, view.surface.shape[1::-1], flags=cv2.INTER_NEAREST, borderValue=nowhere
+    )
+    points = view.points.copy()
+    there = points[:, 2] > 0
+    points[there, :2] = points[there, :2] @ matrix[:, :2].T + matrix[:, 2]
+    inside = ((points[:, :2] >= 0) & (points[:, :2] <= side - 1)).all(axis=1)
+    points[there & ~inside, :3] = _MISSING
+    points[:, 3] *= np.sqrt(np.linalg.det(matrix[:, :2]))
+    return _Framed(np.asarray(image, np.uint8), np.asarray(mask, np.uint8), points, np.asarray(surface, np.float32))
+
+
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
     points = np.column_stack([view.points, view.depths])
     face = list(_HIDDEN_FACE)
@@ -138,6 +172,6 @@ def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
     if (scale := size / image.shape[1]) != 1:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-        points[:, :2] = np.where(points[:, :2] >= 0, points[:, :2] * scale, -1)
+        points[:, :2] = np.where(points[:, :2] >= 0, (points[:, :2] + 0.5) * scale - 0.5, -1)
         points[:, 3] *= scale
     return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface)

@@ -10,10 +10,13 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.flow import Choice, Flow
 from gfla_cli.ops.warp import gaussian_warp
 
+_CHOSEN_WITHIN = 0.5  # pixels of its grid by which a candidate may be worse than the best one
+_NOT_THERE, _FAR_OFF = -40.0, 1e4  # logit of candidates that the pose does not have, and the error that they count as
 _FOUND_WITHIN = 1.5  # pixels of its grid that a flow may be off, about as far as a patch of 3 reaches
+_RIGHT_WITHIN = 0.75  # and for the pixels themselves to be taken
 
 
 def sampling_correctness(source: Tensor, target: Tensor, offset: Tensor) -> Tensor:
@@ -76,13 +79,53 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
     is a few pixels off, a coarse level may still take colours from there, and a fine one invents.
     In a training of several processes all of them have to call it together.
     """
-    error = (flow.offset - offset).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
-    found = torch.exp(-(error.detach() / _FOUND_WITHIN).square() / 2).where(weight > 0, 1)
+    error = _distance(flow.offset, offset)
+    mask = _trust_loss(flow.mask, error, weight, visible, _FOUND_WITHIN)
+    return (error * weight).sum() / _mean_count(weight), mask
+
+
+def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
+    """How far the shares of moved pixels are from 1 where the flow is right, and from 0 where it is not, a scalar.
+
+    `share` (B, 1, H, W) in [0, 1], of the frame; the rest as for `correspondence_loss`. The pictures that training
+    compares are small, where a drawn pixel can be as sharp as a moved one. At the photograph's own size it cannot.
+    """
+    height, width = flow.offset.shape[-2:]
+    share = F.adaptive_avg_pool2d(share, (height, width))
+    return _trust_loss(share, _distance(flow.offset, offset), weight, visible, _RIGHT_WITHIN)
+
+
+def _distance(offset: Tensor, known: Tensor) -> Tensor:
+    """(B, 1, h, w)"""
+    return (offset - known).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
+
+
+def _trust_loss(trust: Tensor, error: Tensor, weight: Tensor, visible: Tensor, within: float) -> Tensor:
+    """Cross-entropy of a trust in [0, 1] and of what is visible, as far as the flow finds it; all (B, 1, h, w)."""
+    found = torch.exp(-(error.detach() / within).square() / 2).where(weight > 0, 1)
     known = (visible >= 0).float()
     wanted = visible.clamp(0, 1) * found
-    with torch.autocast(flow.mask.device.type, enabled=False):
-        mask = F.binary_cross_entropy(flow.mask.float().clamp(1e-5, 1 - 1e-5), wanted.float(), weight=known, reduction="sum")
-    return (error * weight).sum() / _mean_count(weight), mask / _mean_count(known)
+    # In float32, and without autocast: on CUDA that refuses cross-entropies of probabilities.
+    with torch.autocast(trust.device.type, enabled=False):
+        probability = trust.float().clamp(1e-5, 1 - 1e-5)
+        entropy = F.binary_cross_entropy(probability, wanted.float(), weight=known, reduction="sum")
+    return entropy / _mean_count(known)
+
+
+def choice_loss(choice: Choice, offset: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy between the chosen candidates and those that lead near the known place, a scalar.
+
+    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts. A candidate
+    is wanted the more the nearer it leads; without this loss one of no weight has no gradient either.
+    In a training of several processes all of them have to call it together.
+    """
+    with torch.no_grad():
+        still = torch.zeros_like(choice.candidates[:, :1])
+        error = (torch.cat([choice.candidates, still], dim=1) - offset[:, None]).square().sum(dim=2)  # (B, N + 1, h, w)
+        error = (error + 1e-4).sqrt().masked_fill(choice.logits < _NOT_THERE, _FAR_OFF)
+        wanted = (error.amin(dim=1, keepdim=True) - error).div(_CHOSEN_WITHIN).softmax(dim=1)
+    entropy = -(wanted * choice.logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
+    return (entropy * weight).sum() / _mean_count(weight)
 
 
 def _mean_count(weight: Tensor) -> Tensor:

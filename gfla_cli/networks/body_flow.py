@@ -1,10 +1,11 @@
-"""A guess of a flow from joints with their depth: a body of solids is seen in one pose and found again in the other.
+"""A flow that joints with depth give before anything is learned: solids are seen in one pose and found in the other.
 
-Not in the paper, a setting of our own models. It tells what `limb_flow` cannot know: which of two limbs is in front,
-whether a trunk shows its front or its back, and whether the source shows a place at all.
+Not in the paper, a setting of our own models (`flow_prior` "solids"). Each of the solids of a body (`body_solids.py`)
+offers a candidate flow: where would this place be in the source if it belonged to this part? A softmax over the
+geometry says which part is likely; a network may change these weights (`flow.py`).
 
-B batch, J = 18 joints in OpenPose's order, N solids, H x W frame, h x w = H/2 x W/2, P = h * w. Structures have 2 J
-channels, heat maps and the same times how near each joint is (`structure/joint_depth.py`).
+B batch, J = 18 joints in OpenPose's order, N = 18 solids, H x W frame, h x w = H/2 x W/2, P = h * w. Structures have
+2 J channels: heat maps, and heat maps times the nearness of their joint (`structure/joint_depth.py`).
 """
 
 from __future__ import annotations
@@ -14,26 +15,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gfla_cli.networks.body_shape import REST, SHAPE
-from gfla_cli.networks.body_solids import Body, Front, Shape, front, posed
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged
-from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.ops.warp import cell_middles
+from gfla_cli.networks.body_shape import body_shape
+from gfla_cli.networks.body_solids import Body, Hit, Shape, cast, posed
+from gfla_cli.networks.guess import GUESS_STRIDE
+from gfla_cli.ops.warp import bilinear_warp, cell_middles
 from gfla_cli.structure.joint_depth import JOINTS, MIDDLE
 
-BODY_CHANNELS = 5  # of a body that is seen: its place at rest, how near it is, and how much of it is there
+SOLIDS = 18
+BODY_CHANNELS = 5  # of a body map: place at rest (3), nearness, coverage
 _THERE = 0.1  # column of a heat map's fourth power that is a joint
-_KNOWN = 0.5  # share of the joints there whose depth is known, for a body to have one
-_SHOWN_MARGIN, _SHOWN_BLUR = 0.12, 0.04  # trunks behind the first surface at which a place is half seen
+_KNOWN = 0.5  # share of the present joints whose depth is known, for a body to have depth
+_SHOWN_MARGIN, _SHOWN_BLUR = 0.12, 0.04  # trunks behind the first surface at which a place is half visible
 _REST_SHARE, _REST_MIDDLE, _NEAR_SHARE = 0.25, 0.4, 0.4  # per trunk; a body at rest is within ±1.2 across, 3 down
-_SOMETHING = 40.0  # trunks; nothing that is met is as deep
-_NOT_THERE = -60.0  # a logarithm
+_FARTHEST = 50.0  # trunks; where no solid is met
+_NO_WEIGHT = -60.0  # logarithm of the weight of a solid that is not there
+_LEAST_WEIGHT = -9.0  # logarithm of the least weight of one that is: a network can still choose it
 
 
-class Posed(NamedTuple):
+class Joints(NamedTuple):
     """Joints as structures tell them."""
 
-    joints: Tensor  # (B, J, 3) pixels; z away from the camera
+    place: Tensor  # (B, J, 3) pixels; z away from the camera, 0 where depths are unknown
     there: Tensor  # (B, J) 1 or 0
     deep: Tensor  # (B, 1) 1 where depths are known, else 0
 
@@ -41,100 +43,106 @@ class Posed(NamedTuple):
 class Seen(NamedTuple):
     """Bodies through a grid of places."""
 
-    weight: Tensor  # (B, N, P) how much of a place each solid is
-    background: Tensor  # (B, 1, P) and how much is none
-    front: Front
+    weight: Tensor  # (B, N + 1, P) share of each solid, and of the background, in what a place shows
+    nearest: Tensor  # (B, 1, P) depth of the first surface, trunks
+    hit: Hit
 
 
-class Guess(NamedTuple):
-    """Where target places are in the source, and what is seen in both."""
+class BodyPrior(NamedTuple):
+    """What two poses tell about the flow between them."""
 
-    flow: Tensor  # (B, 2, h, w) offsets, pixels of the frame
-    shown: Tensor  # (B, 1, h, w) in [0, 1]: the source shows the place, as far as the solids tell; 0 without depths
-    source: Tensor  # (B, BODY_CHANNELS, h, w)
+    candidates: Tensor  # (B, N, 2, h, w) offsets to the source, pixels of the frame, one for each solid
+    logits: Tensor  # (B, N + 1, h, w) logarithms of the weights of the candidates, and of standing still
+    visible: Tensor  # (B, 1, h, w) in [0, 1]: the source shows the place, as far as the solids tell
+    source: Tensor  # (B, BODY_CHANNELS, h, w) body map of the source
     target: Tensor  # (B, BODY_CHANNELS, h, w)
 
+    def flow(self, change: Tensor | None = None) -> Tensor:
+        """(B, 2, h, w) the mean of the candidates; `change` (B, N + 1, h, w) is added to their logits."""
+        weight = (self.logits if change is None else self.logits + change).softmax(dim=1)
+        return (self.candidates * weight[:, :-1, None]).sum(dim=1)
+
+    def enlarged(self, factor: int) -> BodyPrior:
+        """Candidates and logits of a frame that is `factor` times larger; the rest as it is."""
+        if factor == 1:
+            return self
+        candidates = _enlarged(self.candidates.flatten(1, 2), factor).unflatten(1, (SOLIDS, 2)) * factor
+        return self._replace(candidates=candidates, logits=_enlarged(self.logits, factor))
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return torch.nn.functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
 
 @torch.no_grad()
-def body_guess(source_structure: Tensor, target_structure: Tensor) -> Guess:
-    """From two structures (B, 2 J, H, W); of pairs without depths the flow is that of `limb_flow`, the rest zero."""
+def body_prior(source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
+    """From two structures (B, 2 J, H, W). Without depths, the solids lie flat in the picture."""
     with torch.autocast(target_structure.device.type, enabled=False):
-        told = _told(torch.cat([source_structure, target_structure]))
-        size = _size(target_structure)
-        places = cell_middles(*size, GUESS_STRIDE, told.joints).flatten(2)
-        bodies, rest, shape = _bodies(told)
-        seen = see(bodies, places, shape)
-        count = target_structure.shape[0]
-        of_target = Seen(*(part[count:] for part in (seen.weight, seen.background)), seen.front.some(count, None))
-        flow, shown = found_again(bodies.some(0, count), bodies.some(count, None), of_target, places, shape)
-        both = (told.deep[:count] * told.deep[count:])[..., None, None]
-        alone = limb_flow(source_structure[:, :JOINTS], target_structure[:, :JOINTS])
-        flow = alone + (flow.unflatten(2, size) - alone) * both
-        maps = body_maps(bodies, seen, rest, told).unflatten(2, size)
-        return Guess(flow, shown.unflatten(2, size) * both, maps[:count], maps[count:])
+        count, (height, width) = target_structure.shape[0], target_structure.shape[-2:]
+        size = (height // GUESS_STRIDE, width // GUESS_STRIDE)
+        joints = _joints(torch.cat([source_structure, target_structure]))
+        shape, rest = body_shape(joints.place.device)
+        there = torch.cat([joints.there, torch.ones_like(joints.there[:1])])
+        bodies = posed(torch.cat([joints.place, rest]), there, shape)
+        bodies, at_rest = bodies.some(0, -1), bodies.some(-1, None)
+        seen = see(bodies, size, shape)
+        maps = body_maps(bodies, seen, at_rest, joints).unflatten(2, size)
+        of_target = Seen(seen.weight[count:], seen.nearest[count:], seen.hit.some(count, None))
+        source, target = bodies.some(0, count), bodies.some(count, None)
+        found = source.place(of_target.hit.at, target.length)  # (B, N, 3, P)
+        places = cell_middles(*size, GUESS_STRIDE, joints.place).flatten(2)
+        candidates = (found[:, :, :2] - places[:, None]).unflatten(3, size)
+        logits = (of_target.weight.clamp(min=1e-30).log()).clamp(min=_LEAST_WEIGHT)
+        there = torch.nn.functional.pad(source.there * target.there, [0, 1], value=1.0)[..., None]
+        prior = BodyPrior(
+            candidates,
+            torch.where(there > 0, logits, _NO_WEIGHT).unflatten(2, size),
+            seen.nearest[:count].unflatten(2, size),  # replaced below
+            maps[:count],
+            maps[count:],
+        )
+        return prior._replace(visible=_visible(prior, found[:, :, 2], source.trunk))
 
 
-@torch.no_grad()
-def body_picture(structure: Tensor) -> Tensor:
-    """(B, BODY_CHANNELS, H, W) what is seen of the body of a structure (B, 2 J, H, W); zero without depths."""
-    with torch.autocast(structure.device.type, enabled=False):
-        told, size = _told(structure), _size(structure)
-        bodies, rest, shape = _bodies(told)
-        places = cell_middles(*size, GUESS_STRIDE, told.joints).flatten(2)
-        maps = body_maps(bodies, see(bodies, places, shape), rest, told).unflatten(2, size)
-        return enlarged(maps, GUESS_STRIDE).to(structure.dtype)
+def _visible(prior: BodyPrior, depth: Tensor, trunk: Tensor) -> Tensor:
+    """(B, 1, h, w) whether the likeliest place, at depth (B, N, P) pixels, is the first surface there in the source."""
+    weight = prior.logits.softmax(dim=1)
+    body, background = weight.split([SOLIDS, 1], dim=1)
+    total = body.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    depth = (depth.unflatten(2, body.shape[-2:]) * body).sum(dim=1, keepdim=True) / total / trunk[..., None, None]
+    flow = (prior.candidates * body[:, :, None]).sum(dim=1) / total
+    behind = depth - bilinear_warp(prior.visible, flow / GUESS_STRIDE)
+    visible: Tensor = torch.sigmoid((_SHOWN_MARGIN - behind) / _SHOWN_BLUR) * (1 - background)
+    return visible
 
 
-def _size(structure: Tensor) -> tuple[int, int]:
-    """Height and width of the grid that is looked through."""
-    height, width = structure.shape[-2:]
-    return height // GUESS_STRIDE, width // GUESS_STRIDE
-
-
-def _bodies(told: Posed) -> tuple[Body, Body, Shape]:
-    """The bodies of poses, the one (1, ...) at rest, and the shape of both."""
-    shape, rest = SHAPE.to(told.joints.device), REST.to(told.joints.device)
-    there = torch.cat([told.there, torch.ones_like(told.there[:1])])
-    bodies = posed(torch.cat([told.joints, rest]), there, shape)
-    return bodies.some(0, -1), bodies.some(-1, None), shape
-
-
-def see(body: Body, places: Tensor, shape: Shape) -> Seen:
-    """What is seen of bodies at places (1, 2, P)."""
-    met = front(body, places, shape)
-    nearest = met.nearest(body.there)
-    beyond = -(met.outside.clamp(min=0) / shape.reach).square() / 2
-    behind = ((met.depth - nearest) / shape.blur).clamp(0, -_NOT_THERE)
-    behind = torch.where(met.outside <= 0, behind, shape.beside) * (nearest < _SOMETHING)
-    logit = torch.where(body.there[..., None] > 0, beyond - behind, _NOT_THERE)
+def see(body: Body, size: tuple[int, int], shape: Shape) -> Seen:
+    """What is seen of bodies through a grid of `size` cells of GUESS_STRIDE pixels."""
+    hit = cast(body, size, GUESS_STRIDE, shape)
+    there = body.there[..., None] > 0
+    met = (hit.outside <= 0) & there
+    nearest = torch.where(met, hit.depth, _FARTHEST).amin(dim=1, keepdim=True)
+    beyond = (hit.outside.clamp(min=0) * (1 / shape.reach)).square() * -0.5
+    behind = ((hit.depth - nearest) * (1 / shape.blur)).clamp(0, -_NO_WEIGHT)
+    beside = torch.where(nearest < _FARTHEST, shape.beside, 0.0)
+    logit = torch.where(there, beyond - torch.where(met, behind, beside), _NO_WEIGHT)
     logit = torch.cat([logit, (-shape.background).expand_as(nearest)], dim=1)
-    weight, background = logit.softmax(dim=1).split([logit.shape[1] - 1, 1], dim=1)
-    return Seen(weight, background, met)
+    return Seen(logit.softmax(dim=1), nearest, hit)
 
 
-def found_again(source: Body, target: Body, seen: Seen, places: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Offsets (B, 2, P) from places (1, 2, P) of the target to the source, and (B, 1, P) whether that shows them."""
-    found = source.place(seen.front.at, target.length)  # (B, N, 3, P)
-    weight = seen.weight * source.there[..., None]
-    total = weight.sum(dim=1, keepdim=True)
-    middle = (found * weight[:, :, None]).sum(dim=1) / total.clamp(min=1e-6)  # (B, 3, P)
-    flow = (middle[:, :2] - places) * (total / (total + seen.background))
-    behind = middle[:, 2:] / source.trunk[..., None] - front(source, middle[:, :2], shape).nearest(source.there)
-    return flow, torch.sigmoid((_SHOWN_MARGIN - behind) / _SHOWN_BLUR) * (1 - seen.background)
+def body_maps(body: Body, seen: Seen, rest: Body, joints: Joints) -> Tensor:
+    """(B, BODY_CHANNELS, P) about 0 to 1 on the body, 0 around it; nearness is 0 where depths are unknown."""
+    weight, background = seen.weight.split([SOLIDS, 1], dim=1)
+    at_rest = rest.place(seen.hit.at, body.length)  # (B, N, 3, P), from the neck
+    at_rest = (at_rest * weight[:, :, None]).sum(dim=1) * _REST_SHARE  # (B, 3, P)
+    covered = 1 - background
+    neck = (joints.place[:, 1, 2:] / body.trunk)[..., None]  # (B, 1, 1)
+    depth = (weight * (seen.hit.depth - neck)).sum(dim=1, keepdim=True)
+    near = (MIDDLE * covered - depth * _NEAR_SHARE) * joints.deep[..., None]
+    return torch.cat([at_rest + covered * _REST_MIDDLE, near, covered], dim=1)
 
 
-def body_maps(body: Body, seen: Seen, rest: Body, told: Posed) -> Tensor:
-    """(B, BODY_CHANNELS, P) about 0 to 1 on the body, 0 around it and without depths."""
-    at_rest = rest.place(seen.front.at, body.length)  # (B, N, 3, P), from the neck
-    at_rest = (at_rest * seen.weight[:, :, None]).sum(dim=1) * _REST_SHARE  # (B, 3, P)
-    covered = 1 - seen.background
-    neck = (told.joints[:, 1, 2:] / body.trunk)[..., None]  # (B, 1, 1)
-    depth = (seen.weight * (seen.front.depth - neck)).sum(dim=1, keepdim=True)
-    near = MIDDLE * covered - depth * _NEAR_SHARE
-    return torch.cat([at_rest + covered * _REST_MIDDLE, near, covered], dim=1) * told.deep[..., None]
-
-
-def _told(structure: Tensor) -> Posed:
+def _joints(structure: Tensor) -> Joints:
     """The joints of a structure: the middles of the heat maps' fourth powers, and how near they are there."""
     maps, nearer = structure.float().split(JOINTS, dim=1)
     square = maps.square()
@@ -145,6 +153,7 @@ def _told(structure: Tensor) -> Posed:
     y = (down * torch.arange(down.shape[2], device=maps.device)).sum(dim=2) / amount
     near = (square * maps * nearer).sum(dim=(2, 3)) / amount
     there = (across.amax(dim=2) > _THERE).to(maps.dtype)
-    known = ((near > 0).to(maps.dtype) * there).sum(dim=1, keepdim=True)
-    deep = (known > _KNOWN * there.sum(dim=1, keepdim=True)).to(maps.dtype)
-    return Posed(torch.stack([x, y, (MIDDLE - near) * structure.shape[2]], dim=2), there, deep)
+    known = (near > 0).to(maps.dtype) * there
+    deep = (known.sum(dim=1, keepdim=True) > _KNOWN * there.sum(dim=1, keepdim=True)).to(maps.dtype)
+    depth = (MIDDLE - near) * structure.shape[2] * known * deep
+    return Joints(torch.stack([x, y, depth], dim=2), there, deep)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
+from torch import Tensor
 
 from gfla_cli.networks.body_solids import Shape
 
@@ -95,3 +98,10 @@ REST = torch.tensor(
         ]
     ]
 )
+
+
+@functools.cache
+def body_shape(device: torch.device) -> tuple[Shape, Tensor]:
+    """The shape of all solids, and the joints of a body at rest, on a device."""
+    with torch.inference_mode(False):
+        return SHAPE.of_solids().to(device), REST.to(device)

@@ -16,20 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_NOSE, _NECK, _HEAD_JOINTS = 0, 1, [0, 1, 14, 15, 16, 17]
-_SHOULDERS, _ELBOWS, _WRISTS = [2, 5], [3, 6], [4, 7]  # right, left
-_HIPS, _KNEES, _ANKLES = [8, 11], [9, 12], [10, 13]
-_KIND = [0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11]
-_SIDE = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *[1.0, -1.0] * 6]  # limbs hang down: their third axis is to the right
-_MEASURED = torch.tensor([(1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5)])
+from gfla_cli.ops.constants import constant
+
+_NECK, _FACE = 1, slice(14, 18)
+_SHOULDERS, _ELBOWS, _WRISTS = slice(2, 6, 3), slice(3, 7, 3), slice(4, 8, 3)  # right, left
+_HIPS, _KNEES, _ANKLES = slice(8, 12, 3), slice(9, 13, 3), slice(10, 14, 3)
+_KIND = (0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11)
+_SIDE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *(1.0, -1.0) * 6)  # limbs hang down: their third axis is to the right
+_MEASURED_FROM, _MEASURED_TO = (1, 1, 8, 11, 9, 12, 2, 5, 3, 6, 2), (8, 11, 9, 12, 10, 13, 3, 6, 4, 7, 5)
 _SHOULDERS_APART, _HIPS_APART = 0.75, 0.46
 _HANGING = 0.8, 0.2, 0.6  # outwards, forward and down: where arms have no twist
-_FARTHEST = 50.0  # trunks; where there is nothing
 _POLAR_STEPS = 6
 
 
 class Shape(NamedTuple):
-    """How large the solids are; fitted to flows of rendered people."""
+    """How large the solids are; fitted to flows of rendered people. `posed` and `cast` take one of `of_solids`."""
 
     radius: Tensor  # (K, 2) across, at both ends
     flat: Tensor  # (K,) radius forward over that across
@@ -48,6 +49,11 @@ class Shape(NamedTuple):
     blur: Tensor  # () of depth
     beside: Tensor  # () how much less a solid counts beside it than before it, where another one is
     background: Tensor  # () and how little what stays where it is
+
+    def of_solids(self) -> Shape:
+        """Radii, flatness and shifts of all N solids instead of the K kinds."""
+        kind = list(_KIND)
+        return self._replace(radius=self.radius[kind], flat=self.flat[kind], shift=self.shift[kind])
 
     def to(self, device: torch.device) -> Shape:
         """The same on a device."""
@@ -76,47 +82,39 @@ class Body(NamedTuple):
         return self.origin[..., None] + self.axes.transpose(2, 3) @ at
 
 
-class Front(NamedTuple):
-    """What the line of sight through each place meets of every solid, or passes nearest."""
+class Hit(NamedTuple):
+    """Where the line of sight through each place meets every solid, or passes nearest to it."""
 
-    depth: Tensor  # (B, N, P) trunks
-    at: Tensor  # (B, N, 3, P) on the axes of the solid
-    outside: Tensor  # (B, N, P) how far it passes by; negative inside
+    depth: Tensor  # (B, N, P) trunks away from the camera
+    at: Tensor  # (B, N, 3, P) the point on the axes of the solid, trunks
+    outside: Tensor  # (B, N, P) how far the line passes by, trunks; negative inside
 
-    def some(self, first: int, end: int | None) -> Front:
+    def some(self, first: int, end: int | None) -> Hit:
         """Of these poses of the batch alone."""
-        return Front(*(part[first:end] for part in self))
-
-    def nearest(self, there: Tensor) -> Tensor:
-        """(B, 1, P) depth of the first surface that is met, trunks."""
-        met = (self.outside <= 0) & (there[..., None] > 0)
-        return torch.where(met, self.depth, _FARTHEST).amin(dim=1, keepdim=True)
+        return Hit(*(part[first:end] for part in self))
 
 
 def posed(joints: Tensor, known: Tensor, shape: Shape) -> Body:
     """The body on joints (B, J, 3) of which `known` (B, J) are there, 1 or 0."""
     trunk = _trunk(joints, known, shape)
     two = [known[:, pair].amin(dim=1, keepdim=True) for pair in (_SHOULDERS, _HIPS)]  # (B, 1)
-    raised = joints.new_tensor([0.0, -1.0, 0.0]).expand(joints.shape[0], 3)
-    shoulders, hips = (joints[:, pair].mean(dim=1) for pair in (_SHOULDERS, _HIPS))
-    top = torch.where(two[0] > 0, shoulders, joints[:, _NECK])
-    bottom = torch.where(two[1] > 0, hips, top - raised * trunk)
+    raised = constant((0.0, -1.0, 0.0), joints.device).expand(joints.shape[0], 3)
+    shoulders, hips = joints[:, _SHOULDERS], joints[:, _HIPS]  # (B, 2, 3)
+    top = torch.where(two[0] > 0, shoulders.mean(dim=1), joints[:, _NECK])
+    bottom = torch.where(two[1] > 0, hips.mean(dim=1), top - raised * trunk)
     up = _unit(top - bottom)
-    lines = [
-        (joints[:, pair[1]] - joints[:, pair[0]]) * there / (apart * trunk)
-        for pair, there, apart in ((_SHOULDERS, two[0], _SHOULDERS_APART), (_HIPS, two[1], _HIPS_APART))
-    ]
-    ahead = [_forward(torch.lerp(*lines, share), up) for share in shape.twist]  # of belly and chest
+    across_chest = (shoulders[:, 1] - shoulders[:, 0]) * two[0] / (_SHOULDERS_APART * trunk)
+    across_hips = (hips[:, 1] - hips[:, 0]) * two[1] / (_HIPS_APART * trunk)
+    ahead = [_forward(torch.lerp(across_chest, across_hips, share), up) for share in shape.twist]  # of belly and chest
     neck, head = _head(joints, known, torch.stack([_cross(up, ahead[1]), ahead[1], up], dim=2), trunk, shape)
     chin, crown = (neck + trunk * (head @ end) for end in shape.head_ends)
     waist = torch.lerp(bottom, top, shape.waist)
     arms = _limbs(joints, known, (_SHOULDERS, _ELBOWS, _WRISTS), _arm_start(up, ahead[1]), -shape.hinge[0])
     legs = _limbs(joints, known, (_HIPS, _KNEES, _ANKLES), _leg_start(up, ahead[0]), shape.hinge[1])
-    right, left = (joints[:, [pair[side] for pair in (_SHOULDERS, _HIPS)]] for side in (0, 1))
     palms = arms.end + arms.lower * (shape.hand * trunk)[:, None]
     toes = legs.end + (legs.ahead_lower * shape.foot[0] + legs.lower * shape.foot[1]) * trunk[:, None]
-    trunk_solids = [(bottom, waist, ahead[0]), (waist, top, ahead[1]), (right[:, 0], left[:, 0], ahead[1])]
-    trunk_solids += [(right[:, 1], left[:, 1], ahead[0]), (top, chin, ahead[1]), (chin, crown, head[:, :, 1])]
+    trunk_solids = [(bottom, waist, ahead[0]), (waist, top, ahead[1]), (shoulders[:, 0], shoulders[:, 1], ahead[1])]
+    trunk_solids += [(hips[:, 0], hips[:, 1], ahead[0]), (top, chin, ahead[1]), (chin, crown, head[:, :, 1])]
     limb_solids = [
         (arms.start, arms.middle, arms.ahead_upper),
         (arms.middle, arms.end, arms.ahead_lower),
@@ -140,9 +138,9 @@ def _solids(first: Tensor, second: Tensor, forward: Tensor, there: Tensor, trunk
     """Solids between two ends, (B, N, 3) each, that face `forward`, moved a little from the joints."""
     along = _unit(second - first)
     forward = _unit(_beside(forward, along))
-    side = along.new_tensor(_SIDE)[:, None]
+    side = constant(_SIDE, along.device)[:, None]
     across = _cross(along, forward) * side
-    shift = shape.shift[_KIND] * trunk[..., None, None]
+    shift = shape.shift * trunk[..., None, None]
     first = first + across * shift[:, :, 0, :1] + forward * shift[:, :, 0, 1:]
     second = second + across * shift[:, :, 1, :1] + forward * shift[:, :, 1, 1:]
     length = torch.linalg.vector_norm(second - first, dim=2).clamp(min=1e-3)
@@ -166,7 +164,7 @@ class _Limbs(NamedTuple):
 
 
 def _limbs(
-    joints: Tensor, known: Tensor, pairs: tuple[list[int], ...], start: tuple[Tensor, Tensor], hinge: Tensor
+    joints: Tensor, known: Tensor, pairs: tuple[slice, slice, slice], start: tuple[Tensor, Tensor], hinge: Tensor
 ) -> _Limbs:
     """Limbs turn by the least that their joints ask for, from where they have no twist; a bent one tells its own."""
     places = [joints[:, pair] for pair in pairs]
@@ -199,9 +197,9 @@ def _head(joints: Tensor, known: Tensor, chest: Tensor, trunk: Tensor, shape: Sh
 
     A rotation in weighted least squares; the fewer joints are there, the more it is that of the chest.
     """
-    weight = known[:, _HEAD_JOINTS] * shape.head_weight  # (B, 6)
+    weight = _of_head(known) * shape.head_weight  # (B, 6)
     total = weight.sum(dim=1, keepdim=True).clamp(min=1e-3)
-    own, seen = shape.head.expand(joints.shape[0], -1, -1), joints[:, _HEAD_JOINTS]
+    own, seen = shape.head.expand(joints.shape[0], -1, -1), _of_head(joints)
     middle, seen_middle = ((points * weight[..., None]).sum(dim=1) / total for points in (own, seen))
     own, seen = own - middle[:, None], (seen - seen_middle[:, None]) / trunk[..., None]
     weighted = (own * weight[..., None]).transpose(1, 2)
@@ -209,6 +207,11 @@ def _head(joints: Tensor, known: Tensor, chest: Tensor, trunk: Tensor, shape: Sh
     turned = (weighted @ seen).transpose(1, 2) + shape.upright * chest
     axes = _rotation(turned @ _inverse(weighted @ own + least))
     return seen_middle - trunk * (axes @ middle[..., None])[..., 0], axes
+
+
+def _of_head(joints: Tensor) -> Tensor:
+    """(B, 6, ...) nose, neck, eyes and ears of (B, J, ...)."""
+    return torch.cat([joints[:, : _NECK + 1], joints[:, _FACE]], dim=1)
 
 
 def _rotation(matrix: Tensor) -> Tensor:
@@ -224,86 +227,80 @@ def _inverse(matrix: Tensor) -> Tensor:
     """Of (B, 3, 3), by cross products."""
     a, b, c = matrix.unbind(dim=1)
     crossed = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=2)
-    return crossed / (a * crossed[:, :, 0]).sum(dim=1)[:, None, None]
+    determinant: Tensor = (a * crossed[:, :, 0]).sum(dim=1)
+    return crossed / determinant[:, None, None]
 
 
 def _trunk(joints: Tensor, known: Tensor, shape: Shape) -> Tensor:
     """(B, 1) how long a trunk is, as all lengths tell it; at least one pixel."""
-    first, second = _MEASURED.unbind(dim=1)
+    first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
     both = known[:, first] * known[:, second]
     lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual
-    return ((lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)).clamp(min=1)
+    mean: Tensor = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
+    return mean.clamp(min=1)
 
 
-def front(body: Body, places: Tensor, shape: Shape) -> Front:
-    """What is met through places (B or 1, 2, P) in pixels: the solid's side, or the ball at one of its ends."""
-    away = (places[:, None] - body.origin[:, :, :2, None]) / body.trunk[..., None, None]  # (B, N, 2, P)
-    x, y = away.unbind(dim=2)
-    z = (body.origin[:, :, 2] / body.trunk)[..., None]
-    # The line of sight on the axes of the solid, start and direction; flat ones are made round.
-    from_x, from_y, from_z = body.axes[..., None].unbind(dim=3)  # (B, N, 3, 1)
-    flat = shape.flat[_KIND][:, None]
-    across, forward, along = (x[:, :, None] * from_x + y[:, :, None] * from_y - z[:, :, None] * from_z).unbind(dim=2)
-    by_across, by_forward, by_along = from_z.unbind(dim=2)
-    line = _Line(across, forward / flat, along, by_across, by_forward / flat, by_along)
-    first, second = shape.radius[_KIND][..., None].unbind(dim=1)  # (N, 1)
+def cast(body: Body, size: tuple[int, int], stride: int, shape: Shape) -> Hit:
+    """Casts the line of sight through the middle of every cell of a grid of `size`, whose cells are `stride` pixels.
+
+    A solid is met at its side, or at the ball at one of its ends. P = height * width.
+    """
+    height, width = size
+    scale = 1 / body.trunk  # (B, 1)
+    middle = (stride - 1) / 2
+    x = torch.arange(width, dtype=scale.dtype, device=scale.device) * stride + middle
+    y = torch.arange(height, dtype=scale.dtype, device=scale.device) * stride + middle
+    flat = shape.flat[:, None]
+    # Lines of sight on the axes of the solids, where z = 0: a sum of what x, y and the origin tell. Flat solids are
+    # made round.
+    origin = body.axes @ body.origin[..., None] * scale[..., None, None]  # (B, N, 3, 1)
+    by_x, by_y, by_z = body.axes.unbind(dim=3)  # (B, N, 3)
+    along_x = by_x[..., None] * (x * scale)[:, None, None] - origin  # (B, N, 3, width)
+    along_y = by_y[..., None] * (y * scale)[:, None, None]  # (B, N, 3, height)
+    line = (along_x[..., None, :] + along_y[..., None]).flatten(3)  # (B, N, 3, P)
+    across, forward, along = line.unbind(dim=2)
+    round_forward = forward / flat
+    by_across, by_forward, by_along = by_z[..., None].unbind(dim=2)  # (B, N, 1)
+    by_round = by_forward / flat
+    first, second = shape.radius[..., None].unbind(dim=1)  # (N, 1)
     length = body.length[..., None]
-    depth, outside = line.side(first, second, length)
-    for radius, end in ((first, torch.zeros_like(length)), (second, length)):
-        other, other_outside = line.ball(radius, end)
-        better = _order(other, other_outside) < _order(depth, outside)
-        depth, outside = torch.where(better, other, depth), torch.where(better, other_outside, outside)
-    at = torch.stack([across + depth * by_across, forward + depth * by_forward, along + depth * by_along], dim=2)
-    return Front(depth, at, outside)
-
-
-def _order(depth: Tensor, outside: Tensor) -> Tensor:
-    """Smallest for what is seen of several surfaces: the nearest that is met, else the one that is missed by least."""
-    return torch.where(outside <= 0, depth - 2 * _FARTHEST, outside)
-
-
-class _Line(NamedTuple):
-    """Lines of sight on the axes of solids: where they are at no depth, and what one trunk of depth adds."""
-
-    across: Tensor  # (B, N, P)
-    forward: Tensor
-    along: Tensor
-    by_across: Tensor  # (B, N, 1)
-    by_forward: Tensor
-    by_along: Tensor
-
-    def side(self, first: Tensor, second: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and distance outside of a cone with these radii at both ends; far outside where it is not so long."""
-        per_length = (second - first) / length
-        narrowing = per_length * self.by_along
-        radius = first + per_length * self.along
-        a = (self.by_across.square() + self.by_forward.square() - narrowing.square()).clamp(min=0.02)
-        b = self.across * self.by_across + self.forward * self.by_forward - narrowing * radius
-        c = self.across.square() + self.forward.square()
-        depth, outside = _met(a, b, c, radius)
-        along = self.along + depth * self.by_along
-        return depth, torch.where((along < 0) | (along > length), _FARTHEST, outside)
-
-    def ball(self, radius: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and distance outside of a ball at `end` along the axis."""
-        along = self.along - end
-        a = self.by_across.square() + self.by_forward.square() + self.by_along.square()
-        b = self.across * self.by_across + self.forward * self.by_forward + along * self.by_along
-        return _met(a, b, self.across.square() + self.forward.square() + along.square(), radius)
+    # a·z² + 2b·z + c = radius²: first of a cone, whose radius depends on z, too.
+    slope = (second - first) / length
+    narrowing = slope * by_along
+    radius = first + slope * along
+    axis_a = by_across.square() + by_round.square()
+    axis_b = across * by_across + round_forward * by_round
+    axis_c = across.square() + round_forward.square()
+    depth, outside = _met((axis_a - narrowing.square()).clamp(min=0.02), axis_b - narrowing * radius, axis_c, radius)
+    # Then, where the cone is met beyond one of its ends, of the ball there.
+    end = along + depth * by_along
+    before, after = end < 0, end > length
+    beyond = along - torch.where(after, length, 0.0)
+    ball = _met(
+        axis_a + by_along.square(),
+        axis_b + beyond * by_along,
+        axis_c + beyond.square(),
+        torch.where(after, second, first),
+    )
+    of_ball = before | after
+    depth, outside = torch.where(of_ball, ball[0], depth), torch.where(of_ball, ball[1], outside)
+    at = torch.addcmul(line, depth[:, :, None], by_z[..., None])
+    return Hit(depth, at, outside)
 
 
 def _met(a: Tensor, b: Tensor, c: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Where a·z² + 2b·z + c = radius² first, or nearly; and how far outside that is, negative inside."""
-    nearest = c - b * b / a  # squared distance from the axis where the line passes it
-    inside = (radius * radius - nearest) / a
+    share = b / a
+    nearest = c - b * share  # squared distance from the axis where the line passes it
+    inside = (radius.square() - nearest) / a
     half = inside.clamp(min=1e-8).sqrt()
-    outside = nearest.clamp(min=1e-8).sqrt() - radius.abs()
-    return -b / a - half, torch.where(inside > 0, -half, outside.clamp(min=1e-6))
+    outside = (nearest.clamp(min=1e-8).sqrt() - radius).clamp(min=1e-6)
+    return -share - half, torch.where(inside > 0, -half, outside)
 
 
 def _forward(across: Tensor, up: Tensor) -> Tensor:
     """(B, 3) where a trunk faces; into the camera where nothing tells."""
-    across = across + across.new_tensor([1e-3, 0.0, 0.0])
+    across = across + constant((1e-3, 0.0, 0.0), across.device)
     return _cross(_unit(_beside(across, up)), up)
 
 
@@ -319,11 +316,13 @@ def _beside(vector: Tensor, unit: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=-1, keepdim=True)
+    product: Tensor = (a * b).sum(dim=-1, keepdim=True)
+    return product
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp(min=1e-4)
+    length: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
+    return vector / length.clamp(min=1e-4)
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

@@ -15,17 +15,16 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.body_flow import BODY_CHANNELS, Guess, body_guess
+from gfla_cli.networks.body_flow import BODY_CHANNELS, SOLIDS, BodyPrior, body_prior
 from gfla_cli.networks.curve_flow import curve_guesses
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, seen_through
+from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced, seen_through
 from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.networks.matching import FlowMatcher, Matches
 from gfla_cli.ops.warp import bilinear_warp
 
-# What an estimator sees of a guess: the picture through that flow, the flow, and with matches how sure they are.
-_GUESS_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5}
-# And of joints with depths: the wanted body, what the source shows of it, and the source's body through the flow.
-_DEEP_CHANNELS = 2 * BODY_CHANNELS + 1
+# What an estimator sees of a prior: the picture through that flow and the flow; of matches also how sure they are; of
+# solids also the weights of the candidates, both body maps, and what is visible.
+_PRIOR_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5, "solids": 5 + SOLIDS + 1 + 2 * BODY_CHANNELS + 1}
 
 
 class Flow(NamedTuple):
@@ -35,7 +34,21 @@ class Flow(NamedTuple):
     mask: Tensor  # (B, 1, h, w)  1 = take it from the source, 0 = invent it
 
 
-class _Guess(NamedTuple):
+class Choice(NamedTuple):
+    """Which solid each place of the target belongs to, as the estimator chose."""
+
+    candidates: Tensor  # (B, N, 2, h, w) offsets to the source, pixels of this grid
+    logits: Tensor  # (B, N + 1, h, w) of the candidates and of standing still
+
+
+class Estimated(NamedTuple):
+    """All that an estimator says."""
+
+    levels: list[list[Flow]]  # coarse to fine; each holds one Flow per reference
+    choice: Choice | None = None  # of the prior "solids"
+
+
+class _Prior(NamedTuple):
     """The flow to one picture that structures tell by themselves."""
 
     picture: Tensor  # (B, 3, H', W') as the estimator sees it
@@ -43,13 +56,24 @@ class _Guess(NamedTuple):
     whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
     shown: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the most that a mask may take from the picture
     spread: Tensor | None = None  # (B, 1, H'/2, W'/2) how far apart the likely places are, in pixels of the reduced
-    bodies: Guess | None = None  # what joints with depths tell
+    bodies: BodyPrior | None = None  # of the prior "solids"
 
     def corrected(self, flow: Flow, stride: int) -> Flow:
-        """The flow (B, 2, H/stride, W/stride) that differs from this guess by `flow`."""
+        """The flow (B, 2, H/stride, W/stride) that differs from this prior by `flow`."""
         offset = flow.offset + F.avg_pool2d(self.whole, stride // GUESS_STRIDE) / stride
         mask = flow.mask if self.shown is None else flow.mask * F.avg_pool2d(self.shown, stride)
         return Flow(offset, mask)
+
+    def features(self) -> Tensor:
+        """(B, _PRIOR_CHANNELS, H', W') what an estimator sees of it."""
+        seen = [seen_through(self.picture, self.reduced)]
+        if self.spread is not None:
+            seen.append(enlarged(self.spread, GUESS_STRIDE) / self.picture.shape[-2])
+        if (bodies := self.bodies) is not None:
+            moved = bilinear_warp(bodies.source, self.reduced / GUESS_STRIDE)
+            maps = [bodies.logits.softmax(dim=1), bodies.target, moved, bodies.visible]
+            seen.append(enlarged(torch.cat(maps, dim=1), GUESS_STRIDE))
+        return torch.cat([part.to(seen[0].dtype) for part in seen], dim=1)
 
 
 class FlowEstimator(nn.Module):
@@ -58,11 +82,15 @@ class FlowEstimator(nn.Module):
     `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
     vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
     another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
-    With a `flow_prior` in the model's settings the flows are corrections of what the structures say by themselves,
-    which the estimator sees, too, and masks take no more than they say is there: "limbs" takes a picture, its joints
-    and the wanted joints (`limb_flow`), "curves" a wanted face, and two pictures with their faces (`curve_guesses`).
-    "matches" looks for places that are alike (`FlowMatcher`), which the guess of the limbs helps with. Where joints
-    have depths, that guess is of bodies in three dimensions (`body_guess`), which matcher and estimator see, too.
+
+    With a `flow_prior` the flows are corrections of what the structures say by themselves. The estimator sees that
+    prior, too, and masks take no more than it says is there:
+
+    - "limbs": a picture, its joints and the wanted joints (`limb_flow`);
+    - "curves": a wanted face, and two pictures with their faces (`curve_guesses`);
+    - "matches": places that a second network describes alike (`FlowMatcher`);
+    - "solids": one candidate flow for each part of a body in three dimensions (`body_prior`). The estimator also
+      chooses among the candidates, at stride 2 of what it sees.
     """
 
     def __init__(
@@ -71,8 +99,8 @@ class FlowEstimator(nn.Module):
         super().__init__()
         self.references = references
         self.prior = config.flow_prior
-        self.deep, self.drawn_channels = config.has_depth and self.prior != "none", config.drawn_channels
-        input_channels += _GUESS_CHANNELS[self.prior] * references + _DEEP_CHANNELS * self.deep
+        self.drawn_channels = config.drawn_channels
+        input_channels += _PRIOR_CHANNELS[self.prior] * references
         if self.prior == "matches":
             self.matcher = FlowMatcher(config)
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
@@ -105,60 +133,81 @@ class FlowEstimator(nn.Module):
             if stride in attended:
                 self.offset_head[str(stride)] = nn.Conv2d(channels, 2 * references, 3, padding=1)
                 self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
+        if self.prior == "solids":
+            self.choice_head = nn.Conv2d(at_stride[GUESS_STRIDE], SOLIDS + 1, 3, padding=1)
 
-    def forward(
-        self, inputs: Sequence[Tensor], code: Tensor | None = None, matches: Matches | None = None
-    ) -> list[list[Flow]]:
+    def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
         """Flows per level, coarse to fine; each level holds one Flow per reference.
 
         `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
-        (B, code_channels, 1, 1); `matches` what `match` gave for the same inputs, if it was asked.
+        (B, code_channels, 1, 1).
         """
         if self.prior == "none":
             return self.decode(self.encode(inputs), code)
-        reduced = [self._reduced(x) for x in inputs]
-        with torch.no_grad():  # guesses are facts to what corrects them; the matcher learns by a loss of its own
-            guesses = self._guesses(inputs, reduced, matches)
-        drawn = [self._drawn(x) for x in reduced] if self.deep else reduced
-        return self.decode(self._features([*drawn, *(_hints(guess) for guess in guesses)]), code, guesses)
+        return self.estimate(inputs).levels
+
+    def estimate(
+        self, inputs: Sequence[Tensor], *, matches: Matches | None = None, bodies: BodyPrior | None = None
+    ) -> Estimated:
+        """The same for networks with a prior. `matches` of `match`, or `bodies`, avoid computing them again."""
+        inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
+        small = [self._reduced(x) for x in inputs]
+        with torch.no_grad():  # a prior is a fact to what corrects it; the matcher learns by a loss of its own
+            priors = self._priors(inputs, small, matches, bodies)
+        drawn = [self._drawn(x) for x in small]
+        x, *skipped = self._features([*drawn, *(prior.features() for prior in priors)])
+        features = self._up(x, skipped, None)
+        choice = None
+        if self.prior == "solids":
+            choice, whole = self._chosen(features[GUESS_STRIDE], priors[0])
+            priors = [priors[0]._replace(whole=whole)]
+        return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
 
     def match(self, inputs: Sequence[Tensor]) -> Matches:
         """What the matcher makes of a picture, its joints and the wanted joints; for the prior "matches"."""
-        picture, structure, wanted = (self._reduced(x) for x in inputs)
-        return self._matched(picture, structure, wanted)
+        return self._matched(*(self._reduced(x) for x in inputs))
 
     def _matched(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> Matches:
-        flow, bodies = self._told(structure, wanted)
-        matches: Matches = self.matcher(picture, self._drawn(structure), self._drawn(wanted), flow, bodies)
+        matches: Matches = self.matcher(picture, structure, wanted, limb_flow(structure, wanted))
         return matches
 
-    def _told(self, structure: Tensor, wanted: Tensor) -> tuple[Tensor, Guess | None]:
-        """The flow that two poses tell by themselves, and the bodies behind it."""
-        if not self.deep:
-            return limb_flow(structure, wanted), None
-        bodies = body_guess(structure, wanted)
-        return bodies.flow, bodies
+    def _drawn(self, x: Tensor) -> Tensor:
+        """What the network sees of a picture or a structure as it is."""
+        return x[:, : self.drawn_channels] if self.prior == "solids" else x
 
-    def _drawn(self, structure: Tensor) -> Tensor:
-        """What networks see of a structure."""
-        return structure[:, : self.drawn_channels]
+    def _priors(
+        self,
+        inputs: Sequence[Tensor],
+        reduced: Sequence[Tensor],
+        matches: Matches | None,
+        bodies: BodyPrior | None,
+    ) -> list[_Prior]:
+        if self.prior == "curves":
+            target, _, previous, _, reference = inputs
+            found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
+            return [
+                _Prior(picture, F.avg_pool2d(guess.flow, self.reduction) / self.reduction, guess.flow, guess.shown)
+                for picture, guess in zip((reduced[1], reduced[3]), found, strict=True)
+            ]
+        picture, structure, wanted = reduced
+        spread = None
+        if self.prior == "solids":
+            bodies = bodies or body_prior(structure, wanted)
+            flow = bodies.flow()
+        elif self.prior == "matches":
+            flow, spread = (matches or self._matched(picture, structure, wanted)).flow()
+        else:
+            flow = limb_flow(structure, wanted)
+        return [_Prior(picture, flow, enlarged(flow, self.reduction) * self.reduction, None, spread, bodies)]
 
-    def _guesses(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], matches: Matches | None) -> list[_Guess]:
-        if self.prior in ("limbs", "matches"):
-            picture, structure, wanted = reduced
-            spread = None
-            if self.prior == "limbs":
-                flow, bodies = self._told(structure, wanted)
-            else:
-                matches = matches or self._matched(picture, structure, wanted)
-                (flow, spread), bodies = matches.flow(), matches.bodies
-            return [_Guess(picture, flow, enlarged(flow, self.reduction) * self.reduction, None, spread, bodies)]
-        target, _, previous, _, reference = inputs
-        found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
-        return [
-            _Guess(picture, F.avg_pool2d(guess.flow, self.reduction) / self.reduction, guess.flow, guess.shown)
-            for picture, guess in zip((reduced[1], reduced[3]), found, strict=True)
-        ]
+    def _chosen(self, x: Tensor, prior: _Prior) -> tuple[Choice, Tensor]:
+        """The choice among the candidates, and its flow (B, 2, H/2, W/2) in pixels of the whole frame."""
+        assert prior.bodies is not None
+        with torch.autocast(x.device.type, enabled=False):
+            logits = prior.bodies.logits + self.choice_head(x.float())
+            bodies = prior.bodies._replace(logits=logits)
+            # The softmax follows the enlargement, so that the flow breaks sharply where one part passes another.
+            return Choice(bodies.candidates / GUESS_STRIDE, logits), bodies.enlarged(self.reduction).flow()
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
@@ -172,52 +221,42 @@ class FlowEstimator(nn.Module):
             features[2 << i] = x
         return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
 
-    def decode(
-        self, encoded: Sequence[Tensor], code: Tensor | None = None, guesses: Sequence[_Guess] = ()
-    ) -> list[list[Flow]]:
-        """The flows, from what `encode` gave; see `forward`. They start from `guesses`, one for each reference."""
+    def decode(self, encoded: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
+        """The flows, from what `encode` gave; see `forward`."""
         x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:
                 raise ValueError("this flow estimator needs a code")
             x = self.bottleneck(torch.cat([x, code.expand(-1, -1, *x.shape[-2:])], dim=1))
+        return [self._flows(x, stride, []) for stride, x in self._up(x, skipped, code).items()]
 
-        levels = []
+    def _up(self, x: Tensor, skipped: Sequence[Tensor], code: Tensor | None) -> dict[int, Tensor]:
+        """Features at the strides of the attention levels, coarse to fine."""
+        features = {}
         for stride, across in zip(self.strides, skipped, strict=True):
             if str(stride) in self.gate and code is not None:
                 across = across * (1 + self.gate[str(stride)](code))
             x = self.up[str(stride)](x) + across
             if str(stride) in self.offset_head:
-                levels.append(self._flows(x, stride, guesses))
-        return levels
+                features[stride] = x
+        return features
 
-    def _flows(self, x: Tensor, stride: int, guesses: Sequence[_Guess]) -> list[Flow]:
+    def _flows(self, x: Tensor, stride: int, priors: Sequence[_Prior]) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
             offset = enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
             mask = enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
             flows = [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
-            if not guesses:
+            if not priors:
                 return flows
-            return [guess.corrected(flow, stride) for guess, flow in zip(guesses, flows, strict=True)]
+            return [prior.corrected(flow, stride) for prior, flow in zip(priors, flows, strict=True)]
 
     def _reduced(self, x: Tensor) -> Tensor:
         """A picture or a structure as it would be on a smaller frame."""
         if self.reduction == 1:
             return x
         is_face = x.shape[1] == self.face_channels
-        return reduced_face_structure(x, self.reduction) if is_face else F.avg_pool2d(x, self.reduction)
-
-
-def _hints(guess: _Guess) -> Tensor:
-    """(B, ·, H', W') what an estimator sees of a guess."""
-    hints = [seen_through(guess.picture, guess.reduced)]
-    if guess.spread is not None:
-        hints.append(enlarged(guess.spread, GUESS_STRIDE) / guess.picture.shape[-2])
-    if (bodies := guess.bodies) is not None:
-        hints += [enlarged(told, GUESS_STRIDE) for told in (bodies.target, bodies.shown)]
-        hints.append(enlarged(bilinear_warp(bodies.source, guess.reduced / GUESS_STRIDE), GUESS_STRIDE))
-    return torch.cat([hint.to(hints[0].dtype) for hint in hints], dim=1)
+        return reduced_face_structure(x, self.reduction) if is_face else reduced(x, self.reduction)
 
 
 def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:

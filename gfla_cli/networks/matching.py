@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import EncoderBlock, activation, norm, widths
-from gfla_cli.networks.body_flow import BODY_CHANNELS, Guess
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, seen_through
+from gfla_cli.networks.guess import GUESS_STRIDE, seen_through
 from gfla_cli.ops.warp import cell_middles
 
 TARGET_STRIDE, SOURCE_STRIDE = GUESS_STRIDE, 4
@@ -37,7 +36,6 @@ class Matches(NamedTuple):
 
     target: Tensor  # (B, D, h, w)
     source: Tensor  # (B, D, H/4, W/4)
-    bodies: Guess | None = None  # what joints with depths told
 
     def likeness(self, chosen: Tensor) -> Tensor:
         """(B, K, H/4 * W/4) logits over source cells for the target positions `chosen` (B, K)."""
@@ -57,7 +55,7 @@ class Matches(NamedTuple):
         known = torch.cat([places, places.square().sum(dim=1, keepdim=True)], dim=1)
         target, source = self.target.flatten(2).transpose(1, 2), self.source.flatten(2)
         # Some rows at a time, which caches hold; how many there are would be a constant of an ONNX export.
-        whole = torch.onnx.is_in_onnx_export() or target.device.type == "cuda"  # which would get many small kernels
+        whole = torch.onnx.is_in_onnx_export() or target.device.type == "cuda"  # a GPU is slowed by many small kernels
         rows = [target] if whole else target.split(_ROWS, dim=1)
         with torch.autocast(places.device.type, enabled=False):
             found = torch.cat([(some @ source).softmax(dim=2) @ known.transpose(1, 2) for some in rows], dim=1)
@@ -114,32 +112,19 @@ class FlowMatcher(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        told, shown = (BODY_CHANNELS, 1) if config.has_depth else (0, 0)
-        structure = config.drawn_channels
-        self.source = _Describer(config, 3 + structure + 2 + told, SOURCE_STRIDE, _DESCRIBED_BY)
-        self.target = _Describer(config, structure + 5 + 2 + told + shown, TARGET_STRIDE, _DESCRIBED_BY + 1)
+        self.source = _Describer(config, 3 + config.structure_channels + 2, SOURCE_STRIDE, _DESCRIBED_BY)
+        self.target = _Describer(config, config.structure_channels + 5 + 2, TARGET_STRIDE, _DESCRIBED_BY + 1)
         coarsest = widths(config.match_width, config.match_max_width, _DEPTH)[-1]
         self.whole = nn.Conv2d(coarsest, coarsest, 1)  # what the target is told of the source
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS))
 
-    def forward(
-        self,
-        image: Tensor,
-        source_structure: Tensor,
-        target_structure: Tensor,
-        guess: Tensor,
-        bodies: Guess | None = None,
-    ) -> Matches:
-        """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `guess` (B, 2, h, w) offsets in pixels.
-
-        `bodies`: what joints with depths tell, for models that know them.
-        """
+    def forward(self, image: Tensor, source_structure: Tensor, target_structure: Tensor, guess: Tensor) -> Matches:
+        """`image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W), `guess` (B, 2, h, w) offsets in pixels."""
         place = _places(image)
-        of_source, of_target = _told(bodies, image.dtype)
-        source, features = self.source(torch.cat([image, source_structure, place, *of_source], dim=1))
+        source, features = self.source(torch.cat([image, source_structure, place], dim=1))
         whole = self.whole(features).mean(dim=(2, 3), keepdim=True)
         seen = seen_through(image, guess)
-        target, _ = self.target(torch.cat([target_structure, seen, place, *of_target], dim=1), whole)
+        target, _ = self.target(torch.cat([target_structure, seen, place], dim=1), whole)
         target, trust = target.split([_DESCRIBED_BY, 1], dim=1)
         trust = (trust.clamp(max=-_TRUST) + _TRUST).exp()
         # -trust * |cell - guessed|² without |guessed|², which the softmax takes away again. Cells are counted from the
@@ -150,16 +135,7 @@ class FlowMatcher(nn.Module):
         squares = cells.square().sum(dim=1, keepdim=True)
         cells = torch.cat([cells, squares], dim=1).expand(source.shape[0], -1, -1, -1)
         alike = F.normalize(source, dim=1) * self.sharpness.exp()
-        return Matches(torch.cat([F.normalize(target, dim=1), near], dim=1), torch.cat([alike, cells], dim=1), bodies)
-
-
-def _told(bodies: Guess | None, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    """(B, ·, H, W) what is seen of the bodies in the source, and in the target; there also, what the source shows."""
-    if bodies is None:
-        return [], []
-    seen = ([bodies.source], [bodies.target, bodies.shown])
-    of_source, of_target = ([enlarged(x, GUESS_STRIDE).to(dtype) for x in maps] for maps in seen)
-    return of_source, of_target
+        return Matches(torch.cat([F.normalize(target, dim=1), near], dim=1), torch.cat([alike, cells], dim=1))
 
 
 def _from_middle(like: Tensor, stride: int) -> Tensor:

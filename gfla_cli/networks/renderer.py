@@ -6,16 +6,22 @@ B batch, C channels, R reference pictures, h x w feature grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import Level, ModelConfig
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, ToImage, widths
+from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, ToImage, activation, widths
 from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.guess import enlarged
 from gfla_cli.networks.samplers import Source, sampler
+from gfla_cli.ops.warp import bilinear_warp
 
 DEPTH = 3  # strides 2, 4, 8
+FINEST = 2  # stride of the finest flow of models that blend in pixels
+_BLEND_WIDTH = 16
+_LARGEST_RESIDUAL = 0.5  # of pixels in [-1, 1]
 
 
 class Encoder(nn.Module):
@@ -51,7 +57,7 @@ class DecoderLevel(nn.Module):
         # Global attention has no flow estimator, so it has to predict its masks here.
         self.gate = nn.Conv2d(channels, count, 3, padding=1) if count and config.sampler == "global" else None
         self.residual = ResidualBlock(channels)
-        self.up = DecoderBlock(channels, finer, hidden=channels)
+        self.up = DecoderBlock(channels, finer, hidden=channels, kernel=config.up_kernel)
 
     def prepare(self, features: Tensor, reference: int) -> Source:
         """What the sampler of one reference derives from its features alone."""
@@ -75,6 +81,53 @@ class DecoderLevel(nn.Module):
         return blended.to(self.residual.conv1.weight.dtype)  # half where the convolutions are
 
 
+class Blend(NamedTuple):
+    """What a picture is mixed from: `(1 - sum of shares) * drawn + sum of share * moved picture + residual`."""
+
+    drawn: Tensor  # (B, 3, H, W) in [-1, 1]
+    shares: Tensor  # (B, R, H, W) in [0, 1], of each source picture that was moved by its flow
+    residual: Tensor  # (B, 3, H, W) small
+    matte: Tensor  # (B, 1, H, W) logits: where the person or object is, not the background
+
+    def mixed(self, moved: Sequence[Tensor]) -> Tensor:
+        """The picture (B, 3, H, W), from the R source pictures after their flows."""
+        shares = self.shares.split(1, dim=1)
+        image = self.drawn * (1 - self.shares.sum(dim=1, keepdim=True)) + self.residual
+        for share, picture in zip(shares, moved, strict=True):
+            image = image + share * picture
+        return image
+
+
+class PixelBlend(nn.Module):
+    """Says how much of each pixel is the source's own, moved by the flow, and how much is drawn.
+
+    Not in the paper. The network draws what it must; where the flow is right, the photograph is better. It also tells
+    the subject from the background.
+    """
+
+    def __init__(self, channels: int, references: int) -> None:
+        super().__init__()
+        self.references = references
+        # It sees the decoder's features, what was drawn, and of each source the moved picture and its mask.
+        self.hidden = nn.Conv2d(channels + 3 + 4 * references, _BLEND_WIDTH, 3, padding=1)
+        self.output = nn.Conv2d(_BLEND_WIDTH, references + 5, 3, padding=1)
+        self.act = activation()
+
+    def forward(self, x: Tensor, drawn: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> Blend:
+        """`x` (B, C, H, W) features; `drawn` and each of `moved` (B, 3, H, W); each of `masks` (B, 1, H, W)."""
+        seen = [x, drawn, *moved, *masks]
+        y: Tensor = self.output(self.act(self.hidden(torch.cat([part.to(x.dtype) for part in seen], dim=1)))).float()
+        share, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
+        return Blend(drawn, share.softmax(dim=1)[:, 1:], residual.tanh() * _LARGEST_RESIDUAL, matte)
+
+
+class Decoded(NamedTuple):
+    """A picture, and what it was mixed from."""
+
+    image: Tensor  # (B, 3, H, W) in [-1, 1]
+    blend: Blend | None  # of models with `pixel_blend`
+
+
 class Decoder(nn.Module):
     """From target features at stride 8 back to the picture, level by level."""
 
@@ -91,6 +144,7 @@ class Decoder(nn.Module):
             }
         )
         self.to_image = ToImage(width[2])
+        self.pixel_blend = PixelBlend(width[2], references) if config.pixel_blend else None
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """What the samplers derive from one reference's features (strides 2, 4, 8), by level."""
@@ -102,15 +156,32 @@ class Decoder(nn.Module):
                 prepared[name] = level.prepare(at_stride[name], reference)
         return prepared
 
-    def forward(self, x: Tensor, sources: Sequence[dict[str, Source]], flows: Sequence[Sequence[Flow]]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        sources: Sequence[dict[str, Source]],
+        flows: Sequence[Sequence[Flow]],
+        pictures: Sequence[Tensor] = (),
+    ) -> Decoded:
         """The picture, (B, 3, H, W) in [-1, 1].
 
         `x` (B, C, H/8, W/8) target features; `sources` what `prepare` gave for each reference; `flows` per attention
-        level, coarse to fine, one Flow per reference (none at all for the global sampler).
+        level, coarse to fine, one Flow per reference (none at all for the global sampler); `pictures` (B, 3, H, W) of
+        each reference, for models that blend in pixels.
         """
         remaining = iter(flows)
         for name, level in self.levels.items():
             here = [source[name] for source in sources if name in source]
             x = level(x, here, next(remaining, []) if here else [])
-        image: Tensor = self.to_image(x).float()
-        return image
+        drawn: Tensor = self.to_image(x).float()
+        if self.pixel_blend is None:
+            return Decoded(drawn, None)
+        moved = [moved_picture(picture, flow) for picture, flow in zip(pictures, flows[-1], strict=True)]
+        masks = [enlarged(flow.mask, FINEST) for flow in flows[-1]]
+        blend: Blend = self.pixel_blend(x, drawn, moved, masks)
+        return Decoded(blend.mixed(moved), blend)
+
+
+def moved_picture(picture: Tensor, flow: Flow) -> Tensor:
+    """(B, 3, H, W) a picture after the flow of the finest level."""
+    return bilinear_warp(picture, enlarged(flow.offset, FINEST) * FINEST)

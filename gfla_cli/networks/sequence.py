@@ -77,7 +77,7 @@ class SequenceGenerator(nn.Module):
         """The frame (B, 3, H, W) that comes of given flows, one pair per attention level."""
         previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         target = self.target_encoder(target_structure)[-1]
-        image: Tensor = self.decoder(target, [previous, reference], flows)
+        image: Tensor = self.decoder(target, [previous, reference], flows).image
         return image
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:

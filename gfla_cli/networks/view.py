@@ -64,7 +64,7 @@ class ViewGenerator(nn.Module):
         samples = self._samples(source_image) if source is None else source.samples
         height, width = source_image.shape[-2:]
         target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
-        image: Tensor = self.decoder(target, [samples], [[flow] for flow in flows])
+        image: Tensor = self.decoder(target, [samples], [[flow] for flow in flows]).image
         return image
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:

@@ -1,4 +1,4 @@
-"""Small tables on the device where they are needed: copied once, lest every step wait for the copy."""
+"""Small tables on the device that needs them. Each is copied there once, so no step waits for a copy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 
 
-@functools.cache
 def constant(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A (nested) tuple of numbers as a tensor; not to be written to."""
+    """A (nested) tuple of numbers as a tensor on `device`. It is shared: do not write to it."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():  # a traced tensor must not be kept
+        return torch.tensor(values, device=device, dtype=dtype)
+    return _kept(values, device, dtype)
+
+
+@functools.cache
+def _kept(values: Any, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)

@@ -53,7 +53,7 @@ def keypoint_depths(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:
     """How far the 18 KEYPOINTS (18,) are behind the middle of the hips, in pixels at its distance; before it: < 0."""
     depth = _projected(pack, posed, camera)[:, 2]
     middle = depth[_HIPS].mean()
-    return ((depth - middle) * camera.focal_px / middle).astype(np.float32)
+    return np.asarray((depth - middle) * camera.focal_px / middle, np.float32)
 
 
 def _projected(pack: Pack, posed: Posed, camera: Camera) -> Float64Array:

@@ -133,7 +133,7 @@ class Learner:
             self._backward(loss * share if len(parts) > 1 else loss, None)
             judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
             carried += [outcome.carried] if outcome.carried is not None else []
-        self.optimiser.found_inf = wrong  # fused Adam leaves weights, moments and its count alone where this is 1
+        self.optimiser.found_inf = wrong  # type: ignore[attr-defined]  # fused Adam leaves weights, moments and its count alone where this is 1
         self.optimiser.step()
         self.average.update(self.generator)
         if any(judged):
@@ -146,7 +146,7 @@ class Learner:
                 self._backward(loss * share if len(judged) > 1 else loss, None)
                 for name, value in terms.items():
                     values[name] = values.get(name, 0.0) + share * value.detach().float()
-            self.discriminator_optimiser.found_inf = wrong
+            self.discriminator_optimiser.found_inf = wrong  # type: ignore[attr-defined]
             self.discriminator_optimiser.step()
         return StepResult(self._read_later(values), torch.cat(carried) if carried else None)
 

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
+from gfla_cli.losses.flow import choice_loss, share_loss
 from gfla_cli.losses.joints import SIGMA
 from gfla_cli.losses.matching import matching_loss
+from gfla_cli.losses.matte import matte_loss
 from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.networks.body_flow import BodyPrior
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.generator import Generated, PoseGenerator
+from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
 from gfla_cli.networks.matching import Matches
 from gfla_cli.networks.pose_reader import STRIDE, PoseReader
 from gfla_cli.training.batch import PoseBatch, to_device
@@ -60,11 +63,13 @@ class PoseTask:
         matching = stage.weights.matching and self.recipe.model.has_matcher  # earlier models and ablations have none
         matches = generator.match(*_inputs(batch)) if matching else None
         found = _match_terms(batch, matches) if matches is not None else {}
+        bodies = generator.bodies(batch.source_structure, batch.target_structure)
+        estimated = generator.estimate_flow(*_inputs(batch), matches=matches, bodies=bodies)
+        terms = found | self._flow_terms(batch, estimated, stage.weights)
         if stage.train == "flow":
-            flows = generator.estimate_flow(*_inputs(batch), matches)
-            return Outcome(found | self._flow_terms(batch, flows, stage.weights), {})
-        made = _made(generator, batch, stage.known_flows, matches)
-        terms = found | self._flow_terms(batch, made.flows, stage.weights)
+            return Outcome(terms, {})
+        made = _made(generator, batch, stage.known_flows, estimated.flows, bodies)
+        terms |= _blend_terms(batch, made, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged: dict[str, Judged | Read] = {"image": Judged(batch.target_image, made.image)}
         if stage.weights.close_up:
@@ -75,9 +80,12 @@ class PoseTask:
             judged["joints"] = Read(batch.target_image, made.image, batch.joint_maps(STRIDE, SIGMA))
         return Outcome(terms, judged)
 
-    def _flow_terms(self, batch: PoseBatch, flows: list[Flow], weights: LossWeights) -> Terms:
-        terms = self._flows(flows, batch.source_image, batch.target_image, weights)
-        return terms | known_terms(flows, batch.wanted_correspondence_at, weights)
+    def _flow_terms(self, batch: PoseBatch, estimated: EstimatedFlow, weights: LossWeights) -> Terms:
+        terms = self._flows(estimated.flows, batch.source_image, batch.target_image, weights)
+        if weights.choice and (choice := estimated.choice) is not None:
+            offset, weight, _ = batch.wanted_correspondence_at(*choice.logits.shape[-2:])
+            terms["choice"] = choice_loss(choice, offset, weight)
+        return terms | known_terms(estimated.flows, batch.wanted_correspondence_at, weights)
 
     def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
         target = batch.target_image
@@ -105,11 +113,26 @@ def _match_terms(batch: PoseBatch, matches: Matches) -> Terms:
     return {"matching": entropy + distance}
 
 
-def _made(generator: PoseGenerator, batch: PoseBatch, known_flows: float, matches: Matches | None) -> Generated:
-    """The picture, of a share of the pairs by known flows, and the flows that the network estimates itself."""
-    if generator.config.sampler == "none" or (matches is None and not known_flows):
+def _made(
+    generator: PoseGenerator, batch: PoseBatch, known_flows: float, flows: list[Flow], bodies: BodyPrior | None
+) -> Generated:
+    """The picture, in a share of the pairs by known flows."""
+    if generator.config.sampler == "none":
         made: Generated = generator(*_inputs(batch))
         return made
-    flows = generator.estimate_flow(*_inputs(batch), matches)
     moved = partly_known(flows, batch.correspondence_at, known_flows) if known_flows else flows
-    return Generated(generator.render(batch.source_image, batch.target_structure, moved), flows)
+    return generator.render(batch.source_image, batch.target_structure, moved, bodies)
+
+
+def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Terms:
+    """Losses of what a picture was mixed from; none of models that draw every pixel."""
+    terms: Terms = {}
+    if made.blend is None:
+        return terms
+    if weights.share:
+        flow = made.flows[-1]
+        known = batch.correspondence_at(*flow.offset.shape[-2:])
+        terms["share"] = share_loss(made.blend.shares, flow, *known)
+    if weights.matte:
+        terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)
+    return terms

@@ -21,8 +21,11 @@ class LossWeights:
     correctness: float = 0
     affine: float = 0
     correspondence: float = 0  # agreement with the renderer's exact flow
-    matching: float = 0  # how alike the descriptors are of places that correspond
+    matching: float = 0  # how alike the descriptors are of places that correspond; for the flow prior "matches"
+    choice: float = 0  # whether the chosen part leads to the place that corresponds; for the flow prior "solids"
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
+    share: float = 0  # moved pixels where the flow is right, drawn ones elsewhere; for models with `pixel_blend`
+    matte: float = 0  # agreement of the matte with the silhouette; for models with `pixel_blend`
     view: float = 0  # where a picture was taken from, as the view estimator tells it
     close_up: float = 0  # content distance of the enlarged head, or eyes and mouth, with a discriminator of their own
     joints: float = 0  # agreement of the joints that a pose reader, which learns beside, finds in it and the real one
@@ -157,7 +160,11 @@ _KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
 _JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
 _PEOPLE = _rendered(
-    "people", "pose-people", replace(_KNOWN, matching=1), replace(_JOINT, matching=0.1), (16_000, 5_500, 4_400)
+    "people",
+    "pose-people",
+    replace(_KNOWN, choice=1),
+    replace(_JOINT, choice=0.1, share=0.05, matte=0.3),
+    (16_000, 5_500, 4_400),
 )
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
 
@@ -189,11 +196,11 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 def _photographed(plan: Recipe) -> Recipe:
     """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
     flow, *joint = plan.stages
-    seen = {"correspondence": 0, "matching": 0, "visibility": 0, "person": 0, "correctness": 5, "affine": 0.0025}
+    unknown = ("correspondence", "choice", "share", "matte", "visibility", "person")
+    seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
-    model = replace(plan.model, flow_prior="limbs", flow_depth=5, near_heads=False)  # nobody knows what matches
-    return replace(plan, dataset="photos", model=model, stages=(first, *rest))
+    return replace(plan, dataset="photos", model=replace(plan.model, near_heads=False), stages=(first, *rest))
 
 
 RECIPES = {
@@ -250,7 +257,12 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     Raises UsageError when the task has no such sampler.
     """
     stages = plan.stages
-    model = replace(plan.model, sampler=sampler, view_width=0 if sampler == "pixels" else plan.model.view_width)
+    model = replace(
+        plan.model,
+        sampler=sampler,
+        view_width=0 if sampler == "pixels" else plan.model.view_width,
+        pixel_blend=plan.model.pixel_blend and sampler in ("local", "bilinear"),
+    )
     if sampler in ("none", "global"):
         stages = joint_stages(plan)
     if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
