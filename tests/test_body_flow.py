@@ -1,4 +1,4 @@
-"""The flow that joints with depths tell: who is in front, what is hidden, and 2-D flows where depths are unknown."""
+"""The flow that joints with depth tell: which part is in front, what is hidden, and what a network may choose."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tiny_models import tiny
 
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
-from gfla_cli.networks.body_flow import BODY_CHANNELS, body_guess, body_picture
-from gfla_cli.networks.build import build
-from gfla_cli.networks.guess import GUESS_STRIDE
+from gfla_cli.losses.flow import choice_loss
+from gfla_cli.networks.body_flow import BODY_CHANNELS, SOLIDS, body_prior
+from gfla_cli.networks.flow import Choice, FlowEstimator
+from gfla_cli.networks.guess import GUESS_STRIDE, enlarged
 from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.structure.joint_depth import JOINTS, MIDDLE, joint_map_batch, joint_maps
 
@@ -61,104 +62,133 @@ def test_both_forms_of_the_maps_are_one():
 
 
 def test_who_stands_still_comes_from_where_they_are():
-    guess = body_guess(maps(posed()), maps(posed()))
-    assert guess.flow.shape == (1, 2, 64, 64)
-    assert guess.flow.abs().max() < 0.1
-    body = guess.target[:, COVERED:] > 0.9
+    prior = body_prior(maps(posed()), maps(posed()))
+    assert prior.flow().shape == (1, 2, 64, 64)
+    assert prior.candidates.shape == (1, SOLIDS, 2, 64, 64)
+    assert prior.target.shape == (1, BODY_CHANNELS, 64, 64)
+    assert prior.flow().abs().max() < 0.1
+    body = prior.target[:, COVERED:] > 0.9
     assert 300 < body.sum() < 1500
-    assert guess.shown[body].mean() > 0.9
+    assert prior.visible[body].mean() > 0.9
 
 
 def test_who_moves_and_grows_is_found():
     target = posed(np.trunc(STANDING * 0.75 + (30, 5)), DEPTH * 0.75)
-    guess = body_guess(maps(posed()), maps(target))
+    prior = body_prior(maps(posed()), maps(target))
     for joint in (1, 3, 4, 8, 9, 12):
         centre = target[joint, :2] // GUESS_STRIDE * GUESS_STRIDE + 0.5
-        np.testing.assert_allclose(at(guess.flow[0], centre), (centre - (30, 5)) / 0.75 - centre, atol=2)
+        np.testing.assert_allclose(at(prior.flow()[0], centre), (centre - (30, 5)) / 0.75 - centre, atol=2)
 
 
 def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
     wrist = np.array([62.0, 58.0])
-    before, behind = (body_guess(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
+    before, behind = (body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
     assert at(before.target[0], wrist)[NEAR] > at(behind.target[0], wrist)[NEAR] + 0.1
     hanging = STANDING[RIGHT_WRIST] * 0.9 + STANDING[RIGHT_ELBOW] * 0.1
-    np.testing.assert_allclose(wrist + at(before.flow[0], wrist), hanging, atol=5)  # of the arm
-    np.testing.assert_allclose(at(behind.flow[0], wrist), 0, atol=2)  # of the trunk, which stays
+    np.testing.assert_allclose(wrist + at(before.flow()[0], wrist), hanging, atol=5)  # of the arm
+    np.testing.assert_allclose(at(behind.flow()[0], wrist), 0, atol=2)  # of the trunk, which stays
 
 
-def test_what_another_part_hides_is_not_shown():
+def test_what_another_part_hides_is_not_visible():
     belly = np.array([62.0, 58.0])
-    shown = body_guess(maps(arm_on_the_belly(-20)), maps(posed())).shown[0]
-    assert at(shown, belly) < 0.5
-    assert at(shown, STANDING[9]) > 0.8
+    visible = body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visible[0]
+    assert at(visible, belly) < 0.5
+    assert at(visible, STANDING[9]) > 0.8
 
 
-def test_a_back_is_not_shown_by_a_front():
+def test_a_back_is_not_visible_from_the_front():
     back = STANDING.copy()
     back[:, 0] = 127 - back[:, 0]
-    depth = -DEPTH
-    pose = posed(back, depth)
+    pose = posed(back, -DEPTH)
     pose[[0, 14, 15]] = -1, -1, 0, 0
-    guess = body_guess(maps(posed()), maps(pose))
+    prior = body_prior(maps(posed()), maps(pose))
     spine = np.array([64.0, 52.0])
-    assert at(guess.shown[0], spine) < 0.5
-    np.testing.assert_allclose(at(guess.flow[0], spine), 0, atol=3)
+    assert at(prior.visible[0], spine) < 0.5
+    np.testing.assert_allclose(at(prior.flow()[0], spine), 0, atol=3)
 
 
-def test_without_depths_it_is_the_flow_of_the_limbs():
-    known, unknown = posed(), posed(depth=np.full(18, np.nan))
+def test_without_depths_the_body_lies_flat():
+    flat, unknown = np.zeros(18), np.full(18, np.nan)
     bent = STANDING.copy()
     bent[RIGHT_WRIST] += (-10, -20)
-    for source, target in ((unknown, posed(bent)), (known, posed(bent, np.full(18, np.nan)))):
-        source, target = maps(source), maps(target)
-        guess = body_guess(source, target)
-        np.testing.assert_array_equal(guess.flow, limb_flow(source[:, :JOINTS], target[:, :JOINTS]))
-        assert guess.shown.abs().max() == 0
-    assert guess.target.abs().max() == 0
-    assert guess.source.abs().max() > 0.5
-    assert body_picture(target).abs().max() == 0
+    sources = maps(posed(depth=unknown), posed(depth=flat))
+    targets = maps(posed(bent, unknown), posed(bent, flat))
+    prior = body_prior(sources, targets)
+    np.testing.assert_allclose(prior.flow()[0], prior.flow()[1], atol=0.05)
+    joints = limb_flow(sources[:1, :JOINTS], targets[:1, :JOINTS])
+    wrist = bent[RIGHT_WRIST]
+    np.testing.assert_allclose(at(prior.flow()[0], wrist), at(joints[0], wrist), atol=3)
+    assert prior.target[0, NEAR].abs().max() == 0  # which tells that depths are unknown
+    assert prior.target[1, NEAR].max() > 0.4
 
 
 def test_each_of_a_batch_is_as_if_alone():
     poses = [posed(), arm_on_the_belly(-10), posed(STANDING * 0.8 + 10, DEPTH * 0.8)]
     nobody = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
     sources, targets = maps(*poses, nobody), maps(*poses[::-1], posed())
-    together = body_guess(sources, targets)
+    together = body_prior(sources, targets)
     for k in range(4):
-        for whole, alone in zip(together, body_guess(sources[k : k + 1], targets[k : k + 1]), strict=True):
-            np.testing.assert_allclose(whole[k : k + 1], alone, atol=1e-4)
+        alone = body_prior(sources[k : k + 1], targets[k : k + 1])
+        np.testing.assert_allclose(together.flow()[k : k + 1], alone.flow(), atol=1e-4)
+        np.testing.assert_allclose(together.target[k : k + 1], alone.target, atol=1e-4)
     assert all(torch.isfinite(part).all() for part in together)
+    assert together.flow()[3].abs().max() == 0  # from somebody without joints comes nothing
 
 
-def test_a_network_whose_joints_have_no_depth_draws_what_it_did_before():
+def test_an_enlarged_choice_is_the_choice_on_a_larger_frame():
+    prior = body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
+    large = prior.enlarged(2)
+    assert large.logits.shape == (1, SOLIDS + 1, 128, 128)
+    coarse = enlarged(prior.flow(), 2) * 2
+    difference = (large.flow() - coarse).norm(dim=1)
+    assert difference.median() < 0.05  # inside of parts it is the same
+    assert difference.max() > 1  # but their borders are sharper
+
+
+def test_a_network_changes_the_choice():
     torch.manual_seed(0)
-    old = tiny("pose-people", flow_prior="matches")
-    assert not old.has_depth
-    plain, deep = build(old).eval(), build(replace(old, structure_channels=36)).eval()
-    assert deep.config.has_depth
-    state = {name: torch.zeros_like(weight) for name, weight in deep.state_dict().items()}
-    for name, weight in plain.state_dict().items():
-        state[name][tuple(slice(side) for side in weight.shape)] = weight
-    deep.load_state_dict(state)
-    height, width = old.image_size
-    image = torch.rand(1, 3, height, width) * 2 - 1
-    points = torch.from_numpy(np.stack([posed(), arm_on_the_belly(-10)]))
-    points[..., [0, 1, 3]] *= height / 128
-    told = joint_map_batch(points, (height, width), 3.0).split(1)
-    silent = [torch.cat([x[:, :JOINTS], torch.zeros_like(x[:, JOINTS:])], dim=1) for x in told]
+    config = tiny("pose-people")
+    assert config.has_depth
+    estimator = FlowEstimator(config, 3 + 2 * JOINTS).eval()
+    torch.nn.init.zeros_(estimator.choice_head.weight)
+    torch.nn.init.zeros_(estimator.choice_head.bias)
+    source, target = (torch.nn.functional.avg_pool2d(maps(p), 2) for p in (posed(), arm_on_the_belly(-20)))
+    image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        before = plain(image, *(x[:, :JOINTS] for x in told)).image
-        np.testing.assert_allclose(deep(image, *silent).image, before, atol=1e-5)
-        assert (deep(image, *told).image - before).abs().max() > 1e-4  # another guess of the flow
+        prior = body_prior(source, target)
+        unchanged = estimator.estimate([image, source, target], bodies=prior).choice
+        np.testing.assert_allclose(unchanged.logits, prior.logits, atol=1e-6)
+        estimator.choice_head.bias[SOLIDS] = 100.0  # everything stands still
+        flows = estimator.estimate([image, source, target], bodies=prior).levels
+        stands = estimator.estimate([image, source, source]).levels
+    for (moved,), (still,) in zip(flows, stands, strict=True):
+        np.testing.assert_allclose(moved.offset.mean(), still.offset.mean(), atol=0.5)  # corrections are left
 
 
-def test_bodies_are_seen_at_full_size():
-    seen = body_picture(maps(posed()))
-    assert seen.shape == (1, BODY_CHANNELS, *SIZE)
-    assert seen[0, COVERED, 50, 64] > 0.9
-    assert seen[0, COVERED, 5, 5] < 0.01
+def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
+    torch.manual_seed(0)
+    candidates = torch.randn(2, SOLIDS, 2, 8, 8) * 5
+    wanted = candidates[:, 7] + 0.01
+    logits = torch.zeros(2, SOLIDS + 1, 8, 8).requires_grad_()
+    weight = torch.ones(2, 1, 8, 8)
+    optimiser = torch.optim.Adam([logits], lr=0.3)
+    losses = []
+    for _ in range(80):
+        optimiser.zero_grad()
+        loss = choice_loss(Choice(candidates, logits), wanted, weight)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[0] == pytest.approx(np.log(SOLIDS + 1), rel=1e-4)
+    assert losses[-1] < losses[0] - 2
+    assert (logits.argmax(dim=1) == 7).float().mean() > 0.95
+    away = choice_loss(Choice(candidates, logits), wanted, weight * 0)
+    assert float(away) == 0
 
 
 def test_other_numbers_of_joints_have_no_flow_of_their_own():
-    with pytest.raises(ConfigError, match="18 joints"):
-        replace(preset("pose-people"), structure_channels=54)
+    for channels in (54, 18):
+        with pytest.raises(ConfigError, match="solids"):
+            replace(preset("pose-people"), structure_channels=channels)
+    with pytest.raises(ConfigError, match="stride 2"):
+        replace(preset("pose-people"), levels=preset("pose-people").levels[:2], pixel_blend=False)

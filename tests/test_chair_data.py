@@ -23,18 +23,18 @@ TINY_PLAN = ChairPlan(objects=2, elevations=2, azimuths=3, size=64)
 def test_albums_are_rendered_once_and_read_back(tmp_path):
     albums = ChairAlbums(tmp_path, TINY_PLAN)
     first = albums.view(1, 1, 2)
-    (file,) = albums.folder.iterdir()
+    (file,) = albums.files.folder.iterdir()
     written = file.stat().st_mtime_ns
     again = ChairAlbums(tmp_path, TINY_PLAN).view(1, 1, 2)
     assert np.array_equal(first.picture.image, again.picture.image)
     assert first.angles == again.angles
     assert file.stat().st_mtime_ns == written
-    assert ChairAlbums(tmp_path, replace(TINY_PLAN, seed=1)).folder != albums.folder
+    assert ChairAlbums(tmp_path, replace(TINY_PLAN, seed=1)).files.folder != albums.files.folder
 
 
 def test_the_albums_of_people_keep_their_name():
     # Trainings go on with the pictures they have; another digest would render them all again.
-    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).folder == Path("cache/albums-6000x6-f3b49846")
+    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).files.folder == Path("cache/albums-6000x6-f3b49846")
 
 
 def test_pairs_share_object_and_mostly_elevation_and_end_never(tmp_path):

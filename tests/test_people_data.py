@@ -136,7 +136,7 @@ def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
     plan = AlbumPlan(characters=2, views=2, size=128)
     albums = Albums(shared / "humans", tmp_path, plan)
     first = albums.view(0, 1)
-    (file,) = albums.folder.iterdir()
+    (file,) = albums.files.folder.iterdir()
     written = file.stat().st_mtime_ns
     again = Albums(shared / "humans", tmp_path, plan).view(0, 1)
     assert np.array_equal(first.image, again.image)
@@ -169,7 +169,7 @@ def test_a_damaged_album_is_rendered_again(tmp_path, harm):
     rendered = []
     albums = AlbumFiles(tmp_path, "albums", AlbumPlan(), lambda number: rendered.append(number) or drawn_album(number))
     before, _ = albums.read(3, 0)
-    (file,) = albums.folder.iterdir()
+    (file,) = albums.files.folder.iterdir()
     whole = file.read_bytes()
     file.write_bytes(harm(whole))
     again, rows = albums.read(3, 0)
@@ -215,7 +215,7 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
 
 
 def test_albums_of_heads_have_a_folder_of_their_own():
-    assert Albums(Path("pack"), Path("cache"), HeadAlbumPlan()).folder.name.startswith("heads-1200x6-")
+    assert Albums(Path("pack"), Path("cache"), HeadAlbumPlan()).files.folder.name.startswith("heads-1200x6-")
 
 
 def test_depths_move_along_with_joints():

@@ -17,11 +17,13 @@ CPU = Placement(torch.device("cpu"), torch.float32, "test")
 def tiny(name="pose-people", **changes):
     """The preset with hardly any channels, for frames of 64x64."""
     small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8, "flow_reduction": 1}
+    if changes.get("flow_prior", "solids") != "solids" and preset(name).has_depth:
+        small["structure_channels"] = 18  # depths are for solids alone
     return replace(preset(name), **small | changes)
 
 
 def steady(**changes):
-    """A pose model to compare to the last digits: matching multiplies the rounding errors of random weights."""
+    """A pose model to compare to the last digits: others multiply the rounding errors of random weights."""
     return tiny(flow_prior="limbs", **changes)
 
 

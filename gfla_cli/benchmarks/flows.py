@@ -119,7 +119,7 @@ def measure_flows(
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
     """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
     source, structure = batch.source_image, batch.target_structure
-    bodies = network.bodies(batch.source_structure, structure)
+    bodies = network.bodies(source, batch.source_structure, structure)
     known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
     return {
         COPY: source,
@@ -133,7 +133,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
-    bodies = network.bodies(*inputs[1:])
+    bodies = network.bodies(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
         found["solids"] = bodies.flow() * reduction

@@ -24,7 +24,7 @@ from gfla_cli.media.image import write_image
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.runtime.device import Placement, bf16_on_cpu
 from gfla_cli.training.engine import Engine
-from gfla_cli.training.learner import Learner
+from gfla_cli.training.learner import Learner, Position
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import Recipe, Stage
@@ -127,22 +127,22 @@ def _learner(recipe: Recipe, task: PoseTask, stage: Stage, device: torch.device,
 
 
 def _stepper(learner: Learner, task: PoseTask, stage: Stage, sample: Any) -> Callable[[], object]:
-    return lambda: learner.step([next(task.batches(sample, learner.placement.device))], [1.0], stage, 0)
+    return lambda: learner.step([next(task.batches(sample, learner.placement.device))], [1.0], stage, Position(0, 0.0))
 
 
 def _with_data(
     learner: Learner, task: PoseTask, stage: Stage, data: BenchmarkPairs, workers: int
 ) -> tuple[float, float]:
     """Pictures a second, and the share of the time that was waiting; starting the workers is not counted."""
-    batches = load_samples(data, [list(range(stage.batch))] * (_STEPS_WITH_DATA + 1), workers)
-    loaded = next(batches)
-    waited, started = 0.0, time.perf_counter()
-    for _ in range(_STEPS_WITH_DATA):
-        _stepper(learner, task, stage, loaded.sample)()
-        asked = time.perf_counter()
+    with load_samples(data, [list(range(stage.batch))] * (_STEPS_WITH_DATA + 1), workers) as batches:
         loaded = next(batches)
-        waited += time.perf_counter() - asked
-    spent = time.perf_counter() - started
+        waited, started = 0.0, time.perf_counter()
+        for _ in range(_STEPS_WITH_DATA):
+            _stepper(learner, task, stage, loaded.sample)()
+            asked = time.perf_counter()
+            loaded = next(batches)
+            waited += time.perf_counter() - asked
+        spent = time.perf_counter() - started
     return _STEPS_WITH_DATA * stage.batch / spent, waited / spent
 
 

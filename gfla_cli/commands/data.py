@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,4 +103,39 @@ def humans(
     with atomic_folder(output) as folder:
         say("building; this takes about half a minute")
         build_pack(files, folder, mocap=mocap)
+    typer.echo(output)
+
+
+@app.command()
+def render(
+    pack: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the pack of people, or of extra .glb objects for chairs.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the pictures: --cache of the training.")
+    ] = Path("albums"),
+    dataset: Annotated[
+        Literal["people", "chairs", "people-faces", "bodies"], typer.Option(help="What a training would render.")
+    ] = "people",
+    processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
+    most: Annotated[int | None, typer.Option(min=1, help="Albums of each kind at most. [default: all]")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Render the pictures of a training, before it or while it runs; what is there is left alone.
+
+    Example: gfla data render PACK -o albums/ --processes 8
+    then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
+    """
+    from gfla_cli.commands._progress import progress_bar
+    from gfla_cli.pipelines.render_data import render_data
+    from gfla_cli.training.recipe import recipe
+
+    seconds = None if minutes is None else 60 * minutes
+    with progress_bar("albums", quiet=quiet) as progress:
+        new = render_data(
+            recipe(dataset), pack, output, processes=processes, most=most, seconds=seconds, progress=progress
+        )
+    say(f"{new} albums rendered", quiet=quiet)
     typer.echo(output)

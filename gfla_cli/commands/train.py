@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -69,8 +70,19 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
     sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
     steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="End after so many steps; --resume with more goes on.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Train for so long: stages share the time, and learning rates fall by the clock."),
+    ] = None,
     vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; from the hub when not given.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where rendered pictures are kept. [default: RUN/cache]")] = None,
+    render: Annotated[
+        bool,
+        typer.Option("--render/--no-render", help="Render pictures when they are asked for, or use those there are."),
+    ] = True,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data, for each that trains.")] = 1,
     seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
     flow: Annotated[
@@ -118,6 +130,8 @@ def train(
     """
     launch = launched()
     plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
+    if minutes is not None:
+        plan = replace(plan, minutes=minutes)
     if show:
         if launch.is_first:
             typer.echo(json.dumps(plan.to_json(), indent=2))
@@ -145,11 +159,12 @@ def train(
             resume=resume,
             vgg=vgg,
             cache=cache,
+            render=render,
             placement=placement,
             options=RunOptions(
                 workers=workers,
                 engine=Engine(accumulate=accumulate, channels_last=channels_last, compile=compiled),
-                pace=Pace(save=save_every, sample=sample_every, keep=keep),
+                pace=Pace(save=save_every, sample=sample_every, keep=keep, max_steps=max_steps),
                 tensorboard=tensorboard,
                 flow=flow,
                 init=init,
@@ -172,8 +187,6 @@ def _recipe(
     init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
-    from dataclasses import replace
-
     from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,11 +21,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.errors import DataError
 from gfla_cli.media.atomic import atomic_path, make_folder
 
 if TYPE_CHECKING:
     from gfla_cli.rendering.people import AlbumMix, People
 
+_LOOK_AGAIN_S, _WAIT_S = 15.0, 120  # between two looks which albums are there, and for the first of them
+_NUMBERED = re.compile(r"(\d{6})\.npz")
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
@@ -58,17 +64,54 @@ class AlbumFiles:
 
     Several processes may share the folder: an album appears in it complete or not at all. One that was damaged
     afterwards is rendered again. The folder's name holds a digest of the plan, so that albums of two plans never mix.
+
+    With `existing_only` nothing is rendered: `choose` draws from what other processes (`gfla data render`) have put
+    there by now.
     """
 
-    def __init__(self, parent: Path, name: str, plan: Any, render: Callable[[int], Album]) -> None:
-        """`plan` is a dataclass of plain values, `render` makes album number i of it."""
+    def __init__(self, parent: Path, name: str, plan: Any, count: int, render: Callable[[int], Album]) -> None:
+        """`plan` is a dataclass of plain values, `render` makes album number i of its `count`."""
         digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:8]
         self.folder = parent / f"{name}-{digest}"
+        self.count = count
+        self.existing_only = False
         self._render = render
+        self._there: list[int] = []
+        self._looked_s = -math.inf
+
+    def choose(self, rng: np.random.Generator) -> int:
+        """The number of an album. Raises DataError when there is none and none may be rendered."""
+        if not self.existing_only:
+            return int(rng.integers(self.count))
+        return int(rng.choice(self._numbers()))
+
+    def _numbers(self) -> list[int]:
+        """Albums on disk; waits for the first one."""
+        for _ in range(_WAIT_S):
+            if not self._there or time.monotonic() - self._looked_s > _LOOK_AGAIN_S:
+                names = (_NUMBERED.fullmatch(path.name) for path in self.folder.glob("*.npz"))
+                self._there = sorted(int(name[1]) for name in names if name)
+                self._looked_s = time.monotonic()
+            if self._there:
+                return self._there
+            time.sleep(1)
+        hint = "gfla data render makes them; or leave --no-render out"
+        raise DataError(f"{self.folder}: no rendered pictures", hint=hint)
+
+    def ensure(self, album: int) -> bool:
+        """Renders an album unless it is there; whether it had to."""
+        path = self._path(album)
+        if path.is_file():
+            return False
+        self._write(album, path)
+        return True
+
+    def _path(self, album: int) -> Path:
+        return self.folder / f"{album:06d}.npz"
 
     def read(self, album: int, view: int) -> tuple[StoredPicture, dict[str, NDArray[Any]]]:
         """The picture of one view, and its row of every other array; both numbers count from 0."""
-        path = self.folder / f"{album:06d}.npz"
+        path = self._path(album)
         if path.is_file():
             # After a power cut a file may be empty or cut off. zipfile, zlib, numpy and cv2 raise errors of their own
             # for that: no list is safe. Whatever is wrong with the disk itself is raised below.
@@ -149,14 +192,14 @@ class Albums:
 
     def __init__(self, pack: Path, folder: Path, plan: AlbumPlan) -> None:
         self.plan = plan
-        self._files = AlbumFiles(folder, f"{plan.kind}-{plan.characters}x{plan.views}", plan, self._render)
-        self.folder = self._files.folder
+        name = f"{plan.kind}-{plan.characters}x{plan.views}"
+        self.files = AlbumFiles(folder, name, plan, plan.characters, self._render)
         self._pack = pack
         self._people: People | None = None
 
     def view(self, album: int, view: int) -> StoredView:
         """One view of one character; both numbers count from 0."""
-        picture, rows = self._files.read(album, view)
+        picture, rows = self.files.read(album, view)
         return StoredView(picture.image, picture.mask, rows["points"], rows["depths"], picture.surface)
 
     def _render(self, album: int) -> Album:

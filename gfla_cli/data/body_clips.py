@@ -39,14 +39,13 @@ class MotionFiles:
 
     def __init__(self, pack: Path, folder: Path, plan: MotionPlan) -> None:
         self.plan = plan
-        self._files = AlbumFiles(folder, f"motions-{plan.clips}x{plan.frames}", plan, self._render)
-        self.folder = self._files.folder
+        self.files = AlbumFiles(folder, f"motions-{plan.clips}x{plan.frames}", plan, plan.clips, self._render)
         self._path = pack
         self._people: People | None = None
 
     def read(self, clip: int, frames: list[int]) -> ClipFrames:
         """Frames of one clip in this order; points (18, 3)."""
-        return read_clip(self._files, clip, frames)
+        return read_clip(self.files, clip, frames)
 
     def _render(self, clip: int) -> Album:
         from gfla_cli.rendering.pack import Pack
@@ -69,12 +68,16 @@ class BodyClips(Dataset[ClipSample]):
         self.files = MotionFiles(pack, cache, plan)
         self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
 
+    def rendered(self) -> list[AlbumFiles]:
+        """What its frames are read from."""
+        return [self.files.files]
+
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
         plan = self.files.plan
         frames = moments(plan.frames, self.frames, rng)
-        clip = self.files.read(int(rng.integers(plan.clips)), [int(rng.integers(plan.frames)), *frames])
+        clip = self.files.read(self.files.files.choose(rng), [int(rng.integers(plan.frames)), *frames])
         if rng.random() < 0.5:
             clip = clip.mirrored(MIRRORED)
         clip = scaled(as_seen(clip, float(rng.random() < 0.7)), self.size)
@@ -95,6 +98,8 @@ def as_seen(clip: ClipFrames, share: float) -> ClipFrames:
     """Joints as a detector names them: of the face only what is seen, of the body also what the body itself hides;
     and `share` of the way to its places."""
     points = clip.points.copy()
+    # The renderer counts from the corner of the first pixel, everything else from its middle.
+    points[..., :2] = np.where(points[..., :2] >= 0, (points[..., :2] - 0.5).clip(0), -1)
     hidden = points[:, list(FACE), 2] <= 0
     points[:, list(FACE)] = np.where(hidden[..., None], np.array(MISSING, np.float32), points[:, list(FACE)])
     points[..., 2] = points[..., 0] >= 0
@@ -107,6 +112,6 @@ def scaled(clip: ClipFrames, size: int) -> ClipFrames:
     if scale == 1:
         return clip
     points = clip.points.copy()
-    points[..., :2] = np.where(points[..., :2] >= 0, points[..., :2] * scale, -1)
+    points[..., :2] = np.where(points[..., :2] >= 0, (points[..., :2] + 0.5) * scale - 0.5, -1)
     pictures = [np.stack([resized(picture, size) for picture in stack]) for stack in (clip.images, clip.masks)]
     return replace(clip, images=pictures[0], masks=pictures[1], points=points)

@@ -58,12 +58,12 @@ class ChairAlbums:
         self.plan = plan
         self._extras_folder = extras
         self._extras: ObjectFolder | None = None
-        self._files = AlbumFiles(folder, f"chairs-{plan.objects}x{plan.elevations}x{plan.azimuths}", plan, self._render)
-        self.folder = self._files.folder
+        name = f"chairs-{plan.objects}x{plan.elevations}x{plan.azimuths}"
+        self.files = AlbumFiles(folder, name, plan, plan.objects, self._render)
 
     def view(self, album: int, elevation: int, azimuth: int) -> StoredObjectView:
         """One view; all three numbers count from 0, the last two within the plan's counts."""
-        picture, rows = self._files.read(album, elevation * self.plan.azimuths + azimuth)
+        picture, rows = self.files.read(album, elevation * self.plan.azimuths + azimuth)
         angles = rows["angles"]
         return StoredObjectView(picture, ViewAngles(float(angles[0]), float(angles[1])))
 
@@ -113,6 +113,10 @@ class ChairPairs(Dataset[ViewPair]):
         self.grid = grid
         self.seed = seed
 
+    def rendered(self) -> list[AlbumFiles]:
+        """What its pictures are read from."""
+        return [self.albums.files]
+
     def __getitem__(self, index: int) -> ViewPair:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
@@ -132,7 +136,7 @@ class ChairPairs(Dataset[ViewPair]):
 
     def _views(self, rng: np.random.Generator) -> tuple[StoredObjectView, StoredObjectView]:
         plan = self.albums.plan
-        album, kind = int(rng.integers(plan.objects)), rng.random()
+        album, kind = self.albums.files.choose(rng), rng.random()
         row = int(rng.integers(plan.elevations))
         first, second = (int(k) for k in rng.choice(plan.azimuths, 2, replace=False))
         other_row = row

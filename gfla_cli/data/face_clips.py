@@ -49,14 +49,13 @@ class PortraitFiles:
     def __init__(self, pack: Path, folder: Path, plan: PortraitPlan) -> None:
         self.plan = plan
         name = f"portraits-{plan.clips}x{plan.frames}"
-        self._files = AlbumFiles(folder, name, plan, self._render)
-        self.folder = self._files.folder
+        self.files = AlbumFiles(folder, name, plan, plan.clips, self._render)
         self._path = pack
         self._pack: Pack | None = None
 
     def read(self, clip: int, views: list[int]) -> ClipFrames:
         """Views of one clip: frames count from 0, stills follow them. Landmarks count from the first pixel's centre."""
-        return read_clip(self._files, clip, views)
+        return read_clip(self.files, clip, views)
 
     def _render(self, clip: int) -> Album:
         from gfla_cli.rendering.pack import Pack
@@ -86,6 +85,10 @@ class FaceClips(Dataset[ClipSample]):
         self.files = PortraitFiles(pack, cache, plan)
         self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
 
+    def rendered(self) -> list[AlbumFiles]:
+        """What its frames are read from."""
+        return [self.files.files]
+
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
@@ -93,7 +96,7 @@ class FaceClips(Dataset[ClipSample]):
         frames = moments(plan.frames, self.frames, rng)
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
-        clip = self.files.read(int(rng.integers(plan.clips)), [int(reference), *frames])
+        clip = self.files.read(self.files.files.choose(rng), [int(reference), *frames])
         if rng.random() < 0.5:
             clip = clip.mirrored(MIRRORED)
         share = _convention(rng)

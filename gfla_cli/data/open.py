@@ -8,16 +8,46 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from gfla_cli.data.albums import AlbumFiles, AlbumPlan
 from gfla_cli.data.deepfashion import DEEPFASHION, MARKET, SQUARE, BenchmarkPairs
 from gfla_cli.data.sample import ClipSample, PosePair, ViewPair
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
 
+RENDERED = ("people", "chairs", "people-faces", "bodies")
 
-def open_training_data(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[Any]]:
+
+def open_training_data(
+    recipe: Recipe, root: Path | None, cache: Path, *, render: bool = True
+) -> Callable[[Stage], Dataset[Any]]:
     """A function from stage to data set. `cache` is where rendered albums are kept.
 
-    Only `chairs` can do without a `root`; it may name a folder of GLB files to mix in. Raises UsageError without the
+    Without `render` only those count that are there by then; other processes may add to them meanwhile. Raises
+    UsageError where there is nothing to render.
+    """
+    opened = _opened(recipe, root, cache)
+    if render:
+        return opened
+    if recipe.dataset not in RENDERED:
+        raise UsageError(f"--no-render: {recipe.dataset} is not rendered", hint=f"these are: {', '.join(RENDERED)}")
+
+    def open_stage(stage: Stage) -> Dataset[Any]:
+        dataset = opened(stage)
+        for files in rendered_files(dataset):
+            files.existing_only = True
+        return dataset
+
+    return open_stage
+
+
+def rendered_files(dataset: Dataset[Any]) -> list[AlbumFiles]:
+    """The rendered albums that a data set reads from."""
+    files: list[AlbumFiles] = dataset.rendered()  # type: ignore[attr-defined]
+    return files
+
+
+def _opened(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[Any]]:
+    """Only `chairs` can do without a `root`; it may name a folder of GLB files to mix in. Raises UsageError without the
     root that a data set needs, DataError when it cannot be used.
     """
     if recipe.dataset == "chairs":
@@ -61,7 +91,6 @@ def _refuse_nothing_to_render(pack: Path, cache: Path) -> None:
 
 
 def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[PosePair]:
-    from gfla_cli.data.albums import AlbumPlan
     from gfla_cli.data.people import PeoplePairs
 
     side = stage.image_size[0]

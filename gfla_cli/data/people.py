@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from gfla_cli.data.albums import AlbumPlan, Albums, HeadAlbumPlan, StoredView
+from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredView
 from gfla_cli.data.augment import degrade, mirror_points, relight, shake_depths, shake_points
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import Points, as_detected
@@ -67,12 +67,16 @@ class PeoplePairs(Dataset[PosePair]):
         self.seed = seed
         self.depth = depth
 
+    def rendered(self) -> list[AlbumFiles]:
+        """What its pictures are read from."""
+        return [self.albums.files] + ([self.head_albums.files] if self.heads else [])
+
     def __getitem__(self, index: int) -> PosePair:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
         near = self.heads > 0 and rng.random() < self.heads
         albums = self.head_albums if near else self.albums
-        album = int(rng.integers(albums.plan.characters))
+        album = albums.files.choose(rng)
         first, second = rng.choice(albums.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
         target = _frame(albums.view(album, int(second)), self.size, mirrored)
@@ -160,6 +164,8 @@ def _moved(view: _Framed, rng: np.random.Generator) -> _Framed:
 
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
     points = np.column_stack([view.points, view.depths])
+    # The renderer counts from the corner of the first pixel, everything else from its middle.
+    points[:, :2] = np.where(points[:, :2] >= 0, (points[:, :2] - 0.5).clip(0), -1)
     face = list(_HIDDEN_FACE)
     points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], _MISSING)
     points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses

@@ -13,6 +13,7 @@ from torch import Tensor
 from gfla_cli.networks.flow import Choice, Flow
 from gfla_cli.ops.warp import gaussian_warp
 
+_HIDDEN_SHARE = 0.3  # how much hidden places count beside visible ones
 _CHOSEN_WITHIN = 0.5  # pixels of its grid by which a candidate may be worse than the best one
 _NOT_THERE, _FAR_OFF = -40.0, 1e4  # logit of candidates that the pose does not have, and the error that they count as
 _FOUND_WITHIN = 1.5  # pixels of its grid that a flow may be off, about as far as a patch of 3 reaches
@@ -82,6 +83,15 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
     error = _distance(flow.offset, offset)
     mask = _trust_loss(flow.mask, error, weight, visible, _FOUND_WITHIN)
     return (error * weight).sum() / _mean_count(weight), mask
+
+
+def visible_flow_loss(found: Tensor, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
+    """Distance of offsets (B, 2, h, w) from known ones, mostly where the source shows the place, a scalar.
+
+    The known ones as for `correspondence_loss`; of hidden places the right one is a guess.
+    """
+    weight = weight * torch.where(visible > 0.5, 1.0, _HIDDEN_SHARE)
+    return (_distance(found, offset) * weight).sum() / _mean_count(weight)
 
 
 def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:

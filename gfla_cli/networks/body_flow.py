@@ -10,9 +10,11 @@ B batch, J = 18 joints in OpenPose's order, N = 18 solids, H x W frame, h x w = 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gfla_cli.networks.body_shape import body_shape
@@ -40,10 +42,17 @@ class Joints(NamedTuple):
     deep: Tensor  # (B, 1) 1 where depths are known, else 0
 
 
+class Refined(NamedTuple):
+    """What a network makes of joints (`pose_refiner.py`)."""
+
+    place: Tensor  # (B, J, 3)
+    thickness: Tensor  # (B, N, 2) factors of the radii of solids
+
+
 class Seen(NamedTuple):
     """Bodies through a grid of places."""
 
-    weight: Tensor  # (B, N + 1, P) share of each solid, and of the background, in what a place shows
+    logit: Tensor  # (B, N + 1, P) of each solid, and of the background, to be what a place shows
     nearest: Tensor  # (B, 1, P) depth of the first surface, trunks
     hit: Hit
 
@@ -56,6 +65,18 @@ class BodyPrior(NamedTuple):
     visible: Tensor  # (B, 1, h, w) in [0, 1]: the source shows the place, as far as the solids tell
     source: Tensor  # (B, BODY_CHANNELS, h, w) body map of the source
     target: Tensor  # (B, BODY_CHANNELS, h, w)
+    joints: Joints  # of source and target, (2 B, ...), as they were used
+
+    def detached(self) -> BodyPrior:
+        """The same for a network that must not change it."""
+        return BodyPrior(
+            self.candidates.detach(),
+            self.logits.detach(),
+            self.visible.detach(),
+            self.source.detach(),
+            self.target.detach(),
+            Joints(*(part.detach() for part in self.joints)),
+        )
 
     def flow(self, change: Tensor | None = None) -> Tensor:
         """(B, 2, h, w) the mean of the candidates; `change` (B, N + 1, h, w) is added to their logits."""
@@ -71,47 +92,54 @@ class BodyPrior(NamedTuple):
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
-    return torch.nn.functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
-@torch.no_grad()
-def body_prior(source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
-    """From two structures (B, 2 J, H, W). Without depths, the solids lie flat in the picture."""
+def body_prior(
+    source_structure: Tensor, target_structure: Tensor, refine: Callable[[Joints], Refined] | None = None
+) -> BodyPrior:
+    """From two structures (B, 2 J, H, W). Without depths, the solids lie flat in the picture.
+
+    `refine` moves the joints of both, source before target, (2 B, J, 3), and says how thick the solids are.
+    """
     with torch.autocast(target_structure.device.type, enabled=False):
         count, (height, width) = target_structure.shape[0], target_structure.shape[-2:]
         size = (height // GUESS_STRIDE, width // GUESS_STRIDE)
-        joints = _joints(torch.cat([source_structure, target_structure]))
+        joints = read_joints(torch.cat([source_structure, target_structure]))
+        thickness = None
+        if refine is not None:
+            place, thickness = refine(joints)
+            joints = joints._replace(place=place)
+            thickness = torch.cat([thickness, torch.ones_like(thickness[:1])])
         shape, rest = body_shape(joints.place.device)
         there = torch.cat([joints.there, torch.ones_like(joints.there[:1])])
-        bodies = posed(torch.cat([joints.place, rest]), there, shape)
+        bodies = posed(torch.cat([joints.place, rest]), there, shape, thickness)
         bodies, at_rest = bodies.some(0, -1), bodies.some(-1, None)
         seen = see(bodies, size, shape)
         maps = body_maps(bodies, seen, at_rest, joints).unflatten(2, size)
-        of_target = Seen(seen.weight[count:], seen.nearest[count:], seen.hit.some(count, None))
+        of_target = Seen(seen.logit[count:], seen.nearest[count:], seen.hit.some(count, None))
         source, target = bodies.some(0, count), bodies.some(count, None)
         found = source.place(of_target.hit.at, target.length)  # (B, N, 3, P)
         places = cell_middles(*size, GUESS_STRIDE, joints.place).flatten(2)
+        logits = of_target.logit.log_softmax(dim=1).clamp(min=_LEAST_WEIGHT)
+        there = F.pad(source.there * target.there, [0, 1], value=1.0)[..., None]
+        logits = torch.where(there > 0, logits, _NO_WEIGHT).unflatten(2, size)
         candidates = (found[:, :, :2] - places[:, None]).unflatten(3, size)
-        logits = (of_target.weight.clamp(min=1e-30).log()).clamp(min=_LEAST_WEIGHT)
-        there = torch.nn.functional.pad(source.there * target.there, [0, 1], value=1.0)[..., None]
-        prior = BodyPrior(
-            candidates,
-            torch.where(there > 0, logits, _NO_WEIGHT).unflatten(2, size),
-            seen.nearest[:count].unflatten(2, size),  # replaced below
-            maps[:count],
-            maps[count:],
-        )
-        return prior._replace(visible=_visible(prior, found[:, :, 2], source.trunk))
+        nearest = seen.nearest[:count].unflatten(2, size)
+        visible = _visible(candidates, logits, found[:, :, 2] / source.trunk[..., None], nearest)
+        return BodyPrior(candidates, logits, visible, maps[:count], maps[count:], joints)
 
 
-def _visible(prior: BodyPrior, depth: Tensor, trunk: Tensor) -> Tensor:
-    """(B, 1, h, w) whether the likeliest place, at depth (B, N, P) pixels, is the first surface there in the source."""
-    weight = prior.logits.softmax(dim=1)
-    body, background = weight.split([SOLIDS, 1], dim=1)
+def _visible(candidates: Tensor, logits: Tensor, depth: Tensor, nearest: Tensor) -> Tensor:
+    """(B, 1, h, w) whether the likeliest place is the first surface there in the source.
+
+    `depth` (B, N, P) of the candidates and `nearest` (B, 1, h, w) of the first surfaces, trunks.
+    """
+    body, background = logits.softmax(dim=1).split([SOLIDS, 1], dim=1)
     total = body.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    depth = (depth.unflatten(2, body.shape[-2:]) * body).sum(dim=1, keepdim=True) / total / trunk[..., None, None]
-    flow = (prior.candidates * body[:, :, None]).sum(dim=1) / total
-    behind = depth - bilinear_warp(prior.visible, flow / GUESS_STRIDE)
+    mean = (depth.unflatten(2, body.shape[-2:]) * body).sum(dim=1, keepdim=True) / total
+    flow = (candidates * body[:, :, None]).sum(dim=1) / total
+    behind = mean - bilinear_warp(nearest, flow / GUESS_STRIDE)
     visible: Tensor = torch.sigmoid((_SHOWN_MARGIN - behind) / _SHOWN_BLUR) * (1 - background)
     return visible
 
@@ -127,12 +155,12 @@ def see(body: Body, size: tuple[int, int], shape: Shape) -> Seen:
     beside = torch.where(nearest < _FARTHEST, shape.beside, 0.0)
     logit = torch.where(there, beyond - torch.where(met, behind, beside), _NO_WEIGHT)
     logit = torch.cat([logit, (-shape.background).expand_as(nearest)], dim=1)
-    return Seen(logit.softmax(dim=1), nearest, hit)
+    return Seen(logit, nearest, hit)
 
 
 def body_maps(body: Body, seen: Seen, rest: Body, joints: Joints) -> Tensor:
     """(B, BODY_CHANNELS, P) about 0 to 1 on the body, 0 around it; nearness is 0 where depths are unknown."""
-    weight, background = seen.weight.split([SOLIDS, 1], dim=1)
+    weight, background = seen.logit.softmax(dim=1).split([SOLIDS, 1], dim=1)
     at_rest = rest.place(seen.hit.at, body.length)  # (B, N, 3, P), from the neck
     at_rest = (at_rest * weight[:, :, None]).sum(dim=1) * _REST_SHARE  # (B, 3, P)
     covered = 1 - background
@@ -142,7 +170,7 @@ def body_maps(body: Body, seen: Seen, rest: Body, joints: Joints) -> Tensor:
     return torch.cat([at_rest + covered * _REST_MIDDLE, near, covered], dim=1)
 
 
-def _joints(structure: Tensor) -> Joints:
+def read_joints(structure: Tensor) -> Joints:
     """The joints of a structure: the middles of the heat maps' fourth powers, and how near they are there."""
     maps, nearer = structure.float().split(JOINTS, dim=1)
     square = maps.square()

@@ -68,6 +68,7 @@ class Body(NamedTuple):
     length: Tensor  # (B, N) trunks
     there: Tensor  # (B, N) 1 or 0
     trunk: Tensor  # (B, 1) pixels
+    radius: Tensor  # (B, N, 2) across, at both ends, trunks
 
     def some(self, first: int, end: int | None) -> Body:
         """These poses of the batch alone."""
@@ -94,9 +95,12 @@ class Hit(NamedTuple):
         return Hit(*(part[first:end] for part in self))
 
 
-def posed(joints: Tensor, known: Tensor, shape: Shape) -> Body:
-    """The body on joints (B, J, 3) of which `known` (B, J) are there, 1 or 0."""
-    trunk = _trunk(joints, known, shape)
+def posed(joints: Tensor, known: Tensor, shape: Shape, thickness: Tensor | None = None) -> Body:
+    """The body on joints (B, J, 3) of which `known` (B, J) are there, 1 or 0.
+
+    `thickness` (B, N, 2) multiplies the radii at both ends of the solids.
+    """
+    trunk = trunk_length(joints, known, shape)
     two = [known[:, pair].amin(dim=1, keepdim=True) for pair in (_SHOULDERS, _HIPS)]  # (B, 1)
     raised = constant((0.0, -1.0, 0.0), joints.device).expand(joints.shape[0], 3)
     shoulders, hips = joints[:, _SHOULDERS], joints[:, _HIPS]  # (B, 2, 3)
@@ -131,10 +135,13 @@ def posed(joints: Tensor, known: Tensor, shape: Shape) -> Body:
     of_head = known[:, _NECK, None]
     there = [chest, chest, *two, of_head, of_head, arms.upper_there, arms.lower_there, arms.lower_there]
     there += [legs.upper_there, legs.lower_there, legs.lower_there]
-    return _solids(first, second, forward, torch.cat(there, dim=1), trunk, shape)
+    radius = shape.radius.expand(joints.shape[0], -1, -1) if thickness is None else shape.radius * thickness
+    return _solids(first, second, forward, torch.cat(there, dim=1), trunk, radius, shape)
 
 
-def _solids(first: Tensor, second: Tensor, forward: Tensor, there: Tensor, trunk: Tensor, shape: Shape) -> Body:
+def _solids(
+    first: Tensor, second: Tensor, forward: Tensor, there: Tensor, trunk: Tensor, radius: Tensor, shape: Shape
+) -> Body:
     """Solids between two ends, (B, N, 3) each, that face `forward`, moved a little from the joints."""
     along = _unit(second - first)
     forward = _unit(_beside(forward, along))
@@ -147,7 +154,7 @@ def _solids(first: Tensor, second: Tensor, forward: Tensor, there: Tensor, trunk
     along = (second - first) / length[..., None]
     forward = _unit(_beside(forward, along))
     axes = torch.stack([_cross(along, forward) * side, forward, along], dim=2)
-    return Body(first, axes, (length / trunk).clamp(min=0.02), there, trunk)
+    return Body(first, axes, (length / trunk).clamp(min=0.02), there, trunk, radius)
 
 
 class _Limbs(NamedTuple):
@@ -231,7 +238,7 @@ def _inverse(matrix: Tensor) -> Tensor:
     return crossed / determinant[:, None, None]
 
 
-def _trunk(joints: Tensor, known: Tensor, shape: Shape) -> Tensor:
+def trunk_length(joints: Tensor, known: Tensor, shape: Shape) -> Tensor:
     """(B, 1) how long a trunk is, as all lengths tell it; at least one pixel."""
     first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
     both = known[:, first] * known[:, second]
@@ -262,7 +269,7 @@ def cast(body: Body, size: tuple[int, int], stride: int, shape: Shape) -> Hit:
     round_forward = forward / flat
     by_across, by_forward, by_along = by_z[..., None].unbind(dim=2)  # (B, N, 1)
     by_round = by_forward / flat
-    first, second = shape.radius[..., None].unbind(dim=1)  # (N, 1)
+    first, second = body.radius[..., None].unbind(dim=2)  # (B, N, 1)
     length = body.length[..., None]
     # a·z² + 2b·z + c = radius²: first of a cone, whose radius depends on z, too.
     slope = (second - first) / length

@@ -7,6 +7,7 @@ B batch, C channels, H x W image size, h x w = H/stride x W/stride, R source pic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from gfla_cli.networks.curve_flow import curve_guesses
 from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced, seen_through
 from gfla_cli.networks.limb_flow import limb_flow
 from gfla_cli.networks.matching import FlowMatcher, Matches
+from gfla_cli.networks.pose_refiner import PoseRefiner
 from gfla_cli.ops.warp import bilinear_warp
 
 # What an estimator sees of a prior: the picture through that flow and the flow; of matches also how sure they are; of
@@ -89,8 +91,8 @@ class FlowEstimator(nn.Module):
     - "limbs": a picture, its joints and the wanted joints (`limb_flow`);
     - "curves": a wanted face, and two pictures with their faces (`curve_guesses`);
     - "matches": places that a second network describes alike (`FlowMatcher`);
-    - "solids": one candidate flow for each part of a body in three dimensions (`body_prior`). The estimator also
-      chooses among the candidates, at stride 2 of what it sees.
+    - "solids": one candidate flow for each part of a body in three dimensions (`body_prior`), whose joints a second
+      network corrects (`PoseRefiner`). The estimator also chooses among the candidates, at stride 2 of what it sees.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class FlowEstimator(nn.Module):
                 self.offset_head[str(stride)] = nn.Conv2d(channels, 2 * references, 3, padding=1)
                 self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
         if self.prior == "solids":
+            self.refiner = PoseRefiner()
             self.choice_head = nn.Conv2d(at_stride[GUESS_STRIDE], SOLIDS + 1, 3, padding=1)
 
     def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
@@ -152,7 +155,7 @@ class FlowEstimator(nn.Module):
         """The same for networks with a prior. `matches` of `match`, or `bodies`, avoid computing them again."""
         inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
         small = [self._reduced(x) for x in inputs]
-        with torch.no_grad():  # a prior is a fact to what corrects it; the matcher learns by a loss of its own
+        with torch.no_grad():  # a prior is a fact to what corrects it; matcher and refiner learn by losses of their own
             priors = self._priors(inputs, small, matches, bodies)
         drawn = [self._drawn(x) for x in small]
         x, *skipped = self._features([*drawn, *(prior.features() for prior in priors)])
@@ -162,6 +165,13 @@ class FlowEstimator(nn.Module):
             choice, whole = self._chosen(features[GUESS_STRIDE], priors[0])
             priors = [priors[0]._replace(whole=whole)]
         return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
+
+    def bodies(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> BodyPrior:
+        """What a picture (B, 3, H, W) and two structures tell about the flow between them; for the prior "solids"."""
+        return self._bodies(*(self._reduced(x) for x in (picture, structure, wanted)))
+
+    def _bodies(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> BodyPrior:
+        return body_prior(structure, wanted, partial(self.refiner, picture, self._drawn(structure)))
 
     def match(self, inputs: Sequence[Tensor]) -> Matches:
         """What the matcher makes of a picture, its joints and the wanted joints; for the prior "matches"."""
@@ -192,7 +202,7 @@ class FlowEstimator(nn.Module):
         picture, structure, wanted = reduced
         spread = None
         if self.prior == "solids":
-            bodies = bodies or body_prior(structure, wanted)
+            bodies = bodies.detached() if bodies is not None else self._bodies(picture, structure, wanted)
             flow = bodies.flow()
         elif self.prior == "matches":
             flow, spread = (matches or self._matched(picture, structure, wanted)).flow()

@@ -58,7 +58,7 @@ class PoseGenerator(nn.Module):
             drawn = (structure[:, : self.config.drawn_channels] for structure in (source_structure, target_structure))
             features = self.target_encoder(torch.cat([source_image, *drawn], dim=1))
             return Generated(self.decoder(features[-1], [], []).image, [])
-        bodies = self.bodies(source_structure, target_structure)
+        bodies = self.bodies(source_image, source_structure, target_structure)
         estimated = self.estimate_flow(source_image, source_structure, target_structure, bodies=bodies)
         made = self.render(source_image, target_structure, estimated.flows, bodies)
         return made._replace(choice=estimated.choice)
@@ -79,7 +79,7 @@ class PoseGenerator(nn.Module):
         """(B, ·, H, W) all that is known of the target: its joints, and its body map where joints have depths."""
         if bodies is None:
             return structure
-        seen = enlarged(bodies.target, GUESS_STRIDE * self._reduction)
+        seen = enlarged(bodies.target.detach(), GUESS_STRIDE * self._reduction)
         return torch.cat([structure[:, : self.config.drawn_channels], seen.to(structure.dtype)], dim=1)
 
     @property
@@ -87,11 +87,13 @@ class PoseGenerator(nn.Module):
         """How many times smaller the frame is in which flows are estimated."""
         return self.flow_estimator.reduction if self.config.has_flow else self.config.flow_reduction
 
-    def bodies(self, source_structure: Tensor, target_structure: Tensor) -> BodyPrior | None:
+    def bodies(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior | None:
         """What two structures with depths tell about the flow between them; None for models without depth."""
         if not self.config.has_depth or self.config.sampler == "none":
             return None
-        return body_prior(*(reduced(s, self._reduction) for s in (source_structure, target_structure)))
+        if self.config.has_flow:
+            return self.flow_estimator.bodies(source_image, source_structure, target_structure)
+        return body_prior(reduced(source_structure, self._reduction), reduced(target_structure, self._reduction))
 
     def estimate_flow(
         self,

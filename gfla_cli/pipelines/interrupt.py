@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """A context manager in which the first signal is noted and the second raises KeyboardInterrupt.
 
+    Inside of `raising(error)`, which is for work that can be given up, the first signal raises that error, too.
+
     Outside the main thread, where Python handles no signals, it notes nothing.
     """
 
@@ -21,6 +24,18 @@ class Interruption:
         self.signal: signal.Signals | None = None
         self._say = say
         self._before: dict[signal.Signals, Any] = {}
+        self._raised: type[Exception] | None = None
+
+    @contextmanager
+    def raising(self, error: type[Exception]) -> Iterator[None]:
+        """Raises `error` at a signal inside of the block, or at its begin where there was one before."""
+        try:
+            self._raised = error
+            if self.signal is not None:
+                raise error
+            yield
+        finally:
+            self._raised = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -37,4 +52,6 @@ class Interruption:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
-        self._say("stopping after this step; once more stops at once, without saving")
+        self._say("stopping; once more stops at once, without saving")
+        if self._raised is not None:
+            raise self._raised

@@ -6,9 +6,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.data.open import open_training_data
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.losses.vgg import load_vgg19
@@ -19,6 +19,7 @@ from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.team import Team
 from gfla_cli.training.checkpoint import LAST
 from gfla_cli.training.engine import Engine
+from gfla_cli.training.learner import AbandonedStepError
 from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.sequence import SequenceTask
@@ -58,13 +59,14 @@ def run_training(
     vgg: Path | None,
     cache: Path | None,
     placement: Placement,
+    render: bool = True,
     options: RunOptions | None = None,
     team: Team | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
 
-    Interrupted by Ctrl-C or SIGTERM it finishes the step at hand, saves a checkpoint and raises KeyboardInterrupt, or
+    Interrupted by Ctrl-C or SIGTERM it gives up the step at hand, saves a checkpoint and raises KeyboardInterrupt, or
     SystemExit(143); a second signal ends it at once. Raises DataError when `output` holds a run already and `resume`
     was not asked for, or the other way round, and when another process trains there;
     UsageError for --compile without CUDA.
@@ -77,7 +79,7 @@ def run_training(
         # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
         raise team.one_voice(UsageError("--compile is for CUDA devices", hint="leave it out"))
     folder, resume = team.from_first(lambda: _folder(recipe.dataset, output, resume, team.launch.job))
-    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement))
+    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
     with ExitStack() as held, Interruption(say) as interruption:
         team.from_first(lambda: held.enter_context(_claimed(folder, team.launch.job)))
         trainer = team.agreed(
@@ -100,13 +102,17 @@ def run_training(
         elif (init := options.init) is not None:
             team.agreed(lambda: take_weights(trainer.learner, init))
         with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
-            finished = trainer.run(report, options.pace, lambda: interruption.signal is not None)
+            finished = trainer.run(
+                report,
+                options.pace,
+                lambda: interruption.signal is not None,
+                # Several processes have to finish a step together.
+                partial(interruption.raising, AbandonedStepError) if team.processes == 1 else None,
+            )
         if not finished:
             say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
             raise _stopped(team, team.largest(interruption.signal or 0)[0])
-        trained = {"dataset": recipe.dataset, "samples": trainer.samples}
-        team.from_first(lambda: save_bundle(folder / "bundle", recipe.model, trainer.weights(), trained=trained))
-    return folder / "bundle"
+        return team.from_first(trainer.save_bundle)
 
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
@@ -132,8 +138,10 @@ def _is_of(job: str, folder: Path) -> bool:
     return job != "" and (folder / _JOB).is_file() and (folder / _JOB).read_text(encoding="utf-8") == job
 
 
-def _task(recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement) -> TrainingTask:
-    data = open_training_data(recipe, data_root, cache)
+def _task(
+    recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement, *, render: bool
+) -> TrainingTask:
+    data = open_training_data(recipe, data_root, cache, render=render)
     wanted = any(_needs_vgg(stage.weights) for stage in recipe.stages)
     features = load_vgg19(vgg).to(placement.device) if wanted else None
     return _TASKS[recipe.model.task](recipe, data, features)

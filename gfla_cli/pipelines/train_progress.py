@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from gfla_cli.training.recipe import time_shares
 from gfla_cli.training.trainer import Progress, Trainer
 
 _LINE_EVERY_S = 60.0
@@ -40,15 +41,19 @@ def _bars(trainer: Trainer, console: Console) -> Iterator[Callable[[Progress], N
         TextColumn("{task.fields[rate]:.1f} images/s  {task.fields[losses]}"),
     )
     with Bars(*columns, console=console) as bars:
+        plan = trainer.recipe
+        seconds = [round(60 * plan.minutes * share) for share in time_shares(plan)]
+        totals = seconds if plan.minutes else [stage.steps for stage in plan.stages]
         tasks = [
-            bars.add_task(stage.name, total=stage.steps, start=False, rate=0.0, losses="")
-            for stage in trainer.recipe.stages
+            bars.add_task(stage.name, total=total, start=False, rate=0.0, losses="")
+            for stage, total in zip(plan.stages, totals, strict=True)
         ]
 
         def show(progress: Progress) -> None:
-            task = tasks[progress.stage_index]
-            bars.start_task(task)
-            bars.update(task, completed=progress.step, rate=progress.images_per_second, losses=_losses(progress))
+            number = progress.stage_index
+            done = progress.step if progress.seconds_left is None else totals[number] - round(progress.seconds_left)
+            bars.start_task(tasks[number])
+            bars.update(tasks[number], completed=done, rate=progress.images_per_second, losses=_losses(progress))
 
         yield show
 
@@ -60,7 +65,7 @@ def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
     def show(progress: Progress) -> None:
         nonlocal said_s
         now_s = time.monotonic()
-        if now_s - said_s >= _LINE_EVERY_S or progress.step == progress.stage.steps:
+        if now_s - said_s >= _LINE_EVERY_S or progress.step in (1, progress.stage.steps):
             said_s = now_s
             say(status_line(progress))
 
@@ -70,9 +75,12 @@ def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
 def status_line(progress: Progress) -> str:
     """Stage, step, speed, the time that is left of the stage, losses."""
     stage, rate = progress.stage, progress.images_per_second
-    parts = [f"{stage.name} {progress.step}/{stage.steps}"]
+    timed = progress.seconds_left is not None
+    parts = [f"{stage.name} {progress.step}" + ("" if timed else f"/{stage.steps}")]
     if rate:
         left_s = (stage.steps - progress.step) * stage.batch / rate
+        if progress.seconds_left is not None:
+            left_s = progress.seconds_left
         parts += [f"{rate:.1f} images/s", f"{timedelta(seconds=round(left_s))} left"]
     return "  ".join([*parts, _losses(progress)])
 

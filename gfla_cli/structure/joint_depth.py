@@ -24,9 +24,10 @@ _FARTHEST = 1 / 16  # 0 is unknown
 def joint_maps(points: NDArray[np.float32], size: tuple[int, int], sigma: float) -> NDArray[np.float32]:
     """(36, H, W) heat maps of (18, 4) points x, y, confidence, depth in pixels of the H x W frame, and nearness maps.
 
-    Depths count from anywhere, away from the camera; NaN = not known, and those of (18, 3) points are none.
+    Centres are not truncated: solids stand on them. Depths count from anywhere, away from the camera; NaN = not
+    known, and (18, 3) points have none.
     """
-    maps = heatmaps(points, size, sigma)
+    maps = heatmaps(points, size, sigma, whole_pixels=False)
     depth = points[:, 3] if points.shape[1] > 3 else np.full(len(points), np.nan, np.float32)
     near = np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1)
     return np.concatenate([maps, maps * np.nan_to_num(near)[:, None, None]]).astype(np.float32)
@@ -36,7 +37,7 @@ def joint_map_batch(points: Tensor, size: tuple[int, int], sigma: float) -> Tens
     """(B, 36, H, W) from (B, 18, 3 or 4) points, on their device; otherwise as `joint_maps`."""
     import torch
 
-    maps = heatmap_batch(points, size, sigma)
+    maps = heatmap_batch(points, size, sigma, whole_pixels=False)
     if points.shape[-1] == 3:
         return torch.cat([maps, torch.zeros_like(maps)], dim=1)
     depth = points[..., 3].float()

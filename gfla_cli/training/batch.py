@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.data.sample import PosePair
+from gfla_cli.networks.body_shape import body_shape
+from gfla_cli.networks.body_solids import trunk_length
 from gfla_cli.ops.constants import constant
 from gfla_cli.structure.heatmap import heatmap_batch
 from gfla_cli.structure.joint_depth import joint_map_batch
@@ -18,6 +20,7 @@ from gfla_cli.training.close_ups import head_boxes
 _HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
 _FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
 _ALONG = (0.0, 0.35, 0.7, 1.25)  # of the way to the wrist, and on into the hand
+_USUAL_TRUNK = 0.22  # of the frame's height
 _DETAILS = 3.0  # how much more they count than the rest of a person
 
 
@@ -106,6 +109,7 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         on_device(torch.as_tensor(x), device).float() for x in (pair.source_points, pair.target_points)
     )
     target_points = wanted_points[..., :3]
+    offset_weight = on_device(torch.as_tensor(known.weight), device) * _share_of_size(wanted_points, size[0])
     maps = joint_map_batch if config.has_depth else heatmap_batch
     return PoseBatch(
         source_image=picture_batch(source, device),
@@ -117,9 +121,17 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         target_details=_details(target_points, size, sigma),
         target_head=head_boxes(target_points, size),
         offset=on_device(torch.as_tensor(known.offset), device),
-        offset_weight=on_device(torch.as_tensor(known.weight), device),
+        offset_weight=offset_weight,
         visible=on_device(torch.as_tensor(known.visible), device),
     )
+
+
+def _share_of_size(points: Tensor, height: int) -> Tensor:
+    """(B, 1, 1, 1) how much flows count: less where a person is seen from near and every error is larger."""
+    place = torch.cat([points[..., :2], torch.zeros_like(points[..., :1])], dim=2)
+    shape, _ = body_shape(points.device)
+    trunk = trunk_length(place, (points[..., 2] > 0).to(place.dtype), shape)  # (B, 1) pixels
+    return (_USUAL_TRUNK * height / trunk).clamp(max=1)[..., None, None]
 
 
 def _details(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -33,10 +34,22 @@ def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
             module.reduction = max(1, min(fitting, module.full_reduction))
 
 
-def _add(values: dict[str, float], found: Mapping[str, float], share: float) -> None:
+def _add(values: dict[str, Tensor], found: Mapping[str, Tensor], share: float) -> None:
     """Adds a part's losses, as much as its share of the batch is."""
     for name, value in found.items():
-        values[name] = values.get(name, 0.0) + share * value
+        part = share * value.detach().float()
+        values[name] = values[name] + part if name in values else part
+
+
+class Position(NamedTuple):
+    """Where a stage is before a step."""
+
+    step: int  # from 0
+    share: float  # of the stage that is done, of its steps or of its time, 0 to 1
+
+
+class AbandonedStepError(Exception):
+    """Raised inside of a step that is not to be finished: somebody wants the run to stop now."""
 
 
 class StepResult(NamedTuple):
@@ -66,10 +79,10 @@ class Learner:
         self.scaler = gradient_scaler(placement)
         self._averaged: set[str] = set()  # names of the critics whose gradients are averaged at present
         self._nans = 0
-        # A GPU works while Python plans what comes next: losses are read a step later, and a step whose loss is not a
-        # number is left out by the optimiser itself.
+        # A GPU computes while Python plans the next step, so nothing may wait for it: losses are read one step later,
+        # and the optimiser itself leaves out a step whose loss is not a number.
         self._ahead = placement.device.type == "cuda" and self.team.processes == 1 and not self.scaler.is_enabled()
-        self._on_its_way: tuple[list[str], Tensor, torch.cuda.Event] | None = None
+        self._sent: tuple[list[str], Tensor, torch.cuda.Event] | None = None
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
@@ -83,89 +96,80 @@ class Learner:
             self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas, fused=fused
         )
 
-    def step(self, parts: Sequence[Any], shares: Sequence[float], stage: Stage, step: int) -> StepResult:
-        """Step number `step`, from 0, of a stage, with a batch in parts that make up these shares of it.
-
-        Raises GflaError when the loss has not been a number for several steps.
-        """
-        self._set_learning_rate(stage, step)
-        adversarial = stage.weights.adversarial > 0 and step >= stage.adversarial_from
-        if self._ahead:
-            return self._step_ahead(parts, shares, stage, adversarial=adversarial)
-        self.optimiser.zero_grad(set_to_none=True)
-        values: dict[str, float] = {}
-        judged: list[dict[str, Judged | Read]] = []
-        carried: list[Tensor] = []
-        for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
-            outcome, loss = self._forward(part, stage, adversarial=adversarial)
-            found = {name: float(value.detach()) for name, value in (outcome.terms | {"total": loss}).items()}
-            found = self.team.means(found)
-            if not math.isfinite(found["total"]):
-                return self._skip()
-            last = number == len(parts)
-            self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
-            _add(values, found, share)
-            judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
-            carried += [outcome.carried] if outcome.carried is not None else []
-        self._nans = 0
-        self.scaler.step(self.optimiser)
-        self.average.update(self.generator)
-        if any(judged):
-            whole = values.pop("total")
-            values |= self._train_discriminators(judged, shares) | {"total": whole}
-        self.scaler.update()
-        return StepResult(values, torch.cat(carried) if carried else None)
-
-    def _step_ahead(
-        self, parts: Sequence[Any], shares: Sequence[float], stage: Stage, *, adversarial: bool
+    def step(
+        self,
+        parts: Sequence[Any],
+        shares: Sequence[float],
+        stage: Stage,
+        position: Position,
+        may_abandon: AbstractContextManager[None] | None = None,
     ) -> StepResult:
-        """The same without waiting for the GPU; the losses are those of the step before."""
+        """One step of a stage, with a batch in parts that make up these shares of it.
+
+        An exception inside of `may_abandon` leaves everything as it was before the step. Where the device works ahead,
+        losses are those of the step before. Raises GflaError when the loss has not been a number for several steps.
+        """
+        self._set_learning_rate(stage, position)
+        adversarial = stage.weights.adversarial > 0 and position.step >= stage.adversarial_from
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
         judged: list[dict[str, Judged | Read]] = []
         carried: list[Tensor] = []
-        wrong = torch.zeros((), device=self.placement.device)
-        for part, share in zip(parts, shares, strict=True):
-            outcome, loss = self._forward(part, stage, adversarial=adversarial)
-            for name, value in (outcome.terms | {"total": loss}).items():
-                values[name] = values.get(name, 0.0) + share * value.detach().float()
-            wrong = torch.maximum(wrong, (~loss.detach().isfinite()).float())
-            self._backward(loss * share if len(parts) > 1 else loss, None)
-            judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
-            carried += [outcome.carried] if outcome.carried is not None else []
-        self.optimiser.found_inf = wrong  # type: ignore[attr-defined]  # fused Adam leaves weights, moments and its count alone where this is 1
-        self.optimiser.step()
+        with self._unchanged_by_exceptions(), may_abandon or nullcontext():
+            for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
+                outcome, loss = self._forward(part, stage, adversarial=adversarial)
+                _add(values, outcome.terms | {"total": loss}, share)
+                last = number == len(parts)
+                self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
+                judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
+                carried += [outcome.carried] if outcome.carried is not None else []
+        whole = values.pop("total")
+        if self._ahead:
+            self._leave_out_if(~whole.isfinite())
+        else:
+            found = self._read({"total": whole})
+            if not math.isfinite(found["total"]):
+                return self._skip()
+        self.scaler.step(self.optimiser)
         self.average.update(self.generator)
         if any(judged):
-            self.discriminators.requires_grad_(True)
-            self.discriminator_optimiser.zero_grad(set_to_none=True)
-            for pairs, share in zip(judged, shares, strict=True):
-                with self.placement.autocast:
-                    terms = critic_terms(self.discriminators, pairs)
-                    loss = total(terms.values())
-                self._backward(loss * share if len(judged) > 1 else loss, None)
-                for name, value in terms.items():
-                    values[name] = values.get(name, 0.0) + share * value.detach().float()
-            self.discriminator_optimiser.found_inf = wrong  # type: ignore[attr-defined]
-            self.discriminator_optimiser.step()
-        return StepResult(self._read_later(values), torch.cat(carried) if carried else None)
+            _add(values, self._train_discriminators(judged, shares), 1.0)
+        self.scaler.update()
+        losses = self._read(values | {"total": whole})
+        if not math.isfinite(losses["total"]):  # of the step before: this device works ahead
+            return self._skip()
+        self._nans = 0
+        return StepResult(losses, torch.cat(carried) if carried else None)
 
-    def _read_later(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sends these to the host; gives those that were sent before, or at the first time these."""
-        before = self._on_its_way
-        sent = torch.stack(list(values.values())).to("cpu", non_blocking=True)
+    @contextmanager
+    def _unchanged_by_exceptions(self) -> Iterator[None]:
+        """Forward passes draw random numbers, and discriminators keep estimates of their norms: both are put back."""
+        random = torch.get_rng_state()
+        buffers = [(buffer, buffer.clone()) for buffer in self.discriminators.buffers()]
+        try:
+            yield
+        except BaseException:
+            torch.set_rng_state(random)
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            raise
+
+    def _leave_out_if(self, wrong: Tensor) -> None:
+        """Fused Adam leaves weights, moments and its count alone where `found_inf` is 1."""
+        for optimiser in (self.optimiser, self.discriminator_optimiser):
+            optimiser.found_inf = wrong.float()  # type: ignore[attr-defined]
+
+    def _read(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """These losses, as the mean of all processes; on a device that works ahead those of the call before."""
+        names, sent = list(values), torch.stack([value.float() for value in values.values()])
+        if not self._ahead:
+            return self.team.means(dict(zip(names, sent.tolist(), strict=True)))
         arrived = torch.cuda.Event()
+        before, self._sent = self._sent, (names, sent.to("cpu", non_blocking=True), arrived)
         arrived.record()
-        self._on_its_way = list(values), sent, arrived
-        names, there, arrived = before or self._on_its_way
+        names, sent, arrived = before or self._sent
         arrived.synchronize()
-        found = dict(zip(names, there.tolist(), strict=True))
-        found["total"] = found.pop("total")  # last, as people expect it
-        if math.isfinite(found["total"]):
-            self._nans = 0
-            return found
-        self._skip()
-        return {"total": math.nan}
+        return dict(zip(names, sent.tolist(), strict=True))
 
     def _forward(self, part: Any, stage: Stage, *, adversarial: bool) -> tuple[Outcome, Tensor]:
         with self.placement.autocast:
@@ -178,35 +182,35 @@ class Learner:
 
     def _train_discriminators(
         self, judged: Sequence[dict[str, Judged | Read]], shares: Sequence[float]
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         if (names := set(judged[0])) != self._averaged:  # later losses have to reach the same weights as the first
             self._average_discriminators = averaging(self.discriminators, self.team)
             self._averaged = names
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        values: dict[str, float] = {}
+        values: dict[str, Tensor] = {}
         for number, (pairs, share) in enumerate(zip(judged, shares, strict=True), start=1):
             with self.placement.autocast:
                 terms = critic_terms(self.discriminators, pairs)
                 loss = total(terms.values())
             last = number == len(judged)
             self._backward(loss * share if len(judged) > 1 else loss, self._average_discriminators if last else None)
-            _add(values, {name: float(value.detach()) for name, value in terms.items()}, share)
+            _add(values, terms, share)
         self.scaler.step(self.discriminator_optimiser)
-        return self.team.means(values)
+        return values
 
     def _backward(self, loss: Tensor, average: Callable[[Tensor], Tensor] | None) -> None:
         """Adds to the gradients; with the last part of a batch their sum is averaged over the team."""
         scaled = self.scaler.scale(loss)
         (average(scaled) if average is not None else scaled).backward()
 
-    def _set_learning_rate(self, stage: Stage, step: int) -> None:
+    def _set_learning_rate(self, stage: Stage, position: Position) -> None:
         rate = stage.learning_rate
         if stage.final_learning_rate is not None:
-            fall = (1 + math.cos(math.pi * step / stage.steps)) / 2
+            fall = (1 + math.cos(math.pi * position.share)) / 2
             rate = stage.final_learning_rate + (rate - stage.final_learning_rate) * fall
         if stage.warmup:
-            rate *= min(1.0, (step + 1) / stage.warmup)
+            rate *= min(1.0, (position.step + 1) / stage.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 

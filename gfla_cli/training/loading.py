@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
+import queue
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gfla_cli.errors import DataError, GflaError, MediaError
@@ -21,6 +24,8 @@ from gfla_cli.media.atomic import atomic_path
 
 UNREADABLE = "unreadable.csv"
 _ATTEMPTS = 20  # samples in a row; when none of them can be read, it is not about single pictures
+_POLL_S = 0.1  # between two looks whether somebody wants to stop
+_LAST_S = 1.0  # that a thread gets to end
 _TOLERATED = 0.01  # of the data set's pictures
 
 
@@ -59,31 +64,93 @@ def collate(items: Sequence[Loaded]) -> Loaded:
     return Loaded(None if error else default_collate([item.sample for item in items]), failures, error)
 
 
-def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: int) -> Iterator[Loaded]:
-    """Batches of samples with these numbers, prepared by so many processes. Takes one number from torch's generator.
+class Batches(Iterator[Loaded]):
+    """Loaded batches in their order. A context manager, at whose end the processes that load end, too.
 
-    Raises DataError for whatever goes wrong in a worker other than a picture that cannot be read.
+    A thread takes them from the loader, so that whoever waits for one can stop waiting.
     """
-    loader: DataLoader[Any] = DataLoader(
-        ReadableSamples(dataset),
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        prefetch_factor=6 if workers else None,
-        worker_init_fn=partial(_begin_worker, os.getpid()),
-        # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
-        multiprocessing_context="spawn" if workers else None,
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        before = set(multiprocessing.active_children())
+        with _signals_held_back():
+            self._loading: Any = iter(loader)
+        self._workers = set(multiprocessing.active_children()) - before
+        self._taken: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=1)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+
+    def _take(self) -> None:
+        loaded: Loaded | BaseException | None = None
+        while not self._closed.is_set():
+            try:
+                loaded = next(self._loading, None)
+            except BaseException as error:
+                loaded = error
+            while not self._closed.is_set():
+                with suppress(queue.Full):
+                    self._taken.put(loaded, timeout=_POLL_S)
+                    break
+            if not isinstance(loaded, Loaded):
+                return
+
+    def take(self, stop: Callable[[], bool] = lambda: False) -> Loaded | None:
+        """The next batch; None at the end, or once `stop` says so.
+
+        Raises DataError for whatever goes wrong in a worker other than a picture that cannot be read.
+        """
+        while True:
+            try:
+                loaded = self._taken.get(timeout=_POLL_S)
+                break
+            except queue.Empty:
+                if stop():
+                    return None
+        if isinstance(loaded, BaseException):
+            # Where signals cannot be held back, one that reaches all processes ends the workers, too.
+            if isinstance(loaded, RuntimeError) and stop():
+                return None
+            raise loaded
+        if loaded is not None and loaded.error is not None:
+            raise DataError(loaded.error[0], hint=loaded.error[1])
+        return loaded
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Loaded:
+        if (loaded := self.take()) is None:
+            raise StopIteration
+        return loaded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Does not wait for what the workers are busy with: they keep nothing that is not on disk."""
+        self._closed.set()
+        if getattr(self._loading, "_worker_pids_set", False):
+            _remove_worker_pids(id(self._loading))  # else torch takes their end for a failure, and raises it anywhere
+            self._loading._worker_pids_set = False
+        for worker in self._workers:
+            worker.terminate()
+        self._thread.join(timeout=_LAST_S)
+
+
+def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: int) -> Batches:
+    """Batches of samples with these numbers, prepared by so many processes. Takes one number from torch's generator."""
+    return Batches(
+        DataLoader(
+            ReadableSamples(dataset),
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=workers,
+            prefetch_factor=6 if workers else None,
+            worker_init_fn=partial(_begin_worker, os.getpid()),
+            # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
+            multiprocessing_context="spawn" if workers else None,
+        )
     )
-    with _signals_held_back():
-        loading = iter(loader)
-
-    def checked() -> Iterator[Loaded]:
-        for loaded in loading:
-            if loaded.error is not None:
-                raise DataError(loaded.error[0], hint=loaded.error[1])
-            yield loaded
-
-    return checked()
 
 
 @contextmanager
@@ -109,7 +176,7 @@ def _begin_worker(parent: int, worker: int) -> None:
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # elsewhere nothing tells who sent it, and the worker ends after the batch at hand
-        Thread(target=_end_when_the_main_process_says_so, args=(parent,), daemon=True).start()
+        threading.Thread(target=_end_when_the_main_process_says_so, args=(parent,), daemon=True).start()
 
 
 def _end_when_the_main_process_says_so(parent: int) -> None:

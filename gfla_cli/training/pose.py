@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
-from gfla_cli.losses.flow import choice_loss, share_loss
+from gfla_cli.losses.flow import choice_loss, share_loss, visible_flow_loss
 from gfla_cli.losses.joints import SIGMA
 from gfla_cli.losses.matching import matching_loss
 from gfla_cli.losses.matte import matte_loss
@@ -18,6 +18,7 @@ from gfla_cli.networks.body_flow import BodyPrior
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
+from gfla_cli.networks.guess import GUESS_STRIDE
 from gfla_cli.networks.matching import Matches
 from gfla_cli.networks.pose_reader import STRIDE, PoseReader
 from gfla_cli.training.batch import PoseBatch, to_device
@@ -63,9 +64,13 @@ class PoseTask:
         matching = stage.weights.matching and self.recipe.model.has_matcher  # earlier models and ablations have none
         matches = generator.match(*_inputs(batch)) if matching else None
         found = _match_terms(batch, matches) if matches is not None else {}
-        bodies = generator.bodies(batch.source_structure, batch.target_structure)
+        bodies = generator.bodies(*_inputs(batch))
         estimated = generator.estimate_flow(*_inputs(batch), matches=matches, bodies=bodies)
         terms = found | self._flow_terms(batch, estimated, stage.weights)
+        if stage.weights.solids and bodies is not None:
+            offset = bodies.flow() / GUESS_STRIDE
+            height, width = offset.shape[-2:]
+            terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
         if stage.train == "flow":
             return Outcome(terms, {})
         made = _made(generator, batch, stage.known_flows, estimated.flows, bodies)

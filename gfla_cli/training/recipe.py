@@ -9,6 +9,8 @@ from typing import Any, Literal
 from gfla_cli.config import ModelConfig, Sampler, preset
 from gfla_cli.errors import UsageError
 
+_FLOW_COST = 0.25  # of a step that trains the flow alone, beside one of everything
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
@@ -22,6 +24,7 @@ class LossWeights:
     affine: float = 0
     correspondence: float = 0  # agreement with the renderer's exact flow
     matching: float = 0  # how alike the descriptors are of places that correspond; for the flow prior "matches"
+    solids: float = 0  # agreement of the refined solids with the renderer's exact flow; for the flow prior "solids"
     choice: float = 0  # whether the chosen part leads to the place that corresponds; for the flow prior "solids"
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     share: float = 0  # moved pixels where the flow is right, drawn ones elsewhere; for models with `pixel_blend`
@@ -68,6 +71,7 @@ class Recipe:
     frames: int = 30  # of a clip, where the data set has clips
     frames_per_step: int = 6  # of them that one step generates, each from the one before
     perceptual_frames: int = 6  # of a step that VGG19 looks at
+    minutes: float = 0.0  # for the whole run: stages share it, and rates fall by the clock; 0 = as many as steps take
     average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
 
     @property
@@ -162,8 +166,8 @@ _JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
 _PEOPLE = _rendered(
     "people",
     "pose-people",
-    replace(_KNOWN, choice=1),
-    replace(_JOINT, choice=0.1, share=0.05, matte=0.3),
+    replace(_KNOWN, solids=1, choice=1),
+    replace(_JOINT, solids=0.2, choice=0.1, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
@@ -196,7 +200,7 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 def _photographed(plan: Recipe) -> Recipe:
     """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
     flow, *joint = plan.stages
-    unknown = ("correspondence", "choice", "share", "matte", "visibility", "person")
+    unknown = ("correspondence", "solids", "choice", "share", "matte", "visibility", "person")
     seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
@@ -233,6 +237,16 @@ def refuse_other_task(plan: Recipe, task: str) -> None:
 def scaled(plan: Recipe, factor: float) -> Recipe:
     """The same recipe with `factor` times as many steps in every stage, at least one each."""
     return replace(plan, stages=tuple(replace(s, steps=max(1, round(s.steps * factor))) for s in plan.stages))
+
+
+def time_shares(plan: Recipe) -> list[float]:
+    """How much of a run's minutes each stage gets; together 1. A stage counts as its steps, batches and pixels do."""
+    costs = []
+    for stage in plan.stages:
+        height, width = stage.image_size
+        cost = stage.steps * stage.batch * height * width
+        costs.append(cost * (_FLOW_COST if stage.train == "flow" else 1.0))
+    return [cost / sum(costs) for cost in costs]
 
 
 def for_processes(plan: Recipe, count: int) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 
 from gfla_cli.runtime.team import Team
-from gfla_cli.training.loading import Loaded, Unreadable, load_samples
+from gfla_cli.training.loading import Batches, Unreadable, load_samples
 from gfla_cli.training.parts import split_sample
 from gfla_cli.training.recipe import Recipe
 from gfla_cli.training.task import TrainingTask
+
+_ENDLESS = 10**9  # steps
 
 
 class Step(NamedTuple):
@@ -37,24 +39,34 @@ class Feed:
     unreadable: Unreadable
 
 
-def stage_steps(feed: Feed, recipe: Recipe, index: int, step: int, stop: Callable[[], bool]) -> Iterator[Step | None]:
+def stage_steps(feed: Feed, recipe: Recipe, index: int, step: int, stop: Callable[[], bool]) -> Generator[Step | None]:
     """The steps of stage number `index` from its step `step` on; None, and no more, once any process wants to stop.
+
+    A recipe with a budget in minutes has as many as fit, until `stop` says so.
 
     Sample numbers follow from the step alone, so a resumed run sees the same ones, and all processes together see
     those that one would see. Loading begins at once, and takes one number from torch's generator.
     """
     stage, repeats = recipe.stages[index], feed.task.steps_per_sample
     before = sum(-(-s.steps // repeats) * s.batch for s in recipe.stages[:index])
-    first, last = before + step // repeats * stage.batch, before + -(-stage.steps // repeats) * stage.batch
+    end = _ENDLESS if recipe.minutes else stage.steps
+    first, last = before + step // repeats * stage.batch, before + -(-end // repeats) * stage.batch
     dataset = feed.task.dataset(stage)
     shares = (list(feed.team.share(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
     batches = load_samples(dataset, shares, feed.workers)
-    return _cut(feed, batches, range(step, stage.steps), getattr(dataset, "pictures", None), stop)
+    return _cut(feed, batches, range(step, end), getattr(dataset, "pictures", None), stop)
 
 
 def _cut(
-    feed: Feed, batches: Iterator[Loaded], steps: range, pictures: int | None, stop: Callable[[], bool]
-) -> Iterator[Step | None]:
+    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
+) -> Generator[Step | None]:
+    with batches:
+        yield from _cut_open(feed, batches, steps, pictures, stop)
+
+
+def _cut_open(
+    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
+) -> Generator[Step | None]:
     cut: Iterator[Any] = iter(())
     shares = [1.0]
     new: tuple[str, ...] = ()
@@ -64,7 +76,7 @@ def _cut(
             yield None
             return
         if (parts := next(cut, None)) is None:
-            loaded = feed.team.agreed(partial(_next, batches, stop))
+            loaded = feed.team.agreed(partial(batches.take, stop))
             ended, failed = feed.team.largest(int(loaded is None), len(loaded.failures) if loaded else 0)
             if ended or loaded is None:
                 yield None
@@ -76,15 +88,6 @@ def _cut(
             parts, done = next(cut), 0
         yield Step(list(parts), shares, new)
         new = ()
-
-
-def _next(batches: Iterator[Loaded], stop: Callable[[], bool]) -> Loaded | None:
-    try:
-        return next(batches, None)
-    except RuntimeError:  # where signals cannot be held back, one that reaches all processes ends the workers, too
-        if stop():
-            return None
-        raise
 
 
 def _noted(feed: Feed, failures: list[str], pictures: int | None) -> tuple[str, ...]:

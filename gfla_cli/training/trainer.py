@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.media.atomic import atomic_path
 from gfla_cli.runtime.device import Placement
 from gfla_cli.runtime.team import Team
@@ -27,9 +30,9 @@ from gfla_cli.training.checkpoint import (
 )
 from gfla_cli.training.engine import Engine, memory_error
 from gfla_cli.training.journal import Journal
-from gfla_cli.training.learner import Learner, StepResult
+from gfla_cli.training.learner import AbandonedStepError, Learner, Position, StepResult
 from gfla_cli.training.loading import ReadableSamples, Unreadable
-from gfla_cli.training.recipe import Recipe, Stage, with_batches
+from gfla_cli.training.recipe import Recipe, Stage, time_shares, with_batches
 from gfla_cli.training.standing import Standing
 from gfla_cli.training.steps import Feed, Step, stage_steps
 from gfla_cli.training.task import TrainingTask
@@ -47,17 +50,55 @@ class Progress:
     samples: int  # seen since the run began, all stages together
     losses: dict[str, float]
     images_per_second: float  # waiting for data included
+    seconds_left: float | None = None  # of the stage; None where its steps decide
     unreadable: tuple[str, ...] = ()  # pictures that were skipped for the first time, with what is wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How often a run leaves something behind, in steps, and how much of it stays."""
+    """How often a run leaves something behind, in steps, how much of it stays, and when it ends."""
 
     log: int = 20
     save: int = 500
     sample: int = 500
     keep: int = 1  # newest checkpoints
+    max_steps: int | None = None  # of the whole run; None = as many as the recipe has
+
+
+class Clock:
+    """The time of a run that has a budget in minutes, stage by stage; what a checkpoint keeps of it is `seconds`."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._budget_s = 60 * recipe.minutes
+        self._ends = [self._budget_s * share for share in accumulate(time_shares(recipe))]
+        self._begun_s: float | None = None  # when the first step of this stage began, in seconds of the run
+        self._before_s, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has lasted, in all of its processes one after another."""
+        return self._before_s + time.monotonic() - self._started
+
+    def go_on_after(self, seconds: float) -> None:
+        """Counts those of an earlier process, too."""
+        self._before_s, self._started = seconds, time.monotonic()
+
+    def is_over(self, stage: int) -> bool:
+        """Whether the time of a stage is used up."""
+        return self._budget_s > 0 and self.seconds >= self._ends[stage]
+
+    def share(self, stage: int, step: int, steps: int) -> float:
+        """How much of a stage is done before step number `step`: of its time, or else of its steps."""
+        if not self._budget_s:
+            return step / steps
+        now_s = self.seconds
+        if step == 0 or self._begun_s is None:
+            self._begun_s = now_s
+        return min(1.0, (now_s - self._begun_s) / max(1e-3, self._ends[stage] - self._begun_s))
+
+    def left(self, stage: int) -> float | None:
+        """Seconds until a stage ends; None where its steps decide."""
+        return max(0.0, self._ends[stage] - self.seconds) if self._budget_s else None
 
 
 class Trainer:
@@ -83,11 +124,13 @@ class Trainer:
         self.learner = Learner(recipe, task, placement, self.engine, self.team)
         if not self.team.is_first:
             torch.manual_seed(recipe.seed + self.team.rank)  # what is drawn in a step, after the same weights
-        self.stage_index = self.step = self.samples = 0
+        self.stage_index = self.step = 0
+        self.steps = self.samples = 0  # since the run began, all stages together
         self.standing = Standing()
         self._carried: Tensor | None = None  # from one step to the next of the same sample
         self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
         self.learner.start_stage(self.stage)
+        self.clock = Clock(recipe)
         self.journal = Journal(folder, tensorboard=tensorboard) if self.team.is_first else None
         self.feed = Feed(
             task=task,
@@ -109,11 +152,6 @@ class Trainer:
         return self.recipe.stages[self.stage_index]
 
     @property
-    def steps(self) -> int:
-        """Steps taken since the run began, all stages together."""
-        return sum(stage.steps for stage in self.recipe.stages[: self.stage_index]) + self.step
-
-    @property
     def checkpoint(self) -> Path:
         """Where the run's state is kept."""
         return self.folder / LAST
@@ -123,9 +161,11 @@ class Trainer:
         report: Callable[[Progress], None],
         pace: Pace | None = None,
         stop: Callable[[], bool] = lambda: False,
+        may_abandon: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> bool:
         """Trains until the recipe ends; True then. Once `stop` says so, saves after the step at hand; False then.
 
+        A step may also be given up: `may_abandon` makes contexts in which an AbandonedStepError leaves the step out.
         Killed at any moment, `resume` goes on from the last checkpoint, as if nothing had happened.
         """
         pace = pace or Pace()
@@ -133,18 +173,34 @@ class Trainer:
             self._write_recipe()
             if self.steps == 0:
                 self.journal.rewind(0)  # of a run that was killed before its first checkpoint
-        finished = self._run_stages(report, pace, stop)
+        finished = self._run_stages(report, pace, stop, may_abandon)
         if self.journal is not None:
             self.journal.close()
         return finished
 
-    def _run_stages(self, report: Callable[[Progress], None], pace: Pace, stop: Callable[[], bool]) -> bool:
+    def _run_stages(
+        self,
+        report: Callable[[Progress], None],
+        pace: Pace,
+        stop: Callable[[], bool],
+        may_abandon: Callable[[], AbstractContextManager[None]] | None,
+    ) -> bool:
         while self.stage_index < len(self.recipe.stages):
-            for step in self._steps(stop):
+            steps = self._steps(lambda: stop() or self._has_all_steps(pace) or self.clock.is_over(self.stage_index))
+            for step in steps:
                 if step is None:
-                    self.save()
-                    return False
-                self._take(step, report, pace)
+                    break
+                try:
+                    self._take(step, report, pace, may_abandon() if may_abandon is not None else None)
+                except AbandonedStepError:
+                    break
+            steps.close()  # ends the processes that load
+            if self.team.largest(int(stop()))[0]:
+                self.save()
+                return False
+            if self._has_all_steps(pace) and self.step < self.stage.steps:
+                self.save()  # in the middle of a stage, from where a resumed run may go on
+                return True
             self.stage_index, self.step = self.stage_index + 1, 0
             if self.stage_index < len(self.recipe.stages):
                 self.learner.start_stage(self.stage)
@@ -152,20 +208,32 @@ class Trainer:
             self.save()
         return True
 
-    def _take(self, step: Step, report: Callable[[Progress], None], pace: Pace) -> None:
+    def _has_all_steps(self, pace: Pace) -> bool:
+        return pace.max_steps is not None and self.steps >= pace.max_steps
+
+    def _take(
+        self,
+        step: Step,
+        report: Callable[[Progress], None],
+        pace: Pace,
+        may_abandon: AbstractContextManager[None] | None,
+    ) -> None:
         """One step, and what it leaves behind."""
         if self.step % self.task.steps_per_sample == 0:
             self._carried = None
-        result = self._train_step(step)
+        result = self._train_step(step, may_abandon)
         self._carried = result.carried
         self.step += 1
+        self.steps += 1
         self.samples += self.stage.batch
         self.standing.add(result.losses)
         rate = self.standing.rate(self.stage.batch, time.perf_counter())
-        report(Progress(self.stage, self.stage_index, self.step, self.samples, result.losses, rate, step.unreadable))
+        left_s = self.clock.left(self.stage_index)
+        losses = result.losses
+        report(Progress(self.stage, self.stage_index, self.step, self.samples, losses, rate, left_s, step.unreadable))
         self._leave_behind(result.losses, pace)
 
-    def _steps(self, stop: Callable[[], bool]) -> Iterator[Step | None]:
+    def _steps(self, stop: Callable[[], bool]) -> Generator[Step | None]:
         """The rest of this stage, see `stage_steps`."""
         steps = stage_steps(self.feed, self.recipe, self.stage_index, self.step, stop)
         if self._random is not None and self.step:
@@ -173,13 +241,14 @@ class Trainer:
         self._random = None
         return steps
 
-    def _train_step(self, step: Step) -> StepResult:
+    def _train_step(self, step: Step, may_abandon: AbstractContextManager[None] | None) -> StepResult:
         parts = step.parts
         if self._carried is not None:
             sizes = [round(share * len(self._carried)) for share in step.shares]
             parts = [p.continued(c) for p, c in zip(parts, self._carried.split(sizes), strict=True)]
         try:
-            return self.learner.step(parts, step.shares, self.stage, self.step)
+            share = self.clock.share(self.stage_index, self.step, self.stage.steps)
+            return self.learner.step(parts, step.shares, self.stage, Position(self.step, share), may_abandon)
         except RuntimeError as error:
             batch = self.stage.batch // self.team.processes
             explained = memory_error(error, batch, self.stage.image_size, self.engine, self.placement)
@@ -226,6 +295,8 @@ class Trainer:
         state = self.learner.state() | {
             "recipe": json.dumps(self.recipe.to_json()),
             "position": [self.stage_index, self.step, self.samples],
+            "steps": self.steps,
+            "seconds": self.clock.seconds,
             "standing": self.standing.to_list(),
             "is_best": best,
             "random": randoms[0],
@@ -235,6 +306,15 @@ class Trainer:
         save_checkpoint(self.checkpoint, state)
         if best:
             keep_copy(self.checkpoint, BEST)
+        if self.recipe.average_decay:  # averaged weights are of use long before the end
+            self.save_bundle()
+
+    def save_bundle(self) -> Path:
+        """Writes the bundle as it is by now; returns its folder."""
+        folder = self.folder / "bundle"
+        trained = {"dataset": self.recipe.dataset, "samples": self.samples}
+        save_bundle(folder, self.recipe.model, self.weights(), trained=trained)
+        return folder
 
     def resume(self) -> None:
         """Goes back to the last checkpoint of this folder, with its batches; all processes have to call it.
@@ -244,6 +324,9 @@ class Trainer:
         state = self.team.from_first(self._saved)
         self.recipe = with_batches(self.recipe, json.loads(state["recipe"]))
         self.stage_index, self.step, self.samples = state["position"]
+        before = sum(stage.steps for stage in self.recipe.stages[: self.stage_index])
+        self.steps = state.get("steps", before + self.step)
+        self.clock.go_on_after(state.get("seconds", 0.0))
         self.standing = Standing.from_list(state.get("standing", []))
         self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
         if (carried := state.get("carried")) is not None:
