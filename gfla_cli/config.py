@@ -156,11 +156,6 @@ class ModelConfig:
         """Whether a flow estimator tells its renderer where to look in the source."""
         return self.sampler in ("local", "bilinear")
 
-    @property
-    def has_matcher(self) -> bool:
-        """Whether its flows start from places that a network finds alike."""
-        return self.has_flow and self.flow_prior == "matches"
-
     def _check_task(self) -> None:
         """Raises ConfigError for an unknown task, and for settings that its models do not have."""
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):

@@ -8,7 +8,7 @@ import numpy as np
 from tiny_models import steady
 from torch.utils.data import Dataset
 
-from gfla_cli.data.sample import Correspondence, PosePair
+from gfla_cli.data.sample import Correspondence, PosePair, unknown_joints
 from gfla_cli.errors import MediaError
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
@@ -39,6 +39,7 @@ class KnownPairs(Dataset):
             target_image=rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8),
             source_points=np.float32([[*rng.uniform(0, SIDE, 2), 1] for _ in range(18)]),
             target_points=np.float32([[*rng.uniform(0, SIDE, 2), 1] for _ in range(18)]),
+            true_points=unknown_joints(),
             target_mask=np.full((SIDE, SIDE), 255, np.uint8),
             correspondence=Correspondence(rng.normal(0, 0.1, (2, 8, 8)).astype(np.float32), known, 2 * known - 1),
         )

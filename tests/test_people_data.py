@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture
-from gfla_cli.data.augment import shake_depths
 from gfla_cli.data.correspondence import correspond
-from gfla_cli.data.detected import as_detected
+from gfla_cli.data.detected import as_detected, misdetected
 from gfla_cli.data.people import PeoplePairs
 from gfla_cli.landmarks.body_size import torso_length
 from gfla_cli.landmarks.framing import head_box
@@ -167,9 +166,11 @@ def drawn_album(number):
 )  # fmt: skip
 def test_a_damaged_album_is_rendered_again(tmp_path, harm):
     rendered = []
-    albums = AlbumFiles(tmp_path, "albums", AlbumPlan(), lambda number: rendered.append(number) or drawn_album(number))
+    albums = AlbumFiles(
+        tmp_path, "albums", AlbumPlan(), 6, lambda number: rendered.append(number) or drawn_album(number)
+    )
     before, _ = albums.read(3, 0)
-    (file,) = albums.files.folder.iterdir()
+    (file,) = albums.folder.iterdir()
     whole = file.read_bytes()
     file.write_bytes(harm(whole))
     again, rows = albums.read(3, 0)
@@ -228,15 +229,22 @@ def test_depths_move_along_with_joints():
     assert np.array_equal(moved[:, :3], as_detected(points[:, :3]))
 
 
-def test_depths_are_as_wrong_as_a_detector_has_them():
+def test_joints_are_as_wrong_as_a_detector_has_them():
     rng = np.random.default_rng(0)
-    depths = np.zeros(18, np.float32)
-    errors = np.stack([shake_depths(depths, rng, 50) for _ in range(500)]) / 50
-    assert (errors[:, 1] == 0).all()  # the neck, from which they count
+    points = np.zeros((18, 4), np.float32)
+    points[:] = 100, 100, 1, 0
+    points[[2, 5], 0] = 80, 120  # facing the camera
+    points[17] = -1, -1, 0, 0
+    wrong = np.stack([misdetected(points, 50, 1.0, rng) for _ in range(500)])
+    assert (wrong[:, 17, :2] == -1).all()  # what is missing stays missing
+    errors = (wrong - points)[:, :, [0, 1, 3]] / 50
+    assert np.abs(errors[:, 1, 2]).max() == 0  # the neck, from which depths count
     spread = errors.std(axis=0)
-    assert spread[2] < spread[3] < spread[4]  # shoulder, elbow, wrist
-    assert spread[4] == pytest.approx(0.18, abs=0.05)
-    assert np.corrcoef(errors[:, 3], errors[:, 4])[0, 1] > 0.5
+    assert spread[2, 2] < spread[3, 2] < spread[4, 2]  # shoulder, elbow, wrist
+    assert 0.15 < spread[4, 2] < 0.35
+    assert 0.02 < spread[2, 0] < 0.06
+    assert np.corrcoef(errors[:, 3, 2], errors[:, 4, 2])[0, 1] > 0.4  # a wrist is wrong with its elbow
+    assert np.array_equal(misdetected(points, 50, 0.0, rng), points)
 
 
 @pytest.mark.shared

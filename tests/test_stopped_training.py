@@ -53,7 +53,9 @@ def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     assert process.returncode in (code, -number), errors
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state["position"][:2] == [1, 3 if number == signal.SIGKILL else 5]
-    assert load_bundle(tmp_path / "run" / "bundle").about["trained"]["samples"] == state["position"][2]  # written on the way
+    assert (
+        load_bundle(tmp_path / "run" / "bundle").about["trained"]["samples"] == state["position"][2]
+    )  # written on the way
     train_noisily(small_set, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "losses.csv").read_text() == (unbroken / "losses.csv").read_text()
     assert (tmp_path / "run" / "recipe.json").read_text() == (unbroken / "recipe.json").read_text()

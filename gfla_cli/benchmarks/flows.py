@@ -137,10 +137,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     reduction = network.flow_estimator.reduction
     if bodies is not None:
         found["solids"] = bodies.flow() * reduction
-    matches = network.match(*inputs) if network.config.has_matcher else None
-    if matches is not None:
-        found["matches"] = matches.flow()[0] * reduction
-    estimated = network.estimate_flow(*inputs, matches=matches, bodies=bodies)
+    estimated = network.estimate_flow(*inputs, bodies)
     flows = estimated.flows
     if estimated.choice is not None:
         chosen = F.pad(estimated.choice.candidates, [0, 0, 0, 0, 0, 0, 0, 1])  # standing still

@@ -70,6 +70,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
     sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
     steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="JSON as --show prints it, changed as you like: stages, batches, learning rates, weights."),
+    ] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="End after so many steps; --resume with more goes on.")
     ] = None,
@@ -129,7 +133,10 @@ def train(
     the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
     """
     launch = launched()
-    plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
+    if recipe is not None:
+        plan = _own_recipe(recipe, dataset, task, launch.processes)
+    else:
+        plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
     if show:
@@ -174,6 +181,26 @@ def train(
         )
     if launch.is_first:
         typer.echo(bundle)
+
+
+def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, processes: int) -> Recipe:
+    """The recipe of a file; raises UsageError when it is none, or not for this data set."""
+    from gfla_cli.training.recipe import Recipe, for_processes, refuse_other_task
+
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read: {error.strerror}", hint="--show prints a recipe to begin with"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to begin with") from error
+    plan = Recipe.from_json(values)
+    if plan.dataset != dataset.value:
+        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="name the same data set")
+    if task is not None:
+        refuse_other_task(plan, task.value)
+    return for_processes(plan, processes)
 
 
 def _recipe(

@@ -11,19 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
-from gfla_cli.landmarks.pose import FACE, MIRRORED
+from gfla_cli.landmarks.pose import MIRRORED
 
 Points = NDArray[np.float32]
-
-# What mediapipe's depths differ by from the renderer's, measured on 584 pictures: standard deviations in trunks, seen
-# from the neck; of knees, ankles, elbows and wrists what they add to the error of the joint before them.
-_NECK, _HIPS = 1, (8, 11)
-_CHAINS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
-_DEPTH_ERRORS = np.array(
-    [0.04, 0, 0.06, 0.17, 0.2, 0.06, 0.17, 0.2, 0.04, 0.18, 0.2, 0.04, 0.18, 0.2, 0.04, 0.04, 0.04, 0.04]
-)
-_HEAD_ERROR, _HIPS_ERROR = 0.07, 0.13  # of all of their joints together
-_FLATTENED, _MOST_WRONG = (0.7, 1.05), 1.2
 
 
 def mirror_points(points: Points, width: int) -> Points:
@@ -43,21 +33,6 @@ def shake_points(points: Points, rng: np.random.Generator, sigma: float) -> Poin
     shaken[lost, :3] = -1, -1, 0
     shaken[present & ~lost, :2] = shaken[present & ~lost, :2].clip(0)
     return shaken
-
-
-def shake_depths(depths: Points, rng: np.random.Generator, trunk: float) -> Points:
-    """Depths (18,) as mediapipe tells them of somebody whose trunk is so many pixels long.
-
-    It errs along the limbs: a wrist is as wrong as its elbow and more. And it makes people flatter than they are.
-    """
-    error = rng.normal(0, 1, len(depths)) * _DEPTH_ERRORS
-    error[list(FACE)] += rng.normal(0, _HEAD_ERROR)
-    error[list(_HIPS)] += rng.normal(0, _HIPS_ERROR)
-    for nearer, farther in _CHAINS:
-        error[farther] += error[nearer]
-    flat = rng.uniform(*_FLATTENED)
-    flattened = depths[_NECK] + flat * (depths - depths[_NECK])
-    return np.asarray(flattened + rng.uniform(0, _MOST_WRONG) * trunk * error, np.float32)
 
 
 def light_curve(rng: np.random.Generator) -> Image:

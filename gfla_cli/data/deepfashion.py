@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gfla_cli.data.rows import ANNOTATION_HEADER, read_pairs, read_rows
-from gfla_cli.data.sample import PosePair, unknown_correspondence
+from gfla_cli.data.sample import PosePair, unknown_correspondence, unknown_joints
 from gfla_cli.errors import DataError
 from gfla_cli.media.image import read_image
 from gfla_cli.media.inside import leads_out
@@ -78,6 +78,7 @@ class BenchmarkPairs(Dataset[PosePair]):
             target_image,
             source_points,
             target_points,
+            true_points=unknown_joints(),
             target_mask=np.full(self.size, 255, np.uint8),
             correspondence=unknown_correspondence(),
         )

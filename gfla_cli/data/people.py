@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredView
-from gfla_cli.data.augment import degrade, mirror_points, relight, shake_depths, shake_points
+from gfla_cli.data.augment import degrade, mirror_points, relight
 from gfla_cli.data.correspondence import correspond
-from gfla_cli.data.detected import Points, as_detected
+from gfla_cli.data.detected import Points, as_detected, misdetected
 from gfla_cli.data.sample import PosePair
 
 _HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
@@ -24,10 +24,11 @@ _MISSING = np.array([-1, -1, 0], np.float32)
 _MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
 _DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
 _COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
-_NO_DEPTH = 0.15  # share of the pictures whose joints come without their depth, as from a pose file
+_NO_DEPTH = 0.2  # share of the pictures whose joints come without their depth, as from a pose file
 _STILL = 0.08  # share of the pairs that show one view twice, moved a little as a whole
 _MOST_TURN, _MOST_ZOOM, _MOST_SHIFT = 4.0, 0.06, 0.04  # degrees, share of the size, share of the frame
-_SHAKE = 1.0 / 256  # of the frame: what mediapipe's joints differ by from one frame to the next
+_ERROR_SHARES = [0.65, 0.25, 0.1]  # of the pictures whose joints are as wrong as mediapipe's, less, and not at all
+_LOST = 0.01  # share of joints that a detector does not name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,20 @@ class PeoplePairs(Dataset[PosePair]):
             target_image=images[1],
             source_points=self._detected(source.points, convention, rng),
             target_points=self._detected(target.points, convention, rng),
+            true_points=np.stack([as_detected(view.points, convention) for view in (source, target)]),
             target_mask=target.mask,
             correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
         )
 
     def _detected(self, points: NDArray[np.float32], convention: float, rng: np.random.Generator) -> Points:
         """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
-        detected = shake_points(as_detected(points, convention), rng, _SHAKE * self.size)
+        share = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
+        detected = misdetected(as_detected(points, convention), _trunk(points), share, rng)
+        detected[rng.random(len(points)) < _LOST, :3] = _MISSING
         if not self.depth:
             return detected[:, :3]
-        known = rng.random() >= _NO_DEPTH
-        detected[:, 3] = shake_depths(detected[:, 3], rng, _trunk(points)) if known else np.nan
+        if rng.random() < _NO_DEPTH:
+            detected[:, 3] = np.nan
         return detected
 
 

@@ -28,6 +28,8 @@ class PosePair(NamedTuple):
     # (18, 3 or 4) x, y, confidence (, depth from anywhere, NaN = not known) in pixels of the frame; missing = -1, -1, 0
     source_points: NDArray[np.float32]
     target_points: NDArray[np.float32]
+    # (2, 18, 4) where the joints of source and target truly are, in the same columns; confidence 0 = not known
+    true_points: NDArray[np.float32]
     target_mask: NDArray[np.uint8]  # (H, W) 255 on the person, 0 around; all 255 where no mask is known
     correspondence: Correspondence
 
@@ -61,3 +63,8 @@ def unknown_correspondence(grid: int = 1) -> Correspondence:
     """For pictures that come without any: nothing counts, nothing is known."""
     zero = np.zeros((1, grid, grid), np.float32)
     return Correspondence(np.zeros((2, grid, grid), np.float32), zero, zero - 1)
+
+
+def unknown_joints() -> NDArray[np.float32]:
+    """(2, 18, 4) true joints of a pair whose joints only a detector knows."""
+    return np.zeros((2, 18, 4), np.float32)

@@ -20,7 +20,7 @@ from gfla_cli.networks.body_flow import BODY_CHANNELS, SOLIDS, BodyPrior, body_p
 from gfla_cli.networks.curve_flow import curve_guesses
 from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced, seen_through
 from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.networks.matching import FlowMatcher, Matches
+from gfla_cli.networks.matching import FlowMatcher
 from gfla_cli.networks.pose_refiner import PoseRefiner
 from gfla_cli.ops.warp import bilinear_warp
 
@@ -149,14 +149,12 @@ class FlowEstimator(nn.Module):
             return self.decode(self.encode(inputs), code)
         return self.estimate(inputs).levels
 
-    def estimate(
-        self, inputs: Sequence[Tensor], *, matches: Matches | None = None, bodies: BodyPrior | None = None
-    ) -> Estimated:
-        """The same for networks with a prior. `matches` of `match`, or `bodies`, avoid computing them again."""
+    def estimate(self, inputs: Sequence[Tensor], bodies: BodyPrior | None = None) -> Estimated:
+        """The same for networks with a prior. `bodies` of `bodies` avoids computing them again."""
         inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
         small = [self._reduced(x) for x in inputs]
-        with torch.no_grad():  # a prior is a fact to what corrects it; matcher and refiner learn by losses of their own
-            priors = self._priors(inputs, small, matches, bodies)
+        with torch.no_grad():  # a prior is a fact to what corrects it; the refiner learns by losses of its own
+            priors = self._priors(inputs, small, bodies)
         drawn = [self._drawn(x) for x in small]
         x, *skipped = self._features([*drawn, *(prior.features() for prior in priors)])
         features = self._up(x, skipped, None)
@@ -173,14 +171,6 @@ class FlowEstimator(nn.Module):
     def _bodies(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> BodyPrior:
         return body_prior(structure, wanted, partial(self.refiner, picture, self._drawn(structure)))
 
-    def match(self, inputs: Sequence[Tensor]) -> Matches:
-        """What the matcher makes of a picture, its joints and the wanted joints; for the prior "matches"."""
-        return self._matched(*(self._reduced(x) for x in inputs))
-
-    def _matched(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> Matches:
-        matches: Matches = self.matcher(picture, structure, wanted, limb_flow(structure, wanted))
-        return matches
-
     def _drawn(self, x: Tensor) -> Tensor:
         """What the network sees of a picture or a structure as it is."""
         return x[:, : self.drawn_channels] if self.prior == "solids" else x
@@ -189,7 +179,6 @@ class FlowEstimator(nn.Module):
         self,
         inputs: Sequence[Tensor],
         reduced: Sequence[Tensor],
-        matches: Matches | None,
         bodies: BodyPrior | None,
     ) -> list[_Prior]:
         if self.prior == "curves":
@@ -205,7 +194,7 @@ class FlowEstimator(nn.Module):
             bodies = bodies.detached() if bodies is not None else self._bodies(picture, structure, wanted)
             flow = bodies.flow()
         elif self.prior == "matches":
-            flow, spread = (matches or self._matched(picture, structure, wanted)).flow()
+            flow, spread = self.matcher(picture, structure, wanted, limb_flow(structure, wanted)).flow()
         else:
             flow = limb_flow(structure, wanted)
         return [_Prior(picture, flow, enlarged(flow, self.reduction) * self.reduction, None, spread, bodies)]

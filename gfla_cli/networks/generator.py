@@ -11,7 +11,6 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.body_flow import BODY_CHANNELS, BodyPrior, body_prior
 from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
 from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced
-from gfla_cli.networks.matching import Matches
 from gfla_cli.networks.renderer import DEPTH, Blend, Decoder, Encoder
 
 
@@ -59,7 +58,7 @@ class PoseGenerator(nn.Module):
             features = self.target_encoder(torch.cat([source_image, *drawn], dim=1))
             return Generated(self.decoder(features[-1], [], []).image, [])
         bodies = self.bodies(source_image, source_structure, target_structure)
-        estimated = self.estimate_flow(source_image, source_structure, target_structure, bodies=bodies)
+        estimated = self.estimate_flow(source_image, source_structure, target_structure, bodies)
         made = self.render(source_image, target_structure, estimated.flows, bodies)
         return made._replace(choice=estimated.choice)
 
@@ -100,22 +99,16 @@ class PoseGenerator(nn.Module):
         source_image: Tensor,
         source_structure: Tensor,
         target_structure: Tensor,
-        *,
-        matches: Matches | None = None,
         bodies: BodyPrior | None = None,
     ) -> EstimatedFlow:
         """The flows alone, coarse to fine: all that the first training stage needs.
 
-        `matches` of `match`, or `bodies` of `bodies`, for the same inputs avoid computing them again.
+        `bodies` of `bodies` for the same inputs avoids computing them again.
         """
         if not self.config.has_flow:
             return EstimatedFlow([], None)
         inputs = [source_image, source_structure, target_structure]
         if self.config.flow_prior == "none":
             return EstimatedFlow([level[0] for level in self.flow_estimator(inputs)], None)
-        estimated = self.flow_estimator.estimate(inputs, matches=matches, bodies=bodies)
+        estimated = self.flow_estimator.estimate(inputs, bodies)
         return EstimatedFlow([level[0] for level in estimated.levels], estimated.choice)
-
-    def match(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> Matches:
-        """Descriptors of source and target positions; for models with the `flow_prior` "matches"."""
-        return self.flow_estimator.match([source_image, source_structure, target_structure])

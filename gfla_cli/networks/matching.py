@@ -37,12 +37,6 @@ class Matches(NamedTuple):
     target: Tensor  # (B, D, h, w)
     source: Tensor  # (B, D, H/4, W/4)
 
-    def likeness(self, chosen: Tensor) -> Tensor:
-        """(B, K, H/4 * W/4) logits over source cells for the target positions `chosen` (B, K)."""
-        target = self.target.flatten(2).gather(2, chosen[:, None].expand(-1, self.target.shape[1], -1))
-        with torch.autocast(target.device.type, enabled=False):
-            return target.transpose(1, 2) @ self.source.flatten(2)
-
     def places(self) -> Tensor:
         """(1, 2, H/4, W/4) the x and y of the middles of source cells, pixels."""
         height, width = self.source.shape[-2:]

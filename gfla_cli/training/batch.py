@@ -33,6 +33,7 @@ class PoseBatch:
     source_structure: Tensor  # (B, S, H, W) in [0, 1]; with depths 2 S channels
     target_structure: Tensor  # (B, S, H, W)
     target_points: Tensor  # (B, S, 3) x, y, confidence, pixels; missing = -1, -1, 0
+    true_points: Tensor  # (2 B, S, 4) x, y, 1 where known, depth: of all sources, then of all targets
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
     target_details: Tensor  # (B, 1, H, W) in [0, 1], 1 on faces, forearms and hands
     target_head: Tensor  # (B, 3) middle x, y and side of the head, pixels
@@ -117,6 +118,7 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         source_structure=maps(source_points, size, sigma),
         target_structure=maps(wanted_points, size, sigma),
         target_points=target_points,
+        true_points=on_device(torch.as_tensor(pair.true_points), device).float().transpose(0, 1).flatten(0, 1),
         target_mask=on_device(torch.as_tensor(pair.target_mask), device)[:, None].float().div(255),
         target_details=_details(target_points, size, sigma),
         target_head=head_boxes(target_points, size),

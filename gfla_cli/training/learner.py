@@ -86,6 +86,7 @@ class Learner:
 
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
+        self._sent = None  # losses of the stage before
         _reduce_for(self.generator, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator

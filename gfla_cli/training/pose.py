@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.data.sample import PosePair
 from gfla_cli.losses.flow import choice_loss, share_loss, visible_flow_loss
-from gfla_cli.losses.joints import SIGMA
-from gfla_cli.losses.matching import matching_loss
+from gfla_cli.losses.joints import SIGMA, refined_loss
 from gfla_cli.losses.matte import matte_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.body_flow import BodyPrior
@@ -19,7 +18,6 @@ from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
 from gfla_cli.networks.guess import GUESS_STRIDE
-from gfla_cli.networks.matching import Matches
 from gfla_cli.networks.pose_reader import STRIDE, PoseReader
 from gfla_cli.training.batch import PoseBatch, to_device
 from gfla_cli.training.close_ups import close_up
@@ -61,16 +59,11 @@ class PoseTask:
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
         """Flows alone, or the picture and the flows behind it."""
         assert isinstance(generator, PoseGenerator)
-        matching = stage.weights.matching and self.recipe.model.has_matcher  # earlier models and ablations have none
-        matches = generator.match(*_inputs(batch)) if matching else None
-        found = _match_terms(batch, matches) if matches is not None else {}
         bodies = generator.bodies(*_inputs(batch))
-        estimated = generator.estimate_flow(*_inputs(batch), matches=matches, bodies=bodies)
-        terms = found | self._flow_terms(batch, estimated, stage.weights)
-        if stage.weights.solids and bodies is not None:
-            offset = bodies.flow() / GUESS_STRIDE
-            height, width = offset.shape[-2:]
-            terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
+        estimated = generator.estimate_flow(*_inputs(batch), bodies)
+        terms = self._flow_terms(batch, estimated, stage.weights)
+        if bodies is not None:
+            terms |= _body_terms(batch, bodies, stage.weights)
         if stage.train == "flow":
             return Outcome(terms, {})
         made = _made(generator, batch, stage.known_flows, estimated.flows, bodies)
@@ -112,10 +105,17 @@ def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.source_image, batch.source_structure, batch.target_structure
 
 
-def _match_terms(batch: PoseBatch, matches: Matches) -> Terms:
-    offset, weight, _ = batch.wanted_correspondence_at(*matches.target.shape[-2:])
-    entropy, distance = matching_loss(matches, offset, weight)
-    return {"matching": entropy + distance}
+def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Terms:
+    """Losses of the solids: the flow that they lead to, and their joints."""
+    terms: Terms = {}
+    if weights.solids:
+        offset = bodies.flow() / GUESS_STRIDE
+        height, width = offset.shape[-2:]
+        terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
+    if weights.refined:
+        reduction = batch.target_image.shape[-1] // (GUESS_STRIDE * bodies.logits.shape[-1])
+        terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
+    return terms
 
 
 def _made(

@@ -23,8 +23,9 @@ class LossWeights:
     correctness: float = 0
     affine: float = 0
     correspondence: float = 0  # agreement with the renderer's exact flow
-    matching: float = 0  # how alike the descriptors are of places that correspond; for the flow prior "matches"
+    matching: float = 0  # of earlier models (the flow prior "matches"); it is not trained any more
     solids: float = 0  # agreement of the refined solids with the renderer's exact flow; for the flow prior "solids"
+    refined: float = 0  # agreement of the refined joints with the renderer's; for the flow prior "solids"
     choice: float = 0  # whether the chosen part leads to the place that corresponds; for the flow prior "solids"
     visibility: float = 0  # agreement of the mask with what the renderer knows is visible
     share: float = 0  # moved pixels where the flow is right, drawn ones elsewhere; for models with `pixel_blend`
@@ -166,8 +167,8 @@ _JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
 _PEOPLE = _rendered(
     "people",
     "pose-people",
-    replace(_KNOWN, solids=1, choice=1),
-    replace(_JOINT, solids=0.2, choice=0.1, share=0.05, matte=0.3),
+    replace(_KNOWN, solids=1, refined=5, choice=1),
+    replace(_JOINT, solids=0.2, refined=1, choice=0.1, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
@@ -200,7 +201,7 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
 def _photographed(plan: Recipe) -> Recipe:
     """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
     flow, *joint = plan.stages
-    unknown = ("correspondence", "solids", "choice", "share", "matte", "visibility", "person")
+    unknown = ("correspondence", "solids", "refined", "choice", "share", "matte", "visibility", "person")
     seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
 from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.shelves import find_bundle
 from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.media.atomic import atomic_path
 from gfla_cli.training.learner import Learner
 from gfla_cli.training.recipe import Recipe, joint_stages
+
+CRITICS = "critics.safetensors"
 
 
 def without_flow_stage(plan: Recipe) -> Recipe:
@@ -47,8 +53,24 @@ def take_flow(learner: Learner, model: str | Path) -> None:
 
 
 def take_weights(learner: Learner, model: str | Path) -> None:
-    """Copies the whole network of a bundle into a generator that is to be trained. Raises as `take_flow` does."""
+    """Copies the whole network of a bundle into a generator that is to be trained. Raises as `take_flow` does.
+
+    Discriminators that the folder of the bundle holds, as that of a run does, are taken along where they fit.
+    """
     _take(learner, model, lambda name: True, "network")
+    critics = find_bundle(model) / CRITICS
+    if critics.is_file():
+        theirs = {name: tensor.float() for name, tensor in load_file(critics).items()}
+        own = learner.discriminators.state_dict()
+        fitting = {name: tensor for name, tensor in theirs.items() if name in own and own[name].shape == tensor.shape}
+        learner.discriminators.load_state_dict(fitting, strict=False)
+
+
+def write_critics(learner: Learner, folder: Path) -> None:
+    """Writes the discriminators beside a bundle, for a training that goes on from it."""
+    half = {n: t.detach().to("cpu", torch.float16).contiguous() for n, t in learner.discriminators.state_dict().items()}
+    with atomic_path(folder / CRITICS, overwrite=True) as temporary:
+        save_file(half, temporary)
 
 
 def _take(learner: Learner, model: str | Path, wanted: Callable[[str], bool], part: str) -> None:

@@ -34,6 +34,7 @@ from gfla_cli.training.learner import AbandonedStepError, Learner, Position, Ste
 from gfla_cli.training.loading import ReadableSamples, Unreadable
 from gfla_cli.training.recipe import Recipe, Stage, time_shares, with_batches
 from gfla_cli.training.standing import Standing
+from gfla_cli.training.start import write_critics
 from gfla_cli.training.steps import Feed, Step, stage_steps
 from gfla_cli.training.task import TrainingTask
 
@@ -314,6 +315,7 @@ class Trainer:
         folder = self.folder / "bundle"
         trained = {"dataset": self.recipe.dataset, "samples": self.samples}
         save_bundle(folder, self.recipe.model, self.weights(), trained=trained)
+        write_critics(self.learner, folder)
         return folder
 
     def resume(self) -> None:
