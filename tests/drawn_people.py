@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from gfla_cli.data.albums import StoredPicture
+
 
 def draw_person(x, y, colour):
     """A 64x64 stick of a person at (x, y) and its 18 joints."""
@@ -28,3 +30,12 @@ def write_small_set(root):
     (root / "fasion-annotation-train.csv").write_text("\n".join(rows) + "\n")
     (root / "fasion-pairs-train.csv").write_text("\n".join(pairs) + "\n")
     return root
+
+
+def drawn_album(number):
+    """Two pictures of noise in place of rendered ones."""
+    rng = np.random.default_rng(number)
+    picture = lambda: rng.integers(0, 256, (32, 32, 3), np.uint8)  # noqa: E731
+    surface = np.zeros((16, 16, 3), np.float32)
+    views = [StoredPicture(picture(), np.full((32, 32), 255, np.uint8), surface) for _ in range(2)]
+    return views, {"points": np.zeros((2, 18, 3), np.float32)}

@@ -131,8 +131,8 @@ def test_each_of_a_batch_is_as_if_alone():
         alone = body_prior(sources[k : k + 1], targets[k : k + 1])
         np.testing.assert_allclose(together.flow()[k : k + 1], alone.flow(), atol=1e-4)
         np.testing.assert_allclose(together.target[k : k + 1], alone.target, atol=1e-4)
-    assert all(torch.isfinite(part).all() for part in together)
-    assert together.flow()[3].abs().max() == 0  # from somebody without joints comes nothing
+    assert all(torch.isfinite(part).all() for part in (*together[:-1], *together.joints))
+    assert together.flow()[3].abs().max() < 1e-6  # from somebody without joints comes nothing
 
 
 def test_an_enlarged_choice_is_the_choice_on_a_larger_frame():
@@ -178,7 +178,7 @@ def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
         loss = choice_loss(Choice(candidates, logits), wanted, weight)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[0] == pytest.approx(np.log(SOLIDS + 1), rel=1e-4)
     assert losses[-1] < losses[0] - 2
     assert (logits.argmax(dim=1) == 7).float().mean() > 0.95

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tiny_models import tiny
 
 from gfla_cli.bundles.importing import translate
-from gfla_cli.config import PRESETS, Level, preset
+from gfla_cli.config import PRESETS, preset
 from gfla_cli.networks.blocks import InstanceNorm
 from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
@@ -124,7 +124,7 @@ def test_every_preset_builds_and_its_config_survives_json(name):
 
 
 def test_a_network_without_source_norm_keeps_absolute_brightness():
-    config = replace(preset("pose-people"), levels=(Level(stride=8, patch=3),), width=8, flow_width=8)
+    config = tiny()
     encoder = build(config).source_encoder
     with_norm = build(replace(config, source_norm=True)).source_encoder
     dark, bright = torch.full((1, 3, 32, 32), -0.5), torch.full((1, 3, 32, 32), 0.5)
@@ -136,7 +136,7 @@ def test_a_network_without_source_norm_keeps_absolute_brightness():
 def test_a_fresh_network_starts_near_mid_grey(initial):
     network = build(tiny())
     initialise(network, initial)
-    image = network(torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 18, 64, 64)).image
+    image = network(torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 36, 64, 64)).image
     assert image.abs().mean() < 0.6
 
 
@@ -155,10 +155,10 @@ def test_weights_kept_in_half_give_what_autocast_gives(name):
     assert convolutions_in(network, torch.float32) is network
     numbers = {name: parameter.dtype for name, parameter in half.named_parameters()}
     assert torch.bfloat16 in numbers.values()
-    floats = ("offset_head", "mask_head", "view_estimator", "norm")
+    floats = ("offset_head", "mask_head", "choice_head", "refiner", "view_estimator", "norm")
     assert all(dtype is torch.float32 for name, dtype in numbers.items() if any(part in name for part in floats))
     codes = [torch.rand(1, 21, 1, 1)] * 2
-    inputs = codes if name == "view-chairs" else [torch.rand(1, 18, 64, 64)] * 2
+    inputs = codes if name == "view-chairs" else [torch.rand(1, 36, 64, 64)] * 2
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         made, expected = (one(torch.rand(1, 3, 64, 64).fill_(0.3), *inputs) for one in (half, network))
     torch.testing.assert_close(made.image, expected.image, atol=0.02, rtol=0)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawn_people import drawn_album
 
-from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture
+from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan
 from gfla_cli.data.correspondence import correspond
 from gfla_cli.data.detected import as_detected, misdetected
 from gfla_cli.data.people import PeoplePairs
@@ -75,7 +76,7 @@ def test_known_offsets_are_pooled_by_weight():
     visible = torch.full((1, 1, 4, 4), 1.0)
     visible[..., 3, 3] = -1
     empty = torch.zeros(1, 3, 8, 8)
-    batch = PoseBatch(*[empty] * 8, offset, weight, visible)
+    batch = PoseBatch(*[empty] * 9, offset, weight, visible)
     pooled, pooled_weight, seen = batch.correspondence_at(2, 2)
     assert pooled[0, :, 0, 0].tolist() == [1, 1]  # half the frame is one pixel of two
     assert pooled_weight[0, 0].tolist() == [[0.25, 0], [0, 0]]
@@ -87,7 +88,7 @@ def test_the_window_follows_the_person():
     mask[0, :, :, 20:26] = 1
     picture = torch.arange(32.0).expand(2, 3, 16, 32)
     empty = torch.zeros(2, 3, 16, 32)
-    batch = PoseBatch(picture, picture, *[empty] * 3, mask, *[empty] * 5)
+    batch = PoseBatch(picture, picture, *[empty] * 4, mask, *[empty] * 5)
     (window,) = batch.around_person(0.5, picture)
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20
@@ -147,15 +148,6 @@ def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
     assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
     assert pair.correspondence.offset.shape == (2, 32, 32)
     assert (pair.correspondence.weight[0] == 1).any()
-
-
-def drawn_album(number):
-    """Two pictures of noise in place of rendered ones."""
-    rng = np.random.default_rng(number)
-    picture = lambda: rng.integers(0, 256, (32, 32, 3), np.uint8)  # noqa: E731
-    surface = np.zeros((16, 16, 3), np.float32)
-    views = [StoredPicture(picture(), np.full((32, 32), 255, np.uint8), surface) for _ in range(2)]
-    return views, {"points": np.zeros((2, 18, 3), np.float32)}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ def tiny(name="pose-people", **changes):
     small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8, "flow_reduction": 1}
     if changes.get("flow_prior", "solids") != "solids" and preset(name).has_depth:
         small["structure_channels"] = 18  # depths are for solids alone
+    if changes.get("sampler", "local") in ("none", "global"):
+        small["pixel_blend"] = False  # which takes a flow
     return replace(preset(name), **small | changes)
 
 

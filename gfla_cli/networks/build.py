@@ -15,7 +15,7 @@ from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import ViewGenerator
 
 # Parts that compute in float32 whatever the rest does: positions need its digits, and of views half a megaflop decides.
-ALWAYS_FLOAT = ("offset_head", "mask_head", "view_estimator")
+ALWAYS_FLOAT = ("offset_head", "mask_head", "choice_head", "refiner", "view_estimator")
 
 
 def build(config: ModelConfig) -> nn.Module:

@@ -46,6 +46,9 @@ class PoseRefiner(nn.Module):
         # One for poses with depth, which is corrected, and one for those without, where it is found.
         self.place_head = nn.Linear(_HIDDEN, 2 * 2 * JOINTS * 3)
         self.thickness_head = nn.Linear(_HIDDEN, SOLIDS * 2)
+        for head in (self.place_head, self.thickness_head):  # which start by changing almost nothing
+            nn.init.normal_(head.weight, std=1e-3)
+            nn.init.zeros_(head.bias)
 
     def forward(self, image: Tensor, heatmaps: Tensor, joints: Joints) -> Refined:
         """`image` (B, 3, H, W) in [-1, 1] and `heatmaps` (B, J, H, W) of the source; `joints` of source and target."""
