@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gfla_cli.app import app
 from gfla_cli.media.image import read_image
 from gfla_cli.pipelines.pose import PoseTransfer
-from gfla_cli.show.looks import Look, flow_colours, show_attention, show_mask
+from gfla_cli.show.inside import AttentionMaps, Inside, flow_colours, show_attention, show_mask
 
 TINY = steady()
 
@@ -27,13 +27,13 @@ def test_looks_are_those_of_the_network(model):
     ready = transfer.prepare(ANNA, BEN)
     if model.name == "none":
         with pytest.raises(Exception, match="no flow to show"):
-            transfer.finish_and_look(ready)
+            transfer.finish_and_show(ready)
         return
-    result, looks = transfer.finish_and_look(ready)
+    result, inside = transfer.finish_and_show(ready)
     np.testing.assert_array_equal(result.image, transfer.finish(ready).image)
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
-    for level, look, flow in zip(TINY.levels, looks, flows, strict=True):
+    for level, look, flow in zip(TINY.levels, inside.levels, flows, strict=True):
         np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-5)
         np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-5)
         if model.name == "local":
@@ -80,7 +80,9 @@ def test_a_tap_is_drawn_where_the_flow_points():
     points = np.full((18, 3), (-1, -1, 0), np.float32)
     points[0] = 20, 36, 1
     white = np.full((64, 64, 3), 255, np.uint8)
-    drawn = show_attention(white, white, [Look(offset, np.ones((1, 8, 8), np.float32), attention)], points)[:, 64:]
+    drawn = show_attention(
+        white, white, Inside([AttentionMaps(offset, np.ones((1, 8, 8), np.float32), attention)]), points
+    )[:, 64:]
     rows, columns = np.nonzero((drawn != 255).any(axis=2))
     assert rows.mean() == pytest.approx(36, abs=1)
     assert columns.mean() == pytest.approx(20 + 24 + 8, abs=1)
@@ -90,6 +92,8 @@ def test_what_was_invented_is_dark():
     mask = np.ones((1, 8, 8), np.float32)
     mask[:, :, 4:] = 0
     white = np.full((64, 64, 3), 255, np.uint8)
-    shown = show_mask(white, white, [Look(np.zeros((2, 8, 8), np.float32), mask)], np.zeros((18, 3), np.float32))
+    shown = show_mask(
+        white, white, Inside([AttentionMaps(np.zeros((2, 8, 8), np.float32), mask)]), np.zeros((18, 3), np.float32)
+    )
     assert shown[:, 64 : 64 + 24].min() == 255
     assert shown[:, 128 - 24 :].max() < 60

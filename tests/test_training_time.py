@@ -255,7 +255,7 @@ def test_no_albums_are_said(files, monkeypatch):
 def test_kinds_of_albums_take_turns(tmp_path):
     two = [AlbumFiles(tmp_path, name, AlbumPlan(), count, drawn_album) for name, count in (("a", 3), ("b", 2))]
     turns = [(files.folder.name[0], number) for files, number in rendering._turns(two, None)]
-    assert turns == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]
+    assert turns == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]  # thirds and halves
     assert len(list(rendering._turns(two, 1))) == 2
 
 

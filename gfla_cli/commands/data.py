@@ -121,6 +121,9 @@ def render(
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
     most: Annotated[int | None, typer.Option(min=1, help="Albums of each kind at most. [default: all]")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,
+    detect: Annotated[
+        bool, typer.Option("--detect", help="Look for the joints in every picture: people alone; a training uses them.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Render the pictures of a training, before it or while it runs; what is there is left alone.
@@ -134,8 +137,17 @@ def render(
 
     seconds = None if minutes is None else 60 * minutes
     with progress_bar("albums", quiet=quiet) as progress:
-        new = render_data(
-            recipe(dataset), pack, output, processes=processes, most=most, seconds=seconds, progress=progress
+        report = render_data(
+            recipe(dataset),
+            pack,
+            output,
+            processes=processes,
+            most=most,
+            seconds=seconds,
+            detect=detect,
+            progress=progress,
         )
-    say(f"{new} albums rendered", quiet=quiet)
+    say(f"{report.albums} albums rendered", quiet=quiet)
+    if detect:
+        say(f"joints looked for in {report.detections} albums", quiet=quiet)
     typer.echo(output)

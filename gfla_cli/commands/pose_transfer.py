@@ -55,7 +55,7 @@ def pose_transfer(
     show: Annotated[
         str | None,
         typer.Option(
-            help="Also write pictures of where the network looks: flow, mask, attention, or several with commas.",
+            help="Also write pictures of what the network does: flow, mask, attention, solids, or several with commas.",
             rich_help_panel="Output",
         ),
     ] = None,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN_S, _WAIT_S = 15.0, 120  # between two looks which albums are there, and for the first of them
 _NUMBERED = re.compile(r"(\d{6})\.npz")
+_DETECTED = "detected.npy"
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
 
 
@@ -176,6 +177,28 @@ class HeadAlbumPlan(AlbumPlan):
         return AlbumMix(crops={"head": 1}, margins=self.margins)
 
 
+def read_detections(folder: Path) -> NDArray[np.float32]:
+    """(albums, views, 18, 4) x, y, confidence, depth of the joints that a detector found in albums of people.
+
+    NaN where it has not looked yet; joints of confidence 0 where it found nobody.
+    """
+    path = folder / _DETECTED
+    found: NDArray[np.float32] = np.load(path, mmap_mode="r") if path.is_file() else np.zeros((0, 0, 18, 4), np.float32)
+    return found
+
+
+def write_detections(folder: Path, detected: Mapping[int, NDArray[np.float32]]) -> None:
+    """Adds albums (views, 18, 4) by number to those that `read_detections` gives."""
+    before = read_detections(folder)
+    views = len(next(iter(detected.values())))
+    found = np.full((max(len(before), *(album + 1 for album in detected)), views, 18, 4), np.nan, np.float32)
+    found[: len(before)] = before if len(before) else found[:0]
+    for album, joints in detected.items():
+        found[album] = joints
+    with atomic_path(folder / _DETECTED, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.save(file, found)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredView:
     """One view of a character, as it comes back from disk."""
@@ -185,6 +208,8 @@ class StoredView:
     points: NDArray[np.float32]  # (18, 3)
     depths: NDArray[np.float32]  # (18,) pixels behind the middle of the hips, also of joints outside the picture
     surface: NDArray[np.float32]  # (size/2, size/2, 3) rest position, NaN on the background
+    # (18, 4) x, y, confidence, depth as a detector finds them, counted from the middle of the first pixel
+    detected: NDArray[np.float32] | None = None
 
 
 class Albums:
@@ -196,11 +221,25 @@ class Albums:
         self.files = AlbumFiles(folder, name, plan, plan.characters, self._render)
         self._pack = pack
         self._people: People | None = None
+        self._found: NDArray[np.float32] | None = None
 
     def view(self, album: int, view: int) -> StoredView:
         """One view of one character; both numbers count from 0."""
         picture, rows = self.files.read(album, view)
-        return StoredView(picture.image, picture.mask, rows["points"], rows["depths"], picture.surface)
+        detected = np.array(self._detections()[album, view]) if self.is_detected(album) else None
+        if detected is not None and not detected[:, 2].any():
+            detected = None  # nobody was found
+        return StoredView(picture.image, picture.mask, rows["points"], rows["depths"], picture.surface, detected)
+
+    def is_detected(self, album: int) -> bool:
+        """Whether a detector has looked at this album."""
+        found = self._detections()
+        return album < len(found) and not np.isnan(found[album]).any()
+
+    def _detections(self) -> NDArray[np.float32]:
+        if self._found is None:
+            self._found = read_detections(self.files.folder)
+        return self._found
 
     def _render(self, album: int) -> Album:
         from gfla_cli.rendering.pack import Pack

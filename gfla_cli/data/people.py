@@ -28,6 +28,7 @@ _NO_DEPTH = 0.2  # share of the pictures whose joints come without their depth, 
 _STILL = 0.08  # share of the pairs that show one view twice, moved a little as a whole
 _MOST_TURN, _MOST_ZOOM, _MOST_SHIFT = 4.0, 0.06, 0.04  # degrees, share of the size, share of the frame
 _ERROR_SHARES = [0.65, 0.25, 0.1]  # of the pictures whose joints are as wrong as mediapipe's, less, and not at all
+_FOUND = 0.7  # share of the pairs with the joints that a detector found, among those where it looked
 _LOST = 0.01  # share of joints that a detector does not name
 
 
@@ -39,6 +40,7 @@ class _Framed:
     mask: NDArray[np.uint8]
     points: NDArray[np.float32]  # (18, 4) the fourth is depth
     surface: NDArray[np.float32]
+    detected: NDArray[np.float32] | None  # (18, 4) as a detector found them
 
 
 class PeoplePairs(Dataset[PosePair]):
@@ -88,22 +90,26 @@ class PeoplePairs(Dataset[PosePair]):
         images = relight([source.image, target.image], rng)
         if near and rng.random() < _COARSE_HEADS:
             images[0] = _coarse(images[0], rng.uniform(*_COARSE))
-        convention = _convention(rng)
+        # A detector's own joints, where it looked at both; else errors like its.
+        found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
+        convention = 1.0 if found else _convention(rng)
         return PosePair(
             source_image=degrade(images[0], rng),
             target_image=images[1],
-            source_points=self._detected(source.points, convention, rng),
-            target_points=self._detected(target.points, convention, rng),
+            source_points=self._given(source, convention, rng, found=found),
+            target_points=self._given(target, convention, rng, found=found),
             true_points=np.stack([as_detected(view.points, convention) for view in (source, target)]),
             target_mask=target.mask,
             correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
         )
 
-    def _detected(self, points: NDArray[np.float32], convention: float, rng: np.random.Generator) -> Points:
+    def _given(self, view: _Framed, convention: float, rng: np.random.Generator, *, found: bool) -> Points:
         """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
         share = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
-        detected = misdetected(as_detected(points, convention), _trunk(points), share, rng)
-        detected[rng.random(len(points)) < _LOST, :3] = _MISSING
+        detected = misdetected(as_detected(view.points, convention), _trunk(view.points), share, rng)
+        if found and view.detected is not None:
+            detected = view.detected.copy()
+        detected[rng.random(len(detected)) < _LOST, :3] = _MISSING
         if not self.depth:
             return detected[:, :3]
         if rng.random() < _NO_DEPTH:
@@ -157,13 +163,23 @@ def _moved(view: _Framed, rng: np.random.Generator) -> _Framed:
     surface = cv2.warpAffine(
         view.surface, coarse, view.surface.shape[1::-1], flags=cv2.INTER_NEAREST, borderValue=nowhere
     )
-    points = view.points.copy()
+    return _Framed(
+        np.asarray(image, np.uint8),
+        np.asarray(mask, np.uint8),
+        _moved_joints(view.points, matrix, side),
+        np.asarray(surface, np.float32),
+        None if view.detected is None else _moved_joints(view.detected, matrix, side),
+    )
+
+
+def _moved_joints(points: Points, matrix: NDArray[np.float64], side: int) -> Points:
+    moved = points.copy()
     there = points[:, 2] > 0
-    points[there, :2] = points[there, :2] @ matrix[:, :2].T + matrix[:, 2]
-    inside = ((points[:, :2] >= 0) & (points[:, :2] <= side - 1)).all(axis=1)
-    points[there & ~inside, :3] = _MISSING
-    points[:, 3] *= np.sqrt(np.linalg.det(matrix[:, :2]))
-    return _Framed(np.asarray(image, np.uint8), np.asarray(mask, np.uint8), points, np.asarray(surface, np.float32))
+    moved[there, :2] = points[there, :2] @ matrix[:, :2].T + matrix[:, 2]
+    inside = ((moved[:, :2] >= 0) & (moved[:, :2] <= side - 1)).all(axis=1)
+    moved[there & ~inside, :3] = _MISSING
+    moved[:, 3] *= np.sqrt(np.linalg.det(matrix[:, :2]))
+    return moved
 
 
 def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
@@ -173,15 +189,23 @@ def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
     face = list(_HIDDEN_FACE)
     points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], _MISSING)
     points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses
-    image, mask, surface = view.image, view.mask, view.surface
+    image, mask, surface, detected = view.image, view.mask, view.surface, view.detected
     if mirrored:
         # A mirrored character is a character too; its rest pose is mirrored with it.
         image, mask = image[:, ::-1], mask[:, ::-1]
         surface = surface[:, ::-1] * _MIRRORED
         points = mirror_points(points, image.shape[1])
+        detected = None if detected is None else mirror_points(detected, image.shape[1])
     if (scale := size / image.shape[1]) != 1:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-        points[:, :2] = np.where(points[:, :2] >= 0, (points[:, :2] + 0.5) * scale - 0.5, -1)
-        points[:, 3] *= scale
-    return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface)
+        points = _scaled(points, scale)
+        detected = None if detected is None else _scaled(detected, scale)
+    return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface, detected)
+
+
+def _scaled(points: Points, scale: float) -> Points:
+    scaled = points * np.float32(scale)
+    place = (points[:, :2] + 0.5) * scale - 0.5
+    scaled[:, :2], scaled[:, 2] = np.where(points[:, :2] >= 0, place, -1), points[:, 2]
+    return scaled

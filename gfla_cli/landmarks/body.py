@@ -9,6 +9,7 @@ The thresholds were chosen on the 1 000 training pictures of the rendered people
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,18 @@ def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
     points[:, :2] = points[:, :2].clip(0, (size[1] - 1, size[0] - 1))
     points[~there] = MISSING
     return Pose(points.astype(np.float32), size, joints[:, 4].astype(np.float32) if joints.shape[1] > 4 else None)
+
+
+def world_depths(places: NDArray[np.float32], world: Any) -> NDArray[np.float32]:
+    """(33,) depths in pixels of landmarks at places (33, 2) in pixels, from MediaPipe's world landmarks in metres.
+
+    The metres are scaled until their x and y fit the places. These depths have the right slope on average, whereas
+    MediaPipe's own z in pixels is 2.3 times too steep.
+    """
+    metres = np.array([[mark.x, mark.y, mark.z] for mark in world], np.float32)
+    own, seen = (points - points.mean(axis=0) for points in (metres[:, :2], places))
+    scale = float((own * seen).sum()) / max(float((own * own).sum()), 1e-6)
+    return np.asarray(metres[:, 2] * max(scale, 0.0), np.float32)
 
 
 def head_turn_deg(landmarks: NDArray[np.float32]) -> float:

@@ -14,6 +14,7 @@ from gfla_cli.landmarks.pose import JOINTS, MISSING, Pose
 from gfla_cli.landmarks.smoothing import OneEuro, Smoothing
 
 _HELD = 3  # frames for which a joint that flickers stays where it was
+_CALM_DEPTHS = Smoothing(still_hz=1.5, per_speed=2.0, speed_hz=1.0)  # they tremble far more than places do
 _UPRIGHT = 80  # percentile: a torso that leans looks shorter than it is, never longer
 
 
@@ -60,7 +61,7 @@ class SteadyBody:
     def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None, *, smooth: bool = True) -> None:
         self._smooth = smooth
         self._filters = [OneEuro(fps, smoothing) for _ in JOINTS]
-        self._depths = OneEuro(fps, smoothing)
+        self._depths = OneEuro(fps, smoothing or _CALM_DEPTHS)
         self._last = np.tile(np.array(MISSING, np.float32), (len(JOINTS), 1))
         self._gap = np.zeros(len(JOINTS), np.intp)  # frames since a joint was seen
 

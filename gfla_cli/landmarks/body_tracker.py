@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.landmarks.body import to_openpose
+from gfla_cli.landmarks.body import to_openpose, world_depths
 from gfla_cli.landmarks.detector import PersonDetector
 from gfla_cli.landmarks.pose import Box, Pose, choose_person, extent
 from gfla_cli.landmarks.solutions import ask, body_network, forget
@@ -37,7 +37,7 @@ class BodyTracker(Closing):
         self._detector = PersonDetector()
         self._network: Any = None
         self._window: Window | None = None  # None: the person is to be found
-        self._last: NDArray[np.float32] | None = None  # (33, 4) landmarks
+        self._last: NDArray[np.float32] | None = None  # (33, 5) landmarks
 
     def close(self) -> None:
         """Frees the networks."""
@@ -83,17 +83,18 @@ class BodyTracker(Closing):
         self._window = everything if window.longest > 0.8 * everything.longest else window
 
     def _followed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """(33, 4) landmarks in the frame's pixels; None when the person is lost, or is another one."""
+        """(33, 5) landmarks in the frame's pixels; None when the person is lost, or is another one."""
         assert self._window is not None
         window = self._window
         pixels, factor = window.cut(frame, _CUT_SIDE)
         answer = ask(self._network, pixels)
         if answer.pose_landmarks is None:
             return None
-        marks = [[mark.x, mark.y, mark.z, mark.visibility] for mark in answer.pose_landmarks.landmark]
+        marks = [[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in answer.pose_landmarks.landmark]
         landmarks = np.array(marks, np.float32)
         height, width = (side / factor for side in pixels.shape[:2])
         landmarks[:, :3] *= np.array([width, height, width], np.float32)
+        landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks.landmark)
         # MediaPipe measures from the picture's edge, everybody else from the centre of the first pixel.
         landmarks[:, :2] += np.array([window.left, window.top], np.float32) - np.float32(0.5)
         if not np.isfinite(landmarks).all() or landmarks[_SHOULDERS, 3].mean() < _LEAST_VISIBILITY:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.landmarks.body import to_openpose
+from gfla_cli.landmarks.body import to_openpose, world_depths
 from gfla_cli.landmarks.face_mesh import boxes_in
 from gfla_cli.landmarks.pose import Box, Pose, extent
 from gfla_cli.landmarks.solutions import ask, body_network, face_box_network
@@ -136,7 +136,7 @@ class PersonDetector(Closing):
             return None
         marks = answer.pose_landmarks.landmark
         landmarks = np.array([[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in marks], np.float32)
-        landmarks[:, 4] = _depths(landmarks[:, :2] * pixels.shape[1::-1], answer.pose_world_landmarks.landmark)
+        landmarks[:, 4] = world_depths(landmarks[:, :2] * pixels.shape[1::-1], answer.pose_world_landmarks.landmark)
         if mirrored:
             landmarks = landmarks[_MIRRORED]
             landmarks[:, 0] = 1 - landmarks[:, 0]
@@ -151,17 +151,6 @@ class PersonDetector(Closing):
             return
         self._pose_network = body_network(tracking=False)
         self._face_network = face_box_network()
-
-
-def _depths(places: NDArray[np.float32], world: Any) -> NDArray[np.float32]:
-    """(33,) depths of landmarks at places (33, 2) in pixels, by those in metres, which are then as large as they seem.
-
-    Their slope is that of the truth; MediaPipe's z in the picture is 2.3 times too steep.
-    """
-    metres = np.array([[mark.x, mark.y, mark.z] for mark in world], np.float32)
-    own, seen = (points - points.mean(axis=0) for points in (metres[:, :2], places))
-    scale = float((own * seen).sum()) / max(float((own * own).sum()), 1e-6)
-    return np.asarray(metres[:, 2] * max(scale, 0.0), np.float32)
 
 
 def _believable(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError
+from gfla_cli.landmarks.body_size import torso_length
 from gfla_cli.landmarks.formats import FoundPose
-from gfla_cli.landmarks.pose import Pose
+from gfla_cli.landmarks.pose import LIMBS, Pose
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
 _TOO_LARGE = 1.5  # times the frame: no longer a joint outside, but another scale
 _TINY = 0.05  # of the frame's diagonal
 _LARGEST = 30_000  # pixels
+_LONGEST_LIMB, _FLAT = 2.0, 0.02  # torsos: depth from one end of a limb to the other, and of a whole body
 _SIDEWAYS = ((0, 1), (8, 9), (11, 12), (9, 10), (12, 13))  # limbs that are upright in most people
 
 
@@ -38,7 +41,29 @@ def settled(found: FoundPose, frame: tuple[int, int] | None, notes: list[str]) -
         _check_frame(points[there, :2], size, notes)
     if lies_on_its_side(points):
         notes.append("the body lies on its side; if it should not, x and y are exchanged")
-    return Pose(points.astype(np.float32), size)
+    pose = Pose(points.astype(np.float32), size)
+    return replace(pose, depths=_believed(pose, found.depths, notes)) if found.depths is not None else pose
+
+
+def _believed(pose: Pose, depths: NDArray[np.float64] | None, notes: list[str]) -> NDArray[np.float32] | None:
+    """The depths of a pose, or None where they cannot be true: a pose without depths is better than a wrong one."""
+    torso = torso_length(pose)
+    if depths is None or not torso:
+        return None
+    there = pose.present
+    if np.isnan(depths[there]).any():
+        notes.append(f"depths of {int(there.sum() - np.isnan(depths[there]).sum())} joints only; they are not used")
+        return None
+    longest = max((abs(depths[a] - depths[b]) for a, b in LIMBS if there[a] and there[b]), default=0.0)
+    if longest > _LONGEST_LIMB * torso:
+        notes.append(
+            f"depths that differ by {longest / torso:.0f} torsos within one limb are not used; are they pixels?"
+        )
+        return None
+    if np.ptp(depths[there]) < _FLAT * torso:
+        notes.append("depths that are all alike are not used; are they pixels?")
+        return None
+    return np.nan_to_num(depths, nan=float(np.median(depths[there]))).astype(np.float32)
 
 
 def _scaled_up(

@@ -1,9 +1,11 @@
 """Poses from and to files: every known keypoint format is read, our own JSON is written.
 
-    {"format": "gfla-pose", "version": 1, "size": [height, width], "points": [[x, y, confidence], ... 18 of them]}
+    {"format": "gfla-pose", "version": 1, "size": [height, width], "points": [[x, y, confidence], ... 18 of them],
+     "depths": [... 18 of them]}
 
-Several people: "people": [{"points": ...}, ...] in place of "points". Joints in OpenPose's order, x and y in pixels,
-missing = [-1, -1, 0].
+Several people: "people": [{"points": ..., "depths": ...}, ...] in place of both. Joints in OpenPose's order, x and y in
+pixels, missing = [-1, -1, 0]. Depths are in pixels, too: how much farther from the camera one joint is than another.
+They may be left out.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gfla_cli.errors import LandmarkError, UsageError
 from gfla_cli.landmarks.doubts import settled
@@ -76,16 +79,19 @@ def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = Fa
         raise UsageError(f"{path}: poses are written as .json", hint=f"choose {path.with_suffix('.json').name}")
     if not poses or len({pose.size for pose in poses}) != 1:
         raise ValueError("one file holds the people of one picture")
-    people = [{"points": _exact(pose)} for pose in poses]
+    people = [_person(pose) for pose in poses]
     content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
     content |= people[0] if len(people) == 1 else {"people": people}
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def _exact(pose: Pose) -> list[list[float]]:
-    """The shortest decimals that read back as the same float32."""
-    return [[float(str(value)) for value in point] for point in pose.points]
+def _person(pose: Pose) -> dict[str, Any]:
+    """One person as JSON, in the shortest decimals that read back as the same float32."""
+    person: dict[str, Any] = {"points": [[float(str(value)) for value in point] for point in pose.points]}
+    if pose.depths is not None:
+        person["depths"] = [float(str(value)) for value in pose.depths]
+    return person
 
 
 def split_row(path: Path | str) -> tuple[Path, str | None]:

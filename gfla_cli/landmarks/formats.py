@@ -41,6 +41,7 @@ class FoundPose:
     size: tuple[int, int] | None  # height, width, when the file says
     name: str = ""  # of the picture, when the file says
     table: bool = False  # from a row of the paper's table, whose pictures have one of three sizes
+    depths: NDArray[np.float64] | None = None  # (18,) away from the camera, pixels; NaN where the file has none
 
 
 def parse(text: str, wanted: str | None = None) -> list[FoundPose]:
@@ -105,8 +106,20 @@ def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
         points = _points(person.get("points"), f"person {number}")
         if len(points) != len(JOINTS):
             raise _wrong_count(f"person {number}", len(points))
-        found.append(FoundPose(_cleaned(points), size))
+        found.append(FoundPose(_cleaned(points), size, depths=_depths(person.get("depths"), f"person {number}")))
     return found
+
+
+def _depths(values: Any, where: str) -> NDArray[np.float64] | None:
+    """(18,) from a list of numbers, null where one is not known; None for no list at all."""
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != len(JOINTS):
+        raise LandmarkError(f"the depths of {where} are no list of 18", hint="a number for every joint, or no depths")
+    bad = next((value for value in values if value is not None and not _is_number(value)), None)
+    if bad is not None:
+        raise LandmarkError(f"{where} has a depth of {bad!r:.30}", hint="null stands for a depth that is not known")
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _from_openpose(content: Mapping[str, Any]) -> list[FoundPose]:

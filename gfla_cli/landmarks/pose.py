@@ -78,6 +78,11 @@ class Pose:
         return np.column_stack([self.points, depths])
 
     @property
+    def known_points(self) -> NDArray[np.float32]:
+        """(18, 3) the points, or (18, 4) with their depths where something tells them."""
+        return self.points if self.depths is None else self.deep_points
+
+    @property
     def present(self) -> NDArray[np.bool_]:
         """(18,) which joints there are."""
         return np.asarray(self.points[:, 2] > 0)

@@ -3,8 +3,9 @@
     {"format": "gfla-track", "version": 1, "kind": "face", "fps": "30000/1001", "size": [height, width],
      "frames": [[[x, y, z], ... 68 of them], null, ...]}
 
-A face is 68 points x, y, z, a body ("kind": "body") 18 joints x, y, confidence; null where nobody was found. The points
-are those of the detector, before any smoothing, so that the same options give the same clip again.
+A face is 68 points x, y, z, a body ("kind": "body") 18 joints x, y, confidence and, where it is known, depth in pixels;
+null where nobody was found. The points are those of the detector, before any smoothing, so that the same options give
+the same clip again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Track:
     kind: Kind
     fps: Fraction
     size: tuple[int, int]  # height, width of the clip's pictures
-    frames: list[NDArray[np.float32] | None] = field(default_factory=list)  # (68, 3) or (18, 3); None = nobody
+    frames: list[NDArray[np.float32] | None] = field(default_factory=list)  # (68, 3), (18, 3) or (18, 4); None = nobody
 
 
 def is_track_file(path: Path | str) -> bool:
@@ -122,12 +123,16 @@ def _points(value: Any, count: int, number: int) -> NDArray[np.float32]:
         points = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise LandmarkError(f"frame {number} holds something that is no number", hint="a point has three") from error
-    if points.shape != (count, 3) or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
+    is_body = count == _POINTS["body"]
+    numbers = (3, 4) if is_body else (3,)
+    shaped = points.shape in [(count, columns) for columns in numbers]
+    if not shaped or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
         raise LandmarkError(
-            f"frame {number} is not {count} points of three numbers", hint="null stands for a frame without anybody"
+            f"frame {number} is not {count} points of {' or '.join(map(str, numbers))} numbers",
+            hint="null stands for a frame without anybody",
         )
     exact = points.astype(np.float32)
-    return Pose(exact, (1, 1)).points if count == _POINTS["body"] else exact  # checks confidences, too
+    return Pose.of(exact, (1, 1)).known_points if is_body else exact  # checks confidences, too
 
 
 def _exact(points: NDArray[np.float32]) -> list[list[float]]:

@@ -116,18 +116,23 @@ def body_prior(
         bodies = posed(torch.cat([joints.place, rest]), there, shape, thickness)
         bodies, at_rest = bodies.some(0, -1), bodies.some(-1, None)
         seen = see(bodies, size, shape)
-        maps = body_maps(bodies, seen, at_rest, joints).unflatten(2, size)
+        maps = _on_grid(body_maps(bodies, seen, at_rest, joints), size)
         of_target = Seen(seen.logit[count:], seen.nearest[count:], seen.hit.some(count, None))
         source, target = bodies.some(0, count), bodies.some(count, None)
         found = source.place(of_target.hit.at, target.length)  # (B, N, 3, P)
         places = cell_middles(*size, GUESS_STRIDE, joints.place).flatten(2)
         logits = of_target.logit.log_softmax(dim=1).clamp(min=_LEAST_WEIGHT)
         there = F.pad(source.there * target.there, [0, 1], value=1.0)[..., None]
-        logits = torch.where(there > 0, logits, _NO_WEIGHT).unflatten(2, size)
-        candidates = (found[:, :, :2] - places[:, None]).unflatten(3, size)
-        nearest = seen.nearest[:count].unflatten(2, size)
+        logits = _on_grid(torch.where(there > 0, logits, _NO_WEIGHT), size)
+        candidates = _on_grid(found[:, :, :2] - places[:, None], size)
+        nearest = _on_grid(seen.nearest[:count], size)
         visible = _visible(candidates, logits, found[:, :, 2] / source.trunk[..., None], nearest)
         return BodyPrior(candidates, logits, visible, maps[:count], maps[count:], joints)
+
+
+def _on_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., h * w) to (..., h, w). `unflatten` would make one of the sizes a constant of an ONNX export."""
+    return x.reshape(*x.shape[:-1], *size)
 
 
 def _visible(candidates: Tensor, logits: Tensor, depth: Tensor, nearest: Tensor) -> Tensor:
@@ -137,7 +142,7 @@ def _visible(candidates: Tensor, logits: Tensor, depth: Tensor, nearest: Tensor)
     """
     body, background = logits.softmax(dim=1).split([SOLIDS, 1], dim=1)
     total = body.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    mean = (depth.unflatten(2, body.shape[-2:]) * body).sum(dim=1, keepdim=True) / total
+    mean = (_on_grid(depth, (body.shape[2], body.shape[3])) * body).sum(dim=1, keepdim=True) / total
     flow = (candidates * body[:, :, None]).sum(dim=1) / total
     behind = mean - bilinear_warp(nearest, flow / GUESS_STRIDE)
     visible: Tensor = torch.sigmoid((_SHOWN_MARGIN - behind) / _SHOWN_BLUR) * (1 - background)

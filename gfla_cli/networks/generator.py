@@ -21,6 +21,7 @@ class Generated(NamedTuple):
     flows: list[Flow]  # one per attention level, coarse to fine; empty where the sampler uses none
     blend: Blend | None = None  # of models with `pixel_blend`
     choice: Choice | None = None  # of models with the flow prior "solids"
+    bodies: BodyPrior | None = None  # of models whose joints have depth
 
 
 class EstimatedFlow(NamedTuple):
@@ -60,7 +61,7 @@ class PoseGenerator(nn.Module):
         bodies = self.bodies(source_image, source_structure, target_structure)
         estimated = self.estimate_flow(source_image, source_structure, target_structure, bodies)
         made = self.render(source_image, target_structure, estimated.flows, bodies)
-        return made._replace(choice=estimated.choice)
+        return made._replace(choice=estimated.choice, bodies=bodies)
 
     def render(
         self, source_image: Tensor, target_structure: Tensor, flows: list[Flow], bodies: BodyPrior | None = None

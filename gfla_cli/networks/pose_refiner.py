@@ -59,7 +59,7 @@ class PoseRefiner(nn.Module):
         middle = joints.place[:, _NECK, None] * there[:, _NECK, None]
         away = (joints.place - middle) / trunk * there  # (2 B, J, 3)
         told = torch.cat([away, there, joints.deep[:, None].expand_as(there)], dim=2)
-        x = torch.cat([image, heatmaps], dim=1)
+        x = torch.cat([image, heatmaps], dim=1).float()
         features = []
         for down in self.down:
             x = down(x)

@@ -127,7 +127,7 @@ class BodyActor:
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Actor. The frame holds the body in all of these moments."""
-        poses = [Pose(points, size) for points in driving]
+        poses = [Pose.of(points, size) for points in driving]
         self._motion = BodyMotion(self.pose, poses, absolute=self._staging.absolute)
         self._steady = SteadyBody(fps, smooth=self._staging.smooth)
         self._driver_size = size
@@ -156,7 +156,7 @@ class BodyActor:
 
     def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
-        pose = self._motion(self._steady(Pose(points, self._driver_size), missing))
+        pose = self._motion(self._steady(Pose.of(points, self._driver_size), missing))
         head = self._head.at(pose, self.frame, self._torso) if self._head else None
         return Moment(self._maps(pose), head)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,12 +26,17 @@ class DetectedDepths:
         """(18, 4) the points (18, 3) in pixels of the frame with depths, NaN where nobody is found there."""
         if name not in self._found:
             self._found[name] = [person.pose.scaled(frame) for person in self._detector.detect(picture)]
-        apart = {distance: pose for pose in self._found[name] if (distance := _distance(pose, points)) is not None}
-        nearest = min(apart, default=None)
-        pose = Pose(points, frame)
-        if nearest is None or nearest > _SAME * max(frame):
-            return pose.deep_points
-        return Pose(points, frame, apart[nearest].depths).deep_points
+        nearest = nearest_person(self._found[name], points)
+        return Pose(points, frame, None if nearest is None else nearest.depths).deep_points
+
+
+def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+    """Of poses in pixels of one frame the one whose joints are those of `points` (18, 3); None where none is near."""
+    apart = {distance: pose for pose in people if (distance := _distance(pose, points)) is not None}
+    nearest = min(apart, default=None)
+    if nearest is None or nearest > _SAME * max(apart[nearest].size):
+        return None
+    return apart[nearest]
 
 
 def _distance(pose: Pose, points: NDArray[np.float32]) -> float | None:

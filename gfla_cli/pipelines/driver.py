@@ -17,6 +17,7 @@ from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.landmarks.body_tracker import BodyTracker
 from gfla_cli.landmarks.face_detector import no_face
 from gfla_cli.landmarks.face_tracker import FaceTracker
+from gfla_cli.landmarks.pose import Pose
 from gfla_cli.landmarks.tracks import Kind, Track, is_track_file, read_track
 from gfla_cli.media.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
 from gfla_cli.pipelines.stopwatch import Stopwatch
@@ -138,7 +139,9 @@ class _Filmed:
             self._tracker = follow(self._person, where=str(self.path), notes=self.notes)
         with self._stopwatch.measure("landmarks"):
             found = self._tracker.track(image)
-            return None if found is None else found.points
+            if found is None:
+                return None
+            return found.known_points if isinstance(found, Pose) else found.points
 
     def _close(self) -> None:
         if self._tracker is not None:

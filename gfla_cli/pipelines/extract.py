@@ -230,9 +230,9 @@ def _kind_of_film(path: Path, options: ExtractOptions) -> Kind:
 
 
 def draw_points(image: Image, points: Points | None) -> Image:
-    """A copy of the frame (H, W, 3) with its face (68, 3) or body (18, 3) over it; the frame itself without any."""
+    """A copy of the frame (H, W, 3) with its face (68, 3) or body (18, 3 or 4) over it; the frame where it has none."""
     if points is None:
         return image
     if len(points) == 68:
         return draw_face(image, points)
-    return draw_pose(image, Pose(points, (image.shape[0], image.shape[1])))
+    return draw_pose(image, Pose.of(points, (image.shape[0], image.shape[1])))

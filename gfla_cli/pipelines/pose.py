@@ -19,7 +19,7 @@ from gfla_cli.landmarks.pose import Pose, choose_person
 from gfla_cli.media.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.pipelines.near_head import NearHead, head_from_near
 from gfla_cli.runtime.session import DeviceName, Precision, Runtime, open_session
-from gfla_cli.show.looks import Look
+from gfla_cli.show.inside import Inside
 from gfla_cli.structure.heatmap import heatmaps
 from gfla_cli.structure.joint_depth import joint_maps
 
@@ -130,8 +130,8 @@ class PoseTransfer:
         heads = dict(zip(near, drawn, strict=True))
         return [near[k].put_into(image, heads[k]) if k in near else image for k, image in enumerate(images)]
 
-    def finish_and_look(self, ready: Prepared) -> tuple[TransferResult, list[Look]]:
-        """The same, and where the network looks at each attention level; UsageError when the model cannot tell."""
+    def finish_and_show(self, ready: Prepared) -> tuple[TransferResult, Inside]:
+        """The same, and what happens inside the network; UsageError when the model cannot tell."""
         from gfla_cli.runtime.torch_session import TorchSession
 
         if not isinstance(self.session, TorchSession):
@@ -142,9 +142,9 @@ class PoseTransfer:
                 f"{self.session.name} has the sampler {config.sampler!r}, which has no flow to show",
                 hint="models with the sampler local or bilinear have",
             )
-        picture, looks = self.session.image_and_looks(*self._inputs([ready]))
+        picture, inside = self.session.image_and_inside(*self._inputs([ready]))
         (image,) = self._with_heads([ready], [from_planes(picture)])
-        return _result(ready, image), looks
+        return _result(ready, image), inside
 
     def _inputs(self, ready: Sequence[Prepared | NearHead]) -> list[NDArray[np.float32]]:
         """The network's three inputs for frames of one size."""

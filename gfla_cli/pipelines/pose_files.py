@@ -16,7 +16,7 @@ from gfla_cli.media.atomic import make_folder, refuse_output
 from gfla_cli.media.given import require_file, require_path
 from gfla_cli.media.image import WRITABLE, find_images, write_image
 from gfla_cli.media.names import distinct_names
-from gfla_cli.show.looks import SHOWS
+from gfla_cli.show.inside import SHOWS, Inside
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose import PoseTransfer, Prepared, TransferResult
@@ -43,7 +43,7 @@ class TransferOptions:
     person: str
     target_person: str
     side_by_side: bool
-    show: tuple[str, ...]  # of show.looks.SHOWS
+    show: tuple[str, ...]  # of show.inside.SHOWS
     overwrite: bool
     execution: Execution
 
@@ -164,14 +164,14 @@ def _finished(
     model: PoseTransfer, job: Job, ready: Prepared, options: TransferOptions, say: Callable[[str], None]
 ) -> list[Path]:
     """Writes one job's pictures; returns their files, the result first."""
-    result, looks = model.finish_and_look(ready) if options.show else (model.finish(ready), [])
+    result, inside = model.finish_and_show(ready) if options.show else (model.finish(ready), Inside([]))
     for note in result.notes:
         say(note)
     extras = _extras(job, options)
     picture = side_by_side(result) if options.side_by_side else result.image
     write_image(job.output, picture, overwrite=options.overwrite)
     for name, path in extras.items():
-        shown = SHOWS[name](result.source_image, result.image, looks, result.target_pose)
+        shown = SHOWS[name](result.source_image, result.image, inside, result.target_pose)
         write_image(path, shown, overwrite=options.overwrite)
     return [job.output, *extras.values()]
 

@@ -25,7 +25,7 @@ from gfla_cli.runtime.session import refuse_export_name
 
 # GridSample stays on the GPU with ONNX Runtimes back to 1.18 at this opset; later ones renamed its mode.
 OPSET = 18
-TOLERANCE = {"fp32": 2e-4, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
+TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.runtime.allocator import keep_freed_memory
 from gfla_cli.runtime.device import choose_device
 from gfla_cli.runtime.session import Array, DeviceName, Precision
-from gfla_cli.show.looks import Look
+from gfla_cli.show.inside import AttentionMaps, Inside
 
 
 class TorchSession:
@@ -64,16 +64,18 @@ class TorchSession:
             return self.array(self.network(*map(self.tensor, inputs)).image)
 
     @torch.inference_mode()
-    def image_and_looks(self, *inputs: Array) -> tuple[Array, list[Look]]:
-        """The picture, and where the network looks for the first one, coarse to fine; no looks where it has no flow."""
+    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+        """The picture, and what the network made of the first one on the way to it."""
         with self.autocast, _attention_noted(self.network) as attention:
             made = self.network(*map(self.tensor, inputs))
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
-        looks = [
-            Look(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
+        levels = [
+            AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
             for flow, found in zip(made.flows, weights, strict=True)
         ]
-        return self.array(made.image), looks
+        bodies = getattr(made, "bodies", None)
+        maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
+        return self.array(made.image), Inside(levels, maps)
 
 
 @contextmanager

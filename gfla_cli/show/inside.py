@@ -1,4 +1,4 @@
-"""Pictures of where a network looks: flow, mask and attention (figure 6 of the paper). Imports no torch.
+"""Pictures of what happens inside a network: flow, mask, attention (figure 6 of the paper), solids. Imports no torch.
 
 h x w is the feature grid of a level, H x W the frame.
 """
@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
+from gfla_cli.errors import UsageError
 
 Floats = NDArray[np.float32]
 
 _WHEEL = 56  # pixels of the colour wheel's side
 _MARGIN = 6
 _FAINTEST = 0.15  # share of the strongest tap below which a tap is not drawn
+_BODY_OPACITY = 0.75  # of a body map over its picture
 _SUBPIXEL = 4  # bits of a fraction, for cv2's drawing calls
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class AttentionMaps:
     """Where one attention level looks for every position of its grid."""
 
     offset: Floats  # (2, h, w) x, y to the source position, grid pixels
@@ -32,16 +34,24 @@ class Look:
     attention: Floats | None = None  # (n*n, h, w) weights of the patch's taps, row-major; None for other samplers
 
 
-def show_flow(source: Image, made: Image, looks: Sequence[Look], points: Floats) -> Image:
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a network made of one pair of pictures on the way to its result."""
+
+    levels: Sequence[AttentionMaps]  # coarse to fine
+    bodies: Floats | None = None  # (2, 5, h, w) body maps of source and target; None for models without depth
+
+
+def show_flow(source: Image, made: Image, inside: Inside, points: Floats) -> Image:
     """Coarse to fine: direction and length of every flow as hue and strength, faded to white where the mask is low.
 
     The colour wheel tells direction; its rim is the longest flow of all levels, given in pixels of the frame.
     """
     height, width = made.shape[:2]
-    flows = [_resized(look.offset * (width / look.offset.shape[2]), (height, width)) for look in looks]
+    flows = [_resized(look.offset * (width / look.offset.shape[2]), (height, width)) for look in inside.levels]
     longest = max(float(np.hypot(*flow).max()) for flow in flows)
     tiles = []
-    for flow, look in zip(flows, looks, strict=True):
+    for flow, look in zip(flows, inside.levels, strict=True):
         trusted = _resized(look.mask, (height, width))[0, ..., None]
         coloured = flow_colours(flow / max(longest, 1e-6)) * trusted + 255 * (1 - trusted)
         tiles.append(coloured.astype(np.uint8))
@@ -50,16 +60,16 @@ def show_flow(source: Image, made: Image, looks: Sequence[Look], points: Floats)
     return np.hstack([source, picture])
 
 
-def show_mask(source: Image, made: Image, looks: Sequence[Look], points: Floats) -> Image:
+def show_mask(source: Image, made: Image, inside: Inside, points: Floats) -> Image:
     """Coarse to fine: the result, darkened where it was invented and not taken from the source."""
     tiles = [made]
-    for look in looks:
+    for look in inside.levels:
         mask = _resized(look.mask, (made.shape[0], made.shape[1]))[0, ..., None]
         tiles.append((made * (0.15 + 0.85 * mask)).astype(np.uint8))
     return np.hstack(tiles)
 
 
-def show_attention(source: Image, made: Image, looks: Sequence[Look], points: Floats) -> Image:
+def show_attention(source: Image, made: Image, inside: Inside, points: Floats) -> Image:
     """The result with a dot at every joint of `points` (18, 3), and per level the source with the places it came from.
 
     Every tap of a patch is a dot in its joint's colour, larger the more it weighs; without attention the patch is
@@ -70,7 +80,7 @@ def show_attention(source: Image, made: Image, looks: Sequence[Look], points: Fl
     for joint, x, y in joints:
         _dot(target, x, y, 4, _colour(joint, len(points)))
     tiles = [target]
-    for look in looks:
+    for look in inside.levels:
         tile = cv2.addWeighted(source, 0.75, np.full_like(source, 255), 0.25, 0)
         for joint, x, y in joints:
             _draw_taps(tile, look, x, y, _colour(joint, len(points)))
@@ -78,11 +88,33 @@ def show_attention(source: Image, made: Image, looks: Sequence[Look], points: Fl
     return np.hstack(tiles)
 
 
-# What --show takes: name -> (source frame, result, levels coarse to fine, target joints) -> picture.
-SHOWS: Mapping[str, Callable[[Image, Image, Sequence[Look], Floats], Image]] = {
+def show_solids(source: Image, made: Image, inside: Inside, points: Floats) -> Image:
+    """The bodies of source and target over both pictures: a colour for each place of the body, darker the deeper it is.
+
+    Raises UsageError for models whose joints have no depth.
+    """
+    if inside.bodies is None:
+        raise UsageError("this model has no solids to show", hint="pose-people has; --show flow works for every model")
+    tiles = [_with_body(picture, body) for picture, body in zip((source, made), inside.bodies, strict=True)]
+    return np.hstack(tiles)
+
+
+def _with_body(picture: Image, body: Floats) -> Image:
+    """A body map (5, h, w) over a picture (H, W, 3): place at rest as colour, nearness as brightness."""
+    maps = _resized(body, (picture.shape[0], picture.shape[1])).transpose(1, 2, 0)
+    place, near, covered = maps[..., :3], maps[..., 3:4], maps[..., 4:].clip(0, 1)
+    shade = np.where(near > 0, 0.35 + near / np.maximum(covered, 0.1), 0.9)  # nearness is 0 where depths are unknown
+    colours = (255 * (0.25 + 0.75 * place / np.maximum(covered, 0.1)) * shade).clip(0, 255)
+    mixed = picture * (1 - _BODY_OPACITY * covered) + colours * (_BODY_OPACITY * covered)
+    return np.asarray(mixed.clip(0, 255), np.uint8)
+
+
+# What --show takes: name -> (source frame, result, what was inside, target joints) -> picture.
+SHOWS: Mapping[str, Callable[[Image, Image, Inside, Floats], Image]] = {
     "flow": show_flow,
     "mask": show_mask,
     "attention": show_attention,
+    "solids": show_solids,
 }
 
 
@@ -108,7 +140,7 @@ def _draw_wheel(picture: Image, longest: float) -> None:
     cv2.putText(picture, f"{longest:.0f} px", place, cv2.FONT_HERSHEY_SIMPLEX, 0.35, (60, 60, 60), 1, cv2.LINE_AA)
 
 
-def _draw_taps(tile: Image, look: Look, x: float, y: float, colour: tuple[int, int, int]) -> None:
+def _draw_taps(tile: Image, look: AttentionMaps, x: float, y: float, colour: tuple[int, int, int]) -> None:
     """The patch that the target position (x, y) of the frame looks at."""
     _, h, w = look.offset.shape
     scale = tile.shape[1] / w
