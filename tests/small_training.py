@@ -28,10 +28,12 @@ def open_data(small_set):
     return lambda stage: BenchmarkPairs(small_set, "train", SQUARE, stage.image_size)
 
 
-def small_vgg():
-    """VGG19 up to relu3_1 with hardly any channels."""
+def small_vgg(*, deep=False):
+    """VGG19 up to relu3_1, or to relu4_1, with hardly any channels."""
     torch.manual_seed(1)
     shapes = {0: (8, 3), 2: (8, 8), 5: (16, 8), 7: (16, 16), 10: (16, 16)}
+    if deep:
+        shapes |= dict.fromkeys((12, 14, 16, 19), (16, 16))
     state = {f"features.{n}.weight": torch.randn(*shape, 3, 3) * 0.2 for n, shape in shapes.items()}
     return Vgg19(state | {f"features.{n}.bias": torch.zeros(shape[0]) for n, shape in shapes.items()})
 
