@@ -19,7 +19,7 @@ except ImportError as error:
 
 _SAME_DM = 0.3  # rest points this close (3 cm) are the same point of the surface
 _MIRRORED_DM = 0.5  # clothes and bodies are symmetric: the other side's colour, at this disadvantage
-_GUESS_WEIGHT = 0.5  # a hidden point takes the nearest seen one; a good guess, not a fact
+_GUESS_WEIGHT = 0.3  # a hidden point takes the nearest seen one; a good guess, not a fact
 _BACKGROUND_WEIGHT = 0.2  # most of a picture is background, and most of that is plain
 
 Float = NDArray[np.float32]

@@ -167,8 +167,8 @@ _JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
 _PEOPLE = _rendered(
     "people",
     "pose-people",
-    replace(_KNOWN, solids=1, refined=5, choice=1),
-    replace(_JOINT, solids=0.2, refined=1, choice=0.1, share=0.05, matte=0.3),
+    replace(_KNOWN, solids=1, refined=5, choice=0.2),
+    replace(_JOINT, solids=0.2, refined=1, choice=0.03, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
 _CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))

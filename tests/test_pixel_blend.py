@@ -1,0 +1,126 @@
+"""Pixels of the photograph beside drawn ones: shares, residual and matte, and what they are taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_models import fresh, tiny
+
+from gfla_cli.config import preset
+from gfla_cli.errors import ConfigError
+from gfla_cli.losses.flow import share_loss
+from gfla_cli.losses.matte import matte_loss
+from gfla_cli.networks.blocks import DecoderBlock
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.renderer import Blend, PixelBlend, moved_picture
+from gfla_cli.training.recipe import recipe, with_sampler
+
+
+def test_a_blend_is_what_its_shares_say():
+    drawn, one, two = torch.rand(3, 1, 3, 4, 4)
+    shares = torch.zeros(1, 2, 4, 4)
+    shares[:, 0, :2], shares[:, 1, 2:] = 1.0, 0.25
+    residual = torch.full((1, 3, 4, 4), 0.1)
+    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).mixed([one, two])
+    torch.testing.assert_close(image[:, :, :2], one[:, :, :2] + 0.1)
+    torch.testing.assert_close(image[:, :, 2:], (0.75 * drawn + 0.25 * two)[:, :, 2:] + 0.1)
+
+
+@pytest.mark.parametrize("references", [1, 2])
+def test_shares_never_exceed_the_whole(references):
+    torch.manual_seed(0)
+    blend = PixelBlend(8, references)
+    torch.nn.init.normal_(blend.output.weight, std=5)
+    moved = list(torch.rand(references, 2, 3, 16, 16))
+    masks = list(torch.rand(references, 2, 1, 16, 16))
+    made = blend(torch.rand(2, 8, 16, 16), torch.rand(2, 3, 16, 16), moved, masks)
+    assert made.shares.shape == (2, references, 16, 16)
+    assert made.matte.shape == (2, 1, 16, 16)
+    assert made.shares.min() >= 0
+    assert made.shares.sum(dim=1).max() <= 1 + 1e-5
+    assert made.residual.abs().max() <= 0.5
+
+
+def test_a_picture_is_moved_by_its_finest_flow():
+    picture = torch.rand(1, 3, 32, 32)
+    offset = torch.zeros(1, 2, 16, 16)
+    offset[:, 0] = 2.0  # cells of two pixels
+    moved = moved_picture(picture, Flow(offset, torch.ones(1, 1, 16, 16)))
+    torch.testing.assert_close(moved[..., :26], picture[..., 4:30])
+
+
+def test_models_without_it_draw_every_pixel():
+    network = fresh(tiny(pixel_blend=False)).eval()
+    given = torch.rand(1, 3, 64, 64) * 2 - 1, torch.rand(1, 36, 64, 64), torch.rand(1, 36, 64, 64)
+    with torch.no_grad():
+        assert network(*given).blend is None
+        made = fresh(tiny()).eval()(*given)
+    assert made.blend.drawn.shape == made.image.shape
+    torch.testing.assert_close(made.blend.mixed([moved_picture(given[0], made.flows[-1])]), made.image)
+
+
+def test_settings_that_cannot_blend_are_refused():
+    model = preset("pose-people")
+    for change in ({"sampler": "global"}, {"sampler": "none"}, {"levels": model.levels[:2]}):
+        with pytest.raises(ConfigError):
+            replace(model, **change)
+    for sampler in ("none", "global"):
+        assert not with_sampler(recipe("people"), sampler).model.pixel_blend
+    assert with_sampler(recipe("people"), "bilinear").model.pixel_blend
+    with pytest.raises(ConfigError, match="up_kernel"):
+        replace(model, up_kernel=5)
+
+
+def test_shares_are_taught_where_the_flow_is_right():
+    flow = Flow(torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8))
+    offset = torch.zeros(1, 2, 8, 8)
+    offset[..., 4:] = 6.0  # the flow is wrong in the right half
+    weight, visible = torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    right = torch.zeros(1, 1, 16, 16)
+    right[..., :8] = 1.0
+    good, bad = (float(share_loss(share, flow, offset, weight, visible)) for share in (right, 1 - right))
+    assert good < 0.01
+    assert bad > 5
+    unknown = visible * 0 - 1
+    assert float(share_loss(1 - right, flow, offset, weight, unknown)) == 0
+    hidden = visible * 0
+    assert float(share_loss(right * 0, flow, offset, weight, hidden)) < 0.01
+
+
+def test_a_matte_is_the_silhouette():
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 4:] = 1
+    assert float(matte_loss(20 * (mask * 2 - 1), mask)) < 1e-6
+    assert float(matte_loss(torch.zeros_like(mask), mask)) == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_a_kernel_of_four_leaves_no_checkers():
+    """All weights alike: with three taps a constant becomes a chessboard, with four it stays a constant."""
+    spread = {}
+    for kernel in (3, 4):
+        block = DecoderBlock(2, 1, kernel=kernel, normed=False)
+        for module in (block.conv, block.up, block.shortcut):
+            torch.nn.init.ones_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            out = block(torch.ones(1, 2, 8, 8))
+        assert out.shape == (1, 1, 16, 16)
+        inside = out[..., 4:-4, 4:-4]
+        spread[kernel] = float(inside.std() / inside.mean())
+    assert spread[3] > 0.3
+    assert spread[4] < 1e-6
+
+
+def test_a_kernel_of_three_is_one_of_four_with_a_last_tap_of_zero():
+    torch.manual_seed(0)
+    three, four = DecoderBlock(4, 2, kernel=3), DecoderBlock(4, 2, kernel=4)
+    state = four.state_dict()
+    for name, weight in three.state_dict().items():
+        state[name] = F.pad(weight, [0, 1, 0, 1]) if weight.shape[-1:] == (3,) and "conv" not in name else weight
+    four.load_state_dict(state)
+    x = torch.rand(1, 4, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(three(x), four(x))
