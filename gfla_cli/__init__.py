@@ -17,19 +17,19 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from gfla_cli.bundles.bundle import Bundle, load_bundle
-    from gfla_cli.pipelines.animate import Animation, Animator
-    from gfla_cli.pipelines.pose import PoseTransfer, TransferResult
-    from gfla_cli.pipelines.view import ViewResult, ViewSynthesizer
+    from gfla_cli.pipelines.animation import Animation, Animator
+    from gfla_cli.pipelines.pose_transfer import PoseTransfer, TransferResult
+    from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer
 
 # Looked up on first use: importing gfla_cli must not import torch.
 _PUBLIC = {
-    "Animation": "gfla_cli.pipelines.animate",
-    "Animator": "gfla_cli.pipelines.animate",
+    "Animation": "gfla_cli.pipelines.animation",
+    "Animator": "gfla_cli.pipelines.animation",
     "Bundle": "gfla_cli.bundles.bundle",
-    "PoseTransfer": "gfla_cli.pipelines.pose",
-    "TransferResult": "gfla_cli.pipelines.pose",
-    "ViewResult": "gfla_cli.pipelines.view",
-    "ViewSynthesizer": "gfla_cli.pipelines.view",
+    "PoseTransfer": "gfla_cli.pipelines.pose_transfer",
+    "TransferResult": "gfla_cli.pipelines.pose_transfer",
+    "ViewResult": "gfla_cli.pipelines.view_synthesis",
+    "ViewSynthesizer": "gfla_cli.pipelines.view_synthesis",
     "load_bundle": "gfla_cli.bundles.bundle",
 }
 __all__ = [

@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperGroup
 
 from gfla_cli import __version__
-from gfla_cli.commands._options import printable
 from gfla_cli.commands.animate import animate
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
@@ -22,6 +21,7 @@ from gfla_cli.commands.export_onnx import export_onnx
 from gfla_cli.commands.extract import extract
 from gfla_cli.commands.infer import infer
 from gfla_cli.commands.models import app as models
+from gfla_cli.commands.options import printable
 from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.study import app as study
 from gfla_cli.commands.train import train

@@ -15,3 +15,4 @@ ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 FloatArray = Float32Array | Float64Array
 Image = ByteArray  # (H, W, 3) RGB, (H, W) grey, or (H, W, 4) with alpha
+Points = Float32Array  # (N, 2), (N, 3) or (N, 4): x, y (, confidence or z) (, depth)

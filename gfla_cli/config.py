@@ -64,10 +64,10 @@ class ModelConfig:
     # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
     # large ones, whereas one that sees them at full size finds flows half as long as they should be.
     flow_reduction: int = 1
-    # The flow is a correction of what two structures say by themselves: "limbs" the joints of two poses, "curves" the
-    # curves of two faces, which also tell what a shut eye or mouth hides (networks/limb_flow.py, curve_flow.py); or of
-    # "matches" between places of a picture and of a pose that a network describes alike (networks/matching.py); or a
-    # choice among the parts of a body in three dimensions, "solids", on joints with depth (networks/body_flow.py).
+    # What the flow estimator starts from; each has a module in networks/priors.
+    # "limbs": every limb moves as its two joints do. "curves": so do the curves of a face.
+    # "matches": places of the source and of the target pose that a network describes alike.
+    # "solids": the parts of a body in three dimensions, among which the estimator chooses.
     flow_prior: FlowPrior = "none"
     match_width: int = 24  # channels of what describes positions for "matches", at stride 2, and the most there are
     match_max_width: int = 96
@@ -143,12 +143,12 @@ class ModelConfig:
 
     @property
     def has_depth(self) -> bool:
-        """Whether its structures tell how near joints are, where that is known (structure/joint_depth.py)."""
+        """Whether its structures tell how near joints are, where that is known (conditioning/heatmap.py)."""
         return self.task == "pose" and self.structure_channels == 36
 
     @property
     def drawn_channels(self) -> int:
-        """Of a structure, those that networks see as they are; depths they see as a body (networks/body_flow.py)."""
+        """Channels of a pose map that networks see as they are; the depths go into `networks.priors.solids`."""
         return 18 if self.has_depth else self.structure_channels
 
     @property

@@ -9,9 +9,9 @@ from conftest import ANNA
 from films import BEEPS, NTSC, film, make
 from tiny_models import save_tiny, tiny
 
-from gfla_cli.landmarks.tracks import Track, write_track
-from gfla_cli.media.image import read_image, write_image
-from gfla_cli.pipelines.animate import Animator
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.person.track_files import Track, write_track
+from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.driver import open_driver
 
 FRAMES = 8

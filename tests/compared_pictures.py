@@ -9,9 +9,8 @@ from judges import Colours
 from keypoints import STANDING
 from tiny_models import CPU, save_tiny, tiny
 
-from gfla_cli.data.deepfashion import SQUARE
-from gfla_cli.data.tables import write_tables
-from gfla_cli.media.image import write_image
+from gfla_cli.datasets.deepfashion import SQUARE, write_tables
+from gfla_cli.io.image import write_image
 
 SEEDS = {"a_0": 0, "a_1": 1, "b_0": 2, "b_1": 3}
 
@@ -60,7 +59,7 @@ def pose_shelf(tmp_path_factory):
 
 def colour_fid(*others):
     """Measures whose FID is that of colours."""
-    from gfla_cli.metrics.measures import Measures
+    from gfla_cli.evaluation.measures import Measures
 
     names = ("ssim", "psnr", "l1", *others, "fid")
     return Measures(names, CPU.device, inception=Colours(), described={"fid": {"sha256": "0" * 64}})

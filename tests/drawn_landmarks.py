@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.person.face import (
     EYES,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from gfla_cli.data.albums import StoredPicture
+from gfla_cli.datasets.render_cache import StoredPicture
 
 
 def draw_person(x, y, colour):

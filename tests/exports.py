@@ -27,7 +27,7 @@ def small(kind):
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """A function from a kind of model to its bundle and the report of its export; each is exported once."""
-    from gfla_cli.runtime.export import export_onnx  # needs onnx
+    from gfla_cli.inference.export import export_onnx  # needs onnx
 
     folder = tmp_path_factory.mktemp("exported")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gfla_cli.media import ffmpeg
-from gfla_cli.media.video import VideoWriter
+from gfla_cli.io import ffmpeg
+from gfla_cli.io.video import VideoWriter
 
 NTSC = Fraction(30000, 1001)
 BEEPS = "aevalsrc='if(lt(mod(t,0.5),0.003),0.9*sin(2*PI*3000*t),0)':s=44100"  # one every half second

@@ -15,27 +15,26 @@ import torch
 from PIL import Image
 
 from gfla_cli.bundles.bundle import load_bundle, save_bundle
+from gfla_cli.bundles.convert import read_tensors, translate
 from gfla_cli.bundles.files import read_card, read_config
-from gfla_cli.bundles.importing import translate
-from gfla_cli.bundles.pth import read_tensors
 from gfla_cli.config import preset
-from gfla_cli.data.check import check_set
-from gfla_cli.data.deepfashion import SQUARE, BenchmarkPairs, read_pairs
-from gfla_cli.data.faces import read_landmarks
-from gfla_cli.data.found import FoundFile
-from gfla_cli.landmarks.files import read_poses
-from gfla_cli.landmarks.framing import aligned, person_frame
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.landmarks.tracks import read_track
+from gfla_cli.datasets.check import check_set
+from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, read_pairs
+from gfla_cli.datasets.faces import read_landmarks
+from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.inference.onnx_backend import open_exported
+from gfla_cli.io.ffmpeg import executable
+from gfla_cli.io.image import is_animated, read_image
+from gfla_cli.io.video import read_frames
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.media.ffmpeg import executable
-from gfla_cli.media.image import is_animated, read_image
-from gfla_cli.media.video import read_frames
 from gfla_cli.networks.build import build
+from gfla_cli.person.framing import aligned, person_frame
+from gfla_cli.person.keypoint_files import read_poses
+from gfla_cli.person.pose import Pose
+from gfla_cli.person.track_files import read_track
 from gfla_cli.pipelines.infer import _with_results
-from gfla_cli.rendering.glb import read_glb
-from gfla_cli.rendering.object_folder import ObjectFolder
-from gfla_cli.runtime.onnx_session import open_exported
+from gfla_cli.synth.objects.glb import read_glb
+from gfla_cli.synth.objects.objects import ObjectFolder
 from tests.tiny_glb import glb_bytes
 
 File = tuple[str, bytes, Callable[[Path], Any]]

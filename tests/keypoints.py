@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gfla_cli.errors import LandmarkError
-from gfla_cli.landmarks.files import read_pose
+from gfla_cli.person.keypoint_files import read_pose
 
 # Somebody standing in a 176x256 (width x height) picture: x, y of our 18 joints.
 STANDING = np.array(

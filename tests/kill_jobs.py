@@ -73,7 +73,7 @@ def _walk(count: int) -> list[tuple[list[int], list[int]]]:
 
 def _wrong_pictures(folder: Path) -> str:
     from gfla_cli.errors import GflaError
-    from gfla_cli.media.image import read_image
+    from gfla_cli.io.image import read_image
 
     for path in folder.glob("out/[!.]*"):
         if path.suffix != ".png":
@@ -88,7 +88,7 @@ def _wrong_pictures(folder: Path) -> str:
 
 def _wrong_onnx(folder: Path) -> str:
     from gfla_cli.errors import GflaError
-    from gfla_cli.runtime.onnx_session import open_exported
+    from gfla_cli.inference.onnx_backend import open_exported
 
     path = folder / "out.onnx"
     try:
@@ -101,7 +101,7 @@ def _wrong_onnx(folder: Path) -> str:
 
 def _wrong_clip(folder: Path) -> str:
     from gfla_cli.errors import GflaError
-    from gfla_cli.media.video import read_frames
+    from gfla_cli.io.video import read_frames
 
     path = folder / "out.mp4"
     try:
@@ -151,10 +151,10 @@ def train(data: Path) -> None:
     import torch
 
     from gfla_cli.config import preset
-    from gfla_cli.pipelines.train import RunOptions, run_training
-    from gfla_cli.runtime.device import choose_device
+    from gfla_cli.inference.device import choose_device
     from gfla_cli.training.checkpoint import LAST
     from gfla_cli.training.recipe import LossWeights, Recipe, Stage
+    from gfla_cli.training.run import RunOptions, run_training
     from gfla_cli.training.trainer import Pace
 
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import numpy as np
 from tiny_models import steady
 from torch.utils.data import Dataset
 
-from gfla_cli.data.sample import Correspondence, PosePair, unknown_joints
+from gfla_cli.datasets.sample import Correspondence, PosePair, unknown_joints
 from gfla_cli.errors import MediaError
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 

@@ -11,9 +11,9 @@ import torch
 from small_training import plan
 from tiny_models import CPU
 
-from gfla_cli.pipelines.train import RunOptions, run_training
-from gfla_cli.training.pose import PoseTask
 from gfla_cli.training.recipe import LossWeights
+from gfla_cli.training.run import RunOptions, run_training
+from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Pace, Trainer
 
 STOPPABLE = LossWeights(l1=5, adversarial=1, affine=0.001)

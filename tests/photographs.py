@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from keypoints import SIZE, points
 
-from gfla_cli.data.deepfashion import DEEPFASHION
-from gfla_cli.landmarks.detector import Person
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.media.image import write_image
-from gfla_cli.pipelines.build_data import BuildOptions, build_set
+from gfla_cli.datasets.deepfashion import DEEPFASHION
+from gfla_cli.datasets.photos import BuildOptions, build_set
+from gfla_cli.io.image import write_image
+from gfla_cli.person.detect import Person
+from gfla_cli.person.pose import Pose
 
 Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # joints of nobody in particular, as tables have them
 OPTIONS = BuildOptions(height=64, test_share=0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gfla_cli.media.image import write_image
+from gfla_cli.io.image import write_image
 
 STUDY, OTHER = "a" * 16, "b" * 16
 

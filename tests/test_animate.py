@@ -12,14 +12,13 @@ from conftest import ANNA
 from films import NTSC, children, make
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.landmarks.face_points import mouth_opening
-from gfla_cli.landmarks.kind import kind_of_picture
-from gfla_cli.landmarks.tracks import read_track, write_track
-from gfla_cli.media.image import read_image
-from gfla_cli.media.video import probe, read_frames
-from gfla_cli.pipelines.animate import Animator
+from gfla_cli.io.image import read_image
+from gfla_cli.io.video import probe, read_frames
+from gfla_cli.person.detect_face import kind_of_picture
+from gfla_cli.person.face import mouth_opening
+from gfla_cli.person.track_files import read_track, write_track
+from gfla_cli.pipelines.animation import Animator, Staging
 from gfla_cli.pipelines.driver import open_driver
-from gfla_cli.pipelines.staging import Staging
 
 
 def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_films, tmp_path):
@@ -113,7 +112,7 @@ def test_motion_is_relative_to_the_source_unless_absolute(face_animator, head_fi
     write_track(tmp_path / "wide.json", wide)
     drawn = []
     monkeypatch.setattr(
-        "gfla_cli.pipelines.actors.face_structure",
+        "gfla_cli.pipelines.animation.face_structure",
         lambda points, size, edges: drawn.append(points) or np.zeros((16, *size), np.float32),
     )
     openings = {}

@@ -11,9 +11,9 @@ from commands import names_in, refused
 from films import BEEPS, NTSC, children, film, make
 
 from gfla_cli.errors import UsageError
-from gfla_cli.media.image import write_image
-from gfla_cli.media.video import probe
-from gfla_cli.pipelines.animate_files import parse_trim
+from gfla_cli.io.image import write_image
+from gfla_cli.io.video import probe
+from gfla_cli.pipelines.animation_files import parse_trim
 
 
 def test_the_task_decides_about_the_model(animate, dance, head_track):
@@ -103,7 +103,7 @@ def test_stretches_of_time():
 
 
 def test_an_interrupted_clip_leaves_nothing(animate, head_track, tmp_path, monkeypatch):
-    from gfla_cli.pipelines import animate_files
+    from gfla_cli.pipelines import animation_files as animate_files
 
     def interrupt(*_):
         raise KeyboardInterrupt

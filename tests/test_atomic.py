@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media.atomic import atomic_folder, atomic_path
+from gfla_cli.io.files import atomic_folder, atomic_path
 
 
 def test_an_interrupted_writer_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.data.augment import mirror_points, relight, shake_points
+from gfla_cli.datasets.augment import mirror_points, relight, shake_points
 
 
 def test_mirroring_twice_gives_the_same_joints():

@@ -31,7 +31,7 @@ def test_every_kind_of_model_is_measured(gfla, shelf):
 
 
 def test_what_depends_on_the_source_alone_is_computed_once(gfla, shelf, monkeypatch):
-    from gfla_cli.runtime.torch_view import TorchView
+    from gfla_cli.inference.torch_backend import TorchView
 
     encoded, encode = [], TorchView.encode
     monkeypatch.setattr(TorchView, "encode", lambda *given: (encoded.append(1), encode(*given))[1])

@@ -21,7 +21,7 @@ def _exported_already(tiny_export, monkeypatch):
     def export_onnx(model, output):
         return replace(tiny_export, path=Path(shutil.copy(tiny_export.path, output)))
 
-    monkeypatch.setattr("gfla_cli.benchmarks.end_to_end.export_onnx", export_onnx)
+    monkeypatch.setattr("gfla_cli.benchmark.pose_transfer.export_onnx", export_onnx)
 
 
 def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(tiny_bundle, monkeypatch):

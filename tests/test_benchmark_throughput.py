@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gfla_cli.benchmarks.throughput import REFERENCE
-from gfla_cli.bundles.shelves import assets
+from gfla_cli.benchmark.infer import REFERENCE
+from gfla_cli.bundles.shelf import assets
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def pairs(gfla, tmp_path, monkeypatch):
         done = gfla(*command[3:])
         return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
 
-    monkeypatch.setattr("gfla_cli.benchmarks.command.subprocess.run", run)
-    monkeypatch.setattr("gfla_cli.benchmarks.throughput._COMMANDS", 1)
+    monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", run)
+    monkeypatch.setattr("gfla_cli.benchmark.infer._COMMANDS", 1)
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(assets() / name, tmp_path)
     file = tmp_path / "pairs.csv"

@@ -9,9 +9,9 @@ import pytest
 from tiny_models import CPU, tiny
 from typer.testing import CliRunner
 
-import gfla_cli.benchmarks.network as definition
+import gfla_cli.benchmark.network as definition
 from gfla_cli.app import app
-from gfla_cli.benchmarks.training import measure_training
+from gfla_cli.benchmark.training import measure_training
 from gfla_cli.errors import UsageError
 from gfla_cli.training.recipe import recipe
 
@@ -25,7 +25,7 @@ def small(name):
 
 def test_ways_are_compared_with_the_definition_in_one_run(monkeypatch):
     monkeypatch.setattr("gfla_cli.training.recipe.recipe", small)
-    monkeypatch.setattr("gfla_cli.benchmarks.training._STEPS_WITH_DATA", 2)
+    monkeypatch.setattr("gfla_cli.benchmark.training._STEPS_WITH_DATA", 2)
     calls = []
     reference = definition.local_attention_reference
     monkeypatch.setattr(definition, "local_attention_reference", lambda *a: (calls.append(1), reference(*a))[1])

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from gfla_cli.landmarks.body import head_turn_deg, to_openpose
-from gfla_cli.landmarks.drawing import draw_pose
-from gfla_cli.landmarks.pose import JOINTS, Pose
+from gfla_cli.person.body import head_turn_deg, to_openpose
+from gfla_cli.person.drawing import draw_pose
+from gfla_cli.person.pose import JOINTS, Pose
 
 
 def somebody(turn_deg=0.0, tilt_deg=0.0):

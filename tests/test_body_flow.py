@@ -9,14 +9,14 @@ import pytest
 import torch
 from tiny_models import tiny
 
+from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE, joint_map_batch, joint_maps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import choice_loss
-from gfla_cli.networks.body_flow import BODY_CHANNELS, SOLIDS, body_prior
 from gfla_cli.networks.flow import Choice, FlowEstimator
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged
-from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.structure.joint_depth import JOINTS, MIDDLE, joint_map_batch, joint_maps
+from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged
+from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, body_prior
 
 RIGHT_ELBOW, RIGHT_WRIST, NEAR, COVERED = 3, 4, 3, 4
 STANDING = np.array(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from drawn_landmarks import drawn_body
 
-from gfla_cli.landmarks import pose
-from gfla_cli.structure.body import CHANNELS, body_structure, skeleton
-from gfla_cli.structure.heatmap import heatmaps
+from gfla_cli.conditioning.heatmap import heatmaps
+from gfla_cli.conditioning.skeleton import CHANNELS, body_structure, skeleton
+from gfla_cli.person import pose
 
 
 def test_body_structure_is_17_heat_maps_and_a_coloured_skeleton():

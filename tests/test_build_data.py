@@ -16,16 +16,15 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.data.check import check_set
-from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE
-from gfla_cli.data.found import Found, FoundFile
-from gfla_cli.data.open import open_training_data
+from gfla_cli.datasets.check import check_set
+from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE
+from gfla_cli.datasets.photos import Found, FoundFile, build_set
 from gfla_cli.errors import DataError, MediaError
-from gfla_cli.landmarks.detector import Person
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.media.image import read_image
-from gfla_cli.media.lock import sole_writer
-from gfla_cli.pipelines.build_data import build_set
+from gfla_cli.io.files import sole_writer
+from gfla_cli.io.image import read_image
+from gfla_cli.person.detect import Person
+from gfla_cli.person.pose import Pose
+from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe
 
 

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.rendering import Pack, People
-from gfla_cli.rendering.building import MakeHumanFiles, build_pack, catalogue
-from gfla_cli.rendering.building.catalogue_poses import CATALOGUE_POSES, catalogue_pose
-from gfla_cli.rendering.building.landmarks import KEYPOINTS, LANDMARKS
-from gfla_cli.rendering.building.solver import PoseSolver
-from gfla_cli.rendering.skeleton import PoseLibrary, Skeleton
+from gfla_cli.synth import Pack, People
+from gfla_cli.synth.makehuman import MakeHumanFiles, build_pack, catalogue
+from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
+from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, catalogue_pose
+from gfla_cli.synth.makehuman.solver import PoseSolver
+from gfla_cli.synth.people.skeleton import PoseLibrary, Skeleton
 
 
 @pytest.fixture

@@ -14,18 +14,17 @@ from tiny_makehuman import (
 from tiny_png import png
 
 from gfla_cli.errors import DataError
-from gfla_cli.rendering import rotations
-from gfla_cli.rendering.building import MakeHumanFiles, catalogue
-from gfla_cli.rendering.building.clothing import read_clothing
-from gfla_cli.rendering.building.hairstyles import trimmed
-from gfla_cli.rendering.building.items import connected_parts, outfit_items
-from gfla_cli.rendering.building.mocap import distinct, joint_positions
-from gfla_cli.rendering.building.pictures import _read
-from gfla_cli.rendering.building.rig import KEPT_BONES, read_rig, strongest
-from gfla_cli.rendering.building.solver import align
-from gfla_cli.rendering.building.static_poses import read_bvh
-from gfla_cli.rendering.building.targets import read_target, select_targets
-from gfla_cli.rendering.building.wavefront import read_wavefront
+from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue
+from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing
+from gfla_cli.synth.makehuman.figure import read_target, select_targets
+from gfla_cli.synth.makehuman.files import read_wavefront
+from gfla_cli.synth.makehuman.hairstyles import trimmed
+from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
+from gfla_cli.synth.makehuman.pictures import _read
+from gfla_cli.synth.makehuman.poses import read_bvh
+from gfla_cli.synth.makehuman.rig import KEPT_BONES, read_rig, strongest
+from gfla_cli.synth.makehuman.solver import align
+from gfla_cli.synth.renderer import rotations
 
 
 def test_polygons_become_triangles_with_groups_and_corners(tmp_path):

@@ -16,8 +16,8 @@ import gfla_cli
 from gfla_cli.app import app
 from gfla_cli.bundles.authors import aliases, names_from_authors
 from gfla_cli.bundles.bundle import load_bundle, save_bundle
-from gfla_cli.bundles.importing import export_checkpoint, import_checkpoint, to_authors, translate
-from gfla_cli.bundles.shelves import bundle_names, find_bundle
+from gfla_cli.bundles.convert import export_checkpoint, import_checkpoint, to_authors, translate
+from gfla_cli.bundles.shelf import bundle_names, find_bundle
 from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, MediaError, UsageError
 from gfla_cli.networks.build import build

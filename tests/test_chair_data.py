@@ -11,11 +11,10 @@ from tiny_glb import glb_bytes
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
-from gfla_cli.data.albums import AlbumPlan, Albums
-from gfla_cli.data.chairs import ChairAlbums, ChairPairs, ChairPlan, plan_with
-from gfla_cli.data.unseen_chairs import UnseenChairs
+from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
+from gfla_cli.datasets.chairs import ChairAlbums, ChairPairs, ChairPlan, UnseenChairs, plan_with
+from gfla_cli.datasets.render_cache import AlbumPlan, Albums
 from gfla_cli.errors import DataError
-from gfla_cli.structure.view import AZIMUTHS, CODE_LENGTH
 
 TINY_PLAN = ChairPlan(objects=2, elevations=2, azimuths=3, size=64)
 

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
-from gfla_cli.data.correspondence import correspond
-from gfla_cli.rendering.chair_backs import BACKS, BackPlane, back
-from gfla_cli.rendering.chairs import FAMILIES, sample_chair
-from gfla_cli.rendering.finishes import FINISHES, finish
-from gfla_cli.rendering.objects import ObjectLight, camera, photograph_object, sample_object_light, solid
-from gfla_cli.rendering.shapes import box, joined
+from gfla_cli.datasets.correspondence import correspond
+from gfla_cli.synth.objects.chair_backs import BACKS, BackPlane, back
+from gfla_cli.synth.objects.chairs import FAMILIES, sample_chair
+from gfla_cli.synth.objects.finishes import FINISHES, finish
+from gfla_cli.synth.objects.objects import ObjectLight, camera, photograph_object, sample_object_light, solid
+from gfla_cli.synth.objects.shapes import box, joined
 
 LIGHT = ObjectLight(np.array([0.2, 0.9, 0.3]), key=0.3, ambient=0.7)
 

@@ -9,8 +9,8 @@ from photographs import X18, Y18, edit
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.data.check import check_set
-from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
+from gfla_cli.datasets.check import check_set
+from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_models import save_tiny, tiny
 
 from gfla_cli.app import app
-from gfla_cli.media.image import read_image, write_image
+from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.pose_files import plan_jobs
 
 
@@ -99,8 +99,8 @@ def test_sources_and_poses_of_one_name_have_results_of_their_own(tmp_path):
 
 
 def test_keypoints_from_a_file_do_as_well_as_a_photograph(transfer, tmp_path):
-    from gfla_cli.landmarks.detector import PersonDetector
-    from gfla_cli.landmarks.files import write_pose
+    from gfla_cli.person.detect import PersonDetector
+    from gfla_cli.person.keypoint_files import write_pose
 
     with PersonDetector() as detector:
         write_pose(tmp_path / "ben.json", detector.detect(read_image(BEN))[0].pose)
@@ -174,7 +174,7 @@ def test_a_reader_that_had_enough_is_no_error(gfla, monkeypatch):
     def closed():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("gfla_cli.bundles.listing.shelf_entries", closed)
+    monkeypatch.setattr("gfla_cli.bundles.shelf.shelf_entries", closed)
     result = gfla("models", "list")
     assert (result.exit_code, result.stderr) == (1, "")
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
-from gfla_cli.data.body_clips import BodyClips, MotionPlan
-from gfla_cli.data.clips import ClipFrames, clip_correspondences, moments
-from gfla_cli.data.detected_faces import as_detected_face
-from gfla_cli.data.face_clips import FaceClips, PortraitPlan, _invented, _openings
-from gfla_cli.data.sample import Correspondence
-from gfla_cli.landmarks import pose
-from gfla_cli.landmarks.face_points import MIRRORED, face_size
-from gfla_cli.landmarks.framing import Frame
-from gfla_cli.rendering.talking import sample_talk
+from gfla_cli.datasets.body_clips import BodyClips, MotionPlan
+from gfla_cli.datasets.clips import ClipFrames, clip_correspondences, moments
+from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan, _invented, _openings
+from gfla_cli.datasets.sample import Correspondence
+from gfla_cli.person import pose
+from gfla_cli.person.face import MIRRORED, face_size
+from gfla_cli.person.framing import Frame
+from gfla_cli.synth.people.posing import sample_talk
 
 
 def film(points, frames=3, side=64):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from drawn_landmarks import drawn_face
 
-from gfla_cli.training.close_ups import SIDE, close_up, feature_boxes, head_boxes
-from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.batch import SIDE, close_up, feature_boxes, head_boxes
 from gfla_cli.training.recipe import recipe
+from gfla_cli.training.tasks.pose import PoseTask
 
 
 def joints(**known):

@@ -9,11 +9,11 @@ from noise_pairs import TINY, KnownPairs
 from small_training import plan, trainer
 from torch.utils.data import default_collate
 
+from gfla_cli.conditioning.heatmap import heatmap_batch
 from gfla_cli.losses.joints import SIGMA, joint_loss
-from gfla_cli.networks.pose_reader import STRIDE, PoseReader
-from gfla_cli.structure.heatmap import heatmap_batch
+from gfla_cli.networks.discriminator import STRIDE, PoseReader
 from gfla_cli.training.batch import to_device
-from gfla_cli.training.critics import critic_terms, generator_terms, playing
+from gfla_cli.training.objective import critic_terms, generator_terms, playing
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.task import Judged, Read
 

@@ -19,13 +19,12 @@ from tiny_models import tiny
 from torch.utils.data import default_collate
 
 import gfla_cli.losses
-from gfla_cli.runtime.device import Placement
-from gfla_cli.training.engine import Engine
-from gfla_cli.training.learner import Learner, Position
-from gfla_cli.training.pose import PoseTask
+from gfla_cli.inference.device import Placement
+from gfla_cli.training.learner import Engine, Learner, Position
 from gfla_cli.training.recipe import RECIPES, recipe
-from gfla_cli.training.sequence import SequenceTask
-from gfla_cli.training.view import ViewTask
+from gfla_cli.training.tasks.clip import SequenceTask
+from gfla_cli.training.tasks.pose import PoseTask
+from gfla_cli.training.tasks.view import ViewTask
 
 BF16 = Placement(torch.device("cpu"), torch.bfloat16, "test")
 

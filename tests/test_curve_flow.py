@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from drawn_landmarks import drawn_face, with_closed_eyes, with_open_mouth
 from tiny_models import tiny
 
+from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
-from gfla_cli.networks.curve_flow import GUESS_STRIDE, curve_guesses
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.structure.face import face_structure
+from gfla_cli.networks.priors.curves import GUESS_STRIDE, curve_guesses
 
 FACE = drawn_face() * 0.55 + (128, 110)
 UPPER_LIDS, LOWER_LIDS, LOWER_LIP, CHIN = [37, 38, 43, 44], [40, 41, 46, 47], [56, 57, 58], [8]

@@ -8,8 +8,8 @@ import pytest
 from chairs import draw_chair
 from PIL import Image
 
-from gfla_cli.landmarks.object_framing import frame_object
-from gfla_cli.media.cutout import cut_out, read_cutout
+from gfla_cli.io.cutout import cut_out, read_cutout
+from gfla_cli.pipelines.view_synthesis import frame_object
 
 
 @pytest.mark.parametrize("ground", [(255, 255, 255), (140, 150, 160), (30, 30, 30)])

@@ -11,13 +11,13 @@ from conftest import ANNA
 from keypoints import SIZE, STANDING, points
 
 from gfla_cli.errors import LandmarkError
-from gfla_cli.landmarks.body_motion import SteadyBody
-from gfla_cli.landmarks.body_tracker import BodyTracker
-from gfla_cli.landmarks.detector import PersonDetector
-from gfla_cli.landmarks.files import read_pose, read_poses, write_poses
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.landmarks.tracks import Track, read_track, write_track
-from gfla_cli.media.image import read_image
+from gfla_cli.io.image import read_image
+from gfla_cli.person.detect import PersonDetector
+from gfla_cli.person.keypoint_files import read_pose, read_poses, write_poses
+from gfla_cli.person.pose import Pose
+from gfla_cli.person.retarget import SteadyBody
+from gfla_cli.person.track import BodyTracker
+from gfla_cli.person.track_files import Track, read_track, write_track
 
 DEPTHS = np.linspace(-20, 20, 18).astype(np.float32)  # pixels
 
@@ -94,7 +94,7 @@ def test_nan_in_a_file_is_refused(tmp_path):
 
 def test_depths_count_from_anywhere(tmp_path):
     """Behind the camera or not: only differences matter."""
-    from gfla_cli.structure.joint_depth import joint_maps
+    from gfla_cli.conditioning.heatmap import joint_maps
 
     one, _ = read(tmp_path, own(DEPTHS.tolist()))
     other, notes = read(tmp_path, own((DEPTHS - 5000).tolist()))

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, SHARED
 
 from gfla_cli.errors import GflaError
-from gfla_cli.landmarks.detector import Person, PersonDetector
-from gfla_cli.landmarks.solutions import solution
-from gfla_cli.media.image import read_image
+from gfla_cli.io.image import read_image
+from gfla_cli.person.detect import Person, PersonDetector
+from gfla_cli.person.mediapipe import solution
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_only_rgb_bytes_are_looked_at(detector):
 def test_importing_the_detector_loads_no_networks_and_using_it_is_silent():
     code = """
 import sys
-import gfla_cli.landmarks.detector as module
+import gfla_cli.person.detect as module
 assert not {"mediapipe", "torch", "cv2"} & set(sys.modules)
 import numpy as np
 with module.PersonDetector() as detector:
@@ -61,7 +61,7 @@ with module.PersonDetector() as detector:
 def test_mediapipe_is_loaded_in_parts_and_still_whole_for_others():
     code = """
 import sys
-from gfla_cli.landmarks.solutions import solution
+from gfla_cli.person.mediapipe import solution
 parts = [solution("pose"), solution("face_detection"), solution("face_mesh")]
 assert "matplotlib" not in sys.modules  # what its package imports besides takes half a second
 import mediapipe

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gfla_cli.errors import UsageError
-from gfla_cli.runtime.device import choose_device
+from gfla_cli.inference.device import choose_device
 
 
 def test_devices_that_are_not_there_are_named():

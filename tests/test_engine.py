@@ -11,10 +11,10 @@ from small_training import plan, small_vgg, trainer
 from tiny_models import CPU, steady
 
 from gfla_cli.errors import GflaError, UsageError
-from gfla_cli.pipelines.train import RunOptions, run_training
-from gfla_cli.runtime.device import Placement
-from gfla_cli.training.engine import Engine
+from gfla_cli.inference.device import Placement
+from gfla_cli.training.learner import Engine
 from gfla_cli.training.recipe import LossWeights
+from gfla_cli.training.run import RunOptions, run_training
 
 
 def trained(open_data, folder, **how):
@@ -64,7 +64,7 @@ def test_bf16_training_on_the_cpu_lays_channels_last_unless_told_otherwise(
 ):
     engines = []
     monkeypatch.setattr(
-        "gfla_cli.pipelines.train.run_training",
+        "gfla_cli.training.run.run_training",
         lambda plan, root, *, options, **rest: engines.append(options.engine) or tmp_path,
     )
     result = gfla(*f"train --dataset chairs -o run --accumulate 2 --device cpu --precision {flags}".split())

@@ -8,14 +8,13 @@ import pytest
 from compared_pictures import colour_fid
 from tiny_models import CPU
 
-from gfla_cli.data.deepfashion import DEEPFASHION, SQUARE
+from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.metrics.measures import plain_measures
-from gfla_cli.metrics.protocol import GFLA, OWN, OWN_FILES, PATN
-from gfla_cli.pipelines.compared_poses import COPY, REAL, ComparedPoses
-from gfla_cli.pipelines.evaluate import evaluate_bundles, measure
+from gfla_cli.evaluation.measures import plain_measures
+from gfla_cli.evaluation.poses import COPY, REAL, ComparedPoses, evaluate_bundles, measure
+from gfla_cli.evaluation.protocols import GFLA, OWN, OWN_FILES, PATN
 
 
 def test_bundles_are_measured_beside_copying_the_source(pose_shelf):

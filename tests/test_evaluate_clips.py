@@ -7,8 +7,8 @@ from commands import refused
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.pipelines.evaluate_clips import HELD, REAL, ClipScore, evaluate_clips
-from gfla_cli.runtime.device import choose_device
+from gfla_cli.evaluation.clips import HELD, REAL, ClipScore, evaluate_clips
+from gfla_cli.inference.device import choose_device
 
 
 def test_figures_that_do_not_exist_do_not_count():

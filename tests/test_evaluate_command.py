@@ -11,11 +11,11 @@ from commands import refused
 from compared_pictures import SEEDS, picture
 from judges import Colours
 
-from gfla_cli.media.image import read_image
+from gfla_cli.io.image import read_image
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.pipelines.compared_poses import COPY
+from gfla_cli.evaluation.poses import COPY
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def gfla(gfla, pose_shelf, tmp_path, monkeypatch):
 @pytest.fixture
 def colour_network(tmp_path, monkeypatch):
     """A file `weights.pth` that passes for FID's network; what it sees are colours."""
-    import gfla_cli.metrics.measures as loading
+    import gfla_cli.evaluation.measures as loading
 
     monkeypatch.setattr(loading, "read_state", lambda path, what: {})
     monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
@@ -134,7 +134,7 @@ def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, s
 def test_what_could_not_be_written_is_refused_before_anything_is_measured(
     gfla, result_folders, colour_network, monkeypatch, output, said
 ):
-    import gfla_cli.pipelines.evaluate_folders as measuring
+    import gfla_cli.evaluation.folders as measuring
 
     made = result_folders("made", a_0_DOT_png=picture(1))
     monkeypatch.setattr(measuring._Judge, "paired", lambda *_: pytest.fail("measured"))

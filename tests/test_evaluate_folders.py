@@ -11,16 +11,16 @@ from compared_pictures import SEEDS, colour_fid, picture
 from judges import Colours
 from tiny_models import CPU
 
-from gfla_cli.data.keypoint_table import read_poses
+from gfla_cli.datasets.deepfashion import read_poses
 from gfla_cli.errors import DataError, MediaError, UsageError
-from gfla_cli.media.image import read_image, write_image
+from gfla_cli.io.image import read_image, write_image
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.metrics.fid import reference_of_files
-from gfla_cli.metrics.measures import Wanted, gather, plain_measures
-from gfla_cli.metrics.protocol import CFLD, GFLA, OWN_FILES, PIDM
-from gfla_cli.pipelines.evaluate_folders import ComparedFolders, evaluate_folders
+from gfla_cli.evaluation.fid import reference_of_files
+from gfla_cli.evaluation.folders import ComparedFolders, evaluate_folders
+from gfla_cli.evaluation.measures import Wanted, gather, plain_measures
+from gfla_cli.evaluation.protocols import CFLD, GFLA, OWN_FILES, PIDM
 
 
 def test_folders_are_measured_pair_by_pair(result_folders, tmp_path):

@@ -9,10 +9,10 @@ from chairs import TINY, write_shapenet
 from commands import refused
 from tiny_models import CPU, save_tiny
 
-from gfla_cli.commands._view_scores import print_view_scores
 from gfla_cli.errors import BundleError, DataError
-from gfla_cli.media.image import read_image
-from gfla_cli.pipelines.evaluate_views import ViewAccuracy, ViewScore, evaluate_views
+from gfla_cli.evaluation.tables import print_view_scores
+from gfla_cli.evaluation.views import ViewAccuracy, ViewScore, evaluate_views
+from gfla_cli.io.image import read_image
 
 
 @pytest.fixture

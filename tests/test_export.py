@@ -10,11 +10,11 @@ import pytest
 from commands import refused
 from typer.testing import CliRunner
 
-import gfla_cli.runtime.export as export_module
+import gfla_cli.inference.export as export_module
 from gfla_cli.app import app
 from gfla_cli.errors import GflaError
-from gfla_cli.runtime.export import export_onnx
-from gfla_cli.runtime.onnx_session import OnnxSession
+from gfla_cli.inference.export import export_onnx
+from gfla_cli.inference.onnx_backend import OnnxSession
 
 
 def test_a_result_that_differs_fails_and_leaves_nothing(tiny_bundle, tiny_export, tmp_path, monkeypatch):

@@ -15,16 +15,16 @@ from films import NTSC
 from torch.utils.data import default_collate
 
 from gfla_cli.config import preset
-from gfla_cli.data.faces import FaceFolders, read_landmarks
-from gfla_cli.landmarks.drawing import draw_face
-from gfla_cli.landmarks.files import read_pose
-from gfla_cli.landmarks.tracks import read_track
-from gfla_cli.media.image import read_image, write_image
-from gfla_cli.media.video import probe
+from gfla_cli.datasets.faces import FaceFolders, read_landmarks
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.io.video import probe
+from gfla_cli.person.drawing import draw_face
+from gfla_cli.person.keypoint_files import read_pose
+from gfla_cli.person.track_files import read_track
 from gfla_cli.pipelines import extract_clips
-from gfla_cli.pipelines.extract import plan_extraction
 from gfla_cli.pipelines.extract_clips import stretches
-from gfla_cli.training.sequence_batch import sequence_batches
+from gfla_cli.pipelines.extraction import plan_extraction
+from gfla_cli.training.tasks.clip import sequence_batches
 
 
 def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_films, tmp_path):

@@ -10,15 +10,15 @@ import pytest
 from conftest import ANNA, ROOT
 
 from gfla_cli.errors import DetectionError, UsageError
-from gfla_cli.landmarks.face_detector import Face, FaceDetector, no_face
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.io.image import read_image
+from gfla_cli.person.detect_face import Face, FaceDetector, no_face
+from gfla_cli.person.face import (
     eye_openings,
     face_size,
     mirrored,
     mouth_opening,
 )
-from gfla_cli.landmarks.face_tracker import FaceTracker
-from gfla_cli.media.image import read_image
+from gfla_cli.person.track import FaceTracker
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,9 @@ def test_the_face_that_was_chosen_is_the_one_followed(portrait):
 
 def test_looking_at_faces_says_nothing_and_needs_no_import_before():
     code = (
-        "import sys; from gfla_cli.landmarks.face_detector import FaceDetector;"
-        "from gfla_cli.landmarks.face_tracker import FaceTracker;"
-        "loaded = 'mediapipe' in sys.modules; from gfla_cli.media.image import read_image;"
+        "import sys; from gfla_cli.person.detect_face import FaceDetector;"
+        "from gfla_cli.person.track import FaceTracker;"
+        "loaded = 'mediapipe' in sys.modules; from gfla_cli.io.image import read_image;"
         "picture = read_image('assets/anna.jpg')[:256, 150:406].copy();"
         "found = len(FaceDetector().detect(picture)), FaceTracker().track(picture) is not None;"
         "sys.exit(0 if not loaded and found == (1, True) else 3)"
@@ -129,7 +129,7 @@ def test_what_is_no_picture_is_a_mistake_of_ours(detector):
 
 @pytest.mark.shared
 def test_paintings_and_films_have_faces(detector, shared):
-    from gfla_cli.media.video import read_frames
+    from gfla_cli.io.video import read_frames
 
     for name in ("s3.jpg", "s9.jpg"):
         (face,) = detector.detect(read_image(shared / "media" / name))

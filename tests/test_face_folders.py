@@ -10,12 +10,12 @@ from drawn_clips import clip_plan
 from drawn_landmarks import drawn_face
 from torch.utils.data import default_collate
 
-from gfla_cli.data.faces import FaceFolders, find_clips, read_landmarks, write_landmarks
-from gfla_cli.data.open import open_training_data
+from gfla_cli.datasets.faces import FaceFolders, find_clips, read_landmarks, write_landmarks
 from gfla_cli.errors import DataError
-from gfla_cli.media.image import write_image
+from gfla_cli.io.image import write_image
+from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe
-from gfla_cli.training.sequence_batch import sequence_batches
+from gfla_cli.training.tasks.clip import sequence_batches
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_face
 
-from gfla_cli.landmarks.face_framing import face_frame, in_frame
+from gfla_cli.person.face import face_frame, in_frame
 
 
 def test_the_face_fills_half_of_its_frame_and_all_points_are_inside():

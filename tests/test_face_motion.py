@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_face, turned, with_closed_eyes, with_open_mouth
 
-from gfla_cli.landmarks.face_motion import FaceMotion, best_reference, fit_similarity
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.person.face import (
     EYES,
     LIPS,
     eye_openings,
     face_size,
     mouth_opening,
 )
+from gfla_cli.person.retarget import FaceMotion, best_reference, fit_similarity
 
 
 def other_face(depth=False):

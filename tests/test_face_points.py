@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_face, with_closed_eyes, with_open_mouth
 
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.person.face import (
     MESH_POINTS,
     MIRRORED,
     eye_openings,

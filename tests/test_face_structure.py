@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_face, turned, with_open_mouth
 
-from gfla_cli.landmarks.face_motion import fit_similarity
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.conditioning.face_map import CURVES, background_edges, face_structure, part_labels
+from gfla_cli.person.face import (
     face_box,
 )
-from gfla_cli.structure.face import CURVES, background_edges, face_structure, part_labels
+from gfla_cli.person.retarget import fit_similarity
 
 
 @pytest.fixture

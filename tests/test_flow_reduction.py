@@ -13,11 +13,11 @@ from drawn_landmarks import drawn_face
 from tiny_models import CPU, fresh, tiny
 
 from gfla_cli.bundles.bundle import save_bundle
+from gfla_cli.conditioning.face_map import face_structure
+from gfla_cli.inference.export import export_onnx
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator, reduced_face_structure
-from gfla_cli.runtime.export import export_onnx
-from gfla_cli.structure.face import face_structure
-from gfla_cli.training.sequence import SequenceTask
+from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.trainer import Trainer
 
 

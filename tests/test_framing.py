@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.landmarks.body_size import body_box, torso_length
-from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
-from gfla_cli.landmarks.pose import MISSING, Pose
+from gfla_cli.person.body import body_box, torso_length
+from gfla_cli.person.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.
 STANDING = np.array(

@@ -10,9 +10,8 @@ from tiny_png import png
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.errors import DataError
-from gfla_cli.rendering.glb import read_glb
-from gfla_cli.rendering.object_folder import ObjectFolder
-from gfla_cli.rendering.objects import ObjectLight, photograph_object
+from gfla_cli.synth.objects.glb import read_glb
+from gfla_cli.synth.objects.objects import ObjectFolder, ObjectLight, photograph_object
 
 
 def rng(*seed):

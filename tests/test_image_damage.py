@@ -15,7 +15,7 @@ from ramp import PICTURE, RAMP, saved
 from tiny_png import png
 
 from gfla_cli.errors import GflaError, MediaError
-from gfla_cli.media.image import (
+from gfla_cli.io.image import (
     read_image,
 )
 

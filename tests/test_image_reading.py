@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from ramp import PICTURE, RAMP, saved
 
 from gfla_cli.errors import MediaError
-from gfla_cli.media.image import (
+from gfla_cli.io.image import (
     READABLE,
     WRITABLE,
     find_images,
@@ -117,7 +117,7 @@ def test_max_side_bounds_the_longer_side_and_never_enlarges(tmp_path, suffix, si
 
 
 def test_a_wide_picture_is_read_strip_by_strip_without_seams(tmp_path, monkeypatch):
-    monkeypatch.setattr("gfla_cli.media.decoding._STRIP_AREA", 700)
+    monkeypatch.setattr("gfla_cli.io.image_decoding._STRIP_AREA", 700)
     path = saved(tmp_path / "a.png", Image.fromarray(PICTURE))
     np.testing.assert_array_equal(read_image(path), PICTURE)
     assert read_image(path, max_side=20).shape == (15, 20, 3)

@@ -14,7 +14,7 @@ from conftest import ROOT
 from ramp import PICTURE
 
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media.image import (
+from gfla_cli.io.image import (
     WRITABLE,
     read_image,
     write_image,
@@ -75,7 +75,7 @@ def test_a_refusing_disk_is_explained_and_leaves_nothing_behind(tmp_path, monkey
 def test_a_disk_that_fills_up_while_writing_leaves_nothing_behind(tmp_path):
     code = f"""
 import resource, numpy as np
-from gfla_cli.media.image import write_image
+from gfla_cli.io.image import write_image
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_image({str(tmp_path / "a.png")!r}, np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))

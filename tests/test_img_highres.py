@@ -7,7 +7,7 @@ from photographs import draw
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.data.img_highres import sort_img_highres
+from gfla_cli.datasets.img_highres import sort_img_highres
 from gfla_cli.errors import DataError
 
 

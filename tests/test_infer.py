@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 import gfla_cli.pipelines.infer
 from gfla_cli.app import app
 from gfla_cli.errors import GflaError
-from gfla_cli.media.image import read_image
-from gfla_cli.media.lock import sole_writer
-from gfla_cli.pipelines.pose import PoseTransfer
-from gfla_cli.runtime.memory import is_out_of_memory
+from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.io.files import sole_writer
+from gfla_cli.io.image import read_image
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 PEOPLE = ("anna", "ben", "cleo")
 

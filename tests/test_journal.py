@@ -10,10 +10,9 @@ from small_training import plan, small_vgg, trainer
 from tiny_models import CPU
 
 from gfla_cli.errors import MediaError, MissingExtraError
-from gfla_cli.pipelines.train_progress import status_line
-from gfla_cli.training.journal import Journal
-from gfla_cli.training.pose import PoseTask
-from gfla_cli.training.standing import Standing
+from gfla_cli.training.log import Journal, Standing
+from gfla_cli.training.run import status_line
+from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Progress, Trainer
 
 

@@ -9,15 +9,15 @@ import time
 import numpy as np
 import pytest
 
-from gfla_cli.landmarks.files import read_pose
-from gfla_cli.media.image import read_image
+from gfla_cli.io.image import read_image
+from gfla_cli.person.keypoint_files import read_pose
 
 WRITER = """
 import sys
 import numpy as np
-from gfla_cli.landmarks.files import write_pose
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.media.image import write_image
+from gfla_cli.person.keypoint_files import write_pose
+from gfla_cli.person.pose import Pose
+from gfla_cli.io.image import write_image
 rng = np.random.default_rng(0)
 for number in range(10_000):
     write_image("out.png", np.full((400, 400, 3), rng.integers(256), np.uint8), overwrite=True)

@@ -12,11 +12,10 @@ from tiny_models import CPU, fresh
 from torch.utils.data import default_collate
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.training.known_flows import drawn_pairs, with_known_flows
-from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.batch import drawn_pairs, with_known_flows
 from gfla_cli.training.recipe import LossWeights, with_sampler
-from gfla_cli.training.sequence import SequenceTask
-from gfla_cli.training.sequence_batch import KnownFlow
+from gfla_cli.training.tasks.clip import KnownFlow, SequenceTask
+from gfla_cli.training.tasks.pose import PoseTask
 
 ALL_KNOWN = replace(JOINT, weights=LossWeights(l1=1), known_flows=1.0)
 

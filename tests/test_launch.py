@@ -6,9 +6,8 @@ import os
 
 import pytest
 
+from gfla_cli.distributed.launch import Launch, Team, launched
 from gfla_cli.errors import UsageError
-from gfla_cli.runtime.launch import Launch, launched
-from gfla_cli.runtime.team import Team
 
 
 def test_without_torchrun_a_process_is_alone():

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from tiny_models import tiny
 
+from gfla_cli.conditioning.heatmap import heatmaps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.guess import GUESS_STRIDE
-from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.structure.heatmap import heatmaps
+from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.limbs import limb_flow
 
 RIGHT_ELBOW, RIGHT_WRIST = 3, 4
 STANDING = np.array(

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from conftest import GOLDEN
 
 from gfla_cli.errors import BundleError
-from gfla_cli.losses.adversarial import discriminator_loss, generator_loss
 from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness
-from gfla_cli.losses.perceptual import PerceptualLoss
+from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss
 from gfla_cli.losses.vgg import LAYERS, Vgg19, load_vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.ops.warp import bilinear_warp

@@ -12,8 +12,8 @@ from tiny_models import tiny
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.networks.matching import SOURCE_STRIDE, TARGET_STRIDE, Matches
+from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.networks.priors.matching import SOURCE_STRIDE, TARGET_STRIDE, Matches
 
 SHARP = 20.0
 CELLS = 16  # of a side of the source; the frame has 64 pixels

@@ -11,11 +11,11 @@ from judges import fid_state, lpips_state
 from tiny_models import CPU
 
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.metrics.scores import PairFigures, Score, column_means, picked
+from gfla_cli.evaluation.scores import PairFigures, Score, column_means, picked
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.metrics.measures import Wanted, gather
+from gfla_cli.evaluation.measures import Wanted, gather
 
 
 def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_path, monkeypatch):

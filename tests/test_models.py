@@ -9,11 +9,11 @@ import pytest
 from conftest import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer, load_bundle
-from gfla_cli.data.deepfashion import SQUARE
-from gfla_cli.landmarks.detector import PersonDetector
+from gfla_cli.datasets.deepfashion import SQUARE
+from gfla_cli.evaluation.poses import COPY, evaluate_bundles
+from gfla_cli.inference.device import choose_device
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.pipelines.evaluate import COPY, evaluate_bundles
-from gfla_cli.runtime.device import choose_device
+from gfla_cli.person.detect import PersonDetector
 
 SHIPPED = sorted(path.parent for path in (ROOT / "models").glob("*/config.json"))
 _LARGEST = 10_000_000  # bytes of weights

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gfla_cli.media.names import LONGEST, distinct_names, names_of_results, with_digest
+from gfla_cli.io.files import LONGEST, distinct_names, names_of_results, with_digest
 
 
 def test_results_are_called_after_their_sources_and_keep_the_suffix_where_that_is_not_enough():

@@ -10,15 +10,15 @@ from drawn_landmarks import drawn_body
 from tiny_models import CPU, save_tiny, steady, tiny
 
 from gfla_cli.config import preset
-from gfla_cli.data.deepfashion import SQUARE
+from gfla_cli.datasets.deepfashion import SQUARE
 from gfla_cli.errors import ConfigError
-from gfla_cli.landmarks.body_size import torso_length
-from gfla_cli.landmarks.framing import Frame, head_box, whole_picture
-from gfla_cli.landmarks.pose import FACE, MISSING, Pose
-from gfla_cli.media.image import read_image, to_uint8
-from gfla_cli.pipelines.compared_poses import ComparedPoses
-from gfla_cli.pipelines.near_head import SourceHead
-from gfla_cli.pipelines.pose import PoseTransfer
+from gfla_cli.evaluation.poses import ComparedPoses
+from gfla_cli.io.image import read_image, to_uint8
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.framing import Frame, head_box, whole_picture
+from gfla_cli.person.pose import FACE, MISSING, Pose
+from gfla_cli.pipelines.head import SourceHead
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 SIZE = (256, 256)
 NECK = 1

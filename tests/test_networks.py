@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from tiny_models import tiny
 
-from gfla_cli.bundles.importing import translate
+from gfla_cli.bundles.convert import translate
 from gfla_cli.config import PRESETS, preset
 from gfla_cli.networks.blocks import InstanceNorm
 from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
-from gfla_cli.ops.padding import padded
+from gfla_cli.ops.warp import padded
 
 # At least twice what was found with any of four instruction sets, which add up in different orders.
 _IMAGE = 5e-5  # in [-1, 1]

@@ -11,13 +11,13 @@ from conftest import ANNA, BEN
 from exports import command_without_torch, inputs
 from tiny_models import tiny
 
-import gfla_cli.runtime.export as export_module
+import gfla_cli.inference.export as export_module
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.errors import BundleError, GflaError, UsageError
-from gfla_cli.runtime.cache import cached_export
-from gfla_cli.runtime.onnx_graph import OnnxGraph
-from gfla_cli.runtime.onnx_session import OnnxSession, open_exported
-from gfla_cli.runtime.session import model_config, open_session
+from gfla_cli.inference.cache import cached_export
+from gfla_cli.inference.onnx_backend import OnnxSession, open_exported
+from gfla_cli.inference.onnx_graph import OnnxGraph
+from gfla_cli.inference.session import model_config, open_session
 
 
 def test_the_report_compares_several_sizes(tiny_export):

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import BundleError
-from gfla_cli.runtime.onnx_metadata import read_metadata
-from gfla_cli.runtime.onnx_session import open_exported
+from gfla_cli.inference.onnx_backend import open_exported
+from gfla_cli.inference.onnx_file import read_metadata
 
 POSE = json.dumps({"model": tiny().to_json()})
 

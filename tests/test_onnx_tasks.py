@@ -18,13 +18,12 @@ from gfla_cli.app import app
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.config import PRESETS
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.media.image import read_image, write_image
-from gfla_cli.media.video import probe
-from gfla_cli.runtime.export import TOLERANCE
-from gfla_cli.runtime.export_graphs import example_inputs
-from gfla_cli.runtime.onnx_file import DESCRIPTION, part_key
-from gfla_cli.runtime.onnx_session import open_exported
-from gfla_cli.runtime.session import SequenceSession, open_session
+from gfla_cli.inference.export import TOLERANCE, example_inputs
+from gfla_cli.inference.onnx_backend import open_exported
+from gfla_cli.inference.onnx_file import DESCRIPTION, part_key
+from gfla_cli.inference.session import SequenceSession, open_session
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.io.video import probe
 
 # The ablations and appearance flow have graphs of their own.
 SAMPLERS = ("pose-people:none", "face:bilinear", "face:none", "body:global", "view-chairs:pixels", "view-chairs:global")

@@ -8,8 +8,8 @@ from conftest import SHARED
 from tiny_png import png
 
 from gfla_cli.errors import DataError
-from gfla_cli.rendering import Pack
-from gfla_cli.rendering.pack import _PICTURES, Textures
+from gfla_cli.synth import Pack
+from gfla_cli.synth.pack import _PICTURES, Textures
 
 
 def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):

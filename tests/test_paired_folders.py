@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from compared_pictures import picture
 
-from gfla_cli.data.paired_folders import pair_folders
 from gfla_cli.errors import DataError, MediaError
-from gfla_cli.media.image import write_image
+from gfla_cli.evaluation.folder_pairs import pair_folders
+from gfla_cli.io.image import write_image
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gfla_cli.media.paste import Paster
+from gfla_cli.geometry.paste import Paster
 
 
 @pytest.mark.parametrize("box", [(10, 20, 74, 84), (-20, -10, 44, 54), (60, 60, 140, 140)])

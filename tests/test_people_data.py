@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from drawn_people import drawn_album
 
-from gfla_cli.data.albums import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan
-from gfla_cli.data.correspondence import correspond
-from gfla_cli.data.detected import as_detected, misdetected
-from gfla_cli.data.people import PeoplePairs
-from gfla_cli.landmarks.body_size import torso_length
-from gfla_cli.landmarks.framing import head_box
-from gfla_cli.landmarks.pose import Pose
+from gfla_cli.conditioning.heatmap import heatmap_batch, heatmaps
+from gfla_cli.datasets.correspondence import correspond
+from gfla_cli.datasets.detector_errors import as_detected, misdetected
+from gfla_cli.datasets.people import PeoplePairs
+from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan
 from gfla_cli.losses.vgg import _max_pool
-from gfla_cli.structure.heatmap import heatmap_batch, heatmaps
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.framing import head_box
+from gfla_cli.person.pose import Pose
 from gfla_cli.training.batch import PoseBatch
 
 

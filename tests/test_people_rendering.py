@@ -15,13 +15,13 @@ from prototype_people import face_clip, person_pair
 from scipy.spatial import cKDTree
 
 from gfla_cli.errors import UsageError
-from gfla_cli.rendering import AlbumMix, Pack, People, write_people_hard, write_people_mini
-from gfla_cli.rendering.benchmark_layout import SplitWriter
-from gfla_cli.rendering.character import sample_character
-from gfla_cli.rendering.framing import Shot, frame
-from gfla_cli.rendering.light import Light, Scene
-from gfla_cli.rendering.posing import bend
-from gfla_cli.rendering.render import render
+from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
+from gfla_cli.synth.people.character import sample_character
+from gfla_cli.synth.people.posing import bend
+from gfla_cli.synth.people.test_sets import SplitWriter
+from gfla_cli.synth.people.views import Shot, frame
+from gfla_cli.synth.renderer.render import render
+from gfla_cli.synth.renderer.scene import Light, Scene
 
 
 @pytest.fixture(scope="session")

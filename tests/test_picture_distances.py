@@ -11,13 +11,13 @@ from conftest import GOLDEN
 from judges import lpips_state
 
 from gfla_cli.errors import BundleError
-from gfla_cli.metrics.body_mask import body_mask
-from gfla_cli.metrics.prepare import padding
+from gfla_cli.evaluation.masks import body_mask
+from gfla_cli.evaluation.protocols import padding
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.metrics.lpips import Lpips, load_lpips
-from gfla_cli.metrics.pictures import PictureDistances
+from gfla_cli.evaluation.lpips import Lpips, load_lpips
+from gfla_cli.evaluation.metrics import PictureDistances
 
 
 def flat(value, size=(32, 32)):
@@ -25,7 +25,7 @@ def flat(value, size=(32, 32)):
 
 
 def lpips(seeded):
-    from gfla_cli.metrics.lpips import _judgements
+    from gfla_cli.evaluation.lpips import _judgements
 
     return Lpips("alex", lpips_state(seeded, "alex"), _judgements("alex"))
 

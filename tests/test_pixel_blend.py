@@ -12,7 +12,7 @@ from tiny_models import fresh, tiny
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import share_loss
-from gfla_cli.losses.matte import matte_loss
+from gfla_cli.losses.image import matte_loss
 from gfla_cli.networks.blocks import DecoderBlock
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.renderer import Blend, PixelBlend, moved_picture

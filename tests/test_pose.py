@@ -7,7 +7,7 @@ import pytest
 from keypoints import SIZE, STANDING, points
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
-from gfla_cli.landmarks.pose import FACE, JOINTS, LIMBS, MIRRORED, Pose, choose_person
+from gfla_cli.person.pose import FACE, JOINTS, LIMBS, MIRRORED, Pose, choose_person
 
 
 def test_missing_joints_look_the_same_everywhere():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keypoints import SIZE, STANDING, flat, openpose, points, refusal, table
 
-from gfla_cli.landmarks.files import read_pose
+from gfla_cli.person.keypoint_files import read_pose
 
 
 @pytest.mark.parametrize(("count", "whose"), [(16, "MPII"), (17, "COCO"), (33, "MediaPipe"), (5, "5 points")])

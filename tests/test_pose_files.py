@@ -10,9 +10,9 @@ import pytest
 from keypoints import COCO, SIZE, STANDING, flat, openpose, points, refusal, table
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
-from gfla_cli.landmarks.files import is_pose_file, read_pose, read_poses, split_row, write_pose, write_poses
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.media.image import write_image
+from gfla_cli.io.image import write_image
+from gfla_cli.person.keypoint_files import is_pose_file, read_pose, read_poses, split_row, write_pose, write_poses
+from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.pose_files import plan_jobs
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from gfla_cli.config import PRESETS, Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, DetectionError, LandmarkError
-from gfla_cli.landmarks.files import read_pose, read_poses, write_pose
-from gfla_cli.landmarks.framing import Frame, aligned, person_frame, whole_picture
-from gfla_cli.landmarks.pose import Pose
 from gfla_cli.networks.build import build
+from gfla_cli.person.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.person.keypoint_files import read_pose, read_poses, write_pose
+from gfla_cli.person.pose import Pose
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

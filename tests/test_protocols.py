@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gfla_cli.errors import UsageError
-from gfla_cli.metrics.prepare import prepared, resized
-from gfla_cli.metrics.protocol import GFLA, OWN, PATN, PIDM, PROTOCOLS, parse_size
+from gfla_cli.evaluation.protocols import GFLA, OWN, PATN, PIDM, PROTOCOLS, parse_size, prepared, resized
 
 pytest.importorskip("torchmetrics")
 

@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from exports import inputs
 
-import gfla_cli.runtime.providers as providers
+import gfla_cli.inference.providers as providers
 from gfla_cli.errors import UsageError
-from gfla_cli.runtime.onnx_graph import OnnxGraph
-from gfla_cli.runtime.onnx_session import open_exported
+from gfla_cli.inference.onnx_backend import open_exported
+from gfla_cli.inference.onnx_graph import OnnxGraph
 
 GPU = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
 
@@ -38,7 +38,7 @@ def test_a_provider_that_cannot_be_used_is_not_tried(monkeypatch):
 def test_a_gpu_without_its_libraries_is_said_in_one_line(tiny_export, monkeypatch, capfd):
     for module in ("onnx_file", "onnx_graph"):
         found = ["NoExecutionProvider", providers.CPU]
-        monkeypatch.setattr(f"gfla_cli.runtime.{module}.providers_for", lambda _, found=found: found)
+        monkeypatch.setattr(f"gfla_cli.inference.{module}.providers_for", lambda _, found=found: found)
     session = open_exported(tiny_export.path)
     assert session.place == "ONNX Runtime, CPU (the GPU's libraries are missing)"
     assert session.image(*inputs(1, 64, 64)).shape == (1, 3, 64, 64)
@@ -57,7 +57,7 @@ def test_several_processes_of_a_machine_take_a_gpu_each(tiny_export, monkeypatch
         return start(*args, **options)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
-    monkeypatch.setattr("gfla_cli.runtime.onnx_graph.providers_for", lambda _: [*GPU, providers.CPU])
+    monkeypatch.setattr("gfla_cli.inference.onnx_graph.providers_for", lambda _: [*GPU, providers.CPU])
     monkeypatch.setattr(providers, "_gpus", lambda: gpus)
     OnnxGraph(tiny_export.path, "tiny")
     assert asked[0] == [*GPU, providers.CPU]  # of one process alone

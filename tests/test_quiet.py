@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gfla_cli.media.quiet import native_stderr_silenced
+from gfla_cli.io.background import native_stderr_silenced
 
 
 def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):

@@ -13,7 +13,7 @@ from conftest import ROOT, SHARED
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.media.image import read_image, write_image
+from gfla_cli.io.image import read_image, write_image
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))]

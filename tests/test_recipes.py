@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
+from gfla_cli.conditioning.skeleton import CHANNELS
 from gfla_cli.config import preset
-from gfla_cli.structure.body import CHANNELS
 from gfla_cli.training.recipe import RECIPES, Recipe, recipe, scaled, with_sampler
 
 

@@ -8,17 +8,16 @@ import pytest
 from conftest import ROOT
 
 from gfla_cli.errors import UsageError
-from gfla_cli.rendering import AlbumMix, rotations
-from gfla_cli.rendering.backgrounds import BACKGROUNDS, background
-from gfla_cli.rendering.camera import Camera
-from gfla_cli.rendering.chance import choose
-from gfla_cli.rendering.fabrics import FABRICS, fabric, strands
-from gfla_cli.rendering.light import Light, Scene
-from gfla_cli.rendering.materials import Material, build_mesh
-from gfla_cli.rendering.meshes import clip, merge_references
-from gfla_cli.rendering.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, rasterize, surface_values
-from gfla_cli.rendering.render import render
-from gfla_cli.rendering.textures import mip_chain, plain, seamless_noise
+from gfla_cli.synth import AlbumMix
+from gfla_cli.synth.meshes import clip, merge_references
+from gfla_cli.synth.people.fabrics import FABRICS, fabric, strands
+from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import Camera
+from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain, seamless_noise
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, rasterize, surface_values
+from gfla_cli.synth.renderer.render import render
+from gfla_cli.synth.renderer.scene import BACKGROUNDS, Light, Scene, background
 
 
 def triangle_mesh(texture=None, flags=0, faces=((0, 1, 2),)):
@@ -191,7 +190,7 @@ def test_without_numba_the_extra_is_named():
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "from gfla_cli.errors import MissingExtraError\n"
-        "try:\n    import gfla_cli.rendering\n"
+        "try:\n    import gfla_cli.synth\n"
         "except MissingExtraError as error:\n    sys.exit(error.hint != 'pip install \"gfla[render]\"')\n"
         "sys.exit(2)"
     )

@@ -11,13 +11,12 @@ from small_training import small_vgg
 from tiny_models import CPU
 from torch.utils.data import default_collate
 
-from gfla_cli.data.sample import Correspondence
+from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import ClipDiscriminator
-from gfla_cli.training.close_ups import SIDE as CUT
+from gfla_cli.training.batch import SIDE as CUT
 from gfla_cli.training.recipe import LossWeights
-from gfla_cli.training.sequence import SequenceTask
-from gfla_cli.training.sequence_batch import picture_batches, sequence_batches
+from gfla_cli.training.tasks.clip import SequenceTask, picture_batches, sequence_batches
 from gfla_cli.training.trainer import Trainer
 
 

@@ -13,14 +13,12 @@ from jobs import Job
 from noise_pairs import JOINT, ONE_STEP, WEIGHTS, KnownPairs
 from tiny_models import CPU
 
+from gfla_cli.distributed.launch import joined, launched
 from gfla_cli.errors import DataError, GflaError
-from gfla_cli.runtime.launch import launched
-from gfla_cli.runtime.team import joined
-from gfla_cli.training.engine import Engine
-from gfla_cli.training.learner import Learner
-from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.learner import Engine, Learner
 from gfla_cli.training.recipe import LossWeights, for_processes
-from gfla_cli.training.sequence import SequenceTask
+from gfla_cli.training.tasks.clip import SequenceTask
+from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")

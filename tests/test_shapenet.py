@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from chairs import write_shapenet
 
-from gfla_cli.data.shapenet import ShapeNetPairs, find_file
+from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 from gfla_cli.errors import DataError, UsageError
 
 h5py = pytest.importorskip("h5py")

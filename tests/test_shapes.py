@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
-from gfla_cli.rendering.rotations import to_matrix
-from gfla_cli.rendering.shapes import box, joined, sheet, tube, turned
+from gfla_cli.synth.objects.shapes import box, joined, sheet, tube, turned
+from gfla_cli.synth.renderer.rotations import to_matrix
 
 
 def curved_sheet():

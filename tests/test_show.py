@@ -10,9 +10,9 @@ from tiny_models import save_tiny, steady
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.media.image import read_image
-from gfla_cli.pipelines.pose import PoseTransfer
-from gfla_cli.show.inside import AttentionMaps, Inside, flow_colours, show_attention, show_mask
+from gfla_cli.inference.inside import AttentionMaps, Inside, flow_colours, show_attention, show_mask
+from gfla_cli.io.image import read_image
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 TINY = steady()
 

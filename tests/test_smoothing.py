@@ -7,10 +7,10 @@ import pytest
 from drawn_landmarks import drawn_face, with_closed_eyes
 
 from gfla_cli.errors import UsageError
-from gfla_cli.landmarks.face_points import (
+from gfla_cli.person.face import (
     eye_openings,
 )
-from gfla_cli.landmarks.smoothing import OneEuro, Smoothing
+from gfla_cli.person.smoothing import OneEuro, Smoothing
 
 
 def smoothed(track, size=200.0, fps=30, **settings):

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.errors import DataError
-from gfla_cli.media.lock import sole_writer
-from gfla_cli.pipelines.interrupt import Interruption
+from gfla_cli.io.files import sole_writer
 from gfla_cli.training.checkpoint import load_checkpoint
+from gfla_cli.training.run import Interruption
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError
-from gfla_cli.media.inside import inside, leads_out
+from gfla_cli.io.files import inside, leads_out
 
 _SPOKEN = re.compile(r"\b(load|loads|Unpickler|eval|exec|system|run|Popen)\(")
 

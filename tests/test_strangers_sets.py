@@ -7,9 +7,9 @@ import json
 import pytest
 from tiny_png import png
 
-from gfla_cli.data.check import check_set
-from gfla_cli.data.deepfashion import SQUARE, BenchmarkPairs
-from gfla_cli.data.found import FoundFile
+from gfla_cli.datasets.check import check_set
+from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs
+from gfla_cli.datasets.photos import FoundFile
 from gfla_cli.errors import DataError
 
 

@@ -13,9 +13,7 @@ from PIL import Image
 from study_answers import draw_picture
 
 from gfla_cli.errors import DataError, MediaError, UsageError
-from gfla_cli.study.make import StudyOptions, make_study
-from gfla_cli.study.pairs import draw, find_pairs, parse_models
-from gfla_cli.study.pictures import as_data_uri
+from gfla_cli.study.make import StudyOptions, as_data_uri, draw, find_pairs, make_study, parse_models
 
 
 def contents(page):

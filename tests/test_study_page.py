@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browser import Browser, find_chromium
 
-from gfla_cli.media.image import write_image
+from gfla_cli.io.image import write_image
 from gfla_cli.study.make import StudyOptions, make_study
 from gfla_cli.study.serve import ServedStudy, StudyServer
 from gfla_cli.study.tally import find_results, tally

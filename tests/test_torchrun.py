@@ -17,13 +17,13 @@ from jobs import Job
 from noise_pairs import SMALL, KnownPairs
 from tiny_models import CPU
 
-import gfla_cli.pipelines.train
 import gfla_cli.training.recipe
+import gfla_cli.training.run
 from gfla_cli.app import app
 from gfla_cli.errors import DataError
-from gfla_cli.pipelines.train import _folder
 from gfla_cli.training.checkpoint import load_checkpoint
-from gfla_cli.training.pose import PoseTask
+from gfla_cli.training.run import _folder
+from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 def command(folder, arguments="", ends=None):
     """`gfla train` on noise. `ends` says how the second process ends after its third step: by itself, or asked to."""
     gfla_cli.training.recipe.recipe = lambda name: replace(SMALL, dataset=name)
-    gfla_cli.pipelines.train.open_training_data = lambda recipe, root, cache: lambda stage: KnownPairs()
+    gfla_cli.training.run.open_training_data = lambda recipe, root, cache: lambda stage: KnownPairs()
     take = Trainer._take
 
     def take_and_end(self, *step):

@@ -11,11 +11,11 @@ from conftest import ANNA
 from drawn_landmarks import drawn_body, drawn_face
 
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
-from gfla_cli.landmarks.body_motion import BodyMotion, SteadyBody
-from gfla_cli.landmarks.body_tracker import BodyTracker
-from gfla_cli.landmarks.pose import MISSING, Pose
-from gfla_cli.landmarks.tracks import Track, read_track, write_track
-from gfla_cli.media.image import read_image
+from gfla_cli.io.image import read_image
+from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.person.retarget import BodyMotion, SteadyBody
+from gfla_cli.person.track import BodyTracker
+from gfla_cli.person.track_files import Track, read_track, write_track
 
 NTSC = Fraction(30000, 1001)
 

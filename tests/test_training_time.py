@@ -20,15 +20,14 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.data.albums import AlbumFiles, AlbumPlan
+from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.pipelines import render_data as rendering
-from gfla_cli.pipelines.interrupt import Interruption
-from gfla_cli.pipelines.train import RunOptions, run_training
 from gfla_cli.training.checkpoint import load_checkpoint
 from gfla_cli.training.learner import AbandonedStepError
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import LossWeights, Recipe, recipe, time_shares
+from gfla_cli.training.run import Interruption, RunOptions, run_training
 from gfla_cli.training.trainer import Clock, Pace
 
 SIMPLE = LossWeights(l1=5)
@@ -240,12 +239,12 @@ def test_albums_that_others_render_are_used_at_once(files, monkeypatch):
     assert files.ensure(4)
     assert not files.ensure(4)
     assert {files.choose(rng) for _ in range(10)} == {2}  # it does not look every time
-    monkeypatch.setattr("gfla_cli.data.albums._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("gfla_cli.datasets.render_cache._LOOK_AGAIN_S", 0.0)
     assert {files.choose(rng) for _ in range(40)} == {2, 4}
 
 
 def test_no_albums_are_said(files, monkeypatch):
-    monkeypatch.setattr("gfla_cli.data.albums._WAIT_S", 1)
+    monkeypatch.setattr("gfla_cli.datasets.render_cache._WAIT_S", 1)
     files.existing_only = True
     with pytest.raises(DataError, match="no rendered pictures") as raised:
         files.choose(np.random.default_rng(0))

@@ -12,8 +12,8 @@ from films import H264, NTSC, frame, make, pictures
 from PIL import Image
 
 from gfla_cli.errors import GflaError, MediaError, UsageError
-from gfla_cli.media import ffmpeg
-from gfla_cli.media.video import VideoWriter, exact_rate, probe, read_frames
+from gfla_cli.io import ffmpeg
+from gfla_cli.io.video import VideoWriter, exact_rate, probe, read_frames
 
 
 def test_the_rate_of_television_stays_a_fraction(ntsc):

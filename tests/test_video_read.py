@@ -10,7 +10,7 @@ import pytest
 from films import H264, children, make, pictures
 
 from gfla_cli.errors import UsageError
-from gfla_cli.media.video import overlapped, probe, read_frames
+from gfla_cli.io.video import overlapped, probe, read_frames
 
 
 def test_a_turned_video_is_upright(ntsc, tmp_path):

@@ -13,8 +13,8 @@ from conftest import ROOT
 from films import H264, NTSC, children, film, frame, make, pictures
 
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.media import ffmpeg
-from gfla_cli.media.video import Sound, VideoWriter, probe, read_frames
+from gfla_cli.io import ffmpeg
+from gfla_cli.io.video import Sound, VideoWriter, probe, read_frames
 
 
 def test_colours_survive_reading_and_writing(tmp_path):
@@ -156,7 +156,7 @@ def test_memory_does_not_grow_with_length(tmp_path):
     """The highest memory of reading and writing, in this process and in ffmpeg's, in a process of its own."""
     code = """
 import resource, sys
-from gfla_cli.media.video import VideoWriter, overlapped, read_frames
+from gfla_cli.io.video import VideoWriter, overlapped, read_frames
 with read_frames(sys.argv[1]) as frames, VideoWriter(sys.argv[2], frames.fps) as video:
     for picture in overlapped(frames):
         video.write(picture)

@@ -11,10 +11,10 @@ from commands import names_in, refused
 from PIL import Image
 
 from gfla_cli import ViewSynthesizer
+from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import DetectionError, MediaError
-from gfla_cli.media.image import read_image, write_image
-from gfla_cli.media.video import probe
-from gfla_cli.structure.view import AZIMUTHS
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.io.video import probe
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from chairs import TINY
 from tiny_models import fresh
 
-from gfla_cli.bundles.importing import import_checkpoint
+from gfla_cli.bundles.convert import import_checkpoint
+from gfla_cli.conditioning.view_code import ViewAngles, azimuth_difference, nearest_view, view_angles, view_code
 from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, ConfigError, UsageError
 from gfla_cli.networks.build import build
-from gfla_cli.networks.view_estimator import averaged
-from gfla_cli.structure.view import ViewAngles, azimuth_difference, nearest_view, view_angles, view_code
+from gfla_cli.networks.view import averaged
 from gfla_cli.training.recipe import recipe, with_sampler
 
 

@@ -13,12 +13,12 @@ from tiny_models import CPU, fresh
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.data.sample import ViewPair, unknown_correspondence
-from gfla_cli.pipelines.train import RunOptions, run_training
-from gfla_cli.structure.view import ViewAngles, view_code
+from gfla_cli.conditioning.view_code import ViewAngles, view_code
+from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
+from gfla_cli.training.run import RunOptions, run_training
+from gfla_cli.training.tasks.view import ViewTask, view_batch
 from gfla_cli.training.trainer import Trainer
-from gfla_cli.training.view import ViewTask, view_batch
 
 
 class TwoViews(torch.utils.data.Dataset):
@@ -87,7 +87,7 @@ def test_a_view_batch_is_what_the_network_takes():
 def test_the_pipeline_ends_in_a_bundle_that_loads(tmp_path, dataset, monkeypatch):
     if dataset == "chairs":
         pytest.importorskip("numba")
-        import gfla_cli.data.chairs as chairs
+        import gfla_cli.datasets.chairs as chairs
 
         small = chairs.ChairPlan(objects=1, elevations=1, azimuths=2, size=64)
         monkeypatch.setattr(chairs, "plan_with", lambda extras: small)

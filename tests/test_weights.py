@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gfla_cli.bundles.state_file import read_state
+from gfla_cli.bundles.convert import read_state
 from gfla_cli.errors import BundleError
-from gfla_cli.metrics import weights
-from gfla_cli.metrics.weights import ALEXNET, find_weights
+from gfla_cli.evaluation import weights
+from gfla_cli.evaluation.weights import ALEXNET, find_weights
 
 pytest.importorskip("torchmetrics")
 

@@ -7,8 +7,8 @@ import json
 import cv2
 import numpy as np
 
-from gfla_cli.rendering.building import catalogue
-from gfla_cli.rendering.building.landmarks import LANDMARKS
+from gfla_cli.synth.makehuman import catalogue
+from gfla_cli.synth.makehuman.figure import LANDMARKS
 
 BASE_VERTICES = 19158  # as many as in MakeHuman's base mesh, nearly all of them in one place
 CUBE = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]

@@ -8,8 +8,8 @@ import torch
 
 from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.config import preset
+from gfla_cli.inference.device import Placement
 from gfla_cli.networks.build import build, initialise
-from gfla_cli.runtime.device import Placement
 
 CPU = Placement(torch.device("cpu"), torch.float32, "test")
 

@@ -1,1 +1,1 @@
-"""Model bundles: folders with config.json, model.safetensors and a card; where they lie, and how they come in."""
+"""Models as folders: reading, writing, finding, converting."""

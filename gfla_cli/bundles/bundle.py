@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, read_config, refuse_too_large, sha256_of
-from gfla_cli.bundles.shelves import bundle_name, find_bundle
+from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
-from gfla_cli.media.atomic import atomic_path, make_folder
+from gfla_cli.io.files import atomic_path, make_folder
 from gfla_cli.networks.build import build
 
 FLOW_ONLY = "flow"  # value of `part` in config.json

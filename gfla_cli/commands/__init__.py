@@ -1,1 +1,1 @@
-"""One thin file per command: options in, one pipeline call, results out. Heavy imports stay in the bodies."""
+"""One thin file for each command."""

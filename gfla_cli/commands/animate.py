@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -100,10 +100,10 @@ def animate(
 
     Example: gfla animate face.jpg talking.mp4 -o out.mp4
     """
-    from gfla_cli.commands._progress import progress_bar
-    from gfla_cli.pipelines.animate_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
-    from gfla_cli.pipelines.staging import Staging
-    from gfla_cli.runtime.session import Execution
+    from gfla_cli.commands.console import progress_bar
+    from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.animation import Staging
+    from gfla_cli.pipelines.animation_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
 
     stretch, rate = parse_trim(trim), parse_rate(fps)
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)

@@ -1,18 +1,16 @@
-"""`gfla benchmark`: speed and memory on this machine, and how right flows are."""
+"""`gfla benchmark flows`: how right a pose model's flows are."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._benchmark_flows import flows
-from gfla_cli.commands._benchmark_infer import infer
-from gfla_cli.commands._benchmark_models import models
-from gfla_cli.commands._benchmark_train import train
-from gfla_cli.commands._options import (
+from gfla_cli.commands.console import print_table
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -24,7 +22,188 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
-from gfla_cli.commands._tables import print_table
+
+
+def flows(
+    pack: Annotated[Path, typer.Argument(help="Pack of people to render, see gfla data humans.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    pairs: Annotated[int, typer.Option(min=1, help="Rendered pairs to compare.")] = 60,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; adds its distance.", show_default=False)] = None,
+    pck: Annotated[
+        bool, typer.Option("--pck", help="Find the pose in every picture: share of joints in place.")
+    ] = False,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """How far flows are from the renderer's, in pixels, and what pictures would be if they were right.
+
+    Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
+    """
+    from rich.table import Table
+
+    from gfla_cli.evaluation.flows import measure_flows
+    from gfla_cli.inference.device import choose_device
+    from gfla_cli.losses.vgg import load_vgg19
+    from gfla_cli.synth.pack import check_pack
+
+    set_threads(threads)
+    check_pack(pack)
+    placement = choose_device(device.value, precision.value)
+    judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
+    report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    table = Table("flows by", "mean error, px", "median, px")
+    for error in report.errors:
+        table.add_row(error.name, f"{error.mean:.1f}", f"{error.median:.1f}")
+    print_table(table)
+    names = list(report.pictures[0].figures)
+    table = Table("pictures by", *names)
+    for picture in report.pictures:
+        table.add_row(picture.name, *(f"{picture.figures[name]:.3f}" for name in names))
+    print_table(table)
+
+
+# `gfla benchmark infer`: what doing many pairs at once saves.
+
+
+def infer(
+    pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
+    images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
+    limit: Annotated[int, typer.Option(min=1, help="Pairs to measure with.")] = 48,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Many pairs: `gfla infer` against pose transfers one after another, from files to files.
+
+    Example: gfla benchmark infer pairs.csv --images photos/ --threads 2
+    """
+    from rich.table import Table
+
+    from gfla_cli.benchmark.infer import measure_throughput
+    from gfla_cli.inference.session import Execution
+
+    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
+    if as_json:
+        typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
+        return
+    table = Table("way", "pairs", "pairs/s", "times faster")
+    for result in results:
+        table.add_row(result.name, str(result.pairs), f"{result.pairs_per_second:.2f}", f"{result.ratio:.1f}")
+    print_table(table)
+
+
+# `gfla benchmark models`: what one result costs each model.
+
+
+def models(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all that come with gfla by default.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    precision: Precision = PrecisionChoice.auto,
+    runtime: RuntimeOption = RuntimeChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """One picture, frame or view of each model: milliseconds in the network, for a new source and for the same again.
+
+    Example: gfla benchmark models pose-people face-people --threads 2
+    """
+    from rich.table import Table
+
+    from gfla_cli.benchmark.models import MADE, measure_models
+    from gfla_cli.bundles.shelf import bundle_names
+    from gfla_cli.inference.session import Execution
+
+    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    results = measure_models(names or bundle_names(), execution, rounds)
+    if as_json:
+        typer.echo(json.dumps({"models": [result.to_json() for result in results]}, indent=2))
+        return
+    table = Table("model", "of", "first, ms", "further ones, ms")
+    for result in results:
+        times = (f"{result.first_milliseconds:.0f}", f"{result.further_milliseconds:.0f}")
+        table.add_row(result.name, MADE[result.task], *times)
+        say(f"{result.name}: {result.place}")
+    print_table(table)
+
+
+# `gfla benchmark train`: training steps on this machine.
+
+
+class PoseDatasetChoice(StrEnum):
+    """Values of --dataset: the recipes of pose transfer."""
+
+    people = "people"
+    photos = "photos"
+    fashion = "fashion"
+    market = "market"
+
+
+def train(
+    dataset: Annotated[PoseDatasetChoice, typer.Option(help="Whose recipe.")] = PoseDatasetChoice.people,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Also torch.compile. [default: on CUDA]")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = DeviceChoice.auto,
+    threads: Threads = None,
+) -> None:
+    """Training steps: pictures a second with and without each thing that speeds them up, and waiting for data.
+
+    Example: gfla benchmark train --threads 2
+    """
+    import torch
+    from rich.table import Table
+
+    from gfla_cli.benchmark.training import measure_training
+    from gfla_cli.errors import UsageError
+    from gfla_cli.inference.device import choose_device
+    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.training.recipe import recipe
+
+    keep_freed_memory()
+    set_threads(threads)
+    placement = choose_device(device.value, "fp32")
+    on_cuda = placement.device.type == "cuda"
+    if compiled and not on_cuda:
+        raise UsageError("--compile is for CUDA devices", hint="leave it out")
+    speed = measure_training(
+        recipe(dataset.value),
+        placement,
+        batch=batch,
+        rounds=rounds,
+        workers=workers,
+        compiled=on_cuda if compiled is None else compiled,
+    )
+    machine = f"{placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if as_json:
+        typer.echo(json.dumps({"machine": machine} | speed.to_json(), indent=2))
+        return
+    say(f"{dataset.value}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
+    table = Table("step", "ms", "images/s", "times faster")
+    for way in speed.ways:
+        table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
+    print_table(table)
+    typer.echo(
+        f"{speed.images_per_second:.1f} images/s from disk with --workers {workers}, {speed.waiting:.0%} waiting"
+    )
+
+
+# `gfla benchmark`: speed and memory on this machine, and how right flows are.
+
 
 app = typer.Typer(
     help="Speed and memory on this machine as ratios measured in one run, and how right flows are.",
@@ -55,8 +234,8 @@ def ops(
     import torch
     from rich.table import Table
 
-    from gfla_cli.benchmarks.ops import CASES, measure
-    from gfla_cli.runtime.device import choose_device
+    from gfla_cli.benchmark.ops import CASES, measure
+    from gfla_cli.inference.device import choose_device
 
     set_threads(threads)
     placement = choose_device(device.value, "fp32")
@@ -96,8 +275,8 @@ def network(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmarks.network import measure_networks
-    from gfla_cli.runtime.device import choose_device
+    from gfla_cli.benchmark.network import measure_networks
+    from gfla_cli.inference.device import choose_device
 
     set_threads(threads)
     placement = choose_device(device.value)
@@ -133,8 +312,8 @@ def pose_transfer(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmarks.end_to_end import measure_transfers
-    from gfla_cli.bundles.shelves import assets
+    from gfla_cli.benchmark.pose_transfer import measure_transfers
+    from gfla_cli.bundles.shelf import assets
 
     speeds = measure_transfers(
         source or assets() / "anna.jpg",
@@ -182,8 +361,8 @@ def animate(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmarks.animation import measure_animation
-    from gfla_cli.runtime.session import Execution
+    from gfla_cli.benchmark.animation import measure_animation
+    from gfla_cli.inference.session import Execution
 
     execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
     speed = measure_animation(source, driving, model, execution)

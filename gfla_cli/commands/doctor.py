@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gfla_cli.commands._options import AsJson
+from gfla_cli.commands.options import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -16,7 +16,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     import json
 
-    from gfla_cli.runtime.doctor import examine
+    from gfla_cli.inference.doctor import examine
 
     findings = examine()
     if as_json:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.console import progress_bar
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -18,11 +19,10 @@ from gfla_cli.commands._options import (
     PrecisionChoice,
     say,
 )
-from gfla_cli.commands._progress import progress_bar
 
 if TYPE_CHECKING:
-    from gfla_cli.commands._evaluation_files import ReportFiles
-    from gfla_cli.commands._evaluations import Outcome, Request
+    from gfla_cli.evaluation.report_files import ReportFiles
+    from gfla_cli.evaluation.run import Outcome, Request
 
 
 class LayoutChoice(StrEnum):
@@ -165,21 +165,21 @@ def evaluate(
 
     Example: gfla evaluate --real test/ --generated results/ --protocol gfla --html report.html
     """
-    from gfla_cli.commands._evaluation_files import ReportFiles
+    from gfla_cli.evaluation.report_files import ReportFiles
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
     _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
     if table:
-        from gfla_cli.commands._ablation_table import print_ablations
+        from gfla_cli.evaluation.ablations import print_ablations
 
         print_ablations([Path(model) for model in models or ()], as_json=as_json)
         return
     files.check(overwrite=overwrite)
-    from gfla_cli.commands._evaluations import Folders, Request
-    from gfla_cli.metrics.measures import Wanted
-    from gfla_cli.metrics.protocol import PROTOCOLS, parse_size
-    from gfla_cli.runtime.device import choose_device
+    from gfla_cli.evaluation.measures import Wanted
+    from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
+    from gfla_cli.evaluation.run import Folders, Request
+    from gfla_cli.inference.device import choose_device
 
     wanted = Wanted(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
@@ -231,7 +231,7 @@ def _check_mode(
 
 def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
     """Measures, shows and writes."""
-    from gfla_cli.commands._evaluations import run
+    from gfla_cli.evaluation.run import run
 
     with progress_bar("evaluating") as progress:
         outcome = run(request, progress)
@@ -247,7 +247,7 @@ def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: b
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
     """Tables, what was left out and why, and the conditions; or JSON alone on stdout."""
-    from gfla_cli.metrics.evaluation import lines
+    from gfla_cli.evaluation.outcome import lines
 
     for metric, why in outcome.skipped.items():
         say(f"{metric} left out: {why}")

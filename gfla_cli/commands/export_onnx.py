@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
 
 
 def export_onnx(
@@ -23,15 +23,15 @@ def export_onnx(
 
     Example: gfla export-onnx --model pose-people -o pose.onnx
     """
-    from gfla_cli.bundles.shelves import bundle_name, find_bundle
-    from gfla_cli.media.atomic import refuse_output
-    from gfla_cli.runtime.session import refuse_export_name
+    from gfla_cli.bundles.shelf import bundle_name, find_bundle
+    from gfla_cli.inference.session import refuse_export_name
+    from gfla_cli.io.files import refuse_output
 
     output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_export_name(output)
     refuse_output(output, overwrite=overwrite)
-    from gfla_cli.runtime.export import TOLERANCE
-    from gfla_cli.runtime.export import export_onnx as export
+    from gfla_cli.inference.export import TOLERANCE
+    from gfla_cli.inference.export import export_onnx as export
 
     say("exporting, then comparing with torch", quiet=quiet)
     report = export(model, output, half=fp16, overwrite=overwrite)

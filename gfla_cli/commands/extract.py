@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Overwrite, Quiet, print_results, say
 from gfla_cli.commands.animate import TaskChoice
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, print_results, say
 
 
 def extract(
@@ -36,9 +36,9 @@ def extract(
 
     Example: gfla extract talking.mp4 -o talking.json --overlay
     """
-    from gfla_cli.commands._progress import progress_bar
-    from gfla_cli.pipelines.animate_files import parse_rate, parse_trim
-    from gfla_cli.pipelines.extract import ExtractOptions, extract_files, plan_extraction
+    from gfla_cli.commands.console import progress_bar
+    from gfla_cli.pipelines.animation_files import parse_rate, parse_trim
+    from gfla_cli.pipelines.extraction import ExtractOptions, extract_files, plan_extraction
 
     options = ExtractOptions(
         task=task.value, person=person, trim=parse_trim(trim), fps=parse_rate(fps), overwrite=overwrite

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.console import progress_bar
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -20,7 +21,6 @@ from gfla_cli.commands._options import (
     Threads,
     say,
 )
-from gfla_cli.commands._progress import progress_bar
 
 
 def infer(
@@ -50,10 +50,9 @@ def infer(
     import json
     from dataclasses import asdict
 
+    from gfla_cli.distributed.launch import joined, launched
+    from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.infer import REPORT, InferOptions, infer_pairs
-    from gfla_cli.runtime.launch import launched
-    from gfla_cli.runtime.session import Execution
-    from gfla_cli.runtime.team import joined
 
     options = InferOptions(
         model=model,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import Overwrite, TaskChoice, printable, say
+from gfla_cli.commands.options import Overwrite, TaskChoice, printable, say
 
 app = typer.Typer(
     help="Models at hand and on the hub, and the authors' checkpoints made into models.", no_args_is_help=True
@@ -25,8 +25,8 @@ def list_models(
     from rich.markup import escape
     from rich.table import Table
 
-    from gfla_cli.bundles.listing import shelf_entries
-    from gfla_cli.commands._tables import print_table
+    from gfla_cli.bundles.shelf import shelf_entries
+    from gfla_cli.commands.console import print_table
 
     table = Table("name", "task", "frame", "sampler", "MB", "licence", "folder")
     for entry in shelf_entries():
@@ -53,7 +53,7 @@ def show(name: Annotated[str, typer.Argument(help="A model's name or folder, or 
     """
     from gfla_cli.bundles.files import read_card, read_config
     from gfla_cli.bundles.hub import hub_bundle, is_hub_name
-    from gfla_cli.bundles.shelves import bundle_name, find_bundle
+    from gfla_cli.bundles.shelf import bundle_name, find_bundle
 
     folder = hub_bundle(name, weights=False) if is_hub_name(name) else find_bundle(name)
     config, about = read_config(folder)
@@ -76,7 +76,7 @@ def pull(
 
     from gfla_cli.bundles.files import CARD, CONFIG, WEIGHTS, read_config
     from gfla_cli.bundles.hub import hub_bundle
-    from gfla_cli.media.atomic import atomic_folder
+    from gfla_cli.io.files import atomic_folder
 
     folder = hub_bundle(model, newest=True)
     _, about = read_config(folder)
@@ -101,7 +101,7 @@ def push(
     Example: gfla models push my-model/ hf:owner/name
     """
     from gfla_cli.bundles.hub import parse_hub_name
-    from gfla_cli.bundles.publishing import prepare_shipment, require_token, ship
+    from gfla_cli.bundles.publish import prepare_shipment, require_token, ship
 
     name = parse_hub_name(to)
     require_token()
@@ -125,7 +125,7 @@ def import_model(
 
     Example: gfla models import latest_net_G.pth --preset pose-fashion -o my-fashion/
     """
-    from gfla_cli.bundles.importing import AUTHORS_LICENCE, import_checkpoint
+    from gfla_cli.bundles.convert import AUTHORS_LICENCE, import_checkpoint
 
     folder = import_checkpoint(checkpoint, preset, output, overwrite=overwrite)
     say(f"the authors' weights are licensed {AUTHORS_LICENCE}: no commercial use")
@@ -143,9 +143,9 @@ def export_pth(
 
     Example: gfla models export-pth my-fashion/ -o latest_net_G.pth
     """
+    from gfla_cli.bundles.convert import export_checkpoint
     from gfla_cli.bundles.files import read_config
-    from gfla_cli.bundles.importing import export_checkpoint
-    from gfla_cli.bundles.shelves import find_bundle
+    from gfla_cli.bundles.shelf import find_bundle
 
     export_checkpoint(model, output, flow_only=flow_only, overwrite=overwrite)
     say(f"these weights are licensed {read_config(find_bundle(model))[1].get('license') or 'as their maker says'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -71,8 +71,8 @@ def pose_transfer(
 
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
+    from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.pose_files import TransferOptions, parse_shows, plan_jobs, transfer_files
-    from gfla_cli.runtime.session import Execution
 
     shows = parse_shows(show)
     jobs = plan_jobs(source, pose, output, overwrite=overwrite)

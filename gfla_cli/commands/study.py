@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gfla_cli.commands._options import AsJson, Overwrite, Quiet, say
-from gfla_cli.commands._tables import print_table
+from gfla_cli.commands.console import print_table
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.tally import Tally
+
 
 app = typer.Typer(help="The human study: raters tell real pictures from generated ones.", no_args_is_help=True)
 
@@ -56,9 +57,8 @@ def make(
 
     Example: gfla study make real/ ours=results/ theirs=baseline/ -o study.html
     """
-    from gfla_cli.commands._progress import progress_bar
-    from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study
-    from gfla_cli.study.pairs import parse_models
+    from gfla_cli.commands.console import progress_bar
+    from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study, parse_models
 
     options = StudyOptions(
         title=title,
@@ -103,7 +103,7 @@ def serve_study(
 
 
 def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
-    from gfla_cli.media.lock import sole_writer
+    from gfla_cli.io.files import sole_writer
     from gfla_cli.study.serve import HOST, ServedStudy, StudyServer
 
     folder = results or page.with_name(f"{page.stem}-results")

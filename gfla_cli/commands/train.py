@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.options import (
     Device,
     DeviceChoice,
     Precision,
@@ -21,9 +21,8 @@ from gfla_cli.commands._options import (
     say,
     set_threads,
 )
+from gfla_cli.distributed.launch import joined, launched
 from gfla_cli.errors import UsageError
-from gfla_cli.runtime.launch import launched
-from gfla_cli.runtime.team import joined
 
 if TYPE_CHECKING:
     from gfla_cli.training.recipe import Recipe
@@ -145,10 +144,10 @@ def train(
         return
     import torch
 
-    from gfla_cli.pipelines.train import RunOptions, run_training
-    from gfla_cli.runtime.allocator import keep_freed_memory
-    from gfla_cli.runtime.device import choose_own_device
-    from gfla_cli.training.engine import Engine
+    from gfla_cli.inference.device import choose_own_device
+    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.training.learner import Engine
+    from gfla_cli.training.run import RunOptions, run_training
     from gfla_cli.training.trainer import Pace
 
     keep_freed_memory()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands._options import (
+from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
@@ -78,9 +78,9 @@ def view_synthesis(
 
     Example: gfla view-synthesis chair.png --azimuth 60 -o chair-60.png --turntable turn.mp4
     """
+    from gfla_cli.conditioning.view_code import view_angles
+    from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.view_files import ViewOptions, plan_views, render_views
-    from gfla_cli.runtime.session import Execution
-    from gfla_cli.structure.view import view_angles
 
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)

@@ -1,1 +1,1 @@
-"""What the networks are trained to make small (paper, Sec. 3.3)."""
+"""What training minimises."""

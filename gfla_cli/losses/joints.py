@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.networks.body_flow import Joints
-from gfla_cli.networks.body_shape import body_shape
-from gfla_cli.networks.body_solids import trunk_length
+from gfla_cli.networks.priors.body import body_shape, trunk_length
+from gfla_cli.networks.priors.solids import Joints
 
 _NECK = 1
 _SHORTEST_TRUNK = 8.0  # pixels; of somebody smaller, or half seen, lengths in trunks mean nothing

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.bundles.state_file import read_state
+from gfla_cli.bundles.convert import read_state
 from gfla_cli.errors import BundleError
 
 _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)

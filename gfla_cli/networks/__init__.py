@@ -1,1 +1,1 @@
-"""The generators, built from one set of blocks; `build.py` turns a ModelConfig into one of them."""
+"""Flow, samplers, renderer and the generators made of them."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.ops.padding import padded
+from gfla_cli.ops.warp import padded
 
 _BF16_LANES = 32  # numbers that the processor's widest registers hold
 _FEW_PIXELS = 1024  # of a map; torch's group norm strides through smaller ones channel by channel

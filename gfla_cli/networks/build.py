@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.appearance_flow import AppearanceFlow
 from gfla_cli.networks.blocks import DecoderBlock, ResidualBlock, ToImage
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.sequence import SequenceGenerator
-from gfla_cli.networks.view import ViewGenerator
+from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
 # Parts that compute in float32 whatever the rest does: positions need its digits, and of views half a megaflop decides.
 ALWAYS_FLOAT = ("offset_head", "mask_head", "choice_head", "refiner", "view_estimator")

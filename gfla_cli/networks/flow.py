@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.body_flow import BODY_CHANNELS, SOLIDS, BodyPrior, body_prior
-from gfla_cli.networks.curve_flow import curve_guesses
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced, seen_through
-from gfla_cli.networks.limb_flow import limb_flow
-from gfla_cli.networks.matching import FlowMatcher
-from gfla_cli.networks.pose_refiner import PoseRefiner
+from gfla_cli.networks.priors.curves import curve_guesses
+from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged, reduced, seen_through
+from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.networks.priors.matching import FlowMatcher
+from gfla_cli.networks.priors.refiner import PoseRefiner
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, body_prior
 from gfla_cli.ops.warp import bilinear_warp
 
 # What an estimator sees of a prior: the picture through that flow and the flow; of matches also how sure they are; of

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.body_flow import BODY_CHANNELS, BodyPrior, body_prior
 from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
-from gfla_cli.networks.guess import GUESS_STRIDE, enlarged, reduced
+from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged, reduced
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, BodyPrior, body_prior
 from gfla_cli.networks.renderer import DEPTH, Blend, Decoder, Encoder
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gfla_cli.config import Level, ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, ToImage, activation, widths
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.guess import enlarged
+from gfla_cli.networks.priors.features import enlarged
 from gfla_cli.networks.samplers import Source, sampler
 from gfla_cli.ops.warp import bilinear_warp
 

@@ -1,1 +1,1 @@
-"""The arithmetic of the paper: warping by a flow, and local attention around the flowed position."""
+"""Warping and local attention."""

@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.padding import padded
-from gfla_cli.ops.warp import bag_of_pixels, pixel_grid, sample_at
+from gfla_cli.ops.warp import bag_of_pixels, padded, pixel_grid, sample_at
 
 
 class Attended(NamedTuple):

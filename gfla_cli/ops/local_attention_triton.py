@@ -7,9 +7,6 @@ float32 whatever the inputs are.
 Shape suffixes: B batch, C channels, H x W source grid, h x w target grid, K = n*n attention taps, T = (n+1)² pixels.
 """
 
-# mypy: disable-error-code="no-untyped-def"
-# Kernels are written in Triton's own language; their arguments are pointers and constants, which hints cannot say.
-
 from __future__ import annotations
 
 import math
@@ -19,6 +16,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+# mypy: disable-error-code="no-untyped-def"
+# Kernels are written in Triton's own language; their arguments are pointers and constants, which hints cannot say.
+
 
 _PIXELS = 16  # target pixels of one program: their (n+1)² taps overlap, so the second read comes from the cache
 _CHANNELS = 64  # channels of one program in the forward pass

@@ -1,14 +1,44 @@
-"""Warping a feature map by a flow: the bilinear warp, and the wider Gaussian one that trains better.
-
-Offsets are (x, y), in pixels of their own grid, and point from target to source. Positions outside the map
-are clamped to its border. Shape suffixes: B batch, C channels, H x W target grid.
-"""
+"""Small tables on the device that needs them. Each is copied there once, so no step waits for a copy."""
 
 from __future__ import annotations
+
+import functools
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def constant(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A (nested) tuple of numbers as a tensor on `device`. It is shared: do not write to it."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():  # a traced tensor must not be kept
+        return torch.tensor(values, device=device, dtype=dtype)
+    return _kept(values, device, dtype)
+
+
+@functools.cache
+def _kept(values: Any, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
+
+
+# Padding in the number format at hand.
+
+
+def padded(x_BCHW: Tensor, width: int, mode: Literal["reflect", "replicate"]) -> Tensor:
+    """(B, C, H + 2 width, W + 2 width), as F.pad does; in an autocast region, too, what is bfloat16 stays so.
+
+    Autocast on the CPU would have float32 there, and bfloat16 again for the convolution after it: two copies more.
+    """
+    with torch.autocast(x_BCHW.device.type, enabled=False):
+        return F.pad(x_BCHW, [width] * 4, mode=mode)
+
+
+# Warping a feature map by a flow: the bilinear warp, and the wider Gaussian one that trains better.
+#
+# Offsets are (x, y), in pixels of their own grid, and point from target to source. Positions outside the map
+# are clamped to its border. Shape suffixes: B batch, C channels, H x W target grid.
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""The jobs, each a straight line of named steps: files in, files out."""
+"""Whole jobs, from files to files."""

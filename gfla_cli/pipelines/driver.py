@@ -1,28 +1,58 @@
-"""What drives an animation: a film, a picture or a landmarks file; one person's landmarks, frame after frame."""
+"""Where the time goes: seconds a stage. Stages run beside each other, so the sum may exceed the time that passed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
-from gfla_cli.landmarks.body_tracker import BodyTracker
-from gfla_cli.landmarks.face_detector import no_face
-from gfla_cli.landmarks.face_tracker import FaceTracker
-from gfla_cli.landmarks.pose import Pose
-from gfla_cli.landmarks.tracks import Kind, Track, is_track_file, read_track
-from gfla_cli.media.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
-from gfla_cli.pipelines.stopwatch import Stopwatch
+from gfla_cli.io.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
+from gfla_cli.person.detect_face import no_face
+from gfla_cli.person.pose import Pose
+from gfla_cli.person.track import BodyTracker, FaceTracker
+from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
 
-Points = NDArray[np.float32]
+_Item = TypeVar("_Item")
+
+
+class Stopwatch:
+    """Adds up the seconds of named stages, each of which runs in one thread."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Counts what the block takes."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    def timed(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items; counts what each of them takes to come."""
+        source = iter(items)
+        while True:
+            with self.measure(stage):
+                item = next(source, _END)
+            if item is _END:
+                return
+            yield item  # type: ignore[misc]
+
+
+_END = object()
+
+
+# What drives an animation: a film, a picture or a landmarks file; one person's landmarks, frame after frame.
+
+
 OnMissing = Literal["hold", "skip", "fail"]
 
 _PREVIEW_S, _PREVIEW_FRAMES = 2.0, 60  # of the driver that are known before the first frame is made, whichever is less

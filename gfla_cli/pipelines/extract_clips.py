@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from gfla_cli.data.faces import SHORTEST, write_landmarks
+from gfla_cli.arrays import Points
+from gfla_cli.datasets.faces import SHORTEST, write_landmarks
 from gfla_cli.errors import DataError, GflaError, MediaError
-from gfla_cli.landmarks.face_detector import faces_apart
-from gfla_cli.landmarks.face_framing import face_frame, in_frame, square_frame
-from gfla_cli.landmarks.framing import Frame
-from gfla_cli.media.atomic import atomic_folder, make_folder
-from gfla_cli.media.image import write_image
-from gfla_cli.media.names import names_of_results
-from gfla_cli.media.video import Trim, read_frames
-from gfla_cli.pipelines.driver import Points, open_driver
-from gfla_cli.pipelines.extract import FILMS
+from gfla_cli.io.files import atomic_folder, make_folder, names_of_results
+from gfla_cli.io.image import write_image
+from gfla_cli.io.video import Trim, read_frames
+from gfla_cli.person.detect_face import faces_apart
+from gfla_cli.person.face import face_frame, in_frame, square_frame
+from gfla_cli.person.framing import Frame
+from gfla_cli.pipelines.driver import open_driver
+from gfla_cli.pipelines.extraction import FILMS
 
 _ROOM = 1.3  # times the side of the usual frame: training cuts larger and smaller frames out of it
 _LARGEST_SIDE = 320  # pixels of the pictures; faces are never made larger

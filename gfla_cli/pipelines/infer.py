@@ -18,18 +18,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.data.rows import read_pairs
+from gfla_cli.datasets.tables import read_pairs
+from gfla_cli.distributed.launch import Team
 from gfla_cli.errors import DataError, GflaError
-from gfla_cli.media.atomic import atomic_path
-from gfla_cli.media.image import write_image
-from gfla_cli.media.inside import inside
-from gfla_cli.media.lock import sole_writer
-from gfla_cli.media.names import is_too_long
-from gfla_cli.media.overlap import overlapped
-from gfla_cli.pipelines.pose import PoseTransfer, Prepared
-from gfla_cli.runtime.memory import is_out_of_memory
-from gfla_cli.runtime.session import Execution
-from gfla_cli.runtime.team import Team
+from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.session import Execution
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.files import atomic_path, inside, is_too_long, sole_writer
+from gfla_cli.io.image import write_image
+from gfla_cli.pipelines.pose_transfer import PoseTransfer, Prepared
 
 REPORT = "failures.csv"
 _Failure = tuple[str, str, str]  # from, to, what is wrong

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfla_cli.errors import GflaError, UsageError
-from gfla_cli.landmarks.files import split_row
-from gfla_cli.media.atomic import make_folder, refuse_output
-from gfla_cli.media.given import require_file, require_path
-from gfla_cli.media.image import WRITABLE, find_images, write_image
-from gfla_cli.media.names import distinct_names
-from gfla_cli.show.inside import SHOWS, Inside
+from gfla_cli.inference.inside import SHOWS, Inside
+from gfla_cli.io.files import distinct_names, make_folder, refuse_output, require_file, require_path
+from gfla_cli.io.image import WRITABLE, find_images, write_image
+from gfla_cli.person.keypoint_files import split_row
 
 if TYPE_CHECKING:
-    from gfla_cli.pipelines.pose import PoseTransfer, Prepared, TransferResult
-    from gfla_cli.runtime.session import Execution
+    from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.pose_transfer import PoseTransfer, Prepared, TransferResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def _refuse_early(job: Job, *, overwrite: bool) -> None:
 
 def transfer_files(jobs: list[Job], options: TransferOptions, *, say: Callable[[str], None]) -> TransferReport:
     """Runs all jobs with one loaded model; a lone job's failure is raised, among several it is noted."""
-    from gfla_cli.pipelines.pose import PoseTransfer
+    from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
     report = TransferReport()
     todo = [job for job in jobs if options.overwrite or not job.output.exists()]
@@ -192,8 +190,8 @@ def parse_shows(text: str | None) -> tuple[str, ...]:
 
 def side_by_side(result: TransferResult) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Source frame, target skeleton and result in one row."""
-    from gfla_cli.landmarks.drawing import draw_pose
-    from gfla_cli.landmarks.pose import Pose
+    from gfla_cli.person.drawing import draw_pose
+    from gfla_cli.person.pose import Pose
 
     height, width = result.image.shape[:2]
     skeleton = draw_pose(np.full_like(result.image, 255), Pose(result.target_pose, (height, width)))

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.data.albums import AlbumFiles, Albums, write_detections
-from gfla_cli.data.open import RENDERED, open_training_data, rendered_files
-from gfla_cli.data.people import PeoplePairs
+from gfla_cli.datasets.people import PeoplePairs
+from gfla_cli.datasets.render_cache import AlbumFiles, Albums, write_detections
 from gfla_cli.errors import DataError, GflaError, UsageError
+from gfla_cli.training.data import RENDERED, open_training_data, rendered_files
 from gfla_cli.training.recipe import Recipe
 
 _LOWER_PRIORITY = 5  # a training beside goes first
@@ -143,14 +143,14 @@ class _Detection:
     """Looks for the joints of whole people; in pictures of heads alone there are none to find."""
 
     def __init__(self, albums: Albums) -> None:
-        from gfla_cli.landmarks.detector import PersonDetector
+        from gfla_cli.person.detect import PersonDetector
 
         self.albums = albums
         self._detector = PersonDetector()
 
     def __call__(self, album: int) -> NDArray[np.float32] | None:
         """(views, 18, 4) of an album; None where somebody looked before."""
-        from gfla_cli.pipelines.detected_depths import nearest_person
+        from gfla_cli.evaluation.depths import nearest_person
 
         if self.albums.is_detected(album):
             return None

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfla_cli.arrays import Image
+from gfla_cli.conditioning.view_code import AZIMUTHS, Between, nearest_view, view_angles
 from gfla_cli.errors import UsageError
-from gfla_cli.media.atomic import make_folder, refuse_output
-from gfla_cli.media.given import require_file
-from gfla_cli.media.image import WRITABLE, write_image
-from gfla_cli.media.video import VideoWriter, container_of
-from gfla_cli.structure.view import AZIMUTHS, Between, nearest_view, view_angles
+from gfla_cli.io.files import make_folder, refuse_output, require_file
+from gfla_cli.io.image import WRITABLE, write_image
+from gfla_cli.io.video import VideoWriter, container_of
 
 if TYPE_CHECKING:
-    from gfla_cli.pipelines.view import ViewResult
-    from gfla_cli.runtime.session import Execution
+    from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.view_synthesis import ViewResult
+
 
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
@@ -122,7 +122,7 @@ def _check_outputs(plan: ViewPlan, folder: Path | None) -> None:
 
 def render_views(plan: ViewPlan, options: ViewOptions, *, say: Callable[[str], None]) -> ViewReport:
     """Renders what the plan says, and then writes it."""
-    from gfla_cli.pipelines.view import ViewSynthesizer
+    from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
 
     model = ViewSynthesizer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")

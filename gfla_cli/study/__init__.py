@@ -1,1 +1,1 @@
-"""The human study: raters choose the real picture of a pair; how often they are wrong says how real a model draws."""
+"""A study in which people tell generated images from real ones."""

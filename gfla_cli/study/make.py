@@ -1,4 +1,4 @@
-"""Making the page of a study: one HTML file that holds the pictures, the order's seed, and the script that asks."""
+"""Which generated pictures belong to which real ones, and which of them a study shows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,158 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 
-from gfla_cli.media.atomic import atomic_path, refuse_output
-from gfla_cli.study.pairs import Pair, draw, find_pairs
-from gfla_cli.study.pictures import Size, as_data_uri, mosaic_uri, shown_size
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gfla_cli.errors import DataError, UsageError
+from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
+from gfla_cli.io.files import atomic_path, refuse_output
+from gfla_cli.io.image import read_image
+from gfla_cli.io.image_decoding import decode, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One real picture and what every model made of it."""
+
+    name: str  # of the generated pictures, without the suffix
+    real: Path
+    generated: tuple[Path, ...]  # in the order of the models
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The pairs of a study; practice and catch trials have pictures of their own."""
+
+    pairs: list[Pair]
+    practice: list[Pair]
+    catch: list[Pair]
+
+
+def parse_models(folders: Sequence[str]) -> dict[str, Path]:
+    """Name -> folder of `NAME=FOLDER` or `FOLDER` arguments; a folder alone is a model called like it."""
+    models: dict[str, Path] = {}
+    for text in folders:
+        name, equals, folder = text.partition("=")
+        if not equals or Path(text).is_dir():  # a folder's own name may hold a "="
+            name, folder = Path(text).resolve().name, text
+        name = name.strip()
+        if not name:
+            raise UsageError(f"{text}: no name before the =", hint="write NAME=FOLDER")
+        if name in models:
+            raise UsageError(f"two models are called {name}", hint="write NAME=FOLDER to tell them apart")
+        models[name] = Path(folder)
+    return models
+
+
+def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]:
+    """The pairs of all folders in the order of their names, and how many generated pictures are left out.
+
+    A generated picture belongs to the real one of its name, whatever their formats; SOURCE--TARGET, as `gfla infer`
+    writes, and the like belong to TARGET. Left out is what has no real picture, what another model lacks, and all but
+    one generated picture of each real one: who sees a picture twice learns which one is real. Raises DataError when
+    none is left.
+    """
+    originals = pictures_by_stem(real)
+    made = [pictures_by_stem(folder) for folder in models.values()]
+    names = set.intersection(*(set(pictures) for pictures in made))
+    pairs: dict[Path, Pair] = {}
+    for name in sorted(names):
+        if found := from_and_to(name, originals):
+            original = originals[found[1]]
+            pairs.setdefault(original, Pair(name, original, tuple(pictures[name] for pictures in made)))
+    if not pairs:
+        raise DataError(
+            f"no file name in {' and '.join(str(folder) for folder in models.values())} matches one in {real}",
+            hint="NAME.png belongs to NAME.jpg, and SOURCE--TARGET.png to TARGET.jpg",
+        )
+    return list(pairs.values()), len(set.union(*(set(pictures) for pictures in made))) - len(pairs)
+
+
+def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: int) -> Drawn:
+    """At most `most` pairs, drawn at random, and others set aside for practice and catch trials.
+
+    Practice takes at most a fifth of a small set. Raises UsageError when the catch trials would take more than that.
+    """
+    fifth = len(pairs) // 5
+    if catch > fifth:
+        what = f"{catch} catch trials need {5 * catch} pairs, here are {len(pairs)}"
+        raise UsageError(what, hint=f"--catch {fifth}")
+    practice = min(practice, fifth)
+    order = list(pairs)
+    random.Random(seed).shuffle(order)
+    rest = order[practice + catch :]
+    return Drawn(pairs=rest[:most], practice=order[:practice], catch=order[practice : practice + catch])
+
+
+# Pictures as data URIs: both of a pair at one size, and nothing about them that tells which one is real.
+
+
+LARGEST_SIDE = 1024  # pixels; more is not seen on a rater's screen
+_KEPT_BYTES_PER_PIXEL = 1.5  # a JPEG file up to this size goes in as it is
+_ASPECT_TOLERANCE = 0.02
+_MOSAIC = 10  # squares on the longer side of a catch trial's picture
+
+Size = tuple[int, int]  # width, height
+
+
+def shown_size(generated: Path) -> Size:
+    """The size at which a generated picture, and so the real one beside it, is shown. Raises MediaError."""
+    height, width = read_image(generated, LARGEST_SIDE).shape[:2]
+    return width, height
+
+
+def as_data_uri(path: Path, size: Size) -> str:
+    """The picture at `size`: the file's own bytes if they are a small, plain JPEG of that size, else JPEG, quality 95.
+
+    EXIF and colour profiles do not pass: a browser would apply to one picture of the pair what the other lacks, and
+    they may hold a place or a name. Raises MediaError when it cannot be read, DataError when its shape is another.
+    """
+    with opened(path) as picture:
+        plain = picture.format == "JPEG" and picture.mode in ("RGB", "L")
+        told = {"exif", "icc_profile", "comment"} & set(picture.info)
+        small = path.stat().st_size <= _KEPT_BYTES_PER_PIXEL * size[0] * size[1]
+        pixels = decode(picture, None)
+        if plain and not told and small and picture.size == size:
+            return _jpeg_uri(path.read_bytes())
+    return _encoded(_resized(path, pixels, size))
+
+
+def mosaic_uri(path: Path, size: Size) -> str:
+    """The picture in a few large squares, which nobody who looks takes for a photograph."""
+    pixels = _resized(path, read_image(path), size)
+    scale = _MOSAIC / max(size)
+    few = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    coarse = Image.fromarray(pixels).resize(few, Image.Resampling.BOX).resize(size, Image.Resampling.NEAREST)
+    return _encoded(np.asarray(coarse))
+
+
+def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    if abs(width * size[1] / (height * size[0]) - 1) > _ASPECT_TOLERANCE:
+        what = f"{path} is {width}x{height}, but the generated picture is {size[0]}x{size[1]}: another shape"
+        raise DataError(what, hint="crop the real pictures to the frame of the generated ones")
+    if (width, height) == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _encoded(pixels: NDArray[np.uint8]) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=95, subsampling=0)
+    return _jpeg_uri(file.getvalue())
+
+
+def _jpeg_uri(data: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+# Making the page of a study: one HTML file that holds the pictures, the order's seed, and the script that asks.
+
 
 HEAVY_BYTES = 100_000_000  # above, phones may refuse the page
 

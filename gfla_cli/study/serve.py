@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
-from gfla_cli.media.atomic import atomic_path, make_folder
+from gfla_cli.io.files import atomic_path, make_folder
 from gfla_cli.study.answers import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
 
 HOST = "127.0.0.1"

@@ -1,21 +1,82 @@
-"""A collated batch of byte pictures and points, made into what the networks and losses take, on their device."""
+"""What anybody looks at first, cut out of a picture and enlarged: the heads of people, the eyes and mouths of faces."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gfla_cli.conditioning.heatmap import heatmap_batch, joint_map_batch
 from gfla_cli.config import ModelConfig
-from gfla_cli.data.sample import PosePair
-from gfla_cli.networks.body_shape import body_shape
-from gfla_cli.networks.body_solids import trunk_length
-from gfla_cli.ops.constants import constant
-from gfla_cli.structure.heatmap import heatmap_batch
-from gfla_cli.structure.joint_depth import joint_map_batch
-from gfla_cli.training.close_ups import head_boxes
+from gfla_cli.datasets.sample import PosePair
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.priors.body import body_shape, trunk_length
+from gfla_cli.ops.warp import constant
+
+_FACE, _NECK = (0, 14, 15, 16, 17), 1
+_PER_NECK = 2.0  # side of the cut over the distance from the neck to the middle of the face: hair and chin are in
+_SIDES = 20.0, 0.7  # smallest side in pixels, largest as a share of the frame
+_EYES, _MOUTH = slice(36, 48), slice(48, 68)  # of a face's 68 points
+_PER_EYES, _PER_MOUTH = 1.25, 1.5  # side of the cut over the width of the feature in a face seen from the front
+_LEAST = 8.0  # smallest side of an eye or a mouth cut, pixels
+SIDE = 64  # of a cut, pixels
+
+
+def head_boxes(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 3) middle x, y and side in pixels of the head with joints (B, 18, 3), x, y, confidence, in a frame H, W.
+
+    Whoever shows no joint of the face gets a box above the neck; without a neck, one in the middle of the frame.
+    """
+    place, known = points[..., :2], (points[..., 2:] > 0).float()
+    height, width = size
+    names = constant(_FACE, points.device)
+    count = known[:, names].sum(dim=1)  # (B, 1)
+    face = (place[:, names] * known[:, names]).sum(dim=1) / count.clamp(min=1)
+    neck, has_neck = place[:, _NECK], known[:, _NECK] > 0
+    usual = 0.12 * height
+    above = torch.where(
+        has_neck,
+        neck - constant((0.0, usual), neck.device, neck.dtype),
+        constant((width / 2, height / 2), neck.device, neck.dtype),
+    )
+    middle = torch.where(count > 0, face, above)
+    to_neck = torch.where(has_neck & (count > 0), torch.linalg.vector_norm(middle - neck, dim=1, keepdim=True), usual)
+    side = (to_neck * _PER_NECK).clamp(_SIDES[0], _SIDES[1] * min(size))
+    return torch.cat([middle, side], dim=1)
+
+
+def feature_boxes(points: Tensor) -> Tensor:
+    """(..., 2, 3) middle x, y and side in pixels of the eyes, and of the mouth, of faces with points (..., 68, 2)."""
+    return torch.stack([_box(points[..., _EYES, :], _PER_EYES), _box(points[..., _MOUTH, :], _PER_MOUTH)], dim=-2)
+
+
+def _box(points: Tensor, per_side: float) -> Tensor:
+    least, most = points.amin(dim=-2), points.amax(dim=-2)
+    side = (most - least).amax(dim=-1, keepdim=True) * per_side
+    return torch.cat([(least + most) / 2, side.clamp(min=_LEAST)], dim=-1)
+
+
+def close_up(boxes: Tensor, picture: Tensor) -> Tensor:
+    """(B, C, SIDE, SIDE) cut out of (B, C, H, W) at (B, 3) boxes; what lies outside repeats the edge."""
+    height, width = picture.shape[-2:]
+    steps = (torch.arange(SIDE, device=picture.device) + 0.5) / SIDE - 0.5
+    x = boxes[:, 0, None] + steps * boxes[:, 2, None]  # (B, SIDE) pixels
+    y = boxes[:, 1, None] + steps * boxes[:, 2, None]
+    grid = torch.stack(
+        [
+            (2 * x / width - 1)[:, None, :].expand(-1, SIDE, -1),
+            (2 * y / height - 1)[:, :, None].expand(-1, -1, SIDE),
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(picture.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+# A collated batch of byte pictures and points, made into what the networks and losses take, on their device.
+
 
 _HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
 _FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
@@ -146,3 +207,42 @@ def _details(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
             place = first[:, :2] + share * (second[:, :2] - first[:, :2])
             places.append(place.where(there, -1))
     return heatmap_batch(torch.stack(places, dim=1), size, sigma).amax(dim=1, keepdim=True)
+
+
+# Features moved by the flows that a renderer knows, while the network's own flows are still far off.
+#
+# Not in the paper: in a share of the pairs the decoder gets the ground-truth flow. A decoder that only sees features
+# from wrong places learns colours at best, and blurs stripes and faces even after the flows improve.
+
+
+# (height, width) of a grid -> offsets (B, 2, h, w) in its pixels, weights and visibility (B, 1, h, w)
+KnownAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
+
+
+def partly_known(flows: Sequence[Flow], known_at: KnownAt, share: float) -> list[Flow]:
+    """The flows of each level, in a `share` of the pairs as the renderer knows them; none where there are none."""
+    if not flows:
+        return []
+    offset = flows[0].offset
+    return with_known_flows(flows, known_at, drawn_pairs(len(offset), share, offset.device))
+
+
+def drawn_pairs(count: int, share: float, device: torch.device) -> Tensor:
+    """(B, 1, 1, 1) which of `count` pairs go by known flows, drawn with torch's global generator."""
+    return on_device(torch.rand(count) < share, device).view(-1, 1, 1, 1)
+
+
+def with_known_flows(flows: Sequence[Flow], known_at: KnownAt, chosen: Tensor) -> list[Flow]:
+    """The flows of each level, in the `chosen` pairs replaced by the known ones wherever anything is known.
+
+    `chosen` (B, 1, 1, 1) as `drawn_pairs` gives it. Where the renderer leaves the mask free it stays estimated.
+    """
+    return [_replaced(flow, known_at, chosen) for flow in flows]
+
+
+def _replaced(flow: Flow, known_at: KnownAt, chosen: Tensor) -> Flow:
+    offset, weight, visible = known_at(flow.offset.shape[-2], flow.offset.shape[-1])
+    return Flow(
+        torch.where(chosen & (weight > 0), offset, flow.offset),
+        torch.where(chosen & (visible >= 0), visible.clamp(min=0), flow.mask),
+    )

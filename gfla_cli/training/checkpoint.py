@@ -13,7 +13,7 @@ import torch
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import DataError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.io.files import atomic_path
 from gfla_cli.training.recipe import Recipe
 
 LAST, BEST, _NUMBERED = "checkpoint.pt", "checkpoint-best.pt", "checkpoint-[0-9]*.pt"

@@ -1,27 +1,116 @@
-"""One training step: networks, their optimisers, and the gradients of a batch that may come in parts."""
+"""How a step is computed, as far as that does not decide what is learnt: memory, number formats, compilation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.process_group import averaging, level
 from gfla_cli.errors import GflaError
+from gfla_cli.inference.device import Placement
+from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.runtime.device import Placement
-from gfla_cli.runtime.team import Team
-from gfla_cli.training.average import WeightAverage
-from gfla_cli.training.critics import critic_terms, generator_terms, playing
-from gfla_cli.training.engine import Engine, gradient_scaler
-from gfla_cli.training.gradients import averaging, level
-from gfla_cli.training.objective import total, weighted
+from gfla_cli.training.objective import critic_terms, generator_terms, playing, total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.task import Judged, Outcome, Read, TrainingTask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """Choices that trade memory for time; the recipe, and with it what is learnt, stays the same."""
+
+    # Parts that a batch is computed in, one after another; the step is taken with the mean of their gradients.
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
+
+    def prepare(self, network: nn.Module) -> None:
+        """Lays a network's weights out in memory as chosen, in place."""
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compiled(self, network: nn.Module) -> None:
+        """Compiles the parts of a network in place, where that was chosen; the names of its weights stay.
+
+        Part by part, since flow stages call some parts without the network around them.
+        """
+        if self.compile:
+            for part in network.children():
+                part.compile()
+
+
+def gradient_scaler(placement: Placement) -> torch.amp.GradScaler:
+    """Keeps float16 gradients from vanishing; with any other number format, and on Macs, it does nothing."""
+    wanted = placement.dtype is torch.float16 and placement.device.type != "mps"
+    return torch.amp.GradScaler(placement.device.type, enabled=wanted)
+
+
+def memory_error(
+    error: RuntimeError, batch: int, image_size: tuple[int, int], engine: Engine, placement: Placement
+) -> GflaError | None:
+    """What to say when a batch of one process was too large for the device; None when `error` is something else."""
+    if not is_out_of_memory(error):
+        return None
+    parts = f" in {engine.accumulate} parts" if engine.accumulate > 1 else ""
+    height, width = image_size
+    what = f"a batch of {batch} at {width}x{height}{parts} is too large for the memory of {placement.device.type}"
+    if engine.accumulate >= batch:
+        return GflaError(what, hint="--precision bf16 halves it; else only a device with more memory helps")
+    more = min(batch, 2 * engine.accumulate)
+    return GflaError(what, hint=f"--accumulate {more} computes the same step in {more} parts; --resume goes on")
+
+
+# An exponential average of weights over training time: less noisy than the last weights, and what ships.
+
+
+class WeightAverage:
+    """Keeps the average beside a network. A decay of 0 follows the network exactly."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self._state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Moves the average towards the network; early on by more, or the random start would linger."""
+        self.steps += 1
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        current = network.state_dict()
+        names = list(self._state)
+        torch._foreach_lerp_([self._state[n] for n in names], [current[n] for n in names], share)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged weights by name."""
+        return dict(self._state)
+
+    def load(self, state: dict[str, Tensor], steps: int) -> None:
+        """Takes over a saved average."""
+        self.steps = steps
+        for name, tensor in self._state.items():
+            tensor.copy_(state[name])
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """Runs the block with the averaged weights in the network, then puts its own back."""
+        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(self._state)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
+
+
+# One training step: networks, their optimisers, and the gradients of a batch that may come in parts.
+
 
 _TOLERATED_NANS = 10  # steps in a row whose loss is not finite before a run gives up
 

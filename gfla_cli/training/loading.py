@@ -1,4 +1,4 @@
-"""Reading training samples in the background, past pictures that cannot be read."""
+"""A collated batch in parts that fit into memory one after another."""
 
 from __future__ import annotations
 
@@ -9,18 +9,56 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice, pairwise
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import torch
+from torch import Tensor
 from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from gfla_cli.distributed.launch import Team
 from gfla_cli.errors import DataError, GflaError, MediaError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.io.files import atomic_path
+from gfla_cli.training.recipe import Recipe
+from gfla_cli.training.task import TrainingTask
+
+
+def split_sample(sample: Any, count: int) -> tuple[list[Any], list[float]]:
+    """`count` parts, or as many as there are samples, and how much of the batch each is; together 1.
+
+    `sample` is what `default_collate` makes of named tuples: tensors with a leading B, nested in them.
+    """
+    size = len(first_tensor(sample))
+    count = min(count, size)
+    bounds = [size * k // count for k in range(count + 1)]
+    spans = list(pairwise(bounds))
+    if count == 1:
+        return [sample], [1.0]
+    return [_cut(sample, first, last) for first, last in spans], [(last - first) / size for first, last in spans]
+
+
+def first_tensor(sample: Any) -> Tensor:
+    """Any tensor of it; all have the same B."""
+    while not isinstance(sample, Tensor):
+        sample = sample[0]
+    return sample
+
+
+def _cut(sample: Any, first: int, last: int) -> Any:
+    if isinstance(sample, Tensor):
+        return sample[first:last]
+    return type(sample)(*(_cut(item, first, last) for item in sample))
+
+
+# Reading training samples in the background, past pictures that cannot be read.
+
 
 UNREADABLE = "unreadable.csv"
 _ATTEMPTS = 20  # samples in a row; when none of them can be read, it is not about single pictures
@@ -218,3 +256,86 @@ class Unreadable:
             what = f"{len(self)} of {pictures} pictures cannot be read, more than 1 %; the last: {new[-1]}"
             raise DataError(what, hint=f"{self._path} names them; mend the data set, then --resume")
         return new
+
+
+# What a stage's steps are taken with: this process's share of every batch, cut into steps and parts.
+
+
+_ENDLESS = 10**9  # steps
+
+
+class Step(NamedTuple):
+    """One step's batch in its parts, and how much of this process's share each of them is."""
+
+    parts: list[Any]
+    shares: list[float]
+    unreadable: tuple[str, ...]  # pictures that any process had to skip, when that is new
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """What loading has in common in all stages of a run."""
+
+    task: TrainingTask
+    team: Team
+    device: torch.device
+    workers: int  # processes that load, for each that trains
+    parts: int  # that a share is computed in
+    unreadable: Unreadable
+
+
+def stage_steps(feed: Feed, recipe: Recipe, index: int, step: int, stop: Callable[[], bool]) -> Generator[Step | None]:
+    """The steps of stage number `index` from its step `step` on; None, and no more, once any process wants to stop.
+
+    A recipe with a budget in minutes has as many as fit, until `stop` says so.
+
+    Sample numbers follow from the step alone, so a resumed run sees the same ones, and all processes together see
+    those that one would see. Loading begins at once, and takes one number from torch's generator.
+    """
+    stage, repeats = recipe.stages[index], feed.task.steps_per_sample
+    before = sum(-(-s.steps // repeats) * s.batch for s in recipe.stages[:index])
+    end = _ENDLESS if recipe.minutes else stage.steps
+    first, last = before + step // repeats * stage.batch, before + -(-end // repeats) * stage.batch
+    dataset = feed.task.dataset(stage)
+    shares = (list(feed.team.share(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
+    batches = load_samples(dataset, shares, feed.workers)
+    return _taken(feed, batches, range(step, end), getattr(dataset, "pictures", None), stop)
+
+
+def _taken(
+    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
+) -> Generator[Step | None]:
+    with batches:
+        yield from _taken_from(feed, batches, steps, pictures, stop)
+
+
+def _taken_from(
+    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
+) -> Generator[Step | None]:
+    cut: Iterator[Any] = iter(())
+    shares = [1.0]
+    new: tuple[str, ...] = ()
+    done = steps.start % feed.task.steps_per_sample  # steps of the first sample that were taken before
+    for _ in steps:
+        if feed.team.largest(int(stop()))[0]:
+            yield None
+            return
+        if (parts := next(cut, None)) is None:
+            loaded = feed.team.agreed(partial(batches.take, stop))
+            ended, failed = feed.team.largest(int(loaded is None), len(loaded.failures) if loaded else 0)
+            if ended or loaded is None:
+                yield None
+                return
+            new = _noted(feed, loaded.failures, pictures) if failed else ()
+            samples, shares = split_sample(loaded.sample, feed.parts)
+            streams = [feed.task.batches(sample, feed.device) for sample in samples]
+            cut = islice(zip(*streams, strict=True), done, None)
+            parts, done = next(cut), 0
+        yield Step(list(parts), shares, new)
+        new = ()
+
+
+def _noted(feed: Feed, failures: list[str], pictures: int | None) -> tuple[str, ...]:
+    """What is new about them; raises DataError in all processes when it is too much."""
+    everybodys = [failure for part in feed.team.gathered(failures) for failure in part]
+    return tuple(feed.team.from_first(lambda: feed.unreadable.note(everybodys, pictures)))

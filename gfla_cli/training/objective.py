@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gfla_cli.config import Level
 from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness
-from gfla_cli.losses.perceptual import PerceptualLoss, VggDistance
+from gfla_cli.losses.image import PerceptualLoss, VggDistance, discriminator_loss, generator_loss
+from gfla_cli.losses.joints import joint_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
-from gfla_cli.training.known_flows import KnownAt
+from gfla_cli.training.batch import KnownAt
 from gfla_cli.training.recipe import LossWeights, Recipe
-from gfla_cli.training.task import Terms
+from gfla_cli.training.task import Judged, Read, Terms
 
 # Features that see as much of the picture as a flow cell does: (layer, pooled by) per stride, best first.
 _MATCHED_AT = {8: (("relu4_1", 1), ("relu3_4", 2)), 4: (("relu3_1", 1),), 2: (("relu2_1", 1),)}
@@ -98,3 +99,47 @@ def total(values: Iterable[Tensor]) -> Tensor:
 
 def _layer_for(stride: int, available: tuple[str, ...]) -> tuple[str, int]:
     return next((layer, pool) for layer, pool in _MATCHED_AT[stride] if layer in available)
+
+
+# The networks that learn beside the generator and tell it what is wrong with its pictures.
+#
+# Discriminators score pictures as real or made (paper, eq. 10); a pose reader, not in the paper, finds joints in them.
+
+
+def playing(judged: Mapping[str, Judged | Read], *, adversarial: bool) -> dict[str, Judged | Read]:
+    """What there is to judge in this step: discriminators wait for theirs, a pose reader never does."""
+    return {name: pair for name, pair in judged.items() if adversarial or isinstance(pair, Read)}
+
+
+def generator_terms(critics: nn.ModuleDict, judged: Mapping[str, Judged | Read]) -> Terms:
+    """What the generator is told: "adversarial" by discriminators, "joints" by a pose reader.
+
+    The latter compares what it sees in both pictures, and not the joints asked for: a hidden hand is no mistake.
+    """
+    found: dict[str, list[Tensor]] = {"adversarial": [], "joints": []}
+    for name, pair in judged.items():
+        critic = critics[name]
+        if isinstance(pair, Read):
+            with torch.no_grad():
+                seen = critic(pair.real)
+            found["joints"].append(joint_loss(critic(pair.fake), seen))
+        else:
+            found["adversarial"].append(generator_loss(critic(pair.fake)))
+    return _totals(found)
+
+
+def critic_terms(critics: nn.ModuleDict, judged: Mapping[str, Judged | Read]) -> Terms:
+    """What the critics learn from: "discriminator", and "reader" of a pose reader."""
+    found: dict[str, list[Tensor]] = {"discriminator": [], "reader": []}
+    for name, pair in judged.items():
+        critic = critics[name]
+        if isinstance(pair, Read):
+            found["reader"].append(joint_loss(critic(pair.real), pair.joints))
+        else:
+            real, fake = critic(torch.cat([pair.real, pair.fake])).chunk(2)
+            found["discriminator"].append(discriminator_loss(real, fake))
+    return _totals(found)
+
+
+def _totals(found: Mapping[str, list[Tensor]]) -> Terms:
+    return {name: total(values) for name, values in found.items() if values}

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
 from gfla_cli.bundles.files import read_config
-from gfla_cli.bundles.shelves import find_bundle
+from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.media.atomic import atomic_path
+from gfla_cli.io.files import atomic_path
 from gfla_cli.training.learner import Learner
 from gfla_cli.training.recipe import Recipe, joint_stages
 

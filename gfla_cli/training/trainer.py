@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.media.atomic import atomic_path
-from gfla_cli.runtime.device import Placement
-from gfla_cli.runtime.team import Team
+from gfla_cli.distributed.launch import Team
+from gfla_cli.inference.device import Placement
+from gfla_cli.io.files import atomic_path
 from gfla_cli.training.checkpoint import (
     BEST,
     LAST,
@@ -28,14 +28,11 @@ from gfla_cli.training.checkpoint import (
     refuse_another,
     save_checkpoint,
 )
-from gfla_cli.training.engine import Engine, memory_error
-from gfla_cli.training.journal import Journal
-from gfla_cli.training.learner import AbandonedStepError, Learner, Position, StepResult
-from gfla_cli.training.loading import ReadableSamples, Unreadable
+from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, Position, StepResult, memory_error
+from gfla_cli.training.loading import Feed, ReadableSamples, Step, Unreadable, stage_steps
+from gfla_cli.training.log import Journal, Standing
 from gfla_cli.training.recipe import Recipe, Stage, time_shares, with_batches
-from gfla_cli.training.standing import Standing
 from gfla_cli.training.start import write_critics
-from gfla_cli.training.steps import Feed, Step, stage_steps
 from gfla_cli.training.task import TrainingTask
 
 _NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at

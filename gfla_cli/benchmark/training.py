@@ -1,0 +1,168 @@
+"""Training steps on this machine: what each way of computing them gains, and whether the data keeps up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+from gfla_cli.benchmark.measure import interleaved_times
+from gfla_cli.benchmark.network import PatchByPatch
+from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, write_tables
+from gfla_cli.errors import UsageError
+from gfla_cli.inference.device import Placement, bf16_on_cpu
+from gfla_cli.io.image import write_image
+from gfla_cli.losses.vgg import LAYERS, Vgg19
+from gfla_cli.networks.samplers import LocalAttention
+from gfla_cli.training.learner import Engine, Learner, Position
+from gfla_cli.training.loading import load_samples
+from gfla_cli.training.recipe import Recipe, Stage
+from gfla_cli.training.tasks.pose import PoseTask
+
+_PICTURES, _SIDE = 8, 256
+_STEPS_WITH_DATA = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """One way of computing a step."""
+
+    name: str
+    dtype: torch.dtype = torch.float32
+    engine: Engine = Engine()  # noqa: RUF009 - it is frozen
+    patches: bool = False  # local attention as the paper defines it, patch by patch
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpeed:
+    """How fast one of them is."""
+
+    name: str
+    milliseconds: float  # a step
+    images_per_second: float
+    ratio: float  # how many times faster than the first way, in the same run
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpeed:
+    """All ways, and the fastest of them fed with pictures from the disk."""
+
+    dataset: str
+    batch: int
+    image_size: tuple[int, int]
+    ways: list[StepSpeed]
+    workers: int
+    images_per_second: float  # of the fastest way, with loading
+    waiting: float  # share of that time in which a step waits for its pictures
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def measure_training(
+    recipe: Recipe, placement: Placement, *, batch: int, rounds: int, workers: int, compiled: bool
+) -> TrainingSpeed:
+    """Steps of the first joint stage of a pose recipe, with pictures and VGG19 weights that mean nothing.
+
+    Neither changes the speed. Raises UsageError for a recipe of another task.
+    """
+    if recipe.model.task != "pose":
+        raise UsageError(f"the benchmark trains pose models, not {recipe.model.task}", hint="--dataset people")
+    stage = replace(next(stage for stage in recipe.stages if stage.train == "joint"), batch=batch)
+    with TemporaryDirectory() as folder:
+        data = _photos(Path(folder), stage.image_size)
+        task = PoseTask(recipe, lambda stage: data, _vgg19(placement.device))
+        ways = _ways(placement.device, compiled=compiled)
+        learners = {way.name: _learner(recipe, task, stage, placement.device, way) for way in ways}
+        sample = default_collate([data[k] for k in range(batch)])
+        steps = {name: _stepper(learner, task, stage, sample) for name, learner in learners.items()}
+        seconds = interleaved_times(steps, rounds)
+        first = next(iter(seconds.values()))
+        speeds = [StepSpeed(name, 1e3 * spent, batch / spent, first / spent) for name, spent in seconds.items()]
+        fastest = min(seconds, key=lambda name: seconds[name])
+        rate, waiting = _with_data(learners[fastest], task, stage, data, workers)
+    return TrainingSpeed(recipe.dataset, batch, stage.image_size, speeds, workers, rate, waiting)
+
+
+def _ways(device: torch.device, *, compiled: bool) -> list[Way]:
+    """The slowest first: all ratios are to it."""
+    last = Engine(channels_last=True)
+    ways = [
+        Way(name="attention by patches, fp32", patches=True),
+        Way(name="fp32"),
+        Way(name="fp32, channels last", engine=last),
+    ]
+    if device.type == "cuda" or (device.type == "cpu" and bf16_on_cpu()):
+        half = torch.bfloat16
+        ways += [Way(name="bf16", dtype=half), Way(name="bf16, channels last", dtype=half, engine=last)]
+    if compiled:
+        ways.append(
+            replace(ways[-1], name=f"{ways[-1].name}, compiled", engine=Engine(channels_last=True, compile=True))
+        )
+    return ways
+
+
+def _learner(recipe: Recipe, task: PoseTask, stage: Stage, device: torch.device, way: Way) -> Learner:
+    learner = Learner(recipe, task, Placement(device, way.dtype, "benchmark"), way.engine)
+    learner.start_stage(stage)
+    for module in learner.generator.modules() if way.patches else ():
+        if isinstance(module, LocalAttention):
+            module.__class__ = PatchByPatch
+    return learner
+
+
+def _stepper(learner: Learner, task: PoseTask, stage: Stage, sample: Any) -> Callable[[], object]:
+    return lambda: learner.step([next(task.batches(sample, learner.placement.device))], [1.0], stage, Position(0, 0.0))
+
+
+def _with_data(
+    learner: Learner, task: PoseTask, stage: Stage, data: BenchmarkPairs, workers: int
+) -> tuple[float, float]:
+    """Pictures a second, and the share of the time that was waiting; starting the workers is not counted."""
+    with load_samples(data, [list(range(stage.batch))] * (_STEPS_WITH_DATA + 1), workers) as batches:
+        loaded = next(batches)
+        waited, started = 0.0, time.perf_counter()
+        for _ in range(_STEPS_WITH_DATA):
+            _stepper(learner, task, stage, loaded.sample)()
+            asked = time.perf_counter()
+            loaded = next(batches)
+            waited += time.perf_counter() - asked
+        spent = time.perf_counter() - started
+    return _STEPS_WITH_DATA * stage.batch / spent, waited / spent
+
+
+def _photos(folder: Path, size: tuple[int, int]) -> BenchmarkPairs:
+    """JPEG files with something smooth in them, as photos are to a decoder, and joints anywhere."""
+    rng = np.random.default_rng(0)
+    (folder / "train").mkdir()
+    names = [f"{k}.jpg" for k in range(_PICTURES)]
+    for name in names:
+        noise = rng.integers(0, 255, (_SIDE, _SIDE, 3), dtype=np.uint8)
+        write_image(folder / "train" / name, np.asarray(cv2.GaussianBlur(noise, (0, 0), 2.0), np.uint8))
+    points = {name: rng.integers(0, _SIDE, (18, 2)).tolist() for name in names}
+    write_tables(folder, SQUARE, "train", points, zip(names, names[1:] + names[:1], strict=True))
+    return BenchmarkPairs(folder, "train", SQUARE, size)
+
+
+def _vgg19(device: torch.device) -> Vgg19:
+    state: dict[str, torch.Tensor] = {}
+    channels = 3
+    for name, number in LAYERS.items():
+        width = min(32 << int(name[4]), 512)  # of the block's number: 64, 128, 256, 512, 512
+        state[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
+        state[f"features.{number}.bias"] = torch.zeros(width)
+        channels = width
+    return Vgg19(state).to(device)

@@ -1,1 +1,0 @@
-"""Speed and memory on the user's machine, always as ratios of two things measured in one run."""

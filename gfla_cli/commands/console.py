@@ -1,0 +1,40 @@
+"""A bar on stderr for work whose length is known about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@contextmanager
+def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function (done, expected) that moves a bar with the time that is left; silent with `quiet`."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:  # where nothing moves a bar leaves empty lines
+        yield lambda done, expected: None
+        return
+    columns = (TextColumn(what), *Progress.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        # The length of a long film is an estimate, and a bar must not run over its end.
+        yield lambda done, expected: bars.update(task, completed=done, total=max(done, expected))
+
+
+# Printing tables of figures: never cut, however narrow the terminal or the pipe is.
+
+
+def print_table(table: Table) -> None:
+    """On stdout, as wide as it needs to be: a wrapped line can be read, half a number cannot."""
+    from rich.console import Console
+
+    console = Console()
+    # Asked at a width that nothing exceeds, the table tells how much it needs.
+    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+    Console(width=max(console.width, needed)).print(table)

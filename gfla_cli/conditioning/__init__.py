@@ -1,0 +1,1 @@
+"""From joints, faces and views to what a network takes."""

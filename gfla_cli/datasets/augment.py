@@ -1,0 +1,61 @@
+"""Small changes that make rendered pictures as varied as photographs, and keypoints as shaky as a detector's.
+
+Points are (18, 3) x, y, confidence in pixels from the corner of the frame; missing = -1, -1, 0. A fourth column, if
+there is one, is their depth.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import Image, Points
+from gfla_cli.person.pose import MIRRORED
+
+
+def mirror_points(points: Points, width: int) -> Points:
+    """The joints of the picture flipped left to right."""
+    flipped = points[list(MIRRORED)]
+    present = flipped[:, 0] >= 0
+    flipped[present, 0] = width - 1 - flipped[present, 0]
+    return flipped
+
+
+def shake_points(points: Points, rng: np.random.Generator, sigma: float) -> Points:
+    """Joints as a detector gives them: `sigma` pixels off on average, now and then one missing."""
+    shaken = points.copy()
+    present = shaken[:, 0] >= 0
+    shaken[:, :2] += rng.normal(0, sigma, (len(points), 2)) * present[:, None]
+    lost = present & (rng.random(len(points)) < 0.01)
+    shaken[lost, :3] = -1, -1, 0
+    shaken[present & ~lost, :2] = shaken[present & ~lost, :2].clip(0)
+    return shaken
+
+
+def light_curve(rng: np.random.Generator) -> Image:
+    """A random exposure, contrast and white balance, as a table (1, 256, 3) for cv2.LUT."""
+    gain = np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.04, 3))
+    gamma = np.exp(rng.normal(0, 0.12))
+    levels = np.linspace(0, 1, 256)[:, None]
+    curve = np.clip(levels**gamma * gain, 0, 1) * 255
+    return np.asarray(np.rint(curve), np.uint8).reshape(1, 256, 3)
+
+
+def relight(images: list[Image], rng: np.random.Generator) -> list[Image]:
+    """One random exposure, contrast and white balance for all pictures of a scene."""
+    table = light_curve(rng)
+    return [cv2.LUT(image, table) for image in images]
+
+
+def degrade(image: Image, rng: np.random.Generator) -> Image:
+    """What cameras and web sites do to a picture: a little blur, noise or JPEG, each now and then."""
+    if rng.random() < 0.2:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
+    if rng.random() < 0.3:
+        noise = rng.normal(0, rng.uniform(1, 5), image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        quality = int(rng.integers(50, 95))
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return image

@@ -1,0 +1,158 @@
+"""How far a model's flows are from those of the renderer, and what its pictures would be if they were right."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.datasets.people import PeoplePairs
+from gfla_cli.datasets.render_cache import AlbumPlan
+from gfla_cli.errors import UsageError
+from gfla_cli.evaluation.keypoints import PoseJudge
+from gfla_cli.evaluation.metrics import PictureDistances
+from gfla_cli.evaluation.poses import COPY, REAL
+from gfla_cli.inference.device import Placement
+from gfla_cli.io.image import to_uint8
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.training.batch import PoseBatch, drawn_pairs, to_device, with_known_flows
+
+_UNSEEN = 77  # the seed of characters that no recipe uses
+_PAIRS_OF_ONE = 2  # character
+_FINEST = 64  # side of the grid on which the renderer tells flows, as in training
+_FEWEST = 20  # cells in common, for a pair to have a flow worth judging
+
+
+@dataclass(frozen=True, slots=True)
+class FlowError:
+    """Of one way to find flows: how far they lead from the place in the source that shows the same."""
+
+    name: str
+    mean: float  # pixels of the model's frame, over what both pictures show, averaged over pairs
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFigures:
+    """Of pictures made by one kind of flow, against the real ones."""
+
+    name: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReport:
+    """What `measure_flows` found."""
+
+    pairs: int
+    errors: list[FlowError]
+    pictures: list[PictureFigures]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def measure_flows(
+    model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
+) -> FlowReport:
+    """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows.
+
+    `pck`: find the pose in every picture, and in the real one, too.
+    """
+    bundle = load_bundle(model)
+    network, config = bundle.network.to(placement.device), bundle.config
+    if not isinstance(network, PoseGenerator) or not config.has_flow or not config.is_square:
+        raise UsageError(
+            f"{bundle.name}: its flows cannot be compared with those of rendered people",
+            hint="pose models with a square frame and a flow, such as pose-people, can",
+        )
+    distances = PictureDistances(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
+    judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
+    names = (*distances.names, *(("pck",) if judge else ()))
+    errors: dict[str, list[tuple[float, float]]] = {}
+    pictures: dict[str, list[list[float]]] = {}
+    with TemporaryDirectory() as cache:
+        plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
+        grid = min(_FINEST, plan.size // 2)
+        data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
+        for number in range(pairs):
+            pair = data[number]
+            batch = to_device(default_collate([pair]), config, placement.device)
+            with placement.autocast:
+                flows, found = _flows(network, batch)
+                made = _pictures(network, batch, flows)
+            if judge is not None:
+                made = {REAL: batch.target_image} | made
+            for name, flow in found.items():
+                if (error := _error(flow, batch)) is not None:
+                    errors.setdefault(name, []).append(error)
+            for name, image in made.items():
+                figures = distances(image.float().clamp(-1, 1), batch.target_image)
+                if judge is not None:
+                    figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
+                pictures.setdefault(name, []).append([figures[key] for key in names])
+    return FlowReport(
+        pairs,
+        [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in errors.items()],
+        [
+            PictureFigures(name, dict(zip(names, np.mean(values, axis=0).tolist(), strict=True)))
+            for name, values in pictures.items()
+        ],
+    )
+
+
+def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
+    """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
+    source, structure = batch.source_image, batch.target_structure
+    bodies = network.bodies(source, batch.source_structure, structure)
+    known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
+    return {
+        COPY: source,
+        "its own flows": network.render(source, structure, flows, bodies).image,
+        "the renderer's flows": network.render(source, structure, known, bodies).image,
+    }
+
+
+def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
+    """The network's flows, and every flow on the way to them, (1, 2, g, g) in pixels of the frame."""
+    inputs = batch.source_image, batch.source_structure, batch.target_structure
+    joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
+    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
+    bodies = network.bodies(*inputs)
+    reduction = network.flow_estimator.reduction
+    if bodies is not None:
+        found["solids"] = bodies.flow() * reduction
+    estimated = network.estimate_flow(*inputs, bodies)
+    flows = estimated.flows
+    if estimated.choice is not None:
+        chosen = F.pad(estimated.choice.candidates, [0, 0, 0, 0, 0, 0, 0, 1])  # standing still
+        weight = estimated.choice.logits.softmax(dim=1)[:, :, None]
+        found["chosen"] = (chosen * weight).sum(dim=1) * (GUESS_STRIDE * reduction)
+    found["the network"] = flows[-1].offset * (batch.source_image.shape[-1] / flows[-1].offset.shape[-1])
+    return flows, found
+
+
+def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
+    """Mean and median over the cells that both pictures show; None where there are hardly any."""
+    size = (batch.offset.shape[2], batch.offset.shape[3])
+    offset, weight, visible = batch.correspondence_at(*size)
+    shown = (visible > 0.5) & (weight > 0.5)
+    if int(shown.sum()) < _FEWEST:
+        return None
+    cell = batch.source_image.shape[-1] / size[1]
+    error = (F.interpolate(flow, size=size, mode="bilinear") - offset * cell).norm(dim=1, keepdim=True)[shown]
+    return float(error.mean()), float(error.median())

@@ -1,0 +1,133 @@
+"""Which generated picture belongs to which real one: by equal names, by a table, or by the habits of published code.
+
+Generated pictures are often named after both of their pictures: FROM--TO.png (`gfla infer`), FROM_2_TO_vis.jpg,
+FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from gfla_cli.datasets.tables import PAIRS_HEADER, Row, full_rows, read_table
+from gfla_cli.errors import DataError
+from gfla_cli.io.image import READABLE, find_images
+
+_JOINTS = ("--", "_2_", "___")  # between the two names
+_TAIL = "_vis"  # some networks put it at the end
+_RESULTS_HEADER = ("generated", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class FilePair:
+    """A generated picture and the real one it should be; the picture it was made from, where that is known."""
+
+    generated: Path
+    real: Path
+    source: str = ""  # its name
+
+
+def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list[FilePair]:
+    """Every generated picture with its real one, sorted by name, or in the order of the table.
+
+    `table`: a CSV with the columns from,to (names of both pictures) or generated,real (names of files). Raises
+    DataError that names what has no partner, MediaError for a folder without pictures. Real pictures that nobody
+    generated are no error: several may share one, or the set may be larger.
+    """
+    made, wanted = pictures_by_stem(generated), pictures_by_stem(real)
+    pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
+    if not pairs:
+        raise DataError(f"{table}: no pairs in it", hint="rows below the header name two pictures each")
+    return pairs
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> picture; raises DataError when two have one name, MediaError when there are none."""
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = path.stem
+        if stem in found:
+            what = f"{folder}: {found[stem].name} and {path.name} have one name"
+            raise DataError(what, hint="keep one of them: pictures are paired by name, without the suffix")
+        found[stem] = path
+    return found
+
+
+def _by_name(made: dict[str, Path], wanted: dict[str, Path], real: Path) -> Iterator[FilePair]:
+    alone = []
+    for stem, path in made.items():
+        names = from_and_to(stem, wanted)
+        if names is None:
+            alone.append(path.name)
+        else:
+            yield FilePair(path, wanted[names[1]], names[0])
+    if alone:
+        what = f"{len(alone)} of {len(made)} generated pictures have no real one in {real}, first {alone[0]}"
+        raise DataError(what, hint="--pairs names a table of them; without pairs, only --metrics fid is possible")
+
+
+def from_and_to(stem: str, wanted: Collection[str]) -> tuple[str, str] | None:
+    """What a generated picture was made from and what it should be, both without suffix; None when it is a stranger.
+
+    It should be the one of `wanted` that has its name, and is made from "" then, or that it names behind a sign.
+    """
+    if stem in wanted:
+        return "", stem
+    plain = stem.removesuffix(_TAIL)
+    for joint in _JOINTS:
+        # A name may itself hold the sign: every place is tried, and the one whose two names are known is best.
+        places = [k for k in range(1, len(plain)) if plain.startswith(joint, k)]
+        split = [(_stem(plain[:k]), _stem(plain[k + len(joint) :])) for k in places]
+        known = [names for names in split if names[1] in wanted]
+        if known:
+            return max(known, key=lambda names: names[0] in wanted)
+    return None
+
+
+def _stem(name: str) -> str:
+    """Without a picture's suffix; other dots belong to the name."""
+    path = PurePath(name)
+    return path.stem if path.suffix.lower() in READABLE else name
+
+
+def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
+    header, rows = _rows(table)
+    for number, (first, second, *_) in rows:
+        target = _stem(PurePath(second).name)
+        if target not in wanted:
+            raise DataError(f"{table}, line {number}: {second} is not among the real pictures", hint=_WHERE)
+        if header == _RESULTS_HEADER:
+            names, source = [_stem(PurePath(first).name)], ""
+        else:
+            source = _stem(PurePath(first).name)
+            names = [
+                f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in _spellings(first, second) for tail in _ENDS
+            ]
+        found = next((made[name] for name in names if name in made), None)
+        if found is None:
+            raise DataError(f"{table}, line {number}: no result for {first} and {second} in {folder}", hint=_LOOKED)
+        yield FilePair(found, wanted[target], source)
+
+
+_ENDS = ("", _TAIL)
+_TABLE = "--pairs takes a CSV with the columns from,to or generated,real"
+_WHERE = "the table's names are those of files in --real"
+_LOOKED = "looked for FROM--TO, FROM_2_TO, FROM___TO, with and without _vis"
+
+
+def _spellings(first: str, second: str) -> list[tuple[str, str]]:
+    """Both names without suffixes, and with them: FROM.jpg___TO.jpg."""
+    names = PurePath(first).name, PurePath(second).name
+    return [(_stem(names[0]), _stem(names[1])), names]
+
+
+def _rows(table: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The header, and the rows below it, of two names or more each."""
+    if not table.is_file():
+        raise DataError(f"{table}: no such file", hint=_TABLE)
+    rows = read_table(table)
+    header = tuple(rows[0][1][:2]) if rows else ()
+    if header not in (PAIRS_HEADER, _RESULTS_HEADER):
+        raise DataError(f"{table}: should begin with the line from,to or generated,real", hint=_TABLE)
+    return header, full_rows(table, rows[1:], 2, hint=_TABLE)

@@ -1,0 +1,139 @@
+"""What a bug report should say about a machine and an installation."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gfla_cli import __version__
+
+_PACKAGES = ("torch", "numpy", "opencv-python", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
+_OPTIONAL = ("triton", "numba", "onnx", "torchmetrics", "h5py")
+# Values of these say where things are, never who somebody is.
+_SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    value: str
+    fine: bool = True  # False: commands will fail
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Everything, in the order it is shown. A check that fails becomes a finding; nothing is raised."""
+    return [
+        Finding("gfla", f"{__version__}, Python {platform.python_version()} ({sys.implementation.name})"),
+        Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"),
+        Finding("packages", _versions(_PACKAGES)),
+        Finding("extras", _versions(_OPTIONAL) or "none"),
+        _checked("torch", _torch),
+        _checked("onnxruntime", _onnxruntime),
+        _checked("person detector", _detector),
+        _checked("ffmpeg", _ffmpeg),
+        *_models(),
+        _checked("cache", _cache),
+        Finding("settings", ", ".join(_settings()) or "none"),
+    ]
+
+
+def _checked(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, check())
+    except Exception as error:  # whatever is wrong with a library, the report goes on
+        return Finding(name, anonymous(f"{type(error).__name__}: {error}".splitlines()[0]), fine=False)
+
+
+def anonymous(text: str) -> str:
+    """The same without the name of the user's home folder."""
+    home = str(Path.home())
+    return text.replace(home, "~") if len(home) > 1 else text
+
+
+def _versions(packages: tuple[str, ...]) -> str:
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _torch() -> str:
+    import torch
+
+    from gfla_cli.inference.device import choose_device
+
+    graphics = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{choose_device()}, {torch.get_num_threads()} threads{graphics}"
+
+
+def _onnxruntime() -> str:
+    import onnxruntime
+
+    # The GPU build lists providers that this machine may lack; that is what somebody who reads a report wants to know.
+    names = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    return f"built for {', '.join(names)}"
+
+
+def _detector() -> str:
+    import numpy as np
+
+    from gfla_cli.person.detect import PersonDetector
+
+    with PersonDetector() as detector:
+        detector.detect(np.full((64, 64, 3), 255, np.uint8))
+    return "works"
+
+
+def _ffmpeg() -> str:
+    from gfla_cli.io.ffmpeg import executable
+
+    said = subprocess.run([executable(), "-version"], capture_output=True, text=True, timeout=20, check=True)
+    return said.stdout.split(" Copyright")[0]
+
+
+def _models() -> Iterator[Finding]:
+    from gfla_cli.bundles.bundle import load_bundle
+    from gfla_cli.bundles.shelf import bundle_names
+
+    names = bundle_names()
+    if not names:
+        yield Finding("models", "none", fine=False)
+    for name in names:
+        yield _checked(f"model {name}", lambda name=name: _described(load_bundle(name)))  # type: ignore[misc]
+
+
+def _described(bundle: Any) -> str:
+    height, width = bundle.config.image_size
+    return f"{bundle.config.task}, {width}x{height}, weights as their hash says"
+
+
+def _cache() -> str:
+    from gfla_cli.inference.cache import cache_folder
+
+    folder = cache_folder()
+    place = folder if folder.exists() else next(parent for parent in folder.parents if parent.exists())
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written; GFLA_CACHE names another")
+    return anonymous(str(folder))
+
+
+def _settings() -> Iterator[str]:
+    for name in _SETTINGS:
+        if name in os.environ:
+            yield anonymous(f"{name}={os.environ[name]}")

@@ -1,0 +1,300 @@
+"""The networks as the graphs of an exported model: one that runs for every picture, and parts that run before it."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from gfla_cli.bundles.bundle import Bundle, load_bundle
+from gfla_cli.conditioning.face_map import INSIDE_LIPS
+from gfla_cli.config import ModelConfig
+from gfla_cli.errors import GflaError, MissingExtraError
+from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported
+from gfla_cli.inference.onnx_file import INPUTS, SOURCE, Part, metadata_of
+from gfla_cli.inference.session import refuse_export_name
+from gfla_cli.io.files import atomic_path
+from gfla_cli.networks.build import ALWAYS_FLOAT
+from gfla_cli.networks.priors.curves import CURVE_DISTANCES
+from gfla_cli.networks.sequence import SequenceGenerator
+from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
+
+# Traced at a small size of its own and a batch of two: sizes of one are special, and float16 is slow on the CPU.
+_BATCH, _HEIGHT, _WIDTH = 2, 64, 96
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One graph to export: a module of tensors, and example inputs and the outputs by name."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
+class Step(nn.Module):
+    """The network's inputs in order, then what was encoded before, to the picture in float32."""
+
+    def __init__(self, network: nn.Module, inputs: int, dtype: torch.dtype, spec: pytree.TreeSpec | None) -> None:
+        super().__init__()
+        self.network = network
+        self._inputs, self._dtype, self._spec = inputs, dtype, spec
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """(B, 3, H, W)."""
+        given = [x.to(self._dtype) for x in tensors[: self._inputs]]
+        encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
+        image: Tensor = self.network(*given, *encoded).image
+        return image.float()
+
+
+class Encode(nn.Module):
+    """The source picture to what the step takes beside it, in the network's number format."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self._dtype = network, dtype
+
+    def encoded(self, image: Tensor) -> Any:
+        """As the network gives it: nested."""
+        if isinstance(self.network, SequenceGenerator):
+            return self.network.encode_reference(image.to(self._dtype))
+        assert isinstance(self.network, ViewGenerator | AppearanceFlow)
+        return self.network.encode_source(image.to(self._dtype))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """As flat as ONNX wants it."""
+        return pytree.tree_leaves(self.encoded(image))
+
+
+class Estimate(nn.Module):
+    """A picture to the scores of its view."""
+
+    def __init__(self, network: ViewGenerator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 21)."""
+        return self.network.estimate_view(image)
+
+
+@torch.inference_mode()
+def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
+    """The graph that makes pictures, and those that run before it, by name."""
+    network = _half_precision(bundle.network) if half else bundle.network
+    dtype = torch.float16 if half else torch.float32
+    task, parts = bundle.config.task, dict[Part, Graph]()
+    reduction = bundle.config.flow_reduction
+    inputs = example_inputs(bundle.config, _BATCH, reduction * _HEIGHT, reduction * _WIDTH)
+    source = SOURCE[task]
+    encoded, spec = {}, None
+    if task != "pose":
+        encode = Encode(network, dtype)
+        nested = encode.encoded(inputs[source])
+        spec = pytree.tree_structure(nested)
+        encoded = _named(nested, source.removesuffix("_image"))
+        if encoded:  # the ablation without attention encodes nothing
+            parts["encode"] = Graph(encode, {source: inputs[source]}, tuple(encoded))
+    if isinstance(network, ViewGenerator) and network.view_estimator is not None:
+        parts["estimate"] = Graph(Estimate(network), {source: inputs[source]}, ("scores",))
+    step = Step(network, len(inputs), dtype, spec)
+    return Graph(step, inputs | encoded, ("image",)), parts
+
+
+def example_inputs(config: ModelConfig, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random pictures, structures and codes for a network, by name, in its order.
+
+    As smooth as pictures are: where neighbours differ by all there is, a flow's rounding error alone is a large one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(channels: int) -> Tensor:
+        coarse = torch.rand(batch, channels, height // 8, width // 8, generator=generator)
+        return F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+
+    drawn = {}
+    for name in INPUTS[config.task]:
+        if name.endswith("_code"):
+            drawn[name] = torch.rand(batch, config.structure_channels, 1, 1, generator=generator).round()
+        else:
+            drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
+        if config.task == "face" and name.endswith("_structure"):
+            drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is somewhere, or nothing would be told by them
+            drawn[name][:, -1:] = (drawn[name][:, -1:] * INSIDE_LIPS).round()  # labels of parts
+    return drawn
+
+
+def _named(nested: Any, prefix: str) -> dict[str, Tensor]:
+    """The tensors by where they are, such as source_samples_8_keys."""
+    leaves, _ = pytree.tree_flatten_with_path(nested)
+    return {"_".join([prefix, *(_step_name(step) for step in path)]): tensor for path, tensor in leaves}
+
+
+def _step_name(step: Any) -> str:
+    return str(next(getattr(step, name) for name in ("name", "key", "idx") if hasattr(step, name)))
+
+
+def _half_precision(network: nn.Module) -> nn.Module:
+    """A copy in float16 but for the few parts that need more digits."""
+    network = copy.deepcopy(network).half()
+    for name, module in network.named_modules():
+        if name.endswith(ALWAYS_FLOAT):
+            module.float()
+    return network
+
+
+# A bundle as an .onnx file: standard operators only, any batch and frame size, checked after writing.
+
+
+# GridSample stays on the GPU with ONNX Runtimes back to 1.18 at this opset; later ones renamed its mode.
+OPSET = 18
+TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCheck:
+    """ONNX Runtime against torch at one input size, on fresh inputs."""
+
+    batch: int
+    height: int
+    width: int
+    largest_difference: float  # of image values in [-1, 1], and of view scores as shares of the largest
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written and how well it agrees."""
+
+    path: Path
+    task: str
+    megabytes: float
+    precision: str
+    parts: list[str]  # the graphs in the file
+    checks: list[SizeCheck]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrite: bool = False) -> ExportReport:
+    """Writes the file, runs it at three sizes and compares; what does not agree is not left behind.
+
+    Raises GflaError when ONNX Runtime's result differs, MissingExtraError without the export packages, UsageError
+    and MediaError when the output cannot be written.
+    """
+    refuse_export_name(output)
+    bundle = load_bundle(model)
+    precision = "fp16" if half else "fp32"
+    step, parts = graphs_of(bundle, half=half)
+    with atomic_path(output, overwrite=overwrite) as temporary:
+        contents = {name: to_onnx(graph) for name, graph in parts.items()}
+        about = {"name": bundle.name, "model": bundle.config.to_json(), "precision": precision, **bundle.about}
+        _save(to_onnx(step), metadata_of(about, contents), temporary)
+        checks = _compare(bundle, temporary)
+        worst = max(check.largest_difference for check in checks)
+        if not worst <= TOLERANCE[precision]:
+            raise GflaError(
+                f"the exported model differs from torch by {worst:.2g}, more than {TOLERANCE[precision]:.0e}",
+                hint="nothing was written" + ("; export without --fp16" if half else "; please report this model"),
+            )
+        megabytes = temporary.stat().st_size / 1e6
+    return ExportReport(output, bundle.config.task, megabytes, precision, ["step", *parts], checks)
+
+
+def to_onnx(graph: Graph) -> bytes:
+    """By tracing: a second, where torch's newer exporter reasons half a minute about sizes that may be anything."""
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingExtraError("exporting to ONNX needs onnx", "export")
+    with TemporaryDirectory() as folder, _silent_exporter(), torch.inference_mode():
+        written = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.inputs.values()),
+            written,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes={name: _free_axes(name) for name in (*graph.inputs, *graph.outputs)},
+        )
+        return _simplified(written)
+
+
+def _simplified(path: Path) -> bytes:
+    """Constants folded by ONNX Runtime, and shapes written down: the graph opens in two thirds of the time."""
+    import onnx
+    import onnxruntime
+
+    # For the CPU it would put casts around everything in float16.
+    if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in onnx.load(path).graph.initializer):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operators
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    proto = onnx.load(path)
+    standard = [used for used in proto.opset_import if used.domain == ""]  # it lists all that it knows
+    del proto.opset_import[:]
+    proto.opset_import.extend(standard)
+    return bytes(onnx.shape_inference.infer_shapes(proto, data_prop=True).SerializeToString())
+
+
+def _free_axes(name: str) -> dict[int, str]:
+    """Names of the axes whose length is not fixed: codes and scores have a batch, all else has a size, too."""
+    if name.endswith(("_code", "scores")):
+        return {0: "batch"}
+    return {0: "batch", 2: f"{name}_height", 3: f"{name}_width"}
+
+
+@contextmanager
+def _silent_exporter() -> Iterator[None]:
+    """torch's exporter talks about its successor, and about Python values that it takes for constants."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _save(content: bytes, metadata: dict[str, str], path: Path) -> None:
+    import onnx
+
+    proto = onnx.load_from_string(content)
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.save(proto, path)
+
+
+def _compare(bundle: Bundle, path: Path) -> list[SizeCheck]:
+    """Runs both at the model's own size, at a batch and at another size; a size baked in shows here."""
+    height, width = bundle.config.image_size
+    session = open_exported(path)
+    checks = []
+    for batch, h, w in ((1, height, width), (2, height, width), (1, height + 32 * bundle.config.flow_reduction, width)):
+        inputs = example_inputs(bundle.config, batch, h, w, seed=h + batch)
+        checks.append(SizeCheck(batch, h, w, _difference(bundle, session, inputs)))
+    return checks
+
+
+@torch.inference_mode()
+def _difference(bundle: Bundle, session: OnnxSession, inputs: dict[str, torch.Tensor]) -> float:
+    expected = bundle.network(*inputs.values()).image.numpy()
+    difference = float(np.abs(session.image(*(x.numpy() for x in inputs.values())) - expected).max())
+    if isinstance(session, OnnxView) and session.estimates_views:
+        assert isinstance(bundle.network, ViewGenerator)
+        picture = inputs[SOURCE["view"]]
+        scores = bundle.network.estimate_view(picture).numpy()
+        apart = np.abs(session.view_scores(picture.numpy()) - scores).max() / max(1.0, np.abs(scores).max())
+        difference = max(difference, float(apart))
+    return difference

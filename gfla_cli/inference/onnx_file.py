@@ -1,0 +1,199 @@
+"""What an ONNX file says about itself, read without ONNX Runtime, which takes its time to start.
+
+A file is one protobuf message, ModelProto; of its fields only the pairs of strings in `metadata_props` are looked at,
+the graph is stepped over. Field numbers are those of onnx.proto, wire types those of protobuf's encoding.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import mmap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from gfla_cli.config import ModelConfig, Task
+from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.inference.onnx_graph import OnnxGraph, unreadable
+from gfla_cli.inference.providers import CPU, providers_for
+from gfla_cli.inference.session import DeviceName
+
+_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_VARINT = 10  # bytes
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The pairs of `metadata_props` of a file; raises ValueError when it is no message, or they are no text."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        pairs = [
+            dict(_fields(content, begin, end))
+            for number, (begin, end) in _fields(content, 0, len(content))
+            if number == _METADATA_PROPS
+        ]
+        return {_text(content, pair.get(_KEY)): _text(content, pair.get(_VALUE)) for pair in pairs}
+
+
+def _text(content: mmap.mmap, place: tuple[int, int] | None) -> str:
+    return "" if place is None else content[slice(*place)].decode("utf-8")
+
+
+def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Number, begin and end of every field of the message that lies between two places."""
+    while at < end:
+        key, at = _varint(content, at, end)
+        wire_type = key & 7
+        if wire_type == _LENGTH:
+            length, at = _varint(content, at, end)
+            after = at + length
+        elif wire_type == _VARINT:
+            _, after = _varint(content, at, end)
+        elif wire_type in (_EIGHT_BYTES, _FOUR_BYTES):
+            after = at + (8 if wire_type == _EIGHT_BYTES else 4)
+        else:
+            raise ValueError(f"wire type {wire_type} at byte {at}")
+        if after > end:
+            raise ValueError(f"a field at byte {at} is cut off")
+        yield key >> 3, (at, after)
+        at = after
+
+
+def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+    """A number in groups of seven bits, lowest first, and the place after it."""
+    value = 0
+    for count, byte in enumerate(content[at : min(at + _LONGEST_VARINT, end)]):
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return value, at + count + 1
+    raise ValueError(f"a number at byte {at} does not end")
+
+
+# Exported models: one .onnx file each, which says what it is and may hold several graphs.
+#
+# The file is the graph that runs for every picture, frame or view. What depends on the source picture alone is a graph
+# of its own, stored with the description in the file's metadata:
+#
+#     gfla            JSON: name, model (as in a bundle's config.json), precision, licence, sha256 of the weights, ...
+#     gfla.encode     base64 of an ONNX model: the source picture to what the file's own graph takes beside it
+#     gfla.estimate   the same: a picture to the scores of the view it was taken from
+#
+# Imports no torch.
+
+
+DESCRIPTION = "gfla"
+_LONGEST_NAME = 80
+Part = Literal["encode", "estimate"]
+# What the networks take, in order.
+INPUTS: dict[Task, tuple[str, ...]] = {
+    "pose": ("source_image", "source_structure", "target_structure"),
+    "face": (
+        "target_structure",
+        "previous_image",
+        "previous_structure",
+        "reference_image",
+        "reference_structure",
+    ),
+    "view": ("source_image", "source_code", "target_code"),
+}
+INPUTS["body"] = INPUTS["face"]
+# Of these the picture that the part "encode" takes.
+SOURCE: dict[Task, str] = {
+    "pose": "source_image",
+    "face": "reference_image",
+    "body": "reference_image",
+    "view": "source_image",
+}
+
+
+class OnnxFile:
+    """An exported model, its graphs started when they are needed: the main one at once, but in the background."""
+
+    def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
+        """Raises BundleError for what does not describe itself as an exported model, UsageError for a missing GPU."""
+        self.path, self._device, self._threads = path, device, threads
+        self._metadata = _metadata(path)
+        self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
+        # On the CPU ONNX Runtime leaves Python's lock to others while it starts. Where it looks for a GPU's libraries
+        # the whole process is silent meanwhile, and nobody else's words may be lost: that is waited for.
+        on_cpu = providers_for(device) == [CPU]
+        starter = ThreadPoolExecutor(1)
+        self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
+        starter.shutdown(wait=not on_cpu)
+        self.name = _printable(self.about.get("name")) or path.stem
+        self.precision = str(self.about.get("precision", "fp32"))
+        self._parts: dict[Part, OnnxGraph] = {}
+
+    @cached_property
+    def step(self) -> OnnxGraph:
+        """The main graph; raises BundleError when it is damaged or for something else, UsageError without its device.
+
+        A file may claim to be anything.
+        """
+        graph = self._starting.result()
+        graph.name = self.name
+        strange = set(graph.inputs) - set(INPUTS[self.config.task])
+        if graph.outputs != ["image"] or (strange and not self.has("encode")):
+            what = f"{self.path}: its graph was not made for the task {self.config.task}, as it says"
+            raise BundleError(what, hint="export it again")
+        return graph
+
+    def has(self, part: Part) -> bool:
+        """Whether the file holds that graph."""
+        return part in self._parts or part_key(part) in self._metadata
+
+    def part(self, part: Part) -> OnnxGraph:
+        """That graph, started now if it was not before; raises BundleError when it is damaged."""
+        if part not in self._parts:
+            try:
+                content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
+            except (KeyError, binascii.Error, ValueError) as error:
+                raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
+            self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
+        return self._parts[part]
+
+
+def exported_config(path: Path) -> ModelConfig:
+    """What the model of a file is, without starting it; raises BundleError for what is no exported model."""
+    return _description(path, _metadata(path).get(DESCRIPTION))[0]
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file", hint="check the spelling, or make it with gfla export-onnx")
+    try:
+        return read_metadata(path)
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: its description is damaged ({error})", hint="export it again") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(str(path), str(error)) from error
+
+
+def part_key(part: Part) -> str:
+    """The key of a graph in the file's metadata."""
+    return f"{DESCRIPTION}.{part}"
+
+
+def metadata_of(about: dict[str, Any], parts: dict[Part, bytes]) -> dict[str, str]:
+    """The metadata of a file that describes itself by `about` and holds these graphs beside its own."""
+    stored = {part_key(part): base64.b64encode(content).decode("ascii") for part, content in parts.items()}
+    return {DESCRIPTION: json.dumps(about), **stored}
+
+
+def _printable(name: object) -> str:
+    """A name that may be shown: a stranger's file must not steer the terminal."""
+    return "".join(letter for letter in str(name or "") if letter.isprintable())[:_LONGEST_NAME]
+
+
+def _description(path: Path, text: str | None) -> tuple[ModelConfig, dict[str, Any]]:
+    if text is None:
+        OnnxGraph(path, str(path), "cpu")  # what is no model at all is told so
+        raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
+    try:
+        about = json.loads(text)
+        return ModelConfig.from_json(about.pop("model")), about
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError) as error:
+        raise BundleError(f"{path}: its description is damaged ({error})"[:300], hint="export it again") from error

@@ -1,0 +1,174 @@
+"""Networks run by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.conditioning.view_code import CODE_LENGTH
+from gfla_cli.inference.device import choose_device
+from gfla_cli.inference.inside import AttentionMaps, Inside
+from gfla_cli.inference.memory import keep_freed_memory
+from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.networks.build import convolutions_in
+from gfla_cli.networks.samplers import LocalAttention
+from gfla_cli.networks.sequence import SequenceGenerator
+from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
+
+
+class TorchSession:
+    """A bundle's network on the best device at hand.
+
+    On the CPU, memory that torch frees stays with the process from then on (`keep_freed_memory`).
+    """
+
+    def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
+        bundle = load_bundle(model)
+        self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
+        self._placement = choose_device(device, precision)
+        # On the CPU oneDNN's convolutions want channels last, and the norms keep it.
+        on_cpu = self._placement.device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
+        self._layout = torch.channels_last if on_cpu else torch.contiguous_format
+        network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
+        self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
+
+    @property
+    def place(self) -> str:
+        """Device and number format, with the reason."""
+        return str(self._placement)
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context to run the network in."""
+        return self._placement.autocast
+
+    def tensor(self, array: Array) -> Tensor:
+        """An array (B, C, H, W) where the network is, in the layout it likes."""
+        return torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
+
+    @staticmethod
+    def array(tensor: Tensor) -> Array:
+        """The way back, from any number format."""
+        return np.asarray(tensor.float().cpu().numpy(), np.float32)
+
+    @torch.inference_mode()
+    def image(self, *inputs: Array) -> Array:
+        """The generated picture, (B, 3, H, W), from the network's inputs in order."""
+        with self.autocast:
+            return self.array(self.network(*map(self.tensor, inputs)).image)
+
+    @torch.inference_mode()
+    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+        """The picture, and what the network made of the first one on the way to it."""
+        with self.autocast, _attention_noted(self.network) as attention:
+            made = self.network(*map(self.tensor, inputs))
+        weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
+        levels = [
+            AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
+            for flow, found in zip(made.flows, weights, strict=True)
+        ]
+        bodies = getattr(made, "bodies", None)
+        maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
+        return self.array(made.image), Inside(levels, maps)
+
+
+@contextmanager
+def _attention_noted(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Gives a list that the attention (B, n*n, h, w) of every level is added to, coarse to fine."""
+    attention: list[Tensor] = []
+
+    def note(module: nn.Module, seen: tuple[Any, ...], _: Tensor) -> None:
+        assert isinstance(module, LocalAttention)
+        attention.append(module.attend(*seen).attention)
+
+    samplers = [module for module in network.modules() if isinstance(module, LocalAttention)]
+    hooks = [module.register_forward_hook(note) for module in samplers]
+    try:
+        yield attention
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# Sequence models run by torch: one reference picture, frame after frame of it.
+
+
+class TorchSequence(TorchSession):
+    """The network of a face or body bundle on the best device at hand."""
+
+    def start(self, reference_image: Array, reference_structure: Array) -> TorchClip:
+        """See SequenceSession."""
+        return TorchClip(self, reference_image, reference_structure)
+
+
+class TorchClip:
+    """A clip that is being generated: what depends on the reference alone is computed once."""
+
+    @torch.inference_mode()
+    def __init__(self, session: TorchSequence, image: Array, structure: Array) -> None:
+        assert isinstance(session.network, SequenceGenerator)
+        self._network, self._session = session.network, session
+        self._reference = session.tensor(image), session.tensor(structure)
+        self._previous = self._reference  # of the first frame
+        with session.autocast:
+            self._encoded = self._network.encode_reference(self._reference[0])
+
+    @torch.inference_mode()
+    def next(self, structure: Array) -> Array:
+        """See Clip."""
+        target = self._session.tensor(structure)
+        with self._session.autocast:
+            made = self._network(target, *self._previous, *self._reference, self._encoded).image
+        self._previous = made.float().clamp(-1, 1), target
+        return self._session.array(self._previous[0])
+
+
+# View models run by torch: one source picture, many views of it.
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """Source pictures and all that the network derives from them alone."""
+
+    image: Tensor  # (B, 3, H, W)
+    encoded: Any  # of `encode_source`
+
+
+class TorchView(TorchSession):
+    """A view bundle's network on the best device at hand."""
+
+    @property
+    def estimates_views(self) -> bool:
+        """See ViewSession."""
+        return isinstance(self.network, ViewGenerator) and self.network.view_estimator is not None
+
+    @torch.inference_mode()
+    def encode(self, image: Array) -> EncodedPicture:
+        """See ViewSession."""
+        assert isinstance(self.network, ViewGenerator | AppearanceFlow)
+        picture = self.tensor(image)
+        with self.autocast:
+            return EncodedPicture(picture, self.network.encode_source(picture))
+
+    @torch.inference_mode()
+    def view(self, source: EncodedPicture, source_code: Array, target_code: Array) -> Array:
+        """See ViewSession."""
+        codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
+        with self.autocast:
+            return self.array(self.network(source.image, *codes, source.encoded).image)
+
+    @torch.inference_mode()
+    def view_scores(self, image: Array) -> Array:
+        """See ViewSession."""
+        assert isinstance(self.network, ViewGenerator)
+        return self.array(self.network.estimate_view(self.tensor(image)))  # float32: half a megaflop, and ties matter

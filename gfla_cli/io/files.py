@@ -1,0 +1,281 @@
+"""Names for files that are made of other files: no two of them the same, none longer than a disk takes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Literal, TypeVar
+
+from gfla_cli.errors import DataError, MediaError, UsageError
+
+LONGEST = 200  # bytes; file systems take 255, and endings such as _overlay.png follow
+_Key = TypeVar("_Key")
+
+
+def names_of_results(sources: Iterable[Path]) -> dict[Path, str]:
+    """What to call the result of each file of a folder: its stem; `walk.jpg` and `walk.mp4` keep their whole names."""
+    paths = list(sources)
+    return distinct_names({path: path.stem for path in paths}, {path: path.name for path in paths})
+
+
+def distinct_names(wanted: Mapping[_Key, str], longer: Mapping[_Key, str]) -> dict[_Key, str]:
+    """The wanted names; all that would be one file get the longer ones instead, whatever their order."""
+    names = dict(wanted)
+    while True:
+        count = Counter(os.path.normcase(name) for name in names.values())
+        shared = [key for key, name in names.items() if count[os.path.normcase(name)] > 1 and name != longer[key]]
+        if not shared:
+            return {key: with_digest(name, name) if is_too_long(name) else name for key, name in names.items()}
+        names |= {key: longer[key] for key in shared}
+
+
+def is_too_long(name: str) -> bool:
+    """Whether a name has more bytes than we count on a disk to take."""
+    return len(_bytes(name)) > LONGEST
+
+
+def with_digest(name: str, whole: str) -> str:
+    """The name, or as much of it as a disk takes, and eight digits that only `whole` has."""
+    digest = hashlib.sha256(_bytes(whole)).hexdigest()[:8]
+    return f"{_bytes(name)[: LONGEST - 9].decode(errors='ignore')}-{digest}"
+
+
+def _bytes(name: str) -> bytes:
+    """Names of files may hold lone surrogates: on POSIX bytes that are no text, on Windows anything."""
+    return name.encode(errors="surrogatepass")
+
+
+# Whether files lie in a folder; names out of tables and lists must not lead out of the one that they belong to.
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name is absolute or climbs up, on this system or another; looks at no file."""
+    spelled = PurePosixPath(name), PureWindowsPath(name)
+    return "\0" in name or any(path.drive or path.root or ".." in path.parts for path in spelled)
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path, followed over all links, is in a folder or is that folder."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of the folder; raises DataError for names that lead out of it, by themselves or over a link."""
+    path = folder / name if not leads_out(name) else None
+    if path is None or not is_inside(folder, path):
+        raise DataError(f"{name}: leads out of {folder}", hint="names are those of files in that folder")
+    return path
+
+
+# Output files appear complete or not at all: write under a temporary name, then rename.
+
+
+# errno -> (what happened, what to do); any other OSError is not about the place we write to.
+_TROUBLE = {
+    errno.ENOSPC: ("the disk is full", "free some space or choose another folder with --output"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder with --output"),
+    errno.EACCES: ("no permission to write there", "choose another folder with --output"),
+    errno.EPERM: ("no permission to write there", "choose another folder with --output"),
+    errno.ENOENT: ("that folder takes no files", "choose another folder with --output"),  # /proc, or gone by now
+    errno.EROFS: ("the disk is read-only", "choose another folder with --output"),
+    errno.ENAMETOOLONG: ("the file name is too long", "choose a shorter one with --output"),
+    errno.EFBIG: ("the file grew larger than this disk allows", "choose another folder with --output"),
+}
+
+
+@contextmanager
+def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Lends an empty temporary file beside `path` (same suffix) and renames it to `path` when the block ends well.
+
+    Whatever interrupts the block, Ctrl-C included, the temporary file is removed and `path` is as it was.
+    Raises UsageError when `path` exists (unless `overwrite`) or its folder does not, MediaError when the disk refuses.
+    """
+    target = _checked_target(Path(path), overwrite=overwrite)
+    # A short name of its own: a long stem plus a marker could pass the 255 bytes that file systems allow.
+    temporary = target.with_name(f".gfla-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        with disk_trouble_explained(path, temporary):
+            # O_EXCL never follows a planted link; 0o666 leaves the permissions to the umask, unlike `tempfile`.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Lends a new folder beside `path` and renames it to `path` when the block ends well; else it is removed.
+
+    Raises UsageError when `path` exists (an empty folder may) or its parent does not, MediaError when the disk refuses.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} exists already", hint="choose a new folder with --output")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+    temporary = path.absolute().with_name(f".gfla-{secrets.token_hex(6)}")
+    try:
+        with disk_trouble_explained(path, temporary):
+            temporary.mkdir()
+            yield temporary
+            if path.exists():  # and is empty: only POSIX replaces it
+                path.rmdir()
+            temporary.replace(path.absolute())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def make_folder(folder: Path, *, hint: str = "choose another --output") -> None:
+    """Makes a folder for results and all above it, unless it is there. Raises MediaError, with the hint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error
+
+
+def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
+    """Raises what `atomic_path` would raise at once; to be called before long work whose result goes to `path`."""
+    target = _checked_target(Path(path), overwrite=overwrite)
+    if not os.access(target.parent, os.W_OK):
+        what, hint = _TROUBLE[errno.EACCES]
+        raise MediaError(f"{path} cannot be written: {what}", hint=hint)
+
+
+def _checked_target(path: Path, *, overwrite: bool) -> Path:
+    """`path` behind its symbolic links, after making sure that something may be written there."""
+    try:
+        target = Path(os.path.realpath(path))
+        exists, is_file, is_folder = target.exists(), target.is_file(), target.is_dir()
+    except OSError as error:
+        what, hint = _TROUBLE.get(error.errno or 0, (error.strerror, "choose another name"))
+        raise UsageError(f"{path} cannot be written: {what}", hint=hint) from error
+    except ValueError as error:  # a NUL byte
+        raise UsageError(f"{str(path)!r} cannot be written: {error}", hint="choose another name") from error
+    if is_folder:
+        raise UsageError(f"{path} is a folder, not a file", hint=f"add a file name, such as {path / 'result.png'}")
+    if not target.parent.is_dir():
+        raise UsageError(f"{path}: the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
+    if exists and not is_file:
+        # Renaming over /dev/null, as root, would replace the device by a file.
+        raise UsageError(f"{path} is a device or pipe, not a file", hint="choose a file name with --output")
+    if exists and not overwrite:
+        raise UsageError(f"{path} exists already", hint="--overwrite replaces it, --output chooses another name")
+    return target
+
+
+@contextmanager
+def disk_trouble_explained(path: Path | str, temporary: Path | None = None) -> Iterator[None]:
+    """Turns OSErrors about the place we write to, `path` or `temporary`, into MediaError; lets all others through."""
+    try:
+        yield
+    except OSError as error:
+        about_another_file = error.filename is not None and Path(error.filename) != (temporary or Path(path))
+        if error.errno not in _TROUBLE or about_another_file:
+            raise
+        what, hint = _TROUBLE[error.errno]
+        raise MediaError(f"{path} cannot be written: {what}", hint=hint) from error
+
+
+# One writer per folder: a lock that the system takes back by itself, however its holder ends.
+
+
+_NAME = ".gfla-lock"
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds `folder` for the block; makes it when it is not there.
+
+    Raises DataError when another process holds it. The lock ends with its process, so a killed run never blocks the
+    next one, and the file that stays behind means nothing by itself.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _NAME).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}", hint="choose another --output") from error
+    with file:
+        if not _try_lock(file):
+            file.seek(0)
+            holder = file.read().strip()
+            who = f" (process {holder})" if holder.isdecimal() else ""
+            raise DataError(
+                f"{folder}: another run is writing there{who}", hint="wait for it, or choose another --output"
+            )
+        with suppress(OSError):  # the number is only for the message above
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _FAR = 1 << 20  # beyond the number in the file, which others must be able to read
+
+    def _try_lock(file: IO[str]) -> bool:
+        """Whether nobody else holds the lock; then this process does, until the file is closed."""
+        file.seek(_FAR)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[str]) -> bool:
+        """Whether nobody else holds the lock; then this process does, until the file is closed."""
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # file systems without locks: better unguarded than unusable
+            return True
+        return True
+
+
+# Files that somebody names: what is wrong with a path is said in one line before any decoder sees it.
+
+
+CHECK_SPELLING = "check the spelling; a relative path starts at the current folder"
+
+
+def require_path(path: Path) -> None:
+    """Raises MediaError when there is nothing of that name."""
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # a name too long, no access to the folder; ValueError: a NUL byte
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{str(path)!r} cannot be read: {reason}", hint="check the path") from error
+    if not exists:
+        raise MediaError(f"{path}: no such file", hint=CHECK_SPELLING)
+
+
+def require_file(path: Path, kind: Literal["picture", "video"]) -> None:
+    """Raises MediaError for all that is no file with something in it; `kind` is what it should be."""
+    require_path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, not a {kind}", hint="give one of the files in it")
+    if not path.is_file():
+        raise MediaError(f"{path} is a device or pipe, not a {kind}", hint=f"save the {kind} to a file first")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}", hint="check its owner and mode") from error
+    if empty:
+        raise MediaError(f"{path}: the file is empty (0 bytes)", hint="copy or download it again")

@@ -1,1 +1,0 @@
-"""Where the joints of a person are: found in pictures, read from files, written to files."""

@@ -1,1 +1,0 @@
-"""Pictures and videos: the only place where their files are opened."""

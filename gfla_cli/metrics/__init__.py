@@ -1,1 +1,0 @@
-"""How good a picture is: distances between generated and real ones."""

@@ -1,0 +1,1 @@
+"""What is known of a flow before anything is learned."""

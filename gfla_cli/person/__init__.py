@@ -1,0 +1,1 @@
+"""People: finding them, their joints and faces, and files of those."""

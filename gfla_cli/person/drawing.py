@@ -1,0 +1,86 @@
+"""A pose or a face drawn over its picture, to look at before computing with it."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.person.pose import JOINTS, LIMBS, Pose, extent
+
+_OPACITY = 0.75
+_SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
+
+
+def _rainbow(count: int) -> list[tuple[int, int, int]]:
+    """`count` distinct RGB colours, warm ones first: the right arm is orange, the face violet, as in OpenPose."""
+    shades = [colorsys.hsv_to_rgb(0.92 * index / count, 0.9, 1.0) for index in range(count)]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in shades]
+
+
+_LIMB_COLOURS = _rainbow(len(LIMBS))
+_JOINT_COLOURS = _rainbow(len(JOINTS))
+
+
+def limb_colours() -> tuple[tuple[int, int, int], ...]:
+    """An RGB colour for each of `LIMBS`; networks are trained on drawings in them."""
+    return tuple(_LIMB_COLOURS)
+
+
+def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
+    """A copy of (H, W, 3) uint8 RGB with one or several skeletons over it, whatever size their own picture has."""
+    drawn = image.copy()
+    for pose in [poses] if isinstance(poses, Pose) else poses:
+        _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
+    # Dark behind light and half seen through: readable on a white studio and on black clothes alike.
+    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+
+
+# Landmarks of each line of a face; the closed ones return to their first point.
+_FACE_LINES: tuple[tuple[range, bool], ...] = (
+    (range(17), False),
+    (range(17, 22), False),
+    (range(22, 27), False),
+    (range(27, 31), False),
+    (range(31, 36), False),
+    (range(36, 42), True),
+    (range(42, 48), True),
+    (range(48, 60), True),
+    (range(60, 68), True),
+)
+_FACE_COLOUR = (255, 214, 60)
+
+
+def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68, >=2) landmarks in its pixels."""
+    drawn = image.copy()
+    thickness = max(1, round(float(np.ptp(points[:, 0])) / 150))
+    for border, ink in ((thickness + 2, (30, 30, 30)), (thickness, _FACE_COLOUR)):
+        for line, closed in _FACE_LINES:
+            corners = np.rint(points[list(line), :2].clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(np.int32)
+            cv2.polylines(drawn, [corners], closed, ink, border, cv2.LINE_AA, _SUBPIXEL)
+    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+
+
+def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
+    thickness = max(1, round(extent(pose.box) / 110))
+    place = [_fixed_point(point) for point in pose.points]
+    for border, shade in ((thickness + 2, True), (thickness, False)):
+        for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=True):
+            if pose.present[start] and pose.present[end]:
+                ink = (30, 30, 30) if shade else colour
+                cv2.line(canvas, place[start], place[end], ink, border, cv2.LINE_AA, _SUBPIXEL)
+    for joint, colour in enumerate(_JOINT_COLOURS):
+        if pose.present[joint]:
+            for radius, ink in ((thickness + 2, (30, 30, 30)), (thickness + 1, colour)):
+                cv2.circle(canvas, place[joint], radius << _SUBPIXEL, ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
+
+
+def _fixed_point(point: NDArray[np.float32]) -> tuple[int, int]:
+    # A joint far outside would overflow the 32 bits that cv2 has; beyond this nobody sees the difference.
+    x, y = (float(value) for value in point[:2].clip(-20_000, 20_000))
+    return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))

@@ -1,0 +1,137 @@
+"""The 68 points of a face in iBUG's order: where they are in MediaPipe's mesh, and what they measure.
+
+A face is an array (68, 2) of x, y in pixels of a picture, or (68, 3) with z: depth in the same pixels, smaller is
+nearer to the camera, 0 at the middle of the head. Left and right are the person's own: right is left in the picture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.person.framing import Frame
+from gfla_cli.person.pose import Box
+
+Points = NDArray[np.floating]
+
+# MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings; among equals the one that lies
+# closest to the landmarks of the rendered people (300 views; mean distance 2.2 % of the face's width from the front).
+MESH_POINTS: tuple[int, ...] = (
+    127, 234, 93, 58, 172, 136, 149, 148,           # 0-7 jaw, from the right ear down
+    152,                                            # 8 chin
+    377, 378, 365, 397, 288, 323, 454, 356,         # 9-16 up to the left ear
+    70, 63, 105, 66, 107,                           # 17-21 right eyebrow, upper edge, from outside
+    336, 296, 334, 293, 300,                        # 22-26 left eyebrow, from inside
+    168, 197, 5, 4,                                 # 27-30 bridge of the nose down to its tip
+    98, 97, 2, 326, 327,                            # 31-35 under the nose, right to left
+    33, 160, 158, 133, 153, 144,                    # 36-41 right eye: corner, upper lid, corner, lower lid
+    362, 385, 387, 263, 373, 380,                   # 42-47 left eye
+    61, 40, 37, 0, 267, 270, 291,                   # 48-54 lips: right corner, upper edge, left corner
+    321, 314, 17, 84, 91,                           # 55-59 lower edge, left to right
+    78, 81, 13, 311, 308,                           # 60-64 inside: right corner, upper lip, left corner
+    402, 14, 178,                                   # 65-67 lower lip
+)  # fmt: skip
+
+# The mirrored face: point i of it is point MIRRORED[i] of this one.
+MIRRORED: tuple[int, ...] = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
+)  # fmt: skip
+
+RIGID = (*range(27, 36), 36, 39, 42, 45)  # they hardly move when the face talks: nose and corners of the eyes
+EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))  # each: corner, two above, corner, two below
+LIPS = ((61, 67), (62, 66), (63, 65))  # points of the upper lip's inner edge and those that they meet
+
+_WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
+
+
+def from_mesh(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(68, n) of the 68 points from (478, n), or from (468, n) without irises."""
+    return mesh[list(MESH_POINTS)]
+
+
+def face_size(points: Points) -> float:
+    """About the width of the face in pixels, from all of its points: steady when it talks or turns a little."""
+    place = points[:, :2].astype(np.float64)
+    return max(1e-6, _WIDTH * float(np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())))
+
+
+def face_box(points: Points) -> Box:
+    """Left, top, right, bottom of the points: ear to ear, eyebrows to chin."""
+    (left, top), (right, bottom) = points[:, :2].min(axis=0).tolist(), points[:, :2].max(axis=0).tolist()
+    return (left, top, right, bottom)
+
+
+def mirrored(points: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """The face in the mirrored picture of `width` pixels."""
+    turned = points[list(MIRRORED)]
+    turned[:, 0] = width - 1 - turned[:, 0]
+    return turned
+
+
+def eye_openings(points: Points) -> tuple[float, float]:
+    """How far the right and left eye are open: distance of the lids over the eye's width; about 0.3, closed 0.1."""
+    openings = []
+    for outer, first, second, inner, below_second, below_first in EYES:
+        lids = points[[first, second]] - points[[below_first, below_second]]
+        width = float(np.linalg.norm(points[outer] - points[inner]))
+        openings.append(float(np.linalg.norm(lids, axis=1).mean()) / max(width, 1e-6))
+    return openings[0], openings[1]
+
+
+def mouth_opening(points: Points) -> float:
+    """How far the mouth is open: distance of the lips' inner edges, in face sizes."""
+    gaps = [float(np.linalg.norm(points[above] - points[below])) for above, below in LIPS]
+    return float(np.mean(gaps)) / face_size(points)
+
+
+# The square of a picture or clip that the face network sees: the face fills it, and it does not move with the face.
+
+
+_SIDE = 1.9  # face sizes; ear to ear is then half of the frame, and there is room for hair and chin
+_ABOVE = 0.12  # face sizes: the landmarks end at the eyebrows, so the middle of the head lies above theirs
+_ROOM = 1.12  # times the extent of all faces of a clip: none of them touches the border
+
+
+def face_frame(faces: Points, size: tuple[int, int] = (256, 256), *, inside: tuple[int, int] | None = None) -> Frame:
+    """One square frame, brought to `size` (height, width), for a face (68, n) or for the faces of a clip (N, 68, n).
+
+    A clip's frame holds every one of its faces; a head that travels far gets a larger frame, not a moving one. With
+    `inside`, the height and width of the picture, the frame is moved, and if need be made smaller, so as not to reach
+    beyond it. Whole pixels, so that `Frame.crop` cuts exactly what `in_frame` computes with.
+    """
+    clip = np.asarray(faces, np.float64)[..., :2].reshape(-1, 68, 2)
+    side = _SIDE * float(np.median([face_size(face) for face in clip]))
+    up = _ABOVE * side / _SIDE
+    low, high = clip.min(axis=(0, 1)), clip.max(axis=(0, 1))
+    side = max(side, _ROOM * float((high - low).max() + 2 * up))
+    # Half way between the faces' extremes: a median would leave some outside.
+    centre_x, centre_y = (low + high) / 2 - (0, up)
+    if inside is not None:
+        side = min(side, *inside)
+    return square_frame((centre_x + 0.5, centre_y + 0.5), max(2, round(side)), size, inside=inside)
+
+
+def square_frame(
+    middle: tuple[float, float], side: int, size: tuple[int, int], *, inside: tuple[int, int] | None = None
+) -> Frame:
+    """A frame of `side` whole pixels around a place x, y, brought to `size` (height, width).
+
+    With `inside`, the height and width of a picture no smaller than `side`, it is moved so as not to reach beyond it.
+    """
+    left, top = (round(place - side / 2) for place in middle)
+    if inside is not None:
+        top, left = (min(max(place, 0), end - side) for place, end in zip((top, left), inside, strict=True))
+    return Frame((float(left), float(top), float(left + side), float(top + side)), size)
+
+
+def in_frame(frame: Frame, points: Points) -> NDArray[np.float32]:
+    """(68, n) points of the picture in pixels of the frame; z, if there, grows with x. Pixel centres stay centres."""
+    left, top, right, bottom = frame.box
+    across, down = frame.size[1] / (right - left), frame.size[0] / (bottom - top)
+    moved = np.array(points, np.float64)
+    moved[:, 0] = (moved[:, 0] + 0.5 - left) * across - 0.5
+    moved[:, 1] = (moved[:, 1] + 0.5 - top) * down - 0.5
+    moved[:, 2:] *= across
+    return moved.astype(np.float32)

@@ -1,0 +1,292 @@
+"""The keypoint formats of the world, from text to 18 joints: our own JSON, OpenPose, COCO, the paper's table.
+
+Here only what the text says; whether the numbers make sense is decided in `doubts.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import LandmarkError
+from gfla_cli.person.pose import JOINTS, MISSING
+
+OWN_FORMAT, OWN_VERSION = "gfla-pose", 1
+
+# Our joints in the order of each format; the neck of COCO is the middle of the shoulders.
+_FROM_BODY_25 = [*range(8), *range(9, 19)]  # without mid-hip (8) and feet (19-24)
+_FROM_COCO_17 = [0, 0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
+_NECK, _SHOULDERS = 1, [2, 5]
+_WHOSE = {
+    14: "LSP", 15: "OpenPose MPI", 16: "MPII", 17: "COCO", 18: "OpenPose COCO", 20: "CrowdPose or LSP", 21: "one hand",
+    25: "OpenPose BODY_25", 26: "Halpe", 33: "MediaPipe", 68: "a face", 70: "an OpenPose face", 133: "COCO-WholeBody",
+    135: "OpenPose BODY_135", 136: "Halpe full body", 468: "a MediaPipe face", 478: "a MediaPipe face",
+}  # fmt: skip
+_READABLE = "gfla reads 18 or 25 (OpenPose) and 17 (COCO)"
+_KNOWN = "known: gfla-pose JSON, OpenPose JSON (people), COCO JSON (keypoints), name:keypoints_y:keypoints_x rows"
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPose:
+    """18 joints as a file has them, before anybody asked whether they can be true."""
+
+    points: NDArray[np.float64]  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
+    size: tuple[int, int] | None  # height, width, when the file says
+    name: str = ""  # of the picture, when the file says
+    table: bool = False  # from a row of the paper's table, whose pictures have one of three sizes
+    depths: NDArray[np.float64] | None = None  # (18,) away from the camera, pixels; NaN where the file has none
+
+
+def parse(text: str, wanted: str | None = None) -> list[FoundPose]:
+    """Every pose of a keypoint file; with `wanted` only those of the picture of that name.
+
+    Raises LandmarkError that names what is wrong; `files.py` puts the file's name before it.
+    """
+    stripped = text.lstrip()
+    if not stripped:
+        raise LandmarkError("the file is empty", hint="write it again")
+    if stripped[0] in "{[":
+        return _chosen(_from_json(_json(text)), wanted)
+    if _split_row(stripped.splitlines()[0]) or _HEADER.match(stripped.splitlines()[0]):
+        return list(_from_table(text, wanted))
+    raise LandmarkError("not a keypoint file", hint=_KNOWN)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        what = f"broken JSON in line {error.lineno}, column {error.colno}: {error.msg}"
+        raise LandmarkError(what, hint="the file may be cut off") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists nested thousands deep
+        raise LandmarkError("JSON that no program wrote", hint=_KNOWN) from error
+
+
+def _from_json(content: Any) -> list[FoundPose]:
+    if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
+        return _from_own(content)
+    if isinstance(content, Mapping) and isinstance(content.get("people"), list):
+        return _from_openpose(content)
+    if isinstance(content, Mapping) and isinstance(content.get("annotations"), list):
+        return _from_coco(content["annotations"], content.get("images"))
+    if isinstance(content, Mapping) and "keypoints" in content:
+        return _from_coco([content], None)
+    if isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
+        if all("keypoints" in item for item in content):
+            return _from_coco(content, None)
+        if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
+            return _from_json(content[0])
+    if content == []:
+        raise LandmarkError("an empty list, no person in it", hint="was anybody found in that picture?")
+    keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
+    holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
+    raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
+
+
+def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
+    if content.get("version") != OWN_VERSION:
+        what = f"version {content.get('version')!r:.30} of the gfla-pose format, known is {OWN_VERSION}"
+        raise LandmarkError(what, hint="made by a newer gfla? update this one")
+    size = _size(content.get("size"))
+    if size is None:
+        raise LandmarkError("no size of the picture", hint='gfla-pose files hold "size": [height, width]')
+    people = content.get("people", [content])
+    if not isinstance(people, list) or not all(isinstance(person, Mapping) for person in people):
+        raise LandmarkError("people is not a list of objects", hint='"people": [{"points": [[x, y, confidence], ...]}]')
+    _somebody(people)
+    found = []
+    for number, person in enumerate(people, 1):
+        points = _points(person.get("points"), f"person {number}")
+        if len(points) != len(JOINTS):
+            raise _wrong_count(f"person {number}", len(points))
+        found.append(FoundPose(_cleaned(points), size, depths=_depths(person.get("depths"), f"person {number}")))
+    return found
+
+
+def _depths(values: Any, where: str) -> NDArray[np.float64] | None:
+    """(18,) from a list of numbers, null where one is not known; None for no list at all."""
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != len(JOINTS):
+        raise LandmarkError(f"the depths of {where} are no list of 18", hint="a number for every joint, or no depths")
+    bad = next((value for value in values if value is not None and not _is_number(value)), None)
+    if bad is not None:
+        raise LandmarkError(f"{where} has a depth of {bad!r:.30}", hint="null stands for a depth that is not known")
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _from_openpose(content: Mapping[str, Any]) -> list[FoundPose]:
+    _somebody(content["people"])
+    # Written by the web tools for image generators, not by OpenPose itself.
+    size = _size([content.get("canvas_height"), content.get("canvas_width")])
+    found = []
+    for number, person in enumerate(content["people"], 1):
+        values = None
+        if isinstance(person, Mapping):
+            values = person.get("pose_keypoints_2d", person.get("pose_keypoints"))
+        if values is None:
+            raise LandmarkError(
+                f"person {number} has no pose_keypoints_2d", hint="only the body is read, not 3-D or faces"
+            )
+        points = _points(values, f"person {number}")
+        if len(points) not in (18, 25):
+            raise _wrong_count(f"person {number}", len(points))
+        found.append(FoundPose(_cleaned(points[_FROM_BODY_25] if len(points) == 25 else points), size))
+    return found
+
+
+def _from_coco(annotations: Sequence[Any], images: Any) -> list[FoundPose]:
+    _somebody(annotations)
+    listed = [image for image in images if isinstance(image, Mapping)] if isinstance(images, list) else []
+    by_id = {str(image.get("id")): image for image in listed}
+    found = []
+    for number, person in enumerate(annotations, 1):
+        if not isinstance(person, Mapping) or "keypoints" not in person:
+            continue  # COCO lists objects of other kinds as well
+        identity = str(person.get("image_id", ""))
+        image = by_id.get(identity, {})
+        points = _points(person["keypoints"], f"person {number}")
+        if len(points) != 17:
+            raise _wrong_count(f"person {number}", len(points))
+        size = _size([image.get("height"), image.get("width")])
+        found.append(FoundPose(_cleaned(_with_neck(points)), size, str(image.get("file_name", identity))))
+    _somebody(found)
+    return found
+
+
+def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(17, 3) of COCO -> (18, 3) of OpenPose."""
+    points = points.copy()
+    flags = np.isin(points[:, 2], (0, 1, 2)).all() and (points[:, 2] == 2).any()
+    if flags:  # annotations: 1 = placed by a human who could not see it. Of the face, our data have only what is seen.
+        points[:5][points[:5, 2] == 1] = MISSING
+        points[:, 2] /= 2
+    ours = points[_FROM_COCO_17]
+    shoulders = ours[_SHOULDERS]
+    ours[_NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
+    return ours
+
+
+_HEADER = re.compile(r"^\s*name\s*:\s*keypoints_([xy])\s*:\s*keypoints_([xy])\s*$", re.IGNORECASE)
+
+
+def _from_table(text: str, wanted: str | None) -> Iterator[FoundPose]:
+    """Rows of the paper's table, y before x unless the header says otherwise."""
+    rows, x_first = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _HEADER.match(line)
+        if header:
+            x_first = header[1].lower() == "x"
+        elif line.strip():
+            row = _split_row(line)
+            if row is None:
+                what = f"line {number} is no row of name: [y, ...]: [x, ...]"
+                raise LandmarkError(what, hint="the file may be cut off")
+            rows.append((f"line {number}", *row))
+    _somebody(rows)
+    name = None if wanted is None else _closest([row[1] for row in rows], wanted)
+    for where, own_name, first, second in rows:
+        if name is None or own_name == name:
+            one, other = _numbers(first, where), _numbers(second, where)
+            if len(one) != len(JOINTS) or len(other) != len(JOINTS):
+                what = f"{where} has lists of {len(one)} and {len(other)} numbers"
+                raise LandmarkError(what, hint="the paper's table holds 18 joints a row, -1 = missing")
+            x, y = (one, other) if x_first else (other, one)
+            points = np.stack([x, y, np.ones(len(JOINTS))], axis=1)
+            points[(points[:, :2] < 0).any(axis=1)] = MISSING
+            yield FoundPose(points, None, own_name, table=True)
+
+
+def _split_row(line: str) -> tuple[str, str, str] | None:
+    """Name and the insides of both lists; names may hold colons, lists do not."""
+    name, *lists = (part.strip() for part in line.rsplit(":", 2))
+    if len(lists) != 2 or not name or not all(part.startswith("[") and part.endswith("]") for part in lists):
+        return None
+    return name, lists[0][1:-1], lists[1][1:-1]
+
+
+def _numbers(text: str, where: str) -> list[float]:
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError as error:
+        raise LandmarkError(f"{where} holds something that is no number", hint=f"{error}"[:120]) from error
+    if not np.isfinite(values).all():
+        raise LandmarkError(f"{where} holds NaN or infinite numbers", hint="missing joints are written as -1")
+    return values
+
+
+def _chosen(found: list[FoundPose], wanted: str | None) -> list[FoundPose]:
+    if wanted is None:
+        return found
+    name = _closest([pose.name for pose in found if pose.name], wanted)
+    return [pose for pose in found if pose.name == name]
+
+
+def _closest(names: list[str], wanted: str) -> str:
+    """`wanted` itself, or the one name that equals it without folder and suffix; LandmarkError with similar ones."""
+    if wanted in names:
+        return wanted
+    bare = [name for name in dict.fromkeys(names) if name.rsplit("/", 1)[-1].rsplit(".", 1)[0] == wanted]
+    if len(bare) == 1:
+        return bare[0]
+    similar = difflib.get_close_matches(wanted, names[:20_000], n=3) or names[:3]
+    hint = f"there are {', '.join(similar)}" if similar else "this file names no pictures"
+    raise LandmarkError(f"no pose named {wanted}", hint=hint)
+
+
+def _somebody(people: Sequence[Any]) -> None:
+    if not people:
+        raise LandmarkError("no person in it", hint="was anybody found in that picture?")
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """[height, width] when those are two sizes that a picture can have; None when they are absent."""
+    if value is None or value == [None, None]:
+        return None
+    sides = [side for side in value if _is_number(side)] if isinstance(value, list) else []
+    if len(sides) != 2 or not all(1 <= side <= 100_000 for side in sides):
+        raise LandmarkError(f"{value!r:.60} is no size of a picture", hint="size is [height, width] in pixels")
+    return round(sides[0]), round(sides[1])
+
+
+def _points(values: Any, where: str) -> NDArray[np.float64]:
+    """(N, 3) from a flat list x, y, c, x, y, c, ... or from a list of [x, y, c]."""
+    if isinstance(values, list) and values and all(isinstance(item, list) for item in values):
+        if any(len(item) != 3 for item in values):
+            raise LandmarkError(f"{where} has points that are not x, y, confidence", hint="three numbers a point")
+        values = [number for item in values for number in item]
+    if not isinstance(values, list):
+        raise LandmarkError(f"the points of {where} are no list", hint=_KNOWN)
+    bad = next((value for value in values if not _is_number(value)), None)
+    if bad is not None or None in values:
+        raise LandmarkError(
+            f"{where} holds {bad!r:.30} where a number should be", hint="x, y, confidence for every joint"
+        )
+    if len(values) % 3:
+        hint = "x, y, confidence for every joint: a multiple of three"
+        raise LandmarkError(f"{where} has {len(values)} numbers, not three for every point", hint=hint)
+    return np.array(values, np.float64).reshape(-1, 3)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15  # NaN: False
+
+
+def _wrong_count(where: str, count: int) -> LandmarkError:
+    whose = f", as {_WHOSE[count]} has" if count in _WHOSE else ""
+    return LandmarkError(f"{where} has {count} points{whose}", hint=_READABLE)
+
+
+def _cleaned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Confidences into 0..1 (OpenPose overshoots a little), missing joints to (-1, -1, 0)."""
+    points = points.copy()
+    points[:, 2] = points[:, 2].clip(0, 1)
+    points[points[:, 2] == 0] = MISSING
+    return points

@@ -1,0 +1,139 @@
+"""The landmarks of a whole clip in one file: what `--save-landmarks` writes and `gfla animate` takes for a driver.
+
+    {"format": "gfla-track", "version": 1, "kind": "face", "fps": "30000/1001", "size": [height, width],
+     "frames": [[[x, y, z], ... 68 of them], null, ...]}
+
+A face is 68 points x, y, z, a body ("kind": "body") 18 joints x, y, confidence and, where it is known, depth in pixels;
+null where nobody was found. The points are those of the detector, before any smoothing, so that the same options give
+the same clip again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.errors import LandmarkError, MediaError, UsageError
+from gfla_cli.io.files import CHECK_SPELLING, atomic_path
+from gfla_cli.io.video_probe import exact_rate
+from gfla_cli.person.pose import Pose
+
+Kind = Literal["face", "body"]
+FORMAT, VERSION = "gfla-track", 1
+_POINTS = {"face": 68, "body": 18}
+_LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
+_LARGEST_SIDE = 100_000  # pixels
+_LARGEST_VALUE = 1e7  # pixels; nobody is further outside of a picture
+_MADE_BY = "made by gfla extract or gfla animate --save-landmarks"
+
+
+@dataclass(eq=False)
+class Track:
+    """One person's landmarks in every frame of a clip."""
+
+    kind: Kind
+    fps: Fraction
+    size: tuple[int, int]  # height, width of the clip's pictures
+    frames: list[NDArray[np.float32] | None] = field(default_factory=list)  # (68, 3), (18, 3) or (18, 4); None = nobody
+
+
+def is_track_file(path: Path | str) -> bool:
+    """Whether the name is that of a landmarks file; looks at no file."""
+    return Path(path).suffix.lower() == ".json"
+
+
+def refuse_track_name(path: Path | str) -> None:
+    """Raises UsageError when a track cannot be written under this name."""
+    if not is_track_file(path):
+        raise UsageError(f"{path}: landmarks are written as .json", hint=f"choose {Path(path).stem}.json")
+
+
+def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> None:
+    """Writes the file, from which `read_track` gives back exactly this track. Raises UsageError, MediaError."""
+    refuse_track_name(path)
+    height, width = track.size
+    head = {"format": FORMAT, "version": VERSION, "kind": track.kind, "fps": str(track.fps), "size": [height, width]}
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head)[:-1] + ', "frames": [\n')
+        for number, points in enumerate(track.frames):
+            file.write((",\n" if number else "") + json.dumps(None if points is None else _exact(points)))
+        file.write("\n]}\n")
+
+
+def read_track(path: Path | str) -> Track:
+    """The track of a file. Raises MediaError when there is none, LandmarkError when it says something else."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            what = "is a folder, not a landmarks file" if path.is_dir() else "no such file"
+            raise MediaError(f"{path}: {what}", hint=CHECK_SPELLING)
+        if path.stat().st_size > _LARGEST_FILE:
+            raise LandmarkError("too large for landmarks", hint=_MADE_BY)
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LandmarkError(f"{path}: not readable as JSON ({error})"[:200], hint="the file may be cut off") from error
+    try:
+        return _parsed(content)
+    except LandmarkError as error:
+        raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
+
+
+def _parsed(content: Any) -> Track:
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, Mapping) else None
+        hint = "one pose, not a clip: gfla pose-transfer takes it" if found == "gfla-pose" else _MADE_BY
+        raise LandmarkError(f'not the landmarks of a clip: "format" should be "{FORMAT}"', hint=hint)
+    if content.get("version") != VERSION:
+        what = f"version {content.get('version')!r:.30} of {FORMAT}, known is {VERSION}"
+        raise LandmarkError(what, hint="made by a newer gfla? update this one")
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in _POINTS:
+        raise LandmarkError(f"landmarks of a {kind!r:.30}, known are {' and '.join(_POINTS)}", hint=_MADE_BY)
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise LandmarkError("no frames in it", hint=_MADE_BY)
+    points = [None if one is None else _points(one, _POINTS[kind], number) for number, one in enumerate(frames)]
+    return Track(cast(Kind, kind), _rate(content.get("fps")), _size(content.get("size")), points)
+
+
+def _rate(value: Any) -> Fraction:
+    try:
+        return exact_rate(value if isinstance(value, str | int | float) else "none")
+    except UsageError as error:
+        raise LandmarkError(f"{value!r:.40} is no frame rate", hint='"fps": "25" or "30000/1001"') from error
+
+
+def _size(value: Any) -> tuple[int, int]:
+    sides = [side for side in value if type(side) is int] if isinstance(value, list) else []  # True is an int, too
+    if len(sides) != 2 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
+        raise LandmarkError(f"{value!r:.60} is no size of a picture", hint='"size": [height, width] in pixels')
+    return sides[0], sides[1]
+
+
+def _points(value: Any, count: int, number: int) -> NDArray[np.float32]:
+    try:
+        points = np.array(value, np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise LandmarkError(f"frame {number} holds something that is no number", hint="a point has three") from error
+    is_body = count == _POINTS["body"]
+    numbers = (3, 4) if is_body else (3,)
+    shaped = points.shape in [(count, columns) for columns in numbers]
+    if not shaped or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
+        raise LandmarkError(
+            f"frame {number} is not {count} points of {' or '.join(map(str, numbers))} numbers",
+            hint="null stands for a frame without anybody",
+        )
+    exact = points.astype(np.float32)
+    return Pose.of(exact, (1, 1)).known_points if is_body else exact  # checks confidences, too
+
+
+def _exact(points: NDArray[np.float32]) -> list[list[float]]:
+    """The shortest decimals that read back as the same float32."""
+    return [[float(str(value)) for value in point] for point in np.asarray(points, np.float32)]

@@ -1,1 +1,0 @@
-"""Where networks run: the device, its number format, torch or ONNX Runtime."""

@@ -1,1 +1,0 @@
-"""From keypoints to the maps a network reads."""

@@ -1,0 +1,182 @@
+"""MakeHuman's .target files: sparse changes of shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
+from gfla_cli.errors import DataError
+from gfla_cli.synth.makehuman.catalogue import BASE_MESH, SKELETON, WEIGHTS
+from gfla_cli.synth.makehuman.files import MakeHumanFiles, Wavefront, explained, lines, read_wavefront
+from gfla_cli.synth.makehuman.rig import Rig, read_rig
+
+_MACRO = re.compile(  # adults; height and proportions of average people only, which bodies of all kinds share
+    r"macrodetails/("
+    r"(african|asian|caucasian)-(female|male)-(young|old)"
+    r"|universal-(female|male)-(young|old)-(min|average|max)muscle-(min|average|max)weight"
+    r"|height/(female|male)-young-averagemuscle-averageweight-(min|max)height"
+    r"|proportions/(female|male)-young-averagemuscle-(min|average|max)weight-(ideal|uncommon)proportions)"
+)
+_EXPRESSION = re.compile(r"expression/units/((african|asian|caucasian)/[^/]+)")
+_ASYMMETRY = re.compile(r"asym/.*(jaw|nose|mouth|eye|brown)-[12]-[lr]")  # the gentle ones; `brown` is the brow
+_DETAIL = re.compile(
+    r"(armslegs|cheek|chin|ears|eyebrows|eyes|forehead|head|hip|mouth|neck|nose|stomach|torso)/(?:[lr]-)?([^/]+)"
+)
+_NO_DETAIL = re.compile(  # what moves whole parts away, what clothes or hair hide, and what few people have
+    r"(head|neck|torso|hip)-trans|trans-(in|out)|foot|hand|valgus|navel|pregnant|ear-shape"
+)
+_SMALLEST = 4e-4  # dm; float16 has no use for less
+
+
+def read_target(path: Path) -> tuple[Int64Array, Float64Array]:
+    """The base vertices (k,) that a target moves, and how far (k,3), dm."""
+    with explained(path, "a shape target"):
+        rows = np.array([words[:4] for words in lines(path)], np.float64).reshape(-1, 4)
+        index = rows[:, 0].astype(np.int64)
+        if len(index) and index.min() < 0:
+            raise ValueError(f"vertex {index.min()}")
+    return index, rows[:, 1:]
+
+
+def select_targets(folder: Path) -> dict[str, list[Path]]:
+    """The targets of the pack: name, such as `nose/nose-hump-more` -> files, two where left and right are joined."""
+    selected: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*.target"), key=lambda path: path.relative_to(folder).as_posix()):
+        if name := _name_in_pack(path.relative_to(folder).with_suffix("").as_posix()):
+            selected.setdefault(name, []).append(path)
+    return selected
+
+
+def _name_in_pack(name: str) -> str:
+    """The name of a target in the pack; empty = not in it."""
+    if match := _EXPRESSION.fullmatch(name):
+        return f"expression/{match[1]}"
+    if match := _DETAIL.fullmatch(name):
+        return "" if _NO_DETAIL.search(name) else f"{match[1]}/{match[2]}"
+    return name if _MACRO.fullmatch(name) or _ASYMMETRY.fullmatch(name) else ""
+
+
+def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> dict[str, NDArray[np.generic]]:
+    """What humans.npz holds of the targets. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
+    names, counts = [], [0]
+    indices, deltas = [], []
+    for name, paths in files.items():
+        index, delta = (np.concatenate(part) for part in zip(*map(read_target, paths), strict=True))
+        if len(index) and index.max() >= len(renumbered):
+            with explained(paths[0], "a target for this base mesh"):
+                raise ValueError(f"vertex {index.max()}")
+        kept: BoolArray = (renumbered[index] >= 0) & (np.abs(delta).max(1) > _SMALLEST)
+        if kept.any():
+            names.append(name)
+            counts.append(int(kept.sum()))
+            indices.append(renumbered[index[kept]])
+            deltas.append(delta[kept])
+    return {
+        "target_name": np.array(names),
+        "target_ptr": np.cumsum(counts).astype(np.int32),
+        "target_index": np.concatenate(indices).astype(np.uint16),
+        "target_delta": np.concatenate(deltas).astype(np.float16),
+    }
+
+
+# Where on MakeHuman's base mesh the points are that detectors find in pictures.
+#
+# The vertices were located once: a face mesh detector on frontal renders of many characters, every landmark at the
+# vertex nearest to it in the median, mirrored pairs together. The mesh is the same for everybody, so they hold for all.
+
+
+LANDMARKS: tuple[int, ...] = (  # 68, in iBUG's order
+    # outline of the face, from the person's right ear to the left
+    *(5754, 5186, 5246, 5241, 5240, 5298, 995, 918, 5296, 7620, 7689, 11903, 11849, 11850, 11854, 11798, 12351),
+    # brows: right, left
+    *(254, 225, 206, 205, 208, 6983, 6980, 6981, 6999, 7023),
+    # nose: bridge downwards, then along its base
+    *(132, 131, 201, 294, 358, 313, 312, 7076, 7119),
+    # eyes: right, left
+    *(4854, 4849, 4865, 66, 47, 6776, 6850, 11483, 11467, 11472, 13372, 6831),
+    # mouth: outside, inside
+    *(3735, 413, 456, 466, 7215, 7173, 10403, 7232, 7245, 496, 490, 477),
+    *(416, 459, 474, 7218, 7176, 7265, 523, 518),
+)
+_NOSE, _RIGHT_EYE, _LEFT_EYE = LANDMARKS[30], LANDMARKS[36:42], LANDMARKS[42:48]
+KEYPOINTS: tuple[tuple[int, ...], ...] = (  # the means of six vertices each
+    (_NOSE,) * 6,
+    _RIGHT_EYE,
+    _LEFT_EYE,
+    (5692, 5675, 5685, 5681, 5697, 5677),  # right ear
+    (12289, 12272, 12282, 12278, 12294, 12274),  # left ear
+)
+
+
+# MakeHuman's neutral person: the base mesh, its rig, and what garments need to know about it.
+
+
+_VERTICES = 19158  # of the mesh `hm08`, which all assets are made for
+SIDES = ((".L", 1), (".R", -1))  # ending of a bone's name, sign of x
+_ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: between two heights, this near the middle
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """The neutral person at rest; V base vertices, with helper surfaces that clothes are fitted to."""
+
+    mesh: Wavefront
+    rig: Rig
+
+    @classmethod
+    def read(cls, files: MakeHumanFiles) -> Figure:
+        """Reads the base mesh and the rig."""
+        path = files.path(BASE_MESH)
+        mesh = read_wavefront(path)
+        if len(mesh.vertices) != _VERTICES:
+            what = f"{path}: the base mesh has {_VERTICES} vertices, this one {len(mesh.vertices)}"
+            raise DataError(what, hint="take 3dobjs/base.obj of makehumancommunity/makehuman as it is")
+        return cls(mesh, read_rig(files.path(SKELETON), files.path(WEIGHTS), _VERTICES))
+
+    def joint(self, bone: str) -> Float64Array:
+        """Where a bone starts, (3,) dm."""
+        return self.rig.joint(bone, self.mesh.vertices)
+
+    @cached_property
+    def arm_weight(self) -> Float64Array:
+        """How much of each vertex moves with the arm, (V,)."""
+        return self.rig.total_weight("upperarm", "lowerarm", "wrist", "finger")
+
+    @cached_property
+    def leg_weight(self) -> Float64Array:
+        """How much of each vertex moves with the leg, (V,)."""
+        return self.rig.total_weight("upperleg", "lowerleg", "foot")
+
+    @cached_property
+    def arm_distance(self) -> Float64Array:
+        """How far each vertex is from the shoulder joint along the arm, (V,) dm; -1 on the torso. Sleeves end by it."""
+        vertices = self.mesh.vertices
+        distance = np.full(len(vertices), -1.0)
+        for side, sign in SIDES:
+            shoulder, elbow, wrist = (self.joint(bone + side) for bone in ("upperarm01", "lowerarm01", "wrist"))
+            upper, lower = np.linalg.norm(elbow - shoulder), np.linalg.norm(wrist - elbow)
+            along_upper = (vertices - shoulder) @ (elbow - shoulder) / upper
+            along_lower = (vertices - elbow) @ (wrist - elbow) / lower
+            along = np.where(along_lower > 0, upper + along_lower, np.minimum(along_upper, upper))
+            is_arm = np.clip((self.arm_weight - 0.1) / 0.5, 0, 1)  # fades into the torso
+            near = (self.arm_weight > 0.02) & (vertices[:, 0] * sign > 0)
+            distance[near] = (-1 + is_arm * (along + 1))[near]
+        return distance
+
+    @cached_property
+    def skin(self) -> BoolArray:
+        """The faces (F,) of the body that some outfit shows."""
+        x, y, _ = self.mesh.vertices.T
+        on_torso = (self.arm_distance < -0.5) & (self.arm_weight < 0.05)
+        dressed = np.zeros(len(y), bool)
+        for lowest, highest, widest in _ALWAYS_DRESSED:
+            dressed |= on_torso & (y > lowest) & (y < highest) & (np.abs(x) < widest)
+        is_skin: BoolArray = (self.mesh.group == "body") & ~dressed[self.mesh.faces].all(1)
+        return is_skin

@@ -1,0 +1,202 @@
+"""Poses as in a catalogue, made by hand: where arms and legs point, and how chest and head turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Float64Array
+from gfla_cli.synth.makehuman.catalogue import STATIC_POSES, pose
+from gfla_cli.synth.makehuman.figure import Figure
+from gfla_cli.synth.makehuman.files import MakeHumanFiles, explained
+from gfla_cli.synth.makehuman.mocap import Motion, distinct, motions, read_mocap
+from gfla_cli.synth.makehuman.rig import Rig
+from gfla_cli.synth.makehuman.solver import PoseSolver, posed_bones
+from gfla_cli.synth.renderer import rotations
+
+Direction = tuple[float, float, float]
+Turn = tuple[float, float, float]
+
+# Upper and lower arm or leg, of the left side: x away from the body, y up, z forward; the right side is mirrored.
+_ARMS: Mapping[str, tuple[Direction, Direction]] = {
+    "down": ((0.22, -1, 0), (0.16, -1, 0.16)),
+    "relaxed": ((0.2, -1, -0.08), (0.12, -1, 0.3)),
+    "hip": ((0.82, -0.78, -0.32), (-0.72, -0.62, 0.5)),
+    "hip_low": ((0.55, -0.85, -0.3), (-0.42, -0.8, 0.42)),
+    "pocket": ((0.38, -0.95, -0.28), (-0.15, -1, 0.34)),
+    "up": ((0.42, 0.95, 0.1), (0.1, 1, 0.12)),
+    "behind_head": ((0.85, 0.62, -0.05), (-0.85, 0.35, -0.18)),
+    "out": ((1, -0.08, 0.05), (1, -0.02, 0.12)),
+    "cross_a": ((0.3, -1, 0.3), (-0.88, 0.12, 0.52)),
+    "cross_b": ((0.3, -1, 0.26), (-0.88, 0, 0.62)),
+    "forward": ((0.15, -0.45, 0.9), (0.05, -0.1, 1)),
+    "wave": ((0.9, -0.25, 0.2), (0.35, 0.95, 0.25)),
+    "chin": ((0.12, -0.9, 0.45), (-0.35, 0.85, 0.42)),
+    "swing_f": ((0.15, -0.9, 0.42), (0.02, -0.62, 0.78)),
+    "swing_b": ((0.18, -0.92, -0.4), (0.12, -1, 0.1)),
+    "lap": ((0.2, -0.93, 0.3), (-0.2, -0.5, 0.8)),
+    "phone": ((0.3, -0.85, 0.42), (-0.32, 0.35, 0.8)),
+    "chest": ((0.3, -0.92, 0.2), (-0.75, 0.45, 0.5)),
+}
+_LEGS: Mapping[str, tuple[Direction, Direction]] = {
+    "straight": ((0.06, -1, 0.02), (0.02, -1, -0.05)),
+    "apart": ((0.22, -1, 0.02), (0.16, -1, -0.04)),
+    "relax": ((0.16, -1, 0.14), (0.12, -1, -0.12)),
+    "fwd": ((0.05, -0.93, 0.38), (0.02, -1, -0.1)),
+    "back": ((0.05, -0.96, -0.26), (0.02, -0.86, -0.5)),
+    "cross": ((-0.12, -1, 0.1), (-0.12, -1, -0.02)),
+    "sit": ((0.15, -0.12, 1), (0.1, -1, 0.02)),
+    "sit2": ((0.02, -0.05, 1), (-0.35, -0.95, 0.12)),
+    "knee_up": ((0.1, -0.35, 0.93), (0.03, -1, -0.2)),
+}
+_TOES_OUT = 0.25  # dm
+_HEEL_RAISED = np.array([0.0, -1.4, -0.2])  # dm, of the foot of a leg that swings back
+
+
+@dataclass(frozen=True, slots=True)
+class CataloguePose:
+    """Names of arms and legs; turns are pitch (forward), yaw (to the person's left) and roll in degrees."""
+
+    left_arm: str
+    right_arm: str
+    left_leg: str
+    right_leg: str
+    chest: Turn = (0, 0, 0)
+    head: Turn = (0, 0, 0)
+
+
+CATALOGUE_POSES: Mapping[str, CataloguePose] = {
+    "front": CataloguePose("down", "down", "straight", "straight"),
+    "front_relaxed": CataloguePose("relaxed", "down", "relax", "straight", chest=(0, 6, 2)),
+    "front_apart": CataloguePose("relaxed", "relaxed", "apart", "apart"),
+    "hand_on_hip_L": CataloguePose("hip", "down", "relax", "straight", chest=(0, 5, 4), head=(0, 10, 4)),
+    "hand_on_hip_R": CataloguePose("relaxed", "hip", "straight", "relax", head=(4, -12, 0)),
+    "both_hips": CataloguePose("hip", "hip", "apart", "apart"),
+    "hips_low": CataloguePose("hip_low", "hip_low", "relax", "apart", chest=(0, -6, 0)),
+    "pockets": CataloguePose("pocket", "pocket", "relax", "straight", head=(6, 14, 0)),
+    "arms_crossed": CataloguePose("cross_a", "cross_b", "straight", "apart"),
+    "walk_1": CataloguePose("swing_b", "swing_f", "fwd", "back", chest=(3, 9, 0)),
+    "walk_2": CataloguePose("swing_f", "swing_b", "back", "fwd", chest=(3, -9, 0)),
+    "arm_up_L": CataloguePose("up", "down", "straight", "relax", chest=(0, 0, -6)),
+    "arm_up_R": CataloguePose("hip_low", "up", "relax", "straight"),
+    "behind_head": CataloguePose("behind_head", "behind_head", "apart", "straight"),
+    "wave": CataloguePose("relaxed", "wave", "straight", "relax", head=(0, -8, 4)),
+    "arms_out": CataloguePose("out", "out", "apart", "apart"),
+    "over_shoulder_L": CataloguePose("relaxed", "relaxed", "straight", "relax", chest=(0, 28, 0), head=(4, 42, 0)),
+    "over_shoulder_R": CataloguePose("hip", "relaxed", "relax", "straight", chest=(0, -28, 0), head=(2, -42, 0)),
+    "catwalk": CataloguePose("swing_b", "hip", "cross", "back", chest=(0, 8, 3)),
+    "legs_crossed": CataloguePose("relaxed", "pocket", "cross", "straight", head=(0, 12, 6)),
+    "thinking": CataloguePose("cross_b", "chin", "straight", "relax", head=(8, 8, -5)),
+    "sit": CataloguePose("lap", "lap", "sit", "sit"),
+    "sit_crossed": CataloguePose("lap", "lap", "sit", "sit2", chest=(4, 8, 0)),
+    "knee_up": CataloguePose("relaxed", "hip", "straight", "knee_up"),
+    "phone": CataloguePose("phone", "pocket", "relax", "straight", head=(18, 8, 0)),
+    "reach": CataloguePose("forward", "relaxed", "fwd", "straight", chest=(8, -10, 0)),
+    "hand_on_chest": CataloguePose("chest", "relaxed", "straight", "relax", head=(0, 10, 0)),
+}
+
+
+def catalogue_pose(pose: CataloguePose, solver: PoseSolver) -> Float64Array:
+    """Local axis-angle (P,3) of a pose, for one skeleton."""
+    chest = _turned(pose.chest)
+    directions: dict[str, Float64Array] = {}
+    for side, sign, arm, leg in ((".L", 1, pose.left_arm, pose.left_leg), (".R", -1, pose.right_arm, pose.right_leg)):
+        outwards = np.array([sign, 1, 1])
+        for limb, (upper, lower), frame in (("arm", _ARMS[arm], chest), ("leg", _LEGS[leg], np.eye(3))):
+            directions[f"upper{limb}01{side}"] = frame @ (upper * outwards)
+            directions[f"lower{limb}01{side}"] = frame @ (lower * outwards)
+        foot = solver.limb[f"foot{side}"].copy()
+        foot[0] = _TOES_OUT * sign
+        directions[f"foot{side}"] = foot + (_HEEL_RAISED if leg == "back" else 0)
+    return solver.solve(directions, chest=chest, head=_turned(pose.head))
+
+
+def _turned(turn: Turn) -> Float64Array:
+    """The rotation (3,3): first yaw, then pitch, then roll, about fixed axes."""
+    pitch, yaw, roll = np.radians(turn)
+    about_x, about_y, about_z = rotations.to_matrix([[pitch, 0, 0], [0, yaw, 0], [0, 0, roll]])
+    turned: Float64Array = about_z @ about_x @ about_y
+    return turned
+
+
+# MakeHuman's static poses: .bvh files of one frame.
+
+
+_UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # in these files z is up, and the person faces -y
+
+
+def read_bvh(path: Path) -> dict[str, Float64Array]:
+    """The local rotations (3,3) of all bones in the first frame, y up."""
+    with explained(path, "a BVH pose"):
+        hierarchy, motion = path.read_text(encoding="utf-8", errors="replace").split("MOTION")
+        values = [float(word) for word in motion.split("Time:")[1].split()[1:]]
+        rotation = {}
+        name, first = "", 0
+        for words in map(str.split, hierarchy.splitlines()):
+            if words and words[0] in ("ROOT", "JOINT"):
+                name = words[1]
+            elif words and words[0] == "CHANNELS":
+                channels = words[2:]
+                rotation[name] = _rotation(channels, values[first : first + len(channels)])
+                first += len(channels)
+        if first > len(values):
+            raise ValueError(f"{first} channels, {len(values)} values")
+    return rotation
+
+
+def _rotation(channels: list[str], values: list[float]) -> Float64Array:
+    """The rotation that channels such as `Xrotation`, in degrees, make one after the other."""
+    turned = np.eye(3)
+    for channel, value in zip(channels, values, strict=False):
+        if channel.endswith("rotation"):
+            axis = np.eye(3)["XYZ".index(channel[0])]
+            turned = turned @ rotations.to_matrix(np.radians(value) * axis)
+    upright: Float64Array = _UPRIGHT @ turned @ _UPRIGHT.T
+    return upright
+
+
+def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, ...]) -> Float64Array:
+    """Local axis-angle (P,3) of P bones; they take over what the bones between them do."""
+    world: dict[str | None, Float64Array] = {None: np.eye(3)}
+    for bone, parent in rig.above.items():
+        world[bone] = world[parent] @ rotation.get(bone, np.eye(3))
+    return np.stack([rotations.to_axis_angle(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
+
+
+# The pose library of the pack: motion capture, MakeHuman's static poses, poses as in a catalogue.
+
+
+_MOCAP, _STATIC, _CATALOGUE = 0, 1, 2  # values of clip_group
+_FPS = 15
+
+
+def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> dict[str, NDArray[Any]]:
+    """What poses.npz holds. mocap: see the module of that name; None = still poses only."""
+    solver, bones = PoseSolver.of(figure), posed_bones(figure)
+    clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
+    still = {f"mh_{name}": reduced_pose(read_bvh(files.path(pose(name))), figure.rig, bones) for name in STATIC_POSES}
+    still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
+
+    moving = sum(len(clip.pose) for clip in clips)
+    length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
+    group = [_MOCAP] * len(clips) + [_STATIC] * len(STATIC_POSES) + [_CATALOGUE] * len(CATALOGUE_POSES)
+    return {
+        "bone_name": np.array(bones),
+        "pose": np.concatenate([*(clip.pose for clip in clips), np.stack(list(still.values()))]).astype(np.float16),
+        "root_yaw": np.concatenate([*(clip.heading for clip in clips), np.zeros(len(still))]).astype(np.float32),
+        "clip_start": (np.cumsum(length) - length).astype(np.int32),
+        "clip_length": length,
+        "clip_name": np.array([clip.name for clip in clips] + list(still)),
+        "clip_group": np.array(group, np.int8),
+        "fps": np.array(_FPS, np.float32),
+        "unique": np.concatenate([_distinct(clips), moving + np.arange(len(still))]).astype(np.int32),
+    }
+
+
+def _distinct(clips: list[Motion]) -> NDArray[np.int64]:
+    return distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)

@@ -1,0 +1,1 @@
+"""Dressed people to render."""

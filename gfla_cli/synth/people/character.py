@@ -1,0 +1,330 @@
+"""Random clothes: which garments go together, and in which fabrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
+from gfla_cli.synth.objects.chair_parts import Binding, Layer, Part, assemble
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.fabrics import FabricKind, fabric, random_colour, strands
+from gfla_cli.synth.people.garments import (
+    Field,
+    Neck,
+    Tailoring,
+    bottom_field,
+    covered,
+    cut,
+    top_field,
+    tucked_in,
+    under,
+)
+from gfla_cli.synth.people.shape import BodyShape, sample_shape
+from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain, plain
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh
+
+_PHOTOGRAPHED = (  # outfits with a texture of their own
+    "female_casualsuit01",
+    "female_elegantsuit01",
+    "male_casualsuit05",
+    "male_elegantsuit01",
+    "male_worksuit01",
+)
+_JEANS_VERTICES = 886  # the jeans that most outfits share have this many
+_SKIRT_OF_SUIT = "bottom:female_elegantsuit01"
+_UNISEX_TOP = "top:female_casualsuit01"
+_SLEEVES = ((0.12, 0.75, 1.25, 2.3, 3.4, 4.35), (0.16, 0.1, 0.28, 0.1, 0.12, 0.24))  # dm along the arm, shares
+_TROUSER_HEMS = ((-1.9, -3.0, -4.4, -6.0, -7.25), (0.14, 0.16, 0.07, 0.08, 0.55))  # dm, hot pants to full length
+_SKIRT_WAIST = 1.83  # dm
+_POLISHED = Gloss(0.12, power=20, shadow_bias=0.25)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outfit:
+    """What somebody wears, inside first."""
+
+    parts: tuple[Part, ...]
+    hidden: BoolArray  # (V,) base vertices whose skin is covered
+
+
+def sample_outfit(rng: np.random.Generator, pack: Pack, body: BodyShape) -> Outfit:
+    """A dress, an overall, or a bottom and a top; and mostly shoes."""
+    tailor = _Tailor(rng, pack, body, np.zeros(len(body.vertices), bool))
+    parts = tailor.clothes()
+    if rng.random() < 0.93:
+        parts.append(tailor.shoes())
+    return Outfit(tuple(parts), tailor.hidden)
+
+
+@dataclass(slots=True, eq=False)
+class _Tailor:
+    """Makes garments for one body. The order of the draws is part of the recipe: one seed, one outfit."""
+
+    rng: np.random.Generator
+    pack: Pack
+    body: BodyShape
+    hidden: BoolArray  # grows with every garment
+
+    def clothes(self) -> list[Part]:
+        kind = self.rng.random()
+        if self.is_female and kind < 0.2:
+            return self.dress()
+        if kind < 0.24:
+            texture = self.pack.textures["male_worksuit01"] if self.rng.random() < 0.5 else None
+            return [self.modelled("full", "full:male_worksuit01", texture)]
+        bottom = self.bottom()
+        top = self.top()
+        if bottom.layer == "skirt":
+            return [bottom, replace(top, piece=tucked_in(top.piece, bottom.piece))]
+        return [replace(bottom, piece=under(bottom.piece, top.piece)), top]
+
+    @property
+    def is_female(self) -> bool:
+        return self.body.sex == "female"
+
+    def dress(self) -> list[Part]:
+        texture, tint = self.cloth(logo=False), self.tint()
+        skirt = self.skirt(self.rng.uniform(-6.2, -1.9), texture)
+        top = self.cut_top(1.2, texture, loose=0.0, tint=tint)
+        return [replace(skirt, material=Material(texture, tint)), top]
+
+    def bottom(self) -> Part:
+        rng, kind = self.rng, self.rng.random()
+        if self.is_female and kind < 0.22:
+            return self.skirt(rng.uniform(-5.5, -1.8), self.cloth(logo=False))
+        if kind < 0.5:
+            waist = rng.uniform(1.3, 1.9)
+            cloth = self.cloth("denim" if rng.random() < 0.3 else "solid" if rng.random() < 0.6 else None, logo=False)
+            return self.cut_trousers(waist, cloth)
+        name = self.any_item("bottom:")
+        texture = None
+        if rng.random() >= 0.6:
+            texture = self.cloth("denim" if rng.random() < 0.35 else "solid", logo=False)
+        return self.modelled("skirt" if name == _SKIRT_OF_SUIT else "bottom", name, texture)
+
+    def top(self) -> Part:
+        if self.rng.random() < 0.5:
+            hem = self.rng.uniform(0.1, 0.7)
+            return self.cut_top(hem, self.cloth())
+        return self.modelled("top", self.any_item("top:"))
+
+    def shoes(self) -> Part:
+        rng, name = self.rng, str(self.rng.choice(["shoes01", "shoes03", "shoes05"]))
+        item = self.pack.items[f"shoes:{name}"]
+        self.hidden[item.hidden] = True
+        tint = self.tint() if rng.random() < 0.5 else np.clip((random_colour(rng) / 110) ** 2, 0.2, 3)
+        return Part("shoes", item.fit(self.body.vertices), Material(self.pack.textures[name], tint, _POLISHED))
+
+    def any_item(self, prefix: str) -> str:
+        """The name of an item of the pack that suits the person."""
+        names = [name for name in self.pack.items if name.startswith(prefix)]
+        unisex = [name for name in names if "female" not in name or name == _UNISEX_TOP]
+        return str(self.rng.choice(names if self.is_female else unisex))
+
+    def cut_top(
+        self, hem: float, texture: MipChain, loose: float | None = None, tint: Float64Array | None = None
+    ) -> Part:
+        rng, (lengths, shares) = self.rng, _SLEEVES
+        sleeve = rng.choice(lengths, p=shares)
+        neck: Neck = ("crew", "v", "scoop")[rng.choice(3, p=[0.55, 0.25, 0.2])]
+        field = top_field(sleeve, hem, neck, opening=rng.uniform(0.74 if neck == "crew" else 0.88, 1.02))
+        if loose is None:
+            loose = rng.choice([0, 0.08, 0.16], p=[0.45, 0.35, 0.2])
+        return self.made("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
+
+    def cut_trousers(self, waist: float, texture: MipChain) -> Part:
+        lengths, shares = _TROUSER_HEMS
+        field = bottom_field(waist, self.rng.choice(lengths, p=shares))
+        return self.made("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
+
+    def skirt(self, hem: float, texture: MipChain) -> Part:
+        tailoring = Tailoring(self.rng.uniform(0.06, 0.2), smoothing=2)
+        return self.made("skirt", "skirt", bottom_field(_SKIRT_WAIST, hem), tailoring, texture)
+
+    def made(
+        self,
+        layer: Layer,
+        surface: str,
+        field: Field,
+        tailoring: Tailoring,
+        texture: MipChain,
+        tint: Float64Array | None = None,
+    ) -> Part:
+        """A garment cut out of one of the surfaces around the body, `tights` or `skirt`."""
+        self.hidden[covered(field, self.pack.base)] = True
+        piece = cut(self.pack.items[surface], field, self.body.vertices, self.pack.base, tailoring)
+        return Part(layer, piece, Material(texture, self.tint() if tint is None else tint))
+
+    def modelled(self, layer: Layer, name: str, texture: MipChain | None = None) -> Part:
+        """A garment of the pack, mostly in a fabric that it was not made for."""
+        item, outfit = self.pack.items[name], name.split(":")[1]
+        if texture is None:
+            is_jeans = layer == "bottom" and len(item.neutral.template) == _JEANS_VERTICES
+            if outfit in _PHOTOGRAPHED and self.rng.random() < 0.6:
+                texture = self.pack.textures[outfit]
+            elif is_jeans and self.rng.random() < 0.4:
+                texture = self.pack.textures["female_casualsuit01"]
+            else:
+                texture = self.cloth(logo=layer == "top")
+        self.hidden[item.hidden] = True
+        return Part(layer, item.fit(self.body.vertices), Material(texture, self.tint()))
+
+    def cloth(self, kind: FabricKind | None = None, logo: bool = True) -> MipChain:
+        return mip_chain(fabric(self.rng, kind, 512 if logo else 256, logo))
+
+    def tint(self) -> Float64Array:
+        return np.clip(self.rng.uniform(0.75, 1.2) * (1 + self.rng.normal(0, 0.12, 3)), 0.4, 1.5)
+
+
+# Random dressed people, as the flat arrays that the kernels take.
+
+
+_HAIRSTYLES = {  # shares; the empty name is a bald head
+    "female": {
+        "long01": 0.24,
+        "bob01": 0.17,
+        "bob02": 0.16,
+        "ponytail01": 0.18,
+        "braid01": 0.12,
+        "afro01": 0.04,
+        "short03": 0.09,
+    },
+    "male": {"short01": 0.36, "short02": 0.24, "short03": 0.16, "short04": 0.06, "afro01": 0.05, "": 0.13},
+}
+_HAIR_COLOURS = np.array(  # RGB and share: four from black to brown, two blonds, red, two greys
+    [
+        (22, 19, 18, 0.24),
+        (40, 28, 22, 0.2),
+        (66, 44, 30, 0.17),
+        (105, 72, 44, 0.12),
+        (160, 120, 75, 0.08),
+        (205, 170, 115, 0.07),
+        (120, 52, 28, 0.05),
+        (150, 148, 145, 0.04),
+        (70, 70, 72, 0.03),
+    ]
+)
+_GREY_OF_HAIR = 150  # the hair textures are about this bright
+_FAIR_IRIS = {"brown": 0.3, "dark": 0.3, "blue": 0.2, "green": 0.1, "grey": 0.1}
+_DARK_IRIS = {"brown": 0.4, "dark": 0.58, "blue": 0.01, "green": 0.005, "grey": 0.005}
+_BROWS = ("eyebrow001", "eyebrow002", "eyebrow003", "eyebrow005", "eyebrow012")
+_DARKEST_SKIN = np.array([0.34, 0.24, 0.19])  # linear RGB, relative to the textures
+_TOOTH = (228, 222, 208)
+_SKIN = Gloss(0.045, power=12, shadow_bias=0.22)
+_EYE = Gloss(0.22, power=120, shadow_bias=0.6)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """Skin and hair of a person."""
+
+    skin: str  # name of the texture
+    skin_tone: Float64Array  # (3,) linear RGB factor on it
+    hair: str  # name of the style; empty = bald
+    hair_tint: Float64Array  # (3,) linear RGB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Character:
+    """A dressed person: n vertices bound to the base mesh, and what is drawn of them."""
+
+    body: BodyShape
+    look: Look
+    binding: Binding
+    mesh: Mesh
+    rest: Float32Array  # (n,3) the vertices at rest, clothes included, dm
+    joints: Float64Array  # (B,3) at rest, dm
+    expression_basis: Float32Array  # (U,3k) what each expression unit does to this face
+
+
+def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
+    """A random adult with clothes, hair and all."""
+    body = sample_shape(rng, pack.base.rest, pack.shapes, "female" if rng.random() < 0.55 else "male")
+    look = _sample_look(rng, body)
+    outfit = sample_outfit(rng, pack, body)
+    parts = [*_skin(pack, look, outfit), *_face(rng, pack, body, look), *outfit.parts, *_hair(rng, pack, body, look)]
+    binding, mesh = assemble(parts)
+    return Character(
+        body=body,
+        look=look,
+        binding=binding,
+        mesh=mesh,
+        rest=binding.on(body.vertices),
+        joints=pack.skeleton.joints(body.vertices),
+        expression_basis=pack.shapes.expression_basis(body.ethnicity),
+    )
+
+
+def _sample_look(rng: np.random.Generator, body: BodyShape) -> Look:
+    skin, tone = _sample_skin(rng, body)
+    hair = choose(rng, _HAIRSTYLES[body.sex])
+    colour, share = _HAIR_COLOURS[:, :3] / _GREY_OF_HAIR, _HAIR_COLOURS[:, 3].copy()
+    if body.ethnicity[2] < 0.4:
+        share[3:6] *= 0.15
+        share[6:] *= 0.3
+    share[7:] *= 1 + 8 * body.age
+    tint = (colour[rng.choice(len(share), p=share / share.sum())] * rng.uniform(0.85, 1.2)) ** 2
+    return Look(skin, tone, hair, tint)
+
+
+def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float64Array]:
+    """A photographed skin and a factor on it that follows the ethnicity."""
+    african, asian, _ = body.ethnicity
+    dark = african * rng.uniform(0.55, 1.0) + 0.12 * rng.random()
+    tone = (1 - dark) + _DARKEST_SKIN * dark
+    if asian > 0.5:
+        tone = tone * [1, 0.97, 0.9]
+    tone = tone * rng.uniform(0.92, 1.14) * (1 + rng.normal(0, 0.025, 3))
+    if body.sex == "female":
+        return "skin_female2", tone
+    if african > 0.6:
+        return "skin_male_dark", rng.uniform(0.95, 1.7) * (1 + rng.normal(0, 0.03, 3))
+    if body.age > 0.22:
+        return "skin_male_middleage", tone
+    return str(rng.choice(["skin_male2", "skin_male3"])), tone
+
+
+def _skin(pack: Pack, look: Look, outfit: Outfit) -> list[Part]:
+    """Body and head, without what the clothes hide."""
+    parts = []
+    for piece, texture in ((pack.base.body, look.skin), (pack.base.head, f"{look.skin}_head")):
+        bare = piece.kept(~np.all(outfit.hidden[piece.faces], 1))
+        parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone, _SKIN, CULL_BACK)))
+    return parts
+
+
+def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
+    """Eyes, brows, lashes, tongue and teeth."""
+
+    def part(layer: Layer, name: str, texture: str, tint: Float64Array, gloss: Gloss, flags: int = 0) -> Part:
+        piece = pack.items[f"{layer}:{name}"].fit(body.vertices)
+        return Part(layer, piece, Material(pack.textures[texture], tint, gloss, flags))
+
+    brow = str(rng.choice(_BROWS))
+    iris = choose(rng, _FAIR_IRIS if body.ethnicity[2] > 0.5 else _DARK_IRIS)
+    brow_tint = np.clip(look.hair_tint * 1.6, 0.03, 0.8)
+    return [
+        part("eyes", "high-poly", f"eye_{iris}", np.array([1.1, 1.07, 1.03]), _EYE, ALPHA_TEST),
+        part("brows", brow, brow, brow_tint, MATT, ALPHA_TEST),
+        part("lashes", "eyelashes01", "eyelashes01", np.ones(3), MATT, ALPHA_TEST),
+        part("tongue", "tongue01", "tongue01", np.array([0.3, 0.24, 0.24]), _SKIN),
+        Part("teeth", pack.items["teeth"].fit(body.vertices), Material(plain(*_TOOTH), np.full(3, 0.6), _EYE)),
+    ]
+
+
+def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
+    """Hair, where there is some, and sometimes a hat, where it fits."""
+    parts = []
+    if look.hair:
+        photograph = f"hair_{look.hair}"
+        texture = pack.textures[photograph] if photograph in pack.textures else mip_chain(strands(rng))
+        piece = pack.items[f"hair:{look.hair}"].fit(body.vertices)
+        gloss = Gloss(0.03 + 0.25 * look.hair_tint.mean(), power=10, shadow_bias=0.45)  # fair hair shines more
+        parts.append(Part("hair", piece, Material(texture, look.hair_tint, gloss, ALPHA_TEST)))
+    if look.hair in ("", "short04") and rng.random() < 0.2:
+        felt = Material(mip_chain(fabric(rng, "solid", logo=False)), np.ones(3))
+        parts.append(Part("hat", pack.items["hat:fedora"].fit(body.vertices), felt))
+    return parts

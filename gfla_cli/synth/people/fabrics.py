@@ -1,0 +1,219 @@
+"""Cloth, hair and colours out of nothing: seamless procedural textures."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray
+from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.materials import seamless_noise
+
+FabricKind = Literal[
+    "solid", "stripes", "plaid", "dots", "camouflage", "gradient", "letter", "denim", "blocks", "floral", "knit"
+]
+_DENIM = np.array([[70, 95, 140], [45, 60, 95], [120, 150, 185], [60, 62, 70], [150, 165, 180]], np.float32)
+_FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)
+_LOGO_CHARACTERS = [c for c in string.ascii_uppercase if c not in "IJOQW"] + list(string.digits)
+_CHEST = 0.55  # where on a procedural top, from the top of its texture, the chest is
+_LEAST_CONTRAST = 90  # of a fabric's first two colours, summed over the channels
+
+
+def random_colour(rng: np.random.Generator) -> Float64Array:
+    """RGB (3,), about 0..255: whites, blacks, greys and saturated colours as wardrobes have them."""
+    kind = rng.random()
+    if kind < 0.16:
+        return np.full(3, rng.uniform(215, 250)) + rng.uniform(-8, 4, 3)
+    if kind < 0.28:
+        return np.full(3, rng.uniform(25, 60)) + rng.uniform(-6, 8, 3)
+    if kind < 0.38:
+        return np.full(3, rng.uniform(90, 190)) + rng.uniform(-10, 10, 3)
+    hue, saturation, value = rng.uniform(0, 180), 255 * rng.beta(2, 1.6), 255 * rng.uniform(0.35, 1) ** 0.8
+    pixel = np.array([[[hue, saturation, value]]]).astype(np.uint8)
+    colour: Float64Array = cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)
+    return colour
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cloth:
+    """What a pattern is woven from."""
+
+    rng: np.random.Generator
+    side: int
+    x: FloatArray  # (side,side) 0..1 to the right
+    y: FloatArray  # (side,side) 0..1 downwards
+    colours: list[Float64Array]  # four; the first is the ground
+    ground: FloatArray  # (side,side,3)
+
+
+def _mixed(under: FloatArray, mask: FloatArray, colour: Float64Array) -> FloatArray:
+    return under * (1 - mask[..., None]) + colour * mask[..., None]
+
+
+def _soft(distance: FloatArray, width: float) -> FloatArray:
+    """A signed distance as a mask, 0 outside and 1 inside, with an edge of the given width."""
+    return np.clip(distance / width + 0.5, 0, 1)
+
+
+def _plain(cloth: _Cloth) -> FloatArray:
+    return cloth.ground
+
+
+def _stripes(cloth: _Cloth) -> FloatArray:
+    rng, count = cloth.rng, cloth.rng.integers(6, 36)
+    position = cloth.x if rng.random() < 0.25 else cloth.y
+    from_middle, edge = np.abs((position * count) % 1 - 0.5), count / cloth.side * 1.5
+    striped = _mixed(cloth.ground, _soft(from_middle - 0.5 + rng.uniform(0.1, 0.35), edge), cloth.colours[1])
+    if rng.random() < 0.3:
+        return _mixed(striped, _soft(0.06 - from_middle, edge), cloth.colours[2])
+    return striped
+
+
+def _plaid(cloth: _Cloth) -> FloatArray:
+    count, picture = cloth.rng.integers(6, 22), cloth.ground
+    for position in (cloth.x, cloth.y):
+        wide = _soft(np.abs((position * count) % 1 - 0.5) - 0.25, count / cloth.side * 1.5)
+        thin = _soft(0.04 - np.abs((position * count + 0.3) % 1 - 0.5), count / cloth.side)
+        picture = _mixed(_mixed(picture, 0.5 * wide, cloth.colours[1]), 0.45 * thin, cloth.colours[2])
+    return picture
+
+
+def _dots(cloth: _Cloth) -> FloatArray:
+    count, radius = cloth.rng.integers(10, 34), cloth.rng.uniform(0.16, 0.34)
+
+    def dots(shift: float) -> FloatArray:
+        x, y = (cloth.x * count + shift) % 1 - 0.5, (cloth.y * count + shift) % 1 - 0.5
+        distance: FloatArray = radius - np.hypot(x, y)
+        return distance
+
+    inside = np.maximum(dots(0), dots(0.5) if radius < 0.25 else -1)
+    return _mixed(cloth.ground, _soft(inside, count / cloth.side * 1.5), cloth.colours[1])
+
+
+def _camouflage(cloth: _Cloth) -> FloatArray:
+    picture = cloth.ground
+    for colour in cloth.colours[1:]:
+        cell = int(cloth.rng.choice([16, 32, 64]))
+        picture = _mixed(picture, _soft(seamless_noise(cloth.rng, cloth.side, cell) - 0.35, 0.1), colour)
+    return picture
+
+
+def _gradient(cloth: _Cloth) -> FloatArray:
+    return _mixed(cloth.ground, _soft(np.cos(2 * np.pi * (cloth.y + cloth.rng.random())) * 0.5, 1.0), cloth.colours[1])
+
+
+def _floral(cloth: _Cloth) -> FloatArray:
+    rng, side, picture = cloth.rng, cloth.side, cloth.ground.astype(np.uint8)
+    for _ in range(70):
+        x, y, radius, petal = rng.random(), rng.random(), rng.uniform(0.01, 0.035), cloth.colours[rng.integers(1, 4)]
+        turn = rng.random() * 6
+        for angle in turn + 1.257 * np.arange(5):
+            at = int((x + radius * np.cos(angle)) * side), int((y + radius * np.sin(angle)) * side)
+            cv2.circle(picture, at, max(int(radius * side * 0.6), 1), petal.tolist(), -1, cv2.LINE_AA)
+        middle = cloth.colours[rng.integers(1, 4)]
+        at = int(x * side), int(y * side)
+        cv2.circle(picture, at, max(int(radius * side * 0.5), 1), middle.tolist(), -1, cv2.LINE_AA)
+    return picture.astype(np.float32)
+
+
+def _blocks(cloth: _Cloth) -> FloatArray:
+    rng, side, picture = cloth.rng, cloth.side, cloth.ground.copy()
+    for _ in range(rng.integers(1, 4)):
+        first, last = np.sort(rng.random(2))
+        picture[int(first * side) : int(last * side)] = cloth.colours[rng.integers(1, 4)]
+    if rng.random() < 0.4:
+        picture[:, side // 2 :] = picture[:, side // 2 :] * 0.35 + cloth.colours[3] * 0.65
+    return picture
+
+
+def _denim(cloth: _Cloth) -> FloatArray:
+    rng, side = cloth.rng, cloth.side
+    dye: Float32Array = _DENIM[rng.integers(len(_DENIM))]
+    weave = rng.standard_normal((side, side, 1), np.float32) * 9
+    return dye + weave + seamless_noise(rng, side, 64)[..., None] * 13
+
+
+def _knit(cloth: _Cloth) -> FloatArray:
+    stitches = np.sin(2 * np.pi * cloth.x * 64 + 2 * np.abs(np.sin(np.pi * cloth.y * 64)))
+    knit: FloatArray = cloth.ground * (0.9 + 0.13 * stitches)[..., None]
+    return knit
+
+
+_PATTERNS: dict[
+    FabricKind, tuple[float, Callable[[_Cloth], FloatArray]]
+] = {  # kind: share of all clothes, how to make it
+    "solid": (0.22, _plain),
+    "stripes": (0.14, _stripes),
+    "plaid": (0.1, _plaid),
+    "dots": (0.07, _dots),
+    "camouflage": (0.06, _camouflage),
+    "gradient": (0.07, _gradient),
+    "letter": (0.11, _plain),
+    "denim": (0.09, _denim),
+    "blocks": (0.06, _blocks),
+    "floral": (0.04, _floral),
+    "knit": (0.04, _knit),
+}
+FABRICS = tuple(_PATTERNS)
+
+
+def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int = 512, logo: bool = True) -> ByteArray:
+    """Seamless cloth, RGBA (side,side,4); side is a multiple of 64. The front of a top has its middle at the centre.
+
+    kind: one of FABRICS, or None for any. logo: whether letters may be printed on it.
+    """
+    if kind is None:
+        kind = choose(rng, {kind: share for kind, (share, _) in _PATTERNS.items()})
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    colours = [random_colour(rng) for _ in range(4)]
+    while np.abs(colours[0] - colours[1]).sum() < _LEAST_CONTRAST:
+        colours[1] = random_colour(rng)
+    ground = np.empty((side, side, 3), np.float32)
+    ground[:] = colours[0]
+
+    picture = _PATTERNS[kind][1](_Cloth(rng, side, x, y, colours, ground))
+    if logo and (kind == "letter" or rng.random() < 0.12):
+        picture = _with_logo(rng, picture, colours)
+    folds = 1 + 0.035 * seamless_noise(rng, side, 32) + 0.03 * seamless_noise(rng, side, 64)
+    picture = picture * folds[..., None] + rng.standard_normal((side, side, 1), np.float32) * 2.5
+    cloth = np.full((side, side, 4), 255, np.uint8)
+    cloth[..., :3] = np.clip(picture, 0, 255)
+    return cloth
+
+
+def _with_logo(rng: np.random.Generator, picture: FloatArray, colours: list[Float64Array]) -> FloatArray:
+    """Prints up to three characters on the chest, sometimes over a disc or a box."""
+    side = picture.shape[0]
+    scale = rng.uniform(0.8, 2.4) * side / 256
+    text = "".join(rng.choice(_LOGO_CHARACTERS, rng.integers(1, 4)))
+    font, thickness = int(rng.choice(_FONTS)), max(int(3 * scale), 2)
+    (width, height), _ = cv2.getTextSize(text, font, scale, thickness)
+    middle, chest, background = side // 2, int(side * _CHEST), rng.random()
+    printed = np.clip(picture, 0, 255).astype(np.uint8)  # the drawing calls want bytes
+    if background < 0.35:
+        radius = int(side * rng.uniform(0.05, 0.1))
+        cv2.circle(printed, (middle, chest), radius, colours[2].tolist(), -1, cv2.LINE_AA)
+    elif background < 0.6:
+        half = int(side * 0.06)
+        cv2.rectangle(
+            printed, (int(side * 0.4), chest - half), (int(side * 0.6), chest + half), colours[2].tolist(), -1
+        )
+    start = middle - width // 2, chest + height // 2
+    cv2.putText(printed, text, start, font, scale, colours[1].tolist(), thickness, cv2.LINE_AA)
+    return printed.astype(np.float32)
+
+
+def strands(rng: np.random.Generator, side: int = 512) -> ByteArray:
+    """Seamless grey hair, RGBA (side,side,4), with ragged, transparent tips at the bottom."""
+    waves = cv2.resize(rng.standard_normal((8, side), np.float32), (side, side), interpolation=cv2.INTER_CUBIC) * 14
+    streaks = cv2.GaussianBlur(rng.standard_normal((1, side), np.float32), (0, 0), 2.5) * 45
+    ragged = np.abs(cv2.GaussianBlur(rng.standard_normal((1, side), np.float32), (0, 0), 1.5))
+    height = np.linspace(1, 0, side, dtype=np.float32)[:, None]
+    grey = np.clip(148 + (waves + streaks) * 0.8 + 18 * np.sin(height * 5 + 2) - 30 * (1 - height), 30, 235)
+    alpha = np.where(height > 0.02 + 0.1 * ragged, 255, 0)
+    return np.dstack([grey, grey, grey, alpha]).astype(np.uint8)

@@ -1,0 +1,130 @@
+"""Random pictures of synthetic people: clips, and albums to train on. One generator state, one result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gfla_cli.arrays import Float64Array
+from gfla_cli.errors import UsageError
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.character import Character, sample_character
+from gfla_cli.synth.people.posing import Posed, bend
+from gfla_cli.synth.people.shape import sample_expression
+from gfla_cli.synth.people.views import (
+    CROPS,
+    DIRECTIONS,
+    MARGINS,
+    Crop,
+    Direction,
+    Shot,
+    View,
+    frame,
+    photograph,
+    sample_shot,
+)
+from gfla_cli.synth.renderer.camera import Camera
+from gfla_cli.synth.renderer.chance import check_shares
+from gfla_cli.synth.renderer.scene import BACKGROUNDS, BackgroundKind, Scene, sample_scene
+
+_BACKGROUNDS: Mapping[BackgroundKind, float] = {
+    "white": 0.42,
+    "grey": 0.15,
+    "colour": 0.08,
+    "gradient": 0.15,
+    "noise": 0.06,
+    "clutter": 0.14,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlbumMix:
+    """What the pictures of albums show, and how often. Shares need not add up to one; what is left out never occurs."""
+
+    crops: Mapping[Crop, float] = field(
+        default_factory=lambda: {"full": 0.7, "three_quarter": 0.2, "upper": 0.1, "head": 0.0}
+    )
+    directions: Mapping[Direction, float] = field(default_factory=lambda: DIRECTIONS)
+    margins: tuple[float, float] = MARGINS  # least and most of the free border around them, shares of what is shown
+    catalogue: float = 0.7  # share of poses as in a catalogue; the others are from motion capture
+    backgrounds: Mapping[BackgroundKind, float] = field(
+        default_factory=lambda: {
+            "white": 0.45,
+            "grey": 0.17,
+            "gradient": 0.17,
+            "colour": 0.07,
+            "noise": 0.04,
+            "clutter": 0.1,
+        }
+    )
+
+    def __post_init__(self) -> None:
+        check_shares("crop", self.crops, CROPS)
+        check_shares("direction", self.directions, DIRECTIONS)
+        check_shares("background", self.backgrounds, BACKGROUNDS)
+        if not 0 <= self.margins[0] <= self.margins[1] <= 10:  # NaN: neither
+            raise UsageError(f"margins go from a least to a most of 0 to 10, got {self.margins}")
+        if not 0 <= self.catalogue <= 1:
+            raise UsageError(f"the share of catalogue poses lies between 0 and 1, got {self.catalogue}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Consecutive frames of one character before a fixed camera."""
+
+    frames: tuple[View, ...]
+    character: Character
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """The people of a pack, photographed at random."""
+
+    pack: Pack
+
+    def album(self, rng: np.random.Generator, views: int, size: int = 256, mix: AlbumMix | None = None) -> list[View]:
+        """Views of one random character in one scene, each with a pose, direction and crop of its own."""
+        mix = mix or AlbumMix()
+        character = sample_character(rng, self.pack)
+        scene = sample_scene(rng, size, mix.backgrounds)
+        album = []
+        for _ in range(views):
+            shot = sample_shot(rng, crops=mix.crops, directions=mix.directions, margins=mix.margins)
+            album.append(self.snapshot(rng, character, scene, shot, mix.catalogue))
+        return album
+
+    def person_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256) -> Clip:
+        """A whole person in motion: a stretch of motion capture, 15 frames per second."""
+        character = sample_character(rng, self.pack)
+        scene = sample_scene(rng, size, _BACKGROUNDS)
+        poses = self.pack.poses.sample_stretch(rng, frames)
+        shot = replace(sample_shot(rng, "full"), yaw_deg=rng.normal(0, 35), margin=0.25)
+        posed = (bend(self.pack, character, pose) for pose in poses)
+        return self._film(character, posed, shot, scene, size)
+
+    def snapshot(
+        self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, catalogue: float = 0.5
+    ) -> View:
+        """The character in a random pose, with a random expression. catalogue: see PoseLibrary.sample."""
+        return self.portray(rng, character, scene, shot, self.pack.poses.sample(rng, catalogue))
+
+    def portray(
+        self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, pose: Float64Array
+    ) -> View:
+        """The character in a pose (P,3), with a random expression."""
+        expression = sample_expression(rng, self.pack.shapes.expression_units)
+        left, right = rng.uniform(0.1, 0.9, 2)
+        posed = bend(self.pack, character, pose, expression, (left, right))
+        camera = frame(self.pack.skeleton, character, posed, shot, len(scene.background))
+        return photograph(self.pack, character, posed, camera, scene)
+
+    def _film(self, character: Character, posed: Iterable[Posed], shot: Shot, scene: Scene, size: int) -> Clip:
+        """All poses before the camera that takes the shot of the first."""
+        camera: Camera | None = None
+        views = []
+        for moment in posed:
+            camera = camera or frame(self.pack.skeleton, character, moment, shot, size)
+            views.append(photograph(self.pack, character, moment, camera, scene))
+        return Clip(tuple(views), character)

@@ -1,0 +1,196 @@
+"""Bending a character into a pose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gfla_cli.arrays import Float32Array, Float64Array
+from gfla_cli.errors import UsageError
+from gfla_cli.synth.meshes import blend_skin, vertex_normals
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.character import Character
+from gfla_cli.synth.people.shape import Expression, sample_expression
+from gfla_cli.synth.people.skeleton import PoseLibrary
+from gfla_cli.synth.renderer import rotations
+
+RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = stretched, 1 = fist
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posed:
+    """A character in a pose; n vertices, the first V of which are those of the base mesh. Lengths in dm."""
+
+    vertices: Float32Array  # (n,3)
+    normals: Float32Array  # (n,3)
+    joints: Float64Array  # (B,3)
+    head: Float64Array  # (3,3) rotation of the head from its rest position
+
+
+def bend(
+    pack: Pack,
+    character: Character,
+    pose: Float64Array | None = None,
+    expression: Expression | None = None,
+    curl: tuple[float, float] = RELAXED,
+) -> Posed:
+    """The character in a pose (P,3) of the pack's library, None = as at rest, with an expression and curled fingers."""
+    expression = expression or Expression()
+    base = _with_expression(pack, character, expression)
+    binding, skeleton = character.binding, pack.skeleton
+
+    turn = np.zeros((len(skeleton.parent), 3))
+    if pose is not None:
+        turn[pack.poses.bones] = pose
+    turn[skeleton.index["jaw"], 0] = expression.jaw
+    for side, amount in zip("LR", curl, strict=True):
+        yaw, pitch = expression.gaze
+        turn[skeleton.index[f"eye.{side}"], :2] = -pitch, yaw
+        _curl_fingers(turn, character.joints, skeleton.index, side, amount)
+
+    rotation, joints = skeleton.bend(rotations.to_matrix(turn), character.joints)
+    shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
+    vertices = blend_skin(binding.on(base), binding.bone, binding.weight, rotation, shift)
+    normals = vertex_normals(vertices, character.mesh.triangles)
+    return Posed(vertices, normals, joints, rotation[skeleton.index["head"]])
+
+
+def _with_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
+    """The base mesh at rest (V,3), with the face moved."""
+    weights = expression.weights(pack.shapes.expression_units)
+    if not weights.any():
+        return character.body.vertices
+    base = character.body.vertices.copy()
+    base[pack.shapes.expression_vertices] += (weights @ character.expression_basis).reshape(-1, 3)
+    return base
+
+
+def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, int], side: str, amount: float) -> None:
+    """Turns the joints of four fingers around the line of the knuckles."""
+
+    def joint(finger: int, link: int) -> Float64Array:
+        at: Float64Array = joints[bone[f"finger{finger}-{link}.{side}"]]
+        return at
+
+    knuckles = joint(5, 1) - joint(2, 1)
+    knuckles /= np.linalg.norm(knuckles)
+    if np.cross(knuckles, joint(3, 2) - joint(3, 1))[1] > 0:  # turned so that a positive angle closes the hand
+        knuckles = -knuckles
+    for finger in range(2, 6):
+        for link in (1, 2, 3):
+            angle = amount * (0.22 + 0.05 * finger + (0.22 if link > 1 else 0))
+            turn[bone[f"finger{finger}-{link}.{side}"]] = knuckles * angle
+
+
+# The motions of somebody who talks to a camera.
+
+
+_MOUTH_UNITS = (
+    "mouth-corner-puller",
+    "mouth-protusion",
+    "mouth-parling",
+    "mouth-retraction",
+    "mouth-depression",
+    "mouth-upward-retraction",
+    "mouth-pursing",
+)
+_ONSET = 0.15  # seconds that a held gesture takes to come and to go
+_HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Talk:
+    """F frames of a talking head."""
+
+    head: Float64Array  # (F,3) pitch, yaw, roll, radians
+    jaw: Float64Array  # (F,) opening, radians
+    mouth: dict[str, Float64Array]  # name of an expression unit -> weights (F,)
+    blink: Float64Array  # (F,) 1 = closed
+    brow: Float64Array  # (F,) > 0 = raised, < 0 = lowered
+    gaze: Float64Array  # (F,2) yaw, pitch, radians
+    mood: Expression  # what the face returns to
+
+    def expression(self, frame: int) -> Expression:
+        """The face at a frame."""
+        units = dict(self.mood.units)
+        for unit, weight in self.mouth.items():
+            units[unit] = self.mood.units.get(unit, 0) * 0.5 + weight[frame]
+        for side in ("left", "right"):
+            units[f"eye-{side}-closure"] = self.blink[frame]
+            units[f"eyebrows-{side}-up"] = max(self.brow[frame], 0)
+            units[f"eyebrows-{side}-down"] = max(-self.brow[frame], 0)
+        yaw, pitch = self.gaze[frame]
+        steadied = yaw - self.head[frame, 1] * 0.3  # the eyes stay on the camera a little while the head turns
+        return Expression(units, self.mood.jaw * 0.3 + self.jaw[frame], (steadied, pitch))
+
+    def pose(self, poses: PoseLibrary, frame: int) -> Float64Array:
+        """The body at a frame, (P,3): it stands still, head and neck share the motion."""
+        pose = poses.standing()
+        for name, share in _HEAD_SHARES:
+            pose[poses.index[name]] += share * self.head[frame]
+        return pose
+
+
+def sample_talk(
+    rng: np.random.Generator, units: tuple[str, ...], frames: int, fps: float, *, gestures: bool = False
+) -> Talk:
+    """Somebody who mostly talks, nods, looks around and blinks now and then.
+
+    With `gestures` the eyes also stay shut and the mouth wide open for a while, again and again: rare in talk, but what
+    a film is watched for.
+    """
+    if frames < 1 or fps <= 0:
+        raise UsageError(f"a clip has a frame or more and a positive frame rate, got {frames} at {fps}")
+    time = np.arange(frames) / fps
+
+    def wave(amplitude: float, slowest: float, fastest: float) -> Float64Array:
+        """A smooth random signal (F,) of about this amplitude with frequencies in this range, Hz."""
+        signal = np.zeros(frames)
+        for _ in range(3):
+            height, frequency, phase = rng.normal(), rng.uniform(slowest, fastest), rng.uniform(0, 6.3)
+            signal += amplitude / 1.6 * height * np.sin(2 * np.pi * frequency * time + phase)
+        return signal
+
+    pitch = rng.normal(0, 3) + wave(4, 0.2, 0.9)
+    yaw = rng.normal(0, 12) + wave(9, 0.15, 0.7)
+    head = np.radians(np.stack([pitch, yaw, wave(3.5, 0.15, 0.6)], 1))
+    loudness = np.clip(0.8 + wave(0.5, 0.1, 0.4), 0, 1) * (rng.random() < 0.85)
+    jaw = np.clip(0.05 + np.abs(wave(0.2, 2, 4.5)), 0, 0.36) * loudness
+    liveliness = 0.3 + 0.7 * loudness
+    mouth = {u: np.clip(wave(0.38, 1.0, 3.0), 0, 0.6) * liveliness for u in _MOUTH_UNITS if rng.random() < 0.8}
+    blink = _blinks(rng, time)
+    if gestures:
+        blink = np.maximum(blink, _held(rng, time) * rng.uniform(0.6, 1.1))
+        jaw = np.maximum(jaw, _held(rng, time) * rng.uniform(0.2, 0.42))
+    return Talk(
+        head=head,
+        jaw=jaw,
+        mouth=mouth,
+        blink=np.minimum(blink, 1),
+        brow=np.clip(wave(0.5, 0.2, 0.8) + 0.2, -0.35, 0.9),
+        gaze=np.stack([wave(0.12, 0.2, 0.8), wave(0.06, 0.2, 0.8)], 1),
+        mood=sample_expression(rng, units, 0.6),
+    )
+
+
+def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
+    """How closed the eyes are (F,), 0..1: a blink every few seconds."""
+    closed = np.zeros(len(time))
+    moment = rng.uniform(0, 3)
+    while moment < time[-1] + 0.3:
+        closed = np.maximum(closed, np.clip(1.25 - np.abs(time - moment) / 0.11, 0, 1))
+        moment += rng.uniform(0.8, 4)
+    return closed
+
+
+def _held(rng: np.random.Generator, time: Float64Array) -> Float64Array:
+    """Something that is done for a while and then not (F,), 0..1."""
+    done = np.zeros(len(time))
+    begin = rng.uniform(-0.5, 1)
+    while begin < time[-1]:
+        end = begin + rng.uniform(0.15, 0.9)
+        done = np.maximum(done, np.clip(1 - np.maximum(begin - time, time - end) / _ONSET, 0, 1))
+        begin = end + rng.uniform(0.3, 1.4)
+    return done

@@ -1,0 +1,211 @@
+"""Which triangle is seen where: the textured mesh as flat arrays, the z-buffer and the depth map of a light.
+
+Knows nothing of people: anything made of triangles with square, power-of-two textures can be drawn. The records are
+NamedTuples because numba takes them apart in compiled code, which it cannot do with dataclasses.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gfla_cli.arrays import (
+    ByteArray,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+)
+from gfla_cli.synth.renderer.chance import fast_kernel, kernel
+
+CULL_BACK = 1  # flags of a material: back faces are not drawn
+ALPHA_TEST = 2  # texels with little alpha are holes
+
+_OPAQUE = 110  # alpha, 0..255, from which on a texel is no hole
+_NEAREST = 0.5  # a triangle with a corner closer to the eye than this is dropped, not clipped
+_SHARPNESS = 0.35  # mip levels below the one that maps a texel to a pixel: supersampling averages once more
+
+
+class Materials(NamedTuple):
+    """The looks of the M parts of a mesh."""
+
+    flags: Int64Array  # (M,) CULL_BACK | ALPHA_TEST
+    depth_bias: Float64Array  # (M,) how far a part is pulled to the eye, so that thin layers do not poke through
+    tint: Float64Array  # (M,3) linear RGB factor on the texture
+    specular: Float64Array  # (M,3) strength, power, shadow bias (length)
+    level_offset: Int64Array  # (M,L) where each mip level starts in `texels`
+    level_size: Int64Array  # (M,2) side of the finest level in texels, number of levels
+    texels: ByteArray  # (B,) RGBA of all levels of all textures, row by row
+
+
+class Mesh(NamedTuple):
+    """T textured triangles; their corners are rows of vertex arrays that are given separately."""
+
+    triangles: Int32Array  # (T,3)
+    corner_uv: Float32Array  # (T,3,2) texture coordinates, v upwards, wrapped
+    part: Int32Array  # (T,) row of the materials
+    materials: Materials
+    drawn: Int64Array  # (k,) the vertices that some triangle uses
+
+
+class Samples(NamedTuple):
+    """What each of n x n samples of the picture sees."""
+
+    inverse_depth: Float32Array  # (n,n) 1 / depth; 0 = background
+    triangle: Int32Array  # (n,n) -1 = background
+    barycentric: Float32Array  # (n,n,2) weights of the triangle's second and third corner
+    level: Int8Array  # (T,) mip level of each triangle
+
+
+def empty_samples(side: int, triangles: int) -> Samples:
+    """Samples (side, side) of nothing but background, for `rasterize` to fill."""
+    return Samples(
+        np.zeros((side, side), np.float32),
+        np.full((side, side), -1, np.int32),
+        np.empty((side, side, 2), np.float32),
+        np.zeros(triangles, np.int8),
+    )
+
+
+@fast_kernel
+def _area(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> float:
+    """Twice the signed area of a triangle on the screen; negative when it turns counter-clockwise, as y points down."""
+    return (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+
+
+@fast_kernel
+def _first_sample(a: float, b: float, c: float) -> int:
+    """The first sample at or after the smallest of three coordinates; sample i has its centre at i + 0.5."""
+    return max(int(np.ceil(min(a, b, c) - 0.5)), 0)
+
+
+@fast_kernel
+def _last_sample(a: float, b: float, c: float, side: int) -> int:
+    return min(int(np.floor(max(a, b, c) - 0.5)), side - 1)
+
+
+@fast_kernel
+def _mip_level(uv: Float32Array, side: int, levels: int, area: float) -> int:
+    """The level whose texels are about as large as the samples of a triangle that covers `area` / 2 of them."""
+    texels = abs(_area(uv[0, 0], uv[0, 1], uv[1, 0], uv[1, 1], uv[2, 0], uv[2, 1])) * side * side
+    level = 0.5 * np.log2(max(texels, 1e-9) / abs(area)) - _SHARPNESS
+    return min(max(int(level + 0.5), 0), levels - 1)
+
+
+@fast_kernel
+def _is_hole(texels: ByteArray, start: int, side: int, u: float, v: float) -> bool:
+    column = int((u - np.floor(u)) * side) % side
+    row = int((1 - (v - np.floor(v))) * side) % side
+    return bool(texels[start + (row * side + column) * 4 + 3] < _OPAQUE)
+
+
+# One long kernel: the loop over the samples works on local numbers only, it is where most of the time goes.
+@fast_kernel
+def rasterize(mesh: Mesh, screen: Float32Array, perspective: bool, samples: Samples) -> None:
+    """Draws a mesh into the samples; the nearest surface wins.
+
+    screen: (vertices,3) x and y in samples, y down, and depth. perspective: whether the barycentric weights are those
+    on the surface (large triangles need that) or those on the screen (enough for triangles of a few pixels).
+    """
+    inverse_depth, triangle, barycentric, _ = samples
+    height, width = triangle.shape
+    materials = mesh.materials
+    for t in range(mesh.triangles.shape[0]):
+        i, j, k, part = mesh.triangles[t, 0], mesh.triangles[t, 1], mesh.triangles[t, 2], mesh.part[t]
+        ax, ay, az = screen[i, 0], screen[i, 1], screen[i, 2]
+        bx, by, bz = screen[j, 0], screen[j, 1], screen[j, 2]
+        cx, cy, cz = screen[k, 0], screen[k, 1], screen[k, 2]
+        area = _area(ax, ay, bx, by, cx, cy)
+        if abs(area) < 1e-7 or (area > 0 and materials.flags[part] & CULL_BACK) or min(az, bz, cz) < _NEAREST:
+            continue
+        left, right = _first_sample(ax, bx, cx), _last_sample(ax, bx, cx, width)
+        top, bottom = _first_sample(ay, by, cy), _last_sample(ay, by, cy, height)
+        if left > right or top > bottom:
+            continue
+        bias, holes = materials.depth_bias[part], materials.flags[part] & ALPHA_TEST
+        near_a, near_b, near_c = 1 / (az - bias), 1 / (bz - bias), 1 / (cz - bias)
+        uv = mesh.corner_uv[t]
+        level = _mip_level(uv, materials.level_size[part, 0], materials.level_size[part, 1], area)
+        start, side = materials.level_offset[part, level], materials.level_size[part, 0] >> level
+        samples.level[t] = level
+        inverse_area = 1 / area
+        for row in range(top, bottom + 1):
+            y = row + 0.5
+            for column in range(left, right + 1):
+                x = column + 0.5
+                w1 = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) * inverse_area
+                w2 = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) * inverse_area
+                w0 = 1 - w1 - w2
+                if w0 < 0 or w1 < 0 or w2 < 0:
+                    continue
+                near = w0 * near_a + w1 * near_b + w2 * near_c
+                if near <= inverse_depth[row, column]:
+                    continue
+                if perspective:
+                    w1, w2 = w1 * near_b / near, w2 * near_c / near
+                    w0 = 1 - w1 - w2
+                if holes:
+                    u = w0 * uv[0, 0] + w1 * uv[1, 0] + w2 * uv[2, 0]
+                    v = w0 * uv[0, 1] + w1 * uv[1, 1] + w2 * uv[2, 1]
+                    if _is_hole(materials.texels, start, side, u, v):
+                        continue
+                inverse_depth[row, column] = near
+                triangle[row, column] = t
+                barycentric[row, column, 0] = w1
+                barycentric[row, column, 1] = w2
+
+
+@fast_kernel
+def depth_from_light(triangles: Int32Array, seen: Float32Array, depth: Float32Array) -> None:
+    """A shadow map: per texel of depth (m,m) the largest coordinate towards the light of the surfaces over it.
+
+    seen: (vertices,3) column and row in the map, and the coordinate towards the light.
+    """
+    height, width = depth.shape
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = seen[i, 0], seen[i, 1], seen[i, 2]
+        bx, by, bz = seen[j, 0], seen[j, 1], seen[j, 2]
+        cx, cy, cz = seen[k, 0], seen[k, 1], seen[k, 2]
+        area = _area(ax, ay, bx, by, cx, cy)
+        if abs(area) < 1e-7:
+            continue
+        for row in range(_first_sample(ay, by, cy), _last_sample(ay, by, cy, height) + 1):
+            y = row + 0.5
+            for column in range(_first_sample(ax, bx, cx), _last_sample(ax, bx, cx, width) + 1):
+                x = column + 0.5
+                w1 = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area
+                w2 = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area
+                if w1 < 0 or w2 < 0 or w1 + w2 > 1:
+                    continue
+                towards = az + w1 * (bz - az) + w2 * (cz - az)
+                if towards > depth[row, column]:
+                    depth[row, column] = towards
+
+
+@kernel
+def surface_values(
+    mesh: Mesh, screen: Float32Array, samples: Samples, values: Float32Array, first: int, step: int, out: Float32Array
+) -> None:
+    """A vertex attribute, values (vertices,3), on the surface that a grid of samples sees; NaN on the background.
+
+    out: (rows,columns,3); out[r, c] belongs to sample (first + r * step, first + c * step). Correct in perspective,
+    whatever kind of weights the samples hold.
+    """
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            t = samples.triangle[first + row * step, first + column * step]
+            if t < 0:
+                out[row, column] = np.nan
+                continue
+            i, j, k = mesh.triangles[t, 0], mesh.triangles[t, 1], mesh.triangles[t, 2]
+            x, y = first + column * step + 0.5, first + row * step + 0.5
+            area = _area(screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], screen[k, 0], screen[k, 1])
+            w1 = _area(screen[k, 0], screen[k, 1], screen[i, 0], screen[i, 1], x, y) / area
+            w2 = _area(screen[i, 0], screen[i, 1], screen[j, 0], screen[j, 1], x, y) / area
+            w0, w1, w2 = (1 - w1 - w2) / screen[i, 2], w1 / screen[j, 2], w2 / screen[k, 2]
+            total = w0 + w1 + w2
+            for axis in range(3):
+                out[row, column, axis] = (w0 * values[i, axis] + w1 * values[j, axis] + w2 * values[k, axis]) / total

@@ -1,0 +1,128 @@
+"""From a bent mesh, a camera and a scene to a picture. Knows nothing of people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Float64Array, FloatArray
+from gfla_cli.synth.renderer.camera import Camera
+from gfla_cli.synth.renderer.rasterizer import Mesh, depth_from_light, empty_samples, rasterize, surface_values
+from gfla_cli.synth.renderer.scene import Light, Scene
+from gfla_cli.synth.renderer.shading import Lighting, shade
+
+_SHADOW_SIDE = 320  # texels of the shadow map
+_SHADOW_MARGIN = 8  # of them kept free at the border
+_FLOOR_SIDE = 64  # pixels of the shadow on the floor before it is enlarged
+_FLOOR_REACH = 5.0  # dm above the ground up to which a body darkens the floor
+_CREASE_RADIUS = 0.55  # dm around a point within which its surroundings are
+_CREASE_DEPTH = 0.9  # dm behind its surroundings at which a crease is darkest
+
+Box = tuple[FloatArray, FloatArray]  # lowest and highest corner, (3,) each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A rendered mesh."""
+
+    image: ByteArray  # (s,s,3) RGB
+    mask: ByteArray  # (s,s) share of the pixel that the mesh covers, 0..255
+    inverse_depth: Float32Array  # (s,s) 1 / depth at the first sample of each pixel; 0 = background
+    surface: Float32Array  # (s/2,s/2,3) see `render`
+
+
+def render(
+    mesh: Mesh,
+    vertices: Float32Array,
+    normals: Float32Array,
+    rest: Float32Array,
+    camera: Camera,
+    scene: Scene,
+    *,
+    shadow_box: Box | None = None,
+    supersampling: int = 2,
+    perspective: bool = False,
+) -> Picture:
+    """Draws a mesh over the background of a scene.
+
+    vertices, normals: (n,3) in the world. rest: (n,3) the same vertices at rest, to tell which point of the mesh a
+    pixel shows. shadow_box: the part of the world in which things throw shadows, None = all of the mesh.
+    perspective: see `rasterize`; needed for meshes of large triangles.
+
+    surface[r, c] is the rest position seen in the middle of the 2 x 2 pixels from (2r, 2c) on, NaN on the background.
+    It is taken at the centre of the last sample of the block's first pixel, that is at x = 2c + 1 - d, y = 2r + 1 - d
+    with d = 1 / (2 * supersampling) pixels (0.25 at 2 x 2 samples) and pixel centres at .5. Always correct in
+    perspective. Two pictures of one mesh show the same point where their surfaces hold the same value.
+    """
+    screen = camera.project(vertices).astype(np.float32)
+    screen[:, :2] *= supersampling
+    samples = empty_samples(camera.size * supersampling, len(mesh.triangles))
+    rasterize(mesh, screen, perspective, samples)
+    inverse_depth = np.ascontiguousarray(samples.inverse_depth[::supersampling, ::supersampling])
+
+    lighting = _lighting(mesh, vertices, camera, scene.light, shadow_box)
+    glow = np.zeros((camera.size, camera.size, 3), np.float32)
+    shade(mesh, samples, vertices, normals, lighting, supersampling, glow)
+    glow *= _creases(inverse_depth, camera)[..., None]
+
+    behind = (scene.background.astype(np.float32) / 255) ** 2  # gamma 2, like the textures
+    if scene.light.floor:
+        behind *= _floor_shadow(vertices[mesh.drawn], camera, lighting.direction)[..., None]
+    coverage = _shrunk(samples.triangle >= 0, camera.size)
+    glow += behind * (1 - coverage[..., None])
+    image = np.sqrt(np.clip(glow, 0, 1, out=glow), out=glow) * 255 + 0.5
+
+    surface = np.empty((camera.size // 2, camera.size // 2, 3), np.float32)
+    surface_values(mesh, screen, samples, rest, supersampling - 1, 2 * supersampling, surface)
+    return Picture(image.astype(np.uint8), (coverage * 255).astype(np.uint8), inverse_depth, surface)
+
+
+def _lighting(mesh: Mesh, vertices: Float32Array, camera: Camera, light: Light, box: Box | None) -> Lighting:
+    """The light in world coordinates, with a shadow map fitted to the box."""
+    direction = camera.rotation.T @ (light.direction / np.linalg.norm(light.direction))
+    across = np.cross(direction, [0.1, 1, 0.05])  # nearly upwards: lights are never exactly there
+    across /= np.linalg.norm(across)
+    axes = np.stack([across, np.cross(across, direction), direction])
+
+    drawn = vertices[mesh.drawn]
+    low, high = box or (drawn.min(0), drawn.max(0))
+    texels_per_unit = (_SHADOW_SIDE - _SHADOW_MARGIN) / np.linalg.norm(high - low)
+    to_shadow = np.zeros((3, 4))
+    to_shadow[:, :3] = axes * [[texels_per_unit], [texels_per_unit], [1]]
+    to_shadow[:2, 3] = _SHADOW_SIDE / 2 - to_shadow[:2, :3] @ (low + high) / 2
+    depth = np.full((_SHADOW_SIDE, _SHADOW_SIDE), -1e9, np.float32)
+    depth_from_light(mesh.triangles, (vertices @ to_shadow[:, :3].T + to_shadow[:, 3]).astype(np.float32), depth)
+    return Lighting(camera.eye, direction, light.key, light.ambient, depth, to_shadow)
+
+
+def _creases(inverse_depth: Float32Array, camera: Camera) -> Float32Array:
+    """A factor (s,s), 0.6..1, that darkens what lies deeper than its surroundings: folds, armpits, under the chin."""
+    seen = (inverse_depth > 0).astype(np.float32)
+    depth = seen / np.maximum(inverse_depth, 1e-6)
+    sigma = max(_CREASE_RADIUS * camera.scale_px, 1.0)
+    around = cv2.GaussianBlur(depth, (0, 0), sigma) / np.maximum(cv2.GaussianBlur(seen, (0, 0), sigma), 1e-3)
+    factor: Float32Array = 1 - 0.4 * np.clip((depth - around) / _CREASE_DEPTH, 0, 1)
+    return factor
+
+
+def _floor_shadow(drawn: Float32Array, camera: Camera, direction: Float64Array) -> Float32Array:
+    """A factor (s,s) on the background: the lowest part of the mesh (k,3), dropped onto the floor along the light."""
+    ground = drawn[:, 1].min()
+    points = drawn[drawn[:, 1] < ground + _FLOOR_REACH][::3]
+    points = points - direction * ((points[:, 1] - ground) / max(direction[1], 0.6))[:, None]
+    points[:, 1] = ground
+    cells = (camera.project(points)[:, :2] / camera.size * _FLOOR_SIDE).astype(int)
+    cells = cells[((cells >= 0) & (cells < _FLOOR_SIDE)).all(1)]
+    spots = np.zeros((_FLOOR_SIDE, _FLOOR_SIDE), np.float32)
+    spots[cells[:, 1], cells[:, 0]] = 1
+    shadow = cv2.resize(cv2.GaussianBlur(spots, (0, 0), 1.6), (camera.size, camera.size))
+    factor: Float32Array = 1 - 0.45 * np.clip(shadow, 0, 1)
+    return factor
+
+
+def _shrunk(covered: BoolArray, size: int) -> Float32Array:
+    """The share (size,size), 0..1, of covered samples in every pixel."""
+    share: Float32Array = cv2.resize(covered.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    return share

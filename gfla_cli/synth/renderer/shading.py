@@ -1,0 +1,182 @@
+"""How a seen surface looks: its texture under ambient light from everywhere and one key light with soft shadows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array
+from gfla_cli.synth.renderer.chance import fast_kernel
+from gfla_cli.synth.renderer.rasterizer import Mesh, Samples
+
+Triple = tuple[float, float, float]
+
+
+class Lighting(NamedTuple):
+    """The light of one picture, in world coordinates."""
+
+    eye: Float64Array  # (3,) where the camera stands
+    direction: Float64Array  # (3,) unit vector towards the key light
+    key: Float64Array  # (3,) linear RGB of the key light
+    ambient: Float64Array  # (3,) linear RGB of the light from everywhere
+    shadow_depth: Float32Array  # (m,m) what `depth_from_light` found
+    to_shadow: Float64Array  # (3,4) world point -> column, row, coordinate towards the light
+
+
+# Small functions of scalars and of an array or two cost nothing, the compiler inlines them. Handing them whole records
+# of arrays would: every array of a record is counted in and out at every call, which took longer than the shading.
+
+
+@fast_kernel
+def _dot(a: Triple, b: Triple) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@fast_kernel
+def _scaled(a: Triple, factor: float) -> Triple:
+    return a[0] * factor, a[1] * factor, a[2] * factor
+
+
+@fast_kernel
+def _between(values: Float32Array, corners: tuple[int, int, int], w0: float, w1: float, w2: float) -> Triple:
+    """A vertex attribute (vertices,3) at a point of a triangle."""
+    i, j, k = corners
+    return (
+        w0 * values[i, 0] + w1 * values[j, 0] + w2 * values[k, 0],
+        w0 * values[i, 1] + w1 * values[j, 1] + w2 * values[k, 1],
+        w0 * values[i, 2] + w1 * values[j, 2] + w2 * values[k, 2],
+    )
+
+
+@fast_kernel
+def _transformed(matrix: Float64Array, point: Triple) -> Triple:
+    """A point through an affine map (3,4)."""
+    return (
+        matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + matrix[0, 3],
+        matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + matrix[1, 3],
+        matrix[2, 0] * point[0] + matrix[2, 1] * point[1] + matrix[2, 2] * point[2] + matrix[2, 3],
+    )
+
+
+@fast_kernel
+def _bilinear(texels: ByteArray, corners: tuple[int, int, int, int], x: float, y: float, channel: int) -> float:
+    top_left, top_right, bottom_left, bottom_right = corners
+    above = texels[top_left + channel] * (1 - x) + texels[top_right + channel] * x
+    below = texels[bottom_left + channel] * (1 - x) + texels[bottom_right + channel] * x
+    return (above * (1 - y) + below * y) / 255.0  # type: ignore[no-any-return]
+
+
+@fast_kernel
+def _texture(texels: ByteArray, start: int, side: int, u: float, v: float) -> Triple:
+    """RGB, 0..1, of one mip level of a texture at (u, v), bilinear and wrapped."""
+    x, y = (u - np.floor(u)) * side - 0.5, (1 - (v - np.floor(v))) * side - 0.5
+    column, row = int(np.floor(x)), int(np.floor(y))
+    left, right = (column % side) * 4, ((column + 1) % side) * 4
+    top, bottom = start + (row % side) * side * 4, start + ((row + 1) % side) * side * 4
+    corners = top + left, top + right, bottom + left, bottom + right
+    x, y = x - column, y - row
+    return (
+        _bilinear(texels, corners, x, y, 0),
+        _bilinear(texels, corners, x, y, 1),
+        _bilinear(texels, corners, x, y, 2),
+    )
+
+
+@fast_kernel
+def _lit_share(depth: Float32Array, x: float, y: float, least: float) -> float:
+    """How much of the key light, 0..1, gets past (x, y) of a shadow map: 3 x 3 percentage-closer filtering."""
+    side, lit = depth.shape[0], 0.0
+    for down in range(-1, 2):
+        for across in range(-1, 2):
+            column, row = int(x + across * 1.2), int(y + down * 1.2)
+            outside = column < 0 or row < 0 or column >= side or row >= side
+            if outside or depth[row, column] < least:
+                lit += 1.0
+    return lit / 9
+
+
+@fast_kernel
+def _sky(normal: Triple, view: Triple) -> float:
+    """How much ambient light a surface reflects, 0..1: more from above, less at outlines."""
+    rim = 1 - max(_dot(normal, view), 0.0)
+    return (0.78 + 0.22 * normal[1]) * (1 - 0.25 * rim)
+
+
+@fast_kernel
+def _highlight(normal: Triple, view: Triple, light: Triple, strength: float, power: float) -> float:
+    """How much of the key light a surface mirrors to the eye, 0..strength."""
+    if strength == 0:  # most cloth is matt, and powers are slow
+        return 0.0
+    halfway = light[0] + view[0], light[1] + view[1], light[2] + view[2]
+    alike = _dot(normal, halfway) / max(np.sqrt(_dot(halfway, halfway)), 1e-6)
+    return strength * max(alike, 0.0) ** power  # type: ignore[no-any-return]
+
+
+@fast_kernel
+def _is_inside_one_part(triangle: Int32Array, part: Int32Array, row: int, column: int, supersampling: int) -> bool:
+    """Whether all samples of a pixel, the first of which is given, see the same part of the mesh."""
+    first = triangle[row, column]
+    if first < 0:
+        return False
+    for k in range(1, supersampling * supersampling):
+        t = triangle[row + k // supersampling, column + k % supersampling]
+        if t < 0 or part[t] != part[first]:
+            return False
+    return True
+
+
+# One long kernel, for the reason above: only here are the records taken apart.
+@fast_kernel
+def shade(
+    mesh: Mesh,
+    samples: Samples,
+    vertices: Float32Array,
+    normals: Float32Array,
+    lighting: Lighting,
+    supersampling: int,
+    picture: Float32Array,
+) -> None:
+    """Adds the light that the samples send to the camera to picture (s,s,3): linear RGB 0..1, times coverage.
+
+    samples: (s * supersampling) squared; vertices, normals: (n,3). A pixel inside one part is shaded once, one mip
+    level down; at edges every sample is.
+    """
+    _, triangle, barycentric, sample_level = samples
+    triangles, corner_uv, parts, materials, _ = mesh
+    _, _, tint, specular, level_offset, level_size, texels = materials
+    eye, direction, key, ambient, shadow_depth, to_shadow = lighting
+    light = direction[0], direction[1], direction[2]
+    for row in range(picture.shape[0]):
+        for column in range(picture.shape[1]):
+            top, left = row * supersampling, column * supersampling
+            once = supersampling > 1 and _is_inside_one_part(triangle, parts, top, left, supersampling)
+            count = 1 if once else supersampling * supersampling
+            for sample in range(count):
+                at = top + sample // supersampling, left + sample % supersampling
+                t = triangle[at]
+                if t < 0:
+                    continue
+                part, corners = parts[t], (triangles[t, 0], triangles[t, 1], triangles[t, 2])
+                w1, w2 = barycentric[at[0], at[1], 0], barycentric[at[0], at[1], 1]
+                w0 = 1 - w1 - w2
+                point = _between(vertices, corners, w0, w1, w2)
+                view = eye[0] - point[0], eye[1] - point[1], eye[2] - point[2]
+                view = _scaled(view, 1 / np.sqrt(_dot(view, view)))
+                normal = _between(normals, corners, w0, w1, w2)
+                length = max(np.sqrt(_dot(normal, normal)), 1e-6)
+                normal = _scaled(normal, (-1 if _dot(normal, view) < 0 else 1) / length)  # surfaces have two sides
+
+                x, y, towards = _transformed(to_shadow, point)
+                lit = _lit_share(shadow_depth, x, y, towards + specular[part, 2])
+                diffuse = max((_dot(normal, light) + 0.3) / 1.3, 0.0) * lit  # skin and cloth scatter light around
+                mirrored = _highlight(normal, view, light, specular[part, 0], specular[part, 1]) * lit
+                sky = _sky(normal, view)
+                u = w0 * corner_uv[t, 0, 0] + w1 * corner_uv[t, 1, 0] + w2 * corner_uv[t, 2, 0]
+                v = w0 * corner_uv[t, 0, 1] + w1 * corner_uv[t, 1, 1] + w2 * corner_uv[t, 2, 1]
+                level = min(sample_level[t] + once, level_size[part, 1] - 1)
+                colour = _texture(texels, level_offset[part, level], level_size[part, 0] >> level, u, v)
+                for channel in range(3):
+                    albedo = colour[channel] * colour[channel] * tint[part, channel]  # textures have gamma 2
+                    matt = albedo * (ambient[channel] * sky + key[channel] * diffuse)
+                    picture[row, column, channel] += min(matt + key[channel] * mirrored, 1.0) / count

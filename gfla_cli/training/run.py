@@ -1,0 +1,307 @@
+"""Where a training run stands: bars on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from gfla_cli.distributed.launch import Team
+from gfla_cli.errors import DataError, UsageError
+from gfla_cli.inference.device import Placement
+from gfla_cli.io.files import sole_writer
+from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.training.checkpoint import LAST
+from gfla_cli.training.data import open_training_data
+from gfla_cli.training.learner import AbandonedStepError, Engine
+from gfla_cli.training.recipe import LossWeights, Recipe, time_shares
+from gfla_cli.training.start import take_flow, take_weights
+from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.tasks.clip import SequenceTask
+from gfla_cli.training.tasks.pose import PoseTask
+from gfla_cli.training.tasks.view import ViewTask
+from gfla_cli.training.trainer import Pace, Progress, Trainer
+
+_LINE_EVERY_S = 60.0
+
+
+@contextmanager
+def progress_shown(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    """A function that `Trainer.run` reports to. Pictures that had to be skipped are said at once."""
+    console = Console(stderr=True)
+    with _bars(trainer, console) if console.is_terminal else _lines(say) as show:
+
+        def report(progress: Progress) -> None:
+            for what in progress.unreadable:
+                say(f"skipped: {what}")
+            show(progress)
+
+        yield report
+
+
+@contextmanager
+def _bars(trainer: Trainer, console: Console) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]:.1f} images/s  {task.fields[losses]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        plan = trainer.recipe
+        seconds = [round(60 * plan.minutes * share) for share in time_shares(plan)]
+        totals = seconds if plan.minutes else [stage.steps for stage in plan.stages]
+        tasks = [
+            bars.add_task(stage.name, total=total, start=False, rate=0.0, losses="")
+            for stage, total in zip(plan.stages, totals, strict=True)
+        ]
+
+        def show(progress: Progress) -> None:
+            number = progress.stage_index
+            done = progress.step if progress.seconds_left is None else totals[number] - round(progress.seconds_left)
+            bars.start_task(tasks[number])
+            bars.update(tasks[number], completed=done, rate=progress.images_per_second, losses=_losses(progress))
+
+        yield show
+
+
+@contextmanager
+def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    said_s = -_LINE_EVERY_S
+
+    def show(progress: Progress) -> None:
+        nonlocal said_s
+        now_s = time.monotonic()
+        if now_s - said_s >= _LINE_EVERY_S or progress.step in (1, progress.stage.steps):
+            said_s = now_s
+            say(status_line(progress))
+
+    yield show
+
+
+def status_line(progress: Progress) -> str:
+    """Stage, step, speed, the time that is left of the stage, losses."""
+    stage, rate = progress.stage, progress.images_per_second
+    timed = progress.seconds_left is not None
+    parts = [f"{stage.name} {progress.step}" + ("" if timed else f"/{stage.steps}")]
+    if rate:
+        left_s = (stage.steps - progress.step) * stage.batch / rate
+        if progress.seconds_left is not None:
+            left_s = progress.seconds_left
+        parts += [f"{rate:.1f} images/s", f"{timedelta(seconds=round(left_s))} left"]
+    return "  ".join([*parts, _losses(progress)])
+
+
+def _losses(progress: Progress) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+
+
+# Ctrl-C and SIGTERM as a question that long work asks between two steps, when everything fits together.
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """A context manager in which the first signal is noted and the second raises KeyboardInterrupt.
+
+    Inside of `raising(error)`, which is for work that can be given up, the first signal raises that error, too.
+
+    Outside the main thread, where Python handles no signals, it notes nothing.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
+        self.signal: signal.Signals | None = None
+        self._say = say
+        self._before: dict[signal.Signals, Any] = {}
+        self._raised: type[Exception] | None = None
+
+    @contextmanager
+    def raising(self, error: type[Exception]) -> Iterator[None]:
+        """Raises `error` at a signal inside of the block, or at its begin where there was one before."""
+        try:
+            self._raised = error
+            if self.signal is not None:
+                raise error
+            yield
+        finally:
+            self._raised = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+        self._say("stopping; once more stops at once, without saving")
+        if self._raised is not None:
+            raise self._raised
+
+
+# A training run from recipe to bundle: its folder, its interruptions, its end.
+
+
+_TASKS: dict[str, Callable[..., TrainingTask]] = {
+    "pose": PoseTask,
+    "view": ViewTask,
+    "face": SequenceTask,
+    "body": SequenceTask,
+}
+_JOB = ".gfla-job"  # who began the run
+_LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while it wrote a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What a run does beside learning, and how it computes."""
+
+    workers: int = 1
+    engine: Engine = field(default_factory=Engine)
+    pace: Pace = field(default_factory=Pace)
+    tensorboard: bool = False
+    flow: str | Path | None = None  # bundle whose flow estimator a new run starts from
+    init: str | Path | None = None  # bundle whose whole network it starts from
+
+
+def run_training(
+    recipe: Recipe,
+    data_root: Path | None,
+    *,
+    output: Path | None,
+    resume: bool,
+    vgg: Path | None,
+    cache: Path | None,
+    placement: Placement,
+    render: bool = True,
+    options: RunOptions | None = None,
+    team: Team | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
+
+    Interrupted by Ctrl-C or SIGTERM it gives up the step at hand, saves a checkpoint and raises KeyboardInterrupt, or
+    SystemExit(143); a second signal ends it at once. Raises DataError when `output` holds a run already and `resume`
+    was not asked for, or the other way round, and when another process trains there;
+    UsageError for --compile without CUDA.
+
+    The processes of a `team` train together: each computes its part of every batch, the first one alone writes and
+    raises what concerns all. Restarted by torchrun they go on from their last checkpoint.
+    """
+    options, team = options or RunOptions(), team or Team()
+    if options.engine.compile and placement.device.type != "cuda":
+        # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
+        raise team.one_voice(UsageError("--compile is for CUDA devices", hint="leave it out"))
+    folder, resume = team.from_first(lambda: _folder(recipe.dataset, output, resume, team.launch.job))
+    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
+    with ExitStack() as held, Interruption(say) as interruption:
+        team.from_first(lambda: held.enter_context(_claimed(folder, team.launch.job)))
+        trainer = team.agreed(
+            lambda: Trainer(
+                recipe,
+                task,
+                folder,
+                placement,
+                options.workers,
+                options.engine,
+                tensorboard=options.tensorboard,
+                team=team,
+            )
+        )
+        if resume:
+            trainer.resume()
+            say(f"going on after step {trainer.steps}")
+        elif (flow := options.flow) is not None:
+            team.agreed(lambda: take_flow(trainer.learner, flow))
+        elif (init := options.init) is not None:
+            team.agreed(lambda: take_weights(trainer.learner, init))
+        with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
+            finished = trainer.run(
+                report,
+                options.pace,
+                lambda: interruption.signal is not None,
+                # Several processes have to finish a step together.
+                partial(interruption.raising, AbandonedStepError) if team.processes == 1 else None,
+            )
+        if not finished:
+            say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
+            raise _stopped(team, team.largest(interruption.signal or 0)[0])
+        return team.from_first(trainer.save_bundle)
+
+
+def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
+    """Where the run is, and whether it goes on from a checkpoint there: restarted by torchrun it does by itself."""
+    folder = output or _next_folder(dataset, job)
+    there = (folder / LAST).exists()
+    if there and not resume and not _is_of(job, folder):
+        raise DataError(
+            f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
+        )
+    return folder, there or resume
+
+
+def _next_folder(dataset: str, job: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{dataset}-{number}").exists() and not _is_of(job, folder):
+        number += 1
+    return folder
+
+
+def _is_of(job: str, folder: Path) -> bool:
+    """Whether processes of the same job began the run in a folder."""
+    return job != "" and (folder / _JOB).is_file() and (folder / _JOB).read_text(encoding="utf-8") == job
+
+
+def _task(
+    recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement, *, render: bool
+) -> TrainingTask:
+    data = open_training_data(recipe, data_root, cache, render=render)
+    wanted = any(_needs_vgg(stage.weights) for stage in recipe.stages)
+    features = load_vgg19(vgg).to(placement.device) if wanted else None
+    return _TASKS[recipe.model.task](recipe, data, features)
+
+
+@contextmanager
+def _claimed(folder: Path, job: str) -> Iterator[None]:
+    """Nobody else writes into the folder of the run, and what a killed process left there is gone."""
+    with sole_writer(folder):
+        (folder / _JOB).write_text(job, encoding="utf-8")
+        for leftover in folder.glob(_LEFTOVERS):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+def _stopped(team: Team, number: int) -> BaseException:
+    """How a process ends that a signal has stopped, or the signal that another one got."""
+    if number == signal.SIGTERM:
+        return SystemExit(128 + number)
+    return KeyboardInterrupt() if team.is_first else SystemExit(128 + number)
+
+
+def _silent(progress: Progress) -> None:
+    """The report of a process that does not speak."""
+
+
+def _needs_vgg(weights: LossWeights) -> bool:
+    return bool(weights.content or weights.style or weights.close_up or weights.correctness)

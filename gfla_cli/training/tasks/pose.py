@@ -1,0 +1,140 @@
+"""Training of pose transfer: one picture of a person to another, with whatever correspondences the data knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from gfla_cli.datasets.sample import PosePair
+from gfla_cli.losses.flow import choice_loss, share_loss, visible_flow_loss
+from gfla_cli.losses.image import matte_loss
+from gfla_cli.losses.joints import SIGMA, refined_loss
+from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
+from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.solids import BodyPrior
+from gfla_cli.training.batch import PoseBatch, close_up, partly_known, to_device
+from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
+from gfla_cli.training.recipe import LossWeights, Recipe, Stage
+from gfla_cli.training.task import Judged, Outcome, Read, Terms
+
+
+class PoseTask:
+    """The pose generator's part of the training loop."""
+
+    steps_per_sample = 1
+
+    def __init__(self, recipe: Recipe, data: Callable[[Stage], Dataset[PosePair]], vgg: Vgg19 | None) -> None:
+        self.recipe = recipe
+        self.dataset = data
+        self._flows = FlowObjective(recipe.model.levels, vgg)
+        self._picture = PictureObjective(recipe, vgg)
+
+    def discriminators(self) -> nn.ModuleDict:
+        """One on whole pictures, one on heads and a pose reader where the recipe cares for them."""
+        networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
+        if self.recipe.has_close_ups:
+            networks["close_up"] = Discriminator(blocks=3)
+        if self.recipe.reads_poses:
+            networks["joints"] = PoseReader()
+        return nn.ModuleDict(networks)
+
+    def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
+        """The collated pairs, on their device."""
+        yield to_device(sample, self.recipe.model, device)
+
+    def flow_modules(self, generator: nn.Module) -> list[nn.Module]:
+        """The flow estimator."""
+        assert isinstance(generator, PoseGenerator)
+        return [generator.flow_estimator]
+
+    def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
+        """Flows alone, or the picture and the flows behind it."""
+        assert isinstance(generator, PoseGenerator)
+        bodies = generator.bodies(*_inputs(batch))
+        estimated = generator.estimate_flow(*_inputs(batch), bodies)
+        terms = self._flow_terms(batch, estimated, stage.weights)
+        if bodies is not None:
+            terms |= _body_terms(batch, bodies, stage.weights)
+        if stage.train == "flow":
+            return Outcome(terms, {})
+        made = _made(generator, batch, stage.known_flows, estimated.flows, bodies)
+        terms |= _blend_terms(batch, made, stage.weights)
+        terms |= self._picture_terms(batch, made.image, stage.weights)
+        judged: dict[str, Judged | Read] = {"image": Judged(batch.target_image, made.image)}
+        if stage.weights.close_up:
+            heads = Judged(*(close_up(batch.target_head, picture) for picture in (batch.target_image, made.image)))
+            terms["close_up"] = self._picture.content(heads.fake, heads.real)
+            judged["close_up"] = heads
+        if stage.weights.joints:
+            judged["joints"] = Read(batch.target_image, made.image, batch.joint_maps(STRIDE, SIGMA))
+        return Outcome(terms, judged)
+
+    def _flow_terms(self, batch: PoseBatch, estimated: EstimatedFlow, weights: LossWeights) -> Terms:
+        terms = self._flows(estimated.flows, batch.source_image, batch.target_image, weights)
+        if weights.choice and (choice := estimated.choice) is not None:
+            offset, weight, _ = batch.wanted_correspondence_at(*choice.logits.shape[-2:])
+            terms["choice"] = choice_loss(choice, offset, weight)
+        return terms | known_terms(estimated.flows, batch.wanted_correspondence_at, weights)
+
+    def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
+        target = batch.target_image
+        weight = batch.pixel_weight(weights.person) if weights.person else None
+        terms = self._picture.pixels(image, target, weight)
+        if (share := self.recipe.perceptual_window) < 1 and (weights.content or weights.style):
+            image, target = batch.around_person(share, image, target)
+            weight = batch.around_person(share, weight)[0] if weight is not None else None
+        return terms | self._picture.features(image, target, weights, weight)
+
+    def rows(self, generator: nn.Module, batch: PoseBatch) -> Tensor:
+        """Source, target joints, generated, target: (B, 3, H, 4W)."""
+        made = generator(*_inputs(batch)).image
+        joints = batch.target_structure.amax(dim=1, keepdim=True).expand(-1, 3, -1, -1) * 2 - 1
+        return torch.cat([batch.source_image, joints, made.clamp(-1, 1), batch.target_image], dim=3)
+
+
+def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.source_image, batch.source_structure, batch.target_structure
+
+
+def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Terms:
+    """Losses of the solids: the flow that they lead to, and their joints."""
+    terms: Terms = {}
+    if weights.solids:
+        offset = bodies.flow() / GUESS_STRIDE
+        height, width = offset.shape[-2:]
+        terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
+    if weights.refined:
+        reduction = batch.target_image.shape[-1] // (GUESS_STRIDE * bodies.logits.shape[-1])
+        terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
+    return terms
+
+
+def _made(
+    generator: PoseGenerator, batch: PoseBatch, known_flows: float, flows: list[Flow], bodies: BodyPrior | None
+) -> Generated:
+    """The picture, in a share of the pairs by known flows."""
+    if generator.config.sampler == "none":
+        made: Generated = generator(*_inputs(batch))
+        return made
+    moved = partly_known(flows, batch.correspondence_at, known_flows) if known_flows else flows
+    return generator.render(batch.source_image, batch.target_structure, moved, bodies)
+
+
+def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Terms:
+    """Losses of what a picture was mixed from; none of models that draw every pixel."""
+    terms: Terms = {}
+    if made.blend is None:
+        return terms
+    if weights.share:
+        flow = made.flows[-1]
+        known = batch.correspondence_at(*flow.offset.shape[-2:])
+        terms["share"] = share_loss(made.blend.shares, flow, *known)
+    if weights.matte:
+        terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)
+    return terms
