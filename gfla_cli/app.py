@@ -21,7 +21,7 @@ from gfla_cli.commands.export_onnx import export_onnx
 from gfla_cli.commands.extract import extract
 from gfla_cli.commands.infer import infer
 from gfla_cli.commands.models import app as models
-from gfla_cli.commands.options import printable
+from gfla_cli.commands.options import RENAMED_OPTIONS, printable
 from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.study import app as study
 from gfla_cli.commands.train import train
@@ -33,6 +33,10 @@ _LONGEST = 1000  # characters of an error; a file may hold a name of a megabyte
 
 class _OneLineErrors(TyperGroup):
     """Prints a GflaError as one line and a hint. In the group, not around it, so that tests of commands see it too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Options of the release before keep working."""
+        return super().parse_args(ctx, [RENAMED_OPTIONS.get(argument, argument) for argument in args])
 
     def invoke(self, ctx: Any) -> Any:
         try:

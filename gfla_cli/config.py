@@ -27,6 +27,9 @@ def _check_types(described: Level | ModelConfig) -> None:
             raise ConfigError(f"{field.name} should be of type {field.type}, got {value!r:.40}")
 
 
+_RENAMED = {"near_heads": "refines_heads"}  # settings of older bundles
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
     """One feature resolution at which the source is warped into the target."""
@@ -91,7 +94,7 @@ class ModelConfig:
     pixel_blend: bool = False
 
     # Trained on heads seen from near, too: a small head is drawn once more in a frame of its own.
-    near_heads: bool = False
+    refines_heads: bool = False
 
     heatmap_sigma: float = 6.0  # of a joint's Gaussian, pixels of the frame
     frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
@@ -178,8 +181,8 @@ class ModelConfig:
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
         if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
             raise ConfigError("flow_prior curves is for face models with 16 structure channels")
-        if self.near_heads and (self.task != "pose" or not self.is_square):
-            raise ConfigError("near_heads is for pose models whose frame is a square")  # heads are seen in squares
+        if self.refines_heads and (self.task != "pose" or not self.is_square):
+            raise ConfigError("refines_heads is for pose models whose frame is a square")  # heads are seen in squares
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` reads them back to an equal config."""
@@ -191,10 +194,10 @@ class ModelConfig:
         if not isinstance(values, dict):
             raise ConfigError("not a model description")
         known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        plain = {_RENAMED.get(name, name): value for name, value in values.items()}
+        if unknown := sorted(set(plain) - known):
             raise ConfigError(f"unknown model settings: {', '.join(unknown)}", hint="made by a newer gfla?")
         try:
-            plain = dict(values)
             plain["levels"] = tuple(Level(**level) for level in plain["levels"])
             height, width = (operator.index(side) for side in plain["image_size"])
             plain["image_size"] = height, width
@@ -231,7 +234,7 @@ POSE_PEOPLE = replace(
     attention_reduction="sum",
     up_kernel=4,
     pixel_blend=True,
-    near_heads=True,
+    refines_heads=True,
     frame_aspect=1.0,
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
@@ -246,7 +249,7 @@ FACE_PEOPLE = replace(
     flow_prior="curves",
     up_kernel=3,
     pixel_blend=False,
-    near_heads=False,
+    refines_heads=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
@@ -261,7 +264,7 @@ VIEW_CHAIRS = replace(
     flow_prior="none",
     up_kernel=3,
     pixel_blend=False,
-    near_heads=False,
+    refines_heads=False,
     code_gates=True,
     view_width=16,
 )

@@ -28,11 +28,11 @@ from gfla_cli.io.image import is_animated, read_image
 from gfla_cli.io.video import read_frames
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.networks.build import build
-from gfla_cli.person.framing import aligned, person_frame
+from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_poses
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track_files import read_track
-from gfla_cli.pipelines.infer import _with_results
+from gfla_cli.pipelines.pose_jobs import _with_names
 from gfla_cli.synth.objects.glb import read_glb
 from gfla_cli.synth.objects.objects import ObjectFolder
 from tests.tiny_glb import glb_bytes
@@ -153,9 +153,9 @@ def _read_keypoints(path: Path) -> None:
     source = Pose(np.array(_JOINTS, np.float32), size)
     for pose in read_poses(path, frame=size, notes=[]):
         target = aligned(pose, source)
-        frame = person_frame([source, target], (64, 64), 1.0)
-        frame.pose(target)
-        frame.crop(np.zeros((*size, 3), np.uint8))
+        crop = body_crop([source, target], (64, 64), 1.0)
+        target.cropped(crop)
+        crop.image(np.zeros((*size, 3), np.uint8))
 
 
 def _read_description(path: Path) -> None:
@@ -182,7 +182,7 @@ def _tables() -> list[File]:
         ("poses.csv", annotation, _read_keypoints),
         ("fasion-annotation-test.csv", annotation, _read_set),
         ("fasion-pairs-test.csv", b"from,to\na.png,b.png\nb.png,c.png\n", _read_set),
-        ("pairs.csv", b"from,to\na.png,b.png\nsub/b.png,c.png\n", lambda path: _with_results(read_pairs(path))),
+        ("pairs.csv", b"from,to\na.png,b.png\nsub/b.png,c.png\n", lambda path: _with_names(read_pairs(path))),
         ("00000.txt", landmarks, read_landmarks),
     ]
 

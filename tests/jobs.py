@@ -23,7 +23,7 @@ class Job:
     def run(self, function, *arguments):
         """Calls function(folder, *arguments) in every process: exit codes by rank, what is said in `said-RANK`."""
         forked = multiprocessing.get_context("forkserver")
-        forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.training.run", "gfla_cli.pipelines.infer"])
+        forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.training.run", "gfla_cli.pipelines.pose_jobs"])
         names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self.store.port}
         names |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": self.folder.name}
         processes = []

@@ -142,14 +142,14 @@ def test_bodies_move_by_a_sequence_model_or_frame_by_frame(animate, dance, tmp_p
     assert (report["task"], report["frames"]) == ("body", 4)
     assert probe(tmp_path / "out.mp4").size == (256, 256)
     saved = read_track(tmp_path / "l.json")
-    assert (saved.kind, saved.frames[0].shape) == ("body", (18, 3))
+    assert (saved.kind, saved.frames[0].shape) == ("body", (18, 4))
 
 
 def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(animators, head_films, dance):
     body = Animator(animators / "tiny-pose", precision="fp32")
     clips = []
     for near in (True, False):
-        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(near_head=near))
+        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(refine_head=near))
         clips.append(np.stack([frame.image for frame in frames]).astype(int))
     changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
     assert changed[:24].any()  # of 64 rows

@@ -33,7 +33,7 @@ def test_albums_are_rendered_once_and_read_back(tmp_path):
 
 def test_the_albums_of_people_keep_their_name():
     # Trainings go on with the pictures they have; another digest would render them all again.
-    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).files.folder == Path("cache/albums-6000x6-f3b49846")
+    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).files.folder == Path("cache/albums-6000x6-40e1779b")
 
 
 def test_pairs_share_object_and_mostly_elevation_and_end_never(tmp_path):

@@ -20,7 +20,7 @@ from tiny_models import save_tiny, tiny
 
 from gfla_cli.app import app
 from gfla_cli.io.image import read_image, write_image
-from gfla_cli.pipelines.pose_files import plan_jobs
+from gfla_cli.pipelines.pose_jobs import plan_transfers
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +91,7 @@ def test_sources_and_poses_of_one_name_have_results_of_their_own(tmp_path):
         folder.mkdir()
         for name in names:
             (folder / name).write_bytes(ANNA.read_bytes())
-    jobs = plan_jobs(people, str(poses), Path("out"), overwrite=False)
+    jobs = plan_transfers(people, str(poses), Path("out"), overwrite=False)
     assert sorted(job.output.name for job in jobs) == [
         *("a.jpg--b.png.png", "a.jpg--d--b.png.png", "a.png--b.png.png", "a.png--d--b.png.png"),
         *("c--b.png", "c--d--d--b.png", "c--d.jpg--b.png.png", "c.jpg--d--b.png.png"),

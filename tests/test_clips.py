@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
@@ -11,9 +13,9 @@ from gfla_cli.datasets.clips import ClipFrames, clip_correspondences, moments
 from gfla_cli.datasets.detector_errors import as_detected_face
 from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan, _invented, _openings
 from gfla_cli.datasets.sample import Correspondence
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import pose
 from gfla_cli.person.face import MIRRORED, face_size
-from gfla_cli.person.framing import Frame
 from gfla_cli.synth.people.posing import sample_talk
 
 
@@ -29,7 +31,7 @@ def test_a_clip_is_cut_with_its_points_and_surfaces():
     points = np.zeros((68, 2), np.float32)
     points[0] = 16, 24
     clip = film(points)
-    cut = clip.cut(Frame((16, 24, 48, 56), (32, 32)), grid=8)
+    cut = clip.cropped(Crop((16, 24, 48, 56), (32, 32)))
     assert cut.images.shape == (3, 32, 32, 3)
     np.testing.assert_array_equal(cut.images, clip.images[:, 24:56, 16:48])
     np.testing.assert_allclose(cut.points[0, 0], 0, atol=1e-5)
@@ -43,12 +45,13 @@ def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
     if points.shape[1] == 3:
         points[4] = pose.MISSING
     clip = film(points)
-    twice = clip.mirrored(order).mirrored(order)
+    mirror = replace(Crop.whole((64, 64)), flip=True)
+    twice = clip.cropped(mirror, order).cropped(mirror, order)
     np.testing.assert_array_equal(twice.images, clip.images)
     np.testing.assert_allclose(twice.points, clip.points, atol=1e-4)
     np.testing.assert_array_equal(twice.surfaces, clip.surfaces)
     if points.shape[1] == 3:
-        assert clip.mirrored(order).points[0, 7].tolist() == list(pose.MISSING)
+        assert clip.cropped(mirror, order).points[0, 7].tolist() == list(pose.MISSING)
 
 
 def test_the_frame_before_the_first_is_the_reference():

@@ -57,7 +57,7 @@ def small(name):
     preset = {"fashion": "pose-fashion", "market": "pose-market", "people": "pose-people", "photos": "pose-people"}
     preset |= {"chairs": "view-chairs", "shapenet": "view-chair", "faces": "face", "bodies": "body-people"}
     preset |= {"people-faces": "face-people"}
-    model = tiny(preset[name], near_heads=False) if plan.model.task == "pose" else tiny(preset[name])
+    model = tiny(preset[name], refines_heads=False) if plan.model.task == "pose" else tiny(preset[name])
     stages = tuple(
         replace(s, steps=1, batch=2, image_size=(64, 64), adversarial_from=0, known_flows=min(s.known_flows, 0.5))
         for s in plan.stages

@@ -15,7 +15,7 @@ from jobs import Job
 from tiny_models import save_tiny, tiny
 from typer.testing import CliRunner
 
-import gfla_cli.pipelines.infer
+import gfla_cli.pipelines.pose_jobs
 from gfla_cli.app import app
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.memory import is_out_of_memory
@@ -92,13 +92,13 @@ def test_a_second_call_does_what_is_missing(infer, tmp_path):
 
 def render_together(folder, bundle, photos):
     """`gfla infer`, with a note of what this process wrote."""
-    write = gfla_cli.pipelines.infer.write_image
+    write = gfla_cli.pipelines.pose_jobs.write_image
 
     def noted(path, *rest, **options):
         write(path, *rest, **options)
         (folder / "notes" / f"{os.environ['RANK']} {path.name}").touch()
 
-    gfla_cli.pipelines.infer.write_image = noted
+    gfla_cli.pipelines.pose_jobs.write_image = noted
     fixed = ["infer", str(folder / "pairs.csv"), "--images", str(photos), "-o", str(folder / "out"), "--no-crop"]
     app([*fixed, "--model", str(bundle), "--batch", "2", "--json"])
 
@@ -207,10 +207,10 @@ def test_a_missing_csv_is_told_without_talk_of_data_sets(infer, tmp_path, bundle
     ],
 )
 def test_a_batch_too_large_for_memory_names_the_option_that_helps(infer, tmp_path, monkeypatch, error, batch, hint):
-    def render_all(self, prepared):
+    def generate(self, prepared, *, inside=False):
         raise error
 
-    monkeypatch.setattr(PoseTransfer, "render_all", render_all)
+    monkeypatch.setattr(PoseTransfer, "generate", generate)
     result = infer(ALL, "--batch", str(batch))
     assert result.exit_code == 1
     assert f"a batch of {batch} is too large for the memory" in result.stderr

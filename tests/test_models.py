@@ -67,7 +67,7 @@ def test_a_person_takes_the_pose_and_keeps_the_clothes():
 def test_bf16_does_not_change_the_picture_visibly():
     exact, fast = (PoseTransfer("pose-people", device="cpu", precision=p) for p in ("fp32", "bf16"))
     ready = exact.prepare(ROOT / "assets" / "cleo.jpg", ANNA)
-    wanted, found = (model.render_all([ready])[0].astype(np.float64) for model in (exact, fast))
+    wanted, found = (model.generate([ready])[0].image.astype(np.float64) for model in (exact, fast))
     assert np.mean((wanted - found) ** 2) < 255**2 / 10 ** (40 / 10)  # a PSNR of 40 dB
 
 

@@ -1,4 +1,4 @@
-"""A head drawn once more from near: its frame, where it goes back to, and who does it."""
+"""Head refinement: the crop of a head, where the result goes, and which models do it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from gfla_cli.config import preset
 from gfla_cli.datasets.deepfashion import SQUARE
 from gfla_cli.errors import ConfigError
 from gfla_cli.evaluation.poses import ComparedPoses
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, to_uint8
 from gfla_cli.person.body import torso_length
-from gfla_cli.person.framing import Frame, head_box, whole_picture
+from gfla_cli.person.framing import head_box
 from gfla_cli.person.pose import FACE, MISSING, Pose
-from gfla_cli.pipelines.head import SourceHead
+from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 SIZE = (256, 256)
@@ -33,9 +34,8 @@ def body(*, missing=(), scale=1.0, shift=(0, 0)):
 
 def around(head, image):
     """The pixels of a picture that are not in the frame of the head."""
-    left, top, right, bottom = (max(round(side), 0) for side in head.box)
     outside = np.ones(image.shape[:2], bool)
-    outside[top:bottom, left:right] = False
+    outside[head.place.region(image.shape)] = False
     return image[outside]
 
 
@@ -70,11 +70,11 @@ def test_a_head_without_a_face_is_above_the_neck():
 
 def test_only_small_heads_within_the_frame_are_drawn_again():
     picture = np.zeros((*SIZE, 3), np.uint8)
-    frame = whole_picture(*SIZE, SIZE)
+    frame = Crop.whole(SIZE)
     head = SourceHead.of(picture, body(), SIZE)
     assert head.at(body(), frame) is not None
     assert head.at(body(missing=(*FACE, NECK)), frame) is None
-    assert head.at(body(), Frame((96, 20, 160, 84), SIZE)) is None  # near enough
+    assert head.at(body(), Crop((96, 20, 160, 84), SIZE)) is None  # near enough
     assert head.at(body(missing=FACE[1:]), frame) is None  # turned away
     assert SourceHead.of(picture, body(missing=FACE[:4]), SIZE).at(body(), frame) is None
     assert SourceHead.of(picture, body(missing=FACE[:3]), SIZE).at(body(), frame) is not None
@@ -85,7 +85,7 @@ def test_only_small_heads_within_the_frame_are_drawn_again():
 def test_one_wild_moment_is_no_error():
     """A joint far away makes a torso that no frame could hold."""
     head = SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(), SIZE)
-    assert head.at(body(scale=90), whole_picture(*SIZE, SIZE)) is None
+    assert head.at(body(scale=90), Crop.whole(SIZE)) is None
     assert SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(scale=90), SIZE) is None
 
 
@@ -98,20 +98,20 @@ def test_a_head_that_the_picture_cuts_off_is_not_made_up():
 def test_the_length_of_the_torso_may_be_given():
     """In a clip: there a head keeps its size while limbs are foreshortened."""
     head = SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(), SIZE)
-    frame = whole_picture(*SIZE, SIZE)
+    frame = Crop.whole(SIZE)
     for torso in (40.0, 60.0):
-        left, _, right, _ = head.at(body(), frame, torso).box
-        assert right - left == pytest.approx(1.65 * torso, abs=1)
+        left, _, right, _ = head.at(body(), frame, torso).place.box
+        assert right - left == pytest.approx(1.65 * torso, abs=1e-3)
 
 
 def test_arms_stay_those_of_the_body_wherever_their_elbows_are():
     points = body().points.copy()
     points[2:5, :2] = (104, 60), (60, 90), (124, 34)  # a hand at the ear, its elbow outside of the head's frame
-    frame = whole_picture(*SIZE, SIZE)
+    frame = Crop.whole(SIZE)
     head = SourceHead.of(np.full((*SIZE, 3), 90, np.uint8), body(), SIZE)
     image, drawn = np.full((*SIZE, 3), 90, np.uint8), np.full((*SIZE, 3), 240, np.uint8)
     torso = torso_length(body())
-    made, plain = (head.at(pose, frame, torso).put_into(image, drawn) for pose in (Pose(points, SIZE), body()))
+    made, plain = (head.at(pose, frame, torso).paste(image, drawn) for pose in (Pose(points, SIZE), body()))
     assert plain[44, 112, 0] > 200
     assert made[44, 112, 0] < 110  # on the forearm
     assert made[30, 145, 0] > 200
@@ -120,12 +120,12 @@ def test_arms_stay_those_of_the_body_wherever_their_elbows_are():
 def test_the_head_goes_back_to_where_the_target_has_it():
     picture = np.full((512, 512, 3), 90, np.uint8)
     target = body(shift=(30, 10))
-    near = SourceHead.of(picture, body(), SIZE).at(target, Frame((0, 0, 512, 512), SIZE))
+    near = SourceHead.of(picture, body(), SIZE).at(target, Crop((0, 0, 512, 512), SIZE))
     assert near.source_image.shape == (256, 256, 3)
     image = np.full((256, 256, 3), 90, np.uint8)
     image[::2] = 100
     head = np.full((256, 256, 3), 240, np.uint8)
-    made = near.put_into(image, head)
+    made = near.paste(image, head)
     x, y = (target.points[list(FACE), :2].mean(axis=0) / 2).astype(int)
     assert made[y, x].tolist() == [240] * 3
     np.testing.assert_array_equal(around(near, made), around(near, image))
@@ -142,7 +142,7 @@ class Found(PoseTransfer):
 
     people = (body(),)
 
-    def _person(self, picture, source, which, notes):
+    def _find_person(self, picture, source, which, notes):
         return self.people[0]
 
 
@@ -150,21 +150,21 @@ def test_models_that_learnt_to_draw_heads_again_unless_told_otherwise(photograph
     picture, pose = photographs
     config = steady(image_size=(128, 128))
     model = Found(save_tiny(tmp_path / "near", config), device="cpu", precision="fp32")
-    far, near = (model.transfer(picture, pose, near_head=wanted).image for wanted in (False, True))
+    far, near = (model.transfer(picture, pose, refine_head=wanted).image for wanted in (False, True))
     assert (far != near).any()
     prepared = model.prepare(picture, pose)
     np.testing.assert_array_equal(around(prepared.head, far), around(prepared.head, near))
-    np.testing.assert_array_equal(model.render_all([prepared, prepared])[1], model.finish(prepared).image)
-    np.testing.assert_array_equal(model.finish_and_look(prepared)[0].image, model.finish(prepared).image)
+    np.testing.assert_array_equal(model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image)
+    np.testing.assert_array_equal(model.generate([prepared], inside=True)[0].image, near)
 
-    plain = Found(save_tiny(tmp_path / "far", replace(config, near_heads=False)), device="cpu", precision="fp32")
+    plain = Found(save_tiny(tmp_path / "far", replace(config, refines_heads=False)), device="cpu", precision="fp32")
     assert plain.prepare(picture, pose).head is None
 
 
 def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     config = tiny(image_size=(64, 64))
     models = [
-        save_tiny(tmp_path / name, replace(config, near_heads=near)) for name, near in (("a", True), ("b", False))
+        save_tiny(tmp_path / name, replace(config, refines_heads=near)) for name, near in (("a", True), ("b", False))
     ]
     test = ComparedPoses(models, pose_shelf / "set", SQUARE, CPU)
     (pair,) = test.rendered([0])
@@ -175,14 +175,14 @@ def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     picture = pose_shelf / "set" / "test" / test.pairs.pairs[0][0]
     given = transfer.transfer(read_image(picture), target, crop=False, align=False).image
     assert (near != far).any()
-    np.testing.assert_array_equal(near, given)
-    alone = ComparedPoses(models[:1], pose_shelf / "set", SQUARE, CPU, near_head=False)
+    np.testing.assert_allclose(near.astype(int), given, atol=1)
+    alone = ComparedPoses(models[:1], pose_shelf / "set", SQUARE, CPU, refine_head=False)
     (pair,) = alone.rendered([0])
     np.testing.assert_array_equal(to_uint8(list(pair.made.values())[1]), far)
 
 
 def test_only_pose_models_draw_heads_again():
-    with pytest.raises(ConfigError, match="near_heads"):
-        replace(preset("face-people"), near_heads=True)
-    with pytest.raises(ConfigError, match="near_heads"):
-        replace(preset("pose-fashion"), near_heads=True)
+    with pytest.raises(ConfigError, match="refines_heads"):
+        replace(preset("face-people"), refines_heads=True)
+    with pytest.raises(ConfigError, match="refines_heads"):
+        replace(preset("pose-fashion"), refines_heads=True)

@@ -139,11 +139,11 @@ def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
     (file,) = albums.files.folder.iterdir()
     written = file.stat().st_mtime_ns
     again = Albums(shared / "humans", tmp_path, plan).view(0, 1)
-    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.picture.image, again.picture.image)
     assert file.stat().st_mtime_ns == written
-    assert first.image.shape == (128, 128, 3)
-    assert first.surface.shape == (64, 64, 3)
-    assert (first.mask > 0).any()
+    assert first.picture.image.shape == (128, 128, 3)
+    assert first.picture.surface.shape == (64, 64, 3)
+    assert (first.picture.mask > 0).any()
     pair = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=32)[5]
     assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
     assert pair.correspondence.offset.shape == (2, 32, 32)
@@ -166,7 +166,7 @@ def test_a_damaged_album_is_rendered_again(tmp_path, harm):
     whole = file.read_bytes()
     file.write_bytes(harm(whole))
     again, rows = albums.read(3, 0)
-    assert np.array_equal(before.image, again.image)
+    assert np.array_equal(before.image, again.picture.image)
     assert rows["points"].shape == (18, 3)
     assert rendered == [3, 3]
     assert albums.read(3, 1)

@@ -22,7 +22,7 @@ def test_missing_joints_look_the_same_everywhere():
 
 def test_a_pose_can_be_stretched_moved_and_mirrored():
     pose = Pose(points(), SIZE)
-    assert pose.scaled((512, 88)).points[0].tolist() == [44, 60, 0.5]
+    assert pose.scaled((512, 88)).points[0].tolist() == [43.75, 60.5, 0.5]
     assert pose.transformed([[2, 0, 10], [0, 1, -5]], (300, 400)).points[0].tolist() == [186, 25, 0.5]
     mirrored = pose.mirrored()
     assert mirrored.points[2].tolist() == [175 - 106, 56, 0.5]  # the left shoulder is the right one now

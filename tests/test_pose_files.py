@@ -13,7 +13,7 @@ from gfla_cli.errors import DetectionError, LandmarkError, UsageError
 from gfla_cli.io.image import write_image
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose, read_poses, split_row, write_pose, write_poses
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.pose_files import plan_jobs
+from gfla_cli.pipelines.pose_jobs import plan_transfers
 
 
 def test_our_own_file_gives_back_exactly_what_was_written(tmp_path):
@@ -179,7 +179,7 @@ def test_a_picture_may_have_any_name(tmp_path):
     folder.mkdir()
     for name in ("x#1.png", "y#1.png"):
         write_image(folder / name, np.zeros((8, 8, 3), np.uint8))
-    (job,) = plan_jobs(folder / "x#1.png", str(folder / "y#1.png"), tmp_path / "out.png", overwrite=False)
+    (job,) = plan_transfers(folder / "x#1.png", str(folder / "y#1.png"), tmp_path / "out.png", overwrite=False)
     assert job.pose == str(folder / "y#1.png")
-    several = plan_jobs(folder / "x#1.png", str(folder), tmp_path / "out", overwrite=False)
+    several = plan_transfers(folder / "x#1.png", str(folder), tmp_path / "out", overwrite=False)
     assert [one.output.name for one in several] == ["x#1--x#1.png", "x#1--y#1.png"]

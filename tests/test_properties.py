@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gfla_cli.config import PRESETS, Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, DetectionError, LandmarkError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.networks.build import build
-from gfla_cli.person.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_pose
 from gfla_cli.person.pose import Pose
 
@@ -129,9 +130,9 @@ levels = st.sampled_from([(8, 4, 2), (8, 4), (8,), (4,), (2,), (8, 2)])
 )
 def test_every_small_network_draws_at_its_size(sampler, strides, patch, width, norms, size):
     config = replace(
-        preset("pose-people"), sampler=sampler, width=width, max_width=2 * width, flow_width=width,
+        preset("pose-fashion"), sampler=sampler, width=width, max_width=2 * width, flow_width=width,
         flow_max_width=2 * width, flow_reduction=1, source_norm=norms[0], structure_norm=norms[1], image_size=size,
-        near_heads=False,
+        refines_heads=False,
         levels=tuple(Level(stride=stride, patch=patch) for stride in strides),
     )  # fmt: skip
     with torch.inference_mode():
@@ -148,13 +149,13 @@ def test_every_small_network_draws_at_its_size(sampler, strides, patch, width, n
 def test_any_two_people_are_framed_or_refused(source, target, aspect, picture, align):
     source = Pose(source.points, picture)
     together = [source, aligned(target, source)] if align else [source]
-    frame, said = outcome(lambda: person_frame(together, (64, 64), aspect), DetectionError)
+    frame, said = outcome(lambda: body_crop(together, (64, 64), aspect), DetectionError)
     if frame is None:
         assert "frame of" in said
         return
-    assert frame.crop(np.zeros((*picture, 3), np.uint8)).shape == (64, 64, 3)
+    assert frame.image(np.zeros((*picture, 3), np.uint8)).shape == (64, 64, 3)
     for pose in together:
-        points = frame.pose(pose).points
+        points = pose.cropped(frame).within_frame().points
         assert np.isfinite(points).all()
         assert (points[points[:, 2] > 0, :2] <= 63).all()
 
@@ -167,7 +168,7 @@ def test_any_two_people_are_framed_or_refused(source, target, aspect, picture, a
 def test_any_crop_has_the_frame_s_size_and_a_plain_picture_stays_plain(box, size, picture, grey):
     left, top, right, bottom = box
     assume(right > left and bottom > top)
-    cut = Frame((left, top, right, bottom), size).crop(np.full((*picture, 3), grey, np.uint8))
+    cut = Crop((left, top, right, bottom), size).image(np.full((*picture, 3), grey, np.uint8))
     assert cut.shape == (*size, 3)
     assert (cut == grey).all()
 
@@ -178,6 +179,6 @@ def test_a_joint_stays_where_it_was_seen_in_a_whole_picture(picture, place):
     points = np.full((18, 3), -1, np.float32)
     points[:, 2] = 0
     points[0] = (place[0] * (picture[1] - 1), place[1] * (picture[0] - 1), 1)
-    x, y, _ = whole_picture(*picture, (128, 64)).pose(Pose(points, picture)).points[0]
-    assert x == pytest.approx(min(points[0, 0] * 64 / picture[1], 63), abs=0.01)
-    assert y == pytest.approx(min(points[0, 1] * 128 / picture[0], 127), abs=0.01)
+    x, y, _ = Pose(points, picture).scaled((128, 64)).within_frame().points[0]
+    assert x == pytest.approx(np.clip((points[0, 0] + 0.5) * 64 / picture[1] - 0.5, 0, 63), abs=0.01)
+    assert y == pytest.approx(np.clip((points[0, 1] + 0.5) * 128 / picture[0] - 0.5, 0, 127), abs=0.01)

@@ -56,7 +56,7 @@ def test_every_recipe_survives_json(name):
 
 def test_the_recipe_of_photographs_wants_nothing_that_only_a_renderer_knows():
     rendered, photos = recipe("people"), recipe("photos")
-    assert photos.model == replace(rendered.model, near_heads=False)
+    assert photos.model == replace(rendered.model, refines_heads=False)
     for stage in photos.stages:
         assert stage.weights.correspondence == stage.weights.visibility == stage.weights.person == 0
         assert stage.weights.correctness > 0

@@ -27,10 +27,11 @@ def test_looks_are_those_of_the_network(model):
     ready = transfer.prepare(ANNA, BEN)
     if model.name == "none":
         with pytest.raises(Exception, match="no flow to show"):
-            transfer.finish_and_show(ready)
+            transfer.generate([ready], inside=True)
         return
-    result, inside = transfer.finish_and_show(ready)
-    np.testing.assert_array_equal(result.image, transfer.finish(ready).image)
+    result = transfer.generate([ready], inside=True)[0]
+    inside = result.inside
+    np.testing.assert_array_equal(result.image, transfer.generate([ready])[0].image)
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
     for level, look, flow in zip(TINY.levels, inside.levels, flows, strict=True):

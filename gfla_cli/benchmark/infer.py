@@ -15,7 +15,7 @@ from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import write_image
-from gfla_cli.pipelines.infer import InferOptions, infer_pairs
+from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 REFERENCE = "pose-transfer, a command each"
@@ -53,7 +53,7 @@ def measure_throughput(
     if not pairs:
         raise DataError(f"{pairs_csv}: no pairs", hint="rows of from,to")
     with TemporaryDirectory() as folder:
-        options = InferOptions(execution=execution, batch=batch, overwrite=True)
+        options = TransferOptions(execution=execution, batch=batch, overwrite=True)
         all_pairs = _Work(pairs, images, Path(folder), options)
         few = replace(all_pairs, pairs=pairs[:_COMMANDS])
         ways: dict[str, tuple[_Work, Callable[[], None]]] = {
@@ -74,7 +74,7 @@ class _Work:
     pairs: list[tuple[str, str]]
     images: Path
     folder: Path
-    options: InferOptions
+    options: TransferOptions
 
     def by_commands(self) -> None:
         given = {f"--{name}": str(value) for name, value in self.options.execution.items() if value is not None}
@@ -92,7 +92,7 @@ class _Work:
         chosen = self.folder / "pairs.csv"
         with chosen.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("from", "to"), *self.pairs])
-        report = infer_pairs(chosen, self.images, self.folder / "infer", self.options)
+        report = transfer_pairs(chosen, self.images, self.folder / "infer", self.options)
         if report.failed:
             raise GflaError(f"{report.failed} of the pairs that were to be measured fail", hint="gfla infer names them")
 

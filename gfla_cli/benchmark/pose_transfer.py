@@ -60,7 +60,7 @@ def measure_transfers(
         }
         warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
         ready = loaded[REFERENCE].prepare(source, pose)
-        network = interleaved_times({n: (lambda m=m: m.finish(ready)) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
+        network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
         shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device]
         shared += ["--threads", str(threads)] if threads else []
         starts = {name: _Start(shared, way, Path(folder)) for name, way in ways.items()}

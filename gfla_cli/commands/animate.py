@@ -12,11 +12,11 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
-    NearHeadOption,
     Overwrite,
     Precision,
     PrecisionChoice,
     Quiet,
+    RefineHead,
     RuntimeChoice,
     RuntimeOption,
     Threads,
@@ -65,7 +65,7 @@ def animate(
     person: Annotated[str, typer.Option(help=f"Who of SOURCE. {_WHICH}")] = "largest",
     driving_person: Annotated[str, typer.Option(help=f"Who of DRIVING. {_WHICH}")] = "largest",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
-    near_head: NearHeadOption = True,
+    refine_head: RefineHead = True,
     absolute: Annotated[
         bool, typer.Option("--absolute", help="Take over shape and place too: the driver is the person of SOURCE.")
     ] = False,
@@ -108,7 +108,7 @@ def animate(
     stretch, rate = parse_trim(trim), parse_rate(fps)
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
     options = AnimateOptions(
-        staging=Staging(person=person, crop=crop, absolute=absolute, near_head=near_head, smooth=smooth),
+        staging=Staging(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
         task=task.value,
         model=model,
         driving_person=driving_person,

@@ -13,10 +13,10 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
-    NearHeadOption,
     Overwrite,
     Precision,
     PrecisionChoice,
+    RefineHead,
     say,
 )
 
@@ -133,7 +133,7 @@ def evaluate(
         bool,
         typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
     ] = False,
-    near_head: NearHeadOption = True,
+    refine_head: RefineHead = True,
     sheet: Annotated[
         Path | None, typer.Option(help="Picture of a dozen examples to write.", rich_help_panel=_OUTPUT)
     ] = None,
@@ -203,7 +203,7 @@ def evaluate(
         fid_reference=fid_reference,
         placement=choose_device(device.value, precision.value),
         limit=limit,
-        near_head=near_head,
+        refine_head=refine_head,
         examples=12 if sheet is not None else 0,
     )
     _report(request, files, as_json=as_json, overwrite=overwrite)

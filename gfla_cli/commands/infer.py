@@ -12,10 +12,10 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
-    NearHeadOption,
     Overwrite,
     Precision,
     PrecisionChoice,
+    RefineHead,
     RuntimeChoice,
     RuntimeOption,
     Threads,
@@ -32,7 +32,7 @@ def infer(
     ] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
-    near_head: NearHeadOption = True,
+    refine_head: RefineHead = True,
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -52,19 +52,19 @@ def infer(
 
     from gfla_cli.distributed.launch import joined, launched
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.infer import REPORT, InferOptions, infer_pairs
+    from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
 
-    options = InferOptions(
+    options = TransferOptions(
         model=model,
         crop=crop,
         align=align,
-        near_head=near_head,
+        refine_head=refine_head,
         batch=batch,
         overwrite=overwrite,
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
     with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
-        report = infer_pairs(pairs, images, output, options, team=team, progress=show)
+        report = transfer_pairs(pairs, images, output, options, team=team, progress=show)
     if not team.is_first:
         return
     if as_json:
@@ -73,5 +73,5 @@ def infer(
         say(f"{report.written} written, {report.skipped} existed, {report.failed} failed")
         typer.echo(output)
     if report.failed:
-        say(f"the failures are listed in {output / REPORT}")
+        say(f"the failures are listed in {output / FAILURES}")
         raise typer.Exit(1)

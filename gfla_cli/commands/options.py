@@ -8,6 +8,9 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+# Options of the release before, which are not shown in the help any more.
+RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
+
 
 class TaskChoice(StrEnum):
     """Values of --task."""
@@ -63,8 +66,11 @@ def printable(text: str) -> str:
     return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
-NearHeadOption = Annotated[
-    bool, typer.Option("--near-head/--no-near-head", help="Draw a small head once more from near; takes twice as long.")
+RefineHead = Annotated[
+    bool,
+    typer.Option(
+        "--refine-head/--no-refine-head", help="Draw a small head again at a larger scale; takes twice as long."
+    ),
 ]
 
 

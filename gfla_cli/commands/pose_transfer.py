@@ -11,11 +11,11 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     DeviceChoice,
-    NearHeadOption,
     Overwrite,
     Precision,
     PrecisionChoice,
     Quiet,
+    RefineHead,
     RuntimeChoice,
     RuntimeOption,
     Threads,
@@ -45,7 +45,7 @@ def pose_transfer(
     ] = "pose-people",
     crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
     align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
-    near_head: NearHeadOption = True,
+    refine_head: RefineHead = True,
     person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Who of the pose picture. {_WHICH}")] = "largest",
     side_by_side: Annotated[
@@ -72,23 +72,21 @@ def pose_transfer(
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.pose_files import TransferOptions, parse_shows, plan_jobs, transfer_files
+    from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers
 
-    shows = parse_shows(show)
-    jobs = plan_jobs(source, pose, output, overwrite=overwrite)
+    jobs = plan_transfers(source, pose, output, shows=parse_shows(show), overwrite=overwrite)
     options = TransferOptions(
         model=model,
         crop=crop,
         align=align,
-        near_head=near_head,
+        refine_head=refine_head,
         person=person,
         target_person=target_person,
         side_by_side=side_by_side,
-        show=shows,
         overwrite=overwrite,
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )
-    report = transfer_files(jobs, options, say=lambda line: say(line, quiet=quiet))
+    report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet))
     print_results(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gfla_cli.conditioning.face_map import background_edges
@@ -17,14 +18,14 @@ from gfla_cli.datasets.clips import (
     clip_correspondences,
     moments,
     read_clip,
-    resized,
     unknown_correspondences,
 )
 from gfla_cli.datasets.detector_errors import as_detected, as_detected_face
 from gfla_cli.datasets.face_clips import PortraitFiles, PortraitPlan
-from gfla_cli.datasets.render_cache import Album, AlbumFiles
+from gfla_cli.datasets.render_cache import Album, AlbumFiles, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import ClipSample
-from gfla_cli.person.face import face_frame
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.face import face_crop
 from gfla_cli.person.pose import FACE, MIRRORED, MISSING
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class MotionFiles:
         self._people: People | None = None
 
     def read(self, clip: int, frames: list[int]) -> ClipFrames:
-        """Frames of one clip in this order; points (18, 3)."""
-        return read_clip(self.files, clip, frames)
+        """Frames of one clip in this order, with the joints (18, 3) that a detector lists."""
+        return read_clip(self.files, clip, frames, lambda row: _as_listed(keypoints_in(row)))
 
     def _render(self, clip: int) -> Album:
         from gfla_cli.synth.pack import Pack
@@ -66,7 +67,7 @@ class MotionFiles:
             self._people = People(Pack.load(self._path))
         rng = np.random.default_rng([self.plan.seed, clip])
         views = self._people.person_clip(rng, self.plan.frames, self.plan.size).frames
-        return views, {"points": np.stack([view.keypoints for view in views])}
+        return views, keypoint_rows([view.keypoints for view in views])
 
 
 class BodyClips(Dataset[ClipSample]):
@@ -89,9 +90,9 @@ class BodyClips(Dataset[ClipSample]):
         plan = self.files.plan
         frames = moments(plan.frames, self.frames, rng)
         clip = self.files.read(self.files.files.choose(rng), [int(rng.integers(plan.frames)), *frames])
-        if rng.random() < 0.5:
-            clip = clip.mirrored(MIRRORED)
-        clip = scaled(as_seen(clip, float(rng.random() < 0.7)), self.size)
+        crop = Crop.whole(clip.images.shape[1:3], (self.size, self.size))
+        clip = clip.cropped(replace(crop, flip=bool(rng.random() < 0.5)), MIRRORED)
+        clip = as_detected_clip(clip, float(rng.random() < 0.7))
         table = light_curve(rng)
         images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
         to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_DM)
@@ -105,27 +106,17 @@ class BodyClips(Dataset[ClipSample]):
         )
 
 
-def as_seen(clip: ClipFrames, share: float) -> ClipFrames:
-    """Joints as a detector names them: of the face only what is seen, of the body also what the body itself hides;
-    and `share` of the way to its places."""
-    points = clip.points.copy()
-    # The renderer counts from the corner of the first pixel, everything else from its middle.
-    points[..., :2] = np.where(points[..., :2] >= 0, (points[..., :2] - 0.5).clip(0), -1)
-    hidden = points[:, list(FACE), 2] <= 0
-    points[:, list(FACE)] = np.where(hidden[..., None], np.array(MISSING, np.float32), points[:, list(FACE)])
-    points[..., 2] = points[..., 0] >= 0
-    return replace(clip, points=np.stack([as_detected(joints, share) for joints in points]))
+def as_detected_clip(clip: ClipFrames, share: float) -> ClipFrames:
+    """The joints moved by `share` of the way to where a detector finds them."""
+    return replace(clip, points=np.stack([as_detected(joints, share) for joints in clip.points]))
 
 
-def scaled(clip: ClipFrames, size: int) -> ClipFrames:
-    """The clip at `size` pixels a side; surfaces stay as they are."""
-    scale = size / clip.images.shape[1]
-    if scale == 1:
-        return clip
-    points = clip.points.copy()
-    points[..., :2] = np.where(points[..., :2] >= 0, (points[..., :2] + 0.5) * scale - 0.5, -1)
-    pictures = [np.stack([resized(picture, size) for picture in stack]) for stack in (clip.images, clip.masks)]
-    return replace(clip, images=pictures[0], masks=pictures[1], points=points)
+def _as_listed(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The renderer's keypoints (..., 18, 3) as a detector lists them: face joints where visible, the others always."""
+    listed = points.copy()
+    listed[..., list(FACE), :] = np.where(points[..., list(FACE), 2:] > 0, points[..., list(FACE), :], MISSING)
+    listed[..., 2] = listed[..., 0] >= 0
+    return listed
 
 
 # Rendered clips of people that no training sees, without any augmentation: the test sets of animation.
@@ -148,7 +139,7 @@ class UnseenFaces(Dataset[ClipSample]):
         clip = self.files.read(index, [self.frames, *range(self.frames)])
         clip = replace(clip, points=np.stack([as_detected_face(face) for face in clip.points]))
         side = clip.images.shape[1]
-        clip = clip.cut(face_frame(clip.points[0], (self.size, self.size), inside=(side, side)), self.size // 4)
+        clip = clip.cropped(face_crop(clip.points[0], (self.size, self.size), inside=(side, side)))
         edges = background_edges(clip.images[0], clip.points[0])
         return _sample(clip, np.broadcast_to(edges, clip.masks.shape).copy())
 
@@ -161,7 +152,9 @@ class UnseenBodies(Dataset[ClipSample]):
         self.size, self.frames = size, frames
 
     def __getitem__(self, index: int) -> ClipSample:
-        clip = scaled(as_seen(self.files.read(index, [self.frames, *range(self.frames)]), 1.0), self.size)
+        clip = self.files.read(index, [self.frames, *range(self.frames)])
+        clip = clip.cropped(Crop.whole(clip.images.shape[1:3], (self.size, self.size)))
+        clip = as_detected_clip(clip, 1.0)
         return _sample(clip, np.zeros((len(clip.images), 0, 0), np.bool_))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,13 @@ from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.render_cache import Album, AlbumFiles, StoredPicture
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.geometry.crop import Crop
 
 if TYPE_CHECKING:
     from gfla_cli.synth.objects.objects import ObjectFolder, SolidObject
 
 
 _SAME = 0.15  # tenths of the frame: points of the surface this close are the same point
-_MIRRORED = np.array([-1, 1, 1], np.float32)  # of an object that is seen in a mirror
 _OTHER_ELEVATION, _SAME_VIEW = 0.1, 0.03  # shares of pairs; the others share their elevation, as the paper's do
 _SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size: nobody frames a photo exactly
 _LARGER = 0.08  # most of the zoom that may cut the object
@@ -121,15 +121,15 @@ class ChairPairs(Dataset[ViewPair]):
         cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
         rng = np.random.default_rng([self.seed, index])
         source, target = self._views(rng)
-        if rng.random() < 0.5:
-            source, target = _mirrored(source), _mirrored(target)
-        curve, place = light_curve(rng), _sample_place(rng)
-        seen, wanted = (_askew(_resized(view.picture, self.size), place) for view in (source, target))
+        mirrored = bool(rng.random() < 0.5)  # chairs have no writing on them, so a mirrored one is a chair, too
+        curve = light_curve(rng)
+        crop = _sample_crop(rng, source.picture.image.shape, self.size, mirrored)
+        seen, wanted = (view.picture.cropped(crop, beyond=255) for view in (source, target))
         return ViewPair(
             source_image=_degraded(_relit(seen, curve), seen.mask, rng),
             target_image=_relit(wanted, curve),
-            source_code=view_code(source.angles),
-            target_code=view_code(target.angles),
+            source_code=view_code(_mirrored(source.angles) if mirrored else source.angles),
+            target_code=view_code(_mirrored(target.angles) if mirrored else target.angles),
             target_mask=wanted.mask,
             correspondence=correspond(seen.surface, wanted.surface, self.grid, _SAME),
         )
@@ -147,57 +147,17 @@ class ChairPairs(Dataset[ViewPair]):
         return self.albums.view(album, row, first), self.albums.view(album, other_row, second)
 
 
-def _mirrored(view: StoredObjectView) -> StoredObjectView:
-    """The view in a mirror: chairs have no writing on them, so that is a chair too."""
-    image, mask, surface = view.picture
-    picture = StoredPicture(
-        np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]), surface[:, ::-1] * _MIRRORED
-    )
-    return StoredObjectView(picture, ViewAngles((-view.angles.azimuth) % 360, view.angles.elevation))
+def _mirrored(angles: ViewAngles) -> ViewAngles:
+    return ViewAngles((-angles.azimuth) % 360, angles.elevation)
 
 
-def _resized(picture: StoredPicture, size: int) -> StoredPicture:
-    if picture.image.shape[0] == size:
-        return picture
-    image, mask = (
-        np.asarray(cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-        for x in (picture.image, picture.mask)
-    )
-    return StoredPicture(image, mask, picture.surface)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an object is in the frame, compared with the exact middle."""
-
-    zoom: float
-    right: float  # share of the frame
-    down: float
-
-    def matrix(self, side: int) -> NDArray[np.float64]:
-        """As cv2 wants it, for a frame of that many pixels."""
-        middle = (side - 1) / 2
-        still = middle * (1 - self.zoom)
-        return np.array([[self.zoom, 0, still + self.right * side], [0, self.zoom, still + self.down * side]])
-
-
-def _sample_place(rng: np.random.Generator) -> _Place:
-    zoom = np.exp(min(rng.normal(0, _ZOOM), _LARGER))
+def _sample_crop(rng: np.random.Generator, picture: tuple[int, ...], size: int, mirrored: bool) -> Crop:
+    """The view, a little larger or smaller, and not quite in the middle."""
+    zoom = float(np.exp(min(rng.normal(0, _ZOOM), _LARGER)))
     right, down = rng.normal(0, _SHIFT, 2)
-    return _Place(float(zoom), float(right), float(down))
-
-
-def _askew(picture: StoredPicture, place: _Place) -> StoredPicture:
-    """A little larger or smaller, and not quite in the middle."""
-    size, fine = picture.image.shape[0], picture.surface.shape[0]
-    image = cv2.warpAffine(picture.image, place.matrix(size), (size, size), borderValue=(255, 255, 255))
-    mask = cv2.warpAffine(picture.mask, place.matrix(size), (size, size), borderValue=(0,))
-    nothing = (np.nan, np.nan, np.nan)
-    # Between two points of the surface there is none.
-    surface = cv2.warpAffine(
-        picture.surface, place.matrix(fine), (fine, fine), flags=cv2.INTER_NEAREST, borderValue=nothing
-    )
-    return StoredPicture(np.asarray(image, np.uint8), np.asarray(mask, np.uint8), np.asarray(surface, np.float32))
+    side = picture[0]
+    middle = ((side - 1) / 2 - float(right) * side / zoom, (side - 1) / 2 - float(down) * side / zoom)
+    return replace(Crop.square(middle, side / zoom, (size, size)), flip=mirrored)
 
 
 def _relit(picture: StoredPicture, curve: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.render_cache import AlbumFiles
+from gfla_cli.datasets.render_cache import AlbumFiles, StoredPicture
 from gfla_cli.datasets.sample import Correspondence, unknown_correspondence
-from gfla_cli.person.framing import Frame
-
-_MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.pose import MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,49 +23,32 @@ class ClipFrames:
 
     images: NDArray[np.uint8]  # (N, s, s, 3) RGB
     masks: NDArray[np.uint8]  # (N, s, s) 255 on the person
-    points: NDArray[np.float32]  # (N, J, 2 or 3) pixels
+    points: NDArray[np.float32]  # (N, 68, 2) landmarks, or (N, 18, 3) joints with a confidence
     surfaces: NDArray[np.float32]  # (N, m, m, 3) which point of the person is seen, NaN on the background
 
-    def cut(self, frame: Frame, grid: int) -> ClipFrames:
-        """The frame's part of every picture, at the frame's size; surfaces on a raster of 2 * grid."""
-        side = self.images.shape[1]
-        left, top, right, bottom = (round(edge) for edge in frame.box)
-        centres = _centres(2 * grid)
-        places = [(start + (stop - start) * centres) / side for start, stop in ((left, right), (top, bottom))]
-        columns, rows = ((place * self.surfaces.shape[1]).astype(np.intp) for place in places)
-        last = self.surfaces.shape[1] - 1
-        points = self.points.copy()
-        across, down = frame.size[1] / (right - left), frame.size[0] / (bottom - top)
-        # Pixel centres are whole numbers here: the centre of the first pixel stays the centre of the first.
-        points[..., 0] = (points[..., 0] + 0.5 - left) * across - 0.5
-        points[..., 1] = (points[..., 1] + 0.5 - top) * down - 0.5
-        return ClipFrames(
-            images=np.stack([frame.crop(image) for image in self.images]),
-            masks=np.stack([frame.crop(mask) for mask in self.masks]),
-            points=points,
-            surfaces=self.surfaces[:, rows.clip(0, last)][:, :, columns.clip(0, last)],
-        )
-
-    def mirrored(self, order: Sequence[int]) -> ClipFrames:
-        """The clip in a mirror; `order` says which point of this clip each point of the mirrored one is."""
-        points = self.points[:, list(order)]
-        present = points[..., 0] >= 0 if points.shape[-1] == 3 else np.ones(points.shape[:2], np.bool_)
-        points[..., 0] = np.where(present, self.images.shape[2] - 1 - points[..., 0], points[..., 0])
-        return ClipFrames(
-            images=np.ascontiguousarray(self.images[:, :, ::-1]),
-            masks=np.ascontiguousarray(self.masks[:, :, ::-1]),
-            points=points,
-            surfaces=self.surfaces[:, :, ::-1] * _MIRRORED,
-        )
+    def cropped(self, crop: Crop, order: Sequence[int] = ()) -> ClipFrames:
+        """The same part of every frame. `order`: which point of this clip each point of a mirrored clip is."""
+        views = zip(self.images, self.masks, self.surfaces, strict=True)
+        pictures = [StoredPicture(*view).cropped(crop) for view in views]
+        points = crop.points(self.points[:, list(order)] if crop.flip else self.points)
+        if points.shape[-1] == 3:
+            points[points[..., 2] <= 0] = MISSING
+        images, masks, surfaces = (np.stack(stack) for stack in zip(*pictures, strict=True))
+        return ClipFrames(images=images, masks=masks, points=points, surfaces=surfaces)
 
 
-def read_clip(files: AlbumFiles, clip: int, views: Sequence[int]) -> ClipFrames:
-    """The views of one album, in this order; rendered now if it was not before."""
+def read_clip(
+    files: AlbumFiles,
+    clip: int,
+    views: Sequence[int],
+    points: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]] = lambda row: row["points"],
+) -> ClipFrames:
+    """The views of one album, in this order; rendered now if it was not before. `points` finds them in its rows."""
     pictures, rows = zip(*(files.read(clip, view) for view in views), strict=True)
     return ClipFrames(
         images=np.stack([picture.image for picture in pictures]),
         masks=np.stack([picture.mask for picture in pictures]),
-        points=np.stack([row["points"] for row in rows]).astype(np.float32),
+        points=np.stack([points(row) for row in rows]).astype(np.float32),
         surfaces=np.stack([picture.surface for picture in pictures]),
     )
 
@@ -82,14 +64,6 @@ def moments(filmed: int, wanted: int, rng: np.random.Generator) -> list[int]:
     first = int(rng.integers(filmed - pace * (wanted - 1)))
     numbers = [first + pace * k for k in range(wanted)]
     return numbers if rng.random() < 0.5 else numbers[::-1]
-
-
-def resized(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A square picture at another size."""
-    if picture.shape[0] == side:
-        return picture
-    method = cv2.INTER_AREA if picture.shape[0] > side else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=method), np.uint8)
 
 
 def clip_correspondences(
@@ -115,7 +89,3 @@ def stacked(known: Sequence[Correspondence]) -> Correspondence:
     """Several correspondences as one with a leading axis."""
     offset, weight, visible = (np.stack(parts) for parts in zip(*known, strict=True))
     return Correspondence(offset, weight, visible)
-
-
-def _centres(count: int) -> NDArray[np.float64]:
-    return np.asarray((np.arange(count) + 0.5) / count)

@@ -109,8 +109,6 @@ def _errors() -> tuple[Points, NDArray[np.float32]]:
 # difference from 2.6 % to 1.8 % of the face's width. The rest differs from person to person.
 
 
-EDGE = 0.5  # pixels: the renderer counts from the picture's edge, landmarks from the centre of the first pixel
-
 # point -> shift across and down the face, and how much it grows with the turn of the head; face sizes
 _SHIFT: dict[int, tuple[float, float, float, float]] = {
     0: (0.013, -0.007, 0.165, -0.031),

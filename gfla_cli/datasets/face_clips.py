@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, background_edges, part_labels
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.clips import ClipFrames, clip_correspondences, moments, read_clip
-from gfla_cli.datasets.detector_errors import EDGE, as_detected_face
+from gfla_cli.datasets.detector_errors import as_detected_face
 from gfla_cli.datasets.render_cache import Album, AlbumFiles
 from gfla_cli.datasets.sample import ClipSample, Correspondence
-from gfla_cli.person.face import MIRRORED, face_frame, face_size, square_frame
-from gfla_cli.person.framing import Frame
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.face import MIRRORED, face_crop, face_size, square_crop
 
 if TYPE_CHECKING:
     from gfla_cli.synth.pack import Pack
@@ -72,7 +72,7 @@ class PortraitFiles:
         # Half precision has millimetres around 0 and centimetres at the height of a head.
         middle = np.nanmean(views[0].surface.reshape(-1, 3), axis=0) * (0, 1, 1)
         stored = [replace(view, surface=view.surface - middle.astype(np.float32)) for view in views]
-        return stored, {"points": np.stack([view.landmarks - EDGE for view in views]).astype(np.float32)}
+        return stored, {"points": np.stack([view.landmarks for view in views])}
 
 
 class FaceClips(Dataset[ClipSample]):
@@ -97,11 +97,11 @@ class FaceClips(Dataset[ClipSample]):
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
         clip = self.files.read(self.files.files.choose(rng), [int(reference), *frames])
-        if rng.random() < 0.5:
-            clip = clip.mirrored(MIRRORED)
-        share = _convention(rng)
+        share, mirrored = _convention(rng), bool(rng.random() < 0.5)
+        if mirrored:  # first, as the detector's errors depend on the side
+            clip = clip.cropped(replace(Crop.whole(clip.images.shape[1:3]), flip=True), MIRRORED)
         clip = replace(clip, points=np.stack([as_detected_face(face, share) for face in clip.points]))
-        clip = clip.cut(_frame(clip, self.size, rng), self.grid)
+        clip = clip.cropped(_crop(clip, self.size, rng))
         table = light_curve(rng)
         images = [np.asarray(cv2.LUT(image, table), np.uint8) for image in clip.images]
         images[0] = degrade(images[0], rng)
@@ -141,13 +141,13 @@ def _convention(rng: np.random.Generator) -> float:
     return 1.0 if kind < 0.7 else 0.0 if kind < 0.85 else float(rng.random())
 
 
-def _frame(clip: ClipFrames, size: int, rng: np.random.Generator) -> Frame:
-    """About the frame that the reference alone would get: a stranger's face is not seen to move beforehand."""
+def _crop(clip: ClipFrames, size: int, rng: np.random.Generator) -> Crop:
+    """About the crop that the reference alone would get: how a face will move is not known beforehand."""
     side = clip.images.shape[1]
-    left, top, right, bottom = face_frame(clip.points[0], (size, size), inside=(side, side)).box
+    left, top, right, bottom = face_crop(clip.points[0], (size, size), inside=(side, side)).box
     wanted = (right - left) * rng.uniform(*_ZOOM)
-    x, y = np.array([left + right, top + bottom]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
-    return square_frame((x, y), max(2, min(side, round(wanted))), (size, size), inside=(side, side))
+    x, y = np.array([left + right - 1, top + bottom - 1]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
+    return square_crop((x, y), max(2, min(side, round(wanted))), (size, size), inside=(side, side))
 
 
 def _shaken(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

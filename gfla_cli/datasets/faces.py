@@ -8,7 +8,7 @@ A text file holds 68 rows "x,y" in pixels of its picture, counted from the centr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,9 +21,9 @@ from gfla_cli.datasets.augment import light_curve
 from gfla_cli.datasets.clips import unknown_correspondences
 from gfla_cli.datasets.sample import ClipSample
 from gfla_cli.errors import DataError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image
-from gfla_cli.person.face import face_frame, in_frame, mirrored, square_frame
-from gfla_cli.person.framing import Frame
+from gfla_cli.person.face import MIRRORED, face_crop, square_crop
 
 SHORTEST = 4  # frames of a clip that can be learnt from
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -60,13 +60,12 @@ class FaceFolders(Dataset[ClipSample]):
         shots = [clip[int(rng.integers(len(clip)))], *(clip[k] for k in order)]
         pictures = [read_image(shot.picture) for shot in shots]
         faces = np.stack([read_landmarks(shot.landmarks) for shot in shots])
-        frame = _frame(faces, pictures[0].shape[:2], self.size, rng)
+        crop = _crop(faces, pictures[0].shape[:2], self.size, rng)
         table = light_curve(rng)
-        images = np.stack([np.asarray(cv2.LUT(frame.crop(picture), table), np.uint8) for picture in pictures])
-        points = np.stack([in_frame(frame, face) for face in faces])
         if rng.random() < 0.5:
-            images = np.ascontiguousarray(images[:, :, ::-1])
-            points = np.stack([mirrored(face, self.size) for face in points])
+            crop, faces = replace(crop, flip=True), faces[:, list(MIRRORED)]
+        images = np.stack([np.asarray(cv2.LUT(crop.image(picture), table), np.uint8) for picture in pictures])
+        points = crop.points(faces)
         to_previous, to_reference = unknown_correspondences(self.frames)
         return ClipSample(
             images=images,
@@ -121,9 +120,9 @@ def _there_and_back(length: int, frames: int, rng: np.random.Generator) -> list[
     return [turn[(start + step * k) % len(turn)] for k in range(frames)]
 
 
-def _frame(faces: NDArray[np.float32], picture: tuple[int, ...], size: int, rng: np.random.Generator) -> Frame:
-    """The frame that holds the faces of the clip, a little larger or smaller, inside the picture."""
+def _crop(faces: NDArray[np.float32], picture: tuple[int, ...], size: int, rng: np.random.Generator) -> Crop:
+    """The crop that holds the faces of the clip, a little larger or smaller, inside the image."""
     inside = picture[0], picture[1]
-    left, top, right, bottom = face_frame(faces, (size, size), inside=inside).box
+    left, top, right, bottom = face_crop(faces, (size, size), inside=inside).box
     length = max(2, min(*inside, round((right - left) * rng.uniform(*_ZOOM))))
-    return square_frame(((left + right) / 2, (top + bottom) / 2), length, (size, size), inside=inside)
+    return square_crop(((left + right - 1) / 2, (top + bottom - 1) / 2), length, (size, size), inside=inside)

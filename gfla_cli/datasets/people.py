@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Points
-from gfla_cli.datasets.augment import degrade, mirror_points, relight
+from gfla_cli.datasets.augment import degrade, relight
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, misdetected
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredView
+from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture, StoredView
 from gfla_cli.datasets.sample import PosePair
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.pose import FACE, Pose
 
-_HIDDEN_FACE = (0, 14, 15, 16, 17)  # nose, eyes, ears: a detector names them only where they are seen
 _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # of a trunk
 _SHOULDERS_APART = 0.75  # trunks
 _USUAL_TRUNK = 0.5  # of how deep a body is, where too little of it is seen
 _MISSING = np.array([-1, -1, 0], np.float32)
-_MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
 _DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
 _COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
 _NO_DEPTH = 0.2  # share of the pictures whose joints come without their depth, as from a pose file
@@ -34,14 +34,19 @@ _LOST = 0.01  # share of joints that a detector does not name
 
 
 @dataclass(frozen=True, slots=True)
-class _Framed:
-    """A view brought to the size and the side it is trained at."""
+class _Side:
+    """The source or the target of a pair."""
 
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    points: NDArray[np.float32]  # (18, 4) the fourth is depth
-    surface: NDArray[np.float32]
-    detected: NDArray[np.float32] | None  # (18, 4) as a detector found them
+    picture: StoredPicture
+    pose: Pose  # where the joints are
+    detected: Pose | None  # where a detector finds them
+
+    def cropped(self, crop: Crop) -> _Side:
+        return _Side(
+            self.picture.cropped(crop),
+            self.pose.cropped(crop).within_frame(0),
+            None if self.detected is None else self.detected.cropped(crop).within_frame(0),
+        )
 
 
 class PeoplePairs(Dataset[PosePair]):
@@ -83,12 +88,12 @@ class PeoplePairs(Dataset[PosePair]):
         album = albums.files.choose(rng)
         first, second = rng.choice(albums.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
-        target = _frame(albums.view(album, int(second)), self.size, mirrored)
+        target = _side(albums.view(album, int(second)), self.size, mirrored)
         if rng.random() < _STILL:
             source = _moved(target, rng)
         else:
-            source = _frame(albums.view(album, int(first)), self.size, mirrored)
-        images = relight([source.image, target.image], rng)
+            source = _side(albums.view(album, int(first)), self.size, mirrored)
+        images = relight([source.picture.image, target.picture.image], rng)
         if near and rng.random() < _COARSE_HEADS:
             images[0] = _coarse(images[0], rng.uniform(*_COARSE))
         # A detector's own joints, where it looked at both; else errors like its.
@@ -99,17 +104,18 @@ class PeoplePairs(Dataset[PosePair]):
             target_image=images[1],
             source_points=self._given(source, convention, rng, found=found),
             target_points=self._given(target, convention, rng, found=found),
-            true_points=np.stack([as_detected(view.points, convention) for view in (source, target)]),
-            target_mask=target.mask,
-            correspondence=correspond(source.surface, target.surface, self.grid, depth=_DEPTH),
+            true_points=np.stack([as_detected(side.pose.deep_points, convention) for side in (source, target)]),
+            target_mask=target.picture.mask,
+            correspondence=correspond(source.picture.surface, target.picture.surface, self.grid, depth=_DEPTH),
         )
 
-    def _given(self, view: _Framed, convention: float, rng: np.random.Generator, *, found: bool) -> Points:
+    def _given(self, side: _Side, convention: float, rng: np.random.Generator, *, found: bool) -> Points:
         """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
         share = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
-        detected = misdetected(as_detected(view.points, convention), _trunk(view.points), share, rng)
-        if found and view.detected is not None:
-            detected = view.detected.copy()
+        points = side.pose.deep_points
+        detected = misdetected(as_detected(points, convention), _trunk(points), share, rng)
+        if found and side.detected is not None:
+            detected = side.detected.deep_points
         detected[rng.random(len(detected)) < _LOST, :3] = _MISSING
         if not self.depth:
             return detected[:, :3]
@@ -138,75 +144,30 @@ def _convention(rng: np.random.Generator) -> float:
 
 
 def _coarse(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """A picture enlarged from one that is `factor` times smaller."""
-    side = image.shape[0]
-    small = cv2.resize(image, (round(side / factor),) * 2, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    """An image enlarged from one that is `factor` times smaller."""
+    size = (image.shape[0], image.shape[1])
+    few = (round(size[0] / factor), round(size[1] / factor))
+    return Crop.whole(few, size).image(Crop.whole(size, few).image(image))
 
 
-def _moved(view: _Framed, rng: np.random.Generator) -> _Framed:
-    """The same picture turned, zoomed and shifted a little, or not at all in a third of the cases."""
+def _moved(side: _Side, rng: np.random.Generator) -> _Side:
+    """The same image turned, zoomed and shifted a little, or in a third of the cases not at all."""
     if rng.random() < 1 / 3:
-        return view
-    side = len(view.image)
-    middle = (side - 1) / 2
-    matrix = cv2.getRotationMatrix2D(
-        (middle, middle), rng.uniform(-_MOST_TURN, _MOST_TURN), 1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM)
-    )
-    matrix[:, 2] += rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * side
-    image = cv2.warpAffine(view.image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.warpAffine(view.mask, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # The surface has cells of its own size; pixel centres are at 0.5 cells.
-    cell = side / len(view.surface)
-    coarse = matrix.copy()
-    coarse[:, 2] = (matrix[:, :2].sum(axis=1) * (cell - 1) / 2 + matrix[:, 2] - (cell - 1) / 2) / cell
-    nowhere = (float("nan"),) * 3
-    surface = cv2.warpAffine(
-        view.surface, coarse, view.surface.shape[1::-1], flags=cv2.INTER_NEAREST, borderValue=nowhere
-    )
-    return _Framed(
-        np.asarray(image, np.uint8),
-        np.asarray(mask, np.uint8),
-        _moved_joints(view.points, matrix, side),
-        np.asarray(surface, np.float32),
-        None if view.detected is None else _moved_joints(view.detected, matrix, side),
-    )
+        return side
+    height, width = side.pose.size
+    x, y = np.array([width, height]) / 2 + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * (width, height)
+    half = np.array([width, height]) / 2 * (1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM))
+    box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
+    return side.cropped(Crop(box, side.pose.size, turn=float(rng.uniform(-_MOST_TURN, _MOST_TURN))))
 
 
-def _moved_joints(points: Points, matrix: NDArray[np.float64], side: int) -> Points:
-    moved = points.copy()
-    there = points[:, 2] > 0
-    moved[there, :2] = points[there, :2] @ matrix[:, :2].T + matrix[:, 2]
-    inside = ((moved[:, :2] >= 0) & (moved[:, :2] <= side - 1)).all(axis=1)
-    moved[there & ~inside, :3] = _MISSING
-    moved[:, 3] *= np.sqrt(np.linalg.det(matrix[:, :2]))
-    return moved
-
-
-def _frame(view: StoredView, size: int, mirrored: bool) -> _Framed:
+def _side(view: StoredView, size: int, mirrored: bool) -> _Side:
     points = np.column_stack([view.points, view.depths])
-    # The renderer counts from the corner of the first pixel, everything else from its middle.
-    points[:, :2] = np.where(points[:, :2] >= 0, (points[:, :2] - 0.5).clip(0), -1)
-    face = list(_HIDDEN_FACE)
+    face = list(FACE)
     points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], _MISSING)
     points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses
-    image, mask, surface, detected = view.image, view.mask, view.surface, view.detected
-    if mirrored:
-        # A mirrored character is a character too; its rest pose is mirrored with it.
-        image, mask = image[:, ::-1], mask[:, ::-1]
-        surface = surface[:, ::-1] * _MIRRORED
-        points = mirror_points(points, image.shape[1])
-        detected = None if detected is None else mirror_points(detected, image.shape[1])
-    if (scale := size / image.shape[1]) != 1:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-        points = _scaled(points, scale)
-        detected = None if detected is None else _scaled(detected, scale)
-    return _Framed(np.ascontiguousarray(image), np.ascontiguousarray(mask), points, surface, detected)
-
-
-def _scaled(points: Points, scale: float) -> Points:
-    scaled = points * np.float32(scale)
-    place = (points[:, :2] + 0.5) * scale - 0.5
-    scaled[:, :2], scaled[:, 2] = np.where(points[:, :2] >= 0, place, -1), points[:, 2]
-    return scaled
+    own = (view.picture.image.shape[0], view.picture.image.shape[1])
+    detected = None if view.detected is None else Pose.of(view.detected, own)
+    side = _Side(view.picture, Pose.of(points, own), detected)
+    # A mirrored character is a character, too.
+    return side.cropped(replace(Crop.whole(own, (size, size)), flip=mirrored))

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from gfla_cli.datasets.deepfashion import BUILD_PLAN, SQUARE, Layout, Split, whole_points, write_tables
 from gfla_cli.datasets.identity import Identify, identities, pairs_of, picture_names, split_people
 from gfla_cli.errors import DataError, GflaError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import atomic_path, disk_trouble_explained, is_inside, leads_out, sole_writer
 from gfla_cli.io.image import find_images, read_image, write_image
 from gfla_cli.person.detect import Person, PersonDetector
-from gfla_cli.person.framing import Frame, person_frame
+from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import extent
 
 
@@ -212,11 +213,11 @@ def _look(photo: _Photo, name: str, finder: Finder, size: tuple[int, int]) -> Fo
     joints = int(pose.present.sum())
     if joints < _FEWEST or not pose.present[[8, 11]].any():
         return left_out("too little of the body", f"{joints} of 18 joints in the picture; {_FEWEST} and a hip needed")
-    frame = person_frame([pose], size, size[1] / size[0])
-    if (height := frame.box[3] - frame.box[1]) < _SMALLEST:
+    crop = body_crop([pose], size, size[1] / size[0])
+    if (height := crop.box[3] - crop.box[1]) < _SMALLEST:
         return left_out("too small", f"{height:.0f} pixels high with some air, {_SMALLEST} needed")
-    points = whole_points(frame.pose(pose).points, size)
-    return replace(entry, box=list(frame.box), points=points.tolist())
+    points = whole_points(pose.cropped(crop).within_frame().points, size)
+    return replace(entry, box=list(crop.box), points=points.tolist())
 
 
 # One's own photos as a set to train on: people found, framed, paired and split, in the layout of the published sets.
@@ -384,7 +385,7 @@ def _write_picture(
     except GflaError as error:
         report.left_out[entry.photo] = ["not readable", str(error)]
         return False
-    write_image(path, Frame((left, top, right, bottom), options.size).crop(image))
+    write_image(path, Crop((left, top, right, bottom), options.size).image(image))
     return True
 
 

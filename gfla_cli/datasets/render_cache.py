@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DataError
+from gfla_cli.geometry.crop import Beyond, Crop
 from gfla_cli.io.files import atomic_path, make_folder
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _LOOK_AGAIN_S, _WAIT_S = 15.0, 120  # between two looks which albums are there, 
 _NUMBERED = re.compile(r"(\d{6})\.npz")
 _DETECTED = "detected.npy"
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]
+_MIRRORED = np.array([-1, 1, 1], np.float32)  # a rest position on the other side of the body
+_CENTRED = "centred"  # older albums lack this row: their keypoints count from the image's edge
+_EDGE = 0.5
 
 
 class RenderedView(Protocol):
@@ -56,6 +60,17 @@ class StoredPicture(NamedTuple):
     image: NDArray[np.uint8]  # (size, size, 3) RGB
     mask: NDArray[np.uint8]  # (size, size) 255 on the subject
     surface: NDArray[np.float32]  # (size/2, size/2, 3) NaN on the background
+
+    def cropped(self, crop: Crop, *, beyond: Beyond = "edge") -> StoredPicture:
+        """A part of the view, and of what it shows; `beyond` as in `Crop.image`.
+
+        In a mirror, a point of the surface is one of the other side: people and objects are symmetric at rest.
+        """
+        surface = crop.cells(self.surface, self.image.shape, (crop.size[0] // 2, crop.size[1] // 2))
+        if crop.flip:
+            surface = surface * _MIRRORED
+        mask = crop.image(self.mask, beyond="edge" if beyond == "edge" else 0)
+        return StoredPicture(crop.image(self.image, beyond=beyond), mask, surface)
 
 
 Album = tuple[Sequence[RenderedView], Mapping[str, NDArray[Any]]]  # views, and arrays with one row for each of them
@@ -200,17 +215,27 @@ def write_detections(folder: Path, detected: Mapping[int, NDArray[np.float32]]) 
         np.save(file, found)
 
 
+def keypoint_rows(keypoints: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """What an album stores of the renderer's keypoints (18, 3), one for each view."""
+    return {"points": np.stack(keypoints), _CENTRED: np.ones(len(keypoints), np.bool_)}
+
+
+def keypoints_in(row: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """(18, 3) the keypoints of one view, as points of its image; those outside are -1, -1, 0."""
+    points = np.array(row["points"], np.float32)
+    if _CENTRED not in row:
+        points[:, :2] = np.where(points[:, :2] >= 0, (points[:, :2] - _EDGE).clip(0), -1)
+    return points
+
+
 @dataclass(frozen=True, slots=True)
 class StoredView:
     """One view of a character, as it comes back from disk."""
 
-    image: NDArray[np.uint8]  # (size, size, 3) RGB
-    mask: NDArray[np.uint8]  # (size, size) 255 on the person
-    points: NDArray[np.float32]  # (18, 3)
-    depths: NDArray[np.float32]  # (18,) pixels behind the middle of the hips, also of joints outside the picture
-    surface: NDArray[np.float32]  # (size/2, size/2, 3) rest position, NaN on the background
-    # (18, 4) x, y, confidence, depth as a detector finds them, counted from the middle of the first pixel
-    detected: NDArray[np.float32] | None = None
+    picture: StoredPicture
+    points: NDArray[np.float32]  # (18, 3) x, y, 1 = visible, 0 = hidden; -1, -1, 0 outside of the image
+    depths: NDArray[np.float32]  # (18,) pixels behind the middle of the hips, also of joints outside of the image
+    detected: NDArray[np.float32] | None = None  # (18, 4) x, y, confidence, depth, as a detector finds them
 
 
 class Albums:
@@ -230,7 +255,7 @@ class Albums:
         detected = np.array(self._detections()[album, view]) if self.is_detected(album) else None
         if detected is not None and not detected[:, 2].any():
             detected = None  # nobody was found
-        return StoredView(picture.image, picture.mask, rows["points"], rows["depths"], picture.surface, detected)
+        return StoredView(picture, keypoints_in(rows), rows["depths"], detected)
 
     def is_detected(self, album: int) -> bool:
         """Whether a detector has looked at this album."""
@@ -250,5 +275,5 @@ class Albums:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, album])
         views = self._people.album(rng, self.plan.views, self.plan.size, self.plan.mix())
-        rows = {"points": [view.keypoints for view in views], "depths": [view.depths for view in views]}
-        return views, {name: np.stack(values) for name, values in rows.items()}
+        depths = np.stack([view.depths for view in views])
+        return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}

@@ -25,15 +25,15 @@ from gfla_cli.evaluation.models import generated, open_compared
 from gfla_cli.evaluation.outcome import Evaluation, conditions
 from gfla_cli.evaluation.protocols import OWN, OWN_FILES, Protocol, Size, prepared
 from gfla_cli.evaluation.scores import PairFigures, Score, spread
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.device import Placement
 from gfla_cli.inference.session import Session
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.image import read_image, to_tensor, to_uint8
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.person.drawing import draw_pose
-from gfla_cli.person.framing import whole_picture
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.head import head_from_near
+from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.training.batch import PoseBatch, to_device
 
 COPY, REAL = "copy of the source", "the target itself"
@@ -69,12 +69,12 @@ class ComparedPoses:
         protocol: Protocol = OWN,
         size: Size | None = None,
         *,
-        near_head: bool = True,
+        refine_head: bool = True,
     ) -> None:
         """`size`: what pictures are compared at, else the protocol's for this layout, else the network's frame.
 
-        With `near_head` models that learnt to draw small heads once more from near. Raises BundleError when the models
-        cannot be compared, DataError when the set cannot be read.
+        `refine_head`: models that were trained for it draw small heads again at a larger scale. Raises BundleError when
+        the models cannot be compared, DataError when the set cannot be read.
         """
         self.models = open_compared(models, placement, "pose")
         configs = [model.config for model in self.models.values()]
@@ -83,7 +83,7 @@ class ComparedPoses:
         self.frame = self._config.image_size
         self.root, self.layout, self.placement = root, layout, placement
         self.size = size or protocol.size(layout.name) or self.frame
-        self._with_heads = near_head and any(model.config.near_heads for model in self.models.values())
+        self._with_heads = refine_head and any(model.config.refines_heads for model in self.models.values())
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
 
@@ -97,7 +97,7 @@ class ComparedPoses:
             batch = to_device(default_collate([pair]), self._config, self.placement.device)
             made = {name: _made(model, batch) for name, model in self.models.items()}
             if source is not None:
-                made = self._with_near_head(made, pair, source)
+                made = self._with_refined_head(made, pair, source)
             pictures = [batch.source_image, batch.target_image]
             if files:
                 pictures = [to_tensor(file).to(self.placement.device) for file in files]
@@ -151,11 +151,12 @@ class ComparedPoses:
         ]
         return pair._replace(source_points=points[0], target_points=points[1])
 
-    def _with_near_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
+    def _with_refined_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
         """The pictures of one pair with heads from near, as `gfla infer --no-crop --no-align` draws them."""
         pose = Pose.of(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
         target = Pose.of(pair.target_points, self.frame).scaled(self.layout.frame)
-        head = head_from_near(source, pose, target, whole_picture(*self.layout.frame, self.frame))
+        cut = SourceHead.of(source, pose, self.frame)
+        head = cut.at(target, Crop.whole(self.layout.frame, self.frame)) if cut else None
         if head is None:
             return made
         near = pair._replace(
@@ -164,8 +165,8 @@ class ComparedPoses:
             target_points=head.target_points.copy(),
         )
         batch = to_device(default_collate([near]), self._config, self.placement.device)
-        drawn = {n: _made(model, batch) for n, model in self.models.items() if model.config.near_heads}
-        whole = {n: head.put_into(to_uint8(made[n]), to_uint8(picture)) for n, picture in drawn.items()}
+        drawn = {n: _made(model, batch) for n, model in self.models.items() if model.config.refines_heads}
+        whole = {n: head.paste(to_uint8(made[n]), to_uint8(picture)) for n, picture in drawn.items()}
         return made | {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
     def _as_file(self, picture: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Request:
     fid_reference: Path | None
     placement: Placement
     limit: int | None
-    near_head: bool
+    refine_head: bool
     examples: int
 
 
@@ -95,7 +95,7 @@ def _poses(request: Request, progress: Progress) -> Outcome:
         request.placement,
         protocol=request.protocol or OWN,
         size=request.size,
-        near_head=request.near_head,
+        refine_head=request.refine_head,
     )
     found = measure(
         test,

@@ -129,6 +129,24 @@ class Crop:
         """
         return _resampled(image, self._edges, self.size, beyond)
 
+    def cells(
+        self, cells: NDArray[np.float32], image_size: Sequence[int], size: Size, *, beyond: float = np.nan
+    ) -> NDArray[np.float32]:
+        """Cells (n, m, ...) that cover an image, as (*size, ...) cells that cover this crop.
+
+        Nothing is interpolated: each has the value at its middle, or `beyond` outside of the image.
+        """
+        rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+        places = np.stack([columns * self.size[1] / size[1], rows * self.size[0] / size[0]], axis=-1)
+        back = cv2.invertAffineTransform(self._edges)
+        count = np.array(cells.shape[1::-1])
+        places = (places @ back[:, :2].T + back[:, 2]) * (count / image_size[1::-1])
+        inside = ((places >= 0) & (places < count)).all(axis=-1)
+        column, row = np.moveaxis(np.where(inside[..., None], places, 0).astype(np.intp), -1, 0)
+        found = np.asarray(cells[row, column], np.float32)
+        found[~inside] = beyond
+        return found
+
     def region(self, image_size: Sequence[int]) -> tuple[slice, slice] | None:
         """Rows and columns of an image of `image_size` (height, width) that hold this crop; None outside of it."""
         height, width = image_size[:2]

@@ -1,4 +1,4 @@
-"""Putting a generated frame back into the picture that it was cut from, without a visible border."""
+"""Pastes a generated image into the image that it was cropped from, without a visible border."""
 
 from __future__ import annotations
 
@@ -7,54 +7,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
+from gfla_cli.geometry.crop import Crop
 
-_SOFT = 0.04  # of the frame's side over which the picture fades into the frame; bodies come that near to its border
-_RIM = 0.1  # of the side: where both should show the same, and tell how much the frame's tones are off
+_SOFT = 0.04  # share of the crop's side over which it fades; bodies come that near to its border
+_RIM = 0.1  # share of the side where both should show the same, so that their tones can be compared
 _TONES = 24  # levels: what differs by more has moved, or is something else
 _COARSE = 32  # pixels of the side at which tones are compared
 
 
 class Paster:
-    """Blends frames, one after the other, into one picture."""
+    """Blends generated images, one after the other, into the image that they were cropped from."""
 
-    def __init__(
-        self, picture: Image, box: tuple[float, float, float, float], mask: NDArray[np.float32] | None = None
-    ) -> None:
-        """`picture` (H, W, 3); `box`: left, top, right, bottom of the frame, which may reach beyond the picture.
+    def __init__(self, image: Image, crop: Crop, mask: NDArray[np.float32] | None = None) -> None:
+        """`image` (H, W, 3); `crop`: where the generated images belong.
 
-        `mask` (h, w) in [0, 1], of any size: how much of the frame is put back; else all of it, faded at its sides.
+        `mask` (h, w) in [0, 1], of any size: how much of a generated image is visible. By default it is all visible and
+        fades at those sides that lie inside of the image. Raises ValueError for a crop outside of the image.
         """
-        height, width = picture.shape[:2]
-        left, top, right, bottom = (round(side) for side in box)
-        self._picture = picture
-        self._size = (right - left, bottom - top)  # width, height, as cv2 wants them
-        self._place = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
-        self._inside = tuple(
-            slice(place.start - start, place.stop - start)
-            for place, start in zip(self._place, (top, left), strict=True)
-        )
+        region = crop.region(image.shape)
+        if region is None:
+            raise ValueError("nothing can be pasted outside of the image")
+        height, width = image.shape[:2]
+        left, top, right, bottom = crop.bounds_back((0.0, 0.0, float(crop.size[1]), float(crop.size[0])))
         fades = (top > 0, bottom < height), (left > 0, right < width)
-        if mask is None:
-            weight = _square(*self._size, fades, over=_SOFT)
-        else:
-            weight = np.asarray(cv2.resize(mask, self._size, interpolation=cv2.INTER_AREA), np.float32)
-        self._weight = np.ascontiguousarray(weight[self._inside])
-        self._behind = np.ascontiguousarray(picture[self._place])
+        self._image, self._crop, self._region = image, crop, region
+        weight = _square(*crop.size, fades, over=_SOFT) if mask is None else mask
+        self._weight = crop.uncropped(weight, region, beyond=0)
+        self._behind = np.ascontiguousarray(image[region])
         # (c, c, 1) 1 at the sides that fade
-        self._rim = 1 - _coarse(_square(*self._size, fades, over=_RIM)[self._inside])
+        self._rim = 1 - _coarse(crop.uncropped(_square(*crop.size, fades, over=_RIM), region))
         self._coarse_behind = _coarse(self._behind)
 
-    def __call__(self, image: Image) -> Image:
-        """A copy of the picture with the frame (h, w, 3), of any size, in its place."""
-        method = cv2.INTER_AREA if image.shape[1] > self._size[0] else cv2.INTER_CUBIC
-        part = np.ascontiguousarray(cv2.resize(image, self._size, interpolation=method)[self._inside])
-        part = self._levelled(part)
-        whole = self._picture.copy()
-        whole[self._place] = cv2.blendLinear(part, self._behind, self._weight, 1 - self._weight)
+    def __call__(self, part: Image) -> Image:
+        """A copy of the image with the generated `part` (h, w, 3), of any size, in its place."""
+        part = self._levelled(self._crop.uncropped(part, self._region))
+        whole = self._image.copy()
+        whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, 1 - self._weight)
         return whole
 
     def _levelled(self, part: Image) -> Image:
-        """The frame with the tones of the picture: what is off at the rim is off, smoothly, everywhere."""
+        """The part with the tones of the image: the difference at the rim is removed, smoothly, everywhere."""
         difference = self._coarse_behind - _coarse(part)
         weight = self._rim * (np.abs(difference).max(axis=2, keepdims=True) < _TONES)
         total = _spread(weight)[..., None]
@@ -77,7 +69,7 @@ def _spread(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _square(
-    width: int, height: int, fades: tuple[tuple[bool, bool], tuple[bool, bool]], *, over: float
+    height: int, width: int, fades: tuple[tuple[bool, bool], tuple[bool, bool]], *, over: float
 ) -> NDArray[np.float32]:
     """(height, width) weights that fall to 0 at those sides that fade: top and bottom, left and right."""
     down, across = _ramp(height, fades=fades[0], over=over), _ramp(width, fades=fades[1], over=over)

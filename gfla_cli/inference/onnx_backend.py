@@ -11,6 +11,7 @@ import numpy as np
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
+from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_graph import Tensors
 from gfla_cli.inference.session import Array, DeviceName, Precision
@@ -42,6 +43,10 @@ class OnnxSession:
         """The provider in force, and the number format where it is not float32."""
         precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
         return f"ONNX Runtime, {self.file.step.place}{precision}"
+
+    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+        """See Session."""
+        raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
 
     def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W), from the network's inputs in order."""

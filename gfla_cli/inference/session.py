@@ -13,6 +13,7 @@ from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.inference.inside import Inside
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -53,6 +54,9 @@ class Session(Protocol):
 
     def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
+
+    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+        """The image, and flows, attention and solids of the first one. UsageError when the model cannot show them."""
 
 
 class Clip(Protocol):

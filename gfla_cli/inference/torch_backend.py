@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import CODE_LENGTH
+from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import choose_device
 from gfla_cli.inference.inside import AttentionMaps, Inside
 from gfla_cli.inference.memory import keep_freed_memory
@@ -69,7 +70,12 @@ class TorchSession:
 
     @torch.inference_mode()
     def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
-        """The picture, and what the network made of the first one on the way to it."""
+        """See Session."""
+        if not self.config.has_flow:
+            raise UsageError(
+                f"{self.name} has the sampler {self.config.sampler!r}, which has no flow to show",
+                hint="models with the sampler local or bilinear have",
+            )
         with self.autocast, _attention_noted(self.network) as attention:
             made = self.network(*map(self.tensor, inputs))
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)

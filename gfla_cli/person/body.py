@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.geometry.crop import Box
 from gfla_cli.person.pose import MISSING, Pose
 
 # pairs of joints -> their distance in torsos
@@ -54,15 +55,14 @@ def middle(pose: Pose, joints: tuple[int, int]) -> np.ndarray[tuple[int], np.dty
     return np.mean(there, axis=0) if there else None
 
 
-def body_box(pose: Pose) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the whole visible body in pixels: joints, and hair, hands and shoes beyond them.
+def body_box(pose: Pose) -> Box:
+    """The box of the whole visible body: its joints, and hair, hands and shoes beyond them. See `geometry.crop`.
 
-    A body without ankles is cut by the picture's lower border, and so is its box.
+    A body without ankles is cut by the image's lower border, and so is its box.
     """
-    left, top, right, bottom = pose.box
+    left, top, right, bottom = (side + 0.5 for side in pose.box)
     torso = torso_length(pose)
-    neck = pose.points[1] if pose.present[1] else None
-    crown = (neck[1] if neck is not None else top) - _ABOVE_NECK * torso
+    crown = (pose.points[1, 1] + 0.5 if pose.present[1] else top) - _ABOVE_NECK * torso
     # With raised arms the hands are highest; they reach past the wrist about as far as shoes do past the ankle.
     top = min(top - _BESIDE * torso, float(crown))
     bottom = bottom + _BELOW_ANKLE * torso if has_feet(pose) else max(bottom, float(pose.size[0]))

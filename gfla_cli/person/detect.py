@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import check_picture
 from gfla_cli.person.body import to_openpose, world_depths
 from gfla_cli.person.mediapipe import ask, body_network, face_box_network
-from gfla_cli.person.pose import Box, Pose, extent
+from gfla_cli.person.pose import Pose, extent
 from gfla_cli.person.window import Window, around, around_body_of, boxes_in, squares, whole
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; on it somebody of a fifth of the height is still sharp

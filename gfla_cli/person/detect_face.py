@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
+from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import check_picture
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.face import face_box, face_size, from_mesh
 from gfla_cli.person.mediapipe import ask, face_box_network, face_mesh_network
-from gfla_cli.person.pose import Box
 from gfla_cli.person.track_files import Kind
 from gfla_cli.person.window import Window, around, boxes_in, squares, whole
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
+from gfla_cli.geometry.crop import Box, Crop, Size
 
 JOINTS = (
     "nose", "neck",
@@ -29,8 +30,6 @@ LIMBS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
 _LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,36 +88,37 @@ class Pose:
 
     @property
     def box(self) -> Box:
-        """Left, top, right, bottom of the present joints; all zero when there are none."""
+        """Left, top, right, bottom of the present joints, as points; all zero when there are none."""
         there = self.points[self.present, :2]
         if not len(there):
             return (0.0, 0.0, 0.0, 0.0)
         (left, top), (right, bottom) = there.min(axis=0).tolist(), there.max(axis=0).tolist()
         return (left, top, right, bottom)
 
-    def scaled(self, size: tuple[int, int]) -> Pose:
-        """The same pose in a picture stretched to `size` (height, width): x *= new width / old width."""
-        points = self.points.copy()
-        points[:, 0] *= size[1] / self.size[1]
-        points[:, 1] *= size[0] / self.size[0]
-        larger = math.sqrt(size[0] * size[1] / (self.size[0] * self.size[1]))
-        return Pose(points, size, self._deeper(larger))  # missing joints are put back to -1 there
+    def cropped(self, crop: Crop) -> Pose:
+        """The same pose in a crop of its image. A crop that mirrors swaps left and right joints."""
+        pose = self.transformed(crop.matrix, crop.size)
+        return pose._swapped() if crop.flip else pose
 
-    def transformed(self, matrix: ArrayLike, size: tuple[int, int]) -> Pose:
-        """Moved by a 2x3 affine matrix, as cv2.warpAffine moves pixels, into a frame of `size` (height, width)."""
+    def scaled(self, size: Size) -> Pose:
+        """The same pose in its image, stretched to `size` (height, width)."""
+        return self.cropped(Crop.whole(self.size, size))
+
+    def transformed(self, matrix: ArrayLike, size: Size) -> Pose:
+        """Moved by a 2x3 affine matrix, as cv2.warpAffine moves pixels, into an image of `size` (height, width)."""
         affine = np.asarray(matrix, dtype=np.float64)
         points = self.points.copy()
-        points[:, :2] = points[:, :2] @ affine[:, :2].T + affine[:, 2]
-        return Pose(points, size, self._deeper(math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))))
-
-    def _deeper(self, factor: float) -> NDArray[np.float32] | None:
-        return None if self.depths is None else self.depths * np.float32(factor)
+        points[:, :2] = points[:, :2] @ affine[:, :2].T + affine[:, 2]  # missing joints go back to -1 below
+        scale = math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))
+        return Pose(points, size, None if self.depths is None else self.depths * np.float32(scale))
 
     def mirrored(self) -> Pose:
-        """The pose in the mirrored picture: left and right joints change places too."""
-        points = self.points[list(MIRRORED)]
-        points[:, 0] = self.size[1] - 1 - points[:, 0]
-        return Pose(points, self.size, None if self.depths is None else self.depths[list(MIRRORED)])
+        """The pose in the mirrored image: left and right joints change places too."""
+        return self.cropped(replace(Crop.whole(self.size), flip=True))
+
+    def _swapped(self) -> Pose:
+        order = list(MIRRORED)
+        return Pose(self.points[order], self.size, None if self.depths is None else self.depths[order])
 
     def within_frame(self, tolerance: float = 0.02) -> Pose:
         """Joints further outside than `tolerance` (of the frame's side) become missing, the rest move to the border."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import check_picture
 from gfla_cli.person.body import to_openpose, world_depths
@@ -14,7 +15,7 @@ from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
 from gfla_cli.person.face import face_size
 from gfla_cli.person.mediapipe import ask, body_network, face_mesh_network, forget
-from gfla_cli.person.pose import Box, Pose, choose_person, extent
+from gfla_cli.person.pose import Pose, choose_person, extent
 from gfla_cli.person.window import Window, around, whole
 
 _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own

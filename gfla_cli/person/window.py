@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.geometry.crop import Box
 from gfla_cli.person.mediapipe import ask
-from gfla_cli.person.pose import Box
 
 _GREY = 128  # beyond the border of the picture
 

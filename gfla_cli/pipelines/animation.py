@@ -17,6 +17,7 @@ from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.errors import DetectionError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
@@ -24,14 +25,14 @@ from gfla_cli.io.video import Sound, Trim, overlapped
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
-from gfla_cli.person.face import face_frame, face_size, in_frame
-from gfla_cli.person.framing import Frame, person_frame, whole_picture
+from gfla_cli.person.face import cropped_face, face_crop, face_size
+from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, SteadyBody, best_reference
 from gfla_cli.person.smoothing import OneEuro
 from gfla_cli.person.track_files import Kind, Track
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, nobody_in, open_driver
-from gfla_cli.pipelines.head import NearHead, SourceHead
+from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,7 @@ class Staging:
     person: str | int = "largest"  # who it is, see `choose_person`
     crop: bool = True  # animate the part around the person; else the whole picture, stretched
     absolute: bool = False  # take over the driver's own shape and place
-    near_head: bool = True  # of a body, if the model has learnt to: draw a small head once more from near
+    refine_head: bool = True  # of a body, if the model has learnt to: draw a small head once more from near
     smooth: bool = True  # calm the driver's landmarks over time
 
 
@@ -56,14 +57,14 @@ class Moment(NamedTuple):
     """What the network is to draw of one frame."""
 
     structure: NDArray[np.float32]  # (1, S, H, W)
-    head: NearHead | None = None  # to be drawn once more from near
+    head: HeadCrop | None = None  # to be refined
 
 
 class Actor(Protocol):
     """Somebody in a picture, ready to be moved. `start` comes first, then `moment` and `picture` frame by frame."""
 
     kind: Kind
-    frame: Frame  # which part of the picture the network draws
+    crop: Crop  # which part of the image the network draws
     source_image: Image  # (H, W, 3) that part, as the network sees it
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
@@ -97,27 +98,26 @@ class FaceActor:
         reference = driving[best_reference(self.points, driving)]
         self._motion = FaceMotion(self.points, reference, absolute=self._staging.absolute)
         self._steady = OneEuro(fps) if self._staging.smooth else None
-        self.frame = self._framed([self._motion(points) for points in driving])
-        self.source_image = self.frame.crop(self._picture)
-        points = in_frame(self.frame, self.points[:, :2])
+        self.crop = self._crop([self._motion(points) for points in driving])
+        self.source_image = self.crop.image(self._picture)
+        points = cropped_face(self.points[:, :2], self.crop)
         self._edges = background_edges(self.source_image, points)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
 
-    def _framed(self, moments: Sequence[Points]) -> Frame:
-        frame_size = self._session.config.image_size
+    def _crop(self, moments: Sequence[Points]) -> Crop:
+        size = self._session.config.image_size
         height, width = self._picture.shape[:2]
         if not self._staging.crop:
-            return whole_picture(height, width, frame_size)
-        faces = np.stack([self.points[:, :2], *moments])
-        return face_frame(faces, frame_size, inside=(height, width))
+            return Crop.whole((height, width), size)
+        return face_crop(np.stack([self.points[:, :2], *moments]), size, inside=(height, width))
 
     def _maps(self, points: Points) -> NDArray[np.float32]:
-        return face_structure(points, self.frame.size, self._edges)[None]
+        return face_structure(points, self.crop.size, self._edges)[None]
 
     def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
         calmed = points if self._steady is None else self._steady(points, face_size(points), missing)
-        return Moment(self._maps(in_frame(self.frame, self._motion(calmed))))
+        return Moment(self._maps(cropped_face(self._motion(calmed), self.crop)))
 
     def picture(self, moment: Moment) -> Image:
         """See Actor."""
@@ -148,31 +148,30 @@ class BodyActor:
         self._driver_size = size
         config = self._session.config
         if self._staging.crop:
-            self.frame = person_frame([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
+            self.crop = body_crop([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
         else:
-            height, width = self._picture.shape[:2]
-            self.frame = whole_picture(height, width, config.image_size)
-        self.source_image = self.frame.crop(self._picture)
+            self.crop = Crop.whole(self._picture.shape, config.image_size)
+        self.source_image = self.crop.image(self._picture)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
         self._head = None
-        if self._staging.near_head and config.near_heads:
+        if self._staging.refine_head and config.refines_heads:
             self._head = SourceHead.of(self._picture, self.pose, config.image_size)
         if self._head is not None:  # of one size in all frames, whatever way its body is seen
             self._torso = float(np.median([torso_length(self._motion(pose)) for pose in poses]))
             self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
-        return self._drawn(self.frame.pose(pose).deep_points)
+        return self._drawn(pose.cropped(self.crop).within_frame().deep_points)
 
     def _drawn(self, points: Points) -> NDArray[np.float32]:
         config = self._session.config
         draw = body_structure if config.task == "body" else joint_maps if config.has_depth else heatmaps
-        return draw(points, self.frame.size, config.heatmap_sigma)[None]
+        return draw(points, self.crop.size, config.heatmap_sigma)[None]
 
     def moment(self, points: Points, missing: int) -> Moment:
         """See Actor."""
         pose = self._motion(self._steady(Pose.of(points, self._driver_size), missing))
-        head = self._head.at(pose, self.frame, self._torso) if self._head else None
+        head = self._head.at(pose, self.crop, self._torso) if self._head else None
         return Moment(self._maps(pose), head)
 
     def picture(self, moment: Moment) -> Image:
@@ -180,7 +179,7 @@ class BodyActor:
         image, head = from_planes(self._clip.next(moment.structure)), moment.head
         if head is None:
             return image
-        return head.put_into(image, from_planes(self._head_clip.next(self._drawn(head.target_points))))
+        return head.paste(image, from_planes(self._head_clip.next(self._drawn(head.target_points))))
 
 
 # Animation: one picture and a driver in, frames out, one after the other (faces and bodies).
@@ -268,7 +267,7 @@ class Animation(Iterator[AnimatedFrame], Closing):
     ) -> None:
         self.picture = picture  # (H, W, 3) the whole source
         self.source_image = actor.source_image  # (H, W, 3) what the network sees of it
-        self.frame = actor.frame  # where that is
+        self.crop = actor.crop  # where that is
         self.fps, self.expected = driver.fps, driver.expected
         self.track = Track(driver.kind, driver.fps, driver.size)  # grows with the frames
         self.missing = 0  # frames without anybody so far

@@ -196,7 +196,7 @@ def _write(
 ) -> None:
     """Every frame into the result, and into the clip beside it."""
     sound = _sound(clip, options, report)
-    show = Paster(clip.picture, clip.frame.box) if options.paste_back else None
+    show = Paster(clip.picture, clip.crop) if options.paste_back else None
     with ExitStack() as stack:
         video = stack.enter_context(VideoWriter(plan.output, clip.fps, sound=sound, overwrite=plan.overwrite))
         beside = None

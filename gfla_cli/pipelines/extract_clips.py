@@ -13,12 +13,12 @@ import numpy as np
 from gfla_cli.arrays import Points
 from gfla_cli.datasets.faces import SHORTEST, write_landmarks
 from gfla_cli.errors import DataError, GflaError, MediaError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.files import atomic_folder, make_folder, names_of_results
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import Trim, read_frames
 from gfla_cli.person.detect_face import faces_apart
-from gfla_cli.person.face import face_frame, in_frame, square_frame
-from gfla_cli.person.framing import Frame
+from gfla_cli.person.face import cropped_face, face_crop, square_crop
 from gfla_cli.pipelines.driver import open_driver
 from gfla_cli.pipelines.extraction import FILMS
 
@@ -96,10 +96,10 @@ def write_clips(
     if not clips:
         what = f"{film}: no face can be followed for {SHORTEST} frames"
         raise DataError(what, hint="use a film in which one face looks at the camera")
-    frames = [_frame([faces[k] for k in clip], driver.size) for clip in clips]
+    crops = [_crop([faces[k] for k in clip], driver.size) for clip in clips]
     make_folder(root)
     folders = [root / f"{name or film.stem}{f'-{k + 1}' if k else ''}" for k in range(len(clips))]
-    _write(film, (trim, driver.fps), faces, list(zip(folders, clips, frames, strict=True)), progress)
+    _write(film, (trim, driver.fps), faces, list(zip(folders, clips, crops, strict=True)), progress)
     return folders
 
 
@@ -113,27 +113,25 @@ def stretches(faces: Sequence[Points | None]) -> list[range]:
     return [frames for frames in found if len(frames) >= SHORTEST and faces[frames.start] is not None]
 
 
-def _frame(faces: Sequence[Points | None], size: tuple[int, int]) -> Frame:
+def _crop(faces: Sequence[Points | None], size: tuple[int, int]) -> Crop:
     """A square around all faces of a clip, with room for the frames that training takes, inside the picture."""
-    left, top, right, bottom = face_frame(
-        np.stack([face[:, :2] for face in faces if face is not None]), inside=size
-    ).box
+    left, top, right, bottom = face_crop(np.stack([face[:, :2] for face in faces if face is not None]), inside=size).box
     side = min(*size, round(_ROOM * (right - left)))
     pixels = min(side, _LARGEST_SIDE)
-    return square_frame(((left + right) / 2, (top + bottom) / 2), side, (pixels, pixels), inside=size)
+    return square_crop(((left + right - 1) / 2, (top + bottom - 1) / 2), side, (pixels, pixels), inside=size)
 
 
 def _write(
     film: Path,
     chosen: tuple[Trim | None, Fraction],
     faces: Sequence[Points | None],
-    clips: Sequence[tuple[Path, range, Frame]],
+    clips: Sequence[tuple[Path, range, Crop]],
     progress: Callable[[int, int], None],
 ) -> None:
     """Reads the film again, and writes what belongs to a clip."""
     with read_frames(film, *chosen) as frames:
         numbered = enumerate(frames)
-        for folder, numbers, frame in clips:
+        for folder, numbers, crop in clips:
             if folder.exists():
                 continue
             with atomic_folder(folder) as clip:
@@ -142,7 +140,7 @@ def _write(
                     face = faces[number]
                     if number in numbers and face is not None:
                         name = f"{number - numbers.start:05d}"
-                        write_image(clip / f"{name}.jpg", frame.crop(image))
-                        write_landmarks(clip / f"{name}.txt", in_frame(frame, face))
+                        write_image(clip / f"{name}.jpg", crop.image(image))
+                        write_landmarks(clip / f"{name}.txt", cropped_face(face, crop))
                     if number == numbers.stop - 1:
                         break

@@ -1,4 +1,7 @@
-"""Pose transfer: find both people, bring them to the network's frame, render, give the picture back."""
+"""Pose transfer: the person of one image in the pose of another.
+
+Load, detect, align and crop (`PoseTransfer.prepare`); encode, generate and refine the heads (`PoseTransfer.generate`).
+"""
 
 from __future__ import annotations
 
@@ -11,48 +14,51 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
-from gfla_cli.errors import DetectionError, UsageError
+from gfla_cli.errors import DetectionError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.framing import Frame, aligned, person_frame, whole_picture
+from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.head import NearHead, head_from_near
+from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
 
-_LARGEST_SIDE = 4096  # pixels; the network's frame is 256, more only costs memory
-_REMEMBERED = 4096  # pictures whose people are kept; a pose is 216 bytes
+_LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
+_REMEMBERED = 4096  # images whose people are kept; a pose has 288 bytes
 _FEW_JOINTS = 8  # below this a pose says too little about a body
+_FEWEST_JOINTS = 3  # below this there is nothing to generate
 
 
 @dataclass(frozen=True, slots=True)
 class TransferResult:
-    """A generated picture, what it was made from, and what the user should know about it."""
+    """A generated image, what it was made from, and what the user should know about it."""
 
-    image: Image  # (H, W, 3) RGB, the network's frame
+    image: Image  # (H, W, 3) RGB, the size of the network
     source_image: Image  # (H, W, 3) the source as the network saw it
-    source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
+    source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of `source_image`; missing = -1, -1, 0
     target_pose: NDArray[np.float32]  # (18, 3)
     notes: list[str] = field(default_factory=list)
+    inside: Inside | None = None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What the network needs for one picture."""
+class PreparedTransfer:
+    """One pair, ready for the network."""
 
-    source_image: Image  # (H, W, 3) the network's frame
-    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = not known) in pixels of the frame
+    source_image: Image  # (H, W, 3) the source's crop
+    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = unknown) in pixels of the crop
     target_points: NDArray[np.float32]
-    notes: list[str]
-    head: NearHead | None = None  # to be drawn once more from near
+    head: HeadCrop | None = None  # to be refined
+    notes: list[str] = field(default_factory=list)
 
 
 class PoseTransfer:
-    """A loaded model that redraws people in other poses; keep it for many pictures."""
+    """A loaded model that generates people in other poses. Keep it for many images."""
 
     def __init__(
         self,
@@ -65,7 +71,7 @@ class PoseTransfer:
     ) -> None:
         self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
         self._detector: PersonDetector | None = None
-        self._found: dict[str, list[Pose]] = {}  # file -> everybody in it
+        self._found: dict[str, list[Pose]] = {}  # file -> all people in it
 
     def transfer(
         self,
@@ -75,17 +81,20 @@ class PoseTransfer:
         align: bool = True,
         person: Person = "largest",
         target_person: Person = "largest",
-        near_head: bool = True,
+        refine_head: bool = True,
+        *,
+        inside: bool = False,
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
-        `source` is a picture file or an (H, W, 3) uint8 RGB array; `target` the same, a keypoint file, or a Pose.
-        With `crop` the part of the source around its person is the frame, else the whole picture, stretched.
-        With `align` the target pose takes the size and place of the source's body. With `near_head` a model that has
-        learnt to draws a small head once more from near, which takes twice the time. Raises GflaError children for
-        whatever is wrong with the input.
+        `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
+        `crop`: use the part of the source around its person, else the whole image, stretched. `align`: give the target
+        pose the size and place of the source's body. `refine_head`: draw a small head again at a larger scale, if the
+        model was trained for it; this takes twice the time. `inside`: return flows and attention, too.
+        Raises GflaError children for wrong input.
         """
-        return self.finish(self.prepare(source, target, crop, align, person, target_person, near_head))
+        prepared = self.prepare(source, target, crop, align, person, target_person, refine_head)
+        return self.generate([prepared], inside=inside)[0]
 
     def prepare(
         self,
@@ -95,117 +104,106 @@ class PoseTransfer:
         align: bool = True,
         person: Person = "largest",
         target_person: Person = "largest",
-        near_head: bool = True,
-    ) -> Prepared:
+        refine_head: bool = True,
+    ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
-        picture = given_picture(source, _LARGEST_SIDE)
-        source_pose = self._person(picture, source, person, notes)
-        target_pose = self._target(target, target_person, notes)
+        image = given_picture(source, _LARGEST_SIDE)
+        source_pose = self._find_person(image, source, person, notes)
+        target_pose = self._find_target(target, target_person, notes)
         if align:
             target_pose = aligned(target_pose, source_pose)
-        frame, target_frame = self._frames(picture, source_pose, target_pose, crop=crop, align=align)
-        in_frame = frame.pose(source_pose), target_frame.pose(target_pose)
-        _judge(in_frame, notes)
-        wanted = near_head and self.session.config.near_heads
-        head = head_from_near(picture, source_pose, target_pose, target_frame) if wanted else None
-        return Prepared(frame.crop(picture), in_frame[0].deep_points, in_frame[1].deep_points, notes, head)
+        source_crop, target_crop = self._crops(image, source_pose, target_pose, crop=crop, align=align)
+        poses = source_pose.cropped(source_crop).within_frame(), target_pose.cropped(target_crop).within_frame()
+        _check_joints(poses, notes)
+        head = None
+        if refine_head and self.session.config.refines_heads:
+            source_head = SourceHead.of(image, source_pose, source_crop.size)
+            head = source_head.at(target_pose, target_crop) if source_head else None
+        points = [pose.deep_points for pose in poses]
+        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, notes)
 
-    def finish(self, ready: Prepared) -> TransferResult:
-        """Everything after `prepare`."""
-        (image,) = self.render_all([ready])
-        return _result(ready, image)
-
-    def render_all(self, ready: Sequence[Prepared]) -> list[Image]:
-        """The network alone, on several prepared frames at once, and once more on their heads."""
-        return self._with_heads(ready, self._drawn(ready))
-
-    def _drawn(self, ready: Sequence[Prepared | NearHead]) -> list[Image]:
-        return [from_planes(picture[None]) for picture in self.session.image(*self._inputs(ready))]
-
-    def _with_heads(self, ready: Sequence[Prepared], images: list[Image]) -> list[Image]:
-        near = {k: one.head for k, one in enumerate(ready) if one.head is not None}
-        drawn = self._drawn(list(near.values())) if near else []
-        heads = dict(zip(near, drawn, strict=True))
-        return [near[k].put_into(image, heads[k]) if k in near else image for k, image in enumerate(images)]
-
-    def finish_and_show(self, ready: Prepared) -> tuple[TransferResult, Inside]:
-        """The same, and what happens inside the network; UsageError when the model cannot tell."""
-        from gfla_cli.inference.torch_backend import TorchSession
-
-        if not isinstance(self.session, TorchSession):
-            raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
-        config = self.session.config
-        if not config.has_flow:
-            raise UsageError(
-                f"{self.session.name} has the sampler {config.sampler!r}, which has no flow to show",
-                hint="models with the sampler local or bilinear have",
+    def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
+        """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
+        shown: list[Inside | None] = [None] * len(prepared)
+        if inside:
+            pairs = [self.session.image_and_inside(*self._inputs([one])) for one in prepared]
+            images, shown = [from_planes(planes) for planes, _ in pairs], [found for _, found in pairs]
+        else:
+            images = self._images(prepared)
+        heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
+        drawn = self._images([head for _, head in heads])
+        for (number, head), image in zip(heads, drawn, strict=True):
+            images[number] = head.paste(images[number], image)
+        return [
+            TransferResult(
+                image, one.source_image, one.source_points[:, :3], one.target_points[:, :3], one.notes, found
             )
-        picture, inside = self.session.image_and_inside(*self._inputs([ready]))
-        (image,) = self._with_heads([ready], [from_planes(picture)])
-        return _result(ready, image), inside
-
-    def _inputs(self, ready: Sequence[Prepared | NearHead]) -> list[NDArray[np.float32]]:
-        """The network's three inputs for frames of one size."""
-        height, width = ready[0].source_image.shape[:2]
-        sigma = self.session.config.heatmap_sigma * height / self.session.config.image_size[0]
-        maps = joint_maps if self.session.config.has_depth else heatmaps
-        structures = [
-            np.stack([maps(points, (height, width), sigma) for points in chosen])
-            for chosen in ([r.source_points for r in ready], [r.target_points for r in ready])
+            for one, image, found in zip(prepared, images, shown, strict=True)
         ]
-        return [np.concatenate([to_planes(r.source_image) for r in ready]), *structures]
 
-    def _person(self, picture: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
-        """The chosen person of a picture; those of files are remembered, for a folder names each many times."""
+    def _images(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[Image]:
+        if not prepared:
+            return []
+        return [from_planes(planes[None]) for planes in self.session.image(*self._inputs(prepared))]
+
+    def _inputs(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[NDArray[np.float32]]:
+        """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
+        config = self.session.config
+        height, width = prepared[0].source_image.shape[:2]
+        sigma = config.heatmap_sigma * height / config.image_size[0]
+        encode = joint_maps if config.has_depth else heatmaps
+        maps = [
+            np.stack([encode(points, (height, width), sigma) for points in side])
+            for side in ([one.source_points for one in prepared], [one.target_points for one in prepared])
+        ]
+        return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
+
+    def _find_person(self, image: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
+        """The chosen person of an image. The people of files are remembered: a folder names each file many times."""
         name = picture_name(source)
         people = self._found.get(name) if not isinstance(source, np.ndarray) else None
         if people is None:
             if self._detector is None:
                 self._detector = PersonDetector()
-            people = [person.pose for person in self._detector.detect(picture)]
+            people = [person.pose for person in self._detector.detect(image)]
             if not isinstance(source, np.ndarray):
                 self._found[name] = people
                 while len(self._found) > _REMEMBERED:
                     self._found.pop(next(iter(self._found)))
         return choose_person(people, which, where=name, notes=notes)
 
-    def _target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
+    def _find_target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
-        if not isinstance(target, np.ndarray) and is_pose_file(target):
-            return read_pose(target, person=which, notes=notes)
-        if not isinstance(target, np.ndarray) and str(target) in self._found:
-            return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
-        return self._person(given_picture(target, _LARGEST_SIDE), target, which, notes)
+        if not isinstance(target, np.ndarray):
+            if is_pose_file(target):
+                return read_pose(target, person=which, notes=notes)
+            if str(target) in self._found:
+                return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
+        return self._find_person(given_picture(target, _LARGEST_SIDE), target, which, notes)
 
-    def _frames(self, picture: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Frame, Frame]:
-        """The frame of the source, and the one in which the target pose is read: the same once it was aligned."""
+    def _crops(self, image: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Crop, Crop]:
+        """The crop of the source, and the one in which the target pose is read. An aligned pose shares the source's."""
         size, aspect = self.session.config.image_size, self.session.config.frame_aspect
         if not crop:
-            height, width = picture.shape[:2]
-            frame = whole_picture(height, width, size)
-            return frame, frame if align else whole_picture(target.size[0], target.size[1], size)
+            whole = Crop.whole(image.shape, size)
+            return whole, whole if align else Crop.whole(target.size, size)
         if align:
-            frame = person_frame([source, target], size, aspect)
-            return frame, frame
-        return person_frame([source], size, aspect), person_frame([target], size, aspect)
+            both = body_crop([source, target], size, aspect)
+            return both, both
+        return body_crop([source], size, aspect), body_crop([target], size, aspect)
 
 
-def _result(ready: Prepared, image: Image) -> TransferResult:
-    points = ready.source_points[:, :3], ready.target_points[:, :3]
-    return TransferResult(image, ready.source_image, *points, ready.notes)
-
-
-def _judge(poses: tuple[Pose, Pose], notes: list[str]) -> None:
-    """Refuses what no network could draw, and warns of what this one was not trained for."""
+def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
+    """Refuses poses that show too little, and notes those that the model was not trained for."""
     for pose, whose in zip(poses, ("source", "target"), strict=True):
         joints = int(pose.present.sum())
-        if joints < 3:
+        if joints < _FEWEST_JOINTS:
             raise DetectionError(
                 f"only {joints} joints of the {whose} lie in the frame", hint="try --no-align or --no-crop"
             )
         if joints < _FEW_JOINTS:
-            notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor picture")
+            notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor image")
         elif not has_feet(pose):
             notes.append(f"the {whose} shows no feet, so the result ends where that body is cut")

@@ -157,7 +157,7 @@ class _Detection:
         rows = []
         for number in range(self.albums.plan.views):
             view = self.albums.view(album, number)
-            people = [person.pose for person in self._detector.detect(view.image)]
+            people = [person.pose for person in self._detector.detect(view.picture.image)]
             pose = nearest_person(people, view.points)
             joints = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
             if pose is not None:

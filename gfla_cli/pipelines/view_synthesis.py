@@ -20,10 +20,10 @@ from gfla_cli.conditioning.view_code import (
     view_code,
 )
 from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.person.framing import Frame
 
 _SHARE = 0.755  # of the frame that the longer side of an object fills in the rendered views (median of 1 600)
 _SEEN = 128  # cover, 0..255, from which on a pixel counts as the object
@@ -69,7 +69,7 @@ def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[s
         notes.append(f"the object is only {longer} px large; expect a coarse picture")
     half = longer / _SHARE / 2
     x, y = (left + right) / 2, (top + bottom) / 2
-    return _crop_on_white(cutout.on_white, Frame((x - half, y - half, x + half, y + half), size))
+    return Crop((x - half, y - half, x + half, y + half), size).image(cutout.on_white, beyond=255)
 
 
 def _box(cutout: Cutout, name: str) -> Box:
@@ -91,16 +91,6 @@ def _touched(box: Box, shape: tuple[int, ...]) -> list[str]:
     left, top, right, bottom = box
     touched = {"left": left <= 1, "top": top <= 1, "right": right >= shape[1] - 1, "bottom": bottom >= shape[0] - 1}
     return [side for side, there in touched.items() if there]
-
-
-def _crop_on_white(image: Image, frame: Frame) -> Image:
-    """The frame's part of a picture; beyond the picture there is white, not its border repeated."""
-    left, top, right, bottom = frame.box
-    height, width = image.shape[:2]
-    margin = int(max(-left, -top, right - width, bottom - height, 0)) + 2
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), constant_values=255)
-    box = (left + margin, top + margin, right + margin, bottom + margin)
-    return Frame(box, frame.size).crop(padded)
 
 
 # View synthesis: cut the object out, find where it was seen from, render it from elsewhere.

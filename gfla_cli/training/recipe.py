@@ -205,7 +205,7 @@ def _photographed(plan: Recipe) -> Recipe:
     seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
-    return replace(plan, dataset="photos", model=replace(plan.model, near_heads=False), stages=(first, *rest))
+    return replace(plan, dataset="photos", model=replace(plan.model, refines_heads=False), stages=(first, *rest))
 
 
 RECIPES = {

@@ -40,8 +40,8 @@ def going_on_from(plan: Recipe, model: str | Path) -> Recipe:
     if config.task != plan.model.task:
         what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
         raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
-    near_heads = config.near_heads or (plan.heads > 0 and config.is_square)  # what it learnt, and what it will
-    return replace(plan, model=replace(config, near_heads=near_heads), stages=joint_stages(plan))
+    refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)  # what it learnt, and what it will
+    return replace(plan, model=replace(config, refines_heads=refines_heads), stages=joint_stages(plan))
 
 
 def take_flow(learner: Learner, model: str | Path) -> None:

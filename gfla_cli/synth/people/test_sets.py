@@ -26,6 +26,7 @@ from gfla_cli.synth.renderer.scene import BackgroundKind, Scene, sample_scene
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would
 _JPEG_QUALITY = 92
+_EDGE = 0.5
 
 
 @dataclass(slots=True)
@@ -65,7 +66,9 @@ def _annotation(name: str, view: View) -> str:
     """A row of the benchmark's keypoint table; -1 = not seen."""
     keypoints = view.keypoints.copy()
     keypoints[_FACE] = np.where(keypoints[_FACE, 2:] > 0, keypoints[_FACE], -1)
-    x, y = np.clip(np.round(keypoints[:, :2]), -1, len(view.image) - 1).astype(int).T
+    # The published set counts from the image's edge, and in whole pixels.
+    places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + _EDGE), -1)
+    x, y = places.clip(-1, len(view.image) - 1).astype(int).T
     return f"{name}: {y.tolist()}: {x.tolist()}"
 
 

@@ -136,22 +136,23 @@ _KEYPOINT_DEPTH = {  # OpenPose's COCO order, R = the person's own right; how de
     "Lear": 0.8,
 }
 KEYPOINTS = tuple(_KEYPOINT_DEPTH)
+_EDGE = 0.5  # pixels: the camera counts from the image's edge, points lie at pixel centres (geometry/crop.py)
 _HIPS = [KEYPOINTS.index("Rhip"), KEYPOINTS.index("Lhip")]
 _LIMBS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
 
 
 def body_keypoints(pack: Pack, posed: Posed, camera: Camera, inverse_depth: Float32Array) -> Float32Array:
-    """The 18 KEYPOINTS (18,3): x and y in pixels, and 1 = seen, 0 = hidden behind something.
+    """The 18 KEYPOINTS (18,3): x and y as points of the image, and 1 = visible, 0 = hidden behind something.
 
-    Body points are joint centres, the neck is the middle of the shoulders. Outside the picture x = y = -1.
-    inverse_depth: (s,s) of the same picture.
+    Body points are joint centres, the neck is the middle of the shoulders. Outside of the image x = y = -1.
+    `inverse_depth`: (s,s) of the same image.
     """
     points = _projected(pack, posed, camera)
     keypoints = np.tile(np.array([-1, -1, 0], np.float32), (len(points), 1))
     for row, ((x, y, depth), inside) in enumerate(zip(points, _KEYPOINT_DEPTH.values(), strict=True)):
         if 0 <= x < camera.size and 0 <= y < camera.size:
             seen = inverse_depth[int(y), int(x)]
-            keypoints[row] = x, y, seen == 0 or 1 / seen > depth - inside
+            keypoints[row] = max(x - _EDGE, 0), max(y - _EDGE, 0), seen == 0 or 1 / seen > depth - inside
     return keypoints
 
 
@@ -172,8 +173,8 @@ def _projected(pack: Pack, posed: Posed, camera: Camera) -> Float64Array:
 
 
 def face_landmarks(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:
-    """The 68 landmarks (68,2) in iBUG order, pixels; fixed points of the face, also where it hides them itself."""
-    return camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32)
+    """The 68 landmarks (68,2) in iBUG order, points of the image. They are fixed points of the face, seen or hidden."""
+    return camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32) - np.float32(_EDGE)
 
 
 # One picture of a person, with all that is known about it.
@@ -194,9 +195,9 @@ class View:
 
     image: ByteArray  # (s,s,3) RGB
     mask: ByteArray  # (s,s) share of the pixel that the person covers, 0..255
-    keypoints: Float32Array  # (18,3) x, y in pixels and 1 = seen, 0 = hidden; -1, -1, 0 outside the picture
+    keypoints: Float32Array  # (18,3) points of the image and 1 = visible, 0 = hidden; -1, -1, 0 outside of it
     depths: Float32Array  # (18,) of the keypoints, pixels behind the middle of the hips; also of those outside
-    landmarks: Float32Array  # (68,2) x, y in pixels, iBUG order
+    landmarks: Float32Array  # (68,2) points of the image, iBUG order
     surface: Float32Array  # (s/2,s/2,3) dm
     inverse_depth: Float32Array  # (s,s) 1 / dm from the camera; 0 = background; clothes count as a little closer
 

@@ -1,0 +1,102 @@
+"""Head refinement: a second pass of the network on a zoomed crop of the head, pasted into the image of the body.
+
+In a body that fills 256 pixels the head has 30, which is too few for a face. Models that were trained on heads, too
+(`refines_heads` in their config), draw the head again, several times larger, from the source's own pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Image
+from gfla_cli.geometry.crop import Crop, Size
+from gfla_cli.geometry.paste import Paster
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.framing import head_box
+from gfla_cli.person.pose import FACE, Pose
+
+_ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))
+_ARM = 0.12  # thickness of an arm, share of the crop's height
+_FAR = 16.0  # crops; cv2 draws no line to a point farther away
+_LARGEST = 0.7  # share of the body crop's height; a larger head needs no refinement
+_IN_COMMON = 2  # face joints that both poses must show; with fewer the refinement made results worse
+_SHOWN = 0.5  # share of the head crop that the source must contain; the rest would be invented
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCrop:
+    """One head as the network takes it, and where the result belongs."""
+
+    source_image: Image  # (H, W, 3)
+    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
+    target_points: NDArray[np.float32]
+    arms: NDArray[np.float32]  # (A, 2, 2) both ends of the target's arms, points of the crop, perhaps outside of it
+    place: Crop  # of the target's head in the generated image of the body
+
+    def paste(self, image: Image, head: Image) -> Image:
+        """The generated body (H, W, 3) with the generated head (h, w, 3) in its place."""
+        return Paster(image, self.place, self._mask())(head)
+
+    def _mask(self) -> NDArray[np.float32]:
+        """(H, W) in [0, 1] a disc without the arms: the source's head crop may not show them."""
+        height, width = self.source_image.shape[:2]
+        y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
+        inwards = np.clip(2 * (1 - np.hypot(y[:, None], x)), 0, 1)
+        arms = np.zeros((height, width), np.float32)
+        for first, second in self.arms.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
+            cv2.line(arms, first, second, 1.0, round(_ARM * height))
+        arms = cv2.GaussianBlur(arms, (0, 0), _ARM / 3 * height)
+        return np.asarray(inwards * inwards * (3 - 2 * inwards) * (1 - arms), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHead:
+    """The head of a source, cropped once for all target poses."""
+
+    image: Image  # (H, W, 3)
+    points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
+
+    @classmethod
+    def of(cls, image: Image, pose: Pose, size: Size) -> SourceHead | None:
+        """The head of a pose in pixels of `image`, at `size` (height, width).
+
+        None when there is no head, or when the image shows too little of it.
+        """
+        box = head_box(pose, torso_length(pose))
+        if box is None:
+            return None
+        left, top, right, bottom = box
+        height, width = image.shape[:2]
+        shown = max(0, min(right, width) - max(left, 0)) * max(0, min(bottom, height) - max(top, 0))
+        if shown < _SHOWN * (right - left) * (bottom - top):
+            return None
+        crop = Crop(box, size)
+        return cls(crop.image(image), pose.cropped(crop).within_frame().deep_points)
+
+    def at(self, target: Pose, body: Crop, torso: float | None = None) -> HeadCrop | None:
+        """This head in the pose of `target`, whose body is generated in the crop `body`.
+
+        `torso`: the length of the target's torso in pixels, measured by default. None when there is nothing to refine:
+        the target shows no head, its head lies outside of `body` or is large in it, or the two faces have less than two
+        joints in common because the head turned away.
+        """
+        face = list(FACE)
+        if ((self.points[face, 2] > 0) & target.present[face]).sum() < _IN_COMMON:
+            return None
+        box = head_box(target, torso_length(target) if torso is None else torso)
+        if box is None:
+            return None
+        left, top, right, bottom = box = body.bounds(box)
+        height, width = body.size
+        outside = left >= width or top >= height or right <= 0 or bottom <= 0
+        if outside or bottom - top > _LARGEST * height:
+            return None
+        place = Crop(box, body.size)
+        posed = target.cropped(body)
+        ends = posed.points[np.array(_ARMS)]  # (4, 2, 3)
+        arms = place.points(ends[(ends[..., 2] > 0).all(axis=1), :, :2])
+        return HeadCrop(self.image, self.points, posed.cropped(place).within_frame().deep_points, arms, place)

@@ -1,0 +1,329 @@
+"""Pose transfer on files: one pair, every source of a folder with every pose of another, or the pairs of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gfla_cli.arrays import Image
+from gfla_cli.datasets.tables import read_pairs
+from gfla_cli.distributed.launch import Team
+from gfla_cli.errors import DataError, GflaError, UsageError
+from gfla_cli.inference.inside import SHOWS
+from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.session import Execution
+from gfla_cli.io.files import (
+    atomic_path,
+    distinct_names,
+    inside,
+    is_too_long,
+    make_folder,
+    refuse_output,
+    require_file,
+    require_path,
+    sole_writer,
+)
+from gfla_cli.io.image import WRITABLE, find_images, write_image
+from gfla_cli.person.keypoint_files import split_row
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+
+if TYPE_CHECKING:
+    from gfla_cli.pipelines.pose_transfer import PoseTransfer, PreparedTransfer, TransferResult
+
+FAILURES = "failures.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferJob:
+    """One image to make."""
+
+    source: Path
+    pose: str  # a path, or FILE.csv#name
+    output: Path
+    shows: tuple[str, ...] = ()  # of inference.inside.SHOWS: images about the result, written next to it
+    pair: tuple[str, str] = ("", "")  # how the CSV file calls source and pose
+
+    @property
+    def name(self) -> str:
+        """See `jobs.Job`."""
+        return f"{self.source}, {self.pose}"
+
+    @property
+    def extras(self) -> dict[str, Path]:
+        """Where the images about the result go."""
+        return {show: self.output.with_name(f"{self.output.stem}--{show}.png") for show in self.shows}
+
+    @property
+    def outputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [self.output, *self.extras.values()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferOptions:
+    """Everything that holds for all jobs of a call."""
+
+    execution: Execution
+    model: str = "pose-people"
+    crop: bool = True
+    align: bool = True
+    refine_head: bool = True
+    person: str = "largest"
+    target_person: str = "largest"
+    side_by_side: bool = False
+    batch: int = 1  # images in one pass of the network
+    overwrite: bool = False
+
+
+def plan_transfers(
+    source: Path, pose: str, output: Path | None, *, shows: tuple[str, ...] = (), overwrite: bool = False
+) -> list[TransferJob]:
+    """A job for every source with every pose. Raises UsageError and MediaError before any work is done.
+
+    `source` and `pose` are files or folders. `output` is a file for one job, else a folder. Without it, results go to
+    the current folder as SOURCE--POSE.png, with the suffixes of both where two results would share that name.
+    """
+    sources = find_images(source) if source.is_dir() else [source]
+    poses = [str(path) for path in find_images(pose)] if Path(pose).is_dir() else [pose]
+    single = not source.is_dir() and not Path(pose).is_dir()
+    if output is not None and single and not output.is_dir():
+        if output.suffix.lower() not in WRITABLE:
+            raise UsageError(f"{output}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
+        jobs = [TransferJob(source, pose, output, shows)]
+    else:
+        folder = output or Path()
+        if output is not None and output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is a file, but there are several images to write", hint="give a folder")
+        names = _output_names(sources, poses)
+        jobs = [TransferJob(one, other, folder / f"{name}.png", shows) for (one, other), name in names.items()]
+    if single:
+        for path in jobs[0].outputs:
+            refuse_output(path, overwrite=overwrite)
+        require_file(source, "picture")
+        require_path(split_row(pose)[0])
+    return jobs
+
+
+def _output_names(sources: Sequence[Path], poses: Sequence[str]) -> dict[tuple[Path, str], str]:
+    """What to call the image of every source in every pose."""
+    wanted = {(one, other): f"{one.stem}--{_stem(other)}" for one, other in product(sources, poses)}
+    return distinct_names(wanted, {(one, other): f"{one.name}--{Path(other).name}" for one, other in wanted})
+
+
+def _stem(pose: str) -> str:
+    path, row = split_row(pose)
+    return Path(row or path).stem
+
+
+def run_transfers(
+    jobs: Sequence[TransferJob],
+    options: TransferOptions,
+    *,
+    report: JobReport | None = None,
+    alone: bool | None = None,
+    say: Say = silent,
+    progress: Progress = silent,
+) -> JobReport:
+    """Runs all jobs with one loaded model. `alone`: see `JobRunner`."""
+    report = report or JobReport()
+    runner = JobRunner(jobs, report, overwrite=options.overwrite, alone=alone, say=say, progress=progress)
+    if not runner.todo:
+        return report
+    from gfla_cli.pipelines.pose_transfer import PoseTransfer
+
+    make_folder(runner.todo[0].output.parent)
+    model = PoseTransfer(options.model, **options.execution)
+    show_inside = bool(jobs[0].shows)
+    announced = False
+
+    def prepare(job: TransferJob) -> PreparedTransfer:
+        return model.prepare(
+            job.source,
+            job.pose,
+            crop=options.crop,
+            align=options.align,
+            person=options.person,
+            target_person=options.target_person,
+            refine_head=options.refine_head,
+        )
+
+    def generate(batch: list[PreparedTransfer]) -> list[TransferResult]:
+        nonlocal announced
+        if not announced:  # an exported model starts while the first people are found
+            say(f"{model.session.name} on {model.session.place}")
+            announced = True
+        results = _generated(model, batch, inside=show_inside)
+        for result in results:
+            for note in result.notes:
+                say(note)
+        return results
+
+    def write(job: TransferJob, result: TransferResult) -> None:
+        image = side_by_side(result) if options.side_by_side else result.image
+        write_image(job.output, image, overwrite=options.overwrite)
+        for show, path in job.extras.items():
+            assert result.inside is not None
+            shown = SHOWS[show](result.source_image, result.image, result.inside, result.target_pose)
+            write_image(path, shown, overwrite=options.overwrite)
+
+    runner.run_batches(prepare, generate, write, size=options.batch)
+    return report
+
+
+def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bool) -> list[TransferResult]:
+    """The results of a batch. Raises GflaError with the right option when the memory is too small for it."""
+    try:
+        return model.generate(batch, inside=inside)
+    except Exception as error:  # ONNX Runtime has errors of its own
+        if not is_out_of_memory(error):
+            raise
+        what = f"a batch of {len(batch)} is too large for the memory"
+        if len(batch) == 1:
+            raise GflaError(
+                what, hint="--precision bf16 halves it; else only a device with more memory helps"
+            ) from error
+        raise GflaError(what, hint=f"--batch {len(batch) // 2} takes half of it; what is written stays") from error
+
+
+def parse_shows(text: str | None) -> tuple[str, ...]:
+    """Names of SHOWS from a comma-separated list. Raises UsageError that lists the known ones."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+    for name in names:
+        if name not in SHOWS:
+            raise UsageError(f"--show {name}: nothing of that name", hint=f"known: {', '.join(SHOWS)}")
+    return names
+
+
+def side_by_side(result: TransferResult) -> Image:
+    """Source, target skeleton and result in one row."""
+    from gfla_cli.person.drawing import draw_pose
+    from gfla_cli.person.pose import Pose
+
+    height, width = result.image.shape[:2]
+    skeleton = draw_pose(np.full_like(result.image, 255), Pose(result.target_pose, (height, width)))
+    return np.hstack([result.source_image, skeleton, result.image])
+
+
+# The pairs of a CSV file: on several GPUs if wanted, and to be repeated after an interruption.
+
+
+@dataclass(slots=True)
+class PairsReport:
+    """What became of the pairs, in all processes."""
+
+    pairs: int = 0
+    written: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+_Failure = tuple[str, str, str]  # from, to, what went wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _PairsPlan:
+    pairs: int
+    todo: list[TransferJob]
+    impossible: list[_Failure]  # pairs that cannot have a result of their own
+
+
+def transfer_pairs(
+    pairs_csv: Path,
+    images: Path,
+    output: Path,
+    options: TransferOptions,
+    *,
+    team: Team | None = None,
+    progress: Progress = silent,
+) -> PairsReport:
+    """Runs every `from,to` row of a CSV file; results go to `output` as FROM--TO.png.
+
+    Existing results are skipped, and failures are listed in `output`/failures.csv, so an interrupted call is repeated.
+    Each process of a `team` takes every N-th of the missing pairs; all return the same report. Raises GflaError for
+    what concerns all pairs: the CSV file, the folders, the model, or another call that writes to the folder.
+    """
+    team = team or Team()
+    with ExitStack() as held:
+        plan = team.from_first(lambda: _plan_pairs(pairs_csv, images, output, options, held))
+        own = plan.todo[team.rank :: team.processes]
+
+        def tell(done: int, _: int) -> None:  # the other processes are about as far
+            progress(min(plan.pairs, plan.pairs - len(plan.todo) + done * team.processes), plan.pairs)
+
+        tell(0, 0)
+        report = team.agreed(lambda: run_transfers(own, options, alone=False, progress=tell))
+        pairs = {job.name: job.pair for job in own}
+        failures = [(*pairs[name], error) for name, error in report.failed.items()]
+        failures = [failure for part in team.gathered(failures) for failure in part]
+        written = len(plan.todo) - len(failures)
+        failures = sorted(plan.impossible + failures)
+        team.from_first(lambda: _write_failures(output / FAILURES, failures))
+    return PairsReport(plan.pairs, written, plan.pairs - len(plan.todo) - len(plan.impossible), len(failures))
+
+
+def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOptions, held: ExitStack) -> _PairsPlan:
+    """Reads the CSV file, and locks the folder of the results until `held` ends."""
+    if not pairs_csv.is_file():
+        raise DataError(f"{pairs_csv}: no such file", hint="a CSV that begins with the line from,to")
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
+    named, impossible = _with_names(read_pairs(pairs_csv))
+    count = len(named) + len(impossible)
+    held.enter_context(sole_writer(output))
+    todo: list[TransferJob] = []
+    for pair, name in named.items():
+        path = output / name
+        if path.exists() and not options.overwrite:
+            continue
+        try:
+            source, pose = (inside(images, part) for part in pair)
+        except GflaError as error:
+            impossible.append((*pair, str(error)))
+        else:
+            todo.append(TransferJob(source, str(pose), path, pair=pair))
+    return _PairsPlan(count, todo, impossible)
+
+
+def _with_names(pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[_Failure]]:
+    """The pairs that can have a result of their own, with its file name, and the others with the reason."""
+    names: dict[tuple[str, str], str] = {}
+    owners: dict[str, tuple[str, str]] = {}
+    impossible = []
+    for pair in dict.fromkeys(pairs):
+        name = _result_name(pair)
+        owner = owners.setdefault(os.path.normcase(name), pair)
+        if owner != pair:
+            impossible.append((*pair, f"its result would be that of {' and '.join(owner)}, {name}"))
+        elif is_too_long(name):
+            impossible.append((*pair, "names too long for the name of a file"))
+        else:
+            names[pair] = name
+    return names, impossible
+
+
+def _result_name(pair: tuple[str, str]) -> str:
+    """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`. _ also replaces what some systems do not allow."""
+    source, target = ("_".join(map(_bare, name.split("#"))) for name in pair)
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
+
+
+def _bare(name: str) -> str:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("") if path.name else path)
+
+
+def _write_failures(path: Path, failures: Sequence[_Failure]) -> None:
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("from", "to", "error"), *failures])
