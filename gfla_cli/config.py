@@ -173,14 +173,14 @@ class ModelConfig:
         joints = self.task == "pose" and self.structure_channels in (18, 36)
         if self.flow_prior in ("limbs", "matches", "solids") and not joints:
             raise ConfigError(f"flow_prior {self.flow_prior} is for pose models with 18 joints")
+        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
+            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
         if (self.flow_prior == "solids") != self.has_depth:
             raise ConfigError("flow_prior solids and 36 structure channels (joints with depth) go together")
         if self.flow_prior == "solids" and self.levels[-1].stride != 2:
             raise ConfigError("flow_prior solids needs an attention level at stride 2")
         if self.pixel_blend and (not self.has_flow or self.levels[-1].stride != 2):
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
-        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
-            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
         if self.refines_heads and (self.task != "pose" or not self.is_square):
             raise ConfigError("refines_heads is for pose models whose frame is a square")  # heads are seen in squares
 

@@ -15,6 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+import gfla_cli.inference.memory
+
+# Of a command's process this saves time; in one that runs every test it would only ever grow.
+gfla_cli.inference.memory.keep_freed_memory = lambda: None
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 

@@ -19,9 +19,8 @@ from gfla_cli.networks.build import build
 def small(kind):
     """The preset's network in small, with a few pixels of flow."""
     name, _, sampler = kind.partition(":")
-    config = tiny(name)
-    config = replace(config, view_width=4 if config.view_width and sampler != "pixels" else 0)
-    return replace(config, sampler=sampler) if sampler else config
+    config = tiny(name, sampler=sampler) if sampler else tiny(name)
+    return replace(config, view_width=4 if config.view_width and sampler != "pixels" else 0)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +62,8 @@ def tiny_export(exported):
 def inputs(batch, height, width):
     """Random input of the model."""
     rng = np.random.default_rng(batch * height + width)
-    return [rng.random((batch, channels, height, width), np.float32) for channels in (3, 18, 18)]
+    channels = 3, *[tiny().structure_channels] * 2
+    return [rng.random((batch, count, height, width), np.float32) for count in channels]
 
 
 def command_without_torch(folder, *arguments):

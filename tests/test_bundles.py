@@ -63,7 +63,7 @@ def test_everybody_may_read_a_bundle(bundle):
 
 
 def test_the_public_loader_is_the_same(bundle):
-    made = gfla_cli.load_bundle(str(bundle)).network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))
+    made = gfla_cli.load_bundle(str(bundle)).network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 36, 64, 64))
     assert made.image.shape == (1, 3, 64, 64)
     assert len(made.flows) == len(TINY.levels)
     assert made.flows[0].offset.shape == (1, 2, 8, 8)

@@ -25,7 +25,7 @@ from gfla_cli.training.trainer import Trainer
 def estimators():
     """The same weights, once for reduced frames."""
     torch.manual_seed(0)
-    config = replace(tiny(), image_size=(128, 128), flow_prior="none")
+    config = tiny(image_size=(128, 128), flow_prior="none")
     full, reduced = (FlowEstimator(replace(config, flow_reduction=factor), 7).eval() for factor in (1, 2))
     initialise(full, "kaiming")
     reduced.load_state_dict(full.state_dict())

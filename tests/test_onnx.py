@@ -30,7 +30,7 @@ def test_any_batch_and_frame_size_agrees_with_torch(tiny_export, tiny_bundle, si
     x = inputs(*size)
     with torch.inference_mode():
         expected = load_bundle(tiny_bundle).network(*map(torch.from_numpy, x)).image.numpy()
-    np.testing.assert_allclose(open_exported(tiny_export.path).image(*x), expected, atol=1e-4)
+    np.testing.assert_allclose(open_exported(tiny_export.path).image(*x), expected, atol=5e-4)
 
 
 def test_the_file_says_what_it_is(tiny_export, tiny_bundle):

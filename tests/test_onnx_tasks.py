@@ -11,7 +11,7 @@ import torch
 from chairs import draw_chair
 from commands import refused
 from conftest import ANNA, BEN
-from exports import command_without_torch, inputs, small
+from exports import command_without_torch, small
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
@@ -50,7 +50,7 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
         given = example_inputs(config, batch, height, width, seed=width)
         with torch.inference_mode():
             made = load_bundle(bundle).network(*given.values())
-        np.testing.assert_allclose(session.image(*(x.numpy() for x in given.values())), made.image, atol=1e-4)
+        np.testing.assert_allclose(session.image(*(x.numpy() for x in given.values())), made.image, atol=5e-4)
     flows = [flow for level in made.flows for flow in (level if isinstance(level[0], tuple) else [level])]
     if flows:
         assert max(flow.offset.abs().max() for flow in flows) > 1  # else a wrong grid would not be noticed
@@ -92,11 +92,11 @@ def test_half_precision_is_close_and_samples_in_float(exported, kind):
 
 
 def test_half_precision_is_half_the_size_and_says_so(exported):
-    (_, whole), (_, half) = exported("pose-people"), exported("pose-people", half=True)
+    (_, whole), (_, half) = exported("pose-market"), exported("pose-market", half=True)
     assert half.megabytes < 0.75 * whole.megabytes  # of this tiny model the graph itself is a good part
     session = open_exported(half.path, precision="fp16")
     assert session.place == "ONNX Runtime, CPU, fp16"
-    x = inputs(1, 64, 64)
+    x = [tensor.numpy() for tensor in example_inputs(small("pose-market"), 1, 64, 64).values()]
     assert 0 < np.abs(session.image(*x) - open_exported(whole.path).image(*x)).max() < 1e-2
     with pytest.raises(UsageError, match="computes in fp16, as it was exported, not in fp32"):
         open_session(half.path, "pose", precision="fp32")

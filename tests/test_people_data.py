@@ -166,7 +166,7 @@ def test_a_damaged_album_is_rendered_again(tmp_path, harm):
     whole = file.read_bytes()
     file.write_bytes(harm(whole))
     again, rows = albums.read(3, 0)
-    assert np.array_equal(before.image, again.picture.image)
+    assert np.array_equal(before.image, again.image)
     assert rows["points"].shape == (18, 3)
     assert rendered == [3, 3]
     assert albums.read(3, 1)

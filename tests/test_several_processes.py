@@ -69,10 +69,10 @@ def steps_together(folder):
 def nan_in_the_second(step):
     """The second process finds no number in the second step."""
 
-    def changed(self, parts, shares, stage, number):
-        bad = self.team.rank == 1 and number == 1
+    def changed(self, parts, shares, stage, position, *rest):
+        bad = self.team.rank == 1 and position.step == 1
         weights = replace(stage.weights, l1=float("nan")) if bad else stage.weights
-        return step(self, parts, shares, replace(stage, weights=weights), number)
+        return step(self, parts, shares, replace(stage, weights=weights), position, *rest)
 
     return changed
 

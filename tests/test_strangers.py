@@ -37,7 +37,7 @@ def calls():
 
 def test_pickles_are_read_as_tensors_only_and_in_two_places_only(calls):
     found = list(calls("torch.load"))
-    assert {file for file, _ in found} == {"pth.py", "checkpoint.py"}  # strangers' and our own
+    assert {file for file, _ in found} == {"convert.py", "checkpoint.py"}  # strangers' and our own
     assert all(keywords["weights_only"] == "True" for _, keywords in found)
     assert all(keywords["allow_pickle"] == "False" for _, keywords in calls("np.load"))
     for name in ("pickle.load", "pickle.loads", "pickle.Unpickler", "eval", "exec", "os.system", "yaml.load"):
@@ -45,7 +45,7 @@ def test_pickles_are_read_as_tensors_only_and_in_two_places_only(calls):
 
 
 def test_programs_are_started_with_lists_and_never_by_a_shell(calls):
-    ours = ("command.py",)  # gfla itself, to be measured
+    ours = ("measure.py",)  # gfla itself, to be measured
     for name in ("subprocess.run", "subprocess.Popen"):
         for file, keywords in calls(name):
             assert file in ("ffmpeg.py", "doctor.py", *ours)

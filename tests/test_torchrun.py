@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 def command(folder, arguments="", ends=None):
     """`gfla train` on noise. `ends` says how the second process ends after its third step: by itself, or asked to."""
     gfla_cli.training.recipe.recipe = lambda name: replace(SMALL, dataset=name)
-    gfla_cli.training.run.open_training_data = lambda recipe, root, cache: lambda stage: KnownPairs()
+    gfla_cli.training.run.open_training_data = lambda *_, **__: lambda stage: KnownPairs()
     take = Trainer._take
 
     def take_and_end(self, *step):

@@ -31,11 +31,12 @@ class Paster:
         left, top, right, bottom = crop.bounds_back((0.0, 0.0, float(crop.size[1]), float(crop.size[0])))
         fades = (top > 0, bottom < height), (left > 0, right < width)
         self._image, self._crop, self._region = image, crop, region
-        weight = _square(*crop.size, fades, over=_SOFT) if mask is None else mask
+        size = max(round(bottom - top), 1), max(round(right - left), 1)  # as fine as the image that it fades into
+        weight = _square(*size, fades, over=_SOFT) if mask is None else mask
         self._weight = crop.uncropped(weight, region, beyond=0)
         self._behind = np.ascontiguousarray(image[region])
         # (c, c, 1) 1 at the sides that fade
-        self._rim = 1 - _coarse(crop.uncropped(_square(*crop.size, fades, over=_RIM), region))
+        self._rim = 1 - _coarse(crop.uncropped(_square(*size, fades, over=_RIM), region))
         self._coarse_behind = _coarse(self._behind)
 
     def __call__(self, part: Image) -> Image:
