@@ -40,6 +40,7 @@ from tests.tiny_glb import glb_bytes
 File = tuple[str, bytes, Callable[[Path], Any]]
 _TINY = replace(preset("pose-people"), image_size=(64, 64), flow_reduction=1, heatmap_sigma=2, width=4, max_width=8,
                 flow_width=4, flow_max_width=8)  # fmt: skip
+_CHANNELS = _TINY.structure_channels
 _SIDE, _JOINTS = 48, [[20 + 3 * (k % 5), 5 + 4 * k, 1] for k in range(18)]
 
 
@@ -213,7 +214,7 @@ def _weights(folder: Path) -> list[File]:
         try:
             network = load_bundle(path.parent).network
             with torch.inference_mode():
-                network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))
+                network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, _CHANNELS, 64, 64))
         finally:
             (path.parent / "config.json").unlink()
 
@@ -224,7 +225,7 @@ def _onnx_model() -> bytes:
     """As small as a model with our inputs can be: a convolution over all of them."""
     from onnx import TensorProto, helper
 
-    channels = {"source_image": 3, "source_structure": 18, "target_structure": 18}
+    channels = {"source_image": 3, "source_structure": _CHANNELS, "target_structure": _CHANNELS}
     value = helper.make_tensor_value_info
     inputs = [value(name, TensorProto.FLOAT, ["b", count, "h", "w"]) for name, count in channels.items()]
     kernel = helper.make_tensor("kernel", TensorProto.FLOAT, [3, 39, 1, 1], [0.01] * (3 * 39))
@@ -241,7 +242,9 @@ def _onnx_model() -> bytes:
 
 
 def _read_onnx(path: Path) -> None:
-    open_exported(path, "cpu", threads=1).image(*(np.zeros((1, c, 32, 32), np.float32) for c in (3, 18, 18)))
+    open_exported(path, "cpu", threads=1).image(
+        *(np.zeros((1, c, 32, 32), np.float32) for c in (3, _CHANNELS, _CHANNELS))
+    )
 
 
 def _checkpoints(folder: Path) -> list[File]:

@@ -31,7 +31,8 @@ def test_every_way_to_a_flow_and_every_picture_is_judged(gfla, shelf, shared):
     assert all(set(picture["figures"]) == {"ssim", "l1"} for picture in report["pictures"])
     trained = json.loads(gfla(*asked, "--pck", "--model", str(SHIPPED)).stdout)
     errors = [{error["name"]: error["mean"] for error in found["errors"]} for found in (report, trained)]
-    assert errors[1]["the network"] < 0.9 * errors[1]["the joints alone"] < errors[0]["the network"] * 256 / 64
+    assert errors[1]["the network"] < 0.9 * errors[1]["the joints alone"]  # trained
+    assert errors[0]["solids"] < 0.9 * errors[0]["the joints alone"]  # not trained at all
     real, copied, own, known = (picture["figures"] for picture in trained["pictures"])
     assert copied["ssim"] < own["ssim"] < known["ssim"]
     assert copied["l1"] > own["l1"] > known["l1"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny
+from tiny_models import fresh, tiny
 
 from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE, joint_map_batch, joint_maps
 from gfla_cli.config import preset
@@ -192,3 +192,8 @@ def test_other_numbers_of_joints_have_no_flow_of_their_own():
             replace(preset("pose-people"), structure_channels=channels)
     with pytest.raises(ConfigError, match="stride 2"):
         replace(preset("pose-people"), levels=preset("pose-people").levels[:2], pixel_blend=False)
+
+
+def test_a_network_names_the_channels_that_it_takes():
+    with pytest.raises(ValueError, match="takes 36 structure channels, got 18"):
+        fresh(tiny())(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))

@@ -84,4 +84,4 @@ def test_models_that_reduce_are_exported_with_what_they_reduce_by(name, tmp_path
     save_bundle(tmp_path / "model", config, fresh(config).state_dict(), dtype=torch.float32)
     report = export_onnx(tmp_path / "model", tmp_path / "model.onnx")
     assert [check.height for check in report.checks] == [128, 128, 192]
-    assert all(check.largest_difference < 1e-4 for check in report.checks)
+    assert all(check.largest_difference < 5e-4 for check in report.checks)

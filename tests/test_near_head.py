@@ -154,7 +154,8 @@ def test_models_that_learnt_to_draw_heads_again_unless_told_otherwise(photograph
     assert (far != near).any()
     prepared = model.prepare(picture, pose)
     np.testing.assert_array_equal(around(prepared.head, far), around(prepared.head, near))
-    np.testing.assert_array_equal(model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image)
+    together, alone = model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image
+    assert np.abs(together.astype(int) - alone).max() <= 1  # a batch of two rounds differently
     np.testing.assert_array_equal(model.generate([prepared], inside=True)[0].image, near)
 
     plain = Found(save_tiny(tmp_path / "far", replace(config, refines_heads=False)), device="cpu", precision="fp32")

@@ -199,7 +199,9 @@ def read_detections(folder: Path) -> NDArray[np.float32]:
     NaN where it has not looked yet; joints of confidence 0 where it found nobody.
     """
     path = folder / _DETECTED
-    found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else np.zeros((0, 0, 18, 4), np.float32)
+    found: NDArray[np.float32] = (
+        np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else np.zeros((0, 0, 18, 4), np.float32)
+    )
     return found
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -89,7 +88,7 @@ class Crop:
 
     def points_back(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Points (..., 2 or more) of the crop as points of the image."""
-        return _moved(cv2.invertAffineTransform(self.matrix), points)
+        return _moved(_inverse(self.matrix), points)
 
     def bounds(self, box: Box) -> Box:
         """The upright box that holds a box of the image, in the crop."""
@@ -97,7 +96,7 @@ class Crop:
 
     def bounds_back(self, box: Box) -> Box:
         """The upright box that holds a box of the crop, in the image."""
-        return _bounds(cv2.invertAffineTransform(self._edges), box)
+        return _bounds(_inverse(self._edges), box)
 
     def within(self, outer: Crop) -> Crop:
         """This crop of the crop `outer`, as a crop of the image that `outer` is cut from.
@@ -108,7 +107,7 @@ class Crop:
         sideways = abs(self.turn % 180 - 90) < 1e-9
         if not (np.isclose(across, down) or sideways or self.turn % 180 == 0):
             raise ValueError("a turned part of a stretched image is no rectangle of that image")
-        back = cv2.invertAffineTransform(outer._edges)
+        back = _inverse(outer._edges)
         left, top, right, bottom = self.box
         x, y = back[:, :2] @ ((left + right) / 2, (top + bottom) / 2) + back[:, 2]
         if sideways:
@@ -138,7 +137,7 @@ class Crop:
         """
         rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
         places = np.stack([columns * self.size[1] / size[1], rows * self.size[0] / size[0]], axis=-1)
-        back = cv2.invertAffineTransform(self._edges)
+        back = _inverse(self._edges)
         count = np.array(cells.shape[1::-1])
         places = (places @ back[:, :2].T + back[:, 2]) * (count / image_size[1::-1])
         inside = ((places >= 0) & (places < count)).all(axis=-1)
@@ -159,7 +158,7 @@ class Crop:
         """An image of this crop, of any size, in the pixels of a `region` of the image that it is cut from."""
         rows, columns = region
         to_part = self._edges * np.array([[part.shape[1] / self.size[1]], [part.shape[0] / self.size[0]]])
-        back = cv2.invertAffineTransform(to_part)
+        back = _inverse(to_part)
         back[:, 2] -= columns.start, rows.start
         return _resampled(part, back, (rows.stop - rows.start, columns.stop - columns.start), beyond)
 
@@ -268,10 +267,18 @@ def _spans(box: Box) -> tuple[float, float]:
     return box[2] - box[0], box[3] - box[1]
 
 
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (2, 3) affine map back."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
 def _warped(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Beyond) -> Pixels:
     """An image under any map: reduced first, so that nothing aliases, then turned."""
+    import cv2  # takes a tenth of a second, and most commands look at their input first
+
     scale = math.sqrt(abs(float(np.linalg.det(edges[:, :2]))))
-    corners = _bounds(cv2.invertAffineTransform(edges), (0.0, 0.0, float(size[1]), float(size[0])))
+    corners = _bounds(_inverse(edges), (0.0, 0.0, float(size[1]), float(size[0])))
     room = _ROOM * max(1.0, 1 / scale)
     left, top = (max(0, math.floor(start - room)) for start in corners[:2])
     right, bottom = (
@@ -306,7 +313,7 @@ def _surrounded(part: Pixels, around: tuple[int, int, int, int], beyond: Beyond)
         padded = np.full((top + height + bottom, left + width + right, *part.shape[2:]), beyond, part.dtype)
         padded[top : top + height, left : left + width] = part
         return padded
-    padded = np.asarray(cv2.copyMakeBorder(part, *around, cv2.BORDER_REPLICATE), part.dtype)
+    padded = np.pad(part, (around[:2], around[2:], *[(0, 0)] * (part.ndim - 2)), mode="edge")
     return _with_background(padded, part, around) if beyond == "background" else padded
 
 
@@ -329,6 +336,8 @@ def _with_background(padded: Pixels, part: Pixels, around: tuple[int, int, int, 
 
 def _calm(line: Pixels) -> Pixels:
     """(n, ...) pixels of a border, each the median of its surroundings."""
+    import cv2
+
     few = cv2.resize(line[None], (min(len(line), _BORDER_SIDE), 1), interpolation=cv2.INTER_AREA)
     calm = few if few.shape[1] < 5 else cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
     return np.asarray(cv2.resize(calm, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0], line.dtype)

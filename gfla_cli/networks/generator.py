@@ -53,9 +53,15 @@ class PoseGenerator(nn.Module):
         """Renders the source in the target structure.
 
         `source_image` (B, 3, H, W) in [-1, 1], structures (B, S, H, W); H and W multiples of 32.
+        Raises ValueError for another number of channels than the model's.
         """
+        for structure in (source_structure, target_structure):
+            if structure.shape[1] != self.config.structure_channels:
+                raise ValueError(
+                    f"the model takes {self.config.structure_channels} structure channels, got {structure.shape[1]}"
+                )
         if self.config.sampler == "none":
-            drawn = (structure[:, : self.config.drawn_channels] for structure in (source_structure, target_structure))
+            drawn = (maps[:, : self.config.drawn_channels] for maps in (source_structure, target_structure))
             features = self.target_encoder(torch.cat([source_image, *drawn], dim=1))
             return Generated(self.decoder(features[-1], [], []).image, [])
         bodies = self.bodies(source_image, source_structure, target_structure)
