@@ -140,7 +140,7 @@ class Crop:
         back = _inverse(self._edges)
         count = np.array(cells.shape[1::-1])
         places = (places @ back[:, :2].T + back[:, 2]) * (count / image_size[1::-1])
-        inside = ((places >= 0) & (places < count)).all(axis=-1)
+        inside = np.asarray(((places >= 0) & (places < count)).all(axis=-1))
         column, row = np.moveaxis(np.where(inside[..., None], places, 0).astype(np.intp), -1, 0)
         found = np.asarray(cells[row, column], np.float32)
         found[~inside] = beyond
@@ -256,7 +256,7 @@ def _resized(image: Pixels, box: Box, size: Size) -> Pixels:
 
     def resized(plane: Pixels) -> Pixels:
         picture = PillowImage.fromarray(np.ascontiguousarray(plane))
-        return np.asarray(picture.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
+        return np.array(picture.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
 
     if part.ndim == 2 or (part.dtype == np.uint8 and part.shape[2] == 3):
         return resized(part)
