@@ -14,16 +14,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the networ
 import numpy as np
 import pytest
 import torch
+from paths import GOLDEN, SHARED
 
 import gfla_cli.inference.memory
 
 # Of a command's process this saves time; in one that runs every test it would only ever grow.
 gfla_cli.inference.memory.keep_freed_memory = lambda: None
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of several test processes
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported; its kernels then run as plain Python
 
-# Modules of this folder that hold fixtures, those that others import first.
+# Modules of tests/support that hold fixtures, those that others import first.
 pytest_plugins = (
     "commands",
     "films",
@@ -36,11 +41,6 @@ pytest_plugins = (
     "small_training",
     "study_answers",
 )
-
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = Path(__file__).resolve().parent / "golden"
-SHARED = ROOT.parent / "shared"
-ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,190 @@
+"""Animation: a picture and a driver in, a clip out; faces and bodies, frame by frame."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from animation import FRAMES
+from commands import names_in, refused
+from films import NTSC, children, make
+from paths import ANNA
+
+from gfla_cli.errors import DetectionError
+from gfla_cli.io.image import read_image
+from gfla_cli.io.video import probe, read_frames
+from gfla_cli.person.detect_face import kind_of_picture
+from gfla_cli.person.face import mouth_opening
+from gfla_cli.person.track_files import read_track, write_track
+from gfla_cli.pipelines.animation import Animator, Staging
+from gfla_cli.pipelines.driver import open_driver
+
+
+def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_films, tmp_path):
+    result = animate("film.mp4", "-o", "out.mp4", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["written"] == ["out.mp4"]
+    assert (report["task"], report["frames"], report["missing"]) == ("face", FRAMES, 0)
+    assert set(report["seconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
+    info = probe(tmp_path / "out.mp4")
+    assert (info.fps, info.frames, info.audio_codec) == (NTSC, FRAMES, "aac")
+    assert info.size == (256, 222)  # of a 255 x 221 picture; yuv420p has even sides
+    source, made = read_image(head_films / "face.png"), next(read_frames(tmp_path / "out.mp4"))
+    corner = np.abs(made[:12, :12].astype(int) - source[:12, :12]).mean()
+    assert corner < 8  # the picture around the frame stays
+    assert names_in(tmp_path) == ["out.mp4"]
+
+
+def test_the_clip_is_named_after_both_inputs_and_may_be_the_frame_alone(animate, tmp_path):
+    result = animate("film.mp4", "--no-paste-back", "--quiet")
+    assert result.stdout == "face--film.mp4\n"
+    assert result.stderr == ""
+    assert probe(tmp_path / "face--film.mp4").size == (64, 64)
+
+
+def test_source_driver_and_result_side_by_side(animate, head_track, tmp_path):
+    assert animate("film.mp4", "-o", "out.mp4", "--concat").stdout == "out.mp4\nout_concat.mp4\n"
+    assert probe(tmp_path / "out_concat.mp4").size == (256, 221 + 222 + 221)
+    assert probe(tmp_path / "out_concat.mp4").audio_codec == "aac"
+
+
+def test_saved_landmarks_give_the_identical_clip(animate, face_animator, head_films, tmp_path):
+    assert animate("film.mp4", "-o", "out.mp4", "--save-landmarks", "film.json").exit_code == 0
+    saved = read_track(tmp_path / "film.json")
+    assert (saved.kind, saved.fps, len(saved.frames)) == ("face", NTSC, FRAMES)
+    clips = [
+        [frame.image for frame in face_animator.animate(head_films / "face.png", driving)]
+        for driving in (head_films / "film.mp4", tmp_path / "film.json")
+    ]
+    np.testing.assert_array_equal(clips[0], clips[1])
+    assert not np.array_equal(clips[0][0], clips[0][-1])
+
+
+def test_a_gif_comes_out_and_goes_in(animate, head_films, tmp_path):
+    assert animate("film.mp4", "-o", "out.gif").exit_code == 0
+    info = probe(tmp_path / "out.gif")
+    assert info.frames == pytest.approx(FRAMES, abs=1)
+    assert info.size == (255, 221)
+    gif = make(tmp_path / "film.gif", "-i", str(head_films / "silent.mp4"))
+    assert animate(gif, "-o", "again.mp4").exit_code == 0
+
+
+def test_a_still_driver_gives_one_frame(animate, tmp_path):
+    assert animate("face.png", "-o", "out.mp4").exit_code == 0
+    assert probe(tmp_path / "out.mp4").frames == 1
+
+
+def test_a_stretch_at_another_rate(animate, head_track, tmp_path):
+    for driving in ("film.mp4", "film.json"):
+        assert animate(driving, "-o", "out.mp4", "--trim", ":0.2", "--fps", "15", "--overwrite").exit_code == 0
+        info = probe(tmp_path / "out.mp4")
+        assert (info.fps, info.frames) == (15, 3)
+
+
+def test_the_frames_are_made_one_by_one(face_animator, head_films):
+    with face_animator.animate(head_films / "face.png", head_films / "film.mp4", pictures=True) as clip:
+        first = next(clip)
+        assert first.image.shape == (64, 64, 3)
+        assert first.driving.shape == (256, 222, 3)
+        assert first.points.shape == (68, 3)
+        assert clip.expected == FRAMES
+    assert not children()
+    assert list(clip) == []
+
+
+def test_the_first_seconds_are_looked_at_once(head_films, monkeypatch):
+    """The preview tells how the driver moves; its landmarks are used again."""
+    driver = open_driver(head_films / "film.mp4", "face")
+    seen = driver.preview()
+    monkeypatch.setattr(driver, "_track", lambda image: pytest.fail("looked again"))
+    frames = list(driver.frames())
+    assert len(frames) == len(seen) == FRAMES
+    np.testing.assert_array_equal(frames[3].points, seen[3])
+
+
+def test_motion_is_relative_to_the_source_unless_absolute(face_animator, head_films, head_track, tmp_path, monkeypatch):
+    """A driver whose mouth is wide open all the time opens nobody's mouth, except with `absolute`."""
+    wide = read_track(head_track)
+    for points in wide.frames:
+        points[[*range(55, 60), *range(65, 68)], 1] += 20
+    write_track(tmp_path / "wide.json", wide)
+    drawn = []
+    monkeypatch.setattr(
+        "gfla_cli.pipelines.animation.face_structure",
+        lambda points, size, edges: drawn.append(points) or np.zeros((16, *size), np.float32),
+    )
+    openings = {}
+    for absolute in (False, True):
+        drawn.clear()
+        list(face_animator.animate(head_films / "face.png", tmp_path / "wide.json", staging=Staging(absolute=absolute)))
+        openings[absolute] = [mouth_opening(points) for points in drawn]  # the source's own comes first
+    assert openings[False][-1] == pytest.approx(openings[False][0], abs=0.02)
+    assert openings[True][-1] > openings[True][0] + 0.1
+
+
+def test_the_benchmark_tells_what_each_stage_takes(gfla, animators, head_films, tmp_path):
+    clip = head_films / "face.png", head_films / "film.mp4"
+    result = gfla("benchmark", "animate", *clip, "--model", animators / "tiny-face", "--json")
+    assert result.exit_code == 0, result.output
+    speed = json.loads(result.stdout)
+    assert set(speed["milliseconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
+    assert 0 < speed["network_share"] < 1
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("model", ["tiny-body", "tiny-pose"])
+def test_bodies_move_by_a_sequence_model_or_frame_by_frame(animate, dance, tmp_path, model):
+    result = animate(dance, "-o", "out.mp4", "--save-landmarks", "l.json", "--json", source="body.png", model=model)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["task"], report["frames"]) == ("body", 4)
+    assert probe(tmp_path / "out.mp4").size == (256, 256)
+    saved = read_track(tmp_path / "l.json")
+    assert (saved.kind, saved.frames[0].shape) == ("body", (18, 4))
+
+
+def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(animators, head_films, dance):
+    body = Animator(animators / "tiny-pose", precision="fp32")
+    clips = []
+    for near in (True, False):
+        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(refine_head=near))
+        clips.append(np.stack([frame.image for frame in frames]).astype(int))
+    changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
+    assert changed[:24].any()  # of 64 rows
+    assert not changed[40:].any()
+    assert all((near != far).any() for near, far in zip(*clips, strict=True))
+
+
+def test_face_or_body_is_picked_by_what_the_picture_shows(portrait):
+    assert kind_of_picture(portrait, "face.png") == "face"
+    anna = read_image(ANNA)
+    assert kind_of_picture(anna, "anna.jpg") == "body"
+    assert kind_of_picture(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
+    with pytest.raises(DetectionError, match=r"wall\.png: neither"):
+        kind_of_picture(np.full((200, 200, 3), 90, np.uint8), "wall.png")
+
+
+def test_frames_without_a_face_are_held_and_counted(animate, tmp_path):
+    result = animate("gaps.mp4", "-o", "out.mp4", "--no-paste-back", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert (report["frames"], report["missing"]) == (6, 2)
+    assert "no face in 2 of 6 frames (held; first at 0.07 s)" in result.stderr
+    frames = list(read_frames(tmp_path / "out.mp4"))
+    assert np.abs(frames[1].astype(int) - frames[2]).mean() < 2
+
+
+def test_they_may_be_skipped_or_be_the_end_of_it(animate, tmp_path):
+    result = animate("gaps.mp4", "-o", "out.mp4", "--on-missing", "skip", "--json")
+    assert json.loads(result.stdout)["frames"] == 4
+    failed = animate("gaps.mp4", "-o", "fail.mp4", "--on-missing", "fail")
+    assert refused(failed, 1, "gaps.mp4, frame 2 (0.07 s): no face", "--on-missing")
+    assert names_in(tmp_path) == ["out.mp4"]
+
+
+def test_skipped_frames_leave_no_sound_behind(animate, tmp_path):
+    result = animate("film.mp4", "-o", "out.mp4", "--on-missing", "skip")
+    assert "no sound" in result.stderr
+    assert probe(tmp_path / "out.mp4").audio_codec is None

@@ -1,0 +1,100 @@
+"""Pictures of where a network looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from paths import ANNA, BEN
+from tiny_models import save_tiny, steady
+from typer.testing import CliRunner
+
+from gfla_cli.app import app
+from gfla_cli.inference.inside import AttentionMaps, Inside, flow_colours, show_attention, show_mask
+from gfla_cli.io.image import read_image
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
+
+TINY = steady()
+
+
+@pytest.fixture(scope="module", params=["local", "bilinear", "none"])
+def model(request, tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("models") / request.param, steady(sampler=request.param))
+
+
+def test_looks_are_those_of_the_network(model):
+    transfer = PoseTransfer(model, device="cpu", precision="fp32")
+    ready = transfer.prepare(ANNA, BEN)
+    if model.name == "none":
+        with pytest.raises(Exception, match="no flow to show"):
+            transfer.generate([ready], inside=True)
+        return
+    result = transfer.generate([ready], inside=True)[0]
+    inside = result.inside
+    np.testing.assert_array_equal(result.image, transfer.generate([ready])[0].image)
+    with torch.inference_mode():
+        flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
+    for level, look, flow in zip(TINY.levels, inside.levels, flows, strict=True):
+        np.testing.assert_allclose(look.offset, flow.offset[0], atol=1e-5)
+        np.testing.assert_allclose(look.mask, flow.mask[0], atol=1e-5)
+        if model.name == "local":
+            assert look.attention.shape == (level.patch**2, *flow.offset.shape[-2:])
+            np.testing.assert_allclose(look.attention.sum(axis=0), 1, atol=1e-5)
+        else:
+            assert look.attention is None
+
+
+def test_the_command_writes_what_was_asked_for(model, tmp_path):
+    if model.name == "none":
+        pytest.skip("has no flow")
+    arguments = ["pose-transfer", str(ANNA), "--pose", str(BEN), "-o", str(tmp_path / "a.png"), "--model", str(model)]
+    result = CliRunner().invoke(app, [*arguments, "--show", "flow,mask,attention"])
+    assert result.exit_code == 0, result.output
+    names = ["a.png", "a--flow.png", "a--mask.png", "a--attention.png"]
+    assert result.stdout.split() == [str(tmp_path / name) for name in names]
+    for name in names[1:]:
+        assert read_image(tmp_path / name).shape == (64, 64 * (1 + len(TINY.levels)), 3)
+
+
+def test_what_cannot_be_shown_is_said_before_any_work(tmp_path):
+    arguments = ["pose-transfer", str(ANNA), "--pose", str(BEN), "-o", str(tmp_path / "a.png")]
+    result = CliRunner().invoke(app, [*arguments, "--show", "flow,depth"])
+    assert result.exit_code == 2
+    assert "flow, mask, attention" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opposite_directions_have_opposite_colours_and_rest_is_white():
+    flow = np.zeros((2, 1, 3), np.float32)
+    flow[0, 0] = 1, -1, 0
+    right, left, still = flow_colours(flow)[0]
+    np.testing.assert_allclose(right, (255, 0, 0), atol=1)
+    np.testing.assert_allclose(left, (0, 255, 255), atol=1)
+    np.testing.assert_allclose(still, 255, atol=1)
+
+
+def test_a_tap_is_drawn_where_the_flow_points():
+    offset = np.zeros((2, 8, 8), np.float32)
+    offset[0] = 3  # grid pixels of 8: 24 pixels to the right
+    attention = np.zeros((9, 8, 8), np.float32)
+    attention[5] = 1  # one more to the right
+    points = np.full((18, 3), (-1, -1, 0), np.float32)
+    points[0] = 20, 36, 1
+    white = np.full((64, 64, 3), 255, np.uint8)
+    drawn = show_attention(
+        white, white, Inside([AttentionMaps(offset, np.ones((1, 8, 8), np.float32), attention)]), points
+    )[:, 64:]
+    rows, columns = np.nonzero((drawn != 255).any(axis=2))
+    assert rows.mean() == pytest.approx(36, abs=1)
+    assert columns.mean() == pytest.approx(20 + 24 + 8, abs=1)
+
+
+def test_what_was_invented_is_dark():
+    mask = np.ones((1, 8, 8), np.float32)
+    mask[:, :, 4:] = 0
+    white = np.full((64, 64, 3), 255, np.uint8)
+    shown = show_mask(
+        white, white, Inside([AttentionMaps(np.zeros((2, 8, 8), np.float32), mask)]), np.zeros((18, 3), np.float32)
+    )
+    assert shown[:, 64 : 64 + 24].min() == 255
+    assert shown[:, 128 - 24 :].max() < 60

@@ -1,0 +1,210 @@
+"""Rendered people: the pictures of the prototype they were taken over from, and sets of them."""
+
+import importlib.util
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numba
+import numpy as np
+import pytest
+from paths import SHARED
+from prototype_people import face_clip, person_pair
+from scipy.spatial import cKDTree
+
+from gfla_cli.errors import UsageError
+from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
+from gfla_cli.synth.people.character import sample_character
+from gfla_cli.synth.people.posing import bend
+from gfla_cli.synth.people.test_sets import SplitWriter
+from gfla_cli.synth.people.views import Shot, frame
+from gfla_cli.synth.renderer.render import render
+from gfla_cli.synth.renderer.scene import Light, Scene
+
+
+@pytest.fixture(scope="session")
+def pack():
+    folder = SHARED / "humans"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/humans beside the checkout")
+    cv2.setNumThreads(1)
+    return Pack.load(folder)
+
+
+@pytest.fixture(scope="session")
+def people(pack):
+    return People(pack)
+
+
+@pytest.fixture(scope="session")
+def prototype(pack):
+    """The renderer of the pack; its folder may be read-only, so the compiler's cache goes elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setattr(numba.config, "CACHE_DIR", str(Path(tempfile.gettempdir()) / "gfla-prototype-kernels"))
+        spec = importlib.util.spec_from_file_location("humans_prototype", SHARED / "humans" / "renderer.py")
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, spec.name, module)  # numba imports the module of a cached kernel by name
+        spec.loader.exec_module(module)
+        yield module.Humans(str(SHARED / "humans"))
+
+
+def assert_same_picture(ours, theirs):
+    difference = np.abs(ours.astype(int) - theirs.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
+
+
+def assert_same_state(ours, theirs):
+    assert ours.bit_generator.state == theirs.bit_generator.state
+
+
+def centred(keypoints):
+    """The prototype counts from the image's edge, we count from the centre of the first pixel."""
+    places = np.where(keypoints[:, :2] >= 0, (keypoints[:, :2] - 0.5).clip(0), -1)
+    return np.column_stack([places, keypoints[:, 2]])
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("seed", range(12))
+def test_pairs_are_those_of_the_prototype(people, prototype, seed):
+    our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
+    (character, views), theirs = person_pair(people, our_rng, 256), prototype.person_pair(their_rng, 256)
+    assert_same_state(our_rng, their_rng)
+    np.testing.assert_array_equal(character.body.vertices, theirs["character"]["V"])
+    np.testing.assert_array_equal(character.mesh.triangles, theirs["character"]["tris"])
+    np.testing.assert_array_equal(character.mesh.materials.texels, theirs["character"]["texbuf"])
+    for name, view in zip(("source", "target"), views, strict=True):
+        assert_same_picture(view.image, theirs[name])
+        assert_same_picture(view.mask, theirs[f"{name}_mask"])
+        np.testing.assert_allclose(view.keypoints, centred(theirs[f"{name}_keypoints"]), atol=1e-3)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("clip", "points"), [(face_clip, "landmarks"), (People.person_clip, "keypoints")])
+@pytest.mark.parametrize("seed", range(3))
+def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed):
+    our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
+    ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
+    assert_same_state(our_rng, their_rng)
+    for k, view in enumerate(ours.frames):
+        assert_same_picture(view.image, theirs["images"][k])
+        assert_same_picture(view.mask, theirs["masks"][k])
+        wanted = theirs[points][k]
+        wanted = centred(wanted) if points == "keypoints" else wanted - 0.5
+        np.testing.assert_allclose(getattr(view, points), wanted, atol=1e-3)
+
+
+@pytest.mark.shared
+def test_no_motion_is_longer_than_those_of_the_pack(people):
+    with pytest.raises(UsageError):
+        people.person_clip(np.random.default_rng(0), frames=100_000)
+
+
+@pytest.mark.shared
+def test_surfaces_lie_under_the_pixels_that_show_them(pack):
+    rng = np.random.default_rng(3)
+    character = sample_character(rng, pack)
+    posed = bend(pack, character, pack.poses.sample(rng))
+    camera = frame(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
+    light = Light(np.array([0, 1.0, 1]), key=np.ones(3), ambient=np.ones(3), floor=True)
+    scene = Scene(np.zeros((128, 128, 3), np.uint8), light)
+    world = render(character.mesh, posed.vertices, posed.normals, posed.vertices, camera, scene).surface
+    seen = ~np.isnan(world[..., 0])
+    assert seen.mean() > 0.05
+    rows, columns = np.nonzero(seen)
+    np.testing.assert_allclose(camera.project(world[seen])[:, 0], 2 * columns + 0.75, atol=2e-3)
+    np.testing.assert_allclose(camera.project(world[seen])[:, 1], 2 * rows + 0.75, atol=2e-3)
+
+    rest = render(character.mesh, posed.vertices, posed.normals, character.rest, camera, scene).surface
+    np.testing.assert_array_equal(np.isnan(rest), np.isnan(world))
+    low, high = character.rest.min(0), character.rest.max(0)
+    assert ((rest[seen] > low - 1e-3) & (rest[seen] < high + 1e-3)).all()
+
+
+@pytest.mark.shared
+def test_equal_surfaces_of_two_views_have_equal_colours(people):
+    mix = AlbumMix(crops={"full": 1}, directions={"front": 1}, backgrounds={"white": 1})
+    first, second = people.album(np.random.default_rng(1), 2, 256, mix)
+    colours, places = [], []
+    for view in (first, second):
+        seen = ~np.isnan(view.surface[..., 0])
+        places.append(view.surface[seen])
+        colours.append(view.image[::2, ::2][seen].astype(float))
+    distance, match = cKDTree(places[0]).query(places[1])
+    close = distance < 0.05
+    assert close.mean() > 0.2
+    same = np.abs(colours[0][match[close]] - colours[1][close]).mean()
+    shuffled = np.abs(colours[0][np.random.default_rng(0).permutation(match[close])] - colours[1][close]).mean()
+    assert same < shuffled / 2
+
+
+@pytest.mark.shared
+def test_an_album_is_a_pure_function_of_its_generator(people):
+    albums = [people.album(np.random.default_rng(7), 3, 64) for _ in range(2)]
+    for first, again in zip(*albums, strict=True):
+        assert first.image.shape == (64, 64, 3)
+        assert first.mask.shape == first.inverse_depth.shape == (64, 64)
+        assert first.keypoints.shape == (18, 3)
+        assert first.landmarks.shape == (68, 2)
+        assert first.surface.shape == (32, 32, 3)
+        for name in ("image", "mask", "keypoints", "landmarks", "surface", "inverse_depth"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+
+
+@pytest.mark.shared
+def test_an_album_shows_what_its_mix_asks_for(people):
+    heads = people.album(np.random.default_rng(0), 4, 64, AlbumMix(crops={"head": 1}, directions={"front": 1}))
+    assert all((view.landmarks > -1).all() and (view.landmarks < 65).all() for view in heads)
+    assert all((view.keypoints[[10, 13]] == [-1, -1, 0]).all() for view in heads)
+
+    backs = people.album(np.random.default_rng(0), 4, 64, AlbumMix(crops={"full": 1}, directions={"back": 1}))
+    assert sum(view.keypoints[0, 2] for view in backs) == 0  # no nose is seen from behind
+    assert all((view.keypoints[[10, 13], :2] >= 0).all() for view in backs)
+
+
+@pytest.mark.usefixtures("ascii_opencv")
+def test_a_set_may_lie_anywhere(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    view = SimpleNamespace(image=image, keypoints=np.full((18, 3), 9, np.float32))
+    SplitWriter(tmp_path / "Leute-é", "train").add(7, [view], lambda names: [])
+    (path,) = (tmp_path / "Leute-é" / "train").iterdir()
+    written = path.read_bytes()
+    assert written == cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+
+
+@pytest.mark.shared
+def test_people_mini_is_the_shared_one(tmp_path):
+    shared = SHARED / "people-mini"
+    if not shared.is_dir():
+        pytest.skip("no ../shared/people-mini beside the checkout")
+    write_people_mini(SHARED / "humans", tmp_path, train=2, test=0)
+    names = (tmp_path / "train.lst").read_text().splitlines()
+    assert names == [f"syn{identity:05d}_{k}.jpg" for identity in range(2) for k in range(5)]
+    for name in names:
+        ours, theirs = (cv2.imread(str(folder / "train" / name)) for folder in (tmp_path, shared))
+        assert_same_picture(ours, theirs)
+    for table in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
+        rows = (tmp_path / table).read_text().splitlines()
+        assert rows == (shared / table).read_text().splitlines()[: len(rows)]
+
+
+@pytest.mark.shared
+def test_the_hard_set_is_fixed_and_busy(tmp_path):
+    for name in ("first", "second"):
+        write_people_hard(SHARED / "humans", tmp_path / name, characters=2, size=128)
+    pictures = sorted((tmp_path / "first" / "test").iterdir())
+    assert len(pictures) == 10
+    for picture in pictures:
+        assert picture.read_bytes() == (tmp_path / "second" / "test" / picture.name).read_bytes()
+    pairs = (tmp_path / "first" / "fasion-pairs-test.csv").read_text().splitlines()
+    assert len(pairs) == 1 + 2 * 8
+    assert "syn00001_0.jpg,syn00001_3.jpg" in pairs
+    assert "syn00001_3.jpg,syn00001_0.jpg" in pairs
+    rows = (tmp_path / "first" / "fasion-annotation-test.csv").read_text().splitlines()
+    nose = [int(row.split(":")[2].split(",")[0].strip(" [")) for row in rows[1:]]
+    assert nose[1] == nose[6] == -1  # the second picture of everybody is a back
+    assert nose[0] >= 0
+    assert nose[5] >= 0
