@@ -94,6 +94,15 @@ def test_the_python_of_the_readme_runs(desk, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == "(256, 256, 3) (18, 3)"
 
 
+def test_messages_that_the_readme_explains_are_those_of_the_code():
+    table = README.split("| it says | do |")[1].split("\n\n")[0]
+    cells = "".join(row.split("|")[1] for row in table.splitlines() if row.count("|") == 3)
+    said = [part for message in re.findall(r"`([^`]+)`", cells) for part in message.split("...") if len(part) > 4]
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gfla_cli").rglob("*.py"))
+    assert len(said) >= 8
+    assert [part for part in said if part not in code] == []
+
+
 def rooms(text):
     """The rooms of the package that a text lists, in its order, as `gfla_cli/NAME/` or `NAME/`."""
     return re.findall(r"^(?:gfla_cli/|\|[^|]*\| `)(\w+)/", text, re.MULTILINE)
