@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from gfla_cli import __version__
 from gfla_cli.commands.animate import animate
+from gfla_cli.commands.app import app as web_app
 from gfla_cli.commands.benchmark import app as benchmark
 from gfla_cli.commands.data import app as data
 from gfla_cli.commands.doctor import doctor
@@ -107,6 +108,7 @@ def gfla(
 app.command()(pose_transfer)
 app.command()(animate)
 app.command()(view_synthesis)
+app.command("app")(web_app)
 app.command()(infer)
 app.command()(extract)
 app.command()(train)

@@ -200,11 +200,16 @@ def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = Fa
         raise UsageError(f"{path}: poses are written as .json", hint=f"choose {path.with_suffix('.json').name}")
     if not poses or len({pose.size for pose in poses}) != 1:
         raise ValueError("one file holds the people of one picture")
-    people = [_person(pose) for pose in poses]
-    content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
-    content |= people[0] if len(people) == 1 else {"people": people}
+    content = pose_json(*poses)
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def pose_json(*poses: Pose) -> dict[str, Any]:
+    """The content of a file of our own format, for the people of one image."""
+    people = [_person(pose) for pose in poses]
+    content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
+    return content | (people[0] if len(people) == 1 else {"people": people})
 
 
 def _person(pose: Pose) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
+Align = bool | Literal["placed"]  # "placed": the target pose lies in the source's image already
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
 _REMEMBERED = 4096  # images whose people are kept; a pose has 288 bytes
@@ -78,7 +80,7 @@ class PoseTransfer:
         source: Picture,
         target: Picture | Pose,
         crop: bool = True,
-        align: bool = True,
+        align: Align = True,
         person: Person = "largest",
         target_person: Person = "largest",
         refine_head: bool = True,
@@ -89,8 +91,9 @@ class PoseTransfer:
 
         `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
         `crop`: use the part of the source around its person, else the whole image, stretched. `align`: give the target
-        pose the size and place of the source's body. `refine_head`: draw a small head again at a larger scale, if the
-        model was trained for it; this takes twice the time. `inside`: return flows and attention, too.
+        pose the size and place of the source's body; "placed": it has them, in pixels of the source. `refine_head`:
+        draw a small head again at a larger scale, if the model was trained for it; this takes twice the time.
+        `inside`: return flows and attention, too.
         Raises GflaError children for wrong input.
         """
         prepared = self.prepare(source, target, crop, align, person, target_person, refine_head)
@@ -101,7 +104,7 @@ class PoseTransfer:
         source: Picture,
         target: Picture | Pose,
         crop: bool = True,
-        align: bool = True,
+        align: Align = True,
         person: Person = "largest",
         target_person: Person = "largest",
         refine_head: bool = True,
@@ -111,9 +114,9 @@ class PoseTransfer:
         image = given_picture(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
         target_pose = self._find_target(target, target_person, notes)
-        if align:
+        if align is True:
             target_pose = aligned(target_pose, source_pose)
-        source_crop, target_crop = self._crops(image, source_pose, target_pose, crop=crop, align=align)
+        source_crop, target_crop = self._crops(image, source_pose, target_pose, crop=crop, align=bool(align))
         poses = source_pose.cropped(source_crop).within_frame(), target_pose.cropped(target_crop).within_frame()
         _check_joints(poses, notes)
         head = None
@@ -182,6 +185,10 @@ class PoseTransfer:
             if str(target) in self._found:
                 return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
         return self._find_person(given_picture(target, _LARGEST_SIDE), target, which, notes)
+
+    def pose_of(self, target: Picture, which: Person = "largest", notes: list[str] | None = None) -> Pose:
+        """A person's pose in an image or keypoint file, in its pixels. Raises GflaError children."""
+        return self._find_target(target, which, [] if notes is None else notes)
 
     def _crops(self, image: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Crop, Crop]:
         """The crop of the source, and the one in which the target pose is read. An aligned pose shares the source's."""

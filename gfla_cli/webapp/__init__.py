@@ -1,0 +1,1 @@
+"""`gfla app`: a web page on this machine, and the same jobs over HTTP for scripts."""

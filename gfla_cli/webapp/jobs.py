@@ -1,0 +1,205 @@
+"""The jobs behind the page: one model of each kind, each behind a queue, because models are not safe for threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+from typing import Generic, TypeVar
+
+from gfla_cli.arrays import Image
+from gfla_cli.conditioning.view_code import AZIMUTHS, nearest_view
+from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.paste import Paster
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.io.video import VideoWriter
+from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.animation import Animator, FaceActor, Staging, read_source
+from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
+from gfla_cli.pipelines.view_files import tiled, write_turntable
+from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer
+from gfla_cli.webapp.expression import Expression, with_expression
+
+_Model = TypeVar("_Model")
+_Result = TypeVar("_Result")
+
+_MOST_WAITING = 16  # jobs of one model
+_LOOK_UP_S = 0.2  # how often a job looks whether its client is still there
+_PREVIEW_SIDE = 640  # pixels of the longer side of a preview
+_FACES_KEPT = 4
+
+
+class BusyError(GflaError):
+    """Too many jobs wait."""
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the result any more."""
+
+
+class Worker(Generic[_Model]):
+    """One model and its queue: one thread, which loads the model on first use."""
+
+    def __init__(self, load: Callable[[], _Model]) -> None:
+        self._load = load
+        self._thread = ThreadPoolExecutor(1)
+        self._model: _Model | None = None
+        self._waiting = 0
+
+    def _loaded(self) -> _Model:
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    async def run(
+        self, work: Callable[[_Model, Event], _Result], client_gone: Callable[[], Awaitable[bool]]
+    ) -> _Result:
+        """The result of `work`, which gets the model and an event that is set when the client has gone.
+
+        A job that still waits then is dropped. Raises BusyError, ClientGoneError, and whatever `work` raises.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise BusyError(f"{self._waiting} jobs are waiting already", hint="try again in a moment")
+        gone = Event()
+        self._waiting += 1
+        future = self._thread.submit(lambda: work(self._loaded(), gone))
+        result = asyncio.wrap_future(future)
+        try:
+            while not (await asyncio.wait([result], timeout=_LOOK_UP_S))[0]:
+                if await client_gone():
+                    raise ClientGoneError
+            return result.result()
+        finally:
+            gone.set()
+            result.cancel()  # and with it the job, if it has not begun
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Drops what waits. What runs is finished."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image, and what the user should know about it."""
+
+    image: Image  # (H, W, 3)
+    notes: list[str]
+
+
+def find_pose(model: PoseTransfer, image: Path, which: Person, onto: Path | None, notes: list[str]) -> Pose:
+    """The pose in an image or keypoint file; with `onto` at the size and place of the body in that image."""
+    pose = model.pose_of(image, which, notes)
+    return pose if onto is None else aligned(pose, model.pose_of(onto))
+
+
+def transfer_pose(
+    model: PoseTransfer,
+    source: Path,
+    target: Path | Pose,
+    *,
+    placed: bool = False,
+    person: Person = "largest",
+    target_person: Person = "largest",
+    refine_head: bool = True,
+) -> Made:
+    """The person of `source` in another pose, as large as the image. `placed`: the pose is in pixels of `source`."""
+    notes: list[str] = []
+    pose = target if isinstance(target, Pose) else model.pose_of(target, target_person, notes)
+    source_pose = model.pose_of(source, person, notes)
+    if not placed:
+        pose = aligned(pose, source_pose)
+    return _set_in(model, source, source_pose, pose, person, notes, refine_head=refine_head)
+
+
+def preview_pose(model: PoseTransfer, source: Path, pose: Pose) -> Made:
+    """The same with a placed pose, fast: a smaller image, and no refined head."""
+    image = source.with_name(".preview.bmp")  # no upload has this name
+    if not image.exists():
+        write_image(image, read_image(source, _PREVIEW_SIDE))
+    source_pose = model.pose_of(image)
+    whole = Crop.whole(model.pose_of(source).size, source_pose.size)
+    cut = max(1, min(round(pose.size[0] * whole.scale), source_pose.size[0]))
+    pose = replace(pose.cropped(whole), size=(cut, source_pose.size[1]))
+    return _set_in(model, image, source_pose, pose, "largest", [], refine_head=False)
+
+
+def _set_in(
+    model: PoseTransfer,
+    source: Path,
+    source_pose: Pose,
+    pose: Pose,
+    person: Person,
+    notes: list[str],
+    *,
+    refine_head: bool,
+) -> Made:
+    """The network's frame, set into its image."""
+    result = model.transfer(source, pose, align="placed", person=person, refine_head=refine_head)
+    config = model.session.config
+    crop = body_crop([source_pose, pose], config.image_size, config.frame_aspect)
+    return Made(Paster(read_image(source, max(source_pose.size)), crop)(result.image), [*notes, *result.notes])
+
+
+class FaceModel:
+    """A model that moves faces, and the faces that the sliders moved last."""
+
+    def __init__(self, animator: Animator) -> None:
+        if animator.kind != "face":
+            raise UsageError("the model is for bodies, not for faces", hint="--face-model face-people")
+        self.animator = animator
+        self._faces: OrderedDict[Path, tuple[Image, FaceActor, list[str]]] = OrderedDict()
+
+    def express(self, source: Path, expression: Expression) -> Made:
+        """The image with another expression of its largest face."""
+        if source not in self._faces:
+            image, notes = read_source(source), list[str]()
+            actor = FaceActor(self.animator.session, image, str(source), Staging(smooth=False), notes)
+            self._faces[source] = image, actor, notes
+            while len(self._faces) > _FACES_KEPT:
+                self._faces.popitem(last=False)
+        self._faces.move_to_end(source)
+        image, actor, notes = self._faces[source]
+        moved = with_expression(actor.points, expression)
+        actor.start([actor.points, moved], (image.shape[0], image.shape[1]), Fraction(25))
+        return Made(Paster(image, actor.crop)(actor.picture(actor.moment(moved, 0))), notes)
+
+    def animate(self, source: Path, driving: Path, output: Path, gone: Event) -> list[str]:
+        """Writes the clip to `output` and returns its notes. Stops early when the client has gone."""
+        with self.animator.animate(source, driving) as clip:
+            paste = Paster(clip.picture, clip.crop)
+            with VideoWriter(output, clip.fps, sound=clip.sound) as video:
+                for frame in clip:
+                    if gone.is_set():
+                        raise ClientGoneError
+                    video.write(paste(frame.image))
+            return [*clip.notes, *video.notes]
+
+
+def render_view(
+    model: ViewSynthesizer,
+    source: Path,
+    azimuths: Sequence[float],
+    elevation: float | None,
+    source_azimuth: float | None,
+) -> ViewResult:
+    """The object from each azimuth; from all that the model knows when none is given."""
+    return model.render(source, azimuths or [float(a) for a in AZIMUTHS], source_azimuth, None, elevation)
+
+
+def contact_sheet(result: ViewResult) -> Image:
+    """All views in rows of six."""
+    return tiled(result.images)
+
+
+def turntable(result: ViewResult, output: Path) -> None:
+    """One turn as a video, which begins where the image was taken from."""
+    start = AZIMUTHS.index(nearest_view(result.source_view.angles).azimuth)
+    write_turntable(output, [*result.images[start:], *result.images[:start]])

@@ -1,0 +1,374 @@
+"""The server of `gfla app`: from requests to jobs, and back as images, videos and JSON."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image as PillowImage
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from gfla_cli.arrays import Image
+from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.person.keypoint_files import pose_json, read_pose
+from gfla_cli.pipelines.animation import Animator
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
+from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
+from gfla_cli.webapp.expression import Expression
+from gfla_cli.webapp.jobs import (
+    BusyError,
+    ClientGoneError,
+    FaceModel,
+    Worker,
+    contact_sheet,
+    find_pose,
+    preview_pose,
+    render_view,
+    transfer_pose,
+    turntable,
+)
+from gfla_cli.webapp.uploads import Uploads
+
+HOST = "127.0.0.1"
+LARGEST_BODY = 256 << 20  # bytes of one request; videos are large
+_LARGEST_FIELD = 1 << 20
+_CLIENT_GONE = 499  # the code that nginx logs; it reaches nobody
+_PAGE = files("gfla_cli.webapp") / "page"
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; media-src blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+_Scope = MutableMapping[str, Any]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Names of the models, and the CPU threads of each."""
+
+    pose: str = "pose-people"
+    face: str = "face-people"
+    view: str = "view-chairs"
+    threads: int | None = None
+
+
+class Server:
+    """What all requests share."""
+
+    def __init__(self, models: Models) -> None:
+        self.uploads = Uploads()
+        self.pose = Worker(lambda: PoseTransfer(models.pose, threads=models.threads))
+        self.face = Worker(lambda: FaceModel(Animator(models.face, threads=models.threads)))
+        self.view = Worker(lambda: ViewSynthesizer(models.view, threads=models.threads))
+
+    def app(self, token: str, port: int) -> Guard:
+        """The ASGI application, for clients that know the token."""
+        routes = [
+            Route("/", _page),
+            Route("/openapi.json", _page),
+            Route("/page/{name}", _page),
+            *(
+                Route(path, self._endpoint(job), methods=["POST"])
+                for path, job in {
+                    "/uploads": self._keep,
+                    "/detect": self._detect,
+                    "/pose-transfer": self._transfer,
+                    "/animate": self._animate,
+                    "/view-synthesis": self._view,
+                }.items()
+            ),
+        ]
+        handlers = {HTTPException: _http_error}
+        return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan), token, port)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            for worker in (self.pose, self.face, self.view):
+                worker.close()
+            self.uploads.close()
+
+    def _endpoint(
+        self, job: Callable[[Form, Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Reads the form, answers errors as JSON, and deletes the files that nobody asked to keep."""
+
+        async def endpoint(request: Request) -> Response:
+            form = Form(self.uploads)
+            try:
+                await form.read(request)
+                return await job(form, request)
+            except ClientGoneError:
+                return Response(status_code=_CLIENT_GONE)
+            except BusyError as error:
+                return _error(503, str(error), error.hint)
+            except GflaError as error:
+                return _error(400, self.uploads.without_folder(str(error)), error.hint)
+            except OSError as error:
+                return _error(500, error.strerror or type(error).__name__, "check the free space of the disk")
+            finally:
+                form.delete()
+
+        return endpoint
+
+    async def _keep(self, form: Form, _: Request) -> Response:
+        path = form.file("file")
+        form.files.remove(path)
+        return JSONResponse({"id": self.uploads.keep(path), "name": path.name})
+
+    async def _detect(self, form: Form, request: Request) -> Response:
+        source, which = form.file("source"), form.text("person", "largest")
+        onto = form.file("onto") if form.has("onto") else None
+        notes: list[str] = []
+        pose = await self.pose.run(
+            lambda model, _: find_pose(model, source, which, onto, notes), request.is_disconnected
+        )
+        return JSONResponse({**pose_json(pose), "notes": [self.uploads.without_folder(note) for note in notes]})
+
+    async def _transfer(self, form: Form, request: Request) -> Response:
+        source = form.file("source")
+        given = form.json_file("pose")
+        pose = given if given.suffix != ".json" else read_pose(given, person=form.text("target_person", "largest"))
+        if form.flag("preview"):
+            if isinstance(pose, Path):
+                raise UsageError("a preview takes a pose, not an image", hint="POST /detect gives the pose of an image")
+            made = await self.pose.run(lambda model, _: preview_pose(model, source, pose), request.is_disconnected)
+            return self._image(made.image, made.notes, kind="JPEG")
+        made = await self.pose.run(
+            lambda model, _: transfer_pose(
+                model,
+                source,
+                pose,
+                placed=form.flag("placed"),
+                person=form.text("person", "largest"),
+                target_person=form.text("target_person", "largest"),
+                refine_head=form.flag("refine_head", default=True),
+            ),
+            request.is_disconnected,
+        )
+        return self._image(made.image, made.notes)
+
+    async def _animate(self, form: Form, request: Request) -> Response:
+        source = form.file("source")
+        if form.has("expression"):
+            expression = Expression.parse(form.json("expression"))
+            made = await self.face.run(lambda model, _: model.express(source, expression), request.is_disconnected)
+            return self._image(made.image, made.notes, kind="JPEG" if form.flag("preview") else "PNG")
+        driving = form.file("driving")
+        with self._output("animation.mp4") as output:
+            notes = await self.face.run(
+                lambda model, gone: model.animate(source, driving, output, gone), request.is_disconnected
+            )
+            return self._answer(output.read_bytes(), "video/mp4", notes)
+
+    async def _view(self, form: Form, request: Request) -> Response:
+        source, wanted = form.file("source"), form.text("output", "view")
+        if wanted not in ("view", "grid", "turntable"):
+            raise UsageError(f"unknown output: {wanted:.30}", hint="known: view, grid, turntable")
+        azimuths = [form.number("azimuth") or 0.0] if wanted == "view" else []
+        elevation, source_azimuth = form.number("elevation"), form.number("source_azimuth")
+        result = await self.view.run(
+            lambda model, _: render_view(model, source, azimuths, elevation, source_azimuth), request.is_disconnected
+        )
+        angles = result.source_view.angles
+        found = {"source_azimuth": angles.azimuth, "source_elevation": angles.elevation}
+        if wanted == "turntable":
+            with self._output("turntable.mp4") as output:
+                await run_in_threadpool(turntable, result, output)
+                return self._answer(output.read_bytes(), "video/mp4", result.notes, found)
+        return self._image(result.images[0] if wanted == "view" else contact_sheet(result), result.notes, found=found)
+
+    @contextmanager
+    def _output(self, name: str) -> Any:
+        path = self.uploads.new_path(name)
+        try:
+            yield path
+        finally:
+            self.uploads.delete(path)
+
+    def _image(
+        self,
+        image: Image,
+        notes: list[str],
+        kind: Literal["PNG", "JPEG"] = "PNG",
+        found: dict[str, float] | None = None,
+    ) -> Response:
+        encoded = BytesIO()
+        options = {"quality": 90} if kind == "JPEG" else {"compress_level": 4}
+        PillowImage.fromarray(image).save(encoded, kind, **options)
+        return self._answer(encoded.getvalue(), f"image/{kind.lower()}", notes, found)
+
+    def _answer(self, content: bytes, kind: str, notes: list[str], found: dict[str, float] | None = None) -> Response:
+        """A file, with the report in a header."""
+        plain = [self.uploads.without_folder(note)[:500] for note in notes[:8]]
+        return Response(
+            content, media_type=kind, headers={"Gfla-Report": json.dumps({**(found or {}), "notes": plain})}
+        )
+
+
+class Form:
+    """The fields of a request. Files are stored while the request lasts."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._fields: dict[str, str | Path] = {}
+        self.files: list[Path] = []  # to be deleted
+
+    async def read(self, request: Request) -> None:
+        """Reads the body of a multipart request."""
+        async with request.form(max_files=4, max_fields=32, max_part_size=_LARGEST_FIELD) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    path = await run_in_threadpool(self._uploads.store, value.filename or "file", value.file)
+                    self.files.append(path)
+                    self._fields[name] = path
+                else:
+                    self._fields[name] = value
+
+    def delete(self) -> None:
+        """Deletes the files."""
+        for path in self.files:
+            self._uploads.delete(path)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return name in self._fields
+
+    def file(self, name: str) -> Path:
+        """A file that came with the request, or the one of an id. Raises UsageError when there is none."""
+        value = self._fields.get(name)
+        if value is None:
+            raise UsageError(f"the request has no field {name}", hint="GET /openapi.json lists the fields")
+        return self._uploads.find(value) if isinstance(value, str) else value
+
+    def json_file(self, name: str) -> Path:
+        """The same, or a JSON text as a file."""
+        value = self._fields.get(name)
+        if not isinstance(value, str) or not value.lstrip().startswith("{"):
+            return self.file(name)
+        path = self._uploads.store(f"{name}.json", BytesIO(value.encode()))
+        self.files.append(path)
+        return path
+
+    def text(self, name: str, default: str) -> str:
+        """A text field."""
+        value = self._fields.get(name, default)
+        return value if isinstance(value, str) else default
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A field that says 1 or true for yes."""
+        return self.text(name, str(default)).lower() in ("1", "true", "yes", "on")
+
+    def number(self, name: str) -> float | None:
+        """A number, None without the field. Raises UsageError."""
+        text = self.text(name, "")
+        try:
+            return float(text) if text else None
+        except ValueError as error:
+            raise UsageError(f"{name} is {text!r:.30}, not a number", hint=f"{name}=60") from error
+
+    def json(self, name: str) -> Any:
+        """A JSON field. Raises UsageError."""
+        try:
+            return json.loads(self.text(name, ""))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{name} is not JSON", hint="GET /openapi.json shows an example") from error
+
+
+class Guard:
+    """Lets in those who know the token, under this machine's own name, with bodies of a known and bounded length."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], token: str, port: int) -> None:
+        self._app, self._token = app, token
+        self._cookie = f"gfla-{port}"  # browsers send cookies to every port of a host
+        self._hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+
+    async def __call__(self, scope: _Scope, receive: Any, send: _Send) -> None:
+        if scope["type"] == "http":
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await refusal(scope, receive, _with_headers(send))
+                return
+            send = _with_headers(send)
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: _Scope) -> Response | None:
+        """The answer to a request that is not let in."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get("host", "")
+        if host not in self._hosts or headers.get("origin", f"http://{host}") != f"http://{host}":
+            return _error(403, "requests from other sites are refused", "open the address that gfla app printed")
+        query = QueryParams(scope["query_string"]).get("token", "")
+        if scope["path"] == "/" and self._is_token(query):  # the token leaves the address bar
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            return answer
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if not any(map(self._is_token, (query, bearer, self._from_cookie(headers.get("cookie", ""))))):
+            return _error(401, "the token is missing or wrong", "open the address that gfla app printed")
+        length = headers.get("content-length", "0" if scope["method"] in ("GET", "HEAD") else "")
+        if not (length.isascii() and length.isdecimal()):
+            return _error(411, "the length of the request is missing", "send it with Content-Length")
+        if len(length) > 12 or int(length) > LARGEST_BODY:
+            return _error(413, "the request is too large", f"{LARGEST_BODY >> 20} MB are the most")
+        return None
+
+    def _from_cookie(self, text: str) -> str:
+        try:
+            cookie = SimpleCookie(text).get(self._cookie)
+        except CookieError:
+            return ""
+        return cookie.value if cookie else ""
+
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode(), self._token.encode())
+
+
+def _with_headers(send: _Send) -> _Send:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            own = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+            message = {**message, "headers": [*message.get("headers", []), *own]}
+        await send(message)
+
+    return sending
+
+
+def _error(status: int, what: str, hint: str) -> Response:
+    return JSONResponse({"error": what, "hint": hint}, status)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, str(error.detail), "GET /openapi.json describes the requests")
+
+
+async def _page(request: Request) -> Response:
+    """A file of the page."""
+    name = request.path_params.get("name") or request.url.path.strip("/") or "index.html"
+    known = {file.name: file for file in _PAGE.iterdir() if Path(file.name).suffix in _KINDS}
+    if name not in known:
+        raise HTTPException(404, "there is no such file")
+    return Response(known[name].read_bytes(), media_type=_KINDS[Path(name).suffix])
