@@ -139,7 +139,7 @@ class Server:
         return JSONResponse({"id": self.uploads.keep(path), "name": path.name})
 
     async def _detect(self, form: Form, request: Request) -> Response:
-        source, which = form.file("source"), form.text("person", "largest")
+        source, which = form.json_file("source"), form.text("person", "largest")
         onto = form.file("onto") if form.has("onto") else None
         notes: list[str] = []
         pose = await self.pose.run(

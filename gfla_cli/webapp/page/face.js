@@ -1,0 +1,82 @@
+// The face tab: sliders for an expression, and a driving video for a clip.
+
+import { Latest, Stage, post, replaceUrl, report, useCamera } from "./common.js";
+
+// name -> label, limits, step, unit
+const SLIDERS = {
+  turn: ["Turn", -30, 30, 1, "°"], nod: ["Nod", -20, 20, 1, "°"], tilt: ["Tilt", -30, 30, 1, "°"],
+  eyes: ["Eyes", -100, 100, 5, "%"], mouth: ["Mouth", 0, 100, 5, "%"], brows: ["Brows", -100, 100, 5, "%"],
+};
+const RECORDED_S = 4;
+const get = (id) => document.getElementById(id);
+const inputs = {};
+const stage = new Stage(get("face"), () => {
+  enable(true);
+  reset();
+});
+const results = new Latest(async ({ expression, final }, signal) => {
+  await stage.attempt(async () => {
+    const response = await post("/animate", { source: stage.id, expression, preview: final ? undefined : 1 }, signal);
+    const blob = await response.blob();
+    if (signal.aborted) return;
+    await stage.show(blob, { final });
+    if (final) stage.say(report(response).notes.join(". "));
+  });
+});
+let clipStop = null;
+
+function enable(on) {
+  for (const element of [...Object.values(inputs), get("face-reset"), get("driving"), get("record")]) element.disabled = !on;
+}
+
+function ask(final) {
+  const values = Object.entries(inputs).map(([name, input]) => [name, SLIDERS[name][4] === "%" ? input.value / 100 : +input.value]);
+  results.ask({ expression: JSON.stringify(Object.fromEntries(values)), final });
+}
+
+function reset() {
+  results.drop();
+  for (const input of Object.values(inputs)) {
+    input.value = 0;
+    input.dispatchEvent(new Event("reset"));
+  }
+  stage.show(null);
+}
+
+async function animate(driving) {
+  clipStop = new AbortController();
+  enable(false);
+  get("stop").hidden = false;
+  await stage.attempt(async () => {
+    const response = await post("/animate", { source: stage.id, driving }, clipStop.signal);
+    const blob = await response.blob();
+    get("clip").src = replaceUrl(get("clip").src, blob);
+    get("clip-save").href = get("clip").src;
+    get("clip").hidden = get("clip-save").hidden = false;
+    get("clip").play().catch(() => {}); // some browsers want a click first
+  }, "Making the video, frame by frame…");
+  get("stop").hidden = true;
+  enable(true);
+}
+
+for (const [name, [label, low, high, step, unit]] of Object.entries(SLIDERS)) {
+  const row = document.createElement("label");
+  row.className = "slider";
+  row.innerHTML = `<span>${label}</span><input type="range" id="slider-${name}" min="${low}" max="${high}" step="${step}" value="0"><output></output>`;
+  const [, input, output] = row.children;
+  const tell = () => { output.textContent = `${input.value}${unit}`; };
+  input.addEventListener("input", () => { tell(); ask(false); });
+  input.addEventListener("change", () => ask(true));
+  input.addEventListener("reset", tell);
+  tell();
+  inputs[name] = input;
+  get("sliders").append(row);
+}
+get("face-reset").addEventListener("click", reset);
+get("driving").addEventListener("change", (event) => event.target.files[0] && animate(event.target.files[0]));
+get("stop").addEventListener("click", () => clipStop.abort());
+get("record").addEventListener("click", async () => {
+  const taken = await useCamera(RECORDED_S).catch((error) => stage.say(error.message, true));
+  if (taken) await animate(taken);
+});
+enable(false);
