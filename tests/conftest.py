@@ -40,6 +40,7 @@ pytest_plugins = (
     "exports",
     "small_training",
     "study_answers",
+    "webapp",
 )
 
 

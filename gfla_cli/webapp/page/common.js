@@ -79,7 +79,7 @@ export class Stage {
     if (text) this.say(text);
     try {
       const result = await step();
-      if (text) this.say();
+      if (this.find(".status").textContent === text) this.say();
       return result;
     } catch (error) {
       if (error.name !== "AbortError") this.say(error.message, true);
