@@ -78,7 +78,8 @@ class Worker(Generic[_Model]):
             return result.result()
         finally:
             gone.set()
-            result.cancel()  # and with it the job, if it has not begun
+            future.cancel()  # the job, if it has not begun
+            result.cancel()  # so that an error of the job, if it has begun, is not reported as forgotten
             self._waiting -= 1
 
     def close(self) -> None:

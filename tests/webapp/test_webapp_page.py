@@ -186,8 +186,18 @@ def test_a_wrong_file_is_said_in_one_line(page, tmp_path):
     page.problems.clear()
 
 
-def test_faces_and_objects_follow_their_controls_on_a_phone_in_the_dark(page):
+def test_touch_and_all_tabs_work_on_a_phone_in_the_dark(page):
     page.screen(360, 740, phone=True, dark=True)
+    drop_anna(page)
+    x, y = where(page, RIGHT_WRIST)
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        ("touchMove", [{"x": x - 30, "y": y - 30}]),
+        ("touchEnd", []),
+    ):
+        page("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    page.until("!document.querySelector('#pose .save').hidden")
+    assert where(page, RIGHT_WRIST) == pytest.approx((x - 30, y - 30), abs=2)
     page.click("#tab-face")
     drop(page, "#face .stage", ROOT / "assets" / "eve.jpg")
     page.until("!document.getElementById('slider-turn').disabled")

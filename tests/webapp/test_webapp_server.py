@@ -34,9 +34,10 @@ from gfla_cli.io.image import read_image
 from gfla_cli.io.video import probe
 from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_pose
+from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.webapp.expression import Expression, with_expression
-from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Worker
+from gfla_cli.webapp.jobs import BusyError, ClientGoneError, FaceModel, Worker
 from gfla_cli.webapp.server import LARGEST_BODY, Server
 from gfla_cli.webapp.uploads import Uploads
 
@@ -211,6 +212,14 @@ def test_a_worker_drops_jobs_whose_client_goes():
         worker.close()
 
     asyncio.run(run())
+
+
+def test_a_video_that_nobody_waits_for_is_left_and_nothing_is_written(little_models, tmp_path):
+    gone = threading.Event()
+    gone.set()
+    with pytest.raises(ClientGoneError):
+        FaceModel(Animator(little_models.face)).animate(EVE, FINN, tmp_path / "made.mp4", gone)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_refuses_jobs_when_too_many_wait():

@@ -28,6 +28,8 @@ export class Skeleton {
     this.history = [];
     this.selected = null;
     svg.addEventListener("pointerdown", (event) => this.press(event));
+    // `touch-action` in the style sheet does not reach the inside of an SVG everywhere: a drag would scroll the page.
+    svg.addEventListener("touchstart", (event) => this.held && event.preventDefault(), { passive: false });
     svg.addEventListener("pointermove", (event) => this.drag(event));
     for (const kind of ["pointerup", "pointercancel"]) svg.addEventListener(kind, () => this.release());
     svg.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
