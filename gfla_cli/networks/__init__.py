@@ -1,1 +1,1 @@
-"""Flow, samplers, renderer and the generators made of them."""
+"""The paper's networks: flow estimator, local attention, renderer, the generators made of them, discriminators."""

@@ -14,9 +14,10 @@ from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import choice_loss
 from gfla_cli.networks.flow import Choice, FlowEstimator
-from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
-from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, body_prior
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, compute_body_prior
+from gfla_cli.ops.warp import upsample
 
 RIGHT_ELBOW, RIGHT_WRIST, NEAR, COVERED = 3, 4, 3, 4
 STANDING = np.array(
@@ -37,7 +38,7 @@ def maps(*poses):
 
 
 def at(values, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return values[:, y, x].numpy()
 
 
@@ -62,27 +63,27 @@ def test_both_forms_of_the_maps_are_one():
 
 
 def test_who_stands_still_comes_from_where_they_are():
-    prior = body_prior(maps(posed()), maps(posed()))
+    prior = compute_body_prior(maps(posed()), maps(posed()))
     assert prior.flow().shape == (1, 2, 64, 64)
     assert prior.candidates.shape == (1, SOLIDS, 2, 64, 64)
     assert prior.target.shape == (1, BODY_CHANNELS, 64, 64)
     assert prior.flow().abs().max() < 0.1
     body = prior.target[:, COVERED:] > 0.9
     assert 300 < body.sum() < 1500
-    assert prior.visible[body].mean() > 0.9
+    assert prior.visibility[body].mean() > 0.9
 
 
 def test_who_moves_and_grows_is_found():
     target = posed(np.trunc(STANDING * 0.75 + (30, 5)), DEPTH * 0.75)
-    prior = body_prior(maps(posed()), maps(target))
+    prior = compute_body_prior(maps(posed()), maps(target))
     for joint in (1, 3, 4, 8, 9, 12):
-        centre = target[joint, :2] // GUESS_STRIDE * GUESS_STRIDE + 0.5
+        centre = target[joint, :2] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5
         np.testing.assert_allclose(at(prior.flow()[0], centre), (centre - (30, 5)) / 0.75 - centre, atol=2)
 
 
 def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
     wrist = np.array([62.0, 58.0])
-    before, behind = (body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
+    before, behind = (compute_body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
     assert at(before.target[0], wrist)[NEAR] > at(behind.target[0], wrist)[NEAR] + 0.1
     hanging = STANDING[RIGHT_WRIST] * 0.9 + STANDING[RIGHT_ELBOW] * 0.1
     np.testing.assert_allclose(wrist + at(before.flow()[0], wrist), hanging, atol=5)  # of the arm
@@ -91,7 +92,7 @@ def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
 
 def test_what_another_part_hides_is_not_visible():
     belly = np.array([62.0, 58.0])
-    visible = body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visible[0]
+    visible = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visibility[0]
     assert at(visible, belly) < 0.5
     assert at(visible, STANDING[9]) > 0.8
 
@@ -101,9 +102,9 @@ def test_a_back_is_not_visible_from_the_front():
     back[:, 0] = 127 - back[:, 0]
     pose = posed(back, -DEPTH)
     pose[[0, 14, 15]] = -1, -1, 0, 0
-    prior = body_prior(maps(posed()), maps(pose))
+    prior = compute_body_prior(maps(posed()), maps(pose))
     spine = np.array([64.0, 52.0])
-    assert at(prior.visible[0], spine) < 0.5
+    assert at(prior.visibility[0], spine) < 0.5
     np.testing.assert_allclose(at(prior.flow()[0], spine), 0, atol=3)
 
 
@@ -113,7 +114,7 @@ def test_without_depths_the_body_lies_flat():
     bent[RIGHT_WRIST] += (-10, -20)
     sources = maps(posed(depth=unknown), posed(depth=flat))
     targets = maps(posed(bent, unknown), posed(bent, flat))
-    prior = body_prior(sources, targets)
+    prior = compute_body_prior(sources, targets)
     np.testing.assert_allclose(prior.flow()[0], prior.flow()[1], atol=0.05)
     joints = limb_flow(sources[:1, :JOINTS], targets[:1, :JOINTS])
     wrist = bent[RIGHT_WRIST]
@@ -126,9 +127,9 @@ def test_each_of_a_batch_is_as_if_alone():
     poses = [posed(), arm_on_the_belly(-10), posed(STANDING * 0.8 + 10, DEPTH * 0.8)]
     nobody = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
     sources, targets = maps(*poses, nobody), maps(*poses[::-1], posed())
-    together = body_prior(sources, targets)
+    together = compute_body_prior(sources, targets)
     for k in range(4):
-        alone = body_prior(sources[k : k + 1], targets[k : k + 1])
+        alone = compute_body_prior(sources[k : k + 1], targets[k : k + 1])
         np.testing.assert_allclose(together.flow()[k : k + 1], alone.flow(), atol=1e-4)
         np.testing.assert_allclose(together.target[k : k + 1], alone.target, atol=1e-4)
     assert all(torch.isfinite(part).all() for part in (*together[:-1], *together.joints))
@@ -136,10 +137,10 @@ def test_each_of_a_batch_is_as_if_alone():
 
 
 def test_an_enlarged_choice_is_the_choice_on_a_larger_frame():
-    prior = body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
-    large = prior.enlarged(2)
+    prior = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
+    large = prior.upsampled(2)
     assert large.logits.shape == (1, SOLIDS + 1, 128, 128)
-    coarse = enlarged(prior.flow(), 2) * 2
+    coarse = upsample(prior.flow(), 2) * 2
     difference = (large.flow() - coarse).norm(dim=1)
     assert difference.median() < 0.05  # inside of parts it is the same
     assert difference.max() > 1  # but their borders are sharper
@@ -155,7 +156,7 @@ def test_a_network_changes_the_choice():
     source, target = (torch.nn.functional.avg_pool2d(maps(p), 2) for p in (posed(), arm_on_the_belly(-20)))
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        prior = body_prior(source, target)
+        prior = compute_body_prior(source, target)
         unchanged = estimator.estimate([image, source, target], bodies=prior).choice
         np.testing.assert_allclose(unchanged.logits, prior.logits, atol=1e-6)
         estimator.choice_head.bias[SOLIDS] = 100.0  # everything stands still

@@ -15,7 +15,8 @@ from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.curves import GUESS_STRIDE, curve_guesses
+from gfla_cli.networks.priors.curves import curve_priors
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 
 FACE = drawn_face() * 0.55 + (128, 110)
 UPPER_LIDS, LOWER_LIDS, LOWER_LIP, CHIN = [37, 38, 43, 44], [40, 41, 46, 47], [56, 57, 58], [8]
@@ -30,12 +31,12 @@ def maps(*faces, size=(256, 256)):
 
 
 def curve_flow(source, target):
-    (guess,) = curve_guesses([source], target)
+    (guess,) = curve_priors([source], target)
     return guess.flow
 
 
 def at(flow, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return flow[:, y, x].numpy()
 
 
@@ -47,7 +48,7 @@ def test_a_face_that_moves_grows_and_leans_is_found(scale, angle, shift):
     flow = curve_flow(maps(FACE), maps(target))[0]
     assert flow.shape == (2, 128, 128)
     for point in range(17, 68):
-        centre = target[point] // GUESS_STRIDE * GUESS_STRIDE + 0.5
+        centre = target[point] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5
         origin = (centre - middle - shift) @ np.linalg.inv(turn).T + middle
         np.testing.assert_allclose(centre + at(flow, centre), origin, atol=1.5)
 
@@ -93,7 +94,7 @@ def test_who_turns_away_takes_the_whole_head_along():
 
 def test_two_sources_are_asked_for_one_target_as_each_by_itself():
     target = maps(with_open_mouth(FACE, 10))
-    together = curve_guesses([maps(FACE), maps(moved(9, 2))], target)
+    together = curve_priors([maps(FACE), maps(moved(9, 2))], target)
     for guess, face in zip(together, (FACE, moved(9, 2)), strict=True):
         torch.testing.assert_close(guess.flow, curve_flow(maps(face), target))
 
@@ -112,11 +113,11 @@ def test_what_opens_further_than_in_the_source_is_not_taken_from_it():
         (FACE, opened, opened[30], 1, 1),  # the nose
         (FACE, opened, opened[57], 1, 1),  # the lip itself
     ):
-        (guess,) = curve_guesses([maps(source)], maps(target))
+        (guess,) = curve_priors([maps(source)], maps(target))
         x, y = place.round().astype(int)
-        assert least <= guess.shown[0, 0, y, x].item() <= most
+        assert least <= guess.visibility[0, 0, y, x].item() <= most
     nobody = torch.ones(1, 16, 256, 256)
-    assert curve_guesses([nobody], maps(opened))[0].shown.min() == 1
+    assert curve_priors([nobody], maps(opened))[0].visibility.min() == 1
 
 
 def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():
@@ -157,7 +158,7 @@ def test_an_estimator_without_corrections_gives_both_guesses_at_every_level(redu
         levels = estimator([target, torch.rand(1, 3, 256, 256), previous, torch.rand(1, 3, 256, 256), reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
         for flow, source in zip(sides, (previous, reference), strict=True):
-            expected = F.avg_pool2d(curve_flow(source, target), stride // GUESS_STRIDE) / stride
+            expected = F.avg_pool2d(curve_flow(source, target), stride // PRIOR_STRIDE) / stride
             assert expected.abs().max() > 0.5
             torch.testing.assert_close(flow.offset, expected)
 
@@ -174,8 +175,8 @@ def test_masks_take_from_each_picture_no_more_than_it_shows():
     with torch.inference_mode():
         levels = estimator([target, picture, previous, picture, reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
-        for flow, guess in zip(sides, curve_guesses([previous, reference], target), strict=True):
-            torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.shown, stride))
+        for flow, guess in zip(sides, curve_priors([previous, reference], target), strict=True):
+            torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.visibility, stride))
         assert sides[0].mask.min() == 0.5
         assert sides[1].mask.min() < 0.28
 

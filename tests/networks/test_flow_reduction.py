@@ -16,7 +16,7 @@ from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.inference.export import export_onnx
 from gfla_cli.networks.build import build, initialise
-from gfla_cli.networks.flow import FlowEstimator, reduced_face_structure
+from gfla_cli.networks.flow import FlowEstimator, downsample_face_map
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.trainer import Trainer
 
@@ -59,7 +59,7 @@ def test_a_reduced_face_is_about_the_face_drawn_small():
     points = drawn_face() * 0.8 + (128, 120)
     large = torch.from_numpy(face_structure(points))[None]
     small = face_structure(points / 2, (128, 128))
-    reduced = reduced_face_structure(large, 2)[0].numpy()
+    reduced = downsample_face_map(large, 2)[0].numpy()
     assert reduced.shape == small.shape
     assert np.abs(reduced[1:15] - small[1:15]).mean() < 0.01
     assert (reduced[15] == small[15]).mean() > 0.97

@@ -14,7 +14,7 @@ from gfla_cli.conditioning.heatmap import heatmaps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 
 RIGHT_ELBOW, RIGHT_WRIST = 3, 4
@@ -30,7 +30,7 @@ def maps(*poses, size=SIZE):
 
 
 def at(flow, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return flow[:, y, x].numpy()
 
 
@@ -39,7 +39,7 @@ def test_who_moves_and_grows_is_found_everywhere():
     flow = limb_flow(maps(STANDING), maps(target))[0]
     assert flow.shape == (2, 64, 64)
     for joint in range(18):
-        centre = target[joint] // GUESS_STRIDE * GUESS_STRIDE + 0.5  # of the cell that holds the joint
+        centre = target[joint] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5  # of the cell that holds the joint
         moved = (centre - (30, 5)) / 0.75 - centre
         np.testing.assert_allclose(at(flow, target[joint]), moved, atol=1.5)
 
@@ -109,7 +109,7 @@ def test_an_estimator_without_corrections_gives_the_guess_at_every_level(reducti
     assert [level[0].offset.shape[-1] for level in levels] == [16, 32, 64]
     guess = limb_flow(source, target)
     for (flow,), stride in zip(levels, (8, 4, 2), strict=True):
-        expected = F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
+        expected = F.avg_pool2d(guess, stride // PRIOR_STRIDE) / stride
         inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
         assert expected.abs().max() > 1
         assert (flow.offset - expected)[inside].abs().mean() < 0.1 * expected.abs().max()

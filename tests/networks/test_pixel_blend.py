@@ -15,7 +15,7 @@ from gfla_cli.losses.flow import share_loss
 from gfla_cli.losses.image import matte_loss
 from gfla_cli.networks.blocks import DecoderBlock
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.renderer import Blend, PixelBlend, moved_picture
+from gfla_cli.networks.renderer import Blend, PixelBlend, warp_image
 from gfla_cli.training.recipe import recipe, with_sampler
 
 
@@ -24,7 +24,7 @@ def test_a_blend_is_what_its_shares_say():
     shares = torch.zeros(1, 2, 4, 4)
     shares[:, 0, :2], shares[:, 1, 2:] = 1.0, 0.25
     residual = torch.full((1, 3, 4, 4), 0.1)
-    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).mixed([one, two])
+    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).composite([one, two])
     torch.testing.assert_close(image[:, :, :2], one[:, :, :2] + 0.1)
     torch.testing.assert_close(image[:, :, 2:], (0.75 * drawn + 0.25 * two)[:, :, 2:] + 0.1)
 
@@ -48,7 +48,7 @@ def test_a_picture_is_moved_by_its_finest_flow():
     picture = torch.rand(1, 3, 32, 32)
     offset = torch.zeros(1, 2, 16, 16)
     offset[:, 0] = 2.0  # cells of two pixels
-    moved = moved_picture(picture, Flow(offset, torch.ones(1, 1, 16, 16)))
+    moved = warp_image(picture, Flow(offset, torch.ones(1, 1, 16, 16)))
     torch.testing.assert_close(moved[..., :26], picture[..., 4:30])
 
 
@@ -58,8 +58,8 @@ def test_models_without_it_draw_every_pixel():
     with torch.no_grad():
         assert network(*given).blend is None
         made = fresh(tiny()).eval()(*given)
-    assert made.blend.drawn.shape == made.image.shape
-    torch.testing.assert_close(made.blend.mixed([moved_picture(given[0], made.flows[-1])]), made.image)
+    assert made.blend.generated.shape == made.image.shape
+    torch.testing.assert_close(made.blend.composite([warp_image(given[0], made.flows[-1])]), made.image)
 
 
 def test_settings_that_cannot_blend_are_refused():

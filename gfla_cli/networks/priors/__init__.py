@@ -1,1 +1,1 @@
-"""What is known of a flow before anything is learned."""
+"""Flow priors: first estimates of the flow from pose maps or face maps. Not in the paper."""
