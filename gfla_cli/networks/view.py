@@ -127,7 +127,7 @@ class ViewGenerator(nn.Module):
         return self.decoder.prepare(self.source_encoder(source_image))
 
     def estimate_view(self, image: Tensor) -> Tensor:
-        """Logits (B, 21) of the view code of images (B, 3, H, W). Raises ValueError for networks without an estimator."""
+        """Logits (B, 21) of the view code of images (B, 3, H, W). Raises ValueError if there is no estimator."""
         if self.view_estimator is None:
             raise ValueError("this network was built without a view estimator")
         scores: Tensor = self.view_estimator(image)
@@ -135,7 +135,7 @@ class ViewGenerator(nn.Module):
 
 
 class AppearanceFlow(nn.Module):
-    """Appearance flow, the baseline of the paper's figure 7: the view generator's flow warps pixels, without a renderer."""
+    """Appearance flow, the baseline of the paper's figure 7: the flow warps pixels, without a renderer."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
