@@ -10,9 +10,14 @@ from typing import Any, Literal, get_args
 from gfla_cli.errors import ConfigError, UsageError
 
 Task = Literal["pose", "face", "body", "view"]
-Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
+Sampler = Literal["local", "bilinear", "global", "none", "pixels"]
 Reduction = Literal["mean", "sum"]
 FlowPrior = Literal["none", "limbs", "matches", "curves", "solids"]
+
+# How a network is run.
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Runtime = Literal["auto", "torch", "onnx"]
 
 # Nobody needs more, and a damaged or hostile config must not make us allocate it.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}

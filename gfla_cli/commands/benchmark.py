@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,10 +12,7 @@ from gfla_cli.commands.console import print_table
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Precision,
-    PrecisionChoice,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     say,
@@ -33,8 +29,8 @@ def flows(
         bool, typer.Option("--pck", help="Find the pose in every picture: share of joints in place.")
     ] = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """How far flows are from the renderer's, in pixels, and what pictures would be if they were right.
@@ -50,7 +46,7 @@ def flows(
 
     set_threads(threads)
     check_pack(pack)
-    placement = choose_device(device.value, precision.value)
+    placement = choose_device(device, precision)
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
     report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
     if as_json:
@@ -77,9 +73,9 @@ def infer(
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Many pairs: `gfla infer` against pose transfers one after another, from files to files.
@@ -91,7 +87,7 @@ def infer(
     from gfla_cli.benchmark.infer import measure_throughput
     from gfla_cli.inference.session import Execution
 
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
     if as_json:
         typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
@@ -109,9 +105,9 @@ def models(
     names: Annotated[list[str] | None, typer.Argument(help="Models; all that come with gfla by default.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """One picture, frame or view of each model: milliseconds in the network, for a new source and for the same again.
@@ -124,7 +120,7 @@ def models(
     from gfla_cli.bundles.shelf import bundle_names
     from gfla_cli.inference.session import Execution
 
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
     if as_json:
         typer.echo(json.dumps({"models": [result.to_json() for result in results]}, indent=2))
@@ -140,17 +136,8 @@ def models(
 # `gfla benchmark train`: training steps on this machine.
 
 
-class PoseDatasetChoice(StrEnum):
-    """Values of --dataset: the recipes of pose transfer."""
-
-    people = "people"
-    photos = "photos"
-    fashion = "fashion"
-    market = "market"
-
-
 def train(
-    dataset: Annotated[PoseDatasetChoice, typer.Option(help="Whose recipe.")] = PoseDatasetChoice.people,
+    dataset: Annotated[Literal["people", "photos", "fashion", "market"], typer.Option(help="Whose recipe.")] = "people",
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
@@ -158,7 +145,7 @@ def train(
         bool | None, typer.Option("--compile/--no-compile", help="Also torch.compile. [default: on CUDA]")
     ] = None,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Training steps: pictures a second with and without each thing that speeds them up, and waiting for data.
@@ -176,12 +163,12 @@ def train(
 
     keep_freed_memory()
     set_threads(threads)
-    placement = choose_device(device.value, "fp32")
+    placement = choose_device(device, "fp32")
     on_cuda = placement.device.type == "cuda"
     if compiled and not on_cuda:
         raise UsageError("--compile is for CUDA devices", hint="leave it out")
     speed = measure_training(
-        recipe(dataset.value),
+        recipe(dataset),
         placement,
         batch=batch,
         rounds=rounds,
@@ -192,7 +179,7 @@ def train(
     if as_json:
         typer.echo(json.dumps({"machine": machine} | speed.to_json(), indent=2))
         return
-    say(f"{dataset.value}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
+    say(f"{dataset}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
     table = Table("step", "ms", "images/s", "times faster")
     for way in speed.ways:
         table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
@@ -223,7 +210,7 @@ def benchmark() -> None:
 @app.command()
 def ops(
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 15,
 ) -> None:
@@ -238,7 +225,7 @@ def ops(
     from gfla_cli.inference.device import choose_device
 
     set_threads(threads)
-    placement = choose_device(device.value, "fp32")
+    placement = choose_device(device, "fp32")
     say(f"fp32 on {placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     results = [measure(case, placement.device, rounds=rounds) for case in CASES]
     if as_json:
@@ -264,7 +251,7 @@ def ops(
 def network(
     model: Annotated[str, typer.Option(help="Name or folder of a compact pose model.")] = "pose-people",
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
     onnx: Annotated[bool, typer.Option(help="Also export the model and time ONNX Runtime.")] = True,
@@ -279,7 +266,7 @@ def network(
     from gfla_cli.inference.device import choose_device
 
     set_threads(threads)
-    placement = choose_device(device.value)
+    placement = choose_device(device)
     results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
     if as_json:
         typer.echo(json.dumps({"networks": [result.to_json() for result in results]}, indent=2))
@@ -302,7 +289,7 @@ def pose_transfer(
     pose: Annotated[Path | None, typer.Option(help="Picture with the pose.", show_default="ben.jpg")] = None,
     model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 5,
 ) -> None:
@@ -319,7 +306,7 @@ def pose_transfer(
         source or assets() / "anna.jpg",
         pose or assets() / "ben.jpg",
         model,
-        device=device.value,
+        device=device,
         threads=threads,
         rounds=rounds,
     )
@@ -350,9 +337,9 @@ def animate(
         str | None, typer.Option(help="Name or folder of a model. [default: that of what SOURCE shows]")
     ] = None,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """A whole clip: frames a second end to end, and milliseconds a frame of every stage.
@@ -364,7 +351,7 @@ def animate(
     from gfla_cli.benchmark.animation import measure_animation
     from gfla_cli.inference.session import Execution
 
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     speed = measure_animation(source, driving, model, execution)
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
