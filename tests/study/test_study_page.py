@@ -14,8 +14,8 @@ from browser import Browser, find_chromium
 
 from gfla_cli.io.image import write_image
 from gfla_cli.study.make import StudyOptions, make_study
+from gfla_cli.study.results import find_results, tally
 from gfla_cli.study.serve import ServedStudy, StudyServer
-from gfla_cli.study.tally import find_results, tally
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the browser is driven over pipes 3 and 4"),
