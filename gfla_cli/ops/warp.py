@@ -107,7 +107,7 @@ def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) 
 
 def _gaussian_taps(position: Tensor, taps: Tensor, size: int, sigma: float) -> tuple[Tensor, Tensor]:
     """Indices clamped to the map, and unnormalised weights, of the 4 pixels around each position."""
-    # Beyond the border every tap is the border pixel; the clamp keeps wild flows inside int64.
+    # Beyond the border every tap is the border pixel; the clamp keeps very large flows inside int64.
     near = position.clamp(-4, size + 3)
     first = near.detach().floor()
     nominal = first[..., None] + taps
