@@ -1,4 +1,4 @@
-"""The flow that joints with depth tell: which part is in front, what is hidden, and what a network may choose."""
+"""Flow prior "solids": occlusion by depth, visibility, body maps, and the network's choice among candidates."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def arm_on_the_belly(depth):
     return posed(place, deep)
 
 
-def test_both_forms_of_the_maps_are_one():
+def test_numpy_and_torch_draw_the_same_pose_maps():
     one, other = posed(), posed(STANDING * 0.9, DEPTH * 1.5)
     other[5, 3] = np.nan
     other[7] = -1, -1, 0, 3
@@ -62,7 +62,7 @@ def test_both_forms_of_the_maps_are_one():
     np.testing.assert_array_equal(unknown[:, :JOINTS], drawn[:1, :JOINTS])
 
 
-def test_who_stands_still_comes_from_where_they_are():
+def test_equal_poses_have_zero_flow():
     prior = compute_body_prior(maps(posed()), maps(posed()))
     assert prior.flow().shape == (1, 2, 64, 64)
     assert prior.candidates.shape == (1, SOLIDS, 2, 64, 64)
@@ -73,7 +73,7 @@ def test_who_stands_still_comes_from_where_they_are():
     assert prior.visibility[body].mean() > 0.9
 
 
-def test_who_moves_and_grows_is_found():
+def test_translation_and_scaling_are_found():
     target = posed(np.trunc(STANDING * 0.75 + (30, 5)), DEPTH * 0.75)
     prior = compute_body_prior(maps(posed()), maps(target))
     for joint in (1, 3, 4, 8, 9, 12):
@@ -81,7 +81,7 @@ def test_who_moves_and_grows_is_found():
         np.testing.assert_allclose(at(prior.flow()[0], centre), (centre - (30, 5)) / 0.75 - centre, atol=2)
 
 
-def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
+def test_depth_decides_whether_arm_or_trunk_is_in_front():
     wrist = np.array([62.0, 58.0])
     before, behind = (compute_body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
     assert at(before.target[0], wrist)[NEAR] > at(behind.target[0], wrist)[NEAR] + 0.1
@@ -90,7 +90,7 @@ def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
     np.testing.assert_allclose(at(behind.flow()[0], wrist), 0, atol=2)  # of the trunk, which stays
 
 
-def test_what_another_part_hides_is_not_visible():
+def test_occluded_parts_are_not_visible():
     belly = np.array([62.0, 58.0])
     visible = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visibility[0]
     assert at(visible, belly) < 0.5
@@ -123,7 +123,7 @@ def test_without_depths_the_body_lies_flat():
     assert prior.target[1, NEAR].max() > 0.4
 
 
-def test_each_of_a_batch_is_as_if_alone():
+def test_samples_of_a_batch_are_independent():
     poses = [posed(), arm_on_the_belly(-10), posed(STANDING * 0.8 + 10, DEPTH * 0.8)]
     nobody = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
     sources, targets = maps(*poses, nobody), maps(*poses[::-1], posed())
@@ -136,7 +136,7 @@ def test_each_of_a_batch_is_as_if_alone():
     assert together.flow()[3].abs().max() < 1e-6  # from somebody without joints comes nothing
 
 
-def test_an_enlarged_choice_is_the_choice_on_a_larger_frame():
+def test_upsampled_candidates_have_sharper_borders():
     prior = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
     large = prior.upsampled(2)
     assert large.logits.shape == (1, SOLIDS + 1, 128, 128)
@@ -166,7 +166,7 @@ def test_a_network_changes_the_choice():
         np.testing.assert_allclose(moved.offset.mean(), still.offset.mean(), atol=0.5)  # corrections are left
 
 
-def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
+def test_the_choice_loss_prefers_the_candidate_that_leads_to_the_ground_truth():
     torch.manual_seed(0)
     candidates = torch.randn(2, SOLIDS, 2, 8, 8) * 5
     wanted = candidates[:, 7] + 0.01
@@ -187,7 +187,7 @@ def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
     assert float(away) == 0
 
 
-def test_other_numbers_of_joints_have_no_flow_of_their_own():
+def test_other_numbers_of_channels_are_refused():
     for channels in (54, 18):
         with pytest.raises(ConfigError, match="solids"):
             replace(preset("pose-people"), structure_channels=channels)
@@ -195,6 +195,6 @@ def test_other_numbers_of_joints_have_no_flow_of_their_own():
         replace(preset("pose-people"), levels=preset("pose-people").levels[:2], pixel_blend=False)
 
 
-def test_a_network_names_the_channels_that_it_takes():
+def test_a_wrong_number_of_channels_names_the_right_one():
     with pytest.raises(ValueError, match="takes 36 structure channels, got 18"):
         fresh(tiny())(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))

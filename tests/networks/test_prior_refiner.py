@@ -1,4 +1,4 @@
-"""Refined joints: nothing changes at first, what is missing stays missing, and depths are learned from poses."""
+"""The pose refiner: almost no correction before training, missing joints stay missing, depths are learned."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def given(count=2):
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_a_fresh_refiner_changes_almost_nothing(deep):
+def test_an_untrained_refiner_changes_almost_nothing(deep):
     pose, _ = joints(deep=deep)
     refined = refiner()(*given(), pose)
     assert refined.position.shape == pose.position.shape
@@ -54,7 +54,7 @@ def test_a_fresh_refiner_changes_almost_nothing(deep):
     assert (refined.thickness - 1).abs().max() < 0.05
 
 
-def test_missing_joints_are_not_moved_and_move_nothing():
+def test_missing_joints_are_not_moved_and_do_not_affect_others():
     network = refiner()
     torch.nn.init.normal_(network.place_head.weight)  # one that has learned something
     pose, _ = joints()
@@ -67,7 +67,7 @@ def test_missing_joints_are_not_moved_and_move_nothing():
     torch.testing.assert_close(made.position[:, :7], other.position[:, :7])
 
 
-def test_poses_with_and_without_depth_are_corrected_apart():
+def test_poses_with_and_without_depth_have_corrections_of_their_own():
     network = refiner()
     torch.nn.init.zeros_(network.place_head.weight)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_poses_with_and_without_depth_are_corrected_apart():
     assert (network(*given(), flat).position - flat.position).abs().min() > 1
 
 
-def test_the_loss_is_zero_where_joints_are_true_and_counts_depth_from_the_neck():
+def test_the_loss_is_zero_for_true_joints_and_measures_depth_from_the_neck():
     pose, truth = joints()
     elsewhere = truth + torch.tensor([0.0, 0.0, 0.0, 40.0])
     assert float(refined_loss(pose, elsewhere, 1)) < 1e-6
@@ -93,7 +93,7 @@ def test_the_loss_is_zero_where_joints_are_true_and_counts_depth_from_the_neck()
     assert float(refined_loss(wrong, unknown, 1)) == 0
 
 
-def test_depths_of_flat_poses_are_learned():
+def test_depths_of_poses_without_depth_are_learned():
     network = refiner()
     pose, truth = joints(deep=False)
     optimiser = torch.optim.Adam([*network.layers.parameters(), *network.place_head.parameters()], lr=3e-3)
