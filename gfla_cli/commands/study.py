@@ -32,7 +32,7 @@ def make(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("study.html"),
-    title: Annotated[str, typer.Option(help="Title of the page.")] = "Which picture is real?",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Which image is real?",
     pairs: Annotated[int, typer.Option(min=1, help="Pairs per model, drawn at random.")] = 800,
     trials: Annotated[int, typer.Option(min=1, help="Pairs that a rater sees in one sitting.")] = 50,
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Answers for every pair, over all sittings.")] = 5,

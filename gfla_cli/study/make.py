@@ -177,7 +177,7 @@ class _Key:
 class StudyOptions:
     """Options of a study. The numbers of pairs and repeats, and the seconds, are the paper's."""
 
-    title: str = "Which picture is real?"
+    title: str = "Which image is real?"
     pairs: int = 800  # per model
     trials: int = 50  # in one sitting
     repeats: int = 5  # answers for every pair, over all sittings
