@@ -354,6 +354,6 @@ def flows(
     print_table(table)
     names = list(report.pictures[0].figures)
     table = Table("images by", *names)
-    for picture in report.pictures:
-        table.add_row(picture.name, *(f"{picture.figures[name]:.3f}" for name in names))
+    for image in report.pictures:
+        table.add_row(image.name, *(f"{image.figures[name]:.3f}" for name in names))
     print_table(table)

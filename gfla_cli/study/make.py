@@ -82,18 +82,18 @@ def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]
     """
     originals = pictures_by_stem(real)
     made = [pictures_by_stem(folder) for folder in models.values()]
-    names = set.intersection(*(set(pictures) for pictures in made))
+    names = set.intersection(*(set(images) for images in made))
     pairs: dict[Path, Pair] = {}
     for name in sorted(names):
         if found := from_and_to(name, originals):
             original = originals[found[1]]
-            pairs.setdefault(original, Pair(name, original, tuple(pictures[name] for pictures in made)))
+            pairs.setdefault(original, Pair(name, original, tuple(images[name] for images in made)))
     if not pairs:
         raise DataError(
             f"no file name in {' and '.join(str(folder) for folder in models.values())} matches one in {real}",
             hint="NAME.png belongs to NAME.jpg, and SOURCE--TARGET.png to TARGET.jpg",
         )
-    return list(pairs.values()), len(set.union(*(set(pictures) for pictures in made))) - len(pairs)
+    return list(pairs.values()), len(set.union(*(set(images) for images in made))) - len(pairs)
 
 
 def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: int) -> Sample:
@@ -124,12 +124,12 @@ def as_data_uri(path: Path, size: Size) -> str:
     EXIF data and colour profiles are dropped. A browser would apply them to one image of the pair only, and they may
     hold a place or a name. Raises MediaError for an unreadable file, DataError for another aspect ratio.
     """
-    with opened(path) as picture:
-        plain = picture.format == "JPEG" and picture.mode in ("RGB", "L")
-        metadata = {"exif", "icc_profile", "comment"} & set(picture.info)
+    with opened(path) as image:
+        plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+        metadata = {"exif", "icc_profile", "comment"} & set(image.info)
         small = path.stat().st_size <= _KEPT_BYTES_PER_PIXEL * size[0] * size[1]
-        pixels = decode(picture, None)
-        if plain and not metadata and small and picture.size == size:
+        pixels = decode(image, None)
+        if plain and not metadata and small and image.size == size:
             return _jpeg_uri(path.read_bytes())
     return _encoded(_resized(path, pixels, size))
 
@@ -237,9 +237,9 @@ def make_study(
         practice=[images.add(pair) for pair in sample.practice],
         catch=[images.add_catch(pair) for pair in sample.catch],
     )
-    pictures = images.shuffled(options.seed)
-    settings = _settings(options, key, pictures, images.ratio)
-    page = _page(settings, key, pictures).encode()
+    uris = images.shuffled(options.seed)
+    settings = _settings(options, key, uris, images.ratio)
+    page = _page(settings, key, uris).encode()
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(page)
     return StudyReport(settings=settings, left_out=left_out, bytes=len(page))
@@ -286,9 +286,9 @@ class _Images:
         return len(self._uris) - 1
 
 
-def _settings(options: StudyOptions, key: _Key, pictures: Mapping[int, str], ratio: float) -> StudySettings:
+def _settings(options: StudyOptions, key: _Key, uris: Mapping[int, str], ratio: float) -> StudySettings:
     digest = hashlib.sha256(json.dumps([asdict(options), asdict(key)]).encode())
-    for number, uri in pictures.items():
+    for number, uri in uris.items():
         digest.update(f"{number} {uri}".encode())
     return StudySettings(
         id=digest.hexdigest()[:16],
@@ -305,7 +305,7 @@ def _settings(options: StudyOptions, key: _Key, pictures: Mapping[int, str], rat
     )
 
 
-def _page(settings: StudySettings, key: _Key, pictures: Mapping[int, str]) -> str:
+def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
     template, style, *scripts = (
         files("gfla_cli.study").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.html", "page.css", "plan.js", "memory.js", "page.js")
@@ -316,9 +316,7 @@ def _page(settings: StudySettings, key: _Key, pictures: Mapping[int, str]) -> st
         "style": style,
         # "<" would let a title end the script element.
         "settings": json.dumps(asdict(settings), ensure_ascii=False).replace("<", "\\u003c"),
-        "pictures": "\n".join(
-            f'<script type="text/plain" id="p{number}">{uri}</script>' for number, uri in pictures.items()
-        ),
+        "images": "\n".join(f'<script type="text/plain" id="p{number}">{uri}</script>' for number, uri in uris.items()),
         # Encoded, so that a look at the source does not show which images are real.
         "key": base64.b64encode(json.dumps(asdict(key)).encode()).decode("ascii"),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
