@@ -17,9 +17,8 @@ from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.datasets.people import PeoplePairs
 from gfla_cli.datasets.render_cache import AlbumPlan
 from gfla_cli.errors import UsageError
-from gfla_cli.evaluation.keypoints import PoseJudge
-from gfla_cli.evaluation.metrics import PictureDistances
-from gfla_cli.evaluation.poses import COPY, REAL
+from gfla_cli.evaluation.loop import COPY, REAL
+from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
 from gfla_cli.losses.vgg import Vgg19
@@ -80,9 +79,9 @@ def measure_flows(
             f"{bundle.name}: its flows cannot be compared with those of rendered people",
             hint="pose models with a square frame and a flow, such as pose-people, can",
         )
-    distances = PictureDistances(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
+    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
     judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
-    names = (*distances.names, *(("pck",) if judge else ()))
+    names = (*metrics.names, *(("pck",) if judge else ()))
     errors: dict[str, list[tuple[float, float]]] = {}
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
@@ -101,7 +100,7 @@ def measure_flows(
                 if (error := _error(flow, batch)) is not None:
                     errors.setdefault(name, []).append(error)
             for name, image in made.items():
-                figures = distances(image.float().clamp(-1, 1), batch.target_image)
+                (figures,) = metrics(image.float().clamp(-1, 1), batch.target_image)
                 if judge is not None:
                     figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
                 pictures.setdefault(name, []).append([figures[key] for key in names])

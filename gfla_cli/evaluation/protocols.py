@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -43,27 +43,6 @@ def padding(size: Size, wanted: Size) -> tuple[int, int, int, int]:
     """Pixels to add left, right, top, bottom so that `size` becomes `wanted` with the picture in the middle."""
     tall, wide = (max(0, goal - side) for goal, side in zip(wanted, size, strict=True))
     return wide // 2, wide - wide // 2, tall // 2, tall - tall // 2
-
-
-# Table 2 of the paper (Ren et al., CVPR 2020): what each way to fetch source features gives on DeepFashion.
-
-
-class Ablation(NamedTuple):
-    """One row: its name in the paper, the sampler it is here, and the published figures."""
-
-    name: str
-    sampler: str
-    fid: float
-    lpips: float
-
-
-TABLE_2 = (
-    Ablation("Baseline", "none", 16.008, 0.2473),
-    Ablation("Global-Attn", "global", 18.616, 0.2575),
-    Ablation("Bi-Sample", "bilinear", 12.143, 0.2406),
-    Ablation("Full Model", "local", 10.573, 0.2341),
-)
-CONDITIONS = "DeepFashion 256x256, 8570 pairs"
 
 
 # Under which conditions pictures are compared: ours, and what papers on person images did, as far as that is known.

@@ -15,7 +15,7 @@ from gfla_cli.io.image import read_image
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.poses import COPY
+from gfla_cli.evaluation.loop import COPY
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_folders_are_measured_from_the_command_line(gfla, result_folders, colour
         (("tiny-local",), "measured on a data set"),
         (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
         (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),
-        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "not a figure of single pictures"),
+        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "not a metric of single images"),
     ],
 )
 def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, said):
@@ -134,11 +134,10 @@ def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, s
 def test_what_could_not_be_written_is_refused_before_anything_is_measured(
     gfla, result_folders, colour_network, monkeypatch, output, said
 ):
-    import gfla_cli.evaluation.folders as measuring
+    from gfla_cli.evaluation.folders import ComparedFolders
 
     made = result_folders("made", a_0_DOT_png=picture(1))
-    monkeypatch.setattr(measuring._Judge, "paired", lambda *_: pytest.fail("measured"))
-    monkeypatch.setattr(measuring._Judge, "unpaired", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(ComparedFolders, "batches", lambda _: pytest.fail("measured"))
     assert refused(gfla("evaluate", "--real", "real", "--generated", made, *output), 2, said)
 
 
@@ -147,4 +146,4 @@ def test_a_page_needs_no_pairs(gfla, result_folders, colour_network, tmp_path):
     run = ("evaluate", "--real", "real", "--generated", "made", "--metrics", "fid", "--inception", "weights.pth")
     result = gfla(*run, "--html", "t.html")
     assert result.exit_code == 0, result.output
-    assert "2 unpaired pictures" in (tmp_path / "t.html").read_text()
+    assert "2 unpaired images" in (tmp_path / "t.html").read_text()

@@ -57,6 +57,21 @@ def pose_shelf(tmp_path_factory):
     return folder
 
 
+def pose_pairs(models, root, layout=SQUARE, *rest, **options):
+    """The test pairs of a set with the models in these folders, opened on the CPU."""
+    from gfla_cli.evaluation.poses import PosePairs
+    from gfla_cli.evaluation.run import open_compared
+
+    return PosePairs(open_compared(models, CPU, "pose"), root, layout, CPU, *rest, **options)
+
+
+def plain_measures(*metrics, **networks):
+    """These metrics, else those that need no network."""
+    from gfla_cli.evaluation.measures import Measures
+
+    return Measures(metrics or ("ssim", "psnr", "l1"), CPU.device, **networks)
+
+
 def colour_fid(*others):
     """Measures whose FID is that of colours."""
     from gfla_cli.evaluation.measures import Measures
