@@ -78,7 +78,7 @@ class PosePairs(TestSet):
         self.rows: dict[str, _Row] = {}
         for name, model in models.items():
             self.rows[name] = _Row(model, deep=False)
-            if depth and model.config.has_depth:
+            if depth and model.config.has_depth and model.config.sampler != "none":  # which looks at no joints' depth
                 self.rows[f"{name}, detected depth"] = _Row(model, deep=True)
         configs = [model.config for model in models.values()]
         if depth and len(self.rows) == len(models):
