@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gfla_cli.arrays import Image
 from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.evaluation.measures import Measures
@@ -155,50 +154,6 @@ class FidMeter:
         self._waiting = []
 
 
-def reference_of_files(
-    paths: Sequence[Path],
-    network: Callable[[Tensor], Tensor],
-    digest: str,
-    protocol: Protocol,
-    size: Size,
-    *,
-    device: torch.device,
-    cache: Path | None = None,
-    progress: Progress = lambda done, total: None,
-) -> Gaussian:
-    """Mean and covariance of image files under a protocol; kept in `cache` for the next call.
-
-    `digest` is that of the network's weights. Raises DataError and MediaError when the images cannot be used.
-    """
-    kept = cache / f"{_key(paths, digest, protocol, size)}.npz" if cache else None
-    if kept is not None and kept.is_file():
-        try:
-            return read_gaussian(kept)
-        except DataError:  # from a disk that was full, say
-            kept.unlink(missing_ok=True)
-    meter = FidMeter(network, device)
-    for done, image in enumerate(overlapped(_prepared(paths, protocol, size), size=2 * _BATCH), start=1):
-        meter.add("", to_tensor(image))
-        progress(done, len(paths))
-    found = meter.gaussian("")
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_gaussian(kept, found)
-    return found
-
-
-def _prepared(paths: Iterable[Path], protocol: Protocol, size: Size) -> Iterable[Image]:
-    for path in paths:
-        yield prepared(read_image(path), protocol, size)
-
-
-def _key(paths: Sequence[Path], digest: str, protocol: Protocol, size: Size) -> str:
-    """Changes when an image, the network or the preparation does."""
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    how = [str(protocol.steps(size)), protocol.jpeg_quality, digest]
-    return hashlib.sha256(json.dumps([files, how]).encode()).hexdigest()[:24]
-
-
 @dataclass(frozen=True, slots=True)
 class FidReference:
     """A folder of images, or an .npz of statistics that were computed with the same network and protocol."""
@@ -207,23 +162,50 @@ class FidReference:
     kind: str  # in words, for the report
 
     def gaussian(
-        self, measures: Measures, protocol: Protocol, size: Size, cache: Path | None, progress: Progress
+        self,
+        measures: Measures,
+        protocol: Protocol,
+        size: Size,
+        cache: Path | None,
+        progress: Progress = lambda done, total: None,
     ) -> Gaussian:
-        """Its mean and covariance, read or computed; raises DataError or MediaError when it cannot be used."""
+        """Its mean and covariance. Those of a folder are computed once and kept in `cache`.
+
+        Raises DataError or MediaError when the reference cannot be used.
+        """
         if self.path.suffix == ".npz":
             return read_gaussian(self.path)
         if measures.inception is None:
             raise ValueError("no network to compare images by")
-        digest = str(measures.described["fid"]["sha256"])
         paths = find_images(self.path)
-        return reference_of_files(
-            paths, measures.inception, digest, protocol, size, device=measures.device, cache=cache, progress=progress
-        )
+        kept = cache / f"{_key(paths, measures.described['fid']['sha256'], protocol, size)}.npz" if cache else None
+        if kept is not None and kept.is_file():
+            try:
+                return read_gaussian(kept)
+            except DataError:  # damaged, by a full disk for example
+                kept.unlink(missing_ok=True)
+        meter = FidMeter(measures.inception, measures.device)
+        images = overlapped((prepared(read_image(path), protocol, size) for path in paths), size=2 * _BATCH)
+        for done, image in enumerate(images, start=1):
+            meter.add(self.kind, to_tensor(image))
+            progress(done, len(paths))
+        found = meter.gaussian(self.kind)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_gaussian(kept, found)
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         digest = {"sha256": sha256_of(self.path)} if self.path.suffix == ".npz" else {}
         return {"kind": self.kind, "name": self.path.name, **digest}
+
+
+def _key(paths: Sequence[Path], digest: str, protocol: Protocol, size: Size) -> str:
+    """Changes when an image, the network (`digest`: sha256 of its weights) or the preparation does."""
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    how = [str(protocol.steps(size)), protocol.jpeg_quality, digest]
+    return hashlib.sha256(json.dumps([files, how]).encode()).hexdigest()[:24]
 
 
 def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -> FidReference | None:

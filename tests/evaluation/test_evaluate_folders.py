@@ -17,7 +17,7 @@ from gfla_cli.io.image import read_image, write_image
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.fid import reference_of_files
+from gfla_cli.evaluation.fid import FidReference
 from gfla_cli.evaluation.folders import ComparedFolders
 from gfla_cli.evaluation.loop import measure
 from gfla_cli.evaluation.measures import Wanted, gather
@@ -102,20 +102,22 @@ def test_a_protocol_that_wants_the_training_pictures_gets_them_or_leaves_fid_out
 
 
 def test_a_reference_is_computed_once(result_folders, tmp_path):
-    paths = sorted((tmp_path / "real").iterdir())
-    cache = tmp_path / "cache"
-    once = reference_of_files(paths, Colours(), "x", OWN_FILES, (64, 64), device=CPU.device, cache=cache)
+    reference, cache = FidReference(tmp_path / "real", "pictures"), tmp_path / "cache"
+
+    def computed(network, weights="x"):
+        measures = replace(colour_fid(), inception=network, described={"fid": {"sha256": weights}})
+        return reference.gaussian(measures, OWN_FILES, (64, 64), cache)
 
     def never(image):
         raise AssertionError("looked at again")
 
-    again = reference_of_files(paths, never, "x", OWN_FILES, (64, 64), device=CPU.device, cache=cache)
-    assert torch.equal(once.covariance, again.covariance)
+    once = computed(Colours())
+    assert torch.equal(once.covariance, computed(never).covariance)
     with pytest.raises(AssertionError, match="looked at again"):
-        reference_of_files(paths, never, "other weights", OWN_FILES, (64, 64), device=CPU.device, cache=cache)
+        computed(never, "other weights")
     (kept,) = cache.iterdir()
     kept.write_bytes(b"damaged")
-    assert reference_of_files(paths, Colours(), "x", OWN_FILES, (64, 64), device=CPU.device, cache=cache).count == 4
+    assert computed(Colours()).count == 4
 
 
 def test_masked_figures_look_at_the_person_of_the_real_picture(result_folders, tmp_path, pose_shelf):
