@@ -57,7 +57,7 @@ def score_tables(scores: Sequence[Score]) -> list[Table]:
         table.add_section()
     if not any(score.views for score in scores):
         return [table]
-    views = Table("views told by", "pictures", "azimuth right", "within 20°", "elevation right")
+    views = Table("views estimated by", "images", "azimuth right", "within 20°", "elevation right")
     for score in scores:
         if score.views:
             count, *shares = score.view_accuracy().values()
