@@ -50,7 +50,7 @@ DataRoot = Annotated[
 ]
 LayoutOption = Annotated[
     LayoutChoice | None,
-    typer.Option(help="File names and keypoint frame of the set; square, as rendered people, unless named."),
+    typer.Option(help="File names and keypoint frame of the set. By default square, as of rendered people."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")]
 Depth = Annotated[
@@ -69,7 +69,8 @@ Generated = Annotated[
 Pairs = Annotated[
     Path | None,
     typer.Option(
-        help="CSV with from,to or generated,real. Else by name: the same, or FROM--TO, FROM_2_TO_vis and the like.",
+        help="CSV with from,to or generated,real. By default pairs are found by name: equal ones, FROM--TO, FROM_2_TO_vis "
+        "and the like.",
         rich_help_panel=_FOLDERS,
     ),
 ]
@@ -85,8 +86,8 @@ MetricNames = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid; comma between. Named ones must be "
-        "possible; without, all that are.",
+        help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid, separated by commas. Named metrics must be "
+        "possible. By default all that are possible.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -99,25 +100,25 @@ SizeOption = Annotated[
 ]
 Vgg = Annotated[
     Path | None,
-    typer.Option(help="VGG19 weights for the VGG distance, which is left out else.", rich_help_panel=_HOW),
+    typer.Option(help="VGG19 weights; without them the VGG distance is left out.", rich_help_panel=_HOW),
 ]
 LpipsNet = Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)]
 LpipsBackbone = Annotated[
-    Path | None, typer.Option(help="Its weights, else those in torch's cache.", rich_help_panel=_HOW)
+    Path | None, typer.Option(help="Weights of that network. By default those in torch's cache.", rich_help_panel=_HOW)
 ]
 Inception = Annotated[
-    Path | None, typer.Option(help="Inception weights of FID, else those in torch's cache.", rich_help_panel=_HOW)
+    Path | None, typer.Option(help="Inception weights of FID. By default those in torch's cache.", rich_help_panel=_HOW)
 ]
 FidReference = Annotated[
     Path | None,
     typer.Option(
-        help="Images that FID is measured against, or .npz statistics; else as the protocol says.",
+        help="Images that FID is measured against, or .npz statistics. By default those of the protocol.",
         rich_help_panel=_HOW,
     ),
 ]
 Masks = Annotated[
     Path | None,
-    typer.Option(help="Folder of masks for masked figures, instead of the pose.", rich_help_panel=_HOW),
+    typer.Option(help="Folder of masks for masked metrics, instead of masks from the pose.", rich_help_panel=_HOW),
 ]
 Pck = Annotated[
     bool,
@@ -173,9 +174,9 @@ def evaluate(
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
 ) -> None:
-    """Measure models beside copying the source, or folders of images whatever made them.
+    """Measure models against copying the source, or folders of images from any code.
 
-    SSIM, PSNR, l1, LPIPS, FID, VGG distance, masked figures, PCK, and everything that they depend on.
+    Gives SSIM, PSNR, l1, LPIPS, FID, VGG distance, masked metrics and PCK, with the conditions they depend on.
 
     Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz --pck
 
@@ -227,7 +228,7 @@ def evaluate(
 def _check_mode(
     real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
 ) -> None:
-    """Raises UsageError unless exactly one of models, folders and reports is to be looked at."""
+    """Raises UsageError unless exactly one of models, folders and reports is named."""
     from gfla_cli.errors import UsageError
 
     stray = [name for name, value in (of_models if real else of_folders).items() if value]

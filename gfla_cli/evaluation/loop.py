@@ -118,7 +118,7 @@ def measure(
     cache: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """One score for each model or folder, after those of what they are compared with.
+    """One score for each model or folder, after the scores of a copy of the source and the like.
 
     `fid_reference`: what FID is measured against, else what the protocol says. Statistics of files are kept in
     `cache`. Raises what reading the set raises, and UsageError when a metric that an option named cannot be taken.
@@ -149,8 +149,8 @@ def measure(
         fid.add_real(batch)
         done += len(batch.numbers)
         progress(done, test.total)
-    said = _conditions(test, measures) | fid.finish(list(scores.values()))
-    return Evaluation(test, list(scores.values()), said, measures.skipped)
+    conditions = _conditions(test, measures) | fid.finish(list(scores.values()))
+    return Evaluation(test, list(scores.values()), conditions, measures.skipped)
 
 
 class _Fid:
@@ -186,7 +186,7 @@ class _Fid:
                 self._meter.add(_REAL_SET, image)
 
     def finish(self, scores: Sequence[Score]) -> dict[str, Any]:
-        """Adds the figure to the scores, and gives what the report says about it."""
+        """Adds the figure to the scores; returns what the report says about its reference."""
         if self._meter is None:
             return {}
         against = self.against or self._meter.gaussian(_REAL_SET)
@@ -200,20 +200,20 @@ def _conditions(test: TestSet, measures: Measures) -> dict[str, Any]:
     """Everything that the figures depend on, as plain JSON values; without the reference of FID."""
     data, place = test.describe()
     assert test.size is not None
-    said = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
+    how = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
     run = {"gfla": __version__, **{name: version(name) for name in ("torch", "torchmetrics")}, "place": place}
-    return {**said, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": run}
+    return {**how, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": run}
 
 
 def only_pairs(measures: Measures, *, bodies: bool) -> None:
-    """For sets that are rendered while they are used: leaves out masks and FID, and PCK unless they show bodies.
+    """Leaves out what sets of rendered views and clips cannot give: masked metrics, FID, and PCK without bodies.
 
     Raises UsageError for a metric that an option named.
     """
     for metric in ("fid", *MASKED):
-        measures.without(metric, "taken of pose models and of folders only")
+        measures.without(metric, "measured only for pose models and for folders")
     if not bodies:
-        measures.without("pck", "taken of models that draw whole people, and of folders, only")
+        measures.without("pck", "measured only for models that draw whole people, and for folders")
 
 
 def generated(model: Session, *inputs: Tensor) -> Tensor:

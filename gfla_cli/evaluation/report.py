@@ -37,11 +37,11 @@ class ReportFiles:
     rank_by: str | None
 
     def paths(self) -> list[Path]:
-        """Those that are written."""
+        """The files that are written."""
         return [path for path in (self.csv, self.json, self.html, self.sheet) if path is not None]
 
     def check(self, *, overwrite: bool) -> None:
-        """Raises what writing would raise, before anything is measured."""
+        """Raises UsageError for files that could not be written; called before anything is measured."""
         from gfla_cli.io.files import refuse_output
         from gfla_cli.io.image import WRITABLE
 
@@ -77,18 +77,17 @@ def _write(path: Path, text: str, *, overwrite: bool) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def condition_lines(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def condition_lines(conditions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The conditions of an evaluation for people: a name and a text for each."""
-    for name, value in said.items():
+    for name, value in conditions.items():
         if name == "metrics":
             yield from condition_lines(value)
             continue
         text = str(value)
         if isinstance(value, Mapping):
-            told = [(key, part) for key, part in value.items() if part not in ("", None)]
-            text = ", ".join(
-                f"{key.replace('_', ' ')} {str(part)[:12] if key == 'sha256' else part}" for key, part in told
-            )
+            short = {key: str(part)[:12] if key == "sha256" else part for key, part in value.items()}
+            parts = [f"{key.replace('_', ' ')} {part}" for key, part in short.items() if part not in ("", None)]
+            text = ", ".join(parts)
         yield "protocol" if name == "name" else name.replace("_", " "), text
 
 
@@ -106,13 +105,13 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _csv_lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
-    said = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
+    conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
     first = {"name": whole.pop("name"), "part": "all"}
-    yield first | whole | said
+    yield first | whole | conditions
     for key, parts in row.items():
         if key.startswith("by_"):
             for part, figures in parts.items():
-                yield first | {"part": part} | figures | said
+                yield first | {"part": part} | figures | conditions
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -130,7 +129,8 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     """
     from jinja2 import Environment
 
-    rows, said = evaluation.to_json(), evaluation.conditions
+    rows, conditions = evaluation.to_json(), evaluation.conditions
+    data = conditions["data"]["name"]
     names = [str(row["name"]) for row in rows if "model" in row] or [str(row["name"]) for row in rows]
     template = files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     return (
@@ -138,11 +138,11 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
         .from_string(template)
         .render(
             title=f"Evaluation of {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
-            lead=f"{evaluation.count} of {said['data']['name']}, {said['size']}, protocol {said['name']}",
+            lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
             figures=_figures(rows),
             skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
             parts=list(_parts(rows)),
-            conditions=list(condition_lines(said)),
+            conditions=list(condition_lines(conditions)),
             examples=_examples(evaluation, rank_by),
         )
     )

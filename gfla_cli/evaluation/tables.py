@@ -75,12 +75,12 @@ class Column:
     @property
     def label(self) -> str:
         """Data set, size and budget, for people."""
-        said = next(iter(self.rows.values()))["protocol"]
-        data = said.get("data", {})
+        protocol = next(iter(self.rows.values()))["protocol"]
+        data = protocol.get("data", {})
         budgets = {_budget(row) for row in self.rows.values()}
         budget = budgets.pop() if len(budgets) == 1 else "budgets differ"
         pairs = str(data.get("pairs", "?")).split(" of ")[0]
-        how = f"{said.get('size', '?')}, protocol {said.get('name', '?')}"
+        how = f"{protocol.get('size', '?')}, protocol {protocol.get('name', '?')}"
         return f"{data.get('name', 'unknown data')}, {how}, {pairs} pairs; {budget}"
 
     @property
@@ -97,12 +97,12 @@ def read_columns(files: Sequence[Path]) -> list[Column]:
     columns: list[Column] = []
     for file in files:
         for row in _rows(file):
-            sampler, said = row["model"]["sampler"], _conditions(row)
+            sampler, conditions = row["model"]["sampler"], _conditions(row)
             # A second model of one sampler is another run: it starts a column of its own.
-            fitting = (c for c in columns if c.conditions == said and sampler not in c.rows)
+            fitting = (c for c in columns if c.conditions == conditions and sampler not in c.rows)
             column = next(fitting, None)
             if column is None:
-                columns.append(column := Column(said))
+                columns.append(column := Column(conditions))
             column.rows[sampler] = row
     if not columns:
         raise DataError("no model of a known sampler in these reports", hint=_HINT)
@@ -148,7 +148,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
         raise DataError(f"{file}: not a report of gfla evaluate", hint=_HINT)
     if not any("protocol" in row for row in rows):
-        raise DataError(f"{file}: it does not say under which conditions it was measured", hint="measure again")
+        raise DataError(f"{file}: it holds no conditions of the measurement", hint="measure again")
     for row in rows:
         model = row.get("model")
         if isinstance(model, dict) and "sampler" in model and isinstance(row.get("protocol"), dict):
@@ -157,8 +157,8 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _conditions(row: Mapping[str, Any]) -> str:
     """The same text for rows that may stand in one column."""
-    said = {name: value for name, value in row["protocol"].items() if name not in _NOT_CONDITIONS}
-    return json.dumps(said, sort_keys=True)
+    conditions = {name: value for name, value in row["protocol"].items() if name not in _NOT_CONDITIONS}
+    return json.dumps(conditions, sort_keys=True)
 
 
 def _budget(row: Mapping[str, Any]) -> str:
