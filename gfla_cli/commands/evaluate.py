@@ -69,8 +69,8 @@ Generated = Annotated[
 Pairs = Annotated[
     Path | None,
     typer.Option(
-        help="CSV with from,to or generated,real. By default pairs are found by name: equal ones, FROM--TO, FROM_2_TO_vis "
-        "and the like.",
+        help="CSV with from,to or generated,real. By default pairs are found by name: equal names, FROM--TO, "
+        "FROM_2_TO_vis and the like.",
         rich_help_panel=_FOLDERS,
     ),
 ]

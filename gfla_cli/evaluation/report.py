@@ -129,74 +129,48 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     """
     from jinja2 import Environment
 
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["heading"] = lambda name: f"{LABELS.get(name, name)} {'↑' if higher_is_better(name) else '↓'}"
+    page = environment.from_string(files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     rows, conditions = evaluation.to_json(), evaluation.conditions
-    data = conditions["data"]["name"]
-    names = [str(row["name"]) for row in rows if "model" in row] or [str(row["name"]) for row in rows]
-    template = files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    return (
-        Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            title=f"Evaluation of {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
-            lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
-            figures=_figures(rows),
-            skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
-            parts=list(_parts(rows)),
-            conditions=list(condition_lines(conditions)),
-            examples=_examples(evaluation, rank_by),
-        )
+    models = [row for row in rows if "model" in row] or rows
+    more = f" and {len(models) - 1} more" if len(models) > 1 else ""
+    data, metrics = conditions["data"]["name"], _metrics(rows)
+    return page.render(
+        title=f"Evaluation of {models[0]['name']}{more}",
+        lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
+        rows=rows,
+        metrics=metrics,
+        counted=next((name for name in _COUNTS if name in rows[0]), None),
+        best={metric: _best(models, metric) for metric in metrics},
+        figure_text=figure_text,
+        skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
+        parts=list(_parts(rows)),
+        conditions=list(condition_lines(conditions)),
+        examples=_examples(evaluation, rank_by),
     )
 
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the figures in these rows, in order."""
-    found = {
-        name: None
-        for row in rows
-        for name, value in row.items()
-        if name not in _COUNTS and (value is None or (isinstance(value, int | float) and not isinstance(value, bool)))
-    }
-    return list(found)
+    columns = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, float | None))
+    return list(columns)
 
 
-def _headings(metrics: Sequence[str]) -> list[str]:
-    return [f"{LABELS.get(name, name)} {'↑' if higher_is_better(name) else '↓'}" for name in metrics]
-
-
-def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table over all images: headings, and lines of a name, a count and cells (text, whether it is the best)."""
-    metrics = _metrics(rows)
-    counted = next((name for name in _COUNTS if name in rows[0]), None)
-    best = {}
-    for metric in metrics:
-        compared = [row for row in rows if "model" in row] or rows
-        known = [(row[metric], str(row["name"])) for row in compared if row.get(metric) is not None]
-        if len(known) > 1:
-            best[metric] = (max if higher_is_better(metric) else min)(known)[1]
-    lines = [
-        {
-            "name": row["name"],
-            "count": row[counted] if counted else None,
-            "cells": [(figure_text(name, row.get(name)), best.get(name) == row["name"]) for name in metrics],
-        }
-        for row in rows
-    ]
-    return {"counted": counted, "headings": _headings(metrics), "lines": lines}
+def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
+    """The name of the best row by one metric, where there is a choice."""
+    known = [(row[metric], str(row["name"])) for row in rows if row.get(metric) is not None]
+    return (max if higher_is_better(metric) else min)(known)[1] if len(known) > 1 else None
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures over parts of the pairs, such as those whose pose changes much."""
     for key in [key for key in rows[0] if key.startswith("by_")]:
-        parts = list(dict.fromkeys(part for row in rows for part in row.get(key, {})))
-        metrics = _metrics(row[key][part] for row in rows for part in row.get(key, {}))
-        lines = [
-            {"part": part, "name": row["name"], "cells": [figure_text(name, figures.get(name)) for name in metrics]}
-            for part in parts
-            for row in rows
-            for figures in [row.get(key, {}).get(part, {})]
-        ]
+        names = dict.fromkeys(part for row in rows for part in row[key])
+        metrics = _metrics(figures for row in rows for figures in row[key].values())
+        lines = [(part, row["name"], row[key].get(part, {})) for part in names for row in rows]
         if lines:
-            yield {"title": _PARTS.get(key, key), "headings": _headings(metrics), "lines": lines}
+            yield {"title": _PARTS[key], "metrics": metrics, "lines": lines}
 
 
 def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dict[str, Any]]]:
