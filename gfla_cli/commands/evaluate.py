@@ -193,7 +193,7 @@ def evaluate(
     files.check(overwrite=overwrite)
     from gfla_cli.evaluation.measures import Wanted
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
-    from gfla_cli.evaluation.run import Folders, Request
+    from gfla_cli.evaluation.run import Request
     from gfla_cli.inference.device import choose_device
 
     wanted = Wanted(
@@ -210,7 +210,10 @@ def evaluate(
     request = Request(
         models=models or [],
         data_root=data_root,
-        folders=Folders(real, generated or [], pairs, keypoints) if real else None,
+        real=real,
+        generated=generated or [],
+        pairs=pairs,
+        keypoints=keypoints,
         layout=layout.value if layout else None,
         wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,

@@ -31,23 +31,16 @@ if TYPE_CHECKING:
 _PRECISIONS: dict[str, Precision] = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 
 
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """Images to compare, whatever made them."""
-
-    real: Path
-    generated: list[Path]
-    pairs: Path | None  # a table; else by name
-    keypoints: Path | None  # of the real images
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for."""
+    """What was asked for: models, or folders of images from any code."""
 
     models: list[str]
     data_root: Path | None
-    folders: Folders | None  # instead of models
+    real: Path | None  # a folder; None: models are measured
+    generated: list[Path]  # folders
+    pairs: Path | None  # a table of the pairs in the folders; else by name
+    keypoints: Path | None  # a table of the joints in the real images
     layout: str | None
     wanted: Wanted
     protocol: Protocol | None
@@ -66,15 +59,15 @@ def run(request: Request, progress: Progress) -> Evaluation:
     from gfla_cli.evaluation.measures import gather
     from gfla_cli.inference.cache import cache_folder
 
-    test = _open_folders(request, request.folders) if request.folders else _open_models(request)
+    test = _open_folders(request, request.real) if request.real else _open_models(request)
     measures = gather(request.wanted, request.placement.device)
-    if request.sheet and request.folders and not measures.paired:
+    if request.sheet and request.real and not measures.paired:
         raise UsageError("FID alone pairs no images for --sheet", hint="leave --sheet out, or name more metrics")
     cache = cache_folder() / "fid"
     return measure(test, measures, fid_reference=request.fid_reference, cache=cache, progress=progress)
 
 
-def _open_folders(request: Request, folders: Folders) -> TestSet:
+def _open_folders(request: Request, real: Path) -> TestSet:
     from gfla_cli.datasets.deepfashion import read_poses
     from gfla_cli.evaluation.folders import ComparedFolders
     from gfla_cli.evaluation.protocols import OWN_FILES
@@ -83,13 +76,13 @@ def _open_folders(request: Request, folders: Folders) -> TestSet:
         raise UsageError("--depth is for pose models", hint="leave it out: folders hold finished images")
     layout = request.layout or ("fashion" if request.protocol else "square")
     return ComparedFolders(
-        real=folders.real,
-        generated=folders.generated,
-        table=folders.pairs,
+        real=real,
+        generated=request.generated,
+        table=request.pairs,
         protocol=request.protocol or OWN_FILES,
         layout=layout,
         size=request.size,
-        poses=read_poses(folders.keypoints, layout) if folders.keypoints else {},
+        poses=read_poses(request.keypoints, layout) if request.keypoints else {},
         limit=request.limit,
     )
 
