@@ -216,7 +216,7 @@ def only_pairs(measures: Measures, *, bodies: bool) -> None:
         measures.without("pck", "measured only for models that draw whole people, and for folders")
 
 
-def generated(model: Session, *inputs: Tensor) -> Tensor:
+def generate(model: Session, *inputs: Tensor) -> Tensor:
     """The images (B, 3, H, W) in [-1, 1] that a model makes of its inputs, on their device."""
     made = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
     return made.to(inputs[0].device).clamp(-1, 1)

@@ -17,7 +17,7 @@ from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, Layout
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.fid import FidReference, find_reference
-from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet, generated
+from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet, generate
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.metrics import PoseJudge, pose_change
 from gfla_cli.evaluation.protocols import OWN, OWN_FILES, Protocol, Size, prepared
@@ -42,12 +42,13 @@ class _Row(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """One pair as it is on disk. `files` are source and target, as far as they are needed."""
+    """One pair, read ahead."""
 
     number: int
     pair: PosePair
     deep_pair: PosePair | None  # with the depth of its joints
-    files: list[Image]
+    source: Image | None  # the file, where heads are cut out of it
+    compared: list[Image]  # source and target as the protocol wants them
 
 
 class PosePairs(TestSet):
@@ -130,12 +131,10 @@ class PosePairs(TestSet):
         """Some pairs one by one: copy of the source, real image and every model's image. Files are read ahead."""
         scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
         for read in overlapped(self._read(numbers)):
-            copy, real = (to_tensor(image) for image in (read.pair.source_image, read.pair.target_image))
+            copy, real = (to_tensor(image).to(self.placement.device) for image in read.compared)
             made = self._generated(read)
             if self.protocol is not OWN:
-                copy, real = (to_tensor(prepared(file, self.protocol, self.size)) for file in read.files)
                 made = {name: self._as_file(image) for name, image in made.items()}
-            copy, real = copy.to(self.placement.device), real.to(self.placement.device)
             source, target = (
                 np.where(points[:, 2:3] > 0, points[:, :3] * scale, points[:, :3])
                 for points in (read.pair.source_points, read.pair.target_points)
@@ -154,8 +153,7 @@ class PosePairs(TestSet):
         joints = batch.joints[0]
         assert joints is not None
         pose = draw_pose(np.full((*self.size, 3), 255, np.uint8), Pose(joints, self.size))
-        images = {"source": COPY, "result": name, "real": REAL}
-        source, result, real = (to_uint8(batch.made[row]) for row in images.values())
+        source, result, real = (to_uint8(batch.made[row]) for row in (COPY, name, REAL))
         return {"source": source, "target pose": pose, "result": result, "real": real}
 
     def title(self, name: str, number: int) -> str:
@@ -167,17 +165,20 @@ class PosePairs(TestSet):
         return [{name: to_uint8(batch.made[name]) for name in names} for batch in batches]
 
     def _read(self, numbers: Sequence[int]) -> Iterator[_Read]:
-        needs_both = self.protocol is not OWN or self._depths is not None
+        as_files = self.protocol is not OWN
         for number in numbers:
             pair, names = self.pairs[number], self.pairs.pairs[number]
-            needed = 2 if needs_both else int(self._refines)
+            needed = 2 if as_files or self._depths is not None else int(self._refines)
             files = [read_image(self.root / self.pairs.split / name) for name in names[:needed]]
             deep = None
             if self._depths is not None:
                 joints = zip(names, files, (pair.source_points, pair.target_points), strict=True)
                 source, target = (self._depths.of(name, file, points, self.frame) for name, file, points in joints)
                 deep = pair._replace(source_points=source, target_points=target)
-            yield _Read(number, pair, deep, files)
+            compared = [pair.source_image, pair.target_image]
+            if as_files:
+                compared = [prepared(file, self.protocol, self.size) for file in files]
+            yield _Read(number, pair, deep, files[0] if self._refines else None, compared)
 
     def _generated(self, read: _Read) -> dict[str, Tensor]:
         """Every row's image of one pair, (1, 3, H, W) on the device, in the network's frame."""
@@ -187,8 +188,8 @@ class PosePairs(TestSet):
             if pair is None or not rows:
                 continue
             made |= self._of_pair(pair, rows)
-            if self._refines:
-                made |= self._refined_heads(made, pair, read.files[0], rows)
+            if read.source is not None:
+                made |= self._refined_heads(made, pair, read.source, rows)
         return {name: made[name] for name in self.rows}
 
     def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
@@ -198,7 +199,7 @@ class PosePairs(TestSet):
             # A model without depth takes the first half of the structure channels.
             count = model.config.structure_channels
             structures = batch.source_structure[:, :count], batch.target_structure[:, :count]
-            made[name] = generated(model, batch.source_image, *structures)
+            made[name] = generate(model, batch.source_image, *structures)
         return made
 
     def _refined_heads(

@@ -62,33 +62,25 @@ class Protocol:
 
     def to_json(self, layout: str, size: Size) -> dict[str, Any]:
         """How images of this layout were brought to `size`, in words."""
-        steps = ", then ".join(_words(step) for step in self.steps(size))
+        resize = "as the network sees it: area when it shrinks, cubic when it grows (cv2)"
+        file_format = "none: what the network gives, not rounded"
+        if self.rounded:
+            resize = ", then ".join(f"{_FILTERS[kind]} to {h}x{w}" for (h, w), kind in self.steps(size))
+            file_format = f"jpg, quality {self.jpeg_quality}" if self.jpeg_quality else "png, or as the files are"
         padding = self.padded_for_ssim.get(layout)
         return {
             "name": self.name,
             "size": f"{size[0]}x{size[1]}",  # height x width, as the papers write it
-            "resize": steps
-            if self.rounded
-            else "as the network sees it: area when it shrinks, cubic when it grows (cv2)",
-            "file_format": self._file_format(),
+            "resize": resize,
+            "file_format": file_format,
             "ssim_padding": f"white to {padding[0]}x{padding[1]}" if padding else "",
             "note": self.note,
         }
-
-    def _file_format(self) -> str:
-        if not self.rounded:
-            return "none: what the network gives, not rounded"
-        return f"jpg, quality {self.jpeg_quality}" if self.jpeg_quality else "png, or as the files are"
 
     def steps(self, size: Size) -> tuple[tuple[Size, Filter], ...]:
         """Sizes and filters, in order, that bring an image to `size`."""
         ends = (self.first, size) if self.first else (size,)
         return tuple(zip(ends, self.filters, strict=True))
-
-
-def _words(step: tuple[Size, Filter]) -> str:
-    (height, width), kind = step
-    return f"{_FILTERS[kind]} to {height}x{width}"
 
 
 _FASHION, _MARKET = (256, 176), (128, 64)

@@ -15,7 +15,7 @@ from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 from gfla_cli.errors import DataError
-from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generated, only_pairs
+from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generate, only_pairs
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.protocols import OWN, Size
 from gfla_cli.evaluation.scores import Score
@@ -82,7 +82,7 @@ class ViewPairs(TestSet):
         inputs = views.source_image, views.source_code, views.target_code
         return Batch(
             numbers=numbers,
-            made={COPY: views.source_image} | {name: generated(m, *inputs) for name, m in self._models.items()},
+            made={COPY: views.source_image} | {name: generate(m, *inputs) for name, m in self._models.items()},
             real=views.target_image,
             parts=_differences(views),
             views={name: _guesses(model, views) for name, model in self._models.items() if model.estimates_views},
