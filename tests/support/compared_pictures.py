@@ -1,4 +1,4 @@
-"""Pictures to be compared: real ones, generated ones, a set with poses, and a judge that looks at colours."""
+"""Images to be compared: real ones, generated ones, a set with poses, and metrics that need no weights."""
 
 from __future__ import annotations
 
