@@ -150,7 +150,7 @@ class _Detection:
 
     def __call__(self, album: int) -> NDArray[np.float32] | None:
         """(views, 18, 4) of an album; None where somebody looked before."""
-        from gfla_cli.evaluation.depths import nearest_person
+        from gfla_cli.person.pose import nearest_person
 
         if self.albums.is_detected(album):
             return None
