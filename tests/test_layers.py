@@ -32,6 +32,7 @@ LEVELS = (
     ("training",),
     ("pipelines",),
     ("evaluation",),
+    ("webapp",),
     ("study",),
     ("benchmark",),
     ("commands",),

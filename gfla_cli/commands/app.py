@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.options import Quiet, Threads, say
+from gfla_cli.commands.options import Device, Precision, Quiet, RuntimeOption, Threads, say
 
 _MODEL = "Name, folder, .onnx file or hf:owner/name."
 
@@ -18,6 +18,9 @@ def app(
     face_model: Annotated[str, typer.Option(help=f"Model for faces. {_MODEL}")] = "face-people",
     view_model: Annotated[str, typer.Option(help=f"Model for objects. {_MODEL}")] = "view-chairs",
     quiet: Quiet = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Open a page on which poses are dragged, faces are moved and objects are turned.
@@ -28,6 +31,7 @@ def app(
     Example: gfla app --port 8765
     """
     from gfla_cli.errors import MissingExtraError
+    from gfla_cli.inference.session import Execution
 
     try:
         from gfla_cli.webapp.run import serve
@@ -36,6 +40,7 @@ def app(
         if error.name in ("starlette", "uvicorn", "python_multipart"):
             raise MissingExtraError("the page needs a web server", "app") from error
         raise
-    models = Models(pose=pose_model, face=face_model, view=view_model, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
+    models = Models(pose=pose_model, face=face_model, view=view_model, execution=execution)
     serve(models, port, typer.echo, browser=browser)
     say("ended", quiet=quiet)

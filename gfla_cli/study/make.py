@@ -24,6 +24,7 @@ from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
 from gfla_cli.io.image_decoding import decode, opened
+from gfla_cli.webapp.local import base_style
 
 LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
 HEAVY_BYTES = 100_000_000  # phones may refuse a larger page
@@ -310,6 +311,7 @@ def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
         files("gfla_cli.study").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.html", "page.css", "plan.js", "memory.js", "page.js")
     )
+    style = base_style() + style
     parts = {
         "policy": content_policy(scripts, style),
         "title": html.escape(settings.title),

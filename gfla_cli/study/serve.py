@@ -15,11 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
-from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
+from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.io.files import atomic_path, make_folder
 from gfla_cli.study.results import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
+from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 
-HOST = "127.0.0.1"
 _MOST_FILES = 20_000  # result files; a study of the paper's size has 400 sittings
 _PIECE = 1 << 20  # bytes written at a time; the timeout applies to a piece, not to a page of 100 MB
 _SETTINGS = re.compile(rb'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
@@ -93,9 +93,7 @@ class StudyServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise UsageError(
-                f"port {port} cannot be used: {error.strerror}", hint="--port 0 takes a free one"
-            ) from error
+            raise port_taken(port, error) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignores closed connections."""
@@ -158,10 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         """The body of the request. Too long ones are not read. Others are, so that the client can read a refusal."""
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()):
-            raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
-        if len(length) > 12 or int(length) > LARGEST_FILE:
-            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST_FILE} bytes")
+        if status := refused_length(length, LARGEST_FILE):
+            raise _RefusedError(status, f"the length is missing, or more than {LARGEST_FILE} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "cut off")
@@ -176,8 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the answers could not be written") from error
 
     def _check_host(self) -> None:
-        """Refuses other host names than this machine's (DNS rebinding)."""
-        if self.headers.get("Host", "").rsplit(":", 1)[0] not in ("localhost", HOST):
+        if not is_own_name(self.headers.get("Host", "")):
             raise _RefusedError(HTTPStatus.FORBIDDEN, "this study is served under localhost only")
 
     def _answer_json(self, status: HTTPStatus, data: object) -> None:
@@ -188,10 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": kind,
             "Content-Length": str(len(body)),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-            "Referrer-Policy": "no-referrer",
+            **HEADERS,
             "Connection": "close",
         }.items():
             self.send_header(name, value)

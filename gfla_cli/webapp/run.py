@@ -12,8 +12,8 @@ from threading import Timer
 import python_multipart  # noqa: F401  # loaded by Starlette when the first form arrives; missing, it is said at the start
 import uvicorn
 
-from gfla_cli.errors import UsageError
-from gfla_cli.webapp.server import HOST, Models, Server
+from gfla_cli.webapp.local import HOST, port_taken
+from gfla_cli.webapp.server import Models, Server
 
 _BROWSER_AFTER_S = 0.5
 
@@ -24,8 +24,7 @@ def serve(models: Models, port: int, announce: Callable[[str], None], *, browser
         try:
             listening.bind((HOST, port))
         except OSError as error:
-            what = f"port {port} cannot be used: {error.strerror}"
-            raise UsageError(what, hint="--port 0 takes a free one") from error
+            raise port_taken(port, error) from error
         listening.listen()
         port = listening.getsockname()[1]
         token = secrets.token_urlsafe(24)

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from io import BytesIO
@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from gfla_cli.arrays import Image
 from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.inference.session import Execution
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
@@ -41,20 +42,18 @@ from gfla_cli.webapp.jobs import (
     transfer_pose,
     turntable,
 )
+from gfla_cli.webapp.local import HEADERS, is_own_name, refused_length
 from gfla_cli.webapp.uploads import Uploads
 
-HOST = "127.0.0.1"
 LARGEST_BODY = 256 << 20  # bytes of one request; videos are large
 _LARGEST_FIELD = 1 << 20
 _CLIENT_GONE = 499  # the code that nginx logs; it reaches nobody
 _PAGE = files("gfla_cli.webapp") / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 _HEADERS = {
-    "Cache-Control": "no-store",
+    **HEADERS,
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; media-src blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -64,12 +63,14 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """Names of the models, and the CPU threads of each."""
+    """Names of the models, and how they are run."""
 
     pose: str = "pose-people"
     face: str = "face-people"
     view: str = "view-chairs"
-    threads: int | None = None
+    execution: Execution = field(
+        default_factory=lambda: Execution(device="auto", precision="auto", runtime="auto", threads=None)
+    )
 
 
 class Server:
@@ -77,9 +78,9 @@ class Server:
 
     def __init__(self, models: Models) -> None:
         self.uploads = Uploads()
-        self.pose = Worker(lambda: PoseTransfer(models.pose, threads=models.threads))
-        self.face = Worker(lambda: FaceModel(Animator(models.face, threads=models.threads)))
-        self.view = Worker(lambda: ViewSynthesizer(models.view, threads=models.threads))
+        self.pose = Worker(lambda: PoseTransfer(models.pose, **models.execution))
+        self.face = Worker(lambda: FaceModel(Animator(models.face, **models.execution)))
+        self.view = Worker(lambda: ViewSynthesizer(models.view, **models.execution))
 
     def app(self, token: str, port: int) -> Guard:
         """The ASGI application, for clients that know the token."""
@@ -303,7 +304,6 @@ class Guard:
     def __init__(self, app: Callable[..., Awaitable[None]], token: str, port: int) -> None:
         self._app, self._token = app, token
         self._cookie = f"gfla-{port}"  # browsers send cookies to every port of a host
-        self._hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
 
     async def __call__(self, scope: _Scope, receive: Any, send: _Send) -> None:
         if scope["type"] == "http":
@@ -318,7 +318,7 @@ class Guard:
         """The answer to a request that is not let in."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get("host", "")
-        if host not in self._hosts or headers.get("origin", f"http://{host}") != f"http://{host}":
+        if not is_own_name(host) or headers.get("origin", f"http://{host}") != f"http://{host}":
             return _error(403, "requests from other sites are refused", "open the address that gfla app printed")
         query = QueryParams(scope["query_string"]).get("token", "")
         if scope["path"] == "/" and self._is_token(query):  # the token leaves the address bar
@@ -329,10 +329,9 @@ class Guard:
         if not any(map(self._is_token, (query, bearer, self._from_cookie(headers.get("cookie", ""))))):
             return _error(401, "the token is missing or wrong", "open the address that gfla app printed")
         length = headers.get("content-length", "0" if scope["method"] in ("GET", "HEAD") else "")
-        if not (length.isascii() and length.isdecimal()):
-            return _error(411, "the length of the request is missing", "send it with Content-Length")
-        if len(length) > 12 or int(length) > LARGEST_BODY:
-            return _error(413, "the request is too large", f"{LARGEST_BODY >> 20} MB are the most")
+        if status := refused_length(length, LARGEST_BODY):
+            most = f"send it with Content-Length; {LARGEST_BODY >> 20} MB are the most"
+            return _error(status, "the request is too large, or does not say its length", most)
         return None
 
     def _from_cookie(self, text: str) -> str:

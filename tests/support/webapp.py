@@ -29,7 +29,8 @@ def serving(models):
     """The address of a server."""
     import uvicorn
 
-    from gfla_cli.webapp.server import HOST, Server
+    from gfla_cli.webapp.local import HOST
+    from gfla_cli.webapp.server import Server
 
     with create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
