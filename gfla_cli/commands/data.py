@@ -249,20 +249,23 @@ def render(
         typer.Argument(help="Folder of the pack of people, or of extra .glb objects for chairs.", show_default=False),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the pictures: --cache of the training.")
+        Path, typer.Option("--output", "-o", help="Folder of the render cache: --cache of the training.")
     ] = Path("albums"),
     dataset: Annotated[
         Literal["people", "chairs", "people-faces", "bodies"], typer.Option(help="What a training would render.")
     ] = "people",
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
-    most: Annotated[int | None, typer.Option(min=1, help="Albums of each kind at most. [default: all]")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="People, objects or clips of each kind at most. [default: all]")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,
     detect: Annotated[
-        bool, typer.Option("--detect", help="Look for the joints in every picture: people alone; a training uses them.")
+        bool,
+        typer.Option("--detect", help="Also detect the joints in every image, for the training to use; people only."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Render the pictures of a training, before it or while it runs; what is there is left alone.
+    """Render the images of a training, before it or while it runs. Those that are there already stay.
 
     Example: gfla data render PACK -o albums/ --processes 8
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
@@ -272,7 +275,7 @@ def render(
     from gfla_cli.training.recipe import recipe
 
     seconds = None if minutes is None else 60 * minutes
-    with progress_bar("albums", quiet=quiet) as progress:
+    with progress_bar("samples", quiet=quiet) as progress:
         report = render_data(
             recipe(dataset),
             pack,
@@ -283,7 +286,7 @@ def render(
             detect=detect,
             progress=progress,
         )
-    say(f"{report.albums} albums rendered", quiet=quiet)
+    say(f"{report.samples} samples rendered", quiet=quiet)
     if detect:
-        say(f"joints looked for in {report.detections} albums", quiet=quiet)
+        say(f"joints detected in {report.detections} samples", quiet=quiet)
     typer.echo(output)

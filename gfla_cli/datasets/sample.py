@@ -65,6 +65,12 @@ def unknown_correspondence(grid: int = 1) -> Correspondence:
     return Correspondence(np.zeros((2, grid, grid), np.float32), zero, zero - 1)
 
 
+def unknown_correspondences(frames: int) -> tuple[Correspondence, Correspondence]:
+    """(to previous, to reference) for a clip of `frames` frames of which nothing is known."""
+    nothing = Correspondence(*(np.stack([part] * frames) for part in unknown_correspondence()))
+    return nothing, nothing
+
+
 def unknown_joints() -> NDArray[np.float32]:
     """(2, 18, 4) true joints of a pair whose joints only a detector knows."""
     return np.zeros((2, 18, 4), np.float32)

@@ -23,7 +23,7 @@ from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.conditioning.heatmap import heatmaps
 from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.body_clips import UnseenBodies, UnseenFaces
+from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample
 from gfla_cli.evaluation.keypoints import PoseJudge
 from gfla_cli.evaluation.measures import Measures

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
-from gfla_cli.datasets.body_clips import BodyClips, MotionPlan
-from gfla_cli.datasets.clips import ClipFrames, clip_correspondences, moments
 from gfla_cli.datasets.detector_errors import as_detected_face
-from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan, _invented, _openings
+from gfla_cli.datasets.rendered_clips import (
+    BodyClips,
+    ClipFrames,
+    FaceClips,
+    MotionPlan,
+    PortraitPlan,
+    _invented,
+    _openings,
+    clip_correspondences,
+    moments,
+)
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import pose

@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.conditioning.face_map import background_edges
 from gfla_cli.datasets.augment import light_curve
-from gfla_cli.datasets.clips import unknown_correspondences
-from gfla_cli.datasets.sample import ClipSample
+from gfla_cli.datasets.sample import ClipSample, unknown_correspondences
 from gfla_cli.errors import DataError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image
