@@ -30,6 +30,8 @@ LIMBS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
 _LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
+_SAME_PERSON = 0.1  # of the frame's side: joints of one person, annotated and detected, are nearer to each other
+_FEWEST_COMMON = 4  # joints, to tell whether two poses are of one person
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,22 @@ def choose_person(
             notes.append(f"{where}: {len(people)} people found, took the largest; --person left|right|N picks another")
         return max(people, key=lambda person: extent(person.box))
     return from_left[place]
+
+
+def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+    """The one of several detected poses whose joints lie at `points` (18, 3); None when none is near.
+
+    Poses and points are in pixels of one frame.
+    """
+    apart: dict[float, Pose] = {}  # mean distance of common joints, pixels
+    for pose in people:
+        both = pose.present & (points[:, 2] > 0)
+        if both.sum() >= _FEWEST_COMMON:
+            apart[float(np.linalg.norm(pose.points[both, :2] - points[both, :2], axis=1).mean())] = pose
+    nearest = min(apart, default=None)
+    if nearest is None or nearest > _SAME_PERSON * max(apart[nearest].size):
+        return None
+    return apart[nearest]
 
 
 def extent(box: Box) -> float:

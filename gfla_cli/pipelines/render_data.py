@@ -16,6 +16,7 @@ from gfla_cli.arrays import Float32Array
 from gfla_cli.datasets.people import PeoplePairs, RenderedPeople, write_detections
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.errors import DataError, GflaError, UsageError
+from gfla_cli.person.pose import nearest_person
 from gfla_cli.training.data import RENDERED, open_training_data, render_caches
 from gfla_cli.training.recipe import Recipe
 
@@ -146,8 +147,6 @@ class _Detection:
 
     def __call__(self, sample: int) -> Float32Array | None:
         """(views, 18, 4) x, y, confidence, depth of a sample; None where the joints are known already."""
-        from gfla_cli.evaluation.depths import nearest_person
-
         if self.people.is_detected(sample):
             return None
         rows = []
