@@ -51,11 +51,11 @@ def build(
     from dataclasses import asdict
 
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.datasets import deepfashion
-    from gfla_cli.datasets.photos import LEFT_OUT, BuildOptions, build_set
+    from gfla_cli.datasets.build import LEFT_OUT, BuildOptions, build_set
+    from gfla_cli.datasets.tables import LAYOUTS
 
     options = BuildOptions(
-        layout=deepfashion.LAYOUTS[layout.value],
+        layout=LAYOUTS[layout.value],
         height=height,
         identity=identity,
         test_share=test_share,
@@ -94,10 +94,10 @@ def check(
     from dataclasses import asdict
 
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.datasets import deepfashion
     from gfla_cli.datasets.check import check_set
+    from gfla_cli.datasets.tables import DEEPFASHION, LAYOUTS, built_layout
 
-    chosen = deepfashion.LAYOUTS[layout.value] if layout else deepfashion.built_layout(root) or deepfashion.DEEPFASHION
+    chosen = LAYOUTS[layout.value] if layout else built_layout(root) or DEEPFASHION
     with progress_bar("pictures", quiet=as_json) as progress:
         findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)

@@ -79,7 +79,7 @@ def _of_task(models: Sequence[str]) -> Callable[[Request, Progress], Outcome]:
 
 
 def _poses(request: Request, progress: Progress) -> Outcome:
-    from gfla_cli.datasets.deepfashion import LAYOUTS
+    from gfla_cli.datasets.tables import LAYOUTS
     from gfla_cli.evaluation.measures import gather
     from gfla_cli.evaluation.poses import ComparedPoses, measure
     from gfla_cli.evaluation.protocols import OWN
@@ -117,7 +117,7 @@ def _poses(request: Request, progress: Progress) -> Outcome:
 
 
 def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
-    from gfla_cli.datasets.deepfashion import read_poses
+    from gfla_cli.datasets.tables import read_poses
     from gfla_cli.evaluation.folders import ComparedFolders, evaluate_folders
     from gfla_cli.evaluation.measures import gather
     from gfla_cli.evaluation.protocols import OWN_FILES

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION, MARKET, SQUARE, BenchmarkPairs
+from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.datasets.sample import ClipSample, PosePair, ViewPair
+from gfla_cli.datasets.tables import DEEPFASHION, MARKET, SQUARE
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
 
@@ -71,8 +72,6 @@ _LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 
 
 def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
-    from gfla_cli.datasets.order import ShuffledPairs
-
     def open_stage(stage: Stage) -> Dataset[PosePair]:
         pairs = BenchmarkPairs(root, "train", _LAYOUTS[recipe.dataset], stage.image_size)
         return ShuffledPairs(pairs, recipe.seed, jittered=recipe.dataset == "market")

@@ -9,7 +9,7 @@ import pytest
 from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer, load_bundle
-from gfla_cli.datasets.deepfashion import SQUARE
+from gfla_cli.datasets.tables import SQUARE
 from gfla_cli.evaluation.poses import COPY, evaluate_bundles
 from gfla_cli.inference.device import choose_device
 from gfla_cli.losses.vgg import load_vgg19

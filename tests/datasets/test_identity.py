@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import pytest
 
-from gfla_cli.datasets.identity import identities, pairs_of, picture_names, split_people
+from gfla_cli.datasets.build import identities, pairs_of, picture_names, split_people
 from gfla_cli.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import pytest
 from compared_pictures import colour_fid
 from tiny_models import CPU
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE
+from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 
 pytest.importorskip("torchmetrics")
 

@@ -10,7 +10,7 @@ from drawn_landmarks import drawn_body
 from tiny_models import CPU, save_tiny, steady, tiny
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.deepfashion import SQUARE
+from gfla_cli.datasets.tables import SQUARE
 from gfla_cli.errors import ConfigError
 from gfla_cli.evaluation.poses import ComparedPoses
 from gfla_cli.geometry.crop import Crop
