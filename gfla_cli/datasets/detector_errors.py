@@ -1,7 +1,12 @@
-"""Joints of the renderer's skeleton, moved to where mediapipe sees them.
+"""Joints and landmarks of the renderer, moved to where MediaPipe finds them, with errors like its own.
 
-A skeleton has its joints at the centres of rotation, a detector where people were told to click. The shares below
-were measured on the 399 front views of the rendered training set: mean of (detected - true) position, in torsos.
+Joints: a skeleton has them at the centres of rotation, a detector where annotators clicked. `_UP` and `_TOWARDS` were
+measured on the 399 front views of the rendered training set: mean of (detected - true) position, in torsos.
+
+Landmarks: the renderer's are fixed points of the skin. A detector's jaw slides along the outline of a turning head,
+and its brows begin elsewhere. `_SHIFT` is a least-squares fit of (detected - rendered) on the turn of the head, over
+880 rendered portraits, with left and right as mirror images. It reduces the mean difference from 2.6 % to 1.8 % of
+the face's width. The rest differs from person to person.
 """
 
 from __future__ import annotations
@@ -10,16 +15,15 @@ import functools
 from importlib.resources import files
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import Points
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Points
 from gfla_cli.person.face import MIRRORED, face_size
 from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 
-# 1 500 times what mediapipe's joints were off from `as_detected` ones, in hundredths of a trunk, sorted by where the
-# chest faced, in degrees: measured on rendered people whose trunk was seen (18 joints: right, down, away).
+# Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
+# hundredths of a trunk; and the yaw of their chest in degrees.
 _ERRORS = "detection_errors.npz"
-_SIMILAR = 200  # measured poses that face about the same way, one of which is drawn
+_SIMILAR = 200  # measured people to either side of a yaw, of whom one is drawn
 
 # joint -> (share, from joint, to joint), repeated: the joint moves by that share of the way between the two
 _NECK, _HIPS = 1, (8, 11)
@@ -40,9 +44,9 @@ _SHOULDERS_APART = 0.77  # torsos
 
 
 def as_detected(points: Points, share: float = 1.0) -> Points:
-    """(18, 3 or 4) skeleton joints at mediapipe's places; `share` of the way there. Missing joints stay missing.
+    """(18, 3 or 4) joints of the skeleton, moved by `share` of the way to MediaPipe's. Missing joints stay missing.
 
-    Columns are x, y, confidence and, where it is known, depth in pixels, which moves along.
+    Columns are x, y, confidence and, if known, depth in pixels, which moves along.
     """
     present = points[:, 2] > 0
     axes = [0, 1] if points.shape[1] == 3 else [0, 1, 3]
@@ -60,8 +64,8 @@ def as_detected(points: Points, share: float = 1.0) -> Points:
     return detected
 
 
-def _hips_to_neck(place: Points, present: NDArray[np.bool_]) -> Points:
-    """The torso as a vector; upright and guessed from the shoulders when the hips are out of the picture."""
+def _hips_to_neck(place: Points, present: BoolArray) -> Points:
+    """The torso as a vector; upright and estimated from the shoulders when the hips are outside of the image."""
     hips = [place[hip] for hip in _HIPS if present[hip]]
     if hips and present[_NECK]:
         return np.asarray(place[_NECK] - np.mean(hips, axis=0), np.float32)
@@ -72,9 +76,9 @@ def _hips_to_neck(place: Points, present: NDArray[np.bool_]) -> Points:
 
 
 def misdetected(points: Points, trunk: float, share: float, rng: np.random.Generator) -> Points:
-    """(18, 4) joints with the errors that mediapipe made of somebody else who faced the same way.
+    """(18, 4) joints with the errors that MediaPipe made with another person who faced the same way.
 
-    Errors of one pose come together, as they do in life: a wrist is wrong with its elbow. `trunk` is its length in
+    All errors are those of one person, so a wrist is wrong together with its elbow. `trunk` is the trunk's length in
     pixels; `share` scales the errors.
     """
     errors, yaws = _errors()
@@ -91,22 +95,14 @@ def misdetected(points: Points, trunk: float, share: float, rng: np.random.Gener
 
 
 @functools.cache
-def _errors() -> tuple[Points, NDArray[np.float32]]:
-    """(N, 18, 3) errors in trunks and (N,) yaws in degrees, ascending; of everybody also the mirror image."""
+def _errors() -> tuple[Points, Float32Array]:
+    """(N, 18, 3) errors in trunks and (N,) yaws in degrees, ascending; each person and its mirror image."""
     with (files(__package__) / _ERRORS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
         errors, yaw = stored["errors"].astype(np.float32) / 100, stored["yaw"].astype(np.float32)
     mirrored = errors[:, list(MIRRORED_JOINTS)] * np.array([-1, 1, 1], np.float32)
     errors, yaw = np.concatenate([errors, mirrored]), np.concatenate([yaw, -yaw])
     order = np.argsort(yaw, kind="stable")
     return errors[order], yaw[order]
-
-
-# Landmarks of rendered faces, moved to where mediapipe sees them.
-#
-# The renderer's landmarks are fixed points of the skin. A detector places some of them elsewhere: its jaw slides along
-# the outline of a turning head, its brows begin elsewhere. The table is a least-squares fit of (detected - rendered) on
-# the turn of the head, over 880 rendered portraits, with left and right as mirror images. It reduces the mean
-# difference from 2.6 % to 1.8 % of the face's width. The rest differs from person to person.
 
 
 # point -> shift across and down the face, and how much it grows with the turn of the head; face sizes
@@ -155,7 +151,7 @@ _MIRROR = np.array([-1, 1, 1, -1])  # signs of the four numbers at the mirrored 
 _FURTHEST = 0.35  # turn up to which the table was measured
 
 
-def _table() -> NDArray[np.float64]:
+def _mirrored_table() -> Float64Array:
     """(68, 4): the table with its mirror image."""
     table = np.zeros((68, 4))
     for point, numbers in _SHIFT.items():
@@ -164,14 +160,11 @@ def _table() -> NDArray[np.float64]:
     return table
 
 
-_TABLE = _table()
+_TABLE = _mirrored_table()
 
 
-def as_detected_face(landmarks: Points, share: float = 1.0) -> NDArray[np.float32]:
-    """(68, 2) rendered landmarks, in pixels from the centre of the first, at the detector's places.
-
-    `share` says how much of the way they are moved.
-    """
+def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
+    """(68, 2) rendered landmarks in pixels, moved by `share` of the way to MediaPipe's."""
     points = np.asarray(landmarks[:, :2], np.float64)
     eyes = points[45] - points[36]
     apart = max(float(np.linalg.norm(eyes)), 1e-6)
