@@ -1,8 +1,7 @@
-"""`gfla data build`, `check` and `fashion`: pose sets of one's own photos, and the published one."""
+"""`gfla data`: makes and checks data sets on this machine."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,35 +12,32 @@ from gfla_cli.commands.options import AsJson, Quiet, say
 
 _MOST_NAMED = 5
 
-
-class FrameChoice(StrEnum):
-    """Values of --layout for sets that are made here."""
-
-    fashion = "fashion"
-    square = "square"
+app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
 
 
+@app.command()
 def build(
     photos: Annotated[Path, typer.Argument(help="Folder of photos, searched to its depth.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set.")],
     identity: Annotated[
         str,
         typer.Option(
-            help="Who is who: folder, name (anna_01.jpg is anna's), or an expression whose group is the person. "
-            "auto: folder, where there are any."
+            help="How to tell people apart: folder, name (anna_01.jpg shows anna), or a regular expression whose first "
+            "group is the person. auto: folder, if there are any."
         ),
     ] = "auto",
-    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the people that are tested on.")] = 0.1,
-    most_pairs: Annotated[int, typer.Option(min=1, help="Pairs of one person at most.")] = 200,
-    height: Annotated[int, typer.Option(min=64, max=4096, help="Of the written pictures, in pixels.")] = 512,
+    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the people in the test part.")] = 0.1,
+    most_pairs: Annotated[int, typer.Option(min=1, help="Most pairs of one person.")] = 200,
+    height: Annotated[int, typer.Option(min=64, max=4096, help="Height of the written images, in pixels.")] = 512,
     layout: Annotated[
-        FrameChoice, typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion.")
-    ] = FrameChoice.square,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
+        Literal["fashion", "square"],
+        typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion."),
+    ] = "square",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another split.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a data set of one's own photos: people found and framed, paired, and split so that nobody is in both parts.
+    """Make a data set of one's own photos: find and crop people, pair them, and split them into training and test.
 
     Pairs should share person and clothes: one folder for each. Repeat the command to go on after an interruption.
 
@@ -55,7 +51,7 @@ def build(
     from gfla_cli.datasets.tables import LAYOUTS
 
     options = BuildOptions(
-        layout=LAYOUTS[layout.value],
+        layout=LAYOUTS[layout],
         height=height,
         identity=identity,
         test_share=test_share,
@@ -68,7 +64,7 @@ def build(
         typer.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
     for split in report.pairs:
-        counts = f"{report.people[split]} people, {report.pictures[split]} pictures, {report.pairs[split]} pairs"
+        counts = f"{report.people[split]} people, {report.pictures[split]} images, {report.pairs[split]} pairs"
         say(f"{split}: {counts}", quiet=quiet)
     if report.left_out:
         reasons = ", ".join(f"{count} {kind}" for kind, count in report.reasons.items())
@@ -77,13 +73,14 @@ def build(
     typer.echo(output)
 
 
+@app.command()
 def check(
     root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
     layout: Annotated[
         LayoutChoice | None,
         typer.Option(help="Names of the files and frame of the points. [default: as it was built, else fashion]"),
     ] = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Read every picture to its last byte.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Read every image to its last byte.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Name every broken row of a pose set, as FILE:LINE: WHAT; exit code 1 when there is one.
@@ -98,7 +95,7 @@ def check(
     from gfla_cli.datasets.tables import DEEPFASHION, LAYOUTS, built_layout
 
     chosen = LAYOUTS[layout.value] if layout else built_layout(root) or DEEPFASHION
-    with progress_bar("pictures", quiet=as_json) as progress:
+    with progress_bar("images", quiet=as_json) as progress:
         findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)
     if as_json:
@@ -111,6 +108,7 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
 def fashion(
     pictures: Annotated[
         Path, typer.Argument(metavar="IMG_HIGHRES", help="DeepFashion's folder img_highres.", show_default=False)
@@ -129,7 +127,7 @@ def fashion(
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.datasets.img_highres import sort_img_highres
 
-    with progress_bar("pictures", quiet=quiet) as progress:
+    with progress_bar("images", quiet=quiet) as progress:
         report = sort_img_highres(pictures, lists or output, output, link=link, progress=progress)
     say(f"{report.written} sorted, {report.existed} were there, {len(report.missing)} missing", quiet=quiet)
     if report.tables:
@@ -141,15 +139,6 @@ def fashion(
     typer.echo(output)
     if report.missing:
         raise typer.Exit(1)
-
-
-# `gfla data`: data sets made on this machine.
-
-
-app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
-app.command()(build)
-app.command()(check)
-app.command()(fashion)
 
 
 @app.command()
