@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -130,11 +130,14 @@ class MotionPlan:
         return listed
 
 
-class RenderedClips:
+_Plan = TypeVar("_Plan", PortraitPlan, MotionPlan)
+
+
+class RenderedClips(Generic[_Plan]):
     """The clips of a plan, rendered on first use and kept in a folder."""
 
-    def __init__(self, pack: Path, folder: Path, plan: PortraitPlan | MotionPlan) -> None:
-        self.plan = plan
+    def __init__(self, pack: Path, folder: Path, plan: _Plan) -> None:
+        self.plan: _Plan = plan
         self.cache = RenderCache(folder, f"{plan.kind}-{plan.clips}x{plan.frames}", plan, plan.clips, self._render)
         self._pack_folder = pack
         self._pack: Pack | None = None
@@ -153,24 +156,29 @@ class RenderedClips:
         return self.plan.render(self._pack, clip)
 
 
-class FaceClips(Dataset[ClipSample]):
-    """Clip number i: a talking head at any pace, mirrored half of the time, relit, cropped as a face is."""
-
+class _TrainingClips(Dataset[ClipSample], Generic[_Plan]):
     def __init__(
-        self, pack: Path, cache: Path, plan: PortraitPlan, *, frames: int, size: int, grid: int, seed: int = 0
+        self, pack: Path, cache: Path, plan: _Plan, *, frames: int, size: int, grid: int, seed: int = 0
     ) -> None:
-        """`frames` of a clip make a sample, at most as many as the plan has."""
-        self.plan, self.clips = plan, RenderedClips(pack, cache, plan)
+        """`frames` of a clip make a sample, at most as many as the plan has.
+
+        Images are `size` x `size`, correspondences `grid` x `grid`.
+        """
+        self.clips: RenderedClips[_Plan] = RenderedClips(pack, cache, plan)
         self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
 
     def render_caches(self) -> list[RenderCache]:
         """The caches that its frames are read from."""
         return [self.clips.cache]
 
+
+class FaceClips(_TrainingClips[PortraitPlan]):
+    """Clip number i: a talking head at any pace, mirrored half of the time, relit, cropped as a face is."""
+
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
-        plan = self.plan
+        plan = self.clips.plan
         frames = moments(plan.frames, self.frames, rng)
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
@@ -198,25 +206,15 @@ class FaceClips(Dataset[ClipSample]):
         )
 
 
-class BodyClips(Dataset[ClipSample]):
+class BodyClips(_TrainingClips[MotionPlan]):
     """Clip number i: a person in motion at any pace, mirrored half of the time, relit."""
-
-    def __init__(
-        self, pack: Path, cache: Path, plan: MotionPlan, *, frames: int, size: int, grid: int, seed: int = 0
-    ) -> None:
-        """`frames` of a clip make a sample, at most as many as the plan has."""
-        self.plan, self.clips = plan, RenderedClips(pack, cache, plan)
-        self.frames, self.size, self.grid, self.seed = frames, size, grid, seed
-
-    def render_caches(self) -> list[RenderCache]:
-        """The caches that its frames are read from."""
-        return [self.clips.cache]
 
     def __getitem__(self, index: int) -> ClipSample:
         cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
-        frames = moments(self.plan.frames, self.frames, rng)
-        clip = self.clips.read(self.clips.cache.choose(rng), [int(rng.integers(self.plan.frames)), *frames])
+        rendered = self.clips.plan.frames
+        frames = moments(rendered, self.frames, rng)
+        clip = self.clips.read(self.clips.cache.choose(rng), [int(rng.integers(rendered)), *frames])
         crop = Crop.whole(clip.images.shape[1:3], (self.size, self.size))
         clip = clip.cropped(replace(crop, flip=bool(rng.random() < 0.5)), pose.MIRRORED)
         clip = clip.detected_bodies(float(rng.random() < 0.7))
