@@ -158,23 +158,23 @@ def people(
 
     write = write_people_hard if hard else write_people_mini
     with atomic_folder(output) as folder:
-        say("rendering; the same pack gives the same pictures")
+        say("rendering; the same pack gives the same images")
         write(pack, folder)
     typer.echo(output)
 
 
 @app.command()
 def faces(
-    films: Annotated[Path, typer.Argument(help="Film of a face, or a folder of films.", show_default=False)],
+    films: Annotated[Path, typer.Argument(help="Video of a face, or a folder of videos.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that the clips are added to.")],
     person: Annotated[
         str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
     ] = "largest",
-    trim: Annotated[str | None, typer.Option(help="Stretch of every film, START:END in seconds.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames a second. [default: the film's own]")] = None,
+    trim: Annotated[str | None, typer.Option(help="Time range of every video, START:END in seconds.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second. [default: the video's own]")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn films into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
+    """Turn videos into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
 
     Clips that are there already are left alone.
 

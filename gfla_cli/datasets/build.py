@@ -104,7 +104,7 @@ def build_set(
         _write_left_out(output / LEFT_OUT, report)
     if not report.pairs.get("train"):
         most = next(iter(report.reasons), "")
-        hint = f"{output / LEFT_OUT} says why, mostly: {most}; --identity tells who is who"
+        hint = f"{output / LEFT_OUT} says why, mostly: {most}; --identity says how to tell people apart"
         raise DataError(f"{photos}: nothing to train on, no two images of one person", hint=hint)
     return report
 
@@ -133,7 +133,7 @@ def _usable(found: Mapping[str, Found], identify: Identify, report: BuildReport)
         if entry.why is not None:
             report.left_out[photo] = entry.why
         elif person is None:
-            report.left_out[photo] = ["unknown person", "its path does not say who it is; see --identity"]
+            report.left_out[photo] = ["unknown person", "its path does not name the person; see --identity"]
         elif (first := seen.setdefault(entry.digest, photo)) != photo:
             report.left_out[photo] = ["the same file twice", f"also {first}"]
         else:

@@ -15,7 +15,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView
+from gfla_cli.datasets.render_cache import TEST_SEED, RenderCache, RenderedSample, StoredView
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
 from gfla_cli.geometry.crop import Crop
 
@@ -27,7 +27,6 @@ _OTHER_ELEVATION, _SAME_VIEW = 0.1, 0.03  # shares of pairs; all others have one
 _SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size in the frame
 _LARGER = 0.08  # upper limit of the zoom, which may cut the object off
 
-_TEST_SEED = 20_200_303  # trainings count their seeds from 0
 _DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
 
 
@@ -190,7 +189,7 @@ class UnseenChairs(Dataset[ViewPair]):
         from gfla_cli.synth.objects.chairs import sample_chair
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
-        rng = np.random.default_rng([_TEST_SEED, index // len(_DIFFERENCES)])
+        rng = np.random.default_rng([TEST_SEED, index // len(_DIFFERENCES)])
         chair, light = sample_chair(rng), sample_object_light(rng)
         azimuth, elevation = float(rng.choice(AZIMUTHS)), float(rng.choice(ELEVATIONS))
         side = rng.choice([-1, 1], len(_DIFFERENCES))

@@ -42,7 +42,7 @@ _LOST = 0.01  # share of joints that a detector misses
 class RenderPlan:
     """Which people are rendered. Equal plans give equal samples."""
 
-    kind: ClassVar[str] = "albums"  # the folder's name; people have such folders
+    kind: ClassVar[str] = "albums"  # part of the folder's name, which existing caches have
 
     seed: int = 0
     characters: int = 6000

@@ -27,6 +27,8 @@ from gfla_cli.errors import DataError
 from gfla_cli.geometry.crop import Beyond, Crop
 from gfla_cli.io.files import atomic_path, make_folder
 
+TEST_SEED = 20_200_303  # of the fixed test sets; trainings count their seeds from 0
+
 _LOOK_AGAIN_S, _WAIT_S = 15.0, 120  # between two looks at the folder, and for the first sample to appear
 _NUMBERED = re.compile(r"(\d{6})\.npz")
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 95]

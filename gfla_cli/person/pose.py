@@ -30,8 +30,6 @@ LIMBS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
 _LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
-_SAME_PERSON = 0.1  # of the frame's side: joints of one person, annotated and detected, are nearer to each other
-_FEWEST_COMMON = 4  # joints, to tell whether two poses are of one person
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,22 +171,27 @@ def choose_person(
     return from_left[place]
 
 
-def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
-    """The one of several detected poses whose joints lie at `points` (18, 3); None when none is near.
-
-    Poses and points are in pixels of one frame.
-    """
-    apart: dict[float, Pose] = {}  # mean distance of common joints, pixels
-    for pose in people:
-        both = pose.present & (points[:, 2] > 0)
-        if both.sum() >= _FEWEST_COMMON:
-            apart[float(np.linalg.norm(pose.points[both, :2] - points[both, :2], axis=1).mean())] = pose
-    nearest = min(apart, default=None)
-    if nearest is None or nearest > _SAME_PERSON * max(apart[nearest].size):
-        return None
-    return apart[nearest]
-
-
 def extent(box: Box) -> float:
     """The diagonal of a box: unlike its area, not small for somebody standing straight."""
     return math.hypot(box[2] - box[0], box[3] - box[1])
+
+
+_NEAR = 0.1  # of the longer side: joints of one person, annotated and detected, are nearer to each other
+_FEWEST_SHARED = 4  # joints that two poses need in common to be compared
+
+
+def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+    """The pose in `people` whose joints are nearest to `points` (18, 3), all in pixels of one frame.
+
+    None when no pose is near enough to be the same person.
+    """
+    distances = {}
+    for pose in people:
+        shared = pose.present & (points[:, 2] > 0)
+        if shared.sum() >= _FEWEST_SHARED:
+            distance = np.linalg.norm(pose.points[shared, :2] - points[shared, :2], axis=1).mean()
+            distances[float(distance)] = pose
+    nearest = min(distances, default=None)
+    if nearest is None or nearest > _NEAR * max(distances[nearest].size):
+        return None
+    return distances[nearest]

@@ -1,4 +1,4 @@
-"""Pose sets built from one's own photos: whole, resumed where it stopped, and who is left out and why."""
+"""Pose sets built from one's own photos: complete, resumed after an interruption, and photos that are left out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_pat
     assert 150 < height < 230  # the body fills most of the frame
 
 
-def test_nobody_is_in_both_splits(photos, tmp_path):
+def test_no_person_is_in_both_splits(photos, tmp_path):
     build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
     people = [
         {line.split("--")[0] for line in (tmp_path / "set" / f"{split}.lst").read_text().split()}

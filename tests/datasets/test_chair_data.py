@@ -32,7 +32,7 @@ def test_chairs_are_rendered_once_and_read_back(tmp_path):
 
 
 def test_the_render_cache_of_people_keeps_its_name():
-    # Trainings go on with the pictures they have; another digest would render them all again.
+    # Existing caches stay valid; another digest would render everything again.
     assert RenderedPeople(Path("pack"), Path("cache"), RenderPlan()).cache.folder == Path(
         "cache/albums-6000x6-40e1779b"
     )

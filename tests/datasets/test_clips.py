@@ -27,7 +27,7 @@ from gfla_cli.person.face import MIRRORED, face_size
 from gfla_cli.synth.people.posing import sample_talk
 
 
-def film(points, frames=3, side=64):
+def drawn_clip(points, frames=3, side=64):
     rng = np.random.default_rng(0)
     surfaces = np.full((frames, side // 2, side // 2, 3), np.nan, np.float32)
     surfaces[:, 8:24, 8:24] = rng.normal(0, 3, (16, 16, 3))
@@ -38,7 +38,7 @@ def film(points, frames=3, side=64):
 def test_a_clip_is_cut_with_its_points_and_surfaces():
     points = np.zeros((68, 2), np.float32)
     points[0] = 16, 24
-    clip = film(points)
+    clip = drawn_clip(points)
     cut = clip.cropped(Crop((16, 24, 48, 56), (32, 32)))
     assert cut.images.shape == (3, 32, 32, 3)
     np.testing.assert_array_equal(cut.images, clip.images[:, 24:56, 16:48])
@@ -52,7 +52,7 @@ def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
     points = points.astype(np.float32)
     if points.shape[1] == 3:
         points[4] = pose.MISSING
-    clip = film(points)
+    clip = drawn_clip(points)
     mirror = replace(Crop.whole((64, 64)), flip=True)
     twice = clip.cropped(mirror, order).cropped(mirror, order)
     np.testing.assert_array_equal(twice.images, clip.images)
@@ -63,7 +63,7 @@ def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
 
 
 def test_the_frame_before_the_first_is_the_reference():
-    clip = film(drawn_body(), frames=4)
+    clip = drawn_clip(drawn_body(), frames=4)
     to_previous, to_reference = clip_correspondences(clip.surfaces, 8, 0.3)
     assert to_previous.offset.shape == to_reference.offset.shape == (3, 2, 8, 8)
     np.testing.assert_array_equal(to_previous.offset[0], to_reference.offset[0])

@@ -53,7 +53,7 @@ def test_background_corresponds_to_itself_unless_the_source_hides_it():
 
 def test_a_hidden_part_takes_the_nearest_seen_one_with_less_weight():
     source = patch_of_body(64, 10, 16)
-    source[32:] = np.nan  # the lower half is not in the picture
+    source[32:] = np.nan  # the lower half is outside of the image
     known = correspond(source, patch_of_body(64, 10, 16), grid=32)
     hidden = known.visible[0] == -1
     assert hidden[18:24, 5:12].all()
@@ -93,7 +93,7 @@ def test_the_window_follows_the_person():
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20
     assert window[0, 0, 0, -1] >= 25
-    assert window[1].isfinite().all()  # nobody there: any window
+    assert window[1].isfinite().all()  # no person: any window
 
 
 def test_the_fast_max_pool_is_max_pooling():
@@ -184,7 +184,7 @@ def test_joints_behind_the_body_are_trained_on_as_detectors_give_them(shared, tm
         stored = data.people.view(sample, view).points[body]
         hidden += int(((stored[:, 0] >= 0) & (stored[:, 2] == 0)).sum())
     assert hidden  # the renderer knows them, marked as not seen
-    # Shaking loses one in a hundred, the border of the picture some more.
+    # Shaking loses one in a hundred, the border of the image some more.
     inside = [pair.target_points[body, 0] >= 0 for pair in pairs]
     assert np.mean(inside) > 0.85
 
@@ -196,7 +196,7 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
     near.head_crops = RenderedPeople(shared / "humans", tmp_path, HeadRenderPlan(characters=2, views=2, size=128))
     pairs = [near[i] for i in range(8)]
     sharp = [cv2.Laplacian(pair.source_image, cv2.CV_32F).std() for pair in pairs]
-    assert max(sharp) > 2 * min(sharp)  # some sources are as coarse as heads of small pictures are
+    assert max(sharp) > 2 * min(sharp)  # some sources are as coarse as heads in small images
     assert not list(tmp_path.glob("albums-*"))
     shown = np.concatenate([pair.target_points for pair in pairs])
     assert (shown.reshape(-1, 18, 3)[:, [9, 10, 12, 13], 0] < 0).all()  # no knees, no ankles
