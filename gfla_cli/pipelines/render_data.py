@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -28,10 +29,9 @@ _WRITE_EVERY_S = 60.0
 class _Done(NamedTuple):
     """What a worker reports of a sample."""
 
-    folder: Path
     sample: int
     rendered: bool  # it was not on disk before
-    detected: Float32Array | None  # (views, 18, 4)
+    detected: Float32Array | None  # (views, 18, 4) of rendered people
 
 
 class RenderReport(NamedTuple):
@@ -75,7 +75,7 @@ def render_data(
     started = written = time.monotonic()
     for worker in workers:
         worker.start()
-    found: dict[Path, dict[int, Float32Array]] = {}
+    found: dict[int, Float32Array] = {}
     finished = new = looked = 0
     try:
         while any(worker.is_alive() for worker in workers) or not done.empty():
@@ -84,10 +84,10 @@ def render_data(
                 finished, new = finished + 1, new + report.rendered
                 if report.detected is not None:
                     looked += 1
-                    found.setdefault(report.folder, {})[report.sample] = report.detected
+                    found[report.sample] = report.detected
                 progress(finished, total)
             if time.monotonic() - written > _WRITE_EVERY_S:
-                _write(found)
+                _write(kinds[0], found)
                 written = time.monotonic()
             if seconds is not None and time.monotonic() - started > seconds:
                 break
@@ -95,19 +95,20 @@ def render_data(
     finally:
         for worker in workers:
             worker.terminate()  # a sample appears complete or not at all
-        _write(found)
+        _write(kinds[0], found)
     if not errors.empty():
         what, hint = errors.get()
         raise DataError(what, hint=hint)
-    if any(worker.exitcode not in (0, None, -15) for worker in workers):
+    if any(worker.exitcode not in (0, None, -signal.SIGTERM) for worker in workers):
         raise DataError("a process that renders has died", hint="fewer --processes need less memory")
     return RenderReport(new, looked)
 
 
-def _write(found: dict[Path, dict[int, Float32Array]]) -> None:
-    for folder, detected in found.items():
-        write_detections(folder, detected)
-    found.clear()
+def _write(people: RenderCache, found: dict[int, Float32Array]) -> None:
+    """Moves the joints that were found to the folder of rendered people."""
+    if found:
+        write_detections(people.folder, found)
+        found.clear()
 
 
 def _work(
@@ -131,7 +132,7 @@ def _work(
         for kind, sample in islice(turns, rank, None, processes):
             rendered = kind.ensure(sample)
             detected = look(sample) if look is not None and kind is look.people.cache else None
-            done.put(_Done(kind.folder, sample, rendered, detected))
+            done.put(_Done(sample, rendered, detected))
     except GflaError as error:
         errors.put((str(error), error.hint))
 
