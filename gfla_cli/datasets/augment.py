@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
 from gfla_cli.arrays import Image, Points
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.face import face_crop, square_crop
 from gfla_cli.person.pose import MISSING
 
 
@@ -20,6 +22,28 @@ def shake_points(points: Points, rng: np.random.Generator, sigma: float) -> Poin
     shaken[lost, :3] = MISSING
     shaken[present & ~lost, :2] = shaken[present & ~lost, :2].clip(0)
     return shaken
+
+
+def random_face_crop(
+    faces: Points,
+    image_size: Sequence[int],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    zoom: tuple[float, float],
+    shift: float = 0.0,
+) -> Crop:
+    """A crop of the usual one's size times `zoom`, around faces (68, 2) or (N, 68, 2), inside the image.
+
+    `shift` is the standard deviation of its place, as a share of its side. `image_size` is (height, width).
+    """
+    inside = image_size[0], image_size[1]
+    left, top, right, bottom = face_crop(faces, (size, size), inside=inside).box
+    side = (right - left) * rng.uniform(*zoom)
+    x, y = (left + right - 1) / 2, (top + bottom - 1) / 2
+    if shift:
+        x, y = np.array([x, y]) + rng.normal(0, shift, 2) * side
+    return square_crop((x, y), max(2, min(*inside, round(side))), (size, size), inside=inside)
 
 
 def light_curve(rng: np.random.Generator) -> Image:

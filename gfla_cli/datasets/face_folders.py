@@ -17,12 +17,11 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import FloatArray, Points
 from gfla_cli.conditioning.face_map import background_edges
-from gfla_cli.datasets.augment import light_curve
+from gfla_cli.datasets.augment import light_curve, random_face_crop
 from gfla_cli.datasets.sample import ClipSample, unknown_correspondences
 from gfla_cli.errors import DataError
-from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image
-from gfla_cli.person.face import MIRRORED, face_crop, square_crop
+from gfla_cli.person.face import MIRRORED
 
 SHORTEST = 4  # frames of a clip
 _IMAGES = (".jpg", ".jpeg", ".png")
@@ -54,7 +53,7 @@ class FaceFolders(Dataset[ClipSample]):
         chosen = [clip[int(rng.integers(len(clip)))], *(clip[k] for k in order)]
         frames = [read_image(image) for image, _ in chosen]
         faces = np.stack([read_landmarks(landmarks) for _, landmarks in chosen])
-        crop = _crop(faces, frames[0].shape[:2], self.size, rng)
+        crop = random_face_crop(faces, frames[0].shape[:2], self.size, rng, zoom=_ZOOM)
         table = light_curve(rng)
         if rng.random() < 0.5:
             crop, faces = replace(crop, flip=True), faces[:, list(MIRRORED)]
@@ -112,11 +111,3 @@ def _there_and_back(length: int, frames: int, rng: np.random.Generator) -> list[
     turn = [*range(length), *range(length - 2, 0, -1)]
     start, step = int(rng.integers(len(turn))), 1 if rng.random() < 0.5 else -1
     return [turn[(start + step * k) % len(turn)] for k in range(frames)]
-
-
-def _crop(faces: Points, shape: tuple[int, ...], size: int, rng: np.random.Generator) -> Crop:
-    """The crop that holds the faces (N, 68, 2) of a clip, a little larger or smaller, inside the image."""
-    inside = shape[0], shape[1]
-    left, top, right, bottom = face_crop(faces, (size, size), inside=inside).box
-    length = max(2, min(*inside, round((right - left) * rng.uniform(*_ZOOM))))
-    return square_crop(((left + right - 1) / 2, (top + bottom - 1) / 2), length, (size, size), inside=inside)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, background_edges, part_labels
-from gfla_cli.datasets.augment import degrade, relight, shake_points
+from gfla_cli.datasets.augment import degrade, random_face_crop, relight, shake_points
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, as_detected_face
 from gfla_cli.datasets.render_cache import (
@@ -32,7 +32,7 @@ from gfla_cli.datasets.render_cache import (
 from gfla_cli.datasets.sample import ClipSample, Correspondence, unknown_correspondences
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import face, pose
-from gfla_cli.person.face import face_crop, face_size, square_crop
+from gfla_cli.person.face import face_crop, face_size
 
 if TYPE_CHECKING:
     from gfla_cli.synth.pack import Pack
@@ -194,7 +194,9 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         if mirrored:  # first, as the detector's errors depend on the side
             clip = clip.cropped(replace(Crop.whole(clip.images.shape[1:3]), flip=True), face.MIRRORED)
         clip = clip.detected_faces(share)
-        clip = clip.cropped(_face_crop(clip, self.size, rng))
+        # About the crop that the reference alone would get: at inference the coming motion is not known.
+        crop = random_face_crop(clip.points[0], clip.images.shape[1:3], self.size, rng, zoom=_ZOOM, shift=_SHIFT)
+        clip = clip.cropped(crop)
         images = _augmented(clip.images, rng)
         points = _shaken(clip.points, rng)
         opened = np.stack([_openings(landmarks, self.size, self.grid) for landmarks in clip.points[1:]])
@@ -329,15 +331,6 @@ def _detector_share(rng: np.random.Generator) -> float:
     """How far landmarks move to a detector's places: mostly all the way, sometimes not at all."""
     kind = rng.random()
     return 1.0 if kind < 0.7 else 0.0 if kind < 0.85 else float(rng.random())
-
-
-def _face_crop(clip: ClipFrames, size: int, rng: np.random.Generator) -> Crop:
-    """About the crop that the reference alone would get: at inference the coming motion is not known."""
-    side = clip.images.shape[1]
-    left, top, right, bottom = face_crop(clip.points[0], (size, size), inside=(side, side)).box
-    wanted = (right - left) * rng.uniform(*_ZOOM)
-    x, y = np.array([left + right - 1, top + bottom - 1]) / 2 + rng.normal(0, _SHIFT, 2) * wanted
-    return square_crop((x, y), max(2, min(side, round(wanted))), (size, size), inside=(side, side))
 
 
 def _shaken(points: Points, rng: np.random.Generator) -> Points:
