@@ -14,7 +14,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import cv2
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
 from gfla_cli.errors import DataError, MissingExtraError, UsageError
@@ -65,7 +65,7 @@ class ShapeNetPairs(Dataset[ViewPair]):
         mask = np.full(self.size, 255, np.uint8)
         return ViewPair(source_image, target_image, source_code, target_code, mask, unknown_correspondence())
 
-    def _read(self, group: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def _read(self, group: str) -> tuple[Image, Float32Array]:
         if self._opened is None:
             self._opened = _open(self.file)
         image, angles = _read_group(self.file, self._opened, group)
@@ -105,29 +105,16 @@ def _category(file: Path) -> str:
     )
 
 
-def _h5py() -> ModuleType:
+def _open(file: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
         raise MissingExtraError("ShapeNet's HDF5 files need h5py", "shapenet") from error
-    module: ModuleType = h5py
-    return module
-
-
-def _open(file: Path) -> Any:
-    h5py = _h5py()
     try:
         return h5py.File(file, "r")
     except OSError as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{file}: not a readable HDF5 file ({first})", hint="copy or download it again") from error
-
-
-def _names(file: Path, groups: Any) -> list[str]:
-    try:
-        return list(groups)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{file}: damaged ({error})"[:300], hint="copy or download it again") from error
 
 
 def _read_list(path: Path) -> list[str]:
@@ -143,16 +130,19 @@ def _read_list(path: Path) -> list[str]:
 def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[Key, list[int]]:
     """The azimuths (in 10 degrees) of each listed object and elevation that has at least two."""
     wanted = {match["id"] if (match := _GROUP.fullmatch(name)) else name for name in names}
+    try:
+        present = list(groups)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{file}: damaged ({error})"[:300], hint="copy or download it again") from error
     views: dict[Key, list[int]] = defaultdict(list)
-    for group in _names(file, groups):
+    for group in present:
         match = _GROUP.fullmatch(group)
         if match and match["id"] in wanted:
             views[match["id"], int(match["elevation"])].append(int(match["azimuth"]))
     pairable = {key: sorted(azimuths) for key, azimuths in views.items() if len(azimuths) > 1}
     if not pairable:
         example = f"{sorted(wanted)[0]}_0_1"
-        found = next(iter(_names(file, groups)), None)
-        what = f"the first of its groups is {found}" if found else "it is empty"
+        what = f"the first of its groups is {present[0]}" if present else "it is empty"
         raise DataError(f"{file}: no group such as {example}; {what}", hint=f"expected {_LAYOUT}")
     (name, elevation), azimuths = next(iter(sorted(pairable.items())))
     _read_group(file, groups, f"{name}_{azimuths[0]}_{elevation}")
@@ -161,7 +151,8 @@ def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[Key, list[i
 
 def _array(groups: Any, name: str, key: str) -> NDArray[Any]:
     """A data set of a group, in full; raises ValueError when it is missing, in another file or too large."""
-    h5py = _h5py()
+    import h5py
+
     for parent, child in ((groups, name), (groups[name], key)):
         if child not in parent:
             raise ValueError(f"no `{key}`")
@@ -175,7 +166,7 @@ def _array(groups: Any, name: str, key: str) -> NDArray[Any]:
     return np.asarray(found)
 
 
-def _read_group(file: Path, groups: Any, name: str) -> tuple[NDArray[np.uint8], ViewAngles]:
+def _read_group(file: Path, groups: Any, name: str) -> tuple[Image, ViewAngles]:
     """An image (H, W, 3) and the angles of its view."""
     try:
         image, pose = (_array(groups, name, key) for key in ("image", "pose"))
