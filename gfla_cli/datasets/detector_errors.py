@@ -75,6 +75,15 @@ def _hips_to_neck(place: Points, present: BoolArray) -> Points:
     return up
 
 
+def detector_share(rng: np.random.Generator, *, all_below: float, none_below: float) -> float:
+    """A random `share` for `as_detected` and `as_detected_face`: mostly 1 or 0, so a network serves both conventions.
+
+    A draw from [0, 1) decides: 1 below `all_below`, else 0 below `none_below`, else anything.
+    """
+    draw = rng.random()
+    return 1.0 if draw < all_below else 0.0 if draw < none_below else float(rng.random())
+
+
 def misdetected(points: Points, trunk: float, share: float, rng: np.random.Generator) -> Points:
     """(18, 4) joints with the errors that MediaPipe made with another person who faced the same way.
 

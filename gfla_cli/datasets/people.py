@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.datasets.augment import degrade, relight
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, misdetected
+from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
 from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.geometry.crop import Crop
@@ -236,7 +236,8 @@ class PeoplePairs(Dataset[PosePair]):
             images[0] = _coarse(images[0], rng.uniform(*_COARSE))
         # A detector's own joints, where it found both people; otherwise errors like its own.
         found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
-        share = 1.0 if found else _detector_share(rng)
+        # Source and target share the convention, so a network can read it from the source.
+        share = 1.0 if found else detector_share(rng, all_below=0.5, none_below=0.8)
         return PosePair(
             source_image=degrade(images[0], rng),
             target_image=images[1],
@@ -270,15 +271,6 @@ def _trunk(points: Points) -> float:
     if points[_SHOULDERS, 2].all():
         return float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
     return _USUAL_TRUNK * float(np.ptp(points[:, 3]))
-
-
-def _detector_share(rng: np.random.Generator) -> float:
-    """How far joints move from the skeleton's places to a detector's (see `as_detected`): mostly 1 or 0.
-
-    Source and target share it, so a network can read the convention from the source and serve both.
-    """
-    kind = rng.random()
-    return 1.0 if kind < 0.5 else 0.0 if kind < 0.8 else float(rng.random())
 
 
 def _coarse(image: Image, factor: float) -> Image:

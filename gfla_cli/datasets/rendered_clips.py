@@ -20,7 +20,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, background_edges, part_labels
 from gfla_cli.datasets.augment import degrade, random_face_crop, relight, shake_points
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, as_detected_face
+from gfla_cli.datasets.detector_errors import as_detected, as_detected_face, detector_share
 from gfla_cli.datasets.render_cache import (
     TEST_SEED,
     RenderCache,
@@ -190,7 +190,7 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
         clip = self.clips.read(self.clips.cache.choose(rng), [int(reference), *frames])
-        share, mirrored = _detector_share(rng), bool(rng.random() < 0.5)
+        share, mirrored = detector_share(rng, all_below=0.7, none_below=0.85), bool(rng.random() < 0.5)
         if mirrored:  # first, as the detector's errors depend on the side
             clip = clip.cropped(replace(Crop.whole(clip.images.shape[1:3]), flip=True), face.MIRRORED)
         clip = clip.detected_faces(share)
@@ -325,12 +325,6 @@ def _invented(known: Correspondence, opened: BoolArray) -> Correspondence:
     """Marks what opening lids and lips uncover as hidden, without an offset: nothing else in the face looks like it."""
     hidden = opened & (known.visible < 0)
     return Correspondence(known.offset, np.where(hidden, 0, known.weight), np.where(hidden, 0, known.visible))
-
-
-def _detector_share(rng: np.random.Generator) -> float:
-    """How far landmarks move to a detector's places: mostly all the way, sometimes not at all."""
-    kind = rng.random()
-    return 1.0 if kind < 0.7 else 0.0 if kind < 0.85 else float(rng.random())
 
 
 def _shaken(points: Points, rng: np.random.Generator) -> Points:
