@@ -21,25 +21,21 @@ from gfla_cli.person.face import MIRRORED, face_size
 from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 
 # Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
-# hundredths of a trunk; and the yaw of their chest in degrees.
+# hundredths of a torso; and the yaw of their chest in degrees.
 _ERRORS = "detection_errors.npz"
 _SIMILAR = 200  # measured people to either side of a yaw, of whom one is drawn
 
-# joint -> (share, from joint, to joint), repeated: the joint moves by that share of the way between the two
 _NECK, _HIPS = 1, (8, 11)
-_UP = {1: 0.07, 2: 0.07, 5: 0.07, 0: 0.02, 14: 0.014, 15: 0.014, 16: 0.03, 17: 0.03}  # of hips to neck
+# Joint -> the share of the torso, from the hips to the neck, by which it moves up.
+_UP = {1: 0.07, 2: 0.07, 5: 0.07, 0: 0.02, 14: 0.014, 15: 0.014, 16: 0.03, 17: 0.03}
+# Joint -> the share of the way by which it moves towards another joint, and that joint.
 _TOWARDS = {
-    2: (0.026, 5),
-    5: (0.026, 2),  # shoulders 0.02 torso inwards, 0.77 torso apart
-    8: (0.03, 11),
-    11: (0.03, 8),  # hips 0.014, 0.46 apart
-    16: (0.13, 17),
-    17: (0.13, 16),  # ears 0.04, 0.3 apart
-    10: (0.06, 9),
-    13: (0.06, 12),  # ankles 0.055 up the shin
-    3: (0.037, 2),
-    6: (0.037, 5),  # elbows 0.02 up the arm
-}
+    2: (0.026, 5), 5: (0.026, 2),     # shoulders: 0.02 torsos inwards, where they are 0.77 torsos apart
+    8: (0.03, 11), 11: (0.03, 8),     # hips: 0.014 torsos inwards, 0.46 apart
+    16: (0.13, 17), 17: (0.13, 16),   # ears: 0.04 torsos inwards, 0.3 apart
+    10: (0.06, 9), 13: (0.06, 12),    # ankles: 0.055 torsos up the shin
+    3: (0.037, 2), 6: (0.037, 5),     # elbows: 0.02 torsos up the arm
+}  # fmt: skip
 _SHOULDERS_APART = 0.77  # torsos
 
 
@@ -84,10 +80,10 @@ def detector_share(rng: np.random.Generator, *, all_below: float, none_below: fl
     return 1.0 if draw < all_below else 0.0 if draw < none_below else float(rng.random())
 
 
-def misdetected(points: Points, trunk: float, share: float, rng: np.random.Generator) -> Points:
+def misdetected(points: Points, torso: float, share: float, rng: np.random.Generator) -> Points:
     """(18, 4) joints with the errors that MediaPipe made with another person who faced the same way.
 
-    All errors are those of one person, so a wrist is wrong together with its elbow. `trunk` is the trunk's length in
+    All errors are those of one person, so a wrist is wrong together with its elbow. `torso` is the torso's length in
     pixels; `share` scales the errors.
     """
     errors, yaws = _errors()
@@ -95,7 +91,7 @@ def misdetected(points: Points, trunk: float, share: float, rng: np.random.Gener
     known = bool(points[[2, 5], 2].all())
     yaw = np.degrees(np.arctan2(-across[1], across[0])) if known else rng.uniform(-180, 180)
     drawn = int(np.searchsorted(yaws, yaw) + rng.integers(-_SIMILAR, _SIMILAR)) % len(errors)
-    error = errors[drawn] * (share * trunk)
+    error = errors[drawn] * (share * torso)
     wrong = points.copy()
     present = points[:, 2:3] > 0
     wrong[:, :2] = np.where(present, (points[:, :2] + error[:, :2]).clip(0), points[:, :2])
@@ -105,7 +101,7 @@ def misdetected(points: Points, trunk: float, share: float, rng: np.random.Gener
 
 @functools.cache
 def _errors() -> tuple[Points, Float32Array]:
-    """(N, 18, 3) errors in trunks and (N,) yaws in degrees, ascending; each person and its mirror image."""
+    """(N, 18, 3) errors in torsos and (N,) yaws in degrees, ascending; each person and its mirror image."""
     with (files(__package__) / _ERRORS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
         errors, yaw = stored["errors"].astype(np.float32) / 100, stored["yaw"].astype(np.float32)
     mirrored = errors[:, list(MIRRORED_JOINTS)] * np.array([-1, 1, 1], np.float32)

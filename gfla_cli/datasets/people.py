@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gfla_cli.synth.people.people import AlbumMix, People
 
 _DETECTED = "detected.npy"
-_ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the trunk
-_SHOULDERS_APART = 0.75  # trunks
-_USUAL_TRUNK = 0.5  # of the body's depth, where too little of the trunk is visible
+_ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
+_SHOULDERS_APART = 0.75  # torsos
+_USUAL_TORSO = 0.5  # of the body's depth, where too little of the torso is visible
 _DEPTH = 0.2  # a hidden back takes its colour from the chest: clothes look alike from both sides
 _COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the head crops that are coarse, and by which factor
 _NO_DEPTH = 0.2  # share of the images whose joints come without depth, as from a pose file
@@ -252,7 +252,7 @@ class PeoplePairs(Dataset[PosePair]):
         """Joints as the network gets them: (18, 3), with depths (18, 4)."""
         wrong = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
         points = side.pose.deep_points
-        detected = misdetected(as_detected(points, share), _trunk(points), wrong, rng)
+        detected = misdetected(as_detected(points, share), _torso(points), wrong, rng)
         if found and side.detected is not None:
             detected = side.detected.deep_points
         detected[rng.random(len(detected)) < _LOST, :3] = MISSING
@@ -263,14 +263,14 @@ class PeoplePairs(Dataset[PosePair]):
         return detected
 
 
-def _trunk(points: Points) -> float:
+def _torso(points: Points) -> float:
     """Pixels from the neck to the middle of the hips, estimated from (18, 4) joints where some are missing."""
     place = points[:, [0, 1, 3]]
     if points[_ENDS, 2].all():
         return float(np.linalg.norm(place[1] - (place[8] + place[11]) / 2))
     if points[_SHOULDERS, 2].all():
         return float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
-    return _USUAL_TRUNK * float(np.ptp(points[:, 3]))
+    return _USUAL_TORSO * float(np.ptp(points[:, 3]))
 
 
 def _coarse(image: Image, factor: float) -> Image:
