@@ -186,7 +186,7 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
         plan = self.clips.plan
-        frames = moments(plan.frames, self.frames, rng)
+        frames = sample_frames(plan.frames, self.frames, rng)
         still = plan.stills > 0 and rng.random() < _STILL_REFERENCE
         reference = plan.frames + rng.integers(plan.stills) if still else rng.integers(plan.frames)
         clip = self.clips.read(self.clips.cache.choose(rng), [int(reference), *frames])
@@ -222,7 +222,7 @@ class BodyClips(_TrainingClips[MotionPlan]):
         cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
         rendered = self.clips.plan.frames
-        frames = moments(rendered, self.frames, rng)
+        frames = sample_frames(rendered, self.frames, rng)
         clip = self.clips.read(self.clips.cache.choose(rng), [int(rng.integers(rendered)), *frames])
         crop = Crop.whole(clip.images.shape[1:3], (self.size, self.size))
         clip = clip.cropped(replace(crop, flip=bool(rng.random() < 0.5)), pose.MIRRORED)
@@ -280,7 +280,7 @@ def _test_sample(clip: ClipFrames, edges: BoolArray) -> ClipSample:
     return ClipSample(clip.images, clip.points, clip.masks, edges, *unknown_correspondences(len(clip.images) - 1))
 
 
-def moments(rendered: int, wanted: int, rng: np.random.Generator) -> list[int]:
+def sample_frames(rendered: int, wanted: int, rng: np.random.Generator) -> list[int]:
     """Numbers of `wanted` frames of a clip: at an even pace, from a random start, forwards or backwards.
 
     A slow pace teaches calm motion, a fast one large motion. So the pace is random, from every frame to the fastest

@@ -18,7 +18,7 @@ from gfla_cli.datasets.rendered_clips import (
     _invented,
     _openings,
     clip_correspondences,
-    moments,
+    sample_frames,
 )
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.geometry.crop import Crop
@@ -82,13 +82,13 @@ def test_rendered_landmarks_move_a_little_and_the_same_way_on_both_sides():
 
 def test_frames_are_taken_at_any_pace_that_fits_and_in_both_directions():
     rng = np.random.default_rng(0)
-    taken = [moments(30, 12, rng) for _ in range(200)]
+    taken = [sample_frames(30, 12, rng) for _ in range(200)]
     steps = {tuple(set(np.diff(numbers).tolist())) for numbers in taken}
     assert steps == {(1,), (2,), (-1,), (-2,)}
     flat = [number for numbers in taken for number in numbers]
     assert (min(flat), max(flat)) == (0, 29)
-    assert sorted(moments(30, 30, rng)) == list(range(30))
-    assert len(moments(3, 1, rng)) == 1
+    assert sorted(sample_frames(30, 30, rng)) == list(range(30))
+    assert len(sample_frames(3, 1, rng)) == 1
 
 
 def test_what_lips_hid_is_invented_and_not_taken_from_lips():
