@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
-from gfla_cli.synth.renderer.chance import kernel
+from gfla_cli.synth.renderer.rasterizer import kernel
 
 Vertices = TypeVar("Vertices", Float32Array, Float64Array)
 

@@ -8,7 +8,8 @@ from gfla_cli.synth import Clip
 from gfla_cli.synth.people.character import sample_character
 from gfla_cli.synth.people.posing import bend, sample_talk
 from gfla_cli.synth.people.views import Shot, frame, photograph, sample_shot
-from gfla_cli.synth.renderer.scene import Scene, background, sample_light, sample_scene
+from gfla_cli.synth.renderer.procedural import background
+from gfla_cli.synth.renderer.render import Scene, sample_light, sample_scene
 
 _BACKGROUNDS = {"white": 0.42, "grey": 0.15, "colour": 0.08, "gradient": 0.15, "noise": 0.06, "clutter": 0.14}
 _FACE_BACKGROUNDS = ("grey", "colour", "gradient", "noise", "clutter")

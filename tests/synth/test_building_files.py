@@ -24,7 +24,7 @@ from gfla_cli.synth.makehuman.pictures import _read
 from gfla_cli.synth.makehuman.poses import read_bvh
 from gfla_cli.synth.makehuman.rig import KEPT_BONES, read_rig, strongest
 from gfla_cli.synth.makehuman.solver import align
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
 def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
@@ -165,7 +165,7 @@ def test_static_poses_stand_upright_and_bend_through_bones_left_out(makehuman):
     path = MakeHumanFiles(makehuman).path(catalogue.pose("sit01"))
     rotation = read_bvh(path)
     np.testing.assert_allclose(rotation["root"], np.eye(3))
-    np.testing.assert_allclose(rotation["pelvis.L"], rotations.to_matrix([np.radians(30), 0, 0]), atol=1e-12)
+    np.testing.assert_allclose(rotation["pelvis.L"], rotation_matrix([np.radians(30), 0, 0]), atol=1e-12)
 
 
 def test_a_limb_turns_the_shortest_way():

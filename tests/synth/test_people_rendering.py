@@ -20,8 +20,7 @@ from gfla_cli.synth.people.character import sample_character
 from gfla_cli.synth.people.posing import bend
 from gfla_cli.synth.people.test_sets import SplitWriter
 from gfla_cli.synth.people.views import Shot, frame
-from gfla_cli.synth.renderer.render import render
-from gfla_cli.synth.renderer.scene import Light, Scene
+from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
 @pytest.fixture(scope="session")

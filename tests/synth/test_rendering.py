@@ -10,14 +10,11 @@ from paths import ROOT
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix
 from gfla_cli.synth.meshes import clip, merge_references
-from gfla_cli.synth.people.fabrics import FABRICS, fabric, strands
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.camera import Camera
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain, seamless_noise
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
+from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
+from gfla_cli.synth.renderer.procedural import BACKGROUNDS, FABRICS, background, choose, fabric, seamless_noise, strands
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, rasterize, surface_values
-from gfla_cli.synth.renderer.render import render
-from gfla_cli.synth.renderer.scene import BACKGROUNDS, Light, Scene, background
+from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
 def triangle_mesh(texture=None, flags=0, faces=((0, 1, 2),)):
@@ -157,9 +154,9 @@ def test_hair_ends_in_transparent_tips():
 
 def test_rotations_turn_back():
     vectors = np.random.default_rng(0).normal(size=(5, 3))
-    matrices = rotations.to_matrix(vectors)
+    matrices = rotation_matrix(vectors)
     np.testing.assert_allclose(matrices @ matrices.transpose(0, 2, 1), np.tile(np.eye(3), (5, 1, 1)), atol=1e-12)
-    np.testing.assert_allclose([rotations.to_axis_angle(matrix) for matrix in matrices], vectors, atol=1e-9)
+    np.testing.assert_allclose([rotation_vector(matrix) for matrix in matrices], vectors, atol=1e-9)
 
 
 def test_choices_follow_their_shares():

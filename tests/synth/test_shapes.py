@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.synth.objects.shapes import box, joined, sheet, tube, turned
-from gfla_cli.synth.renderer.rotations import to_matrix
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
 def curved_sheet():
@@ -30,7 +30,7 @@ SHAPES = {
     "sheet": (curved_sheet(), None),
     "bent": (box(2, 3, 0.4, 0.1, cells=5).deformed(lambda p: p + [0, 0, 1] * p[:, :1] ** 2 * 0.2), 2.34),
     "mirrored": (tube([[0, 0, 0], [0, 2, 0], [1, 3, 0]], 0.2).mirrored(), None),
-    "turned around": (box(2, 3, 4).turned(to_matrix([0.3, 1, 0.2])), 24),
+    "turned around": (box(2, 3, 4).turned(rotation_matrix([0.3, 1, 0.2])), 24),
 }
 
 

@@ -20,7 +20,7 @@ from gfla_cli.errors import DataError
 from gfla_cli.io.npz import read_npz
 from gfla_cli.synth.makehuman.figure import Figure
 from gfla_cli.synth.makehuman.solver import PoseSolver, basis, unit
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
 _COLUMNS = 117
 _HINT = "--mocap FILE is an .npz with one array (frames, 117) per clip: CMU exponential maps at 30 frames per second"
@@ -108,7 +108,7 @@ def motions(clips: dict[str, Float64Array], figure: Figure, solver: PoseSolver) 
 
 def joint_positions(clip: Float64Array) -> Float64Array:
     """Exponential maps (F,117) -> joints (F,38,3) around the hips, y up."""
-    local = rotations.to_matrix(clip[:, 3:].reshape(len(clip), -1, 3))  # (F,38,3,3), for rows: x @ R
+    local = rotation_matrix(clip[:, 3:].reshape(len(clip), -1, 3))  # (F,38,3,3), for rows: x @ R
     world, position = np.empty_like(local), np.zeros((len(clip), len(_PARENT), 3))
     for joint, parent in enumerate(_PARENT):
         if parent < 0:
@@ -147,7 +147,7 @@ class _Retarget:
         root = basis(at[left[0]] - at[right[0]], at[_CHEST] - at[_HIPS]) @ self.hips.T
         chest = basis(at[left[4]] - at[right[4]], at[_NECK] - at[_SPINE]) @ self.chest.T
         heading = float(np.arctan2(root[0, 2], root[2, 2]))
-        ahead = rotations.to_matrix([0, -heading, 0])
+        ahead = rotation_matrix([0, -heading, 0])
         root, chest = ahead @ root, ahead @ chest
         limbs: dict[str, Float64Array] = {}
         for side, (hip, knee, ankle, toes, shoulder, elbow, wrist) in _JOINTS.items():

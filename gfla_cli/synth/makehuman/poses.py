@@ -17,7 +17,7 @@ from gfla_cli.synth.makehuman.files import MakeHumanFiles, explained
 from gfla_cli.synth.makehuman.mocap import Motion, distinct, motions, read_mocap
 from gfla_cli.synth.makehuman.rig import Rig
 from gfla_cli.synth.makehuman.solver import PoseSolver, posed_bones
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 Direction = tuple[float, float, float]
 Turn = tuple[float, float, float]
@@ -119,7 +119,7 @@ def catalogue_pose(pose: CataloguePose, solver: PoseSolver) -> Float64Array:
 def _turned(turn: Turn) -> Float64Array:
     """The rotation (3,3): first yaw, then pitch, then roll, about fixed axes."""
     pitch, yaw, roll = np.radians(turn)
-    about_x, about_y, about_z = rotations.to_matrix([[pitch, 0, 0], [0, yaw, 0], [0, 0, roll]])
+    about_x, about_y, about_z = rotation_matrix([[pitch, 0, 0], [0, yaw, 0], [0, 0, roll]])
     turned: Float64Array = about_z @ about_x @ about_y
     return turned
 
@@ -155,7 +155,7 @@ def _rotation(channels: list[str], values: list[float]) -> Float64Array:
     for channel, value in zip(channels, values, strict=False):
         if channel.endswith("rotation"):
             axis = np.eye(3)["XYZ".index(channel[0])]
-            turned = turned @ rotations.to_matrix(np.radians(value) * axis)
+            turned = turned @ rotation_matrix(np.radians(value) * axis)
     upright: Float64Array = _UPRIGHT @ turned @ _UPRIGHT.T
     return upright
 
@@ -165,7 +165,7 @@ def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, 
     world: dict[str | None, Float64Array] = {None: np.eye(3)}
     for bone, parent in rig.above.items():
         world[bone] = world[parent] @ rotation.get(bone, np.eye(3))
-    return np.stack([rotations.to_axis_angle(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
+    return np.stack([rotation_vector(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
 
 
 # The pose library of the pack: motion capture, MakeHuman's static poses, poses as in a catalogue.

@@ -9,7 +9,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 _LIMBS = {  # a bone -> the bone that starts where the limb ends
     "upperleg01": "lowerleg01",
@@ -68,7 +68,7 @@ class PoseSolver:
         """
         straight = np.eye(3)
         root, chest = straight if root is None else root, straight if chest is None else chest
-        share_of_spine = rotations.to_matrix(rotations.to_axis_angle(root.T @ chest) / len(_BENDING_SPINE))
+        share_of_spine = rotation_matrix(rotation_vector(root.T @ chest) / len(_BENDING_SPINE))
         world: dict[str, Float64Array] = {}
         pose = []
         for bone, parent in self.above.items():
@@ -88,13 +88,13 @@ class PoseSolver:
             else:
                 local = straight
             world[bone] = before @ local
-            pose.append(rotations.to_axis_angle(local))
+            pose.append(rotation_vector(local))
         return np.stack(pose)
 
     def _shrugged(self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]) -> Float64Array:
         """The collar bone follows the upper arm a little, less when that swings forward and back."""
-        turn = rotations.to_axis_angle(align(self.limb[arm], before.T @ directions[arm]))
-        return rotations.to_matrix(_SHRUG * turn * [1, 0.5, 1])
+        turn = rotation_vector(align(self.limb[arm], before.T @ directions[arm]))
+        return rotation_matrix(_SHRUG * turn * [1, 0.5, 1])
 
 
 def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:

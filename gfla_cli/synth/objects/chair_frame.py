@@ -10,7 +10,7 @@ import numpy as np
 from gfla_cli.synth.objects.chair_backs import BackPlane
 from gfla_cli.synth.objects.chair_legs import Footprint, LegStyle, Piece, Role
 from gfla_cli.synth.objects.finishes import Finish, FinishKind, finish
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.procedural import choose
 
 LEG_STYLES: Mapping[LegStyle, float] = {"square": 0.35, "round": 0.25, "tapered": 0.25, "turned": 0.15}
 WOODEN: Mapping[FinishKind, float] = {"wood": 0.7, "paint": 0.3}

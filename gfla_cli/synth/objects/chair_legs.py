@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.synth.objects.shapes import Shape, box, tube, turned
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.camera import rotation_matrix
+from gfla_cli.synth.renderer.procedural import choose
 
 Role = Literal["frame", "seat", "back", "metal", "dark"]
 Piece = tuple[Shape, Role]
@@ -211,7 +211,7 @@ def _castor(at: Point, angle: float) -> list[Shape]:
     """A twin wheel that stands on the floor, and its pin."""
     radius, half = 0.27, 0.09
     wheel = turned([(0, -half), (radius, -half), (radius, half), (0, half)], sides=14)
-    upright = rotations.to_matrix([0, -angle, 0]) @ rotations.to_matrix([np.pi / 2, 0, 0])
+    upright = rotation_matrix([0, -angle, 0]) @ rotation_matrix([np.pi / 2, 0, 0])
     pair = [wheel.moved(y=shift).turned(upright).moved(at[0], radius, at[2]) for shift in (-0.13, 0.13)]
     pin = tube(at + np.array([[0, radius, 0], [0, 0.65, 0]]), 0.07, sides=6)
     return [*pair, pin]

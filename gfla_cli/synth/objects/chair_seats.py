@@ -34,8 +34,8 @@ from gfla_cli.synth.objects.chair_legs import (
 )
 from gfla_cli.synth.objects.finishes import any_finish, finish
 from gfla_cli.synth.objects.shapes import Shape, box, sheet, tube, turned
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.camera import rotation_matrix
+from gfla_cli.synth.renderer.procedural import choose
 
 SeatStyle = Literal["board", "padded", "round", "shaped", "slatted", "woven"]
 
@@ -285,7 +285,7 @@ def _upholstered(rng: np.random.Generator, width: float, places: int) -> Built:
 def _back_cushion(plane: BackPlane, x: float, width: float, seat: float, rear: float) -> Shape:
     """A pillow that leans against the back."""
     height = (plane.top - seat) * 0.95
-    standing = cushion(width, 0.9, height, radius=0.35, bulge=0.25).turned(rotations.to_matrix([np.pi / 2, 0, 0]))
+    standing = cushion(width, 0.9, height, radius=0.35, bulge=0.25).turned(rotation_matrix([np.pi / 2, 0, 0]))
     return plane.bent(standing.moved(x, seat - plane.bottom + height / 2, rear / 2 + 0.35))
 
 

@@ -34,7 +34,7 @@ from gfla_cli.synth.objects.chair_seats import (
 from gfla_cli.synth.objects.finishes import any_finish, finish
 from gfla_cli.synth.objects.objects import SolidObject, solid
 from gfla_cli.synth.objects.shapes import tube
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.renderer.procedural import choose
 
 Family = Literal[
     "dining", "metal", "shell", "office", "armchair", "sofa", "stool", "bench", "folding", "rocking", "tub", "ribbon"

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
-from gfla_cli.synth.people.fabrics import FabricKind, fabric, random_colour
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.materials import Gloss, Material, mip_chain, seamless_noise
+from gfla_cli.synth.renderer.materials import Gloss, Material, mip_chain
+from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, seamless_noise
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST
 
 FinishKind = Literal["wood", "paint", "metal", "plastic", "dark", "leather", "cloth", "cane", "mesh"]

@@ -20,12 +20,10 @@ from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
 from gfla_cli.synth.objects.shapes import Shape, joined
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.camera import Camera
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix
 from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
-from gfla_cli.synth.renderer.render import render
-from gfla_cli.synth.renderer.scene import Light, Scene
+from gfla_cli.synth.renderer.render import Light, Scene, render
 
 FRAME = 10.0  # units that the frame's side shows at the object's middle
 _SKIN = 0.25  # units above the surface at which a point of it is told from the other side of a thin board
@@ -105,9 +103,7 @@ def _largest_extent(item: SolidObject) -> float:
 
 def camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, size: int) -> Camera:
     """The camera that looks at the middle of an object."""
-    rotation = rotations.to_matrix([np.radians(elevation_deg), 0, 0]) @ rotations.to_matrix(
-        [0, -np.radians(azimuth_deg), 0]
-    )
+    rotation = rotation_matrix([np.radians(elevation_deg), 0, 0]) @ rotation_matrix([0, -np.radians(azimuth_deg), 0])
     focal = size / FRAME * item.distance
     return Camera(rotation, np.zeros(3), item.distance, focal, (size / 2, size / 2), size)
 
@@ -177,7 +173,7 @@ def _read_facing(path: Path) -> dict[str, float]:
 
 def _upright(parts: Sequence[GlbPart], facing_deg: float) -> list[GlbPart]:
     """The parts turned to the front, in decimetres of a plausible size."""
-    turn = rotations.to_matrix([0, -np.radians(facing_deg), 0])
+    turn = rotation_matrix([0, -np.radians(facing_deg), 0])
     points = joined([part.shape for part in parts]).vertices
     size = float((points.max(axis=0) - points.min(axis=0)).max())
     scale = _PLAUSIBLE_DM / max(size, 1e-9)

@@ -26,8 +26,8 @@ from gfla_cli.synth.people.views import (
     sample_shot,
 )
 from gfla_cli.synth.renderer.camera import Camera
-from gfla_cli.synth.renderer.chance import check_shares
-from gfla_cli.synth.renderer.scene import BACKGROUNDS, BackgroundKind, Scene, sample_scene
+from gfla_cli.synth.renderer.procedural import BACKGROUNDS, BackgroundKind, check_shares
+from gfla_cli.synth.renderer.render import Scene, sample_scene
 
 _BACKGROUNDS: Mapping[BackgroundKind, float] = {
     "white": 0.42,

@@ -11,7 +11,8 @@ from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.posing import Posed, Talk, bend, sample_talk
 from gfla_cli.synth.people.views import Shot, View, frame, photograph
-from gfla_cli.synth.renderer.scene import BackgroundKind, Scene, background, sample_light
+from gfla_cli.synth.renderer.procedural import BackgroundKind, background
+from gfla_cli.synth.renderer.render import Scene, sample_light
 
 _BACKGROUNDS: dict[BackgroundKind, float] = {
     "white": 0.1,

@@ -14,7 +14,7 @@ from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.shape import Expression, sample_expression
 from gfla_cli.synth.people.skeleton import PoseLibrary
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
 RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = stretched, 1 = fist
 
@@ -50,7 +50,7 @@ def bend(
         turn[skeleton.index[f"eye.{side}"], :2] = -pitch, yaw
         _curl_fingers(turn, character.joints, skeleton.index, side, amount)
 
-    rotation, joints = skeleton.bend(rotations.to_matrix(turn), character.joints)
+    rotation, joints = skeleton.bend(rotation_matrix(turn), character.joints)
     shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
     vertices = blend_skin(binding.on(base), binding.bone, binding.weight, rotation, shift)
     normals = vertex_normals(vertices, character.mesh.triangles)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Float64Array, Int64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 _MOCAP, _CATALOGUE = 0, 2  # values of clip_group
 
@@ -113,8 +113,8 @@ class PoseLibrary:
         stretch = []
         for row in range(first, first + frames):
             pose: Float64Array = self.pose[row].astype(np.float64)
-            turn = rotations.to_matrix([0, self.heading[row] - self.heading[first], 0])
-            pose[self.index["root"]] = rotations.to_axis_angle(turn @ rotations.to_matrix(pose[self.index["root"]]))
+            turn = rotation_matrix([0, self.heading[row] - self.heading[first], 0])
+            pose[self.index["root"]] = rotation_vector(turn @ rotation_matrix(pose[self.index["root"]]))
             stretch.append(pose)
         return stretch
 

@@ -22,7 +22,8 @@ from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.people import People
 from gfla_cli.synth.people.views import Crop, Shot, View, sample_shot
 from gfla_cli.synth.picture_files import write_bgr
-from gfla_cli.synth.renderer.scene import BackgroundKind, Scene, sample_scene
+from gfla_cli.synth.renderer.procedural import BackgroundKind
+from gfla_cli.synth.renderer.render import Scene, sample_scene
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would
 _JPEG_QUALITY = 92

@@ -13,11 +13,9 @@ from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.posing import Posed
 from gfla_cli.synth.people.skeleton import Skeleton
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.camera import Camera
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.render import Box, render
-from gfla_cli.synth.renderer.scene import Scene
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix
+from gfla_cli.synth.renderer.procedural import choose
+from gfla_cli.synth.renderer.render import Box, Scene, render
 
 Crop = Literal["full", "three_quarter", "upper", "head"]
 Direction = Literal["front", "three_quarter", "side", "back"]
@@ -83,9 +81,7 @@ def _sample_yaw(rng: np.random.Generator, direction: Direction) -> float:
 def frame(skeleton: Skeleton, character: Character, posed: Posed, shot: Shot, size: int) -> Camera:
     """The camera that takes a shot of a posed character, the crop filling a picture of size x size pixels."""
     head = skeleton.index["head"]
-    rotation = rotations.to_matrix([np.radians(shot.pitch_deg), 0, 0]) @ rotations.to_matrix(
-        [0, -np.radians(shot.yaw_deg), 0]
-    )
+    rotation = rotation_matrix([np.radians(shot.pitch_deg), 0, 0]) @ rotation_matrix([0, -np.radians(shot.yaw_deg), 0])
     if shot.crop == "head":
         target = posed.joints[head] + posed.head @ np.array([0, 0.4, 0.6])
     else:

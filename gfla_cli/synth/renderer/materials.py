@@ -12,7 +12,8 @@ import numpy as np
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array, Int64Array
 from gfla_cli.synth.renderer.rasterizer import Materials, Mesh
 
-_SMALLEST_SIDE = 16
+_SMALLEST_SIDE = 16  # texels of the coarsest mip level
+_MOST_LEVELS = 16  # of a texture: 32768 x 32768 texels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,31 +43,6 @@ def mip_chain(picture: ByteArray) -> MipChain:
 def plain(red: int, green: int, blue: int) -> MipChain:
     """A texture of one opaque colour, 0..255."""
     return mip_chain(np.full((_SMALLEST_SIDE, _SMALLEST_SIDE, 4), (red, green, blue, 255), np.uint8))
-
-
-def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Smooth noise (side,side), about -1..1, with blobs of `cell` pixels."""
-    cells = max(side // cell, 2)
-    return _enlarged(rng.standard_normal((cells, cells), np.float32), side)
-
-
-def seamless_noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Like `noise`, but the left edge continues the right and the top the bottom; side is a multiple of cell."""
-    cells = side // cell
-    wrapped = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode="wrap")
-    enlarged = _enlarged(wrapped, (cells + 4) * cell)
-    return enlarged[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
-
-
-def _enlarged(coarse: Float32Array, side: int) -> Float32Array:
-    fine: Float32Array = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    return fine
-
-
-# What surfaces are made of, and the flat record of a textured mesh that the kernels take. Knows nothing of people.
-
-
-_MOST_LEVELS = 16  # of a texture: 32768 x 32768 texels
 
 
 @dataclass(frozen=True, slots=True)

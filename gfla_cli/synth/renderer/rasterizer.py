@@ -6,7 +6,8 @@ NamedTuples because numba takes them apart in compiled code, which it cannot do 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -18,7 +19,25 @@ from gfla_cli.arrays import (
     Int32Array,
     Int64Array,
 )
-from gfla_cli.synth.renderer.chance import fast_kernel, kernel
+from gfla_cli.errors import MissingExtraError
+
+try:
+    import numba
+except ImportError as error:
+    raise MissingExtraError("rendering synthetic people needs numba", "render") from error
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compiles a function at its first call, with exact IEEE arithmetic; the machine code is kept on disk."""
+    return cast(Function, numba.njit(cache=True)(function))
+
+
+def fast_kernel(function: Function) -> Function:
+    """Like `kernel`, but lets the compiler reorder sums: pixels may differ in the last bit between machines."""
+    return cast(Function, numba.njit(cache=True, fastmath=True)(function))
+
 
 CULL_BACK = 1  # flags of a material: back faces are not drawn
 ALPHA_TEST = 2  # texels with little alpha are holes

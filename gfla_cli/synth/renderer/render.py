@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -9,8 +10,8 @@ import numpy as np
 
 from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Float64Array, FloatArray
 from gfla_cli.synth.renderer.camera import Camera
+from gfla_cli.synth.renderer.procedural import BackgroundKind, background, choose
 from gfla_cli.synth.renderer.rasterizer import Mesh, depth_from_light, empty_samples, rasterize, surface_values
-from gfla_cli.synth.renderer.scene import Light, Scene
 from gfla_cli.synth.renderer.shading import Lighting, shade
 
 _SHADOW_SIDE = 320  # texels of the shadow map
@@ -21,6 +22,46 @@ _CREASE_RADIUS = 0.55  # dm around a point within which its surroundings are
 _CREASE_DEPTH = 0.9  # dm behind its surroundings at which a crease is darkest
 
 Box = tuple[FloatArray, FloatArray]  # lowest and highest corner, (3,) each
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Light:
+    """One key light and light from everywhere."""
+
+    direction: Float64Array  # (3,) towards the key light, in camera axes; any length
+    key: Float64Array  # (3,) linear RGB
+    ambient: Float64Array  # (3,) linear RGB
+    floor: bool  # whether the person throws a shadow on the floor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Where a picture is taken."""
+
+    background: ByteArray  # (s,s,3) RGB
+    light: Light
+
+
+def sample_light(rng: np.random.Generator, floor: bool = True) -> Light:
+    """A key light from the front, above the horizon; the more ambient light, the weaker it is."""
+    azimuth, elevation = np.radians(rng.normal(0, 50)), np.radians(rng.uniform(5, 60))
+    ambient = rng.uniform(0.48, 0.76)
+    warmth = 1 + rng.normal(0, 0.035, 3) * [1, 0.3, 1]
+    return Light(
+        direction=np.array(
+            [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+        ),
+        key=warmth * rng.uniform(0.62, 0.92) * (1.25 - 0.45 * ambient),
+        ambient=ambient * (1 + rng.normal(0, 0.02, 3)),
+        floor=floor,
+    )
+
+
+def sample_scene(rng: np.random.Generator, size: int, backgrounds: Mapping[BackgroundKind, float]) -> Scene:
+    """A scene whose background is of a kind drawn with the given probabilities; in clutter there is no floor."""
+    kind = choose(rng, backgrounds)
+    picture = background(rng, size, kind)
+    return Scene(picture, sample_light(rng, floor=kind != "clutter"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

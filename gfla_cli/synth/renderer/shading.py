@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array
-from gfla_cli.synth.renderer.chance import fast_kernel
-from gfla_cli.synth.renderer.rasterizer import Mesh, Samples
+from gfla_cli.synth.renderer.rasterizer import Mesh, Samples, fast_kernel
 
 Triple = tuple[float, float, float]
 

@@ -1,19 +1,25 @@
-"""Cloth, hair and colours out of nothing: seamless procedural textures."""
+"""Random draws, and images made from noise: cloth, hair strands and backgrounds.
+
+Everything is a pure function of its random generator: the order of the draws is fixed, as seeds of published data sets
+depend on it.
+"""
 
 from __future__ import annotations
 
+import math
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.materials import seamless_noise
+from gfla_cli.errors import UsageError
 
+Name = TypeVar("Name", bound=str)
+BackgroundKind = Literal["white", "grey", "colour", "gradient", "noise", "clutter"]
 FabricKind = Literal[
     "solid", "stripes", "plaid", "dots", "camouflage", "gradient", "letter", "denim", "blocks", "floral", "knit"
 ]
@@ -22,6 +28,40 @@ _FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_CO
 _LOGO_CHARACTERS = [c for c in string.ascii_uppercase if c not in "IJOQW"] + list(string.digits)
 _CHEST = 0.55  # where on a procedural top, from the top of its texture, the chest is
 _LEAST_CONTRAST = 90  # of a fabric's first two colours, summed over the channels
+
+
+def choose(rng: np.random.Generator, shares: Mapping[Name, float]) -> Name:
+    """One of the names, each as likely as its share; the shares need not add up to one."""
+    share = np.array(list(shares.values()), np.float64)
+    return list(shares)[rng.choice(len(share), p=share / share.sum())]
+
+
+def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name]) -> None:
+    """Raises UsageError unless all names are known and one of them can be drawn."""
+    if unknown := sorted(set(shares) - set(known)):
+        raise UsageError(f"unknown {what}: {', '.join(unknown)}", hint=f"known: {', '.join(known)}")
+    values = list(shares.values())
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values) or sum(values) <= 0:
+        raise UsageError(f"the shares of each {what} must be numbers from 0 on, and not all 0, got {dict(shares)}")
+
+
+def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
+    """Smooth noise (side,side), about -1..1, with blobs of `cell` pixels."""
+    cells = max(side // cell, 2)
+    return _enlarged(rng.standard_normal((cells, cells), np.float32), side)
+
+
+def seamless_noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
+    """Like `noise`, but the left edge continues the right and the top the bottom; side is a multiple of cell."""
+    cells = side // cell
+    wrapped = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode="wrap")
+    enlarged = _enlarged(wrapped, (cells + 4) * cell)
+    return enlarged[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
+
+
+def _enlarged(coarse: Float32Array, side: int) -> Float32Array:
+    fine: Float32Array = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return fine
 
 
 def random_colour(rng: np.random.Generator) -> Float64Array:
@@ -217,3 +257,67 @@ def strands(rng: np.random.Generator, side: int = 512) -> ByteArray:
     grey = np.clip(148 + (waves + streaks) * 0.8 + 18 * np.sin(height * 5 + 2) - 30 * (1 - height), 30, 235)
     alpha = np.where(height > 0.02 + 0.1 * ragged, 255, 0)
     return np.dstack([grey, grey, grey, alpha]).astype(np.uint8)
+
+
+def background(rng: np.random.Generator, size: int, kind: BackgroundKind) -> ByteArray:
+    """An RGB picture (size,size,3); `clutter` is a blurred pretend room."""
+    picture = np.empty((size, size, 3), np.float32)
+    picture[:] = _PAINTERS[kind](rng, size)
+    grain = rng.standard_normal(picture.shape, np.float32) * 1.2
+    return np.clip(picture + grain, 0, 255).astype(np.uint8)
+
+
+def _white_background(rng: np.random.Generator, size: int) -> FloatArray:
+    return np.array(rng.uniform(235, 255))
+
+
+def _grey_background(rng: np.random.Generator, size: int) -> FloatArray:
+    return rng.uniform(150, 235) + rng.uniform(-5, 5, 3)
+
+
+def _colour_background(rng: np.random.Generator, size: int) -> FloatArray:
+    return random_colour(rng) * 0.6 + 90
+
+
+def _gradient_background(rng: np.random.Generator, size: int) -> FloatArray:
+    """Brighter at the top or the bottom, darker towards the corners."""
+    colour = rng.uniform(140, 250) + rng.uniform(-10, 10, 3)
+    down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+    across = down.transpose(1, 0, 2)
+    slope = (colour * (1 - down * rng.uniform(-0.3, 0.3))).astype(np.float32)
+    return slope * (1 - 0.12 * ((down - 0.5) ** 2 + (across - 0.5) ** 2))
+
+
+def _noise_background(rng: np.random.Generator, size: int) -> FloatArray:
+    colour = (random_colour(rng) * 0.5 + 100).astype(np.float32)
+    large = noise(rng, size, size // 4)[..., None] * rng.uniform(8, 25)
+    small = noise(rng, size, size // 16)[..., None] * 6
+    return colour + (large + small)
+
+
+def _clutter_background(rng: np.random.Generator, size: int) -> FloatArray:
+    room = np.empty((size, size, 3), np.uint8)
+    room[:] = random_colour(rng) * 0.4 + 120
+    floor = int(size * rng.uniform(0.6, 0.9))
+    room[floor:] = random_colour(rng) * 0.5 + 60
+    for _ in range(rng.integers(5, 16)):
+        start = (rng.random(2) * size).astype(int)
+        end = (start + rng.uniform(0.05, 0.45, 2) * size).astype(int)
+        colour = (random_colour(rng) * rng.uniform(0.5, 1)).tolist()
+        if rng.random() < 0.7:
+            cv2.rectangle(room, start.tolist(), end.tolist(), colour, -1)
+        else:
+            cv2.circle(room, start.tolist(), int(size * rng.uniform(0.02, 0.15)), colour, -1)
+    blurred: ByteArray = cv2.GaussianBlur(room, (0, 0), size * rng.uniform(0.008, 0.03))
+    return blurred * (1 + 0.12 * noise(rng, size, size // 3)[..., None])
+
+
+_PAINTERS: dict[BackgroundKind, Callable[[np.random.Generator, int], FloatArray]] = {
+    "white": _white_background,
+    "grey": _grey_background,
+    "colour": _colour_background,
+    "gradient": _gradient_background,
+    "noise": _noise_background,
+    "clutter": _clutter_background,
+}
+BACKGROUNDS = tuple(_PAINTERS)
