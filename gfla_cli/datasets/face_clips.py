@@ -59,7 +59,7 @@ class PortraitFiles:
 
     def _render(self, clip: int) -> Album:
         from gfla_cli.synth.pack import Pack
-        from gfla_cli.synth.people.portraits import portrait
+        from gfla_cli.synth.people.people import portrait
 
         if self._pack is None:
             self._pack = Pack.load(self._path)

@@ -1,8 +1,8 @@
-"""The pack of synthetic people on disk: a base mesh with its rig and shapes, clothes and hair, poses, pictures."""
+"""The pack of synthetic people on disk: a base mesh with its rig and shapes, clothes and hair, poses, textures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,24 @@ from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError
 from gfla_cli.io.image_decoding import opened
 from gfla_cli.io.npz import read_npz
-from gfla_cli.synth.objects.chair_parts import Piece
+from gfla_cli.synth.people.body import BaseMesh, PoseLibrary, Shapes, Skeleton
 from gfla_cli.synth.people.garments import Item
-from gfla_cli.synth.people.shape import BaseMesh, Shapes
-from gfla_cli.synth.people.skeleton import PoseLibrary, Skeleton
-from gfla_cli.synth.picture_files import read_bgr
+from gfla_cli.synth.people.mesh import Piece
 from gfla_cli.synth.renderer.materials import MipChain, mip_chain
+
+
+def read_bgr(path: Path) -> ByteArray | None:
+    """A picture with all its channels as they are stored; None when it is none. Raises OSError."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    picture: ByteArray | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    return picture
+
+
+def write_bgr(path: Path, picture: ByteArray, options: Sequence[int]) -> None:
+    """Writes in the format that the suffix names; raises OSError, where cv2.imwrite says nothing of a full disk."""
+    _, data = cv2.imencode(path.suffix, picture, options)
+    path.write_bytes(data.tobytes())
+
 
 _IRIS_BGR = {  # the eye texture is brown; the others are dyed
     "brown": (22, 46, 88),

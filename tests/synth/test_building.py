@@ -20,9 +20,8 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.synth import Pack, People
 from gfla_cli.synth.makehuman import MakeHumanFiles, build_pack, catalogue
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
-from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, catalogue_pose
-from gfla_cli.synth.makehuman.solver import PoseSolver
-from gfla_cli.synth.people.skeleton import PoseLibrary, Skeleton
+from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, PoseSolver, catalogue_pose
+from gfla_cli.synth.people.body import PoseLibrary, Skeleton
 
 
 @pytest.fixture

@@ -15,15 +15,12 @@ from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue
-from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing
-from gfla_cli.synth.makehuman.figure import read_target, select_targets
+from gfla_cli.synth.makehuman.build import _read
+from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
+from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest
 from gfla_cli.synth.makehuman.files import read_wavefront
-from gfla_cli.synth.makehuman.hairstyles import trimmed
 from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
-from gfla_cli.synth.makehuman.pictures import _read
-from gfla_cli.synth.makehuman.poses import read_bvh
-from gfla_cli.synth.makehuman.rig import KEPT_BONES, read_rig, strongest
-from gfla_cli.synth.makehuman.solver import align
+from gfla_cli.synth.makehuman.poses import align, read_bvh
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 

@@ -9,7 +9,7 @@ from paths import ROOT
 
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix
-from gfla_cli.synth.meshes import clip, merge_references
+from gfla_cli.synth.people.mesh import clip, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
 from gfla_cli.synth.renderer.procedural import BACKGROUNDS, FABRICS, background, choose, fabric, seamless_noise, strands

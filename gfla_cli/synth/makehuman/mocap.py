@@ -12,16 +12,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.errors import DataError
 from gfla_cli.io.npz import read_npz
+from gfla_cli.synth.makehuman import catalogue
+from gfla_cli.synth.makehuman.catalogue import STATIC_POSES
 from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.makehuman.solver import PoseSolver, basis, unit
+from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.poses import (
+    CATALOGUE_POSES,
+    PoseSolver,
+    basis,
+    catalogue_pose,
+    posed_bones,
+    read_bvh,
+    reduced_pose,
+    unit,
+)
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
+_MOCAP, _STATIC, _CATALOGUE = 0, 1, 2  # values of clip_group
+_FPS = 15
 _COLUMNS = 117
 _HINT = "--mocap FILE is an .npz with one array (frames, 117) per clip: CMU exponential maps at 30 frames per second"
 _STEP = 2  # of 30 frames per second, every other
@@ -168,3 +184,33 @@ def distinct(direction: Float64Array) -> Int64Array:
         if np.all(np.linalg.norm(direction[taken[-_REMEMBERED:]] - limbs, axis=1) > _DIFFERENT):
             taken.append(frame)
     return np.array(taken, np.int64)
+
+
+def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> dict[str, NDArray[Any]]:
+    """What poses.npz holds. mocap: see the module of that name; None = still poses only."""
+    solver, bones = PoseSolver.of(figure), posed_bones(figure)
+    clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
+    still = {
+        f"mh_{name}": reduced_pose(read_bvh(files.path(catalogue.pose(name))), figure.rig, bones)
+        for name in STATIC_POSES
+    }
+    still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
+
+    moving = sum(len(clip.pose) for clip in clips)
+    length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
+    group = [_MOCAP] * len(clips) + [_STATIC] * len(STATIC_POSES) + [_CATALOGUE] * len(CATALOGUE_POSES)
+    return {
+        "bone_name": np.array(bones),
+        "pose": np.concatenate([*(clip.pose for clip in clips), np.stack(list(still.values()))]).astype(np.float16),
+        "root_yaw": np.concatenate([*(clip.heading for clip in clips), np.zeros(len(still))]).astype(np.float32),
+        "clip_start": (np.cumsum(length) - length).astype(np.int32),
+        "clip_length": length,
+        "clip_name": np.array([clip.name for clip in clips] + list(still)),
+        "clip_group": np.array(group, np.int8),
+        "fps": np.array(_FPS, np.float32),
+        "unique": np.concatenate([_distinct(clips), moving + np.arange(len(still))]).astype(np.int32),
+    }
+
+
+def _distinct(clips: list[Motion]) -> NDArray[np.int64]:
+    return distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)

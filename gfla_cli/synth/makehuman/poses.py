@@ -1,23 +1,127 @@
-"""Poses as in a catalogue, made by hand: where arms and legs point, and how chest and head turn."""
+"""Poses: solved from limb directions, made by hand as in a catalogue, or read from MakeHuman's .bvh files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.makehuman.catalogue import STATIC_POSES, pose
-from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.makehuman.files import MakeHumanFiles, explained
-from gfla_cli.synth.makehuman.mocap import Motion, distinct, motions, read_mocap
-from gfla_cli.synth.makehuman.rig import Rig
-from gfla_cli.synth.makehuman.solver import PoseSolver, posed_bones
+from gfla_cli.synth.makehuman.figure import Figure, Rig
+from gfla_cli.synth.makehuman.files import explained
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
+
+_LIMBS = {  # a bone -> the bone that starts where the limb ends
+    "upperleg01": "lowerleg01",
+    "lowerleg01": "foot",
+    "foot": "toe2-1",
+    "upperarm01": "lowerarm01",
+    "lowerarm01": "wrist",
+}
+_BENDING_SPINE = ("spine05", "spine04", "spine03", "spine02")
+_SHRUG = 0.14  # how much of the turn of the upper arm its collar bone takes
+_NOT_POSED = ("finger", "jaw", "eye")
+
+
+def unit(vector: Float64Array) -> Float64Array:
+    """The vector at length one."""
+    return vector / np.linalg.norm(vector)
+
+
+def posed_bones(figure: Figure) -> tuple[str, ...]:
+    """The P bones whose rotations make up a pose, parents first."""
+    return tuple(bone for bone in figure.rig.bones if not bone.startswith(_NOT_POSED))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseSolver:
+    """A skeleton at rest."""
+
+    above: Mapping[str, str | None]  # the P bones, parents first -> their parents
+    limb: Mapping[str, Float64Array]  # the limb that starts at a bone, (3,)
+    neck: Float64Array  # (3,) from the first bone of the neck to the head
+
+    @classmethod
+    def of(cls, figure: Figure) -> PoseSolver:
+        """The skeleton of the neutral person."""
+        limb = {
+            start + side: figure.joint(end + side) - figure.joint(start + side)
+            for start, end in _LIMBS.items()
+            for side in (".L", ".R")
+        }
+        above = {bone: figure.rig.kept_above(bone) for bone in posed_bones(figure)}
+        return cls(above, limb, figure.joint("head") - figure.joint("neck01"))
+
+    def solve(
+        self,
+        directions: Mapping[str, Float64Array],
+        *,
+        root: Float64Array | None = None,
+        chest: Float64Array | None = None,
+        head: Float64Array | None = None,
+        neck: Float64Array | None = None,
+    ) -> Float64Array:
+        """A pose (P,3): local axis-angle per bone.
+
+        directions: where the limb of each bone of arms and legs points in the world. root, chest: rotations (3,3) in
+        the world; head: relative to the neck; neck: where it points in the world. None = as at rest.
+        """
+        straight = np.eye(3)
+        root, chest = straight if root is None else root, straight if chest is None else chest
+        share_of_spine = rotation_matrix(rotation_vector(root.T @ chest) / len(_BENDING_SPINE))
+        world: dict[str, Float64Array] = {}
+        pose = []
+        for bone, parent in self.above.items():
+            before = world[parent] if parent else straight
+            if bone == "root":
+                local = root
+            elif bone in _BENDING_SPINE:
+                local = share_of_spine
+            elif bone.startswith("clavicle"):
+                local = self._shrugged(before, f"upperarm01{bone[-2:]}", directions)
+            elif bone in directions:
+                local = _turned_to(before, self.limb[bone], directions[bone])
+            elif bone == "neck01" and neck is not None:
+                local = _turned_to(before, self.neck, neck)
+            elif bone == "head" and head is not None:
+                local = head
+            else:
+                local = straight
+            world[bone] = before @ local
+            pose.append(rotation_vector(local))
+        return np.stack(pose)
+
+    def _shrugged(self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]) -> Float64Array:
+        """The collar bone follows the upper arm a little, less when that swings forward and back."""
+        turn = rotation_vector(align(self.limb[arm], before.T @ directions[arm]))
+        return rotation_matrix(_SHRUG * turn * [1, 0.5, 1])
+
+
+def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:
+    """The local rotation (3,3) with which a limb points in a direction of the world."""
+    return before.T @ align(before @ limb, direction) @ before
+
+
+def align(start: Float64Array, end: Float64Array) -> Float64Array:
+    """The shortest rotation (3,3) from one direction to another."""
+    a, b = unit(start), unit(end)
+    cosine = a @ b
+    if cosine < -0.9999:
+        return np.diag([-1.0, -1.0, 1.0])
+    x, y, z = np.cross(a, b)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix: Float64Array = np.eye(3) + cross + cross @ cross / (1 + cosine)
+    return matrix
+
+
+def basis(across: Float64Array, up: Float64Array) -> Float64Array:
+    """An orthonormal frame (3,3) of columns: across, upwards, forward."""
+    x = unit(across)
+    z = unit(np.cross(x, up))
+    return np.stack([x, np.cross(z, x), z], 1)
+
 
 Direction = tuple[float, float, float]
 Turn = tuple[float, float, float]
@@ -166,37 +270,3 @@ def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, 
     for bone, parent in rig.above.items():
         world[bone] = world[parent] @ rotation.get(bone, np.eye(3))
     return np.stack([rotation_vector(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
-
-
-# The pose library of the pack: motion capture, MakeHuman's static poses, poses as in a catalogue.
-
-
-_MOCAP, _STATIC, _CATALOGUE = 0, 1, 2  # values of clip_group
-_FPS = 15
-
-
-def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> dict[str, NDArray[Any]]:
-    """What poses.npz holds. mocap: see the module of that name; None = still poses only."""
-    solver, bones = PoseSolver.of(figure), posed_bones(figure)
-    clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
-    still = {f"mh_{name}": reduced_pose(read_bvh(files.path(pose(name))), figure.rig, bones) for name in STATIC_POSES}
-    still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
-
-    moving = sum(len(clip.pose) for clip in clips)
-    length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
-    group = [_MOCAP] * len(clips) + [_STATIC] * len(STATIC_POSES) + [_CATALOGUE] * len(CATALOGUE_POSES)
-    return {
-        "bone_name": np.array(bones),
-        "pose": np.concatenate([*(clip.pose for clip in clips), np.stack(list(still.values()))]).astype(np.float16),
-        "root_yaw": np.concatenate([*(clip.heading for clip in clips), np.zeros(len(still))]).astype(np.float32),
-        "clip_start": (np.cumsum(length) - length).astype(np.int32),
-        "clip_length": length,
-        "clip_name": np.array([clip.name for clip in clips] + list(still)),
-        "clip_group": np.array(group, np.int8),
-        "fps": np.array(_FPS, np.float32),
-        "unique": np.concatenate([_distinct(clips), moving + np.arange(len(still))]).astype(np.int32),
-    }
-
-
-def _distinct(clips: list[Motion]) -> NDArray[np.int64]:
-    return distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
-from gfla_cli.synth.objects.chair_parts import Binding, Layer, Part, assemble
 from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.body import BodyShape, sample_shape
 from gfla_cli.synth.people.garments import (
     Field,
     Neck,
@@ -20,7 +20,7 @@ from gfla_cli.synth.people.garments import (
     tucked_in,
     under,
 )
-from gfla_cli.synth.people.shape import BodyShape, sample_shape
+from gfla_cli.synth.people.mesh import Binding, Layer, Part, assemble
 from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain, plain
 from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, strands
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh

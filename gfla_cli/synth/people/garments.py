@@ -17,9 +17,8 @@ from gfla_cli.arrays import (
     Int32Array,
     Int64Array,
 )
-from gfla_cli.synth.meshes import clip, merge_references, smooth, vertex_normals
-from gfla_cli.synth.objects.chair_parts import Binding, Piece
-from gfla_cli.synth.people.shape import BaseMesh
+from gfla_cli.synth.people.body import BaseMesh
+from gfla_cli.synth.people.mesh import Binding, Piece, clip, merge_references, smooth, vertex_normals
 
 _NECKLINE = 6.2  # dm, on the neutral body: no garment reaches higher
 _TORSO = -0.5  # arm distances are -1 on torso and legs, below this for sure

@@ -9,11 +9,10 @@ import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.meshes import blend_skin, vertex_normals
 from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.body import Expression, PoseLibrary, sample_expression
 from gfla_cli.synth.people.character import Character
-from gfla_cli.synth.people.shape import Expression, sample_expression
-from gfla_cli.synth.people.skeleton import PoseLibrary
+from gfla_cli.synth.people.mesh import blend_skin, vertex_normals
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = stretched, 1 = fist

@@ -17,11 +17,10 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float64Array
-from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.pack import Pack, write_bgr
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.people import People
 from gfla_cli.synth.people.views import Crop, Shot, View, sample_shot
-from gfla_cli.synth.picture_files import write_bgr
 from gfla_cli.synth.renderer.procedural import BackgroundKind
 from gfla_cli.synth.renderer.render import Scene, sample_scene
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
 from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.body import Skeleton
 from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.posing import Posed
-from gfla_cli.synth.people.skeleton import Skeleton
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix
 from gfla_cli.synth.renderer.procedural import choose
 from gfla_cli.synth.renderer.render import Box, Scene, render
