@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.objects.chair_legs import Piece, Role
+from gfla_cli.synth.objects.chair_legs import Piece, Role, Size
 from gfla_cli.synth.objects.shapes import Shape, box, sheet, tube
 
 BackStyle = Literal[
@@ -58,6 +58,20 @@ class BackPlane:
     def bar(self, u: ArrayLike, v: ArrayLike, radius: ArrayLike, *, square: bool = False, flat: float = 1.0) -> Shape:
         """A bar through the points (u, v)."""
         return tube(self.at(u, v), radius, sides=8, square=square, flat=flat)
+
+
+def sample_plane(rng: np.random.Generator, size: Size, *, gap: float = 0.0) -> BackPlane:
+    """A back over the rear edge of the seat, `gap` above it."""
+    return BackPlane(
+        bottom=size.seat - 0.1 + gap,
+        top=size.top,
+        width=size.width * size.taper - 0.3,
+        flare=rng.uniform(0.85, 1.12),
+        z=-size.depth / 2 + rng.uniform(0.1, 0.3),
+        recline=rng.uniform(0.02, 0.28),
+        wrap=rng.uniform(0, 0.5) if rng.random() < 0.7 else 0.0,
+        lumbar=rng.uniform(-0.05, 0.15),
+    )
 
 
 _UP = np.linspace(0, 1, 6)

@@ -35,6 +35,35 @@ class Footprint:
         return [np.array([sx * x, self.height, sz * z]) for sz in (1, -1) for sx in (1, -1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Proportions of a chair, dm."""
+
+    width: float
+    depth: float
+    seat: float  # height of its upper side
+    top: float  # height of the back
+    taper: float  # width of the seat at the back / at the front
+
+    def foot(self, thickness: float, share: float = 0.96) -> Footprint:
+        """What the legs carry, under a seat of that thickness."""
+        mean = self.width * (1 + self.taper) / 2
+        return Footprint(mean * share, self.depth * share, self.seat - thickness)
+
+
+def sample_size(rng: np.random.Generator) -> Size:
+    """A chair to sit at a table, with a low or a high back."""
+    seat = rng.normal(4.5, 0.2)
+    tall = rng.random() < 0.3
+    return Size(
+        width=rng.uniform(3.9, 5.4),
+        depth=rng.uniform(3.9, 5.2),
+        seat=seat,
+        top=seat + (rng.uniform(4.4, 6.2) if tall else rng.uniform(2.8, 4.6)),
+        taper=rng.uniform(0.78, 1.0),
+    )
+
+
 def rounded(corners: ArrayLike, radius: float, steps: int = 4) -> Float64Array:
     """A path along `corners` (k,3) that turns in curves instead of edges."""
     points = np.asarray(corners, np.float64)
