@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gfla_cli.synth import Clip
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.posing import bend, sample_talk
+from gfla_cli.synth.people.posing import pose_character, sample_talk
 from gfla_cli.synth.people.views import Shot, frame, photograph, sample_shot
 from gfla_cli.synth.renderer.procedural import background
 from gfla_cli.synth.renderer.render import Scene, sample_light, sample_scene
@@ -41,6 +41,6 @@ def face_clip(people, rng, frames, size):
         margin=rng.uniform(-0.25, 0.12),
         shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
     )
-    moments = [bend(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
+    moments = [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
     camera = frame(pack.skeleton, character, moments[0], shot, size)
     return Clip(tuple(photograph(pack, character, moment, camera, scene) for moment in moments), character)

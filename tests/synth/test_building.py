@@ -65,7 +65,7 @@ def test_without_motion_capture_there_are_still_poses(pack):
         np.radians(60), abs=1e-3
     )
     with pytest.raises(UsageError, match="no motion capture") as caught:
-        poses.sample_stretch(rng, 4)
+        poses.sample_clip(rng, 4)
     assert "--mocap" in caught.value.hint
 
 
@@ -84,7 +84,7 @@ def test_motion_capture_becomes_clips(makehuman, tmp_path):
     assert np.ptp(poses.heading[30:60]) == pytest.approx(58 / 59, abs=1e-3)
     np.testing.assert_allclose(poses.pose[59], poses.pose[30], atol=2e-3)  # the heading is taken out
     assert len(poses.distinct) < 50
-    assert len(poses.sample_stretch(rng, 30)) == 30
+    assert len(poses.sample_clip(rng, 30)) == 30
 
 
 @pytest.mark.parametrize("array", [np.zeros((20, 99)), np.full((20, 117), np.nan)])

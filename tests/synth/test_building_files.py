@@ -17,10 +17,10 @@ from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue
 from gfla_cli.synth.makehuman.build import _read
 from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
-from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest
-from gfla_cli.synth.makehuman.files import read_wavefront
+from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest_bones
+from gfla_cli.synth.makehuman.files import read_obj
 from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
-from gfla_cli.synth.makehuman.poses import align, read_bvh
+from gfla_cli.synth.makehuman.poses import read_bvh, rotation_between
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
@@ -29,7 +29,7 @@ def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
         tmp_path / "a.obj",
         ["v 0 0 0", "v 1 0 0", "v 1 1 0", "v 0 1 0", "vt .5 1", "f 1 2 3", "g top", "f 1//2 2/1/3 3 4"],
     )
-    mesh = read_wavefront(tmp_path / "a.obj")
+    mesh = read_obj(tmp_path / "a.obj")
     assert mesh.faces.tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 3]]
     assert mesh.group.tolist() == ["", "top", "top"]
     assert mesh.corner_uv.shape == (3, 3, 2)
@@ -39,7 +39,7 @@ def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
 def test_a_damaged_mesh_is_named(tmp_path, line):
     write_text(tmp_path / "a.obj", ["v 0 0 0", "v 1 0 0", "v 1 1 0", "vt 0 0", line])
     with pytest.raises(DataError, match=r"a\.obj: not a Wavefront mesh"):
-        read_wavefront(tmp_path / "a.obj")
+        read_obj(tmp_path / "a.obj")
 
 
 def test_a_target_may_be_empty(tmp_path):
@@ -153,7 +153,7 @@ def test_bones_that_are_left_out_give_their_weights_to_the_next_above(makehuman)
 
 
 def test_the_four_strongest_bones_are_kept():
-    bone, share = strongest(np.array([[0.1, 0.0, 0.4, 0.2, 0.05, 0.25]]))
+    bone, share = strongest_bones(np.array([[0.1, 0.0, 0.4, 0.2, 0.05, 0.25]]))
     assert bone.tolist() == [[2, 5, 3, 0]]
     assert share.sum() == pytest.approx(1, abs=1e-3)
 
@@ -167,7 +167,7 @@ def test_static_poses_stand_upright_and_bend_through_bones_left_out(makehuman):
 
 def test_a_limb_turns_the_shortest_way():
     for end in ([0, 1, 0], [1, 0, 0], [-1, 1e-6, 0], [0.3, -2, 1]):
-        turned = align(np.array([2.0, 0, 0]), np.array(end)) @ [1, 0, 0]
+        turned = rotation_between(np.array([2.0, 0, 0]), np.array(end)) @ [1, 0, 0]
         np.testing.assert_allclose(turned, np.array(end) / np.linalg.norm(end), atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.synth.objects.chair_backs import BACKS, BackPlane, back
 from gfla_cli.synth.objects.chairs import FAMILIES, sample_chair
 from gfla_cli.synth.objects.finishes import FINISHES, finish
-from gfla_cli.synth.objects.objects import ObjectLight, camera, photograph_object, sample_object_light, solid
+from gfla_cli.synth.objects.objects import ObjectLight, build_object, camera, photograph_object, sample_object_light
 from gfla_cli.synth.objects.shapes import box, joined
 
 LIGHT = ObjectLight(np.array([0.2, 0.9, 0.3]), key=0.3, ambient=0.7)
@@ -70,7 +70,9 @@ def arrow():
         replace(p, material=replace(p.material, tint=c * 40, texture=white))
         for p, c in zip(paint, colours, strict=True)
     ]
-    return solid([(box(4, 4, 4), done[0]), (box(2, 2, 1).moved(z=2.5), done[1]), (box(1, 2, 2).moved(x=2.5), done[2])])
+    return build_object(
+        [(box(4, 4, 4), done[0]), (box(2, 2, 1).moved(z=2.5), done[1]), (box(1, 2, 2).moved(x=2.5), done[2])]
+    )
 
 
 def test_azimuth_0_is_the_front_and_90_the_left_side():
@@ -123,7 +125,7 @@ def test_correspondences_of_two_views_lead_to_the_same_colours():
 
 
 def test_the_two_sides_of_a_thin_board_are_different_points():
-    board = solid([(box(4, 4, 0.05), finish(rng(), "plastic"))])
+    board = build_object([(box(4, 4, 0.05), finish(rng(), "plastic"))])
     front, behind = (photograph_object(board, a, 0, LIGHT, 64) for a in (0, 180))
     known = correspond(front.surface, behind.surface, 16, 0.15)
     assert (known.visible[0][6:10, 6:10] != 1).all()

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.posing import bend
+from gfla_cli.synth.people.posing import pose_character
 from gfla_cli.synth.people.test_sets import SplitWriter
 from gfla_cli.synth.people.views import Shot, frame
 from gfla_cli.synth.renderer.render import Light, Scene, render
@@ -106,7 +106,7 @@ def test_no_motion_is_longer_than_those_of_the_pack(people):
 def test_surfaces_lie_under_the_pixels_that_show_them(pack):
     rng = np.random.default_rng(3)
     character = sample_character(rng, pack)
-    posed = bend(pack, character, pack.poses.sample(rng))
+    posed = pose_character(pack, character, pack.poses.sample(rng))
     camera = frame(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
     light = Light(np.array([0, 1.0, 1]), key=np.ones(3), ambient=np.ones(3), floor=True)
     scene = Scene(np.zeros((128, 128, 3), np.uint8), light)

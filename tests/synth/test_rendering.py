@@ -9,11 +9,11 @@ from paths import ROOT
 
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix
-from gfla_cli.synth.people.mesh import clip, merge_references
+from gfla_cli.synth.people.mesh import clip_mesh, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
 from gfla_cli.synth.renderer.procedural import BACKGROUNDS, FABRICS, background, choose, fabric, seamless_noise, strands
-from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, rasterize, surface_values
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, interpolate_on_surface, rasterize
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
@@ -72,7 +72,7 @@ def test_perspective_weights_are_those_on_the_surface():
     np.testing.assert_allclose(true.barycentric[7, :, 0], share / 4 / (1 - share + share / 4), rtol=1e-5)
 
     seen = np.empty((8, 8, 3), np.float32)
-    surface_values(mesh, np.array(receding, np.float32), flat, np.eye(3, dtype=np.float32), 0, 1, seen)
+    interpolate_on_surface(mesh, np.array(receding, np.float32), flat, np.eye(3, dtype=np.float32), 0, 1, seen)
     np.testing.assert_allclose(seen[7, :, 1], true.barycentric[7, :, 0], rtol=1e-5)
     assert np.isnan(seen[0, 7]).all()
 
@@ -100,7 +100,7 @@ def test_a_rendered_square_is_lit_masked_and_located():
 def test_clipping_a_square_cuts_its_edges_where_the_field_is_zero():
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     uv = np.zeros((2, 3, 2), np.float32)
-    low, high, share, kept, kept_uv = clip(faces, uv, np.array([1.0, 1.0, -1.0, -3.0]))
+    low, high, share, kept, kept_uv = clip_mesh(faces, uv, np.array([1.0, 1.0, -1.0, -3.0]))
     cuts = {(int(a), int(b)): float(w) for a, b, w in zip(low, high, share, strict=True)}
     assert cuts == {(1, 2): 0.5, (0, 2): 0.5, (0, 3): 0.25}
     assert len(kept) == len(kept_uv) == 3

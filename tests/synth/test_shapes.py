@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
-from gfla_cli.synth.objects.shapes import box, joined, sheet, tube, turned
+from gfla_cli.synth.objects.shapes import box, joined, lathe, surface_patch, tube
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
 def curved_sheet():
     u, v = np.meshgrid(np.linspace(-1, 1, 6), np.linspace(0, 1, 5), indexing="ij")
-    return sheet(np.stack([u, v, -0.2 * u * u], -1), 0.1)
+    return surface_patch(np.stack([u, v, -0.2 * u * u], -1), 0.1)
 
 
 RING = np.stack([np.cos(np.arange(0, 6, 0.5)), np.zeros(12), np.sin(np.arange(0, 6, 0.5))], axis=1)
@@ -25,12 +25,12 @@ SHAPES = {
     "flat bar": (tube([[0, 0, 0], [0, 4, 0]], 0.5, square=True, flat=0.5), 2),
     "bent tube": (tube([[0, 0, 0], [0, 2, 0], [1, 3, 0]], [0.2, 0.2, 0.1]), None),
     "ring": (tube(RING, 0.1, closed=True), None),
-    "turned": (turned([(0, 0), (1, 0), (1, 2), (0, 2)], sides=64), 2 * np.pi),
-    "turned outline": (turned([(0, 0), (1, 0), (1, 2), (0, 2)], [(1, 1), (1, -1), (-1, -1), (-1, 1)]), 8),
+    "turned": (lathe([(0, 0), (1, 0), (1, 2), (0, 2)], sides=64), 2 * np.pi),
+    "turned outline": (lathe([(0, 0), (1, 0), (1, 2), (0, 2)], [(1, 1), (1, -1), (-1, -1), (-1, 1)]), 8),
     "sheet": (curved_sheet(), None),
     "bent": (box(2, 3, 0.4, 0.1, cells=5).deformed(lambda p: p + [0, 0, 1] * p[:, :1] ** 2 * 0.2), 2.34),
     "mirrored": (tube([[0, 0, 0], [0, 2, 0], [1, 3, 0]], 0.2).mirrored(), None),
-    "turned around": (box(2, 3, 4).turned(rotation_matrix([0.3, 1, 0.2])), 24),
+    "turned around": (box(2, 3, 4).rotated(rotation_matrix([0.3, 1, 0.2])), 24),
 }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.catalogue import PICTURES, SKINS, Picture, skin
+from gfla_cli.synth.makehuman.catalogue import SKINS, TEXTURES, Texture, skin
 from gfla_cli.synth.makehuman.clothing import (
     Clothing,
     PackItem,
@@ -28,7 +28,7 @@ from gfla_cli.synth.makehuman.clothing import (
     tights,
     trimmed,
 )
-from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS, Figure, select_targets, strongest, target_arrays
+from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS, Figure, select_targets, strongest_bones, target_arrays
 from gfla_cli.synth.makehuman.files import MakeHumanFiles
 from gfla_cli.synth.makehuman.mocap import pose_arrays
 from gfla_cli.synth.pack import read_bgr, write_bgr
@@ -47,11 +47,11 @@ def write_textures(files: MakeHumanFiles, figure: Figure, folder: Path) -> None:
         picture = _read(files.path(skin(name)))[..., :3]
         _write_jpeg(folder / f"{name}.jpg", _flat_where_hidden(_resized(picture, _SKIN_SIDE), shown))
         _write_jpeg(folder / f"{name}_head.jpg", _head(picture))
-    for name, wanted in PICTURES.items():
+    for name, wanted in TEXTURES.items():
         _write_picture(folder, name, wanted, _read(files.path(wanted.source)))
 
 
-def _write_picture(folder: Path, name: str, wanted: Picture, picture: ByteArray) -> None:
+def _write_picture(folder: Path, name: str, wanted: Texture, picture: ByteArray) -> None:
     if wanted.kind == "opaque" or picture.shape[2] == 3:
         _write_jpeg(folder / f"{name}.jpg", _resized(picture[..., :3], wanted.side))
         return
@@ -176,7 +176,7 @@ def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, PackItem]:
 
 
 def _hair(name: str, clothing: Clothing, figure: Figure) -> PackItem:
-    if name in catalogue.PICTURED_HAIR:
+    if name in catalogue.HAIR_WITH_TEXTURE:
         return hairstyle(clothing)
     cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
     return cut(clothing, figure.mesh.vertices)
@@ -191,7 +191,7 @@ def _used_vertices(figure: Figure, items: Mapping[str, PackItem]) -> NDArray[np.
 
 def _body_arrays(figure: Figure, used: NDArray[np.int64], renumbered: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     mesh, rig, skin = figure.mesh, figure.rig, figure.skin
-    bone, share = strongest(rig.weight[used])
+    bone, share = strongest_bones(rig.weight[used])
     return {
         "rest": mesh.vertices[used].astype(np.float32),
         "faces": renumbered[mesh.faces[skin]].astype(np.uint16),

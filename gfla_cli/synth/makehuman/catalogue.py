@@ -23,7 +23,7 @@ OUTFITS: Mapping[str, str] = {
 }
 SHOES = ("shoes01", "shoes03", "shoes05")
 HAIR = ("afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04")
-PICTURED_HAIR = ("braid01", "ponytail01", "short01")  # the others are drawn as procedural strands
+HAIR_WITH_TEXTURE = ("braid01", "ponytail01", "short01")  # the others are drawn as procedural strands
 TRIMMED_HAIR = ("bob01", "bob02", "short03")  # MakeHuman's pictures thin out their fringe; strands would hide the eyes
 BROWS = ("eyebrow001", "eyebrow002", "eyebrow003", "eyebrow005", "eyebrow012")
 SKINS: Mapping[str, str] = {
@@ -74,7 +74,7 @@ def pose(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Texture:
     """A texture: where it is, how large it becomes, and what has to be done to it."""
 
     source: str
@@ -82,9 +82,9 @@ class Picture:
     kind: Literal["opaque", "cut out", "hair"] = "opaque"
 
 
-PICTURES: Mapping[str, Picture] = {
+TEXTURES: Mapping[str, Texture] = {
     **{
-        name: Picture(f"clothes/{name}/{name}_diffuse.png", 1024)
+        name: Texture(f"clothes/{name}/{name}_diffuse.png", 1024)
         for name in (
             "female_casualsuit01",
             "female_elegantsuit01",
@@ -93,12 +93,12 @@ PICTURES: Mapping[str, Picture] = {
             "male_worksuit01",
         )
     },
-    **{name: Picture(f"clothes/{name}/{name}_diffuse.png", 512) for name in SHOES},
-    "tongue01": Picture("tongue/tongue01/tongue01_diffuse.png", 256),
-    "eye_brown": Picture("eyes/materials/brown_eye.png", 512, "cut out"),
-    "eyelashes01": Picture("eyelashes/eyelashes01/eyelashes01.png", 512, "cut out"),
-    **{name: Picture(f"eyebrows/{name}/{name}.png", 512, "cut out") for name in BROWS},
-    **{f"hair_{name}": Picture(f"hair/{name}/{name}_diffuse.png", 1024, "hair") for name in PICTURED_HAIR},
+    **{name: Texture(f"clothes/{name}/{name}_diffuse.png", 512) for name in SHOES},
+    "tongue01": Texture("tongue/tongue01/tongue01_diffuse.png", 256),
+    "eye_brown": Texture("eyes/materials/brown_eye.png", 512, "cut out"),
+    "eyelashes01": Texture("eyelashes/eyelashes01/eyelashes01.png", 512, "cut out"),
+    **{name: Texture(f"eyebrows/{name}/{name}.png", 512, "cut out") for name in BROWS},
+    **{f"hair_{name}": Texture(f"hair/{name}/{name}_diffuse.png", 1024, "hair") for name in HAIR_WITH_TEXTURE},
 }
 
 
@@ -115,5 +115,5 @@ def required_files() -> Iterator[str]:
         yield name
         yield name.replace(".mhclo", ".obj")
     yield from map(pose, STATIC_POSES)
-    yield from (picture.source for picture in PICTURES.values())
+    yield from (picture.source for picture in TEXTURES.values())
     yield from map(skin, SKINS)

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float64Array, Int64Array
-from gfla_cli.synth.makehuman.figure import SIDES, Figure, strongest
-from gfla_cli.synth.makehuman.files import Wavefront, explained, lines, read_wavefront
-from gfla_cli.synth.people.mesh import clip
+from gfla_cli.synth.makehuman.figure import SIDES, Figure, strongest_bones
+from gfla_cli.synth.makehuman.files import ObjMesh, as_data_error, read_obj, split_lines
+from gfla_cli.synth.people.mesh import clip_mesh
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clothing:
     """A mesh of n vertices, each the weighted sum of three base vertices plus an offset that grows with the body."""
 
-    mesh: Wavefront
+    mesh: ObjMesh
     reference: Int64Array  # (n,3) base vertices
     barycentric: Float64Array  # (n,3) their weights
     offset: Float64Array  # (n,3) dm, on a body of the size it was made for
@@ -47,8 +47,8 @@ def read_clothing(path: Path, base_vertices: int) -> Clothing:
     covered: list[int] = []
     scale_vertices, scale_length = np.zeros((3, 2), np.int64), np.ones(3)
     mesh_name = section = ""
-    with explained(path, "a piece of clothing for MakeHuman"):
-        for words in lines(path):
+    with as_data_error(path, "a piece of clothing for MakeHuman"):
+        for words in split_lines(path):
             keyword = words[0]
             if _is_number(keyword):
                 if section == "verts":
@@ -66,7 +66,7 @@ def read_clothing(path: Path, base_vertices: int) -> Clothing:
         hidden = np.unique(np.array(covered, np.int64))
         if not max(reference.max(), scale_vertices.max(), hidden.max(initial=0)) < base_vertices:
             raise ValueError("a vertex beyond the base mesh")
-        mesh = read_wavefront(path.with_name(mesh_name))
+        mesh = read_obj(path.with_name(mesh_name))
         if len(mesh.vertices) != len(reference):
             raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, {len(reference)} are fitted")
     return Clothing(mesh, reference, barycentric, offset, scale_vertices, scale_length, hidden)
@@ -126,7 +126,7 @@ class PackItem:
     def arrays(self, name: str, figure: Figure, renumbered: Int64Array) -> dict[str, NDArray[Any]]:
         """What humans.npz holds of an item. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
         weight = (np.abs(self.barycentric)[..., None] * figure.rig.weight[self.reference]).sum(1)
-        bone, share = strongest(weight)
+        bone, share = strongest_bones(weight)
         covered = renumbered[self.covered]
         arrays: Mapping[str, NDArray[Any]] = {
             "ref": renumbered[self.reference].astype(np.uint16),
@@ -232,7 +232,7 @@ def trimmed(clothing: Clothing, base: Float64Array) -> PackItem:
     x, y, z = fitted.T
     outside_box = np.maximum(y - _BROW_HEIGHT, np.maximum(np.abs(x) - _TEMPLE, _FACE - z))
     uv = _strand_uv(clothing, fitted).astype(np.float32)
-    low, high, share, faces, cut_uv = clip(clothing.mesh.faces.astype(np.int32), uv, outside_box)
+    low, high, share, faces, cut_uv = clip_mesh(clothing.mesh.faces.astype(np.int32), uv, outside_box)
 
     nearest = np.where(share > 0.5, high, low)  # a new vertex moves with the nearer end of its edge
     moved = fitted[low] * (1 - share[:, None]) + fitted[high] * share[:, None] - fitted[nearest]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman.catalogue import BASE_MESH, SKELETON, WEIGHTS
-from gfla_cli.synth.makehuman.files import MakeHumanFiles, Wavefront, explained, lines, read_wavefront
+from gfla_cli.synth.makehuman.files import MakeHumanFiles, ObjMesh, as_data_error, read_obj, split_lines
 
 _MIDDLE = (
     *("root", "spine05", "spine04", "spine03", "spine02", "spine01"),
@@ -75,7 +75,7 @@ class Rig:
 
 def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
     """Reads the skeleton and the weights for a base mesh of so many vertices."""
-    with explained(skeleton, "a skeleton of MakeHuman"):
+    with as_data_error(skeleton, "a skeleton of MakeHuman"):
         file: dict[str, Any] = json.loads(skeleton.read_text(encoding="utf-8"))
         parents = {str(name): bone["parent"] for name, bone in file["bones"].items()}
         above = {bone: parents[bone] for bone in _depth_first(parents, None)}
@@ -85,7 +85,7 @@ def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
             raise ValueError(f"no bones {', '.join(lacking)}")
         if not all(0 <= vertex < vertices for bone in bones for vertex in joints[bone]):
             raise ValueError("a joint beyond the base mesh")
-    with explained(weights, "a file of skinning weights"):
+    with as_data_error(weights, "a file of skinning weights"):
         shares = json.loads(weights.read_text(encoding="utf-8"))["weights"]
         weight = np.zeros((vertices, len(bones)))
         for bone, rows in shares.items():
@@ -112,7 +112,7 @@ def _depth_first(parents: Mapping[str, str | None], above: str | None) -> Iterat
             yield from _depth_first(parents, bone)
 
 
-def strongest(weight: Float64Array) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+def strongest_bones(weight: Float64Array) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """The four bones that move each of n vertices most (n,4), and their shares (n,4), out of weights (n,B)."""
     bone = np.argsort(-weight, axis=1, kind="stable")[:, :_BONES_PER_VERTEX]
     share = np.take_along_axis(weight, bone, axis=1)
@@ -139,8 +139,8 @@ _SMALLEST = 4e-4  # dm; float16 has no use for less
 
 def read_target(path: Path) -> tuple[Int64Array, Float64Array]:
     """The base vertices (k,) that a target moves, and how far (k,3), dm."""
-    with explained(path, "a shape target"):
-        rows = np.array([words[:4] for words in lines(path)], np.float64).reshape(-1, 4)
+    with as_data_error(path, "a shape target"):
+        rows = np.array([words[:4] for words in split_lines(path)], np.float64).reshape(-1, 4)
         index = rows[:, 0].astype(np.int64)
         if len(index) and index.min() < 0:
             raise ValueError(f"vertex {index.min()}")
@@ -172,7 +172,7 @@ def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> di
     for name, paths in files.items():
         index, delta = (np.concatenate(part) for part in zip(*map(read_target, paths), strict=True))
         if len(index) and index.max() >= len(renumbered):
-            with explained(paths[0], "a target for this base mesh"):
+            with as_data_error(paths[0], "a target for this base mesh"):
                 raise ValueError(f"vertex {index.max()}")
         kept: BoolArray = (renumbered[index] >= 0) & (np.abs(delta).max(1) > _SMALLEST)
         if kept.any():
@@ -229,14 +229,14 @@ _ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: between two he
 class Figure:
     """The neutral person at rest; V base vertices, with helper surfaces that clothes are fitted to."""
 
-    mesh: Wavefront
+    mesh: ObjMesh
     rig: Rig
 
     @classmethod
     def read(cls, files: MakeHumanFiles) -> Figure:
         """Reads the base mesh and the rig."""
         path = files.path(BASE_MESH)
-        mesh = read_wavefront(path)
+        mesh = read_obj(path)
         if len(mesh.vertices) != _VERTICES:
             what = f"{path}: the base mesh has {_VERTICES} vertices, this one {len(mesh.vertices)}"
             raise DataError(what, hint="take 3dobjs/base.obj of makehumancommunity/makehuman as it is")

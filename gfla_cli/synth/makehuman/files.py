@@ -1,4 +1,4 @@
-"""Wavefront .obj meshes."""
+"""MakeHuman's files: where they are, and Wavefront .obj meshes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gfla_cli.synth.makehuman.catalogue import BASE_MESH, TARGET_FOLDERS, requir
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wavefront:
+class ObjMesh:
     """A mesh with a texture; polygons are cut into fans of triangles."""
 
     vertices: Float64Array  # (V,3) dm
@@ -32,14 +32,14 @@ class Wavefront:
         return self.uv[self.uv_faces]
 
 
-def read_wavefront(path: Path) -> Wavefront:
+def read_obj(path: Path) -> ObjMesh:
     """Reads positions, texture coordinates, faces and groups; normals and materials are left out."""
     vertices: list[list[float]] = []
     uv: list[list[float]] = []
     corners: list[tuple[int, int]] = []  # three per triangle
     group, groups = "", []
-    with explained(path, "a Wavefront mesh"):
-        for keyword, *words in lines(path):
+    with as_data_error(path, "a Wavefront mesh"):
+        for keyword, *words in split_lines(path):
             if keyword == "v":
                 vertices.append([float(word) for word in words[:3]])
             elif keyword == "vt":
@@ -64,9 +64,9 @@ def _corner(word: str) -> tuple[int, int]:
 
 def _mesh(
     vertices: list[list[float]], uv: list[list[float]], corners: list[tuple[int, int]], groups: list[str]
-) -> Wavefront:
+) -> ObjMesh:
     triangles = np.array(corners, np.int64).reshape(-1, 3, 2)
-    mesh = Wavefront(
+    mesh = ObjMesh(
         vertices=np.array(vertices, np.float64).reshape(-1, 3),
         uv=np.array(uv or [[0, 0]], np.float64),
         faces=triangles[..., 0],
@@ -165,7 +165,7 @@ def _in_braces(folder: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def explained(path: Path, kind: str) -> Iterator[None]:
+def as_data_error(path: Path, kind: str) -> Iterator[None]:
     """Turns what goes wrong while a file is read into a DataError that names it. kind: such as "a Wavefront mesh"."""
     try:
         yield
@@ -176,7 +176,7 @@ def explained(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: not {kind} ({type(error).__name__}: {error})", hint=hint) from error
 
 
-def lines(path: Path) -> Iterator[list[str]]:
+def split_lines(path: Path) -> Iterator[list[str]]:
     """The words of every line that is neither empty nor a comment."""
     with path.open(encoding="utf-8", errors="replace") as file:  # some comments are in older encodings
         for line in file:

@@ -27,8 +27,8 @@ from gfla_cli.synth.makehuman.files import MakeHumanFiles
 from gfla_cli.synth.makehuman.poses import (
     CATALOGUE_POSES,
     PoseSolver,
-    basis,
     catalogue_pose,
+    orthonormal_frame,
     posed_bones,
     read_bvh,
     reduced_pose,
@@ -149,8 +149,8 @@ class _Retarget:
         joint = figure.joint
         return cls(
             solver,
-            hips=basis(joint("upperleg01.L") - joint("upperleg01.R"), joint("spine01") - joint("root")),
-            chest=basis(joint("upperarm01.L") - joint("upperarm01.R"), joint("neck01") - joint("spine03")),
+            hips=orthonormal_frame(joint("upperleg01.L") - joint("upperleg01.R"), joint("spine01") - joint("root")),
+            chest=orthonormal_frame(joint("upperarm01.L") - joint("upperarm01.R"), joint("neck01") - joint("spine03")),
         )
 
     def motion(self, name: str, clip: Float64Array) -> Motion:
@@ -160,8 +160,8 @@ class _Retarget:
     def _frame(self, at: Float64Array) -> tuple[Float64Array, float, Float64Array]:
         """Joints (38,3) -> pose (P,3), heading, and the directions of the limbs in one vector (30,)."""
         left, right = _JOINTS[".L"], _JOINTS[".R"]
-        root = basis(at[left[0]] - at[right[0]], at[_CHEST] - at[_HIPS]) @ self.hips.T
-        chest = basis(at[left[4]] - at[right[4]], at[_NECK] - at[_SPINE]) @ self.chest.T
+        root = orthonormal_frame(at[left[0]] - at[right[0]], at[_CHEST] - at[_HIPS]) @ self.hips.T
+        chest = orthonormal_frame(at[left[4]] - at[right[4]], at[_NECK] - at[_SPINE]) @ self.chest.T
         heading = float(np.arctan2(root[0, 2], root[2, 2]))
         ahead = rotation_matrix([0, -heading, 0])
         root, chest = ahead @ root, ahead @ chest

@@ -10,7 +10,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.synth.makehuman.figure import Figure, Rig
-from gfla_cli.synth.makehuman.files import explained
+from gfla_cli.synth.makehuman.files import as_data_error
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 _LIMBS = {  # a bone -> the bone that starts where the limb ends
@@ -80,7 +80,7 @@ class PoseSolver:
             elif bone in _BENDING_SPINE:
                 local = share_of_spine
             elif bone.startswith("clavicle"):
-                local = self._shrugged(before, f"upperarm01{bone[-2:]}", directions)
+                local = self._clavicle_rotation(before, f"upperarm01{bone[-2:]}", directions)
             elif bone in directions:
                 local = _turned_to(before, self.limb[bone], directions[bone])
             elif bone == "neck01" and neck is not None:
@@ -93,18 +93,20 @@ class PoseSolver:
             pose.append(rotation_vector(local))
         return np.stack(pose)
 
-    def _shrugged(self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]) -> Float64Array:
+    def _clavicle_rotation(
+        self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]
+    ) -> Float64Array:
         """The collar bone follows the upper arm a little, less when that swings forward and back."""
-        turn = rotation_vector(align(self.limb[arm], before.T @ directions[arm]))
+        turn = rotation_vector(rotation_between(self.limb[arm], before.T @ directions[arm]))
         return rotation_matrix(_SHRUG * turn * [1, 0.5, 1])
 
 
 def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:
     """The local rotation (3,3) with which a limb points in a direction of the world."""
-    return before.T @ align(before @ limb, direction) @ before
+    return before.T @ rotation_between(before @ limb, direction) @ before
 
 
-def align(start: Float64Array, end: Float64Array) -> Float64Array:
+def rotation_between(start: Float64Array, end: Float64Array) -> Float64Array:
     """The shortest rotation (3,3) from one direction to another."""
     a, b = unit(start), unit(end)
     cosine = a @ b
@@ -116,7 +118,7 @@ def align(start: Float64Array, end: Float64Array) -> Float64Array:
     return matrix
 
 
-def basis(across: Float64Array, up: Float64Array) -> Float64Array:
+def orthonormal_frame(across: Float64Array, up: Float64Array) -> Float64Array:
     """An orthonormal frame (3,3) of columns: across, upwards, forward."""
     x = unit(across)
     z = unit(np.cross(x, up))
@@ -236,7 +238,7 @@ _UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # in these files z is
 
 def read_bvh(path: Path) -> dict[str, Float64Array]:
     """The local rotations (3,3) of all bones in the first frame, y up."""
-    with explained(path, "a BVH pose"):
+    with as_data_error(path, "a BVH pose"):
         hierarchy, motion = path.read_text(encoding="utf-8", errors="replace").split("MOTION")
         values = [float(word) for word in motion.split("Time:")[1].split()[1:]]
         rotation = {}

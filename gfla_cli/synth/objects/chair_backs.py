@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.synth.objects.chair_legs import Piece, Role, Size
-from gfla_cli.synth.objects.shapes import Shape, box, sheet, tube
+from gfla_cli.synth.objects.shapes import Shape, box, surface_patch, tube
 
 BackStyle = Literal[
     "panel", "slats", "rungs", "spindles", "hoop", "cross", "splat", "open", "padded", "cane", "net", "shield"
@@ -149,7 +149,7 @@ def _hoop(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: flo
     pieces: list[Piece] = [(plane.bar(u, v, thickness * 0.42), role)]
     if rng.random() < 0.3:
         inside = [plane.at(np.linspace(-x, x, 9) * 0.97, y) for x, y in zip(u[:9], v[:9] * 0.97, strict=True)]
-        return [*pieces, (sheet(np.array(inside).transpose(1, 0, 2), 0.1), "back")]
+        return [*pieces, (surface_patch(np.array(inside).transpose(1, 0, 2), 0.1), "back")]
     for at in np.linspace(-0.8, 0.8, int(rng.integers(4, 9))):
         height = float(np.sqrt(1 - at**2) ** power)
         pieces.append((plane.bar(at * np.linspace(0.85, 1, 6), _UP * height, rng.uniform(0.06, 0.09)), role))
@@ -172,7 +172,7 @@ def _splat(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     v = np.linspace(0, 0.93, 15)
     half = rng.uniform(0.25, 0.4) * (1 + rng.uniform(0, 0.4) * np.sin(v * rng.uniform(4, 11) + rng.uniform(0, 6)))
     points = plane.at(np.linspace(-1, 1, 7)[:, None] * half, v[None])
-    return [*pieces, (sheet(points, 0.12), role)]
+    return [*pieces, (surface_patch(points, 0.12), role)]
 
 
 def _open(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
@@ -216,7 +216,7 @@ def _woven(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     round_u, round_v = (np.interp(np.linspace(0, 4, 41), np.arange(5), corners[:, k]) for k in range(2))
     frame = plane.bar(round_u, round_v, thickness * 0.4)
     feet = [plane.bar([u, u], [-0.05, low + 0.05], thickness * 0.45) for u in (-0.8, 0.8)]
-    return [(sheet(points, 0.0), "back"), (frame, role), *((foot, role) for foot in feet)]
+    return [(surface_patch(points, 0.0), "back"), (frame, role), *((foot, role) for foot in feet)]
 
 
 def _shield(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
@@ -226,7 +226,7 @@ def _shield(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: f
     u = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power
     v = 0.58 + 0.42 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power
     rings = [plane.at(u * r, 0.58 + (v - 0.58) * r, 0.35 * (1 - r**2)) for r in np.linspace(0.02, 1, 6)]
-    front = sheet(np.array(rings), 0.18)
+    front = surface_patch(np.array(rings), 0.18)
     ring = tube(plane.at(u[:-1], v[:-1]), thickness * 0.45, sides=8, closed=True)
     feet = [plane.bar([s * 0.55, s * 0.6], [-0.05, 0.3], thickness * 0.4) for s in (-1, 1)]
     return [(front, "back"), (ring, role), *((foot, role) for foot in feet)]

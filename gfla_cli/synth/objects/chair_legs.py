@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.objects.shapes import Shape, box, tube, turned
+from gfla_cli.synth.objects.shapes import Shape, box, lathe, tube
 from gfla_cli.synth.renderer.camera import rotation_matrix
 from gfla_cli.synth.renderer.procedural import choose
 
@@ -221,7 +221,7 @@ def pedestal(rng: np.random.Generator, height: float, reach: float, *, wheels: b
     column = rng.uniform(0.18, 0.3)
     profile = [(0, low), (column * 1.5, low), (column * 1.3, hub), (column, hub + 0.05), (column, height * 0.6)]
     profile += [(column * 0.62, height * 0.6), (column * 0.62, height), (0, height)]
-    pieces: list[Piece] = [(turned(profile, sides=16), role)]
+    pieces: list[Piece] = [(lathe(profile, sides=16), role)]
     pieces.append((box(reach * 0.55, 0.15, reach * 0.6).moved(y=height - 0.06), "dark"))
     thick, first = rng.uniform(0.16, 0.26), np.pi / 2 if rng.random() < 0.7 else -np.pi / 2
     if arms == 4:
@@ -239,9 +239,9 @@ def pedestal(rng: np.random.Generator, height: float, reach: float, *, wheels: b
 def _castor(at: Point, angle: float) -> list[Shape]:
     """A twin wheel that stands on the floor, and its pin."""
     radius, half = 0.27, 0.09
-    wheel = turned([(0, -half), (radius, -half), (radius, half), (0, half)], sides=14)
+    wheel = lathe([(0, -half), (radius, -half), (radius, half), (0, half)], sides=14)
     upright = rotation_matrix([0, -angle, 0]) @ rotation_matrix([np.pi / 2, 0, 0])
-    pair = [wheel.moved(y=shift).turned(upright).moved(at[0], radius, at[2]) for shift in (-0.13, 0.13)]
+    pair = [wheel.moved(y=shift).rotated(upright).moved(at[0], radius, at[2]) for shift in (-0.13, 0.13)]
     pin = tube(at + np.array([[0, radius, 0], [0, 0.65, 0]]), 0.07, sides=6)
     return [*pair, pin]
 
@@ -256,4 +256,4 @@ def disc(rng: np.random.Generator, height: float, reach: float) -> list[Piece]:
         flare = column * 1.2 + (reach - column * 1.2) * (1 - y) ** 3
         top = column * 1.2 + reach * 0.35 * np.clip(y - 0.7, 0, 1) * 3
         profile = [(0, 0), (reach, 0), *zip(np.maximum(flare, top), y * height, strict=True), (0, height)]
-    return [(turned(profile, sides=28), "metal")]
+    return [(lathe(profile, sides=28), "metal")]

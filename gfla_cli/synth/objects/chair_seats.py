@@ -8,7 +8,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.synth.objects.chair_legs import Piece, Role, Size, both_sides, rounded
-from gfla_cli.synth.objects.shapes import Shape, box, sheet, tube, turned
+from gfla_cli.synth.objects.shapes import Shape, box, lathe, surface_patch, tube
 
 SeatStyle = Literal["board", "padded", "round", "shaped", "slatted", "woven"]
 
@@ -78,12 +78,12 @@ def _disc(rng: np.random.Generator, outline: Float64Array, thickness: float, *, 
     """A body of the given outline, with a sharp, a rounded or a swollen upper side."""
     if not soft:
         edge = [(0.97, 0), (1, thickness * 0.3), (1, thickness * 0.8), (0.98, thickness)]
-        return turned([(0, 0), *edge, (0, thickness)], outline)
+        return lathe([(0, 0), *edge, (0, thickness)], outline)
     share = np.linspace(0, np.pi / 2, 7)
     dome = thickness * rng.uniform(0.1, 0.35)
     rim = [(1 - 0.12 * (1 - np.cos(a)), thickness * (0.4 + 0.6 * np.sin(a))) for a in share]
     crown = [(r, thickness + dome * (1 - (r / 0.88) ** 2)) for r in (0.7, 0.45, 0.2, 0.0)]
-    return turned([(0, 0), (0.96, 0), (1, thickness * 0.2), *rim, *crown], outline)
+    return lathe([(0, 0), (0.96, 0), (1, thickness * 0.2), *rim, *crown], outline)
 
 
 def _slatted(rng: np.random.Generator, width: float, depth: float, top: float, taper: float) -> list[Piece]:
@@ -170,7 +170,7 @@ def bucket(rng: np.random.Generator, size: Size) -> list[Piece]:
     lift = rise * np.abs(u) ** (3.5 if arms else 2.2) * np.exp(-(((v - 0.45) / 0.28) ** 2))
     forward = rng.uniform(0.3, 0.9) * np.abs(u) ** 2.4 * np.clip(v - 0.45, 0, 1)
     points = np.stack([u * half, profile[:, 1] + lift, profile[:, 2] + forward + 0 * u], axis=-1)
-    return [(sheet(points, rng.uniform(0.08, 0.16)), "seat")]
+    return [(surface_patch(points, rng.uniform(0.08, 0.16)), "seat")]
 
 
 def ribbon(rng: np.random.Generator, size: Size) -> list[Piece]:
@@ -183,7 +183,7 @@ def ribbon(rng: np.random.Generator, size: Size) -> list[Piece]:
     waist = 1 - rng.uniform(0, 0.18) * np.sin(np.linspace(0, 2 * np.pi, 60)) ** 2
     hollow = rng.uniform(0, 0.25) * u**2
     points = np.stack([u * size.width / 2 * waist, profile[:, 1] + hollow, profile[:, 2] + 0 * u], axis=-1)
-    return [(sheet(points, rng.uniform(0.12, 0.3)), "seat")]
+    return [(surface_patch(points, rng.uniform(0.12, 0.3)), "seat")]
 
 
 def tub(rng: np.random.Generator, size: Size, *, low: float, thickness: float) -> list[Piece]:
@@ -205,4 +205,4 @@ def tub(rng: np.random.Generator, size: Size, *, low: float, thickness: float) -
         ],
         axis=-1,
     )
-    return [(sheet(points, thickness), "seat")]
+    return [(surface_patch(points, thickness), "seat")]

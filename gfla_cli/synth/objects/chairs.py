@@ -45,8 +45,8 @@ from gfla_cli.synth.objects.chair_seats import (
     tub,
 )
 from gfla_cli.synth.objects.finishes import Finish, FinishKind, any_finish, finish
-from gfla_cli.synth.objects.objects import SolidObject, solid
-from gfla_cli.synth.objects.shapes import Shape, box, tube, turned
+from gfla_cli.synth.objects.objects import SolidObject, build_object
+from gfla_cli.synth.objects.shapes import Shape, box, lathe, tube
 from gfla_cli.synth.renderer.camera import rotation_matrix
 from gfla_cli.synth.renderer.procedural import choose
 
@@ -68,7 +68,7 @@ def sample_chair(rng: np.random.Generator, family: Family | None = None) -> Soli
     pieces, finishes = _FAMILIES[family][1](rng)
     distance = float(np.exp(rng.uniform(np.log(_NEAREST), np.log(_FARTHEST))))
     fill = rng.uniform(0.8, 0.92)
-    return solid([(shape, finishes[role]) for shape, role in pieces], fill=fill, distance=distance)
+    return build_object([(shape, finishes[role]) for shape, role in pieces], fill=fill, distance=distance)
 
 
 def _palette(
@@ -219,7 +219,7 @@ def _upholstered(rng: np.random.Generator, width: float, places: int) -> _Built:
 def _back_cushion(plane: BackPlane, x: float, width: float, seat: float, rear: float) -> Shape:
     """A pillow that leans against the back."""
     height = (plane.top - seat) * 0.95
-    standing = cushion(width, 0.9, height, radius=0.35, bulge=0.25).turned(rotation_matrix([np.pi / 2, 0, 0]))
+    standing = cushion(width, 0.9, height, radius=0.35, bulge=0.25).rotated(rotation_matrix([np.pi / 2, 0, 0]))
     return plane.bent(standing.moved(x, seat - plane.bottom + height / 2, rear / 2 + 0.35))
 
 
@@ -242,9 +242,9 @@ def _tub(rng: np.random.Generator) -> _Built:
     thick = rng.uniform(0.7, 1.4)
     share = np.linspace(0, np.pi / 2, 6)
     rim = [(0.9 + 0.1 * np.cos(a), seat - 0.3 + 0.3 * np.sin(a)) for a in share]
-    seat_body = turned([(0, seat - thick), (0.97, seat - thick), *rim, (0.5, seat + 0.08), (0, seat + 0.1)], outline)
+    seat_body = lathe([(0, seat - thick), (0.97, seat - thick), *rim, (0.5, seat + 0.08), (0, seat + 0.1)], outline)
     pieces.append((seat_body.moved(z=0.1), "back"))
-    base = turned([(0, low), (0.98, low), (0.98, seat - thick), (0, seat - thick)], outline)
+    base = lathe([(0, low), (0.98, low), (0.98, seat - thick), (0, seat - thick)], outline)
     pieces.append((base, "seat"))
     kind = choose(rng, {"legs": 0.7, "disc": 0.2, "star": 0.1})
     if kind == "disc":

@@ -54,37 +54,37 @@ def any_finish(rng: np.random.Generator, shares: Mapping[FinishKind, float]) -> 
     return finish(rng, choose(rng, shares))
 
 
-def _made(picture: Float32Array, gloss: Gloss, tile: float) -> Finish:
+def _opaque(picture: Float32Array, gloss: Gloss, tile: float) -> Finish:
     opaque = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
     opaque[..., :3] = np.clip(picture, 0, 255)
     return Finish(Material(mip_chain(opaque), np.ones(3), gloss), tile)
 
 
-def _ground(colour: Float64Array) -> Float32Array:
+def _flat(colour: Float64Array) -> Float32Array:
     picture = np.empty((_SIDE, _SIDE, 3), np.float32)
     picture[:] = colour
     return picture
 
 
-def _shaken(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float64Array:
+def _jittered(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float64Array:
     return colour * (1 + rng.normal(0, amount)) + rng.normal(0, amount * 40, 3)
 
 
 def _wood(rng: np.random.Generator) -> Finish:
     """Grain along v: stretched noise, warped a little, with darker pores."""
-    colour = _shaken(rng, _WOODS[rng.integers(len(_WOODS))], 0.08)
+    colour = _jittered(rng, _WOODS[rng.integers(len(_WOODS))], 0.08)
     rings = cv2.resize(seamless_noise(rng, _SIDE, 64), (_SIDE, _SIDE))
     x = np.arange(_SIDE, dtype=np.float32)[None] / _SIDE
     bands = np.sin(2 * np.pi * (x * rng.integers(3, 10) + rings * rng.uniform(0.15, 0.5)))
-    pores = _stretched(rng, 24)
+    pores = _streaks(rng, 24)
     contrast = rng.uniform(0.03, 0.13)
     shade = 1 + contrast * bands + rng.uniform(0.02, 0.06) * pores
-    tinted = _ground(colour) * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
+    tinted = _flat(colour) * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
     gloss = Gloss(rng.uniform(0.0, 0.16), rng.uniform(8, 30), _BIAS)
-    return _made(tinted, gloss, rng.uniform(2.5, 5))
+    return _opaque(tinted, gloss, rng.uniform(2.5, 5))
 
 
-def _stretched(rng: np.random.Generator, times: int) -> Float32Array:
+def _streaks(rng: np.random.Generator, times: int) -> Float32Array:
     """Noise (_SIDE,_SIDE) in streaks along v, seamless."""
     short = rng.standard_normal((_SIDE // times + 4, _SIDE), np.float32)
     short[-4:] = short[:4]
@@ -95,41 +95,41 @@ def _stretched(rng: np.random.Generator, times: int) -> Float32Array:
 
 def _paint(rng: np.random.Generator) -> Finish:
     colour = random_colour(rng)
-    streaks = _stretched(rng, 16)[..., None] * rng.uniform(0, 2.5)
-    return _made(_ground(colour) + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _BIAS), 4.0)
+    streaks = _streaks(rng, 16)[..., None] * rng.uniform(0, 2.5)
+    return _opaque(_flat(colour) + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _BIAS), 4.0)
 
 
 def _metal(rng: np.random.Generator) -> Finish:
     """Chrome, steel, brass or black paint; bands along v pretend that a room is mirrored."""
-    colour = _shaken(rng, _METALS[rng.choice(len(_METALS), p=[0.36, 0.14, 0.3, 0.1, 0.1])], 0.05)
+    colour = _jittered(rng, _METALS[rng.choice(len(_METALS), p=[0.36, 0.14, 0.3, 0.1, 0.1])], 0.05)
     x = np.arange(_SIDE, dtype=np.float32)[None, :, None] / _SIDE
     bands = rng.uniform(0.0, 0.22) * np.sin(2 * np.pi * x * 2 + rng.uniform(0, 6))
     bands = bands + 0.05 * np.sin(2 * np.pi * x * 5 + rng.uniform(0, 6))
-    brushed = _stretched(rng, 32)[..., None] * 1.5
+    brushed = _streaks(rng, 32)[..., None] * 1.5
     gloss = Gloss(rng.uniform(0.15, 0.55), rng.uniform(20, 60), _BIAS)
-    return _made(_ground(colour) * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
+    return _opaque(_flat(colour) * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
 
 
 def _plastic(rng: np.random.Generator) -> Finish:
     colour = random_colour(rng)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 1.2
-    return _made(_ground(colour) + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _BIAS), 4.0)
+    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _BIAS), 4.0)
 
 
 def _dark(rng: np.random.Generator) -> Finish:
     """The plastic and painted steel of office chairs: black or grey."""
-    colour = _shaken(rng, np.full(3, rng.choice([30.0, 46.0, 120.0, 175.0], p=[0.5, 0.25, 0.15, 0.1])), 0.05)
+    colour = _jittered(rng, np.full(3, rng.choice([30.0, 46.0, 120.0, 175.0], p=[0.5, 0.25, 0.15, 0.1])), 0.05)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 0.8
-    return _made(_ground(colour) + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _BIAS), 4.0)
+    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _BIAS), 4.0)
 
 
 def _leather(rng: np.random.Generator) -> Finish:
     """Fine grain, and paler where it is worn."""
     known = rng.random() < 0.75
-    colour = _shaken(rng, _LEATHERS[rng.integers(len(_LEATHERS))] if known else random_colour(rng), 0.06)
+    colour = _jittered(rng, _LEATHERS[rng.integers(len(_LEATHERS))] if known else random_colour(rng), 0.06)
     grain = np.abs(seamless_noise(rng, _SIDE, 4)) * -0.08 + seamless_noise(rng, _SIDE, 64) * 0.02
     gloss = Gloss(rng.uniform(0.05, 0.2), rng.uniform(8, 25), _BIAS)
-    return _made(_ground(colour) * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
+    return _opaque(_flat(colour) * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
 
 
 def _cloth(rng: np.random.Generator) -> Finish:
@@ -141,7 +141,7 @@ def _cloth(rng: np.random.Generator) -> Finish:
 
 def _cane(rng: np.random.Generator) -> Finish:
     """Woven strips with holes between them."""
-    colour = _shaken(rng, _WOODS[rng.choice([0, 2, 9, 3])], 0.08)
+    colour = _jittered(rng, _WOODS[rng.choice([0, 2, 9, 3])], 0.08)
     return _lattice(rng, colour, count=int(rng.integers(14, 22)), open_share=rng.uniform(0.3, 0.5), tile=4.0)
 
 
@@ -156,7 +156,7 @@ def _lattice(rng: np.random.Generator, colour: Float64Array, *, count: int, open
     inside = np.abs(steps - 0.5) < np.sqrt(open_share) / 2
     picture: ByteArray = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
     strands = 1 + 0.08 * seamless_noise(rng, _SIDE, 8)[..., None]
-    picture[..., :3] = np.clip(_ground(colour) * strands, 0, 255)
+    picture[..., :3] = np.clip(_flat(colour) * strands, 0, 255)
     picture[..., 3] = np.where(inside[:, None] & inside[None], 0, 255)
     return Finish(Material(mip_chain(picture), np.ones(3), Gloss(0.02, 8, _BIAS), flags=ALPHA_TEST), tile)
 

@@ -26,7 +26,7 @@ from gfla_cli.synth.renderer.rasterizer import Mesh
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 FRAME = 10.0  # units that the frame's side shows at the object's middle
-_SKIN = 0.25  # units above the surface at which a point of it is told from the other side of a thin board
+_SURFACE_OFFSET = 0.25  # units above the surface at which a point of it is told from the other side of a thin board
 _STEP = np.radians(20)
 
 
@@ -73,7 +73,7 @@ def sample_object_light(rng: np.random.Generator) -> ObjectLight:
     return ObjectLight(direction, key=rng.uniform(0.25, 0.5), ambient=ambient)
 
 
-def solid(parts: Sequence[tuple[Shape, Finish]], *, fill: float = 0.86, distance: float = 30.0) -> SolidObject:
+def build_object(parts: Sequence[tuple[Shape, Finish]], *, fill: float = 0.86, distance: float = 30.0) -> SolidObject:
     """An object of parts, scaled so that from every side it stays within the share `fill` of the frame."""
     vertices = np.concatenate([shape.vertices for shape, _ in parts])
     normals = np.concatenate([shape.normals for shape, _ in parts])
@@ -115,7 +115,7 @@ def photograph_object(
     eye = camera(item, azimuth_deg, elevation_deg, size)
     shine = Light(eye.rotation @ light.direction, np.full(3, light.key), np.full(3, light.ambient), light.floor)
     paper = np.full((size, size, 3), 255, np.uint8)
-    skin = item.vertices + np.float32(_SKIN) * item.normals
+    skin = item.vertices + np.float32(_SURFACE_OFFSET) * item.normals
     picture = render(item.mesh, item.vertices, item.normals, skin, eye, Scene(paper, shine), perspective=True)
     return ObjectView(picture.image, picture.mask, picture.surface)
 
@@ -126,7 +126,7 @@ def photograph_object(
 # faced +x (its left) to the front.
 
 
-_STRETCH = 0.1  # standard deviation of the logarithm of each side's factor
+_RESIZE_STD = 0.1  # standard deviation of the logarithm of each side's factor
 _LARGEST_FACING = 1 << 20  # bytes
 _PLAUSIBLE_DM = 9.0  # the longest side of a seat; GLB files come in any unit, textures in decimetres
 
@@ -140,7 +140,7 @@ class ObjectFolder:
         if not self.paths:
             raise DataError(f"{folder}: no .glb files in it", hint="--data-root is for extra objects; leave it out")
         self.facing = _read_facing(folder / "facing.json")
-        self._objects = [_upright(read_glb(path), self.facing.get(path.stem, 0.0)) for path in self.paths]
+        self._objects = [_normalized(read_glb(path), self.facing.get(path.stem, 0.0)) for path in self.paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -148,12 +148,12 @@ class ObjectFolder:
     def sample(self, rng: np.random.Generator) -> SolidObject:
         """A random file, stretched a little, in its own colours or in others."""
         parts = self._objects[rng.integers(len(self._objects))]
-        stretch = np.exp(rng.normal(0, _STRETCH, 3))
+        stretch = np.exp(rng.normal(0, _RESIZE_STD, 3))
         parts = [replace(part, shape=part.shape.deformed(lambda points: points * stretch)) for part in parts]
         painted = parts if rng.random() < 0.25 else _repainted(rng, parts)
         distance = float(np.exp(rng.uniform(np.log(18), np.log(40))))
         made = [(part.shape, part.finish) for part in painted]
-        return solid(made, fill=rng.uniform(0.8, 0.92), distance=distance)
+        return build_object(made, fill=rng.uniform(0.8, 0.92), distance=distance)
 
 
 def _read_facing(path: Path) -> dict[str, float]:
@@ -171,7 +171,7 @@ def _read_facing(path: Path) -> dict[str, float]:
         raise DataError(f"{path}: not a table of angles ({error})", hint='as in {"gaming-chair": 180}') from error
 
 
-def _upright(parts: Sequence[GlbPart], facing_deg: float) -> list[GlbPart]:
+def _normalized(parts: Sequence[GlbPart], facing_deg: float) -> list[GlbPart]:
     """The parts turned to the front, in decimetres of a plausible size."""
     turn = rotation_matrix([0, -np.radians(facing_deg), 0])
     points = joined([part.shape for part in parts]).vertices
@@ -179,7 +179,7 @@ def _upright(parts: Sequence[GlbPart], facing_deg: float) -> list[GlbPart]:
     scale = _PLAUSIBLE_DM / max(size, 1e-9)
     placed = []
     for part in parts:
-        shape = part.shape.turned(turn)
+        shape = part.shape.rotated(turn)
         placed.append(replace(part, shape=replace(shape, vertices=shape.vertices * scale)))
     return placed
 
@@ -193,7 +193,7 @@ def _repainted(rng: np.random.Generator, parts: Sequence[GlbPart]) -> list[GlbPa
         key = id(part.finish)
         if key not in chosen and part.textured:
             material = part.finish.material
-            chosen[key] = replace(part.finish, material=replace(material, texture=_turned_hue(material.texture, hue)))
+            chosen[key] = replace(part.finish, material=replace(material, texture=_shift_hue(material.texture, hue)))
         elif key not in chosen:
             kinds = {"wood": 0.25, "cloth": 0.25, "leather": 0.15, "plastic": 0.2, "paint": 0.1, "metal": 0.05}
             chosen[key] = any_finish(rng, kinds)  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def _repainted(rng: np.random.Generator, parts: Sequence[GlbPart]) -> list[GlbPa
     return painted
 
 
-def _turned_hue(texture: MipChain, hue: int) -> MipChain:
+def _shift_hue(texture: MipChain, hue: int) -> MipChain:
     finest = texture.texels[: texture.side**2 * 4].reshape(texture.side, texture.side, 4)
     colours = cv2.cvtColor(np.ascontiguousarray(finest[..., :3]), cv2.COLOR_RGB2HSV)
     colours[..., 0] = (colours[..., 0].astype(int) + hue) % 180

@@ -32,7 +32,7 @@ class Shape:
         """The same at another place."""
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
-    def turned(self, rotation: Float64Array) -> Shape:
+    def rotated(self, rotation: Float64Array) -> Shape:
         """The same, turned about the origin by a matrix (3,3)."""
         return replace(self, vertices=self.vertices @ rotation.T, normals=self.normals @ rotation.T)
 
@@ -148,7 +148,7 @@ def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Ar
     return side, np.cross(tangents, side)
 
 
-def turned(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 24) -> Shape:
+def lathe(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 24) -> Shape:
     """A body about the y axis. `profile` (k,2) radius and height, from below outside and upwards.
 
     `outline` (m,2) replaces the unit circle by another closed curve of x and z, counter-clockwise seen from above.
@@ -172,13 +172,13 @@ def turned(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int =
     outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
     outwards = np.concatenate([outwards, outwards[:1]])
     pieces = []
-    for first, last in _smooth_stretches(radius, height):
+    for first, last in _smooth_sections(radius, height):
         part = slice(first, last + 1)
-        pieces.append(_turned_stretch(points[part], outwards, radius[part], height[part]))
+        pieces.append(_lathe_section(points[part], outwards, radius[part], height[part]))
     return joined(pieces)
 
 
-def _smooth_stretches(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
+def _smooth_sections(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
     """First and last point of each part of a profile that has no edge inside."""
     step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
     edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _SHARP]
@@ -186,7 +186,7 @@ def _smooth_stretches(radius: Float64Array, height: Float64Array) -> list[tuple[
     return list(pairwise(limits))
 
 
-def _turned_stretch(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
+def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
     slope = _unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
     normals = np.empty_like(points)
     normals[..., 0] = slope[:, 1:] * outwards[:, 0]
@@ -200,7 +200,7 @@ def _turned_stretch(points: Float64Array, outwards: Float64Array, radius: Float6
     return _grid(points, _unit(normals), uv)
 
 
-def sheet(points: Float64Array, thickness: float) -> Shape:
+def surface_patch(points: Float64Array, thickness: float) -> Shape:
     """A thin curved board: a grid of points (m,n,3) on its front, the back `thickness` behind it."""
     across, along = np.gradient(points, axis=0), np.gradient(points, axis=1)
     normals = _unit(np.cross(across, along))
@@ -234,13 +234,13 @@ def _grid(points: Float64Array, normals: Float64Array, uv: Float64Array) -> Shap
     b, c, d = a + n, a + n + 1, a + 1
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
     vertices, directions = points.reshape(-1, 3), np.array(normals, np.float64).reshape(-1, 3)
-    if _turn(vertices, directions, faces) < 0:
+    if _winding(vertices, directions, faces) < 0:
         faces = faces[:, ::-1]
     flat_uv = uv.reshape(-1, 2).astype(np.float32)
     return Shape(vertices, directions, faces, flat_uv[faces])
 
 
-def _turn(vertices: Float64Array, normals: Float64Array, faces: Int32Array) -> float:
+def _winding(vertices: Float64Array, normals: Float64Array, faces: Int32Array) -> float:
     """Above 0 when most of the surface turns counter-clockwise to the side of its normals."""
     corners = vertices[faces]
     turn = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -252,7 +252,7 @@ def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape
     k = np.arange(1, len(rim))
     faces = np.stack([np.zeros_like(k), k, k + 1], 1).astype(np.int32)
     normals = np.broadcast_to(normal, points.shape)
-    if _turn(points, normals, faces) < 0:
+    if _winding(points, normals, faces) < 0:
         faces = faces[:, ::-1]
     flat = (points - centre)[:, np.argsort(np.abs(normal))[:2]].astype(np.float32)
     return Shape(points, normals, faces, flat[faces])

@@ -239,7 +239,7 @@ class Skeleton:
         joints: Float64Array = base[self.joint_vertices].mean(1).astype(np.float64)
         return joints
 
-    def bend(self, rotation: Float64Array, joints: Float64Array) -> tuple[Float64Array, Float64Array]:
+    def forward_kinematics(self, rotation: Float64Array, joints: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Local rotations (B,3,3) and joints at rest (B,3) -> rotations and joints in the world."""
         turned, moved = np.empty_like(rotation), np.empty_like(joints)
         for bone, parent in enumerate(self.parent):
@@ -301,7 +301,7 @@ class PoseLibrary:
             pose[self.index[name]] += 0.5 * rng.normal(0, [0.12, 0.28, 0.07])
         return pose
 
-    def sample_stretch(self, rng: np.random.Generator, frames: int) -> list[Float64Array]:
+    def sample_clip(self, rng: np.random.Generator, frames: int) -> list[Float64Array]:
         """Consecutive frames of motion capture, (P,3) each, turning from the heading of the first."""
         if not len(self.clips):
             what = "this pack of synthetic people has no motion capture, only still poses"

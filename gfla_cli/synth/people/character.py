@@ -14,11 +14,11 @@ from gfla_cli.synth.people.garments import (
     Neck,
     Tailoring,
     bottom_field,
-    covered,
+    covered_vertices,
     cut,
+    remove_covered_faces,
     top_field,
-    tucked_in,
-    under,
+    tuck_in,
 )
 from gfla_cli.synth.people.mesh import Binding, Layer, Part, assemble
 from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain, plain
@@ -77,8 +77,8 @@ class _Tailor:
         bottom = self.bottom()
         top = self.top()
         if bottom.layer == "skirt":
-            return [bottom, replace(top, piece=tucked_in(top.piece, bottom.piece))]
-        return [replace(bottom, piece=under(bottom.piece, top.piece)), top]
+            return [bottom, replace(top, piece=tuck_in(top.piece, bottom.piece))]
+        return [replace(bottom, piece=remove_covered_faces(bottom.piece, top.piece)), top]
 
     @property
     def is_female(self) -> bool:
@@ -153,7 +153,7 @@ class _Tailor:
         tint: Float64Array | None = None,
     ) -> Part:
         """A garment cut out of one of the surfaces around the body, `tights` or `skirt`."""
-        self.hidden[covered(field, self.pack.base)] = True
+        self.hidden[covered_vertices(field, self.pack.base)] = True
         piece = cut(self.pack.items[surface], field, self.body.vertices, self.pack.base, tailoring)
         return Part(layer, piece, Material(texture, self.tint() if tint is None else tint))
 
@@ -217,7 +217,7 @@ _EYE = Gloss(0.22, power=120, shadow_bias=0.6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class SkinAndHair:
     """Skin and hair of a person."""
 
     skin: str  # name of the texture
@@ -231,7 +231,7 @@ class Character:
     """A dressed person: n vertices bound to the base mesh, and what is drawn of them."""
 
     body: BodyShape
-    look: Look
+    look: SkinAndHair
     binding: Binding
     mesh: Mesh
     rest: Float32Array  # (n,3) the vertices at rest, clothes included, dm
@@ -257,7 +257,7 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
     )
 
 
-def _sample_look(rng: np.random.Generator, body: BodyShape) -> Look:
+def _sample_look(rng: np.random.Generator, body: BodyShape) -> SkinAndHair:
     skin, tone = _sample_skin(rng, body)
     hair = choose(rng, _HAIRSTYLES[body.sex])
     colour, share = _HAIR_COLOURS[:, :3] / _GREY_OF_HAIR, _HAIR_COLOURS[:, 3].copy()
@@ -266,7 +266,7 @@ def _sample_look(rng: np.random.Generator, body: BodyShape) -> Look:
         share[6:] *= 0.3
     share[7:] *= 1 + 8 * body.age
     tint = (colour[rng.choice(len(share), p=share / share.sum())] * rng.uniform(0.85, 1.2)) ** 2
-    return Look(skin, tone, hair, tint)
+    return SkinAndHair(skin, tone, hair, tint)
 
 
 def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float64Array]:
@@ -286,7 +286,7 @@ def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float6
     return str(rng.choice(["skin_male2", "skin_male3"])), tone
 
 
-def _skin(pack: Pack, look: Look, outfit: Outfit) -> list[Part]:
+def _skin(pack: Pack, look: SkinAndHair, outfit: Outfit) -> list[Part]:
     """Body and head, without what the clothes hide."""
     parts = []
     for piece, texture in ((pack.base.body, look.skin), (pack.base.head, f"{look.skin}_head")):
@@ -295,7 +295,7 @@ def _skin(pack: Pack, look: Look, outfit: Outfit) -> list[Part]:
     return parts
 
 
-def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
+def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
     """Eyes, brows, lashes, tongue and teeth."""
 
     def part(layer: Layer, name: str, texture: str, tint: Float64Array, gloss: Gloss, flags: int = 0) -> Part:
@@ -314,7 +314,7 @@ def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> 
     ]
 
 
-def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
+def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
     """Hair, where there is some, and sometimes a hat, where it fits."""
     parts = []
     if look.hair:

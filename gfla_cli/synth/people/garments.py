@@ -18,7 +18,7 @@ from gfla_cli.arrays import (
     Int64Array,
 )
 from gfla_cli.synth.people.body import BaseMesh
-from gfla_cli.synth.people.mesh import Binding, Piece, clip, merge_references, smooth, vertex_normals
+from gfla_cli.synth.people.mesh import Binding, Piece, clip_mesh, merge_references, smooth, vertex_normals
 
 _NECKLINE = 6.2  # dm, on the neutral body: no garment reaches higher
 _TORSO = -0.5  # arm distances are -1 on torso and legs, below this for sure
@@ -65,11 +65,11 @@ class Item:
 
 
 def _piece(binding: Binding, faces: Int32Array, uv: Float32Array, base: BaseMesh) -> Piece:
-    template = _hung(binding.barycentric, base.rest[binding.reference])
-    return Piece(binding, faces, uv, template, _hung(binding.barycentric, base.arm_distance[binding.reference]))
+    template = _interpolated(binding.barycentric, base.rest[binding.reference])
+    return Piece(binding, faces, uv, template, _interpolated(binding.barycentric, base.arm_distance[binding.reference]))
 
 
-def _hung(barycentric: Float32Array, corners: Float32Array) -> Float32Array:
+def _interpolated(barycentric: Float32Array, corners: Float32Array) -> Float32Array:
     """Weighted sums over the three corners, (n,3) and (n,3,...) -> (n,...)."""
     hung: Float32Array = np.einsum("ik,ik...->i...", barycentric, corners)
     return hung
@@ -117,15 +117,15 @@ def cut(item: Item, field: Field, body: Float32Array, base: BaseMesh, tailoring:
     inside = field(item.neutral.template, item.neutral.arm_distance).astype(np.float64)
     binding, faces, uv = _cut_out(item.neutral, inside)
     cloth = _piece(binding, faces, uv, base)
-    on_body = _hung(binding.barycentric, body[binding.reference]).astype(np.float64)
-    draped = _draped(on_body, faces, cloth.arm_distance, tailoring)
+    on_body = _interpolated(binding.barycentric, body[binding.reference]).astype(np.float64)
+    draped = _drape(on_body, faces, cloth.arm_distance, tailoring)
     return cloth.lifted((draped - on_body).astype(np.float32))
 
 
 def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Float32Array]:
     """Binding, faces and uv of where the field over the n vertices is positive, with new vertices along the cut."""
     count, whole = len(field), piece.binding
-    low, high, share, faces, uv = clip(piece.faces, piece.uv, field)
+    low, high, share, faces, uv = clip_mesh(piece.faces, piece.uv, field)
     _, first, same = np.unique(low * count + high, return_index=True, return_inverse=True)
     if len(low):  # two triangles that share a cut edge share its new vertex
         faces = np.where(faces >= count, count + first[same[np.maximum(faces - count, 0)]], faces)
@@ -153,7 +153,7 @@ def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Fl
     return binding, new_index[faces], uv
 
 
-def _draped(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array, how: Tailoring) -> Float64Array:
+def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array, how: Tailoring) -> Float64Array:
     """Vertices (n,3) of a cut-out that lies on the body, smoothed, lifted off it and widened."""
     cloth = on_body.copy()
     smooth(cloth, faces, how.smoothing, 0.5)
@@ -180,7 +180,7 @@ def _border(faces: Int32Array, count: int) -> Int64Array:
     return np.concatenate([single // count, single % count])
 
 
-def under(lower: Piece, upper: Piece) -> Piece:
+def remove_covered_faces(lower: Piece, upper: Piece) -> Piece:
     """The lower garment without the faces that the upper one covers all round."""
     torso = upper.template[upper.arm_distance < _TORSO]
     sector = ((np.arctan2(torso[:, 0], torso[:, 2]) / (2 * np.pi) + 0.5) * 12).astype(int) % 12
@@ -188,12 +188,12 @@ def under(lower: Piece, upper: Piece) -> Piece:
     return lower.kept((lower.template[lower.faces, 1] < hem + 0.3).any(1))
 
 
-def tucked_in(top: Piece, skirt: Piece) -> Piece:
+def tuck_in(top: Piece, skirt: Piece) -> Piece:
     """The top without the faces that the skirt covers."""
     waist = np.percentile(skirt.template[:, 1], 97)
     return top.kept((top.template[top.faces, 1] > waist - 0.4).any(1))
 
 
-def covered(field: Field, base: BaseMesh) -> BoolArray:
+def covered_vertices(field: Field, base: BaseMesh) -> BoolArray:
     """The base vertices (V,) well inside a garment: their skin need not be drawn."""
     return field(base.rest, base.arm_distance) > 0.12

@@ -28,7 +28,9 @@ def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, w
 
 
 @kernel
-def hang_on(reference: Int32Array, barycentric: Float32Array, extra: Float32Array, base: Float32Array) -> Float32Array:
+def bind_to_base(
+    reference: Int32Array, barycentric: Float32Array, extra: Float32Array, base: Float32Array
+) -> Float32Array:
     """Vertices (n,3) that hang on a base mesh: the weighted sum of three base vertices each, plus an offset.
 
     reference: (n,3) base vertices; barycentric: (n,3) their weights; extra: (n,3) offsets; base: (m,3).
@@ -46,7 +48,7 @@ def hang_on(reference: Int32Array, barycentric: Float32Array, extra: Float32Arra
 
 
 @kernel
-def blend_skin(
+def linear_blend_skinning(
     rest: Float32Array, bone: Int16Array, weight: Float32Array, rotation: Float64Array, shift: Float64Array
 ) -> Float32Array:
     """Linear blend skinning of rest (n,3): four bones and weights per vertex (n,4), rotation (B,3,3), shift (B,3)."""
@@ -113,7 +115,7 @@ def smooth(vertices: Float64Array, triangles: Int32Array, iterations: int, stren
 
 
 @kernel
-def clip(
+def clip_mesh(
     triangles: Int32Array, corner_uv: Float32Array, field: Float64Array
 ) -> tuple[Int64Array, Int64Array, Float64Array, Int64Array, Float32Array]:
     """The part of a mesh where a field (n,) over its vertices is positive.
@@ -208,7 +210,7 @@ class Binding:
 
     def on(self, base: Float32Array) -> Float32Array:
         """The vertices (n,3) at rest, where the base mesh (V,3) is that body."""
-        return hang_on(self.reference, self.barycentric, self.extra, base)
+        return bind_to_base(self.reference, self.barycentric, self.extra, base)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

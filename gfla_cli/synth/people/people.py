@@ -12,7 +12,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import sample_expression
 from gfla_cli.synth.people.character import Character, sample_character
-from gfla_cli.synth.people.posing import Posed, Talk, bend, sample_talk
+from gfla_cli.synth.people.posing import PosedCharacter, Talk, pose_character, sample_talk
 from gfla_cli.synth.people.views import (
     CROPS,
     DIRECTIONS,
@@ -99,10 +99,10 @@ class People:
         """A whole person in motion: a stretch of motion capture, 15 frames per second."""
         character = sample_character(rng, self.pack)
         scene = sample_scene(rng, size, _CLIP_BACKGROUNDS)
-        poses = self.pack.poses.sample_stretch(rng, frames)
+        poses = self.pack.poses.sample_clip(rng, frames)
         shot = replace(sample_shot(rng, "full"), yaw_deg=rng.normal(0, 35), margin=0.25)
-        posed = (bend(self.pack, character, pose) for pose in poses)
-        return self._film(character, posed, shot, scene, size)
+        posed = (pose_character(self.pack, character, pose) for pose in poses)
+        return self._clip(character, posed, shot, scene, size)
 
     def snapshot(
         self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, catalogue: float = 0.5
@@ -116,11 +116,11 @@ class People:
         """The character in a pose (P,3), with a random expression."""
         expression = sample_expression(rng, self.pack.shapes.expression_units)
         left, right = rng.uniform(0.1, 0.9, 2)
-        posed = bend(self.pack, character, pose, expression, (left, right))
+        posed = pose_character(self.pack, character, pose, expression, (left, right))
         camera = frame(self.pack.skeleton, character, posed, shot, len(scene.background))
         return photograph(self.pack, character, posed, camera, scene)
 
-    def _film(self, character: Character, posed: Iterable[Posed], shot: Shot, scene: Scene, size: int) -> Clip:
+    def _clip(self, character: Character, posed: Iterable[PosedCharacter], shot: Shot, scene: Scene, size: int) -> Clip:
         """All poses before the camera that takes the shot of the first."""
         camera: Camera | None = None
         views = []
@@ -192,5 +192,5 @@ def _talk(rng: np.random.Generator, pack: Pack, frames: int, fps: float, *, gest
     return replace(talk, head=head, jaw=np.minimum(talk.jaw * rng.uniform(*_LOUD), _WIDEST_JAW))
 
 
-def _poses(pack: Pack, character: Character, talk: Talk) -> list[Posed]:
-    return [bend(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(len(talk.jaw))]
+def _poses(pack: Pack, character: Character, talk: Talk) -> list[PosedCharacter]:
+    return [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(len(talk.jaw))]

@@ -12,14 +12,14 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Expression, PoseLibrary, sample_expression
 from gfla_cli.synth.people.character import Character
-from gfla_cli.synth.people.mesh import blend_skin, vertex_normals
+from gfla_cli.synth.people.mesh import linear_blend_skinning, vertex_normals
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = stretched, 1 = fist
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Posed:
+class PosedCharacter:
     """A character in a pose; n vertices, the first V of which are those of the base mesh. Lengths in dm."""
 
     vertices: Float32Array  # (n,3)
@@ -28,16 +28,16 @@ class Posed:
     head: Float64Array  # (3,3) rotation of the head from its rest position
 
 
-def bend(
+def pose_character(
     pack: Pack,
     character: Character,
     pose: Float64Array | None = None,
     expression: Expression | None = None,
     curl: tuple[float, float] = RELAXED,
-) -> Posed:
+) -> PosedCharacter:
     """The character in a pose (P,3) of the pack's library, None = as at rest, with an expression and curled fingers."""
     expression = expression or Expression()
-    base = _with_expression(pack, character, expression)
+    base = _apply_expression(pack, character, expression)
     binding, skeleton = character.binding, pack.skeleton
 
     turn = np.zeros((len(skeleton.parent), 3))
@@ -49,14 +49,14 @@ def bend(
         turn[skeleton.index[f"eye.{side}"], :2] = -pitch, yaw
         _curl_fingers(turn, character.joints, skeleton.index, side, amount)
 
-    rotation, joints = skeleton.bend(rotation_matrix(turn), character.joints)
+    rotation, joints = skeleton.forward_kinematics(rotation_matrix(turn), character.joints)
     shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
-    vertices = blend_skin(binding.on(base), binding.bone, binding.weight, rotation, shift)
+    vertices = linear_blend_skinning(binding.on(base), binding.bone, binding.weight, rotation, shift)
     normals = vertex_normals(vertices, character.mesh.triangles)
-    return Posed(vertices, normals, joints, rotation[skeleton.index["head"]])
+    return PosedCharacter(vertices, normals, joints, rotation[skeleton.index["head"]])
 
 
-def _with_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
+def _apply_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
     """The base mesh at rest (V,3), with the face moved."""
     weights = expression.weights(pack.shapes.expression_units)
     if not weights.any():

@@ -194,12 +194,12 @@ def _busy_character(people: People, rng: np.random.Generator, scene: Scene) -> C
     for _ in range(_MOST_TRIALS):
         character = sample_character(rng, people.pack)
         seen = people.portray(rng, character, scene, shot, people.pack.poses.standing())
-        if busyness(seen.image, seen.mask) > _BUSY:
+        if inner_contrast(seen.image, seen.mask) > _BUSY:
             return character
     return character
 
 
-def busyness(image: ByteArray, mask: ByteArray) -> float:
+def inner_contrast(image: ByteArray, mask: ByteArray) -> float:
     """Mean absolute difference of a person (H,W,3) from itself blurred, 0..255, outline left out."""
     inside = cv2.erode((mask > 250).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     if not inside.any():

@@ -12,7 +12,7 @@ from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Skeleton
 from gfla_cli.synth.people.character import Character
-from gfla_cli.synth.people.posing import Posed
+from gfla_cli.synth.people.posing import PosedCharacter
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix
 from gfla_cli.synth.renderer.procedural import choose
 from gfla_cli.synth.renderer.render import Box, Scene, render
@@ -78,7 +78,7 @@ def _sample_yaw(rng: np.random.Generator, direction: Direction) -> float:
             return rng.normal(180, 25)
 
 
-def frame(skeleton: Skeleton, character: Character, posed: Posed, shot: Shot, size: int) -> Camera:
+def frame(skeleton: Skeleton, character: Character, posed: PosedCharacter, shot: Shot, size: int) -> Camera:
     """The camera that takes a shot of a posed character, the crop filling a picture of size x size pixels."""
     head = skeleton.index["head"]
     rotation = rotation_matrix([np.radians(shot.pitch_deg), 0, 0]) @ rotation_matrix([0, -np.radians(shot.yaw_deg), 0])
@@ -137,7 +137,7 @@ _HIPS = [KEYPOINTS.index("Rhip"), KEYPOINTS.index("Lhip")]
 _LIMBS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
 
 
-def body_keypoints(pack: Pack, posed: Posed, camera: Camera, inverse_depth: Float32Array) -> Float32Array:
+def body_keypoints(pack: Pack, posed: PosedCharacter, camera: Camera, inverse_depth: Float32Array) -> Float32Array:
     """The 18 KEYPOINTS (18,3): x and y as points of the image, and 1 = visible, 0 = hidden behind something.
 
     Body points are joint centres, the neck is the middle of the shoulders. Outside of the image x = y = -1.
@@ -152,14 +152,14 @@ def body_keypoints(pack: Pack, posed: Posed, camera: Camera, inverse_depth: Floa
     return keypoints
 
 
-def keypoint_depths(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:
+def keypoint_depths(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float32Array:
     """How far the 18 KEYPOINTS (18,) are behind the middle of the hips, in pixels at its distance; before it: < 0."""
     depth = _projected(pack, posed, camera)[:, 2]
     middle = depth[_HIPS].mean()
     return np.asarray((depth - middle) * camera.focal_px / middle, np.float32)
 
 
-def _projected(pack: Pack, posed: Posed, camera: Camera) -> Float64Array:
+def _projected(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float64Array:
     """The 18 KEYPOINTS (18,3): x, y in pixels, and depth in dm."""
     bone = pack.skeleton.index
     nose, *eyes_and_ears = (posed.vertices[vertices].mean(0) for vertices in pack.base.keypoint)
@@ -168,7 +168,7 @@ def _projected(pack: Pack, posed: Posed, camera: Camera) -> Float64Array:
     return camera.project(np.array([nose, neck, *limbs, *eyes_and_ears]))
 
 
-def face_landmarks(pack: Pack, posed: Posed, camera: Camera) -> Float32Array:
+def face_landmarks(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float32Array:
     """The 68 landmarks (68,2) in iBUG order, points of the image. They are fixed points of the face, seen or hidden."""
     return camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32) - np.float32(_EDGE)
 
@@ -198,7 +198,7 @@ class View:
     inverse_depth: Float32Array  # (s,s) 1 / dm from the camera; 0 = background; clothes count as a little closer
 
 
-def photograph(pack: Pack, character: Character, posed: Posed, camera: Camera, scene: Scene) -> View:
+def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: Camera, scene: Scene) -> View:
     """The picture that a camera takes of a posed character."""
     picture = render(
         character.mesh,
@@ -220,7 +220,7 @@ def photograph(pack: Pack, character: Character, posed: Posed, camera: Camera, s
     )
 
 
-def _shadow_box(pack: Pack, posed: Posed, camera: Camera) -> Box | None:
+def _shadow_box(pack: Pack, posed: PosedCharacter, camera: Camera) -> Box | None:
     if camera.scale_px * _CLOSE_UP <= camera.size:
         return None
     head = posed.joints[pack.skeleton.index["head"]]

@@ -48,18 +48,18 @@ def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name
 def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
     """Smooth noise (side,side), about -1..1, with blobs of `cell` pixels."""
     cells = max(side // cell, 2)
-    return _enlarged(rng.standard_normal((cells, cells), np.float32), side)
+    return _upsampled(rng.standard_normal((cells, cells), np.float32), side)
 
 
 def seamless_noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
     """Like `noise`, but the left edge continues the right and the top the bottom; side is a multiple of cell."""
     cells = side // cell
     wrapped = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode="wrap")
-    enlarged = _enlarged(wrapped, (cells + 4) * cell)
+    enlarged = _upsampled(wrapped, (cells + 4) * cell)
     return enlarged[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
 
 
-def _enlarged(coarse: Float32Array, side: int) -> Float32Array:
+def _upsampled(coarse: Float32Array, side: int) -> Float32Array:
     fine: Float32Array = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return fine
 
@@ -80,7 +80,7 @@ def random_colour(rng: np.random.Generator) -> Float64Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cloth:
+class _Pattern:
     """What a pattern is woven from."""
 
     rng: np.random.Generator
@@ -91,39 +91,39 @@ class _Cloth:
     ground: FloatArray  # (side,side,3)
 
 
-def _mixed(under: FloatArray, mask: FloatArray, colour: Float64Array) -> FloatArray:
+def _blended(under: FloatArray, mask: FloatArray, colour: Float64Array) -> FloatArray:
     return under * (1 - mask[..., None]) + colour * mask[..., None]
 
 
-def _soft(distance: FloatArray, width: float) -> FloatArray:
+def _soft_edge(distance: FloatArray, width: float) -> FloatArray:
     """A signed distance as a mask, 0 outside and 1 inside, with an edge of the given width."""
     return np.clip(distance / width + 0.5, 0, 1)
 
 
-def _plain(cloth: _Cloth) -> FloatArray:
+def _plain(cloth: _Pattern) -> FloatArray:
     return cloth.ground
 
 
-def _stripes(cloth: _Cloth) -> FloatArray:
+def _stripes(cloth: _Pattern) -> FloatArray:
     rng, count = cloth.rng, cloth.rng.integers(6, 36)
     position = cloth.x if rng.random() < 0.25 else cloth.y
     from_middle, edge = np.abs((position * count) % 1 - 0.5), count / cloth.side * 1.5
-    striped = _mixed(cloth.ground, _soft(from_middle - 0.5 + rng.uniform(0.1, 0.35), edge), cloth.colours[1])
+    striped = _blended(cloth.ground, _soft_edge(from_middle - 0.5 + rng.uniform(0.1, 0.35), edge), cloth.colours[1])
     if rng.random() < 0.3:
-        return _mixed(striped, _soft(0.06 - from_middle, edge), cloth.colours[2])
+        return _blended(striped, _soft_edge(0.06 - from_middle, edge), cloth.colours[2])
     return striped
 
 
-def _plaid(cloth: _Cloth) -> FloatArray:
+def _plaid(cloth: _Pattern) -> FloatArray:
     count, picture = cloth.rng.integers(6, 22), cloth.ground
     for position in (cloth.x, cloth.y):
-        wide = _soft(np.abs((position * count) % 1 - 0.5) - 0.25, count / cloth.side * 1.5)
-        thin = _soft(0.04 - np.abs((position * count + 0.3) % 1 - 0.5), count / cloth.side)
-        picture = _mixed(_mixed(picture, 0.5 * wide, cloth.colours[1]), 0.45 * thin, cloth.colours[2])
+        wide = _soft_edge(np.abs((position * count) % 1 - 0.5) - 0.25, count / cloth.side * 1.5)
+        thin = _soft_edge(0.04 - np.abs((position * count + 0.3) % 1 - 0.5), count / cloth.side)
+        picture = _blended(_blended(picture, 0.5 * wide, cloth.colours[1]), 0.45 * thin, cloth.colours[2])
     return picture
 
 
-def _dots(cloth: _Cloth) -> FloatArray:
+def _dots(cloth: _Pattern) -> FloatArray:
     count, radius = cloth.rng.integers(10, 34), cloth.rng.uniform(0.16, 0.34)
 
     def dots(shift: float) -> FloatArray:
@@ -132,22 +132,23 @@ def _dots(cloth: _Cloth) -> FloatArray:
         return distance
 
     inside = np.maximum(dots(0), dots(0.5) if radius < 0.25 else -1)
-    return _mixed(cloth.ground, _soft(inside, count / cloth.side * 1.5), cloth.colours[1])
+    return _blended(cloth.ground, _soft_edge(inside, count / cloth.side * 1.5), cloth.colours[1])
 
 
-def _camouflage(cloth: _Cloth) -> FloatArray:
+def _camouflage(cloth: _Pattern) -> FloatArray:
     picture = cloth.ground
     for colour in cloth.colours[1:]:
         cell = int(cloth.rng.choice([16, 32, 64]))
-        picture = _mixed(picture, _soft(seamless_noise(cloth.rng, cloth.side, cell) - 0.35, 0.1), colour)
+        picture = _blended(picture, _soft_edge(seamless_noise(cloth.rng, cloth.side, cell) - 0.35, 0.1), colour)
     return picture
 
 
-def _gradient(cloth: _Cloth) -> FloatArray:
-    return _mixed(cloth.ground, _soft(np.cos(2 * np.pi * (cloth.y + cloth.rng.random())) * 0.5, 1.0), cloth.colours[1])
+def _gradient(cloth: _Pattern) -> FloatArray:
+    wave = np.cos(2 * np.pi * (cloth.y + cloth.rng.random())) * 0.5
+    return _blended(cloth.ground, _soft_edge(wave, 1.0), cloth.colours[1])
 
 
-def _floral(cloth: _Cloth) -> FloatArray:
+def _floral(cloth: _Pattern) -> FloatArray:
     rng, side, picture = cloth.rng, cloth.side, cloth.ground.astype(np.uint8)
     for _ in range(70):
         x, y, radius, petal = rng.random(), rng.random(), rng.uniform(0.01, 0.035), cloth.colours[rng.integers(1, 4)]
@@ -161,7 +162,7 @@ def _floral(cloth: _Cloth) -> FloatArray:
     return picture.astype(np.float32)
 
 
-def _blocks(cloth: _Cloth) -> FloatArray:
+def _blocks(cloth: _Pattern) -> FloatArray:
     rng, side, picture = cloth.rng, cloth.side, cloth.ground.copy()
     for _ in range(rng.integers(1, 4)):
         first, last = np.sort(rng.random(2))
@@ -171,21 +172,21 @@ def _blocks(cloth: _Cloth) -> FloatArray:
     return picture
 
 
-def _denim(cloth: _Cloth) -> FloatArray:
+def _denim(cloth: _Pattern) -> FloatArray:
     rng, side = cloth.rng, cloth.side
     dye: Float32Array = _DENIM[rng.integers(len(_DENIM))]
     weave = rng.standard_normal((side, side, 1), np.float32) * 9
     return dye + weave + seamless_noise(rng, side, 64)[..., None] * 13
 
 
-def _knit(cloth: _Cloth) -> FloatArray:
+def _knit(cloth: _Pattern) -> FloatArray:
     stitches = np.sin(2 * np.pi * cloth.x * 64 + 2 * np.abs(np.sin(np.pi * cloth.y * 64)))
     knit: FloatArray = cloth.ground * (0.9 + 0.13 * stitches)[..., None]
     return knit
 
 
 _PATTERNS: dict[
-    FabricKind, tuple[float, Callable[[_Cloth], FloatArray]]
+    FabricKind, tuple[float, Callable[[_Pattern], FloatArray]]
 ] = {  # kind: share of all clothes, how to make it
     "solid": (0.22, _plain),
     "stripes": (0.14, _stripes),
@@ -216,7 +217,7 @@ def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int =
     ground = np.empty((side, side, 3), np.float32)
     ground[:] = colours[0]
 
-    picture = _PATTERNS[kind][1](_Cloth(rng, side, x, y, colours, ground))
+    picture = _PATTERNS[kind][1](_Pattern(rng, side, x, y, colours, ground))
     if logo and (kind == "letter" or rng.random() < 0.12):
         picture = _with_logo(rng, picture, colours)
     folds = 1 + 0.035 * seamless_noise(rng, side, 32) + 0.03 * seamless_noise(rng, side, 64)

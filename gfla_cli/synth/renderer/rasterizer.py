@@ -177,7 +177,7 @@ def rasterize(mesh: Mesh, screen: Float32Array, perspective: bool, samples: Samp
 
 
 @fast_kernel
-def depth_from_light(triangles: Int32Array, seen: Float32Array, depth: Float32Array) -> None:
+def render_shadow_map(triangles: Int32Array, seen: Float32Array, depth: Float32Array) -> None:
     """A shadow map: per texel of depth (m,m) the largest coordinate towards the light of the surfaces over it.
 
     seen: (vertices,3) column and row in the map, and the coordinate towards the light.
@@ -205,7 +205,7 @@ def depth_from_light(triangles: Int32Array, seen: Float32Array, depth: Float32Ar
 
 
 @kernel
-def surface_values(
+def interpolate_on_surface(
     mesh: Mesh, screen: Float32Array, samples: Samples, values: Float32Array, first: int, step: int, out: Float32Array
 ) -> None:
     """A vertex attribute, values (vertices,3), on the surface that a grid of samples sees; NaN on the background.

@@ -11,7 +11,7 @@ import numpy as np
 from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Float64Array, FloatArray
 from gfla_cli.synth.renderer.camera import Camera
 from gfla_cli.synth.renderer.procedural import BackgroundKind, background, choose
-from gfla_cli.synth.renderer.rasterizer import Mesh, depth_from_light, empty_samples, rasterize, surface_values
+from gfla_cli.synth.renderer.rasterizer import Mesh, empty_samples, interpolate_on_surface, rasterize, render_shadow_map
 from gfla_cli.synth.renderer.shading import Lighting, shade
 
 _SHADOW_SIDE = 320  # texels of the shadow map
@@ -65,7 +65,7 @@ def sample_scene(rng: np.random.Generator, size: int, backgrounds: Mapping[Backg
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class RenderedImage:
     """A rendered mesh."""
 
     image: ByteArray  # (s,s,3) RGB
@@ -85,7 +85,7 @@ def render(
     shadow_box: Box | None = None,
     supersampling: int = 2,
     perspective: bool = False,
-) -> Picture:
+) -> RenderedImage:
     """Draws a mesh over the background of a scene.
 
     vertices, normals: (n,3) in the world. rest: (n,3) the same vertices at rest, to tell which point of the mesh a
@@ -106,7 +106,7 @@ def render(
     lighting = _lighting(mesh, vertices, camera, scene.light, shadow_box)
     glow = np.zeros((camera.size, camera.size, 3), np.float32)
     shade(mesh, samples, vertices, normals, lighting, supersampling, glow)
-    glow *= _creases(inverse_depth, camera)[..., None]
+    glow *= _ambient_occlusion(inverse_depth, camera)[..., None]
 
     behind = (scene.background.astype(np.float32) / 255) ** 2  # gamma 2, like the textures
     if scene.light.floor:
@@ -116,8 +116,8 @@ def render(
     image = np.sqrt(np.clip(glow, 0, 1, out=glow), out=glow) * 255 + 0.5
 
     surface = np.empty((camera.size // 2, camera.size // 2, 3), np.float32)
-    surface_values(mesh, screen, samples, rest, supersampling - 1, 2 * supersampling, surface)
-    return Picture(image.astype(np.uint8), (coverage * 255).astype(np.uint8), inverse_depth, surface)
+    interpolate_on_surface(mesh, screen, samples, rest, supersampling - 1, 2 * supersampling, surface)
+    return RenderedImage(image.astype(np.uint8), (coverage * 255).astype(np.uint8), inverse_depth, surface)
 
 
 def _lighting(mesh: Mesh, vertices: Float32Array, camera: Camera, light: Light, box: Box | None) -> Lighting:
@@ -134,11 +134,11 @@ def _lighting(mesh: Mesh, vertices: Float32Array, camera: Camera, light: Light, 
     to_shadow[:, :3] = axes * [[texels_per_unit], [texels_per_unit], [1]]
     to_shadow[:2, 3] = _SHADOW_SIDE / 2 - to_shadow[:2, :3] @ (low + high) / 2
     depth = np.full((_SHADOW_SIDE, _SHADOW_SIDE), -1e9, np.float32)
-    depth_from_light(mesh.triangles, (vertices @ to_shadow[:, :3].T + to_shadow[:, 3]).astype(np.float32), depth)
+    render_shadow_map(mesh.triangles, (vertices @ to_shadow[:, :3].T + to_shadow[:, 3]).astype(np.float32), depth)
     return Lighting(camera.eye, direction, light.key, light.ambient, depth, to_shadow)
 
 
-def _creases(inverse_depth: Float32Array, camera: Camera) -> Float32Array:
+def _ambient_occlusion(inverse_depth: Float32Array, camera: Camera) -> Float32Array:
     """A factor (s,s), 0.6..1, that darkens what lies deeper than its surroundings: folds, armpits, under the chin."""
     seen = (inverse_depth > 0).astype(np.float32)
     depth = seen / np.maximum(inverse_depth, 1e-6)

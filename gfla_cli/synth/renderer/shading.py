@@ -19,7 +19,7 @@ class Lighting(NamedTuple):
     direction: Float64Array  # (3,) unit vector towards the key light
     key: Float64Array  # (3,) linear RGB of the key light
     ambient: Float64Array  # (3,) linear RGB of the light from everywhere
-    shadow_depth: Float32Array  # (m,m) what `depth_from_light` found
+    shadow_depth: Float32Array  # (m,m) what `render_shadow_map` found
     to_shadow: Float64Array  # (3,4) world point -> column, row, coordinate towards the light
 
 
@@ -83,7 +83,7 @@ def _texture(texels: ByteArray, start: int, side: int, u: float, v: float) -> Tr
 
 
 @fast_kernel
-def _lit_share(depth: Float32Array, x: float, y: float, least: float) -> float:
+def _shadow_factor(depth: Float32Array, x: float, y: float, least: float) -> float:
     """How much of the key light, 0..1, gets past (x, y) of a shadow map: 3 x 3 percentage-closer filtering."""
     side, lit = depth.shape[0], 0.0
     for down in range(-1, 2):
@@ -167,7 +167,7 @@ def shade(
                 normal = _scaled(normal, (-1 if _dot(normal, view) < 0 else 1) / length)  # surfaces have two sides
 
                 x, y, towards = _transformed(to_shadow, point)
-                lit = _lit_share(shadow_depth, x, y, towards + specular[part, 2])
+                lit = _shadow_factor(shadow_depth, x, y, towards + specular[part, 2])
                 diffuse = max((_dot(normal, light) + 0.3) / 1.3, 0.0) * lit  # skin and cloth scatter light around
                 mirrored = _highlight(normal, view, light, specular[part, 0], specular[part, 1]) * lit
                 sky = _sky(normal, view)
