@@ -20,7 +20,7 @@ from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
 from gfla_cli.synth.objects.shapes import Shape, joined
-from gfla_cli.synth.renderer.camera import Camera, rotation_matrix
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
 from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
 from gfla_cli.synth.renderer.render import Light, Scene, render
@@ -103,7 +103,7 @@ def _largest_extent(item: SolidObject) -> float:
 
 def camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, size: int) -> Camera:
     """The camera that looks at the middle of an object."""
-    rotation = rotation_matrix([np.radians(elevation_deg), 0, 0]) @ rotation_matrix([0, -np.radians(azimuth_deg), 0])
+    rotation = view_rotation(azimuth_deg, elevation_deg)
     focal = size / FRAME * item.distance
     return Camera(rotation, np.zeros(3), item.distance, focal, (size / 2, size / 2), size)
 

@@ -9,14 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import (
-    BoolArray,
-    Float32Array,
-    Float64Array,
-    FloatArray,
-    Int32Array,
-    Int64Array,
-)
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int32Array, Int64Array
 from gfla_cli.synth.people.body import BaseMesh
 from gfla_cli.synth.people.mesh import Binding, Piece, clip_mesh, merge_references, smooth, vertex_normals
 

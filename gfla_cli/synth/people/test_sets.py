@@ -92,14 +92,7 @@ _CLOSER: tuple[Crop, ...] = ("upper", "three_quarter")
 
 
 def write_people_mini(
-    pack_path: Path,
-    out: Path,
-    *,
-    train: int = 200,
-    test: int = 40,
-    views: int = 5,
-    size: int = 256,
-    seed: int = 2020,
+    pack_path: Path, out: Path, *, train: int = 200, test: int = 40, views: int = 5, size: int = 256, seed: int = 2020
 ) -> None:
     """Renders `train` + `test` characters, `views` pictures each, into the folder `out`, overwriting what is there."""
     people = People(Pack.load(pack_path))

@@ -26,18 +26,18 @@ FabricKind = Literal[
 _DENIM = np.array([[70, 95, 140], [45, 60, 95], [120, 150, 185], [60, 62, 70], [150, 165, 180]], np.float32)
 _FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)
 _LOGO_CHARACTERS = [c for c in string.ascii_uppercase if c not in "IJOQW"] + list(string.digits)
-_CHEST = 0.55  # where on a procedural top, from the top of its texture, the chest is
-_LEAST_CONTRAST = 90  # of a fabric's first two colours, summed over the channels
+_CHEST = 0.55  # the height of the chest on the texture of a top, 0 = upper edge, 1 = lower edge
+_MIN_CONTRAST = 90  # between the first two colours of a fabric: sum of the absolute RGB differences, 0..765
 
 
 def choose(rng: np.random.Generator, shares: Mapping[Name, float]) -> Name:
-    """One of the names, each as likely as its share; the shares need not add up to one."""
+    """Draws one name; `shares` are relative probabilities and need not add up to one."""
     share = np.array(list(shares.values()), np.float64)
     return list(shares)[rng.choice(len(share), p=share / share.sum())]
 
 
 def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name]) -> None:
-    """Raises UsageError unless all names are known and one of them can be drawn."""
+    """Raises UsageError for unknown names, for shares that are negative or not finite, and if all shares are 0."""
     if unknown := sorted(set(shares) - set(known)):
         raise UsageError(f"unknown {what}: {', '.join(unknown)}", hint=f"known: {', '.join(known)}")
     values = list(shares.values())
@@ -46,17 +46,17 @@ def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name
 
 
 def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Smooth noise (side,side), about -1..1, with blobs of `cell` pixels."""
+    """Smooth noise (side,side): normal values, about -1..1, on a grid of `cell` pixels, interpolated between."""
     cells = max(side // cell, 2)
     return _upsampled(rng.standard_normal((cells, cells), np.float32), side)
 
 
 def seamless_noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Like `noise`, but the left edge continues the right and the top the bottom; side is a multiple of cell."""
+    """Like `noise`, but it tiles: opposite edges fit together. `side` must be a multiple of `cell`."""
     cells = side // cell
     wrapped = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode="wrap")
-    enlarged = _upsampled(wrapped, (cells + 4) * cell)
-    return enlarged[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
+    upsampled = _upsampled(wrapped, (cells + 4) * cell)
+    return upsampled[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
 
 
 def _upsampled(coarse: Float32Array, side: int) -> Float32Array:
@@ -65,7 +65,7 @@ def _upsampled(coarse: Float32Array, side: int) -> Float32Array:
 
 
 def random_colour(rng: np.random.Generator) -> Float64Array:
-    """RGB (3,), about 0..255: whites, blacks, greys and saturated colours as wardrobes have them."""
+    """A random colour of clothes, RGB (3,), about 0..255: white, black, grey or saturated."""
     kind = rng.random()
     if kind < 0.16:
         return np.full(3, rng.uniform(215, 250)) + rng.uniform(-8, 4, 3)
@@ -81,14 +81,14 @@ def random_colour(rng: np.random.Generator) -> Float64Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pattern:
-    """What a pattern is woven from."""
+    """The input of the functions that draw a pattern."""
 
     rng: np.random.Generator
     side: int
     x: FloatArray  # (side,side) 0..1 to the right
     y: FloatArray  # (side,side) 0..1 downwards
-    colours: list[Float64Array]  # four; the first is the ground
-    ground: FloatArray  # (side,side,3)
+    colours: list[Float64Array]  # four RGB colours (3,), 0..255; the first one is the ground
+    ground: FloatArray  # (side,side,3) filled with the first colour
 
 
 def _blended(under: FloatArray, mask: FloatArray, colour: Float64Array) -> FloatArray:
@@ -96,7 +96,7 @@ def _blended(under: FloatArray, mask: FloatArray, colour: Float64Array) -> Float
 
 
 def _soft_edge(distance: FloatArray, width: float) -> FloatArray:
-    """A signed distance as a mask, 0 outside and 1 inside, with an edge of the given width."""
+    """Turns a signed distance (positive inside) into a mask, 0..1, whose edge is `width` wide."""
     return np.clip(distance / width + 0.5, 0, 1)
 
 
@@ -185,9 +185,7 @@ def _knit(cloth: _Pattern) -> FloatArray:
     return knit
 
 
-_PATTERNS: dict[
-    FabricKind, tuple[float, Callable[[_Pattern], FloatArray]]
-] = {  # kind: share of all clothes, how to make it
+_PATTERNS: dict[FabricKind, tuple[float, Callable[[_Pattern], FloatArray]]] = {  # share of all fabrics, how to draw it
     "solid": (0.22, _plain),
     "stripes": (0.14, _stripes),
     "plaid": (0.1, _plaid),
@@ -204,15 +202,15 @@ FABRICS = tuple(_PATTERNS)
 
 
 def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int = 512, logo: bool = True) -> ByteArray:
-    """Seamless cloth, RGBA (side,side,4); side is a multiple of 64. The front of a top has its middle at the centre.
+    """A texture of cloth that tiles, RGBA (side,side,4). On a top, the centre of the texture is the front's middle.
 
-    kind: one of FABRICS, or None for any. logo: whether letters may be printed on it.
+    kind: one of FABRICS; None draws one by its share. side: pixels, a multiple of 64. logo: allows printed letters.
     """
     if kind is None:
-        kind = choose(rng, {kind: share for kind, (share, _) in _PATTERNS.items()})
+        kind = choose(rng, {name: share for name, (share, _) in _PATTERNS.items()})
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
     colours = [random_colour(rng) for _ in range(4)]
-    while np.abs(colours[0] - colours[1]).sum() < _LEAST_CONTRAST:
+    while np.abs(colours[0] - colours[1]).sum() < _MIN_CONTRAST:
         colours[1] = random_colour(rng)
     ground = np.empty((side, side, 3), np.float32)
     ground[:] = colours[0]
@@ -228,29 +226,28 @@ def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int =
 
 
 def _with_logo(rng: np.random.Generator, picture: FloatArray, colours: list[Float64Array]) -> FloatArray:
-    """Prints up to three characters on the chest, sometimes over a disc or a box."""
+    """Prints one to three characters on the chest, sometimes over a disc or a box. picture: (side,side,3), 0..255."""
     side = picture.shape[0]
     scale = rng.uniform(0.8, 2.4) * side / 256
     text = "".join(rng.choice(_LOGO_CHARACTERS, rng.integers(1, 4)))
     font, thickness = int(rng.choice(_FONTS)), max(int(3 * scale), 2)
     (width, height), _ = cv2.getTextSize(text, font, scale, thickness)
-    middle, chest, background = side // 2, int(side * _CHEST), rng.random()
-    printed = np.clip(picture, 0, 255).astype(np.uint8)  # the drawing calls want bytes
-    if background < 0.35:
+    middle, chest, backdrop = side // 2, int(side * _CHEST), rng.random()
+    printed = np.clip(picture, 0, 255).astype(np.uint8)  # OpenCV's text and shapes need bytes
+    if backdrop < 0.35:
         radius = int(side * rng.uniform(0.05, 0.1))
         cv2.circle(printed, (middle, chest), radius, colours[2].tolist(), -1, cv2.LINE_AA)
-    elif background < 0.6:
+    elif backdrop < 0.6:
         half = int(side * 0.06)
-        cv2.rectangle(
-            printed, (int(side * 0.4), chest - half), (int(side * 0.6), chest + half), colours[2].tolist(), -1
-        )
+        corners = (int(side * 0.4), chest - half), (int(side * 0.6), chest + half)
+        cv2.rectangle(printed, *corners, colours[2].tolist(), -1)
     start = middle - width // 2, chest + height // 2
     cv2.putText(printed, text, start, font, scale, colours[1].tolist(), thickness, cv2.LINE_AA)
     return printed.astype(np.float32)
 
 
 def strands(rng: np.random.Generator, side: int = 512) -> ByteArray:
-    """Seamless grey hair, RGBA (side,side,4), with ragged, transparent tips at the bottom."""
+    """A texture of grey hair, RGBA (side,side,4), which tiles from left to right; its lower end is transparent."""
     waves = cv2.resize(rng.standard_normal((8, side), np.float32), (side, side), interpolation=cv2.INTER_CUBIC) * 14
     streaks = cv2.GaussianBlur(rng.standard_normal((1, side), np.float32), (0, 0), 2.5) * 45
     ragged = np.abs(cv2.GaussianBlur(rng.standard_normal((1, side), np.float32), (0, 0), 1.5))
@@ -261,11 +258,11 @@ def strands(rng: np.random.Generator, side: int = 512) -> ByteArray:
 
 
 def background(rng: np.random.Generator, size: int, kind: BackgroundKind) -> ByteArray:
-    """An RGB picture (size,size,3); `clutter` is a blurred pretend room."""
-    picture = np.empty((size, size, 3), np.float32)
-    picture[:] = _PAINTERS[kind](rng, size)
-    grain = rng.standard_normal(picture.shape, np.float32) * 1.2
-    return np.clip(picture + grain, 0, 255).astype(np.uint8)
+    """A random background, RGB (size,size,3): a wall, coloured paper, or `clutter`, an imitation of a blurred room."""
+    image = np.empty((size, size, 3), np.float32)
+    image[:] = _BACKGROUNDS[kind](rng, size)
+    grain = rng.standard_normal(image.shape, np.float32) * 1.2
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
 
 
 def _white_background(rng: np.random.Generator, size: int) -> FloatArray:
@@ -313,7 +310,7 @@ def _clutter_background(rng: np.random.Generator, size: int) -> FloatArray:
     return blurred * (1 + 0.12 * noise(rng, size, size // 3)[..., None])
 
 
-_PAINTERS: dict[BackgroundKind, Callable[[np.random.Generator, int], FloatArray]] = {
+_BACKGROUNDS: dict[BackgroundKind, Callable[[np.random.Generator, int], FloatArray]] = {
     "white": _white_background,
     "grey": _grey_background,
     "colour": _colour_background,
@@ -321,4 +318,4 @@ _PAINTERS: dict[BackgroundKind, Callable[[np.random.Generator, int], FloatArray]
     "noise": _noise_background,
     "clutter": _clutter_background,
 }
-BACKGROUNDS = tuple(_PAINTERS)
+BACKGROUNDS = tuple(_BACKGROUNDS)
