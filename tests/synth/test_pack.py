@@ -9,7 +9,7 @@ from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth import Pack
-from gfla_cli.synth.pack import _PICTURES, Textures
+from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Textures
 
 
 def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):
@@ -45,7 +45,7 @@ def test_an_index_beyond_its_table_is_refused_before_compiled_code_follows_it(tm
 def test_a_pack_may_lie_anywhere(tmp_path):
     folder = tmp_path / "Köpfe"
     folder.mkdir()
-    for name in _PICTURES:
+    for name in _REQUIRED_TEXTURES:
         (folder / f"{name}.png").touch()
     (folder / "tongue01.png").write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
     texels = Textures(folder)["tongue01"].texels

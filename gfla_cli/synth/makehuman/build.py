@@ -31,10 +31,10 @@ from gfla_cli.synth.makehuman.clothing import (
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS, Figure, select_targets, strongest_bones, target_arrays
 from gfla_cli.synth.makehuman.files import MakeHumanFiles
 from gfla_cli.synth.makehuman.mocap import pose_arrays
-from gfla_cli.synth.pack import read_bgr, write_bgr
+from gfla_cli.synth.pack import BROWS, SHOES, read_bgr, write_bgr
+from gfla_cli.synth.people.body import HEAD_WINDOW
 
 _SKIN_SIDE = 1024
-_HEAD_WINDOW = (0.735, 0.14, 0.265, 0.70)  # u, v of its corner, width, height: as rendering.body reads it
 _HAIR_BRIGHTNESS = 150  # of the mean of all hair, so that one tint gives one colour
 _FLATTENED = {"hair_braid01": 0.4}  # exponents on the brightness of hair, so that dark strands are not lost
 _USUAL_FLATTENING = 0.7
@@ -95,7 +95,7 @@ def _flat_where_hidden(picture: ByteArray, shown: ByteArray) -> ByteArray:
 def _head(skin_picture: ByteArray) -> ByteArray:
     """The head's part of a skin at a resolution of its own."""
     side = len(skin_picture)
-    left, bottom, width, height = _HEAD_WINDOW
+    (left, bottom), (width, height) = HEAD_WINDOW
     rows = slice(int((1 - bottom - height) * side), int((1 - bottom) * side))
     columns = slice(int(left * side), int((left + width) * side))
     window = skin_picture[rows, columns]
@@ -166,9 +166,9 @@ def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, PackItem]:
     items = {"hat:fedora": garment(fitted(catalogue.HAT))}
     for name, roles in catalogue.OUTFITS.items():
         items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
-    items |= {f"shoes:{name}": garment(fitted(catalogue.clothing(name))) for name in catalogue.SHOES}
+    items |= {f"shoes:{name}": garment(fitted(catalogue.clothing(name))) for name in SHOES}
     items |= {f"hair:{name}": _hair(name, fitted(catalogue.hair(name)), figure) for name in catalogue.HAIR}
-    items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in catalogue.BROWS}
+    items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
     items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
     items["eyes:high-poly"] = feature(fitted(catalogue.EYES))
     items["tongue:tongue01"] = feature(fitted(catalogue.TONGUE))

@@ -34,9 +34,9 @@ from gfla_cli.synth.makehuman.poses import (
     reduced_pose,
     unit,
 )
+from gfla_cli.synth.people.body import CATALOGUE_POSE, MOCAP_CLIP, STATIC_POSE
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
-_MOCAP, _STATIC, _CATALOGUE = 0, 1, 2  # values of clip_group
 _FPS = 15
 _COLUMNS = 117
 _HINT = "--mocap FILE is an .npz with one array (frames, 117) per clip: CMU exponential maps at 30 frames per second"
@@ -198,7 +198,7 @@ def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> di
 
     moving = sum(len(clip.pose) for clip in clips)
     length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
-    group = [_MOCAP] * len(clips) + [_STATIC] * len(STATIC_POSES) + [_CATALOGUE] * len(CATALOGUE_POSES)
+    group = [MOCAP_CLIP] * len(clips) + [STATIC_POSE] * len(STATIC_POSES) + [CATALOGUE_POSE] * len(CATALOGUE_POSES)
     return {
         "bone_name": np.array(bones),
         "pose": np.concatenate([*(clip.pose for clip in clips), np.stack(list(still.values()))]).astype(np.float16),

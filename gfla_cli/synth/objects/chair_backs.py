@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,6 +104,17 @@ def _top_rail(rng: np.random.Generator, plane: BackPlane, role: Role, thickness:
     return rail.deformed(bow), role
 
 
+def _posts_and_rail(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
+    return [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+
+
+def _polyline(corners: Sequence[tuple[float, float]], count: int) -> tuple[Float64Array, Float64Array]:
+    """u and v, (count,) each, of points along straight lines between corners (u, v)."""
+    points, at = np.array(corners), np.linspace(0, len(corners) - 1, count)
+    u, v = (np.interp(at, np.arange(len(corners)), points[:, axis]) for axis in range(2))
+    return u, v
+
+
 def _panel(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
     low = rng.choice([0.0, 0.25, 0.45])
     board = plane.board(0, (1 + low) / 2, 1, 1 - low, rng.uniform(0.12, 0.3), rng.uniform(0.05, 0.12))
@@ -114,7 +125,7 @@ def _slats(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     count = int(rng.integers(3, 8))
     width = rng.uniform(0.35, 0.75) * 2 / (count + 1)
     low = rng.uniform(0.0, 0.25)
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     for u in np.linspace(-1, 1, count + 2)[1:-1]:
         pieces.append((plane.board(float(u), (low + 0.95) / 2, width / 2, 0.95 - low, rng.uniform(0.09, 0.14)), role))
     if low > 0.08:
@@ -157,7 +168,7 @@ def _hoop(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: flo
 
 
 def _cross(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     low, bow = rng.uniform(0.05, 0.3), rng.uniform(0, 0.25)
     for side in (-1, 1):
         u = side * (np.linspace(-0.95, 0.95, 9) + bow * np.sin(np.linspace(-np.pi, np.pi, 9)))
@@ -168,7 +179,7 @@ def _cross(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
 
 def _splat(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
     """One shaped board in the middle, between posts and a top rail."""
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     v = np.linspace(0, 0.93, 15)
     half = rng.uniform(0.25, 0.4) * (1 + rng.uniform(0, 0.4) * np.sin(v * rng.uniform(4, 11) + rng.uniform(0, 6)))
     points = plane.at(np.linspace(-1, 1, 7)[:, None] * half, v[None])
@@ -177,8 +188,7 @@ def _splat(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
 
 def _open(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
     """A frame around nothing, or around one lower rail."""
-    corners = np.array([(-1, 0), (-1, 0.98), (1, 0.98), (1, 0)])
-    u, v = (np.interp(np.linspace(0, 3, 31), np.arange(4), corners[:, k]) for k in range(2))
+    u, v = _polyline([(-1, 0), (-1, 0.98), (1, 0.98), (1, 0)], 31)
     pieces: list[Piece] = [(plane.bar(u, v, thickness * 0.45), role)]
     band = rng.uniform(0.15, 0.5)
     pieces.append((plane.board(0, 1 - band / 2 - rng.uniform(0, 0.3), 1, band, 0.12), "back"))
@@ -212,9 +222,7 @@ def _woven(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     low = rng.uniform(0, 0.2)
     v = np.linspace(low, 0.97, 9)
     points = plane.at(np.linspace(-0.97, 0.97, 9)[:, None], v[None])
-    corners = np.array([(-1, low), (-1, 0.98), (1, 0.98), (1, low), (-1, low)])
-    round_u, round_v = (np.interp(np.linspace(0, 4, 41), np.arange(5), corners[:, k]) for k in range(2))
-    frame = plane.bar(round_u, round_v, thickness * 0.4)
+    frame = plane.bar(*_polyline([(-1, low), (-1, 0.98), (1, 0.98), (1, low), (-1, low)], 41), thickness * 0.4)
     feet = [plane.bar([u, u], [-0.05, low + 0.05], thickness * 0.45) for u in (-0.8, 0.8)]
     return [(surface_patch(points, 0.0), "back"), (frame, role), *((foot, role) for foot in feet)]
 

@@ -77,9 +77,9 @@ def rounded(corners: ArrayLike, radius: float, steps: int = 4) -> Float64Array:
     return np.array([*path, points[-1]])
 
 
-def both_sides(shape: Shape) -> list[Shape]:
-    """The shape and its mirror image."""
-    return [shape, shape.mirrored()]
+def mirrored_pair(shape: Shape, role: Role) -> list[Piece]:
+    """The shape and its mirror image, as pieces of one role."""
+    return [(shape, role), (shape.mirrored(), role)]
 
 
 def legs(
@@ -152,7 +152,7 @@ def sled(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     corners = [(x * 0.85, top, z * 0.7), (x, 0.1, z + lean * 0.4), (x, 0.1, -z - lean), (x * 0.85, top, -z * 0.7)]
     square = rng.random() < 0.3
     side = tube(rounded(corners, bow), radius, sides=8, square=square)
-    pieces: list[Piece] = [(part, "metal") for part in both_sides(side)]
+    pieces: list[Piece] = mirrored_pair(side, "metal")
     for depth in (z * 0.68, -z * 0.68):
         bar = tube([(-x * 0.85, top, depth), (x * 0.85, top, depth)], radius, sides=8)
         pieces.append((bar, "metal"))
@@ -166,7 +166,7 @@ def cantilever(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     corners = [(0, 0.12, -z * 0.9), (x, 0.12, -z * 0.9), (x, 0.12, z), (x, foot.height, z * 0.92), (x, foot.height, -z)]
     side = tube(rounded(corners, bow, 6), radius, sides=8)
     bar = tube([(-x, foot.height, -z), (x, foot.height, -z)], radius, sides=8)
-    return [*((part, "metal") for part in both_sides(side)), (bar, "metal")]
+    return [*mirrored_pair(side, "metal"), (bar, "metal")]
 
 
 def wires(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
@@ -178,11 +178,11 @@ def wires(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     for sz in (1, -1):
         toe = (x, 0.03, sz * z)
         for start in ((x * inner, top, sz * z * inner), (x * 0.9, top, sz * z * inner * 0.3)):
-            pieces += [(rod, "metal") for rod in both_sides(tube([start, toe], radius, sides=6))]
+            pieces += mirrored_pair(tube([start, toe], radius, sides=6), "metal")
         brace = tube([(x * 0.72, top * 0.4, sz * z * 0.8), (-x * 0.72, top * 0.4, sz * z * 0.8)], radius * 0.8, sides=6)
         pieces.append((brace, "metal"))
     side = tube([(x * 0.8, top * 0.45, z * 0.75), (x * 0.8, top * 0.45, -z * 0.75)], radius * 0.8, sides=6)
-    return pieces + [(rod, "metal") for rod in both_sides(side)]
+    return pieces + mirrored_pair(side, "metal")
 
 
 def crossed(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece]:
@@ -192,7 +192,7 @@ def crossed(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece
     pieces: list[Piece] = []
     for outer, start, end in ((0.0, z, -z), (thickness * 1.6, -z * 0.8, z)):
         bar = tube([(x - outer, top, start), (x - outer, 0, end)], thickness, square=True, flat=0.6)
-        pieces += [(part, role) for part in both_sides(bar)]
+        pieces += mirrored_pair(bar, role)
         across = tube([(x - outer, 0.5, end * 0.8), (outer - x, 0.5, end * 0.8)], thickness * 0.5, sides=8)
         pieces.append((across, role))
     return pieces
@@ -205,10 +205,10 @@ def rockers(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece
     z = np.linspace(-reach - 0.6, reach * 0.8, 12)
     rise = rng.uniform(0.03, 0.07)
     runner = np.stack([np.full_like(z, x), rise * z**2 + 0.15, z], axis=1)
-    pieces: list[Piece] = [(part, role) for part in both_sides(tube(runner, thickness * 0.45, square=True))]
+    pieces: list[Piece] = mirrored_pair(tube(runner, thickness * 0.45, square=True), role)
     for depth in (foot.depth / 2 - thickness, thickness - foot.depth / 2):
         leg = tube([(x, foot.height, depth), (x, rise * depth**2 + 0.15, depth)], thickness * 0.5, sides=8)
-        pieces += [(part, role) for part in both_sides(leg)]
+        pieces += mirrored_pair(leg, role)
     return pieces
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.objects.chair_legs import Piece, Role, Size, both_sides, rounded
-from gfla_cli.synth.objects.shapes import Shape, box, lathe, surface_patch, tube
+from gfla_cli.synth.objects.chair_legs import Piece, Role, Size, mirrored_pair, rounded
+from gfla_cli.synth.objects.shapes import Shape, arc_length, box, lathe, surface_patch, tube
 
 SeatStyle = Literal["board", "padded", "round", "shaped", "slatted", "woven"]
 
@@ -108,12 +108,12 @@ def rail_arms(
     x, front, back = width / 2 + thickness * 0.2, depth / 2 * rng.uniform(0.35, 0.95), -depth / 2 - 0.1
     if rng.random() < 0.4:
         path = rounded([(x, height, back), (x, height, front), (x, seat_top - 0.2, front)], rng.uniform(0.3, 1.0), 6)
-        return [(part, role) for part in both_sides(tube(path, thickness * 0.45, sides=8))]
+        return mirrored_pair(tube(path, thickness * 0.45, sides=8), role)
     square = rng.random() < 0.5
     drop = rng.uniform(0, 0.25)
     rail = tube([(x, height, back), (x, height - drop, front + 0.3)], thickness * 0.55, square=square, flat=0.6)
     post = tube([(x, height - drop, front), (x, seat_top - 0.3, front)], thickness * 0.4, square=square)
-    return [(part, role) for shape in (rail, post) for part in both_sides(shape)]
+    return [piece for shape in (rail, post) for piece in mirrored_pair(shape, role)]
 
 
 def office_arms(rng: np.random.Generator, width: float, seat_top: float) -> list[Piece]:
@@ -128,7 +128,7 @@ def office_arms(rng: np.random.Generator, width: float, seat_top: float) -> list
         low = seat_top - 0.3
         corners = [(x, low, -0.9), (x, height, -1.1), (x, height, 1.1), (x, low, 0.9), (x, low, -0.9)]
         holder = tube(rounded(corners, 0.5), rng.uniform(0.1, 0.16), sides=8)
-    return [(part, "dark") for shape in (pad, holder) for part in both_sides(shape)]
+    return [piece for shape in (pad, holder) for piece in mirrored_pair(shape, "dark")]
 
 
 def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float, seat_top: float) -> list[Piece]:
@@ -140,7 +140,7 @@ def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float
     if rng.random() < 0.35:
         roll = tube([(x + 0.1, height - 0.1, depth / 2), (x + 0.1, height - 0.1, -depth / 2)], thick * 0.62, sides=16)
         parts.append(roll)
-    return [(part, "seat") for shape in parts for part in both_sides(shape)]
+    return [piece for shape in parts for piece in mirrored_pair(shape, "seat")]
 
 
 # Seats and backs in one sheet: moulded buckets, tubs, ribbons.
@@ -148,7 +148,7 @@ def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float
 
 def _spaced(path: Float64Array, count: int) -> Float64Array:
     """`count` points at equal distances along a path (k,3)."""
-    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    along = arc_length(path)
     places = np.linspace(0, along[-1], count)
     return np.stack([np.interp(places, along, path[:, axis]) for axis in range(3)], axis=1)
 

@@ -25,6 +25,7 @@ from gfla_cli.synth.objects.chair_legs import (
     crossed,
     disc,
     legs,
+    mirrored_pair,
     pedestal,
     rockers,
     rounded,
@@ -229,7 +230,7 @@ def _wings(plane: BackPlane, rng: np.random.Generator, rear: float) -> list[Piec
     wing = box(0.5, (plane.top - plane.bottom) * 0.55, reach, 0.2, rounds=2, cells=4)
     at = wing.moved(plane.width / 2 - 0.1, (plane.top - plane.bottom) * 0.72, rear / 2 + reach / 2 - 0.2)
     bent = plane.bent(at)
-    return [(bent, "seat"), (bent.mirrored(), "seat")]
+    return mirrored_pair(bent, "seat")
 
 
 def _tub(rng: np.random.Generator) -> _Built:

@@ -21,15 +21,18 @@ from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 ETHNICITIES = ("african", "asian", "caucasian")
 _FACE_DETAILS = ("head", "forehead", "cheek", "chin", "nose", "mouth", "eyes", "ears", "eyebrows", "asym")
 _BODY_DETAILS = ("torso", "hip", "stomach", "neck", "armslegs")
-_HEAD_WINDOW = np.array([[0.735, 0.14], [0.265, 0.70]], np.float32)  # corner and size of the head's own texture, in uv
-_LOWEST_OF_HEAD = 5.6  # dm, on the neutral body
+HEAD_WINDOW = ((0.735, 0.14), (0.265, 0.70))  # lower left corner and size of the head in the uv of a skin
+_MIN_HEAD_HEIGHT = 5.6  # dm, on the neutral body
+
+_SIDE_EFFECTS = ("closure", "platysma")  # units that look odd on their own: closed eyes, a tense neck
+MOCAP_CLIP, STATIC_POSE, CATALOGUE_POSE = 0, 1, 2  # values of `clip_group` in poses.npz
 
 Sex = Literal["female", "male"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BaseMesh:
-    """The neutral body, V vertices, at rest; its head has a texture of its own."""
+    """The neutral body at rest, V vertices. Its head has a texture of its own."""
 
     rest: Float32Array  # (V,3) dm, y up, the person faces +z, +x is the person's left
     arm_distance: Float32Array  # (V,) dm along the arm; -1 = not on an arm
@@ -40,7 +43,7 @@ class BaseMesh:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BaseMesh:
-        """Reads what humans.npz holds of the base mesh."""
+        """Reads the base mesh from the arrays of humans.npz."""
         rest, arm_distance = arrays["rest"], arrays["arm_distance"]
         count = len(rest)
         binding = Binding(
@@ -51,8 +54,9 @@ class BaseMesh:
             weight=arrays["weight"].astype(np.float32),
         )
         faces, uv = arrays["faces"].astype(np.int32), arrays["uv"].astype(np.float32)
-        in_window = (uv - _HEAD_WINDOW[0]) / _HEAD_WINDOW[1]
-        is_head = ((in_window > 0) & (in_window < 1)).all((1, 2)) & (rest[faces][..., 1].min(1) > _LOWEST_OF_HEAD)
+        corner, extent = np.array(HEAD_WINDOW, np.float32)
+        in_window = (uv - corner) / extent
+        is_head = ((in_window > 0) & (in_window < 1)).all((1, 2)) & (rest[faces][..., 1].min(1) > _MIN_HEAD_HEIGHT)
         return cls(
             rest=rest,
             arm_distance=arm_distance,
@@ -65,7 +69,7 @@ class BaseMesh:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A sparse change of shape."""
+    """A sparse blend shape."""
 
     index: Int64Array  # (k,) base vertices, each once
     delta: Float32Array  # (k,3) dm
@@ -73,7 +77,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shapes:
-    """The changes of shape that bodies and faces are mixed from."""
+    """The blend shapes of bodies and faces."""
 
     targets: Mapping[str, Target]
     face_details: tuple[str, ...]
@@ -84,7 +88,7 @@ class Shapes:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Shapes:
-        """Reads what humans.npz holds of shapes."""
+        """Reads the blend shapes from the arrays of humans.npz."""
         start, index = arrays["target_ptr"], arrays["target_index"].astype(np.int64)
         delta = arrays["target_delta"].astype(np.float32)
         names = [str(name) for name in arrays["target_name"]]
@@ -108,7 +112,7 @@ class Shapes:
         )
 
     def expression_basis(self, ethnicity: Float64Array) -> Float32Array:
-        """The expression units (U,3k) of a person with the given shares of ETHNICITIES."""
+        """The expression units (U,3k) for a person; ethnicity: (3,) shares of ETHNICITIES."""
         african, asian, caucasian = ethnicity.astype(np.float32)
         basis: Float32Array = african * self.expressions[0]
         basis += asian * self.expressions[1]
@@ -117,14 +121,14 @@ class Shapes:
 
 
 def _without_repeats(index: Int64Array, delta: Float32Array) -> Target:
-    """Targets for left and right were joined: a vertex in the middle may be listed twice, and the last one counts."""
+    """A target without repeated vertices: left and right halves were joined, and the last entry of a vertex counts."""
     distinct, last = np.unique(index[::-1], return_index=True)
     return Target(distinct, delta[::-1][last])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BodyShape:
-    """One person's body."""
+    """The body of one person."""
 
     vertices: Float32Array  # (V,3) the base mesh at rest, dm
     sex: Sex
@@ -133,7 +137,10 @@ class BodyShape:
 
 
 def sample_shape(rng: np.random.Generator, rest: Float32Array, shapes: Shapes, sex: Sex) -> BodyShape:
-    """A random body: a blend of ethnicities, age, muscle, weight, height and proportions, then details."""
+    """A random body: a blend of ethnicities, age, muscle, weight, height and proportions, with random details.
+
+    rest: the neutral base mesh (V,3), dm; it stays unchanged.
+    """
     sculptor = _Sculptor(rest.copy(), shapes.targets)
     ethnicity, age = rng.dirichlet([0.35] * 3), rng.beta(1.1, 2.2) * 0.5
     muscle, weight = np.clip(rng.normal([-0.1 if sex == "female" else 0.1, -0.1], 0.45), -1, 1)
@@ -165,43 +172,37 @@ def sample_shape(rng: np.random.Generator, rest: Float32Array, shapes: Shapes, s
 
 @dataclass(slots=True, eq=False)
 class _Sculptor:
-    """Changes a copy of the base mesh, target by target."""
+    """Adds targets to a copy of the base mesh."""
 
     vertices: Float32Array
     targets: Mapping[str, Target]
 
     def add(self, name: str, share: float) -> None:
-        """Moves the vertices by a share of a target; combinations that the pack leaves out change nothing."""
+        """Adds a share of a target; names that the pack does not have change nothing."""
         if abs(share) > 1e-3 and (target := self.targets.get(name)):
             add_scaled(self.vertices, target.index, target.delta, np.float32(share))
 
 
 def _levels(value: float) -> tuple[tuple[str, float], ...]:
-    """-1..1 as shares of the three levels that targets exist for."""
+    """Splits a value, -1..1, into shares of the three levels that targets exist for."""
     return ("min", max(-value, 0)), ("average", 1 - abs(value)), ("max", max(value, 0))
-
-
-# What a face does: muscle movements, an opening jaw, a gaze.
-
-
-_SIDE_EFFECTS = ("closure", "platysma")  # units that look odd on their own: closed eyes, a tense neck
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """The default is the neutral face, looking ahead."""
+    """A facial expression; the default is neutral and looks ahead."""
 
     units: Mapping[str, float] = field(default_factory=dict)  # name of an expression unit -> weight, about -1..1
     jaw: float = 0.0  # opening, radians
     gaze: tuple[float, float] = (0.0, 0.0)  # yaw to the person's left and pitch up, radians
 
     def weights(self, units: Sequence[str]) -> Float32Array:
-        """The weights of the named units, (U,)."""
+        """The weights (U,) of these units."""
         return np.array([self.units.get(unit, 0.0) for unit in units], np.float32)
 
 
 def sample_expression(rng: np.random.Generator, units: Sequence[str], strength: float = 1.0) -> Expression:
-    """Three random units, a little smile, slightly raised inner brows, and a gaze near the front."""
+    """Three random units, a slight smile, raised inner brows, and a gaze near the front. strength: scales the units."""
     weights: dict[str, float] = {}
     for unit in rng.choice(units, 3, replace=False):
         if not unit.endswith(_SIDE_EFFECTS):
@@ -214,12 +215,9 @@ def sample_expression(rng: np.random.Generator, units: Sequence[str], strength: 
     return Expression(weights, jaw, (yaw, pitch))
 
 
-_MOCAP, _CATALOGUE = 0, 2  # values of clip_group
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Skeleton:
-    """B bones, parents before children; `.L` and `.R` are the person's own left and right."""
+    """B bones, parents first; `.L` and `.R` are the person's own left and right."""
 
     index: Mapping[str, int]  # name -> bone
     parent: Int64Array  # (B,) -1 = root
@@ -227,7 +225,7 @@ class Skeleton:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Skeleton:
-        """Reads what humans.npz holds of the rig."""
+        """Reads the rig from the arrays of humans.npz."""
         return cls(
             index={str(name): bone for bone, name in enumerate(arrays["bone_name"])},
             parent=arrays["bone_parent"].astype(np.int64),
@@ -235,12 +233,12 @@ class Skeleton:
         )
 
     def joints(self, base: Float32Array) -> Float64Array:
-        """The joints (B,3) of a body at rest (V,3), dm."""
+        """The joints (B,3) of a body at rest (V,3)."""
         joints: Float64Array = base[self.joint_vertices].mean(1).astype(np.float64)
         return joints
 
     def forward_kinematics(self, rotation: Float64Array, joints: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Local rotations (B,3,3) and joints at rest (B,3) -> rotations and joints in the world."""
+        """Local rotations (B,3,3) and joints at rest (B,3) -> the same in the world, for the posed skeleton."""
         turned, moved = np.empty_like(rotation), np.empty_like(joints)
         for bone, parent in enumerate(self.parent):
             if parent < 0:
@@ -253,17 +251,17 @@ class Skeleton:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseLibrary:
-    """N poses of P bones: frames of motion capture (15 per second), and poses as in a catalogue."""
+    """N poses of P bones: frames of motion capture at 15 per second, and still poses."""
 
-    pose: NDArray[np.float16]  # (N,P,3) local axis-angle, radians; the heading is taken out
+    pose: NDArray[np.float16]  # (N,P,3) local axis-angle, radians, without the heading
     heading: Float32Array  # (N,) radians
     index: Mapping[str, int]  # name of a bone -> its row in a pose
     bones: Int64Array  # (P,) bones of the skeleton
     mirror: Int64Array  # (P,) the row of the bone on the other side
-    catalogue: Int64Array  # hand-made poses, rows of `pose`
-    distinct: Int64Array  # poses that differ from each other
-    clips: Int64Array  # (clips,2) first row and length of each stretch of motion capture
-    still: Mapping[str, int]  # name -> row of every pose that is no motion capture
+    catalogue: Int64Array  # rows of hand-made poses, as in a fashion catalogue
+    distinct: Int64Array  # rows of poses that differ from each other
+    clips: Int64Array  # (clips,2) first row and length of each clip of motion capture
+    still: Mapping[str, int]  # name of a still pose -> row
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], skeleton: Skeleton) -> PoseLibrary:
@@ -277,22 +275,22 @@ class PoseLibrary:
             index={name: row for row, name in enumerate(names)},
             bones=np.array([skeleton.index[name] for name in names]),
             mirror=np.array([names.index(_other_side(name)) for name in names]),
-            catalogue=extent[group == _CATALOGUE, 0],
+            catalogue=extent[group == CATALOGUE_POSE, 0],
             distinct=arrays["unique"].astype(np.int64),
-            clips=extent[group == _MOCAP],
-            still={str(name): int(start) for name, start, kind in clips if kind != _MOCAP},
+            clips=extent[group == MOCAP_CLIP],
+            still={str(name): int(start) for name, start, kind in clips if kind != MOCAP_CLIP},
         )
 
     def sample(self, rng: np.random.Generator, catalogue: float = 0.5) -> Float64Array:
-        """A pose (P,3), with this probability one as in a catalogue; half are mirrored, all are jittered."""
+        """A random pose (P,3), mirrored or not, with jitter. catalogue: probability of a catalogue pose, 0..1."""
         rows = self.catalogue if rng.random() < catalogue else self.distinct
-        return self._varied(rng, int(rng.choice(rows)))
+        return self._augmented(rng, int(rng.choice(rows)))
 
     def sample_still(self, rng: np.random.Generator, names: Sequence[str]) -> Float64Array:
-        """One of these poses (P,3), names as in `still`; half are mirrored, all are jittered."""
-        return self._varied(rng, self.still[names[int(rng.integers(len(names)))]])
+        """A random one of the still poses with these names, (P,3), mirrored or not, with jitter."""
+        return self._augmented(rng, self.still[names[int(rng.integers(len(names)))]])
 
-    def _varied(self, rng: np.random.Generator, row: int) -> Float64Array:
+    def _augmented(self, rng: np.random.Generator, row: int) -> Float64Array:
         pose: Float64Array = self.pose[row].astype(np.float64)
         if rng.random() < 0.5:
             pose = pose[self.mirror] * [1, -1, -1]
@@ -302,22 +300,25 @@ class PoseLibrary:
         return pose
 
     def sample_clip(self, rng: np.random.Generator, frames: int) -> list[Float64Array]:
-        """Consecutive frames of motion capture, (P,3) each, turning from the heading of the first."""
+        """Consecutive frames of motion capture, (P,3) each; the first one has the heading 0.
+
+        Raises UsageError if the pack has no motion capture, or no clip of that many frames.
+        """
         if not len(self.clips):
             what = "this pack of synthetic people has no motion capture, only still poses"
             raise UsageError(what, hint="build one with gfla data humans --mocap FILE; pictures need none")
         long_enough = self.clips[self.clips[:, 1] >= frames]
         if frames < 1 or not len(long_enough):
-            raise UsageError(f"no stretch of motion has {frames} frames", hint=f"at most {self.clips[:, 1].max()}")
+            raise UsageError(f"no clip of motion capture has {frames} frames", hint=f"at most {self.clips[:, 1].max()}")
         start, length = long_enough[rng.integers(len(long_enough))]
         first = start + rng.integers(length - frames + 1)
-        stretch = []
+        clip = []
         for row in range(first, first + frames):
             pose: Float64Array = self.pose[row].astype(np.float64)
             turn = rotation_matrix([0, self.heading[row] - self.heading[first], 0])
             pose[self.index["root"]] = rotation_vector(turn @ rotation_matrix(pose[self.index["root"]]))
-            stretch.append(pose)
-        return stretch
+            clip.append(pose)
+        return clip
 
     def standing(self) -> Float64Array:
         """The first pose of the catalogue, (P,3): upright, arms down."""

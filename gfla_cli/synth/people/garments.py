@@ -1,4 +1,7 @@
-"""Clothes, hair, eyes ...: modelled items fitted to a body, and garments cut out of a surface around it."""
+"""Clothes, hair, eyes and so on: modelled items fitted to a body, and garments cut out of a surface around it.
+
+Lengths are decimetres (dm).
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,26 @@ from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, I
 from gfla_cli.synth.people.body import BaseMesh
 from gfla_cli.synth.people.mesh import Binding, Piece, clip_mesh, merge_references, smooth, vertex_normals
 
-_NECKLINE = 6.2  # dm, on the neutral body: no garment reaches higher
-_TORSO = -0.5  # arm distances are -1 on torso and legs, below this for sure
+_MAX_HEIGHT = 6.2  # dm on the neutral body; no garment reaches higher
+_TORSO = -0.5  # arm distances below this are on torso and legs, where they are -1
 
 Neck = Literal["crew", "v", "scoop"]
 Field = Callable[[Float32Array, Float32Array], FloatArray]
-"""Signed distance (n,) to the seams of a garment, > 0 inside, of positions (n,3) with arm distances (n,); all in dm."""
+"""Positions (n,3) and arm distances (n,) -> signed distance (n,) to the seams of a garment, > 0 inside; all in dm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """A modelled piece that grows with the body (the scheme of MakeHuman's .mhclo files)."""
+    """A modelled piece that scales with the body, as in MakeHuman's .mhclo files."""
 
     neutral: Piece  # on the neutral body
-    scale_vertices: Int64Array  # (3,2) per axis the two base vertices whose distance says how large the body is
-    scale_neutral: Float64Array  # (3,) that distance on the neutral body
-    hidden: Int64Array  # base vertices that it covers
+    scale_vertices: Int64Array  # (3,2) per axis, two base vertices whose distance measures the body
+    scale_neutral: Float64Array  # (3,) that distance on the neutral body, dm
+    hidden: Int64Array  # (k,) base vertices that it covers
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str, base: BaseMesh) -> Item:
-        """Reads one item of humans.npz."""
+        """Reads one item from the arrays of humans.npz."""
         binding = Binding(
             reference=arrays[f"{name}/ref"].astype(np.int32),
             barycentric=arrays[f"{name}/bary"].astype(np.float32),
@@ -69,11 +72,11 @@ def _interpolated(barycentric: Float32Array, corners: Float32Array) -> Float32Ar
 
 
 def top_field(sleeve: float, hem: float, neck: Neck, opening: float) -> Field:
-    """A top with sleeves of a length along the arm, a hem at a height, and a neck opening of a radius (dm)."""
+    """A top. sleeve: length along the arm; hem: height; opening: radius of the neck opening; all in dm."""
 
     def field(position: Float32Array, arm_distance: Float32Array) -> FloatArray:
         x, y, z = position.T
-        inside: FloatArray = np.minimum(np.minimum(sleeve - arm_distance, y - hem), _NECKLINE - y)
+        inside: FloatArray = np.minimum(np.minimum(sleeve - arm_distance, y - hem), _MAX_HEIGHT - y)
         inside = np.minimum(inside, np.hypot(np.hypot(x, (y - 6.05) * 0.9), (z - 0.25) * 0.8) - opening)
         if neck == "v":
             inside = np.minimum(inside, np.maximum(np.abs(x) - 0.62 * (y - 4.5), 0.25 - z))
@@ -85,7 +88,7 @@ def top_field(sleeve: float, hem: float, neck: Neck, opening: float) -> Field:
 
 
 def bottom_field(waist: float, hem: float) -> Field:
-    """Trousers or a skirt between two heights (dm)."""
+    """Trousers or a skirt between two heights in dm."""
 
     def field(position: Float32Array, arm_distance: Float32Array) -> FloatArray:
         height = position[:, 1]
@@ -98,15 +101,15 @@ def bottom_field(waist: float, hem: float) -> Field:
 
 @dataclass(frozen=True, slots=True)
 class Tailoring:
-    """How a garment lies on the body."""
+    """The fit of a garment."""
 
-    offset: float  # dm off the body
-    loose: float = 0.0  # how much wider it gets towards hem and cuffs
+    offset: float  # distance from the body, dm
+    loose: float = 0.0  # 0 = tight; a larger value widens hem and cuffs
     smoothing: int = 3  # iterations
 
 
 def cut(item: Item, field: Field, body: Float32Array, base: BaseMesh, tailoring: Tailoring) -> Piece:
-    """The part of an item inside a field, as a garment of its own: smoothed and lifted off the body (V,3)."""
+    """Cuts a garment out of an item, where a field is positive; smooths it and lifts it off the body (V,3)."""
     inside = field(item.neutral.template, item.neutral.arm_distance).astype(np.float64)
     binding, faces, uv = _cut_out(item.neutral, inside)
     cloth = _piece(binding, faces, uv, base)
@@ -116,7 +119,7 @@ def cut(item: Item, field: Field, body: Float32Array, base: BaseMesh, tailoring:
 
 
 def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Float32Array]:
-    """Binding, faces and uv of where the field over the n vertices is positive, with new vertices along the cut."""
+    """Binding, faces and uv of the part where a field (n,) is positive, with new vertices along the cut."""
     count, whole = len(field), piece.binding
     low, high, share, faces, uv = clip_mesh(piece.faces, piece.uv, field)
     _, first, same = np.unique(low * count + high, return_index=True, return_inverse=True)
@@ -147,7 +150,7 @@ def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Fl
 
 
 def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array, how: Tailoring) -> Float64Array:
-    """Vertices (n,3) of a cut-out that lies on the body, smoothed, lifted off it and widened."""
+    """The vertices on_body (n,3), smoothed, lifted off the body and widened."""
     cloth = on_body.copy()
     smooth(cloth, faces, how.smoothing, 0.5)
     border = _border(faces, len(cloth))
@@ -155,7 +158,7 @@ def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array,
     normals = vertex_normals(cloth, faces)
     cloth += normals * how.offset
     sunk = 0.6 * how.offset - ((cloth - on_body) * normals).sum(1)
-    cloth += normals * np.maximum(sunk, 0)[:, None]  # smoothing has cut corners: never below the body
+    cloth += normals * np.maximum(sunk, 0)[:, None]  # smoothing shrinks the cloth: it must stay above the body
     if how.loose:
         on_torso = arm_distance < _TORSO
         wider = how.loose * np.clip((4.6 - cloth[:, 1]) / 3, 0, 1) * on_torso
@@ -166,7 +169,7 @@ def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array,
 
 
 def _border(faces: Int32Array, count: int) -> Int64Array:
-    """The vertices on the open edges of a mesh: edges that only one triangle has."""
+    """The vertices on open edges, which belong to one triangle only."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1).astype(np.int64)
     key, uses = np.unique(edges[:, 0] * count + edges[:, 1], return_counts=True)
     single = key[uses == 1]
@@ -174,7 +177,7 @@ def _border(faces: Int32Array, count: int) -> Int64Array:
 
 
 def remove_covered_faces(lower: Piece, upper: Piece) -> Piece:
-    """The lower garment without the faces that the upper one covers all round."""
+    """The lower garment without the faces that the upper one covers on all sides."""
     torso = upper.template[upper.arm_distance < _TORSO]
     sector = ((np.arctan2(torso[:, 0], torso[:, 2]) / (2 * np.pi) + 0.5) * 12).astype(int) % 12
     hem = max(torso[sector == k, 1].min() if (sector == k).any() else 9.0 for k in range(12))
@@ -188,5 +191,5 @@ def tuck_in(top: Piece, skirt: Piece) -> Piece:
 
 
 def covered_vertices(field: Field, base: BaseMesh) -> BoolArray:
-    """The base vertices (V,) well inside a garment: their skin need not be drawn."""
+    """A mask (V,) of the base vertices well inside a garment, whose skin is not drawn."""
     return field(base.rest, base.arm_distance) > 0.12

@@ -20,7 +20,7 @@ Vertices = TypeVar("Vertices", Float32Array, Float64Array)
 
 @kernel
 def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, weight: np.float32) -> None:
-    """Adds weight * delta (k,3) to the rows `index` (k,) of the vertices (n,3): one sparse shape target."""
+    """Adds weight * delta (k,3) to the rows `index` (k,) of the vertices (n,3): one sparse target, in place."""
     for row in range(index.shape[0]):
         vertex = index[row]
         for axis in range(3):
@@ -31,20 +31,20 @@ def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, w
 def bind_to_base(
     reference: Int32Array, barycentric: Float32Array, extra: Float32Array, base: Float32Array
 ) -> Float32Array:
-    """Vertices (n,3) that hang on a base mesh: the weighted sum of three base vertices each, plus an offset.
+    """Vertices (n,3) bound to a base mesh: the weighted sum of three base vertices each, plus an offset.
 
     reference: (n,3) base vertices; barycentric: (n,3) their weights; extra: (n,3) offsets; base: (m,3).
     """
-    hung = np.empty(extra.shape, np.float32)
+    bound = np.empty(extra.shape, np.float32)
     for i in range(reference.shape[0]):
         for axis in range(3):
-            hung[i, axis] = (
+            bound[i, axis] = (
                 barycentric[i, 0] * base[reference[i, 0], axis]
                 + barycentric[i, 1] * base[reference[i, 1], axis]
                 + barycentric[i, 2] * base[reference[i, 2], axis]
                 + extra[i, axis]
             )
-    return hung
+    return bound
 
 
 @kernel
@@ -71,7 +71,7 @@ def linear_blend_skinning(
 
 @kernel
 def vertex_normals(vertices: Vertices, triangles: Int32Array) -> Vertices:
-    """Unit normals (n,3), the mean of the triangles around each vertex weighted by area; zero where there are none."""
+    """Unit normals (n,3): the mean over the triangles of each vertex, weighted by area; zero without triangles."""
     normals = np.zeros_like(vertices)
     for t in range(triangles.shape[0]):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -93,7 +93,7 @@ def vertex_normals(vertices: Vertices, triangles: Int32Array) -> Vertices:
 
 @kernel
 def smooth(vertices: Float64Array, triangles: Int32Array, iterations: int, strength: float) -> None:
-    """Laplacian smoothing in place: moves each vertex `strength` (0..1) of the way to the mean of its neighbours."""
+    """Laplacian smoothing in place: each vertex moves `strength` (0..1) of the way to the mean of its neighbours."""
     count = vertices.shape[0]
     total = np.zeros((count, 3))
     neighbours = np.zeros(count)
@@ -120,8 +120,9 @@ def clip_mesh(
 ) -> tuple[Int64Array, Int64Array, Float64Array, Int64Array, Float32Array]:
     """The part of a mesh where a field (n,) over its vertices is positive.
 
-    Returns the cut edges as (lower vertex, higher vertex, weight of the higher), and the triangles and corner uv of
-    the part. Vertex n + e of a triangle is the point on cut edge e; an edge shared by two triangles appears twice.
+    Returns the cut edges (lower vertex, higher vertex, weight of the higher one; (E,) each), and the triangles (F,3)
+    and corner uv (F,3,2) of the part. Vertex n + e of a triangle is the point on cut edge e. An edge that two triangles
+    share appears twice.
     """
     faces, vertices = triangles.shape[0], field.shape[0]
     edge_low = np.zeros(faces * 2 + 8, np.int64)
@@ -157,7 +158,10 @@ def clip_mesh(
 
 @kernel
 def merge_references(reference: Int32Array, weight: Float32Array) -> tuple[Int32Array, Float32Array]:
-    """Six weighted base vertices per point (n,6), with repeats, as at most three distinct ones (n,3)."""
+    """Six weighted base vertices per point (n,6), some repeated -> three distinct ones and their weights (n,3).
+
+    The weights of a fourth and further vertex go to the third.
+    """
     count = reference.shape[0]
     merged = np.zeros((count, 3), np.int32)
     merged_weight = np.zeros((count, 3), np.float32)
@@ -181,46 +185,35 @@ def merge_references(reference: Int32Array, weight: Float32Array) -> tuple[Int32
 Layer = Literal[
     "body", "eyes", "brows", "lashes", "tongue", "teeth", "bottom", "skirt", "shoes", "top", "full", "hair", "hat"
 ]
-_DEPTH_BIAS: dict[Layer, float] = {  # dm; an outer layer that dips into an inner one is still drawn over it
-    "body": 0.0,
-    "eyes": 0.0,
-    "teeth": 0.0,
-    "tongue": 0.0,
-    "lashes": 0.04,
-    "brows": 0.05,
-    "hair": 0.06,
-    "bottom": 0.07,
-    "shoes": 0.09,
-    "full": 0.1,
-    "hat": 0.12,
-    "top": 0.13,
-    "skirt": 0.2,
-}
+_DEPTH_BIAS: dict[Layer, float] = {  # dm; so that an outer layer is drawn over an inner one that it intersects
+    "body": 0.0, "eyes": 0.0, "teeth": 0.0, "tongue": 0.0, "lashes": 0.04, "brows": 0.05, "hair": 0.06, "bottom": 0.07,
+    "shoes": 0.09, "full": 0.1, "hat": 0.12, "top": 0.13, "skirt": 0.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """How n vertices follow one body: where they sit on the base mesh, and which bones move them."""
+    """How n vertices follow a body: their places on the base mesh, and the bones that move them."""
 
     reference: Int32Array  # (n,3) base vertices
     barycentric: Float32Array  # (n,3) their weights
-    extra: Float32Array  # (n,3) offset from there, dm, at rest
+    extra: Float32Array  # (n,3) offset from there at rest, dm
     bone: Int16Array  # (n,4)
-    weight: Float32Array  # (n,4)
+    weight: Float32Array  # (n,4) skinning weights
 
     def on(self, base: Float32Array) -> Float32Array:
-        """The vertices (n,3) at rest, where the base mesh (V,3) is that body."""
+        """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
         return bind_to_base(self.reference, self.barycentric, self.extra, base)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """Some triangles over the vertices of a binding."""
+    """A piece of surface: triangles over the n vertices of a binding."""
 
     binding: Binding
     faces: Int32Array  # (F,3)
     uv: Float32Array  # (F,3,2) per corner
-    template: Float32Array  # (n,3) where the vertices hang on the neutral body, dm
+    template: Float32Array  # (n,3) where the vertices are bound to the neutral body, without offset, dm
     arm_distance: Float32Array  # (n,) along the arm, dm; -1 = not on an arm
 
     def kept(self, mask: BoolArray) -> Piece:
@@ -228,13 +221,13 @@ class Piece:
         return replace(self, faces=self.faces[mask], uv=self.uv[mask])
 
     def lifted(self, extra: Float32Array) -> Piece:
-        """The same faces with other offsets (n,3), dm, from where the vertices hang."""
+        """The same faces with other offsets (n,3), dm, from the places where the vertices are bound."""
         return replace(self, binding=replace(self.binding, extra=extra))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A piece and what it is made of."""
+    """A piece with its layer and material."""
 
     layer: Layer
     piece: Piece
@@ -242,7 +235,7 @@ class Part:
 
 
 def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
-    """One binding and one mesh out of many parts; neighbours with the same binding share their vertices."""
+    """Joins parts into one binding and one mesh; consecutive parts with the same binding share its vertices."""
     bindings: list[Binding] = []
     faces: list[Int32Array] = []
     first = count = 0
