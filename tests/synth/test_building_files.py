@@ -15,7 +15,7 @@ from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue
-from gfla_cli.synth.makehuman.build import _read
+from gfla_cli.synth.makehuman.build import _read_colour
 from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
 from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest_bones
 from gfla_cli.synth.makehuman.files import read_obj
@@ -102,11 +102,11 @@ def test_damaged_clothing_is_named(tmp_path, line):
 def test_pictures_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
     path = tmp_path / "Häuser.png"
     path.write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
-    assert _read(path)[0, 0].tolist() == [80, 90, 200]
+    assert _read_colour(path)[0, 0].tolist() == [80, 90, 200]
     for content in (b"", b"text"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"Häuser\.png: not a colour picture"):
-            _read(path)
+        with pytest.raises(DataError, match=r"Häuser\.png: not a colour image"):
+            _read_colour(path)
 
 
 def test_parts_of_a_mesh_are_found_the_largest_first():

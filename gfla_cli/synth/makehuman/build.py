@@ -35,48 +35,48 @@ from gfla_cli.synth.pack import BROWS, SHOES, read_bgr, write_bgr
 from gfla_cli.synth.people.body import HEAD_WINDOW
 
 _SKIN_SIDE = 1024
-_HAIR_BRIGHTNESS = 150  # of the mean of all hair, so that one tint gives one colour
-_FLATTENED = {"hair_braid01": 0.4}  # exponents on the brightness of hair, so that dark strands are not lost
-_USUAL_FLATTENING = 0.7
+_HAIR_BRIGHTNESS = 150  # mean of every hair texture, 0..255, so that a tint gives the same colour on all of them
+_HAIR_EXPONENTS = {"hair_braid01": 0.4}  # exponent on the brightness; below 1, dark strands stay visible
+_HAIR_EXPONENT = 0.7  # of all other hair
 
 
 def write_textures(files: MakeHumanFiles, figure: Figure, folder: Path) -> None:
-    """Writes all pictures of the pack into a folder."""
+    """Writes all textures of the pack into a folder."""
     shown = _shown_skin(figure)
     for name in SKINS:
-        picture = _read(files.path(skin(name)))[..., :3]
-        _write_jpeg(folder / f"{name}.jpg", _flat_where_hidden(_resized(picture, _SKIN_SIDE), shown))
-        _write_jpeg(folder / f"{name}_head.jpg", _head(picture))
+        image = _read_colour(files.path(skin(name)))[..., :3]
+        _write_jpeg(folder / f"{name}.jpg", _flat_where_hidden(_resized(image, _SKIN_SIDE), shown))
+        _write_jpeg(folder / f"{name}_head.jpg", _head(image))
     for name, wanted in TEXTURES.items():
-        _write_picture(folder, name, wanted, _read(files.path(wanted.source)))
+        _write_texture(folder, name, wanted, _read_colour(files.path(wanted.source)))
 
 
-def _write_picture(folder: Path, name: str, wanted: Texture, picture: ByteArray) -> None:
-    if wanted.kind == "opaque" or picture.shape[2] == 3:
-        _write_jpeg(folder / f"{name}.jpg", _resized(picture[..., :3], wanted.side))
+def _write_texture(folder: Path, name: str, wanted: Texture, image: ByteArray) -> None:
+    if wanted.kind == "opaque" or image.shape[2] == 3:
+        _write_jpeg(folder / f"{name}.jpg", _resized(image[..., :3], wanted.side))
         return
-    colour, alpha = _cut_out(picture, wanted.side)
+    colour, alpha = _cut_out(image, wanted.side)
     if wanted.kind == "hair":
-        colour = _evened(colour, alpha, _FLATTENED.get(name, _USUAL_FLATTENING))
+        colour = _evened(colour, alpha, _HAIR_EXPONENTS.get(name, _HAIR_EXPONENT))
     rgba = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
     write_bgr(folder / f"{name}.png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
-def _read(path: Path) -> ByteArray:
-    """(H,W,3) BGR or (H,W,4) with alpha."""
-    picture = read_bgr(path)
-    if picture is None or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (3, 4):
-        raise DataError(f"{path}: not a colour picture", hint="it may be cut short; fetch it again")
-    return picture
+def _read_colour(path: Path) -> ByteArray:
+    """Reads BGR (H,W,3), or BGRA (H,W,4). Raises DataError for other files."""
+    image = read_bgr(path)
+    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise DataError(f"{path}: not a colour image", hint="it may be cut short; fetch it again")
+    return image
 
 
-def _resized(picture: ByteArray, side: int) -> ByteArray:
-    small: ByteArray = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+def _resized(image: ByteArray, side: int) -> ByteArray:
+    small: ByteArray = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return small
 
 
 def _shown_skin(figure: Figure) -> ByteArray:
-    """Where the texture of the skin is ever seen, (n,n), with a margin for filtering."""
+    """A mask (n,n), 0 or 255, of the texels of a skin that are ever visible, with a margin for filtering."""
     shown = np.zeros((_SKIN_SIDE, _SKIN_SIDE), np.uint8)
     u, v = np.moveaxis(figure.mesh.corner_uv[figure.skin], -1, 0)
     for triangle in np.stack([u * _SKIN_SIDE, (1 - v) * _SKIN_SIDE], -1).round().astype(np.int32):
@@ -85,28 +85,28 @@ def _shown_skin(figure: Figure) -> ByteArray:
     return grown
 
 
-def _flat_where_hidden(picture: ByteArray, shown: ByteArray) -> ByteArray:
-    """What clothes always cover becomes one colour, which needs no bytes."""
+def _flat_where_hidden(image: ByteArray, shown: ByteArray) -> ByteArray:
+    """Fills the parts that clothes always cover with one colour, so that the file is smaller."""
     if (shown > 0).any():
-        picture[shown == 0] = np.median(picture[shown > 0], 0)
-    return picture
+        image[shown == 0] = np.median(image[shown > 0], 0)
+    return image
 
 
-def _head(skin_picture: ByteArray) -> ByteArray:
-    """The head's part of a skin at a resolution of its own."""
-    side = len(skin_picture)
+def _head(skin_image: ByteArray) -> ByteArray:
+    """The head's part of a skin, at a higher resolution."""
+    side = len(skin_image)
     (left, bottom), (width, height) = HEAD_WINDOW
     rows = slice(int((1 - bottom - height) * side), int((1 - bottom) * side))
     columns = slice(int(left * side), int((left + width) * side))
-    window = skin_picture[rows, columns]
+    window = skin_image[rows, columns]
     head: ByteArray = cv2.resize(window, (_SKIN_SIDE, _SKIN_SIDE), interpolation=cv2.INTER_CUBIC)
     return head
 
 
-def _cut_out(picture: ByteArray, side: int) -> tuple[Float32Array, Float32Array]:
-    """Colour (n,n,3), 0..255, and alpha (n,n), 0..1; the colour reaches beyond the edge, against dark fringes."""
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    whole = np.dstack([picture[..., :3] * alpha, alpha])
+def _cut_out(image: ByteArray, side: int) -> tuple[Float32Array, Float32Array]:
+    """Colour (n,n,3), 0..255, and alpha (n,n), 0..1. Colours extend beyond edges, to avoid dark fringes."""
+    alpha = image[..., 3:].astype(np.float32) / 255
+    whole = np.dstack([image[..., :3] * alpha, alpha])
     small = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(small, (0, 0), 8)
     inside = small[..., :3] / np.maximum(small[..., 3:], 1e-3)
@@ -115,21 +115,21 @@ def _cut_out(picture: ByteArray, side: int) -> tuple[Float32Array, Float32Array]
 
 
 def _evened(colour: Float32Array, alpha: Float32Array, exponent: float) -> Float32Array:
-    """Hair in grey, about equally bright in all styles."""
+    """Hair in grey (n,n,3), with about the same brightness for all styles."""
     grey = colour.mean(2)
     mean = (grey * alpha).sum() / max(alpha.sum(), 1e-6)
     grey = np.clip(_HAIR_BRIGHTNESS * (grey / max(mean, 1)) ** exponent, 0, 255)
     return np.repeat(grey[..., None], 3, 2)
 
 
-def _write_jpeg(path: Path, picture: ByteArray) -> None:
-    write_bgr(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+def _write_jpeg(path: Path, image: ByteArray) -> None:
+    write_bgr(path, image, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def build_pack(files: MakeHumanFiles, out: Path, *, mocap: Path | None = None) -> None:
-    """Writes a pack into the folder `out`; without motion capture it has still poses only.
+    """Writes a pack into the folder `out`. mocap: a file of motion capture; None = still poses only.
 
-    Raises DataError when a file of MakeHuman is missing or damaged.
+    Raises DataError if a file is missing or damaged.
     """
     files.check()
     figure = Figure.read(files)
@@ -144,7 +144,7 @@ def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any]]:
-    """What humans.npz holds."""
+    """The arrays of humans.npz."""
     items = read_items(files, figure)
     used = _used_vertices(figure, items)
     renumbered = np.full(len(figure.mesh.vertices), -1)
@@ -157,7 +157,7 @@ def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any
 
 
 def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, PackItem]:
-    """All clothes, hair, eyes ... by their names in the pack."""
+    """All clothes, hair, eyes and so on by their names in the pack."""
     base = figure.mesh.vertices
 
     def fitted(name: str) -> Clothing:
@@ -183,7 +183,7 @@ def _hair(name: str, clothing: Clothing, figure: Figure) -> PackItem:
 
 
 def _used_vertices(figure: Figure, items: Mapping[str, PackItem]) -> NDArray[np.int64]:
-    """The base vertices that skin, joints, items or landmarks need, ascending."""
+    """The base vertices that skin, joints, items or landmarks use, ascending."""
     needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
     needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]
     return np.unique(np.concatenate([*needed, *(item.base_vertices() for item in items.values())]))

@@ -9,27 +9,40 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.synth.makehuman.figure import SIDES, Figure, strongest_bones
 from gfla_cli.synth.makehuman.files import ObjMesh, as_data_error, read_obj, split_lines
 from gfla_cli.synth.people.mesh import clip_mesh
 
+_ROLES = {"t": "top", "b": "bottom", "f": "full"}
+_CHUNK = 512  # rows of a table of distances, to save memory
+_HEAD_AXIS = 0.3  # z of the vertical axis of the head, dm
+_FRINGE_BOX = (7.62, 0.66, 0.55)  # dm: hair is cut below this y, up to this |x|, in front of this z
+_TEXTURE_HEIGHT = 9.0  # dm of cloth per height of a texture
+_CROTCH = -0.6  # dm; below this height, cloth goes around the legs
+_LEG_WIDTH, _SLEEVE_WIDTH = 0.6, 0.3  # share of the texture that goes around a leg or an arm
+_SHOULDER_V = 0.55  # v where a sleeve begins
+
+Corners = TypeVar("Corners", Int64Array, Float64Array)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clothing:
-    """A mesh of n vertices, each the weighted sum of three base vertices plus an offset that grows with the body."""
+    """A mesh of n vertices: each is a weighted sum of three base vertices, plus an offset that scales with the body."""
 
     mesh: ObjMesh
     reference: Int64Array  # (n,3) base vertices
     barycentric: Float64Array  # (n,3) their weights
-    offset: Float64Array  # (n,3) dm, on a body of the size it was made for
-    scale_vertices: Int64Array  # (3,2) per axis two base vertices; a pair of the same ones = the size does not matter
-    scale_length: Float64Array  # (3,) how far they were apart, dm
-    covered: Int64Array  # (k,) base vertices that are not seen under it
+    offset: Float64Array  # (n,3) dm, on the body that it was modelled on
+    scale_vertices: Int64Array  # (3,2) per axis, two base vertices that measure the body; equal ones = no scaling
+    scale_length: Float64Array  # (3,) their distance on the body that it was modelled on, dm
+    covered: Int64Array  # (k,) base vertices that it hides
 
     def size(self, base: Float64Array) -> Float64Array:
-        """How large a body (V,3) is, (3,), relative to the one it was made for."""
+        """The size of a body (V,3) per axis, (3,), relative to the one that the clothing was modelled on."""
         first, second = self.scale_vertices.T
         axes = np.arange(3)
         size = np.abs(base[first, axes] - base[second, axes]) / self.scale_length
@@ -37,12 +50,15 @@ class Clothing:
 
     def fit(self, base: Float64Array) -> Float64Array:
         """The vertices (n,3) on a body (V,3)."""
-        hung: Float64Array = (self.barycentric[..., None] * base[self.reference]).sum(1)
-        return hung + self.offset * self.size(base)
+        bound: Float64Array = (self.barycentric[..., None] * base[self.reference]).sum(1)
+        return bound + self.offset * self.size(base)
 
 
 def read_clothing(path: Path, base_vertices: int) -> Clothing:
-    """Reads a .mhclo file, and the mesh that it names from the same folder. base_vertices: V."""
+    """Reads a .mhclo file and its mesh, which lies in the same folder. base_vertices: V, the size of the base mesh.
+
+    Raises DataError for a damaged file.
+    """
     rows: list[list[float]] = []
     covered: list[int] = []
     scale_vertices, scale_length = np.zeros((3, 2), np.int64), np.ones(3)
@@ -56,7 +72,7 @@ def read_clothing(path: Path, base_vertices: int) -> Clothing:
                 elif section == "delete_verts":
                     covered += _ranges(words)
                 continue
-            section = keyword  # weights and the like come in sections of their own, which nothing is read from
+            section = keyword  # other sections, such as weights, are ignored
             if keyword == "obj_file":
                 mesh_name = words[1]
             elif keyword in ("x_scale", "y_scale", "z_scale"):
@@ -88,7 +104,7 @@ def _ranges(words: list[str]) -> list[int]:
 
 
 def _bindings(rows: list[list[float]]) -> tuple[Int64Array, Float64Array, Float64Array]:
-    """Rows of one base vertex, or of three with their weights and mostly an offset -> (n,3) each."""
+    """Rows of one base vertex, or of three vertices, three weights and mostly an offset -> three arrays (n,3)."""
     reference = np.zeros((len(rows), 3), np.int64)
     barycentric, offset = np.zeros((len(rows), 3)), np.zeros((len(rows), 3))
     for k, row in enumerate(rows):
@@ -102,16 +118,9 @@ def _bindings(rows: list[list[float]]) -> tuple[Int64Array, Float64Array, Float6
     return reference, barycentric, offset
 
 
-# Clothes, shoes, eyes ... as the pack stores them; outfits are taken apart into tops and bottoms.
-
-
-_ROLES = {"t": "top", "b": "bottom", "f": "full"}
-_ROWS_AT_ONCE = 512  # of a table of distances, to save memory
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PackItem:
-    """n vertices that hang on the base mesh, and F triangles over them; see `Clothing` for the meaning."""
+    """An item of the pack: n vertices bound to the base mesh, and F triangles over them. Fields: see `Clothing`."""
 
     reference: Int64Array  # (n,3)
     barycentric: Float64Array  # (n,3)
@@ -121,10 +130,10 @@ class PackItem:
     faces: Int64Array  # (F,3)
     uv: Float64Array  # (F,3,2) per corner
     covered: Int64Array  # (k,)
-    fine_uv: bool = False  # hair has textures so fine that float16 is not enough
+    fine_uv: bool = False  # hair has fine textures, for which float16 is not enough
 
     def arrays(self, name: str, figure: Figure, renumbered: Int64Array) -> dict[str, NDArray[Any]]:
-        """What humans.npz holds of an item. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
+        """The arrays of an item in humans.npz. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
         weight = (np.abs(self.barycentric)[..., None] * figure.rig.weight[self.reference]).sum(1)
         bone, share = strongest_bones(weight)
         covered = renumbered[self.covered]
@@ -148,23 +157,23 @@ class PackItem:
 
 
 def garment(clothing: Clothing) -> PackItem:
-    """A piece of clothing as a whole; skin under it need not be drawn."""
+    """A whole piece of clothing, with the skin that it covers."""
     return _compact(clothing, clothing.mesh.faces, clothing.mesh.corner_uv, clothing.covered)
 
 
 def feature(clothing: Clothing) -> PackItem:
-    """Something that hides no skin, such as eyes."""
+    """An item that covers no skin, such as eyes."""
     return replace(garment(clothing), covered=np.zeros(0, np.int64))
 
 
 def hairstyle(clothing: Clothing, uv: Float64Array | None = None) -> PackItem:
-    """Hair, if need be with other texture coordinates (F,3,2)."""
+    """Hair. uv: other texture coordinates (F,3,2); None = its own."""
     whole = feature(clothing)
     return replace(whole, uv=whole.uv if uv is None else uv, fine_uv=True)
 
 
 def outfit_items(name: str, clothing: Clothing, roles: str, base: Float64Array) -> dict[str, PackItem]:
-    """`top:NAME`, `bottom:NAME` or `full:NAME` out of one outfit. roles: as in OUTFITS; base: (V,3)."""
+    """Splits an outfit into items `top:NAME`, `bottom:NAME` or `full:NAME`. roles: see OUTFITS; base: (V,3)."""
     part, sizes = connected_parts(clothing.mesh.faces, len(clothing.reference))
     role = np.array(list(roles))[np.minimum(np.arange(len(sizes)), len(roles) - 1)][part]  # (n,)
     hides = role[_nearest(base[clothing.covered], clothing.fit(base))]
@@ -179,7 +188,7 @@ def outfit_items(name: str, clothing: Clothing, roles: str, base: Float64Array) 
 
 
 def _compact(clothing: Clothing, faces: Int64Array, uv: Float64Array, covered: Int64Array) -> PackItem:
-    """Some faces of a piece of clothing, with only the vertices that they have."""
+    """Some faces (F,3) of a piece of clothing, with only the vertices that they use."""
     used, new_faces = np.unique(faces, return_inverse=True)
     return PackItem(
         reference=clothing.reference[used],
@@ -194,47 +203,38 @@ def _compact(clothing: Clothing, faces: Int64Array, uv: Float64Array, covered: I
 
 
 def connected_parts(faces: Int64Array, vertices: int) -> tuple[Int64Array, Int64Array]:
-    """Which part of a mesh each vertex belongs to (n,), the largest part being 0, and how large the parts are."""
-    lowest = np.arange(vertices)  # grows into: the lowest vertex of the same part
-    while True:
-        before = lowest.copy()
-        np.minimum.at(lowest, faces, lowest[faces].min(1, keepdims=True))
-        lowest = lowest[lowest]
-        if (lowest == before).all():
-            break
-    first, part, size = np.unique(lowest, return_inverse=True, return_counts=True)
+    """The connected parts of a mesh: the part of each vertex (n,), 0 = the largest, and the vertices per part."""
+    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
+    graph = coo_matrix((np.ones(len(start)), (start, end)), (vertices, vertices))
+    _, part = connected_components(graph, directed=False)
+    size = np.bincount(part)
     order = np.argsort(-size, kind="stable")
-    rank = np.empty(len(first), np.int64)
-    rank[order] = np.arange(len(first))
-    return rank[part], size[order]
+    return np.argsort(order)[part], size[order]
 
 
 def _nearest(points: Float64Array, others: Float64Array) -> Int64Array:
-    """For each of the points (m,3) the nearest of the others (n,3)."""
-    chunks = [points[first : first + _ROWS_AT_ONCE] for first in range(0, len(points), _ROWS_AT_ONCE)]
+    """The row (m,) of the nearest of the others (n,3), for each of the points (m,3)."""
+    chunks = [points[first : first + _CHUNK] for first in range(0, len(points), _CHUNK)]
     square = (others**2).sum(1)
     nearest = [np.argmin(square - 2 * chunk @ others.T, axis=1) for chunk in chunks]
     return np.concatenate([np.zeros(0, np.int64), *nearest])
 
 
-_HEAD_AXIS = 0.3  # dm before the origin
-_BROW_HEIGHT, _TEMPLE, _FACE = 7.62, 0.66, 0.55  # dm: the box before the eyes that a fringe must not hang into
-
-
 def stranded(clothing: Clothing, base: Float64Array) -> PackItem:
-    """A hairstyle with texture coordinates for strands that fall from the crown. base: (V,3)."""
+    """A hairstyle with texture coordinates for procedural strands that fall from the crown. base: (V,3)."""
     return hairstyle(clothing, _strand_uv(clothing, clothing.fit(base)))
 
 
 def trimmed(clothing: Clothing, base: Float64Array) -> PackItem:
-    """The same with the fringe cut straight above the eyes."""
+    """Like `stranded`, with the fringe cut straight above the eyes."""
     fitted = clothing.fit(base)
     x, y, z = fitted.T
-    outside_box = np.maximum(y - _BROW_HEIGHT, np.maximum(np.abs(x) - _TEMPLE, _FACE - z))
+    brow_height, temple, face = _FRINGE_BOX
+    outside_box = np.maximum(y - brow_height, np.maximum(np.abs(x) - temple, face - z))
     uv = _strand_uv(clothing, fitted).astype(np.float32)
     low, high, share, faces, cut_uv = clip_mesh(clothing.mesh.faces.astype(np.int32), uv, outside_box)
 
-    nearest = np.where(share > 0.5, high, low)  # a new vertex moves with the nearer end of its edge
+    nearest = np.where(share > 0.5, high, low)  # a new vertex gets the binding of the nearer end of its edge
     moved = fitted[low] * (1 - share[:, None]) + fitted[high] * share[:, None] - fitted[nearest]
     cut = replace(
         clothing,
@@ -247,33 +247,24 @@ def trimmed(clothing: Clothing, base: Float64Array) -> PackItem:
 
 
 def _strand_uv(clothing: Clothing, fitted: Float64Array) -> Float64Array:
-    """(F,3,2): u = twice the turns about the head, without a seam inside a triangle; v = height, 0..1."""
+    """Texture coordinates (F,3,2): u = twice the turns around the head; v = height, 0..1."""
     x, y, z = fitted.T
-    turns = (np.arctan2(x, z - _HEAD_AXIS) / (2 * np.pi))[clothing.mesh.faces]
-    turns -= np.round(turns - turns[:, :1])
+    turns = _unwrapped(_turns(x, z - _HEAD_AXIS)[clothing.mesh.faces])
     height = (y - y.min()) / np.ptp(y)
     return np.stack([turns * 2, height[clothing.mesh.faces]], -1)
 
 
-Corners = TypeVar("Corners", Int64Array, Float64Array)
-
-_FABRIC = 9.0  # dm of cloth per height of a texture
-_CROTCH = -0.6  # dm; below it, cloth goes round the legs
-_LEG_WIDTH, _SLEEVE_WIDTH = 0.6, 0.3  # how much of the texture goes round a leg, an arm
-_SHOULDER_HEIGHT = 0.55  # v where a sleeve begins
-
-
 def tights(figure: Figure) -> PackItem:
-    """A second skin from neck to wrists and ankles."""
+    """A surface close to the skin from neck to wrists and ankles, to cut garments out of."""
     faces = _faces(figure, "helper-tights")
     return _subdivided(faces, _tights_uv(figure, faces))
 
 
 def skirt(figure: Figure) -> PackItem:
-    """A long skirt, closed all round."""
+    """A long skirt, to cut garments out of."""
     faces = _faces(figure, "helper-skirt")
     x, y, z = np.moveaxis(figure.mesh.vertices[faces], -1, 0)
-    return _subdivided(faces, np.stack([_round_the_body(x, z), y / _FABRIC], -1))
+    return _subdivided(faces, np.stack([_round_the_body(x, z), y / _TEXTURE_HEIGHT], -1))
 
 
 def teeth(figure: Figure) -> PackItem:
@@ -293,7 +284,7 @@ def _corner_weights(count: int) -> Float64Array:
 
 
 def _on_base(reference: Int64Array, barycentric: Float64Array, faces: Int64Array, uv: Float64Array) -> PackItem:
-    """An item that lies on the base mesh and covers nothing."""
+    """An item without offsets from the base mesh, which covers no skin."""
     return PackItem(
         reference=reference,
         barycentric=barycentric,
@@ -307,7 +298,7 @@ def _on_base(reference: Int64Array, barycentric: Float64Array, faces: Int64Array
 
 
 def _subdivided(faces: Int64Array, uv: Float64Array) -> PackItem:
-    """Base triangles (F,3) with corner uv (F,3,2), each cut into four at the middles of its edges."""
+    """An item of base triangles (F,3) with corner uv (F,3,2), each cut into four at the middles of its edges."""
     used, old = np.unique(faces, return_inverse=True)
     old = old.reshape(-1, 3)
     count = len(used)
@@ -325,14 +316,14 @@ def _subdivided(faces: Int64Array, uv: Float64Array) -> PackItem:
 
 
 def _quarters(corner: Corners, middle: Corners) -> Corners:
-    """Triangles (F,3,...) with the middles of their edges 01, 12, 20 -> four times as many, (4F,3,...)."""
+    """Cuts triangles (F,3,...) into four (4F,3,...); middle: (F,3,...) of their edges 01, 12, 20."""
     a, b, c = corner[:, 0], corner[:, 1], corner[:, 2]
     ab, bc, ca = middle[:, 0], middle[:, 1], middle[:, 2]
     return np.concatenate([np.stack(three, 1) for three in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))])
 
 
 def _unwrapped(turns: Float64Array) -> Float64Array:
-    """Angles (F,3) in turns, without a seam inside a triangle."""
+    """Angles (F,3) in turns, shifted by whole turns so that no triangle has a seam inside."""
     unwrapped: Float64Array = turns - np.round(turns - turns[:, :1])
     return unwrapped
 
@@ -343,27 +334,27 @@ def _turns(across: Float64Array, ahead: Float64Array) -> Float64Array:
 
 
 def _round_the_body(x: Float64Array, z: Float64Array) -> Float64Array:
-    """u (F,3) round the body; the middle of the front is the middle of the texture."""
+    """u (F,3) around the body; the middle of the front is the middle of the texture."""
     return _unwrapped(0.5 + _turns(x, z))
 
 
 def _tights_uv(figure: Figure, faces: Int64Array) -> Float64Array:
-    """Texture coordinates (F,3,2) on cylinders round the torso, the legs and the arms."""
+    """Texture coordinates (F,3,2) on cylinders around the torso, the legs and the arms."""
     corner = figure.mesh.vertices[faces]  # (F,3,3)
     x, y, z = np.moveaxis(corner, -1, 0)
-    uv = np.stack([_round_the_body(x, z - 0.1), y / _FABRIC], -1)
+    uv = np.stack([_round_the_body(x, z - 0.1), y / _TEXTURE_HEIGHT], -1)
     is_arm = figure.arm_weight[faces].mean(1) > 0.45
     for side, sign in SIDES:
         on_side = x.mean(1) * sign > 0
         leg, arm = on_side & (y.mean(1) < _CROTCH), on_side & is_arm
         uv[leg, :, 0] = _round_leg(figure, side, sign, corner[leg])
         uv[arm, :, 0] = _round_arm(figure, side, corner[arm], figure.arm_distance[faces[arm]])
-        uv[arm, :, 1] = _SHOULDER_HEIGHT - figure.arm_distance[faces[arm]] / _FABRIC
+        uv[arm, :, 1] = _SHOULDER_V - figure.arm_distance[faces[arm]] / _TEXTURE_HEIGHT
     return uv
 
 
 def _round_leg(figure: Figure, side: str, sign: int, corner: Float64Array) -> Float64Array:
-    """u (f,3) round a straight line from hip to ankle."""
+    """u (f,3) around the straight line from hip to ankle."""
     hip, ankle = figure.joint(f"upperleg01{side}"), figure.joint(f"foot{side}")
     down = np.clip((hip[1] - corner[..., 1]) / (hip[1] - ankle[1]), 0, 1)[..., None]
     x, _, z = np.moveaxis(corner - (hip + down * (ankle - hip)), -1, 0)
@@ -371,7 +362,7 @@ def _round_leg(figure: Figure, side: str, sign: int, corner: Float64Array) -> Fl
 
 
 def _round_arm(figure: Figure, side: str, corner: Float64Array, distance: Float64Array) -> Float64Array:
-    """u (f,3) round the bent line from shoulder by elbow to wrist. distance: (f,3) along it, dm."""
+    """u (f,3) around the bent line from shoulder over elbow to wrist. distance: (f,3) along it, dm."""
     shoulder, elbow, wrist = (figure.joint(f"{bone}{side}") for bone in ("upperarm01", "lowerarm01", "wrist"))
     along = (wrist - shoulder) / np.linalg.norm(wrist - shoulder)
     across = np.cross(along, [0.0, 1.0, 0.0])

@@ -30,7 +30,7 @@ _PAIRED = (
     *(f"finger{finger}-{link}" for finger in range(1, 6) for link in (1, 2, 3)),
 )
 KEPT_BONES = {*_MIDDLE, *(f"{name}.{side}" for name in _PAIRED for side in "LR")}
-_MOST_JOINT_VERTICES = 48  # a joint is the mean of 1, 4, 8, 16 or 24 vertices, all of which divide 48
+_JOINT_VERTICES = 48  # a joint is the mean of 1, 4, 8, 16 or 24 vertices; all these numbers divide 48
 _BONES_PER_VERTEX = 4
 
 
@@ -41,16 +41,12 @@ class Rig:
     above: Mapping[str, str | None]  # every bone of the file, parents first -> its parent
     joint_vertices: Mapping[str, Sequence[int]]  # every bone -> the base vertices whose mean is its joint
     bones: tuple[str, ...]  # the B bones kept, parents first
-    weight: Float64Array  # (V,B) how much each bone moves each base vertex; rows add up to one
-
-    def nearest_kept(self, bone: str) -> str:
-        """The bone itself or the nearest one above it that is kept."""
-        return _nearest_kept(bone, self.above, self.bones)
+    weight: Float64Array  # (V,B) skinning weights of the base vertices; rows add up to one
 
     def kept_above(self, bone: str) -> str | None:
-        """The nearest bone above it that is kept; None for the root."""
+        """The nearest ancestor of a bone that is kept; None for the root."""
         parent = self.above[bone]
-        return None if parent is None else self.nearest_kept(parent)
+        return None if parent is None else _nearest_kept(parent, self.above, self.bones)
 
     def joint(self, bone: str, base: Float64Array) -> Float64Array:
         """Where a bone starts (3,) on a base mesh (V,3), dm."""
@@ -59,8 +55,8 @@ class Rig:
 
     def repeated_joint_vertices(self) -> NDArray[np.int64]:
         """The joint vertices of the kept bones in one table, (B,48)."""
-        rows = (list(self.joint_vertices[bone]) * _MOST_JOINT_VERTICES for bone in self.bones)
-        return np.array([row[:_MOST_JOINT_VERTICES] for row in rows])
+        rows = (list(self.joint_vertices[bone]) * _JOINT_VERTICES for bone in self.bones)
+        return np.array([row[:_JOINT_VERTICES] for row in rows])
 
     def parents(self) -> NDArray[np.int16]:
         """The row of each kept bone's parent, (B,); -1 for the root."""
@@ -68,13 +64,13 @@ class Rig:
         return np.array([-1 if parent is None else self.bones.index(parent) for parent in above], np.int16)
 
     def total_weight(self, *prefixes: str) -> Float64Array:
-        """How much the bones with such names move each vertex, (V,)."""
+        """The summed weight (V,) of all bones whose names have one of these prefixes."""
         total: Float64Array = self.weight[:, [bone.startswith(prefixes) for bone in self.bones]].sum(1)
         return total
 
 
 def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
-    """Reads the skeleton and the weights for a base mesh of so many vertices."""
+    """Reads a skeleton and its skinning weights. vertices: V of the base mesh. Raises DataError for damaged files."""
     with as_data_error(skeleton, "a skeleton of MakeHuman"):
         file: dict[str, Any] = json.loads(skeleton.read_text(encoding="utf-8"))
         parents = {str(name): bone["parent"] for name, bone in file["bones"].items()}
@@ -92,7 +88,7 @@ def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
             column = bones.index(_nearest_kept(bone, above, bones))
             for vertex, share in rows:
                 weight[vertex, column] += share
-    weight[weight.sum(1) == 0, 0] = 1  # what nothing moves goes with the root
+    weight[weight.sum(1) == 0, 0] = 1  # vertices without weights follow the root
     return Rig(above, joints, bones, weight / weight.sum(1, keepdims=True))
 
 
@@ -113,7 +109,7 @@ def _depth_first(parents: Mapping[str, str | None], above: str | None) -> Iterat
 
 
 def strongest_bones(weight: Float64Array) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """The four bones that move each of n vertices most (n,4), and their shares (n,4), out of weights (n,B)."""
+    """The four bones with the largest weights (n,B) for each vertex, (n,4), and their normalised weights (n,4)."""
     bone = np.argsort(-weight, axis=1, kind="stable")[:, :_BONES_PER_VERTEX]
     share = np.take_along_axis(weight, bone, axis=1)
     return bone.astype(np.uint8), (share / share.sum(1, keepdims=True)).astype(np.float16)
@@ -134,11 +130,11 @@ _DETAIL = re.compile(
 _NO_DETAIL = re.compile(  # what moves whole parts away, what clothes or hair hide, and what few people have
     r"(head|neck|torso|hip)-trans|trans-(in|out)|foot|hand|valgus|navel|pregnant|ear-shape"
 )
-_SMALLEST = 4e-4  # dm; float16 has no use for less
+_MIN_DELTA = 4e-4  # dm; smaller movements are below the precision of float16
 
 
 def read_target(path: Path) -> tuple[Int64Array, Float64Array]:
-    """The base vertices (k,) that a target moves, and how far (k,3), dm."""
+    """The base vertices (k,) that a target moves, and the movements (k,3) in dm. Raises DataError."""
     with as_data_error(path, "a shape target"):
         rows = np.array([words[:4] for words in split_lines(path)], np.float64).reshape(-1, 4)
         index = rows[:, 0].astype(np.int64)
@@ -148,7 +144,7 @@ def read_target(path: Path) -> tuple[Int64Array, Float64Array]:
 
 
 def select_targets(folder: Path) -> dict[str, list[Path]]:
-    """The targets of the pack: name, such as `nose/nose-hump-more` -> files, two where left and right are joined."""
+    """The targets of the pack: name, such as `nose/nose-hump-more` -> one file, or two that are joined: left, right."""
     selected: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*.target"), key=lambda path: path.relative_to(folder).as_posix()):
         if name := _name_in_pack(path.relative_to(folder).with_suffix("").as_posix()):
@@ -166,7 +162,7 @@ def _name_in_pack(name: str) -> str:
 
 
 def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> dict[str, NDArray[np.generic]]:
-    """What humans.npz holds of the targets. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
+    """The arrays of targets in humans.npz. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
     names, counts = [], [0]
     indices, deltas = [], []
     for name, paths in files.items():
@@ -174,7 +170,7 @@ def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> di
         if len(index) and index.max() >= len(renumbered):
             with as_data_error(paths[0], "a target for this base mesh"):
                 raise ValueError(f"vertex {index.max()}")
-        kept: BoolArray = (renumbered[index] >= 0) & (np.abs(delta).max(1) > _SMALLEST)
+        kept: BoolArray = (renumbered[index] >= 0) & (np.abs(delta).max(1) > _MIN_DELTA)
         if kept.any():
             names.append(name)
             counts.append(int(kept.sum()))
@@ -188,12 +184,8 @@ def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> di
     }
 
 
-# Where on MakeHuman's base mesh the points are that detectors find in pictures.
-#
-# The vertices were located once: a face mesh detector on frontal renders of many characters, every landmark at the
-# vertex nearest to it in the median, mirrored pairs together. The mesh is the same for everybody, so they hold for all.
-
-
+# The vertices of the landmarks were located once, with a face mesh detector on frontal renders of many characters: each
+# landmark is at the vertex that is nearest to it in the median. All characters share the mesh, and so these vertices.
 LANDMARKS: tuple[int, ...] = (  # 68, in iBUG's order
     # outline of the face, from the person's right ear to the left
     *(5754, 5186, 5246, 5241, 5240, 5298, 995, 918, 5296, 7620, 7689, 11903, 11849, 11850, 11854, 11798, 12351),
@@ -217,9 +209,6 @@ KEYPOINTS: tuple[tuple[int, ...], ...] = (  # the means of six vertices each
 )
 
 
-# MakeHuman's neutral person: the base mesh, its rig, and what garments need to know about it.
-
-
 _VERTICES = 19158  # of the mesh `hm08`, which all assets are made for
 SIDES = ((".L", 1), (".R", -1))  # ending of a bone's name, sign of x
 _ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: between two heights, this near the middle
@@ -227,14 +216,14 @@ _ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: between two he
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """The neutral person at rest; V base vertices, with helper surfaces that clothes are fitted to."""
+    """The neutral person at rest: V base vertices, with the helper surfaces of MakeHuman."""
 
     mesh: ObjMesh
     rig: Rig
 
     @classmethod
     def read(cls, files: MakeHumanFiles) -> Figure:
-        """Reads the base mesh and the rig."""
+        """Reads the base mesh and the rig. Raises DataError for damaged files, or for another base mesh."""
         path = files.path(BASE_MESH)
         mesh = read_obj(path)
         if len(mesh.vertices) != _VERTICES:
@@ -248,17 +237,17 @@ class Figure:
 
     @cached_property
     def arm_weight(self) -> Float64Array:
-        """How much of each vertex moves with the arm, (V,)."""
+        """The share (V,) of each vertex that moves with an arm, 0..1."""
         return self.rig.total_weight("upperarm", "lowerarm", "wrist", "finger")
 
     @cached_property
     def leg_weight(self) -> Float64Array:
-        """How much of each vertex moves with the leg, (V,)."""
+        """The share (V,) of each vertex that moves with a leg, 0..1."""
         return self.rig.total_weight("upperleg", "lowerleg", "foot")
 
     @cached_property
     def arm_distance(self) -> Float64Array:
-        """How far each vertex is from the shoulder joint along the arm, (V,) dm; -1 on the torso. Sleeves end by it."""
+        """The distance (V,) of each vertex from the shoulder joint along the arm, dm; -1 on the torso."""
         vertices = self.mesh.vertices
         distance = np.full(len(vertices), -1.0)
         for side, sign in SIDES:
@@ -274,7 +263,7 @@ class Figure:
 
     @cached_property
     def skin(self) -> BoolArray:
-        """The faces (F,) of the body that some outfit shows."""
+        """A mask (F,) of the faces of the body that some outfit leaves bare."""
         x, y, _ = self.mesh.vertices.T
         on_torso = (self.arm_distance < -0.5) & (self.arm_weight < 0.05)
         dressed = np.zeros(len(y), bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -18,7 +18,7 @@ from gfla_cli.synth.makehuman.catalogue import BASE_MESH, TARGET_FOLDERS, requir
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjMesh:
-    """A mesh with a texture; polygons are cut into fans of triangles."""
+    """A textured mesh from a Wavefront .obj file; polygons are cut into fans of triangles."""
 
     vertices: Float64Array  # (V,3) dm
     uv: Float64Array  # (T,2) texture coordinates, v up
@@ -33,7 +33,7 @@ class ObjMesh:
 
 
 def read_obj(path: Path) -> ObjMesh:
-    """Reads positions, texture coordinates, faces and groups; normals and materials are left out."""
+    """Reads positions, texture coordinates, faces and groups of a .obj file. Raises DataError for a damaged file."""
     vertices: list[list[float]] = []
     uv: list[list[float]] = []
     corners: list[tuple[int, int]] = []  # three per triangle
@@ -56,7 +56,7 @@ def read_obj(path: Path) -> ObjMesh:
 
 
 def _corner(word: str) -> tuple[int, int]:
-    """`vertex/uv/normal`, counted from one, of which all but the first may be missing -> vertex and uv from zero."""
+    """`vertex/uv/normal`, counted from 1 -> vertex and uv, counted from 0; uv and normal are optional."""
     vertex, _, others = word.partition("/")
     uv = others.partition("/")[0]
     return int(vertex) - 1, int(uv) - 1 if uv else 0
@@ -79,10 +79,7 @@ def _mesh(
     return mesh
 
 
-# Where MakeHuman's files lie on this disk.
-
-
-_ROOTS = (  # a checkout or download of makehuman, of makehuman-assets, or the folder that holds both
+_ROOTS = (  # a checkout or download of makehuman or makehuman-assets, or the folder of both
     *(".", "data", "base"),
     *("makehuman*", "makehuman*/data", "makehuman*/base", "makehuman*/makehuman/data"),
 )
@@ -94,11 +91,11 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class MakeHumanFiles:
-    """MakeHuman's assets, found by their path in its folder of data, such as `3dobjs/base.obj`.
+    """MakeHuman's assets, found by their path in its data folder, such as `3dobjs/base.obj`.
 
-    The folder may be a checkout of makehumancommunity/makehuman with the assets merged into makehuman/data, the
-    folder of data itself, or one that holds checkouts of makehuman and makehuman-assets. Pictures may also lie in
-    one flat folder `textures`.
+    The folder may be a checkout of makehumancommunity/makehuman with the assets merged into makehuman/data, the data
+    folder itself, or a folder with checkouts of makehuman and makehuman-assets. Images may also be in one flat folder
+    `textures`. Raises UsageError if the folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +106,7 @@ class MakeHumanFiles:
         self._roots = [root for root in found if root.is_dir()]
 
     def path(self, name: str) -> Path:
-        """A file by its path in the folder of data."""
+        """A file by its path in the data folder. Raises DataError if it is missing."""
         if path := self._find(name):
             return path
         raise DataError(f"{self.folder}: no {name}", hint=_CLONE)
@@ -119,7 +116,7 @@ class MakeHumanFiles:
         return next((root / "targets" for root in self._roots if (root / "targets").is_dir()), self.folder / "targets")
 
     def check(self) -> None:
-        """Raises DataError unless everything is there; names all that is missing."""
+        """Raises DataError that names all missing files, and files that Git LFS has not downloaded."""
         if not any(map(self._find, required_files())):
             raise DataError(f"{self.folder}: no assets of MakeHuman here, not even {BASE_MESH}", hint=_CLONE)
         missing = [name for name in required_files() if not self._find(name)]
@@ -144,29 +141,23 @@ def _is_pointer(path: Path) -> bool:
 
 
 def _files(names: Sequence[str], state: str) -> str:
-    """Such as `2 files are missing: clothes/shoes01/{shoes01.mhclo, shoes01.obj}`."""
-    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
-    return f"{count} {state}: {_listed(names)}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Files by folder: `clothes/shoes01/{shoes01.mhclo, shoes01.obj}, rigs/default.mhskel`."""
+    """A message by folder, such as `2 files are missing: clothes/shoes01/{shoes01.mhclo, shoes01.obj}`."""
 
     def folder(name: str) -> str:
         return str(PurePosixPath(name).parent)
 
-    return ", ".join(_in_braces(where, list(group)) for where, group in groupby(sorted(names, key=folder), folder))
-
-
-def _in_braces(folder: str, names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{folder}/{{{', '.join(PurePosixPath(name).name for name in names)}}}"
+    listed = []
+    for where, group in groupby(sorted(names, key=folder), folder):
+        first, *others = group
+        in_folder = ", ".join(PurePosixPath(name).name for name in (first, *others))
+        listed.append(f"{where}/{{{in_folder}}}" if others else first)
+    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    return f"{count} {state}: {', '.join(listed)}"
 
 
 @contextmanager
 def as_data_error(path: Path, kind: str) -> Iterator[None]:
-    """Turns what goes wrong while a file is read into a DataError that names it. kind: such as "a Wavefront mesh"."""
+    """Turns errors while a file is read into a DataError that names it. kind: such as "a Wavefront mesh"."""
     try:
         yield
     except OSError as error:
@@ -177,8 +168,8 @@ def as_data_error(path: Path, kind: str) -> Iterator[None]:
 
 
 def split_lines(path: Path) -> Iterator[list[str]]:
-    """The words of every line that is neither empty nor a comment."""
-    with path.open(encoding="utf-8", errors="replace") as file:  # some comments are in older encodings
+    """The words of each line that is neither empty nor a comment."""
+    with path.open(encoding="utf-8", errors="replace") as file:  # some comments have another encoding
         for line in file:
             words = line.split()
             if words and not words[0].startswith("#"):

@@ -1,9 +1,9 @@
-"""Motion capture of the CMU database, carried over to MakeHuman's skeleton.
+"""The pose library of the pack: motion capture of the CMU database on MakeHuman's skeleton, and still poses.
 
 A file holds one array per clip: (frames, 117) exponential maps, 30 frames per second, as motion prediction uses them:
 the position of the hips, then the rotations of 38 joints by their parents, radians.
 
-Whoever uses the database names it: "The data used in this project was obtained from mocap.cs.cmu.edu. The database
+Users of the database must cite it: "The data used in this project was obtained from mocap.cs.cmu.edu. The database
 was created with funding from NSF EIA-0196217."
 """
 
@@ -42,9 +42,9 @@ _COLUMNS = 117
 _HINT = "--mocap FILE is an .npz with one array (frames, 117) per clip: CMU exponential maps at 30 frames per second"
 _STEP = 2  # of 30 frames per second, every other
 _SHORTEST, _LONGEST = 16, 400  # frames of a clip
-_WALKING, _KEPT_OF_WALKING = "walking_extra", 3  # most clips are walks; every third of them is enough
-_DIFFERENT = 0.36  # distance of the limbs' directions from which on two frames count as different poses
-_REMEMBERED = 40  # poses that a new one is compared with
+_WALKING, _KEPT_OF_WALKING = "walking_extra", 3  # most clips are walks: every third one is kept
+_MIN_DIFFERENCE = 0.36  # distance of the limbs' directions between two different poses
+_COMPARED = 40  # last distinct poses that a new one is compared with
 
 _PARENT = (  # of the 38 joints; -1 = the hips
     *(-1, 0, 1, 2, 3, 4, 5, 0, 7, 8, 9, 10, 11),
@@ -84,21 +84,21 @@ _JOINTS = {  # of either side: hip, knee, ankle, toes, shoulder, elbow, wrist
     ".R": (8, 9, 10, 11, 30, 31, 32),
 }
 _HIPS, _SPINE, _CHEST, _NECK, _HEAD = 0, 14, 15, 16, 18
-_NECK_FOLLOWS_HEAD = 0.6  # the rest follows the chest: the captured heads nod too much
+_HEAD_SHARE = 0.6  # of the neck's direction; the rest is the chest's, as captured heads nod too much
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """One clip on MakeHuman's skeleton, 15 frames per second."""
+    """A clip of F frames on MakeHuman's skeleton, 15 frames per second."""
 
     name: str
-    pose: Float64Array  # (F,P,3) local axis-angle, radians; the heading is taken out
+    pose: Float64Array  # (F,P,3) local axis-angle, radians, without the heading
     heading: Float64Array  # (F,) radians
-    direction: Float64Array  # (F,30) where ten limbs point, to compare poses by
+    direction: Float64Array  # (F,30) unit directions of ten limbs, to compare poses
 
 
 def read_mocap(path: Path) -> dict[str, Float64Array]:
-    """The clips of a file by name, (F,117) each."""
+    """The clips of a file by name, (F,117) each. Raises DataError for other files."""
     try:
         clips = {name: np.asarray(clip, np.float64) for name, clip in read_npz(path).items()}
     except (OSError, TypeError, ValueError) as error:
@@ -138,7 +138,7 @@ def joint_positions(clip: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Retarget:
-    """Gives the directions of the captured limbs to another skeleton."""
+    """Transfers motion capture to another skeleton by the directions of its limbs."""
 
     solver: PoseSolver
     hips: Float64Array  # (3,3) frame of the hips at rest
@@ -172,22 +172,22 @@ class _Retarget:
             limbs["foot" + side] = ahead @ (at[toes] - at[ankle])
             limbs["upperarm01" + side] = ahead @ (at[elbow] - at[shoulder])
             limbs["lowerarm01" + side] = ahead @ (at[wrist] - at[elbow])
-        neck = _NECK_FOLLOWS_HEAD * unit(ahead @ (at[_HEAD] - at[_NECK])) + (1 - _NECK_FOLLOWS_HEAD) * unit(chest[:, 1])
+        neck = _HEAD_SHARE * unit(ahead @ (at[_HEAD] - at[_NECK])) + (1 - _HEAD_SHARE) * unit(chest[:, 1])
         pose = self.solver.solve(limbs, root=root, chest=chest, neck=neck)
         return pose, heading, np.concatenate([unit(limb) for limb in limbs.values()])
 
 
 def distinct(direction: Float64Array) -> Int64Array:
-    """The frames that differ from the last ones taken; direction: (N,30)."""
+    """The frames whose poses differ from the last distinct ones. direction: (N,30)."""
     taken: list[int] = []
     for frame, limbs in enumerate(direction):
-        if np.all(np.linalg.norm(direction[taken[-_REMEMBERED:]] - limbs, axis=1) > _DIFFERENT):
+        if np.all(np.linalg.norm(direction[taken[-_COMPARED:]] - limbs, axis=1) > _MIN_DIFFERENCE):
             taken.append(frame)
     return np.array(taken, np.int64)
 
 
 def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> dict[str, NDArray[Any]]:
-    """What poses.npz holds. mocap: see the module of that name; None = still poses only."""
+    """The arrays of poses.npz. mocap: a file of motion capture; None = still poses only."""
     solver, bones = PoseSolver.of(figure), posed_bones(figure)
     clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
     still = {

@@ -21,12 +21,12 @@ _LIMBS = {  # a bone -> the bone that starts where the limb ends
     "lowerarm01": "wrist",
 }
 _BENDING_SPINE = ("spine05", "spine04", "spine03", "spine02")
-_SHRUG = 0.14  # how much of the turn of the upper arm its collar bone takes
+_CLAVICLE_SHARE = 0.14  # of the turn of the upper arm
 _NOT_POSED = ("finger", "jaw", "eye")
 
 
 def unit(vector: Float64Array) -> Float64Array:
-    """The vector at length one."""
+    """The vector scaled to length 1."""
     return vector / np.linalg.norm(vector)
 
 
@@ -37,15 +37,15 @@ def posed_bones(figure: Figure) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseSolver:
-    """A skeleton at rest."""
+    """Solves for the bone rotations of a skeleton that point its limbs in given directions."""
 
     above: Mapping[str, str | None]  # the P bones, parents first -> their parents
-    limb: Mapping[str, Float64Array]  # the limb that starts at a bone, (3,)
-    neck: Float64Array  # (3,) from the first bone of the neck to the head
+    limb: Mapping[str, Float64Array]  # bone -> vector (3,) of the limb that starts there, at rest
+    neck: Float64Array  # (3,) from the first bone of the neck to the head, at rest
 
     @classmethod
     def of(cls, figure: Figure) -> PoseSolver:
-        """The skeleton of the neutral person."""
+        """The solver for the skeleton of the neutral person."""
         limb = {
             start + side: figure.joint(end + side) - figure.joint(start + side)
             for start, end in _LIMBS.items()
@@ -63,10 +63,11 @@ class PoseSolver:
         head: Float64Array | None = None,
         neck: Float64Array | None = None,
     ) -> Float64Array:
-        """A pose (P,3): local axis-angle per bone.
+        """A pose (P,3): local axis-angle per bone, radians.
 
-        directions: where the limb of each bone of arms and legs points in the world. root, chest: rotations (3,3) in
-        the world; head: relative to the neck; neck: where it points in the world. None = as at rest.
+        directions: bone -> direction (3,) of its limb in the world, for all bones of arms and legs. root, chest:
+        rotations (3,3) in the world. head: rotation (3,3) relative to the neck. neck: its direction (3,) in the world.
+        None = as at rest.
         """
         straight = np.eye(3)
         root, chest = straight if root is None else root, straight if chest is None else chest
@@ -96,18 +97,18 @@ class PoseSolver:
     def _clavicle_rotation(
         self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]
     ) -> Float64Array:
-        """The collar bone follows the upper arm a little, less when that swings forward and back."""
+        """The local rotation of the clavicle: it takes a part of the upper arm's turn, less of its swing."""
         turn = rotation_vector(rotation_between(self.limb[arm], before.T @ directions[arm]))
-        return rotation_matrix(_SHRUG * turn * [1, 0.5, 1])
+        return rotation_matrix(_CLAVICLE_SHARE * turn * [1, 0.5, 1])
 
 
 def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:
-    """The local rotation (3,3) with which a limb points in a direction of the world."""
+    """The local rotation (3,3) that points a limb in a direction of the world. before: (3,3) rotation of its parent."""
     return before.T @ rotation_between(before @ limb, direction) @ before
 
 
 def rotation_between(start: Float64Array, end: Float64Array) -> Float64Array:
-    """The shortest rotation (3,3) from one direction to another."""
+    """The smallest rotation (3,3) that turns one direction (3,) into another."""
     a, b = unit(start), unit(end)
     cosine = a @ b
     if cosine < -0.9999:
@@ -119,7 +120,7 @@ def rotation_between(start: Float64Array, end: Float64Array) -> Float64Array:
 
 
 def orthonormal_frame(across: Float64Array, up: Float64Array) -> Float64Array:
-    """An orthonormal frame (3,3) of columns: across, upwards, forward."""
+    """An orthonormal basis (3,3) with the columns across, up and forward."""
     x = unit(across)
     z = unit(np.cross(x, up))
     return np.stack([x, np.cross(z, x), z], 1)
@@ -166,7 +167,7 @@ _HEEL_RAISED = np.array([0.0, -1.4, -0.2])  # dm, of the foot of a leg that swin
 
 @dataclass(frozen=True, slots=True)
 class CataloguePose:
-    """Names of arms and legs; turns are pitch (forward), yaw (to the person's left) and roll in degrees."""
+    """Names of positions of arms and legs; turns are pitch (forward), yaw (to the person's left) and roll, degrees."""
 
     left_arm: str
     right_arm: str
@@ -208,7 +209,7 @@ CATALOGUE_POSES: Mapping[str, CataloguePose] = {
 
 
 def catalogue_pose(pose: CataloguePose, solver: PoseSolver) -> Float64Array:
-    """Local axis-angle (P,3) of a pose, for one skeleton."""
+    """The local axis-angle (P,3) of a catalogue pose, radians."""
     chest = _turned(pose.chest)
     directions: dict[str, Float64Array] = {}
     for side, sign, arm, leg in ((".L", 1, pose.left_arm, pose.left_leg), (".R", -1, pose.right_arm, pose.right_leg)):
@@ -230,14 +231,11 @@ def _turned(turn: Turn) -> Float64Array:
     return turned
 
 
-# MakeHuman's static poses: .bvh files of one frame.
-
-
 _UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # in these files z is up, and the person faces -y
 
 
 def read_bvh(path: Path) -> dict[str, Float64Array]:
-    """The local rotations (3,3) of all bones in the first frame, y up."""
+    """Bone -> local rotation (3,3) in the first frame of a .bvh file, with y up. Raises DataError."""
     with as_data_error(path, "a BVH pose"):
         hierarchy, motion = path.read_text(encoding="utf-8", errors="replace").split("MOTION")
         values = [float(word) for word in motion.split("Time:")[1].split()[1:]]
@@ -256,7 +254,7 @@ def read_bvh(path: Path) -> dict[str, Float64Array]:
 
 
 def _rotation(channels: list[str], values: list[float]) -> Float64Array:
-    """The rotation that channels such as `Xrotation`, in degrees, make one after the other."""
+    """The product of rotation channels such as `Xrotation`, in degrees, with y up."""
     turned = np.eye(3)
     for channel, value in zip(channels, values, strict=False):
         if channel.endswith("rotation"):
@@ -267,7 +265,7 @@ def _rotation(channels: list[str], values: list[float]) -> Float64Array:
 
 
 def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, ...]) -> Float64Array:
-    """Local axis-angle (P,3) of P bones; they take over what the bones between them do."""
+    """The local axis-angle (P,3) of P bones, radians; includes the rotations of the bones left out between them."""
     world: dict[str | None, Float64Array] = {None: np.eye(3)}
     for bone, parent in rig.above.items():
         world[bone] = world[parent] @ rotation.get(bone, np.eye(3))

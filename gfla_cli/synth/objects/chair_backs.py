@@ -1,4 +1,7 @@
-"""Backs: panels, slats, rungs, spindles, hoops, crosses, cushions, nets. All follow one curved plane."""
+"""Backs of chairs: panels, slats, rungs, spindles, hoops, crosses, cushions and nets, on one curved plane.
+
+Lengths are decimetres (dm), y is up, the front is +z, the left is +x.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ BackStyle = Literal[
 
 @dataclass(frozen=True, slots=True)
 class BackPlane:
-    """Where a back is: u from -1 (right) to 1 (left), v from 0 (seat) to 1 (top)."""
+    """The curved plane of a back: u is -1 (right) to 1 (left), v is 0 (seat) to 1 (top)."""
 
     bottom: float  # height of its lower end, dm
     top: float
@@ -40,7 +43,7 @@ class BackPlane:
         return np.stack([across * half, self.bottom + rise, z + ahead], axis=-1)
 
     def bent(self, shape: Shape) -> Shape:
-        """A shape drawn flat (x, y in dm from the middle of the plane's lower end, z forwards), laid onto the plane."""
+        """Bends a flat shape onto the plane. Its origin is the middle of the plane's lower end; z is forward."""
         height = self.top - self.bottom
 
         def bend(points: Float64Array) -> Float64Array:
@@ -50,13 +53,13 @@ class BackPlane:
         return shape.deformed(bend)
 
     def board(self, u: float, v: float, width: float, height: float, thickness: float, radius: float = 0.05) -> Shape:
-        """A board around (u, v); width and height as shares of the plane."""
+        """A board around (u, v); width and height are shares of the plane, thickness and radius dm."""
         tall = height * (self.top - self.bottom)
         flat = box(width * self.width, tall, thickness, radius, rounds=2, cells=6)
         return self.bent(flat.moved(u * self.width / 2, v * (self.top - self.bottom)))
 
     def bar(self, u: ArrayLike, v: ArrayLike, radius: ArrayLike, *, square: bool = False, flat: float = 1.0) -> Shape:
-        """A bar through the points (u, v)."""
+        """A bar through the points (u, v); see `tube`."""
         return tube(self.at(u, v), radius, sides=8, square=square, flat=flat)
 
 
@@ -78,7 +81,7 @@ _UP = np.linspace(0, 1, 6)
 
 
 def back(rng: np.random.Generator, style: BackStyle, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """The back of a chair; `role` is what its wooden or metal parts are made of, `thickness` that of its posts."""
+    """A random back of one style. role: of its wooden or metal parts; thickness: of its posts, dm."""
     return _BACKS[style](rng, plane, role, thickness)
 
 
@@ -153,7 +156,7 @@ def _spindles(rng: np.random.Generator, plane: BackPlane, role: Role, thickness:
 
 
 def _hoop(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """A bow, with spindles, with a net of rods, or with a panel inside."""
+    """A bow with spindles or a panel inside."""
     angle = np.linspace(0, np.pi, 17)
     power = rng.uniform(0.45, 1.0)
     u, v = np.cos(angle), np.sin(angle) ** power
@@ -187,7 +190,7 @@ def _splat(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
 
 
 def _open(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """A frame around nothing, or around one lower rail."""
+    """A frame with one band across it."""
     u, v = _polyline([(-1, 0), (-1, 0.98), (1, 0.98), (1, 0)], 31)
     pieces: list[Piece] = [(plane.bar(u, v, thickness * 0.45), role)]
     band = rng.uniform(0.15, 0.5)

@@ -1,4 +1,7 @@
-"""What chairs stand on: legs with stretchers, sleds, cantilevers, wires, rockers, pedestals with feet or wheels."""
+"""The sizes of chairs, and what they stand on: legs, sleds, cantilevers, wires, rockers and pedestals.
+
+Lengths are decimetres (dm), y is up, the front is +z, the left is +x.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ LegStyle = Literal["square", "round", "turned", "tapered"]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Where the seat is that has to be carried; decimetres, front at +z."""
+    """The area under a seat, which legs carry; dm."""
 
     width: float
     depth: float
     height: float  # of the seat's underside
 
     def corners(self, inset: float) -> list[Point]:
-        """Front left, front right, back left, back right, under the seat; left is +x."""
+        """Corners (3,) under the seat: front left, front right, back left, back right."""
         x, z = self.width / 2 - inset, self.depth / 2 - inset
         return [np.array([sx * x, self.height, sz * z]) for sz in (1, -1) for sx in (1, -1)]
 
@@ -46,7 +49,7 @@ class Size:
     taper: float  # width of the seat at the back / at the front
 
     def foot(self, thickness: float, share: float = 0.96) -> Footprint:
-        """What the legs carry, under a seat of that thickness."""
+        """The footprint under a seat of this thickness; share: of the seat's width and depth."""
         mean = self.width * (1 + self.taper) / 2
         return Footprint(mean * share, self.depth * share, self.seat - thickness)
 
@@ -65,7 +68,7 @@ def sample_size(rng: np.random.Generator) -> Size:
 
 
 def rounded(corners: ArrayLike, radius: float, steps: int = 4) -> Float64Array:
-    """A path along `corners` (k,3) that turns in curves instead of edges."""
+    """A path (n,3) along corners (k,3), which are rounded by `radius` in `steps` steps."""
     points = np.asarray(corners, np.float64)
     path = [points[0]]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
@@ -92,7 +95,7 @@ def legs(
     thickness: float,
     plain: bool = False,
 ) -> list[Piece]:
-    """Four legs that lean outwards by `splay` (length per height), perhaps with stretchers unless `plain`."""
+    """Four legs, which lean outwards by `splay` (length per height). plain: never adds stretchers between them."""
     inset = thickness * rng.uniform(0.7, 1.6)
     tops = foot.corners(inset)
     lean = splay * foot.height

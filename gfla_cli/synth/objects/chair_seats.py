@@ -1,4 +1,7 @@
-"""Seats, cushions and arms."""
+"""Seats, cushions and arms of chairs, and shells that are seat and back in one.
+
+Lengths are decimetres (dm), y is up, the front is +z, the left is +x.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ SeatStyle = Literal["board", "padded", "round", "shaped", "slatted", "woven"]
 
 
 def cushion(width: float, height: float, depth: float, *, radius: float, bulge: float) -> Shape:
-    """A pillow about the origin: a rounded box that swells on its flat sides."""
+    """A cushion centred at the origin: a rounded box whose flat sides bulge."""
 
     def swell(points: Float64Array) -> Float64Array:
         x, y, z = (points / [width / 2, height / 2, depth / 2]).T
@@ -36,7 +39,7 @@ def superellipse(width: float, depth: float, power: float, count: int = 28) -> F
 def seat(
     rng: np.random.Generator, style: SeatStyle, width: float, depth: float, top: float, thickness: float, taper: float
 ) -> list[Piece]:
-    """A seat whose upper side is at height `top`; its back edge is `taper` times as wide as its front."""
+    """A seat whose upper side is at the height `top`. taper: width of its back edge / width of its front edge."""
     if style == "padded":
         return _padded(rng, width, depth, top, thickness, taper)
     if style in ("round", "shaped"):
@@ -56,7 +59,7 @@ def seat(
 
 
 def _tapered(points: Float64Array, depth: float, taper: float, dip: float = 0.0) -> Float64Array:
-    """Narrower towards the back, and hollowed by `dip` per squared distance from the middle."""
+    """Narrows a seat towards the back, and hollows it by `dip` times the squared distance from the middle."""
     x, y, z = points.T
     hollow = dip * (x**2 - (np.abs(x).max() ** 2)) * (y > 0)
     return np.stack([x * (1 + (taper - 1) * (0.5 - z / depth)), y + hollow, z], axis=1)
@@ -75,7 +78,7 @@ def _padded(
 
 
 def _disc(rng: np.random.Generator, outline: Float64Array, thickness: float, *, soft: bool) -> Shape:
-    """A body of the given outline, with a sharp, a rounded or a swollen upper side."""
+    """A body with an outline (k,2); its upper side is flat with a sharp edge, or `soft`: rounded and domed."""
     if not soft:
         edge = [(0.97, 0), (1, thickness * 0.3), (1, thickness * 0.8), (0.98, thickness)]
         return lathe([(0, 0), *edge, (0, thickness)], outline)
@@ -103,7 +106,7 @@ def _slatted(rng: np.random.Generator, width: float, depth: float, top: float, t
 def rail_arms(
     rng: np.random.Generator, width: float, depth: float, seat_top: float, role: Role, *, thickness: float
 ) -> list[Piece]:
-    """A rail from the back forwards, on a post at the front of the seat; sometimes bent in one piece."""
+    """On each side, a rail from the back to a post at the front of the seat; sometimes bent in one piece."""
     height = seat_top + rng.uniform(1.7, 2.5)
     x, front, back = width / 2 + thickness * 0.2, depth / 2 * rng.uniform(0.35, 0.95), -depth / 2 - 0.1
     if rng.random() < 0.4:
@@ -132,7 +135,7 @@ def office_arms(rng: np.random.Generator, width: float, seat_top: float) -> list
 
 
 def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float, seat_top: float) -> list[Piece]:
-    """Upholstered blocks beside a seat of the given width, rolled or square at the top."""
+    """Upholstered blocks beside a seat; their upper side is square or rolled."""
     height, thick = seat_top + rng.uniform(0.7, 2.2), rng.uniform(0.5, 1.5)
     x = width / 2 + thick / 2
     block = box(thick, height - bottom, depth, rng.uniform(0.08, 0.3), rounds=2).moved(x, (height + bottom) / 2, 0)
@@ -143,9 +146,6 @@ def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float
     return [piece for shape in parts for piece in mirrored_pair(shape, "seat")]
 
 
-# Seats and backs in one sheet: moulded buckets, tubs, ribbons.
-
-
 def _spaced(path: Float64Array, count: int) -> Float64Array:
     """`count` points at equal distances along a path (k,3)."""
     along = arc_length(path)
@@ -154,7 +154,7 @@ def _spaced(path: Float64Array, count: int) -> Float64Array:
 
 
 def bucket(rng: np.random.Generator, size: Size) -> list[Piece]:
-    """A moulded shell: seat, lap and back in one, hollowed, with or without sides that rise to arms."""
+    """A moulded shell of seat and back; its sides sometimes rise to arms."""
     low = size.seat - 0.1
     top = size.seat + rng.uniform(2.6, 4.6)
     lean = rng.uniform(0.6, 1.3)
@@ -174,7 +174,7 @@ def bucket(rng: np.random.Generator, size: Size) -> list[Piece]:
 
 
 def ribbon(rng: np.random.Generator, size: Size) -> list[Piece]:
-    """One bent board from the floor up to the seat and on to the back, or a seat on a closed loop."""
+    """One bent board, from the floor over the seat to the back."""
     depth, top = size.depth / 2, size.top
     corners = [(0, 0.06, -depth * rng.uniform(0.6, 1)), (0, 0.06, depth * 0.7), (0, size.seat, depth)]
     corners += [(0, size.seat - 0.2, -depth * 0.8), (0, top, -depth - rng.uniform(0.3, 1.1))]
@@ -187,7 +187,7 @@ def ribbon(rng: np.random.Generator, size: Size) -> list[Piece]:
 
 
 def tub(rng: np.random.Generator, size: Size, *, low: float, thickness: float) -> list[Piece]:
-    """A wall around three sides of a seat, as high as the arms in front and as the back behind."""
+    """A wall around three sides of a seat: behind it the back, at its sides the arms. low: height of its lower end."""
     reach = np.radians(rng.uniform(105, 150))
     angle = np.linspace(-reach, reach, 33)[:, None]  # 0 = straight behind
     power = rng.uniform(2.0, 3.2)

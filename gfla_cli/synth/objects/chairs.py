@@ -1,9 +1,10 @@
-"""Chairs out of nothing: dining, metal, shell, office and folding chairs, armchairs, sofas, stools, benches.
+"""Random chairs, built procedurally: twelve families, from dining chairs to sofas.
 
     chair = sample_chair(rng)
     view = photograph_object(chair, azimuth_deg=40, elevation_deg=10, light=sample_object_light(rng))
 
-Every chair is a pure function of its generator. Decimetres until the chair is brought to its frame.
+Every chair is a pure function of its random generator; keep the order of the draws, as data sets depend on seeds.
+Lengths are decimetres (dm), y is up, the front is +z; `build_object` scales the chair to its final size.
 """
 
 from __future__ import annotations
@@ -59,15 +60,15 @@ _WOODEN: Mapping[FinishKind, float] = {"wood": 0.7, "paint": 0.3}
 _COVERED: Mapping[FinishKind, float] = {"cloth": 0.6, "leather": 0.4}
 
 _Built = tuple[Sequence[Piece], Mapping[Role, Finish]]
-_NEAREST, _FARTHEST = 18.0, 40.0  # of the camera, in tenths of the frame
+_MIN_DISTANCE, _MAX_DISTANCE = 18.0, 40.0  # of the camera, in units of length (objects.FRAME)
 
 
 def sample_chair(rng: np.random.Generator, family: Family | None = None) -> SolidObject:
-    """A random chair, of one family or of any."""
+    """A random chair. family: None draws one by its share."""
     if family is None:
         family = choose(rng, {name: share for name, (share, _) in _FAMILIES.items()})
     pieces, finishes = _FAMILIES[family][1](rng)
-    distance = float(np.exp(rng.uniform(np.log(_NEAREST), np.log(_FARTHEST))))
+    distance = float(np.exp(rng.uniform(np.log(_MIN_DISTANCE), np.log(_MAX_DISTANCE))))
     fill = rng.uniform(0.8, 0.92)
     return build_object([(shape, finishes[role]) for shape, role in pieces], fill=fill, distance=distance)
 
@@ -75,7 +76,7 @@ def sample_chair(rng: np.random.Generator, family: Family | None = None) -> Soli
 def _palette(
     rng: np.random.Generator, frame: Finish, seat: Finish | None = None, back: Finish | None = None
 ) -> dict[Role, Finish]:
-    """A finish for every role; seat and back are like the frame unless named."""
+    """A finish for every role; seat and back are like the frame by default."""
     return {
         "frame": frame,
         "seat": seat or frame,
@@ -225,7 +226,7 @@ def _back_cushion(plane: BackPlane, x: float, width: float, seat: float, rear: f
 
 
 def _wings(plane: BackPlane, rng: np.random.Generator, rear: float) -> list[Piece]:
-    """Ears beside the head, as wing chairs have them."""
+    """The wings of a wing chair, at the height of the head."""
     reach = rng.uniform(1.2, 2.2)
     wing = box(0.5, (plane.top - plane.bottom) * 0.55, reach, 0.2, rounds=2, cells=4)
     at = wing.moved(plane.width / 2 - 0.1, (plane.top - plane.bottom) * 0.72, rear / 2 + reach / 2 - 0.2)
