@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.synth.objects.chair_backs import BACKS, BackPlane, back
-from gfla_cli.synth.objects.chairs import FAMILIES, sample_chair
-from gfla_cli.synth.objects.finishes import FINISHES, finish
+from gfla_cli.synth.objects.chair_backs import BackPlane, BackStyle, back
+from gfla_cli.synth.objects.chairs import Family, sample_chair
+from gfla_cli.synth.objects.finishes import FinishKind, finish
 from gfla_cli.synth.objects.objects import ObjectLight, build_object, camera, photograph_object, sample_object_light
 from gfla_cli.synth.objects.shapes import box, joined
 
@@ -24,7 +25,7 @@ def rng(*seed):
     return np.random.default_rng(list(seed) or [0])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", get_args(Family))
 def test_every_family_gives_chairs_that_fill_the_frame_and_stay_in_it(family):
     for seed in range(3):
         chair = sample_chair(rng(seed), family)
@@ -37,7 +38,7 @@ def test_every_family_gives_chairs_that_fill_the_frame_and_stay_in_it(family):
         assert np.ptp(seen, axis=0).max() > 0.5
 
 
-@pytest.mark.parametrize("style", BACKS)
+@pytest.mark.parametrize("style", get_args(BackStyle))
 def test_every_back_can_be_built(style):
     plane = BackPlane(bottom=4.5, top=9, width=4, flare=1.1, z=-2, recline=0.2, wrap=0.3)
     points = joined([shape for shape, _ in back(rng(), style, plane, "frame", 0.3)]).vertices
@@ -46,7 +47,7 @@ def test_every_back_can_be_built(style):
     assert 8 < points[:, 1].max() < 10
 
 
-@pytest.mark.parametrize("kind", FINISHES)
+@pytest.mark.parametrize("kind", get_args(FinishKind))
 def test_every_finish_is_a_texture_with_contrast_enough_to_follow(kind):
     made = finish(rng(), kind)
     finest = made.material.texture.texels[: made.material.texture.side**2 * 4].reshape(-1, 4)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from gfla_cli.synth import AlbumMix
 from gfla_cli.synth.people.mesh import clip_mesh, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
-from gfla_cli.synth.renderer.procedural import BACKGROUNDS, FABRICS, background, choose, fabric, seamless_noise, strands
+from gfla_cli.synth.renderer.procedural import (
+    BACKGROUNDS,
+    FabricKind,
+    background,
+    choose,
+    fabric,
+    seamless_noise,
+    strands,
+)
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, interpolate_on_surface, rasterize
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
@@ -123,7 +132,7 @@ def test_mip_chain_halves_down_to_sixteen_and_keeps_the_mean():
         assert abs(texels.mean() - picture.mean()) < 1
 
 
-@pytest.mark.parametrize("kind", FABRICS)
+@pytest.mark.parametrize("kind", get_args(FabricKind))
 def test_fabrics_are_a_pure_function_of_the_generator(kind):
     first, again, other = (fabric(np.random.default_rng(seed), kind, side=128) for seed in (5, 5, 6))
     assert first.shape == (128, 128, 4)

@@ -15,10 +15,8 @@ from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.catalogue import SKINS, TEXTURES, Texture, skin
 from gfla_cli.synth.makehuman.clothing import (
-    Clothing,
-    PackItem,
+    FittedMesh,
     feature,
-    garment,
     hairstyle,
     outfit_items,
     read_clothing,
@@ -156,17 +154,17 @@ def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any
     return arrays
 
 
-def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, PackItem]:
+def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, FittedMesh]:
     """All clothes, hair, eyes and so on by their names in the pack."""
     base = figure.mesh.vertices
 
-    def fitted(name: str) -> Clothing:
+    def fitted(name: str) -> FittedMesh:
         return read_clothing(files.path(name), len(base))
 
-    items = {"hat:fedora": garment(fitted(catalogue.HAT))}
+    items = {"hat:fedora": fitted(catalogue.HAT).part()}
     for name, roles in catalogue.OUTFITS.items():
         items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
-    items |= {f"shoes:{name}": garment(fitted(catalogue.clothing(name))) for name in SHOES}
+    items |= {f"shoes:{name}": fitted(catalogue.clothing(name)).part() for name in SHOES}
     items |= {f"hair:{name}": _hair(name, fitted(catalogue.hair(name)), figure) for name in catalogue.HAIR}
     items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
     items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
@@ -175,14 +173,14 @@ def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, PackItem]:
     return items | {"tights": tights(figure), "skirt": skirt(figure), "teeth": teeth(figure)}
 
 
-def _hair(name: str, clothing: Clothing, figure: Figure) -> PackItem:
+def _hair(name: str, hair: FittedMesh, figure: Figure) -> FittedMesh:
     if name in catalogue.HAIR_WITH_TEXTURE:
-        return hairstyle(clothing)
+        return hairstyle(hair)
     cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
-    return cut(clothing, figure.mesh.vertices)
+    return cut(hair, figure.mesh.vertices)
 
 
-def _used_vertices(figure: Figure, items: Mapping[str, PackItem]) -> NDArray[np.int64]:
+def _used_vertices(figure: Figure, items: Mapping[str, FittedMesh]) -> NDArray[np.int64]:
     """The base vertices that skin, joints, items or landmarks use, ascending."""
     needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
     needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]

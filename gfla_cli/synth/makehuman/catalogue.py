@@ -110,5 +110,5 @@ def required_files() -> Iterator[str]:
         yield name
         yield name.replace(".mhclo", ".obj")
     yield from map(pose, STATIC_POSES)
-    yield from (picture.source for picture in TEXTURES.values())
+    yield from (texture.source for texture in TEXTURES.values())
     yield from map(skin, SKINS)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from gfla_cli.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
 from gfla_cli.synth.makehuman.figure import SIDES, Figure, strongest_bones
-from gfla_cli.synth.makehuman.files import ObjMesh, as_data_error, read_obj, split_lines
+from gfla_cli.synth.makehuman.files import as_data_error, read_obj, split_lines
 from gfla_cli.synth.people.mesh import clip_mesh
 
 _ROLES = {"t": "top", "b": "bottom", "f": "full"}
@@ -30,16 +30,18 @@ Corners = TypeVar("Corners", Int64Array, Float64Array)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clothing:
+class FittedMesh:
     """A mesh of n vertices: each is a weighted sum of three base vertices, plus an offset that scales with the body."""
 
-    mesh: ObjMesh
+    faces: Int64Array  # (F,3)
+    uv: Float64Array  # (F,3,2) texture coordinates per corner
     reference: Int64Array  # (n,3) base vertices
     barycentric: Float64Array  # (n,3) their weights
     offset: Float64Array  # (n,3) dm, on the body that it was modelled on
     scale_vertices: Int64Array  # (3,2) per axis, two base vertices that measure the body; equal ones = no scaling
     scale_length: Float64Array  # (3,) their distance on the body that it was modelled on, dm
     covered: Int64Array  # (k,) base vertices that it hides
+    fine_uv: bool = False  # hair has fine textures, for which float16 is not enough
 
     def size(self, base: Float64Array) -> Float64Array:
         """The size of a body (V,3) per axis, (3,), relative to the one that the clothing was modelled on."""
@@ -53,8 +55,44 @@ class Clothing:
         bound: Float64Array = (self.barycentric[..., None] * base[self.reference]).sum(1)
         return bound + self.offset * self.size(base)
 
+    def part(self, kept: BoolArray | None = None) -> FittedMesh:
+        """Only the faces of a mask (F,), None = all of them, and only the vertices that they use."""
+        faces, uv = (self.faces, self.uv) if kept is None else (self.faces[kept], self.uv[kept])
+        used, new_faces = np.unique(faces, return_inverse=True)
+        return replace(
+            self,
+            faces=new_faces.reshape(-1, 3),
+            uv=uv,
+            reference=self.reference[used],
+            barycentric=self.barycentric[used],
+            offset=self.offset[used],
+        )
 
-def read_clothing(path: Path, base_vertices: int) -> Clothing:
+    def arrays(self, name: str, figure: Figure, renumbered: Int64Array) -> dict[str, NDArray[Any]]:
+        """The arrays of an item in humans.npz. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
+        weight = (np.abs(self.barycentric)[..., None] * figure.rig.weight[self.reference]).sum(1)
+        bone, share = strongest_bones(weight)
+        covered = renumbered[self.covered]
+        arrays: Mapping[str, NDArray[Any]] = {
+            "ref": renumbered[self.reference].astype(np.uint16),
+            "bary": self.barycentric.astype(np.float16),
+            "offset": self.offset.astype(np.float16),
+            "scale_index": renumbered[self.scale_vertices].astype(np.uint16),
+            "scale_div": self.scale_length.astype(np.float32),
+            "faces": self.faces.astype(np.uint16),
+            "uv": self.uv.astype(np.float32 if self.fine_uv else np.float16),
+            "weight_index": bone,
+            "weight": share,
+            "hide": covered[covered >= 0].astype(np.uint16),
+        }
+        return {f"{name}/{key}": array for key, array in arrays.items()}
+
+    def base_vertices(self) -> Int64Array:
+        """The base vertices that the item needs."""
+        return np.concatenate([self.reference.ravel(), self.scale_vertices.ravel()])
+
+
+def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
     """Reads a .mhclo file and its mesh, which lies in the same folder. base_vertices: V, the size of the base mesh.
 
     Raises DataError for a damaged file.
@@ -85,7 +123,7 @@ def read_clothing(path: Path, base_vertices: int) -> Clothing:
         mesh = read_obj(path.with_name(mesh_name))
         if len(mesh.vertices) != len(reference):
             raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, {len(reference)} are fitted")
-    return Clothing(mesh, reference, barycentric, offset, scale_vertices, scale_length, hidden)
+    return FittedMesh(mesh.faces, mesh.corner_uv, reference, barycentric, offset, scale_vertices, scale_length, hidden)
 
 
 def _is_number(word: str) -> bool:
@@ -118,88 +156,26 @@ def _bindings(rows: list[list[float]]) -> tuple[Int64Array, Float64Array, Float6
     return reference, barycentric, offset
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PackItem:
-    """An item of the pack: n vertices bound to the base mesh, and F triangles over them. Fields: see `Clothing`."""
-
-    reference: Int64Array  # (n,3)
-    barycentric: Float64Array  # (n,3)
-    offset: Float64Array  # (n,3) dm
-    scale_vertices: Int64Array  # (3,2)
-    scale_length: Float64Array  # (3,) dm
-    faces: Int64Array  # (F,3)
-    uv: Float64Array  # (F,3,2) per corner
-    covered: Int64Array  # (k,)
-    fine_uv: bool = False  # hair has fine textures, for which float16 is not enough
-
-    def arrays(self, name: str, figure: Figure, renumbered: Int64Array) -> dict[str, NDArray[Any]]:
-        """The arrays of an item in humans.npz. renumbered: (V,) row of each base vertex in the pack, -1 = left out."""
-        weight = (np.abs(self.barycentric)[..., None] * figure.rig.weight[self.reference]).sum(1)
-        bone, share = strongest_bones(weight)
-        covered = renumbered[self.covered]
-        arrays: Mapping[str, NDArray[Any]] = {
-            "ref": renumbered[self.reference].astype(np.uint16),
-            "bary": self.barycentric.astype(np.float16),
-            "offset": self.offset.astype(np.float16),
-            "scale_index": renumbered[self.scale_vertices].astype(np.uint16),
-            "scale_div": self.scale_length.astype(np.float32),
-            "faces": self.faces.astype(np.uint16),
-            "uv": self.uv.astype(np.float32 if self.fine_uv else np.float16),
-            "weight_index": bone,
-            "weight": share,
-            "hide": covered[covered >= 0].astype(np.uint16),
-        }
-        return {f"{name}/{key}": array for key, array in arrays.items()}
-
-    def base_vertices(self) -> Int64Array:
-        """The base vertices that the item needs."""
-        return np.concatenate([self.reference.ravel(), self.scale_vertices.ravel()])
-
-
-def garment(clothing: Clothing) -> PackItem:
-    """A whole piece of clothing, with the skin that it covers."""
-    return _compact(clothing, clothing.mesh.faces, clothing.mesh.corner_uv, clothing.covered)
-
-
-def feature(clothing: Clothing) -> PackItem:
+def feature(mesh: FittedMesh) -> FittedMesh:
     """An item that covers no skin, such as eyes."""
-    return replace(garment(clothing), covered=np.zeros(0, np.int64))
+    return replace(mesh.part(), covered=np.zeros(0, np.int64))
 
 
-def hairstyle(clothing: Clothing, uv: Float64Array | None = None) -> PackItem:
-    """Hair. uv: other texture coordinates (F,3,2); None = its own."""
-    whole = feature(clothing)
-    return replace(whole, uv=whole.uv if uv is None else uv, fine_uv=True)
+def hairstyle(mesh: FittedMesh) -> FittedMesh:
+    """Hair: it covers no skin, and has fine texture coordinates."""
+    return replace(feature(mesh), fine_uv=True)
 
 
-def outfit_items(name: str, clothing: Clothing, roles: str, base: Float64Array) -> dict[str, PackItem]:
+def outfit_items(name: str, outfit: FittedMesh, roles: str, base: Float64Array) -> dict[str, FittedMesh]:
     """Splits an outfit into items `top:NAME`, `bottom:NAME` or `full:NAME`. roles: see OUTFITS; base: (V,3)."""
-    part, sizes = connected_parts(clothing.mesh.faces, len(clothing.reference))
+    part, sizes = connected_parts(outfit.faces, len(outfit.reference))
     role = np.array(list(roles))[np.minimum(np.arange(len(sizes)), len(roles) - 1)][part]  # (n,)
-    hides = role[_nearest(base[clothing.covered], clothing.fit(base))]
+    hides = role[_nearest(base[outfit.covered], outfit.fit(base))]
     items = {}
     for letter in dict.fromkeys(sorted(roles, reverse=True)):  # the top first
-        kept = (role == letter)[clothing.mesh.faces].all(1)
-        covered = clothing.covered[hides == letter]
-        items[f"{_ROLES[letter]}:{name}"] = _compact(
-            clothing, clothing.mesh.faces[kept], clothing.mesh.corner_uv[kept], covered
-        )
+        item = outfit.part((role == letter)[outfit.faces].all(1))
+        items[f"{_ROLES[letter]}:{name}"] = replace(item, covered=outfit.covered[hides == letter])
     return items
-
-
-def _compact(clothing: Clothing, faces: Int64Array, uv: Float64Array, covered: Int64Array) -> PackItem:
-    """Some faces (F,3) of a piece of clothing, with only the vertices that they use."""
-    used, new_faces = np.unique(faces, return_inverse=True)
-    return PackItem(
-        reference=clothing.reference[used],
-        barycentric=clothing.barycentric[used],
-        offset=clothing.offset[used],
-        scale_vertices=clothing.scale_vertices,
-        scale_length=clothing.scale_length,
-        faces=new_faces.reshape(-1, 3),
-        uv=uv,
-        covered=covered,
-    )
 
 
 def connected_parts(faces: Int64Array, vertices: int) -> tuple[Int64Array, Int64Array]:
@@ -220,54 +196,55 @@ def _nearest(points: Float64Array, others: Float64Array) -> Int64Array:
     return np.concatenate([np.zeros(0, np.int64), *nearest])
 
 
-def stranded(clothing: Clothing, base: Float64Array) -> PackItem:
+def stranded(hair: FittedMesh, base: Float64Array) -> FittedMesh:
     """A hairstyle with texture coordinates for procedural strands that fall from the crown. base: (V,3)."""
-    return hairstyle(clothing, _strand_uv(clothing, clothing.fit(base)))
+    return hairstyle(replace(hair, uv=_strand_uv(hair, hair.fit(base))))
 
 
-def trimmed(clothing: Clothing, base: Float64Array) -> PackItem:
+def trimmed(hair: FittedMesh, base: Float64Array) -> FittedMesh:
     """Like `stranded`, with the fringe cut straight above the eyes."""
-    fitted = clothing.fit(base)
+    fitted = hair.fit(base)
     x, y, z = fitted.T
     brow_height, temple, face = _FRINGE_BOX
     outside_box = np.maximum(y - brow_height, np.maximum(np.abs(x) - temple, face - z))
-    uv = _strand_uv(clothing, fitted).astype(np.float32)
-    low, high, share, faces, cut_uv = clip_mesh(clothing.mesh.faces.astype(np.int32), uv, outside_box)
+    uv = _strand_uv(hair, fitted).astype(np.float32)
+    low, high, share, faces, cut_uv = clip_mesh(hair.faces.astype(np.int32), uv, outside_box)
 
     nearest = np.where(share > 0.5, high, low)  # a new vertex gets the binding of the nearer end of its edge
     moved = fitted[low] * (1 - share[:, None]) + fitted[high] * share[:, None] - fitted[nearest]
     cut = replace(
-        clothing,
-        mesh=replace(clothing.mesh, faces=faces, uv_faces=np.zeros_like(faces)),
-        reference=np.concatenate([clothing.reference, clothing.reference[nearest]]),
-        barycentric=np.concatenate([clothing.barycentric, clothing.barycentric[nearest]]),
-        offset=np.concatenate([clothing.offset, clothing.offset[nearest] + moved / clothing.size(base)]),
+        hair,
+        faces=faces,
+        uv=cut_uv.astype(np.float64),
+        reference=np.concatenate([hair.reference, hair.reference[nearest]]),
+        barycentric=np.concatenate([hair.barycentric, hair.barycentric[nearest]]),
+        offset=np.concatenate([hair.offset, hair.offset[nearest] + moved / hair.size(base)]),
     )
-    return hairstyle(cut, cut_uv.astype(np.float64))
+    return hairstyle(cut)
 
 
-def _strand_uv(clothing: Clothing, fitted: Float64Array) -> Float64Array:
+def _strand_uv(hair: FittedMesh, fitted: Float64Array) -> Float64Array:
     """Texture coordinates (F,3,2): u = twice the turns around the head; v = height, 0..1."""
     x, y, z = fitted.T
-    turns = _unwrapped(_turns(x, z - _HEAD_AXIS)[clothing.mesh.faces])
+    turns = _unwrapped(_turns(x, z - _HEAD_AXIS)[hair.faces])
     height = (y - y.min()) / np.ptp(y)
-    return np.stack([turns * 2, height[clothing.mesh.faces]], -1)
+    return np.stack([turns * 2, height[hair.faces]], -1)
 
 
-def tights(figure: Figure) -> PackItem:
+def tights(figure: Figure) -> FittedMesh:
     """A surface close to the skin from neck to wrists and ankles, to cut garments out of."""
     faces = _faces(figure, "helper-tights")
     return _subdivided(faces, _tights_uv(figure, faces))
 
 
-def skirt(figure: Figure) -> PackItem:
+def skirt(figure: Figure) -> FittedMesh:
     """A long skirt, to cut garments out of."""
     faces = _faces(figure, "helper-skirt")
     x, y, z = np.moveaxis(figure.mesh.vertices[faces], -1, 0)
     return _subdivided(faces, np.stack([_round_the_body(x, z), y / _TEXTURE_HEIGHT], -1))
 
 
-def teeth(figure: Figure) -> PackItem:
+def teeth(figure: Figure) -> FittedMesh:
     """Both rows of teeth."""
     faces = _faces(figure, "helper-upper-teeth", "helper-lower-teeth")
     x, y, _ = np.moveaxis(figure.mesh.vertices[faces], -1, 0)
@@ -283,9 +260,9 @@ def _corner_weights(count: int) -> Float64Array:
     return np.tile([1.0, 0.0, 0.0], (count, 1))
 
 
-def _on_base(reference: Int64Array, barycentric: Float64Array, faces: Int64Array, uv: Float64Array) -> PackItem:
+def _on_base(reference: Int64Array, barycentric: Float64Array, faces: Int64Array, uv: Float64Array) -> FittedMesh:
     """An item without offsets from the base mesh, which covers no skin."""
-    return PackItem(
+    return FittedMesh(
         reference=reference,
         barycentric=barycentric,
         offset=np.zeros((len(reference), 3)),
@@ -297,7 +274,7 @@ def _on_base(reference: Int64Array, barycentric: Float64Array, faces: Int64Array
     )
 
 
-def _subdivided(faces: Int64Array, uv: Float64Array) -> PackItem:
+def _subdivided(faces: Int64Array, uv: Float64Array) -> FittedMesh:
     """An item of base triangles (F,3) with corner uv (F,3,2), each cut into four at the middles of its edges."""
     used, old = np.unique(faces, return_inverse=True)
     old = old.reshape(-1, 3)

@@ -51,7 +51,17 @@ def read_obj(path: Path) -> ObjMesh:
                 for second, third in pairwise(polygon[1:]):
                     corners += polygon[0], second, third
                     groups.append(group)
-        mesh = _mesh(vertices, uv, corners, groups)
+        triangles = np.array(corners, np.int64).reshape(-1, 3, 2)
+        mesh = ObjMesh(
+            vertices=np.array(vertices, np.float64).reshape(-1, 3),
+            uv=np.array(uv or [[0, 0]], np.float64),
+            faces=triangles[..., 0],
+            uv_faces=triangles[..., 1],
+            group=np.array(groups, np.str_),
+        )
+        for index, count in ((mesh.faces, len(mesh.vertices)), (mesh.uv_faces, len(mesh.uv))):
+            if len(index) and not 0 <= index.min() <= index.max() < count:
+                raise ValueError("a face has a corner that the file does not")
     return mesh
 
 
@@ -60,23 +70,6 @@ def _corner(word: str) -> tuple[int, int]:
     vertex, _, others = word.partition("/")
     uv = others.partition("/")[0]
     return int(vertex) - 1, int(uv) - 1 if uv else 0
-
-
-def _mesh(
-    vertices: list[list[float]], uv: list[list[float]], corners: list[tuple[int, int]], groups: list[str]
-) -> ObjMesh:
-    triangles = np.array(corners, np.int64).reshape(-1, 3, 2)
-    mesh = ObjMesh(
-        vertices=np.array(vertices, np.float64).reshape(-1, 3),
-        uv=np.array(uv or [[0, 0]], np.float64),
-        faces=triangles[..., 0],
-        uv_faces=triangles[..., 1],
-        group=np.array(groups, np.str_),
-    )
-    for index, count in ((mesh.faces, len(mesh.vertices)), (mesh.uv_faces, len(mesh.uv))):
-        if len(index) and not 0 <= index.min() <= index.max() < count:
-            raise ValueError("a face has a corner that the file does not")
-    return mesh
 
 
 _ROOTS = (  # a checkout or download of makehuman or makehuman-assets, or the folder of both

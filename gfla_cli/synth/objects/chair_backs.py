@@ -257,4 +257,3 @@ _BACKS: Mapping[BackStyle, Callable[[np.random.Generator, BackPlane, Role, float
     "net": _woven,
     "shield": _shield,
 }
-BACKS = tuple(_BACKS)

@@ -355,4 +355,3 @@ _FAMILIES: Mapping[Family, tuple[float, Callable[[np.random.Generator], _Built]]
     "tub": (0.04, _tub),
     "ribbon": (0.02, _ribbon),
 }
-FAMILIES = tuple(_FAMILIES)

@@ -177,4 +177,3 @@ _MAKERS: Mapping[FinishKind, Callable[[np.random.Generator], Finish]] = {
     "cane": _cane,
     "mesh": _mesh,
 }
-FINISHES = tuple(_MAKERS)

@@ -143,9 +143,9 @@ class _File:
             material = self.json["materials"][index] if index is not None else {}
             surface = material.get("pbrMetallicRoughness", {})
             tint = np.array(surface.get("baseColorFactor", [1, 1, 1, 1])[:3], np.float64).clip(0, 1)
-            picture = surface.get("baseColorTexture")
-            texture = mip_chain(self._texture(picture["index"])) if picture else plain(255, 255, 255)
-            self._finishes[index] = Finish(Material(texture, tint, MATT), 1.0), picture is not None
+            image = surface.get("baseColorTexture")
+            texture = mip_chain(self._texture(image["index"])) if image else plain(255, 255, 255)
+            self._finishes[index] = Finish(Material(texture, tint, MATT), 1.0), image is not None
         return self._finishes[index]
 
     def _texture(self, index: int) -> ByteArray:

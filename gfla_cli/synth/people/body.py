@@ -306,7 +306,7 @@ class PoseLibrary:
         """
         if not len(self.clips):
             what = "this pack of synthetic people has no motion capture, only still poses"
-            raise UsageError(what, hint="build one with gfla data humans --mocap FILE; pictures need none")
+            raise UsageError(what, hint="build one with gfla data humans --mocap FILE; still images need none")
         long_enough = self.clips[self.clips[:, 1] >= frames]
         if frames < 1 or not len(long_enough):
             raise UsageError(f"no clip of motion capture has {frames} frames", hint=f"at most {self.clips[:, 1].max()}")

@@ -211,7 +211,6 @@ class Character:
     """A dressed person: a mesh of n vertices that are bound to the base mesh."""
 
     body: BodyShape
-    look: SkinAndHair
     binding: Binding
     mesh: Mesh
     rest: Float32Array  # (n,3) vertices at rest, with clothes, dm
@@ -228,7 +227,6 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
     binding, mesh = assemble(parts)
     return Character(
         body=body,
-        look=look,
         binding=binding,
         mesh=mesh,
         rest=binding.on(body.vertices),

@@ -10,7 +10,7 @@ import math
 import string
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from gfla_cli.errors import UsageError
 
 Name = TypeVar("Name", bound=str)
 BackgroundKind = Literal["white", "grey", "colour", "gradient", "noise", "clutter"]
+BACKGROUNDS: tuple[BackgroundKind, ...] = get_args(BackgroundKind)
 FabricKind = Literal[
     "solid", "stripes", "plaid", "dots", "camouflage", "gradient", "letter", "denim", "blocks", "floral", "knit"
 ]
@@ -115,12 +116,12 @@ def _stripes(cloth: _Pattern) -> FloatArray:
 
 
 def _plaid(cloth: _Pattern) -> FloatArray:
-    count, picture = cloth.rng.integers(6, 22), cloth.ground
+    count, image = cloth.rng.integers(6, 22), cloth.ground
     for position in (cloth.x, cloth.y):
         wide = _soft_edge(np.abs((position * count) % 1 - 0.5) - 0.25, count / cloth.side * 1.5)
         thin = _soft_edge(0.04 - np.abs((position * count + 0.3) % 1 - 0.5), count / cloth.side)
-        picture = _blended(_blended(picture, 0.5 * wide, cloth.colours[1]), 0.45 * thin, cloth.colours[2])
-    return picture
+        image = _blended(_blended(image, 0.5 * wide, cloth.colours[1]), 0.45 * thin, cloth.colours[2])
+    return image
 
 
 def _dots(cloth: _Pattern) -> FloatArray:
@@ -136,11 +137,11 @@ def _dots(cloth: _Pattern) -> FloatArray:
 
 
 def _camouflage(cloth: _Pattern) -> FloatArray:
-    picture = cloth.ground
+    image = cloth.ground
     for colour in cloth.colours[1:]:
         cell = int(cloth.rng.choice([16, 32, 64]))
-        picture = _blended(picture, _soft_edge(seamless_noise(cloth.rng, cloth.side, cell) - 0.35, 0.1), colour)
-    return picture
+        image = _blended(image, _soft_edge(seamless_noise(cloth.rng, cloth.side, cell) - 0.35, 0.1), colour)
+    return image
 
 
 def _gradient(cloth: _Pattern) -> FloatArray:
@@ -149,27 +150,27 @@ def _gradient(cloth: _Pattern) -> FloatArray:
 
 
 def _floral(cloth: _Pattern) -> FloatArray:
-    rng, side, picture = cloth.rng, cloth.side, cloth.ground.astype(np.uint8)
+    rng, side, image = cloth.rng, cloth.side, cloth.ground.astype(np.uint8)
     for _ in range(70):
         x, y, radius, petal = rng.random(), rng.random(), rng.uniform(0.01, 0.035), cloth.colours[rng.integers(1, 4)]
         turn = rng.random() * 6
         for angle in turn + 1.257 * np.arange(5):
             at = int((x + radius * np.cos(angle)) * side), int((y + radius * np.sin(angle)) * side)
-            cv2.circle(picture, at, max(int(radius * side * 0.6), 1), petal.tolist(), -1, cv2.LINE_AA)
+            cv2.circle(image, at, max(int(radius * side * 0.6), 1), petal.tolist(), -1, cv2.LINE_AA)
         middle = cloth.colours[rng.integers(1, 4)]
         at = int(x * side), int(y * side)
-        cv2.circle(picture, at, max(int(radius * side * 0.5), 1), middle.tolist(), -1, cv2.LINE_AA)
-    return picture.astype(np.float32)
+        cv2.circle(image, at, max(int(radius * side * 0.5), 1), middle.tolist(), -1, cv2.LINE_AA)
+    return image.astype(np.float32)
 
 
 def _blocks(cloth: _Pattern) -> FloatArray:
-    rng, side, picture = cloth.rng, cloth.side, cloth.ground.copy()
+    rng, side, image = cloth.rng, cloth.side, cloth.ground.copy()
     for _ in range(rng.integers(1, 4)):
         first, last = np.sort(rng.random(2))
-        picture[int(first * side) : int(last * side)] = cloth.colours[rng.integers(1, 4)]
+        image[int(first * side) : int(last * side)] = cloth.colours[rng.integers(1, 4)]
     if rng.random() < 0.4:
-        picture[:, side // 2 :] = picture[:, side // 2 :] * 0.35 + cloth.colours[3] * 0.65
-    return picture
+        image[:, side // 2 :] = image[:, side // 2 :] * 0.35 + cloth.colours[3] * 0.65
+    return image
 
 
 def _denim(cloth: _Pattern) -> FloatArray:
@@ -198,13 +199,12 @@ _PATTERNS: dict[FabricKind, tuple[float, Callable[[_Pattern], FloatArray]]] = { 
     "floral": (0.04, _floral),
     "knit": (0.04, _knit),
 }
-FABRICS = tuple(_PATTERNS)
 
 
 def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int = 512, logo: bool = True) -> ByteArray:
     """A texture of cloth that tiles, RGBA (side,side,4). On a top, the centre of the texture is the front's middle.
 
-    kind: one of FABRICS; None draws one by its share. side: pixels, a multiple of 64. logo: allows printed letters.
+    kind: None draws one by its share. side: pixels, a multiple of 64. logo: allows printed letters.
     """
     if kind is None:
         kind = choose(rng, {name: share for name, (share, _) in _PATTERNS.items()})
@@ -215,25 +215,25 @@ def fabric(rng: np.random.Generator, kind: FabricKind | None = None, side: int =
     ground = np.empty((side, side, 3), np.float32)
     ground[:] = colours[0]
 
-    picture = _PATTERNS[kind][1](_Pattern(rng, side, x, y, colours, ground))
+    image = _PATTERNS[kind][1](_Pattern(rng, side, x, y, colours, ground))
     if logo and (kind == "letter" or rng.random() < 0.12):
-        picture = _with_logo(rng, picture, colours)
+        image = _with_logo(rng, image, colours)
     folds = 1 + 0.035 * seamless_noise(rng, side, 32) + 0.03 * seamless_noise(rng, side, 64)
-    picture = picture * folds[..., None] + rng.standard_normal((side, side, 1), np.float32) * 2.5
+    image = image * folds[..., None] + rng.standard_normal((side, side, 1), np.float32) * 2.5
     cloth = np.full((side, side, 4), 255, np.uint8)
-    cloth[..., :3] = np.clip(picture, 0, 255)
+    cloth[..., :3] = np.clip(image, 0, 255)
     return cloth
 
 
-def _with_logo(rng: np.random.Generator, picture: FloatArray, colours: list[Float64Array]) -> FloatArray:
-    """Prints one to three characters on the chest, sometimes over a disc or a box. picture: (side,side,3), 0..255."""
-    side = picture.shape[0]
+def _with_logo(rng: np.random.Generator, image: FloatArray, colours: list[Float64Array]) -> FloatArray:
+    """Prints one to three characters on the chest, sometimes over a disc or a box. image: (side,side,3), 0..255."""
+    side = image.shape[0]
     scale = rng.uniform(0.8, 2.4) * side / 256
     text = "".join(rng.choice(_LOGO_CHARACTERS, rng.integers(1, 4)))
     font, thickness = int(rng.choice(_FONTS)), max(int(3 * scale), 2)
     (width, height), _ = cv2.getTextSize(text, font, scale, thickness)
     middle, chest, backdrop = side // 2, int(side * _CHEST), rng.random()
-    printed = np.clip(picture, 0, 255).astype(np.uint8)  # OpenCV's text and shapes need bytes
+    printed = np.clip(image, 0, 255).astype(np.uint8)  # OpenCV's text and shapes need bytes
     if backdrop < 0.35:
         radius = int(side * rng.uniform(0.05, 0.1))
         cv2.circle(printed, (middle, chest), radius, colours[2].tolist(), -1, cv2.LINE_AA)
@@ -260,21 +260,21 @@ def strands(rng: np.random.Generator, side: int = 512) -> ByteArray:
 def background(rng: np.random.Generator, size: int, kind: BackgroundKind) -> ByteArray:
     """A random background, RGB (size,size,3): a wall, coloured paper, or `clutter`, an imitation of a blurred room."""
     image = np.empty((size, size, 3), np.float32)
-    image[:] = _BACKGROUNDS[kind](rng, size)
+    match kind:
+        case "white":
+            image[:] = rng.uniform(235, 255)
+        case "grey":
+            image[:] = rng.uniform(150, 235) + rng.uniform(-5, 5, 3)
+        case "colour":
+            image[:] = random_colour(rng) * 0.6 + 90
+        case "gradient":
+            image[:] = _gradient_background(rng, size)
+        case "noise":
+            image[:] = _noise_background(rng, size)
+        case "clutter":
+            image[:] = _clutter_background(rng, size)
     grain = rng.standard_normal(image.shape, np.float32) * 1.2
     return np.clip(image + grain, 0, 255).astype(np.uint8)
-
-
-def _white_background(rng: np.random.Generator, size: int) -> FloatArray:
-    return np.array(rng.uniform(235, 255))
-
-
-def _grey_background(rng: np.random.Generator, size: int) -> FloatArray:
-    return rng.uniform(150, 235) + rng.uniform(-5, 5, 3)
-
-
-def _colour_background(rng: np.random.Generator, size: int) -> FloatArray:
-    return random_colour(rng) * 0.6 + 90
 
 
 def _gradient_background(rng: np.random.Generator, size: int) -> FloatArray:
@@ -308,14 +308,3 @@ def _clutter_background(rng: np.random.Generator, size: int) -> FloatArray:
             cv2.circle(room, start.tolist(), int(size * rng.uniform(0.02, 0.15)), colour, -1)
     blurred: ByteArray = cv2.GaussianBlur(room, (0, 0), size * rng.uniform(0.008, 0.03))
     return blurred * (1 + 0.12 * noise(rng, size, size // 3)[..., None])
-
-
-_BACKGROUNDS: dict[BackgroundKind, Callable[[np.random.Generator, int], FloatArray]] = {
-    "white": _white_background,
-    "grey": _grey_background,
-    "colour": _colour_background,
-    "gradient": _gradient_background,
-    "noise": _noise_background,
-    "clutter": _clutter_background,
-}
-BACKGROUNDS = tuple(_BACKGROUNDS)
