@@ -1,10 +1,10 @@
-"""Synthetic dressed people to train on: bodies, clothes and poses of a pack, drawn by a small software renderer.
+"""Synthetic training data: dressed people and objects, drawn by a small software renderer.
 
     people = People(Pack.load(folder))
     views = people.album(np.random.default_rng(0), views=5, size=256)
 
-Lengths are decimetres, y is up, a person faces +z and has +x on the left. Everything random is a pure function of
-its generator. Needs the packages of the extra `render`.
+Lengths are decimetres, y is up, a person faces +z and has +x on the left. Equal states of a random generator give equal
+results. Needs the packages of the extra `render`.
 """
 
 from gfla_cli.synth.pack import Pack

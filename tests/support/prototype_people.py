@@ -1,4 +1,4 @@
-"""What the prototype of the renderer photographs at random, with our renderer: from equal draws come equal pictures."""
+"""Random scenes of the renderer's prototype, drawn in the same order: equal seeds must give equal images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FACE_BACKGROUNDS = ("grey", "colour", "gradient", "noise", "clutter")
 
 
 def person_pair(people, rng, size):
-    """A character, mostly from the front, and the same in another pose from anywhere: (character, two views)."""
+    """A character, and two views of it: mostly from the front, and in another pose from anywhere."""
     character = sample_character(rng, people.pack)
     scene = sample_scene(rng, size, _BACKGROUNDS)
     source = sample_shot(rng)
@@ -27,7 +27,7 @@ def person_pair(people, rng, size):
 
 
 def face_clip(people, rng, frames, size):
-    """Somebody who talks to the camera, head and shoulders, 25 frames per second."""
+    """The head and shoulders of a person who talks to the camera, 25 frames per second."""
     pack = people.pack
     character = sample_character(rng, pack)
     light = sample_light(rng, floor=False)
@@ -41,6 +41,6 @@ def face_clip(people, rng, frames, size):
         margin=rng.uniform(-0.25, 0.12),
         shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
     )
-    moments = [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
-    camera = frame(pack.skeleton, character, moments[0], shot, size)
-    return Clip(tuple(photograph(pack, character, moment, camera, scene) for moment in moments), character)
+    posed = [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
+    camera = frame(pack.skeleton, character, posed[0], shot, size)
+    return Clip(tuple(photograph(pack, character, one, camera, scene) for one in posed), character)

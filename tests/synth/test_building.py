@@ -133,16 +133,16 @@ def test_the_layouts_that_people_have(makehuman, merged, tmp_path):
     MakeHumanFiles(merged / "makehuman").check()
     MakeHumanFiles(merged / "makehuman/data").check()
 
-    flat = tmp_path / "flat"  # both without their outer folders, pictures in a folder of their own
+    flat = tmp_path / "flat"  # both without their outer folders, images in a folder of their own
     shutil.copytree(data, flat / "makehuman")
     shutil.copytree(assets, flat / "makehuman_assets")
     (flat / "makehuman_assets/skins/textures").rename(flat / "textures")
     MakeHumanFiles(flat).check()
 
 
-def test_pointers_of_git_lfs_are_no_pictures(merged):
-    picture = merged / "makehuman/data/clothes/shoes01/shoes01_diffuse.png"
-    picture.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+def test_pointers_of_git_lfs_are_no_images(merged):
+    image = merged / "makehuman/data/clothes/shoes01/shoes01_diffuse.png"
+    image.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(DataError, match=r"1 file is still in Git LFS: clothes/shoes01/shoes01_diffuse\.png") as caught:
         MakeHumanFiles(merged).check()
     assert "git lfs pull" in caught.value.hint
@@ -173,7 +173,7 @@ def test_catalogue_poses_are_those_of_the_shared_pack():
     ends = {"upperleg01": "lowerleg01", "lowerleg01": "foot", "foot": "toe2-1"}
     ends |= {"upperarm01": "lowerarm01", "lowerarm01": "wrist"}
     solver = PoseSolver(
-        above={bone: names[skeleton.parent[skeleton.index[bone]]] if bone != "root" else None for bone in bones},
+        parent_of={bone: names[skeleton.parent[skeleton.index[bone]]] if bone != "root" else None for bone in bones},
         limb={f"{a}.{side}": at[f"{b}.{side}"] - at[f"{a}.{side}"] for a, b in ends.items() for side in "LR"},
         neck=at["head"] - at["neck01"],
     )

@@ -99,7 +99,7 @@ def test_damaged_clothing_is_named(tmp_path, line):
 
 
 @pytest.mark.usefixtures("ascii_opencv")
-def test_pictures_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
+def test_images_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
     path = tmp_path / "Häuser.png"
     path.write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
     assert _read_colour(path)[0, 0].tolist() == [80, 90, 200]
@@ -144,7 +144,7 @@ def test_bones_that_are_left_out_give_their_weights_to_the_next_above(makehuman)
     files = MakeHumanFiles(makehuman)
     rig = read_rig(files.path(catalogue.SKELETON), files.path(catalogue.WEIGHTS), BASE_VERTICES)
     assert set(rig.bones) == KEPT_BONES
-    assert rig.kept_above("upperleg01.L") == "root"
+    assert rig.kept_parent("upperleg01.L") == "root"
     assert rig.weight[FIRST_CUBE, rig.bones.index("jaw")] == 0.75
     assert rig.weight[FIRST_CUBE, rig.bones.index("root")] == 0.25
     np.testing.assert_allclose(rig.weight.sum(1), 1)

@@ -82,7 +82,7 @@ def test_azimuth_0_is_the_front_and_90_the_left_side():
     assert front[0] > front[2] + 50
     assert left[2] > left[0] + 50
     assert abs(behind[0] - behind[2]) < 20
-    # At 40 degrees the front turns to the left of the picture.
+    # At 40 degrees the front turns to the left of the image.
     row = photograph_object(item, 40, 10, LIGHT, 64).image[32].astype(int)
     assert np.argmax(row[:, 0] - row[:, 2]) < np.argmax(row[:, 2] - row[:, 0])
 

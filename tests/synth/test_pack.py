@@ -1,4 +1,4 @@
-"""Packs of people that are none: refused before compiled code follows what they say."""
+"""Damaged packs of people are refused before compiled code uses their indices."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Rendered people: the pictures of the prototype they were taken over from, and sets of them."""
+"""Rendered people: the images equal those of the prototype; data sets of them."""
 
 import importlib.util
 import sys
@@ -50,7 +50,7 @@ def prototype(pack):
         yield module.Humans(str(SHARED / "humans"))
 
 
-def assert_same_picture(ours, theirs):
+def assert_same_image(ours, theirs):
     difference = np.abs(ours.astype(int) - theirs.astype(int))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
@@ -76,8 +76,8 @@ def test_pairs_are_those_of_the_prototype(people, prototype, seed):
     np.testing.assert_array_equal(character.mesh.triangles, theirs["character"]["tris"])
     np.testing.assert_array_equal(character.mesh.materials.texels, theirs["character"]["texbuf"])
     for name, view in zip(("source", "target"), views, strict=True):
-        assert_same_picture(view.image, theirs[name])
-        assert_same_picture(view.mask, theirs[f"{name}_mask"])
+        assert_same_image(view.image, theirs[name])
+        assert_same_image(view.mask, theirs[f"{name}_mask"])
         np.testing.assert_allclose(view.keypoints, centred(theirs[f"{name}_keypoints"]), atol=1e-3)
 
 
@@ -89,8 +89,8 @@ def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed)
     ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
-        assert_same_picture(view.image, theirs["images"][k])
-        assert_same_picture(view.mask, theirs["masks"][k])
+        assert_same_image(view.image, theirs["images"][k])
+        assert_same_image(view.mask, theirs["masks"][k])
         wanted = theirs[points][k]
         wanted = centred(wanted) if points == "keypoints" else wanted - 0.5
         np.testing.assert_allclose(getattr(view, points), wanted, atol=1e-3)
@@ -184,7 +184,7 @@ def test_people_mini_is_the_shared_one(tmp_path):
     assert names == [f"syn{identity:05d}_{k}.jpg" for identity in range(2) for k in range(5)]
     for name in names:
         ours, theirs = (cv2.imread(str(folder / "train" / name)) for folder in (tmp_path, shared))
-        assert_same_picture(ours, theirs)
+        assert_same_image(ours, theirs)
     for table in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
         rows = (tmp_path / table).read_text().splitlines()
         assert rows == (shared / table).read_text().splitlines()[: len(rows)]
@@ -194,16 +194,16 @@ def test_people_mini_is_the_shared_one(tmp_path):
 def test_the_hard_set_is_fixed_and_busy(tmp_path):
     for name in ("first", "second"):
         write_people_hard(SHARED / "humans", tmp_path / name, characters=2, size=128)
-    pictures = sorted((tmp_path / "first" / "test").iterdir())
-    assert len(pictures) == 10
-    for picture in pictures:
-        assert picture.read_bytes() == (tmp_path / "second" / "test" / picture.name).read_bytes()
+    images = sorted((tmp_path / "first" / "test").iterdir())
+    assert len(images) == 10
+    for image in images:
+        assert image.read_bytes() == (tmp_path / "second" / "test" / image.name).read_bytes()
     pairs = (tmp_path / "first" / "fasion-pairs-test.csv").read_text().splitlines()
     assert len(pairs) == 1 + 2 * 8
     assert "syn00001_0.jpg,syn00001_3.jpg" in pairs
     assert "syn00001_3.jpg,syn00001_0.jpg" in pairs
     rows = (tmp_path / "first" / "fasion-annotation-test.csv").read_text().splitlines()
     nose = [int(row.split(":")[2].split(",")[0].strip(" [")) for row in rows[1:]]
-    assert nose[1] == nose[6] == -1  # the second picture of everybody is a back
+    assert nose[1] == nose[6] == -1  # the second image of everybody is a back
     assert nose[0] >= 0
     assert nose[5] >= 0

@@ -1,4 +1,4 @@
-"""The renderer: its kernels by hand, on triangles and squares, and the textures it is given."""
+"""The renderer: its kernels on triangles and squares with known results, and procedural textures."""
 
 import subprocess
 import sys
@@ -65,9 +65,9 @@ def test_back_faces_are_drawn_unless_culled():
 
 
 def test_transparent_texels_are_holes():
-    picture = np.full((16, 16, 4), 255, np.uint8)
-    picture[:, :8, 3] = 0
-    _, samples = rasterized(HALF, texture=mip_chain(picture), flags=ALPHA_TEST)
+    image = np.full((16, 16, 4), 255, np.uint8)
+    image[:, :8, 3] = 0
+    _, samples = rasterized(HALF, texture=mip_chain(image), flags=ALPHA_TEST)
     assert not (samples.triangle[:, :4] >= 0).any()
     assert (samples.triangle[7, 4:] >= 0).all()
 
@@ -92,18 +92,18 @@ def test_a_rendered_square_is_lit_masked_and_located():
     camera = Camera(np.eye(3), np.zeros(3), distance=10.0, focal_px=80.0, centre_px=(16.0, 16.0), size=32)
     light = Light(np.array([0, 0, 1.0]), key=np.full(3, 0.5), ambient=np.full(3, 0.3), floor=False)
     scene = Scene(np.full((32, 32, 3), 90, np.uint8), light)
-    picture = render(mesh, corners, np.tile(np.float32([0, 0, 1]), (4, 1)), corners, camera, scene, perspective=True)
+    rendered = render(mesh, corners, np.tile(np.float32([0, 0, 1]), (4, 1)), corners, camera, scene, perspective=True)
 
     inside = np.zeros((32, 32), bool)
     inside[8:24, 8:24] = True
-    np.testing.assert_array_equal(picture.mask, np.where(inside, 255, 0))
-    np.testing.assert_array_equal(picture.image[~inside], 90)
+    np.testing.assert_array_equal(rendered.mask, np.where(inside, 255, 0))
+    np.testing.assert_array_equal(rendered.image[~inside], 90)
     expected = 255 * np.sqrt(0.3 * 0.78 + 0.5)  # ambient light on an upright surface, and the key light in its face
-    assert np.abs(picture.image[inside].astype(float) - expected).max() < 3
+    assert np.abs(rendered.image[inside].astype(float) - expected).max() < 3
     x, y = (2 * np.arange(16) + 0.75 - 16) / 8, -(2 * np.arange(16) + 0.75 - 16) / 8  # 8 px per unit of length
-    np.testing.assert_allclose(picture.surface[4:12, 4:12, 0], np.tile(x[4:12], (8, 1)), atol=1e-5)
-    np.testing.assert_allclose(picture.surface[4:12, 4:12, 1].T, np.tile(y[4:12], (8, 1)), atol=1e-5)
-    np.testing.assert_array_equal(np.isnan(picture.surface[..., 0]), ~inside[::2, ::2])
+    np.testing.assert_allclose(rendered.surface[4:12, 4:12, 0], np.tile(x[4:12], (8, 1)), atol=1e-5)
+    np.testing.assert_allclose(rendered.surface[4:12, 4:12, 1].T, np.tile(y[4:12], (8, 1)), atol=1e-5)
+    np.testing.assert_array_equal(np.isnan(rendered.surface[..., 0]), ~inside[::2, ::2])
 
 
 def test_clipping_a_square_cuts_its_edges_where_the_field_is_zero():
@@ -123,13 +123,13 @@ def test_merged_references_keep_their_weight():
 
 
 def test_mip_chain_halves_down_to_sixteen_and_keeps_the_mean():
-    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 4), np.uint8)
-    chain = mip_chain(picture)
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 4), np.uint8)
+    chain = mip_chain(image)
     assert (chain.side, chain.levels) == (128, 4)
     assert len(chain.texels) == 4 * (128**2 + 64**2 + 32**2 + 16**2)
     for level, start in enumerate(chain.offsets):
         texels = chain.texels[start : start + 4 * (128 >> level) ** 2]
-        assert abs(texels.mean() - picture.mean()) < 1
+        assert abs(texels.mean() - image.mean()) < 1
 
 
 @pytest.mark.parametrize("kind", get_args(FabricKind))

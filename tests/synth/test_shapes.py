@@ -1,4 +1,4 @@
-"""Shapes that objects are made of: closed, and with normals that point outwards."""
+"""Shapes that objects are built from: closed, with normals that point outwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gfla_cli.synth.objects.shapes import box, joined, lathe, surface_patch, tub
 from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
-def curved_sheet():
+def curved_patch():
     u, v = np.meshgrid(np.linspace(-1, 1, 6), np.linspace(0, 1, 5), indexing="ij")
     return surface_patch(np.stack([u, v, -0.2 * u * u], -1), 0.1)
 
@@ -27,7 +27,7 @@ SHAPES = {
     "ring": (tube(RING, 0.1, closed=True), None),
     "turned": (lathe([(0, 0), (1, 0), (1, 2), (0, 2)], sides=64), 2 * np.pi),
     "turned outline": (lathe([(0, 0), (1, 0), (1, 2), (0, 2)], [(1, 1), (1, -1), (-1, -1), (-1, 1)]), 8),
-    "sheet": (curved_sheet(), None),
+    "surface patch": (curved_patch(), None),
     "bent": (box(2, 3, 0.4, 0.1, cells=5).deformed(lambda p: p + [0, 0, 1] * p[:, :1] ** 2 * 0.2), 2.34),
     "mirrored": (tube([[0, 0, 0], [0, 2, 0], [1, 3, 0]], 0.2).mirrored(), None),
     "turned around": (box(2, 3, 4).rotated(rotation_matrix([0.3, 1, 0.2])), 24),

@@ -38,15 +38,15 @@ _BONES_PER_VERTEX = 4
 class Rig:
     """The skeleton. `.L` and `.R` are the person's own left and right."""
 
-    above: Mapping[str, str | None]  # every bone of the file, parents first -> its parent
+    parent_of: Mapping[str, str | None]  # every bone of the file, parents first -> its parent
     joint_vertices: Mapping[str, Sequence[int]]  # every bone -> the base vertices whose mean is its joint
     bones: tuple[str, ...]  # the B bones kept, parents first
     weight: Float64Array  # (V,B) skinning weights of the base vertices; rows add up to one
 
-    def kept_above(self, bone: str) -> str | None:
+    def kept_parent(self, bone: str) -> str | None:
         """The nearest ancestor of a bone that is kept; None for the root."""
-        parent = self.above[bone]
-        return None if parent is None else _nearest_kept(parent, self.above, self.bones)
+        parent = self.parent_of[bone]
+        return None if parent is None else _nearest_kept(parent, self.parent_of, self.bones)
 
     def joint(self, bone: str, base: Float64Array) -> Float64Array:
         """Where a bone starts (3,) on a base mesh (V,3), dm."""
@@ -60,8 +60,8 @@ class Rig:
 
     def parents(self) -> NDArray[np.int16]:
         """The row of each kept bone's parent, (B,); -1 for the root."""
-        above = (self.kept_above(bone) for bone in self.bones)
-        return np.array([-1 if parent is None else self.bones.index(parent) for parent in above], np.int16)
+        kept = (self.kept_parent(bone) for bone in self.bones)
+        return np.array([-1 if parent is None else self.bones.index(parent) for parent in kept], np.int16)
 
     def total_weight(self, *prefixes: str) -> Float64Array:
         """The summed weight (V,) of all bones whose names have one of these prefixes."""
@@ -74,9 +74,9 @@ def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
     with as_data_error(skeleton, "a skeleton of MakeHuman"):
         file: dict[str, Any] = json.loads(skeleton.read_text(encoding="utf-8"))
         parents = {str(name): bone["parent"] for name, bone in file["bones"].items()}
-        above = {bone: parents[bone] for bone in _depth_first(parents, None)}
-        joints = {bone: [int(v) for v in file["joints"][file["bones"][bone]["head"]]] for bone in above}
-        bones = tuple(bone for bone in above if bone in KEPT_BONES)
+        parent_of = {bone: parents[bone] for bone in _depth_first(parents, None)}
+        joints = {bone: [int(v) for v in file["joints"][file["bones"][bone]["head"]]] for bone in parent_of}
+        bones = tuple(bone for bone in parent_of if bone in KEPT_BONES)
         if lacking := sorted(KEPT_BONES - set(bones)):
             raise ValueError(f"no bones {', '.join(lacking)}")
         if not all(0 <= vertex < vertices for bone in bones for vertex in joints[bone]):
@@ -85,25 +85,25 @@ def read_rig(skeleton: Path, weights: Path, vertices: int) -> Rig:
         shares = json.loads(weights.read_text(encoding="utf-8"))["weights"]
         weight = np.zeros((vertices, len(bones)))
         for bone, rows in shares.items():
-            column = bones.index(_nearest_kept(bone, above, bones))
+            column = bones.index(_nearest_kept(bone, parent_of, bones))
             for vertex, share in rows:
                 weight[vertex, column] += share
     weight[weight.sum(1) == 0, 0] = 1  # vertices without weights follow the root
-    return Rig(above, joints, bones, weight / weight.sum(1, keepdims=True))
+    return Rig(parent_of, joints, bones, weight / weight.sum(1, keepdims=True))
 
 
-def _nearest_kept(bone: str, above: Mapping[str, str | None], bones: Sequence[str]) -> str:
+def _nearest_kept(bone: str, parent_of: Mapping[str, str | None], bones: Sequence[str]) -> str:
     while bone not in bones:
-        parent = above[bone]
+        parent = parent_of[bone]
         if parent is None:
-            raise ValueError(f"no bone above {bone} is kept")
+            raise ValueError(f"no ancestor of the bone {bone} is kept")
         bone = parent
     return bone
 
 
-def _depth_first(parents: Mapping[str, str | None], above: str | None) -> Iterator[str]:
+def _depth_first(parents: Mapping[str, str | None], root: str | None) -> Iterator[str]:
     for bone, parent in parents.items():
-        if parent == above:
+        if parent == root:
             yield bone
             yield from _depth_first(parents, bone)
 

@@ -39,7 +39,7 @@ def posed_bones(figure: Figure) -> tuple[str, ...]:
 class PoseSolver:
     """Solves for the bone rotations of a skeleton that point its limbs in given directions."""
 
-    above: Mapping[str, str | None]  # the P bones, parents first -> their parents
+    parent_of: Mapping[str, str | None]  # the P bones, parents first -> their parents
     limb: Mapping[str, Float64Array]  # bone -> vector (3,) of the limb that starts there, at rest
     neck: Float64Array  # (3,) from the first bone of the neck to the head, at rest
 
@@ -51,8 +51,8 @@ class PoseSolver:
             for start, end in _LIMBS.items()
             for side in (".L", ".R")
         }
-        above = {bone: figure.rig.kept_above(bone) for bone in posed_bones(figure)}
-        return cls(above, limb, figure.joint("head") - figure.joint("neck01"))
+        parent_of = {bone: figure.rig.kept_parent(bone) for bone in posed_bones(figure)}
+        return cls(parent_of, limb, figure.joint("head") - figure.joint("neck01"))
 
     def solve(
         self,
@@ -74,7 +74,7 @@ class PoseSolver:
         share_of_spine = rotation_matrix(rotation_vector(root.T @ chest) / len(_BENDING_SPINE))
         world: dict[str, Float64Array] = {}
         pose = []
-        for bone, parent in self.above.items():
+        for bone, parent in self.parent_of.items():
             before = world[parent] if parent else straight
             if bone == "root":
                 local = root
@@ -267,6 +267,6 @@ def _rotation(channels: list[str], values: list[float]) -> Float64Array:
 def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, ...]) -> Float64Array:
     """The local axis-angle (P,3) of P bones, radians; includes the rotations of the bones left out between them."""
     world: dict[str | None, Float64Array] = {None: np.eye(3)}
-    for bone, parent in rig.above.items():
+    for bone, parent in rig.parent_of.items():
         world[bone] = world[parent] @ rotation.get(bone, np.eye(3))
-    return np.stack([rotation_vector(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
+    return np.stack([rotation_vector(world[rig.kept_parent(bone)].T @ world[bone]) for bone in bones])

@@ -1,4 +1,4 @@
-"""Meshes that hang on a body: compiled kernels, and the parts that a character is put together from.
+"""Meshes that are bound to a body: compiled kernels, and the parts of a character.
 
 Lengths are decimetres (dm).
 """
