@@ -20,36 +20,12 @@ from gfla_cli.synth.people.garments import Item
 from gfla_cli.synth.people.mesh import Piece
 from gfla_cli.synth.renderer.materials import MipChain, mip_chain
 
-
-def read_bgr(path: Path) -> ByteArray | None:
-    """Reads an image with all its channels, in OpenCV's order BGR(A); None if it is no image. Raises OSError.
-
-    cv2.imread on Windows reads paths in ASCII only.
-    """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    image: ByteArray | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    return image
-
-
-def write_bgr(path: Path, image: ByteArray, options: Sequence[int]) -> None:
-    """Writes an image in the format of the suffix. Raises OSError; cv2.imwrite is silent about a full disk."""
-    _, data = cv2.imencode(path.suffix, image, options)
-    path.write_bytes(data.tobytes())
-
-
-_IRIS_BGR = {  # the eye texture is brown; other colours are tinted
-    "brown": (22, 46, 88),
-    "dark": (18, 28, 48),
-    "blue": (165, 125, 85),
-    "green": (75, 110, 95),
-    "grey": (130, 125, 115),
-}
 _HINT = "the folder of synthetic people holds humans.npz, poses.npz and textures/; gfla data humans builds one"
 _PARTS = ("humans.npz", "poses.npz", "textures")
 SKINS = ("skin_male2", "skin_male3", "skin_male_middleage", "skin_male_dark", "skin_female2")
 TEXTURED_OUTFITS = (  # the outfits with a texture of their own
-    *("female_casualsuit01", "female_elegantsuit01", "male_casualsuit05", "male_elegantsuit01", "male_worksuit01"),
-)
+    "female_casualsuit01", "female_elegantsuit01", "male_casualsuit05", "male_elegantsuit01", "male_worksuit01",
+)  # fmt: skip
 SHOES = ("shoes01", "shoes03", "shoes05")
 BROWS = ("eyebrow001", "eyebrow002", "eyebrow003", "eyebrow005", "eyebrow012")
 _REQUIRED_TEXTURES = (  # textures of hair are optional: without one, hair gets procedural strands
@@ -60,7 +36,11 @@ _REQUIRED_TEXTURES = (  # textures of hair are optional: without one, hair gets 
     *BROWS,
     *("eye_brown", "eyelashes01", "tongue01"),
 )
-_BROW_GREY = 110  # eyebrows are black line art; from grey they can be tinted
+_BROW_GREY = 110  # eyebrows are black line art; grey can be tinted
+_IRIS_BGR = {  # the eye texture is brown; all colours are tinted
+    "brown": (22, 46, 88), "dark": (18, 28, 48), "blue": (165, 125, 85), "green": (75, 110, 95),
+    "grey": (130, 125, 115),
+}  # fmt: skip
 
 
 class Textures:
@@ -170,3 +150,19 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         return read_npz(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: damaged ({error})", hint=_HINT) from error
+
+
+def read_bgr(path: Path) -> ByteArray | None:
+    """Reads an image with all its channels, in OpenCV's order BGR(A); None if it is no image. Raises OSError.
+
+    cv2.imread on Windows reads paths in ASCII only.
+    """
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    image: ByteArray | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    return image
+
+
+def write_bgr(path: Path, image: ByteArray, options: Sequence[int]) -> None:
+    """Writes an image in the format of the suffix. Raises OSError; cv2.imwrite is silent about a full disk."""
+    _, data = cv2.imencode(path.suffix, image, options)
+    path.write_bytes(data.tobytes())

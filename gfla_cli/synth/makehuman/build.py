@@ -38,6 +38,90 @@ _HAIR_EXPONENTS = {"hair_braid01": 0.4}  # exponent on the brightness; below 1, 
 _HAIR_EXPONENT = 0.7  # of all other hair
 
 
+def build_pack(files: MakeHumanFiles, out: Path, *, mocap: Path | None = None) -> None:
+    """Writes a pack into the folder `out`. mocap: a file of motion capture; None = still poses only.
+
+    Raises DataError if a file is missing or damaged.
+    """
+    files.check()
+    figure = Figure.read(files)
+    _save(out / "poses.npz", pose_arrays(files, figure, mocap))
+    _save(out / "humans.npz", human_arrays(files, figure))
+    (out / "textures").mkdir()
+    write_textures(files, figure, out / "textures")
+
+
+def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any]]:
+    """The arrays of humans.npz."""
+    items = read_items(files, figure)
+    used = _used_vertices(figure, items)
+    renumbered = np.full(len(figure.mesh.vertices), -1)
+    renumbered[used] = np.arange(len(used))
+    arrays = _body_arrays(figure, used, renumbered)
+    arrays |= target_arrays(select_targets(files.targets()), renumbered)
+    for name, item in items.items():
+        arrays |= item.arrays(name, figure, renumbered)
+    return arrays
+
+
+def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, FittedMesh]:
+    """All clothes, hair, eyes and so on by their names in the pack."""
+    base = figure.mesh.vertices
+
+    def fitted(name: str) -> FittedMesh:
+        return read_clothing(files.path(name), len(base))
+
+    items = {"hat:fedora": fitted(catalogue.HAT).part()}
+    for name, roles in catalogue.OUTFITS.items():
+        items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
+    items |= {f"shoes:{name}": fitted(catalogue.clothing(name)).part() for name in SHOES}
+    items |= {f"hair:{name}": _hair(name, fitted(catalogue.hair(name)), figure) for name in catalogue.HAIR}
+    items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
+    items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
+    items["eyes:high-poly"] = feature(fitted(catalogue.EYES))
+    items["tongue:tongue01"] = feature(fitted(catalogue.TONGUE))
+    return items | {"tights": tights(figure), "skirt": skirt(figure), "teeth": teeth(figure)}
+
+
+def _hair(name: str, hair: FittedMesh, figure: Figure) -> FittedMesh:
+    if name in catalogue.HAIR_WITH_TEXTURE:
+        return hairstyle(hair)
+    cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
+    return cut(hair, figure.mesh.vertices)
+
+
+def _used_vertices(figure: Figure, items: Mapping[str, FittedMesh]) -> NDArray[np.int64]:
+    """The base vertices that skin, joints, items or landmarks use, ascending."""
+    needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
+    needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]
+    return np.unique(np.concatenate([*needed, *(item.base_vertices() for item in items.values())]))
+
+
+def _body_arrays(figure: Figure, used: NDArray[np.int64], renumbered: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    mesh, rig, skin = figure.mesh, figure.rig, figure.skin
+    bone, share = strongest_bones(rig.weight[used])
+    return {
+        "rest": mesh.vertices[used].astype(np.float32),
+        "faces": renumbered[mesh.faces[skin]].astype(np.uint16),
+        "uv": mesh.corner_uv[skin].astype(np.float16),
+        "original_index": used.astype(np.uint16),
+        "arm_distance": figure.arm_distance[used].astype(np.float32),
+        "leg_weight": figure.leg_weight[used].astype(np.float16),
+        "is_body": np.isin(used, mesh.faces[mesh.group == "body"]),
+        "weight_index": bone,
+        "weight": share,
+        "bone_name": np.array(rig.bones),
+        "bone_parent": rig.parents(),
+        "bone_joint": renumbered[rig.repeated_joint_vertices()].astype(np.uint16),
+        "landmark68": renumbered[np.array(LANDMARKS)].astype(np.int32),
+        "keypoint_vertex": renumbered[np.array(KEYPOINTS)].astype(np.int32),
+    }
+
+
 def write_textures(files: MakeHumanFiles, figure: Figure, folder: Path) -> None:
     """Writes all textures of the pack into a folder."""
     shown = _shown_skin(figure)
@@ -122,87 +206,3 @@ def _evened(colour: Float32Array, alpha: Float32Array, exponent: float) -> Float
 
 def _write_jpeg(path: Path, image: ByteArray) -> None:
     write_bgr(path, image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-
-
-def build_pack(files: MakeHumanFiles, out: Path, *, mocap: Path | None = None) -> None:
-    """Writes a pack into the folder `out`. mocap: a file of motion capture; None = still poses only.
-
-    Raises DataError if a file is missing or damaged.
-    """
-    files.check()
-    figure = Figure.read(files)
-    _save(out / "poses.npz", pose_arrays(files, figure, mocap))
-    _save(out / "humans.npz", human_arrays(files, figure))
-    (out / "textures").mkdir()
-    write_textures(files, figure, out / "textures")
-
-
-def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any]]:
-    """The arrays of humans.npz."""
-    items = read_items(files, figure)
-    used = _used_vertices(figure, items)
-    renumbered = np.full(len(figure.mesh.vertices), -1)
-    renumbered[used] = np.arange(len(used))
-    arrays = _body_arrays(figure, used, renumbered)
-    arrays |= target_arrays(select_targets(files.targets()), renumbered)
-    for name, item in items.items():
-        arrays |= item.arrays(name, figure, renumbered)
-    return arrays
-
-
-def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, FittedMesh]:
-    """All clothes, hair, eyes and so on by their names in the pack."""
-    base = figure.mesh.vertices
-
-    def fitted(name: str) -> FittedMesh:
-        return read_clothing(files.path(name), len(base))
-
-    items = {"hat:fedora": fitted(catalogue.HAT).part()}
-    for name, roles in catalogue.OUTFITS.items():
-        items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
-    items |= {f"shoes:{name}": fitted(catalogue.clothing(name)).part() for name in SHOES}
-    items |= {f"hair:{name}": _hair(name, fitted(catalogue.hair(name)), figure) for name in catalogue.HAIR}
-    items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
-    items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
-    items["eyes:high-poly"] = feature(fitted(catalogue.EYES))
-    items["tongue:tongue01"] = feature(fitted(catalogue.TONGUE))
-    return items | {"tights": tights(figure), "skirt": skirt(figure), "teeth": teeth(figure)}
-
-
-def _hair(name: str, hair: FittedMesh, figure: Figure) -> FittedMesh:
-    if name in catalogue.HAIR_WITH_TEXTURE:
-        return hairstyle(hair)
-    cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
-    return cut(hair, figure.mesh.vertices)
-
-
-def _used_vertices(figure: Figure, items: Mapping[str, FittedMesh]) -> NDArray[np.int64]:
-    """The base vertices that skin, joints, items or landmarks use, ascending."""
-    needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
-    needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]
-    return np.unique(np.concatenate([*needed, *(item.base_vertices() for item in items.values())]))
-
-
-def _body_arrays(figure: Figure, used: NDArray[np.int64], renumbered: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    mesh, rig, skin = figure.mesh, figure.rig, figure.skin
-    bone, share = strongest_bones(rig.weight[used])
-    return {
-        "rest": mesh.vertices[used].astype(np.float32),
-        "faces": renumbered[mesh.faces[skin]].astype(np.uint16),
-        "uv": mesh.corner_uv[skin].astype(np.float16),
-        "original_index": used.astype(np.uint16),
-        "arm_distance": figure.arm_distance[used].astype(np.float32),
-        "leg_weight": figure.leg_weight[used].astype(np.float16),
-        "is_body": np.isin(used, mesh.faces[mesh.group == "body"]),
-        "weight_index": bone,
-        "weight": share,
-        "bone_name": np.array(rig.bones),
-        "bone_parent": rig.parents(),
-        "bone_joint": renumbered[rig.repeated_joint_vertices()].astype(np.uint16),
-        "landmark68": renumbered[np.array(LANDMARKS)].astype(np.int32),
-        "keypoint_vertex": renumbered[np.array(KEYPOINTS)].astype(np.int32),
-    }

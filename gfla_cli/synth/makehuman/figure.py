@@ -115,7 +115,7 @@ def strongest_bones(weight: Float64Array) -> tuple[NDArray[np.uint8], NDArray[np
     return bone.astype(np.uint8), (share / share.sum(1, keepdims=True)).astype(np.float16)
 
 
-_MACRO = re.compile(  # adults; height and proportions of average people only, which bodies of all kinds share
+_MACRO = re.compile(  # adults; the targets of average people for height and proportions serve all bodies
     r"macrodetails/("
     r"(african|asian|caucasian)-(female|male)-(young|old)"
     r"|universal-(female|male)-(young|old)-(min|average|max)muscle-(min|average|max)weight"
@@ -127,7 +127,7 @@ _ASYMMETRY = re.compile(r"asym/.*(jaw|nose|mouth|eye|brown)-[12]-[lr]")  # the g
 _DETAIL = re.compile(
     r"(armslegs|cheek|chin|ears|eyebrows|eyes|forehead|head|hip|mouth|neck|nose|stomach|torso)/(?:[lr]-)?([^/]+)"
 )
-_NO_DETAIL = re.compile(  # what moves whole parts away, what clothes or hair hide, and what few people have
+_NO_DETAIL = re.compile(  # targets that translate whole parts, that clothes or hair hide, or that are rare
     r"(head|neck|torso|hip)-trans|trans-(in|out)|foot|hand|valgus|navel|pregnant|ear-shape"
 )
 _MIN_DELTA = 4e-4  # dm; smaller movements are below the precision of float16
@@ -207,11 +207,9 @@ KEYPOINTS: tuple[tuple[int, ...], ...] = (  # the means of six vertices each
     (5692, 5675, 5685, 5681, 5697, 5677),  # right ear
     (12289, 12272, 12282, 12278, 12294, 12274),  # left ear
 )
-
-
 _VERTICES = 19158  # of the mesh `hm08`, which all assets are made for
 SIDES = ((".L", 1), (".R", -1))  # ending of a bone's name, sign of x
-_ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: between two heights, this near the middle
+_ALWAYS_DRESSED = ((-0.5, 0.7, np.inf), (3.0, 4.35, 1.55))  # dm: from a height, to a height, up to this |x|
 
 
 @dataclass(frozen=True, eq=False)

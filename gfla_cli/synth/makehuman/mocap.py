@@ -1,7 +1,7 @@
 """The pose library of the pack: motion capture of the CMU database on MakeHuman's skeleton, and still poses.
 
-A file holds one array per clip: (frames, 117) exponential maps, 30 frames per second, as motion prediction uses them:
-the position of the hips, then the rotations of 38 joints by their parents, radians.
+A file of motion capture has one array per clip: (frames, 117), 30 frames per second. A row is the position of the hips,
+and the rotations of 38 joints relative to their parents as exponential maps (radians).
 
 Users of the database must cite it: "The data used in this project was obtained from mocap.cs.cmu.edu. The database
 was created with funding from NSF EIA-0196217."
@@ -40,8 +40,8 @@ from gfla_cli.synth.renderer.camera import rotation_matrix
 _FPS = 15
 _COLUMNS = 117
 _HINT = "--mocap FILE is an .npz with one array (frames, 117) per clip: CMU exponential maps at 30 frames per second"
-_STEP = 2  # of 30 frames per second, every other
-_SHORTEST, _LONGEST = 16, 400  # frames of a clip
+_STEP = 2  # every second frame of 30 per second is kept
+_MIN_FRAMES, _MAX_FRAMES = 16, 400  # of a clip
 _WALKING, _KEPT_OF_WALKING = "walking_extra", 3  # most clips are walks: every third one is kept
 _MIN_DIFFERENCE = 0.36  # distance of the limbs' directions between two different poses
 _COMPARED = 40  # last distinct poses that a new one is compared with
@@ -50,35 +50,16 @@ _PARENT = (  # of the 38 joints; -1 = the hips
     *(-1, 0, 1, 2, 3, 4, 5, 0, 7, 8, 9, 10, 11),
     *(0, 13, 14, 15, 16, 17, 18, 15, 20, 21, 22, 23, 24, 25, 23, 27, 15, 29, 30, 31, 32, 33, 34, 32, 36),
 )
-_BONE = {  # joint -> where it is from its parent, in the skeleton's own units; all others lie on their parents
-    2: (1.65674, -1.80282, 0.62477),
-    3: (2.5972, -7.13576, 0),
-    4: (2.49236, -6.8477, 0),
-    5: (0.19704, -0.54136, 2.14581),
-    6: (0, 0, 1.11249),
-    8: (-1.6107, -1.80282, 0.62476),
-    9: (-2.59502, -7.12977, 0),
-    10: (-2.4678, -6.78024, 0),
-    11: (-0.23024, -0.63258, 2.13368),
-    12: (0, 0, 1.11569),
-    14: (0.01961, 2.0545, -0.14112),
-    15: (0.01021, 2.06436, -0.05921),
-    17: (0.00713, 1.56711, 0.14968),
-    18: (0.03429, 1.56041, -0.10006),
-    19: (0.01305, 1.6256, -0.05265),
-    21: (3.54205, 0.90436, -0.17364),
-    22: (4.86513, 0, 0),
-    23: (3.35554, 0, 0),
-    25: (0.66117, 0, 0),
-    26: (0.53306, 0, 0),
-    28: (0.5412, 0, 0.5412),
-    30: (-3.49802, 0.75994, -0.32616),
-    31: (-5.02649, 0, 0),
-    32: (-3.36431, 0, 0),
-    34: (-0.73041, 0, 0),
-    35: (-0.58887, 0, 0),
-    37: (-0.59786, 0, 0.59786),
-}
+_BONE = {  # joint -> offset from its parent, in units of the captured skeleton; all other offsets are zero
+    2: (1.65674, -1.80282, 0.62477), 3: (2.5972, -7.13576, 0), 4: (2.49236, -6.8477, 0),
+    5: (0.19704, -0.54136, 2.14581), 6: (0, 0, 1.11249), 8: (-1.6107, -1.80282, 0.62476), 9: (-2.59502, -7.12977, 0),
+    10: (-2.4678, -6.78024, 0), 11: (-0.23024, -0.63258, 2.13368), 12: (0, 0, 1.11569),
+    14: (0.01961, 2.0545, -0.14112), 15: (0.01021, 2.06436, -0.05921), 17: (0.00713, 1.56711, 0.14968),
+    18: (0.03429, 1.56041, -0.10006), 19: (0.01305, 1.6256, -0.05265), 21: (3.54205, 0.90436, -0.17364),
+    22: (4.86513, 0, 0), 23: (3.35554, 0, 0), 25: (0.66117, 0, 0), 26: (0.53306, 0, 0), 28: (0.5412, 0, 0.5412),
+    30: (-3.49802, 0.75994, -0.32616), 31: (-5.02649, 0, 0), 32: (-3.36431, 0, 0), 34: (-0.73041, 0, 0),
+    35: (-0.58887, 0, 0), 37: (-0.59786, 0, 0.59786),
+}  # fmt: skip
 _JOINTS = {  # of either side: hip, knee, ankle, toes, shoulder, elbow, wrist
     ".L": (2, 3, 4, 5, 21, 22, 23),
     ".R": (8, 9, 10, 11, 30, 31, 32),
@@ -117,8 +98,8 @@ def motions(clips: dict[str, Float64Array], figure: Figure, solver: PoseSolver) 
         walks += _WALKING in name
         if _WALKING in name and walks % _KEPT_OF_WALKING:
             continue
-        frames = clip[::_STEP][:_LONGEST]
-        if len(frames) >= _SHORTEST:
+        frames = clip[::_STEP][:_MAX_FRAMES]
+        if len(frames) >= _MIN_FRAMES:
             yield retarget.motion(name.rsplit("__", 1)[-1], frames)
 
 
@@ -197,6 +178,7 @@ def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> di
     still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
 
     moving = sum(len(clip.pose) for clip in clips)
+    moving_rows = distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)
     length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
     group = [MOCAP_CLIP] * len(clips) + [STATIC_POSE] * len(STATIC_POSES) + [CATALOGUE_POSE] * len(CATALOGUE_POSES)
     return {
@@ -208,9 +190,5 @@ def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> di
         "clip_name": np.array([clip.name for clip in clips] + list(still)),
         "clip_group": np.array(group, np.int8),
         "fps": np.array(_FPS, np.float32),
-        "unique": np.concatenate([_distinct(clips), moving + np.arange(len(still))]).astype(np.int32),
+        "unique": np.concatenate([moving_rows, moving + np.arange(len(still))]).astype(np.int32),
     }
-
-
-def _distinct(clips: list[Motion]) -> NDArray[np.int64]:
-    return distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)

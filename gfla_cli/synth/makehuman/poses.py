@@ -13,12 +13,9 @@ from gfla_cli.synth.makehuman.figure import Figure, Rig
 from gfla_cli.synth.makehuman.files import as_data_error
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
-_LIMBS = {  # a bone -> the bone that starts where the limb ends
-    "upperleg01": "lowerleg01",
-    "lowerleg01": "foot",
-    "foot": "toe2-1",
-    "upperarm01": "lowerarm01",
-    "lowerarm01": "wrist",
+_LIMBS = {  # bone -> the bone that starts where its limb ends
+    **{"upperleg01": "lowerleg01", "lowerleg01": "foot", "foot": "toe2-1"},
+    **{"upperarm01": "lowerarm01", "lowerarm01": "wrist"},
 }
 _BENDING_SPINE = ("spine05", "spine04", "spine03", "spine02")
 _CLAVICLE_SHARE = 0.14  # of the turn of the upper arm
