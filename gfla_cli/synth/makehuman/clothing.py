@@ -122,7 +122,7 @@ def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
             raise ValueError("a vertex beyond the base mesh")
         mesh = read_obj(path.with_name(mesh_name))
         if len(mesh.vertices) != len(reference):
-            raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, {len(reference)} are fitted")
+            raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, but {len(reference)} are fitted")
     return FittedMesh(mesh.faces, mesh.corner_uv, reference, barycentric, offset, scale_vertices, scale_length, hidden)
 
 

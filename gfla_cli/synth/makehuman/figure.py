@@ -139,7 +139,7 @@ def read_target(path: Path) -> tuple[Int64Array, Float64Array]:
         rows = np.array([words[:4] for words in split_lines(path)], np.float64).reshape(-1, 4)
         index = rows[:, 0].astype(np.int64)
         if len(index) and index.min() < 0:
-            raise ValueError(f"vertex {index.min()}")
+            raise ValueError(f"vertex {index.min()} does not exist")
     return index, rows[:, 1:]
 
 
@@ -169,7 +169,7 @@ def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> di
         index, delta = (np.concatenate(part) for part in zip(*map(read_target, paths), strict=True))
         if len(index) and index.max() >= len(renumbered):
             with as_data_error(paths[0], "a target for this base mesh"):
-                raise ValueError(f"vertex {index.max()}")
+                raise ValueError(f"vertex {index.max()} does not exist")
         kept: BoolArray = (renumbered[index] >= 0) & (np.abs(delta).max(1) > _MIN_DELTA)
         if kept.any():
             names.append(name)

@@ -61,7 +61,7 @@ def read_obj(path: Path) -> ObjMesh:
         )
         for index, count in ((mesh.faces, len(mesh.vertices)), (mesh.uv_faces, len(mesh.uv))):
             if len(index) and not 0 <= index.min() <= index.max() < count:
-                raise ValueError("a face has a corner that the file does not")
+                raise ValueError("a face uses a vertex that the file does not have")
     return mesh
 
 

@@ -52,7 +52,7 @@ def read_glb(path: Path) -> list[GlbPart]:
         raise
     # The JSON is untrusted input: any value may have any type, so any error may occur.
     except Exception as error:
-        raise DataError(f"{path}: damaged, or not as glTF 2.0 should be ({error})"[:300], hint=_HINT) from error
+        raise DataError(f"{path}: damaged, or not valid glTF 2.0 ({error})"[:300], hint=_HINT) from error
     if not parts:
         raise DataError(f"{path}: no triangles in it", hint=_HINT)
     return parts
@@ -173,7 +173,9 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
             raise DataError(f"{path}: larger than {_MAX_BYTES >> 20} MB", hint="simplify the object")
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror})", hint="check the file and its permissions"
+        ) from error
     if data[:4] != b"glTF":
         raise DataError(f"{path}: not a GLB file", hint=_HINT)
     version, length = struct.unpack_from("<II", data, 4)
@@ -187,7 +189,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
         at += 8 + size
     description = json.loads(found[b"JSON"])
     if not isinstance(description, dict):
-        raise ValueError("no description")
+        raise ValueError("its JSON is not an object")
     return description, found.get(b"BIN\0", b"")
 
 

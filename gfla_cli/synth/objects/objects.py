@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
@@ -23,7 +23,7 @@ from gfla_cli.synth.objects.shapes import Shape, face_normals, joined
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
 from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
-from gfla_cli.synth.renderer.render import Light, Scene, render
+from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, render
 
 FRAME = 10.0  # units of length that the image shows at the object's middle
 _SURFACE_OFFSET = 0.25  # units along the normal; so that the two sides of a thin board have different points
@@ -40,20 +40,6 @@ class SolidObject:
     vertices: Float32Array  # (n,3)
     normals: Float32Array  # (n,3)
     distance: float  # from the camera to the middle
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectView:
-    """An image of side s, with its annotations.
-
-    surface[r, c] is the point of the object that is seen in the middle of the 2 x 2 pixels from (2r, 2c) on, moved
-    outwards by a quarter of a unit, so that the two sides of a thin board differ. NaN = background. Two views of one
-    object show the same point of it where their surface maps hold the same value.
-    """
-
-    image: ByteArray  # (s,s,3) RGB
-    mask: ByteArray  # (s,s) share of the pixel that the object covers, 0..255
-    surface: Float32Array  # (s/2,s/2,3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +99,11 @@ def camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, size: in
 
 def photograph_object(
     item: SolidObject, azimuth_deg: float, elevation_deg: float, light: ObjectLight, size: int = 256
-) -> ObjectView:
-    """The view from one side, on white; size: side of the image, pixels."""
+) -> RenderedImage:
+    """The view from one side, on white; size: side of the image, pixels.
+
+    In its surface map, points are moved outwards by a quarter of a unit, so that the two sides of a thin board differ.
+    """
     view = camera(item, azimuth_deg, elevation_deg, size)
     direction = view.rotation @ light.direction
     scene = Scene(
@@ -122,8 +111,7 @@ def photograph_object(
         light=Light(direction, np.full(3, light.key), np.full(3, light.ambient), light.floor),
     )
     surface = item.vertices + np.float32(_SURFACE_OFFSET) * item.normals
-    rendered = render(item.mesh, item.vertices, item.normals, surface, view, scene, perspective=True)
-    return ObjectView(rendered.image, rendered.mask, rendered.surface)
+    return render(item.mesh, item.vertices, item.normals, surface, view, scene, perspective=True)
 
 
 class ObjectFolder:
@@ -164,7 +152,7 @@ def _read_facing(path: Path) -> dict[str, float]:
         angles = json.loads(path.read_text(encoding="utf-8")).items()
         facing = {str(name): float(angle) for name, angle in angles}
         if not all(map(math.isfinite, facing.values())):
-            raise ValueError("an angle that is no number")
+            raise ValueError("an angle is not a number")
         return facing
     except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not a table of angles ({error})", hint='as in {"gaming-chair": 180}') from error

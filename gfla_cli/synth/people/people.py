@@ -69,9 +69,9 @@ class AlbumMix:
         check_shares("direction", self.directions, DIRECTIONS)
         check_shares("background", self.backgrounds, BACKGROUNDS)
         if not 0 <= self.margins[0] <= self.margins[1] <= 10:  # also refuses NaN
-            raise UsageError(f"margins are a least and a most value between 0 and 10, got {self.margins}")
+            raise UsageError(f"margins must be two numbers between 0 and 10, the smaller one first, got {self.margins}")
         if not 0 <= self.catalogue <= 1:
-            raise UsageError(f"the share of catalogue poses lies between 0 and 1, got {self.catalogue}")
+            raise UsageError(f"the share of catalogue poses must be between 0 and 1, got {self.catalogue}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +158,7 @@ def portrait(
     `frames` is below 1 or `stills` below 0.
     """
     if frames < 1 or stills < 0:
-        raise UsageError(f"a portrait has a frame or more, got {frames} and {stills} stills")
+        raise UsageError(f"a portrait needs at least one frame, got {frames} frames and {stills} stills")
     character = sample_character(rng, pack)
     scene = sample_scene(rng, size, _PORTRAIT_BACKGROUNDS, floor=False)
     shot = Shot(

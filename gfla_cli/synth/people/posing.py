@@ -138,7 +138,7 @@ def sample_talk(
     but important in videos. Raises UsageError if `frames` is below 1 or `fps` is not positive.
     """
     if frames < 1 or fps <= 0:
-        raise UsageError(f"a clip has a frame or more and a positive frame rate, got {frames} at {fps}")
+        raise UsageError(f"a clip needs at least one frame and a positive frame rate, got {frames} at {fps}")
     time = np.arange(frames) / fps
 
     def wave(amplitude: float, slowest: float, fastest: float) -> Float64Array:

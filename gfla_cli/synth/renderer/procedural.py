@@ -43,7 +43,7 @@ def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name
         raise UsageError(f"unknown {what}: {', '.join(unknown)}", hint=f"known: {', '.join(known)}")
     values = list(shares.values())
     if not values or not all(math.isfinite(value) and value >= 0 for value in values) or sum(values) <= 0:
-        raise UsageError(f"the shares of each {what} must be numbers from 0 on, and not all 0, got {dict(shares)}")
+        raise UsageError(f"the shares of each {what} must be 0 or more, and not all 0, got {dict(shares)}")
 
 
 def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
