@@ -140,7 +140,7 @@ def _check_indices(piece: Piece, vertices: int, bones: int) -> None:
     for index, count in ((binding.reference, vertices), (binding.bone, bones), (piece.faces, own)):
         if index.size and not 0 <= index.min() <= index.max() < count:
             raise ValueError(f"indices from {index.min()} to {index.max()} in a table of {count} rows")
-    lengths = {len(binding.barycentric), len(binding.extra), len(binding.bone), len(binding.weight), own}
+    lengths = {len(binding.barycentric), len(binding.offset), len(binding.bone), len(binding.weight), own}
     if len(lengths) > 1 or piece.faces.shape != (len(piece.uv), 3):
         raise ValueError("tables of different lengths")
 

@@ -49,7 +49,7 @@ class BaseMesh:
         binding = Binding(
             reference=np.repeat(np.arange(count, dtype=np.int32)[:, None], 3, 1),
             barycentric=np.tile(np.array([1, 0, 0], np.float32), (count, 1)),
-            extra=np.zeros((count, 3), np.float32),
+            offset=np.zeros((count, 3), np.float32),
             bone=arrays["weight_index"].astype(np.int16),
             weight=arrays["weight"].astype(np.float32),
         )

@@ -39,7 +39,7 @@ class Item:
         binding = Binding(
             reference=arrays[f"{name}/ref"].astype(np.int32),
             barycentric=arrays[f"{name}/bary"].astype(np.float32),
-            extra=arrays[f"{name}/offset"].astype(np.float32),
+            offset=arrays[f"{name}/offset"].astype(np.float32),
             bone=arrays[f"{name}/weight_index"].astype(np.int16),
             weight=arrays[f"{name}/weight"].astype(np.float32),
         )
@@ -57,7 +57,7 @@ class Item:
         axis = np.arange(3)
         size = np.abs(body[first, axis] - body[second, axis]) / self.scale_neutral
         size = np.where(first == second, 1.0, size)
-        return self.neutral.lifted((self.neutral.binding.extra * size).astype(np.float32))
+        return self.neutral.lifted((self.neutral.binding.offset * size).astype(np.float32))
 
 
 def _piece(binding: Binding, faces: Int32Array, uv: Float32Array, base: BaseMesh) -> Piece:
@@ -67,8 +67,8 @@ def _piece(binding: Binding, faces: Int32Array, uv: Float32Array, base: BaseMesh
 
 def _interpolated(barycentric: Float32Array, corners: Float32Array) -> Float32Array:
     """Weighted sums over the three corners, (n,3) and (n,3,...) -> (n,...)."""
-    hung: Float32Array = np.einsum("ik,ik...->i...", barycentric, corners)
-    return hung
+    values: Float32Array = np.einsum("ik,ik...->i...", barycentric, corners)
+    return values
 
 
 def top_field(sleeve: float, hem: float, neck: Neck, opening: float) -> Field:
@@ -142,7 +142,7 @@ def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Fl
     binding = Binding(
         reference=np.concatenate([whole.reference[old], reference]),
         barycentric=np.concatenate([whole.barycentric[old], barycentric]),
-        extra=np.zeros((len(kept), 3), np.float32),
+        offset=np.zeros((len(kept), 3), np.float32),
         bone=whole.bone[nearest],
         weight=whole.weight[nearest],
     )

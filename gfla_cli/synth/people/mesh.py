@@ -29,20 +29,20 @@ def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, w
 
 @kernel
 def bind_to_base(
-    reference: Int32Array, barycentric: Float32Array, extra: Float32Array, base: Float32Array
+    reference: Int32Array, barycentric: Float32Array, offset: Float32Array, base: Float32Array
 ) -> Float32Array:
     """Vertices (n,3) bound to a base mesh: the weighted sum of three base vertices each, plus an offset.
 
-    reference: (n,3) base vertices; barycentric: (n,3) their weights; extra: (n,3) offsets; base: (m,3).
+    reference: (n,3) base vertices; barycentric: (n,3) their weights; offset: (n,3) offsets; base: (m,3).
     """
-    bound = np.empty(extra.shape, np.float32)
+    bound = np.empty(offset.shape, np.float32)
     for i in range(reference.shape[0]):
         for axis in range(3):
             bound[i, axis] = (
                 barycentric[i, 0] * base[reference[i, 0], axis]
                 + barycentric[i, 1] * base[reference[i, 1], axis]
                 + barycentric[i, 2] * base[reference[i, 2], axis]
-                + extra[i, axis]
+                + offset[i, axis]
             )
     return bound
 
@@ -197,13 +197,13 @@ class Binding:
 
     reference: Int32Array  # (n,3) base vertices
     barycentric: Float32Array  # (n,3) their weights
-    extra: Float32Array  # (n,3) offset from there at rest, dm
+    offset: Float32Array  # (n,3) offset from there at rest, dm
     bone: Int16Array  # (n,4)
     weight: Float32Array  # (n,4) skinning weights
 
     def on(self, base: Float32Array) -> Float32Array:
         """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
-        return bind_to_base(self.reference, self.barycentric, self.extra, base)
+        return bind_to_base(self.reference, self.barycentric, self.offset, base)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,9 +220,9 @@ class Piece:
         """The same vertices with only the faces where the mask (F,) is true."""
         return replace(self, faces=self.faces[mask], uv=self.uv[mask])
 
-    def lifted(self, extra: Float32Array) -> Piece:
+    def lifted(self, offset: Float32Array) -> Piece:
         """The same faces with other offsets (n,3), dm, from the places where the vertices are bound."""
-        return replace(self, binding=replace(self.binding, extra=extra))
+        return replace(self, binding=replace(self.binding, offset=offset))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +247,7 @@ def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
     binding = Binding(
         reference=np.concatenate([b.reference for b in bindings]),
         barycentric=np.concatenate([b.barycentric for b in bindings]),
-        extra=np.concatenate([b.extra for b in bindings]),
+        offset=np.concatenate([b.offset for b in bindings]),
         bone=np.concatenate([b.bone for b in bindings]),
         weight=np.concatenate([b.weight for b in bindings]),
     )
