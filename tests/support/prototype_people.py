@@ -7,7 +7,7 @@ from dataclasses import replace
 from gfla_cli.synth import Clip
 from gfla_cli.synth.people.character import sample_character
 from gfla_cli.synth.people.posing import pose_character, sample_talk
-from gfla_cli.synth.people.views import Shot, frame, photograph, sample_shot
+from gfla_cli.synth.people.views import Shot, aim_camera, photograph, sample_shot
 from gfla_cli.synth.renderer.procedural import background
 from gfla_cli.synth.renderer.render import Scene, sample_light, sample_scene
 
@@ -23,7 +23,7 @@ def person_pair(people, rng, size):
     target = sample_shot(rng, source.crop if rng.random() < 0.6 else None)
     if abs(source.yaw_deg) > 120 and rng.random() < 0.6:
         source = replace(source, yaw_deg=rng.normal(0, 20))
-    return character, [people.snapshot(rng, character, scene, shot) for shot in (source, target)]
+    return character, [people.random_view(rng, character, scene, shot) for shot in (source, target)]
 
 
 def face_clip(people, rng, frames, size):
@@ -42,5 +42,5 @@ def face_clip(people, rng, frames, size):
         shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
     )
     posed = [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
-    camera = frame(pack.skeleton, character, posed[0], shot, size)
+    camera = aim_camera(pack.skeleton, character, posed[0], shot, size)
     return Clip(tuple(photograph(pack, character, one, camera, scene) for one in posed), character)

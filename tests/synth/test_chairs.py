@@ -15,7 +15,13 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.synth.objects.chair_backs import BackPlane, BackStyle, back
 from gfla_cli.synth.objects.chairs import Family, sample_chair
 from gfla_cli.synth.objects.finishes import FinishKind, finish
-from gfla_cli.synth.objects.objects import ObjectLight, build_object, camera, photograph_object, sample_object_light
+from gfla_cli.synth.objects.objects import (
+    ObjectLight,
+    build_object,
+    object_camera,
+    photograph_object,
+    sample_object_light,
+)
 from gfla_cli.synth.objects.shapes import box, joined
 
 LIGHT = ObjectLight(np.array([0.2, 0.9, 0.3]), key=0.3, ambient=0.7)
@@ -32,7 +38,7 @@ def test_every_family_gives_chairs_that_fill_the_frame_and_stay_in_it(family):
         assert np.isfinite(chair.vertices).all()
         drawn = chair.vertices[chair.mesh.drawn]
         for azimuth in (0, 50, 120):
-            seen = camera(chair, azimuth, 20, 1).project(drawn)[:, :2]
+            seen = object_camera(chair, azimuth, 20, 1).project(drawn)[:, :2]
             assert seen.min() > 0.03
             assert seen.max() < 0.97
         assert np.ptp(seen, axis=0).max() > 0.5

@@ -17,9 +17,9 @@ from scipy.spatial import cKDTree
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
 from gfla_cli.synth.people.character import sample_character
+from gfla_cli.synth.people.data_sets import SplitWriter
 from gfla_cli.synth.people.posing import pose_character
-from gfla_cli.synth.people.test_sets import SplitWriter
-from gfla_cli.synth.people.views import Shot, frame
+from gfla_cli.synth.people.views import Shot, aim_camera
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
@@ -107,7 +107,7 @@ def test_surfaces_lie_under_the_pixels_that_show_them(pack):
     rng = np.random.default_rng(3)
     character = sample_character(rng, pack)
     posed = pose_character(pack, character, pack.poses.sample(rng))
-    camera = frame(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
+    camera = aim_camera(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
     light = Light(np.array([0, 1.0, 1]), key=np.ones(3), ambient=np.ones(3), floor=True)
     scene = Scene(np.zeros((128, 128, 3), np.uint8), light)
     world = render(character.mesh, posed.vertices, posed.normals, posed.vertices, camera, scene).surface

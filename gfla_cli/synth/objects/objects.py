@@ -85,12 +85,12 @@ def _largest_extent(item: SolidObject) -> float:
     longest = 0.0
     for elevation in (0.0, 20.0):
         for azimuth in range(0, 360, 20):
-            seen = camera(item, azimuth, elevation, 1).project(drawn)[:, :2]
+            seen = object_camera(item, azimuth, elevation, 1).project(drawn)[:, :2]
             longest = max(longest, float(2 * np.abs(seen - 0.5).max()))
     return longest
 
 
-def camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, size: int) -> Camera:
+def object_camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, size: int) -> Camera:
     """A camera that looks at the middle of an object; size: side of the image, pixels."""
     rotation = view_rotation(azimuth_deg, elevation_deg)
     focal = size / FRAME * item.distance
@@ -104,7 +104,7 @@ def photograph_object(
 
     In its surface map, points are moved outwards by a quarter of a unit, so that the two sides of a thin board differ.
     """
-    view = camera(item, azimuth_deg, elevation_deg, size)
+    view = object_camera(item, azimuth_deg, elevation_deg, size)
     direction = view.rotation @ light.direction
     scene = Scene(
         background=np.full((size, size, 3), 255, np.uint8),

@@ -229,7 +229,7 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
         body=body,
         binding=binding,
         mesh=mesh,
-        rest=binding.on(body.vertices),
+        rest=binding.vertices_on(body.vertices),
         joints=pack.skeleton.joints(body.vertices),
         expression_basis=pack.shapes.expression_basis(body.ethnicity),
     )
@@ -268,7 +268,7 @@ def _skin(pack: Pack, look: SkinAndHair, outfit: Outfit) -> list[Part]:
     """Body and head, without the faces that clothes hide."""
     parts = []
     for piece, texture in ((pack.base.body, look.skin), (pack.base.head, f"{look.skin}_head")):
-        bare = piece.kept(~np.all(outfit.hidden[piece.faces], 1))
+        bare = piece.with_faces(~np.all(outfit.hidden[piece.faces], 1))
         parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone, _SKIN, CULL_BACK)))
     return parts
 

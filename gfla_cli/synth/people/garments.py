@@ -57,7 +57,7 @@ class Item:
         axis = np.arange(3)
         size = np.abs(body[first, axis] - body[second, axis]) / self.scale_neutral
         size = np.where(first == second, 1.0, size)
-        return self.neutral.lifted((self.neutral.binding.offset * size).astype(np.float32))
+        return self.neutral.with_offset((self.neutral.binding.offset * size).astype(np.float32))
 
 
 def _piece(binding: Binding, faces: Int32Array, uv: Float32Array, base: BaseMesh) -> Piece:
@@ -115,7 +115,7 @@ def cut(item: Item, field: Field, body: Float32Array, base: BaseMesh, tailoring:
     cloth = _piece(binding, faces, uv, base)
     on_body = _interpolated(binding.barycentric, body[binding.reference]).astype(np.float64)
     draped = _drape(on_body, faces, cloth.arm_distance, tailoring)
-    return cloth.lifted((draped - on_body).astype(np.float32))
+    return cloth.with_offset((draped - on_body).astype(np.float32))
 
 
 def _cut_out(piece: Piece, field: Float64Array) -> tuple[Binding, Int32Array, Float32Array]:
@@ -181,13 +181,13 @@ def remove_covered_faces(lower: Piece, upper: Piece) -> Piece:
     torso = upper.template[upper.arm_distance < _TORSO]
     sector = ((np.arctan2(torso[:, 0], torso[:, 2]) / (2 * np.pi) + 0.5) * 12).astype(int) % 12
     hem = max(torso[sector == k, 1].min() if (sector == k).any() else 9.0 for k in range(12))
-    return lower.kept((lower.template[lower.faces, 1] < hem + 0.3).any(1))
+    return lower.with_faces((lower.template[lower.faces, 1] < hem + 0.3).any(1))
 
 
 def tuck_in(top: Piece, skirt: Piece) -> Piece:
     """The top without the faces that the skirt covers."""
     waist = np.percentile(skirt.template[:, 1], 97)
-    return top.kept((top.template[top.faces, 1] > waist - 0.4).any(1))
+    return top.with_faces((top.template[top.faces, 1] > waist - 0.4).any(1))
 
 
 def covered_vertices(field: Field, base: BaseMesh) -> BoolArray:

@@ -201,7 +201,7 @@ class Binding:
     bone: Int16Array  # (n,4)
     weight: Float32Array  # (n,4) skinning weights
 
-    def on(self, base: Float32Array) -> Float32Array:
+    def vertices_on(self, base: Float32Array) -> Float32Array:
         """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
         return bind_to_base(self.reference, self.barycentric, self.offset, base)
 
@@ -216,11 +216,11 @@ class Piece:
     template: Float32Array  # (n,3) where the vertices are bound to the neutral body, without offset, dm
     arm_distance: Float32Array  # (n,) along the arm, dm; -1 = not on an arm
 
-    def kept(self, mask: BoolArray) -> Piece:
+    def with_faces(self, mask: BoolArray) -> Piece:
         """The same vertices with only the faces where the mask (F,) is true."""
         return replace(self, faces=self.faces[mask], uv=self.uv[mask])
 
-    def lifted(self, offset: Float32Array) -> Piece:
+    def with_offset(self, offset: Float32Array) -> Piece:
         """The same faces with other offsets (n,3), dm, from the places where the vertices are bound."""
         return replace(self, binding=replace(self.binding, offset=offset))
 

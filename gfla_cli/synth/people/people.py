@@ -24,7 +24,7 @@ from gfla_cli.synth.people.views import (
     Direction,
     Shot,
     View,
-    frame,
+    aim_camera,
     photograph,
     sample_shot,
 )
@@ -96,7 +96,7 @@ class People:
         album = []
         for _ in range(views):
             shot = sample_shot(rng, crops=mix.crops, directions=mix.directions, margins=mix.margins)
-            album.append(self.snapshot(rng, character, scene, shot, mix.catalogue))
+            album.append(self.random_view(rng, character, scene, shot, mix.catalogue))
         return album
 
     def person_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256) -> Clip:
@@ -111,20 +111,20 @@ class People:
         posed = (pose_character(self.pack, character, pose) for pose in poses)
         return Clip(tuple(_photograph_all(self.pack, character, posed, shot, scene)), character)
 
-    def snapshot(
+    def random_view(
         self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, catalogue: float = 0.5
     ) -> View:
         """The character in a random pose, with a random expression. catalogue: see PoseLibrary.sample."""
-        return self.portray(rng, character, scene, shot, self.pack.poses.sample(rng, catalogue))
+        return self.view_in_pose(rng, character, scene, shot, self.pack.poses.sample(rng, catalogue))
 
-    def portray(
+    def view_in_pose(
         self, rng: np.random.Generator, character: Character, scene: Scene, shot: Shot, pose: Float64Array
     ) -> View:
         """The character in a pose (P,3), with a random expression."""
         expression = sample_expression(rng, self.pack.shapes.expression_units)
         left, right = rng.uniform(0.1, 0.9, 2)
         posed = pose_character(self.pack, character, pose, expression, (left, right))
-        camera = frame(self.pack.skeleton, character, posed, shot, len(scene.background))
+        camera = aim_camera(self.pack.skeleton, character, posed, shot, len(scene.background))
         return photograph(self.pack, character, posed, camera, scene)
 
 
@@ -135,7 +135,7 @@ def _photograph_all(
     camera: Camera | None = None
     views = []
     for one in posed:
-        camera = camera or frame(pack.skeleton, character, one, shot, len(scene.background))
+        camera = camera or aim_camera(pack.skeleton, character, one, shot, len(scene.background))
         views.append(photograph(pack, character, one, camera, scene))
     return views
 

@@ -64,7 +64,7 @@ def pose_character(
 
     rotation, joints = skeleton.forward_kinematics(rotation_matrix(turn), character.joints)
     shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
-    vertices = linear_blend_skinning(binding.on(base), binding.bone, binding.weight, rotation, shift)
+    vertices = linear_blend_skinning(binding.vertices_on(base), binding.bone, binding.weight, rotation, shift)
     normals = vertex_normals(vertices, character.mesh.triangles)
     return PosedCharacter(vertices, normals, joints, rotation[skeleton.index["head"]])
 

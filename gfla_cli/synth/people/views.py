@@ -81,7 +81,7 @@ def _sample_yaw(rng: np.random.Generator, direction: Direction) -> float:
             return rng.normal(180, 25)
 
 
-def frame(skeleton: Skeleton, character: Character, posed: PosedCharacter, shot: Shot, size: int) -> Camera:
+def aim_camera(skeleton: Skeleton, character: Character, posed: PosedCharacter, shot: Shot, size: int) -> Camera:
     """The camera for a shot of a posed character: the crop fills an image of size x size pixels."""
     head = skeleton.index["head"]
     rotation = view_rotation(shot.yaw_deg, shot.pitch_deg)

@@ -107,7 +107,7 @@ def _mini_views(people: People, rng: np.random.Generator, views: int, size: int)
     character = sample_character(rng, people.pack)
     scene = sample_scene(rng, size, _MINI_BACKGROUNDS)
     shots = _mini_shots(rng, views)
-    return [people.snapshot(rng, character, scene, shot, catalogue=0.7) for shot in shots]
+    return [people.random_view(rng, character, scene, shot, catalogue=0.7) for shot in shots]
 
 
 def _mini_shots(rng: np.random.Generator, count: int) -> list[Shot]:
@@ -155,7 +155,7 @@ def _hard_views(people: People, rng: np.random.Generator, size: int) -> list[Vie
     mostly_front: Mapping[Direction, float] = {"front": 0.7, "three_quarter": 0.3}
 
     def view(shot: Shot, pose: Float64Array) -> View:
-        return people.portray(rng, character, scene, shot, pose)
+        return people.view_in_pose(rng, character, scene, shot, pose)
 
     return [
         view(sample_shot(rng, "full", directions={"front": 1}), poses.sample(rng, catalogue=1)),
@@ -171,7 +171,7 @@ def _patterned_character(people: People, rng: np.random.Generator, scene: Scene)
     shot = Shot("full", yaw_deg=0.0, distance=45.0)
     for _ in range(_MAX_TRIALS):
         character = sample_character(rng, people.pack)
-        seen = people.portray(rng, character, scene, shot, people.pack.poses.standing())
+        seen = people.view_in_pose(rng, character, scene, shot, people.pack.poses.standing())
         if inner_contrast(seen.image, seen.mask) > _HARD_CONTRAST:
             return character
     return character
