@@ -11,14 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
+from gfla_cli.arrays import Float32Array
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Skeleton
 from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.posing import PosedCharacter
 from gfla_cli.synth.renderer.camera import Camera, view_rotation
 from gfla_cli.synth.renderer.procedural import choose
-from gfla_cli.synth.renderer.render import Box, Scene, render
+from gfla_cli.synth.renderer.render import Box, RenderedImage, Scene, render
 
 Crop = Literal["full", "three_quarter", "upper", "head"]
 Direction = Literal["front", "three_quarter", "side", "back"]
@@ -119,63 +119,21 @@ KEYPOINTS = tuple(_KEYPOINT_DEPTH)
 HALF_PIXEL = 0.5  # the camera's origin is the image's corner; keypoints count from the centre of the first pixel
 _HIPS = [KEYPOINTS.index("Rhip"), KEYPOINTS.index("Lhip")]
 _LIMBS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
-
-
-def body_keypoints(pack: Pack, posed: PosedCharacter, camera: Camera, inverse_depth: Float32Array) -> Float32Array:
-    """The 18 KEYPOINTS (18,3): x and y in pixels, and 1 = visible or 0 = hidden. Outside of the image x = y = -1.
-
-    Body points are joint centres; the neck is the middle of the shoulders. inverse_depth: (s,s) of the same image.
-    """
-    points = _projected(pack, posed, camera)
-    keypoints = np.tile(np.array([-1, -1, 0], np.float32), (len(points), 1))
-    for row, ((x, y, depth), inside) in enumerate(zip(points, _KEYPOINT_DEPTH.values(), strict=True)):
-        if 0 <= x < camera.size and 0 <= y < camera.size:
-            seen = inverse_depth[int(y), int(x)]
-            keypoints[row] = max(x - HALF_PIXEL, 0), max(y - HALF_PIXEL, 0), seen == 0 or 1 / seen > depth - inside
-    return keypoints
-
-
-def keypoint_depths(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float32Array:
-    """Depth of the 18 KEYPOINTS (18,) relative to the middle of the hips, in pixels at its distance; nearer is < 0."""
-    depth = _projected(pack, posed, camera)[:, 2]
-    middle = depth[_HIPS].mean()
-    return np.asarray((depth - middle) * camera.focal_px / middle, np.float32)
-
-
-def _projected(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float64Array:
-    """The 18 KEYPOINTS (18,3): x and y in pixels from the image's corner, and depth in dm."""
-    bone = pack.skeleton.index
-    nose, *eyes_and_ears = (posed.vertices[vertices].mean(0) for vertices in pack.base.keypoint)
-    limbs = [posed.joints[bone[f"{name}.{side}"]] for limb in _LIMBS for side in "RL" for name in limb]
-    neck = (limbs[0] + limbs[3]) / 2
-    return camera.project(np.array([nose, neck, *limbs, *eyes_and_ears]))
-
-
-def face_landmarks(pack: Pack, posed: PosedCharacter, camera: Camera) -> Float32Array:
-    """The 68 face landmarks (68,2) in iBUG order, x and y in pixels; hidden ones are not marked."""
-    return camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32) - np.float32(HALF_PIXEL)
-
-
 _CLOSE_UP = 6.0  # dm; if an image shows less than this, only the head casts shadows
 _HEAD_REACH = 3.2  # dm around the joint of the head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """An image of side s, with its annotations. x and y count from the centre of the first pixel.
+class View(RenderedImage):
+    """An image of a character with annotations. x and y are pixels, counted from the centre of the first pixel.
 
-    surface[r, c] is the point of the character at rest, with clothes, that is seen in the middle of the 2 x 2 pixels
-    from (2r, 2c) on (see `render`). NaN = background. Two views of one character show the same point of it where their
-    surface maps hold the same value.
+    `surface` holds points of the character at rest, with clothes, in dm. Two views of one character show the same point
+    of it where their surface maps hold the same value.
     """
 
-    image: ByteArray  # (s,s,3) RGB
-    mask: ByteArray  # (s,s) share of the pixel that the person covers, 0..255
     keypoints: Float32Array  # (18,3) x, y and 1 = visible, 0 = hidden; (-1, -1, 0) outside of the image
     depths: Float32Array  # (18,) of all keypoints, pixels behind the middle of the hips
-    landmarks: Float32Array  # (68,2) x, y, in iBUG order
-    surface: Float32Array  # (s/2,s/2,3) dm
-    inverse_depth: Float32Array  # (s,s) 1 / depth in dm; 0 = background; clothes are a little too close (depth bias)
+    landmarks: Float32Array  # (68,2) x, y of the face landmarks in iBUG order; hidden ones are not marked
 
 
 def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: Camera, scene: Scene) -> View:
@@ -189,15 +147,41 @@ def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: 
         scene,
         shadow_box=_shadow_box(pack, posed, camera),
     )
+    keypoints, depths = _keypoints(pack, posed, camera, rendered.inverse_depth)
+    landmarks = camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32)
     return View(
         image=rendered.image,
         mask=rendered.mask,
-        keypoints=body_keypoints(pack, posed, camera, rendered.inverse_depth),
-        depths=keypoint_depths(pack, posed, camera),
-        landmarks=face_landmarks(pack, posed, camera),
-        surface=rendered.surface,
         inverse_depth=rendered.inverse_depth,
+        surface=rendered.surface,
+        keypoints=keypoints,
+        depths=depths,
+        landmarks=landmarks - np.float32(HALF_PIXEL),
     )
+
+
+def _keypoints(
+    pack: Pack, posed: PosedCharacter, camera: Camera, inverse_depth: Float32Array
+) -> tuple[Float32Array, Float32Array]:
+    """`keypoints` and `depths` of a View. inverse_depth: (s,s) of the same image.
+
+    Body points are joint centres; the neck is the middle of the shoulders. A point is visible unless another surface is
+    in front of the one that it lies under.
+    """
+    bone = pack.skeleton.index
+    nose, *eyes_and_ears = (posed.vertices[vertices].mean(0) for vertices in pack.base.keypoint)
+    limbs = [posed.joints[bone[f"{name}.{side}"]] for limb in _LIMBS for side in "RL" for name in limb]
+    neck = (limbs[0] + limbs[3]) / 2
+    points = camera.project(np.array([nose, neck, *limbs, *eyes_and_ears]))  # (18,3) x, y in pixels, depth in dm
+
+    keypoints = np.tile(np.array([-1, -1, 0], np.float32), (len(points), 1))
+    for row, ((x, y, depth), inside) in enumerate(zip(points, _KEYPOINT_DEPTH.values(), strict=True)):
+        if 0 <= x < camera.size and 0 <= y < camera.size:
+            seen = inverse_depth[int(y), int(x)]
+            keypoints[row] = max(x - HALF_PIXEL, 0), max(y - HALF_PIXEL, 0), seen == 0 or 1 / seen > depth - inside
+    depth = points[:, 2]
+    middle = depth[_HIPS].mean()
+    return keypoints, np.asarray((depth - middle) * camera.focal_px / middle, np.float32)
 
 
 def _shadow_box(pack: Pack, posed: PosedCharacter, camera: Camera) -> Box | None:
