@@ -48,11 +48,6 @@ class Rig:
         parent = self.parent_of[bone]
         return None if parent is None else _nearest_kept(parent, self.parent_of, self.bones)
 
-    def joint(self, bone: str, base: Float64Array) -> Float64Array:
-        """Where a bone starts (3,) on a base mesh (V,3), dm."""
-        joint: Float64Array = base[list(self.joint_vertices[bone])].mean(0)
-        return joint
-
     def repeated_joint_vertices(self) -> NDArray[np.int64]:
         """The joint vertices of the kept bones in one table, (B,48)."""
         rows = (list(self.joint_vertices[bone]) * _JOINT_VERTICES for bone in self.bones)
@@ -230,8 +225,9 @@ class Figure:
         return cls(mesh, read_rig(files.path(SKELETON), files.path(WEIGHTS), _VERTICES))
 
     def joint(self, bone: str) -> Float64Array:
-        """Where a bone starts, (3,) dm."""
-        return self.rig.joint(bone, self.mesh.vertices)
+        """The joint (3,) at which a bone starts, dm."""
+        joint: Float64Array = self.mesh.vertices[list(self.rig.joint_vertices[bone])].mean(0)
+        return joint
 
     @cached_property
     def arm_weight(self) -> Float64Array:

@@ -23,7 +23,7 @@ from gfla_cli.synth.objects.shapes import Shape, face_normals, joined
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
 from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
-from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, render
+from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, direction_to, render
 
 FRAME = 10.0  # units of length that the image shows at the object's middle
 _SURFACE_OFFSET = 0.25  # units along the normal; so that the two sides of a thin board have different points
@@ -55,10 +55,8 @@ class ObjectLight:
 def sample_object_light(rng: np.random.Generator) -> ObjectLight:
     """A random light from above, from any side; the ambient light is strong, so that no side is dark."""
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(35, 75))
-    across = np.cos(elevation)
-    direction = np.array([np.sin(azimuth) * across, np.sin(elevation), np.cos(azimuth) * across])
     ambient = rng.uniform(0.6, 0.85)
-    return ObjectLight(direction, key=rng.uniform(0.25, 0.5), ambient=ambient)
+    return ObjectLight(direction_to(azimuth, elevation), key=rng.uniform(0.25, 0.5), ambient=ambient)
 
 
 def build_object(parts: Sequence[tuple[Shape, Finish]], *, fill: float = 0.86, distance: float = 30.0) -> SolidObject:

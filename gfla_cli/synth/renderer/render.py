@@ -45,14 +45,19 @@ class Scene:
     light: Light
 
 
+def direction_to(azimuth: float, elevation: float) -> Float64Array:
+    """The unit vector (3,) at two angles in radians: azimuth from +z towards +x, elevation from there upwards."""
+    across = np.cos(elevation)
+    return np.array([np.sin(azimuth) * across, np.sin(elevation), np.cos(azimuth) * across])
+
+
 def sample_light(rng: np.random.Generator, floor: bool = True) -> Light:
     """A random light: the key light comes from the front, above the horizon; more ambient light makes it weaker."""
     azimuth, elevation = np.radians(rng.normal(0, 50)), np.radians(rng.uniform(5, 60))
     ambient = rng.uniform(0.48, 0.76)
     warmth = 1 + rng.normal(0, 0.035, 3) * [1, 0.3, 1]
-    across = np.cos(elevation)
     return Light(
-        direction=np.array([np.sin(azimuth) * across, np.sin(elevation), np.cos(azimuth) * across]),
+        direction=direction_to(azimuth, elevation),
         key=warmth * rng.uniform(0.62, 0.92) * (1.25 - 0.45 * ambient),
         ambient=ambient * (1 + rng.normal(0, 0.02, 3)),
         floor=floor,
