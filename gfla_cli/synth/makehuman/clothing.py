@@ -1,4 +1,4 @@
-"""Clothes, hair, eyes and teeth as the pack stores them: meshes that hang on the base mesh (.mhclo files)."""
+"""Clothes, hair, eyes and teeth as the pack stores them: meshes that are bound to the base mesh (.mhclo files)."""
 
 from __future__ import annotations
 

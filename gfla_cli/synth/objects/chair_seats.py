@@ -135,7 +135,7 @@ def office_arms(rng: np.random.Generator, width: float, seat_top: float) -> list
 
 
 def box_arms(rng: np.random.Generator, width: float, depth: float, bottom: float, seat_top: float) -> list[Piece]:
-    """Upholstered blocks beside a seat; their upper side is square or rolled."""
+    """Upholstered blocks on both sides of a seat; their upper side is square or rolled."""
     height, thick = seat_top + rng.uniform(0.7, 2.2), rng.uniform(0.5, 1.5)
     x = width / 2 + thick / 2
     block = box(thick, height - bottom, depth, rng.uniform(0.08, 0.3), rounds=2).moved(x, (height + bottom) / 2, 0)

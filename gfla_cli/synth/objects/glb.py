@@ -173,9 +173,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
             raise DataError(f"{path}: larger than {_MAX_BYTES >> 20} MB", hint="simplify the object")
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror})", hint="check the file and its permissions"
-        ) from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
     if data[:4] != b"glTF":
         raise DataError(f"{path}: not a GLB file", hint=_HINT)
     version, length = struct.unpack_from("<II", data, 4)
@@ -210,7 +208,7 @@ def _placement(node: dict[str, Any]) -> Float64Array:
 
 
 def _faceted(points: Float64Array, faces: Int32Array, uv: Float64Array) -> Shape:
-    """Every triangle with corners and a normal of its own."""
+    """A shape whose triangles have their own corners and normals, for flat shading. points: (n,3); uv: (n,2)."""
     normal = face_normals(points, faces)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     own = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)

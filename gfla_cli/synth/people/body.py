@@ -141,37 +141,37 @@ def sample_shape(rng: np.random.Generator, rest: Float32Array, shapes: Shapes, s
 
     rest: the neutral base mesh (V,3), dm; it stays unchanged.
     """
-    sculptor = _Sculptor(rest.copy(), shapes.targets)
+    mixer = _TargetMixer(rest.copy(), shapes.targets)
     ethnicity, age = rng.dirichlet([0.35] * 3), rng.beta(1.1, 2.2) * 0.5
     muscle, weight = np.clip(rng.normal([-0.1 if sex == "female" else 0.1, -0.1], 0.45), -1, 1)
     for years, age_share in (("young", 1 - age), ("old", age)):
         for name, share in zip(ETHNICITIES, ethnicity, strict=True):
-            sculptor.add(f"macrodetails/{name}-{sex}-{years}", share * age_share)
+            mixer.add(f"macrodetails/{name}-{sex}-{years}", share * age_share)
         for muscle_level, muscle_share in _levels(muscle):
             for weight_level, weight_share in _levels(weight):
                 name = f"macrodetails/universal-{sex}-{years}-{muscle_level}muscle-{weight_level}weight"
-                sculptor.add(name, age_share * muscle_share * weight_share)
+                mixer.add(name, age_share * muscle_share * weight_share)
 
     height = np.clip(rng.normal(0, 0.25), -0.6, 0.6)
     proportions = "ideal" if rng.random() < 0.8 else "uncommon"
     build = f"{sex}-young-averagemuscle"
     stature = "max" if height > 0 else "min"
-    sculptor.add(f"macrodetails/height/{build}-averageweight-{stature}height", abs(height))
+    mixer.add(f"macrodetails/height/{build}-averageweight-{stature}height", abs(height))
     for level, share in _levels(weight):
         name = f"macrodetails/proportions/{build}-{level}weight-{proportions}proportions"
-        sculptor.add(name, share * rng.uniform(0.1, 0.8))
+        mixer.add(name, share * rng.uniform(0.1, 0.8))
 
     for name in rng.choice(shapes.face_details, 34, replace=False):
         calm = 0.35 if "asym" in name else 0.6 if "age" in name else 1.0
-        sculptor.add(str(name), min(abs(rng.normal(0, 0.33)), 0.85) * calm)
-    sculptor.add("eyebrows/eyebrows-angle-up", rng.uniform(0.4, 1.1))  # the neutral brows look angry
+        mixer.add(str(name), min(abs(rng.normal(0, 0.33)), 0.85) * calm)
+    mixer.add("eyebrows/eyebrows-angle-up", rng.uniform(0.4, 1.1))  # the neutral brows look angry
     for name in rng.choice(shapes.body_details, 8, replace=False):
-        sculptor.add(str(name), min(abs(rng.normal(0, 0.25)), 0.6))
-    return BodyShape(sculptor.vertices, sex, ethnicity, age)
+        mixer.add(str(name), min(abs(rng.normal(0, 0.25)), 0.6))
+    return BodyShape(mixer.vertices, sex, ethnicity, age)
 
 
 @dataclass(slots=True, eq=False)
-class _Sculptor:
+class _TargetMixer:
     """Adds targets to a copy of the base mesh."""
 
     vertices: Float32Array

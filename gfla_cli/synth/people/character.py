@@ -128,18 +128,18 @@ class _Tailor:
         field = top_field(sleeve, hem, neck, opening=rng.uniform(0.74 if neck == "crew" else 0.88, 1.02))
         if loose is None:
             loose = rng.choice([0, 0.08, 0.16], p=[0.45, 0.35, 0.2])
-        return self.made("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
+        return self.cut_garment("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
 
     def cut_trousers(self, waist: float, texture: MipChain) -> Part:
         lengths, shares = _TROUSER_HEMS
         field = bottom_field(waist, self.rng.choice(lengths, p=shares))
-        return self.made("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
+        return self.cut_garment("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
 
     def skirt(self, hem: float, texture: MipChain) -> Part:
         tailoring = Tailoring(self.rng.uniform(0.06, 0.2), smoothing=2)
-        return self.made("skirt", "skirt", bottom_field(_SKIRT_WAIST, hem), tailoring, texture)
+        return self.cut_garment("skirt", "skirt", bottom_field(_SKIRT_WAIST, hem), tailoring, texture)
 
-    def made(
+    def cut_garment(
         self,
         layer: Layer,
         surface: str,
