@@ -8,19 +8,7 @@ results. Needs the packages of the extra `render`.
 """
 
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.data_sets import write_people_hard, write_people_mini
 from gfla_cli.synth.people.people import AlbumMix, Clip, People
-from gfla_cli.synth.people.views import KEYPOINTS, View
 
-__all__ = [
-    "KEYPOINTS",
-    "AlbumMix",
-    "Character",
-    "Clip",
-    "Pack",
-    "People",
-    "View",
-    "write_people_hard",
-    "write_people_mini",
-]
+__all__ = ["AlbumMix", "Clip", "Pack", "People", "write_people_hard", "write_people_mini"]

@@ -28,9 +28,9 @@ def cushion(width: float, height: float, depth: float, *, radius: float, bulge: 
     return box(width, height, depth, radius, rounds=3, cells=6).deformed(swell)
 
 
-def superellipse(width: float, depth: float, power: float, count: int = 28) -> Float64Array:
-    """A closed curve (count,2) between an ellipse (power 2) and a rectangle (large powers), counter-clockwise."""
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+def superellipse(width: float, depth: float, power: float) -> Float64Array:
+    """A closed curve (28,2) between an ellipse (power 2) and a rectangle (large powers), counter-clockwise."""
+    angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     cosine, sine = np.cos(angle), np.sin(angle)
     scale = (np.abs(cosine) ** power + np.abs(sine) ** power) ** (-1 / power)
     return np.stack([cosine * scale * width / 2, -sine * scale * depth / 2], axis=1)

@@ -17,6 +17,7 @@ from gfla_cli.synth.renderer.procedural import BackgroundKind, background, choos
 from gfla_cli.synth.renderer.rasterizer import Mesh, empty_samples, interpolate_on_surface, rasterize, render_shadow_map
 from gfla_cli.synth.renderer.shading import Lighting, shade
 
+_SUPERSAMPLING = 2  # samples per pixel and axis
 _SHADOW_SIDE = 320  # texels of the shadow map
 _SHADOW_MARGIN = 8  # texels of it that stay free, in total of both borders
 _FLOOR_SIDE = 64  # pixels of the shadow on the floor before it is upsampled
@@ -92,29 +93,27 @@ def render(
     scene: Scene,
     *,
     shadow_box: Box | None = None,
-    supersampling: int = 2,
     perspective: bool = False,
 ) -> RenderedImage:
     """Draws a mesh over the background of a scene.
 
     vertices, normals: (n,3) in the world. rest: (n,3) the same vertices at rest; the surface map holds these values.
-    shadow_box: the part of the world that casts shadows, None = all of the mesh. supersampling: samples per pixel and
-    axis. perspective: see `rasterize`; needed for meshes of large triangles.
+    shadow_box: the part of the world that casts shadows, None = all of the mesh. perspective: see `rasterize`; needed
+    for meshes of large triangles.
 
     surface[r, c] is the rest position that is seen in the middle of the 2 x 2 pixels from (2r, 2c) on. It is sampled
-    at x = 2c + 1 - d, y = 2r + 1 - d with d = 1 / (2 * supersampling) pixels (0.25 at 2 x 2 samples); pixel centres
-    are at .5. It is always correct in perspective. Two images of one mesh show the same point of it where their
-    surface maps hold the same value.
+    at x = 2c + 0.75, y = 2r + 0.75 pixels, where pixel centres are at .5. It is always correct in perspective. Two
+    images of one mesh show the same point of it where their surface maps hold the same value.
     """
     screen = camera.project(vertices).astype(np.float32)
-    screen[:, :2] *= supersampling
-    samples = empty_samples(camera.size * supersampling, len(mesh.triangles))
+    screen[:, :2] *= _SUPERSAMPLING
+    samples = empty_samples(camera.size * _SUPERSAMPLING, len(mesh.triangles))
     rasterize(mesh, screen, perspective, samples)
-    inverse_depth = np.ascontiguousarray(samples.inverse_depth[::supersampling, ::supersampling])
+    inverse_depth = np.ascontiguousarray(samples.inverse_depth[::_SUPERSAMPLING, ::_SUPERSAMPLING])
 
     lighting = _lighting(mesh, vertices, camera, scene.light, shadow_box)
     glow = np.zeros((camera.size, camera.size, 3), np.float32)
-    shade(mesh, samples, vertices, normals, lighting, supersampling, glow)
+    shade(mesh, samples, vertices, normals, lighting, _SUPERSAMPLING, glow)
     glow *= _ambient_occlusion(inverse_depth, camera)[..., None]
 
     behind = (scene.background.astype(np.float32) / 255) ** 2  # gamma 2, like the textures
@@ -126,7 +125,7 @@ def render(
     image = np.sqrt(np.clip(glow, 0, 1, out=glow), out=glow) * 255 + 0.5
 
     surface = np.empty((camera.size // 2, camera.size // 2, 3), np.float32)
-    interpolate_on_surface(mesh, screen, samples, rest, supersampling - 1, 2 * supersampling, surface)
+    interpolate_on_surface(mesh, screen, samples, rest, _SUPERSAMPLING - 1, 2 * _SUPERSAMPLING, surface)
     return RenderedImage(image.astype(np.uint8), (coverage * 255).astype(np.uint8), inverse_depth, surface)
 
 
