@@ -92,7 +92,7 @@ class PortraitPlan:
 
     def render(self, pack: Pack, clip: int) -> RenderedSample:
         """The frames of a clip, and its stills after them."""
-        from gfla_cli.synth.people.portraits import portrait
+        from gfla_cli.synth.people.people import portrait
 
         rng = np.random.default_rng([self.seed, clip])
         # From a generator of its own: a clip without gestures shows the same person in every plan.
