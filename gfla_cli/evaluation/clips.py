@@ -21,7 +21,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.body_clips import UnseenBodies, UnseenFaces
+from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample
 from gfla_cli.evaluation.loop import Batch, TestSet, only_pairs
 from gfla_cli.evaluation.measures import Measures

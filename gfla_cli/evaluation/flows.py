@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.datasets.people import PeoplePairs
-from gfla_cli.datasets.render_cache import AlbumPlan
+from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.loop import COPY, REAL
 from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge
@@ -85,7 +84,7 @@ def measure_flows(
     errors: dict[str, list[tuple[float, float]]] = {}
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
-        plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
+        plan = RenderPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
         grid = min(_FINEST, plan.size // 2)
         data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
         for number in range(pairs):

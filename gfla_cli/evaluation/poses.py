@@ -13,8 +13,9 @@ from torch.utils.data import default_collate
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, Layout
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.sample import PosePair
+from gfla_cli.datasets.tables import SQUARE, Layout
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.fid import FidReference, find_reference
 from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet, generate

@@ -68,7 +68,7 @@ def run(request: Request, progress: Progress) -> Evaluation:
 
 
 def _open_folders(request: Request, real: Path) -> TestSet:
-    from gfla_cli.datasets.deepfashion import read_poses
+    from gfla_cli.datasets.tables import read_poses
     from gfla_cli.evaluation.folders import ComparedFolders
     from gfla_cli.evaluation.protocols import OWN_FILES
 
@@ -115,7 +115,7 @@ def _open_models(request: Request) -> TestSet:
 
 
 def _open_poses(request: Request) -> TestSet:
-    from gfla_cli.datasets.deepfashion import LAYOUTS
+    from gfla_cli.datasets.tables import LAYOUTS
     from gfla_cli.evaluation.poses import PosePairs
     from gfla_cli.evaluation.protocols import OWN
 

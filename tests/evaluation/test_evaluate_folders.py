@@ -11,7 +11,7 @@ from compared_pictures import SEEDS, colour_fid, picture, plain_measures
 from judges import Colours
 from tiny_models import CPU
 
-from gfla_cli.datasets.deepfashion import read_poses
+from gfla_cli.datasets.tables import read_poses
 from gfla_cli.errors import DataError, MediaError, UsageError
 from gfla_cli.io.image import read_image, write_image
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from compared_pictures import colour_fid, plain_measures, pose_pairs
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE
+from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 
 pytest.importorskip("torchmetrics")
 

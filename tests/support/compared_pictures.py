@@ -9,7 +9,7 @@ from judges import Colours
 from keypoints import STANDING
 from tiny_models import CPU, save_tiny, tiny
 
-from gfla_cli.datasets.deepfashion import SQUARE, write_tables
+from gfla_cli.datasets.tables import SQUARE, write_tables
 from gfla_cli.io.image import write_image
 
 SEEDS = {"a_0": 0, "a_1": 1, "b_0": 2, "b_1": 3}

@@ -1,9 +1,9 @@
-"""Rendered people in the file layout of the DeepFashion pose-transfer benchmark.
+"""Fixed data sets of rendered people, in the file layout of the DeepFashion pose-transfer benchmark.
 
-OUT/SPLIT: JPEG pictures     OUT/SPLIT.lst: their names
+OUT/SPLIT: JPEG images     OUT/SPLIT.lst: their names
 OUT/fasion-annotation-SPLIT.csv: name:keypoints_y:keypoints_x     OUT/fasion-pairs-SPLIT.csv: from,to
 
-The spelling is the benchmark's.
+The spelling is the benchmark's. The seeds of the data sets differ from each other and from those of training.
 """
 
 from __future__ import annotations
@@ -17,21 +17,29 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float64Array
-from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.pack import Pack, write_bgr
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.people import People
-from gfla_cli.synth.people.views import Crop, Shot, View, sample_shot
-from gfla_cli.synth.picture_files import write_bgr
-from gfla_cli.synth.renderer.scene import BackgroundKind, Scene, sample_scene
+from gfla_cli.synth.people.views import HALF_PIXEL, Crop, Direction, Shot, View, sample_shot
+from gfla_cli.synth.renderer.procedural import BackgroundKind
+from gfla_cli.synth.renderer.render import Scene, sample_scene
 
-_FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: listed only when visible, as a detector would
+_FACE = [0, 14, 15, 16, 17]  # nose, eyes, ears: annotated only if visible, as a detector does
 _JPEG_QUALITY = 92
-_EDGE = 0.5
+_MINI_BACKGROUNDS: Mapping[BackgroundKind, float] = {
+    "white": 0.62, "grey": 0.14, "gradient": 0.14, "colour": 0.05, "clutter": 0.05,
+}  # fmt: skip
+_MINI_CLOSE_CROPS: tuple[Crop, ...] = ("upper", "three_quarter")
+_HARD_BACKGROUNDS: Mapping[BackgroundKind, float] = {"white": 0.4, "grey": 0.2, "gradient": 0.2, "clutter": 0.2}
+_HARD_ARMS = ("arms_crossed", "behind_head", "thinking", "both_hips", "hand_on_chest", "phone")
+_HARD_SEATS = ("sit", "sit_crossed", "mh_sit01", "knee_up")
+_HARD_CONTRAST = 12.5  # least `inner_contrast` of a character, 0..255; one outfit in four has more
+_MAX_TRIALS = 60
 
 
 @dataclass(slots=True)
 class SplitWriter:
-    """Writes the pictures of a split as they come, and its three tables at the end."""
+    """Writes the images of a split as they are added, and its three tables at the end."""
 
     out: Path
     split: str
@@ -42,7 +50,7 @@ class SplitWriter:
     def add(
         self, identity: int, views: Iterable[View], pairing: Callable[[Sequence[str]], Iterable[tuple[str, str]]]
     ) -> None:
-        """The views of one character; `pairing` makes (from, to) out of their file names."""
+        """Writes the views of one character; `pairing` turns their file names into (from, to) pairs."""
         folder = self.out / self.split
         folder.mkdir(parents=True, exist_ok=True)
         own = []
@@ -63,11 +71,11 @@ class SplitWriter:
 
 
 def _annotation(name: str, view: View) -> str:
-    """A row of the benchmark's keypoint table; -1 = not seen."""
+    """A row of the benchmark's keypoint table; -1 = not in the image, or a hidden point of the face."""
     keypoints = view.keypoints.copy()
     keypoints[_FACE] = np.where(keypoints[_FACE, 2:] > 0, keypoints[_FACE], -1)
-    # The published set counts from the image's edge, and in whole pixels.
-    places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + _EDGE), -1)
+    # The published set counts whole pixels from the image's corner.
+    places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + HALF_PIXEL), -1)
     x, y = places.clip(-1, len(view.image) - 1).astype(int).T
     return f"{name}: {y.tolist()}: {x.tolist()}"
 
@@ -76,56 +84,37 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-# A small fixed set of synthetic people: 200 characters to train on and 40 to test with.
-#
-# Every character has a seed of its own, so the two splits never share one. Files: see benchmark_layout.
-
-
-_BACKGROUNDS: Mapping[BackgroundKind, float] = {
-    "white": 0.62,
-    "grey": 0.14,
-    "gradient": 0.14,
-    "colour": 0.05,
-    "clutter": 0.05,
-}
-_CLOSER: tuple[Crop, ...] = ("upper", "three_quarter")
-
-
 def write_people_mini(
-    pack_path: Path,
-    out: Path,
-    *,
-    train: int = 200,
-    test: int = 40,
-    views: int = 5,
-    size: int = 256,
-    seed: int = 2020,
+    pack_path: Path, out: Path, *, train: int = 200, test: int = 40, views: int = 5, size: int = 256, seed: int = 2020
 ) -> None:
-    """Renders `train` + `test` characters, `views` pictures each, into the folder `out`, overwriting what is there."""
+    """Renders a small data set: `train` + `test` characters, `views` images each. Overwrites files in the folder `out`.
+
+    Every character has a seed of its own, so the two splits never share one. Raises DataError for a damaged pack.
+    """
     people = People(Pack.load(pack_path))
     first = 0
     for split, count in (("train", train), ("test", test)):
         writer = SplitWriter(out, split)
         for identity in range(first, first + count):
-            album = _sample_views(people, np.random.default_rng([seed, identity]), views, size)
+            album = _mini_views(people, np.random.default_rng([seed, identity]), views, size)
             writer.add(identity, album, lambda names: permutations(names, 2))
         writer.close()
         first += count
 
 
-def _sample_views(people: People, rng: np.random.Generator, views: int, size: int) -> list[View]:
-    """Pictures of one character in one scene."""
+def _mini_views(people: People, rng: np.random.Generator, views: int, size: int) -> list[View]:
+    """Views of one random character in one scene."""
     character = sample_character(rng, people.pack)
-    scene = sample_scene(rng, size, _BACKGROUNDS)
-    shots = _sample_shots(rng, views)
-    return [people.snapshot(rng, character, scene, shot, catalogue=0.7) for shot in shots]
+    scene = sample_scene(rng, size, _MINI_BACKGROUNDS)
+    shots = _mini_shots(rng, views)
+    return [people.random_view(rng, character, scene, shot, catalogue=0.7) for shot in shots]
 
 
-def _sample_shots(rng: np.random.Generator, count: int) -> list[Shot]:
-    """From the front, one side, the back, between, and closer from the front; then from anywhere."""
+def _mini_shots(rng: np.random.Generator, count: int) -> list[Shot]:
+    """Shots from the front, a side, the back, obliquely, and close up from the front; all others from anywhere."""
     shots = [sample_shot(rng, "full" if rng.random() < 0.7 else "three_quarter") for _ in range(3)]
     shots.append(sample_shot(rng, "full"))
-    shots.append(sample_shot(rng, _CLOSER[rng.integers(len(_CLOSER))]))
+    shots.append(sample_shot(rng, _MINI_CLOSE_CROPS[rng.integers(len(_MINI_CLOSE_CROPS))]))
     shots += [sample_shot(rng) for _ in range(count - len(shots))]
     side = rng.choice([-1, 1])
     yaws_deg = (
@@ -139,28 +128,16 @@ def _sample_shots(rng: np.random.Generator, count: int) -> list[Shot]:
     return shots[:count]
 
 
-# A fixed test set of what pose transfer finds hard: busy clothes, backs, crossed arms, seats and half bodies.
-#
-# Its characters have seeds that neither `people_mini` nor training uses. Files: see benchmark_layout.
-
-
-_HARD_BACKGROUNDS: Mapping[BackgroundKind, float] = {"white": 0.4, "grey": 0.2, "gradient": 0.2, "clutter": 0.2}
-_ARMS = ("arms_crossed", "behind_head", "thinking", "both_hips", "hand_on_chest", "phone")
-_SEATS = ("sit", "sit_crossed", "mh_sit01", "knee_up")
-_BUSY = 12.5  # mean difference, of 255, of a person from itself blurred; one outfit in four has more
-_MOST_TRIALS = 60
-
-
 def write_people_hard(pack_path: Path, out: Path, *, characters: int = 40, size: int = 256, seed: int = 2021) -> None:
-    """Renders 5 pictures of every character into the folder `out`, overwriting what is there.
+    """Renders a hard test set: patterned clothes, and 5 views per character. Overwrites files in the folder `out`.
 
-    The pairs lead from the character as in a catalogue to its back, its arms before the body, its seat and its upper
-    half, and back from each.
+    The views are: a catalogue pose from the front, the back, arms in front of the body, sitting, and the upper body.
+    The pairs lead from the first view to each other one, and back. Raises DataError for a damaged pack.
     """
     people = People(Pack.load(pack_path))
     writer = SplitWriter(out, "test")
     for identity in range(characters):
-        views = _views(people, np.random.default_rng([seed, identity]), size)
+        views = _hard_views(people, np.random.default_rng([seed, identity]), size)
         writer.add(identity, views, _from_and_to_the_first)
     writer.close()
 
@@ -171,36 +148,37 @@ def _from_and_to_the_first(names: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield other, names[0]
 
 
-def _views(people: People, rng: np.random.Generator, size: int) -> list[View]:
+def _hard_views(people: People, rng: np.random.Generator, size: int) -> list[View]:
     scene = sample_scene(rng, size, _HARD_BACKGROUNDS)
-    character = _busy_character(people, rng, scene)
+    character = _patterned_character(people, rng, scene)
     poses = people.pack.poses
+    mostly_front: Mapping[Direction, float] = {"front": 0.7, "three_quarter": 0.3}
 
     def view(shot: Shot, pose: Float64Array) -> View:
-        return people.portray(rng, character, scene, shot, pose)
+        return people.view_in_pose(rng, character, scene, shot, pose)
 
     return [
         view(sample_shot(rng, "full", directions={"front": 1}), poses.sample(rng, catalogue=1)),
         view(sample_shot(rng, "full", directions={"back": 1}), poses.sample(rng)),
-        view(sample_shot(rng, "full", directions={"front": 0.7, "three_quarter": 0.3}), poses.sample_still(rng, _ARMS)),
-        view(sample_shot(rng, "full"), poses.sample_still(rng, _SEATS)),
+        view(sample_shot(rng, "full", directions=mostly_front), poses.sample_still(rng, _HARD_ARMS)),
+        view(sample_shot(rng, "full"), poses.sample_still(rng, _HARD_SEATS)),
         view(sample_shot(rng, "upper"), poses.sample(rng)),
     ]
 
 
-def _busy_character(people: People, rng: np.random.Generator, scene: Scene) -> Character:
-    """Somebody in a pattern: characters are drawn until one has enough contrast within the outline."""
+def _patterned_character(people: People, rng: np.random.Generator, scene: Scene) -> Character:
+    """A random character with enough contrast inside the outline; after many trials, the last one."""
     shot = Shot("full", yaw_deg=0.0, distance=45.0)
-    for _ in range(_MOST_TRIALS):
+    for _ in range(_MAX_TRIALS):
         character = sample_character(rng, people.pack)
-        seen = people.portray(rng, character, scene, shot, people.pack.poses.standing())
-        if busyness(seen.image, seen.mask) > _BUSY:
+        seen = people.view_in_pose(rng, character, scene, shot, people.pack.poses.standing())
+        if inner_contrast(seen.image, seen.mask) > _HARD_CONTRAST:
             return character
     return character
 
 
-def busyness(image: ByteArray, mask: ByteArray) -> float:
-    """Mean absolute difference of a person (H,W,3) from itself blurred, 0..255, outline left out."""
+def inner_contrast(image: ByteArray, mask: ByteArray) -> float:
+    """Mean absolute difference, 0..255, between a person (H,W,3) and the blurred image; the outline does not count."""
     inside = cv2.erode((mask > 250).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     if not inside.any():
         return 0.0

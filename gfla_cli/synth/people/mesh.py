@@ -1,20 +1,26 @@
-"""Kernels on meshes: hang them on a body, bend them, smooth them, cut them."""
+"""Meshes that are bound to a body: compiled kernels, and the parts of a character.
+
+Lengths are decimetres (dm).
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
-from gfla_cli.synth.renderer.chance import kernel
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
+from gfla_cli.synth.renderer.materials import Material, build_mesh
+from gfla_cli.synth.renderer.rasterizer import Mesh, kernel
 
 Vertices = TypeVar("Vertices", Float32Array, Float64Array)
 
 
 @kernel
 def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, weight: np.float32) -> None:
-    """Adds weight * delta (k,3) to the rows `index` (k,) of the vertices (n,3): one sparse shape target."""
+    """Adds weight * delta (k,3) to the rows `index` (k,) of the vertices (n,3): one sparse target, in place."""
     for row in range(index.shape[0]):
         vertex = index[row]
         for axis in range(3):
@@ -22,25 +28,27 @@ def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, w
 
 
 @kernel
-def hang_on(reference: Int32Array, barycentric: Float32Array, extra: Float32Array, base: Float32Array) -> Float32Array:
-    """Vertices (n,3) that hang on a base mesh: the weighted sum of three base vertices each, plus an offset.
+def bind_to_base(
+    reference: Int32Array, barycentric: Float32Array, offset: Float32Array, base: Float32Array
+) -> Float32Array:
+    """Vertices (n,3) bound to a base mesh: the weighted sum of three base vertices each, plus an offset.
 
-    reference: (n,3) base vertices; barycentric: (n,3) their weights; extra: (n,3) offsets; base: (m,3).
+    reference: (n,3) base vertices; barycentric: (n,3) their weights; offset: (n,3) offsets; base: (m,3).
     """
-    hung = np.empty(extra.shape, np.float32)
+    bound = np.empty(offset.shape, np.float32)
     for i in range(reference.shape[0]):
         for axis in range(3):
-            hung[i, axis] = (
+            bound[i, axis] = (
                 barycentric[i, 0] * base[reference[i, 0], axis]
                 + barycentric[i, 1] * base[reference[i, 1], axis]
                 + barycentric[i, 2] * base[reference[i, 2], axis]
-                + extra[i, axis]
+                + offset[i, axis]
             )
-    return hung
+    return bound
 
 
 @kernel
-def blend_skin(
+def linear_blend_skinning(
     rest: Float32Array, bone: Int16Array, weight: Float32Array, rotation: Float64Array, shift: Float64Array
 ) -> Float32Array:
     """Linear blend skinning of rest (n,3): four bones and weights per vertex (n,4), rotation (B,3,3), shift (B,3)."""
@@ -63,7 +71,7 @@ def blend_skin(
 
 @kernel
 def vertex_normals(vertices: Vertices, triangles: Int32Array) -> Vertices:
-    """Unit normals (n,3), the mean of the triangles around each vertex weighted by area; zero where there are none."""
+    """Unit normals (n,3): the mean over the triangles of each vertex, weighted by area; zero without triangles."""
     normals = np.zeros_like(vertices)
     for t in range(triangles.shape[0]):
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -85,7 +93,7 @@ def vertex_normals(vertices: Vertices, triangles: Int32Array) -> Vertices:
 
 @kernel
 def smooth(vertices: Float64Array, triangles: Int32Array, iterations: int, strength: float) -> None:
-    """Laplacian smoothing in place: moves each vertex `strength` (0..1) of the way to the mean of its neighbours."""
+    """Laplacian smoothing in place: each vertex moves `strength` (0..1) of the way to the mean of its neighbours."""
     count = vertices.shape[0]
     total = np.zeros((count, 3))
     neighbours = np.zeros(count)
@@ -107,13 +115,14 @@ def smooth(vertices: Float64Array, triangles: Int32Array, iterations: int, stren
 
 
 @kernel
-def clip(
+def clip_mesh(
     triangles: Int32Array, corner_uv: Float32Array, field: Float64Array
 ) -> tuple[Int64Array, Int64Array, Float64Array, Int64Array, Float32Array]:
     """The part of a mesh where a field (n,) over its vertices is positive.
 
-    Returns the cut edges as (lower vertex, higher vertex, weight of the higher), and the triangles and corner uv of
-    the part. Vertex n + e of a triangle is the point on cut edge e; an edge shared by two triangles appears twice.
+    Returns the cut edges (lower vertex, higher vertex, weight of the higher one; (E,) each), and the triangles (F,3)
+    and corner uv (F,3,2) of the part. Vertex n + e of a triangle is the point on cut edge e. An edge that two triangles
+    share appears twice.
     """
     faces, vertices = triangles.shape[0], field.shape[0]
     edge_low = np.zeros(faces * 2 + 8, np.int64)
@@ -149,7 +158,10 @@ def clip(
 
 @kernel
 def merge_references(reference: Int32Array, weight: Float32Array) -> tuple[Int32Array, Float32Array]:
-    """Six weighted base vertices per point (n,6), with repeats, as at most three distinct ones (n,3)."""
+    """Six weighted base vertices per point (n,6), some repeated -> three distinct ones and their weights (n,3).
+
+    The weights of a fourth and further vertex go to the third.
+    """
     count = reference.shape[0]
     merged = np.zeros((count, 3), np.int32)
     merged_weight = np.zeros((count, 3), np.float32)
@@ -168,3 +180,76 @@ def merge_references(reference: Int32Array, weight: Float32Array) -> tuple[Int32
         for j in range(distinct, 3):
             merged[i, j] = merged[i, 0]
     return merged, merged_weight
+
+
+Layer = Literal[
+    "body", "eyes", "brows", "lashes", "tongue", "teeth", "bottom", "skirt", "shoes", "top", "full", "hair", "hat"
+]
+_DEPTH_BIAS: dict[Layer, float] = {  # dm; so that an outer layer is drawn over an inner one that it intersects
+    "body": 0.0, "eyes": 0.0, "teeth": 0.0, "tongue": 0.0, "lashes": 0.04, "brows": 0.05, "hair": 0.06, "bottom": 0.07,
+    "shoes": 0.09, "full": 0.1, "hat": 0.12, "top": 0.13, "skirt": 0.2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """How n vertices follow a body: their places on the base mesh, and the bones that move them."""
+
+    reference: Int32Array  # (n,3) base vertices
+    barycentric: Float32Array  # (n,3) their weights
+    offset: Float32Array  # (n,3) offset from there at rest, dm
+    bone: Int16Array  # (n,4)
+    weight: Float32Array  # (n,4) skinning weights
+
+    def vertices_on(self, base: Float32Array) -> Float32Array:
+        """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
+        return bind_to_base(self.reference, self.barycentric, self.offset, base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A piece of surface: triangles over the n vertices of a binding."""
+
+    binding: Binding
+    faces: Int32Array  # (F,3)
+    uv: Float32Array  # (F,3,2) per corner
+    template: Float32Array  # (n,3) where the vertices are bound to the neutral body, without offset, dm
+    arm_distance: Float32Array  # (n,) along the arm, dm; -1 = not on an arm
+
+    def with_faces(self, mask: BoolArray) -> Piece:
+        """The same vertices with only the faces where the mask (F,) is true."""
+        return replace(self, faces=self.faces[mask], uv=self.uv[mask])
+
+    def with_offset(self, offset: Float32Array) -> Piece:
+        """The same faces with other offsets (n,3), dm, from the places where the vertices are bound."""
+        return replace(self, binding=replace(self.binding, offset=offset))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A piece with its layer and material."""
+
+    layer: Layer
+    piece: Piece
+    material: Material
+
+
+def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
+    """Joins parts into one binding and one mesh; consecutive parts with the same binding share its vertices."""
+    bindings: list[Binding] = []
+    faces: list[Int32Array] = []
+    first = count = 0
+    for part in parts:
+        if not bindings or part.piece.binding is not bindings[-1]:
+            bindings.append(part.piece.binding)
+            first, count = count, count + len(part.piece.binding.reference)
+        faces.append(part.piece.faces + np.int32(first))
+    binding = Binding(
+        reference=np.concatenate([b.reference for b in bindings]),
+        barycentric=np.concatenate([b.barycentric for b in bindings]),
+        offset=np.concatenate([b.offset for b in bindings]),
+        bone=np.concatenate([b.bone for b in bindings]),
+        weight=np.concatenate([b.weight for b in bindings]),
+    )
+    materials = [replace(part.material, depth_bias=_DEPTH_BIAS[part.layer]) for part in parts]
+    return binding, build_mesh(faces, [part.piece.uv for part in parts], materials)

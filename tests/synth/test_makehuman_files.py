@@ -15,16 +15,13 @@ from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue
-from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing
-from gfla_cli.synth.makehuman.figure import read_target, select_targets
-from gfla_cli.synth.makehuman.files import read_wavefront
-from gfla_cli.synth.makehuman.hairstyles import trimmed
+from gfla_cli.synth.makehuman.build import _read_colour
+from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
+from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest_bones
+from gfla_cli.synth.makehuman.files import read_obj
 from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
-from gfla_cli.synth.makehuman.pictures import _read
-from gfla_cli.synth.makehuman.poses import read_bvh
-from gfla_cli.synth.makehuman.rig import KEPT_BONES, read_rig, strongest
-from gfla_cli.synth.makehuman.solver import align
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.makehuman.poses import read_bvh, rotation_between
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
 
 def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
@@ -32,7 +29,7 @@ def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
         tmp_path / "a.obj",
         ["v 0 0 0", "v 1 0 0", "v 1 1 0", "v 0 1 0", "vt .5 1", "f 1 2 3", "g top", "f 1//2 2/1/3 3 4"],
     )
-    mesh = read_wavefront(tmp_path / "a.obj")
+    mesh = read_obj(tmp_path / "a.obj")
     assert mesh.faces.tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 3]]
     assert mesh.group.tolist() == ["", "top", "top"]
     assert mesh.corner_uv.shape == (3, 3, 2)
@@ -42,7 +39,7 @@ def test_polygons_become_triangles_with_groups_and_corners(tmp_path):
 def test_a_damaged_mesh_is_named(tmp_path, line):
     write_text(tmp_path / "a.obj", ["v 0 0 0", "v 1 0 0", "v 1 1 0", "vt 0 0", line])
     with pytest.raises(DataError, match=r"a\.obj: not a Wavefront mesh"):
-        read_wavefront(tmp_path / "a.obj")
+        read_obj(tmp_path / "a.obj")
 
 
 def test_a_target_may_be_empty(tmp_path):
@@ -102,14 +99,14 @@ def test_damaged_clothing_is_named(tmp_path, line):
 
 
 @pytest.mark.usefixtures("ascii_opencv")
-def test_pictures_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
+def test_images_may_lie_anywhere_and_damaged_ones_are_named(tmp_path):
     path = tmp_path / "Häuser.png"
     path.write_bytes(png(32, 32, (b"\0" + bytes([200, 90, 80]) * 32) * 32))
-    assert _read(path)[0, 0].tolist() == [80, 90, 200]
+    assert _read_colour(path)[0, 0].tolist() == [80, 90, 200]
     for content in (b"", b"text"):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"Häuser\.png: not a colour picture"):
-            _read(path)
+        with pytest.raises(DataError, match=r"Häuser\.png: not a colour image"):
+            _read_colour(path)
 
 
 def test_parts_of_a_mesh_are_found_the_largest_first():
@@ -147,7 +144,7 @@ def test_bones_that_are_left_out_give_their_weights_to_the_next_above(makehuman)
     files = MakeHumanFiles(makehuman)
     rig = read_rig(files.path(catalogue.SKELETON), files.path(catalogue.WEIGHTS), BASE_VERTICES)
     assert set(rig.bones) == KEPT_BONES
-    assert rig.kept_above("upperleg01.L") == "root"
+    assert rig.kept_parent("upperleg01.L") == "root"
     assert rig.weight[FIRST_CUBE, rig.bones.index("jaw")] == 0.75
     assert rig.weight[FIRST_CUBE, rig.bones.index("root")] == 0.25
     np.testing.assert_allclose(rig.weight.sum(1), 1)
@@ -156,7 +153,7 @@ def test_bones_that_are_left_out_give_their_weights_to_the_next_above(makehuman)
 
 
 def test_the_four_strongest_bones_are_kept():
-    bone, share = strongest(np.array([[0.1, 0.0, 0.4, 0.2, 0.05, 0.25]]))
+    bone, share = strongest_bones(np.array([[0.1, 0.0, 0.4, 0.2, 0.05, 0.25]]))
     assert bone.tolist() == [[2, 5, 3, 0]]
     assert share.sum() == pytest.approx(1, abs=1e-3)
 
@@ -165,12 +162,12 @@ def test_static_poses_stand_upright_and_bend_through_bones_left_out(makehuman):
     path = MakeHumanFiles(makehuman).path(catalogue.pose("sit01"))
     rotation = read_bvh(path)
     np.testing.assert_allclose(rotation["root"], np.eye(3))
-    np.testing.assert_allclose(rotation["pelvis.L"], rotations.to_matrix([np.radians(30), 0, 0]), atol=1e-12)
+    np.testing.assert_allclose(rotation["pelvis.L"], rotation_matrix([np.radians(30), 0, 0]), atol=1e-12)
 
 
 def test_a_limb_turns_the_shortest_way():
     for end in ([0, 1, 0], [1, 0, 0], [-1, 1e-6, 0], [0.3, -2, 1]):
-        turned = align(np.array([2.0, 0, 0]), np.array(end)) @ [1, 0, 0]
+        turned = rotation_between(np.array([2.0, 0, 0]), np.array(end)) @ [1, 0, 0]
         np.testing.assert_allclose(turned, np.array(end) / np.linalg.norm(end), atol=1e-5)
 
 
