@@ -12,15 +12,17 @@ from pathlib import Path
 from threading import Event
 from typing import Generic, TypeVar
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Image, Points
 from gfla_cli.conditioning.view_code import AZIMUTHS, nearest_view
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
+from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.pose import Pose
+from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import Animator, FaceActor, Staging, read_source
 from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
 from gfla_cli.pipelines.view_files import tiled, write_turntable
@@ -149,28 +151,62 @@ def _set_in(
     return Made(Paster(read_image(source, max(source_pose.size)), crop)(result.image), [*notes, *result.notes])
 
 
+@dataclass(slots=True)
+class _Face:
+    """A face that sliders or a camera move."""
+
+    image: Image  # (H, W, 3) the whole image
+    actor: FaceActor
+    notes: list[str]
+    camera: FaceTracker | None = None  # whom the camera shows
+
+    def made(self, points: Points) -> Made:
+        """The face as landmarks of its driver say."""
+        return Made(Paster(self.image, self.actor.crop)(self.actor.picture(self.actor.moment(points, 0))), self.notes)
+
+
 class FaceModel:
-    """A model that moves faces, and the faces that the sliders moved last."""
+    """A model that moves faces, and the faces that were moved last."""
 
     def __init__(self, animator: Animator) -> None:
         if animator.kind != "face":
             raise UsageError("the model is for bodies, not for faces", hint="--face-model face-people")
         self.animator = animator
-        self._faces: OrderedDict[Path, tuple[Image, FaceActor, list[str]]] = OrderedDict()
+        self._faces: OrderedDict[Path, _Face] = OrderedDict()  # the one used last comes last
 
     def express(self, source: Path, expression: Expression) -> Made:
         """The image with another expression of its largest face."""
+        face = self._face(source)
+        moved = with_expression(face.actor.points, expression)
+        face.actor.start([face.actor.points, moved], (face.image.shape[0], face.image.shape[1]), Fraction(25))
+        return face.made(moved)
+
+    def follow(self, source: Path, frame: Path, *, first: bool) -> Made:
+        """The image whose face moves as the camera's frames do, one after the other, since the `first` one."""
+        face, driving = self._face(source), read_image(frame)
+        if first or face.camera is None:
+            if face.camera is not None:
+                face.camera.close()
+            face.camera = FaceTracker(where="the camera")
+            first = True
+        found = face.camera.track(driving)
+        if found is None:
+            raise no_face("the camera")
+        if first:
+            face.actor.start([found.points], (driving.shape[0], driving.shape[1]), Fraction(10))
+        return face.made(found.points)
+
+    def _face(self, source: Path) -> _Face:
         if source not in self._faces:
             image, notes = read_source(source), list[str]()
             actor = FaceActor(self.animator.session, image, str(source), Staging(smooth=False), notes)
-            self._faces[source] = image, actor, notes
+            self._faces[source] = _Face(image, actor, notes)
             while len(self._faces) > _FACES_KEPT:
-                self._faces.popitem(last=False)
+                _, oldest = self._faces.popitem(last=False)
+                if oldest.camera is not None:
+                    oldest.camera.close()
         self._faces.move_to_end(source)
-        image, actor, notes = self._faces[source]
-        moved = with_expression(actor.points, expression)
-        actor.start([actor.points, moved], (image.shape[0], image.shape[1]), Fraction(25))
-        return Made(Paster(image, actor.crop)(actor.picture(actor.moment(moved, 0))), notes)
+        return self._faces[source]
 
     def animate(self, source: Path, driving: Path, output: Path, gone: Event) -> list[str]:
         """Writes the clip to `output` and returns its notes. Stops early when the client has gone."""

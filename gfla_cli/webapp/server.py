@@ -177,6 +177,12 @@ class Server:
             expression = Expression.parse(form.json("expression"))
             made = await self.face.run(lambda model, _: model.express(source, expression), request.is_disconnected)
             return self._image(made.image, made.notes, kind="JPEG" if form.flag("preview") else "PNG")
+        if form.has("frame"):
+            frame, first = form.file("frame"), form.flag("first")
+            made = await self.face.run(
+                lambda model, _: model.follow(source, frame, first=first), request.is_disconnected
+            )
+            return self._image(made.image, made.notes, kind="JPEG")
         driving = form.file("driving")
         with self._output("animation.mp4") as output:
             notes = await self.face.run(

@@ -30,7 +30,7 @@ from starlette.testclient import TestClient
 
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.paste import Paster
-from gfla_cli.io.image import read_image
+from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
 from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_pose
@@ -112,6 +112,20 @@ def test_faces_get_expressions_and_videos(client, tmp_path):
     wrong = post(client, "/animate", 400, source=eve, expression='{"turn": 90}').json()
     assert wrong == {"error": "turn is 90", "hint": "turn goes from -30 to 30"}
     assert "known: turn, nod" in post(client, "/animate", 400, source=eve, expression='{"smile": 1}').json()["hint"]
+
+
+def test_a_face_follows_the_frames_of_a_camera(client, tmp_path):
+    eve = post(client, "/uploads", file=EVE).json()["id"]
+    face = read_image(EVE)
+    write_image(tmp_path / "first.png", face)
+    write_image(tmp_path / "next.png", np.roll(face, 30, axis=1))
+    first = pixels(post(client, "/animate", source=eve, frame=tmp_path / "first.png", first=1))
+    moved = pixels(post(client, "/animate", source=eve, frame=tmp_path / "next.png"))
+    assert first.shape == moved.shape == face.shape
+    assert not np.array_equal(first, moved)
+    write_image(tmp_path / "wall.png", np.full_like(face, 180))
+    refused = post(client, "/animate", 400, source=eve, frame=tmp_path / "wall.png").json()
+    assert refused["error"].startswith("the camera: no face found")
 
 
 def test_objects_turn(client, tmp_path):

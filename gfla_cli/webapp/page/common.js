@@ -150,12 +150,17 @@ export function takeDrops(element, take) {
   });
 }
 
-/** A photograph from the camera, or a video of `seconds`; null when the user cancels. */
-export async function useCamera(seconds = 0) {
+/** The camera's stream. Throws when there is none, or the user says no. */
+export async function openCamera() {
   if (!navigator.mediaDevices) throw new Error("the browser gives no camera to this page");
-  const stream = await navigator.mediaDevices.getUserMedia({ video: true }).catch((error) => {
+  return navigator.mediaDevices.getUserMedia({ video: true }).catch((error) => {
     throw new Error(`no camera: ${error.message}`);
   });
+}
+
+/** A photograph from the camera, or a video of `seconds`; null when the user cancels. */
+export async function useCamera(seconds = 0) {
+  const stream = await openCamera();
   const dialog = document.getElementById("camera");
   const [video, take] = [dialog.querySelector("video"), dialog.querySelector(".primary")];
   video.srcObject = stream;
@@ -179,10 +184,12 @@ export async function useCamera(seconds = 0) {
   }
 }
 
-async function snapshot(video) {
-  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  return new File([await canvas.convertToBlob()], "camera.png");
+/** What a video shows now, as a file; `longest`: pixels of its longer side. */
+export async function snapshot(video, longest = Infinity, type = "image/png") {
+  const scale = Math.min(1, longest / Math.max(video.videoWidth, video.videoHeight));
+  const canvas = new OffscreenCanvas(Math.round(scale * video.videoWidth), Math.round(scale * video.videoHeight));
+  canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+  return new File([await canvas.convertToBlob({ type })], `camera.${type.slice(6)}`);
 }
 
 function recorded(stream, seconds) {

@@ -1,16 +1,17 @@
 // The face tab: sliders for an expression, and a driving video for a clip.
 
-import { Latest, Stage, post, replaceUrl, report, useCamera } from "./common.js";
+import { Latest, Stage, openCamera, post, replaceUrl, report, snapshot, useCamera } from "./common.js";
 
 // name -> label, limits, step, unit
 const SLIDERS = {
   turn: ["Turn", -30, 30, 1, "°"], nod: ["Nod", -20, 20, 1, "°"], tilt: ["Tilt", -30, 30, 1, "°"],
   eyes: ["Eyes", -100, 100, 5, "%"], mouth: ["Mouth", 0, 100, 5, "%"], brows: ["Brows", -100, 100, 5, "%"],
 };
-const RECORDED_S = 4;
+const [RECORDED_S, LIVE_SIDE] = [4, 480];
 const get = (id) => document.getElementById(id);
 const inputs = {};
 const stage = new Stage(get("face"), () => {
+  live = false;
   enable(true);
   reset();
 });
@@ -24,12 +25,14 @@ const results = new Latest(async ({ expression, final }, signal) => {
   });
 });
 let clipStop = null;
+let live = false; // whether the face follows the camera
 
 function enable(on) {
-  for (const element of [...Object.values(inputs), get("face-reset"), get("driving"), get("record")]) element.disabled = !on;
+  for (const element of [...Object.values(inputs), get("face-reset"), get("driving"), get("record"), get("live")]) element.disabled = !on;
 }
 
 function ask(final) {
+  live = false;
   const values = Object.entries(inputs).map(([name, input]) => [name, SLIDERS[name][4] === "%" ? input.value / 100 : +input.value]);
   results.ask({ expression: JSON.stringify(Object.fromEntries(values)), final });
 }
@@ -44,6 +47,7 @@ function reset() {
 }
 
 async function animate(driving) {
+  live = false;
   clipStop = new AbortController();
   enable(false);
   get("stop").hidden = false;
@@ -57,6 +61,34 @@ async function animate(driving) {
   }, "Making the video, frame by frame…");
   get("stop").hidden = true;
   enable(true);
+}
+
+/** The face follows the camera until the button is pressed again. */
+async function follow() {
+  const stream = await openCamera();
+  const video = document.createElement("video");
+  Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
+  get("live").setAttribute("aria-pressed", "true");
+  live = true;
+  try {
+    await video.play();
+    for (let first = 1; live; ) {
+      const frame = await snapshot(video, LIVE_SIDE, "image/jpeg");
+      try {
+        const blob = await (await post("/animate", { source: stage.id, frame, first })).blob();
+        if (live) await stage.show(blob, { final: false });
+        stage.say();
+        first = 0;
+      } catch (error) {
+        stage.say(error.message, true);
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+  } finally {
+    live = false;
+    stream.getTracks().forEach((track) => track.stop());
+    get("live").setAttribute("aria-pressed", "false");
+  }
 }
 
 for (const [name, [label, low, high, step, unit]] of Object.entries(SLIDERS)) {
@@ -75,6 +107,10 @@ for (const [name, [label, low, high, step, unit]] of Object.entries(SLIDERS)) {
 get("face-reset").addEventListener("click", reset);
 get("driving").addEventListener("change", (event) => event.target.files[0] && animate(event.target.files[0]));
 get("stop").addEventListener("click", () => clipStop.abort());
+get("live").addEventListener("click", () => {
+  if (live) live = false;
+  else follow().catch((error) => stage.say(error.message, true));
+});
 get("record").addEventListener("click", async () => {
   const taken = await useCamera(RECORDED_S).catch((error) => stage.say(error.message, true));
   if (taken) await animate(taken);
