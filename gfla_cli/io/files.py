@@ -7,12 +7,11 @@ import hashlib
 import os
 import secrets
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from gfla_cli.errors import DataError, MediaError, UsageError
 
@@ -187,65 +186,41 @@ def disk_trouble_explained(path: Path | str, temporary: Path | None = None) -> I
         raise MediaError(f"{path} cannot be written: {what}", hint=hint) from error
 
 
-# One writer per folder: a lock that the system takes back by itself, however its holder ends.
-
-
-_NAME = ".gfla-lock"
+_LOCK = ".gfla-lock"
 
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds `folder` for the block; makes it when it is not there.
+    """Holds `folder`, which is made if needed, so that no other run writes into it.
 
-    Raises DataError when another process holds it. The lock ends with its process, so a killed run never blocks the
-    next one, and the file that stays behind means nothing by itself.
+    The system frees the lock when the process ends, however it ends. The lock file stays; it means nothing by itself.
+    Raises DataError when another process holds the folder or when it cannot be written.
     """
+    from filelock import FileLock, Timeout
+
+    path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _NAME).open("a+", encoding="utf-8")
+        path.touch()
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}", hint="choose another --output") from error
-    with file:
-        if not _try_lock(file):
-            file.seek(0)
-            holder = file.read().strip()
-            who = f" (process {holder})" if holder.isdecimal() else ""
-            raise DataError(
-                f"{folder}: another run is writing there{who}", hint="wait for it, or choose another --output"
-            )
+    held: AbstractContextManager[object] = nullcontext()
+    try:
+        held = FileLock(path, timeout=0).acquire()
+    except Timeout as error:
+        holder = ""
+        with suppress(OSError):  # on Windows a locked file cannot be read
+            holder = path.read_text(encoding="utf-8").strip()
+        who = f" (process {holder})" if holder.isdecimal() else ""
+        raise DataError(
+            f"{folder}: another run is writing there{who}", hint="wait for it, or choose another --output"
+        ) from error
+    except OSError:  # a file system without locks: better unguarded than unusable
+        pass
+    with held:
         with suppress(OSError):  # the number is only for the message above
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            path.write_text(str(os.getpid()), encoding="utf-8")
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    _FAR = 1 << 20  # beyond the number in the file, which others must be able to read
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether nobody else holds the lock; then this process does, until the file is closed."""
-        file.seek(_FAR)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether nobody else holds the lock; then this process does, until the file is closed."""
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # file systems without locks: better unguarded than unusable
-            return True
-        return True
 
 
 # Files that somebody names: what is wrong with a path is said in one line before any decoder sees it.
