@@ -19,9 +19,9 @@ from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
-from gfla_cli.io.background import Closing
+from gfla_cli.io.background import Closing, overlapped
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.io.video import Sound, Trim, overlapped
+from gfla_cli.io.video import Sound, Trim
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from gfla_cli.errors import MediaError
-from gfla_cli.io.video import overlapped
+from gfla_cli.io.background import overlapped
 
 
 def test_overlapping_keeps_items_and_order():

@@ -10,7 +10,8 @@ from commands import names_in
 from films import H264, NTSC, frame, make, pictures
 
 from gfla_cli.io import ffmpeg
-from gfla_cli.io.video import Sound, VideoWriter, overlapped, probe, read_frames, sound_of
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import Sound, VideoWriter, probe, read_frames, sound_of
 
 
 def beeps(path):

@@ -156,7 +156,8 @@ def test_memory_does_not_grow_with_length(tmp_path):
     """The highest memory of reading and writing, in this process and in ffmpeg's, in a process of its own."""
     code = """
 import resource, sys
-from gfla_cli.io.video import VideoWriter, overlapped, read_frames
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import VideoWriter, read_frames
 with read_frames(sys.argv[1]) as frames, VideoWriter(sys.argv[2], frames.fps) as video:
     for picture in overlapped(frames):
         video.write(picture)
