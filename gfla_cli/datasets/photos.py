@@ -28,7 +28,7 @@ from gfla_cli.datasets.identity import Identify, identities, pairs_of, picture_n
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.background import overlapped
-from gfla_cli.io.files import atomic_path, disk_trouble_explained, is_inside, leads_out, sole_writer
+from gfla_cli.io.files import atomic_path, disk_errors_explained, is_inside, leads_out, sole_writer
 from gfla_cli.io.image import find_images, read_image, write_image
 from gfla_cli.person.detect import Person, PersonDetector
 from gfla_cli.person.framing import body_crop
@@ -81,7 +81,7 @@ class FoundFile:
 
     def add(self, entry: Found) -> None:
         """One line more, on disk when this returns. Raises MediaError when the disk refuses."""
-        with disk_trouble_explained(self.path), self.path.open("a", encoding="utf-8") as file:
+        with disk_errors_explained(self.path), self.path.open("a", encoding="utf-8") as file:
             _write(file, entry)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.io.background import Closing
+from gfla_cli.io.background import Closeable
 from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, complaint, exact_rate, file_input, probe
 from gfla_cli.io.files import atomic_path
 
@@ -63,7 +63,7 @@ _DISK = {
 }
 
 
-class Frames(Iterator[Image], Closing):
+class Frames(Iterator[Image], Closeable):
     """(H, W, 3) uint8 RGB frames at the constant rate `fps`. Faults of the file are known after the last frame.
 
     A context manager; leaving it, `close` or the garbage collector ends ffmpeg.

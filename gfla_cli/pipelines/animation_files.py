@@ -100,7 +100,7 @@ def plan_animation(
             refuse_output(one, overwrite=overwrite)
             if one.resolve() in (source.resolve(), driving.resolve()):
                 raise UsageError(f"{one} is an input, too", hint="choose another name for what is written")
-    require_file(source, "picture")
+    require_file(source, "image")
     if is_track_file(driving):
         read_track(driving)
     else:

@@ -108,7 +108,7 @@ def plan_transfers(
     if single:
         for path in jobs[0].outputs:
             refuse_output(path, overwrite=overwrite)
-        require_file(source, "picture")
+        require_file(source, "image")
         require_path(split_row(pose)[0])
     return jobs
 

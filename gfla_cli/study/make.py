@@ -23,7 +23,7 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
-from gfla_cli.io.image_decoding import decode, opened
+from gfla_cli.io.image_decoding import decode, open_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def as_data_uri(path: Path, size: Size) -> str:
     EXIF and colour profiles do not pass: a browser would apply to one picture of the pair what the other lacks, and
     they may hold a place or a name. Raises MediaError when it cannot be read, DataError when its shape is another.
     """
-    with opened(path) as picture:
+    with open_image(path) as picture:
         plain = picture.format == "JPEG" and picture.mode in ("RGB", "L")
         told = {"exif", "icc_profile", "comment"} & set(picture.info)
         small = path.stat().st_size <= _KEPT_BYTES_PER_PIXEL * size[0] * size[1]

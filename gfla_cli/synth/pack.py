@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError
-from gfla_cli.io.image_decoding import opened
+from gfla_cli.io.image_decoding import open_image
 from gfla_cli.io.npz import read_npz
 from gfla_cli.synth.objects.chair_parts import Piece
 from gfla_cli.synth.people.garments import Item
@@ -63,7 +63,7 @@ class Textures:
         """RGBA (n,n,4), n a power of two."""
         is_eye = name.startswith("eye_")
         path = self._file["eye_brown" if is_eye else name]
-        with opened(path):  # its size, before it is decoded
+        with open_image(path):  # its size, before it is decoded
             pass
         picture = read_bgr(path)
         if picture is None or picture.ndim != 3 or picture.shape[0] != picture.shape[1]:

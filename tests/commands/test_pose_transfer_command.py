@@ -155,7 +155,7 @@ def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
     assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
     (tmp_path / "empty").mkdir()
-    assert refused(transfer("empty", "--pose", BEN), 1, "no pictures")
+    assert refused(transfer("empty", "--pose", BEN), 1, "no images")
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "closed/a.jpg"), OSError("no such luck")])

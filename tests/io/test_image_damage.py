@@ -40,7 +40,7 @@ def test_files_that_are_no_pictures_are_named_for_what_they_are(tmp_path):
         "SVG": b'<?xml version="1.0"?><svg xmlns="x"></svg>',
         "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
         "video": b"\0\0\0\x18ftypisom\0\0\0\0isomiso2" + bytes(100),
-        "not a picture": bytes(range(1, 200)) * 3,
+        "not an image": bytes(range(1, 200)) * 3,
     }
     for word, data in contents.items():
         path = tmp_path / f"{word.replace(' ', '-')}.jpg"
