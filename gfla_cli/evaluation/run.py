@@ -84,7 +84,7 @@ def _poses(request: Request, progress: Progress) -> Outcome:
     from gfla_cli.evaluation.poses import ComparedPoses, measure
     from gfla_cli.evaluation.protocols import OWN
     from gfla_cli.evaluation.tables import print_pose_scores
-    from gfla_cli.inference.cache import cache_folder
+    from gfla_cli.io.files import cache_folder
 
     root = _required(request.data_root, "pose models are measured on a data set")
     layout = LAYOUTS[request.layout or "square"]
@@ -123,7 +123,7 @@ def _folders(request: Request, folders: Folders, progress: Progress) -> Outcome:
     from gfla_cli.evaluation.protocols import OWN_FILES
     from gfla_cli.evaluation.scores import spread
     from gfla_cli.evaluation.tables import print_pose_scores
-    from gfla_cli.inference.cache import cache_folder
+    from gfla_cli.io.files import cache_folder
 
     layout = request.layout or ("fashion" if request.protocol else "square")
     test = ComparedFolders(

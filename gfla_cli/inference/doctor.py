@@ -124,7 +124,7 @@ def _described(bundle: Any) -> str:
 
 
 def _cache() -> str:
-    from gfla_cli.inference.cache import cache_folder
+    from gfla_cli.io.files import cache_folder
 
     folder = cache_folder()
     place = folder if folder.exists() else next(parent for parent in folder.parents if parent.exists())

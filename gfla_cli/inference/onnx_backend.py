@@ -11,10 +11,10 @@ import numpy as np
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
-from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
-from gfla_cli.inference.onnx_graph import Tensors
+from gfla_cli.inference.onnx_runtime import Tensors
 from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.visualize import Intermediates
 
 
 class OnnxSession:
@@ -44,7 +44,7 @@ class OnnxSession:
         precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
         return f"ONNX Runtime, {self.file.step.place}{precision}"
 
-    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
         """See Session."""
         raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
 

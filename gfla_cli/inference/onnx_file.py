@@ -18,8 +18,7 @@ from typing import Any, Literal
 
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
-from gfla_cli.inference.onnx_graph import OnnxGraph, unreadable
-from gfla_cli.inference.providers import CPU, providers_for
+from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
 from gfla_cli.inference.session import DeviceName
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2

@@ -16,9 +16,9 @@ from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import choose_device
-from gfla_cli.inference.inside import AttentionMaps, Inside
 from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.networks.sequence import SequenceGenerator
@@ -69,7 +69,7 @@ class TorchSession:
             return self.array(self.network(*map(self.tensor, inputs)).image)
 
     @torch.inference_mode()
-    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
         """See Session."""
         if not self.config.has_flow:
             raise UsageError(
@@ -85,7 +85,7 @@ class TorchSession:
         ]
         bodies = getattr(made, "bodies", None)
         maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
-        return self.array(made.image), Inside(levels, maps)
+        return self.array(made.image), Intermediates(levels, maps)
 
 
 @contextmanager

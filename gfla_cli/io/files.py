@@ -138,6 +138,15 @@ def make_folder(folder: Path, *, hint: str = "choose another --output") -> None:
         raise MediaError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error
 
 
+def cache_folder() -> Path:
+    """The folder for files that can be made again: GFLA_CACHE, or the user's cache folder."""
+    if own := os.environ.get("GFLA_CACHE"):
+        return Path(own)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("gfla")
+
+
 def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
     """Raises the errors that `atomic_path` raises at once. Call it before long work whose result goes to `path`."""
     target = _checked_target(Path(path), overwrite=overwrite)

@@ -16,8 +16,8 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
+from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
@@ -43,7 +43,7 @@ class TransferResult:
     source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of `source_image`; missing = -1, -1, 0
     target_pose: NDArray[np.float32]  # (18, 3)
     notes: list[str] = field(default_factory=list)
-    inside: Inside | None = None  # flows, attention and solids, when they were asked for
+    inside: Intermediates | None = None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,9 @@ class PoseTransfer:
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
-        shown: list[Inside | None] = [None] * len(prepared)
+        shown: list[Intermediates | None] = [None] * len(prepared)
         if inside:
-            pairs = [self.session.image_and_inside(*self._inputs([one])) for one in prepared]
+            pairs = [self.session.image_and_intermediates(*self._inputs([one])) for one in prepared]
             images, shown = [from_planes(planes) for planes, _ in pairs], [found for _, found in pairs]
         else:
             images = self._images(prepared)
