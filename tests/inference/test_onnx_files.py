@@ -41,13 +41,13 @@ def foreign(path, *, opset=18, metadata=None, operator="Identity"):
         (lambda path: path.write_bytes(b""), "not a model that ONNX Runtime reads", "export it again"),
         (lambda path: None, "no such file", "gfla export-onnx"),
         (lambda path: path.mkdir(), "no such file", "gfla export-onnx"),
-        (foreign, "not one of gfla's", "gfla export-onnx"),
+        (foreign, "not a model of gfla", "gfla export-onnx"),
         (lambda path: foreign(path, opset=99), "a newer ONNX than onnxruntime", "pip install --upgrade onnxruntime"),
         (lambda path: foreign(path, operator="Nonsense"), "not a model that ONNX Runtime reads", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": '{"model": {"width": 1e9}}'}), "damaged", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": "[" * 9999}), "damaged", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": "[1]"}), "damaged", "export it again"),
-        (lambda path: foreign(path, metadata={"gfla": POSE}), "was not made for", "export it again"),
+        (lambda path: foreign(path, metadata={"gfla": POSE}), "is not for the task", "export it again"),
     ],
 )
 def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, said, hint):
