@@ -174,7 +174,7 @@ def test_a_reader_that_had_enough_is_no_error(gfla, monkeypatch):
     def closed():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("gfla_cli.bundles.shelf.shelf_entries", closed)
+    monkeypatch.setattr("gfla_cli.bundles.shelf.installed_bundles", closed)
     result = gfla("models", "list")
     assert (result.exit_code, result.stderr) == (1, "")
 
