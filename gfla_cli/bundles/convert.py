@@ -148,15 +148,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def write_tensors(path: Path, state: dict[str, Tensor], *, overwrite: bool = False) -> None:
-    """Writes a state dict in the format of torch before 1.6, which all versions read, as the authors' 1.0 does.
-
-    Raises UsageError and MediaError when `path` cannot be written.
-    """
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        torch.save(state, temporary, _use_new_zipfile_serialization=False)
-
-
 def _refuse_bomb(path: Path) -> None:
     """Raises BundleError when an archive is compressed, which torch.save never does, or too large."""
     size = path.stat().st_size
@@ -229,7 +220,9 @@ def export_checkpoint(model: str | Path, output: Path, *, flow_only: bool = Fals
     state = to_authors(stored.state, stored.config)
     if flow_only:
         state = {name: tensor for name, tensor in state.items() if _is_flow_name(name)}
-    write_tensors(output, state, overwrite=overwrite)
+    with atomic_path(output, overwrite=overwrite) as temporary:
+        # The format of torch before 1.6, which all versions read; the authors used 1.0.
+        torch.save(state, temporary, _use_new_zipfile_serialization=False)
     return len(state)
 
 

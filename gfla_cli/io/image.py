@@ -136,7 +136,7 @@ def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
+    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped. Raises ValueError otherwise."""
     if planes.ndim != 4 or planes.shape[:2] != (1, 3):
         raise ValueError(f"one image is (1, 3, H, W), got {planes.shape}")
     levels = np.rint((planes[0].transpose(1, 2, 0) + 1) * np.float32(127.5)).clip(0, 255)
@@ -152,11 +152,5 @@ def to_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 def to_uint8(tensor: Tensor) -> NDArray[np.uint8]:
     """(1, 3, H, W) or (3, H, W), any float type, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
-    import torch
-
-    if tensor.ndim == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.ndim != 3 or tensor.shape[0] != 3:
-        raise ValueError(f"one image is (1, 3, H, W), got {tuple(tensor.shape)}")
-    planes_3HW = ((tensor.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(planes_3HW.permute(1, 2, 0).cpu().numpy())
+    planes = tensor.detach().float().cpu().numpy()
+    return from_planes(planes if planes.ndim == 4 else planes[None])

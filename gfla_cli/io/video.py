@@ -28,8 +28,8 @@ from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, complaint, exact_rate, file_in
 from gfla_cli.io.files import atomic_path
 
 __all__ = [
-    "WRITABLE", "Frames", "Sound", "Trim", "VideoInfo", "VideoWriter", "container_of", "exact_rate", "frame_count",
-    "probe", "read_frames", "sound_of",
+    "WRITABLE", "Frames", "Sound", "Trim", "VideoInfo", "VideoWriter", "container_of", "exact_rate", "probe",
+    "read_frames", "sound_of",
 ]  # fmt: skip
 
 Trim = tuple[float, float | None]  # seconds: from (inclusive), to (exclusive); None = to the end
@@ -72,7 +72,7 @@ class Frames(Iterator[Image], Closeable):
     def __init__(self, info: VideoInfo, trim: Trim | None, fps: Fraction) -> None:
         self.info = info
         self.fps = fps
-        self.expected = frame_count(info, trim, fps)  # an estimate for long videos
+        self.expected = _frame_count(info, trim, fps)
         self.count = 0  # frames handed out
         self.notes: list[str] = []  # what is wrong with the file: one line, or nothing
         # Not methods: the generator must not keep this object alive, or ffmpeg would never end.
@@ -105,16 +105,13 @@ def read_frames(path: Path | str, trim: Trim | None = None, fps: Fraction | floa
     return Frames(info, trim, info.fps if fps is None else exact_rate(fps))
 
 
-def frame_count(info: VideoInfo, trim: Trim | None = None, fps: Fraction | None = None) -> int:
-    """How many frames `read_frames` will give; an estimate for videos longer than a minute."""
-    rate = fps or info.fps
-    if info.still:
-        return 1
+def _frame_count(info: VideoInfo, trim: Trim | None, fps: Fraction) -> int:
+    """The expected number of frames; an estimate for videos longer than a minute."""
+    if info.still or (trim is None and fps == info.fps):
+        return info.frames
     start, end = trim or (0.0, None)
     stop = info.duration if end is None else min(end, info.duration)
-    if trim is None and rate == info.fps:
-        return info.frames
-    return max(1, round((stop - start) * rate))
+    return max(1, round((stop - start) * fps))
 
 
 def _check_trim(info: VideoInfo, trim: Trim | None) -> None:
