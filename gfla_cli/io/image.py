@@ -136,7 +136,7 @@ def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped. Raises ValueError otherwise."""
+    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped. Raises ValueError."""
     if planes.ndim != 4 or planes.shape[:2] != (1, 3):
         raise ValueError(f"one image is (1, 3, H, W), got {planes.shape}")
     levels = np.rint((planes[0].transpose(1, 2, 0) + 1) * np.float32(127.5)).clip(0, 255)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from ramp import PICTURE, RAMP, saved
-from tiny_png import png
+from tiny_images import PICTURE, RAMP, png, saved
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.image import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from ramp import PICTURE, RAMP, saved
+from tiny_images import PICTURE, RAMP, saved
 
 from gfla_cli.errors import MediaError
 from gfla_cli.io.image import (

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from paths import ROOT
 
 LONGEST_S, MOST_MEMORY = 10, 1 << 30
-# Cases that once failed, with what they found; tests/test_fuzz.py reads them again.
+# Cases that once failed, with what they found; tests/io/test_fuzz.py reads them again.
 ONCE_FAILED = {
     105: "onnx: metadata that is no UTF-8 was a traceback",
     150: "the same in the middle of a character",
@@ -217,7 +217,10 @@ def run(numbers: list[int]) -> Iterator[tuple[int, str, str, str, float]]:
         child = subprocess.Popen(
             [sys.executable, __file__, "--child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            env={
+                **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+                "TORCHINDUCTOR_CACHE_DIR": tempfile.gettempdir(),  # torch may make this folder where we look for files
+            },
         )  # fmt: skip
         assert child.stdin is not None
         child.stdin.write(json.dumps(todo))

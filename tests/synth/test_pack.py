@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from paths import SHARED
-from tiny_png import png
+from tiny_images import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth import Pack
