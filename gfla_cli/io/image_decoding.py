@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import native_stderr_silenced
@@ -54,20 +54,14 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 def _identified(path: Path) -> Image.Image:
     Image.preinit()
-    try:
-        return Image.open(path, formats=_known_formats())
-    except UnidentifiedImageError:
-        Image.init()  # loads all formats in 0.1 s, which PNG and JPEG do not need
-        return Image.open(path, formats=_known_formats())
-
-
-def _known_formats() -> list[str]:
-    return [name for name in _FORMATS if name in Image.OPEN]
+    with suppress(UnidentifiedImageError):
+        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+    Image.init()  # loads all formats in 0.1 s, which PNG and JPEG do not need
+    return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an opened image: upright, over white, at most `max_side` pixels on the longer side."""
-    orientation = _orientation(picture)
     if max_side is not None:
         wanted = min(1.0, max_side / max(picture.size))
         # JPEG only: decodes at 1/2, 1/4 or 1/8, but not below the wanted size.
@@ -75,18 +69,19 @@ def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
     # libtiff prints errors of damaged files to stderr.
     with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
         picture.load()
+    with suppress(Exception):  # the image may be good although its EXIF block is damaged
+        ImageOps.exif_transpose(picture, in_place=True)
     longest = max(picture.size)
     # Blocks are averaged first, so that the slow filter starts at about twice the wanted size.
     step = 1 if max_side is None else max(1, longest // (2 * max_side))
     width, height = (-(-side // step) for side in picture.size)
-    image = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
-    as_stored = _as_stored(image, orientation)  # a view: filling it fills `image` upright
+    image = np.empty((height, width, 3), np.uint8)
     to_rgb = _rgb_conversion(picture)
     rows = max(1, _STRIP_AREA // max(1, picture.width) // step) * step
     for top in range(0, picture.height, rows):
         strip = to_rgb(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
         strip = strip.reduce(step) if step > 1 else strip
-        as_stored[top // step : top // step + strip.height] = np.asarray(strip)
+        image[top // step : top // step + strip.height] = np.asarray(strip)
     if max_side is None or max(width, height) <= max_side:
         return image
     scale = max_side / max(width, height)
@@ -154,26 +149,6 @@ class _QuietPillow:
 
 
 _quiet_pillow = _QuietPillow()
-
-
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) when it is missing or invalid."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # the image may be good although its EXIF block is damaged
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _as_stored(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A view of the upright `image` in the pixel order of a file with this EXIF orientation."""
-    view = image.swapaxes(0, 1) if orientation > 4 else image
-    # Without the transposition (5 to 8), a flip of rows, columns or both remains.
-    if orientation in (3, 4, 6, 7):
-        view = view[::-1]
-    if orientation in (2, 3, 7, 8):
-        view = view[:, ::-1]
-    return view
 
 
 def _rgb_conversion(picture: Image.Image) -> Any:

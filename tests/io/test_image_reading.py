@@ -33,11 +33,12 @@ def test_colours_survive_every_format(tmp_path, suffix, tolerance):
     assert np.abs(read.astype(int) - PICTURE).max() <= tolerance
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_turn_is_applied(tmp_path, orientation):
+def test_the_exif_turn_is_applied(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / "a.png", Image.fromarray(PICTURE), exif=exif)
+    path = saved(tmp_path / f"a{suffix}", Image.fromarray(PICTURE), exif=exif)
     with Image.open(path) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored))
     np.testing.assert_array_equal(read_image(path), expected)
