@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, Unpack, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ Runtime = Literal["auto", "torch", "onnx"]
 Array = NDArray[np.float32]
 
 
-class Execution(TypedDict):
+class Execution(TypedDict, total=False):
     """How a model is run, as every command's options say. Pass it on as `open_session(model, **execution)`."""
 
     device: DeviceName
@@ -113,25 +113,11 @@ def start_clip(session: Session, reference_image: Array, reference_structure: Ar
 
 
 @overload
-def open_session(
-    model: str | Path,
-    *tasks: Literal["view"],
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-) -> ViewSession: ...
+def open_session(model: str | Path, *tasks: Literal["view"], **execution: Unpack[Execution]) -> ViewSession: ...
 
 
 @overload
-def open_session(
-    model: str | Path,
-    *tasks: Task,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-) -> Session: ...
+def open_session(model: str | Path, *tasks: Task, **execution: Unpack[Execution]) -> Session: ...
 
 
 def open_session(
@@ -203,17 +189,10 @@ def _open_torch(bundle: Path, task: Task, device: DeviceName, precision: Precisi
         import torch
 
         torch.set_num_threads(threads)
-    if task == "pose":
-        from gfla_cli.inference.torch_backend import TorchSession
+    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView
 
-        return TorchSession(bundle, device, precision)
-    if task == "view":
-        from gfla_cli.inference.torch_backend import TorchView
-
-        return TorchView(bundle, device, precision)
-    from gfla_cli.inference.torch_backend import TorchSequence
-
-    return TorchSequence(bundle, device, precision)
+    kinds: dict[Task, type[TorchSession]] = {"pose": TorchSession, "view": TorchView}
+    return kinds.get(task, TorchSequence)(bundle, device, precision)
 
 
 def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
