@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, read_bundle, save_bundle
@@ -172,22 +173,14 @@ def read_state(path: Path, what: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise BundleError(f"{path}: no such file", hint=f"give {what} (.npz, .safetensors or .pth)")
     try:
-        return _read(path)
+        if path.suffix == ".npz":
+            return {name: torch.from_numpy(array.astype(np.float32)) for name, array in read_npz(path).items()}
+        return load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
     except BundleError:
         raise
     except Exception as error:  # damaged files raise any type
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise BundleError(f"{path}: not readable as {what} ({reason})", hint="copy or download it again") from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".npz":
-        return {name: torch.from_numpy(array.astype(np.float32)) for name, array in read_npz(path).items()}
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return read_tensors(path)
 
 
 def import_checkpoint(checkpoint: Path, preset_name: str, folder: Path, *, overwrite: bool = False) -> Path:

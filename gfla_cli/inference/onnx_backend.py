@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gfla_cli.conditioning.view_code import CODE_LENGTH
-from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_runtime import Tensors
@@ -22,21 +20,7 @@ class OnnxSession:
 
     def __init__(self, file: OnnxFile) -> None:
         self.file = file
-
-    @property
-    def name(self) -> str:
-        """See Session."""
-        return self.file.name
-
-    @property
-    def config(self) -> ModelConfig:
-        """See Session."""
-        return self.file.config
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """See Session."""
-        return self.file.about
+        self.name, self.config, self.about = file.name, file.config, file.about
 
     @property
     def place(self) -> str:
