@@ -76,7 +76,7 @@ def is_inside(folder: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def inside(folder: Path, name: str) -> Path:
+def path_inside(folder: Path, name: str) -> Path:
     """The path of a file in the folder. Raises DataError if its name, or a link, leads out of the folder."""
     path = folder / name if not leads_out(name) else None
     if path is None or not is_inside(folder, path):

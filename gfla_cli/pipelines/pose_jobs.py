@@ -24,9 +24,9 @@ from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.files import (
     atomic_path,
     distinct_names,
-    inside,
     is_too_long,
     make_folder,
+    path_inside,
     refuse_output,
     require_file,
     require_path,
@@ -285,7 +285,7 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
         if path.exists() and not options.overwrite:
             continue
         try:
-            source, pose = (inside(images, part) for part in pair)
+            source, pose = (path_inside(images, part) for part in pair)
         except GflaError as error:
             impossible.append((*pair, str(error)))
         else:

@@ -59,7 +59,7 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, 
     assert list(tmp_path.iterdir()) == before
 
 
-def test_names_of_strangers_do_not_steer_the_terminal(tiny_export, tmp_path):
+def test_untrusted_names_cannot_control_the_terminal(tiny_export, tmp_path):
     model = onnx.load(tiny_export.path)
     about = json.loads(model.metadata_props[0].value)
     for name, shown in (("\x1b[2Jred\n", "[2Jred"), ("x" * 999, "x" * 80), ("\x07", "odd"), (["a"], "['a']")):

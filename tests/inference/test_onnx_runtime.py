@@ -69,7 +69,7 @@ def test_several_processes_of_a_machine_take_a_gpu_each(tiny_export, monkeypatch
     assert asked[0] == [*((name, {"device_id": taken}) for name in GPU), onnx_runtime.CPU]
 
 
-def test_a_start_on_the_cpu_keeps_nobody_else_from_speaking(tiny_export, monkeypatch, capfd):
+def test_loading_on_the_cpu_keeps_messages_of_other_threads(tiny_export, monkeypatch, capfd):
     start = onnxruntime.InferenceSession
 
     def meanwhile(*args, **options):

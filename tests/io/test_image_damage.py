@@ -1,4 +1,4 @@
-"""Files that are no pictures, or damaged ones: refused in one line, before anything large is decoded."""
+"""Files that are damaged or no images are refused in one line, before anything large is decoded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refusal(path: Path | str, **options) -> GflaError:
     return caught.value
 
 
-def test_files_that_are_no_pictures_are_named_for_what_they_are(tmp_path):
+def test_files_that_are_no_images_are_named_for_what_they_are(tmp_path):
     contents = {
         "no such file": None,
         "empty": b"",

@@ -1,4 +1,4 @@
-"""Picture files: every kind that a camera or an editor writes is read as people see it."""
+"""Image files of every kind that cameras and editors write are read upright and in the right colours."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_wide_picture_is_read_strip_by_strip_without_seams(tmp_path, monkeypat
     assert read_image(path, max_side=20).shape == (15, 20, 3)
 
 
-def test_pictures_of_a_folder_come_sorted_and_without_strangers(tmp_path):
+def test_images_of_a_folder_are_sorted_and_other_files_left_out(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.png", "a.JPG", "._a.jpg", ".hidden.png", "notes.txt", "sub/c.webp"):
         (tmp_path / name).write_bytes(b"x")

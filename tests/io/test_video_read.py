@@ -67,7 +67,7 @@ def test_another_rate_keeps_the_speed(ntsc):
     slow = list(read_frames(ntsc, fps=10))
     assert len(slow) == pytest.approx(40, abs=1)
     everything = list(read_frames(ntsc))
-    # The picture on screen at 2.0 s: number 59 began at 1.97 s, number 60 at 2.002 s.
+    # The frame that is shown at 2.0 s: number 59 began at 1.97 s, number 60 at 2.002 s.
     assert np.array_equal(slow[20], everything[59])
     fast = list(read_frames(ntsc, fps=60))
     assert len(fast) == pytest.approx(240, abs=1)

@@ -189,7 +189,7 @@ def _tables() -> list[File]:
 
 
 def _read_set(path: Path) -> None:
-    """A reader of a pose set whose other table is whole."""
+    """Reads a pose set whose other table is whole."""
     whole = {name: content for name, content, _ in _tables() if name.startswith("fasion") and name != path.name}
     try:
         (path.parent / "test").mkdir()
