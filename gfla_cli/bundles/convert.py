@@ -47,7 +47,7 @@ _FRAMING = ("image_size", "heatmap_sigma", "frame_aspect")
 _PRESETS = ("pose-fashion", "pose-market", "face", "body", "view-chair")
 _FLOW = "flow_net"  # prefix of the flow estimators' names
 
-# layer of our block -> theirs
+# kind of block -> our name of a layer -> its released name
 _LAYERS: dict[str, dict[str, str]] = {
     "encoder": {"norm1": "model.0", "down": "model.2", "norm2": "model.3", "conv": "model.5"},
     "residual": {
@@ -65,18 +65,20 @@ _LAYERS: dict[str, dict[str, str]] = {
 
 
 class _Module(NamedTuple):
+    """A block of a network: its name here and in a released file, and its kind in `_LAYERS`."""
+
     ours: str
     theirs: str
     kind: str
 
 
-def _encoder(ours: str, theirs: str, depth: int) -> list[_Module]:
+def _encoder_modules(ours: str, theirs: str, depth: int) -> list[_Module]:
     names = ["block0", *(f"encoder{i}" for i in range(depth - 1))]
     return [_Module(f"{ours}.down.{i}", f"{theirs}.{name}", "encoder") for i, name in enumerate(names)]
 
 
-def _flow(ours: str, theirs: str) -> list[_Module]:
-    modules = _encoder(ours, theirs, 5)
+def _flow_modules(ours: str, theirs: str) -> list[_Module]:
+    modules = _encoder_modules(ours, theirs, 5)
     for i, stride in enumerate((16, 8, 4)):
         modules.append(_Module(f"{ours}.up.{stride}", f"{theirs}.decoder{i}", "decoder"))
         modules.append(_Module(f"{ours}.skip.{stride}", f"{theirs}.jump{i}", "padded"))
@@ -86,7 +88,7 @@ def _flow(ours: str, theirs: str) -> list[_Module]:
     return modules
 
 
-def _decoder(attention: tuple[str, ...]) -> list[_Module]:
+def _decoder_modules(attention: tuple[str, ...]) -> list[_Module]:
     modules = [_Module("decoder.to_image", "target.outconv", "padded")]
     for i, stride in enumerate((8, 4, 2)):
         modules.append(_Module(f"decoder.levels.{stride}.residual", f"target.decoder{i}.0.model.0", "residual"))
@@ -97,27 +99,31 @@ def _decoder(attention: tuple[str, ...]) -> list[_Module]:
 
 
 _POSE = [
-    *_encoder("source_encoder", "source", 3),
-    *_encoder("target_encoder", "target", 3),
-    *_decoder(("attn",)),
-    *_flow("flow_estimator", "flow_net"),
+    *_encoder_modules("source_encoder", "source", 3),
+    *_encoder_modules("target_encoder", "target", 3),
+    *_decoder_modules(("attn",)),
+    *_flow_modules("flow_estimator", "flow_net"),
 ]
 _SEQUENCE = [
-    *_encoder("previous_encoder", "source_previous", 3),
-    *_encoder("reference_encoder", "source_reference", 3),
-    *_encoder("target_encoder", "target", 3),
-    *_decoder(("attn_p", "attn_r")),
+    *_encoder_modules("previous_encoder", "source_previous", 3),
+    *_encoder_modules("reference_encoder", "source_reference", 3),
+    *_encoder_modules("target_encoder", "target", 3),
+    *_decoder_modules(("attn_p", "attn_r")),
 ]
 _MODULES: dict[str, list[_Module]] = {
     "pose": _POSE,
-    "face": [*_SEQUENCE, *_flow("flow_estimator", "flow_net")],
-    "body": [*_SEQUENCE, *_flow("previous_flow", "flow_net_previous"), *_flow("reference_flow", "flow_net_reference")],
+    "face": [*_SEQUENCE, *_flow_modules("flow_estimator", "flow_net")],
+    "body": [
+        *_SEQUENCE,
+        *_flow_modules("previous_flow", "flow_net_previous"),
+        *_flow_modules("reference_flow", "flow_net_reference"),
+    ],
     "view": [
-        *_encoder("source_encoder", "source", 3),
+        *_encoder_modules("source_encoder", "source", 3),
         _Module("code_up.0", "target.block0", "decoder"),
         _Module("code_up.1", "target.block1", "decoder"),
-        *_decoder(("attn",)),
-        *_flow("flow_estimator", "flow_net"),
+        *_decoder_modules(("attn",)),
+        *_flow_modules("flow_estimator", "flow_net"),
         _Module("flow_estimator.bottleneck", "flow_net.cat.model.0", "residual"),
     ],
 }
