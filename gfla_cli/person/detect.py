@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closing
-from gfla_cli.io.image import check_picture
+from gfla_cli.io.background import Closeable
+from gfla_cli.io.image import check_image
 from gfla_cli.person.body import to_openpose, world_depths
 from gfla_cli.person.mediapipe import ask, body_network, face_box_network
 from gfla_cli.person.pose import Pose, extent
@@ -53,7 +53,7 @@ class Person:
         return self.pose.box
 
 
-class PersonDetector(Closing):
+class PersonDetector(Closeable):
     """Finds people. Build one and keep it: the first picture takes half a second longer than the others.
 
     A context manager; not to be shared between threads.
@@ -72,7 +72,7 @@ class PersonDetector(Closing):
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
-        check_picture(image)
+        check_image(image)
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         found = self._search(pixels)

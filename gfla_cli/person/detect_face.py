@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closing
-from gfla_cli.io.image import check_picture
+from gfla_cli.io.background import Closeable
+from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.face import face_box, face_size, from_mesh
@@ -74,7 +74,7 @@ def face_of(mesh: NDArray[np.float32]) -> Face:
     return Face(mesh - np.array([0.5, 0.5, 0], np.float32))
 
 
-class FaceDetector(Closing):
+class FaceDetector(Closeable):
     """Finds faces. Build one and keep it: loading takes half a second.
 
     A context manager; not to be shared between threads.
@@ -93,7 +93,7 @@ class FaceDetector(Closing):
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
-        check_picture(image)
+        check_image(image)
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         found = self._search(pixels)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closing
-from gfla_cli.io.image import check_picture
+from gfla_cli.io.background import Closeable
+from gfla_cli.io.image import check_image
 from gfla_cli.person.body import to_openpose, world_depths
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
@@ -26,7 +26,7 @@ _LEAST_VISIBILITY = 0.5  # of the shoulders of somebody who is followed
 _SHOULDERS, _HIPS = [11, 12], [23, 24]
 
 
-class BodyTracker(Closing):
+class BodyTracker(Closeable):
     """Follows one person through a video: who it is is decided in the first frame that shows anybody.
 
     Several times faster than detection and steadier, because a frame's person tells where to look in the next. A
@@ -144,7 +144,7 @@ _FOLLOWED = 3.0  # faces wide is the window in which a face is followed
 _FACE_ROOM = 0.25  # faces that must be left between the face and the border of that window
 
 
-class FaceTracker(Closing):
+class FaceTracker(Closeable):
     """Follows one face through a video: which one is decided in the first frame that shows any.
 
     Faster than detection and steadier, because a frame's face tells where to look in the next. A context manager; not
@@ -173,7 +173,7 @@ class FaceTracker(Closing):
 
         Raises DetectionError when there is no face of the number that was asked for, UsageError for nonsense.
         """
-        check_picture(frame)
+        check_image(frame)
         face = self._followed(frame) if self._window is not None else None
         if face is None:
             found = self._found(frame)

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
+from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
-from gfla_cli.io.video_probe import exact_rate
 from gfla_cli.person.pose import Pose
 
 Kind = Literal["face", "body"]

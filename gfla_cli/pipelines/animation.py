@@ -19,9 +19,9 @@ from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
-from gfla_cli.io.background import Closing
-from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.io.video import Sound, Trim, overlapped
+from gfla_cli.io.background import Closeable, overlapped
+from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
+from gfla_cli.io.video import Sound, Trim
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
@@ -221,7 +221,7 @@ class Animator:
 
     def animate(
         self,
-        source: Picture,
+        source: ImageSource,
         driving: str | Path,
         *,
         staging: Staging | None = None,
@@ -247,12 +247,12 @@ class Animator:
         picture = read_source(source)
         staging = staging or Staging()
         act = FaceActor if self.kind == "face" else BodyActor
-        actor: Actor = act(self.session, picture, picture_name(source), staging, notes)
+        actor: Actor = act(self.session, picture, image_name(source), staging, notes)
         actor.start(driver.preview(), driver.size, driver.fps)
         return Animation(picture, actor, driver, on_missing, str(driving), notes, watch)
 
 
-class Animation(Iterator[AnimatedFrame], Closing):
+class Animation(Iterator[AnimatedFrame], Closeable):
     """The frames of a clip, made one by one. A context manager; leaving it ends reading the driver."""
 
     def __init__(
@@ -345,6 +345,6 @@ class Animation(Iterator[AnimatedFrame], Closing):
         self.missing += 1
 
 
-def read_source(source: Picture) -> Image:
+def read_source(source: ImageSource) -> Image:
     """The picture to animate, (H, W, 3), reduced to what a clip can be. Raises MediaError."""
-    return given_picture(source, _LARGEST_SIDE)
+    return load_image(source, _LARGEST_SIDE)

@@ -15,8 +15,9 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.geometry.paste import Paster
+from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import refuse_output, require_file
-from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, exact_rate, overlapped, probe
+from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, exact_rate, probe
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.pipelines.animation import Staging
 
@@ -99,7 +100,7 @@ def plan_animation(
             refuse_output(one, overwrite=overwrite)
             if one.resolve() in (source.resolve(), driving.resolve()):
                 raise UsageError(f"{one} is an input, too", hint="choose another name for what is written")
-    require_file(source, "picture")
+    require_file(source, "image")
     if is_track_file(driving):
         read_track(driving)
     else:

@@ -12,7 +12,8 @@ from typing import Literal, Protocol, TypeVar
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
-from gfla_cli.io.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import Sound, Trim, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import BodyTracker, FaceTracker

@@ -18,15 +18,15 @@ from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import Team
 from gfla_cli.errors import DataError, GflaError, UsageError
-from gfla_cli.inference.inside import SHOWS
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
+from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.files import (
     atomic_path,
     distinct_names,
-    inside,
     is_too_long,
     make_folder,
+    path_inside,
     refuse_output,
     require_file,
     require_path,
@@ -49,7 +49,7 @@ class TransferJob:
     source: Path
     pose: str  # a path, or FILE.csv#name
     output: Path
-    shows: tuple[str, ...] = ()  # of inference.inside.SHOWS: images about the result, written next to it
+    shows: tuple[str, ...] = ()  # of inference.visualize.VISUALIZATIONS: images about the result, written next to it
     pair: tuple[str, str] = ("", "")  # how the CSV file calls source and pose
 
     @property
@@ -108,7 +108,7 @@ def plan_transfers(
     if single:
         for path in jobs[0].outputs:
             refuse_output(path, overwrite=overwrite)
-        require_file(source, "picture")
+        require_file(source, "image")
         require_path(split_row(pose)[0])
     return jobs
 
@@ -172,7 +172,7 @@ def run_transfers(
         write_image(job.output, image, overwrite=options.overwrite)
         for show, path in job.extras.items():
             assert result.inside is not None
-            shown = SHOWS[show](result.source_image, result.image, result.inside, result.target_pose)
+            shown = VISUALIZATIONS[show](result.source_image, result.image, result.inside, result.target_pose)
             write_image(path, shown, overwrite=options.overwrite)
 
     runner.run_batches(prepare, generate, write, size=options.batch)
@@ -195,11 +195,11 @@ def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bo
 
 
 def parse_shows(text: str | None) -> tuple[str, ...]:
-    """Names of SHOWS from a comma-separated list. Raises UsageError that lists the known ones."""
+    """Names of VISUALIZATIONS from a comma-separated list. Raises UsageError that lists the known ones."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
     for name in names:
-        if name not in SHOWS:
-            raise UsageError(f"--show {name}: nothing of that name", hint=f"known: {', '.join(SHOWS)}")
+        if name not in VISUALIZATIONS:
+            raise UsageError(f"--show {name}: nothing of that name", hint=f"known: {', '.join(VISUALIZATIONS)}")
     return names
 
 
@@ -285,7 +285,7 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
         if path.exists() and not options.overwrite:
             continue
         try:
-            source, pose = (inside(images, part) for part in pair)
+            source, pose = (path_inside(images, part) for part in pair)
         except GflaError as error:
             impossible.append((*pair, str(error)))
         else:

@@ -16,9 +16,9 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
-from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
+from gfla_cli.inference.visualize import Intermediates
+from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.framing import aligned, body_crop
@@ -43,7 +43,7 @@ class TransferResult:
     source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of `source_image`; missing = -1, -1, 0
     target_pose: NDArray[np.float32]  # (18, 3)
     notes: list[str] = field(default_factory=list)
-    inside: Inside | None = None  # flows, attention and solids, when they were asked for
+    inside: Intermediates | None = None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class PoseTransfer:
 
     def transfer(
         self,
-        source: Picture,
-        target: Picture | Pose,
+        source: ImageSource,
+        target: ImageSource | Pose,
         crop: bool = True,
         align: bool = True,
         person: Person = "largest",
@@ -98,8 +98,8 @@ class PoseTransfer:
 
     def prepare(
         self,
-        source: Picture,
-        target: Picture | Pose,
+        source: ImageSource,
+        target: ImageSource | Pose,
         crop: bool = True,
         align: bool = True,
         person: Person = "largest",
@@ -108,7 +108,7 @@ class PoseTransfer:
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
-        image = given_picture(source, _LARGEST_SIDE)
+        image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
         target_pose = self._find_target(target, target_person, notes)
         if align:
@@ -125,9 +125,9 @@ class PoseTransfer:
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
-        shown: list[Inside | None] = [None] * len(prepared)
+        shown: list[Intermediates | None] = [None] * len(prepared)
         if inside:
-            pairs = [self.session.image_and_inside(*self._inputs([one])) for one in prepared]
+            pairs = [self.session.image_and_intermediates(*self._inputs([one])) for one in prepared]
             images, shown = [from_planes(planes) for planes, _ in pairs], [found for _, found in pairs]
         else:
             images = self._images(prepared)
@@ -159,9 +159,9 @@ class PoseTransfer:
         ]
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
-    def _find_person(self, image: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
+    def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
         """The chosen person of an image. The people of files are remembered: a folder names each file many times."""
-        name = picture_name(source)
+        name = image_name(source)
         people = self._found.get(name) if not isinstance(source, np.ndarray) else None
         if people is None:
             if self._detector is None:
@@ -173,7 +173,7 @@ class PoseTransfer:
                     self._found.pop(next(iter(self._found)))
         return choose_person(people, which, where=name, notes=notes)
 
-    def _find_target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
+    def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
         if not isinstance(target, np.ndarray):
@@ -181,7 +181,7 @@ class PoseTransfer:
                 return read_pose(target, person=which, notes=notes)
             if str(target) in self._found:
                 return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
-        return self._find_person(given_picture(target, _LARGEST_SIDE), target, which, notes)
+        return self._find_person(load_image(target, _LARGEST_SIDE), target, which, notes)
 
     def _crops(self, image: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Crop, Crop]:
         """The crop of the source, and the one in which the target pose is read. An aligned pose shares the source's."""

@@ -97,7 +97,7 @@ def plan_views(
     if turntable is not None:
         container_of(turntable)
     _check_outputs(plan, folder=None if output is None or output in plan.pictures.values() else output)
-    require_file(source, "picture")
+    require_file(source, "image")
     return plan
 
 

@@ -23,7 +23,7 @@ from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
+from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
 
 _SHARE = 0.755  # of the frame that the longer side of an object fills in the rendered views (median of 1 600)
 _SEEN = 128  # cover, 0..255, from which on a pixel counts as the object
@@ -136,7 +136,7 @@ class ViewSynthesizer:
 
     def render(
         self,
-        picture: Picture,
+        picture: ImageSource,
         azimuths_deg: Sequence[float],
         source_azimuth: float | None = None,
         source_elevation: float | None = None,
@@ -169,11 +169,11 @@ class ViewSynthesizer:
         images = [from_planes(self.session.view(encoded, source_code, view_code(view, between))) for view in shown]
         return ViewResult(images, shown, source_image, source, notes)
 
-    def frame(self, picture: Picture, notes: list[str]) -> Image:
+    def frame(self, picture: ImageSource, notes: list[str]) -> Image:
         """The object of a picture on white, (H, W, 3), as the network's training pictures show theirs."""
-        size, name = self.session.config.image_size, picture_name(picture)
+        size, name = self.session.config.image_size, image_name(picture)
         if isinstance(picture, np.ndarray):
-            check_size(given_picture(picture), name)
+            check_size(load_image(picture), name)
             return frame_object(cut_out(picture), size, name, notes)
         cutout = read_cutout(picture, _LARGEST_SIDE)
         check_size(cutout.on_white, name)

@@ -155,7 +155,7 @@ def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
     assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
     (tmp_path / "empty").mkdir()
-    assert refused(transfer("empty", "--pose", BEN), 1, "no pictures")
+    assert refused(transfer("empty", "--pose", BEN), 1, "no images")
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "closed/a.jpg"), OSError("no such luck")])
@@ -174,7 +174,7 @@ def test_a_reader_that_had_enough_is_no_error(gfla, monkeypatch):
     def closed():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("gfla_cli.bundles.shelf.shelf_entries", closed)
+    monkeypatch.setattr("gfla_cli.bundles.shelf.installed_bundles", closed)
     result = gfla("models", "list")
     assert (result.exit_code, result.stderr) == (1, "")
 

@@ -110,7 +110,7 @@ def types_of(model, operator):
     return {types[name] for node in graph.node if node.op_type == operator for name in node.input}
 
 
-# --- one picture, many results
+# --- one image, many results
 
 
 @pytest.mark.parametrize("kind", ["face", "body-people"])
@@ -186,7 +186,7 @@ def test_view_synthesis_takes_the_file_and_gives_what_torch_gives(exported, tmp_
     monkeypatch.chdir(tmp_path)
     again = [*arguments, "--model", str(bundle), "--precision", "fp32", "-o", "torch.png"]
     result = CliRunner().invoke(app, again)
-    assert result.stderr.splitlines()[1:] == said[1:]  # where the picture was taken from, and how sure that is
+    assert result.stderr.splitlines()[1:] == said[1:]  # the estimated view, and its confidence
     difference = np.abs(read_image(tmp_path / "onnx.png").astype(int) - read_image(tmp_path / "torch.png"))
     assert difference.max() <= 1
 
