@@ -23,7 +23,7 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
-from gfla_cli.io.image_decoding import decode
+from gfla_cli.io.image_decoding import decode, open_image
 
 LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
 HEAVY_BYTES = 100_000_000  # phones may refuse a larger page
