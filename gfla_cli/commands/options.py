@@ -1,14 +1,16 @@
-"""Options that several commands share, and how they speak, so that they read and behave the same everywhere."""
+"""Options, messages and results that several commands share."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-# Options of the release before, which are not shown in the help any more.
+if TYPE_CHECKING:
+    from gfla_cli.pipelines.jobs import JobReport
+
+# Names of the previous release. They still work, but the help does not show them.
 RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
 
 
@@ -62,7 +64,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by de
 
 
 def printable(text: str) -> str:
-    """A stranger's text without the control characters by which it could rewrite what a terminal shows."""
+    """Untrusted text without control characters, which could change what a terminal shows."""
     return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
@@ -75,29 +77,22 @@ RefineHead = Annotated[
 
 
 def say(line: str, *, quiet: bool = False) -> None:
-    """A message for people, on stderr: stdout is for results."""
+    """Prints a message on stderr; stdout is for results."""
     if not quiet:
         typer.echo(printable(f"gfla: {line}"), err=True)
 
 
-class Report(Protocol):
-    """What became of a command's work."""
-
-    written: list[Path]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-
-
-def print_results(report: Report, *, as_json: bool) -> None:
-    """On stdout the paths of what was made, or all of the report."""
+def finish(report: JobReport, *, as_json: bool) -> None:
+    """Prints the paths of the results, or the whole report, on stdout. Exits with the report's exit code."""
     if as_json:
         import json
 
         typer.echo(json.dumps(report.to_json(), indent=2))
-        return
-    for path in report.written:
-        typer.echo(path)
+    else:
+        for path in report.written:
+            typer.echo(path)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 def set_threads(threads: int | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,8 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Points
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, RIGID, eye_openings, face_size, mouth_opening
-from gfla_cli.person.pose import JOINTS, MISSING, Pose
-from gfla_cli.person.smoothing import OneEuro, Smoothing
+from gfla_cli.person.pose import Pose
 
-_HELD = 3  # frames for which a joint that flickers stays where it was
-_CALM_DEPTHS = Smoothing(still_hz=1.5, per_speed=2.0, speed_hz=1.0)  # they tremble far more than places do
 _UPRIGHT = 80  # percentile: a torso that leans looks shorter than it is, never longer
 
 
@@ -55,41 +51,6 @@ class BodyMotion:
             return moved
         # A body that its own picture cuts stays cut there, not where the source's picture ends.
         return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
-
-
-class SteadyBody:
-    """Smooths joints over time, each by itself, and bridges short gaps; `smooth` False only bridges."""
-
-    def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None, *, smooth: bool = True) -> None:
-        self._smooth = smooth
-        self._filters = [OneEuro(fps, smoothing) for _ in JOINTS]
-        self._depths = OneEuro(fps, smoothing or _CALM_DEPTHS)
-        self._last = np.tile(np.array(MISSING, np.float32), (len(JOINTS), 1))
-        self._gap = np.zeros(len(JOINTS), np.intp)  # frames since a joint was seen
-
-    def __call__(self, pose: Pose, missing: int = 0) -> Pose:
-        """The calmed pose. `missing`: frames without anybody before this one."""
-        size = torso_length(pose) or 1.0
-        points = pose.points.copy()
-        self._gap += missing
-        for joint, there in enumerate(pose.present):
-            if there:
-                if self._gap[joint] > _HELD:
-                    self._filters[joint].reset()
-                if self._smooth:
-                    gap = int(self._gap[joint])
-                    points[joint, :2] = self._filters[joint](points[joint : joint + 1, :2], size, gap)[0]
-                self._gap[joint] = 0
-                self._last[joint] = points[joint]
-            elif self._gap[joint] < _HELD and self._last[joint, 2] > 0:
-                points[joint] = self._last[joint]
-                self._gap[joint] += 1
-            else:
-                self._gap[joint] += 1
-        depths = pose.depths
-        if depths is not None and self._smooth:
-            depths = self._depths(depths[:, None], size, missing)[:, 0]
-        return Pose(points, pose.size, depths)
 
 
 # The motion of one face put onto another: the driver's head and features move, the source's face keeps its shape.

@@ -1,4 +1,4 @@
-"""Landmarks over time: the one-euro filter, which calms what stands still and follows what moves.
+"""Landmarks over time: the one-euro filter, which smooths resting points and follows moving ones.
 
 Casiez, Roussel, Vogel: "1 € Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
 CHI 2012. A first-order low-pass filter whose cutoff frequency rises with the speed of the point.
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import UsageError
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.pose import JOINTS, MISSING, Pose
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,3 +70,42 @@ def _share(cutoff_hz: NDArray[np.float64] | float, interval: float) -> NDArray[n
     """How much of the difference to the new value is taken over."""
     step = 2 * math.pi * np.asarray(cutoff_hz) * interval
     return np.asarray(step / (1 + step))
+
+
+_BRIDGED = 3  # frames for which a joint that is lost stays where it was
+_DEPTHS = Smoothing(still_hz=1.5, per_speed=2.0, speed_hz=1.0)  # depths tremble far more than x and y
+
+
+class BodyFilter:
+    """Smooths each joint of a body over time and bridges short gaps. `smooth=False` only bridges gaps."""
+
+    def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None, *, smooth: bool = True) -> None:
+        self._smooth = smooth
+        self._filters = [OneEuro(fps, smoothing) for _ in JOINTS]
+        self._depths = OneEuro(fps, smoothing or _DEPTHS)
+        self._last = np.tile(np.array(MISSING, np.float32), (len(JOINTS), 1))
+        self._gap = np.zeros(len(JOINTS), np.intp)  # frames since a joint was seen
+
+    def __call__(self, pose: Pose, missing: int = 0) -> Pose:
+        """The smoothed pose. `missing`: frames without a person before this one."""
+        size = torso_length(pose) or 1.0
+        points = pose.points.copy()
+        self._gap += missing
+        for joint, there in enumerate(pose.present):
+            if there:
+                if self._gap[joint] > _BRIDGED:
+                    self._filters[joint].reset()
+                if self._smooth:
+                    gap = int(self._gap[joint])
+                    points[joint, :2] = self._filters[joint](points[joint : joint + 1, :2], size, gap)[0]
+                self._gap[joint] = 0
+                self._last[joint] = points[joint]
+            elif self._gap[joint] < _BRIDGED and self._last[joint, 2] > 0:
+                points[joint] = self._last[joint]
+                self._gap[joint] += 1
+            else:
+                self._gap[joint] += 1
+        depths = pose.depths
+        if depths is not None and self._smooth:
+            depths = self._depths(depths[:, None], size, missing)[:, 0]
+        return Pose(points, pose.size, depths)

@@ -15,7 +15,7 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_poses
 from gfla_cli.person.pose import Pose
-from gfla_cli.person.retarget import SteadyBody
+from gfla_cli.person.smoothing import BodyFilter
 from gfla_cli.person.track import BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
@@ -120,13 +120,13 @@ def test_a_track_keeps_depths(tmp_path):
 
 def test_depths_are_calmed_over_time():
     rng = np.random.default_rng(0)
-    steady, rough, calm = SteadyBody(25), [], []
+    steady, rough, calm = BodyFilter(25), [], []
     for _ in range(40):
         depths = DEPTHS + rng.normal(0, 3, 18).astype(np.float32)
         rough.append(depths)
         calm.append(steady(Pose(points(), SIZE, depths)).depths)
     assert np.std(calm[20:], axis=0).mean() < 0.6 * np.std(rough[20:], axis=0).mean()
-    unchanged = SteadyBody(25, smooth=False)
+    unchanged = BodyFilter(25, smooth=False)
     for depths in rough:
         np.testing.assert_array_equal(unchanged(Pose(points(), SIZE, depths)).depths, depths)
 

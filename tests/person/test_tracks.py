@@ -13,7 +13,8 @@ from paths import ANNA
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.io.image import read_image
 from gfla_cli.person.pose import MISSING, Pose
-from gfla_cli.person.retarget import BodyMotion, SteadyBody
+from gfla_cli.person.retarget import BodyMotion
+from gfla_cli.person.smoothing import BodyFilter
 from gfla_cli.person.track import BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
@@ -147,7 +148,7 @@ def test_absolute_motion_keeps_the_driver_where_it_is():
 
 
 def test_a_joint_that_flickers_stays_and_one_that_is_gone_goes():
-    steady = SteadyBody(25)
+    steady = BodyFilter(25)
     whole = Pose(drawn_body(), (64, 64))
     without = whole.points.copy()
     without[4] = MISSING
@@ -164,4 +165,4 @@ def test_trembling_joints_are_calmed_unless_unwanted():
         out = np.stack([steady(pose).points[:, :2] for pose in shaken])
         return np.diff(out[10:], axis=0).std()
 
-    assert tremble(SteadyBody(25)) < 0.6 * tremble(SteadyBody(25, smooth=False))
+    assert tremble(BodyFilter(25)) < 0.6 * tremble(BodyFilter(25, smooth=False))

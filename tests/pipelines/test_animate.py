@@ -17,7 +17,7 @@ from gfla_cli.io.video import probe, read_frames
 from gfla_cli.person.detect_face import kind_of_picture
 from gfla_cli.person.face import mouth_opening
 from gfla_cli.person.track_files import read_track, write_track
-from gfla_cli.pipelines.animation import Animator, Staging
+from gfla_cli.pipelines.animation import AnimationSettings, Animator
 from gfla_cli.pipelines.driver import open_driver
 
 
@@ -84,7 +84,7 @@ def test_a_stretch_at_another_rate(animate, head_track, tmp_path):
 
 
 def test_the_frames_are_made_one_by_one(face_animator, head_films):
-    with face_animator.animate(head_films / "face.png", head_films / "film.mp4", pictures=True) as clip:
+    with face_animator.animate(head_films / "face.png", head_films / "film.mp4", images=True) as clip:
         first = next(clip)
         assert first.image.shape == (64, 64, 3)
         assert first.driving.shape == (256, 222, 3)
@@ -118,7 +118,11 @@ def test_motion_is_relative_to_the_source_unless_absolute(face_animator, head_fi
     openings = {}
     for absolute in (False, True):
         drawn.clear()
-        list(face_animator.animate(head_films / "face.png", tmp_path / "wide.json", staging=Staging(absolute=absolute)))
+        list(
+            face_animator.animate(
+                head_films / "face.png", tmp_path / "wide.json", settings=AnimationSettings(absolute=absolute)
+            )
+        )
         openings[absolute] = [mouth_opening(points) for points in drawn]  # the source's own comes first
     assert openings[False][-1] == pytest.approx(openings[False][0], abs=0.02)
     assert openings[True][-1] > openings[True][0] + 0.1
@@ -149,7 +153,7 @@ def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(ani
     body = Animator(animators / "tiny-pose", precision="fp32")
     clips = []
     for near in (True, False):
-        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(refine_head=near))
+        frames = body.animate(head_films / "body.png", head_films / dance, settings=AnimationSettings(refine_head=near))
         clips.append(np.stack([frame.image for frame in frames]).astype(int))
     changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
     assert changed[:24].any()  # of 64 rows

@@ -13,7 +13,7 @@ from films import BEEPS, NTSC, children, film, make
 from gfla_cli.errors import UsageError
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import probe
-from gfla_cli.pipelines.animation_files import parse_trim
+from gfla_cli.pipelines.driver import parse_trim
 
 
 def test_the_task_decides_about_the_model(animate, dance, head_track):
@@ -90,12 +90,12 @@ def test_no_output_takes_the_place_of_an_input(animate, head_track, head_films, 
 
 
 @pytest.mark.parametrize("text", ["3", "a:b", "2:1", "-1:3", "1:1", "nan:"])
-def test_a_stretch_of_time_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="stretch"):
+def test_a_wrong_time_range_is_refused(text):
+    with pytest.raises(UsageError, match="not a time range"):
         parse_trim(text)
 
 
-def test_stretches_of_time():
+def test_time_ranges():
     assert parse_trim("2:5.5") == (2, 5.5)
     assert parse_trim(":3") == (0, 3)
     assert parse_trim("4:") == (4, None)
@@ -103,12 +103,12 @@ def test_stretches_of_time():
 
 
 def test_an_interrupted_clip_leaves_nothing(animate, head_track, tmp_path, monkeypatch):
-    from gfla_cli.pipelines import animation_files as animate_files
+    from gfla_cli.pipelines import animation_jobs
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(animate_files, "_side_by_side", interrupt)
+    monkeypatch.setattr(animation_jobs, "_side_by_side", interrupt)
     result = animate(head_track, "-o", "out.mp4", "--concat")
     assert result.exit_code == 130
     assert names_in(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Landmarks into files that other commands take, and films into clips to train on."""
+"""Landmarks into files that other commands read, and videos into clips to train on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from gfla_cli.io.video import probe
 from gfla_cli.person.drawing import draw_face
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.person.track_files import read_track
-from gfla_cli.pipelines import extract_clips
-from gfla_cli.pipelines.extract_clips import stretches
-from gfla_cli.pipelines.extraction import plan_extraction
+from gfla_cli.pipelines.extraction import plan_clips, plan_extraction, tracked_ranges
 from gfla_cli.training.tasks.clip import sequence_batches
 
 
@@ -44,7 +42,7 @@ def test_a_film_becomes_a_track_and_a_film_with_lines(gfla, head_films, tmp_path
     result = gfla("extract", head_films / "gaps.mp4", "-o", "gaps.json", "--overlay", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["written"] == ["gaps.json", "gaps_overlay.mp4"]
-    assert "nobody in 2 of 6 frames" in result.stderr
+    assert "no face in 2 of 6 frames" in result.stderr
     track = read_track(tmp_path / "gaps.json")
     assert (track.kind, track.fps) == ("face", NTSC)
     assert [points is None for points in track.frames] == [False, False, True, True, False, False]
@@ -86,9 +84,9 @@ def test_what_cannot_be_is_refused(gfla, head_films, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code, said in (
         (["nothing.png"], 1, "no such file"),
-        (["empty"], 1, "no pictures and no films"),
+        (["empty"], 1, "no images or videos"),
         ([ANNA, "-o", "anna.txt"], 2, ".json"),
-        ([head_films / "film.mp4", "--trim", "5:1"], 2, "stretch"),
+        ([head_films / "film.mp4", "--trim", "5:1"], 2, "not a time range"),
         ([head_films / "film.mp4", "--fps", "fast"], 2, "frame rate"),
     ):
         result = gfla("extract", *arguments)
@@ -131,23 +129,21 @@ def test_films_of_one_name_have_clips_of_their_own(gfla, head_films, tmp_path):
     assert names_in(tmp_path / "clips") == ["talk.mov", "talk.mp4"]
 
 
-def test_a_film_may_be_called_like_the_second_clip_of_another(tmp_path, monkeypatch):
+def test_a_video_may_be_named_like_the_second_clip_of_another(tmp_path):
     for name in ("talk.mp4", "talk-2.mp4", "take-1.mp4", "take-2.mp4"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(extract_clips, "write_clips", lambda film, root, *, name, **options: [root / name])
-    written, _ = extract_clips.write_all_clips(tmp_path, tmp_path / "clips")
-    assert [path.name for path in written] == ["take-1", "take-2", "talk-2.mp4", "talk"]
+    assert [job.clip_name for job in plan_clips(tmp_path)] == ["take-1", "take-2", "talk-2.mp4", "talk"]
 
 
 def test_a_film_without_a_face_gives_no_clip(gfla, head_films, tmp_path):
     result = gfla("data", "faces", head_films / "wall.mp4", "-o", "clips")
     assert result.exit_code == 1
-    assert "no face can be followed" in result.stderr
+    assert "no face can be tracked" in result.stderr
     assert names_in(tmp_path) == []
 
 
 def test_a_clip_ends_where_the_face_is_lost_or_jumps():
     face = np.random.default_rng(0).normal(100, 20, (68, 3)).astype(np.float32)
     moved = face + 300
-    found = stretches([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
+    found = tracked_ranges([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
     assert found == [range(1, 6), range(10, 14)]
