@@ -30,8 +30,8 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import atomic_path, disk_trouble_explained, is_inside, leads_out, sole_writer
 from gfla_cli.io.image import find_images, read_image, write_image
+from gfla_cli.person.body import body_crop
 from gfla_cli.person.detect import Person, PersonDetector
-from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import extent
 
 

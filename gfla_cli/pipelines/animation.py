@@ -26,11 +26,10 @@ from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, 
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
 from gfla_cli.io.video import Sound, Trim, overlapped
-from gfla_cli.person.body import torso_length
+from gfla_cli.person.body import body_crop, torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
-from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro

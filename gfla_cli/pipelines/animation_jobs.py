@@ -18,7 +18,7 @@ from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, overlapped, probe
-from gfla_cli.person.detect_face import kind_of_picture
+from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.pipelines.animation import (
     MODELS,
@@ -187,7 +187,7 @@ def _kind(job: AnimationJob, options: AnimateOptions) -> Kind | None:
         return None
     if is_track_file(job.driving):
         return read_track(job.driving).kind
-    return kind_of_picture(read_source(job.source), str(job.source))
+    return kind_of_image(read_source(job.source), str(job.source))
 
 
 def _write(

@@ -21,7 +21,7 @@ from gfla_cli.io.files import atomic_folder, make_folder, names_of_results, refu
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.detect_face import FaceDetector, faces_apart, kind_of_picture, no_face
+from gfla_cli.person.detect_face import FaceDetector, faces_apart, kind_of_image, no_face
 from gfla_cli.person.drawing import draw_face, draw_pose
 from gfla_cli.person.face import cropped_face, face_crop, square_crop
 from gfla_cli.person.keypoint_files import write_poses
@@ -153,7 +153,7 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
     """A face becomes a track of one frame, which drives an animation; people become poses for a pose transfer."""
     image = read_image(job.source)
     where = str(job.source)
-    kind = kind_of_picture(image, where) if options.task == "auto" else options.task
+    kind = kind_of_image(image, where) if options.task == "auto" else options.task
     if kind == "face":
         with FaceDetector() as detector:
             faces = detector.detect(image)
@@ -219,7 +219,7 @@ def _kind_of_video(path: Path, options: ExtractOptions) -> Kind:
         for number, image in enumerate(frames):
             if number % _LOOK_EVERY == 0:
                 try:
-                    return kind_of_picture(image, str(path))
+                    return kind_of_image(image, str(path))
                 except DetectionError:
                     continue
     raise DetectionError(f"{path}: neither a face nor a person found", hint="--task face or --task body looks closer")

@@ -19,9 +19,8 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.person.body import has_feet
+from gfla_cli.person.body import aligned, body_crop, has_feet
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead

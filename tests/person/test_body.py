@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gfla_cli.person.body import head_turn_deg, to_openpose
+from gfla_cli.person.detect import head_turn_deg, to_openpose
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import JOINTS, Pose
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import body_box, torso_length
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_box, body_crop, torso_length
 from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.

@@ -14,7 +14,7 @@ from paths import ANNA
 from gfla_cli.errors import DetectionError
 from gfla_cli.io.image import read_image
 from gfla_cli.io.video import probe, read_frames
-from gfla_cli.person.detect_face import kind_of_picture
+from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.face import mouth_opening
 from gfla_cli.person.track_files import read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator
@@ -162,12 +162,12 @@ def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(ani
 
 
 def test_face_or_body_is_picked_by_what_the_picture_shows(portrait):
-    assert kind_of_picture(portrait, "face.png") == "face"
+    assert kind_of_image(portrait, "face.png") == "face"
     anna = read_image(ANNA)
-    assert kind_of_picture(anna, "anna.jpg") == "body"
-    assert kind_of_picture(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
+    assert kind_of_image(anna, "anna.jpg") == "body"
+    assert kind_of_image(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
     with pytest.raises(DetectionError, match=r"wall\.png: neither"):
-        kind_of_picture(np.full((200, 200, 3), 90, np.uint8), "wall.png")
+        kind_of_image(np.full((200, 200, 3), 90, np.uint8), "wall.png")
 
 
 def test_frames_without_a_face_are_held_and_counted(animate, tmp_path):

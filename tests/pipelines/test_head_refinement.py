@@ -15,8 +15,7 @@ from gfla_cli.errors import ConfigError
 from gfla_cli.evaluation.poses import ComparedPoses
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, to_uint8
-from gfla_cli.person.body import torso_length
-from gfla_cli.person.framing import head_box
+from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import FACE, MISSING, Pose
 from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
