@@ -29,10 +29,10 @@ _SLACK = 1e-6  # pixels: rounding errors of maps
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of an image, brought to a size. It may reach beyond the image.
+    """A rectangle of an image, resized. It may reach beyond the image.
 
-    `turn` turns the rectangle about its middle: its content then appears turned clockwise by that many degrees.
-    `flip` mirrors the result, left to right. Raises ValueError for a box or a size that holds nothing.
+    `turn` rotates the result clockwise by that many degrees, about the middle of the rectangle. `flip` mirrors the
+    result, left to right. Raises ValueError for an empty box or size.
     """
 
     box: Box  # of the rectangle before it is turned
@@ -43,11 +43,11 @@ class Crop:
     def __post_init__(self) -> None:
         left, top, right, bottom = self.box
         if not (np.isfinite([*self.box, self.turn]).all() and right > left and bottom > top and min(self.size) > 0):
-            raise ValueError(f"a crop of the box {self.box} at the size {self.size} holds nothing")
+            raise ValueError(f"a crop of the box {self.box} at the size {self.size} is empty")
 
     @classmethod
     def whole(cls, image_size: Sequence[int], size: Size | None = None) -> Crop:
-        """An image of `image_size` (height, width), stretched to `size`."""
+        """The whole image of `image_size` (height, width), resized to `size`."""
         height, width = image_size[:2]
         return cls((0.0, 0.0, float(width), float(height)), size or (height, width))
 
@@ -106,7 +106,7 @@ class Crop:
         across, down = outer._scales
         sideways = abs(self.turn % 180 - 90) < 1e-9
         if not (np.isclose(across, down) or sideways or self.turn % 180 == 0):
-            raise ValueError("a turned part of a stretched image is no rectangle of that image")
+            raise ValueError("a turned part of an image with unequal scales is not a rectangle of that image")
         back = _inverse(outer._edges)
         left, top, right, bottom = self.box
         x, y = back[:, :2] @ ((left + right) / 2, (top + bottom) / 2) + back[:, 2]
@@ -255,8 +255,8 @@ def _resized(image: Pixels, box: Box, size: Size) -> Pixels:
     method = PillowImage.Resampling.BICUBIC if image.dtype == np.uint8 else PillowImage.Resampling.BILINEAR
 
     def resized(plane: Pixels) -> Pixels:
-        picture = PillowImage.fromarray(np.ascontiguousarray(plane))
-        return np.array(picture.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
+        pillow = PillowImage.fromarray(np.ascontiguousarray(plane))
+        return np.array(pillow.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
 
     if part.ndim == 2 or (part.dtype == np.uint8 and part.shape[2] == 3):
         return resized(part)
@@ -300,7 +300,7 @@ def _warped(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Beyon
 
 
 def _plain(image: Pixels, size: Size, beyond: Beyond) -> Pixels:
-    """What a crop shows that lies outside of its image."""
+    """The result of a crop that lies outside of its image."""
     value = np.median(image, axis=(0, 1)) if isinstance(beyond, str) else beyond
     return np.full((*size, *image.shape[2:]), value, image.dtype)
 
@@ -318,26 +318,26 @@ def _surrounded(part: Pixels, around: tuple[int, int, int, int], beyond: Beyond)
 
 
 def _with_background(padded: Pixels, part: Pixels, around: tuple[int, int, int, int]) -> Pixels:
-    """Continues each side in its own colours, but without what touches it for less than a fifth of its length.
+    """Continues each side in its own colours, without details shorter than a fifth of its length.
 
-    Otherwise hair at the upper border would go on as a bar.
+    Otherwise hair at the upper border would be continued as a bar.
     """
     top, _, left, _ = around
     height, width = part.shape[:2]
     rows, columns = slice(top, top + height), slice(left, left + width)
-    padded[rows, :left] = _calm(part[:, 0])[:, None]
-    padded[rows, left + width :] = _calm(part[:, -1])[:, None]
-    padded[:top, columns] = _calm(part[0])[None]
-    padded[top + height :, columns] = _calm(part[-1])[None]
+    padded[rows, :left] = _background_line(part[:, 0])[:, None]
+    padded[rows, left + width :] = _background_line(part[:, -1])[:, None]
+    padded[:top, columns] = _background_line(part[0])[None]
+    padded[top + height :, columns] = _background_line(part[-1])[None]
     for side, line in ((slice(0, top), part[0]), (slice(top + height, None), part[-1])):
-        padded[side, :left], padded[side, left + width :] = _calm(line)[[0, -1]]
+        padded[side, :left], padded[side, left + width :] = _background_line(line)[[0, -1]]
     return padded
 
 
-def _calm(line: Pixels) -> Pixels:
+def _background_line(line: Pixels) -> Pixels:
     """(n, ...) pixels of a border, each the median of its surroundings."""
     import cv2
 
     few = cv2.resize(line[None], (min(len(line), _BORDER_SIDE), 1), interpolation=cv2.INTER_AREA)
-    calm = few if few.shape[1] < 5 else cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
-    return np.asarray(cv2.resize(calm, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0], line.dtype)
+    smooth = few if few.shape[1] < 5 else cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
+    return np.asarray(cv2.resize(smooth, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0], line.dtype)

@@ -78,7 +78,7 @@ def _square(
 
 
 def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.float32]:
-    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the picture ends as well."""
+    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the image ends as well."""
     distance = (np.arange(length) + 0.5) / max(over * length, 1)
     weight = np.ones(length)
     for ramp, fade in ((distance, fades[0]), (distance[::-1], fades[1])):

@@ -1,4 +1,4 @@
-"""The motion of one body put onto another: the driver's joints over time, calmed, at the source's size and place."""
+"""Retargeting: applies the motion of a driver's body or face to the body or face of a source."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _UPRIGHT = 80  # percentile: a torso that leans looks shorter than it is, never 
 
 
 class BodyMotion:
-    """Places every pose of a clip as one alignment, computed once, tells: what moves is the driver, not the scale.
+    """Aligns all poses of a driver with the source. One scale and shift for the whole video keeps the motion steady.
 
-    `driving`: some poses of the driver, the first seconds for instance. Sizes are compared by torso length. Bodies
-    that mostly show their feet stand, on average, where the source stands; others meet at the neck. `absolute`: where
-    the driver is in its own picture, brought to the source's picture by height, stays where it is.
+    `driving`: some poses of the driver, for instance of the first seconds. Torso lengths give the scale. Bodies that
+    mostly show their feet are aligned at the ankles, others at the neck. `absolute`: the driver keeps its place in the
+    image; only the image's height is scaled to that of the source.
     """
 
     def __init__(self, source: Pose, driving: Sequence[Pose], *, absolute: bool = False) -> None:
@@ -45,11 +45,11 @@ class BodyMotion:
         return scale, anchor(source, feet=self._feet) - scale * place
 
     def __call__(self, pose: Pose) -> Pose:
-        """The driver's pose in the source's picture; joints may lie outside of it."""
+        """The driver's pose in the source's image; joints may lie outside of it."""
         moved = pose.transformed(self._matrix, self._size)
         if has_feet(pose):
             return moved
-        # A body that its own picture cuts stays cut there, not where the source's picture ends.
+        # A body that is cut by its own image stays cut there, not where the source's image ends.
         return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
 
 
@@ -113,7 +113,7 @@ def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: 
 class FaceMotion:
     """Moves the landmarks of a source's face as a driver's face moves.
 
-    `source`: (68, n) in the source's picture. `reference`: (68, n) of the driver at the moment that corresponds to the
+    `source`: (68, n) in the source's image. `reference`: (68, n) of the driver at the moment that corresponds to the
     source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. `absolute`: the driver's own face
     shape, only moved and scaled to where the source's face is; with the source itself as reference nothing is changed.
     """
@@ -133,7 +133,7 @@ class FaceMotion:
         self._proportions = self._proportions.clip(*_LOCAL)
 
     def __call__(self, driving: Points) -> NDArray[np.float32]:
-        """(68, 2) landmarks in the source's picture for (68, n) of the driver's next frame."""
+        """(68, 2) landmarks in the source's image for (68, n) of the driver's next frame."""
         now = self._taken(driving)
         if self._absolute:
             placed = (now - self._reference_middle) * self._ratio + self._middle

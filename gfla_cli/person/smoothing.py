@@ -20,7 +20,7 @@ from gfla_cli.person.pose import JOINTS, MISSING, Pose
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Smoothing:
-    """How much to smooth. The unit of length is the size of the face or body, so no setting depends on the picture.
+    """How much to smooth. The unit of length is the size of the face or body, so no setting depends on the image.
 
     The defaults leave a third of the tremble from frame to frame that MediaPipe gives a still face; a slow move (0.2
     sizes a second) lags 0.6 frames behind, a quick one (1) 0.2, at 30 frames a second.
@@ -32,7 +32,7 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         if not (self.still_hz > 0 and self.per_speed >= 0 and self.speed_hz > 0):
-            raise UsageError(f"no smoothing can be {self}", hint="frequencies are above 0")
+            raise UsageError(f"impossible smoothing: {self}", hint="frequencies are above 0")
 
 
 class OneEuro:
@@ -45,7 +45,7 @@ class OneEuro:
         self._velocity: NDArray[np.float64] | None = None
 
     def reset(self) -> None:
-        """Forgets what was before, as after a cut or when a face is found again."""
+        """Restarts the filter, for instance after a cut or when a face is found again."""
         self._points = self._velocity = None
 
     def __call__(self, points: NDArray[np.floating], size: float, missing: int = 0) -> NDArray[np.float32]:

@@ -87,7 +87,7 @@ def test_coco_pictures_are_chosen_by_name(pose_file):
     people = [{"image_id": n, "keypoints": flat(points(STANDING + n)[COCO])} for n in (1, 2)]
     path = pose_file({"images": images, "annotations": people})
     assert read_pose(f"{path}#2.jpg").points[0, 0] == 90
-    assert "2 pictures" in refusal(path)
+    assert "2 images" in refusal(path)
 
 
 @pytest.mark.parametrize("header", ["name:keypoints_y:keypoints_x", None])
@@ -108,7 +108,7 @@ def test_table_rows_are_chosen_by_name_with_or_without_suffix(pose_file):
     assert read_pose(f"{path}#2.jpg").points[0, 0] == 90
     assert read_pose(f"{path}#1").points[0, 0] == 89
     assert [pose.points[0, 0] for pose in read_poses(path)] == [88, 89, 90]
-    assert "3 pictures" in refusal(path)
+    assert "3 images" in refusal(path)
     with pytest.raises(LandmarkError) as caught:
         read_pose(f"{path}#22.jpg")
     assert "2.jpg" in caught.value.hint

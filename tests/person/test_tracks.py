@@ -53,12 +53,12 @@ def good():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "gfla-pose"}, "not the landmarks of a clip"),
+        ({"format": "gfla-pose"}, "not the landmarks of a video"),
         ({"version": 9}, "version 9"),
         ({"kind": "hand"}, "hand"),
         ({"frames": []}, "no frames"),
         ({"frames": [[[1, 2, 3]]]}, "frame 0 is not 68"),
-        ({"frames": [[[1, 2, "x"]] * 68]}, "no number"),
+        ({"frames": [[[1, 2, "x"]] * 68]}, "not a number"),
         ({"frames": [[[1, 2, 1e40]] * 68]}, "frame 0"),
         ({"fps": "soon"}, "frame rate"),
         ({"fps": None}, "frame rate"),
