@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,22 +26,6 @@ from gfla_cli.commands.options import (
 _WHICH = "Of several: largest, left, right, or a number counted from the left."
 
 
-class TaskChoice(StrEnum):
-    """Values of --task."""
-
-    auto = "auto"
-    face = "face"
-    body = "body"
-
-
-class MissingChoice(StrEnum):
-    """Values of --on-missing."""
-
-    hold = "hold"
-    skip = "skip"
-    fail = "fail"
-
-
 def animate(
     source: Annotated[Path, typer.Argument(help="Image of a face or of a whole person.", show_default=False)],
     driving: Annotated[
@@ -57,7 +40,7 @@ def animate(
             rich_help_panel="Output",
         ),
     ] = None,
-    task: Annotated[TaskChoice, typer.Option(help="auto: what SOURCE mostly shows.")] = TaskChoice.auto,
+    task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what SOURCE mostly shows.")] = "auto",
     model: Annotated[
         str | None,
         typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
@@ -78,8 +61,9 @@ def animate(
         str | None, typer.Option(help="Frames per second, such as 25 or 29.97. [default: as DRIVING]")
     ] = None,
     on_missing: Annotated[
-        MissingChoice, typer.Option(help="Frames of DRIVING without a person: hold the last, skip them, or fail.")
-    ] = MissingChoice.hold,
+        Literal["hold", "skip", "fail"],
+        typer.Option(help="Frames of DRIVING without a person: hold the last, skip them, or fail."),
+    ] = "hold",
     paste_back: Annotated[
         bool | None,
         typer.Option(
@@ -115,13 +99,13 @@ def animate(
     job = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
     options = AnimateOptions(
         settings=AnimationSettings(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
-        task=task.value,
+        task=task,
         model=model,
         driving_person=driving_person,
         paste_back=crop if paste_back is None else paste_back,
         trim=time_range,
         fps=rate,
-        on_missing=on_missing.value,
+        on_missing=on_missing,
         overwrite=overwrite,
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,13 +21,6 @@ from gfla_cli.commands.options import (
     finish,
     say,
 )
-
-
-class BetweenChoice(StrEnum):
-    """Values of --between."""
-
-    nearest = "nearest"
-    blend = "blend"
 
 
 def view_synthesis(
@@ -64,8 +56,9 @@ def view_synthesis(
         float | None, typer.Option(help="Of the new views, 0 to 20. [default: as SOURCE]", show_default=False)
     ] = None,
     between: Annotated[
-        BetweenChoice, typer.Option(help="Angles between the trained ones: take the nearest, or blend both.")
-    ] = BetweenChoice.nearest,
+        Literal["nearest", "blend"],
+        typer.Option(help="Angles between the trained ones: take the nearest, or blend both."),
+    ] = "nearest",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -90,7 +83,7 @@ def view_synthesis(
         source_azimuth=source_azimuth,
         source_elevation=source_elevation,
         elevation=elevation,
-        between=between.value,
+        between=between,
         execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
         overwrite=overwrite,
     )

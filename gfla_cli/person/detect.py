@@ -142,27 +142,38 @@ class PersonDetector(Closing):
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
-        pixels, factor = window.cut(image, _LOOK_SIDE if window == whole(image) else _CUT_SIDE)
-        answer = run(self._pose_network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
-        if answer.pose_landmarks is None:
-            return None
-        marks = answer.pose_landmarks.landmark
-        landmarks = np.array([[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in marks], np.float32)
-        landmarks[:, 4] = world_depths(landmarks[:, :2] * pixels.shape[1::-1], answer.pose_world_landmarks.landmark)
-        if mirrored:
-            landmarks = landmarks[_MIRRORED]
-            landmarks[:, 0] = 1 - landmarks[:, 0]
-        landmarks[:, 0] = landmarks[:, 0] * pixels.shape[1] / factor + window.left
-        landmarks[:, 1] = landmarks[:, 1] * pixels.shape[0] / factor + window.top
-        landmarks[:, 2] *= pixels.shape[1] / factor  # z is in units of the width
-        landmarks[:, 4] /= factor
-        return landmarks if _believable(landmarks, image.shape) else None
+        longest = _LOOK_SIDE if window == whole(image) else _CUT_SIDE
+        landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
+        return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
 
     def _load(self) -> None:
         if self._pose_network is not None:
             return
         self._pose_network = body_network(tracking=False)
         self._face_network = face_box_network()
+
+
+def landmarks_in(
+    network: Any, image: NDArray[np.uint8], window: Window, longest: int, *, mirrored: bool = False
+) -> NDArray[np.float32] | None:
+    """(33, 5) landmarks of the person in the window, in pixels of the image from its edge; None when there is none.
+
+    The network sees the window reduced to at most `longest` pixels. `mirrored`: it sees the mirrored window.
+    """
+    pixels, factor = window.cut(image, longest)
+    answer = run(network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
+    if answer.pose_landmarks is None:
+        return None
+    marks = answer.pose_landmarks.landmark
+    landmarks = np.array([[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in marks], np.float32)
+    height, width = (side / factor for side in pixels.shape[:2])
+    landmarks[:, :3] *= np.array([width, height, width], np.float32)  # z is in units of the width
+    landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks.landmark)
+    if mirrored:
+        landmarks = landmarks[_MIRRORED]
+        landmarks[:, 0] = width - landmarks[:, 0]
+    landmarks[:, :2] += (window.left, window.top)
+    return landmarks
 
 
 def _believable(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> bool:

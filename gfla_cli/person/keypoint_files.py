@@ -25,7 +25,7 @@ from gfla_cli.errors import LandmarkError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, parse
-from gfla_cli.person.pose import LIMBS, Pose, choose_person
+from gfla_cli.person.pose import LIMBS, Pose, choose_person, shortest_decimals
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
@@ -97,11 +97,8 @@ def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = Fa
 
 
 def _person(pose: Pose) -> dict[str, Any]:
-    """One person as JSON, in the shortest decimals that read back as the same float32."""
-    person: dict[str, Any] = {"points": [[float(str(value)) for value in point] for point in pose.points]}
-    if pose.depths is not None:
-        person["depths"] = [float(str(value)) for value in pose.depths]
-    return person
+    depths = {} if pose.depths is None else {"depths": shortest_decimals(pose.depths)}
+    return {"points": shortest_decimals(pose.points), **depths}
 
 
 def split_row(path: Path | str) -> tuple[Path, str | None]:

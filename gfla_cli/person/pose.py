@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -169,6 +169,12 @@ def choose_person(
             notes.append(f"{where}: {len(people)} people found, took the largest; --person left|right|N picks another")
         return max(people, key=lambda person: extent(person.box))
     return from_left[place]
+
+
+def shortest_decimals(values: NDArray[np.float32]) -> list[Any]:
+    """The array as nested lists of the shortest decimals that read back as the same float32."""
+    decimals: list[Any] = np.asarray(values, np.float32).astype(np.str_).astype(np.float64).tolist()
+    return decimals
 
 
 def extent(box: Box) -> float:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closing
 from gfla_cli.io.image import check_picture
-from gfla_cli.person.detect import PersonDetector, to_openpose, torso_of, world_depths
+from gfla_cli.person.detect import PersonDetector, landmarks_in, to_openpose, torso_of
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
 from gfla_cli.person.face import face_size
-from gfla_cli.person.mediapipe import Window, around, body_network, face_mesh_network, reset_tracking, run, whole
+from gfla_cli.person.mediapipe import Window, around, body_network, face_mesh_network, reset_tracking, whole
 from gfla_cli.person.pose import Pose, choose_person, extent
 
 _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
@@ -93,18 +93,10 @@ class BodyTracker(Closing):
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
         assert self._window is not None
-        window = self._window
-        pixels, factor = window.cut(frame, _BODY_CUT_SIDE)
-        answer = run(self._network, pixels)
-        if answer.pose_landmarks is None:
+        landmarks = landmarks_in(self._network, frame, self._window, _BODY_CUT_SIDE)
+        if landmarks is None:
             return None
-        marks = [[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in answer.pose_landmarks.landmark]
-        landmarks = np.array(marks, np.float32)
-        height, width = (side / factor for side in pixels.shape[:2])
-        landmarks[:, :3] *= np.array([width, height, width], np.float32)
-        landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks.landmark)
-        # MediaPipe counts from the image's edge, this package from the centre of the first pixel.
-        landmarks[:, :2] += np.array([window.left, window.top], np.float32) - np.float32(0.5)
+        landmarks[:, :2] -= 0.5  # MediaPipe counts from the image's edge, this package from the first pixel's centre
         if not np.isfinite(landmarks).all() or landmarks[_SHOULDERS, 3].mean() < _LEAST_VISIBILITY:
             return None
         if self._last is not None and _moved(landmarks, self._last) > _APART:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.io.video_probe import exact_rate
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
@@ -64,7 +64,7 @@ def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> N
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "frames": [\n')
         for number, points in enumerate(track.frames):
-            file.write((",\n" if number else "") + json.dumps(None if points is None else _exact(points)))
+            file.write((",\n" if number else "") + json.dumps(None if points is None else shortest_decimals(points)))
         file.write("\n]}\n")
 
 
@@ -133,8 +133,3 @@ def _points(value: Any, count: int, number: int) -> NDArray[np.float32]:
         )
     exact = points.astype(np.float32)
     return Pose.of(exact, (1, 1)).known_points if is_body else exact  # checks confidences, too
-
-
-def _exact(points: NDArray[np.float32]) -> list[list[float]]:
-    """The shortest decimals that read back as the same float32."""
-    return [[float(str(value)) for value in point] for point in np.asarray(points, np.float32)]

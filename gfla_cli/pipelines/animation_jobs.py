@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,10 +28,8 @@ from gfla_cli.pipelines.animation import (
     Animator,
     read_source,
 )
-from gfla_cli.pipelines.driver import OnMissing
+from gfla_cli.pipelines.driver import OnMissing, TaskName
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
-
-TaskName = Literal["auto", "face", "body"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import BodyTracker, FaceTracker
 from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
 
+TaskName = Literal["auto", "face", "body"]
 OnMissing = Literal["hold", "skip", "fail"]
 
 _Item = TypeVar("_Item")

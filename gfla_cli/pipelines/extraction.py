@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,8 @@ from gfla_cli.person.face import cropped_face, face_crop, square_crop
 from gfla_cli.person.keypoint_files import write_poses
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.track_files import Kind, Track, refuse_track_name, write_track
-from gfla_cli.pipelines.driver import not_found, open_driver
+from gfla_cli.pipelines.driver import TaskName, not_found, open_driver
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
-
-TaskName = Literal["auto", "face", "body"]
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 _LOOK_EVERY = 10  # frames between attempts to find out what a video shows
