@@ -50,7 +50,7 @@ def test_the_size_may_come_with_an_openpose_file(pose_file):
     assert read_pose(pose_file([content])).size == SIZE
 
 
-def test_joints_of_a_larger_picture_are_refused_with_the_ratio(pose_file):
+def test_joints_of_a_larger_image_are_refused_with_the_ratio(pose_file):
     assert "4.5 times too large" in refusal(pose_file(openpose(points(STANDING * 5))), frame=SIZE)
 
 

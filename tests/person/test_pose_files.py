@@ -82,7 +82,7 @@ def test_coco_annotations_keep_hidden_joints_of_the_body_but_not_of_the_face(pos
     assert pose.points[7, 2] == 0.5
 
 
-def test_coco_pictures_are_chosen_by_name(pose_file):
+def test_coco_images_are_chosen_by_name(pose_file):
     images = [{"id": n, "file_name": f"{n}.jpg", "height": 256, "width": 176} for n in (1, 2)]
     people = [{"image_id": n, "keypoints": flat(points(STANDING + n)[COCO])} for n in (1, 2)]
     path = pose_file({"images": images, "annotations": people})
@@ -162,7 +162,7 @@ def test_poses_are_written_as_json_only_and_not_over_others(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["poses#2.csv", "#poses.csv", "c#/poses.csv"])
-def test_names_may_hold_the_mark_that_divides_file_and_picture(tmp_path, name):
+def test_names_may_hold_the_mark_that_divides_file_and_image(tmp_path, name):
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(table([("a#1.jpg", STANDING), ("b.jpg", STANDING)]))
@@ -172,7 +172,7 @@ def test_names_may_hold_the_mark_that_divides_file_and_picture(tmp_path, name):
     np.testing.assert_array_equal(read_pose(f"{file}#b.jpg", frame=SIZE).points[:, :2], STANDING)
 
 
-def test_a_picture_may_have_any_name(tmp_path):
+def test_an_image_may_have_any_name(tmp_path):
     assert split_row("b#1.jpg") == (Path("b#1.jpg"), None)
     assert not is_pose_file("b#1.jpg")
     folder = tmp_path / "c#"
