@@ -246,7 +246,7 @@ def _same_torso(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 # MediaPipe's index of each joint. It has no landmark for the neck.
 _SOURCE = (0, None, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 _NECK = 1
-_NOSE, _LEFT_EYE, _RIGHT_EYE, _LEFT_EAR, _RIGHT_EAR, _MOUTH, _MARK_SHOULDERS = 0, 2, 5, 7, 8, [9, 10], [11, 12]
+_NOSE, _LEFT_EYE, _RIGHT_EYE, _LEFT_EAR, _RIGHT_EAR, _MOUTH = 0, 2, 5, 7, 8, [9, 10]
 
 _BORDER = 0.02  # of the image's side: joints up to this far outside may be moved to the border
 _SEEN = 0.5  # visibility that a joint outside the image needs for that
@@ -267,11 +267,11 @@ def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
     A fifth column is a depth in pixels, which is more reliable than z. Without it the pose has no depths.
     """
     joints = np.array(
-        [landmarks[_MARK_SHOULDERS].mean(axis=0) if index is None else landmarks[index] for index in _SOURCE],
+        [landmarks[_SHOULDERS].mean(axis=0) if index is None else landmarks[index] for index in _SOURCE],
         np.float64,
     )
     points = joints[:, [0, 1, 3]]
-    points[_NECK, 2] = landmarks[_MARK_SHOULDERS, 3].min()
+    points[_NECK, 2] = landmarks[_SHOULDERS, 3].min()
     there = _inside(points, size)
     there &= ~_hidden_legs(points[:, 2])
     for joint, seen in _face_seen(head_turn_deg(landmarks)).items():

@@ -1,4 +1,4 @@
-"""One person's pose: 18 joints in OpenPose's order, in the pixels of an image whose size is known."""
+"""A pose: 18 joints of one person in OpenPose's order, in pixels of an image of known size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pose:
     depths: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        """Normalises missing joints; raises LandmarkError for a wrong shape, NaN, or values out of range."""
+        """Normalises missing joints. Raises LandmarkError for a wrong shape, NaN, or values out of range."""
         height, width = (int(side) for side in self.size)
         if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
             raise LandmarkError(f"an image cannot be {width}x{height} pixels", hint="size is [height, width]")
@@ -83,12 +83,12 @@ class Pose:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(18,) which joints there are."""
+        """(18,) which joints are present."""
         return np.asarray(self.points[:, 2] > 0)
 
     @property
     def box(self) -> Box:
-        """Left, top, right, bottom of the present joints, as points; all zero when there are none."""
+        """Left, top, right, bottom of the present joints, as points; all zero without joints."""
         there = self.points[self.present, :2]
         if not len(there):
             return (0.0, 0.0, 0.0, 0.0)

@@ -13,7 +13,14 @@ from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, RIGID, eye_openings, face_size, mouth_opening
 from gfla_cli.person.pose import Pose
 
-_UPRIGHT = 80  # percentile: a torso that leans looks shorter than it is, never longer
+_UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
+_ROUNDS = 4  # of reweighting in the robust fit
+_OUTLIER = 1.5  # median residuals; points further off get less weight
+_WIDEST = 1.6  # times the source's own opening: eyes do not open further
+_SHUT = 0.08  # eye opening that MediaPipe measures for closed eyes
+_HALF_OPEN = 0.18  # least eye opening of a reference frame; smaller ones are replaced by it
+_LOCAL = (0.6, 1.5)  # limits for the scale of a part of the face, relative to the scale of the face
+_FRONT = 0.35  # penalty for a different turn of the head in a reference frame, per radian
 
 
 class BodyMotion:
@@ -53,23 +60,6 @@ class BodyMotion:
         return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
 
 
-# The motion of one face put onto another: the driver's head and features move, the source's face keeps its shape.
-#
-# The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the reference
-# frame. The features move inside the head's own frame, in units of the face's size. Both parts are applied to the
-# source's landmarks. With z (68, 3) a turning head turns the source in depth. With x and y only (68, 2) the effect of a
-# turn on the features counts as theirs, which is right for small turns.
-
-
-_ROUNDS = 4  # of reweighting in the robust fit
-_OUTLIER = 1.5  # median residuals; points further off count less
-_WIDEST = 1.6  # times the source's own opening: eyes do not open further
-_SHUT = 0.08  # eye opening that MediaPipe measures at closed eyes
-_HALF_OPEN = 0.18  # eye opening; a reference frame with eyes below it is taken for one with this opening
-_LOCAL = (0.6, 1.5)  # limits of how differently from the face's size a part of it may be scaled
-_FRONT = 0.35  # how much a different turn of the head counts against a reference frame, per radian of difference
-
-
 @dataclass(frozen=True, slots=True)
 class Similarity:
     """x -> scale * rotation @ x + shift, in 2 or 3 dimensions."""
@@ -86,19 +76,19 @@ class Similarity:
 
 
 def fit_similarity(start: NDArray[np.float64], end: NDArray[np.float64]) -> Similarity:
-    """The similarity that takes (N, n) points to others, by least squares in which far outliers count little."""
+    """The similarity that maps (N, n) points to others: robust least squares with Huber's weights."""
     weight = np.ones(len(start))
     fit = _weighted_fit(start, end, weight)
     for _ in range(_ROUNDS):
         residual = np.linalg.norm(fit(start) - end, axis=1)
         limit = _OUTLIER * max(float(np.median(residual)), 1e-9)
-        weight = np.minimum(1, limit / np.maximum(residual, 1e-12))  # Huber's weights
+        weight = np.minimum(1, limit / np.maximum(residual, 1e-12))
         fit = _weighted_fit(start, end, weight)
     return fit
 
 
 def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: NDArray[np.float64]) -> Similarity:
-    """Umeyama (1991): least-squares similarity from the singular values of the covariance; never a reflection."""
+    """The least-squares similarity without reflection, from the covariance's singular values (Umeyama 1991)."""
     share = (weight / weight.sum())[:, None]
     middle, wanted = (share * start).sum(axis=0), (share * end).sum(axis=0)
     before, after = start - middle, end - wanted
@@ -111,11 +101,16 @@ def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: 
 
 
 class FaceMotion:
-    """Moves the landmarks of a source's face as a driver's face moves.
+    """Moves the landmarks of a source's face as a driver's face moves. The source's face keeps its shape.
 
-    `source`: (68, n) in the source's image. `reference`: (68, n) of the driver at the moment that corresponds to the
-    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. `absolute`: the driver's own face
-    shape, only moved and scaled to where the source's face is; with the source itself as reference nothing is changed.
+    The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the reference
+    frame. The features move inside the head's own coordinates, in units of the face's size. Both parts are applied to
+    the source's landmarks.
+
+    `source`: (68, n) in the source's image. `reference`: (68, n) of the driver in the frame that looks most like the
+    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the head
+    counts as motion of the features, which is right for small turns. `absolute`: use the driver's own face shape, only
+    moved and scaled to the source's face.
     """
 
     def __init__(self, source: Points, reference: Points, *, absolute: bool = False) -> None:
@@ -126,7 +121,7 @@ class FaceMotion:
         self._ratio = face_size(self._source) / face_size(self._reference)
         self._middle = self._source[list(RIGID)].mean(axis=0)
         self._reference_middle = self._reference[list(RIGID)].mean(axis=0)
-        # The driver's head may be held differently from the source's: "up" in one is not "up" in the other.
+        # The driver's head may be tilted differently: "up" in one face is not "up" in the other.
         self._orientation = fit_similarity(self._reference[list(RIGID)], self._source[list(RIGID)]).rotation
         self._across, self._down = _axes(self._source)
         self._proportions = _proportions(self._source, self._reference) / self._ratio
@@ -154,15 +149,14 @@ class FaceMotion:
         return np.asarray(points[:, : self._dimensions], np.float64)
 
     def _proportioned(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scales what the parts of the face do by how long they are: a short upper lip is not pulled over the nose."""
+        """Scales the motion of each part with its length: a short upper lip is not pulled over the nose."""
         down = features @ self._down
         across = features @ self._across
         along = (self._proportions[:, 0] - 1) * across
         return features + along[:, None] * self._across + ((self._proportions[:, 1] - 1) * down)[:, None] * self._down
 
     def _move_eyelids(self, face: NDArray[np.float64], at_rest: NDArray[np.float64]) -> None:
-        """Opens and closes eyes in proportion, in place: a closed eye of the driver is a closed eye, however wide
-        the source's are; added up, the lids of narrow eyes would cross."""
+        """Opens and closes the eyes in proportion, in place. Adding the driver's motion would make lids cross."""
         for eye, before, now in zip(EYES, eye_openings(self._reference), eye_openings(at_rest), strict=True):
             part = max(now - _SHUT, 0) / (max(before, _HALF_OPEN) - _SHUT)
             part = min(part, _WIDEST)
@@ -171,7 +165,7 @@ class FaceMotion:
 
 
 def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors from the right to the left eye, and at a right angle to it from the eyes to the chin."""
+    """Unit vectors from the right to the left eye, and perpendicular to it from the eyes to the chin."""
     across = face[45] - face[36]
     across = across / max(float(np.linalg.norm(across)), 1e-9)
     down = face[8] - face[[36, 45]].mean(axis=0)
@@ -179,7 +173,7 @@ def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.fl
     return across, down / max(float(np.linalg.norm(down)), 1e-9)
 
 
-# Points -> the distance between two points by which their motion is measured, across and down the face.
+# Points, and the pairs of points whose distances scale their motion across and down the face.
 _MEASURES: tuple[tuple[tuple[int, ...], tuple[int, int] | None, tuple[int, int]], ...] = (
     (tuple(range(3, 14)), None, (33, 8)),  # jaw: nose to chin
     (tuple(range(17, 22)), None, (19, 37)),  # eyebrows: to the eye
@@ -202,7 +196,7 @@ def _proportions(source: NDArray[np.float64], reference: NDArray[np.float64]) ->
 
 
 def _close_lips(face: NDArray[np.float64], source: NDArray[np.float64]) -> None:
-    """Lets the inner edges of the lips meet, in place, where they would have passed each other."""
+    """Makes the inner edges of the lips meet, in place, where they would cross."""
     down = source[8] - source[27]  # from the bridge of the nose to the chin
     for upper, lower in LIPS:
         if (face[lower] - face[upper]) @ down < 0:
@@ -210,9 +204,9 @@ def _close_lips(face: NDArray[np.float64], source: NDArray[np.float64]) -> None:
 
 
 def best_reference(source: Points, driving: Sequence[Points]) -> int:
-    """Which of the driver's frames looks most like the source: mouth, eyes, and the turn of the head.
+    """The number of the driver's frame that looks most like the source: mouth, eyes, and the turn of the head.
 
-    From there, relative motion is true; from another one, a driver who starts with an open mouth closes the source's.
+    Motion relative to another frame is wrong: a driver who starts with an open mouth would close the source's mouth.
     """
     wanted = _expression(source)
     distances = [float(np.abs(_expression(face) - wanted).sum()) for face in driving]

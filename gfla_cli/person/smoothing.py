@@ -22,12 +22,12 @@ from gfla_cli.person.pose import JOINTS, MISSING, Pose
 class Smoothing:
     """How much to smooth. The unit of length is the size of the face or body, so no setting depends on the image.
 
-    The defaults leave a third of the tremble from frame to frame that MediaPipe gives a still face; a slow move (0.2
-    sizes a second) lags 0.6 frames behind, a quick one (1) 0.2, at 30 frames a second.
+    The defaults reduce MediaPipe's trembling of a still face to a third. At 30 frames per second a slow motion (0.2
+    sizes per second) lags 0.6 frames behind, a quick one (1 size per second) 0.2 frames.
     """
 
     still_hz: float = 1.5  # cutoff for a point at rest; lower = calmer
-    per_speed: float = 20.0  # Hz added per size a second; higher = less lag
+    per_speed: float = 20.0  # Hz added per speed of one size per second; higher = less lag
     speed_hz: float = 4.0  # cutoff for the speed itself
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class Smoothing:
 
 
 class OneEuro:
-    """Filters (N, n) points, one call a frame; every point has a speed of its own, shared by its coordinates."""
+    """Filters (N, n) points, one call per frame. Each point has its own speed, shared by its coordinates."""
 
     def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None) -> None:
         self.smoothing = smoothing or Smoothing()
@@ -49,9 +49,9 @@ class OneEuro:
         self._points = self._velocity = None
 
     def __call__(self, points: NDArray[np.floating], size: float, missing: int = 0) -> NDArray[np.float32]:
-        """The smoothed points. `size`: of the face or body, in the points' unit. `missing`: frames that were left out.
+        """The smoothed points. `size`: of the face or body, in the points' unit. `missing`: frames left out before.
 
-        The first frame, and one that has another number of points than the one before, comes out as it is.
+        The first frame, and any frame with a new number of points, is returned unchanged.
         """
         new = np.asarray(points, np.float64)
         old, velocity = self._points, self._velocity
@@ -60,14 +60,14 @@ class OneEuro:
             return new.astype(np.float32)
         interval = (1 + missing) / self.fps
         velocity = velocity + _share(self.smoothing.speed_hz, interval) * ((new - old) / interval - velocity)
-        speed = np.linalg.norm(velocity, axis=1, keepdims=True) / max(size, 1e-6)  # (N, 1) sizes a second
+        speed = np.linalg.norm(velocity, axis=1, keepdims=True) / max(size, 1e-6)  # (N, 1) sizes per second
         smoothed = old + _share(self.smoothing.still_hz + self.smoothing.per_speed * speed, interval) * (new - old)
         self._points, self._velocity = smoothed, velocity
         return smoothed.astype(np.float32)
 
 
 def _share(cutoff_hz: NDArray[np.float64] | float, interval: float) -> NDArray[np.float64]:
-    """How much of the difference to the new value is taken over."""
+    """The share of the new value in the result, 0..1."""
     step = 2 * math.pi * np.asarray(cutoff_hz) * interval
     return np.asarray(step / (1 + step))
 
