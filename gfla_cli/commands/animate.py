@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from gfla_cli.commands.options import (
+    WHICH_PERSON,
     AsJson,
+    Crop,
     Device,
     DeviceChoice,
     Overwrite,
@@ -22,8 +24,6 @@ from gfla_cli.commands.options import (
     finish,
     say,
 )
-
-_WHICH = "Of several: largest, left, right, or a number counted from the left."
 
 
 def animate(
@@ -45,9 +45,9 @@ def animate(
         str | None,
         typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
     ] = None,
-    person: Annotated[str, typer.Option(help=f"Person of SOURCE. {_WHICH}")] = "largest",
-    driving_person: Annotated[str, typer.Option(help=f"Person of DRIVING. {_WHICH}")] = "largest",
-    crop: Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")] = True,
+    person: Annotated[str, typer.Option(help=f"Person of SOURCE. {WHICH_PERSON}")] = "largest",
+    driving_person: Annotated[str, typer.Option(help=f"Person of DRIVING. {WHICH_PERSON}")] = "largest",
+    crop: Crop = True,
     refine_head: RefineHead = True,
     absolute: Annotated[
         bool,

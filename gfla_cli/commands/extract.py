@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, finish, say
+from gfla_cli.commands.options import WHICH_PERSON, AsJson, Overwrite, Quiet, finish, say
 
 
 def extract(
@@ -19,9 +19,7 @@ def extract(
         ),
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what the image mostly shows.")] = "auto",
-    person: Annotated[
-        str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
-    ] = "largest",
+    person: Annotated[str, typer.Option(help=f"Which face, and which person of a video. {WHICH_PERSON}")] = "largest",
     trim: Annotated[str | None, typer.Option(help="Time range of a video, START:END in seconds.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames per second of a video. [default: its own]")] = None,
     overlay: Annotated[

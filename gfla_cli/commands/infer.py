@@ -9,7 +9,9 @@ import typer
 
 from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
+    Align,
     AsJson,
+    Crop,
     Device,
     DeviceChoice,
     Overwrite,
@@ -30,8 +32,8 @@ def infer(
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
     ] = "pose-people",
-    crop: Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")] = True,
-    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    crop: Crop = True,
+    align: Align = True,
     refine_head: RefineHead = True,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
     overwrite: Overwrite = False,

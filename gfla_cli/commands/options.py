@@ -61,19 +61,20 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print result paths only.", rich_help_panel="Output")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel="Output")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel="Execution")]
-
-
-def printable(text: str) -> str:
-    """Untrusted text without control characters, which could change what a terminal shows."""
-    return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
-
-
+Crop = Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")]
+Align = Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")]
 RefineHead = Annotated[
     bool,
     typer.Option(
         "--refine-head/--no-refine-head", help="Draw a small head again at a larger scale; takes twice as long."
     ),
 ]
+WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
+
+
+def printable(text: str) -> str:
+    """Untrusted text without control characters, which could change what a terminal shows."""
+    return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
 def say(line: str, *, quiet: bool = False) -> None:

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from gfla_cli.commands.options import (
+    WHICH_PERSON,
+    Align,
     AsJson,
+    Crop,
     Device,
     DeviceChoice,
     Overwrite,
@@ -22,8 +25,6 @@ from gfla_cli.commands.options import (
     finish,
     say,
 )
-
-_WHICH = "Of several people: largest, left, right, or a number counted from the left."
 
 
 def pose_transfer(
@@ -43,11 +44,11 @@ def pose_transfer(
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
     ] = "pose-people",
-    crop: Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")] = True,
-    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    crop: Crop = True,
+    align: Align = True,
     refine_head: RefineHead = True,
-    person: Annotated[str, typer.Option(help=f"Person of the source. {_WHICH}")] = "largest",
-    target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {_WHICH}")] = "largest",
+    person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
+    target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[
         bool,
         typer.Option("--side-by-side", help="Write source, pose and result in one image.", rich_help_panel="Output"),
