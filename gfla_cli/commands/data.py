@@ -193,7 +193,7 @@ def faces(
     """
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
-    from gfla_cli.pipelines.extraction import plan_clips, run_clips
+    from gfla_cli.pipelines.face_clips import plan_clips, run_clips
 
     chosen, rate = parse_trim(trim), parse_rate(fps)
     jobs = plan_clips(films)

@@ -135,6 +135,10 @@ def not_found(where: str, kind: Kind) -> DetectionError:
     return DetectionError(f"{where}: no person found", hint="most of one person has to be visible")
 
 
+def _preview_frames(fps: Fraction) -> int:
+    return min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * fps)))
+
+
 class _VideoDriver:
     """A video or image in which one person is tracked."""
 
@@ -160,7 +164,7 @@ class _VideoDriver:
         self._tracker: FaceTracker | BodyTracker | None = None
 
     def preview(self) -> list[Points]:
-        wanted = min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * self.fps)))
+        wanted = _preview_frames(self.fps)
         seen: list[Points] = []
         with read_frames(self.path, self._trim, self.fps) as frames, closing(_ahead(frames)) as images:
             for image in images:
@@ -226,7 +230,7 @@ class _LandmarksDriver:
         self.damaged = False
 
     def preview(self) -> list[Points]:
-        wanted = min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * self.fps)))
+        wanted = _preview_frames(self.fps)
         seen = [points for points in self._points if points is not None][:wanted]
         if not seen:
             raise not_found(str(self.path), self.kind)

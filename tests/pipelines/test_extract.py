@@ -21,7 +21,8 @@ from gfla_cli.io.video import probe
 from gfla_cli.person.drawing import draw_face
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.person.track_files import read_track
-from gfla_cli.pipelines.extraction import plan_clips, plan_extraction, tracked_ranges
+from gfla_cli.pipelines.extraction import plan_extraction
+from gfla_cli.pipelines.face_clips import plan_clips, tracked_ranges
 from gfla_cli.training.tasks.clip import sequence_batches
 
 
