@@ -12,13 +12,10 @@ from gfla_cli.commands.options import (
     AsJson,
     Crop,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     Quiet,
     RefineHead,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     finish,
@@ -80,9 +77,9 @@ def animate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Make the person of SOURCE move like the person of DRIVING.
@@ -107,7 +104,7 @@ def animate(
         fps=rate,
         on_missing=on_missing,
         overwrite=overwrite,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)

@@ -10,12 +10,9 @@ import typer
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     Quiet,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     finish,
@@ -62,9 +59,9 @@ def view_synthesis(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Show the object of SOURCE from other sides.
@@ -84,7 +81,7 @@ def view_synthesis(
         source_elevation=source_elevation,
         elevation=elevation,
         between=between,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
         overwrite=overwrite,
     )
     report = run_views(job, options, say=lambda line: say(line, quiet=quiet))
