@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from gfla_cli.datasets.render_cache import StoredPicture
+from gfla_cli.datasets.render_cache import StoredView
 
 
 def draw_person(x, y, colour):
@@ -32,10 +32,10 @@ def write_small_set(root):
     return root
 
 
-def drawn_album(number):
-    """Two pictures of noise in place of rendered ones."""
+def drawn_sample(number):
+    """Two views of noise in place of rendered ones."""
     rng = np.random.default_rng(number)
     picture = lambda: rng.integers(0, 256, (32, 32, 3), np.uint8)  # noqa: E731
     surface = np.zeros((16, 16, 3), np.float32)
-    views = [StoredPicture(picture(), np.full((32, 32), 255, np.uint8), surface) for _ in range(2)]
+    views = [StoredView(picture(), np.full((32, 32), 255, np.uint8), surface) for _ in range(2)]
     return views, {"points": np.zeros((2, 18, 3), np.float32)}

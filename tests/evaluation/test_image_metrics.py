@@ -11,17 +11,22 @@ from judges import lpips_state
 from paths import GOLDEN
 
 from gfla_cli.errors import BundleError
-from gfla_cli.evaluation.masks import body_mask
 from gfla_cli.evaluation.protocols import padding
 
 pytest.importorskip("torchmetrics")
 
 from gfla_cli.evaluation.lpips import Lpips, load_lpips
-from gfla_cli.evaluation.metrics import PictureDistances
+from gfla_cli.evaluation.metrics import ImageMetrics, body_mask
 
 
 def flat(value, size=(32, 32)):
     return torch.full((1, 3, *size), float(value))
+
+
+def of_pair(metrics, *images):
+    """The figures of one pair."""
+    (figures,) = metrics(*images)
+    return figures
 
 
 def lpips(seeded):
@@ -31,51 +36,51 @@ def lpips(seeded):
 
 
 def test_figures_of_pairs_are_what_their_formulas_give(seeded):
-    judge = PictureDistances()
+    judge = ImageMetrics()
     made, real = flat(0.0), flat(0.5)
-    figures = judge(made, real)
+    figures = of_pair(judge, made, real)
     assert list(figures) == ["ssim", "psnr", "l1"]
     assert figures["l1"] == pytest.approx(0.5)
     assert figures["psnr"] == pytest.approx(20 * math.log10(4))  # a quarter of the range
     noise = seeded.uniform("noise", (1, 3, 32, 32), -1, 1)
-    assert judge(noise, noise) == pytest.approx({"ssim": 1, "psnr": 100, "l1": 0}, abs=1e-5)
+    assert of_pair(judge, noise, noise) == pytest.approx({"ssim": 1, "psnr": 100, "l1": 0}, abs=1e-5)
 
 
 def test_a_batch_gives_what_its_pairs_give_alone(seeded):
-    judge = PictureDistances(lpips=lpips(seeded))
+    judge = ImageMetrics(lpips=lpips(seeded))
     made, real = (seeded.uniform(name, (3, 3, 40, 32), -1, 1) for name in ("made", "real"))
     masks = torch.zeros(3, 1, 40, 32)
     masks[:, :, 8:30, 4:20] = 1
-    together = judge.of_batch(made, real, masks)
+    together = judge(made, real, masks)
     for k, figures in enumerate(together):
         assert list(figures) == ["ssim", "psnr", "l1", "lpips", "mask-ssim", "mask-lpips"]
-        assert judge(*(x[k : k + 1] for x in (made, real, masks))) == pytest.approx(figures, rel=1e-4)
+        assert of_pair(judge, *(x[k : k + 1] for x in (made, real, masks))) == pytest.approx(figures, rel=1e-4)
 
 
 def test_masked_figures_see_nothing_outside_the_mask(seeded):
-    judge = PictureDistances(lpips=lpips(seeded), metrics=("mask-ssim", "mask-lpips"))
+    judge = ImageMetrics(lpips=lpips(seeded), metrics=("mask-ssim", "mask-lpips"))
     made = seeded.uniform("made", (1, 3, 40, 32), -1, 1)
     real = made.clone()
     real[:, :, :, 16:] = 0.3
     left = torch.zeros(1, 1, 40, 32)
     left[..., :16] = 1
-    assert judge(made, real, left) == pytest.approx({"mask-ssim": 1, "mask-lpips": 0}, abs=1e-5)
+    assert of_pair(judge, made, real, left) == pytest.approx({"mask-ssim": 1, "mask-lpips": 0}, abs=1e-5)
     black = [torch.where(left > 0, x, -1.0) for x in (made.clone().fill_(1), real)]
-    assert judge(torch.ones_like(made), real, left) == pytest.approx(
+    assert of_pair(judge, torch.ones_like(made), real, left) == pytest.approx(
         {
-            "mask-ssim": PictureDistances()(*black)["ssim"],
-            "mask-lpips": PictureDistances(lpips=lpips(seeded))(*black)["lpips"],
+            "mask-ssim": of_pair(ImageMetrics(), *black)["ssim"],
+            "mask-lpips": of_pair(ImageMetrics(lpips=lpips(seeded)), *black)["lpips"],
         }
     )
-    whole = judge(made, real, torch.ones(1, 1, 40, 32))
+    whole = of_pair(judge, made, real, torch.ones(1, 1, 40, 32))
     assert whole["mask-ssim"] < 0.9
     assert whole["mask-lpips"] > 0
-    assert all(math.isnan(value) for value in judge(made, real, torch.zeros(1, 1, 40, 32)).values())
+    assert all(math.isnan(value) for value in of_pair(judge, made, real, torch.zeros(1, 1, 40, 32)).values())
 
 
 def test_white_padding_raises_ssim(seeded):
     made, real = (seeded.uniform(name, (1, 3, 64, 44), -1, 1) for name in ("made", "real"))
-    plain, padded = (PictureDistances(padded=size)(made, real)["ssim"] for size in (None, (64, 64)))
+    plain, padded = (of_pair(ImageMetrics(padded=size), made, real)["ssim"] for size in (None, (64, 64)))
     assert padded > plain + 0.1
     assert padding((256, 176), (256, 256)) == (40, 40, 0, 0)
 

@@ -39,7 +39,7 @@ def test_a_sign_inside_a_name_does_not_split_it(result_folders, tmp_path):
 
 def test_what_has_no_partner_is_named(result_folders, tmp_path):
     made = result_folders("made", a_0_DOT_png=picture(0), stranger_DOT_png=picture(1))
-    with pytest.raises(DataError, match=r"1 of 2 generated pictures.*stranger\.png") as error:
+    with pytest.raises(DataError, match=r"1 of 2 generated images.*stranger\.png") as error:
         pair_folders(tmp_path / "real", made)
     assert "--metrics fid" in error.value.hint
     result_folders("twice", a_0_DOT_png=picture(0), a_0_DOT_jpg=picture(1))
