@@ -26,8 +26,8 @@ from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import atomic_path, disk_errors_explained, leads_out
 from gfla_cli.io.image import read_image
+from gfla_cli.person.body import body_crop
 from gfla_cli.person.detect import Person, PersonDetector
-from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import extent
 
 _SMALLEST = 128  # pixels of a person's crop: a smaller one has too little detail for a frame of 256

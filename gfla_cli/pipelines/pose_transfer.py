@@ -19,9 +19,8 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import has_feet
+from gfla_cli.person.body import aligned, body_crop, has_feet
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
@@ -29,9 +28,9 @@ from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 Person = str | int  # "largest", "left", "right", or a number from the left
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
-_REMEMBERED = 4096  # images whose people are kept; a pose has 288 bytes
-_FEW_JOINTS = 8  # below this a pose says too little about a body
-_FEWEST_JOINTS = 3  # below this there is nothing to generate
+_CACHED = 4096  # images whose people are cached; a pose has 288 bytes
+_FEW_JOINTS = 8  # with fewer the result is poor
+_FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class PoseTransfer:
         """The person of `source` in the pose of `target`.
 
         `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
-        `crop`: use the part of the source around its person, else the whole image, stretched. `align`: give the target
+        `crop`: use the part of the source around its person, else the whole image, resized. `align`: give the target
         pose the size and place of the source's body. `refine_head`: draw a small head again at a larger scale, if the
         model was trained for it; this takes twice the time. `inside`: return flows and attention, too.
         Raises GflaError children for wrong input.
@@ -160,7 +159,7 @@ class PoseTransfer:
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
     def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
-        """The chosen person of an image. The people of files are remembered: a folder names each file many times."""
+        """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
         name = image_name(source)
         people = self._found.get(name) if not isinstance(source, np.ndarray) else None
         if people is None:
@@ -169,7 +168,7 @@ class PoseTransfer:
             people = [person.pose for person in self._detector.detect(image)]
             if not isinstance(source, np.ndarray):
                 self._found[name] = people
-                while len(self._found) > _REMEMBERED:
+                while len(self._found) > _CACHED:
                     self._found.pop(next(iter(self._found)))
         return choose_person(people, which, where=name, notes=notes)
 
@@ -184,7 +183,7 @@ class PoseTransfer:
         return self._find_person(load_image(target, _LARGEST_SIDE), target, which, notes)
 
     def _crops(self, image: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Crop, Crop]:
-        """The crop of the source, and the one in which the target pose is read. An aligned pose shares the source's."""
+        """The crops of the source and of the target pose. An aligned pose has the source's crop."""
         size, aspect = self.session.config.image_size, self.session.config.frame_aspect
         if not crop:
             whole = Crop.whole(image.shape, size)
@@ -196,14 +195,14 @@ class PoseTransfer:
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
-    """Refuses poses that show too little, and notes those that the model was not trained for."""
-    for pose, whose in zip(poses, ("source", "target"), strict=True):
+    """Raises DetectionError for poses with too few joints. Notes poses that the model was not trained for."""
+    for pose, role in zip(poses, ("source", "target"), strict=True):
         joints = int(pose.present.sum())
         if joints < _FEWEST_JOINTS:
             raise DetectionError(
-                f"only {joints} joints of the {whose} lie in the frame", hint="try --no-align or --no-crop"
+                f"only {joints} joints of the {role} lie in the frame", hint="try --no-align or --no-crop"
             )
         if joints < _FEW_JOINTS:
-            notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor image")
+            notes.append(f"only {joints} of 18 joints of the {role} are visible; expect a poor image")
         elif not has_feet(pose):
-            notes.append(f"the {whose} shows no feet, so the result ends where that body is cut")
+            notes.append(f"the {role} shows no feet, so the result is cut there, too")

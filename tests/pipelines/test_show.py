@@ -1,4 +1,4 @@
-"""Pictures of where a network looks."""
+"""Images of where a network looks."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from gfla_cli.io.image import is_animated, read_image
 from gfla_cli.io.video import read_frames
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.networks.build import build
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_poses
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track_files import read_track
