@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from gfla_cli.distributed.launch import Launch, Team
 from gfla_cli.errors import GflaError
@@ -62,8 +61,8 @@ def _tell_all(store: Any, start: str, processes: int) -> None:
 _PATIENCE = timedelta(days=1)  # shares of a long job may end hours apart; when a process dies, torchrun ends the others
 _Value = TypeVar("_Value")
 
-# What DDP leaves behind may outlive `destroy_process_group`, and would free the group while holding the interpreter's
-# lock. The thread of gloo may be waiting for that lock to free its last tensor, and the process would never end.
+# Freeing the group joins gloo's thread while this thread holds the interpreter's lock. That thread may be waiting for
+# the same lock to free its last tensor, and the process would never end. So one reference to the group stays.
 _NEVER_FREED: list[Any] = []
 
 
@@ -157,67 +156,19 @@ def _nothing() -> None:
     return None
 
 
-# Weights and gradients that are the same in all processes of a training.
-
-
-def level(network: nn.Module, team: Team) -> None:
-    """Gives everybody the first process's weights and buffers: other processors draw slightly different ones."""
+def broadcast_weights(network: nn.Module, team: Team) -> None:
+    """Gives all processes the weights and buffers of rank 0: other processors draw slightly different ones."""
     if team.launch.grouped:
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, src=0)
 
 
-def averaging(trained: nn.Module, team: Team) -> Callable[[Tensor], Tensor]:
-    """A function for the loss; `backward` of what it gives averages the gradients of `trained` over the team."""
-    return _AveragedGradients(trained) if team.launch.grouped else _unchanged
-
-
-class _AveragedGradients:
-    """Averages gradients while they are computed, with torch's DDP.
-
-    DDP takes part in a forward pass only to learn that a backward pass will follow. Here just the loss passes
-    through it: a stage may train parts of a network, call them one by one and leave some weights out. Which ones it
-    reaches, the first loss tells; later ones have to reach the same.
-    """
-
-    def __init__(self, trained: nn.Module) -> None:
-        self._trained = trained
-        self._passing: DistributedDataParallel | None = None
-
-    def __call__(self, loss: Tensor) -> Tensor:
-        if self._passing is None:
-            reached = _reached_by(loss)
-            chosen = _Passing([p for p in self._trained.parameters() if p in reached])
-            # init_sync would write to the weights between a forward and its backward pass; they are the same already.
-            self._passing = DistributedDataParallel(chosen, init_sync=False)
-        passed: Tensor = self._passing(loss)
-        return passed
-
-
-class _Passing(nn.Module):
-    """Gives back what it gets, and owns the parameters whose gradients are averaged."""
-
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        super().__init__()
-        self.parameters_of_others = nn.ParameterList(parameters)
-
-    def forward(self, loss: Tensor) -> Tensor:
-        return loss
-
-
-def _reached_by(loss: Tensor) -> set[Tensor]:
-    """The leaves that `backward` would give gradients to. Tensors are told apart by identity."""
-    waiting, seen, leaves = [loss.grad_fn], set(), set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (leaf := getattr(node, "variable", None)) is not None:
-            leaves.add(leaf)
-        waiting += [following for following, _ in node.next_functions]
-    return leaves
-
-
-def _unchanged(loss: Tensor) -> Tensor:
-    return loss
+def all_reduce_gradients(parameters: Iterable[nn.Parameter], team: Team) -> None:
+    """Replaces gradients by their mean over all processes. The same parameters must have one in each process."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not (team.launch.grouped and gradients):
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients]) / team.processes
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))

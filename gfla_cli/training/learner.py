@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gfla_cli.distributed.launch import Team
-from gfla_cli.distributed.process_group import averaging, level
+from gfla_cli.distributed.process_group import all_reduce_gradients, broadcast_weights
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.device import Placement
 from gfla_cli.inference.memory import is_out_of_memory
@@ -68,47 +70,6 @@ def memory_error(
     return GflaError(what, hint=f"--accumulate {more} computes the same step in {more} parts; --resume goes on")
 
 
-# An exponential average of weights over training time: less noisy than the last weights, and what ships.
-
-
-class WeightAverage:
-    """Keeps the average beside a network. A decay of 0 follows the network exactly."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.steps = 0
-        self._state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Moves the average towards the network; early on by more, or the random start would linger."""
-        self.steps += 1
-        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        current = network.state_dict()
-        names = list(self._state)
-        torch._foreach_lerp_([self._state[n] for n in names], [current[n] for n in names], share)
-
-    def state(self) -> dict[str, Tensor]:
-        """The averaged weights by name."""
-        return dict(self._state)
-
-    def load(self, state: dict[str, Tensor], steps: int) -> None:
-        """Takes over a saved average."""
-        self.steps = steps
-        for name, tensor in self._state.items():
-            tensor.copy_(state[name])
-
-    @contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """Runs the block with the averaged weights in the network, then puts its own back."""
-        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        network.load_state_dict(self._state)
-        try:
-            yield
-        finally:
-            network.load_state_dict(own)
-
-
 # One training step: networks, their optimisers, and the gradients of a batch that may come in parts.
 
 
@@ -162,11 +123,13 @@ class Learner:
         self.discriminators = task.discriminators().to(placement.device)
         for network in (self.generator, self.discriminators):
             engine.prepare(network)
+            broadcast_weights(network, self.team)
+        # The exponential average of the weights over time: less noisy than the last weights, and what ships.
+        self.average_decay, self.average_steps = recipe.average_decay, 0
+        self.average = deepcopy(self.generator).requires_grad_(False) if self.average_decay else self.generator
+        for network in (self.generator, self.discriminators):
             engine.compiled(network)
-            level(network, self.team)
-        self.average = WeightAverage(self.generator, recipe.average_decay)
         self.scaler = gradient_scaler(placement)
-        self._averaged: set[str] = set()  # names of the critics whose gradients are averaged at present
         self._nans = 0
         # A GPU computes while Python plans the next step, so nothing may wait for it: losses are read one step later,
         # and the optimiser itself leaves out a step whose loss is not a number.
@@ -176,12 +139,13 @@ class Learner:
     def start_stage(self, stage: Stage) -> None:
         """New optimisers for what the stage trains."""
         self._sent = None  # losses of the stage before
-        _reduce_for(self.generator, stage.image_size)
+        for network in (self.generator, self.average):
+            _reduce_for(network, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
-        self._average_generator = averaging(trained, self.team)
+        self._trained = list(trained.parameters())
         fused = True if self._ahead else None
-        self.optimiser = torch.optim.Adam(trained.parameters(), lr=stage.learning_rate, betas=stage.betas, fused=fused)
+        self.optimiser = torch.optim.Adam(self._trained, lr=stage.learning_rate, betas=stage.betas, fused=fused)
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminators.parameters(), lr=stage.discriminator_rate, betas=stage.betas, fused=fused
         )
@@ -206,13 +170,13 @@ class Learner:
         judged: list[dict[str, Judged | Read]] = []
         carried: list[Tensor] = []
         with self._unchanged_by_exceptions(), may_abandon or nullcontext():
-            for number, (part, share) in enumerate(zip(parts, shares, strict=True), start=1):
+            for part, share in zip(parts, shares, strict=True):
                 outcome, loss = self._forward(part, stage, adversarial=adversarial)
                 _add(values, outcome.terms | {"total": loss}, share)
-                last = number == len(parts)
-                self._backward(loss * share if len(parts) > 1 else loss, self._average_generator if last else None)
+                self.scaler.scale(loss * share if len(parts) > 1 else loss).backward()
                 judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
                 carried += [outcome.carried] if outcome.carried is not None else []
+            all_reduce_gradients(self._trained, self.team)
         whole = values.pop("total")
         if self._ahead:
             self._leave_out_if(~whole.isfinite())
@@ -221,7 +185,7 @@ class Learner:
             if not math.isfinite(found["total"]):
                 return self._skip()
         self.scaler.step(self.optimiser)
-        self.average.update(self.generator)
+        self._update_average()
         if any(judged):
             _add(values, self._train_discriminators(judged, shares), 1.0)
         self.scaler.update()
@@ -273,26 +237,28 @@ class Learner:
     def _train_discriminators(
         self, judged: Sequence[dict[str, Judged | Read]], shares: Sequence[float]
     ) -> dict[str, Tensor]:
-        if (names := set(judged[0])) != self._averaged:  # later losses have to reach the same weights as the first
-            self._average_discriminators = averaging(self.discriminators, self.team)
-            self._averaged = names
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
-        for number, (pairs, share) in enumerate(zip(judged, shares, strict=True), start=1):
+        for pairs, share in zip(judged, shares, strict=True):
             with self.placement.autocast:
                 terms = critic_terms(self.discriminators, pairs)
                 loss = total(terms.values())
-            last = number == len(judged)
-            self._backward(loss * share if len(judged) > 1 else loss, self._average_discriminators if last else None)
+            self.scaler.scale(loss * share if len(judged) > 1 else loss).backward()
             _add(values, terms, share)
+        all_reduce_gradients(self.discriminators.parameters(), self.team)
         self.scaler.step(self.discriminator_optimiser)
         return values
 
-    def _backward(self, loss: Tensor, average: Callable[[Tensor], Tensor] | None) -> None:
-        """Adds to the gradients; with the last part of a batch their sum is averaged over the team."""
-        scaled = self.scaler.scale(loss)
-        (average(scaled) if average is not None else scaled).backward()
+    def _update_average(self) -> None:
+        """Moves the average towards the generator; early on by more, or the random start would linger."""
+        if not self.average_decay:
+            return
+        self.average_steps += 1
+        decay = min(self.average_decay, (1 + self.average_steps) / (10 + self.average_steps))
+        # Not AveragedModel: it copies its step count to the GPU in every step, which waits for all work queued there.
+        average, current = (list(network.state_dict().values()) for network in (self.average, self.generator))
+        get_ema_multi_avg_fn(decay)(average, current, self.average_steps)
 
     def _set_learning_rate(self, stage: Stage, position: Position) -> None:
         rate = stage.learning_rate
@@ -319,8 +285,8 @@ class Learner:
         return {
             "generator": self.generator.state_dict(),
             "discriminators": self.discriminators.state_dict(),
-            "average": self.average.state(),
-            "average_steps": self.average.steps,
+            "average": self.average.state_dict(),
+            "average_steps": self.average_steps,
             "optimiser": self.optimiser.state_dict(),
             "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -331,7 +297,8 @@ class Learner:
         """Takes over a saved state, in the middle of `stage`, or at the end of the last one (None)."""
         self.generator.load_state_dict(state["generator"])
         self.discriminators.load_state_dict(state["discriminators"])
-        self.average.load(state["average"], state["average_steps"])
+        self.average.load_state_dict(state["average"])
+        self.average_steps = state["average_steps"]
         self._nans = state.get("nans", 0)
         if state.get("scaler") and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])

@@ -81,4 +81,4 @@ def _take(learner: Learner, model: str | Path, wanted: Callable[[str], bool], pa
         what = f"{stored.folder}: its {part} is not that of the recipe's model"
         raise BundleError(what, hint="take one with the same preset, --show prints the model's settings")
     learner.generator.load_state_dict(theirs, strict=False)
-    learner.average.load({**learner.average.state(), **theirs}, steps=0)
+    learner.average.load_state_dict(learner.generator.state_dict())

@@ -272,12 +272,12 @@ class Trainer:
         samples = [dataset[_NEVER_TRAINED + i].sample for i in range(_SHOWN)]
         sample = default_collate([sample for sample in samples if sample is not None])
         batch = next(iter(self.task.batches(sample, self.placement.device)))
-        with self.placement.autocast, self.learner.average.applied(self.generator):
-            return self.task.rows(self.generator, batch)
+        with self.placement.autocast:
+            return self.task.rows(self.learner.average, batch)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to ship: averaged over time when the recipe says so."""
-        return self.learner.average.state() if self.recipe.average_decay else dict(self.generator.state_dict())
+        return dict(self.learner.average.state_dict())
 
     def _write_recipe(self) -> None:
         with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
