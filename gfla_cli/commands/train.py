@@ -21,7 +21,7 @@ from gfla_cli.commands.options import (
     say,
     set_threads,
 )
-from gfla_cli.distributed.launch import joined, launched
+from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,15 +131,15 @@ def train(
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
     the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
     """
-    launch = launched()
+    launch = current_launch()
     if recipe is not None:
-        plan = _own_recipe(recipe, dataset, task, launch.processes)
+        plan = _own_recipe(recipe, dataset, task, launch.world_size)
     else:
-        plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
+        plan = _recipe(dataset, task, sampler, steps, seed, launch.world_size, flow, init)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
     if show:
-        if launch.is_first:
+        if launch.is_rank0:
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
     import torch
@@ -152,12 +152,12 @@ def train(
 
     keep_freed_memory()
     set_threads(threads)
-    tell = partial(say, quiet=not launch.is_first)
-    with joined(launch) as team:
-        placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
+    tell = partial(say, quiet=not launch.is_rank0)
+    with init_distributed(launch) as group:
+        placement = group.run_on_all(lambda: choose_own_device(launch, device.value, precision.value))
         if channels_last is None:  # in fp32 it gains nothing (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
-        tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
+        tell(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
             plan,
             data_root,
@@ -175,10 +175,10 @@ def train(
                 flow=flow,
                 init=init,
             ),
-            team=team,
+            group=group,
             say=tell,
         )
-    if launch.is_first:
+    if launch.is_rank0:
         typer.echo(bundle)
 
 

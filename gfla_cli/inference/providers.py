@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import onnxruntime
 
-from gfla_cli.distributed.launch import launched
+from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.session import DeviceName
 
@@ -48,7 +48,7 @@ def with_own_gpu(providers: Sequence[str]) -> list[str | tuple[str, dict[str, in
 
     Where there are more processes than GPUs the others share the first, as with torch.
     """
-    number = launched().local_rank
+    number = current_launch().local_rank
     options = {"device_id": number if number < _gpus() else 0} if number else {}
     return [(name, options) if options and name in (_CUDA, _TENSORRT) else name for name in providers]
 

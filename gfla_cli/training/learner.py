@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.distributed.process_group import all_reduce_gradients, broadcast_weights
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.device import Placement
@@ -113,9 +113,14 @@ class Learner:
     """Owns the networks and their optimisers, and knows how to take a step."""
 
     def __init__(
-        self, recipe: Recipe, task: TrainingTask, placement: Placement, engine: Engine, team: Team | None = None
+        self,
+        recipe: Recipe,
+        task: TrainingTask,
+        placement: Placement,
+        engine: Engine,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.task, self.placement, self.engine, self.team = task, placement, engine, team or Team()
+        self.task, self.placement, self.engine, self.group = task, placement, engine, group or ProcessGroup()
         torch.manual_seed(recipe.seed)
         self.generator = build(recipe.model)
         initialise(self.generator, recipe.initial)
@@ -123,7 +128,7 @@ class Learner:
         self.discriminators = task.discriminators().to(placement.device)
         for network in (self.generator, self.discriminators):
             engine.prepare(network)
-            broadcast_weights(network, self.team)
+            broadcast_weights(network, self.group)
         # The exponential average of the weights over time: less noisy than the last weights, and what ships.
         self.average_decay, self.average_steps = recipe.average_decay, 0
         self.average = deepcopy(self.generator).requires_grad_(False) if self.average_decay else self.generator
@@ -133,7 +138,7 @@ class Learner:
         self._nans = 0
         # A GPU computes while Python plans the next step, so nothing may wait for it: losses are read one step later,
         # and the optimiser itself leaves out a step whose loss is not a number.
-        self._ahead = placement.device.type == "cuda" and self.team.processes == 1 and not self.scaler.is_enabled()
+        self._ahead = placement.device.type == "cuda" and self.group.world_size == 1 and not self.scaler.is_enabled()
         self._sent: tuple[list[str], Tensor, torch.cuda.Event] | None = None
 
     def start_stage(self, stage: Stage) -> None:
@@ -176,7 +181,7 @@ class Learner:
                 self.scaler.scale(loss * share if len(parts) > 1 else loss).backward()
                 judged.append({n: p._replace(fake=p.fake.detach()) for n, p in outcome.judged.items()})
                 carried += [outcome.carried] if outcome.carried is not None else []
-            all_reduce_gradients(self._trained, self.team)
+            all_reduce_gradients(self._trained, self.group)
         whole = values.pop("total")
         if self._ahead:
             self._leave_out_if(~whole.isfinite())
@@ -217,7 +222,7 @@ class Learner:
         """These losses, as the mean of all processes; on a device that works ahead those of the call before."""
         names, sent = list(values), torch.stack([value.float() for value in values.values()])
         if not self._ahead:
-            return self.team.means(dict(zip(names, sent.tolist(), strict=True)))
+            return self.group.all_reduce_mean(dict(zip(names, sent.tolist(), strict=True)))
         arrived = torch.cuda.Event()
         before, self._sent = self._sent, (names, sent.to("cpu", non_blocking=True), arrived)
         arrived.record()
@@ -246,7 +251,7 @@ class Learner:
                 loss = total(terms.values())
             self.scaler.scale(loss * share if len(judged) > 1 else loss).backward()
             _add(values, terms, share)
-        all_reduce_gradients(self.discriminators.parameters(), self.team)
+        all_reduce_gradients(self.discriminators.parameters(), self.group)
         self.scaler.step(self.discriminator_optimiser)
         return values
 

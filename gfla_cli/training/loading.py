@@ -23,7 +23,7 @@ from torch import Tensor
 from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.recipe import Recipe
@@ -277,7 +277,7 @@ class Feed:
     """What loading has in common in all stages of a run."""
 
     task: TrainingTask
-    team: Team
+    group: ProcessGroup
     device: torch.device
     workers: int  # processes that load, for each that trains
     parts: int  # that a share is computed in
@@ -297,7 +297,7 @@ def stage_steps(feed: Feed, recipe: Recipe, index: int, step: int, stop: Callabl
     end = _ENDLESS if recipe.minutes else stage.steps
     first, last = before + step // repeats * stage.batch, before + -(-end // repeats) * stage.batch
     dataset = feed.task.dataset(stage)
-    shares = (list(feed.team.share(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
+    shares = (list(feed.group.shard(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
     batches = load_samples(dataset, shares, feed.workers)
     return _taken(feed, batches, range(step, end), getattr(dataset, "pictures", None), stop)
 
@@ -317,12 +317,12 @@ def _taken_from(
     new: tuple[str, ...] = ()
     done = steps.start % feed.task.steps_per_sample  # steps of the first sample that were taken before
     for _ in steps:
-        if feed.team.largest(int(stop()))[0]:
+        if feed.group.all_reduce_max(int(stop()))[0]:
             yield None
             return
         if (parts := next(cut, None)) is None:
-            loaded = feed.team.agreed(partial(batches.take, stop))
-            ended, failed = feed.team.largest(int(loaded is None), len(loaded.failures) if loaded else 0)
+            loaded = feed.group.run_on_all(partial(batches.take, stop))
+            ended, failed = feed.group.all_reduce_max(int(loaded is None), len(loaded.failures) if loaded else 0)
             if ended or loaded is None:
                 yield None
                 return
@@ -337,5 +337,5 @@ def _taken_from(
 
 def _noted(feed: Feed, failures: list[str], pictures: int | None) -> tuple[str, ...]:
     """What is new about them; raises DataError in all processes when it is too much."""
-    everybodys = [failure for part in feed.team.gathered(failures) for failure in part]
-    return tuple(feed.team.from_first(lambda: feed.unreadable.note(everybodys, pictures)))
+    everybodys = [failure for part in feed.group.all_gather(failures) for failure in part]
+    return tuple(feed.group.run_on_rank0(lambda: feed.unreadable.note(everybodys, pictures)))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import sole_writer
@@ -196,7 +196,7 @@ def run_training(
     placement: Placement,
     render: bool = True,
     options: RunOptions | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
@@ -206,18 +206,18 @@ def run_training(
     was not asked for, or the other way round, and when another process trains there;
     UsageError for --compile without CUDA.
 
-    The processes of a `team` train together: each computes its part of every batch, the first one alone writes and
+    The processes of a `group` train together: each computes its part of every batch, the first one alone writes and
     raises what concerns all. Restarted by torchrun they go on from their last checkpoint.
     """
-    options, team = options or RunOptions(), team or Team()
+    options, group = options or RunOptions(), group or ProcessGroup()
     if options.engine.compile and placement.device.type != "cuda":
         # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
-        raise team.one_voice(UsageError("--compile is for CUDA devices", hint="leave it out"))
-    folder, resume = team.from_first(lambda: _folder(recipe.dataset, output, resume, team.launch.job))
-    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
+        group.raise_on_rank0(UsageError("--compile is for CUDA devices", hint="leave it out"))
+    folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
+    task = group.run_on_all(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
     with ExitStack() as held, Interruption(say) as interruption:
-        team.from_first(lambda: held.enter_context(_claimed(folder, team.launch.job)))
-        trainer = team.agreed(
+        group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
+        trainer = group.run_on_all(
             lambda: Trainer(
                 recipe,
                 task,
@@ -226,28 +226,28 @@ def run_training(
                 options.workers,
                 options.engine,
                 tensorboard=options.tensorboard,
-                team=team,
+                group=group,
             )
         )
         if resume:
             trainer.resume()
             say(f"going on after step {trainer.steps}")
         elif (flow := options.flow) is not None:
-            team.agreed(lambda: take_flow(trainer.learner, flow))
+            group.run_on_all(lambda: take_flow(trainer.learner, flow))
         elif (init := options.init) is not None:
-            team.agreed(lambda: take_weights(trainer.learner, init))
-        with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
+            group.run_on_all(lambda: take_weights(trainer.learner, init))
+        with progress_shown(trainer, say) if group.is_rank0 else nullcontext(_silent) as report:
             finished = trainer.run(
                 report,
                 options.pace,
                 lambda: interruption.signal is not None,
                 # Several processes have to finish a step together.
-                partial(interruption.raising, AbandonedStepError) if team.processes == 1 else None,
+                partial(interruption.raising, AbandonedStepError) if group.world_size == 1 else None,
             )
         if not finished:
             say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
-            raise _stopped(team, team.largest(interruption.signal or 0)[0])
-        return team.from_first(trainer.save_bundle)
+            raise _stopped(group, group.all_reduce_max(interruption.signal or 0)[0])
+        return group.run_on_rank0(trainer.save_bundle)
 
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
@@ -292,11 +292,11 @@ def _claimed(folder: Path, job: str) -> Iterator[None]:
         yield
 
 
-def _stopped(team: Team, number: int) -> BaseException:
+def _stopped(group: ProcessGroup, number: int) -> BaseException:
     """How a process ends that a signal has stopped, or the signal that another one got."""
     if number == signal.SIGTERM:
         return SystemExit(128 + number)
-    return KeyboardInterrupt() if team.is_first else SystemExit(128 + number)
+    return KeyboardInterrupt() if group.is_rank0 else SystemExit(128 + number)
 
 
 def _silent(progress: Progress) -> None:

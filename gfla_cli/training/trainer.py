@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.checkpoint import (
@@ -115,13 +115,13 @@ class Trainer:
         engine: Engine | None = None,
         *,
         tensorboard: bool = False,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.recipe, self.task, self.folder, self.placement = recipe, task, folder, placement
-        self.engine, self.team = engine or Engine(), team or Team()
-        self.learner = Learner(recipe, task, placement, self.engine, self.team)
-        if not self.team.is_first:
-            torch.manual_seed(recipe.seed + self.team.rank)  # what is drawn in a step, after the same weights
+        self.engine, self.group = engine or Engine(), group or ProcessGroup()
+        self.learner = Learner(recipe, task, placement, self.engine, self.group)
+        if not self.group.is_rank0:
+            torch.manual_seed(recipe.seed + self.group.rank)  # what is drawn in a step, after the same weights
         self.stage_index = self.step = 0
         self.steps = self.samples = 0  # since the run began, all stages together
         self.standing = Standing()
@@ -129,10 +129,10 @@ class Trainer:
         self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
         self.learner.start_stage(self.stage)
         self.clock = Clock(recipe)
-        self.journal = Journal(folder, tensorboard=tensorboard) if self.team.is_first else None
+        self.journal = Journal(folder, tensorboard=tensorboard) if self.group.is_rank0 else None
         self.feed = Feed(
             task=task,
-            team=self.team,
+            group=self.group,
             device=placement.device,
             workers=workers,
             parts=self.engine.accumulate,
@@ -193,7 +193,7 @@ class Trainer:
                 except AbandonedStepError:
                     break
             steps.close()  # ends the processes that load
-            if self.team.largest(int(stop()))[0]:
+            if self.group.all_reduce_max(int(stop()))[0]:
                 self.save()
                 return False
             if self._has_all_steps(pace) and self.step < self.stage.steps:
@@ -248,7 +248,7 @@ class Trainer:
             share = self.clock.share(self.stage_index, self.step, self.stage.steps)
             return self.learner.step(parts, step.shares, self.stage, Position(self.step, share), may_abandon)
         except RuntimeError as error:
-            batch = self.stage.batch // self.team.processes
+            batch = self.stage.batch // self.group.world_size
             explained = memory_error(error, batch, self.stage.image_size, self.engine, self.placement)
             if explained is None:
                 raise
@@ -262,7 +262,7 @@ class Trainer:
         if self.step % pace.save == 0:
             best = self.standing.judge()
             self.save(best=best)
-            if self.team.is_first:
+            if self.group.is_rank0:
                 keep_last(self.checkpoint, self.steps, pace.keep)
 
     @torch.no_grad()
@@ -286,8 +286,8 @@ class Trainer:
     def save(self, *, best: bool = False) -> None:
         """Writes the checkpoint; `best` keeps a copy of it. All processes have to call it."""
         carried = self._carried.cpu() if self._carried is not None else None
-        everybodys = self.team.gathered((torch.get_rng_state(), carried))
-        if not self.team.is_first:
+        everybodys = self.group.all_gather((torch.get_rng_state(), carried))
+        if not self.group.is_rank0:
             return
         randoms = [random for random, _ in everybodys]
         state = self.learner.state() | {
@@ -320,7 +320,7 @@ class Trainer:
 
         Raises DataError when it belongs to another recipe, UsageError when so many processes cannot share its batches.
         """
-        state = self.team.from_first(self._saved)
+        state = self.group.run_on_rank0(self._saved)
         self.recipe = with_batches(self.recipe, json.loads(state["recipe"]))
         self.stage_index, self.step, self.samples = state["position"]
         before = sum(stage.steps for stage in self.recipe.stages[: self.stage_index])
@@ -329,11 +329,11 @@ class Trainer:
         self.standing = Standing.from_list(state.get("standing", []))
         self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
         if (carried := state.get("carried")) is not None:
-            own = self.team.share(range(len(carried)))
+            own = self.group.shard(range(len(carried)))
             self._carried = carried[own.start : own.stop].to(self.placement.device)
         randoms = [state["random"], *state.get("random_of_others", [])]
-        if self.team.rank < len(randoms):  # of more processes than before the new ones draw what nobody drew
-            self._random = randoms[self.team.rank]
+        if self.group.rank < len(randoms):  # of more processes than before the new ones draw what nobody drew
+            self._random = randoms[self.group.rank]
             torch.set_rng_state(self._random)
         if self.journal is not None:
             if state.get("is_best"):  # it may have been killed before it could say so
@@ -344,5 +344,5 @@ class Trainer:
         state = load_checkpoint(self.checkpoint)
         refuse_another(self.checkpoint, state["recipe"], self.recipe)
         for stage in with_batches(self.recipe, json.loads(state["recipe"])).stages:
-            self.team.share(range(stage.batch))
+            self.group.shard(range(stage.batch))
         return state

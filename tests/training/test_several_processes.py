@@ -13,7 +13,7 @@ from jobs import Job
 from noise_pairs import JOINT, ONE_STEP, WEIGHTS, KnownPairs
 from tiny_models import CPU
 
-from gfla_cli.distributed.launch import joined, launched
+from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.training.learner import Engine, Learner
 from gfla_cli.training.recipe import LossWeights, for_processes
@@ -24,10 +24,10 @@ from gfla_cli.training.trainer import Trainer
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
 
 
-def trained(recipe, folder, team=None, parts=1, data=None):
+def trained(recipe, folder, group=None, parts=1, data=None):
     """The losses of every step, gradients and weights at the end."""
     task = PoseTask(recipe, lambda stage: data or KnownPairs(), None)
-    run = Trainer(recipe, task, folder, CPU, 0, Engine(accumulate=parts), team=team)
+    run = Trainer(recipe, task, folder, CPU, 0, Engine(accumulate=parts), group=group)
     seen = []
     run.run(seen.append)
     networks = {"generator": run.generator, "discriminators": run.learner.discriminators}
@@ -53,24 +53,24 @@ def steps_together(folder):
     """In one group: a step whole, a step in parts, and runs in which things go wrong in the second process."""
     doubled = for_processes(ONE_STEP, 2)
     longer = replace(doubled, stages=(replace(doubled.stages[0], steps=4),))
-    with joined(launched()) as team:
-        results = {"whole": trained(doubled, folder / "whole", team)}
-        results["joints"] = trained(for_processes(WITH_JOINTS, 2), folder / "joints", team)
-        results["parts"] = trained(without_known(doubled), folder / "parts", team, parts=2)
+    with init_distributed(current_launch()) as group:
+        results = {"whole": trained(doubled, folder / "whole", group)}
+        results["joints"] = trained(for_processes(WITH_JOINTS, 2), folder / "joints", group)
+        results["parts"] = trained(without_known(doubled), folder / "parts", group, parts=2)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Learner, "step", nan_in_the_second(Learner.step))
-            results["mixed"] = trained(longer, folder / "mixed", team, data=KnownPairs(broken=(6,)))
+            results["mixed"] = trained(longer, folder / "mixed", group, data=KnownPairs(broken=(6,)))
         with pytest.raises((GflaError, SystemExit)) as raised:
-            trained(doubled, folder / "broken", team, data=KnownPairs(broken=(2,), error=DataError))
+            trained(doubled, folder / "broken", group, data=KnownPairs(broken=(2,), error=DataError))
         results["error"] = repr(raised.value)
-        torch.save(results, folder / f"results-{team.rank}.pt")
+        torch.save(results, folder / f"results-{group.rank}.pt")
 
 
 def nan_in_the_second(step):
     """The second process finds no number in the second step."""
 
     def changed(self, parts, shares, stage, position, *rest):
-        bad = self.team.rank == 1 and position.step == 1
+        bad = self.group.rank == 1 and position.step == 1
         weights = replace(stage.weights, l1=float("nan")) if bad else stage.weights
         return step(self, parts, shares, replace(stage, weights=weights), position, *rest)
 
@@ -128,19 +128,19 @@ def test_an_error_in_one_process_ends_all_and_the_first_says_it(together):
 
 def clips_together(folder):
     """A run whose clips are of two steps each, and one that is stopped in the middle of a clip and resumed."""
-    with joined(launched()) as team:
-        seen, before = [], clip_trainer(folder / "stopped", team)
-        before.run(seen.append, stop=lambda: len(seen) == 1 and team.rank == 1)
-        after = clip_trainer(folder / "stopped", team)
+    with init_distributed(current_launch()) as group:
+        seen, before = [], clip_trainer(folder / "stopped", group)
+        before.run(seen.append, stop=lambda: len(seen) == 1 and group.rank == 1)
+        after = clip_trainer(folder / "stopped", group)
         after.resume()
         after.run(seen.append)
-    torch.save([progress.losses for progress in seen], folder / f"results-{team.rank}.pt")
+    torch.save([progress.losses for progress in seen], folder / f"results-{group.rank}.pt")
 
 
-def clip_trainer(folder, team=None):
+def clip_trainer(folder, group=None):
     plan = clip_plan("face", flow=0, joint=2, weights=LossWeights(l1=5))
     recipe = for_processes(plan, 2)
-    return Trainer(recipe, SequenceTask(recipe, lambda stage: Drawn("face"), None), folder, CPU, 0, team=team)
+    return Trainer(recipe, SequenceTask(recipe, lambda stage: Drawn("face"), None), folder, CPU, 0, group=group)
 
 
 def test_what_a_step_of_a_clip_goes_on_from_is_kept_for_all_processes(tmp_path):

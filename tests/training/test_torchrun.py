@@ -37,7 +37,7 @@ def command(folder, arguments="", ends=None):
 
     def take_and_end(self, *step):
         take(self, *step)
-        if self.team.rank == 1 and self.steps == 3:
+        if self.group.rank == 1 and self.steps == 3:
             signal.raise_signal(ends)
 
     if ends is not None:
