@@ -184,7 +184,7 @@ def train(
 
 def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, processes: int) -> Recipe:
     """The recipe of a file; raises UsageError when it is none, or not for this data set."""
-    from gfla_cli.training.recipe import Recipe, for_processes, refuse_other_task
+    from gfla_cli.training.recipe import Recipe, check_task, for_processes
 
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -198,7 +198,7 @@ def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, pro
     if plan.dataset != dataset.value:
         raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="name the same data set")
     if task is not None:
-        refuse_other_task(plan, task.value)
+        check_task(plan, task.value)
     return for_processes(plan, processes)
 
 
@@ -213,21 +213,21 @@ def _recipe(
     init: str | None,
 ) -> Recipe:
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
-    from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
+    from gfla_cli.training.recipe import check_task, for_processes, recipe, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
     if task is not None:
-        refuse_other_task(plan, task.value)
+        check_task(plan, task.value)
     if flow is not None and init is not None:
         raise UsageError("--flow and --init both say what to start from", hint="--init brings its flow estimator along")
     if flow is not None:
-        from gfla_cli.training.start import without_flow_stage
+        from gfla_cli.training.checkpoint import without_flow_stage
 
         plan = without_flow_stage(plan)
     if init is not None:
-        from gfla_cli.training.start import going_on_from
+        from gfla_cli.training.checkpoint import fine_tuning_recipe
 
         if sampler != SamplerChoice.local:
             raise UsageError("--sampler: a model that is trained on keeps its own", hint="leave --sampler out")
-        plan = going_on_from(plan, init)
+        plan = fine_tuning_recipe(plan, init)
     return for_processes(plan, processes)

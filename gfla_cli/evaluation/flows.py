@@ -27,7 +27,7 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import GUESS_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
-from gfla_cli.training.batch import PoseBatch, drawn_pairs, to_device, with_known_flows
+from gfla_cli.training.batch import PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
 
 _UNSEEN = 77  # the seed of characters that no recipe uses
 _PAIRS_OF_ONE = 2  # character
@@ -119,7 +119,7 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
     """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
     source, structure = batch.source_image, batch.target_structure
     bodies = network.bodies(source, batch.source_structure, structure)
-    known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
+    known = with_ground_truth_flows(flows, batch.correspondence_at, draw_teacher_forced(1, 1.0, source.device))
     return {
         COPY: source,
         "its own flows": network.render(source, structure, flows, bodies).image,

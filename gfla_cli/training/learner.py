@@ -20,9 +20,18 @@ from gfla_cli.inference.device import Placement
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.training.objective import critic_terms, generator_terms, playing, total, weighted
 from gfla_cli.training.recipe import Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, Read, TrainingTask
+from gfla_cli.training.tasks.base import (
+    CriticInput,
+    Outcome,
+    PoseReaderInput,
+    TrainingTask,
+    active_critics,
+    adversarial_losses,
+    discriminator_losses,
+    total,
+    weighted,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +100,7 @@ def _add(values: dict[str, Tensor], found: Mapping[str, Tensor], share: float) -
         values[name] = values[name] + part if name in values else part
 
 
-class Position(NamedTuple):
+class StagePosition(NamedTuple):
     """Where a stage is before a step."""
 
     step: int  # from 0
@@ -160,7 +169,7 @@ class Learner:
         parts: Sequence[Any],
         shares: Sequence[float],
         stage: Stage,
-        position: Position,
+        position: StagePosition,
         may_abandon: AbstractContextManager[None] | None = None,
     ) -> StepResult:
         """One step of a stage, with a batch in parts that make up these shares of it.
@@ -172,7 +181,7 @@ class Learner:
         adversarial = stage.weights.adversarial > 0 and position.step >= stage.adversarial_from
         self.optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
-        judged: list[dict[str, Judged | Read]] = []
+        judged: list[dict[str, CriticInput | PoseReaderInput]] = []
         carried: list[Tensor] = []
         with self._unchanged_by_exceptions(), may_abandon or nullcontext():
             for part, share in zip(parts, shares, strict=True):
@@ -233,21 +242,21 @@ class Learner:
     def _forward(self, part: Any, stage: Stage, *, adversarial: bool) -> tuple[Outcome, Tensor]:
         with self.placement.autocast:
             outcome = self.task.forward(self.generator, part, stage)
-            outcome = outcome._replace(judged=playing(outcome.judged, adversarial=adversarial))
+            outcome = outcome._replace(judged=active_critics(outcome.judged, adversarial=adversarial))
             if outcome.judged:
                 self.discriminators.requires_grad_(False)  # gradients pass through them, none are kept
-                outcome.terms.update(generator_terms(self.discriminators, outcome.judged))
+                outcome.terms.update(adversarial_losses(self.discriminators, outcome.judged))
             return outcome, weighted(outcome.terms, stage.weights)
 
     def _train_discriminators(
-        self, judged: Sequence[dict[str, Judged | Read]], shares: Sequence[float]
+        self, judged: Sequence[dict[str, CriticInput | PoseReaderInput]], shares: Sequence[float]
     ) -> dict[str, Tensor]:
         self.discriminators.requires_grad_(True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
         for pairs, share in zip(judged, shares, strict=True):
             with self.placement.autocast:
-                terms = critic_terms(self.discriminators, pairs)
+                terms = discriminator_losses(self.discriminators, pairs)
                 loss = total(terms.values())
             self.scaler.scale(loss * share if len(judged) > 1 else loss).backward()
             _add(values, terms, share)
@@ -265,7 +274,7 @@ class Learner:
         average, current = (list(network.state_dict().values()) for network in (self.average, self.generator))
         get_ema_multi_avg_fn(decay)(average, current, self.average_steps)
 
-    def _set_learning_rate(self, stage: Stage, position: Position) -> None:
+    def _set_learning_rate(self, stage: Stage, position: StagePosition) -> None:
         rate = stage.learning_rate
         if stage.final_learning_rate is not None:
             fall = (1 + math.cos(math.pi * position.share)) / 2

@@ -27,7 +27,7 @@ from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.recipe import Recipe
-from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.tasks.base import TrainingTask
 
 
 def split_sample(sample: Any, count: int) -> tuple[list[Any], list[float]]:

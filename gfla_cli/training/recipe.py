@@ -52,7 +52,7 @@ class Stage:
     betas: tuple[float, float] = (0.0, 0.999)
     warmup: int = 0  # steps over which the learning rate rises from zero
     adversarial_from: int = 0  # step of this stage from which the discriminator plays
-    known_flows: float = 0.0  # share of the pairs whose features move by the renderer's exact flows
+    ground_truth_flows: float = 0.0  # fraction of the pairs whose features are warped by the renderer's flows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +105,8 @@ class Recipe:
 
 def _stage(values: dict[str, Any]) -> Stage:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if "known_flows" in plain:  # its name in older recipes
+        plain["ground_truth_flows"] = plain.pop("known_flows")
     plain["weights"] = LossWeights(**plain["weights"])
     return Stage(**plain)
 
@@ -182,9 +184,9 @@ def _clips(plan: Recipe, batch: int) -> Recipe:
 def _detailed(plan: Recipe) -> Recipe:
     """The same recipe for faces and fabric instead of their mean colour: known flows first, a last stage that asks."""
     flow, joint, last = plan.stages
-    joint = replace(joint, weights=replace(joint.weights, joints=_JOINTS), known_flows=0.75)
+    joint = replace(joint, weights=replace(joint.weights, joints=_JOINTS), ground_truth_flows=0.75)
     weights = replace(last.weights, close_up=0.5, joints=_JOINTS, style=150, adversarial=1, correspondence=0.2)
-    last = replace(last, weights=replace(weights, visibility=0.06), adversarial_from=400, known_flows=0.25)
+    last = replace(last, weights=replace(weights, visibility=0.06), adversarial_from=400, ground_truth_flows=0.25)
     return replace(plan, stages=(flow, joint, replace(last, learning_rate=4e-4, final_learning_rate=3e-5)))
 
 
@@ -194,7 +196,7 @@ def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recip
     plan = _clips(_rendered(name, model, _KNOWN, joint, steps), batch=2)
     *before, last = plan.stages
     weights = replace(last.weights, close_up=0.5)
-    last = replace(last, batch=1, weights=weights, learning_rate=4e-4, known_flows=0.25)
+    last = replace(last, batch=1, weights=weights, learning_rate=4e-4, ground_truth_flows=0.25)
     return replace(plan, stages=(*before, last), perceptual_frames=2, frames=12)
 
 
@@ -204,7 +206,7 @@ def _photographed(plan: Recipe) -> Recipe:
     unknown = ("correspondence", "solids", "refined", "choice", "share", "matte", "visibility", "person")
     seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
-    rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
+    rest = (replace(stage, weights=replace(stage.weights, **seen), ground_truth_flows=0) for stage in joint)
     return replace(plan, dataset="photos", model=replace(plan.model, refines_heads=False), stages=(first, *rest))
 
 
@@ -228,7 +230,7 @@ def recipe(dataset: str) -> Recipe:
     return RECIPES[dataset]
 
 
-def refuse_other_task(plan: Recipe, task: str) -> None:
+def check_task(plan: Recipe, task: str) -> None:
     """Raises UsageError that lists the data sets for `task` when the recipe trains for another one."""
     if plan.model.task != task:
         known = ", ".join(name for name, one in RECIPES.items() if one.model.task == task)

@@ -1,115 +1,34 @@
-"""Where a training run stands: bars on a terminal, a line now and then in a log."""
+"""A training run from recipe to bundle: its folder, its interruptions, its end."""
 
 from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.training.checkpoint import LAST
+from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.learner import AbandonedStepError, Engine
-from gfla_cli.training.recipe import LossWeights, Recipe, time_shares
-from gfla_cli.training.start import take_flow, take_weights
-from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.log import Progress, show_progress
+from gfla_cli.training.recipe import LossWeights, Recipe
+from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.tasks.view import ViewTask
-from gfla_cli.training.trainer import Pace, Progress, Trainer
+from gfla_cli.training.trainer import Pace, Trainer
 
 _LINE_EVERY_S = 60.0
-
-
-@contextmanager
-def progress_shown(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    """A function that `Trainer.run` reports to. Pictures that had to be skipped are said at once."""
-    console = Console(stderr=True)
-    with _bars(trainer, console) if console.is_terminal else _lines(say) as show:
-
-        def report(progress: Progress) -> None:
-            for what in progress.unreadable:
-                say(f"skipped: {what}")
-            show(progress)
-
-        yield report
-
-
-@contextmanager
-def _bars(trainer: Trainer, console: Console) -> Iterator[Callable[[Progress], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s  {task.fields[losses]}"),
-    )
-    with Bars(*columns, console=console) as bars:
-        plan = trainer.recipe
-        seconds = [round(60 * plan.minutes * share) for share in time_shares(plan)]
-        totals = seconds if plan.minutes else [stage.steps for stage in plan.stages]
-        tasks = [
-            bars.add_task(stage.name, total=total, start=False, rate=0.0, losses="")
-            for stage, total in zip(plan.stages, totals, strict=True)
-        ]
-
-        def show(progress: Progress) -> None:
-            number = progress.stage_index
-            done = progress.step if progress.seconds_left is None else totals[number] - round(progress.seconds_left)
-            bars.start_task(tasks[number])
-            bars.update(tasks[number], completed=done, rate=progress.images_per_second, losses=_losses(progress))
-
-        yield show
-
-
-@contextmanager
-def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    said_s = -_LINE_EVERY_S
-
-    def show(progress: Progress) -> None:
-        nonlocal said_s
-        now_s = time.monotonic()
-        if now_s - said_s >= _LINE_EVERY_S or progress.step in (1, progress.stage.steps):
-            said_s = now_s
-            say(status_line(progress))
-
-    yield show
-
-
-def status_line(progress: Progress) -> str:
-    """Stage, step, speed, the time that is left of the stage, losses."""
-    stage, rate = progress.stage, progress.images_per_second
-    timed = progress.seconds_left is not None
-    parts = [f"{stage.name} {progress.step}" + ("" if timed else f"/{stage.steps}")]
-    if rate:
-        left_s = (stage.steps - progress.step) * stage.batch / rate
-        if progress.seconds_left is not None:
-            left_s = progress.seconds_left
-        parts += [f"{rate:.1f} images/s", f"{timedelta(seconds=round(left_s))} left"]
-    return "  ".join([*parts, _losses(progress)])
-
-
-def _losses(progress: Progress) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-
-
-# Ctrl-C and SIGTERM as a question that long work asks between two steps, when everything fits together.
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -158,9 +77,6 @@ class Interruption:
         self._say("stopping; once more stops at once, without saving")
         if self._raised is not None:
             raise self._raised
-
-
-# A training run from recipe to bundle: its folder, its interruptions, its end.
 
 
 _TASKS: dict[str, Callable[..., TrainingTask]] = {
@@ -233,10 +149,10 @@ def run_training(
             trainer.resume()
             say(f"going on after step {trainer.steps}")
         elif (flow := options.flow) is not None:
-            group.run_on_all(lambda: take_flow(trainer.learner, flow))
+            group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
         elif (init := options.init) is not None:
-            group.run_on_all(lambda: take_weights(trainer.learner, init))
-        with progress_shown(trainer, say) if group.is_rank0 else nullcontext(_silent) as report:
+            group.run_on_all(lambda: load_weights(trainer.learner, init))
+        with show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(_silent) as report:
             finished = trainer.run(
                 report,
                 options.pace,

@@ -22,34 +22,20 @@ from gfla_cli.io.files import atomic_path
 from gfla_cli.training.checkpoint import (
     BEST,
     LAST,
+    check_same_recipe,
     keep_copy,
     keep_last,
     load_checkpoint,
-    refuse_another,
     save_checkpoint,
+    save_critics,
 )
-from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, Position, StepResult, memory_error
+from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, StagePosition, StepResult, memory_error
 from gfla_cli.training.loading import Feed, ReadableSamples, Step, Unreadable, stage_steps
-from gfla_cli.training.log import Journal, Standing
+from gfla_cli.training.log import Journal, Progress, StageStats
 from gfla_cli.training.recipe import Recipe, Stage, time_shares, with_batches
-from gfla_cli.training.start import write_critics
-from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.tasks.base import TrainingTask
 
 _NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a run reports after every step."""
-
-    stage: Stage
-    stage_index: int
-    step: int  # of the stage, counted from 1
-    samples: int  # seen since the run began, all stages together
-    losses: dict[str, float]
-    images_per_second: float  # waiting for data included
-    seconds_left: float | None = None  # of the stage; None where its steps decide
-    unreadable: tuple[str, ...] = ()  # pictures that were skipped for the first time, with what is wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +110,7 @@ class Trainer:
             torch.manual_seed(recipe.seed + self.group.rank)  # what is drawn in a step, after the same weights
         self.stage_index = self.step = 0
         self.steps = self.samples = 0  # since the run began, all stages together
-        self.standing = Standing()
+        self.stats = StageStats()
         self._carried: Tensor | None = None  # from one step to the next of the same sample
         self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
         self.learner.start_stage(self.stage)
@@ -202,7 +188,7 @@ class Trainer:
             self.stage_index, self.step = self.stage_index + 1, 0
             if self.stage_index < len(self.recipe.stages):
                 self.learner.start_stage(self.stage)
-            self.standing = Standing()
+            self.stats = StageStats()
             self.save()
         return True
 
@@ -224,8 +210,8 @@ class Trainer:
         self.step += 1
         self.steps += 1
         self.samples += self.stage.batch
-        self.standing.add(result.losses)
-        rate = self.standing.rate(self.stage.batch, time.perf_counter())
+        self.stats.add(result.losses)
+        rate = self.stats.rate(self.stage.batch, time.perf_counter())
         left_s = self.clock.left(self.stage_index)
         losses = result.losses
         report(Progress(self.stage, self.stage_index, self.step, self.samples, losses, rate, left_s, step.unreadable))
@@ -246,7 +232,7 @@ class Trainer:
             parts = [p.continued(c) for p, c in zip(parts, self._carried.split(sizes), strict=True)]
         try:
             share = self.clock.share(self.stage_index, self.step, self.stage.steps)
-            return self.learner.step(parts, step.shares, self.stage, Position(self.step, share), may_abandon)
+            return self.learner.step(parts, step.shares, self.stage, StagePosition(self.step, share), may_abandon)
         except RuntimeError as error:
             batch = self.stage.batch // self.group.world_size
             explained = memory_error(error, batch, self.stage.image_size, self.engine, self.placement)
@@ -260,7 +246,7 @@ class Trainer:
         if self.journal is not None and self.stage.train == "joint" and self.step % pace.sample == 0:
             self.journal.samples(self.steps, self._sample())
         if self.step % pace.save == 0:
-            best = self.standing.judge()
+            best = self.stats.checkpoint_is_best()
             self.save(best=best)
             if self.group.is_rank0:
                 keep_last(self.checkpoint, self.steps, pace.keep)
@@ -295,7 +281,7 @@ class Trainer:
             "position": [self.stage_index, self.step, self.samples],
             "steps": self.steps,
             "seconds": self.clock.seconds,
-            "standing": self.standing.to_list(),
+            "standing": self.stats.to_list(),
             "is_best": best,
             "random": randoms[0],
             "random_of_others": randoms[1:],
@@ -312,7 +298,7 @@ class Trainer:
         folder = self.folder / "bundle"
         trained = {"dataset": self.recipe.dataset, "samples": self.samples}
         save_bundle(folder, self.recipe.model, self.weights(), trained=trained)
-        write_critics(self.learner, folder)
+        save_critics(self.learner, folder)
         return folder
 
     def resume(self) -> None:
@@ -326,7 +312,7 @@ class Trainer:
         before = sum(stage.steps for stage in self.recipe.stages[: self.stage_index])
         self.steps = state.get("steps", before + self.step)
         self.clock.go_on_after(state.get("seconds", 0.0))
-        self.standing = Standing.from_list(state.get("standing", []))
+        self.stats = StageStats.from_list(state.get("standing", []))
         self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
         if (carried := state.get("carried")) is not None:
             own = self.group.shard(range(len(carried)))
@@ -342,7 +328,7 @@ class Trainer:
 
     def _saved(self) -> dict[str, Any]:
         state = load_checkpoint(self.checkpoint)
-        refuse_another(self.checkpoint, state["recipe"], self.recipe)
+        check_same_recipe(self.checkpoint, state["recipe"], self.recipe)
         for stage in with_batches(self.recipe, json.loads(state["recipe"])).stages:
             self.group.shard(range(stage.batch))
         return state

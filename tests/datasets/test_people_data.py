@@ -89,7 +89,7 @@ def test_the_window_follows_the_person():
     picture = torch.arange(32.0).expand(2, 3, 16, 32)
     empty = torch.zeros(2, 3, 16, 32)
     batch = PoseBatch(picture, picture, *[empty] * 4, mask, *[empty] * 5)
-    (window,) = batch.around_person(0.5, picture)
+    (window,) = batch.crop_around_person(0.5, picture)
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20
     assert window[0, 0, 0, -1] >= 25

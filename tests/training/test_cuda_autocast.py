@@ -20,7 +20,7 @@ from torch.utils.data import default_collate
 
 import gfla_cli.losses
 from gfla_cli.inference.device import Placement
-from gfla_cli.training.learner import Engine, Learner, Position
+from gfla_cli.training.learner import Engine, Learner, StagePosition
 from gfla_cli.training.recipe import RECIPES, recipe
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
@@ -59,7 +59,14 @@ def small(name):
     preset |= {"people-faces": "face-people"}
     model = tiny(preset[name], refines_heads=False) if plan.model.task == "pose" else tiny(preset[name])
     stages = tuple(
-        replace(s, steps=1, batch=2, image_size=(64, 64), adversarial_from=0, known_flows=min(s.known_flows, 0.5))
+        replace(
+            s,
+            steps=1,
+            batch=2,
+            image_size=(64, 64),
+            adversarial_from=0,
+            ground_truth_flows=min(s.ground_truth_flows, 0.5),
+        )
         for s in plan.stages
     )
     return replace(plan, model=model, stages=stages, content_layers=("relu1_1", "relu2_1"), style_layers=("relu2_2",))
@@ -87,7 +94,7 @@ def test_every_stage_of_every_recipe_takes_a_step(name):
         learner.start_stage(stage)
         batch = next(iter(task.batches(sample, BF16.device)))
         with cuda_autocast() as mode:
-            result = learner.step([batch], [1.0], stage, Position(0, 0.0))
+            result = learner.step([batch], [1.0], stage, StagePosition(0, 0.0))
         assert all(torch.isfinite(torch.tensor(value)) for value in result.losses.values()), result.losses
         wanted = {
             loss

@@ -12,12 +12,12 @@ from tiny_models import CPU, fresh
 from torch.utils.data import default_collate
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.training.batch import drawn_pairs, with_known_flows
+from gfla_cli.training.batch import draw_teacher_forced, with_ground_truth_flows
 from gfla_cli.training.recipe import LossWeights, with_sampler
-from gfla_cli.training.tasks.clip import KnownFlow, SequenceTask
+from gfla_cli.training.tasks.clip import GroundTruthFlow, SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
 
-ALL_KNOWN = replace(JOINT, weights=LossWeights(l1=1), known_flows=1.0)
+ALL_KNOWN = replace(JOINT, weights=LossWeights(l1=1), ground_truth_flows=1.0)
 
 
 def half_known(height, width):
@@ -36,7 +36,7 @@ def estimated():
 
 
 def test_known_flows_replace_estimated_ones_where_anything_is_known():
-    for flow in with_known_flows(estimated(), half_known, drawn_pairs(2, 1.0, CPU.device)):
+    for flow in with_ground_truth_flows(estimated(), half_known, draw_teacher_forced(2, 1.0, CPU.device)):
         n = flow.offset.shape[-1]
         assert (flow.offset[..., : n // 2] == 7).all()
         assert (flow.offset[..., n // 2 :] == 0).all()
@@ -46,14 +46,16 @@ def test_known_flows_replace_estimated_ones_where_anything_is_known():
 
 def test_a_pair_goes_by_one_kind_of_flow_in_all_levels():
     torch.manual_seed(0)
-    drawn = [with_known_flows(estimated(), half_known, drawn_pairs(2, 0.5, CPU.device)) for _ in range(40)]
+    drawn = [
+        with_ground_truth_flows(estimated(), half_known, draw_teacher_forced(2, 0.5, CPU.device)) for _ in range(40)
+    ]
     by_known = torch.stack([torch.stack([flow.offset.amax(dim=(1, 2, 3)) == 7 for flow in flows]) for flows in drawn])
     assert (by_known[:, 0] == by_known[:, 1]).all()
     assert 20 < by_known[:, 0].sum() < 60
 
 
 def test_a_share_of_none_changes_nothing():
-    kept = with_known_flows(estimated(), half_known, drawn_pairs(2, 0.0, CPU.device))
+    kept = with_ground_truth_flows(estimated(), half_known, draw_teacher_forced(2, 0.0, CPU.device))
     for flow, same in zip(estimated(), kept, strict=True):
         assert flow.offset.equal(same.offset)
         assert flow.mask.equal(same.mask)
@@ -72,7 +74,9 @@ def batch(task):
 def test_the_picture_comes_of_known_flows_and_the_losses_judge_the_estimated_ones(task, batch):
     network = fresh(TINY)
     weights = LossWeights(l1=1, correspondence=1)
-    known, own = (task.forward(network, batch, replace(JOINT, weights=weights, known_flows=k)).terms for k in (1.0, 0))
+    known, own = (
+        task.forward(network, batch, replace(JOINT, weights=weights, ground_truth_flows=k)).terms for k in (1.0, 0)
+    )
     assert known["l1"] != own["l1"]
     assert known["correspondence"].equal(own["correspondence"])
 
@@ -93,10 +97,12 @@ def test_frames_of_clips_come_of_the_flows_that_are_theirs():
     batch = next(task.batches(default_collate([Drawn("face")[k] for k in (0, 1)]), CPU.device))
     far = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 2, 8, 8) / 16
     seen = torch.ones(6, 1, 8, 8)
-    batch = replace(batch, to_previous=KnownFlow(far, seen, seen), to_reference=KnownFlow(far + 1, seen, seen))
+    batch = replace(
+        batch, to_previous=GroundTruthFlow(far, seen, seen), to_reference=GroundTruthFlow(far + 1, seen, seen)
+    )
     network, rendered = fresh(plan.model), []
     network.decoder.register_forward_pre_hook(lambda _, inputs: rendered.append(inputs[2]))
-    task.forward(network, batch, replace(plan.stages[0], known_flows=1.0))
+    task.forward(network, batch, replace(plan.stages[0], ground_truth_flows=1.0))
     assert len(rendered) == 3
     for k, levels in enumerate(rendered):
         for flows in levels:

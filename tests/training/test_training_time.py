@@ -109,7 +109,7 @@ def test_most_steps_end_a_run_that_goes_on_with_more(open_data, tmp_path):
 def test_a_step_that_is_given_up_leaves_no_trace(open_data, tmp_path):
     recipe = plan(flow=1, joint=3, weights=LossWeights(l1=5, adversarial=1))
     flow, joint = recipe.stages
-    recipe = replace(recipe, stages=(flow, replace(joint, known_flows=0.5)))  # which of them are drawn in every step
+    recipe = replace(recipe, stages=(flow, replace(joint, ground_truth_flows=0.5)))  # drawn in every step
     whole = trainer(recipe, open_data, tmp_path / "whole", None)
     assert whole.run(lambda p: None)
     stopped = trainer(recipe, open_data, tmp_path / "run", None)

@@ -115,6 +115,6 @@ def test_a_view_may_come_of_known_flows():
     batch = next(task.batches(default_collate([TwoViews()[k] for k in (0, 1)]), CPU.device))
     batch = replace(batch, offset=batch.offset + 0.3, offset_weight=torch.ones_like(batch.offset_weight))
     network, joint = fresh(recipe.model), recipe.stages[1]
-    known, own = (task.forward(network, batch, replace(joint, known_flows=share)).terms for share in (1.0, 0.0))
+    known, own = (task.forward(network, batch, replace(joint, ground_truth_flows=share)).terms for share in (1.0, 0.0))
     assert known["l1"] != own["l1"]
     assert known["correspondence"].equal(own["correspondence"])
