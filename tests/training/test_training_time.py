@@ -45,22 +45,22 @@ def test_the_clock_goes_from_step_to_step_or_by_time(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     by_steps = Clock(plan(flow=4))
-    assert by_steps.share(0, 3, 4) == 0.75
+    assert by_steps.fraction(0, 3, 4) == 0.75
     assert not by_steps.is_over(0)
     assert by_steps.left(0) is None
     timed = replace(plan(flow=4, joint=4), minutes=1.0)
     first = 60 * time_shares(timed)[0]
     clock = Clock(timed)
     now[0] += 2  # until the first batch was there
-    assert clock.share(0, 0, 4) == 0
+    assert clock.fraction(0, 0, 4) == 0
     now[0] = 100 + (2 + first) / 2
-    assert clock.share(0, 7, 4) == pytest.approx(0.5)
+    assert clock.fraction(0, 7, 4) == pytest.approx(0.5)
     assert clock.left(0) == pytest.approx((first - 2) / 2)
     now[0] = 100 + first
     assert clock.is_over(0)
     assert not clock.is_over(1)
     later = Clock(timed)
-    later.go_on_after(59.0)
+    later.resume_at(59.0)
     assert not later.is_over(1)
     now[0] += 1
     assert later.is_over(1)
