@@ -1,13 +1,12 @@
-"""`gfla train`: a recipe, a data set, and a folder that fills with checkpoints, samples and, at the end, a bundle."""
+"""`gfla train`: trains a model by a recipe; the run's folder gets checkpoints, sample images and a bundle."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +20,7 @@ from gfla_cli.commands.options import (
     say,
     set_threads,
 )
+from gfla_cli.config import Sampler
 from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import UsageError
 
@@ -28,108 +28,86 @@ if TYPE_CHECKING:
     from gfla_cli.training.recipe import Recipe
 
 
-class DatasetChoice(StrEnum):
-    """Values of --dataset."""
-
-    people = "people"
-    photos = "photos"
-    fashion = "fashion"
-    market = "market"
-    chairs = "chairs"
-    shapenet = "shapenet"
-    faces = "faces"
-    people_faces = "people-faces"
-    bodies = "bodies"
-
-
-_LEFT = "What a run leaves behind"
-
-
-class SamplerChoice(StrEnum):
-    """Values of --sampler: the paper's model, its ablations, and appearance flow for views."""
-
-    local = "local"
-    bilinear = "bilinear"
-    global_ = "global"
-    none = "none"
-    pixels = "pixels"
+Dataset = Literal["people", "photos", "fashion", "market", "chairs", "shapenet", "faces", "people-faces", "bodies"]
+_OUTPUT = "Files of a run"
 
 
 def train(
-    dataset: Annotated[DatasetChoice, typer.Option(help="What to train on, and with it the recipe.")],
-    task: Annotated[
-        TaskChoice | None, typer.Option(help="What the data set has to be for; every data set is for one task.")
-    ] = None,
+    dataset: Annotated[Dataset, typer.Option(help="The training data, and with it the recipe.")],
+    task: Annotated[TaskChoice | None, typer.Option(help="Check that the data set is for this task.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME-N]")
+        Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME-N by default.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
-    steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --output.")] = False,
+    sampler: Annotated[Sampler, typer.Option(help="How source features are sampled.")] = "local",
+    steps: Annotated[float, typer.Option(min=0, help="Factor for the number of steps of every stage.")] = 1.0,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="JSON as --show prints it, changed as you like: stages, batches, learning rates, weights."),
+        typer.Option(help="Recipe in JSON, as printed by --show: stages, batches, learning rates, weights."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End after so many steps; --resume with more goes on.")
+        int | None, typer.Option(min=1, help="Stop after this many steps; continue with --resume and more.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Train for so long: stages share the time, and learning rates fall by the clock."),
+        typer.Option(min=0.01, help="Time budget, shared by the stages; learning rates follow the time."),
     ] = None,
-    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; from the hub when not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where rendered pictures are kept. [default: RUN/cache]")] = None,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; downloaded by default.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of rendered images; RUN/cache by default.")] = None,
     render: Annotated[
         bool,
-        typer.Option("--render/--no-render", help="Render pictures when they are asked for, or use those there are."),
+        typer.Option("--render/--no-render", help="Render images when needed, or use existing ones only."),
     ] = True,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data, for each that trains.")] = 1,
-    seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes that load data, per training process.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     flow: Annotated[
-        str | None, typer.Option("--flow", help="Model whose flow estimator to start from; its stage is left out.")
+        str | None, typer.Option("--flow", help="Start from the flow estimator of this model, and skip the flow stage.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option("--init", help="Model to train on from: all of its weights, on your data for example.")
+        str | None,
+        typer.Option("--init", help="Start from all weights of this model, to fine-tune it for example."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_LEFT)] = 500,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_OUTPUT)] = 500,
     sample_every: Annotated[
-        int, typer.Option(min=1, help="Steps between pictures to look at.", rich_help_panel=_LEFT)
+        int, typer.Option(min=1, help="Steps between sample images.", rich_help_panel=_OUTPUT)
     ] = 500,
     keep: Annotated[
-        int, typer.Option(min=1, help="Newest checkpoints to keep, beside the best one.", rich_help_panel=_LEFT)
+        int, typer.Option(min=1, help="Newest checkpoints to keep, besides the best one.", rich_help_panel=_OUTPUT)
     ] = 1,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Losses and pictures for TensorBoard, too.", rich_help_panel=_LEFT)
+        bool,
+        typer.Option("--tensorboard", help="Also write logs for TensorBoard.", rich_help_panel=_OUTPUT),
     ] = False,
     accumulate: Annotated[
         int,
-        typer.Option(min=1, help="Parts that a batch is computed in: less memory.", rich_help_panel="Execution"),
+        typer.Option(min=1, help="Compute a batch in this many parts, to save memory.", rich_help_panel="Execution"),
     ] = 1,
     channels_last: Annotated[
         bool | None,
         typer.Option(
             "--channels-last/--no-channels-last",
-            help="Colours innermost in memory. [default: in bf16 on the CPU]",
+            help="Memory format of images; channels last by default in bf16 on the CPU.",
             rich_help_panel="Execution",
         ),
     ] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="torch.compile; for CUDA, slow to start.", rich_help_panel="Execution")
+        bool,
+        typer.Option("--compile", help="Use torch.compile; CUDA only, slow to start.", rich_help_panel="Execution"),
     ] = False,
     device: Device = DeviceChoice.auto,
     precision: Precision = PrecisionChoice.auto,
     threads: Threads = None,
 ) -> None:
-    """Train a model, stage by stage; Ctrl-C and SIGTERM keep what was learnt.
+    """Train a model, stage by stage. Ctrl-C and SIGTERM save the run.
 
     Example: gfla train --dataset people --data-root humans/ --vgg vgg19.npz -o runs/mine
 
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
-    the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
+    the recipe's size, so a step has four times as many samples. With --steps 0.25 the run sees as many as on one GPU.
     """
     launch = current_launch()
     if recipe is not None:
@@ -155,7 +133,7 @@ def train(
     tell = partial(say, quiet=not launch.is_rank0)
     with init_distributed(launch) as group:
         placement = group.run_on_all(lambda: choose_own_device(launch, device.value, precision.value))
-        if channels_last is None:  # in fp32 it gains nothing (`gfla benchmark train`)
+        if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
         tell(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
@@ -182,44 +160,44 @@ def train(
         typer.echo(bundle)
 
 
-def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, processes: int) -> Recipe:
-    """The recipe of a file; raises UsageError when it is none, or not for this data set."""
+def _own_recipe(file: Path, dataset: Dataset, task: TaskChoice | None, processes: int) -> Recipe:
+    """Reads a recipe file. Raises UsageError when it is not valid, or not for this data set and task."""
     from gfla_cli.training.recipe import Recipe, check_task, for_processes
 
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{file}: cannot be read: {error.strerror}", hint="--show prints a recipe to begin with"
+            f"{file}: cannot be read: {error.strerror}", hint="--show prints a recipe to start from"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to begin with") from error
+        raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to start from") from error
     plan = Recipe.from_json(values)
-    if plan.dataset != dataset.value:
-        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="name the same data set")
+    if plan.dataset != dataset:
+        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="use the same --dataset")
     if task is not None:
         check_task(plan, task.value)
     return for_processes(plan, processes)
 
 
 def _recipe(
-    dataset: DatasetChoice,
+    dataset: Dataset,
     task: TaskChoice | None,
-    sampler: SamplerChoice,
+    sampler: Sampler,
     steps: float,
     seed: int,
     processes: int,
     flow: str | None,
     init: str | None,
 ) -> Recipe:
-    """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
+    """The recipe of a data set, changed by the options. With `flow` or `init` it has no flow stage."""
     from gfla_cli.training.recipe import check_task, for_processes, recipe, scaled, with_sampler
 
-    plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    plan = replace(scaled(with_sampler(recipe(dataset), sampler), steps), seed=seed)
     if task is not None:
         check_task(plan, task.value)
     if flow is not None and init is not None:
-        raise UsageError("--flow and --init both say what to start from", hint="--init brings its flow estimator along")
+        raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
     if flow is not None:
         from gfla_cli.training.checkpoint import without_flow_stage
 
@@ -227,7 +205,7 @@ def _recipe(
     if init is not None:
         from gfla_cli.training.checkpoint import fine_tuning_recipe
 
-        if sampler != SamplerChoice.local:
-            raise UsageError("--sampler: a model that is trained on keeps its own", hint="leave --sampler out")
+        if sampler != "local":
+            raise UsageError("--sampler: the model of --init keeps its own", hint="leave --sampler out")
         plan = fine_tuning_recipe(plan, init)
     return for_processes(plan, processes)

@@ -1,4 +1,4 @@
-"""From a data set's name and its folder to the pairs that a training stage sees."""
+"""Opens the data set of a recipe for each of its training stages."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ RENDERED = ("people", "chairs", "people-faces", "bodies")
 def open_training_data(
     recipe: Recipe, root: Path | None, cache: Path, *, render: bool = True
 ) -> Callable[[Stage], Dataset[Any]]:
-    """A function from stage to data set. `cache` is where rendered albums are kept.
+    """A function from stage to data set. `cache` is the folder of rendered images.
 
-    Without `render` only those count that are there by then; other processes may add to them meanwhile. Raises
-    UsageError where there is nothing to render.
+    Without `render` only images that exist are used; other processes may add images meanwhile. Raises UsageError
+    without the root that a data set needs, or without `render` for data that is not rendered; DataError when the data
+    cannot be used.
     """
     opened = _opened(recipe, root, cache)
     if render:
         return opened
     if recipe.dataset not in RENDERED:
-        raise UsageError(f"--no-render: {recipe.dataset} is not rendered", hint=f"these are: {', '.join(RENDERED)}")
+        raise UsageError(
+            f"--no-render: {recipe.dataset} is not rendered", hint=f"rendered data sets: {', '.join(RENDERED)}"
+        )
 
     def open_stage(stage: Stage) -> Dataset[Any]:
         dataset = opened(stage)
@@ -41,16 +44,13 @@ def open_training_data(
 
 
 def rendered_files(dataset: Dataset[Any]) -> list[AlbumFiles]:
-    """The rendered albums that a data set reads from."""
+    """The render caches that a data set reads."""
     files: list[AlbumFiles] = dataset.rendered()  # type: ignore[attr-defined]
     return files
 
 
 def _opened(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[Any]]:
-    """Only `chairs` can do without a `root`; it may name a folder of GLB files to mix in. Raises UsageError without the
-    root that a data set needs, DataError when it cannot be used.
-    """
-    if recipe.dataset == "chairs":
+    if recipe.dataset == "chairs":  # the only one without a root; a root is a folder of GLB files to mix in
         return _chairs(recipe, root, cache)
     if root is None:
         raise UsageError(f"--dataset {recipe.dataset} needs --data-root", hint="the folder that holds the data")
@@ -58,36 +58,30 @@ def _opened(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage],
         raise DataError(f"{root}: no such folder", hint="--data-root names the folder that holds the data")
     if recipe.dataset == "shapenet":
         return _shapenet(recipe, root)
-    if recipe.dataset in ("people", "people-faces", "bodies"):
-        _refuse_nothing_to_render(root, cache)
+    rendered_before = cache.is_dir() and any(cache.iterdir())  # images of an earlier run may be enough without a pack
+    if recipe.dataset in ("people", "people-faces", "bodies") and not rendered_before:
+        from gfla_cli.synth.pack import check_pack
+
+        check_pack(root)
     if recipe.dataset == "people":
         return lambda stage: _people(recipe, root, cache, stage)
     if recipe.dataset in ("faces", "people-faces", "bodies"):
         return _clips(recipe, root, cache)
-    return _benchmark(recipe, root)
+    return _pairs(recipe, root)
 
 
 _LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 
 
-def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
+def _pairs(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
     from gfla_cli.datasets.order import ShuffledPairs
 
     def open_stage(stage: Stage) -> Dataset[PosePair]:
         pairs = BenchmarkPairs(root, "train", _LAYOUTS[recipe.dataset], stage.image_size)
         return ShuffledPairs(pairs, recipe.seed, jittered=recipe.dataset == "market")
 
-    open_stage(recipe.stages[0])  # names what is wrong before anything is written
+    open_stage(recipe.stages[0])  # reports errors before anything is written
     return open_stage
-
-
-def _refuse_nothing_to_render(pack: Path, cache: Path) -> None:
-    """Raises DataError when there is no pack, unless pictures of an earlier run may do without one."""
-    if cache.is_dir() and any(cache.iterdir()):
-        return
-    from gfla_cli.synth.pack import check_pack
-
-    check_pack(pack)
 
 
 def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[PosePair]:
@@ -126,7 +120,7 @@ def _shapenet(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[ViewPair]
     from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 
     file = find_file(root)
-    ShapeNetPairs(file, "train", recipe.stages[0].image_size)  # names what is wrong before anything is written
+    ShapeNetPairs(file, "train", recipe.stages[0].image_size)  # reports errors before anything is written
     return lambda stage: ShapeNetPairs(file, "train", stage.image_size, recipe.seed)
 
 
@@ -134,7 +128,7 @@ def _clips(recipe: Recipe, root: Path, cache: Path) -> Callable[[Stage], Dataset
     if recipe.dataset == "faces":
         from gfla_cli.datasets.faces import FaceFolders
 
-        # Names what is wrong before anything is written.
+        # Reports errors before anything is written.
         FaceFolders(root, recipe.stages[0].image_size[0], recipe.frames)
         return lambda stage: FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
     from gfla_cli.datasets.body_clips import BodyClips, MotionPlan

@@ -20,7 +20,7 @@ from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.learner import AbandonedStepError, Engine
-from gfla_cli.training.log import Progress, show_progress
+from gfla_cli.training.log import show_progress
 from gfla_cli.training.recipe import LossWeights, Recipe
 from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
@@ -35,11 +35,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context manager in which the first signal is noted and the second raises KeyboardInterrupt.
+    """A context manager for Ctrl-C and SIGTERM: the first is stored in `signal`, the second raises KeyboardInterrupt.
 
-    Inside of `raising(error)`, which is for work that can be given up, the first signal raises that error, too.
-
-    Outside the main thread, where Python handles no signals, it notes nothing.
+    Inside of `raising(error)`, which is for work that can be abandoned, the first signal also raises that error.
+    Outside the main thread Python handles no signals, and nothing happens.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
@@ -50,7 +49,7 @@ class Interruption:
 
     @contextmanager
     def raising(self, error: type[Exception]) -> Iterator[None]:
-        """Raises `error` at a signal inside of the block, or at its begin where there was one before."""
+        """Raises `error` at a signal inside of the block, or at its start if there was a signal before."""
         try:
             self._raised = error
             if self.signal is not None:
@@ -74,7 +73,7 @@ class Interruption:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
-        self._say("stopping; once more stops at once, without saving")
+        self._say("stopping and saving; interrupt once more to stop at once, without saving")
         if self._raised is not None:
             raise self._raised
 
@@ -85,20 +84,20 @@ _TASKS: dict[str, Callable[..., TrainingTask]] = {
     "face": SequenceTask,
     "body": SequenceTask,
 }
-_JOB = ".gfla-job"  # who began the run
-_LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while it wrote a checkpoint
+_JOB = ".gfla-job"  # the job that began the run
+_LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while writing a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What a run does beside learning, and how it computes."""
+    """Options of a run that are not part of its recipe."""
 
     workers: int = 1
     engine: Engine = field(default_factory=Engine)
     pace: Pace = field(default_factory=Pace)
     tensorboard: bool = False
-    flow: str | Path | None = None  # bundle whose flow estimator a new run starts from
-    init: str | Path | None = None  # bundle whose whole network it starts from
+    flow: str | Path | None = None  # model whose flow estimator a new run starts from
+    init: str | Path | None = None  # model whose whole network it starts from
 
 
 def run_training(
@@ -115,20 +114,19 @@ def run_training(
     group: ProcessGroup | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
+    """Trains to the end of the recipe, writes a bundle, and returns the bundle's folder.
 
-    Interrupted by Ctrl-C or SIGTERM it gives up the step at hand, saves a checkpoint and raises KeyboardInterrupt, or
-    SystemExit(143); a second signal ends it at once. Raises DataError when `output` holds a run already and `resume`
-    was not asked for, or the other way round, and when another process trains there;
-    UsageError for --compile without CUDA.
+    Ctrl-C or SIGTERM abandons the current step, saves a checkpoint and raises KeyboardInterrupt or SystemExit(143). A
+    second signal ends the run at once. Raises DataError when `output` contains a run and `resume` is False, or the
+    other way round, or when another process trains there; UsageError for --compile without CUDA.
 
-    The processes of a `group` train together: each computes its part of every batch, the first one alone writes and
-    raises what concerns all. Restarted by torchrun they go on from their last checkpoint.
+    The processes of a `group` train together, each on its part of every batch. Rank 0 alone writes files, and raises
+    errors that concern all. When torchrun restarts them they resume from their last checkpoint.
     """
     options, group = options or RunOptions(), group or ProcessGroup()
     if options.engine.compile and placement.device.type != "cuda":
-        # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
-        group.raise_on_rank0(UsageError("--compile is for CUDA devices", hint="leave it out"))
+        # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
+        group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
     folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
     task = group.run_on_all(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
     with ExitStack() as held, Interruption(say) as interruption:
@@ -147,32 +145,32 @@ def run_training(
         )
         if resume:
             trainer.resume()
-            say(f"going on after step {trainer.steps}")
+            say(f"resuming after step {trainer.steps}")
         elif (flow := options.flow) is not None:
             group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
         elif (init := options.init) is not None:
             group.run_on_all(lambda: load_weights(trainer.learner, init))
-        with show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(_silent) as report:
+        with show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(lambda progress: None) as report:
             finished = trainer.run(
                 report,
                 options.pace,
                 lambda: interruption.signal is not None,
-                # Several processes have to finish a step together.
+                # Several processes must finish a step together.
                 partial(interruption.raising, AbandonedStepError) if group.world_size == 1 else None,
             )
         if not finished:
-            say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
+            say(f"stopped and saved after step {trainer.steps}; continue with --resume in {folder}")
             raise _stopped(group, group.all_reduce_max(interruption.signal or 0)[0])
         return group.run_on_rank0(trainer.save_bundle)
 
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
-    """Where the run is, and whether it goes on from a checkpoint there: restarted by torchrun it does by itself."""
+    """The folder of the run, and whether to resume its checkpoint: automatic when torchrun restarts the same job."""
     folder = output or _next_folder(dataset, job)
     there = (folder / LAST).exists()
     if there and not resume and not _is_of(job, folder):
         raise DataError(
-            f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
+            f"{folder}: there is a run already", hint="continue it with --resume, or choose another --output"
         )
     return folder, there or resume
 
@@ -185,7 +183,7 @@ def _next_folder(dataset: str, job: str) -> Path:
 
 
 def _is_of(job: str, folder: Path) -> bool:
-    """Whether processes of the same job began the run in a folder."""
+    """Whether the same torchrun job began the run in this folder."""
     return job != "" and (folder / _JOB).is_file() and (folder / _JOB).read_text(encoding="utf-8") == job
 
 
@@ -200,7 +198,7 @@ def _task(
 
 @contextmanager
 def _claimed(folder: Path, job: str) -> Iterator[None]:
-    """Nobody else writes into the folder of the run, and what a killed process left there is gone."""
+    """Locks the folder of the run for the block, and removes temporary files of a killed process."""
     with sole_writer(folder):
         (folder / _JOB).write_text(job, encoding="utf-8")
         for leftover in folder.glob(_LEFTOVERS):
@@ -209,14 +207,10 @@ def _claimed(folder: Path, job: str) -> Iterator[None]:
 
 
 def _stopped(group: ProcessGroup, number: int) -> BaseException:
-    """How a process ends that a signal has stopped, or the signal that another one got."""
+    """The exception that ends a process after a signal to it, or to another process."""
     if number == signal.SIGTERM:
         return SystemExit(128 + number)
     return KeyboardInterrupt() if group.is_rank0 else SystemExit(128 + number)
-
-
-def _silent(progress: Progress) -> None:
-    """The report of a process that does not speak."""
 
 
 def _needs_vgg(weights: LossWeights) -> bool:

@@ -120,7 +120,7 @@ def test_the_command_trains_keeps_refuses_and_resumes(small_set, tmp_path, monke
     assert (tmp_path / "run" / "losses.csv").read_text() == "step,stage,samples,loss,value\n"
     again = train("--dataset", "fashion")
     assert again.exit_code == 1
-    assert "--resume goes on with it" in again.stderr
+    assert "continue it with --resume" in again.stderr
     assert train("--dataset", "fashion", "--resume").exit_code == 0
     other = train("--dataset", "market", "--resume")
     assert other.exit_code == 1

@@ -79,13 +79,13 @@ def same(one, other):
 def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(unbroken, tmp_path):
     job = Job(tmp_path, 2)
     assert job.run(command, "", signal.SIGTERM) == [143, 143]
-    assert "stopped after step 3, everything saved" in job.said(0)
+    assert "stopped and saved after step 3" in job.said(0)
     assert job.said(1) == ""
     assert checkpoint(tmp_path)["position"] == [1, 1, 12]
     shutil.copytree(tmp_path / "run", tmp_path / "alone")
     before, whole = checkpoint(tmp_path)["generator"], checkpoint(unbroken.folder)["generator"]
     assert job.run(command, "--resume") == [0, 0]
-    assert "going on after step 3" in job.said(0)
+    assert "resuming after step 3" in job.said(0)
     assert same(checkpoint(tmp_path), checkpoint(unbroken.folder))
 
     alone = Trainer(SMALL, PoseTask(SMALL, lambda stage: KnownPairs(), None), tmp_path / "alone", CPU, 0)
@@ -104,7 +104,7 @@ def test_restarted_by_torchrun_a_run_goes_on_from_its_checkpoint(unbroken, tmp_p
     assert job.run(command, "", signal.SIGKILL) == [1, -signal.SIGKILL]
     assert re.search("^gfla: another process has ended$", job.said(0), re.MULTILINE)
     assert job.run(command) == [0, 0], job.said(0)
-    assert "going on after step 3" in job.said(0)
+    assert "resuming after step 3" in job.said(0)
     assert same(checkpoint(tmp_path), checkpoint(unbroken.folder))
 
 

@@ -145,7 +145,7 @@ def test_heads_from_near_are_learnt_by_models_whose_frame_is_a_square_and_by_no_
 
 def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():
     both = ["train", "--dataset", "photos", "--init", "pose-people", "--flow", "pose-people", "--show"]
-    assert "both say what to start from" in CliRunner().invoke(app, both).stderr
+    assert "exclude each other" in CliRunner().invoke(app, both).stderr
     other = ["train", "--dataset", "photos", "--init", "pose-people", "--sampler", "bilinear", "--show"]
     assert "keeps its own" in CliRunner().invoke(app, other).stderr
 
