@@ -154,7 +154,8 @@ class Trainer:
         """
         pace = pace or Pace()
         if self.journal is not None:
-            self._write_recipe()
+            with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
+                temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
             if self.steps == 0:
                 self.journal.rewind(0)  # a run was killed here before its first checkpoint
         finished = self._run_stages(report, pace, stop, may_abandon)
@@ -264,10 +265,6 @@ class Trainer:
     def weights(self) -> dict[str, Tensor]:
         """The weights to ship: the average over time if the recipe has one."""
         return dict(self.learner.average.state_dict())
-
-    def _write_recipe(self) -> None:
-        with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
 
     def save(self, *, best: bool = False) -> None:
         """Writes the checkpoint; `best` keeps a copy of it. Collective: all processes must call it."""
