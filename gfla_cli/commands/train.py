@@ -109,11 +109,13 @@ def train(
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
     the recipe's size, so a step has four times as many samples. With --steps 0.25 the run sees as many as on one GPU.
     """
+    from gfla_cli.training.recipe import check_task, for_processes
+
     launch = current_launch()
-    if recipe is not None:
-        plan = _own_recipe(recipe, dataset, task, launch.world_size)
-    else:
-        plan = _recipe(dataset, task, sampler, steps, seed, launch.world_size, flow, init)
+    plan = _read_recipe(recipe, dataset) if recipe is not None else _recipe(dataset, sampler, steps, seed, flow, init)
+    if task is not None:
+        check_task(plan, task.value)
+    plan = for_processes(plan, launch.world_size)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
     if show:
@@ -130,12 +132,12 @@ def train(
 
     keep_freed_memory()
     set_threads(threads)
-    tell = partial(say, quiet=not launch.is_rank0)
+    say_once = partial(say, quiet=not launch.is_rank0)
     with init_distributed(launch) as group:
         placement = group.run_on_all(lambda: choose_own_device(launch, device.value, precision.value))
         if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
-        tell(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
+        say_once(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
             plan,
             data_root,
@@ -154,48 +156,34 @@ def train(
                 init=init,
             ),
             group=group,
-            say=tell,
+            say=say_once,
         )
     if launch.is_rank0:
         typer.echo(bundle)
 
 
-def _own_recipe(file: Path, dataset: Dataset, task: TaskChoice | None, processes: int) -> Recipe:
-    """Reads a recipe file. Raises UsageError when it is not valid, or not for this data set and task."""
-    from gfla_cli.training.recipe import Recipe, check_task, for_processes
+def _read_recipe(file: Path, dataset: Dataset) -> Recipe:
+    """Reads a recipe file. Raises UsageError when it is not valid, or not for this data set."""
+    from gfla_cli.training.recipe import Recipe
 
+    hint = "--show prints a recipe to start from"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"{file}: cannot be read: {error.strerror}", hint="--show prints a recipe to start from"
-        ) from error
+        raise UsageError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
     except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to start from") from error
+        raise UsageError(f"{file}: not JSON: {error}", hint=hint) from error
     plan = Recipe.from_json(values)
     if plan.dataset != dataset:
         raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="use the same --dataset")
-    if task is not None:
-        check_task(plan, task.value)
-    return for_processes(plan, processes)
+    return plan
 
 
-def _recipe(
-    dataset: Dataset,
-    task: TaskChoice | None,
-    sampler: Sampler,
-    steps: float,
-    seed: int,
-    processes: int,
-    flow: str | None,
-    init: str | None,
-) -> Recipe:
+def _recipe(dataset: Dataset, sampler: Sampler, steps: float, seed: int, flow: str | None, init: str | None) -> Recipe:
     """The recipe of a data set, changed by the options. With `flow` or `init` it has no flow stage."""
-    from gfla_cli.training.recipe import check_task, for_processes, recipe, scaled, with_sampler
+    from gfla_cli.training.recipe import recipe, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset), sampler), steps), seed=seed)
-    if task is not None:
-        check_task(plan, task.value)
     if flow is not None and init is not None:
         raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
     if flow is not None:
@@ -208,4 +196,4 @@ def _recipe(
         if sampler != "local":
             raise UsageError("--sampler: the model of --init keeps its own", hint="leave --sampler out")
         plan = fine_tuning_recipe(plan, init)
-    return for_processes(plan, processes)
+    return plan

@@ -113,7 +113,7 @@ def without_flow_stage(plan: Recipe) -> Recipe:
 def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
     """The recipe from its first joint stage on, for the network of a bundle, whatever its size.
 
-    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is does not fit the recipe.
+    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
     """
     folder = find_bundle(model)
     config, _ = read_config(folder)  # the weights are read later, into the network

@@ -170,8 +170,8 @@ def total(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).sum()
 
 
-# Critics are the networks that learn beside the generator and give it losses. Discriminators tell real images from
-# generated ones (paper, eq. 10). A pose reader, which is not in the paper, finds joints in both.
+# Critics are networks that are trained alongside the generator and give it losses. Discriminators tell real images
+# from generated ones (paper, eq. 10). A pose reader, which is not in the paper, finds joints in both.
 
 
 def active_critics(

@@ -225,10 +225,9 @@ class SequenceTask(TrainingTask):
         # Spread over the step, and with its last frame, where errors have accumulated longest.
         count, frames = min(self.recipe.perceptual_frames, made.shape[1]), made.shape[1]
         seen = [frames - 1 - k * frames // count for k in range(count)]
-        pictures = [x[:, seen].flatten(0, 1) if x is not None else None for x in (made, batch.images, weight)]
-        assert pictures[0] is not None
-        assert pictures[1] is not None
-        return terms | self.image_losses.features(pictures[0], pictures[1], weights, pictures[2])
+        made, real = (x[:, seen].flatten(0, 1) for x in (made, batch.images))
+        weight = weight[:, seen].flatten(0, 1) if weight is not None else None
+        return terms | self.image_losses.features(made, real, weights, weight)
 
     def _judged(self, batch: SequenceBatch, made: Tensor) -> dict[str, CriticInput]:
         pairs = {"image": CriticInput(batch.images.flatten(0, 1), made.flatten(0, 1))}
@@ -244,8 +243,8 @@ class SequenceTask(TrainingTask):
         made, _ = _generated(_checked(generator), batch)
         structure = batch.structures[:, -1]
         lines = structure[:, :1].expand(-1, 3, -1, -1) if self.recipe.model.task == "face" else structure[:, -3:]
-        pictures = [batch.reference_image, lines * 2 - 1, made[:, -1].clamp(-1, 1), batch.images[:, -1]]
-        return torch.cat(pictures, dim=3)
+        images = [batch.reference_image, lines * 2 - 1, made[:, -1].clamp(-1, 1), batch.images[:, -1]]
+        return torch.cat(images, dim=3)
 
 
 def _checked(generator: nn.Module) -> SequenceGenerator:

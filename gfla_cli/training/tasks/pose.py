@@ -1,4 +1,4 @@
-"""Training of pose transfer: one picture of a person to another, with whatever correspondences the data knows."""
+"""Training of pose transfer: from one image of a person to another, with ground-truth flow if the data has it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PoseTask(TrainingTask):
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged: dict[str, CriticInput | PoseReaderInput] = {"image": CriticInput(batch.target_image, made.image)}
         if stage.weights.close_up:
-            heads = CriticInput(*(close_up(batch.target_head, picture) for picture in (batch.target_image, made.image)))
+            heads = CriticInput(*(close_up(batch.target_head, image) for image in (batch.target_image, made.image)))
             terms["close_up"] = self.image_losses.content(heads.fake, heads.real)
             judged["close_up"] = heads
         if stage.weights.joints:
@@ -122,8 +122,8 @@ def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Ter
         return terms
     if weights.share:
         flow = made.flows[-1]
-        known = batch.correspondence_at(*flow.offset.shape[-2:])
-        terms["share"] = share_loss(made.blend.shares, flow, *known)
+        ground_truth = batch.correspondence_at(*flow.offset.shape[-2:])
+        terms["share"] = share_loss(made.blend.shares, flow, *ground_truth)
     if weights.matte:
         terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)
     return terms
