@@ -119,7 +119,7 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
     """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
     source, structure = batch.source_image, batch.target_structure
     bodies = network.bodies(source, batch.source_structure, structure)
-    known = with_ground_truth_flows(flows, batch.correspondence_at, draw_teacher_forced(1, 1.0, source.device))
+    known = with_ground_truth_flows(flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, source.device))
     return {
         COPY: source,
         "its own flows": network.render(source, structure, flows, bodies).image,
@@ -131,7 +131,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     """The network's flows, and every flow on the way to them, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
-    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
+    found = {"no motion": torch.zeros_like(batch.true_flow.offset), "the joints alone": limb_flow(*joints)}
     bodies = network.bodies(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
@@ -148,8 +148,8 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
 
 def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
     """Mean and median over the cells that both pictures show; None where there are hardly any."""
-    size = (batch.offset.shape[2], batch.offset.shape[3])
-    offset, weight, visible = batch.correspondence_at(*size)
+    size = (batch.true_flow.offset.shape[2], batch.true_flow.offset.shape[3])
+    offset, weight, visible = batch.true_flow.at(*size)
     shown = (visible > 0.5) & (weight > 0.5)
     if int(shown.sum()) < _FEWEST:
         return None

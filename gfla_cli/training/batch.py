@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from gfla_cli.conditioning.heatmap import heatmap_batch, joint_map_batch
 from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.sample import PosePair
+from gfla_cli.datasets.sample import Correspondence, PosePair
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.priors.body import body_shape, trunk_length
 from gfla_cli.ops.warp import constant
@@ -87,6 +88,30 @@ def close_up(boxes: Tensor, image: Tensor) -> Tensor:
     return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+class GroundTruthFlow(NamedTuple):
+    """A renderer's exact flow of N images, on a g x g grid."""
+
+    offset: Tensor  # (N, 2, g, g) fractions of the frame
+    weight: Tensor  # (N, 1, g, g) 0 = unknown
+    visible: Tensor  # (N, 1, g, g) 1 seen in the source, 0 hidden, negative = unknown
+
+    @classmethod
+    def of(cls, stored: Correspondence, device: torch.device) -> GroundTruthFlow:
+        """That of collated samples, on the device."""
+        return cls(*(on_device(torch.as_tensor(part), device) for part in stored))
+
+    def at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled to a height x width grid: offsets in its pixels, weights and visibility, (N, ·, height, width)."""
+        (offset, weight, visible), size = self, (height, width)
+        if offset.shape[-2:] != size:
+            pooled = F.adaptive_avg_pool2d(weight, size)
+            offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
+            weight = pooled
+            unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
+            visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
+        return offset * constant((width, height), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
+
+
 @dataclass(frozen=True, slots=True)
 class PoseBatch:
     """One training step's inputs and ground truth. B images of H x W, S = 18 joints."""
@@ -100,17 +125,11 @@ class PoseBatch:
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
     target_details: Tensor  # (B, 1, H, W) in [0, 1], 1 on faces, forearms and hands
     target_head: Tensor  # (B, 3) centre x, y and side of the head, pixels
-    offset: Tensor  # (B, 2, g, g) ground-truth flow, fractions of the frame
-    offset_weight: Tensor  # (B, 1, g, g)
-    visible: Tensor  # (B, 1, g, g)
+    true_flow: GroundTruthFlow
 
-    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Ground-truth offsets in pixels of a height x width grid, weights and visibility, (B, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
-
-    def weighted_correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for losses: faces, forearms and hands have more weight, as in `pixel_weight`."""
-        offset, weight, visible = self.correspondence_at(height, width)
+    def weighted_flow_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `true_flow.at`, for losses: faces, forearms and hands have more weight, as in `pixel_weight`."""
+        offset, weight, visible = self.true_flow.at(height, width)
         return offset, weight * (1 + _DETAILS * F.adaptive_avg_pool2d(self.target_details, (height, width))), visible
 
     def joint_maps(self, stride: int, sigma: float) -> Tensor:
@@ -138,19 +157,6 @@ class PoseBatch:
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
-def pooled_correspondence(
-    offset: Tensor, weight: Tensor, visible: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Offsets (B, 2, g, g), weights and visibility (B, 1, g, g), pooled to a coarser grid; offsets in its pixels."""
-    if offset.shape[-2:] != size:
-        pooled = F.adaptive_avg_pool2d(weight, size)
-        offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
-        weight = pooled
-        unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
-        visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
-    return offset * constant((size[1], size[0]), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
-
-
 def on_device(values: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device. Copies to a GPU are asynchronous."""
     if device.type == "cuda" and values.device.type == "cpu":
@@ -168,12 +174,11 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
     source, target = (torch.as_tensor(x) for x in (pair.source_image, pair.target_image))
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
-    ground_truth = pair.correspondence
     source_points, wanted_points = (
         on_device(torch.as_tensor(x), device).float() for x in (pair.source_points, pair.target_points)
     )
     target_points = wanted_points[..., :3]
-    offset_weight = on_device(torch.as_tensor(ground_truth.weight), device) * _flow_weight(wanted_points, size[0])
+    true_flow = GroundTruthFlow.of(pair.correspondence, device)
     maps = joint_map_batch if config.has_depth else heatmap_batch
     return PoseBatch(
         source_image=image_batch(source, device),
@@ -185,9 +190,7 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         target_mask=on_device(torch.as_tensor(pair.target_mask), device)[:, None].float().div(255),
         target_details=_details(target_points, size, sigma),
         target_head=head_boxes(target_points, size),
-        offset=on_device(torch.as_tensor(ground_truth.offset), device),
-        offset_weight=offset_weight,
-        visible=on_device(torch.as_tensor(ground_truth.visible), device),
+        true_flow=true_flow._replace(weight=true_flow.weight * _flow_weight(wanted_points, size[0])),
     )
 
 

@@ -21,15 +21,12 @@ from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import show_progress
-from gfla_cli.training.recipe import LossWeights, Recipe
+from gfla_cli.training.recipe import Recipe
 from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.tasks.view import ViewTask
 from gfla_cli.training.trainer import Pace, Trainer
-
-_LINE_EVERY_S = 60.0
-
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -131,17 +128,9 @@ def run_training(
     task = group.run_on_all(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
     with ExitStack() as held, Interruption(say) as interruption:
         group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
+        settings: dict[str, Any] = {"tensorboard": options.tensorboard, "group": group}
         trainer = group.run_on_all(
-            lambda: Trainer(
-                recipe,
-                task,
-                folder,
-                placement,
-                options.workers,
-                options.engine,
-                tensorboard=options.tensorboard,
-                group=group,
-            )
+            lambda: Trainer(recipe, task, folder, placement, options.workers, options.engine, **settings)
         )
         if resume:
             trainer.resume()
@@ -191,8 +180,9 @@ def _task(
     recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement, *, render: bool
 ) -> TrainingTask:
     data = open_training_data(recipe, data_root, cache, render=render)
-    wanted = any(_needs_vgg(stage.weights) for stage in recipe.stages)
-    features = load_vgg19(vgg).to(placement.device) if wanted else None
+    weights = [stage.weights for stage in recipe.stages]
+    needs_vgg = any(w.content or w.style or w.close_up or w.correctness for w in weights)
+    features = load_vgg19(vgg).to(placement.device) if needs_vgg else None
     return _TASKS[recipe.model.task](recipe, data, features)
 
 
@@ -211,7 +201,3 @@ def _stopped(group: ProcessGroup, number: int) -> BaseException:
     if number == signal.SIGTERM:
         return SystemExit(128 + number)
     return KeyboardInterrupt() if group.is_rank0 else SystemExit(128 + number)
-
-
-def _needs_vgg(weights: LossWeights) -> bool:
-    return bool(weights.content or weights.style or weights.close_up or weights.correctness)

@@ -113,8 +113,8 @@ def test_faces_forearms_and_hands_count_more_than_the_rest_of_a_person():
     row = weight[0, 0, 32]
     assert row[[16, 27, 38, 48, 56]].min() > 2 * row[2]  # from the elbow into the hand
     assert weight[0, 0, 8].max() == pytest.approx(float(weight.min()))
-    offset, known, visible = batch.correspondence_at(8, 8)
-    wanted_offset, wanted, wanted_visible = batch.weighted_correspondence_at(8, 8)
+    offset, known, visible = batch.true_flow.at(8, 8)
+    wanted_offset, wanted, wanted_visible = batch.weighted_flow_at(8, 8)
     assert torch.equal(wanted_offset, offset)
     assert torch.equal(wanted_visible, visible)
     gain = wanted / known

@@ -12,9 +12,9 @@ from tiny_models import CPU, fresh
 from torch.utils.data import default_collate
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.training.batch import draw_teacher_forced, with_ground_truth_flows
+from gfla_cli.training.batch import GroundTruthFlow, draw_teacher_forced, with_ground_truth_flows
 from gfla_cli.training.recipe import LossWeights, with_sampler
-from gfla_cli.training.tasks.clip import GroundTruthFlow, SequenceTask
+from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
 
 ALL_KNOWN = replace(JOINT, weights=LossWeights(l1=1), ground_truth_flows=1.0)
@@ -82,8 +82,8 @@ def test_the_picture_comes_of_known_flows_and_the_losses_judge_the_estimated_one
 
 
 def test_pixels_teach_the_flow_only_where_it_is_its_own(task, batch):
-    ones = torch.ones_like(batch.visible)
-    everywhere = replace(batch, offset_weight=ones, visible=ones)
+    ones = torch.ones_like(batch.true_flow.visible)
+    everywhere = replace(batch, true_flow=batch.true_flow._replace(weight=ones, visible=ones))
     network = fresh(TINY)
     task.forward(network, everywhere, ALL_KNOWN).terms["l1"].backward()
     assert all(p.grad is None or not p.grad.any() for p in network.flow_estimator.parameters())

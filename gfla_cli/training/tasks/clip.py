@@ -25,12 +25,12 @@ from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
 from gfla_cli.training.batch import (
+    GroundTruthFlow,
     close_up,
     draw_teacher_forced,
     feature_boxes,
     head_boxes,
     image_batch,
-    pooled_correspondence,
     with_ground_truth_flows,
 )
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
@@ -38,23 +38,6 @@ from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTa
 
 _HEAD_AND_HANDS = (0, 3, 6, 13, 14, 15, 16)  # channels of the body structure: nose, wrists, eyes, ears
 _FACE_LABELS = 15  # the channel of the face structure that says which part of the face a pixel is
-
-
-@dataclass(frozen=True, slots=True)
-class GroundTruthFlow:
-    """Ground-truth flow of B x T frames from another image, fractions of the frame on a g x g grid."""
-
-    offset: Tensor  # (B*T, 2, g, g)
-    weight: Tensor  # (B*T, 1, g, g)
-    visible: Tensor  # (B*T, 1, g, g)
-
-    def at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Offsets in pixels of a height x width grid, weights and visibility, (B*T, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.weight, self.visible, (height, width))
-
-    def of_frame(self, k: int, frames: int) -> GroundTruthFlow:
-        """The flow of frame `k` of each of the B clips, which have `frames` frames."""
-        return GroundTruthFlow(*(x.unflatten(0, (-1, frames))[:, k] for x in (self.offset, self.weight, self.visible)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +51,7 @@ class SequenceBatch:
     images: Tensor  # (B, T, 3, H, W) the targets
     structures: Tensor  # (B, T, S, H, W)
     masks: Tensor  # (B, T, 1, H, W) in [0, 1], 1 on the person
-    to_previous: GroundTruthFlow
+    to_previous: GroundTruthFlow  # of B*T frames
     to_reference: GroundTruthFlow
     close_ups: Tensor  # (B, T, K, 3) middle x, y and side of eyes and mouth (K = 2), or of a body's head (K = 1)
     carried: Tensor | None = None  # (B, 3, H, W) the last frame that the previous step generated, if any
@@ -301,8 +284,10 @@ def _generated(
 def _with_ground_truth(flows: list[FrameFlows], batch: SequenceBatch, k: int, chosen: Tensor) -> list[FrameFlows]:
     """The flows of frame `k`, replaced by the ground truth in the chosen clips."""
     sides = []
+    frames = batch.images.shape[1]
     for side, true in zip(zip(*flows, strict=True), (batch.to_previous, batch.to_reference), strict=True):
-        sides.append(with_ground_truth_flows(side, true.of_frame(k, batch.images.shape[1]).at, chosen))
+        of_frame = GroundTruthFlow(*(x.unflatten(0, (-1, frames))[:, k] for x in true))
+        sides.append(with_ground_truth_flows(side, of_frame.at, chosen))
     return [FrameFlows(*level) for level in zip(*sides, strict=True)]
 
 

@@ -65,9 +65,9 @@ class PoseTask(TrainingTask):
 
     def _flow_terms(self, batch: PoseBatch, estimated: EstimatedFlow, weights: LossWeights) -> Terms:
         images = batch.source_image, batch.target_image
-        terms = self.flow_losses(estimated.flows, *images, batch.weighted_correspondence_at, weights)
+        terms = self.flow_losses(estimated.flows, *images, batch.weighted_flow_at, weights)
         if weights.choice and (choice := estimated.choice) is not None:
-            offset, weight, _ = batch.weighted_correspondence_at(*choice.logits.shape[-2:])
+            offset, weight, _ = batch.weighted_flow_at(*choice.logits.shape[-2:])
             terms["choice"] = choice_loss(choice, offset, weight)
         return terms
 
@@ -97,7 +97,7 @@ def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Te
     if weights.solids:
         offset = bodies.flow() / GUESS_STRIDE
         height, width = offset.shape[-2:]
-        terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
+        terms["solids"] = visible_flow_loss(offset, *batch.true_flow.at(height, width))
     if weights.refined:
         reduction = batch.target_image.shape[-1] // (GUESS_STRIDE * bodies.logits.shape[-1])
         terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
@@ -111,7 +111,7 @@ def _made(
     if generator.config.sampler == "none":
         made: Generated = generator(*_inputs(batch))
         return made
-    moved = mix_ground_truth_flows(flows, batch.correspondence_at, ground_truth_flows) if ground_truth_flows else flows
+    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows) if ground_truth_flows else flows
     return generator.render(batch.source_image, batch.target_structure, moved, bodies)
 
 
@@ -122,7 +122,7 @@ def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Ter
         return terms
     if weights.share:
         flow = made.flows[-1]
-        ground_truth = batch.correspondence_at(*flow.offset.shape[-2:])
+        ground_truth = batch.true_flow.at(*flow.offset.shape[-2:])
         terms["share"] = share_loss(made.blend.shares, flow, *ground_truth)
     if weights.matte:
         terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)

@@ -15,7 +15,7 @@ from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
-from gfla_cli.training.batch import image_batch, mix_ground_truth_flows, pooled_correspondence
+from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
 from gfla_cli.training.recipe import LossWeights, Stage
 from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, total
 
@@ -33,13 +33,7 @@ class ViewBatch:
     source_code: Tensor  # (B, 21, 1, 1)
     target_code: Tensor  # (B, 21, 1, 1)
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the object
-    offset: Tensor  # (B, 2, g, g) ground-truth flow, fractions of the frame
-    offset_weight: Tensor  # (B, 1, g, g)
-    visible: Tensor  # (B, 1, g, g)
-
-    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Ground-truth offsets in pixels of a height x width grid, weights and visibility, (B, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
+    true_flow: GroundTruthFlow
 
     def pixel_weight(self, extra: float) -> Tensor:
         """(B, 1, H, W) of mean 1: the object counts `extra` times more than the background."""
@@ -50,16 +44,13 @@ class ViewBatch:
 def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
     """`pair` holds collated tensors (a leading B everywhere)."""
     source, target, source_code, target_code, mask = (torch.as_tensor(x) for x in pair[:5])
-    ground_truth = pair.correspondence
     return ViewBatch(
         source_image=image_batch(source, device),
         target_image=image_batch(target, device),
         source_code=source_code.to(device)[..., None, None],
         target_code=target_code.to(device)[..., None, None],
         target_mask=mask.to(device)[:, None].float().div(255),
-        offset=torch.as_tensor(ground_truth.offset).to(device),
-        offset_weight=torch.as_tensor(ground_truth.weight).to(device),
-        visible=torch.as_tensor(ground_truth.visible).to(device),
+        true_flow=GroundTruthFlow.of(pair.correspondence, device),
     )
 
 
@@ -95,7 +86,7 @@ class ViewTask(TrainingTask):
         return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
 
     def _flow_terms(self, batch: ViewBatch, flows: list[Flow], weights: LossWeights) -> Terms:
-        return self.flow_losses(flows, batch.source_image, batch.target_image, batch.correspondence_at, weights)
+        return self.flow_losses(flows, batch.source_image, batch.target_image, batch.true_flow.at, weights)
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
         """Cross-entropy of azimuth and elevation on both images, under domain augmentation."""
@@ -132,7 +123,7 @@ def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, ground_tr
         made: Generated = generator(*_inputs(batch))
         return made
     flows = generator.estimate_flow(*_inputs(batch))
-    moved = mix_ground_truth_flows(flows, batch.correspondence_at, ground_truth_flows)
+    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows)
     return Generated(generator.render(batch.source_image, batch.target_code, moved), flows)
 
 
