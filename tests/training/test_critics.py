@@ -1,11 +1,11 @@
-"""What tells the generator that a picture shows another pose than the real one."""
+"""Critics: discriminators, and the pose reader that compares the poses of generated and real images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from noise_pairs import TINY, KnownPairs
+from noise_pairs import TINY, NoisePairs
 from small_training import plan, trainer
 from torch.utils.data import default_collate
 
@@ -73,9 +73,9 @@ def test_a_reader_compares_pictures_and_learns_from_the_real_one_alone():
     critics = torch.nn.ModuleDict({"joints": _Mean()})
     fake = torch.zeros(1, 3, 8, 8, requires_grad=True)
     read = {"joints": PoseReaderInput(torch.ones(1, 3, 8, 8), fake, torch.zeros(1, 1, 8, 8))}
-    told = adversarial_losses(critics, read)
-    told["joints"].backward()
-    assert set(told) == {"joints"}
+    losses = adversarial_losses(critics, read)
+    losses["joints"].backward()
+    assert set(losses) == {"joints"}
     assert fake.grad.abs().sum() > 0
     assert critics["joints"].scale.grad == 0  # of the fake one, which is black; the real one's is stopped
     learnt = discriminator_losses(critics, read)
@@ -103,7 +103,7 @@ def test_training_asks_a_reader_from_the_first_step_on(open_data, tmp_path):
 
 
 def test_faces_forearms_and_hands_count_more_than_the_rest_of_a_person():
-    pair = KnownPairs()[0]
+    pair = NoisePairs()[0]
     pair.target_points[:] = (-1, -1, 0)
     pair.target_points[3], pair.target_points[4] = (16, 32, 1), (48, 32, 1)
     pair.correspondence.weight[:] = 1

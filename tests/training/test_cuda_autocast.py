@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from drawn_clips import Drawn
-from noise_pairs import KnownPairs
+from noise_pairs import NoisePairs
 from small_training import small_vgg
 from test_view_training import TwoViews
 from tiny_models import tiny
@@ -143,7 +143,7 @@ def task_of(plan):
     """A task over noise, and a collated sample of it."""
     kind = plan.model.task
     if kind == "pose":
-        data, make = KnownPairs(), PoseTask
+        data, make = NoisePairs(), PoseTask
     elif kind == "view":
         data, make = TwoViews(), ViewTask
     else:

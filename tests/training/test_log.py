@@ -1,4 +1,4 @@
-"""What a run says of itself: losses in a table, how fast it is, and how long it will take."""
+"""The log of a run: losses in a table, speed, and remaining time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of animation: a task that goes on from its own frames."""
+"""Training of animation: a task that starts each step from its own last frame."""
 
 from __future__ import annotations
 

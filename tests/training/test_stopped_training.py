@@ -1,4 +1,4 @@
-"""Runs that are stopped: by signals, by another run, by their end; and resumed as if nothing had been."""
+"""Runs that are stopped, by signals, another run or their end, and resumed exactly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gfla_cli.training.run import Interruption
 
 @pytest.fixture(scope="module")
 def unbroken(small_set, tmp_path_factory):
-    """The folder of a run that nobody stopped."""
+    """The folder of a run that was not interrupted."""
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     train_noisily(small_set, folder)
     return folder

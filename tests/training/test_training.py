@@ -1,4 +1,4 @@
-"""Training: both stages, a small set that is learnt, a run that goes on, and a bundle at its end."""
+"""Training: both stages, learning of a small set, exact resume, and the final bundle."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_most_steps_end_a_run_that_goes_on_with_more(open_data, tmp_path):
         assert torch.equal(weight, again.generator.state_dict()[name]), name
 
 
-def test_a_step_that_is_given_up_leaves_no_trace(open_data, tmp_path):
+def test_an_abandoned_step_leaves_no_trace(open_data, tmp_path):
     recipe = plan(flow=1, joint=3, weights=LossWeights(l1=5, adversarial=1))
     flow, joint = recipe.stages
     recipe = replace(recipe, stages=(flow, replace(joint, ground_truth_flows=0.5)))  # drawn in every step
@@ -134,7 +134,7 @@ def test_a_step_that_is_given_up_leaves_no_trace(open_data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_work_that_can_be_given_up(number):
+def test_a_signal_ends_work_that_can_be_abandoned(number):
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore it
     try:

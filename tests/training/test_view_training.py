@@ -109,8 +109,8 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
     trainer(plan(), tmp_path).resume()
 
 
-def test_a_view_may_come_of_known_flows():
-    """The true place of the square, unknown to an untrained estimator, changes the view; flows are judged as ever."""
+def test_a_view_can_be_generated_from_ground_truth_flows():
+    """The ground truth changes the view of an untrained network; the losses are still those of the estimated flows."""
     recipe = plan(weights=LossWeights(l1=1, correspondence=1))
     task = ViewTask(recipe, lambda stage: TwoViews(), None)
     batch = next(task.batches(default_collate([TwoViews()[k] for k in (0, 1)]), CPU.device))
