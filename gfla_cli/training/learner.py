@@ -44,20 +44,6 @@ class Engine:
     channels_last: bool = False
     compile: bool = False
 
-    def prepare(self, network: nn.Module) -> None:
-        """Changes the memory format of a network's weights as chosen, in place."""
-        if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def compiled(self, network: nn.Module) -> None:
-        """Compiles the parts of a network as chosen, in place; the names of its weights stay.
-
-        Part by part, because flow stages call some parts alone.
-        """
-        if self.compile:
-            for part in network.children():
-                part.compile()
-
 
 def memory_error(
     error: RuntimeError, batch: int, image_size: tuple[int, int], engine: Engine, placement: Placement
@@ -125,13 +111,15 @@ class Learner:
         self.generator.to(placement.device)
         self.discriminators = task.discriminators().to(placement.device)
         for network in (self.generator, self.discriminators):
-            engine.prepare(network)
+            if engine.channels_last:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             broadcast_weights(network, self.group)
         # The exponential moving average (EMA) of the weights is less noisy than the last weights. It is what ships.
         self.average_decay, self.average_steps = recipe.average_decay, 0
         self.average = deepcopy(self.generator).requires_grad_(False) if self.average_decay else self.generator
-        for network in (self.generator, self.discriminators):
-            engine.compiled(network)
+        if engine.compile:  # part by part, because flow stages call some parts alone; the names of weights stay
+            for part in (*self.generator.children(), *self.discriminators.children()):
+                part.compile()
         # Keeps float16 gradients from vanishing. Not on Macs, and not needed for other number formats.
         scaled = placement.dtype is torch.float16 and placement.device.type != "mps"
         self.scaler = torch.amp.GradScaler(placement.device.type, enabled=scaled)
