@@ -12,15 +12,12 @@ import typer
 
 from gfla_cli.commands.options import (
     Device,
-    DeviceChoice,
     Precision,
-    PrecisionChoice,
-    TaskChoice,
     Threads,
     say,
     set_threads,
 )
-from gfla_cli.config import Sampler
+from gfla_cli.config import Sampler, Task
 from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import UsageError
 
@@ -34,7 +31,7 @@ _OUTPUT = "Files of a run"
 
 def train(
     dataset: Annotated[Dataset, typer.Option(help="The training data, and with it the recipe.")],
-    task: Annotated[TaskChoice | None, typer.Option(help="Check that the data set is for this task.")] = None,
+    task: Annotated[Task | None, typer.Option(help="Check that the data set is for this task.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
     ] = None,
@@ -98,8 +95,8 @@ def train(
         bool,
         typer.Option("--compile", help="Use torch.compile; CUDA only, slow to start.", rich_help_panel="Execution"),
     ] = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Train a model, stage by stage. Ctrl-C and SIGTERM save the run.
@@ -114,7 +111,7 @@ def train(
     launch = current_launch()
     plan = _read_recipe(recipe, dataset) if recipe is not None else _recipe(dataset, sampler, steps, seed, flow, init)
     if task is not None:
-        check_task(plan, task.value)
+        check_task(plan, task)
     plan = for_processes(plan, launch.world_size)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
@@ -134,7 +131,7 @@ def train(
     set_threads(threads)
     say_once = partial(say, quiet=not launch.is_rank0)
     with init_distributed(launch) as group:
-        placement = group.run_on_all(lambda: choose_own_device(launch, device.value, precision.value))
+        placement = group.run_on_all(lambda: choose_own_device(launch, device, precision))
         if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
         say_once(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))

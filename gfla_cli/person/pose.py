@@ -174,3 +174,24 @@ def choose_person(
 def extent(box: Box) -> float:
     """The diagonal of a box: unlike its area, not small for somebody standing straight."""
     return math.hypot(box[2] - box[0], box[3] - box[1])
+
+
+_NEAR = 0.1  # of the longer side: joints of one person, annotated and detected, are nearer to each other
+_FEWEST_SHARED = 4  # joints that two poses need in common to be compared
+
+
+def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+    """The pose in `people` whose joints are nearest to `points` (18, 3), all in pixels of one frame.
+
+    None when no pose is near enough to be the same person.
+    """
+    distances = {}
+    for pose in people:
+        shared = pose.present & (points[:, 2] > 0)
+        if shared.sum() >= _FEWEST_SHARED:
+            distance = np.linalg.norm(pose.points[shared, :2] - points[shared, :2], axis=1).mean()
+            distances[float(distance)] = pose
+    nearest = min(distances, default=None)
+    if nearest is None or nearest > _NEAR * max(distances[nearest].size):
+        return None
+    return distances[nearest]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gfla_cli.arrays import Points
-from gfla_cli.datasets.faces import SHORTEST, write_landmarks
+from gfla_cli.datasets.face_folders import SHORTEST, write_landmarks
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.files import atomic_folder, make_folder, names_of_results

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION, MARKET, SQUARE, BenchmarkPairs
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan
+from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
+from gfla_cli.datasets.render_cache import RenderCache
+from gfla_cli.datasets.tables import DEEPFASHION, MARKET, SQUARE
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
 
@@ -36,17 +37,17 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path, *, render
 
     def open_existing(stage: Stage) -> Dataset[Any]:
         dataset = open_stage(stage)
-        for files in rendered_files(dataset):
-            files.existing_only = True
+        for rendered in render_caches(dataset):
+            rendered.existing_only = True
         return dataset
 
     return open_existing
 
 
-def rendered_files(dataset: Dataset[Any]) -> list[AlbumFiles]:
+def render_caches(dataset: Dataset[Any]) -> list[RenderCache]:
     """The render caches that a data set reads."""
-    files: list[AlbumFiles] = dataset.rendered()  # type: ignore[attr-defined]
-    return files
+    caches: list[RenderCache] = dataset.render_caches()  # type: ignore[attr-defined]
+    return caches
 
 
 def _open(recipe: Recipe, root: Path | None, cache: Path) -> OpenStage:
@@ -64,15 +65,13 @@ def _open(recipe: Recipe, root: Path | None, cache: Path) -> OpenStage:
 
     def open_stage(stage: Stage) -> Dataset[Any]:
         if name == "faces":
-            from gfla_cli.datasets.faces import FaceFolders
+            from gfla_cli.datasets.face_folders import FaceFolders
 
             return FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
         if name == "shapenet":
             from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 
             return ShapeNetPairs(find_file(root), "train", stage.image_size, recipe.seed)
-        from gfla_cli.datasets.order import ShuffledPairs
-
         pairs = BenchmarkPairs(root, "train", _LAYOUTS[name], stage.image_size)
         return ShuffledPairs(pairs, recipe.seed, jittered=name == "market")
 
@@ -82,28 +81,28 @@ def _open(recipe: Recipe, root: Path | None, cache: Path) -> OpenStage:
 
 def _open_chairs(recipe: Recipe, extras: Path | None, cache: Path) -> OpenStage:
     """Chairs need no root; it may be a folder of GLB files to mix in."""
-    from gfla_cli.datasets.chairs import ChairAlbums, ChairPairs, plan_with
+    from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs, plan_with
 
     if extras is not None and not extras.is_dir():
         raise DataError(f"{extras}: no such folder", hint="for chairs, --data-root may name a folder of .glb files")
     plan = plan_with(extras)
     return lambda stage: ChairPairs(
-        ChairAlbums(cache, plan, extras), size=stage.image_size[0], grid=_grid(recipe, stage), seed=recipe.seed
+        RenderedChairs(cache, plan, extras), size=stage.image_size[0], grid=_grid(recipe, stage), seed=recipe.seed
     )
 
 
 def _rendered(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Any]:
     size, grid, seed = stage.image_size[0], _grid(recipe, stage), recipe.seed
     if recipe.dataset == "people":
-        from gfla_cli.datasets.people import PeoplePairs
+        from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 
         depth = recipe.model.has_depth
-        return PeoplePairs(root, cache, AlbumPlan(), size=size, grid=grid, seed=seed, heads=recipe.heads, depth=depth)
+        return PeoplePairs(root, cache, RenderPlan(), size=size, grid=grid, seed=seed, heads=recipe.heads, depth=depth)
     if recipe.dataset == "bodies":
-        from gfla_cli.datasets.body_clips import BodyClips, MotionPlan
+        from gfla_cli.datasets.rendered_clips import BodyClips, MotionPlan
 
         return BodyClips(root, cache, MotionPlan(), frames=recipe.frames, size=size, grid=grid, seed=seed)
-    from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan
+    from gfla_cli.datasets.rendered_clips import FaceClips, PortraitPlan
 
     return FaceClips(root, cache, PortraitPlan(), frames=recipe.frames, size=size, grid=grid, seed=seed)
 

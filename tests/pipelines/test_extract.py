@@ -15,7 +15,7 @@ from paths import ANNA
 from torch.utils.data import default_collate
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.faces import FaceFolders, read_landmarks
+from gfla_cli.datasets.face_folders import FaceFolders, read_landmarks
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
 from gfla_cli.person.drawing import draw_face

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from compared_pictures import pose_pairs
 from drawn_landmarks import drawn_body
-from tiny_models import CPU, save_tiny, steady, tiny
+from tiny_models import save_tiny, steady, tiny
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.deepfashion import SQUARE
 from gfla_cli.errors import ConfigError
-from gfla_cli.evaluation.poses import ComparedPoses
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, to_uint8
 from gfla_cli.person.body import torso_length
@@ -167,19 +166,19 @@ def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     models = [
         save_tiny(tmp_path / name, replace(config, refines_heads=near)) for name, near in (("a", True), ("b", False))
     ]
-    test = ComparedPoses(models, pose_shelf / "set", SQUARE, CPU)
-    (pair,) = test.rendered([0])
-    near, far = (to_uint8(pair.made[name]) for name in list(pair.made)[1:])
-    source, target = (Pose(points, (64, 64)) for points in (pair.source_points, pair.target_points))
+    test = pose_pairs(models, pose_shelf / "set")
+    (pair,) = test.generated([0])
+    near, far = (to_uint8(pair.made[name]) for name in test.rows)
+    source, target = (Pose(points, (64, 64)) for points in (test.pairs[0].source_points, pair.joints[0]))
     transfer = Found(models[0], device="cpu", precision="fp32")
     transfer.people = [source]
     picture = pose_shelf / "set" / "test" / test.pairs.pairs[0][0]
     given = transfer.transfer(read_image(picture), target, crop=False, align=False).image
     assert (near != far).any()
     np.testing.assert_allclose(near.astype(int), given, atol=1)
-    alone = ComparedPoses(models[:1], pose_shelf / "set", SQUARE, CPU, refine_head=False)
-    (pair,) = alone.rendered([0])
-    np.testing.assert_array_equal(to_uint8(list(pair.made.values())[1]), far)
+    alone = pose_pairs(models[:1], pose_shelf / "set", refine_head=False)
+    (pair,) = alone.generated([0])
+    np.testing.assert_array_equal(to_uint8(list(pair.made.values())[-1]), far)
 
 
 def test_only_pose_models_draw_heads_again():

@@ -10,8 +10,7 @@ from drawn_landmarks import drawn_body, drawn_face
 from torch.utils.data import Dataset
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.clips import unknown_correspondences
-from gfla_cli.datasets.sample import ClipSample
+from gfla_cli.datasets.sample import ClipSample, unknown_correspondences
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
 SIDE, FRAMES, PER_STEP = 32, 6, 3

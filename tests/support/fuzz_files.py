@@ -20,9 +20,10 @@ from gfla_cli.bundles.convert import read_tensors, translate
 from gfla_cli.bundles.files import read_card, read_config
 from gfla_cli.config import preset
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, read_pairs
-from gfla_cli.datasets.faces import read_landmarks
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
+from gfla_cli.datasets.face_folders import read_landmarks
 from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.datasets.tables import SQUARE, read_pairs
 from gfla_cli.inference.onnx_backend import open_exported
 from gfla_cli.io.ffmpeg import executable
 from gfla_cli.io.image import is_animated, read_image

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from keypoints import SIZE, points
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION
-from gfla_cli.datasets.photos import BuildOptions, build_set
+from gfla_cli.datasets.build import BuildOptions, build_set
+from gfla_cli.datasets.tables import DEEPFASHION
 from gfla_cli.io.image import write_image
 from gfla_cli.person.detect import Person
 from gfla_cli.person.pose import Pose

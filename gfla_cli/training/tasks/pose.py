@@ -13,7 +13,7 @@ from gfla_cli.losses.image import JOINT_SIGMA, matte_loss
 from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.training.batch import PoseBatch, close_up, mix_ground_truth_flows, to_device
 from gfla_cli.training.recipe import LossWeights, Stage
@@ -44,7 +44,7 @@ class PoseTask(TrainingTask):
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
         """The flows alone, or the generated image and its flows."""
         assert isinstance(generator, PoseGenerator)
-        bodies = generator.bodies(*_inputs(batch))
+        bodies = generator.body_prior(*_inputs(batch))
         estimated = generator.estimate_flow(*_inputs(batch), bodies)
         terms = self._flow_terms(batch, estimated, stage.weights)
         if bodies is not None:
@@ -95,11 +95,11 @@ def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Te
     """Losses of the flow prior "solids": its flow, and its joints."""
     terms: Terms = {}
     if weights.solids:
-        offset = bodies.flow() / GUESS_STRIDE
+        offset = bodies.flow() / PRIOR_STRIDE
         height, width = offset.shape[-2:]
         terms["solids"] = visible_flow_loss(offset, *batch.true_flow.at(height, width))
     if weights.refined:
-        reduction = batch.target_image.shape[-1] // (GUESS_STRIDE * bodies.logits.shape[-1])
+        reduction = batch.target_image.shape[-1] // (PRIOR_STRIDE * bodies.logits.shape[-1])
         terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
     return terms
 
