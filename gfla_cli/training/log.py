@@ -21,7 +21,7 @@ from rich.progress import Progress as Bars
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
-from gfla_cli.io.files import atomic_path, disk_trouble_explained, make_folder
+from gfla_cli.io.files import atomic_path, disk_errors_explained, make_folder
 from gfla_cli.io.image import to_uint8, write_image
 from gfla_cli.training.recipe import Recipe, Stage, time_shares
 
@@ -102,7 +102,7 @@ class Journal:
         """Appends one row per loss: stages have different losses. Raises MediaError when it cannot be written."""
         new = not self._losses.exists()
         with (
-            disk_trouble_explained(self._losses),
+            disk_errors_explained(self._losses),
             self._losses.open("a", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)
