@@ -180,18 +180,25 @@ def faces(
     Example: gfla data faces films/ -o faces/
     """
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.pipelines.animation_files import parse_rate, parse_trim
-    from gfla_cli.pipelines.extract_clips import write_all_clips
+    from gfla_cli.pipelines.driver import parse_rate, parse_trim
+    from gfla_cli.pipelines.face_clips import plan_clips, run_clips
 
-    stretch, rate = parse_trim(trim), parse_rate(fps)
-    with progress_bar("frames", quiet=quiet) as progress:
-        written, failed = write_all_clips(films, output, person=person, trim=stretch, fps=rate, progress=progress)
-    for what in failed.values():
-        say(f"failed: {what}", quiet=quiet)
-    for folder in written:
+    chosen, rate = parse_trim(trim), parse_rate(fps)
+    jobs = plan_clips(films)
+    with progress_bar("frames" if len(jobs) == 1 else "videos", quiet=quiet) as progress:
+        report = run_clips(
+            jobs,
+            output,
+            person=person,
+            trim=chosen,
+            fps=rate,
+            say=lambda line: say(line, quiet=quiet),
+            progress=progress,
+        )
+    for folder in report.written:
         typer.echo(folder)
-    if failed:
-        raise typer.Exit(1)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`gfla infer`: many pairs from a CSV, in batches."""
+"""`gfla infer`: pose transfer for the pairs of a CSV file, in batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
+    Align,
     AsJson,
+    Crop,
     Device,
     Overwrite,
     Precision,
@@ -27,10 +29,10 @@ def infer(
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
     ] = "pose-people",
-    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
-    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    crop: Crop = True,
+    align: Align = True,
     refine_head: RefineHead = True,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -47,7 +49,7 @@ def infer(
     import json
     from dataclasses import asdict
 
-    from gfla_cli.distributed.launch import joined, launched
+    from gfla_cli.distributed.launch import current_launch, init_distributed
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
 
@@ -60,9 +62,9 @@ def infer(
         overwrite=overwrite,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
-    with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
-        report = transfer_pairs(pairs, images, output, options, team=team, progress=show)
-    if not team.is_first:
+    with init_distributed(current_launch()) as group, progress_bar("pairs", quiet=not group.is_rank0) as show:
+        report = transfer_pairs(pairs, images, output, options, group=group, progress=show)
+    if not group.is_rank0:
         return
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))

@@ -14,7 +14,7 @@ from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER, SPLITS, La
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import read_image
-from gfla_cli.io.image_decoding import opened
+from gfla_cli.io.image_decoding import open_image
 from gfla_cli.person.keypoint_files import lies_on_its_side
 
 _JOINTS = 18
@@ -115,7 +115,7 @@ class _Check:
                     if decode:
                         read_image(path)
                     else:
-                        with opened(path):
+                        with open_image(path):
                             pass
                 except GflaError as error:
                     self.add(table, line, str(error).replace(str(path), f"{split}/{image}"))

@@ -24,10 +24,10 @@ from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import SPLITS, whole_points
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.background import overlapped
-from gfla_cli.io.files import atomic_path, disk_trouble_explained, leads_out
+from gfla_cli.io.files import atomic_path, disk_errors_explained, leads_out
 from gfla_cli.io.image import read_image
+from gfla_cli.person.body import body_crop
 from gfla_cli.person.detect import Person, PersonDetector
-from gfla_cli.person.framing import body_crop
 from gfla_cli.person.pose import extent
 
 _SMALLEST = 128  # pixels of a person's crop: a smaller one has too little detail for a frame of 256
@@ -88,7 +88,7 @@ class FoundFile:
 
     def add(self, entry: Found) -> None:
         """Appends one line, on disk when this returns. Raises MediaError when the disk refuses."""
-        with disk_trouble_explained(self.path), self.path.open("a", encoding="utf-8") as file:
+        with disk_errors_explained(self.path), self.path.open("a", encoding="utf-8") as file:
             _write(file, entry)
 
 

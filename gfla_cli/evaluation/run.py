@@ -57,7 +57,7 @@ def run(request: Request, progress: Progress) -> Evaluation:
     """Measures; raises BundleError when models cannot be compared, UsageError for what does not go together."""
     from gfla_cli.evaluation.loop import measure
     from gfla_cli.evaluation.measures import gather
-    from gfla_cli.inference.cache import cache_folder
+    from gfla_cli.io.files import cache_folder
 
     test = _open_folders(request, request.real) if request.real else _open_models(request)
     measures = gather(request.wanted, request.placement.device)

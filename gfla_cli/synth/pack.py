@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError
-from gfla_cli.io.image_decoding import opened
+from gfla_cli.io.image_decoding import open_image
 from gfla_cli.io.npz import read_npz
 from gfla_cli.synth.people.body import BaseMesh, PoseLibrary, Shapes, Skeleton
 from gfla_cli.synth.people.garments import Item
@@ -68,7 +68,7 @@ class Textures:
         """The RGBA image (n,n,4) of a texture."""
         is_eye = name.startswith("eye_")
         path = self._file["eye_brown" if is_eye else name]
-        with opened(path):  # refuses an image that is too large, before it is decoded
+        with open_image(path):  # refuses an image that is too large, before it is decoded
             pass
         image = read_bgr(path)
         if image is None or image.ndim != 3 or image.shape[0] != image.shape[1]:

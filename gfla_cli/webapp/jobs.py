@@ -19,14 +19,13 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
+from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.detect_face import no_face
-from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
-from gfla_cli.pipelines.animation import Animator, FaceActor, Staging, read_source
+from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
 from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
-from gfla_cli.pipelines.view_files import tiled, write_turntable
-from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer
+from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled
 from gfla_cli.webapp.expression import Expression, with_expression
 
 _Model = TypeVar("_Model")
@@ -36,6 +35,7 @@ _MOST_WAITING = 16  # jobs of one model
 _LOOK_UP_S = 0.2  # how often a job looks whether its client is still there
 _PREVIEW_SIDE = 640  # pixels of the longer side of a preview
 _FACES_KEPT = 4
+_TURN_S = 3  # seconds of one turn
 
 
 class BusyError(GflaError):
@@ -156,13 +156,14 @@ class _Face:
     """A face that sliders or a camera move."""
 
     image: Image  # (H, W, 3) the whole image
-    actor: FaceActor
+    subject: FaceSubject
     notes: list[str]
     camera: FaceTracker | None = None  # whom the camera shows
 
     def made(self, points: Points) -> Made:
         """The face as landmarks of its driver say."""
-        return Made(Paster(self.image, self.actor.crop)(self.actor.picture(self.actor.moment(points, 0))), self.notes)
+        frame = self.subject.render(self.subject.condition(points, 0))
+        return Made(Paster(self.image, self.subject.crop)(frame), self.notes)
 
 
 class FaceModel:
@@ -177,8 +178,8 @@ class FaceModel:
     def express(self, source: Path, expression: Expression) -> Made:
         """The image with another expression of its largest face."""
         face = self._face(source)
-        moved = with_expression(face.actor.points, expression)
-        face.actor.start([face.actor.points, moved], (face.image.shape[0], face.image.shape[1]), Fraction(25))
+        moved = with_expression(face.subject.points, expression)
+        face.subject.start([face.subject.points, moved], (face.image.shape[0], face.image.shape[1]), Fraction(25))
         return face.made(moved)
 
     def follow(self, source: Path, frame: Path, *, first: bool) -> Made:
@@ -193,14 +194,14 @@ class FaceModel:
         if found is None:
             raise no_face("the camera")
         if first:
-            face.actor.start([found.points], (driving.shape[0], driving.shape[1]), Fraction(10))
+            face.subject.start([found.points], (driving.shape[0], driving.shape[1]), Fraction(10))
         return face.made(found.points)
 
     def _face(self, source: Path) -> _Face:
         if source not in self._faces:
             image, notes = read_source(source), list[str]()
-            actor = FaceActor(self.animator.session, image, str(source), Staging(smooth=False), notes)
-            self._faces[source] = _Face(image, actor, notes)
+            subject = FaceSubject(self.animator.session, image, str(source), AnimationSettings(smooth=False), notes)
+            self._faces[source] = _Face(image, subject, notes)
             while len(self._faces) > _FACES_KEPT:
                 _, oldest = self._faces.popitem(last=False)
                 if oldest.camera is not None:
@@ -211,7 +212,7 @@ class FaceModel:
     def animate(self, source: Path, driving: Path, output: Path, gone: Event) -> list[str]:
         """Writes the clip to `output` and returns its notes. Stops early when the client has gone."""
         with self.animator.animate(source, driving) as clip:
-            paste = Paster(clip.picture, clip.crop)
+            paste = Paster(clip.image, clip.crop)
             with VideoWriter(output, clip.fps, sound=clip.sound) as video:
                 for frame in clip:
                     if gone.is_set():
@@ -239,4 +240,6 @@ def contact_sheet(result: ViewResult) -> Image:
 def turntable(result: ViewResult, output: Path) -> None:
     """One turn as a video, which begins where the image was taken from."""
     start = AZIMUTHS.index(nearest_view(result.source_view.angles).azimuth)
-    write_turntable(output, [*result.images[start:], *result.images[:start]])
+    with VideoWriter(output, len(AZIMUTHS) / _TURN_S) as video:
+        for image in [*result.images[start:], *result.images[:start]]:
+            video.write(image)

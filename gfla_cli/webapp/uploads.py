@@ -13,13 +13,13 @@ from threading import Lock
 from typing import IO
 
 from gfla_cli.errors import UsageError
-from gfla_cli.io.background import Closing
+from gfla_cli.io.background import Closeable
 
 _MOST_KEPT = 32
 _LONGEST_NAME = 100
 
 
-class Uploads(Closing):
+class Uploads(Closeable):
     """Each file lies in a folder of its own, whose name is the file's id. Safe for threads."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_png import png
+from tiny_images import png
 
 from gfla_cli.datasets.check import check_set
 from gfla_cli.datasets.deepfashion import BenchmarkPairs

@@ -45,7 +45,7 @@ class Drawn(Dataset):
 
 
 def clip_plan(task, *, flow=2, joint=3, weights=None):
-    frame = (2 * SIDE, 2 * SIDE)  # the training pictures are smaller
+    frame = (2 * SIDE, 2 * SIDE)  # the training images are smaller
     model = replace(
         preset(f"{task}-people"),
         image_size=frame,

@@ -1,4 +1,4 @@
-"""Photos of people who are found without a network, and the set that is built of them."""
+"""Photos of people that a stand-in detector finds, and the data set that is built of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gfla_cli.io.image import write_image
 from gfla_cli.person.detect import Person
 from gfla_cli.person.pose import Pose
 
-Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # joints of nobody in particular, as tables have them
+Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # any 18 joints, as in the paper's table
 OPTIONS = BuildOptions(height=64, test_share=0.3)
 
 
 class Finder:
-    """Finds one body in every picture; in dark ones nobody, in red ones two."""
+    """Finds one body in every image; in dark ones none, in red ones two."""
 
     def __init__(self):
         self.looks = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tiny_glb import glb_bytes, packed
-from tiny_png import png
+from tiny_images import png
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tiny_images import png
 from tiny_makehuman import (
     BASE_VERTICES,
     CUBE,
@@ -11,7 +12,6 @@ from tiny_makehuman import (
     write_clothing,
     write_text,
 )
-from tiny_png import png
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import MakeHumanFiles, catalogue

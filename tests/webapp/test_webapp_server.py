@@ -30,9 +30,9 @@ from starlette.testclient import TestClient
 
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.paste import Paster
+from gfla_cli.io.ffmpeg import probe
 from gfla_cli.io.image import read_image, write_image
-from gfla_cli.io.video import probe
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.pose_transfer import PoseTransfer

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gfla_cli.person.window import Window, around, around_body_of, squares, whole
+from gfla_cli.person.mediapipe import Window, around, around_body_of, squares, whole
 
 
 def test_a_window_beyond_the_picture_is_padded_and_keeps_the_place():

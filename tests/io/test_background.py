@@ -1,15 +1,16 @@
-"""Stages that work at the same time: order, exceptions and ends travel between them."""
+"""Working ahead in a thread, and silencing native libraries."""
 
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 
 import pytest
 
 from gfla_cli.errors import MediaError
-from gfla_cli.io.video import overlapped
+from gfla_cli.io.background import native_stderr_silenced, overlapped
 
 
 def test_overlapping_keeps_items_and_order():
@@ -71,3 +72,24 @@ def test_a_consumer_that_stops_stops_the_producer():
     gc.collect()
     assert closed.wait(2)
     assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
+
+
+def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):
+    first, second = native_stderr_silenced(), native_stderr_silenced()
+    first.__enter__()
+    second.__enter__()
+    os.write(2, b"both")
+    first.__exit__(None, None, None)  # as when two threads silence it, and the one that began ends first
+    os.write(2, b"one")
+    second.__exit__(None, None, None)
+    os.write(2, b"none")
+    assert capfd.readouterr().err == "none"
+
+
+def test_it_comes_back_after_an_error(capfd):
+    try:
+        with native_stderr_silenced():
+            raise ValueError
+    except ValueError:
+        os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from gfla_cli import __version__
 from gfla_cli.app import app
-from gfla_cli.inference import doctor
+from gfla_cli.commands import doctor
 
 
 @pytest.fixture
