@@ -116,7 +116,7 @@ def transfer_pose(
     """The person of `source` in another pose, as large as the image. `placed`: the pose is in pixels of `source`."""
     notes: list[str] = []
     pose = target if isinstance(target, Pose) else model.pose_of(target, target_person, notes)
-    source_pose = model.pose_of(source, person, notes)
+    source_pose = model.pose_of(source, person)  # its notes come with the result
     if not placed:
         pose = aligned(pose, source_pose)
     return _set_in(model, source, source_pose, pose, person, notes, refine_head=refine_head)
