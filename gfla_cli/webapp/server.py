@@ -136,6 +136,8 @@ class Server:
 
     async def _keep(self, form: Form, _: Request) -> Response:
         path = form.file("file")
+        if path not in form.files:
+            raise UsageError("that file is kept already", hint="send a file, not an id")
         form.files.remove(path)
         return JSONResponse({"id": self.uploads.keep(path), "name": path.name})
 
@@ -150,18 +152,16 @@ class Server:
 
     async def _transfer(self, form: Form, request: Request) -> Response:
         source = form.file("source")
-        given = form.json_file("pose")
-        pose = given if given.suffix != ".json" else read_pose(given, person=form.text("target_person", "largest"))
+        target = form.json_file("pose")
         if form.flag("preview"):
-            if isinstance(pose, Path):
-                raise UsageError("a preview takes a pose, not an image", hint="POST /detect gives the pose of an image")
+            pose = read_pose(target)
             made = await self.pose.run(lambda model, _: preview_pose(model, source, pose), request.is_disconnected)
-            return self._image(made.image, made.notes, kind="JPEG")
+            return await self._image(made.image, made.notes, kind="JPEG")
         made = await self.pose.run(
             lambda model, _: transfer_pose(
                 model,
                 source,
-                pose,
+                target,
                 placed=form.flag("placed"),
                 person=form.text("person", "largest"),
                 target_person=form.text("target_person", "largest"),
@@ -169,20 +169,20 @@ class Server:
             ),
             request.is_disconnected,
         )
-        return self._image(made.image, made.notes)
+        return await self._image(made.image, made.notes)
 
     async def _animate(self, form: Form, request: Request) -> Response:
         source = form.file("source")
         if form.has("expression"):
             expression = Expression.parse(form.json("expression"))
             made = await self.face.run(lambda model, _: model.express(source, expression), request.is_disconnected)
-            return self._image(made.image, made.notes, kind="JPEG" if form.flag("preview") else "PNG")
+            return await self._image(made.image, made.notes, kind="JPEG" if form.flag("preview") else "PNG")
         if form.has("frame"):
             frame, first = form.file("frame"), form.flag("first")
             made = await self.face.run(
                 lambda model, _: model.follow(source, frame, first=first), request.is_disconnected
             )
-            return self._image(made.image, made.notes, kind="JPEG")
+            return await self._image(made.image, made.notes, kind="JPEG")
         driving = form.file("driving")
         with self._output("animation.mp4") as output:
             notes = await self.face.run(
@@ -205,7 +205,9 @@ class Server:
             with self._output("turntable.mp4") as output:
                 await run_in_threadpool(turntable, result, output)
                 return self._answer(output.read_bytes(), "video/mp4", result.notes, found)
-        return self._image(result.images[0] if wanted == "view" else contact_sheet(result), result.notes, found=found)
+        return await self._image(
+            result.images[0] if wanted == "view" else contact_sheet(result), result.notes, found=found
+        )
 
     @contextmanager
     def _output(self, name: str) -> Any:
@@ -215,17 +217,15 @@ class Server:
         finally:
             self.uploads.delete(path)
 
-    def _image(
+    async def _image(
         self,
         image: Image,
         notes: list[str],
         kind: Literal["PNG", "JPEG"] = "PNG",
         found: dict[str, float] | None = None,
     ) -> Response:
-        encoded = BytesIO()
-        options = {"quality": 90} if kind == "JPEG" else {"compress_level": 4}
-        PillowImage.fromarray(image).save(encoded, kind, **options)
-        return self._answer(encoded.getvalue(), f"image/{kind.lower()}", notes, found)
+        content = await run_in_threadpool(_encoded, image, kind)  # a large PNG takes a second
+        return self._answer(content, f"image/{kind.lower()}", notes, found)
 
     def _answer(self, content: bytes, kind: str, notes: list[str], found: dict[str, float] | None = None) -> Response:
         """A file, with the report in a header."""
@@ -329,7 +329,7 @@ class Guard:
         query = QueryParams(scope["query_string"]).get("token", "")
         if scope["path"] == "/" and self._is_token(query):  # the token leaves the address bar
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax")
             return answer
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if not any(map(self._is_token, (query, bearer, self._from_cookie(headers.get("cookie", ""))))):
@@ -359,6 +359,13 @@ def _with_headers(send: _Send) -> _Send:
         await send(message)
 
     return sending
+
+
+def _encoded(image: Image, kind: Literal["PNG", "JPEG"]) -> bytes:
+    encoded = BytesIO()
+    options = {"quality": 90} if kind == "JPEG" else {"compress_level": 4}
+    PillowImage.fromarray(image).save(encoded, kind, **options)
+    return encoded.getvalue()
 
 
 def _error(status: int, what: str, hint: str) -> Response:

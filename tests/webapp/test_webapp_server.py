@@ -150,6 +150,7 @@ def test_errors_are_the_lines_of_the_commands(client, gfla, tmp_path, anna):
     assert "no field pose" in post(client, "/pose-transfer", 400, source=anna).json()["error"]
     assert "broken JSON" in post(client, "/pose-transfer", 400, source=anna, pose="{").json()["error"]
     assert "not kept" in post(client, "/pose-transfer", 400, source="0" * 16, pose=BEN).json()["error"]
+    assert "kept already" in post(client, "/uploads", 400, file=anna).json()["error"]
     assert post(client, "/nothing", 404).json()["hint"]
     assert client.get("/page/../server.py").status_code == 404
     assert client.get("/pose-transfer").status_code == 405
