@@ -136,7 +136,7 @@ class OnnxFile:
         graph = self._starting.result()
         graph.name = self.name
         strange = set(graph.inputs) - set(INPUTS[self.config.task])
-        if graph.outputs != ["image"] or (strange and not self.has("encode")):
+        if graph.outputs[:1] != ["image"] or (strange and not self.has("encode")):
             what = f"{self.path}: its graph was not made for the task {self.config.task}, as it says"
             raise BundleError(what, hint="export it again")
         return graph

@@ -55,6 +55,9 @@ class Session(Protocol):
     def image(self, *inputs: Array) -> Array:
         """The generated picture, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
 
+    def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
+        """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.pixel_layers`."""
+
     def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
         """The image, and flows, attention and solids of the first one. UsageError when the model cannot show them."""
 

@@ -72,11 +72,15 @@ class _Completion:
 _NOTHING = np.zeros((64, 64, 3), np.uint8)
 
 
-def body_network(*, tracking: bool) -> Any:
-    """33 points of one person; one that tracks looks for the person near where it was in the last picture."""
+def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
+    """33 points of one person; one that tracks looks for the person near where it was in the last picture.
+
+    With `segmentation` it also tells which pixels are the person.
+    """
     # Complexity 1 is the only one whose network is inside the wheel. Its own smoothing would depend on the time
     # that passes between calls.
     options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
+    options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
     return _started("pose", "Pose", min_detection_confidence=0.4, **options)
 
 

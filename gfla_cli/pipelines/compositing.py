@@ -6,7 +6,10 @@ flow, and the drawn image is only taken where the network trusts it more. What i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,9 +17,17 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.paste import Paster
+from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
+Size = Literal["source"] | int  # longer side of the network's frame in the result, pixels
+Background = Literal["keep", "white", "transparent"] | Image
 
+LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as in its source
+
+_ENDS = (3, 4, 7, 9)  # of all but the last layer, in channels
+_SLACK = 0.02  # pixels
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the person: soft edges and contact shadows
@@ -24,61 +35,65 @@ _TONE_AROUND = 24.0  # grey levels: what differs by more from the fill is no gra
 
 
 class Layers(NamedTuple):
-    """What one generated image is mixed from: `drawn * (1 - share) + share * moved source + residual`.
+    """What one generated frame is mixed from: `drawn * (1 - share) + share * moved source + residual`.
 
-    All maps cover the same frame. Their sizes may differ, and so may that of the frame that they are used for.
+    All maps cover the same frame. Their sizes may differ, and so may that of the image that they are used for.
     """
 
     drawn: Map  # (H, W, 3) in [-1, 1]
     share: Map  # (H, W) in [0, 1], of the moved source
     residual: Map  # (H, W, 3)
-    offset: Map  # (h, w, 2) x, y from each place to where the source shows the same, in widths of the frame
-    matte: Map | None  # (H, W) in [0, 1]: the person or object, not the background
+    offset: Map  # (H, W, 2) x, y from each place to where the source shows the same, in widths of the frame
+    matte: Map  # (H, W) in [0, 1]: the person or object, not the background
+
+    @classmethod
+    def unpacked(cls, planes: Map) -> Layers:
+        """One frame (10, H, W) of what `networks.layers.pixel_layers` gives."""
+        drawn, share, residual, offset, matte = np.split(np.ascontiguousarray(planes.transpose(1, 2, 0)), _ENDS, axis=2)
+        return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
 
 
 class Mixed(NamedTuple):
-    """A frame at the size of its source."""
+    """A part of an image, at its full size."""
 
     image: Image  # (N, M, 3)
-    cover: Map | None  # (N, M) in [0, 1]: what is the subject
+    cover: Map  # (N, M) in [0, 1]: what is the subject
 
 
-def mixed(layers: Layers, source: Image, source_cover: Map | None = None) -> Mixed:
-    """The frame that layers describe, at the size (N, M) of the source frame (N, M, 3) they were computed from.
+def mixed(
+    layers: Layers,
+    source: Image,
+    source_crop: Crop,
+    place: Crop,
+    region: tuple[slice, slice],
+    source_cover: Map | None = None,
+) -> Mixed:
+    """A `region` (rows, columns) of an image in which the crop `place` is the frame that layers describe.
 
-    `source_cover` (N, M) in [0, 1], where the source shows its subject, sharpens the edge of the result's.
+    `source` (H, W, 3), of which the network saw `source_crop`; both crops have the size of the network's frame.
+    `source_cover` (H, W) in [0, 1], where the source shows its subject, sharpens the edge of the result's.
     """
-    height, width = source.shape[:2]
-    image = np.empty_like(source)
-    cover = None if layers.matte is None else np.empty((height, width), np.float32)
-    for top in range(0, height, _BAND):
-        rows = slice(top, min(top + _BAND, height))
-        share = _band(layers.share, rows, (height, width))
-        x, y = _places(layers.offset, rows, (height, width))
+    rows, columns = region
+    image = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+    cover = np.empty(image.shape[:2], np.float32)
+    for top in range(rows.start, rows.stop, _BAND):
+        band = (slice(top, min(top + _BAND, rows.stop)), columns)
+        drawn, share, residual, offset, matte = (place.uncropped(part, band) for part in layers)
+        y, x = np.mgrid[band].astype(np.float32)
+        frame = place.points(np.stack([x, y], axis=-1)) + offset * np.float32(place.size[1])
+        x, y = np.moveaxis(source_crop.points_back(frame), -1, 0)
+        # Points that did not move come back with rounding errors. As whole pixels they are copied, not interpolated.
+        x, y = (np.where(abs(v - v.round()) < _SLACK, v.round(), v) for v in (x, y))
         moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        own = (_band(layers.drawn, rows, (height, width)) + 1) * 127.5
-        made = own + share[..., None] * (moved - own) + _band(layers.residual, rows, (height, width)) * 127.5
-        image[rows] = (made + 0.5).clip(0, 255)
-        if cover is not None and layers.matte is not None:
-            cover[rows] = _band(layers.matte, rows, (height, width))
-            if source_cover is not None:
-                seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                cover[rows] += share * (seen - cover[rows])
+        own = (drawn + 1) * 127.5
+        made = own + share[..., None] * (moved - own) + residual * 127.5
+        to = slice(top - rows.start, band[0].stop - rows.start)
+        image[to] = (made + 0.5).clip(0, 255)
+        if source_cover is not None:
+            seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            matte = matte + share * (seen - matte)
+        cover[to] = matte
     return Mixed(image, cover)
-
-
-def _band(values: Map, rows: slice, size: tuple[int, int]) -> Map:
-    """Some rows of a map that is enlarged to `size` (height, width)."""
-    down = values.shape[0] / size[0]
-    box = (0.0, rows.start * down, float(values.shape[1]), rows.stop * down)
-    return Crop(box, (rows.stop - rows.start, size[1])).image(values, beyond="edge")
-
-
-def _places(offset: Map, rows: slice, size: tuple[int, int]) -> tuple[Map, Map]:
-    """Where in the source some rows of a frame of `size` (height, width) come from: x and y, each (rows, width)."""
-    moved = _band(offset, rows, size) * np.float32(size[1])
-    y, x = np.mgrid[rows.start : rows.stop, : size[1]].astype(np.float32)
-    return x + moved[..., 0], y + moved[..., 1]
 
 
 def without_subject(image: Image, cover: Map) -> Image:
@@ -132,8 +147,105 @@ def _grain(image: Image, hole: NDArray[np.bool_]) -> Map:
 
 
 def on_background(frame: Mixed, background: Image) -> Image:
-    """A frame before a background (N, M, 3) of its size; a frame without a cover hides it."""
-    if frame.cover is None:
-        return frame.image
+    """A part of an image before its background (N, M, 3)."""
     cover = frame.cover[..., None]
     return np.asarray(background + cover * (frame.image.astype(np.float32) - background) + 0.5, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What a result is set into: the whole photograph, or a frame of it."""
+
+    source: Image  # (H, W, 3) the photograph, at the size in which it is used
+    scale: Crop  # the whole photograph as it was given, at that size
+    source_crop: Crop  # of `source`: what the network saw
+    place: Crop  # of the canvas: where the network's frame lies
+    background: Image  # (N, M, 3) the canvas before anything is set into it
+    source_cover: Map | None  # (H, W) in [0, 1]: where `source` shows its subject; None if that is not known
+    keeps: bool  # whether the background stays behind the result; else the frame hides it
+
+    @classmethod
+    def of(
+        cls,
+        photograph: Image,
+        source_crop: Crop,
+        target_crop: Crop,
+        size: Size,
+        *,
+        whole: bool,
+        cover: Callable[[Image, Crop], Map | None],
+        background: Background = "keep",
+    ) -> Canvas:
+        """The canvas for a photograph (H, W, 3) of which the network sees `source_crop`.
+
+        `size`: longer side of the frame in pixels, or "source". `whole`: the canvas is the photograph, not the frame.
+        `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. A `target_crop` other
+        than `source_crop` belongs to another image: then there is no background to keep.
+        """
+        left, top, right, bottom = source_crop.box
+        side = max(right - left, bottom - top)
+        factor = min(1.0, LARGEST_FRAME / side) if size == "source" else size / side
+        shape = max(1, round(photograph.shape[0] * factor)), max(1, round(photograph.shape[1] * factor))
+        scale = Crop.whole(photograph.shape, shape)
+        source = photograph if shape == photograph.shape[:2] else scale.image(photograph)
+        seen = Crop(scale.bounds(source_crop.box), source_crop.size)
+        if target_crop != source_crop:
+            aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
+            frame = round(side * factor * min(1, aspect)), round(side * factor * min(1, 1 / aspect))
+            blank = np.full((max(1, frame[0]), max(1, frame[1]), 3), 255, np.uint8)
+            return cls(source, scale, seen, Crop.whole(blank.shape, seen.size), blank, None, keeps=False)
+        found = cover(source, scale)
+        around = source if found is None or background != "keep" else without_subject(source, found)
+        place = seen
+        if not whole:
+            x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
+            span = max(1, math.ceil(seen.box[3]) - y), max(1, math.ceil(seen.box[2]) - x)
+            around = Crop((x, y, x + span[1], y + span[0]), span).image(around)
+            left, top, right, bottom = seen.box
+            place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
+        if background != "keep":
+            around = _given_background(background, around.shape[:2])
+        return cls(source, scale, seen, place, around, found, keeps=found is not None)
+
+
+def _given_background(background: Background, size: tuple[int, int]) -> Image:
+    """(N, M, 3) white, or an image that fills the canvas and is cut where it is too long."""
+    if isinstance(background, str):
+        return np.full((*size, 3), 255, np.uint8)
+    height, width = background.shape[:2]
+    factor = max(size[0] / height, size[1] / width)
+    half_height, half_width = size[0] / factor / 2, size[1] / factor / 2
+    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
+    return Crop(box, size).image(background)
+
+
+def composed(canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None) -> tuple[Image, Map]:
+    """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it; and its cover (N, M)."""
+    shape = canvas.background.shape[:2]
+    image, cover = canvas.background.copy(), np.zeros(shape, np.float32)
+    region = canvas.place.region(shape)
+    if region is None:
+        raise ValueError("the frame lies outside of the canvas")
+    part = mixed(layers, canvas.source, canvas.source_crop, canvas.place, region, canvas.source_cover)
+    image[region], cover[region] = part
+    if head is not None:
+        _set_head(image, cover, canvas, *head)
+    if not canvas.keeps:
+        return Paster(canvas.background, canvas.place).set_in(image[region]), np.ones(shape, np.float32)
+    image[region] = on_background(Mixed(image[region], cover[region]), canvas.background[region])
+    return image, cover
+
+
+def _set_head(image: Image, cover: Map, canvas: Canvas, head: HeadCrop, layers: Layers) -> None:
+    """Mixes a refined head into a generated body, in place."""
+    place = Crop(canvas.place.bounds_back(head.place.box), head.place.size)
+    region = place.region(image.shape)
+    if region is None:
+        return
+    source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
+    part = mixed(layers, canvas.source, source_crop, place, region, canvas.source_cover)
+    weight = place.uncropped(head.mask(), region, beyond=0)
+    cover[region] += weight * (part.cover - cover[region])
+    image[region] = (image[region] + weight[..., None] * (part.image.astype(np.float32) - image[region]) + 0.5).clip(
+        0, 255
+    )

@@ -67,7 +67,9 @@ def test_the_readme_opens_with_two_complete_commands():
     assert LINES[0].startswith(
         "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gfla pose-transfer assets/"
     )
-    assert LINES[1].startswith('python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest')
+    assert LINES[1].startswith(
+        'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+    )
     assert len(COMMANDS) >= 6
 
 
