@@ -31,6 +31,7 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}, 1 << 31),
 }
 WRITABLE = tuple(_WRITABLE)
+WITH_ALPHA = (".png", ".webp")
 Picture = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
@@ -73,16 +74,20 @@ def is_animated(path: Path | str) -> bool:
 
 
 def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
-    """Writes (H, W, 3) uint8 RGB in the format that the suffix names; the file appears complete or not at all.
+    """Writes (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, in the format of the suffix.
 
-    Raises UsageError for an unknown suffix, an existing file (unless `overwrite`) or a missing folder, MediaError
+    The file appears complete or not at all.
+
+    Raises UsageError for an unknown suffix, one without transparency for RGBA, an existing file (unless `overwrite`) or a missing folder, MediaError
     when the picture is too large for the format or the disk refuses.
     """
     from PIL import Image
 
     path = Path(path)
-    check_picture(image)
+    check_picture(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
     name, options, longest = _format_of(path)
+    if image.shape[2] == 4 and path.suffix.lower() not in WITH_ALPHA:
+        raise UsageError(f"{path}: {path.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}")
     if max(image.shape) > longest:
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise MediaError(f"{path}: a {path.suffix} picture cannot be {size}", hint="write a .png instead")

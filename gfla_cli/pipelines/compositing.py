@@ -24,6 +24,7 @@ Map = NDArray[np.float32]
 Size = Literal["source"] | int  # longer side of the network's frame in the result, pixels
 Background = Literal["keep", "white", "transparent"] | Image
 
+SMALLEST_FRAME = 32  # pixels
 LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as in its source
 
 _ENDS = (3, 4, 7, 9)  # of all but the last layer, in channels
@@ -160,6 +161,7 @@ class Canvas:
     scale: Crop  # the whole photograph as it was given, at that size
     source_crop: Crop  # of `source`: what the network saw
     place: Crop  # of the canvas: where the network's frame lies
+    original: Image  # (N, M, 3) what the source shows in the place of the canvas
     background: Image  # (N, M, 3) the canvas before anything is set into it
     source_cover: Map | None  # (H, W) in [0, 1]: where `source` shows its subject; None if that is not known
     keeps: bool  # whether the background stays behind the result; else the frame hides it
@@ -191,21 +193,24 @@ class Canvas:
         seen = Crop(scale.bounds(source_crop.box), source_crop.size)
         if target_crop != source_crop:
             aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
-            frame = round(side * factor * min(1, aspect)), round(side * factor * min(1, 1 / aspect))
-            blank = np.full((max(1, frame[0]), max(1, frame[1]), 3), 255, np.uint8)
-            return cls(source, scale, seen, Crop.whole(blank.shape, seen.size), blank, None, keeps=False)
+            long = side * factor
+            shown = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
+            blank = np.full((*shown, 3), 255, np.uint8)
+            original = Crop(seen.box, shown).image(source)
+            return cls(source, scale, seen, Crop.whole(shown, seen.size), original, blank, None, keeps=False)
         found = cover(source, scale)
         around = source if found is None or background != "keep" else without_subject(source, found)
-        place = seen
+        place, original = seen, source
         if not whole:
             x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
             span = max(1, math.ceil(seen.box[3]) - y), max(1, math.ceil(seen.box[2]) - x)
-            around = Crop((x, y, x + span[1], y + span[0]), span).image(around)
+            frame = Crop((x, y, x + span[1], y + span[0]), span)
+            around, original = frame.image(around), frame.image(source)
             left, top, right, bottom = seen.box
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
         if background != "keep":
             around = _given_background(background, around.shape[:2])
-        return cls(source, scale, seen, place, around, found, keeps=found is not None)
+        return cls(source, scale, seen, place, original, around, found, keeps=found is not None)
 
 
 def _given_background(background: Background, size: tuple[int, int]) -> Image:

@@ -36,16 +36,25 @@ _FEWEST_JOINTS = 3  # below this there is nothing to generate
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkFrame:
+    """What the network saw and made, at its own size."""
+
+    source_image: Image  # (H, W, 3)
+    image: Image  # (H, W, 3) with the refined head
+    target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
+    inside: Inside | None  # flows, attention and solids, when they were asked for
+
+
+@dataclass(frozen=True, slots=True)
 class TransferResult:
     """A generated image, what it was made from, and what the user should know about it."""
 
-    image: Image  # (N, M, 3) RGB, or RGBA with a transparent background
-    frame: Image  # (H, W, 3) as the network generated it, with the refined head
-    source_image: Image  # (H, W, 3) the source as the network saw it
+    image: Image  # (N, M, 3) RGB, or (N, M, 4) RGBA with a transparent background
+    source_image: Image  # (N, M, 3) what the source shows there
     source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of `source_image`; missing = -1, -1, 0
-    target_pose: NDArray[np.float32]  # (18, 3) in pixels of `frame`
+    target_pose: NDArray[np.float32]  # (18, 3) in pixels of `image`
+    frame: NetworkFrame
     notes: list[str] = field(default_factory=list)
-    inside: Inside | None = None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +180,16 @@ class PoseTransfer:
             if one.head is not None:
                 image = one.head.paste(image, drawn[number][0])
                 refined = one.head, drawn[number][1]
-            result = image
+            points = [one.source_points[:, :3], one.target_points[:, :3]]
+            frame = NetworkFrame(one.source_image, image, points[1], shown[number])
+            source = one.source_image
             if one.canvas is not None:
-                result, cover = composed(one.canvas, layers, refined)
+                points = [_moved_back(one.canvas.place, place) for place in points]
+                source = one.canvas.original
+                image, cover = composed(one.canvas, layers, refined)
                 if one.transparent:
-                    result = np.dstack([result, (cover * 255 + 0.5).astype(np.uint8)])
-            points = one.source_points[:, :3], one.target_points[:, :3]
-            results.append(TransferResult(result, image, one.source_image, *points, one.notes, shown[number]))
+                    image = np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)])
+            results.append(TransferResult(image, source, points[0], points[1], frame, one.notes))
         return results
 
     def _frames(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[tuple[Image, Layers]]:
@@ -243,6 +255,11 @@ class PoseTransfer:
             both = body_crop([source, target], size, aspect)
             return both, both
         return body_crop([source], size, aspect), body_crop([target], size, aspect)
+
+
+def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Joints (18, 3) of a crop in pixels of its image; missing ones stay -1, -1, 0."""
+    return np.where(points[:, 2:] > 0, crop.points_back(points), points)
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
