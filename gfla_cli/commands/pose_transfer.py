@@ -46,7 +46,7 @@ def pose_transfer(
     size: Annotated[
         str,
         typer.Option(
-            help="Longer side of the person's frame in the result, in pixels; source: as the source shows it, up to 2048."
+            help="Longer side of the person's frame in pixels; source: as large as the source shows it, up to 2048."
         ),
     ] = "source",
     background: Annotated[

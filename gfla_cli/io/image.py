@@ -76,10 +76,9 @@ def is_animated(path: Path | str) -> bool:
 def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
     """Writes (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, in the format of the suffix.
 
-    The file appears complete or not at all.
-
-    Raises UsageError for an unknown suffix, one without transparency for RGBA, an existing file (unless `overwrite`) or a missing folder, MediaError
-    when the picture is too large for the format or the disk refuses.
+    The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
+    transparency when there is an alpha channel, for an existing file (unless `overwrite`) and for a missing folder.
+    Raises MediaError when the image is too large for the format or the disk refuses.
     """
     from PIL import Image
 

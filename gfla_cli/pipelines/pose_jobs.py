@@ -212,7 +212,7 @@ def parse_shows(text: str | None) -> tuple[str, ...]:
 def parse_size(text: str) -> Size:
     """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
     if text == "source":
-        return text
+        return "source"
     if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
         raise UsageError(
             f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
