@@ -1,4 +1,4 @@
-"""The `gfla` command: the table of its sub-commands, and the one place where errors become text."""
+"""The `gfla` command: its sub-commands, and the only place that turns errors into text."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError, UsageError
 
-_LONGEST = 1000  # characters of an error; a file may hold a name of a megabyte
+_LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
 
 class _OneLineErrors(TyperGroup):
-    """Prints a GflaError as one line and a hint. In the group, not around it, so that tests of commands see it too."""
+    """Prints a GflaError as one line and a hint. Part of the group, so that tests of commands see it, too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Options of the release before keep working."""
+        """Accepts the old names of renamed options."""
         return super().parse_args(ctx, [RENAMED_OPTIONS.get(argument, argument) for argument in args])
 
     def invoke(self, ctx: Any) -> Any:
@@ -44,19 +44,19 @@ class _OneLineErrors(TyperGroup):
         except GflaError as error:
             if os.environ.get("GFLA_DEBUG"):
                 raise
-            raise _told(error) from None
-        except OSError as error:  # wherever a path is first looked at, or a disk fails
-            # A closed pipe, as of `gfla ... | head`, is for click: it ends without a word.
+            raise _exit_with(error) from None
+        except OSError as error:  # a path that cannot be used, or a failing disk
+            # click handles a closed pipe, as in `gfla ... | head`: it ends without a message.
             if error.errno == errno.EPIPE or os.environ.get("GFLA_DEBUG"):
                 raise
-            raise _told(_of_system(error)) from None
+            raise _exit_with(_from_system(error)) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
 
 
-def _of_system(error: OSError) -> GflaError:
-    """What the operating system says, and about which files."""
+def _from_system(error: OSError) -> GflaError:
+    """The message of the operating system, with the names of the files."""
     if error.errno == errno.ENAMETOOLONG:
         return UsageError(f"{error.filename}: the name is too long", hint="check the spelling")
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
@@ -64,7 +64,8 @@ def _of_system(error: OSError) -> GflaError:
     return GflaError(": ".join([*files, what]), hint="check paths, permissions and disks; GFLA_DEBUG=1 shows the place")
 
 
-def _told(error: GflaError) -> typer.Exit:
+def _exit_with(error: GflaError) -> typer.Exit:
+    """Prints the error; raising the result ends the process with its exit code."""
     typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
     if error.hint:
         typer.echo(_line(f"      {error.hint}"), err=True)
@@ -72,7 +73,7 @@ def _told(error: GflaError) -> typer.Exit:
 
 
 def _line(text: str) -> str:
-    """One line for a terminal, whatever names and values of a stranger's file it quotes."""
+    """One line that is safe for a terminal; it may quote names and values from untrusted files."""
     line = printable(text).replace("\n", " ")
     return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 
@@ -99,7 +100,7 @@ def gfla(
     ] = False,
 ) -> None:
     """One photograph into another: a person into a new pose, a face into a moving clip, an object into a new view."""
-    # A name or a card may hold what the terminal's encoding lacks, and on POSIX bytes that are no text at all.
+    # Names may hold characters that the terminal's encoding lacks; on POSIX also bytes that are no text.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "replace")
 

@@ -1,4 +1,4 @@
-"""Names for the array types that are passed around; the shapes stand in the docstrings."""
+"""Names of NumPy array types. Shapes are given in docstrings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is made of: one frozen description, its presets, and its JSON form. Imports no torch."""
+"""Configuration of a model: settings of its networks, the presets, and their JSON form. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from typing import Any, Literal, get_args
 from gfla_cli.errors import ConfigError, UsageError
 
 Task = Literal["pose", "face", "body", "view"]
-Sampler = Literal["none", "bilinear", "global", "local", "pixels"]
+Sampler = Literal["local", "bilinear", "global", "none", "pixels"]
 Reduction = Literal["mean", "sum"]
 FlowPrior = Literal["none", "limbs", "matches", "curves", "solids"]
 
-# Nobody needs more, and a damaged or hostile config must not make us allocate it.
+# How a network is run.
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Runtime = Literal["auto", "torch", "onnx"]
+
+# A damaged or malicious config must not lead to huge allocations.
 _LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
-_PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,)}  # annotation -> what JSON may hold there
+_PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,)}  # annotation -> accepted JSON types
 
 
-def _check_types(described: Level | ModelConfig) -> None:
-    """JSON from elsewhere may say 1e400 or 2.5 where a whole number belongs, and "no" for false."""
-    for field in fields(described):
-        value, allowed = getattr(described, field.name), _PLAIN.get(str(field.type))
+def _check_types(config: Level | ModelConfig) -> None:
+    """Raises ConfigError for values of the wrong type, such as 2.5 for an integer or "no" for false."""
+    for field in fields(config):
+        value, allowed = getattr(config, field.name), _PLAIN.get(str(field.type))
         if allowed and type(value) not in allowed:
             raise ConfigError(f"{field.name} should be of type {field.type}, got {value!r:.40}")
 
 
-_RENAMED = {"near_heads": "refines_heads"}  # settings of older bundles
+_RENAMED = {"near_heads": "refines_heads"}  # old name in saved configs -> name of the field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """One feature resolution at which the source is warped into the target."""
+    """One attention level: a feature resolution at which source features are warped into the target."""
 
     stride: int  # image pixels per feature pixel
     patch: int  # side of the source patch attended to; odd
-    hidden: int = 128  # channels in which a patch is scored (the released models' value)
+    hidden: int = 128  # channels of the layer that scores a patch
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -50,54 +55,57 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Everything needed to build a generator. The authors' values are those of their released models."""
+    """All settings of a generator. The defaults are those of the authors' released models."""
 
     task: Task
-    image_size: tuple[int, int]  # height, width of the frame the network was trained on
-    structure_channels: int  # 18 joint heat maps, 36 with depths, 16 face curves, 20 body maps, 21 view bits
+    image_size: tuple[int, int]  # height, width in pixels of the frame that the network was trained on
+    # Channels of a structure (the paper's pose map): 18 heat maps of joints, 36 with their depths, 16 of a face map,
+    # 20 of a body skeleton, 21 of a view code.
+    structure_channels: int
     levels: tuple[Level, ...]  # coarse to fine
-    # "none", "bilinear" and "global" are the paper's ablations (table 2), "pixels" is appearance flow (figure 7).
+    # How source features are fetched. "local" is the paper's attention. "bilinear", "global" and "none" are its
+    # ablations (table 2). "pixels" is appearance flow (figure 7).
     sampler: Sampler = "local"
 
-    width: int = 64  # channels of the renderer at stride 2; doubles per stride up to max_width
+    width: int = 64  # channels of the renderer at stride 2; they double with every stride up to max_width
     max_width: int = 256
     flow_width: int = 32  # the same for the flow estimator
     flow_max_width: int = 256
-    flow_depth: int = 5  # its stride-2 blocks; a fourth is the last that an attention level needs
-    # The flow estimator sees the frame at 1/flow_reduction of its side. What it learnt on small frames then holds for
-    # large ones, whereas one that sees them at full size finds flows half as long as they should be.
+    flow_depth: int = 5  # stride-2 blocks of the flow estimator
+    # The flow estimator sees the frame at 1/flow_reduction of its side. Trained on small frames, it then works on large
+    # ones, too. Without the reduction it finds flows that are half as long as they should be.
     flow_reduction: int = 1
-    # What the flow estimator starts from; each has a module in networks/priors.
-    # "limbs": every limb moves as its two joints do. "curves": so do the curves of a face.
-    # "matches": places of the source and of the target pose that a network describes alike.
-    # "solids": the parts of a body in three dimensions, among which the estimator chooses.
+    # What the flow estimator corrects; each prior has a module in networks/priors. Not in the paper.
+    # "limbs": each limb moves with its two joints. "curves": each part of a face moves with its curves.
+    # "matches": source and target positions that a network describes alike.
+    # "solids": one candidate flow for each part of a 3-D body model; the estimator chooses.
     flow_prior: FlowPrior = "none"
-    match_width: int = 24  # channels of what describes positions for "matches", at stride 2, and the most there are
+    match_width: int = 24  # channels of the prior "matches" at stride 2; they double up to match_max_width
     match_max_width: int = 96
 
-    # An InstanceNorm over the raw picture removes its mean colour and contrast for good; a white studio
-    # forgives that, the world does not. The authors have it, our own presets do not.
+    # InstanceNorm over the raw source image. It removes mean colour and contrast, which harms all but images with a
+    # white background. The released models have it, our own presets do not.
     source_norm: bool = True
-    # Over sparse heat maps the same norm multiplies peaks by 20 to 30; this drops it from the first block.
+    # InstanceNorm over the raw structure. On sparse heat maps it multiplies peaks by 20 to 30.
     structure_norm: bool = True
-    # The paper's attention ends in an average pool, so it is n² times fainter than the features it blends with.
+    # "mean" is the paper's: local attention ends in an average pool, so the result is n² times smaller than the
+    # features it is blended with. "sum" leaves that factor out.
     attention_reduction: Reduction = "mean"
-    # Of the renderer's transposed convolutions; 4 leaves no checkers (networks/blocks.py), the authors have 3.
+    # Kernel of the renderer's transposed convolutions: 3 as in the released models; 4 avoids checkerboard artefacts.
     up_kernel: int = 3
-    # A change of view also scales the features that skip across the flow estimator. The authors' enters at the
-    # bottleneck only, where InstanceNorm takes a constant away again and leaves it to the shortcuts.
+    # View models: the code also scales the skip features of the flow estimator. In the released models it only enters
+    # at the bottleneck, where InstanceNorm removes a constant again and only the shortcuts keep it.
     code_gates: bool = False
-    # First channels of a classifier beside a view generator that tells where a picture was taken from; 0 = none.
-    view_width: int = 0
+    view_width: int = 0  # view models: first channels of the estimator of the source's view; 0 = no estimator
 
-    # The last step mixes pixels: of the source after its flow, and of what was drawn (networks/renderer.py).
+    # The last step mixes pixels of the warped source image with generated ones (networks/renderer.py).
     pixel_blend: bool = False
 
-    # Trained on heads seen from near, too: a small head is drawn once more in a frame of its own.
+    # Trained on close-ups of heads as well: a small head can be generated again in a crop of its own.
     refines_heads: bool = False
 
-    heatmap_sigma: float = 6.0  # of a joint's Gaussian, pixels of the frame
-    frame_aspect: float = 1.0  # width / height of the part of a picture that fills the frame, stretched if need be
+    heatmap_sigma: float = 6.0  # standard deviation of a joint's Gaussian, in pixels of the frame
+    frame_aspect: float = 1.0  # width / height of the image crop that is resized to the frame
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -112,7 +120,7 @@ class ModelConfig:
         if height % unit or width % unit:
             what = f"image_size must be multiples of {unit} with flow_reduction {self.flow_reduction}"
             raise ConfigError(f"{what}, got {height}x{width}")
-        if height == width == unit:  # one value a channel in the middle of the flow estimator, which no norm takes
+        if height == width == unit:  # one value per channel in the bottleneck: no InstanceNorm
             raise ConfigError(f"image_size must be more than {unit}x{unit}")
         self._check_task()
         if self.attention_reduction not in get_args(Reduction):
@@ -122,7 +130,7 @@ class ModelConfig:
             raise ConfigError(f"levels must go from coarse to fine without repeats, got strides {strides}")
         if self.up_kernel not in (3, 4):
             raise ConfigError(f"up_kernel must be 3 or 4, got {self.up_kernel}")
-        if self.flow_depth not in (4, 5):  # levels sit at strides up to 8, and frames are multiples of 32 pixels
+        if self.flow_depth not in (4, 5):  # attention levels need stride 8, frames are multiples of 32
             raise ConfigError(f"flow_depth must be 4 or 5, got {self.flow_depth}")
         for name in ("width", "flow_width", "match_width"):
             if not 4 <= getattr(self, name) <= _LARGEST["width"]:
@@ -141,31 +149,31 @@ class ModelConfig:
 
     @property
     def is_square(self) -> bool:
-        """Whether the frame is a square part of a picture, not stretched."""
+        """Whether the frame shows a square crop of an image at its own aspect ratio."""
         return self.image_size[0] == self.image_size[1] and self.frame_aspect == 1
 
     @property
     def has_depth(self) -> bool:
-        """Whether its structures tell how near joints are, where that is known (conditioning/heatmap.py)."""
+        """Whether structures also hold the nearness of joints (conditioning/heatmap.py)."""
         return self.task == "pose" and self.structure_channels == 36
 
     @property
     def drawn_channels(self) -> int:
-        """Channels of a pose map that networks see as they are; the depths go into `networks.priors.solids`."""
+        """Channels of a structure that convolutions see. Depths are used by `networks.priors.solids` only."""
         return 18 if self.has_depth else self.structure_channels
 
     @property
     def has_flow(self) -> bool:
-        """Whether a flow estimator tells its renderer where to look in the source."""
+        """Whether the generator has a flow estimator."""
         return self.sampler in ("local", "bilinear")
 
     def _check_task(self) -> None:
-        """Raises ConfigError for an unknown task, and for settings that its models do not have."""
+        """Raises ConfigError for an unknown task, and for settings that do not fit the task."""
         if self.task not in get_args(Task) or self.sampler not in get_args(Sampler):
             raise ConfigError(f"unknown task or sampler: {self.task!r}, {self.sampler!r}")
         if self.sampler == ("none" if self.task == "view" else "pixels"):
             known = ", ".join(name for name in get_args(Sampler) if name != self.sampler)
-            raise ConfigError(f"{self.task} models have no sampler {self.sampler!r}", hint=f"theirs: {known}")
+            raise ConfigError(f"{self.task} models have no sampler {self.sampler!r}", hint=f"known: {known}")
         if self.flow_prior not in get_args(FlowPrior):
             raise ConfigError(
                 f"unknown flow_prior: {self.flow_prior!r}", hint=f"known: {', '.join(get_args(FlowPrior))}"
@@ -182,15 +190,15 @@ class ModelConfig:
         if self.pixel_blend and (not self.has_flow or self.levels[-1].stride != 2):
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
         if self.refines_heads and (self.task != "pose" or not self.is_square):
-            raise ConfigError("refines_heads is for pose models whose frame is a square")  # heads are seen in squares
+            raise ConfigError("refines_heads is for pose models whose frame is a square")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `from_json` reads them back to an equal config."""
+        """As plain JSON values; `from_json` gives an equal config."""
         return {name: value for name, value in json.loads(json.dumps(asdict(self))).items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
-        """Builds a config from parsed JSON; raises ConfigError for anything that is not one."""
+        """Builds a config from parsed JSON; old names of settings are accepted. Raises ConfigError otherwise."""
         if not isinstance(values, dict):
             raise ConfigError("not a model description")
         known = {field.name for field in fields(cls)}
@@ -211,7 +219,7 @@ POSE_FASHION = ModelConfig(
     image_size=(256, 256),
     structure_channels=18,
     levels=(Level(stride=8, patch=3), Level(stride=4, patch=5)),
-    frame_aspect=176 / 256,  # DeepFashion's upright pictures are stretched to a square
+    frame_aspect=176 / 256,  # DeepFashion's portrait images are resized to a square
 )
 POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4, patch=3),), frame_aspect=64 / 128)
 POSE_PEOPLE = replace(
@@ -239,7 +247,7 @@ POSE_PEOPLE = replace(
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
 BODY = replace(FACE, task="body", structure_channels=20)
-# 96, not 144: two pictures are referred to at once, and the model still has to fit into 10 MB.
+# flow_max_width 96, not 144: two reference images need two encoders, and the model has to fit into 10 MB.
 FACE_PEOPLE = replace(
     POSE_PEOPLE,
     task="face",
@@ -253,7 +261,7 @@ FACE_PEOPLE = replace(
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
-# 128, not 144: the code widens the bottleneck, and the view estimator needs room too.
+# flow_max_width 128, not 144: the code widens the bottleneck, and the view estimator takes space.
 VIEW_CHAIRS = replace(
     POSE_PEOPLE,
     task="view",
@@ -284,7 +292,7 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def preset(name: str) -> ModelConfig:
-    """The named preset; raises UsageError that lists the known ones."""
+    """The preset of that name. Raises UsageError that lists the known ones."""
     if name not in PRESETS:
         raise UsageError(f"unknown preset: {name}", hint=f"known: {', '.join(PRESETS)}")
     return PRESETS[name]

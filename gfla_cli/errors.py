@@ -1,11 +1,11 @@
-"""What can go wrong for a user, each with one line of what and one line of what to do.
+"""Errors that users see: one line that says what is wrong, and a hint that says what to do.
 
-`app.py` is the only place that turns these into text; library code raises them and never prints.
+Library code raises them and never prints. Only `app.py` turns them into text.
 """
 
 
 class GflaError(Exception):
-    """One line that says what is wrong, and a hint that says what to do about it."""
+    """Base of all errors: a message of one line, and a hint."""
 
     exit_code = 1
 
@@ -15,37 +15,37 @@ class GflaError(Exception):
 
 
 class UsageError(GflaError):
-    """The command was asked for something it does not offer: an unknown name, an impossible value."""
+    """An unknown name or an impossible value was given."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A model description that no network can be built from."""
+    """A model config that no network can be built from."""
 
 
 class MediaError(GflaError):
-    """A picture or video that cannot be read or written."""
+    """An image or video that cannot be read or written."""
 
 
 class DetectionError(GflaError):
-    """A readable picture in which the person, face or object that the task needs was not found."""
+    """An image without the person, face or object that the task needs."""
 
 
 class LandmarkError(GflaError):
-    """A keypoint or landmark file that does not say what it should."""
+    """A keypoint or landmark file with wrong content."""
 
 
 class BundleError(GflaError):
-    """A model bundle that is missing, damaged, or made for something else."""
+    """A model bundle that is missing, damaged, or made for another task."""
 
 
 class DataError(GflaError):
-    """A training or evaluation data set that cannot be used as it lies."""
+    """A training or evaluation data set that cannot be used as it is."""
 
 
 class MissingExtraError(GflaError):
-    """A task that needs packages of an optional extra."""
+    """Packages of an optional extra are missing."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(what, hint=f'pip install "gfla[{extra}]"')

@@ -1,1 +1,1 @@
-"""Speed and memory."""
+"""Speed and memory of networks, whole jobs and training."""

@@ -1,4 +1,4 @@
-"""gfla as a user starts it: a process of its own for every call."""
+"""Time and peak memory of functions and of whole commands."""
 
 from __future__ import annotations
 
@@ -19,20 +19,17 @@ from gfla_cli.io.background import native_stderr_silenced
 
 
 def run_gfla(*arguments: str) -> None:
-    """Runs a command to its end; raises GflaError with what it said when it fails."""
+    """Runs `gfla` with arguments in a new process. Raises GflaError with its message if it fails."""
     command = [sys.executable, "-m", "gfla_cli", *arguments]
-    # Installed modules are compiled; those of a checkout would be anew in every run under this setting.
+    # With this setting, modules of a checkout would be compiled in every run.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise GflaError(f"a run that was to be measured failed: {done.stderr.strip()[:200]}")
-
-
-# Time and peak memory of a function.
+        raise GflaError(f"the measured command failed: {done.stderr.strip()[:200]}")
 
 
 def interleaved_times(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each function, run in turns so that a busy moment of the machine hits all of them."""
+    """Median seconds of each function. They run in turns, so that a busy moment of the machine affects all of them."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
@@ -52,7 +49,7 @@ def _wait_for_device() -> None:
 
 
 def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
-    """Most bytes of tensors alive at once while `function` runs, beyond those alive before it."""
+    """Peak bytes of tensors while `function` runs, on top of those that exist before it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -62,7 +59,7 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
 
 
 def _peak_of_cpu_allocator(function: Callable[[], object]) -> int:
-    """From torch's own trace of allocations; what a library allocates behind its back is not in it."""
+    """From torch's trace of allocations, which does not see what other libraries allocate."""
     from torch.profiler import ProfilerActivity, profile
 
     with native_stderr_silenced(), TemporaryDirectory() as folder:

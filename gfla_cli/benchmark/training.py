@@ -1,4 +1,4 @@
-"""Training steps on this machine: what each way of computing them gains, and whether the data keeps up."""
+"""Speed of training steps: what each acceleration gains, and whether data loading keeps up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import default_collate
 
 from gfla_cli.benchmark.measure import interleaved_times
-from gfla_cli.benchmark.network import PatchByPatch
+from gfla_cli.benchmark.networks import PatchByPatch
 from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, write_tables
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement, bf16_on_cpu
@@ -27,28 +27,28 @@ from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.tasks.pose import PoseTask
 
-_PICTURES, _SIDE = 8, 256
+_IMAGES, _SIDE = 8, 256
 _STEPS_WITH_DATA = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """One way of computing a step."""
+    """One way to compute a step."""
 
     name: str
     dtype: torch.dtype = torch.float32
     engine: Engine = Engine()  # noqa: RUF009 - it is frozen
-    patches: bool = False  # local attention as the paper defines it, patch by patch
+    patches: bool = False  # local attention patch by patch, as the paper defines it
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpeed:
-    """How fast one of them is."""
+    """Speed of one way."""
 
     name: str
-    milliseconds: float  # a step
+    milliseconds: float  # per step
     images_per_second: float
-    ratio: float  # how many times faster than the first way, in the same run
+    ratio: float  # how many times faster than the first way in the same run
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -57,15 +57,15 @@ class StepSpeed:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpeed:
-    """All ways, and the fastest of them fed with pictures from the disk."""
+    """Speed of all ways, and of the fastest one with images from disk."""
 
     dataset: str
     batch: int
     image_size: tuple[int, int]
     ways: list[StepSpeed]
     workers: int
-    images_per_second: float  # of the fastest way, with loading
-    waiting: float  # share of that time in which a step waits for its pictures
+    images_per_second: float  # of the fastest way, with data loading
+    waiting: float  # share of that time spent waiting for images
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -75,9 +75,9 @@ class TrainingSpeed:
 def measure_training(
     recipe: Recipe, placement: Placement, *, batch: int, rounds: int, workers: int, compiled: bool
 ) -> TrainingSpeed:
-    """Steps of the first joint stage of a pose recipe, with pictures and VGG19 weights that mean nothing.
+    """Steps of the first joint stage of a pose recipe, with random images and VGG19 weights; medians of runs in turns.
 
-    Neither changes the speed. Raises UsageError for a recipe of another task.
+    Raises UsageError for a recipe of another task.
     """
     if recipe.model.task != "pose":
         raise UsageError(f"the benchmark trains pose models, not {recipe.model.task}", hint="--dataset people")
@@ -98,7 +98,7 @@ def measure_training(
 
 
 def _ways(device: torch.device, *, compiled: bool) -> list[Way]:
-    """The slowest first: all ratios are to it."""
+    """All ways; ratios are to the first one, the slowest."""
     last = Engine(channels_last=True)
     ways = [
         Way(name="attention by patches, fp32", patches=True),
@@ -131,7 +131,7 @@ def _stepper(learner: Learner, task: PoseTask, stage: Stage, sample: Any) -> Cal
 def _with_data(
     learner: Learner, task: PoseTask, stage: Stage, data: BenchmarkPairs, workers: int
 ) -> tuple[float, float]:
-    """Pictures a second, and the share of the time that was waiting; starting the workers is not counted."""
+    """Images per second, and the share of time spent waiting for them; without the start of the workers."""
     with load_samples(data, [list(range(stage.batch))] * (_STEPS_WITH_DATA + 1), workers) as batches:
         loaded = next(batches)
         waited, started = 0.0, time.perf_counter()
@@ -145,10 +145,10 @@ def _with_data(
 
 
 def _photos(folder: Path, size: tuple[int, int]) -> BenchmarkPairs:
-    """JPEG files with something smooth in them, as photos are to a decoder, and joints anywhere."""
+    """A data set of JPEG files of smooth noise, which decode as slowly as photos, with random joints."""
     rng = np.random.default_rng(0)
     (folder / "train").mkdir()
-    names = [f"{k}.jpg" for k in range(_PICTURES)]
+    names = [f"{k}.jpg" for k in range(_IMAGES)]
     for name in names:
         noise = rng.integers(0, 255, (_SIDE, _SIDE, 3), dtype=np.uint8)
         write_image(folder / "train" / name, np.asarray(cv2.GaussianBlur(noise, (0, 0), 2.0), np.uint8))
@@ -161,7 +161,7 @@ def _vgg19(device: torch.device) -> Vgg19:
     state: dict[str, torch.Tensor] = {}
     channels = 3
     for name, number in LAYERS.items():
-        width = min(32 << int(name[4]), 512)  # of the block's number: 64, 128, 256, 512, 512
+        width = min(32 << int(name[4]), 512)  # by block: 64, 128, 256, 512, 512
         state[f"features.{number}.weight"] = torch.randn(width, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
         state[f"features.{number}.bias"] = torch.zeros(width)
         channels = width

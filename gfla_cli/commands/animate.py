@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     Quiet,
     RefineHead,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     print_results,
@@ -25,22 +21,6 @@ from gfla_cli.commands.options import (
 )
 
 _WHICH = "Of several: largest, left, right, or a number counted from the left."
-
-
-class TaskChoice(StrEnum):
-    """Values of --task."""
-
-    auto = "auto"
-    face = "face"
-    body = "body"
-
-
-class MissingChoice(StrEnum):
-    """Values of --on-missing."""
-
-    hold = "hold"
-    skip = "skip"
-    fail = "fail"
 
 
 def animate(
@@ -57,7 +37,7 @@ def animate(
             rich_help_panel="Output",
         ),
     ] = None,
-    task: Annotated[TaskChoice, typer.Option(help="auto: what SOURCE mostly shows.")] = TaskChoice.auto,
+    task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what SOURCE mostly shows.")] = "auto",
     model: Annotated[
         str | None,
         typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
@@ -73,8 +53,9 @@ def animate(
     trim: Annotated[str | None, typer.Option(help="Stretch of DRIVING, START:END in seconds.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97. [default: as DRIVING]")] = None,
     on_missing: Annotated[
-        MissingChoice, typer.Option(help="Frames of DRIVING without anybody: hold the last, skip them, or fail.")
-    ] = MissingChoice.hold,
+        Literal["hold", "skip", "fail"],
+        typer.Option(help="Frames of DRIVING without anybody: hold the last, skip them, or fail."),
+    ] = "hold",
     paste_back: Annotated[
         bool | None,
         typer.Option(
@@ -91,9 +72,9 @@ def animate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Let the person of SOURCE move as the person of DRIVING does.
@@ -109,14 +90,14 @@ def animate(
     plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
     options = AnimateOptions(
         staging=Staging(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
-        task=task.value,
+        task=task,
         model=model,
         driving_person=driving_person,
         paste_back=crop if paste_back is None else paste_back,
         trim=stretch,
         fps=rate,
-        on_missing=on_missing.value,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        on_missing=on_missing,
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)

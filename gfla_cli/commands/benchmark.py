@@ -1,11 +1,10 @@
-"""`gfla benchmark flows`: how right a pose model's flows are."""
+"""`gfla benchmark`: speed and memory on this machine, and the error of flows."""
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,234 +12,114 @@ from gfla_cli.commands.console import print_table
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Precision,
-    PrecisionChoice,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     say,
     set_threads,
 )
 
-
-def flows(
-    pack: Annotated[Path, typer.Argument(help="Pack of people to render, see gfla data humans.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
-    pairs: Annotated[int, typer.Option(min=1, help="Rendered pairs to compare.")] = 60,
-    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; adds its distance.", show_default=False)] = None,
-    pck: Annotated[
-        bool, typer.Option("--pck", help="Find the pose in every picture: share of joints in place.")
-    ] = False,
-    as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    threads: Threads = None,
-) -> None:
-    """How far flows are from the renderer's, in pixels, and what pictures would be if they were right.
-
-    Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
-    """
-    from rich.table import Table
-
-    from gfla_cli.evaluation.flows import measure_flows
-    from gfla_cli.inference.device import choose_device
-    from gfla_cli.losses.vgg import load_vgg19
-    from gfla_cli.synth.pack import check_pack
-
-    set_threads(threads)
-    check_pack(pack)
-    placement = choose_device(device.value, precision.value)
-    judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
-    report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
-        return
-    table = Table("flows by", "mean error, px", "median, px")
-    for error in report.errors:
-        table.add_row(error.name, f"{error.mean:.1f}", f"{error.median:.1f}")
-    print_table(table)
-    names = list(report.pictures[0].figures)
-    table = Table("pictures by", *names)
-    for picture in report.pictures:
-        table.add_row(picture.name, *(f"{picture.figures[name]:.3f}" for name in names))
-    print_table(table)
+app = typer.Typer(help="Measure speed and memory on this machine, and errors of flows.", no_args_is_help=True)
+_Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
 
 
-# `gfla benchmark infer`: what doing many pairs at once saves.
+@app.callback()
+def benchmark() -> None:
+    """Measure speed and memory on this machine, and errors of flows."""
 
 
-def infer(
-    pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
-    images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
-    limit: Annotated[int, typer.Option(min=1, help="Pairs to measure with.")] = 48,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
-    as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
-    threads: Threads = None,
-) -> None:
-    """Many pairs: `gfla infer` against pose transfers one after another, from files to files.
-
-    Example: gfla benchmark infer pairs.csv --images photos/ --threads 2
-    """
-    from rich.table import Table
-
-    from gfla_cli.benchmark.infer import measure_throughput
-    from gfla_cli.inference.session import Execution
-
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
-    results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
-    if as_json:
-        typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
-        return
-    table = Table("way", "pairs", "pairs/s", "times faster")
-    for result in results:
-        table.add_row(result.name, str(result.pairs), f"{result.pairs_per_second:.2f}", f"{result.ratio:.1f}")
-    print_table(table)
-
-
-# `gfla benchmark models`: what one result costs each model.
-
-
+@app.command()
 def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; all that come with gfla by default.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names or folders of models.", show_default="all that come with gfla")
+    ] = None,
+    rounds: _Rounds = 7,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
-    """One picture, frame or view of each model: milliseconds in the network, for a new source and for the same again.
+    """Network time of each model in milliseconds: one image, frame or view, for a new source and for the same source.
 
     Example: gfla benchmark models pose-people face-people --threads 2
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.models import MADE, measure_models
+    from gfla_cli.benchmark.networks import RESULT, measure_models
     from gfla_cli.bundles.shelf import bundle_names
     from gfla_cli.inference.session import Execution
 
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
     if as_json:
         typer.echo(json.dumps({"models": [result.to_json() for result in results]}, indent=2))
         return
-    table = Table("model", "of", "first, ms", "further ones, ms")
+    table = Table("model", "result", "new source, ms", "same source, ms")
     for result in results:
         times = (f"{result.first_milliseconds:.0f}", f"{result.further_milliseconds:.0f}")
-        table.add_row(result.name, MADE[result.task], *times)
+        table.add_row(result.name, RESULT[result.task], *times)
         say(f"{result.name}: {result.place}")
     print_table(table)
 
 
-# `gfla benchmark train`: training steps on this machine.
-
-
-class PoseDatasetChoice(StrEnum):
-    """Values of --dataset: the recipes of pose transfer."""
-
-    people = "people"
-    photos = "photos"
-    fashion = "fashion"
-    market = "market"
-
-
-def train(
-    dataset: Annotated[PoseDatasetChoice, typer.Option(help="Whose recipe.")] = PoseDatasetChoice.people,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 3,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data.")] = 1,
-    compiled: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Also torch.compile. [default: on CUDA]")
-    ] = None,
+@app.command()
+def network(
+    model: Annotated[str, typer.Option(help="Name or folder of a compact pose model.")] = "pose-people",
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
+    rounds: _Rounds = 7,
+    onnx: Annotated[bool, typer.Option(help="Also export the model and time ONNX Runtime.")] = True,
 ) -> None:
-    """Training steps: pictures a second with and without each thing that speeds them up, and waiting for data.
+    """Pose networks at 256x256: speed against the paper's formulation, and share of the machine's peak.
 
-    Example: gfla benchmark train --threads 2
+    Example: gfla benchmark network --threads 2
     """
-    import torch
     from rich.table import Table
 
-    from gfla_cli.benchmark.training import measure_training
-    from gfla_cli.errors import UsageError
+    from gfla_cli.benchmark.networks import measure_networks
     from gfla_cli.inference.device import choose_device
-    from gfla_cli.inference.memory import keep_freed_memory
-    from gfla_cli.training.recipe import recipe
 
-    keep_freed_memory()
     set_threads(threads)
-    placement = choose_device(device.value, "fp32")
-    on_cuda = placement.device.type == "cuda"
-    if compiled and not on_cuda:
-        raise UsageError("--compile is for CUDA devices", hint="leave it out")
-    speed = measure_training(
-        recipe(dataset.value),
-        placement,
-        batch=batch,
-        rounds=rounds,
-        workers=workers,
-        compiled=on_cuda if compiled is None else compiled,
-    )
-    machine = f"{placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    placement = choose_device(device)
+    results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
     if as_json:
-        typer.echo(json.dumps({"machine": machine} | speed.to_json(), indent=2))
+        typer.echo(json.dumps({"networks": [result.to_json() for result in results]}, indent=2))
         return
-    say(f"{dataset.value}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
-    table = Table("step", "ms", "images/s", "times faster")
-    for way in speed.ways:
-        table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
+    table = Table("network", "ms", "times faster", "GFLOP/s", "share of peak")
+    for result in results:
+        cells = (
+            f"{result.milliseconds:.0f}",
+            f"{result.ratio:.1f}",
+            f"{result.gflops:.0f}",
+            f"{result.share_of_peak:.0%}",
+        )
+        table.add_row(result.name, *cells)
     print_table(table)
-    typer.echo(
-        f"{speed.images_per_second:.1f} images/s from disk with --workers {workers}, {speed.waiting:.0%} waiting"
-    )
-
-
-# `gfla benchmark`: speed and memory on this machine, and how right flows are.
-
-
-app = typer.Typer(
-    help="Speed and memory on this machine as ratios measured in one run, and how right flows are.",
-    no_args_is_help=True,
-)
-app.command()(models)
-app.command()(infer)
-app.command()(train)
-app.command()(flows)
-
-
-@app.callback()
-def benchmark() -> None:
-    """Speed and memory on this machine as ratios measured in one run, and how right flows are."""
 
 
 @app.command()
 def ops(
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 15,
+    rounds: _Rounds = 15,
 ) -> None:
-    """Local attention without patches against the paper's patch-by-patch definition: time and extra memory.
+    """Local attention: time and extra memory of the paper's patch-by-patch definition and of the form without patches.
 
     Example: gfla benchmark ops --threads 2
     """
     import torch
     from rich.table import Table
 
-    from gfla_cli.benchmark.ops import CASES, measure
+    from gfla_cli.benchmark.networks import ATTENTION_CASES, measure_attention
     from gfla_cli.inference.device import choose_device
 
     set_threads(threads)
-    placement = choose_device(device.value, "fp32")
+    placement = choose_device(device, "fp32")
     say(f"fp32 on {placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    results = [measure(case, placement.device, rounds=rounds) for case in CASES]
+    results = [measure_attention(case, placement.device, rounds=rounds) for case in ATTENTION_CASES]
     if as_json:
         typer.echo(json.dumps({"cases": [result.to_json() for result in results]}, indent=2))
         return
@@ -261,72 +140,36 @@ def ops(
 
 
 @app.command()
-def network(
-    model: Annotated[str, typer.Option(help="Name or folder of a compact pose model.")] = "pose-people",
-    as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    threads: Threads = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 7,
-    onnx: Annotated[bool, typer.Option(help="Also export the model and time ONNX Runtime.")] = True,
-) -> None:
-    """Whole pose networks at 256x256: times faster than the paper's formulation, and share of the machine's peak.
-
-    Example: gfla benchmark network --threads 2
-    """
-    from rich.table import Table
-
-    from gfla_cli.benchmark.network import measure_networks
-    from gfla_cli.inference.device import choose_device
-
-    set_threads(threads)
-    placement = choose_device(device.value)
-    results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
-    if as_json:
-        typer.echo(json.dumps({"networks": [result.to_json() for result in results]}, indent=2))
-        return
-    table = Table("network", "ms", "times faster", "GFLOP/s", "share of a matrix product")
-    for result in results:
-        cells = (
-            f"{result.milliseconds:.0f}",
-            f"{result.ratio:.1f}",
-            f"{result.gflops:.0f}",
-            f"{result.share_of_peak:.0%}",
-        )
-        table.add_row(result.name, *cells)
-    print_table(table)
-
-
-@app.command()
 def pose_transfer(
-    source: Annotated[Path | None, typer.Argument(help="Picture of a person.", show_default="anna.jpg")] = None,
-    pose: Annotated[Path | None, typer.Option(help="Picture with the pose.", show_default="ben.jpg")] = None,
+    source: Annotated[Path | None, typer.Argument(help="Image of a person.", show_default="anna.jpg")] = None,
+    pose: Annotated[Path | None, typer.Option(help="Image with the target pose.", show_default="ben.jpg")] = None,
     model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
+    device: Device = "auto",
     threads: Threads = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")] = 5,
+    rounds: _Rounds = 5,
 ) -> None:
-    """From two files to a third: the first result of a fresh process, and every further one; torch and ONNX Runtime.
+    """Pose transfer from files to a file: the first result of a new process, and further ones; torch and ONNX Runtime.
 
     Example: gfla benchmark pose-transfer --threads 2
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.pose_transfer import measure_transfers
+    from gfla_cli.benchmark.pipelines import measure_transfers
     from gfla_cli.bundles.shelf import assets
 
     speeds = measure_transfers(
         source or assets() / "anna.jpg",
         pose or assets() / "ben.jpg",
         model,
-        device=device.value,
+        device=device,
         threads=threads,
         rounds=rounds,
     )
     if as_json:
         typer.echo(json.dumps({"transfers": [speed.to_json() for speed in speeds]}, indent=2))
         return
-    table = Table("runtime", "first result", "CPU time", "times faster", "further ones", "network", "times faster")
+    table = Table("runtime", "first result", "CPU time", "times faster", "further results", "network", "times faster")
     for speed in speeds:
         table.add_row(
             speed.name,
@@ -343,34 +186,174 @@ def pose_transfer(
 
 
 @app.command()
-def animate(
-    source: Annotated[Path, typer.Argument(help="Picture of a face or of a whole person.", show_default=False)],
-    driving: Annotated[Path, typer.Argument(help="Film that drives it.", show_default=False)],
-    model: Annotated[
-        str | None, typer.Option(help="Name or folder of a model. [default: that of what SOURCE shows]")
-    ] = None,
+def infer(
+    pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
+    images: Annotated[Path, typer.Option(help="Folder of the images that the CSV names.")],
+    limit: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 48,
+    batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
+    rounds: _Rounds = 3,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
-    """A whole clip: frames a second end to end, and milliseconds a frame of every stage.
+    """Many pairs, from files to files: `gfla infer` against one pose transfer after another.
+
+    Example: gfla benchmark infer pairs.csv --images photos/ --threads 2
+    """
+    from rich.table import Table
+
+    from gfla_cli.benchmark.pipelines import measure_throughput
+    from gfla_cli.inference.session import Execution
+
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
+    results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
+    if as_json:
+        typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
+        return
+    table = Table("way", "pairs", "pairs/s", "times faster")
+    for result in results:
+        table.add_row(result.name, str(result.pairs), f"{result.pairs_per_second:.2f}", f"{result.ratio:.1f}")
+    print_table(table)
+
+
+@app.command()
+def animate(
+    source: Annotated[Path, typer.Argument(help="Image of a face or of a whole person.", show_default=False)],
+    driving: Annotated[Path, typer.Argument(help="Driving video.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder of a model.", show_default="by what SOURCE shows")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
+    threads: Threads = None,
+) -> None:
+    """A whole clip: frames per second, and milliseconds per frame of every stage.
 
     Example: gfla benchmark animate face.jpg talking.mp4 --threads 2
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.animation import measure_animation
+    from gfla_cli.benchmark.pipelines import measure_animation
     from gfla_cli.inference.session import Execution
 
-    execution = Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads)
+    execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     speed = measure_animation(source, driving, model, execution)
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
         return
-    table = Table("stage", "ms a frame")
+    table = Table("stage", "ms per frame")
     for stage, spent in speed.milliseconds.items():
         table.add_row(stage, f"{spent:.1f}")
     print_table(table)
-    typer.echo(f"{speed.frames_per_second:.1f} frames a second, {speed.network_share:.0%} of the work is the network's")
+    typer.echo(
+        f"{speed.frames_per_second:.1f} frames per second; the network takes {speed.network_share:.0%} of the work"
+    )
+
+
+@app.command()
+def train(
+    dataset: Annotated[
+        Literal["people", "photos", "fashion", "market"],
+        typer.Option(help="Data set whose recipe is used; its images are not needed."),
+    ] = "people",
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 4,
+    rounds: _Rounds = 3,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 1,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Also measure torch.compile.", show_default="on CUDA")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Training steps: images per second with and without each acceleration, and the time spent waiting for data.
+
+    Example: gfla benchmark train --threads 2
+    """
+    import torch
+    from rich.table import Table
+
+    from gfla_cli.benchmark.training import measure_training
+    from gfla_cli.errors import UsageError
+    from gfla_cli.inference.device import choose_device
+    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.training.recipe import recipe
+
+    keep_freed_memory()
+    set_threads(threads)
+    placement = choose_device(device, "fp32")
+    on_cuda = placement.device.type == "cuda"
+    if compiled and not on_cuda:
+        raise UsageError("--compile is for CUDA devices", hint="leave it out")
+    speed = measure_training(
+        recipe(dataset),
+        placement,
+        batch=batch,
+        rounds=rounds,
+        workers=workers,
+        compiled=on_cuda if compiled is None else compiled,
+    )
+    machine = f"{placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if as_json:
+        typer.echo(json.dumps({"machine": machine} | speed.to_json(), indent=2))
+        return
+    say(f"{dataset}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
+    table = Table("step", "ms", "images/s", "times faster")
+    for way in speed.ways:
+        table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
+    print_table(table)
+    typer.echo(
+        f"{speed.images_per_second:.1f} images/s from disk with --workers {workers}, {speed.waiting:.0%} waiting"
+    )
+
+
+@app.command()
+def flows(
+    pack: Annotated[
+        Path, typer.Argument(help="Pack of people to render; gfla data humans makes one.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+    pairs: Annotated[int, typer.Option(min=1, help="Number of rendered pairs.")] = 60,
+    vgg: Annotated[
+        Path | None, typer.Option(help="VGG19 weights; adds the perceptual distance.", show_default=False)
+    ] = None,
+    pck: Annotated[
+        bool, typer.Option("--pck", help="Detect the pose in every image, and print the share of correct joints.")
+    ] = False,
+    as_json: AsJson = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+) -> None:
+    """Errors of flows against ground truth, in pixels, and of the images they lead to.
+
+    Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
+    """
+    from rich.table import Table
+
+    from gfla_cli.evaluation.flows import measure_flows
+    from gfla_cli.inference.device import choose_device
+    from gfla_cli.losses.vgg import load_vgg19
+    from gfla_cli.synth.pack import check_pack
+
+    set_threads(threads)
+    check_pack(pack)
+    placement = choose_device(device, precision)
+    judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
+    report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    table = Table("flows by", "mean error, px", "median, px")
+    for error in report.errors:
+        table.add_row(error.name, f"{error.mean:.1f}", f"{error.median:.1f}")
+    print_table(table)
+    names = list(report.pictures[0].figures)
+    table = Table("images by", *names)
+    for image in report.pictures:
+        table.add_row(image.name, *(f"{image.figures[name]:.3f}" for name in names))
+    print_table(table)

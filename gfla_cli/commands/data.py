@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.evaluate import LayoutChoice
-from gfla_cli.commands.options import AsJson, Quiet, say
+from gfla_cli.commands.options import AsJson, Layout, Quiet, say
 
 _MOST_NAMED = 5
-
-
-class FrameChoice(StrEnum):
-    """Values of --layout for sets that are made here."""
-
-    fashion = "fashion"
-    square = "square"
 
 
 def build(
@@ -35,8 +26,9 @@ def build(
     most_pairs: Annotated[int, typer.Option(min=1, help="Pairs of one person at most.")] = 200,
     height: Annotated[int, typer.Option(min=64, max=4096, help="Of the written pictures, in pixels.")] = 512,
     layout: Annotated[
-        FrameChoice, typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion.")
-    ] = FrameChoice.square,
+        Literal["fashion", "square"],
+        typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion."),
+    ] = "square",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -55,7 +47,7 @@ def build(
     from gfla_cli.datasets.photos import LEFT_OUT, BuildOptions, build_set
 
     options = BuildOptions(
-        layout=deepfashion.LAYOUTS[layout.value],
+        layout=deepfashion.LAYOUTS[layout],
         height=height,
         identity=identity,
         test_share=test_share,
@@ -80,7 +72,7 @@ def build(
 def check(
     root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
     layout: Annotated[
-        LayoutChoice | None,
+        Layout | None,
         typer.Option(help="Names of the files and frame of the points. [default: as it was built, else fashion]"),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Read every picture to its last byte.")] = False,
@@ -97,7 +89,7 @@ def check(
     from gfla_cli.datasets import deepfashion
     from gfla_cli.datasets.check import check_set
 
-    chosen = deepfashion.LAYOUTS[layout.value] if layout else deepfashion.built_layout(root) or deepfashion.DEEPFASHION
+    chosen = deepfashion.LAYOUTS[layout] if layout else deepfashion.built_layout(root) or deepfashion.DEEPFASHION
     with progress_bar("pictures", quiet=as_json) as progress:
         findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,10 +11,9 @@ from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
+    Layout,
     Overwrite,
     Precision,
-    PrecisionChoice,
     RefineHead,
     say,
 )
@@ -23,30 +21,6 @@ from gfla_cli.commands.options import (
 if TYPE_CHECKING:
     from gfla_cli.evaluation.report_files import ReportFiles
     from gfla_cli.evaluation.run import Outcome, Request
-
-
-class LayoutChoice(StrEnum):
-    """Values of --layout."""
-
-    square = "square"
-    fashion = "fashion"
-    market = "market"
-
-
-class ProtocolChoice(StrEnum):
-    """Values of --protocol: the papers whose habits are known."""
-
-    gfla = "gfla"
-    patn = "patn"
-    pidm = "pidm"
-    cfld = "cfld"
-
-
-class LpipsChoice(StrEnum):
-    """Values of --lpips-net."""
-
-    alex = "alex"
-    vgg = "vgg"
 
 
 _FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
@@ -65,7 +39,7 @@ def evaluate(
         ),
     ] = None,
     layout: Annotated[
-        LayoutChoice | None,
+        Layout | None,
         typer.Option(help="File names and keypoint frame of the set; square, as rendered people, unless named."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
@@ -99,7 +73,7 @@ def evaluate(
         ),
     ] = None,
     protocol: Annotated[
-        ProtocolChoice | None,
+        Literal["gfla", "patn", "pidm", "cfld"] | None,
         typer.Option(help="Sizes, filters, formats and FID reference of a paper.", rich_help_panel=_HOW),
     ] = None,
     size: Annotated[
@@ -109,7 +83,7 @@ def evaluate(
         Path | None,
         typer.Option(help="VGG19 weights for the VGG distance, which is left out else.", rich_help_panel=_HOW),
     ] = None,
-    lpips_net: Annotated[LpipsChoice, typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)] = LpipsChoice.alex,
+    lpips_net: Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)] = "alex",
     lpips_backbone: Annotated[
         Path | None,
         typer.Option(help="Its weights, else those in torch's cache.", rich_help_panel=_HOW),
@@ -154,8 +128,8 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Measure models beside copying the source, or folders of pictures whatever made them.
 
@@ -184,11 +158,11 @@ def evaluate(
     wanted = Wanted(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
         vgg=vgg,
-        lpips_net=lpips_net.value,
+        lpips_net=lpips_net,
         lpips_backbone=lpips_backbone,
         inception=inception,
         pck=pck,
-        masks=bool(masks or keypoints) or layout is LayoutChoice.market,
+        masks=bool(masks or keypoints) or layout == "market",
         mask_folder=masks,
         rank_by=rank_by,
     )
@@ -196,12 +170,12 @@ def evaluate(
         models=models or [],
         data_root=data_root,
         folders=Folders(real, generated or [], pairs, keypoints) if real else None,
-        layout=layout.value if layout else None,
+        layout=layout if layout else None,
         wanted=wanted,
-        protocol=PROTOCOLS[protocol.value] if protocol else None,
+        protocol=PROTOCOLS[protocol] if protocol else None,
         size=parse_size(size) if size else None,
         fid_reference=fid_reference,
-        placement=choose_device(device.value, precision.value),
+        placement=choose_device(device, precision),
         limit=limit,
         refine_head=refine_head,
         examples=12 if sheet is not None else 0,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.animate import TaskChoice
 from gfla_cli.commands.options import AsJson, Overwrite, Quiet, print_results, say
 
 
@@ -19,7 +18,9 @@ def extract(
             "--output", "-o", help="File to write (.json), or a folder. [default: here]", rich_help_panel="Output"
         ),
     ] = None,
-    task: Annotated[TaskChoice, typer.Option(help="auto: what the picture mostly shows.")] = TaskChoice.auto,
+    task: Annotated[
+        Literal["auto", "face", "body"], typer.Option(help="auto: what the picture mostly shows.")
+    ] = "auto",
     person: Annotated[
         str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
     ] = "largest",
@@ -40,9 +41,7 @@ def extract(
     from gfla_cli.pipelines.animation_files import parse_rate, parse_trim
     from gfla_cli.pipelines.extraction import ExtractOptions, extract_files, plan_extraction
 
-    options = ExtractOptions(
-        task=task.value, person=person, trim=parse_trim(trim), fps=parse_rate(fps), overwrite=overwrite
-    )
+    options = ExtractOptions(task=task, person=person, trim=parse_trim(trim), fps=parse_rate(fps), overwrite=overwrite)
     jobs = plan_extraction(source, output, overlay=overlay, overwrite=overwrite)
     with progress_bar("frames" if len(jobs) == 1 else "files", quiet=quiet) as progress:
         report = extract_files(jobs, options, say=lambda line: say(line, quiet=quiet), progress=progress)

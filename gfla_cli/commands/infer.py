@@ -11,12 +11,9 @@ from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     RefineHead,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     say,
@@ -36,9 +33,9 @@ def infer(
     batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Pose transfer for every row of a CSV: what exists is skipped, what fails is listed, the rest goes on.
@@ -61,7 +58,7 @@ def infer(
         refine_head=refine_head,
         batch=batch,
         overwrite=overwrite,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
         report = transfer_pairs(pairs, images, output, options, team=team, progress=show)

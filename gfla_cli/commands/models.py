@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.options import Overwrite, TaskChoice, printable, say
+from gfla_cli.commands.options import Overwrite, printable, say
+from gfla_cli.config import Task
 
 app = typer.Typer(
     help="Models at hand and on the hub, and the authors' checkpoints made into models.", no_args_is_help=True
@@ -16,7 +17,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_models(
-    task: Annotated[TaskChoice | None, typer.Option(help="Only models for this task.")] = None,
+    task: Annotated[Task | None, typer.Option(help="Only models for this task.")] = None,
 ) -> None:
     """Name every model at hand, with its task, frame size and size on disk: on the shelves, and pulled from the hub.
 

@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
+
+from gfla_cli import config
+from gfla_cli.config import DeviceName, Runtime
 
 # Options of the release before, which are not shown in the help any more.
 RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
 
 
-class TaskChoice(StrEnum):
-    """Values of --task."""
-
-    pose = "pose"
-    face = "face"
-    body = "body"
-    view = "view"
-
-
-class DeviceChoice(StrEnum):
-    """Values of --device."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class PrecisionChoice(StrEnum):
-    """Values of --precision."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class RuntimeChoice(StrEnum):
-    """Values of --runtime."""
-
-    auto = "auto"
-    torch = "torch"
-    onnx = "onnx"
-
-
 RuntimeOption = Annotated[
-    RuntimeChoice,
+    Runtime,
     typer.Option("--runtime", help="auto: ONNX Runtime for .onnx files, else torch.", rich_help_panel="Execution"),
 ]
-Device = Annotated[DeviceChoice, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
 Precision = Annotated[
-    PrecisionChoice, typer.Option(help="Number format; auto takes bf16 where it is fast.", rich_help_panel="Execution")
+    config.Precision, typer.Option(help="Number format; auto takes bf16 where it is fast.", rich_help_panel="Execution")
 ]
+Layout = Literal["square", "fashion", "market"]  # of the files of a data set
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel="Output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print result paths only.", rich_help_panel="Output")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel="Output")]

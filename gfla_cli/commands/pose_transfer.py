@@ -10,13 +10,10 @@ import typer
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     Quiet,
     RefineHead,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     print_results,
@@ -78,9 +75,9 @@ def pose_transfer(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Redraw the person of SOURCE in the pose of the person of --pose.
@@ -110,7 +107,7 @@ def pose_transfer(
         target_person=target_person,
         side_by_side=side_by_side,
         overwrite=overwrite,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet))
     print_results(report, as_json=as_json)

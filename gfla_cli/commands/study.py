@@ -1,4 +1,4 @@
-"""`gfla study`: the human study (JND) as a web page, served to several raters where wanted, and its tally."""
+"""`gfla study`: the user study (JND) as a web page, a server for several raters, and the tally of their answers."""
 
 from __future__ import annotations
 
@@ -11,49 +11,47 @@ from gfla_cli.commands.console import print_table
 from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
 
 if TYPE_CHECKING:
-    from gfla_cli.study.tally import Tally
+    from gfla_cli.study.results import Tally
 
 
-app = typer.Typer(help="The human study: raters tell real pictures from generated ones.", no_args_is_help=True)
+app = typer.Typer(help="User study: raters tell real images from generated ones.", no_args_is_help=True)
 
-Results = Annotated[
-    Path | None, typer.Option(help="Folder for the raters' answers. [default: PAGE-results]", show_default=False)
-]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Of the address to serve at; 0 takes a free one.")]
+Results = Annotated[Path | None, typer.Option(help="Folder for the raters' answers.", show_default="PAGE-results")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 takes a free one.")]
 
 
 @app.command()
 def make(
-    real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of real pictures.", show_default=False)],
+    real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of real images.", show_default=False)],
     generated: Annotated[
         list[str],
         typer.Argument(
             metavar="GENERATED",
-            help="Folder of generated pictures, or NAME=FOLDER; several for several models.",
+            help="Folder of generated images, or NAME=FOLDER; one for each model.",
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("study.html"),
-    title: Annotated[str, typer.Option(help="What raters read on top.")] = "Which picture is real?",
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of a model, drawn at random.")] = 800,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("study.html"),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Which image is real?",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs per model, drawn at random.")] = 800,
     trials: Annotated[int, typer.Option(min=1, help="Pairs that a rater sees in one sitting.")] = 50,
-    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Answers wanted for every pair.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0, max=600, help="How long a pair is shown; 0: no limit.")] = 2.0,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other pairs and another order.")] = 0,
-    practice: Annotated[int, typer.Option(min=0, max=20, help="Pairs for practice, which tell the answer.")] = 3,
-    catch: Annotated[
-        int, typer.Option(min=0, max=50, help="Pairs in every sitting that nobody who looks gets wrong.")
-    ] = 0,
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="Answers for every pair, over all sittings.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0, max=600, help="Seconds that a pair is shown; 0: no limit.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the order of pairs.")] = 0,
+    practice: Annotated[
+        int, typer.Option(min=0, max=20, help="Pairs for practice; the page tells whether the answer was right.")
+    ] = 3,
+    catch: Annotated[int, typer.Option(min=0, max=50, help="Easy pairs in every sitting, which test attention.")] = 0,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Serve the page at once; see gfla study serve.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then serve the page; see gfla study serve.")] = False,
     results: Results = None,
     port: Port = 8000,
 ) -> None:
-    """Write the page of a study: one file that works without a network, on a phone as well.
+    """Write the page of a study: one HTML file that works without a network, on phones too.
 
-    Pictures are paired by file name; SOURCE--TARGET.png, as gfla infer writes, belongs to TARGET. The defaults are the
-    paper's: 800 pairs of a model, each compared 5 times. A rater's answers are saved as a file for gfla study tally.
+    Images are paired by file name; SOURCE--TARGET.png, as gfla infer writes, belongs to TARGET. The defaults are the
+    paper's: 800 pairs per model, each compared 5 times. The page saves the answers as a file for gfla study tally.
 
     Example: gfla study make real/ ours=results/ theirs=baseline/ -o study.html
     """
@@ -74,12 +72,15 @@ def make(
         report = make_study(real, parse_models(generated), output, options, overwrite=overwrite, progress=progress)
     made = report.settings
     if report.left_out:
-        say(f"{report.left_out} generated pictures left out: no real one, not of every model, or a second", quiet=quiet)
+        say(
+            f"{report.left_out} generated images left out: without a real one, missing for a model, or a second one",
+            quiet=quiet,
+        )
     counts = f"{made.pairs} pairs of {made.models} model{'s' if made.models > 1 else ''}"
     say(f"{counts}, {made.sittings} sittings for {repeats} answers each", quiet=quiet)
     say(f"{report.bytes / 1e6:.1f} MB, study {made.id}", quiet=quiet)
     if report.bytes > HEAVY_BYTES:
-        say("phones may refuse a page of that size; --pairs makes it smaller", quiet=quiet)
+        say("phones may refuse a page of this size; a smaller --pairs helps", quiet=quiet)
     typer.echo(output)
     if serve:
         _serve(output, results, port, quiet=quiet)
@@ -92,10 +93,10 @@ def serve_study(
     port: Port = 8000,
     quiet: Quiet = False,
 ) -> None:
-    """Serve a study on this machine, hand every rater another set, and keep the answers as files in one folder.
+    """Serve a study on this machine: every rater gets another sitting, and answers become files in one folder.
 
-    The address is this machine's own (127.0.0.1). For raters elsewhere put a tunnel or a web server with TLS before
-    it, or send them the page: it works without a server too. Ctrl-C ends it.
+    The server listens on 127.0.0.1 only. For raters elsewhere, put a tunnel or a web server with TLS in front of it,
+    or send them the page: it works without a server too. Ctrl-C ends it.
 
     Example: gfla study serve study.html --results answers/
     """
@@ -124,17 +125,19 @@ def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
 
 @app.command("tally")
 def tally_study(
-    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", show_default=False)],
-    study: Annotated[str | None, typer.Option(help="The study's id, where the files are of several.")] = None,
+    results: Annotated[
+        list[Path], typer.Argument(help="Result files, or folders of result files.", show_default=False)
+    ],
+    study: Annotated[str | None, typer.Option(help="Id of the study, if the files belong to several.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count how often generated pictures were taken for real: the paper's JND, with 95 % intervals.
+    """Count how often generated images were taken for real: the paper's JND, with 95 % intervals.
 
-    50 % means that nobody can tell. Results that do not count are named with the reason, the others count.
+    50 % means that raters guess. Excluded results are listed with the reason.
 
     Example: gfla study tally answers/
     """
-    from gfla_cli.study.tally import find_results, tally
+    from gfla_cli.study.results import find_results, tally
 
     found = tally(find_results(results), study)
     for error in found.unreadable:
@@ -167,7 +170,7 @@ def _print_json(found: Tally) -> None:
 def _print_table(found: Tally) -> None:
     from rich.table import Table
 
-    table = Table("model", "for real", "95 % answers", "95 % raters", "answers", "pairs", "raters")
+    table = Table("model", "taken for real", "95 % answers", "95 % raters", "answers", "pairs", "raters")
     for model in found.models:
         intervals = (
             "-" if span is None else f"{100 * span[0]:.1f} - {span[1]:.1%}"

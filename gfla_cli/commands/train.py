@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gfla_cli.commands.options import (
     Device,
-    DeviceChoice,
     Precision,
-    PrecisionChoice,
-    TaskChoice,
     Threads,
     say,
     set_threads,
 )
+from gfla_cli.config import Sampler, Task
 from gfla_cli.distributed.launch import joined, launched
 from gfla_cli.errors import UsageError
 
@@ -28,37 +25,14 @@ if TYPE_CHECKING:
     from gfla_cli.training.recipe import Recipe
 
 
-class DatasetChoice(StrEnum):
-    """Values of --dataset."""
-
-    people = "people"
-    photos = "photos"
-    fashion = "fashion"
-    market = "market"
-    chairs = "chairs"
-    shapenet = "shapenet"
-    faces = "faces"
-    people_faces = "people-faces"
-    bodies = "bodies"
-
-
+Dataset = Literal["people", "photos", "fashion", "market", "chairs", "shapenet", "faces", "people-faces", "bodies"]
 _LEFT = "What a run leaves behind"
 
 
-class SamplerChoice(StrEnum):
-    """Values of --sampler: the paper's model, its ablations, and appearance flow for views."""
-
-    local = "local"
-    bilinear = "bilinear"
-    global_ = "global"
-    none = "none"
-    pixels = "pixels"
-
-
 def train(
-    dataset: Annotated[DatasetChoice, typer.Option(help="What to train on, and with it the recipe.")],
+    dataset: Annotated[Dataset, typer.Option(help="What to train on, and with it the recipe.")],
     task: Annotated[
-        TaskChoice | None, typer.Option(help="What the data set has to be for; every data set is for one task.")
+        Task | None, typer.Option(help="What the data set has to be for; every data set is for one task.")
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
@@ -67,7 +41,7 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME-N]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    sampler: Annotated[SamplerChoice, typer.Option(help="How source features are fetched.")] = SamplerChoice.local,
+    sampler: Annotated[Sampler, typer.Option(help="How source features are fetched.")] = "local",
     steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
     recipe: Annotated[
         Path | None,
@@ -120,8 +94,8 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="torch.compile; for CUDA, slow to start.", rich_help_panel="Execution")
     ] = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Train a model, stage by stage; Ctrl-C and SIGTERM keep what was learnt.
@@ -154,7 +128,7 @@ def train(
     set_threads(threads)
     tell = partial(say, quiet=not launch.is_first)
     with joined(launch) as team:
-        placement = team.agreed(lambda: choose_own_device(launch, device.value, precision.value))
+        placement = team.agreed(lambda: choose_own_device(launch, device, precision))
         if channels_last is None:  # in fp32 it gains nothing (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
         tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
@@ -182,7 +156,7 @@ def train(
         typer.echo(bundle)
 
 
-def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, processes: int) -> Recipe:
+def _own_recipe(file: Path, dataset: Dataset, task: Task | None, processes: int) -> Recipe:
     """The recipe of a file; raises UsageError when it is none, or not for this data set."""
     from gfla_cli.training.recipe import Recipe, for_processes, refuse_other_task
 
@@ -195,17 +169,17 @@ def _own_recipe(file: Path, dataset: DatasetChoice, task: TaskChoice | None, pro
     except ValueError as error:
         raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to begin with") from error
     plan = Recipe.from_json(values)
-    if plan.dataset != dataset.value:
+    if plan.dataset != dataset:
         raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="name the same data set")
     if task is not None:
-        refuse_other_task(plan, task.value)
+        refuse_other_task(plan, task)
     return for_processes(plan, processes)
 
 
 def _recipe(
-    dataset: DatasetChoice,
-    task: TaskChoice | None,
-    sampler: SamplerChoice,
+    dataset: Dataset,
+    task: Task | None,
+    sampler: Sampler,
     steps: float,
     seed: int,
     processes: int,
@@ -215,9 +189,9 @@ def _recipe(
     """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
     from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
 
-    plan = replace(scaled(with_sampler(recipe(dataset.value), sampler.value), steps), seed=seed)
+    plan = replace(scaled(with_sampler(recipe(dataset), sampler), steps), seed=seed)
     if task is not None:
-        refuse_other_task(plan, task.value)
+        refuse_other_task(plan, task)
     if flow is not None and init is not None:
         raise UsageError("--flow and --init both say what to start from", hint="--init brings its flow estimator along")
     if flow is not None:
@@ -227,7 +201,7 @@ def _recipe(
     if init is not None:
         from gfla_cli.training.start import going_on_from
 
-        if sampler != SamplerChoice.local:
+        if sampler != "local":
             raise UsageError("--sampler: a model that is trained on keeps its own", hint="leave --sampler out")
         plan = going_on_from(plan, init)
     return for_processes(plan, processes)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gfla_cli.commands.options import (
     AsJson,
     Device,
-    DeviceChoice,
     Overwrite,
     Precision,
-    PrecisionChoice,
     Quiet,
-    RuntimeChoice,
     RuntimeOption,
     Threads,
     print_results,
     say,
 )
-
-
-class BetweenChoice(StrEnum):
-    """Values of --between."""
-
-    nearest = "nearest"
-    blend = "blend"
 
 
 def view_synthesis(
@@ -64,14 +53,15 @@ def view_synthesis(
         float | None, typer.Option(help="Of the new views, 0 to 20. [default: as SOURCE]", show_default=False)
     ] = None,
     between: Annotated[
-        BetweenChoice, typer.Option(help="Angles between the trained ones: take the nearest, or blend both.")
-    ] = BetweenChoice.nearest,
+        Literal["nearest", "blend"],
+        typer.Option(help="Angles between the trained ones: take the nearest, or blend both."),
+    ] = "nearest",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
-    device: Device = DeviceChoice.auto,
-    precision: Precision = PrecisionChoice.auto,
-    runtime: RuntimeOption = RuntimeChoice.auto,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
     """Show the object of SOURCE from other sides.
@@ -90,8 +80,8 @@ def view_synthesis(
         source_azimuth=source_azimuth,
         source_elevation=source_elevation,
         elevation=elevation,
-        between=between.value,
-        execution=Execution(device=device.value, precision=precision.value, runtime=runtime.value, threads=threads),
+        between=between,
+        execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
     print_results(report, as_json=as_json)

@@ -25,7 +25,7 @@ from gfla_cli.io.image import to_uint8
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.training.batch import PoseBatch, drawn_pairs, to_device, with_known_flows
 
@@ -118,7 +118,7 @@ def measure_flows(
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
     """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
     source, structure = batch.source_image, batch.target_structure
-    bodies = network.bodies(source, batch.source_structure, structure)
+    bodies = network.body_prior(source, batch.source_structure, structure)
     known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
     return {
         COPY: source,
@@ -132,7 +132,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
-    bodies = network.bodies(*inputs)
+    bodies = network.body_prior(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
         found["solids"] = bodies.flow() * reduction
@@ -141,7 +141,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     if estimated.choice is not None:
         chosen = F.pad(estimated.choice.candidates, [0, 0, 0, 0, 0, 0, 0, 1])  # standing still
         weight = estimated.choice.logits.softmax(dim=1)[:, :, None]
-        found["chosen"] = (chosen * weight).sum(dim=1) * (GUESS_STRIDE * reduction)
+        found["chosen"] = (chosen * weight).sum(dim=1) * (PRIOR_STRIDE * reduction)
     found["the network"] = flows[-1].offset * (batch.source_image.shape[-1] / flows[-1].offset.shape[-1])
     return flows, found
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
+from gfla_cli.config import DeviceName as DeviceName
 from gfla_cli.config import ModelConfig, Task
+from gfla_cli.config import Precision as Precision
+from gfla_cli.config import Runtime as Runtime
 from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.inference.inside import Inside
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Runtime = Literal["auto", "torch", "onnx"]
 Array = NDArray[np.float32]
 
 

@@ -94,7 +94,7 @@ class TorchSession:
             AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
             for flow, found in zip(made.flows, weights, strict=True)
         ]
-        bodies = getattr(made, "bodies", None)
+        bodies = getattr(made, "body_prior", None)
         maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
         return self.array(made.image), Inside(levels, maps)
 

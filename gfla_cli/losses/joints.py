@@ -32,12 +32,12 @@ def refined_loss(joints: Joints, truth: Tensor, reduction: int) -> Tensor:
     `joints` (B, J, ...) in pixels of a frame that is `reduction` times smaller than that of `truth` (B, J, 4): x, y,
     1 where known, depth. Depths count from the neck.
     """
-    known = joints.there * (truth[..., 2] > 0)
+    known = joints.present * (truth[..., 2] > 0)
     place = torch.cat([(truth[..., :2] + 0.5) / reduction - 0.5, truth[..., 3:] / reduction], dim=2).nan_to_num()
     shape, _ = body_shape(place.device)
     trunk = trunk_length(place, known, shape)[..., None]
     known = known[..., None] * (trunk > _SHORTEST_TRUNK)
-    difference = (_from_neck(joints.place) - _from_neck(place)) / trunk.clamp(min=_SHORTEST_TRUNK)
+    difference = (_from_neck(joints.position) - _from_neck(place)) / trunk.clamp(min=_SHORTEST_TRUNK)
     distance = F.smooth_l1_loss(difference, torch.zeros_like(difference), beta=_EXACT, reduction="none")
     return (distance * known).sum() / (3 * known.sum()).clamp(min=1)
 

@@ -1,6 +1,6 @@
-"""The five blocks every network is made of. All are pre-activation, with LeakyReLU 0.1 and InstanceNorm.
+"""The blocks that every network is made of. All are pre-activation, with LeakyReLU 0.1 and InstanceNorm.
 
-Shapes in comments: B batch, C channels, H x W pixels.
+B batch, a and b channels before and after a block, H x W pixels.
 """
 
 from __future__ import annotations
@@ -11,52 +11,51 @@ from torch import Tensor, nn
 
 from gfla_cli.ops.warp import padded
 
-_BF16_LANES = 32  # numbers that the processor's widest registers hold
-_FEW_PIXELS = 1024  # of a map; torch's group norm strides through smaller ones channel by channel
+_BF16_LANES = 32  # bfloat16 numbers in the widest CPU registers
+_FEW_PIXELS = 1024  # torch's group norm goes through smaller maps channel by channel, which is slow
 
 
 class InstanceNorm(nn.GroupNorm):
-    """InstanceNorm2d with affine parameters, as one group per channel.
+    """InstanceNorm2d with affine parameters, computed as a group norm with one group per channel.
 
-    The same arithmetic and the same parameters; torch's group norm keeps channels_last on the CPU and is
-    several times faster there.
+    Same result, same parameters. On the CPU torch's group norm keeps channels_last and is several times faster.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to the same. ONNX has the operator itself, and none of groups."""
+        """(B, channels, H, W) to the same shape. Exports use ONNX's InstanceNormalization operator."""
         if torch.onnx.is_in_onnx_export():
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
             pixels = x.shape[2] * x.shape[3]
-            # Group norm's gradients take ten times as long as batch norm's, and so do its small maps.
+            # Batch norm is ten times faster for gradients and for small maps.
             if pixels > 1 and (pixels < _FEW_PIXELS or torch.is_grad_enabled()):
-                return self._picture_by_picture(x)
+                return self._image_by_image(x)
             if x.dtype is torch.bfloat16 and x.shape[1] % _BF16_LANES:
-                return super().forward(x.float()).to(x.dtype)  # torch's own kernel is 2-6 times slower for these
+                return super().forward(x.float()).to(x.dtype)  # torch's bfloat16 kernel is 2-6 times slower
         if x.device.type == "cuda":
-            # Autocast would have group norm in float32, and three copies of the largest maps with it. This one takes
-            # bfloat16 with float32 parameters, and keeps its statistics in float32.
+            # Autocast would compute group norm in float32, with three copies of the largest maps. `F.instance_norm`
+            # takes bfloat16 with float32 parameters, and keeps its statistics in float32.
             with torch.autocast("cuda", enabled=False):
                 return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         return super().forward(x)
 
-    def _picture_by_picture(self, x: Tensor) -> Tensor:
-        """Of a single picture, the batch's mean and variance are its own."""
+    def _image_by_image(self, x: Tensor) -> Tensor:
+        """Instance norm as batch norm over batches of one image."""
         weight, bias = self.weight, self.bias
         done = [F.batch_norm(one, None, None, weight, bias, training=True, eps=self.eps) for one in x.split(1)]
         return torch.cat(done) if len(done) > 1 else done[0]
 
 
 def norm(channels: int, enabled: bool = True) -> nn.Module:
-    """InstanceNorm, or nothing where a network must keep absolute brightness."""
+    """InstanceNorm, or the identity where a network must keep absolute brightness."""
     return InstanceNorm(channels) if enabled else nn.Identity()
 
 
 def activation() -> nn.Module:
-    """The one activation of the paper's networks."""
+    """The activation of all networks."""
     return nn.LeakyReLU(0.1)
 
 
@@ -104,8 +103,8 @@ class ResidualBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """Doubles the resolution: (B, a, H, W) -> (B, b, 2H, 2W).
 
-    `kernel` of the transposed convolutions: 3, as the authors have it, or 4. With 4 every output pixel is a sum of as
-    many taps as its neighbours, so that no checkers appear (Odena et al., 2016).
+    `kernel` of the transposed convolutions: 3 as in the released models, or 4. With 4 every output pixel is a sum of
+    the same number of taps, which avoids checkerboard artefacts (Odena et al., 2016).
     """
 
     def __init__(self, a: int, b: int, hidden: int | None = None, *, normed: bool = True, kernel: int = 3) -> None:
@@ -122,7 +121,7 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self.act(self.norm1(x)))
-        # up(act(norm2(y))) + shortcut(x) as one convolution: the largest maps are written once, and not added.
+        # up(act(norm2(y))) + shortcut(x) as one convolution: it writes the largest maps once and adds nothing.
         up, shortcut = self.up, self.shortcut
         assert up.bias is not None
         assert shortcut.bias is not None
@@ -132,7 +131,7 @@ class DecoderBlock(nn.Module):
 
 
 class Skip(nn.Module):
-    """Carries encoder features across to the decoder: (B, a, H, W) -> (B, a, H, W). No norm."""
+    """A skip connection from encoder to decoder: (B, a, H, W) -> (B, a, H, W). No norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -145,7 +144,7 @@ class Skip(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Features to a picture in [-1, 1]: (B, a, H, W) -> (B, 3, H, W)."""
+    """Features to an image in [-1, 1]: (B, a, H, W) -> (B, 3, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

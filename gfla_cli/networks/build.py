@@ -1,4 +1,4 @@
-"""From a ModelConfig to a generator, and the initial values it starts training from."""
+"""Builds the generator of a ModelConfig, and initialises it for training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
-# Parts that compute in float32 whatever the rest does: positions need its digits, and of views half a megaflop decides.
+# Parts that always compute in float32: positions need its digits, and the view estimator costs almost nothing.
 ALWAYS_FLOAT = ("offset_head", "mask_head", "choice_head", "refiner", "view_estimator")
 
 
 def build(config: ModelConfig) -> nn.Module:
-    """The generator the config describes, with torch's initial values."""
+    """The generator of a config, with torch's initial values."""
     if config.task == "pose":
         return PoseGenerator(config)
     if config.task == "view":
@@ -27,10 +27,10 @@ def build(config: ModelConfig) -> nn.Module:
 
 
 def initialise(network: nn.Module, initial: Literal["orthogonal", "kaiming"]) -> None:
-    """Draws the weights a training starts from, with torch's global generator.
+    """Initialises the weights for training, with torch's global random generator.
 
-    `orthogonal` with gain 0.02 is the authors'. `kaiming` keeps the variance through encoders without norms, closes
-    residual branches almost to zero, and starts the picture near mid-grey: a tanh that saturates does not recover.
+    "orthogonal" with gain 0.02 is the authors' choice. "kaiming" keeps the variance through encoders without norms,
+    scales residual branches down, and starts images near mid-grey: a saturated tanh has no gradient.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -41,13 +41,13 @@ def initialise(network: nn.Module, initial: Literal["orthogonal", "kaiming"]) ->
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     if initial == "kaiming":
-        _quiet_outputs(network)
+        _scale_outputs_down(network)
 
 
 def convolutions_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The network, with the weights of its convolutions in the number format that autocast has them in.
+    """Converts the weights of the convolutions to the number format of autocast, in place. For inference only.
 
-    Kept so, they need not be brought to it in every pass. For inference alone: what is trained needs more digits.
+    Autocast then does not convert them in every pass. Training needs float32 weights.
     """
     for name, module in network.named_modules():
         always_float = any(part in ALWAYS_FLOAT for part in name.split("."))
@@ -56,7 +56,7 @@ def convolutions_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     return network
 
 
-def _quiet_outputs(network: nn.Module) -> None:
+def _scale_outputs_down(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, ResidualBlock):
             module.conv2.weight.data *= 0.1

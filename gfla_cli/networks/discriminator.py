@@ -1,4 +1,4 @@
-"""Discriminators: residual networks with spectral norm that score patches of pictures, or of clips, as real or made."""
+"""Discriminators of images and clips, and a joint detector that compares poses. Used in training only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, 
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2). The first one takes the picture as it is."""
+    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2). The first one has no activation on its input."""
 
     def __init__(self, a: int, b: int, *, first: bool = False) -> None:
         super().__init__()
@@ -28,7 +28,10 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, C, H, W) picture(s) in [-1, 1] -> (B, 1, H/2^blocks, W/2^blocks) scores, 1 = real."""
+    """Residual patch discriminator with spectral norm: (B, C, H, W) -> scores (B, 1, H/2^blocks, W/2^blocks), 1 = real.
+
+    The input is in [-1, 1]; C = 3 per image.
+    """
 
     def __init__(self, channels: int = 3, blocks: int = 4, width: int = 32, max_width: int = 128) -> None:
         super().__init__()
@@ -45,7 +48,7 @@ class Discriminator(nn.Module):
 
 
 class ClipDiscriminatorBlock(nn.Module):
-    """The same in three dimensions; time keeps its length: (B, a, T, H, W) -> (B, b, T, H/2, W/2)."""
+    """The 3-D form; the number of frames is kept: (B, a, T, H, W) -> (B, b, T, H/2, W/2)."""
 
     def __init__(self, a: int, b: int, *, first: bool = False) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class ClipDiscriminatorBlock(nn.Module):
 
 
 class ClipDiscriminator(nn.Module):
-    """(B, 3, T, H, W) frames in [-1, 1] -> (B, 1, T, H/2^blocks, W/2^blocks) scores of how they follow one another."""
+    """Scores the motion of clips: (B, 3, T, H, W) frames in [-1, 1] -> (B, 1, T, H/2^blocks, W/2^blocks), 1 = real."""
 
     def __init__(self, blocks: int = 4, width: int = 16, max_width: int = 64) -> None:
         super().__init__()
@@ -79,17 +82,16 @@ class ClipDiscriminator(nn.Module):
         return scores
 
 
-# Reads the joints of a picture: what a generated person has to agree with the real one in, seen by whom it is for.
-#
-# Not in the paper. B batch, J = 18 joints in OpenPose's order, H x W a picture whose sides are multiples of 32.
-
-
-STRIDE = 4  # of the maps it gives
-_WIDTHS = (24, 48, 96, 160, 192)  # at strides 2 to 32
+STRIDE = 4  # of the heat maps of PoseReader
+_WIDTHS = (24, 48, 96, 160, 192)  # its channels at strides 2 to 32
 
 
 class PoseReader(nn.Module):
-    """(B, 3, H, W) pictures in [-1, 1] -> (B, J, H/4, W/4) heat maps, about 1 on a joint and 0 elsewhere."""
+    """Detects joints: (B, 3, H, W) images in [-1, 1] -> heat maps (B, J, H/4, W/4), about 1 on a joint, 0 elsewhere.
+
+    Not in the paper. A generated person has to show the joints of the real one. J = 18 joints in OpenPose's order;
+    H and W are multiples of 32.
+    """
 
     def __init__(self, joints: int = 18) -> None:
         super().__init__()
@@ -98,19 +100,19 @@ class PoseReader(nn.Module):
         self.whole = ResidualBlock(_WIDTHS[-1])
         self.up = nn.ModuleList(DecoderBlock(b, a) for a, b in reversed(between[2:]))
         last = nn.Conv2d(_WIDTHS[1], joints, 3, padding=1)
-        for parameter in last.parameters():  # who has learnt nothing sees nothing, and has nothing to say to others
+        for parameter in last.parameters():  # an untrained detector finds no joints and gives no gradient
             nn.init.zeros_(parameter)
         self.head = nn.Sequential(norm(_WIDTHS[1]), activation(), last)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Every resolution on the way up sees what was there on the way down."""
-        seen = []
+        """A U-Net with additive skip connections."""
+        features = []
         x = image
         for block in self.down:
             x = block(x)
-            seen.append(x)
+            features.append(x)
         x = self.whole(x)
-        for block, before in zip(self.up, seen[-2:0:-1], strict=True):
-            x = block(x) + before
+        for block, skip in zip(self.up, features[-2:0:-1], strict=True):
+            x = block(x) + skip
         maps: Tensor = self.head(x)
         return maps

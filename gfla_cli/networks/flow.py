@@ -1,7 +1,10 @@
-"""Global flow: for every target position, where in the source should we look?  (paper, Sec. 3.1)
+"""The global flow field estimator: for every target position, where in the source to look (paper, Sec. 3.1).
 
-Offsets are (x, y), in pixels of their own feature grid, and point from target to source.
-B batch, C channels, H x W image size, h x w = H/stride x W/stride, R source pictures referred to at once.
+Offsets w are (x, y), in pixels of their own feature grid, and point from target to source. The mask m in [0, 1] says
+how much to take from there: 1 takes it all from the source, 0 generates it.
+
+B batch, H x W image size, h x w = H/stride x W/stride grid of an attention level, R reference images that are warped
+at once. A structure is the paper's pose map p: (B, S, H, W).
 """
 
 from __future__ import annotations
@@ -16,83 +19,83 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.priors.curves import curve_guesses
-from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged, reduced, seen_through
+from gfla_cli.networks.priors.curves import curve_priors
+from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
 from gfla_cli.networks.priors.refiner import PoseRefiner
-from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, body_prior
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, compute_body_prior
+from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
 
-# What an estimator sees of a prior: the picture through that flow and the flow; of matches also how sure they are; of
-# solids also the weights of the candidates, both body maps, and what is visible.
+# Channels of `_Prior.features`. All priors: warped image (3) and flow (2). "matches": also the spread of the matches.
+# "solids": also the weights of the candidates, the body maps of target and warped source, and the visibility.
 _PRIOR_CHANNELS = {"none": 0, "limbs": 5, "matches": 6, "curves": 5, "solids": 5 + SOLIDS + 1 + 2 * BODY_CHANNELS + 1}
 
 
 class Flow(NamedTuple):
-    """Where to look in the source, and how far to trust it. A tuple, which torch.export unpacks unaided."""
+    """Flow field and occlusion mask of one attention level: w and m of the paper."""
 
-    offset: Tensor  # (B, 2, h, w)
-    mask: Tensor  # (B, 1, h, w)  1 = take it from the source, 0 = invent it
+    offset: Tensor  # (B, 2, h, w) pixels of this grid, target to source
+    mask: Tensor  # (B, 1, h, w) in [0, 1]: 1 = take it from the source, 0 = generate it
 
 
 class Choice(NamedTuple):
-    """Which solid each place of the target belongs to, as the estimator chose."""
+    """Which solid each target position belongs to, as the estimator chose (flow prior "solids")."""
 
     candidates: Tensor  # (B, N, 2, h, w) offsets to the source, pixels of this grid
-    logits: Tensor  # (B, N + 1, h, w) of the candidates and of standing still
+    logits: Tensor  # (B, N + 1, h, w) of the candidates, and of zero motion
 
 
 class Estimated(NamedTuple):
-    """All that an estimator says."""
+    """All outputs of a flow estimator."""
 
     levels: list[list[Flow]]  # coarse to fine; each holds one Flow per reference
-    choice: Choice | None = None  # of the prior "solids"
+    choice: Choice | None = None  # with the flow prior "solids"
 
 
 class _Prior(NamedTuple):
-    """The flow to one picture that structures tell by themselves."""
+    """The flow to one source image that the structures give before the network looks. H' x W' is the reduced frame."""
 
-    picture: Tensor  # (B, 3, H', W') as the estimator sees it
-    reduced: Tensor  # (B, 2, H'/2, W'/2) in pixels of that
-    whole: Tensor  # (B, 2, H/2, W/2) in pixels of the whole frame
-    shown: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the most that a mask may take from the picture
-    spread: Tensor | None = None  # (B, 1, H'/2, W'/2) how far apart the likely places are, in pixels of the reduced
+    image: Tensor  # (B, 3, H', W') the source image as the estimator sees it
+    flow: Tensor  # (B, 2, H'/2, W'/2) pixels of the reduced frame
+    full_flow: Tensor  # (B, 2, H/2, W/2) pixels of the full frame
+    visibility: Tensor | None = None  # (B, 1, H, W) in [0, 1]: the upper limit of a mask
+    spread: Tensor | None = None  # (B, 1, H'/2, W'/2) pixels of the reduced frame; standard deviation of the matches
     bodies: BodyPrior | None = None  # of the prior "solids"
 
-    def corrected(self, flow: Flow, stride: int) -> Flow:
-        """The flow (B, 2, H/stride, W/stride) that differs from this prior by `flow`."""
-        offset = flow.offset + F.avg_pool2d(self.whole, stride // GUESS_STRIDE) / stride
-        mask = flow.mask if self.shown is None else flow.mask * F.avg_pool2d(self.shown, stride)
+    def corrected_by(self, flow: Flow, stride: int) -> Flow:
+        """Adds a correction, (B, 2, H/stride, W/stride), to this prior, and limits its mask to what is visible."""
+        offset = flow.offset + F.avg_pool2d(self.full_flow, stride // PRIOR_STRIDE) / stride
+        mask = flow.mask if self.visibility is None else flow.mask * F.avg_pool2d(self.visibility, stride)
         return Flow(offset, mask)
 
     def features(self) -> Tensor:
-        """(B, _PRIOR_CHANNELS, H', W') what an estimator sees of it."""
-        seen = [seen_through(self.picture, self.reduced)]
+        """What the estimator sees of this prior: (B, _PRIOR_CHANNELS, H', W')."""
+        parts = [flow_prior_features(self.image, self.flow)]
         if self.spread is not None:
-            seen.append(enlarged(self.spread, GUESS_STRIDE) / self.picture.shape[-2])
+            parts.append(upsample(self.spread, PRIOR_STRIDE) / self.image.shape[-2])
         if (bodies := self.bodies) is not None:
-            moved = bilinear_warp(bodies.source, self.reduced / GUESS_STRIDE)
-            maps = [bodies.logits.softmax(dim=1), bodies.target, moved, bodies.visible]
-            seen.append(enlarged(torch.cat(maps, dim=1), GUESS_STRIDE))
-        return torch.cat([part.to(seen[0].dtype) for part in seen], dim=1)
+            warped = bilinear_warp(bodies.source, self.flow / PRIOR_STRIDE)
+            maps = [bodies.logits.softmax(dim=1), bodies.target, warped, bodies.visibility]
+            parts.append(upsample(torch.cat(maps, dim=1), PRIOR_STRIDE))
+        return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
 
 
 class FlowEstimator(nn.Module):
-    """A small U-Net with one (offset, mask) head per attention level, coarse to fine.
+    """(w, m) = F(x_s, p_s, p_t): a small U-Net with one (offset, mask) head per attention level, coarse to fine.
 
-    `references` > 1 predicts that many flows at each level from one set of features. `code_channels` > 0 adds a
-    vector (a change of view) at the bottleneck. With `reduction` > 1 (a setting of the model; training on frames of
-    another size changes it) the inputs are reduced by so much, and the flows enlarged to the grids of the full frame.
+    - `references` > 1 predicts that many flows at each level from one set of features.
+    - `code_channels` > 0 adds a vector (the change of view) at the bottleneck.
+    - `config.flow_reduction` > 1 reduces the inputs by that factor, and upsamples the flows to the full frame.
+    - `config.flow_prior` makes the flows corrections of a prior. The estimator also sees the prior, and masks never
+      exceed its visibility:
+        "limbs"    each limb moves with its joints (`priors/limbs.py`);
+        "curves"   each part of a face moves with its curves (`priors/curves.py`); two sources;
+        "matches"  positions that a second network describes alike (`priors/matching.py`);
+        "solids"   one candidate flow per part of a 3-D body (`priors/solids.py`), whose joints a second network
+                   corrects (`priors/refiner.py`). The estimator also chooses among the candidates.
 
-    With a `flow_prior` the flows are corrections of what the structures say by themselves. The estimator sees that
-    prior, too, and masks take no more than it says is there:
-
-    - "limbs": a picture, its joints and the wanted joints (`limb_flow`);
-    - "curves": a wanted face, and two pictures with their faces (`curve_guesses`);
-    - "matches": places that a second network describes alike (`FlowMatcher`);
-    - "solids": one candidate flow for each part of a body in three dimensions (`body_prior`), whose joints a second
-      network corrects (`PoseRefiner`). The estimator also chooses among the candidates, at stride 2 of what it sees.
+    `flow_reduction` and `flow_prior` are not in the paper.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class FlowEstimator(nn.Module):
         input_channels += _PRIOR_CHANNELS[self.prior] * references
         if self.prior == "matches":
             self.matcher = FlowMatcher(config)
+        # Training on frames of another height changes `reduction`, so that the network still sees the same scale.
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.face_channels = config.structure_channels if config.task == "face" else 0
@@ -117,7 +121,7 @@ class FlowEstimator(nn.Module):
         if code_channels:
             joint = width[-1] + code_channels
             self.bottleneck = ResidualBlock(joint, width[-1], hidden=joint, normed=config.structure_norm)
-        # One step up per stride from the bottleneck to the finest attention level; features of that stride skip across.
+        # One step up per stride, from the bottleneck to the finest attention level, with a skip connection each.
         self.strides = [1 << i for i in range(config.flow_depth - 1, 0, -1) if 1 << i >= config.levels[-1].stride]
         at_stride = {2 << i: channels for i, channels in enumerate(width)}
         self.up = nn.ModuleDict()
@@ -137,82 +141,82 @@ class FlowEstimator(nn.Module):
                 self.mask_head[str(stride)] = nn.Conv2d(channels, references, 3, padding=1)
         if self.prior == "solids":
             self.refiner = PoseRefiner()
-            self.choice_head = nn.Conv2d(at_stride[GUESS_STRIDE], SOLIDS + 1, 3, padding=1)
+            self.choice_head = nn.Conv2d(at_stride[PRIOR_STRIDE], SOLIDS + 1, 3, padding=1)
 
     def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
         """Flows per level, coarse to fine; each level holds one Flow per reference.
 
-        `inputs` are (B, ·, H, W) pictures and structures in the order the network was built for; `code` is
-        (B, code_channels, 1, 1).
+        `inputs` are images (B, 3, H, W) and structures (B, S, H, W) in the order the network was built for;
+        `code` is (B, code_channels, 1, 1).
         """
         if self.prior == "none":
             return self.decode(self.encode(inputs), code)
         return self.estimate(inputs).levels
 
     def estimate(self, inputs: Sequence[Tensor], bodies: BodyPrior | None = None) -> Estimated:
-        """The same for networks with a prior. `bodies` of `bodies` avoids computing them again."""
+        """Like `forward`, for networks with a prior. Pass what `body_prior` gave to avoid recomputing it."""
         inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
-        small = [self._reduced(x) for x in inputs]
-        with torch.no_grad():  # a prior is a fact to what corrects it; the refiner learns by losses of its own
-            priors = self._priors(inputs, small, bodies)
-        drawn = [self._drawn(x) for x in small]
-        x, *skipped = self._features([*drawn, *(prior.features() for prior in priors)])
+        reduced = [self._reduce(x) for x in inputs]
+        with torch.no_grad():  # the prior is a constant to the estimator; the refiner has losses of its own
+            priors = self._priors(inputs, reduced, bodies)
+        drawn = [self._drawn(x) for x in reduced]
+        x, *skipped = self._encode_reduced([*drawn, *(prior.features() for prior in priors)])
         features = self._up(x, skipped, None)
         choice = None
         if self.prior == "solids":
-            choice, whole = self._chosen(features[GUESS_STRIDE], priors[0])
-            priors = [priors[0]._replace(whole=whole)]
+            choice, full_flow = self._choose(features[PRIOR_STRIDE], priors[0])
+            priors = [priors[0]._replace(full_flow=full_flow)]
         return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
 
-    def bodies(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> BodyPrior:
-        """What a picture (B, 3, H, W) and two structures tell about the flow between them; for the prior "solids"."""
-        return self._bodies(*(self._reduced(x) for x in (picture, structure, wanted)))
+    def body_prior(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
+        """The flow prior "solids", with refined joints, for an image (B, 3, H, W) and two structures."""
+        return self._body_prior(*(self._reduce(x) for x in (source_image, source_structure, target_structure)))
 
-    def _bodies(self, picture: Tensor, structure: Tensor, wanted: Tensor) -> BodyPrior:
-        return body_prior(structure, wanted, partial(self.refiner, picture, self._drawn(structure)))
+    def _body_prior(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
+        refine = partial(self.refiner, source_image, self._drawn(source_structure))
+        return compute_body_prior(source_structure, target_structure, refine)
 
     def _drawn(self, x: Tensor) -> Tensor:
-        """What the network sees of a picture or a structure as it is."""
+        """The channels of an image or a structure that the convolutions see: all but the depths."""
         return x[:, : self.drawn_channels] if self.prior == "solids" else x
 
-    def _priors(
-        self,
-        inputs: Sequence[Tensor],
-        reduced: Sequence[Tensor],
-        bodies: BodyPrior | None,
-    ) -> list[_Prior]:
+    def _priors(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], bodies: BodyPrior | None) -> list[_Prior]:
+        """One prior per reference, from inputs of the full and of the reduced frame."""
         if self.prior == "curves":
             target, _, previous, _, reference = inputs
-            found = curve_guesses([previous, reference], target)  # of the whole frame: lids are a pixel or two
+            found = curve_priors([previous, reference], target)  # of the full frame: lids are only a pixel or two high
             return [
-                _Prior(picture, F.avg_pool2d(guess.flow, self.reduction) / self.reduction, guess.flow, guess.shown)
-                for picture, guess in zip((reduced[1], reduced[3]), found, strict=True)
+                _Prior(image, F.avg_pool2d(prior.flow, self.reduction) / self.reduction, prior.flow, prior.visibility)
+                for image, prior in zip((reduced[1], reduced[3]), found, strict=True)
             ]
-        picture, structure, wanted = reduced
+        image, source, target = reduced
         spread = None
         if self.prior == "solids":
-            bodies = bodies.detached() if bodies is not None else self._bodies(picture, structure, wanted)
+            bodies = bodies.detached() if bodies is not None else self._body_prior(image, source, target)
             flow = bodies.flow()
         elif self.prior == "matches":
-            flow, spread = self.matcher(picture, structure, wanted, limb_flow(structure, wanted)).flow()
+            flow, spread = self.matcher(image, source, target, limb_flow(source, target)).flow()
         else:
-            flow = limb_flow(structure, wanted)
-        return [_Prior(picture, flow, enlarged(flow, self.reduction) * self.reduction, None, spread, bodies)]
+            flow = limb_flow(source, target)
+        return [_Prior(image, flow, upsample(flow, self.reduction) * self.reduction, None, spread, bodies)]
 
-    def _chosen(self, x: Tensor, prior: _Prior) -> tuple[Choice, Tensor]:
-        """The choice among the candidates, and its flow (B, 2, H/2, W/2) in pixels of the whole frame."""
+    def _choose(self, x: Tensor, prior: _Prior) -> tuple[Choice, Tensor]:
+        """Changes the logits of the candidates. Returns the choice, and its flow (B, 2, H/2, W/2) in full-frame pixels.
+
+        `x` are the features at PRIOR_STRIDE.
+        """
         assert prior.bodies is not None
         with torch.autocast(x.device.type, enabled=False):
             logits = prior.bodies.logits + self.choice_head(x.float())
             bodies = prior.bodies._replace(logits=logits)
-            # The softmax follows the enlargement, so that the flow breaks sharply where one part passes another.
-            return Choice(bodies.candidates / GUESS_STRIDE, logits), bodies.enlarged(self.reduction).flow()
+            # Upsampled before the softmax: then the flow has a sharp edge where one part passes in front of another.
+            return Choice(bodies.candidates / PRIOR_STRIDE, logits), bodies.upsampled(self.reduction).flow()
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """All that no code changes: the features at stride 32, and what skips across, coarse to fine."""
-        return self._features([self._reduced(x) for x in inputs])
+        """Everything that does not depend on the code: bottleneck features, then skip features, coarse to fine."""
+        return self._encode_reduced([self._reduce(x) for x in inputs])
 
-    def _features(self, reduced: Sequence[Tensor]) -> list[Tensor]:
+    def _encode_reduced(self, reduced: Sequence[Tensor]) -> list[Tensor]:
         x = torch.cat(list(reduced), dim=1)
         features = {}
         for i, down in enumerate(self.down):
@@ -221,7 +225,7 @@ class FlowEstimator(nn.Module):
         return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
 
     def decode(self, encoded: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
-        """The flows, from what `encode` gave; see `forward`."""
+        """The flows from the result of `encode`; see `forward`. Raises ValueError if a code is needed and missing."""
         x, *skipped = encoded
         if self.bottleneck is not None:
             if code is None:
@@ -232,10 +236,10 @@ class FlowEstimator(nn.Module):
     def _up(self, x: Tensor, skipped: Sequence[Tensor], code: Tensor | None) -> dict[int, Tensor]:
         """Features at the strides of the attention levels, coarse to fine."""
         features = {}
-        for stride, across in zip(self.strides, skipped, strict=True):
+        for stride, skip in zip(self.strides, skipped, strict=True):
             if str(stride) in self.gate and code is not None:
-                across = across * (1 + self.gate[str(stride)](code))
-            x = self.up[str(stride)](x) + across
+                skip = skip * (1 + self.gate[str(stride)](code))
+            x = self.up[str(stride)](x) + skip
             if str(stride) in self.offset_head:
                 features[stride] = x
         return features
@@ -243,25 +247,25 @@ class FlowEstimator(nn.Module):
     def _flows(self, x: Tensor, stride: int, priors: Sequence[_Prior]) -> list[Flow]:
         # Positions need more digits than bfloat16 has (its steps are 1/8 px from 16 px on), so the heads never use it.
         with torch.autocast(x.device.type, enabled=False):
-            offset = enlarged(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
-            mask = enlarged(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
+            offset = upsample(self.offset_head[str(stride)](x.float()), self.reduction) * self.reduction
+            mask = upsample(self.mask_head[str(stride)](x.float()).sigmoid(), self.reduction)
             flows = [Flow(o, m) for o, m in zip(offset.split(2, dim=1), mask.split(1, dim=1), strict=True)]
             if not priors:
                 return flows
-            return [prior.corrected(flow, stride) for prior, flow in zip(priors, flows, strict=True)]
+            return [prior.corrected_by(flow, stride) for prior, flow in zip(priors, flows, strict=True)]
 
-    def _reduced(self, x: Tensor) -> Tensor:
-        """A picture or a structure as it would be on a smaller frame."""
+    def _reduce(self, x: Tensor) -> Tensor:
+        """An image or a structure as it would be on a smaller frame."""
         if self.reduction == 1:
             return x
         is_face = x.shape[1] == self.face_channels
-        return reduced_face_structure(x, self.reduction) if is_face else reduced(x, self.reduction)
+        return downsample_face_map(x, self.reduction) if is_face else downsample(x, self.reduction)
 
 
-def reduced_face_structure(structure: Tensor, factor: int) -> Tensor:
-    """(B, 16, H, W) to (B, 16, H/factor, W/factor), about as it would be drawn there.
+def downsample_face_map(structure: Tensor, factor: int) -> Tensor:
+    """(B, 16, H, W) to (B, 16, H/factor, W/factor), about as a face map would be drawn at that size.
 
-    Lines stay a pixel wide, and labels are numbers that have no mean; distances are in shares of the frame.
+    Lines stay one pixel wide. Distances, which are shares of the frame, are averaged. Labels are sampled.
     """
     lines = F.max_pool2d(structure[:, :1], factor)
     distances = F.avg_pool2d(structure[:, 1:-1], factor)

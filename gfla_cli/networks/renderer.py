@@ -1,6 +1,8 @@
-"""The renderer: encoders to features at strides 2, 4 and 8, and a decoder that fetches source features on the way back.
+"""The local neural texture renderer (paper, Sec. 3.2): encoders, and a decoder that warps source features.
 
-B batch, C channels, R reference pictures, h x w feature grid.
+Encoders give features at strides 2, 4 and 8. The decoder blends in source features by local attention at each level.
+
+B batch, C channels, R reference images, H x W frame, h x w feature grid. Images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -14,18 +16,17 @@ from torch import Tensor, nn
 from gfla_cli.config import Level, ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, ToImage, activation, widths
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.priors.features import enlarged
 from gfla_cli.networks.samplers import Source, sampler
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.ops.warp import bilinear_warp, upsample
 
 DEPTH = 3  # strides 2, 4, 8
-FINEST = 2  # stride of the finest flow of models that blend in pixels
+_FINEST = 2  # stride of the finest flow of models that blend in pixels
 _BLEND_WIDTH = 16
 _LARGEST_RESIDUAL = 0.5  # of pixels in [-1, 1]
 
 
 class Encoder(nn.Module):
-    """Three stride-2 blocks: a picture, a structure or both, to features."""
+    """Three stride-2 blocks: an image, a structure or both, to features."""
 
     def __init__(self, config: ModelConfig, input_channels: int, normed: tuple[bool, ...] = (True,) * DEPTH) -> None:
         super().__init__()
@@ -44,23 +45,23 @@ class Encoder(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """One step of the decoder: blend in what the samplers fetched, refine, double the resolution.
+    """One step of the decoder: blend in warped source features, refine, double the resolution.
 
-    With masks m_i the blend is the sum over references of x·(1-m_i) + sampled_i·m_i; one reference is the paper's
-    pose generator, two are its sequence generators. A level without attention has no samplers and only refines.
+    With masks m_i the blend is the sum over references of x·(1-m_i) + warped_i·m_i. The pose generator has one
+    reference, sequence generators have two. A level without attention has no samplers and only refines.
     """
 
     def __init__(self, config: ModelConfig, channels: int, finer: int, level: Level | None, references: int) -> None:
         super().__init__()
         count = references if level and config.sampler != "none" else 0
         self.samplers = nn.ModuleList(sampler(channels, level, config) for _ in range(count) if level)
-        # Global attention has no flow estimator, so it has to predict its masks here.
+        # Global attention has no flow estimator, so its masks are predicted here.
         self.gate = nn.Conv2d(channels, count, 3, padding=1) if count and config.sampler == "global" else None
         self.residual = ResidualBlock(channels)
         self.up = DecoderBlock(channels, finer, hidden=channels, kernel=config.up_kernel)
 
     def prepare(self, features: Tensor, reference: int) -> Source:
-        """What the sampler of one reference derives from its features alone."""
+        """Everything that the sampler of one reference derives from its features only; independent of the target."""
         source: Source = self.samplers[reference].prepare(features)  # type: ignore[operator]
         return source
 
@@ -82,54 +83,54 @@ class DecoderLevel(nn.Module):
 
 
 class Blend(NamedTuple):
-    """What a picture is mixed from: `(1 - sum of shares) * drawn + sum of share * moved picture + residual`."""
+    """Composition of an image: `(1 - sum of shares) * generated + sum of share * warped source + residual`."""
 
-    drawn: Tensor  # (B, 3, H, W) in [-1, 1]
-    shares: Tensor  # (B, R, H, W) in [0, 1], of each source picture that was moved by its flow
-    residual: Tensor  # (B, 3, H, W) small
-    matte: Tensor  # (B, 1, H, W) logits: where the person or object is, not the background
+    generated: Tensor  # (B, 3, H, W) in [-1, 1]
+    shares: Tensor  # (B, R, H, W) in [0, 1], of each warped source image
+    residual: Tensor  # (B, 3, H, W) within ±_LARGEST_RESIDUAL
+    matte: Tensor  # (B, 1, H, W) logits: foreground (person or object) against background
 
-    def mixed(self, moved: Sequence[Tensor]) -> Tensor:
-        """The picture (B, 3, H, W), from the R source pictures after their flows."""
+    def composite(self, warped: Sequence[Tensor]) -> Tensor:
+        """The image (B, 3, H, W), from the R warped source images (B, 3, H, W)."""
         shares = self.shares.split(1, dim=1)
-        image = self.drawn * (1 - self.shares.sum(dim=1, keepdim=True)) + self.residual
-        for share, picture in zip(shares, moved, strict=True):
-            image = image + share * picture
+        image = self.generated * (1 - self.shares.sum(dim=1, keepdim=True)) + self.residual
+        for share, source in zip(shares, warped, strict=True):
+            image = image + share * source
         return image
 
 
 class PixelBlend(nn.Module):
-    """Says how much of each pixel is the source's own, moved by the flow, and how much is drawn.
+    """Predicts how much of each pixel is taken from the warped source image, and how much is generated.
 
-    Not in the paper. The network draws what it must; where the flow is right, the photograph is better. It also tells
-    the subject from the background.
+    Not in the paper. Where the flow is right, the warped photograph is sharper than a generated image. It also predicts
+    the foreground.
     """
 
     def __init__(self, channels: int, references: int) -> None:
         super().__init__()
         self.references = references
-        # It sees the decoder's features, what was drawn, and of each source the moved picture and its mask.
+        # Inputs: features of the decoder, the generated image, and the warped image and the mask of each source.
         self.hidden = nn.Conv2d(channels + 3 + 4 * references, _BLEND_WIDTH, 3, padding=1)
         self.output = nn.Conv2d(_BLEND_WIDTH, references + 5, 3, padding=1)
         self.act = activation()
 
-    def forward(self, x: Tensor, drawn: Tensor, moved: Sequence[Tensor], masks: Sequence[Tensor]) -> Blend:
-        """`x` (B, C, H, W) features; `drawn` and each of `moved` (B, 3, H, W); each of `masks` (B, 1, H, W)."""
-        seen = [x, drawn, *moved, *masks]
-        y: Tensor = self.output(self.act(self.hidden(torch.cat([part.to(x.dtype) for part in seen], dim=1)))).float()
+    def forward(self, x: Tensor, generated: Tensor, warped: Sequence[Tensor], masks: Sequence[Tensor]) -> Blend:
+        """`x` (B, C, H, W) features; `generated` and each of `warped` (B, 3, H, W); each of `masks` (B, 1, H, W)."""
+        inputs = [x, generated, *warped, *masks]
+        y: Tensor = self.output(self.act(self.hidden(torch.cat([part.to(x.dtype) for part in inputs], dim=1)))).float()
         share, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
-        return Blend(drawn, share.softmax(dim=1)[:, 1:], residual.tanh() * _LARGEST_RESIDUAL, matte)
+        return Blend(generated, share.softmax(dim=1)[:, 1:], residual.tanh() * _LARGEST_RESIDUAL, matte)
 
 
 class Decoded(NamedTuple):
-    """A picture, and what it was mixed from."""
+    """An image, and its composition."""
 
     image: Tensor  # (B, 3, H, W) in [-1, 1]
     blend: Blend | None  # of models with `pixel_blend`
 
 
 class Decoder(nn.Module):
-    """From target features at stride 8 back to the picture, level by level."""
+    """From target features at stride 8 to the image, level by level."""
 
     def __init__(self, config: ModelConfig, references: int = 1) -> None:
         super().__init__()
@@ -147,7 +148,7 @@ class Decoder(nn.Module):
         self.pixel_blend = PixelBlend(width[2], references) if config.pixel_blend else None
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
-        """What the samplers derive from one reference's features (strides 2, 4, 8), by level."""
+        """Everything that the samplers derive from one reference's features (strides 2, 4, 8) only, by level."""
         at_stride = dict(zip(("2", "4", "8"), features, strict=True))
         prepared = {}
         for name, level in self.levels.items():
@@ -161,27 +162,27 @@ class Decoder(nn.Module):
         x: Tensor,
         sources: Sequence[dict[str, Source]],
         flows: Sequence[Sequence[Flow]],
-        pictures: Sequence[Tensor] = (),
+        images: Sequence[Tensor] = (),
     ) -> Decoded:
-        """The picture, (B, 3, H, W) in [-1, 1].
+        """The image, (B, 3, H, W) in [-1, 1].
 
-        `x` (B, C, H/8, W/8) target features; `sources` what `prepare` gave for each reference; `flows` per attention
-        level, coarse to fine, one Flow per reference (none at all for the global sampler); `pictures` (B, 3, H, W) of
-        each reference, for models that blend in pixels.
+        `x` (B, C, H/8, W/8) target features; `sources` the result of `prepare` for each reference; `flows` per
+        attention level, coarse to fine, one Flow per reference (empty for the sampler "global"); `images` (B, 3, H, W)
+        of each reference, for models that blend in pixels.
         """
         remaining = iter(flows)
         for name, level in self.levels.items():
-            here = [source[name] for source in sources if name in source]
-            x = level(x, here, next(remaining, []) if here else [])
-        drawn: Tensor = self.to_image(x).float()
+            at_level = [source[name] for source in sources if name in source]
+            x = level(x, at_level, next(remaining, []) if at_level else [])
+        generated: Tensor = self.to_image(x).float()
         if self.pixel_blend is None:
-            return Decoded(drawn, None)
-        moved = [moved_picture(picture, flow) for picture, flow in zip(pictures, flows[-1], strict=True)]
-        masks = [enlarged(flow.mask, FINEST) for flow in flows[-1]]
-        blend: Blend = self.pixel_blend(x, drawn, moved, masks)
-        return Decoded(blend.mixed(moved), blend)
+            return Decoded(generated, None)
+        warped = [warp_image(image, flow) for image, flow in zip(images, flows[-1], strict=True)]
+        masks = [upsample(flow.mask, _FINEST) for flow in flows[-1]]
+        blend: Blend = self.pixel_blend(x, generated, warped, masks)
+        return Decoded(blend.composite(warped), blend)
 
 
-def moved_picture(picture: Tensor, flow: Flow) -> Tensor:
-    """(B, 3, H, W) a picture after the flow of the finest level."""
-    return bilinear_warp(picture, enlarged(flow.offset, FINEST) * FINEST)
+def warp_image(image: Tensor, flow: Flow) -> Tensor:
+    """Warps an image (B, 3, H, W) by the flow of the finest level, (B, 2, H/2, W/2)."""
+    return bilinear_warp(image, upsample(flow.offset, _FINEST) * _FINEST)

@@ -1,7 +1,7 @@
-"""How a decoder level fetches source features: the paper's local attention and its ablations (table 2).
+"""How a decoder level samples source features: the paper's local attention and its ablations (table 2).
 
-Every sampler prepares the source once (`prepare`) and is then called once per target. B batch, C channels,
-h x w feature grid.
+Every sampler prepares the source once (`prepare`), and is then called once per target.
+B batch, C channels, h x w feature grid.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gfla_cli.ops.warp import bilinear_warp
 
 
 class Source(NamedTuple):
-    """Source features of one level, with what a sampler derives from them alone."""
+    """Source features of one level, and what a sampler derives from them only."""
 
     features: Tensor  # (B, C, h, w)
     keys: Tensor  # (B, D, ·, ·); the features themselves where a sampler derives nothing
 
 
 class LocalAttention(nn.Module):
-    """Content-aware sampling: a learned softmax over the n x n patch around the flowed position (eq. 8, 9)."""
+    """Content-aware sampling (paper, eq. 8 and 9): a learned softmax over the n x n source patch at l + w(l)."""
 
     def __init__(self, channels: int, level: Level, config: ModelConfig) -> None:
         super().__init__()
@@ -34,34 +34,34 @@ class LocalAttention(nn.Module):
         self.score = nn.Conv2d(level.hidden, level.patch**2, 1)
 
     def weights(self) -> AttentionWeights:
-        """The layers' parameters, as the operator takes them."""
+        """The parameters, in the form that `ops.local_attention` takes them."""
         hidden, score = self.hidden, self.score
         assert hidden.bias is not None
         assert score.bias is not None
         return AttentionWeights(hidden.weight, hidden.bias, score.weight, score.bias)
 
     def prepare(self, features: Tensor) -> Source:
-        """The half of the scoring layer that depends on the source alone."""
+        """The half of the scoring layer that depends on the source only."""
         return Source(features, source_keys(features, self.weights()))
 
     def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
-        """(B, C, h, w) source features arranged for the target."""
+        """Source features warped to the target, (B, C, h, w)."""
         return self.attend(source, target, flow).features
 
     def attend(self, source: Source, target: Tensor, flow: Flow) -> Attended:
-        """The same with the attention behind it."""
+        """The same, with the attention weights."""
         return attend(source.features, source.keys, target, flow.offset, self.weights(), self.reduction)
 
 
 class BilinearSampling(nn.Module):
-    """Ablation: the flow alone, each target position a bilinear sample of the source."""
+    """Ablation: no attention; each target position is a bilinear sample of the source at l + w(l)."""
 
     def prepare(self, features: Tensor) -> Source:
-        """Nothing to derive."""
+        """Nothing is derived."""
         return Source(features, features)
 
     def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
-        """(B, C, h, w) source features arranged for the target."""
+        """Source features warped to the target, (B, C, h, w)."""
         return bilinear_warp(source.features, flow.offset)
 
 
@@ -74,27 +74,27 @@ class GlobalAttention(nn.Module):
         self.key = nn.Conv2d(channels, channels // 2, 1)
 
     def prepare(self, features: Tensor) -> Source:
-        """The keys, which depend on the source alone."""
+        """The keys, which depend on the source only."""
         return Source(features, self.key(features))
 
     def forward(self, source: Source, target: Tensor, flow: Flow | None = None) -> Tensor:
-        """(B, C, h, w) source features arranged for the target; the flow is ignored."""
+        """Source features rearranged for the target, (B, C, h, w); the flow is ignored."""
         query, key, value = (
             x.flatten(2).transpose(1, 2).contiguous() for x in (self.query(target), source.keys, source.features)
         )
-        # Queries and keys are padded to the width of the values: torch's kernels that never store the h*w x h*w weights
-        # want one width, and two heads of values that share the weights would compute every weight twice.
+        # Torch's kernels that do not store the h*w x h*w weights need one width for all three. So queries and keys are
+        # padded to the width of the values. (Two heads of values would compute every weight twice.)
         scale = query.shape[-1] ** -0.5
         query, key = (F.pad(x, [0, value.shape[-1] - x.shape[-1]]) for x in (query, key))
         attended = F.scaled_dot_product_attention(
             query[:, None], key[:, None].to(query.dtype), value[:, None].to(query.dtype), scale=scale
         )
-        arranged: Tensor = attended[:, 0].transpose(1, 2).unflatten(2, target.shape[-2:])
-        return arranged
+        rearranged: Tensor = attended[:, 0].transpose(1, 2).unflatten(2, target.shape[-2:])
+        return rearranged
 
 
 def sampler(channels: int, level: Level, config: ModelConfig) -> LocalAttention | BilinearSampling | GlobalAttention:
-    """The sampler the config asks for, at one level."""
+    """The sampler of the config for one level."""
     if config.sampler == "local":
         return LocalAttention(channels, level, config)
     if config.sampler == "bilinear":

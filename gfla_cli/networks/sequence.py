@@ -1,6 +1,6 @@
-"""The sequence generators: frame after frame, each from the previous one and from a fixed reference (paper, Sec. 4.3).
+"""The sequence generators: each frame is made from the previous frame and from a fixed reference (paper, Sec. 4.3).
 
-B batch, S structure channels, H x W image size.
+B batch, S structure channels, H x W frame. Images are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class FrameFlows(NamedTuple):
 
 
 class GeneratedFrame(NamedTuple):
-    """One generated frame and the flows behind it."""
+    """One generated frame and its flows."""
 
     image: Tensor  # (B, 3, H, W) in [-1, 1]
     flows: list[FrameFlows]  # one per attention level, coarse to fine
 
 
 class SequenceGenerator(nn.Module):
-    """Target structure + previous frame + reference picture -> frame.
+    """Target structure, previous frame and reference image to the next frame.
 
-    Faces predict both flows with one estimator, bodies with two, as the released models do.
+    Face models predict both flows with one estimator, body models with two, as the released models do.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -61,8 +61,8 @@ class SequenceGenerator(nn.Module):
     ) -> GeneratedFrame:
         """Renders one frame; at the first one, previous = reference.
 
-        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is what `encode_reference` made of the
-        reference picture: pass it for every frame of a clip, and that work is done once.
+        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is the result of `encode_reference`: pass
+        it for every frame of a clip to avoid recomputing it.
         """
         flows = self.estimate_flow(
             target_structure, previous_image, previous_structure, reference_image, reference_structure
@@ -74,14 +74,14 @@ class SequenceGenerator(nn.Module):
     def render(
         self, target_structure: Tensor, previous_image: Tensor, reference: dict[str, Source], flows: list[FrameFlows]
     ) -> Tensor:
-        """The frame (B, 3, H, W) that comes of given flows, one pair per attention level."""
+        """The frame (B, 3, H, W) for given flows, one pair per attention level."""
         previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         target = self.target_encoder(target_structure)[-1]
         image: Tensor = self.decoder(target, [previous, reference], flows).image
         return image
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
-        """All that depends on the reference picture alone."""
+        """Everything that depends on the reference image only."""
         return self.decoder.prepare(self.reference_encoder(reference_image), 1)
 
     def estimate_flow(
@@ -92,7 +92,7 @@ class SequenceGenerator(nn.Module):
         reference_image: Tensor,
         reference_structure: Tensor,
     ) -> list[FrameFlows]:
-        """The flows alone, coarse to fine."""
+        """The flows only, coarse to fine."""
         if self.config.task == "face":
             levels = self.flow_estimator(
                 [target_structure, previous_image, previous_structure, reference_image, reference_structure]

@@ -1,7 +1,7 @@
-"""Local attention around a flowed position (paper, Sec. 3.2, eq. 8 and 9): its definition, and a form without patches.
+"""Local attention (paper, Sec. 3.2, eq. 8 and 9): its definition patch by patch, and a fast form without patches.
 
-For every target position l, an n x n source patch around l + w(l) and the n x n target patch around l go through
-one fully connected layer each way (`hidden`, `score`); the softmax of the n² scores weighs the source patch.
+For every target position l, the n x n source patch around l + w(l) and the n x n target patch around l go through two
+fully connected layers (`hidden`, `score`). The softmax of the n² scores weighs the source patch.
 
 Shape suffixes: B batch, C feature channels, H x W grid, n patch side, K = n*n taps row-major, D hidden channels.
 """
@@ -22,10 +22,10 @@ from gfla_cli.ops.warp import bag_of_pixels, padded, pixel_grid, sample_at
 
 
 class Attended(NamedTuple):
-    """What local attention gives back."""
+    """Result of local attention."""
 
     features: Tensor  # (B, C, H, W)
-    attention: Tensor  # (B, K, H, W), sums to one over K
+    attention: Tensor  # (B, K, H, W); sums to 1 over K
 
 
 class AttentionWeights(NamedTuple):
@@ -44,7 +44,11 @@ def local_attention_reference(
     weights: AttentionWeights,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Attended:
-    """The definition, patch by patch, as the paper writes it. Slow and large: tests and benchmarks compare with it."""
+    """The definition, patch by patch, as the paper writes it. Slow and large: a reference for tests and benchmarks.
+
+    Features (B, C, H, W), offsets (B, 2, H, W) in pixels of that grid. `reduction` "mean" divides by n², as the
+    paper's average pool does.
+    """
     n = weights.hidden.shape[-1]
     B, _, H, W = source_BCHW.shape
     here = pixel_grid(H, W, offset_B2HW)
@@ -69,17 +73,17 @@ def local_attention(
     weights: AttentionWeights,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Attended:
-    """The same result and gradients without ever storing a patch; any device, any odd n."""
+    """Same arguments, result and gradients as the reference, without storing patches; any device, any odd n."""
     keys = source_keys(source_BCHW, weights)
     return attend(source_BCHW, keys, target_BCHW, offset_B2HW, weights, reduction)
 
 
 def source_keys(source_BCHW: Tensor, weights: AttentionWeights) -> Tensor:
-    """The source half of the hidden layer at every position a patch centre can clamp to: (B, D, H+2r, W+2r), r = n//2.
+    """The source half of the hidden layer at all integer patch centres: (B, D, H+2r, W+2r), r = n//2.
 
-    All taps of a patch share one fractional offset and bilinear interpolation is linear, so the layer applied to
-    the interpolated patch equals the interpolation of the layer applied everywhere. It depends on the source
-    alone: for a video or a turntable compute it once.
+    All taps of a patch share one fractional offset, and bilinear interpolation is linear. So the layer applied to an
+    interpolated patch equals the interpolation of the layer applied at integer positions. The result depends on the
+    source only: for a video or a turntable, compute it once.
     """
     C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
     r = n // 2
@@ -94,7 +98,7 @@ def attend(
     weights: AttentionWeights,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Attended:
-    """Local attention with the source half (`source_keys`) already at hand."""
+    """Local attention with the result of `source_keys` as `keys_BDHW` (B, D, H+2r, W+2r)."""
     C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
     r = n // 2
     H, W = offset_B2HW.shape[-2:]
@@ -109,7 +113,7 @@ def attend(
 
 @functools.cache
 def patch_sum_for(device: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The fastest weighted patch sum of a device type: the Triton kernels on CUDA where Triton is, else torch's."""
+    """The fastest weighted patch sum of a device type: Triton kernels on CUDA if Triton is installed, else torch."""
     if device == "cuda":
         try:
             from gfla_cli.ops.local_attention_triton import weighted_patch_sum_triton
@@ -121,10 +125,10 @@ def patch_sum_for(device: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKHW: Tensor) -> Tensor:
-    """Sum over the n x n patch around each (x, y) source position of attention times value: (B, C, H, W), eq. 9.
+    """Sum of attention times source features over the n x n patch around each source position (eq. 9): (B, C, h, w).
 
-    n² bilinear taps with one shared fraction touch only (n+1)² integer pixels; their weights are the attention
-    spread over the four corners of the fraction.
+    `position` (B, 2, h, w) x, y in pixels; `attention` (B, K, h, w). The n² bilinear taps share one fraction, so they
+    touch only (n+1)² integer pixels. The weight of a pixel is the attention spread over the four corners of the taps.
     """
     H, W = source_BCHW.shape[-2:]
     n = math.isqrt(attention_BKHW.shape[1])
@@ -142,9 +146,9 @@ def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKH
 
 
 def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
-    """`sample_at` for many channels: on the CPU pixels are read whole, where grid_sample goes channel by channel.
+    """`sample_at` for many channels. On the CPU and in exports it reads all channels of a pixel at once.
 
-    So they are in an export: ONNX Runtime takes a third of GridSample's time for it.
+    torch's grid_sample goes channel by channel there. In ONNX Runtime this form takes a third of GridSample's time.
     """
     if source_BCHW.device.type != "cpu":
         return sample_at(source_BCHW, position_B2HW)
@@ -152,20 +156,20 @@ def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
 
 
 def _split(position: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
-    """Whole and fractional part; beyond low..high every tap is the border pixel, so clamping changes nothing."""
+    """Integer and fractional part. Beyond low..high every tap is the border pixel, so clamping changes nothing."""
     position = position.clamp(low, high)
     whole = position.detach().floor()
     return whole.long(), position - whole
 
 
 def _spread_over_corners(attention_BHWnn: Tensor, fx: Tensor, fy: Tensor) -> Tensor:
-    """(B, h, w, n+1, n+1): attention (x) the bilinear weights of the shared fraction."""
+    """(B, h, w, n+1, n+1): outer product of the attention with the bilinear weights of the shared fraction."""
     fx, fy = fx[..., None, None], fy[..., None, None]
     left_right = F.pad(attention_BHWnn * (1 - fx), [0, 1]) + F.pad(attention_BHWnn * fx, [1, 0])
     return F.pad(left_right * (1 - fy), [0, 0, 0, 1]) + F.pad(left_right * fy, [0, 0, 1, 0])
 
 
 def _taps(n: int, like: Tensor) -> list[Tensor]:
-    """The n² (x, y) steps from a patch's centre, row-major, each (1, 2, 1, 1)."""
+    """The n² (x, y) steps from the centre of a patch, row-major, each (1, 2, 1, 1)."""
     steps = range(-(n // 2), n // 2 + 1)
     return [like.new_tensor([x, y]).view(1, 2, 1, 1) for y in steps for x in steps]

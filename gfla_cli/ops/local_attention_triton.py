@@ -1,8 +1,8 @@
-"""The weighted patch sum of local attention as Triton kernels for GPUs: compiled at first use, by no compiler of ours.
+"""The weighted patch sum of local attention (eq. 9) as Triton kernels for GPUs. Triton compiles them at first use.
 
-The torch form (`ops/local_attention.py`) spreads the attention over bilinear corners, lists the pixels and sums them;
-here one kernel does all three and stores nothing but the result. Same values, same gradients; sums are kept in
-float32 whatever the inputs are.
+The torch form (`ops/local_attention.py`) spreads the attention over bilinear corners, lists the pixels and sums them.
+Here one kernel does all three and stores only the result. Values and gradients are the same. Sums are in float32 for
+all input types.
 
 Shape suffixes: B batch, C channels, H x W source grid, h x w target grid, K = n*n attention taps, T = (n+1)² pixels.
 """
@@ -18,19 +18,19 @@ import triton.language as tl
 from torch import Tensor
 
 # mypy: disable-error-code="no-untyped-def"
-# Kernels are written in Triton's own language; their arguments are pointers and constants, which hints cannot say.
+# Kernels are written in Triton's own language; their arguments (pointers and constants) have no Python types.
 
 
-_PIXELS = 16  # target pixels of one program: their (n+1)² taps overlap, so the second read comes from the cache
-_CHANNELS = 64  # channels of one program in the forward pass
+_PIXELS = 16  # target pixels per program; their (n+1)² taps overlap, so repeated reads come from the cache
+_CHANNELS = 64  # channels per program in the forward pass
 
 
 @triton.jit
 def _start(position, b, pixel, inside, h, w, H, W, R: tl.constexpr):
-    """First row and column of each patch, and the fractions the whole patch shares."""
+    """First row and column of each patch, and the fractions that all its taps share."""
     x = tl.load(position + (b * 2) * h * w + pixel, mask=inside, other=0.0).to(tl.float32)
     y = tl.load(position + (b * 2 + 1) * h * w + pixel, mask=inside, other=0.0).to(tl.float32)
-    # Beyond the border every tap is the border pixel; the clamp keeps wild flows inside int32.
+    # Beyond the border every tap is the border pixel; the clamp keeps very large flows inside int32.
     x = tl.minimum(tl.maximum(x, -R - 1.0), W + R + 0.0)
     y = tl.minimum(tl.maximum(y, -R - 1.0), H + R + 0.0)
     left, top = tl.floor(x), tl.floor(y)
@@ -108,7 +108,7 @@ def _backward_kernel(
 
 
 def weighted_patch_sum_triton(source_BCHW: Tensor, position_B2hw: Tensor, attention_BKhw: Tensor) -> Tensor:
-    """As `weighted_patch_sum`; float32, float16 or bfloat16 features, the result (B, C, h, w) in the same type."""
+    """Like `weighted_patch_sum`; features in float32, float16 or bfloat16, result (B, C, h, w) in the same type."""
     last = source_BCHW.permute(0, 2, 3, 1).contiguous()
     out: Tensor = _weighted_patch_sum(last, position_B2hw.contiguous(), attention_BKhw.contiguous())
     return out.permute(0, 3, 1, 2)
@@ -143,7 +143,7 @@ def _launch_backward(
 
 
 def _gradients_of_weights(dots: Tensor, position: Tensor, attention: Tensor, size: tuple[int, int]) -> list[Tensor]:
-    """Gradients of attention and position from the dots: what each tap and each fraction would have changed."""
+    """Gradients of positions and attention from the dots of the backward kernel."""
     n = math.isqrt(attention.shape[1])
     D = dots.unflatten(1, (n + 1, n + 1))  # (B, n+1, n+1, h, w)
     a = attention.float().unflatten(1, (n, n))
@@ -170,12 +170,12 @@ def _interpreting() -> bool:
 
 
 def _callable(kernel: Any) -> Any:
-    """What torch.compile can look into; the interpreter's kernels are plain Python and stay as they are."""
+    """The kernel in a form that torch.compile can trace; kernels of the interpreter are plain Python."""
     return kernel if _interpreting() else torch.library.wrap_triton(kernel)
 
 
 def _register() -> Any:
-    """The operator with its gradient. A `triton_op` is transparent to torch.compile; interpreted, it is opaque."""
+    """The operator with its gradient: a `triton_op`, which torch.compile can trace; a `custom_op` when interpreted."""
     make: Any = torch.library.custom_op if _interpreting() else torch.library.triton_op
 
     def forward(source_BHWC: Tensor, position: Tensor, attention: Tensor) -> Tensor:

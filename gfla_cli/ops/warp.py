@@ -1,4 +1,8 @@
-"""Small tables on the device that needs them. Each is copied there once, so no step waits for a copy."""
+"""Warping by a flow, and the small tensor operations around it: cached constants, padding, resizing, pixel grids.
+
+Offsets are (x, y), in pixels of their own grid, and point from target to source. Positions outside a map are clamped
+to its border. Shape suffixes: B batch, C channels, H x W grid.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 
 def constant(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A (nested) tuple of numbers as a tensor on `device`. It is shared: do not write to it."""
+    """A (nested) tuple of numbers as a tensor on `device`, copied there once. It is shared: do not write to it."""
     if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():  # a traced tensor must not be kept
         return torch.tensor(values, device=device, dtype=dtype)
     return _kept(values, device, dtype)
@@ -23,22 +27,29 @@ def _kept(values: Any, device: torch.device, dtype: torch.dtype | None) -> Tenso
         return torch.tensor(values, device=device, dtype=dtype)
 
 
-# Padding in the number format at hand.
-
-
 def padded(x_BCHW: Tensor, width: int, mode: Literal["reflect", "replicate"]) -> Tensor:
-    """(B, C, H + 2 width, W + 2 width), as F.pad does; in an autocast region, too, what is bfloat16 stays so.
+    """F.pad to (B, C, H + 2 width, W + 2 width) that keeps bfloat16 inside an autocast region, too.
 
-    Autocast on the CPU would have float32 there, and bfloat16 again for the convolution after it: two copies more.
+    Autocast on the CPU would convert to float32 for the padding, and back for the convolution: two more copies.
     """
     with torch.autocast(x_BCHW.device.type, enabled=False):
         return F.pad(x_BCHW, [width] * 4, mode=mode)
 
 
-# Warping a feature map by a flow: the bilinear warp, and the wider Gaussian one that trains better.
-#
-# Offsets are (x, y), in pixels of their own grid, and point from target to source. Positions outside the map
-# are clamped to its border. Shape suffixes: B batch, C channels, H x W target grid.
+def upsample(x_BCHW: Tensor, factor: int) -> Tensor:
+    """Bilinear, to (B, C, factor*H, factor*W). Values are kept: offsets have to be multiplied by `factor` as well."""
+    if factor == 1:
+        return x_BCHW
+    return F.interpolate(x_BCHW, scale_factor=float(factor), mode="bilinear", align_corners=False)
+
+
+def downsample(x_BCHW: Tensor, factor: int) -> Tensor:
+    """Means of cells of factor x factor pixels: (B, C, H/factor, W/factor)."""
+    if factor % 2 or x_BCHW.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        return F.avg_pool2d(x_BCHW, factor) if factor > 1 else x_BCHW
+    # Rows, then columns: on the CPU eight times as fast as torch's own pooling.
+    rows = x_BCHW[..., ::2, :] + x_BCHW[..., 1::2, :]
+    return downsample((rows[..., ::2] + rows[..., 1::2]) * 0.25, factor // 2)
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
@@ -69,16 +80,16 @@ def sample_at(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
 
 
 def bilinear_warp(source_BCHW: Tensor, offset_B2HW: Tensor) -> Tensor:
-    """The source seen through the flow: value at l is the source at l + offset(l)."""
+    """Warps (B, C, H, W) by offsets (B, 2, h, w) to (B, C, h, w): the value at l is the source at l + offset(l)."""
     height, width = offset_B2HW.shape[-2:]
     return sample_at(source_BCHW, pixel_grid(height, width, offset_B2HW) + offset_B2HW)
 
 
 def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) -> Tensor:
-    """The source through the flow, each sample a Gaussian average of the 4x4 pixels around it.
+    """Warps like `bilinear_warp`, but each sample is a Gaussian average of the 4x4 pixels around it (paper, Sec. 3.1).
 
-    A bilinear sample only knows its 4 neighbours, so the sampling-correctness loss finds no way towards a
-    match that lies 2 pixels off; with this wider kernel it does (paper, Sec. 3.1).
+    A bilinear sample depends on 4 pixels only. Then the gradient of the sampling correctness loss does not lead to a
+    match that is 2 pixels away. With this wider kernel it does.
     """
     B, _, H, W = source_BCHW.shape
     height, width = offset_B2HW.shape[-2:]
@@ -96,7 +107,7 @@ def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) 
 
 def _gaussian_taps(position: Tensor, taps: Tensor, size: int, sigma: float) -> tuple[Tensor, Tensor]:
     """Indices clamped to the map, and unnormalised weights, of the 4 pixels around each position."""
-    # Beyond the border every tap is the border pixel; the clamp keeps wild flows inside int64.
+    # Beyond the border every tap is the border pixel; the clamp keeps very large flows inside int64.
     near = position.clamp(-4, size + 3)
     first = near.detach().floor()
     nominal = first[..., None] + taps
@@ -107,9 +118,9 @@ def _gaussian_taps(position: Tensor, taps: Tensor, size: int, sigma: float) -> t
 def bag_of_pixels(source_BCHW: Tensor, index_BHWT: Tensor, weight_BHWT: Tensor) -> Tensor:
     """Weighted sums of T source pixels for every target position, (B, C, h, w), without storing the T x C values.
 
-    `index` counts row-major within one map of the batch. This is torch's embedding bag with pixels for words:
-    one pass over the taps, forward and backward, on any device. ONNX has no such operator; there it is a gather and
-    a product of matrices, which stores the T x C values of one level.
+    `index` (B, h, w, T) counts row-major within one map; `weight` (B, h, w, T). This is torch's embedding bag with
+    pixels in the role of words: one pass over the taps, forward and backward, on any device. ONNX has no such
+    operator. There it is a gather and a matrix product, which stores the T x C values of one level.
     """
     B, C, H, W = source_BCHW.shape
     _, h, w, taps = index_BHWT.shape

@@ -1,1 +1,1 @@
-"""A study in which people tell generated images from real ones."""
+"""A user study in which raters tell generated images from real ones."""

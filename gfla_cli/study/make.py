@@ -1,4 +1,4 @@
-"""Which generated pictures belong to which real ones, and which of them a study shows."""
+"""Makes the page of a study: pairs real with generated images, draws a sample, and writes all into one HTML file."""
 
 from __future__ import annotations
 
@@ -25,19 +25,29 @@ from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
 from gfla_cli.io.image_decoding import decode, opened
 
+LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
+HEAVY_BYTES = 100_000_000  # phones may refuse a larger page
+_KEPT_BYTES_PER_PIXEL = 1.5  # a JPEG file up to this size is embedded unchanged
+_ASPECT_TOLERANCE = 0.02
+_MOSAIC = 10  # squares on the longer side of the fake image of a catch trial
+
+Size = tuple[int, int]  # width, height
+# A name, then for every model the numbers of the real and of the generated image.
+_Entry = tuple[str, list[tuple[int, int]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One real picture and what every model made of it."""
+    """One real image and the generated image of every model."""
 
-    name: str  # of the generated pictures, without the suffix
+    name: str  # of the generated images, without suffix
     real: Path
     generated: tuple[Path, ...]  # in the order of the models
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """The pairs of a study; practice and catch trials have pictures of their own."""
+class Sample:
+    """The pairs of a study; practice and catch trials use other images than the rest."""
 
     pairs: list[Pair]
     practice: list[Pair]
@@ -45,7 +55,10 @@ class Drawn:
 
 
 def parse_models(folders: Sequence[str]) -> dict[str, Path]:
-    """Name -> folder of `NAME=FOLDER` or `FOLDER` arguments; a folder alone is a model called like it."""
+    """Name -> folder, from arguments `NAME=FOLDER` or `FOLDER`. A folder alone gives its name to the model.
+
+    Raises UsageError for an empty name or a name that is used twice.
+    """
     models: dict[str, Path] = {}
     for text in folders:
         name, equals, folder = text.partition("=")
@@ -61,33 +74,32 @@ def parse_models(folders: Sequence[str]) -> dict[str, Path]:
 
 
 def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]:
-    """The pairs of all folders in the order of their names, and how many generated pictures are left out.
+    """Pairs sorted by name, and how many generated images are left out. Raises DataError if there is no pair.
 
-    A generated picture belongs to the real one of its name, whatever their formats; SOURCE--TARGET, as `gfla infer`
-    writes, and the like belong to TARGET. Left out is what has no real picture, what another model lacks, and all but
-    one generated picture of each real one: who sees a picture twice learns which one is real. Raises DataError when
-    none is left.
+    A generated image belongs to the real one of the same name, in any format. SOURCE--TARGET, as `gfla infer` writes,
+    belongs to TARGET. Left out are generated images without a real one, those that another model lacks, and all but
+    one for each real image: a rater who sees an image twice learns which one is real.
     """
     originals = pictures_by_stem(real)
     made = [pictures_by_stem(folder) for folder in models.values()]
-    names = set.intersection(*(set(pictures) for pictures in made))
+    names = set.intersection(*(set(images) for images in made))
     pairs: dict[Path, Pair] = {}
     for name in sorted(names):
         if found := from_and_to(name, originals):
             original = originals[found[1]]
-            pairs.setdefault(original, Pair(name, original, tuple(pictures[name] for pictures in made)))
+            pairs.setdefault(original, Pair(name, original, tuple(images[name] for images in made)))
     if not pairs:
         raise DataError(
             f"no file name in {' and '.join(str(folder) for folder in models.values())} matches one in {real}",
             hint="NAME.png belongs to NAME.jpg, and SOURCE--TARGET.png to TARGET.jpg",
         )
-    return list(pairs.values()), len(set.union(*(set(pictures) for pictures in made))) - len(pairs)
+    return list(pairs.values()), len(set.union(*(set(images) for images in made))) - len(pairs)
 
 
-def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: int) -> Drawn:
-    """At most `most` pairs, drawn at random, and others set aside for practice and catch trials.
+def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: int) -> Sample:
+    """Draws at most `most` pairs at random, and other pairs for practice and catch trials.
 
-    Practice takes at most a fifth of a small set. Raises UsageError when the catch trials would take more than that.
+    Practice takes at most a fifth of all pairs. Raises UsageError if catch trials would take more than a fifth.
     """
     fifth = len(pairs) // 5
     if catch > fifth:
@@ -97,44 +109,33 @@ def draw(pairs: Sequence[Pair], most: int, *, practice: int, catch: int, seed: i
     order = list(pairs)
     random.Random(seed).shuffle(order)
     rest = order[practice + catch :]
-    return Drawn(pairs=rest[:most], practice=order[:practice], catch=order[practice : practice + catch])
-
-
-# Pictures as data URIs: both of a pair at one size, and nothing about them that tells which one is real.
-
-
-LARGEST_SIDE = 1024  # pixels; more is not seen on a rater's screen
-_KEPT_BYTES_PER_PIXEL = 1.5  # a JPEG file up to this size goes in as it is
-_ASPECT_TOLERANCE = 0.02
-_MOSAIC = 10  # squares on the longer side of a catch trial's picture
-
-Size = tuple[int, int]  # width, height
+    return Sample(pairs=rest[:most], practice=order[:practice], catch=order[practice : practice + catch])
 
 
 def shown_size(generated: Path) -> Size:
-    """The size at which a generated picture, and so the real one beside it, is shown. Raises MediaError."""
+    """The size at which a generated image and its real one are shown. Raises MediaError."""
     height, width = read_image(generated, LARGEST_SIDE).shape[:2]
     return width, height
 
 
 def as_data_uri(path: Path, size: Size) -> str:
-    """The picture at `size`: the file's own bytes if they are a small, plain JPEG of that size, else JPEG, quality 95.
+    """The image at `size` as a data URI: the file itself if it is a small, plain JPEG of that size, else a JPEG.
 
-    EXIF and colour profiles do not pass: a browser would apply to one picture of the pair what the other lacks, and
-    they may hold a place or a name. Raises MediaError when it cannot be read, DataError when its shape is another.
+    EXIF data and colour profiles are dropped. A browser would apply them to one image of the pair only, and they may
+    hold a place or a name. Raises MediaError for an unreadable file, DataError for another aspect ratio.
     """
-    with opened(path) as picture:
-        plain = picture.format == "JPEG" and picture.mode in ("RGB", "L")
-        told = {"exif", "icc_profile", "comment"} & set(picture.info)
+    with opened(path) as image:
+        plain = image.format == "JPEG" and image.mode in ("RGB", "L")
+        metadata = {"exif", "icc_profile", "comment"} & set(image.info)
         small = path.stat().st_size <= _KEPT_BYTES_PER_PIXEL * size[0] * size[1]
-        pixels = decode(picture, None)
-        if plain and not told and small and picture.size == size:
+        pixels = decode(image, None)
+        if plain and not metadata and small and image.size == size:
             return _jpeg_uri(path.read_bytes())
     return _encoded(_resized(path, pixels, size))
 
 
 def mosaic_uri(path: Path, size: Size) -> str:
-    """The picture in a few large squares, which nobody who looks takes for a photograph."""
+    """The image as a mosaic of a few large squares, an obvious fake, as a data URI."""
     pixels = _resized(path, read_image(path), size)
     scale = _MOSAIC / max(size)
     few = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -145,8 +146,8 @@ def mosaic_uri(path: Path, size: Size) -> str:
 def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     if abs(width * size[1] / (height * size[0]) - 1) > _ASPECT_TOLERANCE:
-        what = f"{path} is {width}x{height}, but the generated picture is {size[0]}x{size[1]}: another shape"
-        raise DataError(what, hint="crop the real pictures to the frame of the generated ones")
+        what = f"{path} is {width}x{height}, but the generated image is {size[0]}x{size[1]}: another aspect ratio"
+        raise DataError(what, hint="crop the real images to the frame of the generated ones")
     if (width, height) == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
@@ -162,18 +163,9 @@ def _jpeg_uri(data: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
 
 
-# Making the page of a study: one HTML file that holds the pictures, the order's seed, and the script that asks.
-
-
-HEAVY_BYTES = 100_000_000  # above, phones may refuse the page
-
-# A name, then for every model the numbers of the real and of the generated picture.
-_Entry = tuple[str, list[tuple[int, int]]]
-
-
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What the page must know and the rater must not."""
+    """Which images are real: the page needs it, raters must not see it."""
 
     models: list[str]
     pairs: list[_Entry]
@@ -183,13 +175,13 @@ class _Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOptions:
-    """What a study asks for; the defaults are the paper's where it says something."""
+    """Options of a study. The numbers of pairs and repeats, and the seconds, are the paper's."""
 
-    title: str = "Which picture is real?"
-    pairs: int = 800  # a model
+    title: str = "Which image is real?"
+    pairs: int = 800  # per model
     trials: int = 50  # in one sitting
     repeats: int = 5  # answers for every pair, over all sittings
-    seconds: float = 2.0  # 0: as long as the rater likes
+    seconds: float = 2.0  # that a pair is shown; 0: no limit
     seed: int = 0
     practice: int = 3
     catch: int = 0
@@ -197,7 +189,7 @@ class StudyOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySettings:
-    """What the page and the server know about a study; written into the page as JSON."""
+    """Settings that the page and the server read; written into the page as JSON."""
 
     id: str
     title: str
@@ -209,12 +201,12 @@ class StudySettings:
     sittings: int
     practice: int
     catch: int
-    ratio: float  # width / height of the first pair: the layout before its pictures are decoded
+    ratio: float  # width / height of the first pair, for the layout before its images are decoded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyReport:
-    """What went into the page."""
+    """The contents of a page."""
 
     settings: StudySettings
     left_out: int
@@ -230,31 +222,31 @@ def make_study(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, expected: None,
 ) -> StudyReport:
-    """Writes the page; the same pictures and options give the same file.
+    """Writes the page. The same images and options give the same file.
 
-    A pass over all pairs is cut into sittings of at most `trials`, and there are passes until every pair was compared
-    `repeats` times with every model. Raises DataError or MediaError that names the picture that does not fit.
+    All pairs are cut into sittings of at most `trials`. There are enough sittings to show every pair `repeats` times
+    for every model. Raises DataError or MediaError that names the image that does not fit.
     """
     refuse_output(output, overwrite=overwrite)
     pairs, left_out = find_pairs(real, models)
-    drawn = draw(pairs, options.pairs, practice=options.practice, catch=options.catch, seed=options.seed)
-    album = _Album(progress, expected=len(drawn.pairs) + len(drawn.practice) + len(drawn.catch))
+    sample = draw(pairs, options.pairs, practice=options.practice, catch=options.catch, seed=options.seed)
+    images = _Images(progress, expected=len(sample.pairs) + len(sample.practice) + len(sample.catch))
     key = _Key(
         models=list(models),
-        pairs=[album.add(pair) for pair in drawn.pairs],
-        practice=[album.add(pair) for pair in drawn.practice],
-        catch=[album.add_catch(pair) for pair in drawn.catch],
+        pairs=[images.add(pair) for pair in sample.pairs],
+        practice=[images.add(pair) for pair in sample.practice],
+        catch=[images.add_catch(pair) for pair in sample.catch],
     )
-    pictures = album.shuffled(options.seed)
-    settings = _settings(options, key, pictures, album.ratio)
-    page = _page(settings, key, pictures).encode()
+    uris = images.shuffled(options.seed)
+    settings = _settings(options, key, uris, images.ratio)
+    page = _page(settings, key, uris).encode()
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(page)
     return StudyReport(settings=settings, left_out=left_out, bytes=len(page))
 
 
-class _Album:
-    """The pictures of a page, each once, under numbers that say nothing."""
+class _Images:
+    """The images of a page, each under a number that does not tell whether it is real."""
 
     def __init__(self, progress: Callable[[int, int], None], expected: int) -> None:
         self.ratio = 1.0
@@ -277,7 +269,7 @@ class _Album:
         )
 
     def shuffled(self, seed: int) -> dict[int, str]:
-        """Number -> picture in random order, so that the page's source does not tell real ones by their place."""
+        """Number -> data URI in random order: the order in the page's source does not tell real images."""
         numbers = list(range(len(self._uris)))
         random.Random(seed).shuffle(numbers)
         return {number: self._uris[number] for number in numbers}
@@ -294,9 +286,9 @@ class _Album:
         return len(self._uris) - 1
 
 
-def _settings(options: StudyOptions, key: _Key, pictures: Mapping[int, str], ratio: float) -> StudySettings:
+def _settings(options: StudyOptions, key: _Key, uris: Mapping[int, str], ratio: float) -> StudySettings:
     digest = hashlib.sha256(json.dumps([asdict(options), asdict(key)]).encode())
-    for number, uri in pictures.items():
+    for number, uri in uris.items():
         digest.update(f"{number} {uri}".encode())
     return StudySettings(
         id=digest.hexdigest()[:16],
@@ -313,7 +305,7 @@ def _settings(options: StudyOptions, key: _Key, pictures: Mapping[int, str], rat
     )
 
 
-def _page(settings: StudySettings, key: _Key, pictures: Mapping[int, str]) -> str:
+def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
     template, style, *scripts = (
         files("gfla_cli.study").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.html", "page.css", "plan.js", "memory.js", "page.js")
@@ -324,10 +316,8 @@ def _page(settings: StudySettings, key: _Key, pictures: Mapping[int, str]) -> st
         "style": style,
         # "<" would let a title end the script element.
         "settings": json.dumps(asdict(settings), ensure_ascii=False).replace("<", "\\u003c"),
-        "pictures": "\n".join(
-            f'<script type="text/plain" id="p{number}">{uri}</script>' for number, uri in pictures.items()
-        ),
-        # Encoded, so that a glance at the source tells no rater what is real.
+        "images": "\n".join(f'<script type="text/plain" id="p{number}">{uri}</script>' for number, uri in uris.items()),
+        # Encoded, so that a look at the source does not show which images are real.
         "key": base64.b64encode(json.dumps(asdict(key)).encode()).decode("ascii"),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
@@ -335,7 +325,7 @@ def _page(settings: StudySettings, key: _Key, pictures: Mapping[int, str]) -> st
 
 
 def content_policy(scripts: Sequence[str], style: str) -> str:
-    """What a browser may do on the page: run these scripts, use this style, show embedded pictures, ask its server."""
+    """Content security policy: these scripts, this style, embedded images, and requests to its own server only."""
     return "; ".join(
         (
             "default-src 'none'",

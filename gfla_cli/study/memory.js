@@ -1,6 +1,6 @@
 
 "use strict";
-/* What the page knows: the study it carries, and how far this browser's rater has come, through reloads. */
+/* The study of this page, and the rater's progress, which survives reloads. */
 
 const get = (id) => document.getElementById(id);
 const study = JSON.parse(get("study").textContent);
@@ -25,12 +25,12 @@ function remembered() {
     if (session && !(session.sitting >= 1 && session.sitting <= study.sittings)) found.session = null;
     if (found.rater && Array.isArray(found.done)) return found;
   } catch {
-    // nothing stored, or a browser that stores nothing
+    // nothing is stored, or the browser does not store anything
   }
   return newRater();
 }
 
-/** False where the browser stores nothing: private windows, some phones' file viewers. */
+/** False if the browser does not store anything: private windows, file viewers of some phones. */
 function remember() {
   try {
     localStorage.setItem(STORE, JSON.stringify(memory));

@@ -2,15 +2,15 @@
 "use strict";
 /* The rater's page: welcome, practice, trials, and the results as a file or, when gfla serves the page, sent to it. */
 
-const BLANK_MS = 350; // between two pairs, so that nobody compares by flicker
+const BLANK_MS = 350; // blank between two pairs, which prevents comparison by flicker
 const MARK_MS = 180; // how long the choice stays marked
-const HASTY_MS = 150; // an answer sooner than this belongs to the pair before
+const HASTY_MS = 150; // a faster answer belongs to the previous pair
 
 const sides = { left: get("left"), right: get("right") };
 
 let plan = [];
 let current = null; // the trial on the screen: { ..., since }
-let turn = 0; // counts the pairs that were put up; what belongs to an older one is void
+let turn = 0; // counts the pairs shown; events of an older pair are ignored
 let timer = 0;
 let served = false; // whether gfla study serve is listening
 
@@ -31,7 +31,7 @@ async function offeredSitting() {
   return open.length ? open[Math.floor(Math.random() * open.length)] : 1;
 }
 
-/** What gfla study serve says, or null when the page comes from elsewhere. */
+/** The answer of gfla study serve, or null if the page comes from elsewhere. */
 async function askServer(what) {
   if (!location.protocol.startsWith("http")) return null;
   try {
@@ -45,7 +45,7 @@ async function askServer(what) {
 
 async function welcome() {
   get("kept").hidden = remember();
-  if (served) get("private").textContent = "Your answers go to whoever runs this study. Nobody asks for your name.";
+  if (served) get("private").textContent = "Your answers go to the people who run this study. Your name is not recorded.";
   const session = memory.session;
   get("timing").textContent = study.seconds
     ? `They are shown for ${study.seconds === 1 ? "one second" : `${study.seconds} seconds`}. Then take your time.`
@@ -117,7 +117,7 @@ async function present(trial) {
   if (study.seconds) timer = setTimeout(() => (get("stage").dataset.phase = "covered"), study.seconds * 1000);
 }
 
-/** What the sides are called here; page.css puts one above the other on the same screens. */
+/** Name of a side: on narrow portrait screens page.css puts one image above the other. */
 function word(side) {
   const upright = matchMedia("(orientation: portrait) and (max-width: 40rem)").matches;
   return upright ? { left: "upper", right: "lower" }[side] : side;
@@ -126,7 +126,7 @@ function word(side) {
 function nameSides() {
   for (const [side, button] of Object.entries(sides)) {
     const name = word(side).replace(/^./, (letter) => letter.toUpperCase());
-    button.setAttribute("aria-label", `${name} picture`);
+    button.setAttribute("aria-label", `${name} image`);
     button.querySelector(".name").textContent = name;
   }
 }
@@ -208,7 +208,7 @@ function finish() {
   get("summary").textContent = complete
     ? `You compared ${plan.length} pairs.`
     : `You compared ${session.answers.length} of ${plan.length} pairs.`;
-  get("delivery").textContent = "Save the results and send the file to whoever asked you.";
+  get("delivery").textContent = "Save the results and send the file to the person who invited you.";
   get("resume").hidden = complete;
   get("save").classList.toggle("primary", complete);
   get("save").textContent = "Save the results";
@@ -238,7 +238,7 @@ async function deliver() {
     const response = await fetch("results", { method: "POST", headers, body: JSON.stringify(results()) });
     arrived = response.ok;
   } catch {
-    // the line below says it
+    // shown below
   }
   get("delivery").textContent = arrived
     ? "Your answers have arrived. You may close the page."
@@ -254,8 +254,8 @@ function goOn() {
   advance();
 }
 
-function startOver(somebodyElse) {
-  if (somebodyElse) memory = newRater();
+function startOver(otherPerson) {
+  if (otherPerson) memory = newRater();
   memory.session = null;
   remember();
   welcome();

@@ -1,8 +1,8 @@
 
 "use strict";
-/* What a sitting shows, in which order and on which side: a function of the study's id and the sitting's number. */
+/* The trials of a sitting, their order and sides: a function of the study's id and the number of the sitting. */
 
-/** A function that gives numbers in [0, 1), the same ones for the same text (FNV-1a into mulberry32). */
+/** A random generator of numbers in [0, 1), seeded by a text (FNV-1a into mulberry32). */
 function randomFrom(text) {
   let state = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(text)) state = Math.imul(state ^ byte, 0x01000193);
@@ -24,7 +24,7 @@ function shuffled(list, random) {
   return copy;
 }
 
-/** Half of the trials have the real picture on the left, in random order: always pressing one key earns nothing. */
+/** Half of the trials, at random, have the real image on the left: always pressing one key gives 50 %. */
 function withSides(trials, random) {
   const sides = shuffled(trials.map((_, index) => (index % 2 ? "left" : "right")), random);
   return trials.map((trial, index) => ({ ...trial, real: sides[index] }));
@@ -33,8 +33,8 @@ function withSides(trials, random) {
 /**
  * The trials of a sitting, numbered from 1.
  *
- * A pass shows every pair once, with the models taking turns, and is cut into sittings. So no sitting shows a picture
- * twice, and after all passes every pair was compared `repeats` times with every model.
+ * A pass shows every pair once, with alternating models, and is cut into sittings. So no sitting shows an image twice,
+ * and all passes together show every pair `repeats` times for every model.
  */
 function planSitting(study, sitting) {
   const parts = Math.ceil(study.pairs / study.trials);
@@ -53,7 +53,7 @@ function planSitting(study, sitting) {
   return withSides(trials, random);
 }
 
-/** The trials before a rater's first sitting; they are told which picture was real. */
+/** The trials before a rater's first sitting; the page shows which image was real. */
 function planPractice(study) {
   const trials = Array.from({ length: study.practice }, (_, pair) => ({
     kind: "practice",

@@ -1,4 +1,4 @@
-"""A study for several raters: the page on this machine's own address, the results as files in one folder."""
+"""Serves a study to several raters on this machine (127.0.0.1), and saves their results as files in one folder."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any, cast
 
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.io.files import atomic_path, make_folder
-from gfla_cli.study.answers import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
+from gfla_cli.study.results import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
 
 HOST = "127.0.0.1"
-_MOST_FILES = 20_000  # a study of the paper's size has 400 sittings
-_PIECE = 1 << 20  # bytes written at a time: the time limit holds for a piece, not for a page of 100 MB
+_MOST_FILES = 20_000  # result files; a study of the paper's size has 400 sittings
+_PIECE = 1 << 20  # bytes written at a time; the timeout applies to a piece, not to a page of 100 MB
 _SETTINGS = re.compile(rb'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
 _SETTINGS_WITHIN = 1 << 17
 
 
 class ServedStudy:
-    """The page, and the folder where its results go. Its methods may be called from several threads."""
+    """A page and the folder of its results. Thread-safe."""
 
     def __init__(self, page: Path, results: Path) -> None:
-        """Raises DataError when `page` was not made by gfla, MediaError when `results` cannot be a folder."""
+        """Raises DataError if `page` was not made by gfla, MediaError if `results` cannot be a folder."""
         self.page = _read(page)
         self.study, self.sittings = _settings_of(page, self.page)
         self.results = results
@@ -39,23 +39,23 @@ class ServedStudy:
         self._taken = Counter(result.sitting for result in self._saved())
 
     def next_sitting(self) -> int:
-        """The sitting that was handed out least, the first of several."""
+        """The number of the sitting that was given out least often; the lowest such number."""
         with self._lock:
             sitting = min(range(1, self.sittings + 1), key=lambda number: self._taken[number])
             self._taken[sitting] += 1
             return sitting
 
     def save(self, body: bytes) -> tuple[Path, Result]:
-        """Keeps a result under the name of its session; a shorter version of one that is there changes nothing.
+        """Saves a result as one file per session. A result with fewer answers than the saved one changes nothing.
 
-        Raises DataError when it is not a result of this study.
+        Raises DataError if it is not a result of this study, MediaError if the folder is full.
         """
         result = parse_result(body)
         if result.study != self.study:
             raise DataError("these are answers to another study")
         if not 1 <= result.sitting <= self.sittings:
             raise DataError(f"this study has {self.sittings} sittings")
-        path = self.results / f"{result.rater}-{result.session}.json"  # hexadecimal digits, nothing else
+        path = self.results / f"{result.rater}-{result.session}.json"  # both are hexadecimal digits only
         with self._lock:
             if not path.exists() and sum(1 for _ in self.results.glob("*.json")) >= _MOST_FILES:
                 raise MediaError("the results folder is full")
@@ -66,7 +66,7 @@ class ServedStudy:
         return path, result
 
     def count(self) -> int:
-        """Results of this study in the folder."""
+        """Number of results of this study in the folder."""
         return len(self._saved())
 
     def _saved(self) -> list[Result]:
@@ -75,20 +75,20 @@ class ServedStudy:
             try:
                 result = read_result(path)
             except GflaError:
-                continue  # `gfla study tally` names it
+                continue  # `gfla study tally` reports it
             if result.study == self.study:
                 found.append(result)
         return found
 
 
 class StudyServer(ThreadingHTTPServer):
-    """Listens on this machine's own address only; `server_port` says where."""
+    """Listens on 127.0.0.1 only, at `server_port`."""
 
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # there it would let two servers share the port
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers share the port
 
     def __init__(self, study: ServedStudy, port: int, saved: Callable[[Path, Result], None]) -> None:
-        """Port 0 takes a free one. `saved` hears of every result. Raises UsageError when the port is taken."""
+        """Port 0 takes a free one. `saved` is called with every result. Raises UsageError if the port is taken."""
         self.study, self.saved = study, saved
         try:
             super().__init__((HOST, port), _Handler)
@@ -98,7 +98,7 @@ class StudyServer(ThreadingHTTPServer):
             ) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Silent about browsers that went away."""
+        """Ignores closed connections."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -112,13 +112,13 @@ class _RefusedError(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Four addresses: the page (/), what is served (/study), the next set (/sitting), and where answers go (/results).
+    """Four addresses: / the page, /study its id, /sitting the next sitting, /results takes answers.
 
-    A request's path is compared with these and used for nothing else.
+    The path of a request is compared with these and used for nothing else.
     """
 
     server_version, sys_version = "gfla", ""
-    timeout = 30  # seconds of silence
+    timeout = 30  # seconds without data
 
     @property
     def _server(self) -> StudyServer:
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_host()
             if self.path != "/results":
                 raise _RefusedError(HTTPStatus.NOT_FOUND, "answers go to /results")
-            # A page of another site cannot send this type without asking first, and is not answered when it asks.
+            # CORS: a page of another site needs a preflight request for this type, and gets no answer to it.
             if self.headers.get_content_type() != "application/json":
                 raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "answers are JSON")
             path, result = self._saved(body)
@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_json(HTTPStatus.CREATED, {"saved": len(result.answers)})
 
     def _body(self) -> bytes:
-        """The request's body, unread when it is too long; what else will be refused is read, or nobody hears why."""
+        """The body of the request. Too long ones are not read. Others are, so that the client can read a refusal."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()):
             raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, "the length is missing")
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the answers could not be written") from error
 
     def _check_host(self) -> None:
-        """Refuses names that are not this machine's own: a stranger's name may have been pointed here."""
+        """Refuses other host names than this machine's (DNS rebinding)."""
         if self.headers.get("Host", "").rsplit(":", 1)[0] not in ("localhost", HOST):
             raise _RefusedError(HTTPStatus.FORBIDDEN, "this study is served under localhost only")
 
@@ -200,11 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + _PIECE])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: results are told about by `saved`."""
+        """Silent: `saved` reports results."""
 
 
 def _answers_in(path: Path) -> int:
-    """How many answers a result file holds; -1 when it is missing or damaged."""
+    """Number of answers in a result file; -1 if it is missing or damaged."""
     try:
         return len(read_result(path).answers)
     except DataError:
@@ -219,7 +219,7 @@ def _read(page: Path) -> bytes:
 
 
 def _settings_of(path: Path, page: bytes) -> tuple[str, int]:
-    """The study's id and the number of its sittings."""
+    """Id of the study, and number of its sittings."""
     match = _SETTINGS.search(page[:_SETTINGS_WITHIN])
     try:
         settings = json.loads(match[1]) if match else {}

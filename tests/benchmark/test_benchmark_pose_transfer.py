@@ -21,7 +21,7 @@ def _exported_already(tiny_export, monkeypatch):
     def export_onnx(model, output):
         return replace(tiny_export, path=Path(shutil.copy(tiny_export.path, output)))
 
-    monkeypatch.setattr("gfla_cli.benchmark.pose_transfer.export_onnx", export_onnx)
+    monkeypatch.setattr("gfla_cli.benchmark.pipelines.export_onnx", export_onnx)
 
 
 def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(tiny_bundle, monkeypatch):
@@ -51,4 +51,4 @@ def test_a_run_that_fails_is_not_measured(tiny_bundle, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     result = CliRunner().invoke(app, ["benchmark", "pose-transfer", "--model", str(tiny_bundle), "--rounds", "1"])
     assert result.exit_code == 1
-    assert "was to be measured failed: gfla: no person found" in result.stderr
+    assert "the measured command failed: gfla: no person found" in result.stderr

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gfla_cli.benchmark.infer import REFERENCE
+from gfla_cli.benchmark.pipelines import ONE_BY_ONE
 from gfla_cli.bundles.shelf import assets
 
 
@@ -21,7 +21,7 @@ def pairs(gfla, tmp_path, monkeypatch):
         return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
 
     monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", run)
-    monkeypatch.setattr("gfla_cli.benchmark.infer._COMMANDS", 1)
+    monkeypatch.setattr("gfla_cli.benchmark.pipelines._COMMANDS", 1)
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(assets() / name, tmp_path)
     file = tmp_path / "pairs.csv"
@@ -35,12 +35,12 @@ def test_many_pairs_are_compared_with_a_command_for_each(gfla, pairs):
     assert result.exit_code == 0, result.output
     ways = {way["name"]: way for way in json.loads(result.stdout)["ways"]}
     assert {name: way["pairs"] for name, way in ways.items()} == {
-        REFERENCE: 1,
+        ONE_BY_ONE: 1,
         "pose-transfer, one process": 2,
         "infer": 2,
     }
     for way in ways.values():
-        assert way["ratio"] == pytest.approx(way["pairs_per_second"] / ways[REFERENCE]["pairs_per_second"])
+        assert way["ratio"] == pytest.approx(way["pairs_per_second"] / ways[ONE_BY_ONE]["pairs_per_second"])
 
 
 def test_pairs_that_fail_are_not_measured(gfla, pairs):

@@ -9,7 +9,7 @@ import pytest
 from tiny_models import CPU, tiny
 from typer.testing import CliRunner
 
-import gfla_cli.benchmark.network as definition
+import gfla_cli.benchmark.networks as definition
 from gfla_cli.app import app
 from gfla_cli.benchmark.training import measure_training
 from gfla_cli.errors import UsageError

@@ -1,22 +1,105 @@
-"""Every command says how it is used: what it does, and an example that names it."""
+"""The help of every command has an example, and no option of any command changes unnoticed."""
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import typer
 
 from gfla_cli.app import app
+from gfla_cli.commands.options import RENAMED_OPTIONS
+
+OPTIONS = Path(__file__).resolve().parents[1] / "golden" / "options.json"
+RENEW = "if this is wanted, renew the file and list the change in assets/pages/changelog.md: python {}"
+TYPES = {"text": "str", "integer": "int", "integer range": "int range", "boolean": "bool"}  # names of other versions
+COMPLETION = ("install_completion", "show_completion")  # typer's own
 
 
 def commands(command, path=()):
-    """The words of every command and its help."""
-    if not hasattr(command, "commands"):
-        return [(" ".join(path), command.help or "")]
-    return [found for name, inner in command.commands.items() for found in commands(inner, (*path, name))]
+    """The words of every command, and the command; groups too."""
+    inner = getattr(command, "commands", {})
+    found = [(" ".join(path), command)]
+    return found + [one for name, below in inner.items() for one in commands(below, (*path, name))]
 
 
-@pytest.mark.parametrize(("name", "said"), commands(typer.main.get_command(app)), ids=lambda text: text[:20])
+COMMANDS = commands(typer.main.get_command(app))
+
+
+def plain(value):
+    return str(getattr(value, "value", value))
+
+
+def described(parameter):
+    """Type, choices or limits, and default, as text."""
+    kind = parameter.type
+    if choices := getattr(kind, "choices", None):
+        parts = ["|".join(plain(choice) for choice in choices)]
+    else:
+        parts = [TYPES.get(kind.name, kind.name)]
+        for sign, limit in ((">=", getattr(kind, "min", None)), ("<=", getattr(kind, "max", None))):
+            if limit is not None:
+                parts.append(f"{sign} {limit:g}")
+    if parameter.nargs != 1 or parameter.multiple:
+        parts.append("several")
+    if parameter.required:
+        parts.append("required")
+    elif parameter.default not in (None, [], ()) and "UNSET" not in repr(parameter.default):
+        parts.append(f"default {plain(parameter.default)}")
+    return ", ".join(parts)
+
+
+def options():
+    """Every command with its arguments and options, and the old names of options."""
+    found = {
+        f"gfla {name}".strip(): {
+            "/".join([*parameter.opts, *parameter.secondary_opts]): described(parameter)
+            for parameter in command.params
+            if parameter.name not in (*COMPLETION, "help")
+        }
+        for name, command in COMMANDS
+    }
+    return {**found, "old names": RENAMED_OPTIONS}
+
+
+def changes(before, now):
+    """Each difference as a line."""
+    lines = []
+    for name in {**before, **now}:
+        old, new = before.get(name, {}), now.get(name, {})
+        for option in {**old, **new}:
+            if old.get(option) != new.get(option):
+                lines.append(f"{name} {option}: {old.get(option, 'new')} -> {new.get(option, 'gone')}")
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [(name, command.help or "") for name, command in COMMANDS if not hasattr(command, "commands")],
+    ids=lambda text: text[:20],
+)
 def test_every_command_has_an_example(name, said):
     assert re.search(rf"Example: gfla {name}( |$)", said, re.MULTILINE)
+
+
+def test_no_option_changes_unnoticed():
+    differences = changes(json.loads(OPTIONS.read_text(encoding="utf-8")), options())
+    assert not differences, "\n".join([*differences, RENEW.format("tests/commands/test_help.py")])
+
+
+def test_an_option_that_vanishes_is_named():
+    now = options()
+    before = {**now, "gfla infer": {**now["gfla infer"], "--old": "path"}}
+    assert changes(before, now) == ["gfla infer --old: path -> gone"]
+
+
+def test_old_names_lead_to_options_that_exist():
+    names = {name for described in options().values() for option in described for name in option.split("/")}
+    assert set(RENAMED_OPTIONS.values()) <= names
+    assert not set(RENAMED_OPTIONS) & (names - set(RENAMED_OPTIONS))
+
+
+if __name__ == "__main__":
+    OPTIONS.write_text(json.dumps(options(), indent=1) + "\n", encoding="utf-8")

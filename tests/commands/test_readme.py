@@ -1,4 +1,4 @@
-"""The commands and the Python of the README and its pages run as they stand there, in a folder with what they name."""
+"""The commands and the Python of the README and its pages run as they stand there; files that they name exist."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ COMMANDS = [
 ]
 COMMANDS = list(dict.fromkeys([re.sub(r".*\.venv/bin/gfla", "gfla", LINES[0]), *COMMANDS]))
 NEEDS_SHARED = ("PACK", "people-mini")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "assets").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,8 @@ def shortened(arguments):
     """The same command, on less data where it would take hours."""
     if arguments[0] == "train":
         return [*arguments, "--steps", "0"]
+    if arguments[:2] == ["data", "render"]:
+        return [*arguments, "--most", "1"]
     if arguments[0] == "evaluate":
         return [*arguments, "--limit", "4"]
     return arguments
@@ -67,9 +70,9 @@ def test_the_readme_opens_with_two_complete_commands():
     assert LINES[0].startswith(
         "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gfla pose-transfer assets/"
     )
-    assert LINES[1].startswith(
-        'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
-    )
+    install, test = LINES[1].split(" && .venv/bin/python ")
+    assert install == 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]"'
+    assert test.startswith("-m pytest")
     assert len(COMMANDS) >= 6
 
 
@@ -89,3 +92,40 @@ def test_the_python_of_the_readme_runs(desk, monkeypatch, capsys):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip() == "(256, 256, 3) (18, 3)"
+
+
+def test_messages_that_the_readme_explains_are_those_of_the_code():
+    table = README.split("| it says | do |")[1].split("\n\n")[0]
+    cells = "".join(row.split("|")[1] for row in table.splitlines() if row.count("|") == 3)
+    said = [part for message in re.findall(r"`([^`]+)`", cells) for part in message.split("...") if len(part) > 4]
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gfla_cli").rglob("*.py"))
+    assert len(said) >= 8
+    assert [part for part in said if part not in code] == []
+
+
+def rooms(text):
+    """The rooms of the package that a text lists, in its order, as `gfla_cli/NAME/` or `NAME/`."""
+    return re.findall(r"^(?:gfla_cli/|\|[^|]*\| `)(\w+)/", text, re.MULTILINE)
+
+
+def test_readme_and_architecture_list_every_room_in_one_order():
+    there = {path.parent.name for path in (ROOT / "gfla_cli").glob("*/__init__.py")}
+    listed = rooms(README)
+    layers = (ROOT / "assets" / "pages" / "architecture.md").read_text(encoding="utf-8").split("\n## ")[1]
+    assert set(listed) == there
+    assert listed == rooms(layers)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_paths_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    links = [document.parent / link for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text)]
+    missing = [link for link in links if not link.exists()]
+    # `changelog.md` also names what is not there any more, in the first column of a table.
+    text = re.sub(r"^\| `gfla_cli/\w+/` \|", "|", text, flags=re.MULTILINE)
+    for path in re.findall(r"`((?:\w[\w-]*/)+(?:\w+\.(?:py|json|md))?)`", text):
+        if path.split("/")[0] in ("train", "test"):  # folders of data sets
+            continue
+        if not any((root / path).exists() for root in (ROOT, ROOT / "gfla_cli")):
+            missing.append(path)
+    assert not missing

@@ -1,4 +1,4 @@
-"""Flow estimators that see a reduced frame find what they would find there, on the grids of the full one."""
+"""Flow estimators that see a reduced frame: the flows of a small frame, on the grids of the full one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.inference.export import export_onnx
 from gfla_cli.networks.build import build, initialise
-from gfla_cli.networks.flow import FlowEstimator, reduced_face_structure
+from gfla_cli.networks.flow import FlowEstimator, downsample_face_map
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.trainer import Trainer
 
@@ -32,7 +32,7 @@ def estimators():
     return full, reduced
 
 
-def test_a_reduced_frame_gives_the_flows_of_a_small_one_enlarged(estimators):
+def test_flows_of_a_reduced_frame_are_upsampled_flows_of_a_small_frame(estimators):
     full, reduced = estimators
     inputs = [torch.rand(2, 3, 128, 192), torch.rand(2, 4, 128, 192)]
     with torch.inference_mode():
@@ -55,11 +55,11 @@ def blurred(x):
     return x
 
 
-def test_a_reduced_face_is_about_the_face_drawn_small():
+def test_a_downsampled_face_map_is_close_to_a_face_map_drawn_small():
     points = drawn_face() * 0.8 + (128, 120)
     large = torch.from_numpy(face_structure(points))[None]
     small = face_structure(points / 2, (128, 128))
-    reduced = reduced_face_structure(large, 2)[0].numpy()
+    reduced = downsample_face_map(large, 2)[0].numpy()
     assert reduced.shape == small.shape
     assert np.abs(reduced[1:15] - small[1:15]).mean() < 0.01
     assert (reduced[15] == small[15]).mean() > 0.97
@@ -78,7 +78,7 @@ def test_training_on_smaller_frames_does_not_reduce_them_further(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["face-people", "pose-people"])
-def test_models_that_reduce_are_exported_with_what_they_reduce_by(name, tmp_path):
+def test_models_with_a_reduction_are_exported_with_it(name, tmp_path):
     config = tiny(name, image_size=(128, 128), flow_reduction=2)
     torch.manual_seed(3)
     save_bundle(tmp_path / "model", config, fresh(config).state_dict(), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The generators: outputs and sizes of the authors' networks, and the shapes every configuration promises."""
+"""The generators: parity with the authors' released networks, sizes, and shapes of every configuration."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_default_model_fits_its_bundle():
 
 
 @pytest.mark.parametrize("sampler", ["none", "bilinear", "global", "local"])
-def test_every_sampler_gives_a_picture_and_the_flows_it_uses(sampler):
+def test_every_sampler_gives_an_image_and_its_flows(sampler):
     config = tiny(sampler=sampler)
     network = build(config)
     image, maps = torch.rand(2, 3, 64, 96) * 2 - 1, torch.rand(2, 36, 64, 96)
@@ -133,7 +133,7 @@ def test_a_network_without_source_norm_keeps_absolute_brightness():
 
 
 @pytest.mark.parametrize("initial", ["orthogonal", "kaiming"])
-def test_a_fresh_network_starts_near_mid_grey(initial):
+def test_an_initialised_network_generates_almost_mid_grey(initial):
     network = build(tiny())
     initialise(network, initial)
     image = network(torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 36, 64, 64)).image
@@ -148,7 +148,7 @@ def test_discriminators_have_the_released_size(blocks, parameters):
 
 
 @pytest.mark.parametrize("name", ["pose-people", "view-chairs"])
-def test_weights_kept_in_half_give_what_autocast_gives(name):
+def test_half_precision_weights_give_the_result_of_autocast(name):
     torch.manual_seed(0)
     network = build(tiny(name)).eval()
     half = convolutions_in(copy.deepcopy(network), torch.bfloat16)
@@ -167,7 +167,7 @@ def test_weights_kept_in_half_give_what_autocast_gives(name):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("channels", "side"), [(5, 2), (32, 8), (24, 40)])
-def test_instance_norm_is_torch_s_own_in_value_and_gradient(channels, side, layout):
+def test_instance_norm_equals_torch_in_value_and_gradient(channels, side, layout):
     torch.manual_seed(0)
     norm = InstanceNorm(channels)
     for parameter in norm.parameters():

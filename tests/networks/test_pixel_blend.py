@@ -1,4 +1,4 @@
-"""Pixels of the photograph beside drawn ones: shares, residual and matte, and what they are taught."""
+"""Blending warped pixels with generated ones: shares, residual and matte, and their losses."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from gfla_cli.losses.flow import share_loss
 from gfla_cli.losses.image import matte_loss
 from gfla_cli.networks.blocks import DecoderBlock
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.renderer import Blend, PixelBlend, moved_picture
+from gfla_cli.networks.renderer import Blend, PixelBlend, warp_image
 from gfla_cli.training.recipe import recipe, with_sampler
 
 
-def test_a_blend_is_what_its_shares_say():
+def test_a_composite_follows_its_shares():
     drawn, one, two = torch.rand(3, 1, 3, 4, 4)
     shares = torch.zeros(1, 2, 4, 4)
     shares[:, 0, :2], shares[:, 1, 2:] = 1.0, 0.25
     residual = torch.full((1, 3, 4, 4), 0.1)
-    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).mixed([one, two])
+    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).composite([one, two])
     torch.testing.assert_close(image[:, :, :2], one[:, :, :2] + 0.1)
     torch.testing.assert_close(image[:, :, 2:], (0.75 * drawn + 0.25 * two)[:, :, 2:] + 0.1)
 
 
 @pytest.mark.parametrize("references", [1, 2])
-def test_shares_never_exceed_the_whole(references):
+def test_shares_sum_to_at_most_one(references):
     torch.manual_seed(0)
     blend = PixelBlend(8, references)
     torch.nn.init.normal_(blend.output.weight, std=5)
@@ -44,25 +44,25 @@ def test_shares_never_exceed_the_whole(references):
     assert made.residual.abs().max() <= 0.5
 
 
-def test_a_picture_is_moved_by_its_finest_flow():
+def test_images_are_warped_by_the_finest_flow():
     picture = torch.rand(1, 3, 32, 32)
     offset = torch.zeros(1, 2, 16, 16)
     offset[:, 0] = 2.0  # cells of two pixels
-    moved = moved_picture(picture, Flow(offset, torch.ones(1, 1, 16, 16)))
+    moved = warp_image(picture, Flow(offset, torch.ones(1, 1, 16, 16)))
     torch.testing.assert_close(moved[..., :26], picture[..., 4:30])
 
 
-def test_models_without_it_draw_every_pixel():
+def test_models_without_blend_generate_every_pixel():
     network = fresh(tiny(pixel_blend=False)).eval()
     given = torch.rand(1, 3, 64, 64) * 2 - 1, torch.rand(1, 36, 64, 64), torch.rand(1, 36, 64, 64)
     with torch.no_grad():
         assert network(*given).blend is None
         made = fresh(tiny()).eval()(*given)
-    assert made.blend.drawn.shape == made.image.shape
-    torch.testing.assert_close(made.blend.mixed([moved_picture(given[0], made.flows[-1])]), made.image)
+    assert made.blend.generated.shape == made.image.shape
+    torch.testing.assert_close(made.blend.composite([warp_image(given[0], made.flows[-1])]), made.image)
 
 
-def test_settings_that_cannot_blend_are_refused():
+def test_settings_without_a_flow_at_stride_2_are_refused():
     model = preset("pose-people")
     for change in ({"sampler": "global"}, {"sampler": "none"}, {"levels": model.levels[:2]}):
         with pytest.raises(ConfigError):
@@ -74,7 +74,7 @@ def test_settings_that_cannot_blend_are_refused():
         replace(model, up_kernel=5)
 
 
-def test_shares_are_taught_where_the_flow_is_right():
+def test_the_share_loss_raises_shares_where_the_flow_is_right():
     flow = Flow(torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8))
     offset = torch.zeros(1, 2, 8, 8)
     offset[..., 4:] = 6.0  # the flow is wrong in the right half
@@ -90,14 +90,14 @@ def test_shares_are_taught_where_the_flow_is_right():
     assert float(share_loss(right * 0, flow, offset, weight, hidden)) < 0.01
 
 
-def test_a_matte_is_the_silhouette():
+def test_the_matte_loss_wants_the_silhouette():
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
     assert float(matte_loss(20 * (mask * 2 - 1), mask)) < 1e-6
     assert float(matte_loss(torch.zeros_like(mask), mask)) == pytest.approx(0.6931, abs=1e-3)
 
 
-def test_a_kernel_of_four_leaves_no_checkers():
+def test_a_kernel_of_4_gives_no_checkerboard():
     """All weights alike: with three taps a constant becomes a chessboard, with four it stays a constant."""
     spread = {}
     for kernel in (3, 4):

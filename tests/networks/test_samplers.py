@@ -1,4 +1,4 @@
-"""How source features are fetched: global attention, which knows no flow, is the softmax over the whole source."""
+"""Global attention, the ablation without flow: a softmax over the whole source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_global_attention_is_the_softmax_over_all_of_the_source(attention, size)
     torch.testing.assert_close(fetched, by_definition(attention, source, target))
 
 
-def test_global_attention_keeps_no_weights_of_every_pair_of_places(attention):
+def test_global_attention_does_not_store_the_weights_of_all_pairs(attention):
     kept = []
     source, target = torch.randn(1, 8, 32, 32), torch.randn(1, 8, 32, 32)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor.numel()), tensor)[1], lambda x: x):

@@ -1,4 +1,4 @@
-"""View models: the code of a view, the generator, its samplers, and the estimator of the source's view."""
+"""View models: view codes, the generator, its samplers, and the estimator of the source's view."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_view_estimator_pools_as_torch_does(size):
     torch.testing.assert_close(averaged(picture, 128), F.adaptive_avg_pool2d(picture, 128), atol=1e-6, rtol=0)
 
 
-def test_another_code_gives_another_picture():
+def test_another_code_gives_another_image():
     network = fresh(TINY).eval()
     picture = torch.rand(1, 3, 64, 64) * 2 - 1
     assert not torch.allclose(network(picture, code(0), code(60)).image, network(picture, code(0), code(80)).image)
@@ -84,13 +84,13 @@ def test_every_sampler_of_view_models_trains_all_its_parameters(sampler):
     assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
 
 
-def test_appearance_flow_moves_pixels_and_nothing_else():
+def test_appearance_flow_only_warps_pixels():
     network = fresh(with_sampler(replace(recipe("chairs"), model=TINY), "pixels").model)
     picture = torch.full((1, 3, 64, 64), 0.25)
     torch.testing.assert_close(network(picture, code(0), code(60)).image, picture)
 
 
-def test_samplers_that_make_no_sense_are_refused():
+def test_samplers_of_other_tasks_are_refused():
     with pytest.raises(ConfigError, match="none"):
         with_sampler(recipe("chairs"), "none")
     with pytest.raises(ConfigError, match="pixels"):

@@ -155,7 +155,7 @@ def test_small_plain_jpegs_go_in_as_they_are_and_nothing_else_does(tmp_path):
 def test_the_real_picture_takes_the_size_of_the_generated_one_but_never_its_shape(tmp_path):
     draw_picture(tmp_path / "large.png", size=(96, 64))
     assert decoded(as_data_uri(tmp_path / "large.png", (48, 32)), tmp_path / "out.jpg").size == (48, 32)
-    with pytest.raises(DataError, match="96x64, but the generated picture is 48x48"):
+    with pytest.raises(DataError, match="96x64, but the generated image is 48x48"):
         as_data_uri(tmp_path / "large.png", (48, 48))
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "out.jpg").read_bytes()[:300])
     with pytest.raises(MediaError, match=r"cut\.jpg"):
@@ -174,6 +174,6 @@ def test_make_says_what_it_made_and_refuses_without_leaving_anything(gfla_study,
     draw_picture(study_folders / "theirs" / "p3.png", size=(32, 32))
     broken = gfla_study("make", "real", "theirs", "-o", "t.html")
     assert broken.exit_code == 1
-    assert "p3.jpg is 48x32, but the generated picture is 32x32" in broken.stderr
+    assert "p3.jpg is 48x32, but the generated image is 32x32" in broken.stderr
     assert gfla_study("make", "real", "nowhere", "-o", "t.html").exit_code == 1
     assert names_in(study_folders) == ["ours", "real", "s.html", "theirs"]

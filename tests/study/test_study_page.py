@@ -14,8 +14,8 @@ from browser import Browser, find_chromium
 
 from gfla_cli.io.image import write_image
 from gfla_cli.study.make import StudyOptions, make_study
+from gfla_cli.study.results import find_results, tally
 from gfla_cli.study.serve import ServedStudy, StudyServer
-from gfla_cli.study.tally import find_results, tally
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the browser is driven over pipes 3 and 4"),
@@ -142,7 +142,7 @@ def test_on_a_phone_nothing_is_cut_off_and_the_sides_have_other_names(page, brow
     browser.until(SHOWN)
     width, height = browser.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert (width, height) == (360, 640)  # a trial needs no scrolling
-    assert browser.evaluate("sides.left.getAttribute('aria-label')") == "Upper picture"
+    assert browser.evaluate("sides.left.getAttribute('aria-label')") == "Upper image"
     upper, lower = browser.evaluate("Object.values(sides).map(b => [b.offsetTop, b.offsetHeight])")
     assert upper[0] + upper[1] <= lower[0]
     assert upper[1] > 150

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 import pytest
 from study_answers import OTHER, fooled_in, result_of
 
-from gfla_cli.study.answers import LARGEST_FILE
 from gfla_cli.study.make import StudyOptions, make_study
+from gfla_cli.study.results import LARGEST_FILE, find_results, tally
 from gfla_cli.study.serve import ServedStudy, StudyServer
-from gfla_cli.study.tally import find_results, tally
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import pytest
 from study_answers import OTHER, STUDY, answer, fooled_in, result_of
 
 from gfla_cli.errors import DataError
-from gfla_cli.study.answers import parse_result
-from gfla_cli.study.tally import bootstrap_over_raters, wilson_interval
+from gfla_cli.study.results import bootstrap_over_raters, parse_result, wilson_interval
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
-"""A body made of simple solids, put on joints in three dimensions: which point of it does a pixel show, and how deep?
+"""A 3-D body model for flow priors: 18 tapered capsules placed on the joints of a pose, and ray casting against them.
 
-Not in the paper. Joints in two dimensions do not tell which of two limbs is in front, nor a back from a chest; with
-their depth a body of eighteen tapered, flattened capsules tells both, and where each point of it would be in another
-pose (`body_flow.py`).
+Not in the paper. 2-D joints do not tell which of two limbs is in front, nor a back from a chest. With depth per joint,
+this body model tells both. It also tells where each point of the body is in another pose (`solids.py`).
 
-B batch, J = 18 joints in OpenPose's order, N = 18 solids, K = 12 kinds of them (left and right are alike), P places.
-Places are x, y in pixels and z in pixels away from the camera; lengths in a body are in trunks, from neck to hips. A
-solid has axes of its own: across (to the person's left; of limbs outwards), forward, and along from its first end.
+Shapes: B batch, J = 18 joints in OpenPose's order, N = 18 solids, K = 12 kinds of solids (left and right share one),
+P = h * w rays.
+Units: joint positions are x, y in pixels and z in pixels, growing away from the camera. Lengths inside a body are in
+trunks: 1 trunk = the distance from neck to hips.
+Axes of a solid: across (to the person's left; outwards on limbs), forward, and along (from first to second end).
 """
 
 from __future__ import annotations
@@ -22,130 +23,140 @@ from gfla_cli.ops.warp import constant
 _NECK, _FACE = 1, slice(14, 18)
 _SHOULDERS, _ELBOWS, _WRISTS = slice(2, 6, 3), slice(3, 7, 3), slice(4, 8, 3)  # right, left
 _HIPS, _KNEES, _ANKLES = slice(8, 12, 3), slice(9, 13, 3), slice(10, 14, 3)
+# Kind of each solid: belly, chest, shoulders, hips, neck, head, then right and left of upper arm, forearm, hand,
+# thigh, shin, foot.
 _KIND = (0, 1, 2, 3, 4, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11)
-_SIDE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *(1.0, -1.0) * 6)  # limbs hang down: their third axis is to the right
+_SIDE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *(1.0, -1.0) * 6)  # across = side * cross(along, forward)
 _MEASURED_FROM, _MEASURED_TO = (1, 1, 8, 11, 9, 12, 2, 5, 3, 6, 2), (8, 11, 9, 12, 10, 13, 3, 6, 4, 7, 5)
-_SHOULDERS_APART, _HIPS_APART = 0.75, 0.46
-_HANGING = 0.8, 0.2, 0.6  # outwards, forward and down: where arms have no twist
+_SHOULDER_WIDTH, _HIP_WIDTH = 0.75, 0.46  # trunks
+_REST_ARM = 0.8, 0.2, 0.6  # direction of an arm without twist: outwards, forward, down
 _POLAR_STEPS = 6
 
 
-class Shape(NamedTuple):
-    """How large the solids are; fitted to flows of rendered people. `posed` and `cast` take one of `of_solids`."""
+class BodyShape(NamedTuple):
+    """Sizes of the solids, and how softly their visibility is decided. Fitted to flows of rendered people.
 
-    radius: Tensor  # (K, 2) across, at both ends
-    flat: Tensor  # (K,) radius forward over that across
-    shift: Tensor  # (K, 2, 2) of both ends from the joints, across and forward
-    usual: Tensor  # (11,) lengths between the measured joints
-    twist: Tensor  # (2,) share of trunk above which shoulders turn it: of the belly, of the chest
-    waist: Tensor  # () share of the way from hips to neck
-    head: Tensor  # (6, 3) joints of the head: across, forward, up from the neck
-    head_weight: Tensor  # (6,)
-    head_ends: Tensor  # (2, 3)
-    upright: Tensor  # () how strongly a head faces where its chest does
+    Lengths are in trunks. `SHAPE` holds one entry per kind (K); `pose_body` and `cast_rays` need one per solid (N):
+    see `per_solid`.
+    """
+
+    radius: Tensor  # (K, 2) along the across axis, at both ends
+    flatness: Tensor  # (K,) radius along the forward axis divided by the radius along the across axis
+    shift: Tensor  # (K, 2, 2) of both ends from their joints, along across and forward
+    usual_length: Tensor  # (11,) between the pairs of joints that measure a trunk
+    twist: Tensor  # (2,) of belly and chest: 0 faces as the shoulders do, 1 as the hips do
+    waist: Tensor  # () position between hips (0) and neck (1)
+    head: Tensor  # (6, 3) joints of the head on its own axes: across, forward, up from the neck
+    head_weight: Tensor  # (6,) of these joints in the fit of the head's rotation
+    head_ends: Tensor  # (2, 3) chin and crown on the same axes
+    upright: Tensor  # () weight of the chest's rotation in the fit of the head's
     hand: Tensor  # () length
     foot: Tensor  # (2,) forward, down
-    hinge: Tensor  # (2,) how much a bent elbow, and knee, tells of the twist
-    reach: Tensor  # () around a body where clothes and hair are
-    blur: Tensor  # () of depth
-    beside: Tensor  # () how much less a solid counts beside it than before it, where another one is
-    background: Tensor  # () and how little what stays where it is
+    hinge: Tensor  # (2,) how much the bend of an elbow, and of a knee, decides the twist of the limb
+    reach: Tensor  # () standard deviation of the falloff around a solid, which covers clothes and hair
+    depth_blur: Tensor  # () depth difference that lowers a logit by 1
+    miss_penalty: Tensor  # () subtracted from the logit of a solid that a ray misses while it hits another one
+    background: Tensor  # () the background's logit is minus this
 
-    def of_solids(self) -> Shape:
+    def per_solid(self) -> BodyShape:
         """Radii, flatness and shifts of all N solids instead of the K kinds."""
         kind = list(_KIND)
-        return self._replace(radius=self.radius[kind], flat=self.flat[kind], shift=self.shift[kind])
+        return self._replace(radius=self.radius[kind], flatness=self.flatness[kind], shift=self.shift[kind])
 
-    def to(self, device: torch.device) -> Shape:
+    def to(self, device: torch.device) -> BodyShape:
         """The same on a device."""
-        return Shape(*(part.to(device) for part in self))
+        return BodyShape(*(part.to(device) for part in self))
 
 
 class Body(NamedTuple):
-    """The solids of poses."""
+    """The solids of B poses."""
 
-    origin: Tensor  # (B, N, 3) of the first ends, pixels
-    axes: Tensor  # (B, N, 3, 3) rows: across, forward, along; unit vectors
+    origin: Tensor  # (B, N, 3) pixels; the first ends
+    axes: Tensor  # (B, N, 3, 3) unit vectors as rows: across, forward, along
     length: Tensor  # (B, N) trunks
-    there: Tensor  # (B, N) 1 or 0
+    present: Tensor  # (B, N) 1 or 0
     trunk: Tensor  # (B, 1) pixels
-    radius: Tensor  # (B, N, 2) across, at both ends, trunks
+    radius: Tensor  # (B, N, 2) trunks; along the across axis, at both ends
 
-    def some(self, first: int, end: int | None) -> Body:
-        """These poses of the batch alone."""
+    def batch_slice(self, first: int, end: int | None) -> Body:
+        """Poses `first` to `end` of the batch."""
         return Body(*(part[first:end] for part in self))
 
-    def place(self, at: Tensor, length: Tensor) -> Tensor:
-        """(B, N, 3, P) in pixels of points at (B, N, 3, P) on solids that are (B, N) long."""
-        across, forward, along = at.unbind(dim=2)
+    def to_frame(self, points: Tensor, length: Tensor) -> Tensor:
+        """Positions (B, N, 3, P) in pixels of points that are given on the axes of the solids, in trunks.
+
+        `length` (B, N) is that of the solids the points were measured on. Between the ends points move in proportion.
+        """
+        across, forward, along = points.unbind(dim=2)
         inside = torch.minimum(along.clamp(min=0), length[..., None])
         along = inside * (self.length / length)[..., None] + along - inside
-        at = torch.stack([across, forward, along], dim=2) * self.trunk[..., None, None]
-        return self.origin[..., None] + self.axes.transpose(2, 3) @ at
+        points = torch.stack([across, forward, along], dim=2) * self.trunk[..., None, None]
+        return self.origin[..., None] + self.axes.transpose(2, 3) @ points
 
 
-class Hit(NamedTuple):
-    """Where the line of sight through each place meets every solid, or passes nearest to it."""
+class RayHits(NamedTuple):
+    """Where each ray meets each solid, or passes closest to it. All in trunks."""
 
-    depth: Tensor  # (B, N, P) trunks away from the camera
-    at: Tensor  # (B, N, 3, P) the point on the axes of the solid, trunks
-    outside: Tensor  # (B, N, P) how far the line passes by, trunks; negative inside
+    depth: Tensor  # (B, N, P) away from the camera
+    point: Tensor  # (B, N, 3, P) on the axes of the solid
+    miss: Tensor  # (B, N, P) distance between ray and solid; negative where the ray hits
 
-    def some(self, first: int, end: int | None) -> Hit:
-        """Of these poses of the batch alone."""
-        return Hit(*(part[first:end] for part in self))
+    def batch_slice(self, first: int, end: int | None) -> RayHits:
+        """Poses `first` to `end` of the batch."""
+        return RayHits(*(part[first:end] for part in self))
 
 
-def posed(joints: Tensor, known: Tensor, shape: Shape, thickness: Tensor | None = None) -> Body:
-    """The body on joints (B, J, 3) of which `known` (B, J) are there, 1 or 0.
+def pose_body(joints: Tensor, present: Tensor, shape: BodyShape, thickness: Tensor | None = None) -> Body:
+    """Places the solids on joints (B, J, 3); `present` (B, J) is 1 or 0.
 
     `thickness` (B, N, 2) multiplies the radii at both ends of the solids.
     """
-    trunk = trunk_length(joints, known, shape)
-    two = [known[:, pair].amin(dim=1, keepdim=True) for pair in (_SHOULDERS, _HIPS)]  # (B, 1)
-    raised = constant((0.0, -1.0, 0.0), joints.device).expand(joints.shape[0], 3)
+    trunk = trunk_length(joints, present, shape)
+    both = [present[:, pair].amin(dim=1, keepdim=True) for pair in (_SHOULDERS, _HIPS)]  # (B, 1)
+    upwards = constant((0.0, -1.0, 0.0), joints.device).expand(joints.shape[0], 3)
     shoulders, hips = joints[:, _SHOULDERS], joints[:, _HIPS]  # (B, 2, 3)
-    top = torch.where(two[0] > 0, shoulders.mean(dim=1), joints[:, _NECK])
-    bottom = torch.where(two[1] > 0, hips.mean(dim=1), top - raised * trunk)
+    top = torch.where(both[0] > 0, shoulders.mean(dim=1), joints[:, _NECK])
+    bottom = torch.where(both[1] > 0, hips.mean(dim=1), top - upwards * trunk)
     up = _unit(top - bottom)
-    across_chest = (shoulders[:, 1] - shoulders[:, 0]) * two[0] / (_SHOULDERS_APART * trunk)
-    across_hips = (hips[:, 1] - hips[:, 0]) * two[1] / (_HIPS_APART * trunk)
-    ahead = [_forward(torch.lerp(across_chest, across_hips, share), up) for share in shape.twist]  # of belly and chest
-    neck, head = _head(joints, known, torch.stack([_cross(up, ahead[1]), ahead[1], up], dim=2), trunk, shape)
+    across_chest = (shoulders[:, 1] - shoulders[:, 0]) * both[0] / (_SHOULDER_WIDTH * trunk)
+    across_hips = (hips[:, 1] - hips[:, 0]) * both[1] / (_HIP_WIDTH * trunk)
+    belly, chest = (_facing(torch.lerp(across_chest, across_hips, share), up) for share in shape.twist)
+    neck, head = _fit_head(joints, present, torch.stack([_cross(up, chest), chest, up], dim=2), trunk, shape)
     chin, crown = (neck + trunk * (head @ end) for end in shape.head_ends)
     waist = torch.lerp(bottom, top, shape.waist)
-    arms = _limbs(joints, known, (_SHOULDERS, _ELBOWS, _WRISTS), _arm_start(up, ahead[1]), -shape.hinge[0])
-    legs = _limbs(joints, known, (_HIPS, _KNEES, _ANKLES), _leg_start(up, ahead[0]), shape.hinge[1])
+    arms = _pose_limbs(joints, present, (_SHOULDERS, _ELBOWS, _WRISTS), _rest_arms(up, chest), -shape.hinge[0])
+    legs = _pose_limbs(joints, present, (_HIPS, _KNEES, _ANKLES), _rest_legs(up, belly), shape.hinge[1])
     palms = arms.end + arms.lower * (shape.hand * trunk)[:, None]
-    toes = legs.end + (legs.ahead_lower * shape.foot[0] + legs.lower * shape.foot[1]) * trunk[:, None]
-    trunk_solids = [(bottom, waist, ahead[0]), (waist, top, ahead[1]), (shoulders[:, 0], shoulders[:, 1], ahead[1])]
-    trunk_solids += [(hips[:, 0], hips[:, 1], ahead[0]), (top, chin, ahead[1]), (chin, crown, head[:, :, 1])]
+    toes = legs.end + (legs.facing_lower * shape.foot[0] + legs.lower * shape.foot[1]) * trunk[:, None]
+    trunk_solids = [(bottom, waist, belly), (waist, top, chest), (shoulders[:, 0], shoulders[:, 1], chest)]
+    trunk_solids += [(hips[:, 0], hips[:, 1], belly), (top, chin, chest), (chin, crown, head[:, :, 1])]
     limb_solids = [
-        (arms.start, arms.middle, arms.ahead_upper),
-        (arms.middle, arms.end, arms.ahead_lower),
-        (arms.end, palms, arms.ahead_lower),
-        (legs.start, legs.middle, legs.ahead_upper),
-        (legs.middle, legs.end, legs.ahead_lower),
+        (arms.start, arms.middle, arms.facing_upper),
+        (arms.middle, arms.end, arms.facing_lower),
+        (arms.end, palms, arms.facing_lower),
+        (legs.start, legs.middle, legs.facing_upper),
+        (legs.middle, legs.end, legs.facing_lower),
         (legs.end, toes, -legs.lower),
     ]
     first, second, forward = (
-        torch.cat([torch.stack(own, dim=1), *of_limbs], dim=1)
-        for own, of_limbs in zip(zip(*trunk_solids, strict=True), zip(*limb_solids, strict=True), strict=True)
+        torch.cat([torch.stack(of_trunk, dim=1), *of_limbs], dim=1)
+        for of_trunk, of_limbs in zip(zip(*trunk_solids, strict=True), zip(*limb_solids, strict=True), strict=True)
     )
-    chest = torch.maximum(two[0], known[:, _NECK, None])
-    of_head = known[:, _NECK, None]
-    there = [chest, chest, *two, of_head, of_head, arms.upper_there, arms.lower_there, arms.lower_there]
-    there += [legs.upper_there, legs.lower_there, legs.lower_there]
+    neck_present = present[:, _NECK, None]
+    chest_present = torch.maximum(both[0], neck_present)
+    solids_present = [chest_present, chest_present, *both, neck_present, neck_present]
+    solids_present += [arms.upper_present, arms.lower_present, arms.lower_present]
+    solids_present += [legs.upper_present, legs.lower_present, legs.lower_present]
     radius = shape.radius.expand(joints.shape[0], -1, -1) if thickness is None else shape.radius * thickness
-    return _solids(first, second, forward, torch.cat(there, dim=1), trunk, radius, shape)
+    return _solids(first, second, forward, torch.cat(solids_present, dim=1), trunk, radius, shape)
 
 
 def _solids(
-    first: Tensor, second: Tensor, forward: Tensor, there: Tensor, trunk: Tensor, radius: Tensor, shape: Shape
+    first: Tensor, second: Tensor, forward: Tensor, present: Tensor, trunk: Tensor, radius: Tensor, shape: BodyShape
 ) -> Body:
-    """Solids between two ends, (B, N, 3) each, that face `forward`, moved a little from the joints."""
+    """Solids between two ends that face `forward`, (B, N, 3) each; the ends move by the shifts of `shape`."""
     along = _unit(second - first)
-    forward = _unit(_beside(forward, along))
+    forward = _unit(_perpendicular(forward, along))
     side = constant(_SIDE, along.device)[:, None]
     across = _cross(along, forward) * side
     shift = shape.shift * trunk[..., None, None]
@@ -153,77 +164,83 @@ def _solids(
     second = second + across * shift[:, :, 1, :1] + forward * shift[:, :, 1, 1:]
     length = torch.linalg.vector_norm(second - first, dim=2).clamp(min=1e-3)
     along = (second - first) / length[..., None]
-    forward = _unit(_beside(forward, along))
+    forward = _unit(_perpendicular(forward, along))
     axes = torch.stack([_cross(along, forward) * side, forward, along], dim=2)
-    return Body(first, axes, (length / trunk).clamp(min=0.02), there, trunk, radius)
+    return Body(first, axes, (length / trunk).clamp(min=0.02), present, trunk, radius)
 
 
 class _Limbs(NamedTuple):
-    """Both arms, or both legs; (B, 2, 3) each, right before left."""
+    """Both arms, or both legs; positions and directions (B, 2, 3), right before left."""
 
     start: Tensor
     middle: Tensor
     end: Tensor
-    ahead_upper: Tensor
-    ahead_lower: Tensor
+    facing_upper: Tensor  # forward axis of the upper half
+    facing_lower: Tensor
     lower: Tensor  # direction of the lower half
-    upper_there: Tensor  # (B, 2)
-    lower_there: Tensor
+    upper_present: Tensor  # (B, 2)
+    lower_present: Tensor  # (B, 2)
 
 
-def _limbs(
-    joints: Tensor, known: Tensor, pairs: tuple[slice, slice, slice], start: tuple[Tensor, Tensor], hinge: Tensor
+def _pose_limbs(
+    joints: Tensor, present: Tensor, pairs: tuple[slice, slice, slice], rest: tuple[Tensor, Tensor], hinge: Tensor
 ) -> _Limbs:
-    """Limbs turn by the least that their joints ask for, from where they have no twist; a bent one tells its own."""
-    places = [joints[:, pair] for pair in pairs]
-    there = [known[:, pair] for pair in pairs]
-    upper, lower = _unit(places[1] - places[0]), _unit(places[2] - places[1])
-    straight, ahead = start
-    lower_there = there[1] * there[2]
-    bent = _beside(upper - lower, upper) * lower_there[..., None]
-    ahead_upper = _unit(_beside(_turned(ahead, straight, upper) + hinge * bent, upper))
-    ahead_lower = _unit(_beside(_turned(ahead_upper, upper, lower), lower))
-    return _Limbs(places[0], places[1], places[2], ahead_upper, ahead_lower, lower, there[0] * there[1], lower_there)
+    """Turns limbs from their `rest` direction to their joints by the smallest rotation.
 
-
-def _arm_start(up: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 2, 3) along and forward of arms without a twist."""
-    side = _cross(up, ahead)
-    sides = torch.stack([-side, side], dim=1)
-    outwards, forward, down = _HANGING
-    along = _unit(outwards * sides + (forward * ahead - down * up)[:, None])
-    return along, _unit(_beside(ahead[:, None].expand_as(along), along))
-
-
-def _leg_start(up: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 2, 3) along and forward of legs without a twist."""
-    return tuple(v[:, None].expand(-1, 2, -1) for v in (-up, ahead))  # type: ignore[return-value]
-
-
-def _head(joints: Tensor, known: Tensor, chest: Tensor, trunk: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Where the neck is, (B, 3), as the face tells it; and the axes of the head (B, 3, 3): columns across, forward, up.
-
-    A rotation in weighted least squares; the fewer joints are there, the more it is that of the chest.
+    A bent elbow or knee also decides the twist of its limb, as much as `hinge` says.
     """
-    weight = _of_head(known) * shape.head_weight  # (B, 6)
+    places = [joints[:, pair] for pair in pairs]
+    known = [present[:, pair] for pair in pairs]
+    upper, lower = _unit(places[1] - places[0]), _unit(places[2] - places[1])
+    rest_along, rest_forward = rest
+    lower_present = known[1] * known[2]
+    bend = _perpendicular(upper - lower, upper) * lower_present[..., None]
+    turned = _minimal_rotation(rest_forward, rest_along, upper)
+    facing_upper = _unit(_perpendicular(turned + hinge * bend, upper))
+    facing_lower = _unit(_perpendicular(_minimal_rotation(facing_upper, upper, lower), lower))
+    return _Limbs(
+        places[0], places[1], places[2], facing_upper, facing_lower, lower, known[0] * known[1], lower_present
+    )
+
+
+def _rest_arms(up: Tensor, forward: Tensor) -> tuple[Tensor, Tensor]:
+    """Along and forward axes (B, 2, 3) of arms without twist."""
+    left = _cross(up, forward)
+    sides = torch.stack([-left, left], dim=1)
+    outwards, ahead, down = _REST_ARM
+    along = _unit(outwards * sides + (ahead * forward - down * up)[:, None])
+    return along, _unit(_perpendicular(forward[:, None].expand_as(along), along))
+
+
+def _rest_legs(up: Tensor, forward: Tensor) -> tuple[Tensor, Tensor]:
+    """Along and forward axes (B, 2, 3) of legs without twist."""
+    return tuple(v[:, None].expand(-1, 2, -1) for v in (-up, forward))  # type: ignore[return-value]
+
+
+def _fit_head(joints: Tensor, present: Tensor, chest: Tensor, trunk: Tensor, shape: BodyShape) -> tuple[Tensor, Tensor]:
+    """Position of the neck (B, 3) as the face tells it, and axes of the head (B, 3, 3): columns across, forward, up.
+
+    The rotation is fitted in weighted least squares. The fewer joints are present, the more it is that of the chest.
+    """
+    weight = _head_joints(present) * shape.head_weight  # (B, 6)
     total = weight.sum(dim=1, keepdim=True).clamp(min=1e-3)
-    own, seen = shape.head.expand(joints.shape[0], -1, -1), _of_head(joints)
-    middle, seen_middle = ((points * weight[..., None]).sum(dim=1) / total for points in (own, seen))
-    own, seen = own - middle[:, None], (seen - seen_middle[:, None]) / trunk[..., None]
-    weighted = (own * weight[..., None]).transpose(1, 2)
-    least = shape.upright * torch.eye(3, device=joints.device)
-    turned = (weighted @ seen).transpose(1, 2) + shape.upright * chest
-    axes = _rotation(turned @ _inverse(weighted @ own + least))
+    model, seen = shape.head.expand(joints.shape[0], -1, -1), _head_joints(joints)
+    middle, seen_middle = ((points * weight[..., None]).sum(dim=1) / total for points in (model, seen))
+    model, seen = model - middle[:, None], (seen - seen_middle[:, None]) / trunk[..., None]
+    weighted = (model * weight[..., None]).transpose(1, 2)
+    regulariser = shape.upright * torch.eye(3, device=joints.device)
+    covariance = (weighted @ seen).transpose(1, 2) + shape.upright * chest
+    axes = _nearest_rotation(covariance @ _inverse(weighted @ model + regulariser))
     return seen_middle - trunk * (axes @ middle[..., None])[..., 0], axes
 
 
-def _of_head(joints: Tensor) -> Tensor:
+def _head_joints(joints: Tensor) -> Tensor:
     """(B, 6, ...) nose, neck, eyes and ears of (B, J, ...)."""
     return torch.cat([joints[:, : _NECK + 1], joints[:, _FACE]], dim=1)
 
 
-def _rotation(matrix: Tensor) -> Tensor:
-    """The rotations nearest to (B, 3, 3) that are nearly rotations: Newton's steps to the polar decomposition."""
+def _nearest_rotation(matrix: Tensor) -> Tensor:
+    """The rotations nearest to (B, 3, 3) matrices that are almost rotations: Newton-Schulz polar decomposition."""
     size = (matrix.square().sum(dim=(1, 2), keepdim=True) / 3).sqrt()
     x = matrix / size.clamp(min=1e-3)
     for _ in range(_POLAR_STEPS):
@@ -232,94 +249,96 @@ def _rotation(matrix: Tensor) -> Tensor:
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """Of (B, 3, 3), by cross products."""
+    """Inverse of (B, 3, 3) by cross products; ONNX has no operator for it."""
     a, b, c = matrix.unbind(dim=1)
     crossed = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)], dim=2)
     determinant: Tensor = (a * crossed[:, :, 0]).sum(dim=1)
     return crossed / determinant[:, None, None]
 
 
-def trunk_length(joints: Tensor, known: Tensor, shape: Shape) -> Tensor:
-    """(B, 1) how long a trunk is, as all lengths tell it; at least one pixel."""
+def trunk_length(joints: Tensor, present: Tensor, shape: BodyShape) -> Tensor:
+    """Length of a trunk (B, 1) in pixels: the mean estimate of all measured bones; at least one pixel.
+
+    `joints` (B, J, 3) in pixels, `present` (B, J) 1 or 0.
+    """
     first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
-    both = known[:, first] * known[:, second]
-    lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual
+    both = present[:, first] * present[:, second]
+    lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual_length
     mean: Tensor = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
     return mean.clamp(min=1)
 
 
-def cast(body: Body, size: tuple[int, int], stride: int, shape: Shape) -> Hit:
-    """Casts the line of sight through the middle of every cell of a grid of `size`, whose cells are `stride` pixels.
+def cast_rays(body: Body, size: tuple[int, int], stride: int, shape: BodyShape) -> RayHits:
+    """Casts one ray through the middle of every cell of a grid of `size` (h, w); cells are `stride` pixels wide.
 
-    A solid is met at its side, or at the ball at one of its ends. P = height * width.
+    Rays run along z (orthographic camera). A solid is met at its side, or at the sphere at one of its ends.
     """
     height, width = size
     scale = 1 / body.trunk  # (B, 1)
     middle = (stride - 1) / 2
     x = torch.arange(width, dtype=scale.dtype, device=scale.device) * stride + middle
     y = torch.arange(height, dtype=scale.dtype, device=scale.device) * stride + middle
-    flat = shape.flat[:, None]
-    # Lines of sight on the axes of the solids, where z = 0: a sum of what x, y and the origin tell. Flat solids are
-    # made round.
+    flatness = shape.flatness[:, None]
+    # Start of each ray (z = 0) on the axes of the solids: a term of x, a term of y and the origin.
     origin = body.axes @ body.origin[..., None] * scale[..., None, None]  # (B, N, 3, 1)
     by_x, by_y, by_z = body.axes.unbind(dim=3)  # (B, N, 3)
-    along_x = by_x[..., None] * (x * scale)[:, None, None] - origin  # (B, N, 3, width)
-    along_y = by_y[..., None] * (y * scale)[:, None, None]  # (B, N, 3, height)
-    line = (along_x[..., None, :] + along_y[..., None]).flatten(3)  # (B, N, 3, P)
-    across, forward, along = line.unbind(dim=2)
-    round_forward = forward / flat
-    by_across, by_forward, by_along = by_z[..., None].unbind(dim=2)  # (B, N, 1)
-    by_round = by_forward / flat
+    along_x = by_x[..., None] * (x * scale)[:, None, None] - origin  # (B, N, 3, w)
+    along_y = by_y[..., None] * (y * scale)[:, None, None]  # (B, N, 3, h)
+    start = (along_x[..., None, :] + along_y[..., None]).flatten(3)  # (B, N, 3, P)
+    across, forward, along = start.unbind(dim=2)
+    by_across, by_forward, by_along = by_z[..., None].unbind(dim=2)  # (B, N, 1) the ray's direction
+    forward, by_forward = forward / flatness, by_forward / flatness  # makes flat solids round
     first, second = body.radius[..., None].unbind(dim=2)  # (B, N, 1)
     length = body.length[..., None]
-    # a·z² + 2b·z + c = radius²: first of a cone, whose radius depends on z, too.
+    # First a cone, whose radius changes along z: a·z² + 2b·z + c = radius².
     slope = (second - first) / length
     narrowing = slope * by_along
     radius = first + slope * along
-    axis_a = by_across.square() + by_round.square()
-    axis_b = across * by_across + round_forward * by_round
-    axis_c = across.square() + round_forward.square()
-    depth, outside = _met((axis_a - narrowing.square()).clamp(min=0.02), axis_b - narrowing * radius, axis_c, radius)
-    # Then, where the cone is met beyond one of its ends, of the ball there.
+    axis_a = by_across.square() + by_forward.square()
+    axis_b = across * by_across + forward * by_forward
+    axis_c = across.square() + forward.square()
+    depth, miss = _intersect((axis_a - narrowing.square()).clamp(min=0.02), axis_b - narrowing * radius, axis_c, radius)
+    # Where the cone is met beyond one of its ends, the sphere there counts.
     end = along + depth * by_along
     before, after = end < 0, end > length
     beyond = along - torch.where(after, length, 0.0)
-    ball = _met(
+    sphere_depth, sphere_miss = _intersect(
         axis_a + by_along.square(),
         axis_b + beyond * by_along,
         axis_c + beyond.square(),
         torch.where(after, second, first),
     )
-    of_ball = before | after
-    depth, outside = torch.where(of_ball, ball[0], depth), torch.where(of_ball, ball[1], outside)
-    at = torch.addcmul(line, depth[:, :, None], by_z[..., None])
-    return Hit(depth, at, outside)
+    on_sphere = before | after
+    depth, miss = torch.where(on_sphere, sphere_depth, depth), torch.where(on_sphere, sphere_miss, miss)
+    point = torch.addcmul(start, depth[:, :, None], by_z[..., None])
+    return RayHits(depth, point, miss)
 
 
-def _met(a: Tensor, b: Tensor, c: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a·z² + 2b·z + c = radius² first, or nearly; and how far outside that is, negative inside."""
+def _intersect(a: Tensor, b: Tensor, c: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Smaller root of a·z² + 2b·z + c = radius², or the closest z; and the distance of a miss, negative for a hit."""
     share = b / a
-    nearest = c - b * share  # squared distance from the axis where the line passes it
+    nearest = c - b * share  # squared distance from the axis at the closest point of the ray
     inside = (radius.square() - nearest) / a
     half = inside.clamp(min=1e-8).sqrt()
-    outside = (nearest.clamp(min=1e-8).sqrt() - radius).clamp(min=1e-6)
-    return -share - half, torch.where(inside > 0, -half, outside)
+    miss = (nearest.clamp(min=1e-8).sqrt() - radius).clamp(min=1e-6)
+    return -share - half, torch.where(inside > 0, -half, miss)
 
 
-def _forward(across: Tensor, up: Tensor) -> Tensor:
-    """(B, 3) where a trunk faces; into the camera where nothing tells."""
+def _facing(across: Tensor, up: Tensor) -> Tensor:
+    """Direction (B, 3) that a trunk faces; towards the camera where `across` is zero."""
     across = across + constant((1e-3, 0.0, 0.0), across.device)
-    return _cross(_unit(_beside(across, up)), up)
+    return _cross(_unit(_perpendicular(across, up)), up)
 
 
-def _turned(vector: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """A vector turned by the smallest rotation that takes one unit vector to another."""
+def _minimal_rotation(vector: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """`vector`, turned by the smallest rotation that takes the unit vector `before` to `after`."""
     halfway = before + after
     share = _dot(halfway, vector) / (1 + _dot(before, after)).clamp(min=0.1)
     return vector - halfway * share + 2 * after * _dot(before, vector)
 
 
-def _beside(vector: Tensor, unit: Tensor) -> Tensor:
+def _perpendicular(vector: Tensor, unit: Tensor) -> Tensor:
+    """The part of `vector` that is perpendicular to `unit`."""
     return vector - unit * _dot(vector, unit)
 
 
@@ -339,11 +358,8 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], dim=-1)
 
 
-# The size of the solids that a body is made of, as flows of rendered people tell it, and a body at rest.
-
-
-# Fitted by gradient descent to the renderer's flows of 285 pairs, with joints of the rig and of mediapipe.
-SHAPE = Shape(
+# Fitted by gradient descent to the ground-truth flows of 285 rendered pairs, with joints of the rig and of MediaPipe.
+SHAPE = BodyShape(
     radius=torch.tensor(
         (
             (0.563, 0.436),
@@ -360,7 +376,7 @@ SHAPE = Shape(
             (0.142, 0.115),
         )
     ),
-    flat=torch.tensor((0.713, 0.696, 0.789, 0.988, 0.855, 1.058, 1.031, 1.092, 1.363, 0.846, 1.059, 1.102)),
+    flatness=torch.tensor((0.713, 0.696, 0.789, 0.988, 0.855, 1.058, 1.031, 1.092, 1.363, 0.846, 1.059, 1.102)),
     shift=torch.tensor(
         (
             ((0.0, -0.002), (0.0, 0.051)),
@@ -377,7 +393,7 @@ SHAPE = Shape(
             ((0.004, -0.098), (0.069, -0.067)),
         )
     ),
-    usual=torch.tensor((1.235, 1.235, 1.185, 1.185, 1.392, 1.392, 0.749, 0.749, 0.974, 0.974, 0.942)),
+    usual_length=torch.tensor((1.235, 1.235, 1.185, 1.185, 1.392, 1.392, 0.749, 0.749, 0.974, 0.974, 0.942)),
     twist=torch.tensor((0.419, -0.026)),
     waist=torch.tensor(0.755),
     head=torch.tensor(
@@ -402,11 +418,11 @@ SHAPE = Shape(
     foot=torch.tensor((0.422, 0.155)),
     hinge=torch.tensor((0.244, 0.758)),
     reach=torch.tensor(0.02),
-    blur=torch.tensor(0.091),
-    beside=torch.tensor(2.768),
+    depth_blur=torch.tensor(0.091),
+    miss_penalty=torch.tensor(2.768),
     background=torch.tensor(6.441),
 )
-# (1, 18, 3) the joints of a body at rest in trunks from the neck: the mean of eight of the renderer's.
+# (1, J, 3) joints of a body at rest, in trunks from the neck: the mean of eight rendered people.
 REST = torch.tensor(
     [
         [
@@ -434,7 +450,7 @@ REST = torch.tensor(
 
 
 @functools.cache
-def body_shape(device: torch.device) -> tuple[Shape, Tensor]:
-    """The shape of all solids, and the joints of a body at rest, on a device."""
+def body_shape(device: torch.device) -> tuple[BodyShape, Tensor]:
+    """The shape with one entry per solid, and the joints (1, J, 3) of a body at rest, on a device."""
     with torch.inference_mode(False):
-        return SHAPE.of_solids().to(device), REST.to(device)
+        return SHAPE.per_solid().to(device), REST.to(device)

@@ -1,37 +1,40 @@
-"""What a network sees of a flow that was guessed before it.
+"""The grid of the flow priors, and what a network sees of a prior.
 
-B batch, H x W frame. Guesses are made on a grid of H/2 x W/2, in pixels of the frame.
+A flow prior is a first estimate of the flow that the pose maps give before any network has looked. It has offsets on
+a grid of H/2 x W/2, in pixels of the H x W frame. B batch.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.ops.warp import bilinear_warp, upsample
 
-GUESS_STRIDE = 2
-
-
-def seen_through(picture: Tensor, flow: Tensor) -> Tensor:
-    """(B, 5, H, W) what a picture (B, 3, H, W) looks like through a flow, and that flow in shares of the height."""
-    at_pixels = enlarged(flow, GUESS_STRIDE)
-    hints = torch.cat([bilinear_warp(picture, at_pixels), at_pixels / picture.shape[-2]], dim=1)
-    return hints.to(picture.dtype)
+PRIOR_STRIDE = 2
+_PRESENT = 0.1  # least column sum of a heat map's fourth power that is a joint
 
 
-def enlarged(x: Tensor, factor: int) -> Tensor:
-    """(B, C, H, W) to (B, C, factor*H, factor*W); values stay as they are."""
-    if factor == 1:
-        return x
-    return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
+def flow_prior_features(image: Tensor, flow: Tensor) -> Tensor:
+    """The image warped by a flow, and that flow as a share of the image's height: (B, 5, H, W).
+
+    `image` (B, 3, H, W), `flow` (B, 2, H/2, W/2) in pixels of the image.
+    """
+    flow = upsample(flow, PRIOR_STRIDE)
+    features = torch.cat([bilinear_warp(image, flow), flow / image.shape[-2]], dim=1)
+    return features.to(image.dtype)
 
 
-def reduced(x: Tensor, factor: int) -> Tensor:
-    """(B, C, H, W) to the means of cells of factor x factor pixels, (B, C, H/factor, W/factor)."""
-    if factor % 2 or x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
-        return F.avg_pool2d(x, factor) if factor > 1 else x
-    # Rows, then columns: on the CPU eight times as fast as torch's own pooling.
-    rows = x[..., ::2, :] + x[..., 1::2, :]
-    return reduced((rows[..., ::2] + rows[..., 1::2]) * 0.25, factor // 2)
+def heatmap_centroids(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Reads joints from heat maps (B, J, H, W) in [0, 1].
+
+    Returns positions (B, J, 2) in pixels, presence (B, J) as 1 or 0, and the sums of the maps' fourth powers (B, J).
+    The centroids are those of the fourth powers: a heat map that is cut by the frame's edge moves them less.
+    """
+    power = maps.square().square()
+    columns, rows = power.sum(dim=2), power.sum(dim=3)  # (B, J, W), (B, J, H)
+    total = columns.sum(dim=2).clamp(min=1e-6)
+    x = (columns * torch.arange(columns.shape[2], device=maps.device)).sum(dim=2) / total
+    y = (rows * torch.arange(rows.shape[2], device=maps.device)).sum(dim=2) / total
+    present = (columns.amax(dim=2) > _PRESENT).to(maps.dtype)
+    return torch.stack([x, y], dim=2), present, total

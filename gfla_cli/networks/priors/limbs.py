@@ -1,10 +1,10 @@
-"""A first guess of a flow from the joints alone: each limb moves with its two ends, trunk and head with theirs.
+"""Flow prior "limbs": each limb moves with its two joints, trunk and head with theirs.
 
-Not in the paper, a setting of our own models (`flow_prior`). A flow estimator that only has to say where this guess is
-wrong learns in minutes what takes it hours otherwise, and is right at any distance between the two poses.
+Not in the paper. The flow estimator then only has to correct this prior. It learns that in minutes instead of hours,
+and the prior holds at any distance between the two poses.
 
-B batch, J = 18 joints in OpenPose's order, N parts of the body, H x W frame, h x w = H/2 x W/2. Places are (x, y) in
-pixels of the frame; lengths are shares of a trunk, from the neck to a hip.
+B batch, J = 18 joints in OpenPose's order, N body parts, H x W frame, h x w = H/2 x W/2. Positions are (x, y) in pixels
+of the frame. Constants are in trunks: 1 trunk = the distance from neck to hips.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.ops.warp import cell_middles, constant
 
 _NECK, _FACE = 1, (0, 14, 15, 16, 17)
-_TRUNK = dict.fromkeys([1, 2, 5, 8, 11], 1.0)  # how much each joint counts
-_HEAD = dict.fromkeys(_FACE, 1.0) | {_NECK: 0.3, 2: 0.1, 5: 0.1}  # who turns away shows few joints of a face
+_TRUNK = dict.fromkeys([1, 2, 5, 8, 11], 1.0)  # joint -> its weight in the affine fit
+_HEAD = dict.fromkeys(_FACE, 1.0) | {_NECK: 0.3, 2: 0.1, 5: 0.1}  # a face in profile shows few joints
 _LIMBS = ((2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13))
 _LIMB_RADIUS = (0.11, 0.09, 0.11, 0.09, 0.17, 0.12, 0.17, 0.12)
 _TRUNK_LINES = ((2, 8), (5, 11), (1, 8), (1, 11), (2, 5))
 _TRUNK_RADIUS, _HEAD_RADIUS, _HEAD_ABOVE_NECK = 0.14, 0.2, 0.4
 _HEAD_WEIGHT = 2.0  # it hides the shoulders behind it
-_BACKGROUND_WEIGHT = 1e-3  # which stays where it is
-_STIFFNESS = 0.08  # of a trunk: how far apart joints have to be before a turn that they tell is believed
+_BACKGROUND_WEIGHT = 1e-3  # the background does not move
+_STIFFNESS = 0.08  # distance between joints from which on a rotation that they show is trusted
 
-# Pairs of joints whose distance tells how large a person is, and what it is in trunks.
+# Pairs of joints that measure the size of a person, and their usual distances.
 _MEASURED = ((1, 8), (1, 11), (8, 9), (11, 12), (9, 10), (12, 13), (2, 3), (5, 6), (3, 4), (6, 7), (2, 5))
 _USUAL = (1.0, 1.0, 0.8, 0.8, 0.8, 0.8, 0.55, 0.55, 0.5, 0.5, 0.75)
-_FAINTEST = 0.1  # column of a heat map's fourth power that is a joint
-_LARGEST = 3  # of the measured lengths count: the camera only ever makes them shorter
-
+_LARGEST = 3  # of the measured lengths count: projection only makes lengths shorter
 
 _Pairs = tuple[tuple[int, int], ...]
 
@@ -43,39 +41,39 @@ def _columns(pairs: _Pairs, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 class _Pose(NamedTuple):
-    """The joints of one picture."""
+    """The joints of B images."""
 
-    place: Tensor  # (B, J, 2)
-    there: Tensor  # (B, J) 1 or 0
-    trunk: Tensor  # (B, 1) how long a trunk is that the camera sees from the front, pixels
+    position: Tensor  # (B, J, 2)
+    present: Tensor  # (B, J) 1 or 0
+    trunk: Tensor  # (B, 1) pixels; length of a trunk that is parallel to the image
 
-    def both(self, pairs: _Pairs) -> Tensor:
-        """(B, N) 1 where both joints of a pair are there."""
-        first, second = _columns(pairs, self.there.device)
-        return self.there[:, first] * self.there[:, second]
+    def both_present(self, pairs: _Pairs) -> Tensor:
+        """(B, N) 1 where both joints of a pair are present."""
+        first, second = _columns(pairs, self.present.device)
+        return self.present[:, first] * self.present[:, second]
 
     def ends(self, pairs: _Pairs) -> tuple[Tensor, Tensor]:
-        """(B, N, 2) places of the first and of the second joint of every pair."""
-        first, second = _columns(pairs, self.place.device)
-        return self.place[:, first], self.place[:, second]
+        """Positions (B, N, 2) of the first and of the second joint of every pair."""
+        first, second = _columns(pairs, self.position.device)
+        return self.position[:, first], self.position[:, second]
 
 
-class _Part(NamedTuple):
-    """Where parts of the body come from, and how much of a pixel is theirs."""
+class _Parts(NamedTuple):
+    """Where body parts come from, and how much each counts at a pixel."""
 
-    origin: Tensor  # (B, N, 2, h, w) the place in the source
+    origin: Tensor  # (B, N, 2, h, w) the position in the source
     weight: Tensor  # (B, N, 1, h, w)
 
 
 @torch.no_grad()
 def limb_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
-    """(B, 2, H/2, W/2) offsets, in pixels of the frame, from joint heat maps (B, 18, H, W) in [0, 1].
+    """Offsets (B, 2, H/2, W/2) in pixels of the frame, from joint heat maps (B, 18, H, W) in [0, 1].
 
-    Zero far from the body, and everywhere when the two show no joints in common.
+    Zero far from the body, and everywhere when the two poses have no joints in common.
     """
     source, target = _pose(source_structure), _pose(target_structure)
     height, width = target_structure.shape[-2:]
-    grid = cell_middles(height // GUESS_STRIDE, width // GUESS_STRIDE, GUESS_STRIDE, target.place)  # (1, 2, h, w)
+    grid = cell_middles(height // PRIOR_STRIDE, width // PRIOR_STRIDE, PRIOR_STRIDE, target.position)  # (1, 2, h, w)
     parts = [part(source, target, grid) for part in (_limbs, _torso, _head)]
     weight = torch.cat([part.weight for part in parts], dim=1)
     offset = torch.cat([part.origin for part in parts], dim=1) - grid[:, None]
@@ -83,33 +81,28 @@ def limb_flow(source_structure: Tensor, target_structure: Tensor) -> Tensor:
 
 
 def _pose(structure: Tensor) -> _Pose:
-    """The middles of the heat maps. Their fourth power, lest a map that the frame's edge cuts be pulled inwards."""
-    maps = structure.float().square().square()
-    across, down = maps.sum(dim=2), maps.sum(dim=3)  # (B, J, W), (B, J, H)
-    amount = across.sum(dim=2).clamp(min=1e-6)
-    x = (across * torch.arange(across.shape[2], device=maps.device)).sum(dim=2) / amount
-    y = (down * torch.arange(down.shape[2], device=maps.device)).sum(dim=2) / amount
-    there = (across.amax(dim=2) > _FAINTEST).to(maps.dtype)
-    pose = _Pose(torch.stack([x, y], dim=2), there, x[:, :1])
+    position, present, _ = heatmap_centroids(structure.float())
+    pose = _Pose(position, present, position[:, :1, 0])
     return pose._replace(trunk=_trunk(pose))
 
 
 def _trunk(pose: _Pose) -> Tensor:
-    """(B, 1) the length of a trunk as the longest of all lengths tell it; at least one pixel."""
+    """Length of a trunk (B, 1): the mean estimate of the longest measured bones; at least one pixel."""
     first, second = pose.ends(_MEASURED)
-    lengths = torch.linalg.vector_norm(first - second, dim=2) / constant(_USUAL, first.device) * pose.both(_MEASURED)
+    present = pose.both_present(_MEASURED)
+    lengths = torch.linalg.vector_norm(first - second, dim=2) / constant(_USUAL, first.device) * present
     largest: Tensor = lengths.topk(_LARGEST, dim=1).values
     count = (largest > 0).sum(dim=1, keepdim=True).clamp(min=1)
     return (largest.sum(dim=1, keepdim=True) / count).clamp(min=1)
 
 
-class _Along(NamedTuple):
-    """Points seen from lines between two joints: how far along, how far beside. (B, N, h, w), pixels."""
+class _OnSegment(NamedTuple):
+    """Pixels in coordinates of segments between two joints, (B, N, h, w) pixels."""
 
-    inside: Tensor  # 0 at the first joint to the line's length at the second
-    beyond: Tensor  # negative before the first, positive after the second
-    beside: Tensor
-    length: Tensor  # (B, N, 1) of the lines
+    inside: Tensor  # along the segment, clamped to it: 0 at the first joint, the length at the second
+    beyond: Tensor  # the rest along it: negative before the first joint, positive after the second
+    beside: Tensor  # perpendicular to it
+    length: Tensor  # (B, N, 1) of the segments
 
     @property
     def squared_distance(self) -> Tensor:
@@ -123,61 +116,63 @@ def _direction(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return length, line / length
 
 
-def _along(first: Tensor, second: Tensor, grid: Tensor) -> _Along:
+def _on_segment(first: Tensor, second: Tensor, grid: Tensor) -> _OnSegment:
     length, unit = _direction(first, second)
     x, y = (grid[:, None] - first[..., None, None]).unbind(dim=2)  # (B, N, h, w)
     unit_x, unit_y = unit[..., None, None].unbind(dim=2)
     along = x * unit_x + y * unit_y
     inside = torch.minimum(along.clamp(min=0), length[..., None])
-    return _Along(inside, along - inside, y * unit_x - x * unit_y, length)
+    return _OnSegment(inside, along - inside, y * unit_x - x * unit_y, length)
 
 
-def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
-    """Arms and legs: as long as their joints say, as thick as the person is large."""
-    seen = _along(*target.ends(_LIMBS), grid)
-    from_length, unit = _direction(*source.ends(_LIMBS))
+def _limbs(source: _Pose, target: _Pose, grid: Tensor) -> _Parts:
+    """Arms and legs: their length scales with their joints, their thickness with the size of the person."""
+    local = _on_segment(*target.ends(_LIMBS), grid)
+    source_length, unit = _direction(*source.ends(_LIMBS))
     scale = (source.trunk / target.trunk)[..., None, None]
-    along = seen.inside * (from_length / seen.length)[..., None] + seen.beyond * scale
-    beside = seen.beside * scale
+    along = local.inside * (source_length / local.length)[..., None] + local.beyond * scale
+    beside = local.beside * scale
     unit_x, unit_y = unit[..., None, None].unbind(dim=2)
     turned = torch.stack([along * unit_x - beside * unit_y, along * unit_y + beside * unit_x], dim=2)
     radius = constant(_LIMB_RADIUS, grid.device)[:, None, None] * target.trunk[..., None, None]
-    weight = _near(seen.squared_distance, radius) * (source.both(_LIMBS) * target.both(_LIMBS))[..., None, None]
-    return _Part(turned + source.ends(_LIMBS)[0][..., None, None], weight[:, :, None])
+    present = (source.both_present(_LIMBS) * target.both_present(_LIMBS))[..., None, None]
+    weight = _gaussian(local.squared_distance, radius) * present
+    return _Parts(turned + source.ends(_LIMBS)[0][..., None, None], weight[:, :, None])
 
 
-def _torso(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
-    """The trunk: all of its joints tell where it comes from."""
-    origin, joints = _affine(source, target, grid, _TRUNK)
+def _torso(source: _Pose, target: _Pose, grid: Tensor) -> _Parts:
+    """The trunk: an affine map of shoulders, neck and hips."""
+    origin, common = _affine(source, target, grid, _TRUNK)
     radius = (_TRUNK_RADIUS * target.trunk)[..., None, None]
-    lines = _near(_along(*target.ends(_TRUNK_LINES), grid).squared_distance, radius)
-    lines = (lines * target.both(_TRUNK_LINES)[..., None, None]).amax(dim=1, keepdim=True)
-    known = (joints >= 2).to(lines.dtype)
-    return _Part(origin[:, None], (lines * known[..., None, None])[:, :, None])
+    near = _gaussian(_on_segment(*target.ends(_TRUNK_LINES), grid).squared_distance, radius)
+    near = (near * target.both_present(_TRUNK_LINES)[..., None, None]).amax(dim=1, keepdim=True)
+    known = (common >= 2).to(near.dtype)
+    return _Parts(origin[:, None], (near * known[..., None, None])[:, :, None])
 
 
-def _head(source: _Pose, target: _Pose, grid: Tensor) -> _Part:
-    """The head: the joints of its face tell where it comes from, with a little help from neck and shoulders."""
+def _head(source: _Pose, target: _Pose, grid: Tensor) -> _Parts:
+    """The head: an affine map of the joints of the face, with a little weight on neck and shoulders."""
     origin, _ = _affine(source, target, grid, _HEAD)
     away = grid - _head_middle(target)[..., None, None]  # (B, 2, h, w)
     radius = (_HEAD_RADIUS * target.trunk)[..., None, None]
-    weight = _HEAD_WEIGHT * _near(away.square().sum(dim=1, keepdim=True), radius)
-    known = source.there[:, _NECK] * target.there[:, _NECK]
-    return _Part(origin[:, None], (weight * known[:, None, None, None])[:, :, None])
+    weight = _HEAD_WEIGHT * _gaussian(away.square().sum(dim=1, keepdim=True), radius)
+    known = source.present[:, _NECK] * target.present[:, _NECK]
+    return _Parts(origin[:, None], (weight * known[:, None, None, None])[:, :, None])
 
 
 def _affine(source: _Pose, target: _Pose, grid: Tensor, joints: dict[int, float]) -> tuple[Tensor, Tensor]:
-    """Origins (B, 2, h, w) by the affine map that takes joints to those of the source, in weighted least squares.
+    """Origins (B, 2, h, w) by the affine map from target joints to source joints, in weighted least squares.
 
-    Also how many joints both poses show, (B, 1). The fewer there are, the more is it a change of size and place alone.
+    Also returns how many of the joints both poses have, (B, 1). The fewer there are, the closer is the map to a pure
+    translation and scaling.
     """
     names, weights = constant(tuple(joints), grid.device), constant(tuple(joints.values()), grid.device)
-    there = (source.there * target.there)[:, names]  # (B, K)
-    common = (there * weights)[..., None]  # (B, K, 1)
+    present = (source.present * target.present)[:, names]  # (B, K)
+    common = (present * weights)[..., None]  # (B, K, 1)
     total = common.sum(dim=1).clamp(min=1e-3)
-    middle, from_middle = ((pose.place[:, names] * common).sum(dim=1) / total for pose in (target, source))  # (B, 2)
-    away, wanted = target.place[:, names] - middle[:, None], source.place[:, names] - from_middle[:, None]
-    stiff = (_STIFFNESS * target.trunk).square()  # (B, 1); pulls towards a change of size alone
+    middle, source_middle = ((pose.position[:, names] * common).sum(dim=1) / total for pose in (target, source))
+    away, wanted = target.position[:, names] - middle[:, None], source.position[:, names] - source_middle[:, None]
+    stiff = (_STIFFNESS * target.trunk).square()  # (B, 1); pulls towards a pure scaling
     pull = torch.eye(2, device=grid.device) * (stiff * source.trunk / target.trunk)[..., None]  # (B, 2, 2)
     weighted = away * common
     xx, yy = ((weighted * away).sum(dim=1) + stiff).split(1, dim=1)
@@ -186,19 +181,19 @@ def _affine(source: _Pose, target: _Pose, grid: Tensor, joints: dict[int, float]
     determinant = xx * yy - xy * xy
     per_x, per_y = (yy * by_x - xy * by_y) / determinant, (xx * by_y - xy * by_x) / determinant
     x, y = (grid - middle[..., None, None]).split(1, dim=1)  # (B, 1, h, w)
-    origin = x * per_x[..., None, None] + y * per_y[..., None, None] + from_middle[..., None, None]
-    return origin, there.sum(dim=1, keepdim=True)
+    origin = x * per_x[..., None, None] + y * per_y[..., None, None] + source_middle[..., None, None]
+    return origin, present.sum(dim=1, keepdim=True)
 
 
 def _head_middle(pose: _Pose) -> Tensor:
-    """(B, 2) the middle of the joints of the face, or a place above the neck where none is there."""
-    names = constant(_FACE, pose.place.device)
-    there = pose.there[:, names, None]
-    count = there.sum(dim=1)
-    face = (pose.place[:, names] * there).sum(dim=1) / count.clamp(min=1)
-    above = pose.place[:, _NECK] - torch.cat([torch.zeros_like(pose.trunk), _HEAD_ABOVE_NECK * pose.trunk], dim=1)
+    """(B, 2) the mean of the face's joints, or a position above the neck if none is present."""
+    names = constant(_FACE, pose.position.device)
+    present = pose.present[:, names, None]
+    count = present.sum(dim=1)
+    face = (pose.position[:, names] * present).sum(dim=1) / count.clamp(min=1)
+    above = pose.position[:, _NECK] - torch.cat([torch.zeros_like(pose.trunk), _HEAD_ABOVE_NECK * pose.trunk], dim=1)
     return torch.where(count > 0, face, above)
 
 
-def _near(squared_distance: Tensor, radius: Tensor) -> Tensor:
+def _gaussian(squared_distance: Tensor, radius: Tensor) -> Tensor:
     return torch.exp(-squared_distance / (2 * radius.square()))

@@ -16,7 +16,7 @@ from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.training.batch import PoseBatch, close_up, partly_known, to_device
 from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
@@ -56,7 +56,7 @@ class PoseTask:
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
         """Flows alone, or the picture and the flows behind it."""
         assert isinstance(generator, PoseGenerator)
-        bodies = generator.bodies(*_inputs(batch))
+        bodies = generator.body_prior(*_inputs(batch))
         estimated = generator.estimate_flow(*_inputs(batch), bodies)
         terms = self._flow_terms(batch, estimated, stage.weights)
         if bodies is not None:
@@ -106,11 +106,11 @@ def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Te
     """Losses of the solids: the flow that they lead to, and their joints."""
     terms: Terms = {}
     if weights.solids:
-        offset = bodies.flow() / GUESS_STRIDE
+        offset = bodies.flow() / PRIOR_STRIDE
         height, width = offset.shape[-2:]
         terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
     if weights.refined:
-        reduction = batch.target_image.shape[-1] // (GUESS_STRIDE * bodies.logits.shape[-1])
+        reduction = batch.target_image.shape[-1] // (PRIOR_STRIDE * bodies.logits.shape[-1])
         terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
     return terms
 

@@ -1,4 +1,4 @@
-"""The flow that joints with depth tell: which part is in front, what is hidden, and what a network may choose."""
+"""Flow prior "solids": occlusion by depth, visibility, body maps, and the network's choice among candidates."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import choice_loss
 from gfla_cli.networks.flow import Choice, FlowEstimator
-from gfla_cli.networks.priors.features import GUESS_STRIDE, enlarged
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
-from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, body_prior
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, compute_body_prior
+from gfla_cli.ops.warp import upsample
 
 RIGHT_ELBOW, RIGHT_WRIST, NEAR, COVERED = 3, 4, 3, 4
 STANDING = np.array(
@@ -37,7 +38,7 @@ def maps(*poses):
 
 
 def at(values, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return values[:, y, x].numpy()
 
 
@@ -48,7 +49,7 @@ def arm_on_the_belly(depth):
     return posed(place, deep)
 
 
-def test_both_forms_of_the_maps_are_one():
+def test_numpy_and_torch_draw_the_same_pose_maps():
     one, other = posed(), posed(STANDING * 0.9, DEPTH * 1.5)
     other[5, 3] = np.nan
     other[7] = -1, -1, 0, 3
@@ -61,37 +62,37 @@ def test_both_forms_of_the_maps_are_one():
     np.testing.assert_array_equal(unknown[:, :JOINTS], drawn[:1, :JOINTS])
 
 
-def test_who_stands_still_comes_from_where_they_are():
-    prior = body_prior(maps(posed()), maps(posed()))
+def test_equal_poses_have_zero_flow():
+    prior = compute_body_prior(maps(posed()), maps(posed()))
     assert prior.flow().shape == (1, 2, 64, 64)
     assert prior.candidates.shape == (1, SOLIDS, 2, 64, 64)
     assert prior.target.shape == (1, BODY_CHANNELS, 64, 64)
     assert prior.flow().abs().max() < 0.1
     body = prior.target[:, COVERED:] > 0.9
     assert 300 < body.sum() < 1500
-    assert prior.visible[body].mean() > 0.9
+    assert prior.visibility[body].mean() > 0.9
 
 
-def test_who_moves_and_grows_is_found():
+def test_translation_and_scaling_are_found():
     target = posed(np.trunc(STANDING * 0.75 + (30, 5)), DEPTH * 0.75)
-    prior = body_prior(maps(posed()), maps(target))
+    prior = compute_body_prior(maps(posed()), maps(target))
     for joint in (1, 3, 4, 8, 9, 12):
-        centre = target[joint, :2] // GUESS_STRIDE * GUESS_STRIDE + 0.5
+        centre = target[joint, :2] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5
         np.testing.assert_allclose(at(prior.flow()[0], centre), (centre - (30, 5)) / 0.75 - centre, atol=2)
 
 
-def test_depth_tells_whether_an_arm_or_the_trunk_is_seen():
+def test_depth_decides_whether_arm_or_trunk_is_in_front():
     wrist = np.array([62.0, 58.0])
-    before, behind = (body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
+    before, behind = (compute_body_prior(maps(posed()), maps(arm_on_the_belly(depth))) for depth in (-20, 20))
     assert at(before.target[0], wrist)[NEAR] > at(behind.target[0], wrist)[NEAR] + 0.1
     hanging = STANDING[RIGHT_WRIST] * 0.9 + STANDING[RIGHT_ELBOW] * 0.1
     np.testing.assert_allclose(wrist + at(before.flow()[0], wrist), hanging, atol=5)  # of the arm
     np.testing.assert_allclose(at(behind.flow()[0], wrist), 0, atol=2)  # of the trunk, which stays
 
 
-def test_what_another_part_hides_is_not_visible():
+def test_occluded_parts_are_not_visible():
     belly = np.array([62.0, 58.0])
-    visible = body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visible[0]
+    visible = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visibility[0]
     assert at(visible, belly) < 0.5
     assert at(visible, STANDING[9]) > 0.8
 
@@ -101,9 +102,9 @@ def test_a_back_is_not_visible_from_the_front():
     back[:, 0] = 127 - back[:, 0]
     pose = posed(back, -DEPTH)
     pose[[0, 14, 15]] = -1, -1, 0, 0
-    prior = body_prior(maps(posed()), maps(pose))
+    prior = compute_body_prior(maps(posed()), maps(pose))
     spine = np.array([64.0, 52.0])
-    assert at(prior.visible[0], spine) < 0.5
+    assert at(prior.visibility[0], spine) < 0.5
     np.testing.assert_allclose(at(prior.flow()[0], spine), 0, atol=3)
 
 
@@ -113,7 +114,7 @@ def test_without_depths_the_body_lies_flat():
     bent[RIGHT_WRIST] += (-10, -20)
     sources = maps(posed(depth=unknown), posed(depth=flat))
     targets = maps(posed(bent, unknown), posed(bent, flat))
-    prior = body_prior(sources, targets)
+    prior = compute_body_prior(sources, targets)
     np.testing.assert_allclose(prior.flow()[0], prior.flow()[1], atol=0.05)
     joints = limb_flow(sources[:1, :JOINTS], targets[:1, :JOINTS])
     wrist = bent[RIGHT_WRIST]
@@ -122,24 +123,24 @@ def test_without_depths_the_body_lies_flat():
     assert prior.target[1, NEAR].max() > 0.4
 
 
-def test_each_of_a_batch_is_as_if_alone():
+def test_samples_of_a_batch_are_independent():
     poses = [posed(), arm_on_the_belly(-10), posed(STANDING * 0.8 + 10, DEPTH * 0.8)]
     nobody = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
     sources, targets = maps(*poses, nobody), maps(*poses[::-1], posed())
-    together = body_prior(sources, targets)
+    together = compute_body_prior(sources, targets)
     for k in range(4):
-        alone = body_prior(sources[k : k + 1], targets[k : k + 1])
+        alone = compute_body_prior(sources[k : k + 1], targets[k : k + 1])
         np.testing.assert_allclose(together.flow()[k : k + 1], alone.flow(), atol=1e-4)
         np.testing.assert_allclose(together.target[k : k + 1], alone.target, atol=1e-4)
     assert all(torch.isfinite(part).all() for part in (*together[:-1], *together.joints))
     assert together.flow()[3].abs().max() < 1e-6  # from somebody without joints comes nothing
 
 
-def test_an_enlarged_choice_is_the_choice_on_a_larger_frame():
-    prior = body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
-    large = prior.enlarged(2)
+def test_upsampled_candidates_have_sharper_borders():
+    prior = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed(STANDING * 0.9 + 4, DEPTH * 0.9)))
+    large = prior.upsampled(2)
     assert large.logits.shape == (1, SOLIDS + 1, 128, 128)
-    coarse = enlarged(prior.flow(), 2) * 2
+    coarse = upsample(prior.flow(), 2) * 2
     difference = (large.flow() - coarse).norm(dim=1)
     assert difference.median() < 0.05  # inside of parts it is the same
     assert difference.max() > 1  # but their borders are sharper
@@ -155,7 +156,7 @@ def test_a_network_changes_the_choice():
     source, target = (torch.nn.functional.avg_pool2d(maps(p), 2) for p in (posed(), arm_on_the_belly(-20)))
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        prior = body_prior(source, target)
+        prior = compute_body_prior(source, target)
         unchanged = estimator.estimate([image, source, target], bodies=prior).choice
         np.testing.assert_allclose(unchanged.logits, prior.logits, atol=1e-6)
         estimator.choice_head.bias[SOLIDS] = 100.0  # everything stands still
@@ -165,7 +166,7 @@ def test_a_network_changes_the_choice():
         np.testing.assert_allclose(moved.offset.mean(), still.offset.mean(), atol=0.5)  # corrections are left
 
 
-def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
+def test_the_choice_loss_prefers_the_candidate_that_leads_to_the_ground_truth():
     torch.manual_seed(0)
     candidates = torch.randn(2, SOLIDS, 2, 8, 8) * 5
     wanted = candidates[:, 7] + 0.01
@@ -186,7 +187,7 @@ def test_the_choice_is_learned_towards_the_candidate_that_leads_to_the_place():
     assert float(away) == 0
 
 
-def test_other_numbers_of_joints_have_no_flow_of_their_own():
+def test_other_numbers_of_channels_are_refused():
     for channels in (54, 18):
         with pytest.raises(ConfigError, match="solids"):
             replace(preset("pose-people"), structure_channels=channels)
@@ -194,6 +195,6 @@ def test_other_numbers_of_joints_have_no_flow_of_their_own():
         replace(preset("pose-people"), levels=preset("pose-people").levels[:2], pixel_blend=False)
 
 
-def test_a_network_names_the_channels_that_it_takes():
+def test_a_wrong_number_of_channels_names_the_right_one():
     with pytest.raises(ValueError, match="takes 36 structure channels, got 18"):
         fresh(tiny())(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 18, 64, 64))

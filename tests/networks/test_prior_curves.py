@@ -1,4 +1,4 @@
-"""The flow that a face's curves tell by themselves: exact where a face only moves, and lids and lips move along."""
+"""Flow prior "curves": exact for rigid motion of a face; lids, lips and chin move with their curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.curves import GUESS_STRIDE, curve_guesses
+from gfla_cli.networks.priors.curves import curve_priors
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 
 FACE = drawn_face() * 0.55 + (128, 110)
 UPPER_LIDS, LOWER_LIDS, LOWER_LIP, CHIN = [37, 38, 43, 44], [40, 41, 46, 47], [56, 57, 58], [8]
@@ -30,29 +31,29 @@ def maps(*faces, size=(256, 256)):
 
 
 def curve_flow(source, target):
-    (guess,) = curve_guesses([source], target)
+    (guess,) = curve_priors([source], target)
     return guess.flow
 
 
 def at(flow, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return flow[:, y, x].numpy()
 
 
 @pytest.mark.parametrize(("scale", "angle", "shift"), [(1, 0, (20, -12)), (0.8, 0, (0, 0)), (1, 0.3, (-6, 4))])
-def test_a_face_that_moves_grows_and_leans_is_found(scale, angle, shift):
+def test_similarity_transforms_of_a_face_are_found(scale, angle, shift):
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array([128, 128])
     target = (FACE - middle) @ turn.T + middle + shift
     flow = curve_flow(maps(FACE), maps(target))[0]
     assert flow.shape == (2, 128, 128)
     for point in range(17, 68):
-        centre = target[point] // GUESS_STRIDE * GUESS_STRIDE + 0.5
+        centre = target[point] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5
         origin = (centre - middle - shift) @ np.linalg.inv(turn).T + middle
         np.testing.assert_allclose(centre + at(flow, centre), origin, atol=1.5)
 
 
-def test_lids_that_close_come_from_lids_that_were_open():
+def test_closed_lids_come_from_open_lids():
     wide = FACE.copy()
     for upper, lower in zip(UPPER_LIDS, (41, 40, 47, 46), strict=True):
         wide[upper, 1] -= 4
@@ -66,7 +67,7 @@ def test_lids_that_close_come_from_lids_that_were_open():
     np.testing.assert_allclose(brows, 0, atol=1)
 
 
-def test_a_mouth_that_opens_takes_lower_lip_and_chin_along():
+def test_lower_lip_and_chin_move_with_an_opening_mouth():
     opened = with_open_mouth(FACE, 24)
     flow = curve_flow(maps(FACE), maps(opened))[0]
     for point in (*LOWER_LIP, *CHIN):
@@ -74,7 +75,7 @@ def test_a_mouth_that_opens_takes_lower_lip_and_chin_along():
     np.testing.assert_allclose([at(flow, opened[point]) for point in UPPER_LIDS], 0, atol=1.5)
 
 
-def test_a_lip_comes_from_a_lip_all_along():
+def test_lips_come_from_lips_along_their_whole_length():
     opened = FACE.copy()
     opened[55:60, 1] += np.array([4, 7, 8, 7, 4])
     flow = curve_flow(maps(FACE), maps(opened))[0]
@@ -84,21 +85,21 @@ def test_a_lip_comes_from_a_lip_all_along():
         assert at(flow, (x, lip))[1] == pytest.approx(shut - lip, abs=3.5)  # curves are read as parabolas
 
 
-def test_who_turns_away_takes_the_whole_head_along():
+def test_the_whole_head_moves_with_a_turned_face():
     middle = FACE.mean(axis=0)
     aside = (FACE - middle) * (0.3, 1) + middle  # the eyes of a head in half profile are close to each other
     flow = curve_flow(maps(aside), maps(aside + np.array([12, 0])))[0]
     np.testing.assert_allclose(at(flow, middle + np.array([40, 0])), (-12, 0), atol=2)
 
 
-def test_two_sources_are_asked_for_one_target_as_each_by_itself():
+def test_priors_of_two_sources_are_independent():
     target = maps(with_open_mouth(FACE, 10))
-    together = curve_guesses([maps(FACE), maps(moved(9, 2))], target)
+    together = curve_priors([maps(FACE), maps(moved(9, 2))], target)
     for guess, face in zip(together, (FACE, moved(9, 2)), strict=True):
         torch.testing.assert_close(guess.flow, curve_flow(maps(face), target))
 
 
-def test_what_opens_further_than_in_the_source_is_not_taken_from_it():
+def test_eyes_and_mouth_that_open_further_than_in_the_source_are_not_visible():
     opened, ajar = with_open_mouth(FACE, 24), with_open_mouth(FACE, 14)
     asleep = with_closed_eyes(FACE)
     mouth, eye = (opened[[62, 66]].mean(axis=0), FACE[[37, 41]].mean(axis=0))
@@ -112,14 +113,14 @@ def test_what_opens_further_than_in_the_source_is_not_taken_from_it():
         (FACE, opened, opened[30], 1, 1),  # the nose
         (FACE, opened, opened[57], 1, 1),  # the lip itself
     ):
-        (guess,) = curve_guesses([maps(source)], maps(target))
+        (guess,) = curve_priors([maps(source)], maps(target))
         x, y = place.round().astype(int)
-        assert least <= guess.shown[0, 0, y, x].item() <= most
+        assert least <= guess.visibility[0, 0, y, x].item() <= most
     nobody = torch.ones(1, 16, 256, 256)
-    assert curve_guesses([nobody], maps(opened))[0].shown.min() == 1
+    assert curve_priors([nobody], maps(opened))[0].visibility.min() == 1
 
 
-def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():
+def test_the_flow_is_zero_far_from_the_face_and_without_a_face():
     flow = curve_flow(maps(FACE), maps(moved(10, 0)))[0]
     np.testing.assert_allclose(flow[:, -1, 0], 0, atol=0.1)
     nothing = torch.ones(1, 16, 256, 256)
@@ -127,26 +128,26 @@ def test_the_corner_of_the_picture_stays_and_no_face_moves_nothing():
         assert curve_flow(source, target).abs().max() == 0
 
 
-def test_faces_outside_and_faces_that_are_points_leave_finite_offsets():
+def test_faces_outside_the_frame_and_degenerate_faces_give_finite_offsets():
     for other in (moved(200, 0), FACE * 0 + (100, 100), FACE * (0.02, 1) + (100, 0)):
         for source, target in ((FACE, other), (other, FACE)):
             assert curve_flow(maps(source), maps(target)).isfinite().all()
 
 
-def test_half_precision_around_it_changes_nothing():
+def test_autocast_does_not_change_the_prior():
     exact = curve_flow(maps(FACE), maps(FACE + 3.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(curve_flow(maps(FACE), maps(FACE + 3.0)), exact)
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_samples_of_a_batch_are_independent():
     first, second = moved(12, 5), with_open_mouth(FACE, 10)
     together = curve_flow(maps(first, second), maps(FACE, FACE))
     torch.testing.assert_close(together[:1], curve_flow(maps(first), maps(FACE)), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_an_estimator_without_corrections_gives_both_guesses_at_every_level(reduction):
+def test_an_estimator_with_zero_corrections_gives_both_priors_at_every_level(reduction):
     config = tiny("face-people", image_size=(256, 256), flow_reduction=reduction)
     estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
     for head in estimator.offset_head.values():
@@ -157,12 +158,12 @@ def test_an_estimator_without_corrections_gives_both_guesses_at_every_level(redu
         levels = estimator([target, torch.rand(1, 3, 256, 256), previous, torch.rand(1, 3, 256, 256), reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
         for flow, source in zip(sides, (previous, reference), strict=True):
-            expected = F.avg_pool2d(curve_flow(source, target), stride // GUESS_STRIDE) / stride
+            expected = F.avg_pool2d(curve_flow(source, target), stride // PRIOR_STRIDE) / stride
             assert expected.abs().max() > 0.5
             torch.testing.assert_close(flow.offset, expected)
 
 
-def test_masks_take_from_each_picture_no_more_than_it_shows():
+def test_masks_do_not_exceed_visibility():
     config = tiny("face-people", image_size=(256, 256), flow_reduction=2)
     estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
     for head in estimator.mask_head.values():
@@ -174,12 +175,12 @@ def test_masks_take_from_each_picture_no_more_than_it_shows():
     with torch.inference_mode():
         levels = estimator([target, picture, previous, picture, reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
-        for flow, guess in zip(sides, curve_guesses([previous, reference], target), strict=True):
-            torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.shown, stride))
+        for flow, guess in zip(sides, curve_priors([previous, reference], target), strict=True):
+            torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.visibility, stride))
         assert sides[0].mask.min() == 0.5
         assert sides[1].mask.min() < 0.28
 
 
-def test_only_face_models_take_it():
+def test_other_than_face_models_are_refused():
     with pytest.raises(ConfigError, match="face models"):
         replace(preset("pose-people"), flow_prior="curves")

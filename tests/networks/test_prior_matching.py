@@ -1,4 +1,4 @@
-"""Flows by matching, in bundles of before: descriptors that are alike lead to the right place."""
+"""Flow prior "matches", used by older bundles: equal descriptors lead to the right position."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def inputs(size=64, batch=2):
 
 
 @pytest.mark.parametrize("offset", [(0, 0), (8, 0), (0, -12), (-4, 20), (3, 5)])
-def test_descriptors_lead_to_where_they_are_in_the_source(offset):
+def test_equal_descriptors_lead_to_their_position_in_the_source(offset):
     flow, spread = moved(offset).flow()
     assert flow.shape == (1, 2, 32, 32)
     assert spread.shape == (1, 1, 32, 32)
@@ -46,14 +46,14 @@ def test_descriptors_lead_to_where_they_are_in_the_source(offset):
     assert spread[inside].mean() < SOURCE_STRIDE
 
 
-def test_who_is_unlike_everything_points_to_the_middle_and_says_that_it_is_unsure():
+def test_a_descriptor_without_a_match_points_to_the_middle_with_a_large_spread():
     matches = moved((0, 0))
     _, spread = matches._replace(source=matches.source * 0).flow()
     assert spread.min() > CELLS  # pixels, of 64
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_an_estimator_without_corrections_gives_the_matches_at_every_level(reduction):
+def test_an_estimator_with_zero_corrections_gives_the_matches_at_every_level(reduction):
     config = tiny(image_size=(128, 128), flow_reduction=reduction, flow_prior="matches")
     estimator = FlowEstimator(config, 3 + 2 * 18).eval()
     for head in estimator.offset_head.values():
@@ -72,7 +72,7 @@ def test_an_estimator_without_corrections_gives_the_matches_at_every_level(reduc
         )
 
 
-def test_only_pose_models_with_eighteen_joints_take_it():
+def test_other_than_pose_models_with_18_joints_are_refused():
     with pytest.raises(ConfigError, match="18 joints"):
         replace(preset("face"), flow_prior="matches")
     with pytest.raises(ConfigError, match="flow_depth"):

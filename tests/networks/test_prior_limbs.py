@@ -1,4 +1,4 @@
-"""The flow that joints tell by themselves: exact where people only move and grow, sensible where they bend."""
+"""Flow prior "limbs": exact for translation and scaling, plausible for bent limbs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gfla_cli.conditioning.heatmap import heatmaps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.features import GUESS_STRIDE
+from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 
 RIGHT_ELBOW, RIGHT_WRIST = 3, 4
@@ -30,16 +30,16 @@ def maps(*poses, size=SIZE):
 
 
 def at(flow, place):
-    x, y = (int(v // GUESS_STRIDE) for v in place)
+    x, y = (int(v // PRIOR_STRIDE) for v in place)
     return flow[:, y, x].numpy()
 
 
-def test_who_moves_and_grows_is_found_everywhere():
+def test_translation_and_scaling_are_found_everywhere():
     target = np.trunc(STANDING * 0.75 + (30, 5))
     flow = limb_flow(maps(STANDING), maps(target))[0]
     assert flow.shape == (2, 64, 64)
     for joint in range(18):
-        centre = target[joint] // GUESS_STRIDE * GUESS_STRIDE + 0.5  # of the cell that holds the joint
+        centre = target[joint] // PRIOR_STRIDE * PRIOR_STRIDE + 0.5  # of the cell that holds the joint
         moved = (centre - (30, 5)) / 0.75 - centre
         np.testing.assert_allclose(at(flow, target[joint]), moved, atol=1.5)
 
@@ -53,7 +53,7 @@ def test_a_bent_arm_comes_from_the_straight_one():
     np.testing.assert_allclose(at(flow, STANDING[10]), 0, atol=0.3)  # the leg stays
 
 
-def test_a_turned_back_is_the_front_with_its_sides_exchanged():
+def test_a_back_is_the_front_with_left_and_right_exchanged():
     back = STANDING.copy()
     back[:, 0] = 127 - back[:, 0]
     flow = limb_flow(maps(STANDING), maps(back))[0]
@@ -61,7 +61,7 @@ def test_a_turned_back_is_the_front_with_its_sides_exchanged():
     assert (shoulder + at(flow, shoulder))[0] < 60  # the right shoulder is on the left of the source
 
 
-def test_the_head_of_who_leans_is_turned_with_its_face():
+def test_the_head_rotates_with_the_joints_of_the_face():
     """A head that only moved would be 4 px off at these places."""
     angle, hips = 0.5, STANDING[[8, 11]].mean(axis=0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
@@ -71,7 +71,7 @@ def test_the_head_of_who_leans_is_turned_with_its_face():
         np.testing.assert_allclose(place + at(flow, place), origin, atol=1.5)
 
 
-def test_the_background_stays_and_so_does_everything_without_joints():
+def test_the_flow_is_zero_on_the_background_and_without_joints():
     flow = limb_flow(maps(STANDING), maps(STANDING + np.array([6, 0])))[0]
     np.testing.assert_allclose(at(flow, (4, 4)), 0, atol=1e-3)
     nothing = np.full_like(STANDING, -1)
@@ -80,7 +80,7 @@ def test_the_background_stays_and_so_does_everything_without_joints():
 
 
 @pytest.mark.parametrize("lost", [[1], [8, 11], [0, 14, 15, 16, 17], [2, 5], list(range(2, 18)), list(range(1, 14))])
-def test_missing_joints_leave_finite_offsets(lost):
+def test_missing_joints_give_finite_offsets(lost):
     pose = STANDING.copy()
     pose[lost] = -1
     flow = limb_flow(maps(pose, STANDING), maps(STANDING, pose))
@@ -88,7 +88,7 @@ def test_missing_joints_leave_finite_offsets(lost):
     assert flow.abs().max() < 40
 
 
-def test_pictures_of_a_batch_do_not_mix_and_frames_need_not_be_square():
+def test_samples_of_a_batch_are_independent_also_on_oblong_frames():
     size = (128, 96)
     left, right = STANDING - (20, 0), STANDING - (12, 4)
     together = limb_flow(maps(left, right, size=size), maps(right, right, size=size))
@@ -97,7 +97,7 @@ def test_pictures_of_a_batch_do_not_mix_and_frames_need_not_be_square():
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_an_estimator_without_corrections_gives_the_guess_at_every_level(reduction):
+def test_an_estimator_with_zero_corrections_gives_the_prior_at_every_level(reduction):
     config = tiny(image_size=(128, 128), flow_reduction=reduction, flow_prior="limbs")
     estimator = FlowEstimator(config, 3 + 2 * 18).eval()
     for head in estimator.offset_head.values():
@@ -109,13 +109,13 @@ def test_an_estimator_without_corrections_gives_the_guess_at_every_level(reducti
     assert [level[0].offset.shape[-1] for level in levels] == [16, 32, 64]
     guess = limb_flow(source, target)
     for (flow,), stride in zip(levels, (8, 4, 2), strict=True):
-        expected = F.avg_pool2d(guess, stride // GUESS_STRIDE) / stride
+        expected = F.avg_pool2d(guess, stride // PRIOR_STRIDE) / stride
         inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
         assert expected.abs().max() > 1
         assert (flow.offset - expected)[inside].abs().mean() < 0.1 * expected.abs().max()
 
 
-def test_only_pose_models_with_eighteen_joints_take_it():
+def test_other_than_pose_models_with_18_joints_are_refused():
     with pytest.raises(ConfigError, match="18 joints"):
         replace(preset("face"), flow_prior="limbs")
     with pytest.raises(ConfigError, match="flow_prior"):

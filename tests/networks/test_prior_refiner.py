@@ -1,4 +1,4 @@
-"""Refined joints: nothing changes at first, what is missing stays missing, and depths are learned from poses."""
+"""The pose refiner: almost no correction before training, missing joints stay missing, depths are learned."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ def given(count=2):
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_a_fresh_refiner_changes_almost_nothing(deep):
+def test_an_untrained_refiner_changes_almost_nothing(deep):
     pose, _ = joints(deep=deep)
     refined = refiner()(*given(), pose)
-    assert refined.place.shape == pose.place.shape
+    assert refined.position.shape == pose.position.shape
     assert refined.thickness.shape == (4, SOLIDS, 2)
-    assert (refined.place - pose.place).abs().max() < 0.5  # pixels
+    assert (refined.position - pose.position).abs().max() < 0.5  # pixels
     assert (refined.thickness - 1).abs().max() < 0.05
 
 
-def test_missing_joints_are_not_moved_and_move_nothing():
+def test_missing_joints_are_not_moved_and_do_not_affect_others():
     network = refiner()
     torch.nn.init.normal_(network.place_head.weight)  # one that has learned something
     pose, _ = joints()
-    without = pose._replace(there=pose.there.clone(), place=pose.place.clone())
-    without.there[:, 7] = 0
-    elsewhere = without._replace(place=without.place.clone())
-    elsewhere.place[:, 7] = 5.0
+    without = pose._replace(present=pose.present.clone(), position=pose.position.clone())
+    without.present[:, 7] = 0
+    elsewhere = without._replace(position=without.position.clone())
+    elsewhere.position[:, 7] = 5.0
     made, other = network(*given(), without), network(*given(), elsewhere)
-    assert torch.equal(made.place[:, 7], without.place[:, 7])
-    torch.testing.assert_close(made.place[:, :7], other.place[:, :7])
+    assert torch.equal(made.position[:, 7], without.position[:, 7])
+    torch.testing.assert_close(made.position[:, :7], other.position[:, :7])
 
 
-def test_poses_with_and_without_depth_are_corrected_apart():
+def test_poses_with_and_without_depth_have_corrections_of_their_own():
     network = refiner()
     torch.nn.init.zeros_(network.place_head.weight)
     with torch.no_grad():
@@ -75,17 +75,17 @@ def test_poses_with_and_without_depth_are_corrected_apart():
         bias = network.place_head.bias.view(2, 2, JOINTS, 3)
         bias[:, 0], bias[:, 1] = 0.0, 0.2
     (deep, _), (flat, _) = joints(deep=True), joints(deep=False)
-    assert torch.equal(network(*given(), deep).place, deep.place)
-    assert (network(*given(), flat).place - flat.place).abs().min() > 1
+    assert torch.equal(network(*given(), deep).position, deep.position)
+    assert (network(*given(), flat).position - flat.position).abs().min() > 1
 
 
-def test_the_loss_is_zero_where_joints_are_true_and_counts_depth_from_the_neck():
+def test_the_loss_is_zero_for_true_joints_and_measures_depth_from_the_neck():
     pose, truth = joints()
     elsewhere = truth + torch.tensor([0.0, 0.0, 0.0, 40.0])
     assert float(refined_loss(pose, elsewhere, 1)) < 1e-6
     larger = torch.cat([(truth[..., :2] + 0.5) * 2 - 0.5, truth[..., 2:3], truth[..., 3:] * 2], dim=2)
     assert float(refined_loss(pose, larger, 2)) < 1e-6
-    wrong = pose._replace(place=pose.place + torch.tensor([3.0, 0.0, 0.0]))
+    wrong = pose._replace(position=pose.position + torch.tensor([3.0, 0.0, 0.0]))
     assert float(refined_loss(wrong, truth, 1)) > 0.005
     unknown = torch.zeros_like(truth)
     assert float(refined_loss(wrong, unknown, 1)) == 0
@@ -93,13 +93,13 @@ def test_the_loss_is_zero_where_joints_are_true_and_counts_depth_from_the_neck()
     assert float(refined_loss(wrong, unknown, 1)) == 0
 
 
-def test_depths_of_flat_poses_are_learned():
+def test_depths_of_poses_without_depth_are_learned():
     network = refiner()
     pose, truth = joints(deep=False)
     optimiser = torch.optim.Adam([*network.layers.parameters(), *network.place_head.parameters()], lr=3e-3)
     losses = []
     for _ in range(60):
-        loss = refined_loss(Joints(network(*given(), pose).place, pose.there, pose.deep), truth, 1)
+        loss = refined_loss(Joints(network(*given(), pose).position, pose.present, pose.has_depth), truth, 1)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -1,0 +1,228 @@
+"""Speed of whole jobs, from files to files: single pose transfers, many pairs, and clips."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from gfla_cli.benchmark.measure import interleaved_times, run_gfla
+from gfla_cli.config import DeviceName, Precision
+from gfla_cli.datasets.tables import read_pairs
+from gfla_cli.errors import DataError, GflaError
+from gfla_cli.inference.export import export_onnx
+from gfla_cli.inference.session import Execution
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.pipelines.animation import Staging
+from gfla_cli.pipelines.animation_files import AnimateOptions, animate_file, plan_animation
+from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
+
+_TORCH = "torch"  # all ratios of single transfers are to this way
+ONE_BY_ONE = "pose-transfer, a command each"  # all ratios of many pairs are to this way
+_COMMANDS = 3  # pairs for ONE_BY_ONE, the slowest way; its time for each hardly varies
+STAGES = ("decode", "landmarks", "structure", "network", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSpeed:
+    """One way to run one model. Cold: a new process, from its start to its end. Warm: the model is loaded."""
+
+    name: str
+    place: str  # device and number format, as `gfla pose-transfer` prints it
+    cold_seconds: float
+    cold_cpu_seconds: float  # of all cores; varies less than wall time on a busy machine
+    cold_ratio: float  # how many times faster than torch in the same run
+    warm_milliseconds: float  # one more transfer, with detection
+    network_milliseconds: float  # the network's part of it
+    warm_ratio: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    model: str
+    precision: Precision
+
+
+def measure_transfers(
+    source: Path, pose: Path, model: str, *, device: DeviceName = "auto", threads: int | None = None, rounds: int = 5
+) -> list[TransferSpeed]:
+    """Torch in its own choice of number format, torch in float32, and ONNX Runtime; medians of runs in turns."""
+    with TemporaryDirectory() as folder:
+        exported = export_onnx(model, Path(folder) / "model.onnx").path
+        ways = {
+            _TORCH: _Way(model, "auto"),
+            "torch, fp32": _Way(model, "fp32"),
+            "ONNX Runtime": _Way(str(exported), "auto"),
+        }
+        loaded = {
+            name: PoseTransfer(way.model, device=device, precision=way.precision, threads=threads)
+            for name, way in ways.items()
+        }
+        warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
+        ready = loaded[_TORCH].prepare(source, pose)
+        network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
+        shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device]
+        shared += ["--threads", str(threads)] if threads else []
+        starts = {name: _Start(shared, way, Path(folder)) for name, way in ways.items()}
+        cold = interleaved_times(starts, rounds)
+    return [
+        TransferSpeed(
+            name,
+            loaded[name].session.place,
+            cold_seconds=cold[name],
+            cold_cpu_seconds=starts[name].cpu_seconds,
+            cold_ratio=cold[_TORCH] / cold[name],
+            warm_milliseconds=warm[name] * 1e3,
+            network_milliseconds=network[name] * 1e3,
+            warm_ratio=warm[_TORCH] / warm[name],
+        )
+        for name in ways
+    ]
+
+
+def _transfer(model: PoseTransfer, source: Path, pose: Path) -> Callable[[], object]:
+    # From arrays, not paths: detections are cached by path.
+    return lambda: model.transfer(read_image(source), read_image(pose))
+
+
+class _Start:
+    """Runs the command in a new process, and records its CPU time on all cores."""
+
+    def __init__(self, arguments: list[str], way: _Way, folder: Path) -> None:
+        output = ["--model", way.model, "--precision", way.precision, "-o", str(folder / "out.png")]
+        self._arguments = [*arguments, *output, "--overwrite", "--quiet"]
+        self._spent: list[float] = []
+
+    def __call__(self) -> None:
+        before = _children_seconds()
+        run_gfla(*self._arguments)
+        self._spent.append(_children_seconds() - before)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Median without the first call, which reads from a cold disk."""
+        return statistics.median(self._spent[1:])
+
+
+def _children_seconds() -> float:
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """One way to transfer many pairs, including the time to load the model."""
+
+    name: str
+    pairs: int
+    pairs_per_second: float
+    ratio: float  # how many times faster than a command for each pair
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def measure_throughput(
+    pairs_csv: Path,
+    images: Path,
+    *,
+    execution: Execution,
+    limit: int,
+    batch: int,
+    rounds: int = 3,
+) -> list[Throughput]:
+    """The first `limit` pairs of a CSV in three ways, from files to files; medians of runs in turns.
+
+    Raises DataError for an empty CSV, GflaError if a pair fails.
+    """
+    pairs = read_pairs(pairs_csv)[:limit]
+    if not pairs:
+        raise DataError(f"{pairs_csv}: no pairs", hint="rows of from,to")
+    with TemporaryDirectory() as folder:
+        options = TransferOptions(execution=execution, batch=batch, overwrite=True)
+        all_pairs = _Work(pairs, images, Path(folder), options)
+        few = replace(all_pairs, pairs=pairs[:_COMMANDS])
+        ways: dict[str, tuple[_Work, Callable[[], None]]] = {
+            ONE_BY_ONE: (few, few.by_commands),
+            "pose-transfer, one process": (all_pairs, all_pairs.in_turn),
+            "infer": (all_pairs, all_pairs.by_infer),
+        }
+        seconds = interleaved_times({name: way for name, (_, way) in ways.items()}, rounds)
+    counts = {name: len(work.pairs) for name, (work, _) in ways.items()}
+    rates = {name: counts[name] / spent for name, spent in seconds.items()}
+    return [Throughput(name, counts[name], rate, rate / rates[ONE_BY_ONE]) for name, rate in rates.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Pairs to transfer, and the three ways to do it."""
+
+    pairs: list[tuple[str, str]]
+    images: Path
+    folder: Path  # of the results
+    options: TransferOptions
+
+    def by_commands(self) -> None:
+        given = {f"--{name}": str(value) for name, value in self.options.execution.items() if value is not None}
+        shared = [*chain.from_iterable(given.items()), "--quiet", "--overwrite"]
+        for source, pose, result in self._files():
+            files = [str(source), "--pose", str(pose), "-o", str(result)]
+            run_gfla("pose-transfer", *files, *shared)
+
+    def in_turn(self) -> None:
+        model = PoseTransfer(**self.options.execution)
+        for source, pose, result in self._files():
+            write_image(result, model.transfer(source, pose).image, overwrite=True)
+
+    def by_infer(self) -> None:
+        chosen = self.folder / "pairs.csv"
+        with chosen.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("from", "to"), *self.pairs])
+        report = transfer_pairs(chosen, self.images, self.folder / "infer", self.options)
+        if report.failed:
+            raise GflaError(f"{report.failed} of the measured pairs fail", hint="gfla infer names them")
+
+    def _files(self) -> Iterator[tuple[Path, Path, Path]]:
+        for number, (source, pose) in enumerate(self.pairs):
+            yield self.images / source, self.images / pose, self.folder / f"{number}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpeed:
+    """One clip, from files to a file."""
+
+    task: str
+    frames: int
+    frames_per_second: float  # from opening the driver to the finished file
+    milliseconds: dict[str, float]  # per frame, by stage; stages overlap
+
+    @property
+    def network_share(self) -> float:
+        """The network's share of the time of all stages."""
+        return self.milliseconds["network"] / sum(self.milliseconds.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        values = {"task": self.task, "frames": self.frames, "frames_per_second": self.frames_per_second}
+        return {**values, "milliseconds": self.milliseconds, "network_share": self.network_share}
+
+
+def measure_animation(source: Path, driving: Path, model: str | None, execution: Execution) -> ClipSpeed:
+    """Animates once, into a temporary file, without pasting the frames back into the source."""
+    options = AnimateOptions(staging=Staging(), execution=execution, model=model, paste_back=False)
+    with TemporaryDirectory() as folder:
+        report = animate_file(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
+    spent = {stage: round(1000 * report.seconds.get(stage, 0.0) / report.frames, 2) for stage in STAGES}
+    return ClipSpeed(report.task, report.frames, report.frames_per_second, spent)
