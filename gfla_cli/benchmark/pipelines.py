@@ -19,8 +19,8 @@ from gfla_cli.errors import DataError, GflaError
 from gfla_cli.inference.export import export_onnx
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image, write_image
-from gfla_cli.pipelines.animation import Staging
-from gfla_cli.pipelines.animation_files import AnimateOptions, animate_file, plan_animation
+from gfla_cli.pipelines.animation import AnimationSettings
+from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
@@ -221,8 +221,8 @@ class ClipSpeed:
 
 def measure_animation(source: Path, driving: Path, model: str | None, execution: Execution) -> ClipSpeed:
     """Animates once, into a temporary file, without pasting the frames back into the source."""
-    options = AnimateOptions(staging=Staging(), execution=execution, model=model, paste_back=False)
+    options = AnimateOptions(settings=AnimationSettings(), execution=execution, model=model, paste_back=False)
     with TemporaryDirectory() as folder:
-        report = animate_file(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
+        report = run_animation(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
     spent = {stage: round(1000 * report.seconds.get(stage, 0.0) / report.frames, 2) for stage in STAGES}
     return ClipSpeed(report.task, report.frames, report.frames_per_second, spent)

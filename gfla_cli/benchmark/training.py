@@ -16,7 +16,8 @@ from torch.utils.data import default_collate
 
 from gfla_cli.benchmark.measure import interleaved_times
 from gfla_cli.benchmark.networks import PatchByPatch
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, write_tables
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
+from gfla_cli.datasets.tables import SQUARE, write_tables
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement, bf16_on_cpu
 from gfla_cli.io.image import write_image

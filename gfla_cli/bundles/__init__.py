@@ -1,1 +1,1 @@
-"""Models as folders: reading, writing, finding, converting."""
+"""Models as folders: read, write, find, download, upload and convert them."""

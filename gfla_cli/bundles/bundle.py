@@ -1,8 +1,7 @@
-"""A bundle: config.json and model.safetensors in one folder, read and written here and nowhere else.
+"""Read and write bundles: config.json and model.safetensors in one folder.
 
-config.json holds `format`, `version`, the model's description under `model`, the sha256 of the weights, and notes
-for people (`license`, `trained`). Weights are safetensors, usually float16; networks compute in float32 or in what
-the runtime chooses.
+config.json holds `format`, `version`, the network's configuration under `model`, the sha256 of the weights, and notes
+for people (`license`, `trained`). The weights are usually float16; networks compute in float32 or in autocast.
 """
 
 from __future__ import annotations
@@ -31,35 +30,36 @@ _FLOW_MODULES = ("flow_estimator", "previous_flow", "reference_flow")
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A ready-to-run model."""
+    """A model that is ready to run."""
 
     name: str
     folder: Path
     config: ModelConfig
     network: nn.Module  # eval mode, float32, on the CPU
-    about: dict[str, Any]  # everything else in config.json: license, sha256, how it was trained
+    about: dict[str, Any]  # the other entries of config.json: license, sha256, trained, ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBundle:
-    """A bundle as it lies on disk, checked: its tensors are those of the network that its config describes."""
+    """The content of a bundle. Its tensors have the names and shapes of the configured network."""
 
     folder: Path
     config: ModelConfig
-    state: dict[str, Tensor]  # under our names, in the number format of the file
+    state: dict[str, Tensor]  # in the number format of the file
     about: dict[str, Any]
     network: nn.Module  # on the meta device: shapes without values
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """The bundle of a name on the shelf, of a folder or of the hub (`hf:owner/name`), ready to run.
+    """Loads a bundle, ready to run: by name, by folder, or of the hub (`hf:owner/name`).
 
-    Raises BundleError when it is unknown or damaged, or holds a part of a generator only.
+    Raises BundleError when it is unknown, damaged, or holds only a flow estimator.
     """
     stored = read_bundle(name_or_path)
     if stored.about.get("part") == FLOW_ONLY:
         raise BundleError(
-            f"{stored.folder}: a flow estimator alone, it draws no pictures", hint="gfla train --flow starts from it"
+            f"{stored.folder}: only a flow estimator, no generator",
+            hint="gfla train --flow starts from it",
         )
     network = stored.network
     network.load_state_dict({name: tensor.float() for name, tensor in stored.state.items()}, assign=True)
@@ -68,10 +68,10 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 
 def read_bundle(name_or_path: str | Path) -> StoredBundle:
-    """The same without making it run; takes bundles that hold a flow estimator alone, too."""
+    """Reads and checks a bundle without making it ready to run; also one that holds only a flow estimator."""
     folder = find_bundle(name_or_path)
     config, about = read_config(folder)
-    # On the meta device the network costs nothing; the file's tensors then become its parameters.
+    # On the meta device the network takes no memory; the file's tensors become its parameters.
     with torch.device("meta"):
         network = build(config)
     state = _read_weights(folder / WEIGHTS, about.get("sha256"))
@@ -88,11 +88,15 @@ def save_bundle(
     card: str | None = None,
     **about: object,
 ) -> None:
-    """Writes the weights, the card, then the config that names their hash: without it a folder is no bundle."""
+    """Writes the weights, the card, and last the config with the weights' hash, without which a folder is no bundle.
+
+    `dtype` is that of the file, `about` are further entries of config.json. Raises MediaError when the disk cannot be
+    written.
+    """
     make_folder(folder)
-    (folder / CONFIG).unlink(missing_ok=True)  # of a bundle that is replaced: killed in between, none is left
+    (folder / CONFIG).unlink(missing_ok=True)  # so that an interrupted replacement leaves no bundle
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
-    content = save(tensors, metadata={"format": "pt"})  # not save_file: it makes files that only their owner can read
+    content = save(tensors, metadata={"format": "pt"})  # `save_file` would make a file that only its owner can read
     with atomic_path(folder / WEIGHTS, overwrite=True) as temporary:
         temporary.write_bytes(content)
     if card is not None:
@@ -105,7 +109,7 @@ def save_bundle(
 
 
 def is_flow_tensor(name: str) -> bool:
-    """Whether a tensor of one of our networks belongs to a flow estimator."""
+    """Whether a tensor of our networks, by its name, belongs to a flow estimator."""
     return name.split(".")[0] in _FLOW_MODULES
 
 

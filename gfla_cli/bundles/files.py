@@ -1,4 +1,4 @@
-"""The files of a bundle: what they are called, how large they may be, what config.json says. Imports no torch."""
+"""The files of a bundle: their names, largest sizes and hashes, and reading config.json. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gfla_cli.errors import BundleError, ConfigError
 
 FORMAT = "gfla-bundle"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-# Bytes. The largest network that a config may describe takes less, and nobody writes a megabyte about a model.
+# Bytes. The largest network that a config may describe is smaller.
 LARGEST = {CONFIG: 1 << 20, WEIGHTS: 4 << 30, CARD: 1 << 20}
 _AGAIN = "get the bundle again"
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The model's description and the rest of config.json; raises BundleError when it is not one."""
+    """The network's configuration, and the other entries of config.json. Raises BundleError when it is invalid."""
     path = folder / CONFIG
     try:
         content = json.loads(_bytes(path).decode("utf-8"))
@@ -34,13 +34,13 @@ def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
 
 
 def read_card(folder: Path) -> str | None:
-    """What the bundle says about itself; None when it says nothing."""
+    """The model card, in Markdown; None when there is none."""
     path = folder / CARD
     return _bytes(path).decode("utf-8", errors="replace") if path.is_file() else None
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file, however large, in hexadecimal; raises BundleError when it cannot be read."""
+    """The SHA-256 of a file in hexadecimal. Raises BundleError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -49,12 +49,12 @@ def sha256_of(path: Path) -> str:
 
 
 def refuse_too_large(path: Path) -> None:
-    """Raises BundleError when a file of a bundle is missing or larger than any such file has reason to be."""
+    """Raises BundleError when a file of a bundle is missing or larger than `LARGEST` allows."""
     if not path.is_file():
         raise BundleError(f"{path}: missing", hint=_AGAIN)
     size, most = path.stat().st_size, LARGEST[path.name]
     if size > most:
-        raise BundleError(f"{path}: {size / 1e6:.0f} MB are too much, {most / 1e6:.0f} are the most", hint=_AGAIN)
+        raise BundleError(f"{path}: {size / 1e6:.0f} MB are too much, {most / 1e6:.0f} are allowed", hint=_AGAIN)
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Where bundles and the pictures that come with gfla are found. Imports no torch."""
+"""Find bundles and the example images of gfla. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _beside(name: str) -> Path:
-    """A folder that the wheel carries inside the package and a checkout has beside it."""
+    """A folder that is inside the package in a wheel, and beside it in a checkout."""
     inside = _PACKAGE / f"_{name}"
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 def shelves() -> list[Path]:
-    """Folders of bundles: the user's own (GFLA_MODELS) in front, then those that come with gfla."""
+    """Folders of bundles: first the user's own (GFLA_MODELS), then that of gfla."""
     own = [Path(folder) for folder in os.environ.get("GFLA_MODELS", "").split(os.pathsep) if folder]
     return [*own, _beside("models")]
 
 
 def assets() -> Path:
-    """The small pictures that the README's commands use."""
+    """The folder of example images that the README's commands use."""
     return _beside("assets")
 
 
 def bundle_names() -> list[str]:
-    """Names of all bundles on the shelves; the first shelf that has a name wins."""
-    found = {
-        folder.name: folder
-        for shelf in reversed(shelves())
-        if shelf.is_dir()
-        for folder in sorted(shelf.iterdir())
-        if (folder / "config.json").is_file()
-    }
-    return sorted(found)
+    """The sorted names of all bundles in `shelves()`."""
+    return sorted(
+        {
+            folder.name
+            for shelf in shelves()
+            if shelf.is_dir()
+            for folder in shelf.iterdir()
+            if (folder / "config.json").is_file()
+        }
+    )
 
 
 def bundle_name(folder: Path) -> str:
-    """What to call a bundle: as its folder is called, or its repository in the cache of the hub."""
+    """A bundle's name: that of its folder, or of its repository in the hub's cache."""
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return repository.rsplit("--", 1)[-1]
@@ -52,9 +53,10 @@ def bundle_name(folder: Path) -> str:
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
-    """The folder of a bundle, by name on a shelf, by path, or of the hub: `hf:owner/name[@revision]`.
+    """The folder of a bundle, by name, by path, or of the hub: `hf:owner/name[@revision]`.
 
-    Raises BundleError that lists the known names, or says why the hub's model cannot be had.
+    The first of `shelves()` with that name counts. Raises BundleError that lists the known names, or says why the
+    model cannot be downloaded.
     """
     text = str(name_or_path)
     if is_hub_name(text):
@@ -71,24 +73,21 @@ def find_bundle(name_or_path: str | Path) -> Path:
     raise BundleError(what, hint=f"known models: {known}; or give the folder of a bundle")
 
 
-# What is on the shelves and in the cache of the hub, without loading any weights.
-
-
 @dataclass(frozen=True, slots=True)
-class ShelfEntry:
-    """One bundle at hand."""
+class InstalledBundle:
+    """A bundle in `shelves()` or in the hub's cache."""
 
-    name: str  # as --model takes it
+    name: str  # for --model
     folder: Path
     config: ModelConfig
     licence: str
     bytes: int
 
 
-def shelf_entries() -> list[ShelfEntry]:
-    """All readable bundles, of the shelves by name, then of the hub's cache.
+def installed_bundles() -> list[InstalledBundle]:
+    """All bundles with a readable config: those of `shelves()` by name, then those of the hub's cache.
 
-    A damaged one is left out here and named when somebody asks for it.
+    Reads no weights. Damaged bundles are left out; opening one by name gives the error.
     """
     found = [(name, find_bundle(name)) for name in bundle_names()]
     entries = []
@@ -98,5 +97,5 @@ def shelf_entries() -> list[ShelfEntry]:
         except BundleError:
             continue
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        entries.append(ShelfEntry(name, folder, config, str(about.get("license", "")), size))
+        entries.append(InstalledBundle(name, folder, config, str(about.get("license", "")), size))
     return entries

@@ -1,4 +1,4 @@
-"""`gfla animate`: the face or body of a picture moves as the one of a film does."""
+"""`gfla animate`: the face or body of an image moves as the one of a video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from gfla_cli.commands.options import (
+    WHICH_PERSON,
     AsJson,
+    Crop,
     Device,
     Overwrite,
     Precision,
@@ -16,24 +18,22 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
-    print_results,
+    finish,
     say,
 )
 
-_WHICH = "Of several: largest, left, right, or a number counted from the left."
-
 
 def animate(
-    source: Annotated[Path, typer.Argument(help="Picture of a face or of a whole person.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Image of a face or of a whole person.", show_default=False)],
     driving: Annotated[
-        Path, typer.Argument(help="Film, picture, or landmarks of --save-landmarks (.json).", show_default=False)
+        Path, typer.Argument(help="Video, image, or landmarks of --save-landmarks (.json).", show_default=False)
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Clip to write: .mp4 .mov .mkv .webm .gif. [default: SOURCE--DRIVING.mp4 here]",
+            help="Video to write: .mp4 .mov .mkv .webm .gif. [default: SOURCE--DRIVING.mp4 here]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -42,19 +42,24 @@ def animate(
         str | None,
         typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
     ] = None,
-    person: Annotated[str, typer.Option(help=f"Who of SOURCE. {_WHICH}")] = "largest",
-    driving_person: Annotated[str, typer.Option(help=f"Who of DRIVING. {_WHICH}")] = "largest",
-    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
+    person: Annotated[str, typer.Option(help=f"Person of SOURCE. {WHICH_PERSON}")] = "largest",
+    driving_person: Annotated[str, typer.Option(help=f"Person of DRIVING. {WHICH_PERSON}")] = "largest",
+    crop: Crop = True,
     refine_head: RefineHead = True,
     absolute: Annotated[
-        bool, typer.Option("--absolute", help="Take over shape and place too: the driver is the person of SOURCE.")
+        bool,
+        typer.Option(
+            "--absolute", help="Also use the driver's shape and place: for a driver who is the person of SOURCE."
+        ),
     ] = False,
-    smooth: Annotated[bool, typer.Option(help="Calm the driver's landmarks over time.")] = True,
-    trim: Annotated[str | None, typer.Option(help="Stretch of DRIVING, START:END in seconds.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 29.97. [default: as DRIVING]")] = None,
+    smooth: Annotated[bool, typer.Option(help="Smooth the driver's landmarks over time.")] = True,
+    trim: Annotated[str | None, typer.Option(help="Time range of DRIVING, START:END in seconds.")] = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Frames per second, such as 25 or 29.97. [default: as DRIVING]")
+    ] = None,
     on_missing: Annotated[
         Literal["hold", "skip", "fail"],
-        typer.Option(help="Frames of DRIVING without anybody: hold the last, skip them, or fail."),
+        typer.Option(help="Frames of DRIVING without a person: hold the last, skip them, or fail."),
     ] = "hold",
     paste_back: Annotated[
         bool | None,
@@ -77,31 +82,31 @@ def animate(
     runtime: RuntimeOption = "auto",
     threads: Threads = None,
 ) -> None:
-    """Let the person of SOURCE move as the person of DRIVING does.
+    """Make the person of SOURCE move like the person of DRIVING.
 
     Example: gfla animate face.jpg talking.mp4 -o out.mp4
     """
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.animation import Staging
-    from gfla_cli.pipelines.animation_files import AnimateOptions, animate_file, parse_rate, parse_trim, plan_animation
+    from gfla_cli.pipelines.animation import AnimationSettings
+    from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
+    from gfla_cli.pipelines.driver import parse_rate, parse_trim
 
-    stretch, rate = parse_trim(trim), parse_rate(fps)
-    plan = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
+    time_range, rate = parse_trim(trim), parse_rate(fps)
+    job = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
     options = AnimateOptions(
-        staging=Staging(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
+        settings=AnimationSettings(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
         task=task,
         model=model,
         driving_person=driving_person,
         paste_back=crop if paste_back is None else paste_back,
-        trim=stretch,
+        trim=time_range,
         fps=rate,
         on_missing=on_missing,
+        overwrite=overwrite,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
-        report = animate_file(plan, options, say=lambda line: say(line, quiet=quiet), progress=progress)
-    say(f"{report.frames} frames, {report.frames_per_second:.1f} a second", quiet=quiet)
-    print_results(report, as_json=as_json)
-    if report.damaged:
-        raise typer.Exit(1)
+        report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)
+    say(f"{report.frames} frames, {report.frames_per_second:.1f} per second", quiet=quiet)
+    finish(report, as_json=as_json)

@@ -1,4 +1,4 @@
-"""A bar on stderr for work whose length is known about."""
+"""Progress bars and tables in the terminal."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function (done, expected) that moves a bar with the time that is left; silent with `quiet`."""
+    """Gives a function (done, expected) that moves a bar on stderr, with the remaining time; silent with `quiet`."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:  # where nothing moves a bar leaves empty lines
+    if quiet or not console.is_terminal:  # in a file or pipe a bar leaves empty lines
         yield lambda done, expected: None
         return
     columns = (TextColumn(what), *Progress.get_default_columns()[1:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(what, total=None)
-        # The length of a long film is an estimate, and a bar must not run over its end.
+        # The length of a long video is an estimate, and a bar must not run over its end.
         yield lambda done, expected: bars.update(task, completed=done, total=max(done, expected))
 
 
-# Printing tables of figures: never cut, however narrow the terminal or the pipe is.
-
-
 def print_table(table: Table) -> None:
-    """On stdout, as wide as it needs to be: a wrapped line can be read, half a number cannot."""
+    """Prints a table on stdout at its full width, also in a narrow terminal: it must not cut numbers."""
     from rich.console import Console
 
     console = Console()
-    # Asked at a width that nothing exceeds, the table tells how much it needs.
+    # Measured at a width that no table exceeds.
     needed = console.measure(table, options=console.options.update(width=10_000)).maximum
     Console(width=max(console.width, needed)).print(table)

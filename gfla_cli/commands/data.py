@@ -1,4 +1,4 @@
-"""`gfla data build`, `check` and `fashion`: pose sets of one's own photos, and the published one."""
+"""`gfla data`: makes and checks data sets on this machine."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from gfla_cli.commands.options import AsJson, Layout, Quiet, say
 
 _MOST_NAMED = 5
 
+app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
 
+
+@app.command()
 def build(
     photos: Annotated[Path, typer.Argument(help="Folder of photos, searched to its depth.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set.")],
     identity: Annotated[
         str,
         typer.Option(
-            help="Who is who: folder, name (anna_01.jpg is anna's), or an expression whose group is the person. "
-            "auto: folder, where there are any."
+            help="How to tell people apart: folder, name (anna_01.jpg shows anna), or a regular expression whose first "
+            "group is the person. auto: folder, if there are any."
         ),
     ] = "auto",
-    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the people that are tested on.")] = 0.1,
-    most_pairs: Annotated[int, typer.Option(min=1, help="Pairs of one person at most.")] = 200,
-    height: Annotated[int, typer.Option(min=64, max=4096, help="Of the written pictures, in pixels.")] = 512,
+    test_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the people in the test part.")] = 0.1,
+    most_pairs: Annotated[int, typer.Option(min=1, help="Most pairs of one person.")] = 200,
+    height: Annotated[int, typer.Option(min=64, max=4096, help="Height of the written images, in pixels.")] = 512,
     layout: Annotated[
         Literal["fashion", "square"],
         typer.Option(help="Frame: square for --dataset photos, 256x176 for --dataset fashion."),
     ] = "square",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another split.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a data set of one's own photos: people found and framed, paired, and split so that nobody is in both parts.
+    """Make a data set of one's own photos: find and crop people, pair them, and split them into training and test.
 
     Pairs should share person and clothes: one folder for each. Repeat the command to go on after an interruption.
 
@@ -43,11 +46,11 @@ def build(
     from dataclasses import asdict
 
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.datasets import deepfashion
-    from gfla_cli.datasets.photos import LEFT_OUT, BuildOptions, build_set
+    from gfla_cli.datasets.build import LEFT_OUT, BuildOptions, build_set
+    from gfla_cli.datasets.tables import LAYOUTS
 
     options = BuildOptions(
-        layout=deepfashion.LAYOUTS[layout],
+        layout=LAYOUTS[layout],
         height=height,
         identity=identity,
         test_share=test_share,
@@ -60,7 +63,7 @@ def build(
         typer.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
     for split in report.pairs:
-        counts = f"{report.people[split]} people, {report.pictures[split]} pictures, {report.pairs[split]} pairs"
+        counts = f"{report.people[split]} people, {report.pictures[split]} images, {report.pairs[split]} pairs"
         say(f"{split}: {counts}", quiet=quiet)
     if report.left_out:
         reasons = ", ".join(f"{count} {kind}" for kind, count in report.reasons.items())
@@ -69,13 +72,14 @@ def build(
     typer.echo(output)
 
 
+@app.command()
 def check(
     root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
     layout: Annotated[
         Layout | None,
         typer.Option(help="Names of the files and frame of the points. [default: as it was built, else fashion]"),
     ] = None,
-    decode: Annotated[bool, typer.Option("--decode", help="Read every picture to its last byte.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Read every image to its last byte.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Name every broken row of a pose set, as FILE:LINE: WHAT; exit code 1 when there is one.
@@ -86,11 +90,11 @@ def check(
     from dataclasses import asdict
 
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.datasets import deepfashion
     from gfla_cli.datasets.check import check_set
+    from gfla_cli.datasets.tables import DEEPFASHION, LAYOUTS, built_layout
 
-    chosen = deepfashion.LAYOUTS[layout] if layout else deepfashion.built_layout(root) or deepfashion.DEEPFASHION
-    with progress_bar("pictures", quiet=as_json) as progress:
+    chosen = LAYOUTS[layout] if layout else built_layout(root) or DEEPFASHION
+    with progress_bar("images", quiet=as_json) as progress:
         findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)
     if as_json:
@@ -103,6 +107,7 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
 def fashion(
     pictures: Annotated[
         Path, typer.Argument(metavar="IMG_HIGHRES", help="DeepFashion's folder img_highres.", show_default=False)
@@ -121,7 +126,7 @@ def fashion(
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.datasets.img_highres import sort_img_highres
 
-    with progress_bar("pictures", quiet=quiet) as progress:
+    with progress_bar("images", quiet=quiet) as progress:
         report = sort_img_highres(pictures, lists or output, output, link=link, progress=progress)
     say(f"{report.written} sorted, {report.existed} were there, {len(report.missing)} missing", quiet=quiet)
     if report.tables:
@@ -133,15 +138,6 @@ def fashion(
     typer.echo(output)
     if report.missing:
         raise typer.Exit(1)
-
-
-# `gfla data`: data sets made on this machine.
-
-
-app = typer.Typer(help="Data sets to train on and to measure with, made on this machine.", no_args_is_help=True)
-app.command()(build)
-app.command()(check)
-app.command()(fashion)
 
 
 @app.command()
@@ -161,41 +157,48 @@ def people(
 
     write = write_people_hard if hard else write_people_mini
     with atomic_folder(output) as folder:
-        say("rendering; the same pack gives the same pictures")
+        say("rendering; the same pack gives the same images")
         write(pack, folder)
     typer.echo(output)
 
 
 @app.command()
 def faces(
-    films: Annotated[Path, typer.Argument(help="Film of a face, or a folder of films.", show_default=False)],
+    films: Annotated[Path, typer.Argument(help="Video of a face, or a folder of videos.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that the clips are added to.")],
     person: Annotated[
         str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
     ] = "largest",
-    trim: Annotated[str | None, typer.Option(help="Stretch of every film, START:END in seconds.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames a second. [default: the film's own]")] = None,
+    trim: Annotated[str | None, typer.Option(help="Time range of every video, START:END in seconds.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second. [default: the video's own]")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn films into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
+    """Turn videos into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
 
     Clips that are there already are left alone.
 
     Example: gfla data faces films/ -o faces/
     """
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.pipelines.animation_files import parse_rate, parse_trim
-    from gfla_cli.pipelines.extract_clips import write_all_clips
+    from gfla_cli.pipelines.driver import parse_rate, parse_trim
+    from gfla_cli.pipelines.face_clips import plan_clips, run_clips
 
-    stretch, rate = parse_trim(trim), parse_rate(fps)
-    with progress_bar("frames", quiet=quiet) as progress:
-        written, failed = write_all_clips(films, output, person=person, trim=stretch, fps=rate, progress=progress)
-    for what in failed.values():
-        say(f"failed: {what}", quiet=quiet)
-    for folder in written:
+    chosen, rate = parse_trim(trim), parse_rate(fps)
+    jobs = plan_clips(films)
+    with progress_bar("frames" if len(jobs) == 1 else "videos", quiet=quiet) as progress:
+        report = run_clips(
+            jobs,
+            output,
+            person=person,
+            trim=chosen,
+            fps=rate,
+            say=lambda line: say(line, quiet=quiet),
+            progress=progress,
+        )
+    for folder in report.written:
         typer.echo(folder)
-    if failed:
-        raise typer.Exit(1)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 @app.command()
@@ -241,20 +244,23 @@ def render(
         typer.Argument(help="Folder of the pack of people, or of extra .glb objects for chairs.", show_default=False),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the pictures: --cache of the training.")
+        Path, typer.Option("--output", "-o", help="Folder of the render cache: --cache of the training.")
     ] = Path("albums"),
     dataset: Annotated[
         Literal["people", "chairs", "people-faces", "bodies"], typer.Option(help="What a training would render.")
     ] = "people",
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
-    most: Annotated[int | None, typer.Option(min=1, help="Albums of each kind at most. [default: all]")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="People, objects or clips of each kind at most. [default: all]")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,
     detect: Annotated[
-        bool, typer.Option("--detect", help="Look for the joints in every picture: people alone; a training uses them.")
+        bool,
+        typer.Option("--detect", help="Also detect the joints in every image, for the training to use; people only."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Render the pictures of a training, before it or while it runs; what is there is left alone.
+    """Render the images of a training, before it or while it runs. Those that are there already stay.
 
     Example: gfla data render PACK -o albums/ --processes 8
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
@@ -264,7 +270,7 @@ def render(
     from gfla_cli.training.recipe import recipe
 
     seconds = None if minutes is None else 60 * minutes
-    with progress_bar("albums", quiet=quiet) as progress:
+    with progress_bar("samples", quiet=quiet) as progress:
         report = render_data(
             recipe(dataset),
             pack,
@@ -275,7 +281,7 @@ def render(
             detect=detect,
             progress=progress,
         )
-    say(f"{report.albums} albums rendered", quiet=quiet)
+    say(f"{report.samples} samples rendered", quiet=quiet)
     if detect:
-        say(f"joints looked for in {report.detections} albums", quiet=quiet)
+        say(f"joints detected in {report.detections} samples", quiet=quiet)
     typer.echo(output)

@@ -1,10 +1,36 @@
-"""`gfla doctor`: a paste-ready description of this machine and installation."""
+"""`gfla doctor`: a description of this machine and installation for bug reports."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
 import typer
 
+from gfla_cli import __version__
 from gfla_cli.commands.options import AsJson
+
+_PACKAGES = ("torch", "numpy", "opencv-python", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
+_OPTIONAL = ("triton", "numba", "onnx", "torchmetrics", "h5py")
+# Their values hold paths and numbers, and no secrets.
+_SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    value: str
+    fine: bool = True  # False: some commands will fail
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -14,16 +40,118 @@ def doctor(as_json: AsJson = False) -> None:
 
     Example: gfla doctor
     """
-    import json
-
-    from gfla_cli.inference.doctor import examine
-
-    findings = examine()
+    findings = _examine()
     if as_json:
-        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
             typer.echo(f"{finding.name:<{width}}  {'' if finding.fine else 'BROKEN: '}{finding.value}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
+
+
+def _examine() -> list[Finding]:
+    """All findings, in the order of the report. A check that fails becomes a finding; nothing is raised."""
+    return [
+        Finding("gfla", f"{__version__}, Python {platform.python_version()} ({sys.implementation.name})"),
+        Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"),
+        Finding("packages", _versions(_PACKAGES)),
+        Finding("extras", _versions(_OPTIONAL) or "none"),
+        _checked("torch", _torch),
+        _checked("onnxruntime", _onnxruntime),
+        _checked("person detector", _detector),
+        _checked("ffmpeg", _ffmpeg),
+        *_models(),
+        _checked("cache", _cache),
+        Finding("settings", ", ".join(_settings()) or "none"),
+    ]
+
+
+def _checked(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, check())
+    except Exception as error:  # a broken library must not end the report
+        return Finding(name, _anonymous(f"{type(error).__name__}: {error}".splitlines()[0]), fine=False)
+
+
+def _anonymous(text: str) -> str:
+    """The text with ~ for the user's home folder, which may hold a name."""
+    home = str(Path.home())
+    return text.replace(home, "~") if len(home) > 1 else text
+
+
+def _versions(packages: tuple[str, ...]) -> str:
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _torch() -> str:
+    import torch
+
+    from gfla_cli.inference.device import choose_device
+
+    graphics = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{choose_device()}, {torch.get_num_threads()} threads{graphics}"
+
+
+def _onnxruntime() -> str:
+    import onnxruntime
+
+    # The GPU build lists providers that this machine may lack; a bug report should name the build.
+    names = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    return f"built for {', '.join(names)}"
+
+
+def _detector() -> str:
+    import numpy as np
+
+    from gfla_cli.person.detect import PersonDetector
+
+    with PersonDetector() as detector:
+        detector.detect(np.full((64, 64, 3), 255, np.uint8))
+    return "works"
+
+
+def _ffmpeg() -> str:
+    from gfla_cli.io.ffmpeg import executable
+
+    said = subprocess.run([executable(), "-version"], capture_output=True, text=True, timeout=20, check=True)
+    return said.stdout.split(" Copyright")[0]
+
+
+def _models() -> Iterator[Finding]:
+    from gfla_cli.bundles.bundle import load_bundle
+    from gfla_cli.bundles.shelf import bundle_names
+
+    names = bundle_names()
+    if not names:
+        yield Finding("models", "none", fine=False)
+    for name in names:
+        yield _checked(f"model {name}", lambda name=name: _described(load_bundle(name)))  # type: ignore[misc]
+
+
+def _described(bundle: Any) -> str:
+    height, width = bundle.config.image_size
+    return f"{bundle.config.task}, {width}x{height}, weights as their hash says"
+
+
+def _cache() -> str:
+    from gfla_cli.io.files import cache_folder
+
+    folder = cache_folder()
+    place = folder if folder.exists() else next(parent for parent in folder.parents if parent.exists())
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written; set GFLA_CACHE to another folder")
+    return _anonymous(str(folder))
+
+
+def _settings() -> Iterator[str]:
+    for name in _SETTINGS:
+        if name in os.environ:
+            yield _anonymous(f"{name}={os.environ[name]}")

@@ -1,4 +1,4 @@
-"""`gfla evaluate`: figures of models on the test material of their task, or of folders of pictures."""
+"""`gfla evaluate`: figures of models on the test set of their task, or of folders of images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gfla_cli.commands.console import progress_bar
+from gfla_cli.commands.console import print_table, progress_bar
 from gfla_cli.commands.options import (
     AsJson,
     Device,
@@ -19,140 +19,171 @@ from gfla_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from gfla_cli.evaluation.report_files import ReportFiles
-    from gfla_cli.evaluation.run import Outcome, Request
+    from gfla_cli.evaluation.loop import Evaluation
+    from gfla_cli.evaluation.report import ReportFiles
+    from gfla_cli.evaluation.run import Request
 
 
 _FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
 
+# What is measured.
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Pose: folder with the pairs, the keypoints and the images. View: ShapeNet's; without it, rendered "
+        "chairs. Face and body: the pack that people are rendered from."
+    ),
+]
+LayoutOption = Annotated[
+    Layout | None,
+    typer.Option(help="File names and keypoint frame of the set. By default square, as of rendered people."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")]
+Depth = Annotated[
+    bool,
+    typer.Option(
+        "--depth",
+        help="A second row for pose models that use depth: with the depth of joints that mediapipe finds in the set's "
+        "images. In their first row joints have none.",
+    ),
+]
+Real = Annotated[Path | None, typer.Option(help="Folder of real images, instead of models.", rich_help_panel=_FOLDERS)]
+Generated = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of generated images; may be repeated.", rich_help_panel=_FOLDERS),
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV with from,to or generated,real. By default pairs are found by name: equal names, FROM--TO, "
+        "FROM_2_TO_vis and the like.",
+        rich_help_panel=_FOLDERS,
+    ),
+]
+Keypoints = Annotated[
+    Path | None,
+    typer.Option(
+        help="Joints of the real images (name:keypoints_y:keypoints_x), for masks and PCK.", rich_help_panel=_FOLDERS
+    ),
+]
+
+# How it is measured.
+MetricNames = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid, separated by commas. Named metrics must be "
+        "possible. By default all that are possible.",
+        rich_help_panel=_HOW,
+    ),
+]
+ProtocolOption = Annotated[
+    Literal["gfla", "patn", "pidm", "cfld"] | None,
+    typer.Option("--protocol", help="Sizes, filters, formats and FID reference of a paper.", rich_help_panel=_HOW),
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--size", help="Compare at HEIGHTxWIDTH, such as 512x352.", rich_help_panel=_HOW)
+]
+Vgg = Annotated[
+    Path | None,
+    typer.Option(help="VGG19 weights; without them the VGG distance is left out.", rich_help_panel=_HOW),
+]
+LpipsNet = Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)]
+LpipsBackbone = Annotated[
+    Path | None, typer.Option(help="Weights of that network. By default those in torch's cache.", rich_help_panel=_HOW)
+]
+Inception = Annotated[
+    Path | None, typer.Option(help="Inception weights of FID. By default those in torch's cache.", rich_help_panel=_HOW)
+]
+FidReference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Images that FID is measured against, or .npz statistics. By default those of the protocol.",
+        rich_help_panel=_HOW,
+    ),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(help="Folder of masks for masked metrics, instead of masks from the pose.", rich_help_panel=_HOW),
+]
+Pck = Annotated[
+    bool,
+    typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
+]
+
+# What is written.
+Sheet = Annotated[Path | None, typer.Option(help="Image of a dozen examples to write.", rich_help_panel=_OUTPUT)]
+Csv = Annotated[Path | None, typer.Option(help="The table as CSV.", rich_help_panel=_OUTPUT)]
+JsonFile = Annotated[Path | None, typer.Option(help="The report as JSON, beside the table.", rich_help_panel=_OUTPUT)]
+Html = Annotated[
+    Path | None,
+    typer.Option(help="A page with figures and the worst, median and best examples.", rich_help_panel=_OUTPUT),
+]
+RankBy = Annotated[
+    str | None, typer.Option(help="Metric that examples of the page are chosen by.", rich_help_panel=_OUTPUT)
+]
+PaperTable = Annotated[
+    bool,
+    typer.Option("--table", help="The paper's table 2 with the given reports beside it.", rich_help_panel=_OUTPUT),
+]
+
 
 def evaluate(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False),
-    ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Pose: folder with the pairs, the keypoints and the pictures. View: ShapeNet's; without it, rendered "
-            "chairs. Face and body: the pack that people are rendered from."
-        ),
-    ] = None,
-    layout: Annotated[
-        Layout | None,
-        typer.Option(help="File names and keypoint frame of the set; square, as rendered people, unless named."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")] = None,
-    real: Annotated[
-        Path | None, typer.Option(help="Folder of real pictures, instead of models.", rich_help_panel=_FOLDERS)
-    ] = None,
-    generated: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of generated pictures; may be repeated.", rich_help_panel=_FOLDERS),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with from,to or generated,real. Else by name: the same, or FROM--TO, FROM_2_TO_vis and the like.",
-            rich_help_panel=_FOLDERS,
-        ),
-    ] = None,
-    keypoints: Annotated[
-        Path | None,
-        typer.Option(
-            help="Joints of the real pictures (name:keypoints_y:keypoints_x), for masks and PCK.",
-            rich_help_panel=_FOLDERS,
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid; comma between. Named ones must be "
-            "possible; without, all that are.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    protocol: Annotated[
-        Literal["gfla", "patn", "pidm", "cfld"] | None,
-        typer.Option(help="Sizes, filters, formats and FID reference of a paper.", rich_help_panel=_HOW),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(help="Compare at HEIGHTxWIDTH, such as 512x352.", rich_help_panel=_HOW)
-    ] = None,
-    vgg: Annotated[
-        Path | None,
-        typer.Option(help="VGG19 weights for the VGG distance, which is left out else.", rich_help_panel=_HOW),
-    ] = None,
-    lpips_net: Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)] = "alex",
-    lpips_backbone: Annotated[
-        Path | None,
-        typer.Option(help="Its weights, else those in torch's cache.", rich_help_panel=_HOW),
-    ] = None,
-    inception: Annotated[
-        Path | None,
-        typer.Option(help="Inception weights of FID, else those in torch's cache.", rich_help_panel=_HOW),
-    ] = None,
-    fid_reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="Pictures that FID is measured against, or .npz statistics; else as the protocol says.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(help="Folder of masks for masked figures, instead of the pose.", rich_help_panel=_HOW),
-    ] = None,
-    pck: Annotated[
-        bool,
-        typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
-    ] = False,
+    models: Models = None,
+    data_root: DataRoot = None,
+    layout: LayoutOption = None,
+    limit: Limit = None,
+    depth: Depth = False,
+    real: Real = None,
+    generated: Generated = None,
+    pairs: Pairs = None,
+    keypoints: Keypoints = None,
+    metrics: MetricNames = None,
+    protocol: ProtocolOption = None,
+    size: SizeOption = None,
+    vgg: Vgg = None,
+    lpips_net: LpipsNet = "alex",
+    lpips_backbone: LpipsBackbone = None,
+    inception: Inception = None,
+    fid_reference: FidReference = None,
+    masks: Masks = None,
+    pck: Pck = False,
     refine_head: RefineHead = True,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Picture of a dozen examples to write.", rich_help_panel=_OUTPUT)
-    ] = None,
-    csv: Annotated[Path | None, typer.Option(help="The table as CSV.", rich_help_panel=_OUTPUT)] = None,
-    json_file: Annotated[
-        Path | None, typer.Option(help="The report as JSON, beside the table.", rich_help_panel=_OUTPUT)
-    ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(help="A page with figures and the worst, median and best examples.", rich_help_panel=_OUTPUT),
-    ] = None,
-    rank_by: Annotated[
-        str | None, typer.Option(help="Figure that examples of the page are chosen by.", rich_help_panel=_OUTPUT)
-    ] = None,
-    table: Annotated[
-        bool,
-        typer.Option("--table", help="The paper's table 2 with the given reports beside it.", rich_help_panel=_OUTPUT),
-    ] = False,
+    sheet: Sheet = None,
+    csv: Csv = None,
+    json_file: JsonFile = None,
+    html: Html = None,
+    rank_by: RankBy = None,
+    table: PaperTable = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Measure models beside copying the source, or folders of pictures whatever made them.
+    """Measure models against copying the source, or folders of images from any code.
 
-    SSIM, PSNR, l1, LPIPS, FID, VGG distance, masked figures, PCK, and everything that they depend on.
+    Gives SSIM, PSNR, l1, LPIPS, FID, VGG distance, masked metrics and PCK, with the conditions they depend on.
 
     Example: gfla evaluate pose-people --data-root people-mini/ --vgg vgg19.npz --pck
 
     Example: gfla evaluate --real test/ --generated results/ --protocol gfla --html report.html
     """
-    from gfla_cli.evaluation.report_files import ReportFiles
+    from gfla_cli.evaluation.report import ReportFiles
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
     _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
     if table:
-        from gfla_cli.evaluation.ablations import print_ablations
-
-        print_ablations([Path(model) for model in models or ()], as_json=as_json)
+        _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
     files.check(overwrite=overwrite)
     from gfla_cli.evaluation.measures import Wanted
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
-    from gfla_cli.evaluation.run import Folders, Request
+    from gfla_cli.evaluation.run import Request
     from gfla_cli.inference.device import choose_device
 
     wanted = Wanted(
@@ -169,8 +200,11 @@ def evaluate(
     request = Request(
         models=models or [],
         data_root=data_root,
-        folders=Folders(real, generated or [], pairs, keypoints) if real else None,
-        layout=layout if layout else None,
+        real=real,
+        generated=generated or [],
+        pairs=pairs,
+        keypoints=keypoints,
+        layout=layout,
         wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,
         size=parse_size(size) if size else None,
@@ -178,7 +212,8 @@ def evaluate(
         placement=choose_device(device, precision),
         limit=limit,
         refine_head=refine_head,
-        examples=12 if sheet is not None else 0,
+        depth=depth,
+        sheet=sheet is not None,
     )
     _report(request, files, as_json=as_json, overwrite=overwrite)
 
@@ -186,7 +221,7 @@ def evaluate(
 def _check_mode(
     real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
 ) -> None:
-    """Raises UsageError unless exactly one of models, folders and reports is to be looked at."""
+    """Raises UsageError unless exactly one of models, folders and reports is named."""
     from gfla_cli.errors import UsageError
 
     stray = [name for name, value in (of_models if real else of_folders).items() if value]
@@ -195,7 +230,7 @@ def _check_mode(
     if table and not of_models["models"]:
         raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
     if (real and not of_folders["--generated"]) or (not real and of_folders["--generated"]):
-        raise UsageError("--real and --generated belong together", hint="each names a folder of pictures")
+        raise UsageError("--real and --generated belong together", hint="each names a folder of images")
     if stray:
         what = f"not together with {'folders' if real else 'models'}: {', '.join(stray)}"
         raise UsageError(what, hint="name models, or --real and --generated")
@@ -203,15 +238,31 @@ def _check_mode(
         raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
 
 
+def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
+    """The paper's table 2 beside the figures of reports, or the same as JSON."""
+    from rich.console import Console
+
+    from gfla_cli.evaluation.tables import ablation_json, ablation_table, read_columns
+
+    columns = read_columns(reports)
+    if as_json:
+        _print_json(ablation_json(columns))
+        return
+    table, lines = ablation_table(columns)
+    print_table(table)
+    for line in lines:
+        Console().print(line, highlight=False)
+
+
 def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
     """Measures, shows and writes."""
     from gfla_cli.evaluation.run import run
 
     with progress_bar("evaluating") as progress:
-        outcome = run(request, progress)
-    say(f"{outcome.count} on {request.placement if request.models else request.placement.device}")
-    _show(outcome, as_json=as_json)
-    files.write(outcome, overwrite=overwrite)
+        evaluation = run(request, progress)
+    say(f"{evaluation.count} on {request.placement if request.models else request.placement.device}")
+    _show(evaluation, as_json=as_json)
+    files.write(evaluation, overwrite=overwrite)
     for path in files.paths():
         if as_json:
             say(f"written: {path}")  # stdout holds JSON and nothing else
@@ -219,17 +270,23 @@ def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: b
             typer.echo(path)
 
 
-def _show(outcome: Outcome, *, as_json: bool) -> None:
+def _show(evaluation: Evaluation, *, as_json: bool) -> None:
     """Tables, what was left out and why, and the conditions; or JSON alone on stdout."""
-    from gfla_cli.evaluation.outcome import lines
+    from gfla_cli.evaluation.report import condition_lines
+    from gfla_cli.evaluation.tables import score_tables
 
-    for metric, why in outcome.skipped.items():
+    for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
     if as_json:
-        import json
-
-        typer.echo(json.dumps(outcome.rows, indent=2))
+        _print_json(evaluation.to_json())
         return
-    outcome.show()
-    for name, text in lines(outcome.conditions):
+    for table in score_tables(evaluation.scores):
+        print_table(table)
+    for name, text in condition_lines(evaluation.conditions):
         typer.echo(f"{name}: {text}")
+
+
+def _print_json(values: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(values, indent=2))

@@ -1,4 +1,4 @@
-"""`gfla infer`: many pairs from a CSV, in batches."""
+"""`gfla infer`: pose transfer for the pairs of a CSV file, in batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
+    Align,
     AsJson,
+    Crop,
     Device,
     Overwrite,
     Precision,
@@ -27,10 +29,10 @@ def infer(
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
     ] = "pose-people",
-    crop: Annotated[bool, typer.Option(help="Frame the person; --no-crop takes the whole picture, stretched.")] = True,
-    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    crop: Crop = True,
+    align: Align = True,
     refine_head: RefineHead = True,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per pass of the network.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     device: Device = "auto",

@@ -1,4 +1,4 @@
-"""`gfla models`: the bundles at hand, those of the hub, and the authors' checkpoints made into bundles and back."""
+"""`gfla models`: list, show, pull and push bundles, and convert the authors' checkpoints to bundles and back."""
 
 from __future__ import annotations
 
@@ -10,27 +10,25 @@ import typer
 from gfla_cli.commands.options import Overwrite, printable, say
 from gfla_cli.config import Task
 
-app = typer.Typer(
-    help="Models at hand and on the hub, and the authors' checkpoints made into models.", no_args_is_help=True
-)
+app = typer.Typer(help="List, show, pull and push models, and convert the authors' checkpoints.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_models(
     task: Annotated[Task | None, typer.Option(help="Only models for this task.")] = None,
 ) -> None:
-    """Name every model at hand, with its task, frame size and size on disk: on the shelves, and pulled from the hub.
+    """List the installed models and those pulled from the hub, with task, frame size and size on disk.
 
     Example: gfla models list --task pose
     """
     from rich.markup import escape
     from rich.table import Table
 
-    from gfla_cli.bundles.shelf import shelf_entries
+    from gfla_cli.bundles.shelf import installed_bundles
     from gfla_cli.commands.console import print_table
 
     table = Table("name", "task", "frame", "sampler", "MB", "licence", "folder")
-    for entry in shelf_entries():
+    for entry in installed_bundles():
         if task in (None, entry.config.task):
             height, width = entry.config.image_size
             size = f"{entry.bytes / 1e6:.1f}"
@@ -67,9 +65,9 @@ def show(name: Annotated[str, typer.Argument(help="A model's name or folder, or 
 @app.command()
 def pull(
     model: Annotated[str, typer.Argument(help="hf:owner/name or hf:owner/name@revision.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="New folder for a copy of one's own.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="New folder for a copy.")] = None,
 ) -> None:
-    """Fetch a model from the Hugging Face hub into its cache, or what is new of it; every file is checked.
+    """Download a model from the Hugging Face hub into its cache, or its newest version; every file is checked.
 
     Example: gfla models pull hf:owner/name
     """
@@ -94,25 +92,29 @@ def pull(
 def push(
     model: Annotated[str, typer.Argument(help="Name or folder of a model.", show_default=False)],
     to: Annotated[str, typer.Argument(help="hf:owner/name or hf:owner/name@branch.", show_default=False)],
-    private: Annotated[bool, typer.Option("--private", help="For nobody else, if it is new.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
 ) -> None:
     """Send a model to the Hugging Face hub, after showing what will be sent.
 
     Example: gfla models push my-model/ hf:owner/name
     """
-    from gfla_cli.bundles.hub import parse_hub_name
-    from gfla_cli.bundles.publish import prepare_shipment, require_token, ship
+    from gfla_cli.bundles.bundle import read_bundle
+    from gfla_cli.bundles.files import CARD, CONFIG, WEIGHTS
+    from gfla_cli.bundles.hub import parse_hub_name, require_token, upload
+    from gfla_cli.bundles.shelf import bundle_name
 
     name = parse_hub_name(to)
     require_token()
-    shipment = prepare_shipment(model)
-    say(f"{shipment.folder} goes to {name}, licence: {shipment.licence or 'none is stated, so nobody may use it'}")
-    for file, size in shipment.bytes.items():
-        say(f"  {file}  {size / 1e6:.2f} MB")
+    stored = read_bundle(model)  # raises BundleError when it is damaged
+    files = [stored.folder / file for file in (CONFIG, WEIGHTS, CARD) if (stored.folder / file).is_file()]
+    licence = stored.about.get("license") or "none is stated, so others may not use it"
+    say(f"{stored.folder} goes to {name}, licence: {licence}")
+    for file in files:
+        say(f"  {file.name}  {file.stat().st_size / 1e6:.2f} MB")
     if not yes:
         typer.confirm("Send these files?", abort=True, err=True)
-    typer.echo(ship(shipment, name, private=private))
+    typer.echo(upload(files, name, title=f"{bundle_name(stored.folder)}, sent with gfla", private=private))
 
 
 @app.command("import")

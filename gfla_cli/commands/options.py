@@ -1,16 +1,18 @@
-"""Options that several commands share, and how they speak, so that they read and behave the same everywhere."""
+"""Options, messages and results that several commands share."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gfla_cli import config
 from gfla_cli.config import DeviceName, Runtime
 
-# Options of the release before, which are not shown in the help any more.
+if TYPE_CHECKING:
+    from gfla_cli.pipelines.jobs import JobReport
+
+# Names of the previous release. They still work, but the help does not show them.
 RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
 
 
@@ -27,45 +29,39 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print result paths only.", rich_help_panel="Output")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel="Output")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel="Execution")]
-
-
-def printable(text: str) -> str:
-    """A stranger's text without the control characters by which it could rewrite what a terminal shows."""
-    return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
-
-
+Crop = Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")]
+Align = Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")]
 RefineHead = Annotated[
     bool,
     typer.Option(
         "--refine-head/--no-refine-head", help="Draw a small head again at a larger scale; takes twice as long."
     ),
 ]
+WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
+
+
+def printable(text: str) -> str:
+    """Untrusted text without control characters, which could change what a terminal shows."""
+    return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
 def say(line: str, *, quiet: bool = False) -> None:
-    """A message for people, on stderr: stdout is for results."""
+    """Prints a message on stderr; stdout is for results."""
     if not quiet:
         typer.echo(printable(f"gfla: {line}"), err=True)
 
 
-class Report(Protocol):
-    """What became of a command's work."""
-
-    written: list[Path]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-
-
-def print_results(report: Report, *, as_json: bool) -> None:
-    """On stdout the paths of what was made, or all of the report."""
+def finish(report: JobReport, *, as_json: bool) -> None:
+    """Prints the paths of the results, or the whole report, on stdout. Exits with the report's exit code."""
     if as_json:
         import json
 
         typer.echo(json.dumps(report.to_json(), indent=2))
-        return
-    for path in report.written:
-        typer.echo(path)
+    else:
+        for path in report.written:
+            typer.echo(path)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 def set_threads(threads: int | None) -> None:

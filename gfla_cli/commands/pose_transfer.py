@@ -1,4 +1,4 @@
-"""`gfla pose-transfer`: the person of one picture in the pose of another."""
+"""`gfla pose-transfer`: the person of one image in the pose of another."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from gfla_cli.commands.options import (
+    WHICH_PERSON,
+    Align,
     AsJson,
     Device,
     Overwrite,
@@ -16,24 +18,22 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
-    print_results,
+    finish,
     say,
 )
 
-_WHICH = "Of several people: largest, left, right, or a number counted from the left."
-
 
 def pose_transfer(
-    source: Annotated[Path, typer.Argument(help="Picture of the person, or a folder of pictures.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Image of the person, or a folder of images.", show_default=False)],
     pose: Annotated[
-        str, typer.Option(help="Picture or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder.")
+        str, typer.Option(help="Image or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder.")
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Picture to write, or a folder. [default: SOURCE--POSE.png here]",
+            help="Image to write, or a folder. [default: SOURCE--POSE.png here]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -57,18 +57,18 @@ def pose_transfer(
             show_default=False,
         ),
     ] = None,
-    align: Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")] = True,
+    align: Align = True,
     refine_head: RefineHead = True,
-    person: Annotated[str, typer.Option(help=f"Who of the source. {_WHICH}")] = "largest",
-    target_person: Annotated[str, typer.Option(help=f"Who of the pose picture. {_WHICH}")] = "largest",
+    person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
+    target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[
         bool,
-        typer.Option("--side-by-side", help="Write source, pose and result in one picture.", rich_help_panel="Output"),
+        typer.Option("--side-by-side", help="Write source, pose and result in one image.", rich_help_panel="Output"),
     ] = False,
     show: Annotated[
         str | None,
         typer.Option(
-            help="Also write pictures of what the network does: flow, mask, attention, solids, or several with commas.",
+            help="Also write images of what the network does: flow, mask, attention, solids, or several with commas.",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -110,6 +110,4 @@ def pose_transfer(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet))
-    print_results(report, as_json=as_json)
-    if report.failed:
-        raise typer.Exit(1)
+    finish(report, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`gfla view-synthesis`: an object from other sides than its picture shows."""
+"""`gfla view-synthesis`: an object from other sides than its image shows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gfla_cli.commands.options import (
     Quiet,
     RuntimeOption,
     Threads,
-    print_results,
+    finish,
     say,
 )
 
 
 def view_synthesis(
-    source: Annotated[Path, typer.Argument(help="Picture of the object.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="Image of the object.", show_default=False)],
     azimuth: Annotated[
         list[float] | None,
         typer.Option(help="Degrees around the object: 0 its front, 90 its left side. May be given several times."),
@@ -31,7 +31,7 @@ def view_synthesis(
         typer.Option(
             "--output",
             "-o",
-            help="Picture to write, or a folder. [default: SOURCE--AZIMUTH.png here]",
+            help="Image to write, or a folder. [default: SOURCE--AZIMUTH.png here]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -70,11 +70,11 @@ def view_synthesis(
     """
     from gfla_cli.conditioning.view_code import view_angles
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.view_files import ViewOptions, plan_views, render_views
+    from gfla_cli.pipelines.view_synthesis import ViewOptions, plan_views, run_views
 
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)
-    plan = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, overwrite=overwrite)
+    job = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, overwrite=overwrite)
     options = ViewOptions(
         model=model,
         source_azimuth=source_azimuth,
@@ -82,6 +82,7 @@ def view_synthesis(
         elevation=elevation,
         between=between,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
+        overwrite=overwrite,
     )
-    report = render_views(plan, options, say=lambda line: say(line, quiet=quiet))
-    print_results(report, as_json=as_json)
+    report = run_views(job, options, say=lambda line: say(line, quiet=quiet))
+    finish(report, as_json=as_json)

@@ -1,1 +1,1 @@
-"""From joints, faces and views to what a network takes."""
+"""Conditions: the maps and codes that networks take for joints, faces and views."""

@@ -1,19 +1,23 @@
-"""Face structure: 68 landmarks drawn as curves, as distances from every curve, and as parts of the face.
+"""The condition map of face animation (the paper's "structure"): curves through 68 landmarks, distances, and parts.
 
-    channel 0        edges: 1 on a curve; and, when training on real frames, on the edges of the background
-    channels 1..14   how far away each curve is, one channel a curve
-    channel 15       which part of the face a pixel belongs to: 0 none, 1 face, 2 eyebrows, 3 nose, 4 eyes, 5 lips,
-                     6 inside the lips; numbers as they are, not scaled to [0, 1]
+    channel 0        edges: 1 on a curve, and on the edges of the background where those are given
+    channels 1..14   the distance from each curve, one channel per curve
+    channel 15       the part of the face: 0 none, 1 face, 2 eyebrows, 3 nose, 4 eyes, 5 lips, 6 inside the lips; these
+                     numbers are not scaled to [0, 1]
 
 The released models were trained on exactly these maps of 256 x 256 pixels, so roundings are part of the definition.
 
-A curve runs through landmarks (0-based, iBUG order; listed in `CURVES`) and is drawn in pieces of three landmarks that
-share their ends. A piece is the parabola through its three points, y(x) when its longest step is sideways, else x(y);
-the last piece of a curve with an even number of points is a line. One pixel is set a step, |x2 - x0| pixels a piece,
-which leaves a gap at some joints. A piece with a second-order coefficient above 1 (a hairpin) is left out. Ours alone:
-a parabola that strays more than 4 pixels from its points, as at the corner of a mouth wide open, becomes two lines.
-The face has no landmarks on its forehead: points 1..15 of its contour, mirrored about the height of its ends 0 and 16
-and flattened to two thirds, close it.
+- A curve runs through landmarks (0-based, iBUG order, listed in `CURVES`). It is drawn in pieces of three landmarks
+  that share their ends.
+- A piece is the parabola through its three points: y(x) when its longest step is sideways, else x(y). The last piece
+  of a curve with an even number of points is a line.
+- A piece sets one pixel per step, |x2 - x0| in all, which leaves gaps where some pieces meet.
+- A piece with a second-order coefficient above 1 (a hairpin) is left out.
+- The forehead has no landmarks. Points 1..15 of the face's contour close it: mirrored about the height of the
+  contour's ends 0 and 16, and flattened to two thirds.
+
+One rule is not of the released models: a parabola that strays more than 4 pixels from its points, as at the corner of
+a wide open mouth, becomes two lines.
 """
 
 from __future__ import annotations
@@ -24,11 +28,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Image
+
+IntArray = NDArray[np.intp]
+
 CHANNELS = 16
 _FOREHEAD = 68  # rows 68..82 of the points: contour points 1..15, mirrored upwards
 _CONTOUR = tuple(range(17))
 
-# One or two strokes a curve; every stroke starts anew, so that its pieces are counted from its first point.
+# One or two strokes per curve. The pieces of a stroke are counted from its first point.
 CURVES: tuple[tuple[tuple[int, ...], ...], ...] = (
     (_CONTOUR, (0, *range(_FOREHEAD, _FOREHEAD + 15), 16)),
     (tuple(range(17, 22)),),  # eyebrows; "right" is the person's own right
@@ -58,19 +66,19 @@ _PARTS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (INSIDE_LIPS, tuple(range(60, 68))),
 )
 _SIDE = 256  # pixels of the frame that the released models see; lengths are measured in its pixels
-_STEP = 3.0  # pixels of distance a grey level, of 255
+_STEP = 3.0  # pixels of distance per grey level of 255
 _STRAY = 4.0  # pixels
-_TOUCH = 1e-6  # pixels: a parabola through a whole pixel must not land on the one before by rounding
+_TOUCH = 1e-6  # pixels: keeps a parabola through a whole pixel from being rounded to the one before
 _SUBPIXEL = 4  # bits; cv2 fills outlines at fractions of a pixel when coordinates are shifted
-_BLUR, _WEAK_EDGE, _STRONG_EDGE = 1.0, 25.5, 51.0  # Canny: pixels; a tenth and a fifth of full contrast
+_BLUR, _WEAK_EDGE, _STRONG_EDGE = 1.0, 25.5, 51.0  # of Canny: in pixels; a tenth and a fifth of full contrast
 
 
 class _Pieces(NamedTuple):
-    """All pieces of all curves as index arrays: (N, 3) landmarks (a line names its last one twice), (N,) curve."""
+    """All pieces of all curves: (N, 3) landmarks (a line repeats its last one), (N,) whether a line, (N,) curve."""
 
-    points: NDArray[np.intp]
-    is_line: NDArray[np.bool_]
-    curve: NDArray[np.intp]
+    points: IntArray
+    is_line: BoolArray
+    curve: IntArray
 
 
 def _cut_into_pieces() -> _Pieces:
@@ -89,13 +97,14 @@ _PIECES = _cut_into_pieces()
 
 
 def face_structure(
-    landmarks: NDArray[np.floating], size: tuple[int, int] = (_SIDE, _SIDE), background: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
+    landmarks: FloatArray, size: tuple[int, int] = (_SIDE, _SIDE), background: BoolArray | None = None
+) -> Float32Array:
     """(16, H, W) float32 from (68, 2) landmarks x, y in pixels of the H x W frame `size`.
 
     Channels 0..14 are in [0, 1], channel 15 holds 0..6. Distances are in 3/256ths of the frame's longer side, so a face
-    gives the same values at every size. Landmarks outside the frame are drawn at its border. `background`: (H, W)
-    edges for channel 0 (see `background_edges`), left out inside this face. Raises ValueError for other shapes and NaN.
+    gives the same values at every size. Landmarks outside the frame are drawn at its border. `background` is (H, W)
+    edges for channel 0 (see `background_edges`); those inside this face are left out. Raises ValueError for other
+    shapes and NaN.
     """
     points = _whole_pixels(landmarks, size)
     height, width = size
@@ -103,7 +112,7 @@ def face_structure(
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
     structure = np.empty((CHANNELS, height, width), np.float32)
     structure[15] = part_labels(landmarks, size)
-    # A source's edges serve all of its frames: where the face is by now, they are not what is behind it.
+    # One source's edges serve all frames. Where the face is in this frame, they are not what is behind it.
     structure[0] = 0 if background is None else background & (structure[15] == 0)
     structure[0, rows, columns] = 1
     elsewhere = np.ones((len(CURVES), height, width), np.uint8)
@@ -118,8 +127,8 @@ def face_structure(
     return structure
 
 
-def part_labels(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) uint8 labels 0..6 of the parts of the face; (68, 2) landmarks in pixels of the H x W frame `size`."""
+def part_labels(landmarks: FloatArray, size: tuple[int, int]) -> Image:
+    """(H, W) uint8 labels 0..6 of the parts of the face from (68, 2) landmarks in pixels of the H x W frame `size`."""
     points = _with_forehead(_checked(landmarks, size))
     labels = np.zeros(size, np.uint8)
     for label, outline in _PARTS:
@@ -128,7 +137,7 @@ def part_labels(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArr
     return labels
 
 
-def background_edges(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.bool_]:
+def background_edges(image: Image, landmarks: FloatArray) -> BoolArray:
     """(H, W) bool: Canny edges of (H, W, 3) uint8 RGB outside the face that the (68, 2) landmarks outline."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR)
     edges = cv2.Canny(grey, _WEAK_EDGE, _STRONG_EDGE, L2gradient=True)
@@ -136,16 +145,16 @@ def background_edges(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) 
     return np.asarray((edges > 0) & (labels == 0))
 
 
-def _checked(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float64]:
+def _checked(landmarks: FloatArray, size: tuple[int, int]) -> Float64Array:
     points = np.asarray(landmarks, np.float64)
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise ValueError(f"landmarks are 68 finite x, y, got an array of shape {points.shape}")
     height, width = size
-    # Far outside, where nothing is drawn anyway, coordinates would overflow what cv2 can count.
+    # Coordinates far outside of the frame would overflow in cv2; nothing is drawn there.
     return points.clip((-2 * width, -2 * height), (3 * width, 3 * height))
 
 
-def _with_forehead(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_forehead(points: Float64Array) -> Float64Array:
     """(83, 2): the landmarks and the mirrored contour."""
     level = (points[0, 1] + points[16, 1]) / 2
     mirrored = points[1:16].copy()
@@ -153,14 +162,12 @@ def _with_forehead(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([points, mirrored])
 
 
-def _whole_pixels(landmarks: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float64]:
+def _whole_pixels(landmarks: FloatArray, size: tuple[int, int]) -> Float64Array:
     """(83, 2) landmarks and forehead, each cut to a whole pixel."""
     return np.floor(_with_forehead(np.floor(_checked(landmarks, size))))
 
 
-def _pixels(
-    points: NDArray[np.float64], per_pixel: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+def _pixels(points: Float64Array, per_pixel: float) -> tuple[IntArray, IntArray, IntArray]:
     """x, y and number of the curve of every pixel to set; `per_pixel` is the length of a pixel in 256ths."""
     ends = points[_PIECES.points]  # (N, 3, 2)
     strokes, strays = _strokes(ends, _PIECES.is_line, per_pixel)
@@ -177,15 +184,13 @@ def _pixels(
 class _Strokes(NamedTuple):
     """Pixels of pieces: x, y, and the piece that each belongs to, all (P,)."""
 
-    x: NDArray[np.intp]
-    y: NDArray[np.intp]
-    piece: NDArray[np.intp]
+    x: IntArray
+    y: IntArray
+    piece: IntArray
 
 
-def _strokes(
-    ends: NDArray[np.float64], is_line: NDArray[np.bool_], per_pixel: float
-) -> tuple[_Strokes, NDArray[np.bool_]]:
-    """The pixels of pieces (N, 3, 2), and (N,) which are not drawn because the parabola strays from its points."""
+def _strokes(ends: Float64Array, is_line: BoolArray, per_pixel: float) -> tuple[_Strokes, BoolArray]:
+    """The pixels of pieces (N, 3, 2), and (N,) which of them are not drawn because their parabola strays."""
     steps = np.abs(np.diff(ends, axis=1)).max(axis=1)  # (N, 2) longest step in x and in y
     upright = steps[:, 0] < steps[:, 1]
     along = np.where(upright[:, None], ends[..., 1], ends[..., 0])  # (N, 3)
@@ -204,9 +209,7 @@ def _strokes(
     return _Strokes(np.where(upright[piece], v, u), np.where(upright[piece], u, v), piece), strays
 
 
-def _parabolas(
-    along: NDArray[np.float64], across: NDArray[np.float64], is_line: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _parabolas(along: Float64Array, across: Float64Array, is_line: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Newton's form of the parabolas through (N, 3) points: bend, infinite where there is none, and slope, (N,)."""
     first, last, whole = along[:, 1] - along[:, 0], along[:, 2] - along[:, 1], along[:, 2] - along[:, 0]
     # Two points, or two of three in one column: the straight line between the ends.
@@ -219,9 +222,7 @@ def _parabolas(
     return np.where(np.isfinite(bend), bend, np.inf), slope
 
 
-def _overshoot(
-    along: NDArray[np.float64], across: NDArray[np.float64], bend: NDArray[np.float64], slope: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _overshoot(along: Float64Array, across: Float64Array, bend: Float64Array, slope: Float64Array) -> Float64Array:
     """(N,) pixels by which the parabolas' turning points lie beyond their three points."""
     with np.errstate(divide="ignore", invalid="ignore"):
         turn = (along[:, 0] + along[:, 1] - slope / bend) / 2
@@ -232,9 +233,9 @@ def _overshoot(
 
 
 def _with_points_of_empty_curves(
-    points: NDArray[np.float64], x: NDArray[np.intp], y: NDArray[np.intp], curve: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """A curve of which no piece is drawn keeps its landmarks: a distance from nothing would leap to its largest."""
+    points: Float64Array, x: IntArray, y: IntArray, curve: IntArray
+) -> tuple[IntArray, IntArray, IntArray]:
+    """A curve without any drawn piece keeps its landmarks; otherwise its distances would jump to the largest value."""
     empty = np.bincount(curve, minlength=len(CURVES)) == 0
     if not empty.any():
         return x, y, curve

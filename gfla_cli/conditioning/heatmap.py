@@ -1,7 +1,10 @@
-"""Joint heat maps: one Gaussian per keypoint, nothing where a joint is missing.
+"""The pose map of pose transfer: a heat map (a Gaussian) per joint and, for models with depth, a nearness map.
 
-Two forms of one definition: numpy for a single picture, which needs no torch to be imported, and torch for
-batches on the training device.
+A nearness map is the joint's heat map times how near the joint is to the camera. Nearness is positive where the depth
+is known, because the networks' first activation keeps only a tenth of negative values. It is 0 where it is not known.
+
+Every map has two forms of one definition: numpy for a single image, without importing torch, and torch for batches on
+the training device.
 """
 
 from __future__ import annotations
@@ -9,22 +12,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gfla_cli.arrays import Float32Array, Points
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+JOINTS, _NECK = 18, 1
+MIDDLE = 0.5  # nearness of the neck; 0 and 1 are half a frame's height behind it and in front of it
+_FARTHEST = 1 / 16  # 0 is unknown
+_LEAST = 1e-9  # smaller values are 0: products of them would be denormal numbers, which are a hundred times slower
 
-# Tails end here: their products would be denormal numbers, which take a processor a hundred times as long as others.
-_LEAST = 1e-9
 
-
-def heatmaps(
-    points: NDArray[np.float32], size: tuple[int, int], sigma: float = 6.0, *, whole_pixels: bool = True
-) -> NDArray[np.float32]:
+def heatmaps(points: Points, size: tuple[int, int], sigma: float = 6.0, *, whole_pixels: bool = True) -> Float32Array:
     """(J, H, W) float32 in [0, 1] from (J, >=2) points x, y in pixels of the H x W frame; missing = negative.
 
-    With `whole_pixels` centres are truncated, as in the released models' training data.
+    `sigma` is in pixels. With `whole_pixels` centres are truncated, as in the released models' training data.
     """
     height, width = size
     centre = np.trunc(points[:, :2]) if whole_pixels else points[:, :2]
@@ -32,7 +35,7 @@ def heatmaps(
     x = np.exp(-((np.arange(width) - centre[:, :1]) ** 2) / (2 * sigma**2))  # (J, W)
     y = np.exp(-((np.arange(height) - centre[:, 1:2]) ** 2) / (2 * sigma**2))  # (J, H)
     x, y = (np.where((values >= _LEAST) & present[:, None], values, 0).astype(np.float32) for values in (x, y))
-    maps: NDArray[np.float32] = y[:, :, None] * x[:, None, :]
+    maps: Float32Array = y[:, :, None] * x[:, None, :]
     return maps
 
 
@@ -52,22 +55,12 @@ def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0, *, 
     return (down * present)[..., :, None] * across[..., None, :]
 
 
-# How near joints are to the camera, as maps beside their heat maps: each heat map times its joint's nearness.
-#
-# Numbers are positive, for the networks' first activation keeps a tenth of others, and 0 where no depth is known. Two
-# forms of one definition, as in `heatmap.py`.
+def joint_maps(points: Points, size: tuple[int, int], sigma: float) -> Float32Array:
+    """(36, H, W) float32 in [0, 1]: 18 heat maps, then 18 nearness maps.
 
-
-JOINTS, _NECK = 18, 1
-MIDDLE = 0.5  # nearness of the neck; 0 and 1 are half a frame's height behind and before it
-_FARTHEST = 1 / 16  # 0 is unknown
-
-
-def joint_maps(points: NDArray[np.float32], size: tuple[int, int], sigma: float) -> NDArray[np.float32]:
-    """(36, H, W) heat maps of (18, 4) points x, y, confidence, depth in pixels of the H x W frame, and nearness maps.
-
-    Centres are not truncated: solids stand on them. Depths count from anywhere, away from the camera; NaN = not
-    known, and (18, 3) points have none.
+    `points` are (18, 4) x, y, confidence, depth in pixels of the H x W frame, or (18, 3) without depths. Depths grow
+    away from the camera, from any origin; NaN = unknown. Centres are not truncated, as flow priors are computed from
+    them.
     """
     maps = heatmaps(points, size, sigma, whole_pixels=False)
     depth = points[:, 3] if points.shape[1] > 3 else np.full(len(points), np.nan, np.float32)

@@ -1,7 +1,7 @@
-"""View codes: where a picture of an object is taken from, as the view generator reads it. Imports no torch.
+"""View codes: from where an image of an object is taken, as the view generator reads it. Imports no torch.
 
 A code is 21 numbers: one-hot azimuth in 18 steps of 20 degrees, then one-hot elevation of 0, 10 or 20 degrees.
-Azimuth 0 looks at the object's front, 90 at its left side (on the right hand of somebody who faces it).
+Azimuth 0 looks at the object's front, 90 at its left side, which is on the right for an observer in front of it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array
 from gfla_cli.errors import UsageError
 
 AZIMUTH_STEP = 20  # degrees
@@ -21,11 +21,11 @@ CODE_LENGTH = len(AZIMUTHS) + len(ELEVATIONS)
 _MOST_TURNS = 360  # degrees to either side that a user may name
 
 Between = Literal["nearest", "blend"]
-Code = NDArray[np.float32]  # (21,)
+Code = Float32Array  # (21,)
 
 
 class ViewAngles(NamedTuple):
-    """Where a picture is taken from, degrees."""
+    """From where an image is taken, in degrees."""
 
     azimuth: float  # 0 to 360
     elevation: float  # 0 to 20
@@ -35,7 +35,7 @@ class ViewAngles(NamedTuple):
 
 
 def view_angles(azimuth: float, elevation: float) -> ViewAngles:
-    """Checked angles; raises UsageError for what is no angle, or none that the network knows."""
+    """Checked angles, the azimuth in [0, 360). Raises UsageError for angles that the network does not know."""
     if not math.isfinite(azimuth) or not -_MOST_TURNS <= azimuth <= _MOST_TURNS:
         raise UsageError(f"azimuth {azimuth:g} is out of range", hint="degrees around the object, from -360 to 360")
     if not math.isfinite(elevation) or not ELEVATIONS[0] <= elevation <= ELEVATIONS[-1]:
@@ -51,7 +51,7 @@ def nearest_view(angles: ViewAngles) -> ViewAngles:
 
 
 def view_code(angles: ViewAngles, between: Between = "nearest") -> Code:
-    """The code of a view. `blend` mixes the codes of the two neighbours of an angle that was not trained."""
+    """(21,) the code of a view. `blend` mixes the codes of the two trained views beside an angle."""
     if between == "nearest":
         angles = nearest_view(angles)
     code = np.zeros(CODE_LENGTH, np.float32)

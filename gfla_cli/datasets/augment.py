@@ -1,35 +1,49 @@
-"""Small changes that make rendered pictures as varied as photographs, and keypoints as shaky as a detector's.
-
-Points are (18, 3) x, y, confidence in pixels from the corner of the frame; missing = -1, -1, 0. A fourth column, if
-there is one, is their depth.
-"""
+"""Augmentation: rendered images as varied as photographs, and keypoints as inexact as a detector's."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.person.pose import MIRRORED
-
-
-def mirror_points(points: Points, width: int) -> Points:
-    """The joints of the picture flipped left to right."""
-    flipped = points[list(MIRRORED)]
-    present = flipped[:, 0] >= 0
-    flipped[present, 0] = width - 1 - flipped[present, 0]
-    return flipped
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.face import face_crop, square_crop
+from gfla_cli.person.pose import MISSING
 
 
 def shake_points(points: Points, rng: np.random.Generator, sigma: float) -> Points:
-    """Joints as a detector gives them: `sigma` pixels off on average, now and then one missing."""
+    """Joints (18, 3 or 4) with an error of standard deviation `sigma` pixels; one in a hundred goes missing."""
     shaken = points.copy()
     present = shaken[:, 0] >= 0
     shaken[:, :2] += rng.normal(0, sigma, (len(points), 2)) * present[:, None]
     lost = present & (rng.random(len(points)) < 0.01)
-    shaken[lost, :3] = -1, -1, 0
+    shaken[lost, :3] = MISSING
     shaken[present & ~lost, :2] = shaken[present & ~lost, :2].clip(0)
     return shaken
+
+
+def random_face_crop(
+    faces: Points,
+    image_size: Sequence[int],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    zoom: tuple[float, float],
+    shift: float = 0.0,
+) -> Crop:
+    """A crop of the usual one's size times `zoom`, around faces (68, 2) or (N, 68, 2), inside the image.
+
+    `shift` is the standard deviation of its place, as a share of its side. `image_size` is (height, width).
+    """
+    inside = image_size[0], image_size[1]
+    left, top, right, bottom = face_crop(faces, (size, size), inside=inside).box
+    side = (right - left) * rng.uniform(*zoom)
+    x, y = (left + right - 1) / 2, (top + bottom - 1) / 2
+    if shift:
+        x, y = np.array([x, y]) + rng.normal(0, shift, 2) * side
+    return square_crop((x, y), max(2, min(*inside, round(side))), (size, size), inside=inside)
 
 
 def light_curve(rng: np.random.Generator) -> Image:
@@ -41,14 +55,14 @@ def light_curve(rng: np.random.Generator) -> Image:
     return np.asarray(np.rint(curve), np.uint8).reshape(1, 256, 3)
 
 
-def relight(images: list[Image], rng: np.random.Generator) -> list[Image]:
-    """One random exposure, contrast and white balance for all pictures of a scene."""
+def relight(images: Iterable[Image], rng: np.random.Generator) -> list[Image]:
+    """The same random exposure, contrast and white balance for all images (H, W, 3) of a scene."""
     table = light_curve(rng)
-    return [cv2.LUT(image, table) for image in images]
+    return [np.asarray(cv2.LUT(image, table), np.uint8) for image in images]
 
 
 def degrade(image: Image, rng: np.random.Generator) -> Image:
-    """What cameras and web sites do to a picture: a little blur, noise or JPEG, each now and then."""
+    """A little blur, noise or JPEG compression, each in some of the images, as cameras and web sites cause them."""
     if rng.random() < 0.2:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
     if rng.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Pairs of views of rendered chairs: endless, each a pure function of its number."""
+"""Pairs of views of rendered chairs: endless ones to train on, and the fixed test set. Pure functions of a number."""
 
 from __future__ import annotations
 
@@ -9,68 +9,69 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.render_cache import Album, AlbumFiles, StoredPicture
+from gfla_cli.datasets.render_cache import TEST_SEED, RenderCache, RenderedSample, StoredView
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
 from gfla_cli.geometry.crop import Crop
 
 if TYPE_CHECKING:
     from gfla_cli.synth.objects.objects import ObjectFolder, SolidObject
 
+_SAME = 0.15  # surface points this close are the same point, in tenths of the frame
+_OTHER_ELEVATION, _SAME_VIEW = 0.1, 0.03  # shares of pairs; all others have one elevation, as in the paper
+_SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size in the frame
+_LARGER = 0.08  # upper limit of the zoom, which may cut the object off
 
-_SAME = 0.15  # tenths of the frame: points of the surface this close are the same point
-_OTHER_ELEVATION, _SAME_VIEW = 0.1, 0.03  # shares of pairs; the others share their elevation, as the paper's do
-_SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size: nobody frames a photo exactly
-_LARGER = 0.08  # most of the zoom that may cut the object
+_DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChairPlan:
-    """Which albums of chairs there are. Equal plans render equal albums."""
+    """Which chairs are rendered. Equal plans give equal samples."""
 
     seed: int = 0
     objects: int = 5000
-    elevations: int = 2  # of the three, in every album
+    elevations: int = 2  # of the three, in every sample
     azimuths: int = 6  # of the eighteen, at each of these elevations
     size: int = 256
-    extra_share: float = 0.1  # of albums that show objects of the folder of extras, when there is one
+    extra_share: float = 0.1  # of the samples that show an extra object, when there is a folder of them
     extras: str = ""  # digest of that folder, "" = none
 
 
 @dataclass(frozen=True, slots=True)
-class StoredObjectView:
+class ObjectView:
     """One view of an object, as it comes back from disk."""
 
-    picture: StoredPicture
+    view: StoredView
     angles: ViewAngles
 
 
-class ChairAlbums:
-    """The albums of a plan; every album shows one chair, or one object of a folder of GLB files."""
+class RenderedChairs:
+    """The chairs of a plan: one chair, or one object of a folder of GLB files, in several views per sample."""
 
     def __init__(self, folder: Path, plan: ChairPlan, extras: Path | None = None) -> None:
-        """Raises DataError when `extras` is a folder without usable objects."""
+        """`extras` is a folder of .glb files; rendering raises DataError when one of them is not usable."""
         self.plan = plan
         self._extras_folder = extras
         self._extras: ObjectFolder | None = None
         name = f"chairs-{plan.objects}x{plan.elevations}x{plan.azimuths}"
-        self.files = AlbumFiles(folder, name, plan, plan.objects, self._render)
+        self.cache = RenderCache(folder, name, plan, plan.objects, self._render)
 
-    def view(self, album: int, elevation: int, azimuth: int) -> StoredObjectView:
+    def view(self, sample: int, elevation: int, azimuth: int) -> ObjectView:
         """One view; all three numbers count from 0, the last two within the plan's counts."""
-        picture, rows = self.files.read(album, elevation * self.plan.azimuths + azimuth)
+        view, rows = self.cache.read(sample, elevation * self.plan.azimuths + azimuth)
         angles = rows["angles"]
-        return StoredObjectView(picture, ViewAngles(float(angles[0]), float(angles[1])))
+        return ObjectView(view, ViewAngles(float(angles[0]), float(angles[1])))
 
-    def _render(self, album: int) -> Album:
+    def _render(self, sample: int) -> RenderedSample:
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
-        rng = np.random.default_rng([self.plan.seed, album])
+        rng = np.random.default_rng([self.plan.seed, sample])
         item = self._sample(rng)
         light = sample_object_light(rng)
         angles = [
@@ -94,37 +95,38 @@ class ChairAlbums:
 
 
 def plan_with(extras: Path | None, seed: int = 0) -> ChairPlan:
-    """The plan of a training; what is in the folder of extra objects is part of it. Raises DataError."""
+    """The plan of a training. The content of the folder of extra objects is part of it. Raises DataError."""
     if extras is None:
         return ChairPlan(seed=seed)
     from gfla_cli.synth.objects.objects import ObjectFolder
 
-    found = ObjectFolder(extras)  # reads them all, so that a broken one is named before the training starts
+    found = ObjectFolder(extras)  # reads all of them, so a broken one is reported before the training starts
     listed = " ".join(f"{path.name}:{path.stat().st_size}:{found.facing.get(path.stem, 0)}" for path in found.paths)
     return ChairPlan(seed=seed, extras=hashlib.sha256(listed.encode()).hexdigest()[:8])
 
 
 class ChairPairs(Dataset[ViewPair]):
-    """Pair number i: two views of one object, mirrored half of the time, relit, both framed a little askew."""
+    """Pair number i: two views of one object, mirrored half of the time, relit, and not quite centred."""
 
-    def __init__(self, albums: ChairAlbums, *, size: int, grid: int, seed: int = 0) -> None:
-        self.albums = albums
+    def __init__(self, chairs: RenderedChairs, *, size: int, grid: int, seed: int = 0) -> None:
+        """Images are `size` x `size`, correspondences `grid` x `grid`."""
+        self.chairs = chairs
         self.size = size
         self.grid = grid
         self.seed = seed
 
-    def rendered(self) -> list[AlbumFiles]:
-        """What its pictures are read from."""
-        return [self.albums.files]
+    def render_caches(self) -> list[RenderCache]:
+        """The caches that its images are read from."""
+        return [self.chairs.cache]
 
     def __getitem__(self, index: int) -> ViewPair:
-        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
         source, target = self._views(rng)
-        mirrored = bool(rng.random() < 0.5)  # chairs have no writing on them, so a mirrored one is a chair, too
+        mirrored = bool(rng.random() < 0.5)  # a mirrored chair is a chair, too
         curve = light_curve(rng)
-        crop = _sample_crop(rng, source.picture.image.shape, self.size, mirrored)
-        seen, wanted = (view.picture.cropped(crop, beyond=255) for view in (source, target))
+        crop = _sample_crop(rng, source.view.image.shape, self.size, mirrored)
+        seen, wanted = (side.view.cropped(crop, beyond=255) for side in (source, target))
         return ViewPair(
             source_image=_degraded(_relit(seen, curve), seen.mask, rng),
             target_image=_relit(wanted, curve),
@@ -134,9 +136,9 @@ class ChairPairs(Dataset[ViewPair]):
             correspondence=correspond(seen.surface, wanted.surface, self.grid, _SAME),
         )
 
-    def _views(self, rng: np.random.Generator) -> tuple[StoredObjectView, StoredObjectView]:
-        plan = self.albums.plan
-        album, kind = self.albums.files.choose(rng), rng.random()
+    def _views(self, rng: np.random.Generator) -> tuple[ObjectView, ObjectView]:
+        plan = self.chairs.plan
+        sample, kind = self.chairs.cache.choose(rng), rng.random()
         row = int(rng.integers(plan.elevations))
         first, second = (int(k) for k in rng.choice(plan.azimuths, 2, replace=False))
         other_row = row
@@ -144,45 +146,41 @@ class ChairPairs(Dataset[ViewPair]):
             second = first
         elif kind < _SAME_VIEW + _OTHER_ELEVATION and plan.elevations > 1:
             other_row = (row + 1) % plan.elevations
-        return self.albums.view(album, row, first), self.albums.view(album, other_row, second)
+        return self.chairs.view(sample, row, first), self.chairs.view(sample, other_row, second)
 
 
 def _mirrored(angles: ViewAngles) -> ViewAngles:
     return ViewAngles((-angles.azimuth) % 360, angles.elevation)
 
 
-def _sample_crop(rng: np.random.Generator, picture: tuple[int, ...], size: int, mirrored: bool) -> Crop:
-    """The view, a little larger or smaller, and not quite in the middle."""
+def _sample_crop(rng: np.random.Generator, shape: tuple[int, ...], size: int, mirrored: bool) -> Crop:
+    """A crop of a view: a little larger or smaller, and not quite centred."""
     zoom = float(np.exp(min(rng.normal(0, _ZOOM), _LARGER)))
     right, down = rng.normal(0, _SHIFT, 2)
-    side = picture[0]
+    side = shape[0]
     middle = ((side - 1) / 2 - float(right) * side / zoom, (side - 1) / 2 - float(down) * side / zoom)
     return replace(Crop.square(middle, side / zoom, (size, size)), flip=mirrored)
 
 
-def _relit(picture: StoredPicture, curve: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The object under another exposure; the paper around it stays white."""
-    cover = picture.mask[..., None].astype(np.float32) / 255
-    paper = 255 * (1 - cover)
-    own = np.clip((picture.image - paper) / np.maximum(cover, 1 / 255), 0, 255).astype(np.uint8)
-    return (np.asarray(cv2.LUT(own, curve)) * cover + paper + 0.5).astype(np.uint8)
+def _relit(view: StoredView, curve: Image) -> Image:
+    """The object under another exposure; the background stays white."""
+    cover = view.mask[..., None].astype(np.float32) / 255
+    white = 255 * (1 - cover)
+    own = np.clip((view.image - white) / np.maximum(cover, 1 / 255), 0, 255).astype(np.uint8)
+    return (np.asarray(cv2.LUT(own, curve)) * cover + white + 0.5).astype(np.uint8)
 
 
-def _degraded(image: NDArray[np.uint8], mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """As a camera would have it, cut out and put on white."""
+def _degraded(image: Image, mask: Image, rng: np.random.Generator) -> Image:
+    """The object as a camera shows it, cut out and put on white."""
     around = cv2.dilate(mask, np.ones((5, 5), np.uint8))
     return np.where(around[..., None] > 0, degrade(image, rng), 255).astype(np.uint8)
 
 
-# Pairs of rendered chairs that no training sees, at every angle alike: the test set of view models.
-
-
-_SEED = 20_200_303  # trainings count their seeds from 0
-_DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
-
-
 class UnseenChairs(Dataset[ViewPair]):
-    """Pair number i: chair i // 9, turned by 20, 40 ... 180 degrees to either side. Not augmented, equal elevations."""
+    """The test set of view models: chairs that no training sees, without augmentation.
+
+    Pair number i shows chair i // 9 at one elevation, turned by 20, 40 ... 180 degrees to a random side.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -191,7 +189,7 @@ class UnseenChairs(Dataset[ViewPair]):
         from gfla_cli.synth.objects.chairs import sample_chair
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
-        rng = np.random.default_rng([_SEED, index // len(_DIFFERENCES)])
+        rng = np.random.default_rng([TEST_SEED, index // len(_DIFFERENCES)])
         chair, light = sample_chair(rng), sample_object_light(rng)
         azimuth, elevation = float(rng.choice(AZIMUTHS)), float(rng.choice(ELEVATIONS))
         side = rng.choice([-1, 1], len(_DIFFERENCES))

@@ -1,88 +1,26 @@
-"""What may be wrong with one row of a keypoint table: its two lists of 18 numbers, y first."""
+"""`gfla data check`: what is wrong with a pose set on disk, row by row."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.datasets.deepfashion import Layout, Split, numbers_in
-from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER
+from gfla_cli.arrays import Float64Array
+from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER, SPLITS, Layout, Split, numbers_in
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import read_image
-from gfla_cli.io.image_decoding import opened
+from gfla_cli.io.image_decoding import open_image
 from gfla_cli.person.keypoint_files import lies_on_its_side
 
 _JOINTS = 18
 _ORIGINS = {17: " (COCO has 17: no neck)", 25: " (OpenPose BODY_25)", 33: " (MediaPipe)"}
-SIDEWAYS = "the body lies on its side; if it should not, x and y are exchanged (the y list comes first)"
-_UPRIGHT = 8  # joints: with fewer nobody can tell which way a body lies
-
-
-def check_points(y_list: str, x_list: str, frame: tuple[int, int]) -> Iterator[tuple[str, bool]]:
-    """What is wrong with a row whose points lie in a frame of (height, width), and whether it breaks training."""
-    parsed = [_numbers(column) for column in (y_list, x_list)]
-    for axis, values in zip("yx", parsed, strict=True):
-        if isinstance(values, str):
-            yield f"keypoints_{axis} {values}", True
-    y, x = parsed
-    if isinstance(y, str) or isinstance(x, str):
-        return
-    if len(y) != _JOINTS or len(x) != _JOINTS:
-        count = str(len(y)) if len(y) == len(x) else f"{len(y)} and {len(x)}"
-        yield f"{count} joints instead of {_JOINTS}{_ORIGINS.get(len(y), '')}", True
-        return
-    if half := np.flatnonzero((x < 0) != (y < 0)).tolist():
-        yield f"joint {_listed(half)}: only one of x and y is missing", True
-    there = (x >= 0) & (y >= 0)
-    if not there.any():
-        yield "not one joint is there", True
-        return
-    yield from _places(x, y, there, frame)
-
-
-def _places(
-    x: NDArray[np.float64], y: NDArray[np.float64], there: NDArray[np.bool_], frame: tuple[int, int]
-) -> Iterator[tuple[str, bool]]:
-    height, width = frame
-    outside = there & ((x > width) | (y > height))
-    if outside.any():
-        exchanged = there & ((y > width) | (x > height))
-        numbers = np.flatnonzero(outside).tolist()
-        places = f"joint {_listed(numbers)} outside the frame of {width}x{height}"
-        reach = f"x up to {x[there].max():g}, y up to {y[there].max():g}"
-        if exchanged.any():
-            yield f"{places} ({reach})", True
-        else:
-            yield f"{places} ({reach}), none if x and y change places: the y list comes first", True
-        return
-    points = np.stack([x, y, there.astype(np.float64)], axis=1)
-    if there.sum() >= _UPRIGHT and lies_on_its_side(points):
-        yield SIDEWAYS, False
-
-
-def _numbers(text: str) -> NDArray[np.float64] | str:
-    """The list, or what is wrong with it."""
-    try:
-        return numbers_in(text)
-    except ValueError as error:
-        return str(error)
-
-
-def _listed(numbers: list[int]) -> str:
-    """At most four of them, counted from 0 as everywhere."""
-    return ", ".join(str(n) for n in numbers[:4]) + (f" and {len(numbers) - 4} more" if len(numbers) > 4 else "")
-
-
-# What is wrong with a pose set on disk, row by row, before anybody trains on it.
-
-
-_SPLITS: tuple[Split, Split] = ("train", "test")
+_SIDEWAYS = "the body lies on its side; if it should not, x and y are exchanged (the y list comes first)"
+_UPRIGHT = 8  # joints; with fewer it is not clear which way a body lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,143 +41,145 @@ def check_set(
 ) -> list[Finding]:
     """Everything that is wrong with the set in `root`, in the order of its files and lines.
 
-    Pictures are opened, and with `decode` read to their last byte. Raises DataError when there is no set of that
-    layout at all, with the files that were looked for.
+    Images are opened, and with `decode` read to their last byte. Raises DataError when there is no set of that
+    layout at all.
     """
-    looked_for = [f"{layout.prefix}-{table}-{split}.csv" for split in _SPLITS for table in ("annotation", "pairs")]
+    looked_for = [name for split in SPLITS for name in layout.tables(split)]
     if not any((root / name).is_file() for name in looked_for):
         raise DataError(f"{root}: no pose set in it", hint=f"looked for {', '.join(looked_for)}")
-    findings: list[Finding] = []
-    where: dict[str, Split] = {}  # picture -> the split that names it first
-    for split in _SPLITS:
-        tables = [f"{layout.prefix}-{table}-{split}.csv" for table in ("annotation", "pairs")]
-        if not any((root / name).is_file() for name in tables):
-            findings.append(Finding(tables[0], 0, f"not there, and {tables[1]} neither: a set without {split}", False))
+    check = _Check(root, layout)
+    for split in SPLITS:
+        annotation, pairs = layout.tables(split)
+        if not (root / annotation).is_file() and not (root / pairs).is_file():
+            check.add(annotation, 0, f"not found, like {pairs}: a set without {split}", broken=False)
             continue
-        names = _check_annotation(root, tables[0], split, layout, findings, where)
-        _check_pictures(root / split, tables[0], names, findings, progress, decode=decode)
-        _check_pairs(root, tables[1], set(names), findings)
-        _check_list(root, f"{split}.lst", set(names), findings)
-    return findings
+        lines = check.annotation(annotation, split)
+        check.images(split, annotation, lines, progress, decode=decode)
+        check.pairs(pairs, set(lines))
+        check.list_of_names(f"{split}.lst", set(lines))
+    return check.findings
 
 
-def _check_annotation(
-    root: Path, name: str, split: Split, layout: Layout, findings: list[Finding], where: dict[str, Split]
-) -> dict[str, int]:
-    """Picture -> line; adds what is wrong with the rows."""
-    lines: dict[str, int] = {}
-    sideways = 0
-    for line, row in _rows(root, name, ":", ANNOTATION_HEADER, findings):
-        picture = row[0]
-        if picture in lines:
-            findings.append(Finding(name, line, f"{picture} has keypoints in line {lines[picture]} already"))
-        elif where.get(picture, split) != split:
-            findings.append(Finding(name, line, f"{picture} is in {where[picture]} already: tested on what was learnt"))
-        lines.setdefault(picture, line)
-        where.setdefault(picture, split)
-        for what, broken in check_points(row[1], row[2], layout.frame):
-            findings.append(Finding(name, line, f"{picture}: {what}", broken))
-            sideways += what == SIDEWAYS
-    if sideways > max(1, len(lines) // 2):
-        what = f"{sideways} of {len(lines)} bodies lie on their side: x and y are exchanged (the y list comes first)"
-        findings.append(Finding(name, 0, what))
-    return lines
+class _Check:
+    """Collects what is wrong with one set. Images are named by their file names."""
 
+    def __init__(self, root: Path, layout: Layout) -> None:
+        self.root, self.layout = root, layout
+        self.findings: list[Finding] = []
+        self._splits: dict[str, Split] = {}  # image -> the split that names it first
 
-def _check_pictures(
-    folder: Path,
-    table: str,
-    names: dict[str, int],
-    findings: list[Finding],
-    progress: Callable[[int, int], None],
-    *,
-    decode: bool,
-) -> None:
-    if names and not folder.is_dir():
-        findings.append(Finding(table, 0, f"the folder {folder.name}/ with its pictures is missing"))
-        return
-    for done, (picture, line) in enumerate(names.items(), start=1):
-        path = folder / picture
-        if leads_out(picture):
-            findings.append(Finding(table, line, f"{picture} leads out of {folder.name}/"))
-        elif not path.is_file():
-            findings.append(Finding(table, line, f"{folder.name}/{picture} is missing"))
-        else:
-            try:
-                if decode:
-                    read_image(path)
-                else:
-                    with opened(path):
-                        pass
-            except GflaError as error:
-                findings.append(Finding(table, line, str(error).replace(str(path), f"{folder.name}/{picture}")))
-        progress(done, len(names))
+    def add(self, file: str, line: int, what: str, *, broken: bool = True) -> None:
+        self.findings.append(Finding(file, line, what, broken))
 
+    def annotation(self, file: str, split: Split) -> dict[str, int]:
+        """Checks a table of keypoints. Returns image -> line."""
+        lines: dict[str, int] = {}
+        sideways = 0
+        for line, (image, y_list, x_list) in self._rows(file, ":", ANNOTATION_HEADER):
+            if image in lines:
+                self.add(file, line, f"{image} has keypoints in line {lines[image]} already")
+            elif (other := self._splits.setdefault(image, split)) != split:
+                self.add(file, line, f"{image} is in {other} already: an image must not be in both splits")
+            lines.setdefault(image, line)
+            for what, broken in _wrong_with_points(y_list, x_list, self.layout.frame):
+                self.add(file, line, f"{image}: {what}", broken=broken)
+                sideways += what == _SIDEWAYS
+        if sideways > max(1, len(lines) // 2):
+            what = (
+                f"{sideways} of {len(lines)} bodies lie on their side: x and y are exchanged (the y list comes first)"
+            )
+            self.add(file, 0, what)
+        return lines
 
-def _check_pairs(root: Path, name: str, annotated: set[str], findings: list[Finding]) -> None:
-    seen: dict[tuple[str, str], int] = {}
-    for line, row in _rows(root, name, ",", PAIRS_HEADER, findings):
-        pair = (row[0], row[1])
-        if pair in seen:
-            findings.append(Finding(name, line, f"the pair of line {seen[pair]} again", broken=False))
-        seen.setdefault(pair, line)
-        if row[0] == row[1]:
-            findings.append(Finding(name, line, f"{row[0]} is paired with itself", broken=False))
-        for picture in dict.fromkeys(pair):
-            if picture not in annotated:
-                findings.append(Finding(name, line, f"{picture} has no keypoints"))
-    if not seen and (root / name).is_file() and not any(f.file == name and f.broken for f in findings):
-        findings.append(Finding(name, 0, "no pairs in it"))
-
-
-def _check_list(root: Path, name: str, annotated: set[str], findings: list[Finding]) -> None:
-    """The list is for people and for sorting; training does not read it."""
-    if not (root / name).is_file():
-        return
-    seen: dict[str, int] = {}
-    for line, text in enumerate((root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
-        picture = text.strip()
-        if picture and picture in seen:
-            findings.append(Finding(name, line, f"{picture} is in line {seen[picture]} already", broken=False))
-        elif picture and picture not in annotated:
-            findings.append(Finding(name, line, f"{picture} has no keypoints", broken=False))
-        seen.setdefault(picture, line)
-
-
-def _rows(
-    root: Path, name: str, delimiter: str, header: tuple[str, ...], findings: list[Finding]
-) -> Iterator[tuple[int, list[str]]]:
-    """Line number and columns of the rows that have all columns; adds what is wrong with the others."""
-    if not (root / name).is_file():
-        findings.append(Finding(name, 0, "not there"))
-        return
-    data = (root / name).read_bytes()
-    if data.startswith(b"\xef\xbb\xbf"):
-        findings.append(Finding(name, 1, "begins with a byte order mark (BOM); read all the same", broken=False))
-    if b"\r" in data:
-        line = data[: data.index(b"\r")].count(b"\n") + 1
-        findings.append(Finding(name, line, "Windows line ends from here on; read all the same", broken=False))
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        findings.append(Finding(name, line, "not UTF-8 text; save it as UTF-8"))
-        return
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    try:
-        rows = [(reader.line_num, [column.strip() for column in row]) for row in reader]
-    except csv.Error as error:
-        findings.append(Finding(name, reader.line_num, f"not readable as a table: {error}"))
-        return
-    if not rows or tuple(rows[0][1]) != header:
-        findings.append(Finding(name, 1, _wrong_header(rows[0][1] if rows else [], header, delimiter)))
-        if not rows or len(rows[0][1]) < len(header):
+    def images(
+        self,
+        split: Split,
+        table: str,
+        lines: Mapping[str, int],
+        progress: Callable[[int, int], None],
+        *,
+        decode: bool,
+    ) -> None:
+        """Checks the images that a table names in these lines."""
+        if lines and not (self.root / split).is_dir():
+            self.add(table, 0, f"the folder {split}/ with its images is missing")
             return
-    for line, row in rows[1:]:
-        if row and len(row) != len(header):
-            findings.append(Finding(name, line, f"{len(row)} columns instead of {len(header)}"))
-        elif row:
-            yield line, row
+        for done, (image, line) in enumerate(lines.items(), start=1):
+            path = self.root / split / image
+            if leads_out(image):
+                self.add(table, line, f"{image} leads out of {split}/")
+            elif not path.is_file():
+                self.add(table, line, f"{split}/{image} is missing")
+            else:
+                try:
+                    if decode:
+                        read_image(path)
+                    else:
+                        with open_image(path):
+                            pass
+                except GflaError as error:
+                    self.add(table, line, str(error).replace(str(path), f"{split}/{image}"))
+            progress(done, len(lines))
+
+    def pairs(self, file: str, annotated: Set[str]) -> None:
+        """Checks a table of pairs."""
+        seen: dict[tuple[str, str], int] = {}
+        for line, (source, target) in self._rows(file, ",", PAIRS_HEADER):
+            if (first := seen.setdefault((source, target), line)) != line:
+                self.add(file, line, f"the pair of line {first} again", broken=False)
+            if source == target:
+                self.add(file, line, f"{source} is paired with itself", broken=False)
+            for image in dict.fromkeys((source, target)):
+                if image not in annotated:
+                    self.add(file, line, f"{image} has no keypoints")
+        if not seen and (self.root / file).is_file() and not any(f.file == file and f.broken for f in self.findings):
+            self.add(file, 0, "no pairs in it")
+
+    def list_of_names(self, file: str, annotated: Set[str]) -> None:
+        """Checks train.lst or test.lst, if there is one. Training does not read it."""
+        if not (self.root / file).is_file():
+            return
+        seen: dict[str, int] = {}
+        text = (self.root / file).read_text(encoding="utf-8-sig", errors="replace")
+        for line, image in enumerate(map(str.strip, text.splitlines()), start=1):
+            if image and image in seen:
+                self.add(file, line, f"{image} is in line {seen[image]} already", broken=False)
+            elif image and image not in annotated:
+                self.add(file, line, f"{image} has no keypoints", broken=False)
+            seen.setdefault(image, line)
+
+    def _rows(self, file: str, delimiter: str, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+        """Line number and columns of the rows that have all columns. Unlike `read_rows` it goes on after a fault."""
+        if not (self.root / file).is_file():
+            self.add(file, 0, "not found")
+            return
+        data = (self.root / file).read_bytes()
+        if data.startswith(b"\xef\xbb\xbf"):
+            self.add(file, 1, "begins with a byte order mark (BOM); it is read without", broken=False)
+        if b"\r" in data:
+            line = data[: data.index(b"\r")].count(b"\n") + 1
+            self.add(file, line, "Windows line ends from here on; they are read, too", broken=False)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            self.add(file, data[: error.start].count(b"\n") + 1, "not UTF-8 text; save it as UTF-8")
+            return
+        reader = csv.reader(text.splitlines(), delimiter=delimiter)
+        try:
+            rows = [(reader.line_num, [column.strip() for column in row]) for row in reader]
+        except csv.Error as error:
+            self.add(file, reader.line_num, f"not readable as a table: {error}")
+            return
+        first = rows[0][1] if rows else []
+        if tuple(first) != header:
+            self.add(file, 1, _wrong_header(first, header, delimiter))
+            if len(first) < len(header):
+                return
+        for line, row in rows[1:]:
+            if row and len(row) != len(header):
+                self.add(file, line, f"{len(row)} columns instead of {len(header)}")
+            elif row:
+                yield line, row
 
 
 def _wrong_header(found: list[str], header: tuple[str, ...], delimiter: str) -> str:
@@ -249,3 +189,39 @@ def _wrong_header(found: list[str], header: tuple[str, ...], delimiter: str) -> 
     if missing := [column for column in header if column not in found]:
         return f"the column {' and '.join(missing)} is missing; the first line should be {wanted}"
     return f"the columns are in another order; the first line should be {wanted}"
+
+
+def _wrong_with_points(y_list: str, x_list: str, frame: tuple[int, int]) -> Iterator[tuple[str, bool]]:
+    """What is wrong with a row whose points lie in a frame of (height, width), and whether it breaks training."""
+    parsed: list[Float64Array] = []
+    for axis, column in (("y", y_list), ("x", x_list)):
+        try:
+            parsed.append(numbers_in(column))
+        except ValueError as error:
+            yield f"keypoints_{axis} {error}", True
+    if len(parsed) < 2:
+        return
+    y, x = parsed
+    if len(y) != _JOINTS or len(x) != _JOINTS:
+        count = str(len(y)) if len(y) == len(x) else f"{len(y)} and {len(x)}"
+        yield f"{count} joints instead of {_JOINTS}{_ORIGINS.get(len(y), '')}", True
+        return
+    if half := np.flatnonzero((x < 0) != (y < 0)).tolist():
+        yield f"joint {_listed(half)}: only one of x and y is missing", True
+    present = (x >= 0) & (y >= 0)
+    if not present.any():
+        yield "not one joint is present", True
+        return
+    height, width = frame
+    if outside := np.flatnonzero(present & ((x > width) | (y > height))).tolist():
+        exchanged = (present & ((y > width) | (x > height))).any()
+        hint = "" if exchanged else ", none if x and y change places: the y list comes first"
+        reach = f"x up to {x[present].max():g}, y up to {y[present].max():g}"
+        yield f"joint {_listed(outside)} outside the frame of {width}x{height} ({reach}){hint}", True
+    elif present.sum() >= _UPRIGHT and lies_on_its_side(np.stack([x, y, present.astype(np.float64)], axis=1)):
+        yield _SIDEWAYS, False
+
+
+def _listed(joints: list[int]) -> str:
+    """At most four of them, counted from 0."""
+    return ", ".join(str(n) for n in joints[:4]) + (f" and {len(joints) - 4} more" if len(joints) > 4 else "")

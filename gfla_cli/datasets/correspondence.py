@@ -1,37 +1,37 @@
-"""Exact correspondences between two rendered views of one character or object.
+"""Ground-truth correspondences between two rendered views of one character or object.
 
-The renderer says for every pixel which point of the body or the clothes it shows, in the character's rest pose.
+For every pixel the renderer gives the point of the body or the clothes that it shows, in the character's rest pose.
 Two pixels of two views correspond when they show the same rest point.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import BoolArray, Float32Array
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.errors import MissingExtraError
 
 try:
     from scipy.spatial import cKDTree
 except ImportError as error:
-    raise MissingExtraError("correspondences of rendered pictures need scipy", "render") from error
+    raise MissingExtraError("correspondences of rendered images need scipy", "render") from error
 
-_SAME_DM = 0.3  # rest points this close (3 cm) are the same point of the surface
-_MIRRORED_DM = 0.5  # clothes and bodies are symmetric: the other side's colour, at this disadvantage
-_GUESS_WEIGHT = 0.3  # a hidden point takes the nearest seen one; a good guess, not a fact
-_BACKGROUND_WEIGHT = 0.2  # most of a picture is background, and most of that is plain
-
-Float = NDArray[np.float32]
+_SAME_DM = 0.3  # rest points this close (3 cm) are one point of the surface
+_MIRRORED_DM = 0.5  # the other side has the same colour, but must be this much nearer
+_GUESS_WEIGHT = 0.3  # of a hidden point, whose offset leads to the nearest visible one
+_BACKGROUND_WEIGHT = 0.2  # most of an image is background, and most of that is plain
 
 
-def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM, depth: float = 1.0) -> Correspondence:
+def correspond(
+    source: Float32Array, target: Float32Array, grid: int, same: float = _SAME_DM, depth: float = 1.0
+) -> Correspondence:
     """Offsets from target to source on a grid x grid raster.
 
     `source` and `target` are square maps (n, n, 3) of rest positions in decimetres, NaN on the background; n is a
-    multiple of `grid`. The background of both views is one picture, so it corresponds to itself wherever the
-    source shows it. Rest points up to `same` apart count as one. For hidden points the nearest seen one is taken, with
-    distances from front to back counting `depth` times: below 1, a back comes from the chest, not from the outline.
+    multiple of `grid`. Both views have the same background, so it corresponds to itself where the source shows it.
+    Rest points up to `same` apart count as one. A hidden point takes the nearest visible one. Distances from front to
+    back then count `depth` times: below 1, a back takes its colour from the chest and not from the outline.
     """
     n = len(target)
     source_xy = _pixel_centres(n)
@@ -54,14 +54,16 @@ def correspond(source: Float, target: Float, grid: int, same: float = _SAME_DM, 
     return Correspondence(offset.transpose(2, 0, 1).copy(), weight[None], visible[None])
 
 
-def _pixel_centres(n: int) -> Float:
+def _pixel_centres(n: int) -> Float32Array:
     """(n, n, 2): x, y of every pixel's centre as a fraction of the frame."""
     centre = (np.arange(n, dtype=np.float32) + 0.5) / n
     return np.stack(np.meshgrid(centre, centre), axis=-1)
 
 
-def _nearest(points: Float, places: Float, wanted: Float, same: float, depth: float) -> tuple[Float, NDArray[np.bool_]]:
-    """For every wanted rest point: the place in the source that shows it, or shows what is nearest to it."""
+def _nearest(
+    points: Float32Array, places: Float32Array, wanted: Float32Array, same: float, depth: float
+) -> tuple[Float32Array, BoolArray]:
+    """Of every wanted rest point (N, 3): its place (N, 2) in the source, or its nearest one's, and if it is visible."""
     tree = cKDTree(points)
     distance, index = tree.query(wanted)
     seen = distance < same

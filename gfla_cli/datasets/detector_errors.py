@@ -1,7 +1,12 @@
-"""Joints of the renderer's skeleton, moved to where mediapipe sees them.
+"""Joints and landmarks of the renderer, moved to where MediaPipe finds them, with errors like its own.
 
-A skeleton has its joints at the centres of rotation, a detector where people were told to click. The shares below
-were measured on the 399 front views of the rendered training set: mean of (detected - true) position, in torsos.
+Joints: a skeleton has them at the centres of rotation, a detector where annotators clicked. `_UP` and `_TOWARDS` were
+measured on the 399 front views of the rendered training set: mean of (detected - true) position, in torsos.
+
+Landmarks: the renderer's are fixed points of the skin. A detector's jaw slides along the outline of a turning head,
+and its brows begin elsewhere. `_SHIFT` is a least-squares fit of (detected - rendered) on the turn of the head, over
+880 rendered portraits, with left and right as mirror images. It reduces the mean difference from 2.6 % to 1.8 % of
+the face's width. The rest differs from person to person.
 """
 
 from __future__ import annotations
@@ -10,39 +15,34 @@ import functools
 from importlib.resources import files
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import Points
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Points
 from gfla_cli.person.face import MIRRORED, face_size
 from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 
-# 1 500 times what mediapipe's joints were off from `as_detected` ones, in hundredths of a trunk, sorted by where the
-# chest faced, in degrees: measured on rendered people whose trunk was seen (18 joints: right, down, away).
+# Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
+# hundredths of a torso; and the yaw of their chest in degrees.
 _ERRORS = "detection_errors.npz"
-_SIMILAR = 200  # measured poses that face about the same way, one of which is drawn
+_SIMILAR = 200  # measured people to either side of a yaw, of whom one is drawn
 
-# joint -> (share, from joint, to joint), repeated: the joint moves by that share of the way between the two
 _NECK, _HIPS = 1, (8, 11)
-_UP = {1: 0.07, 2: 0.07, 5: 0.07, 0: 0.02, 14: 0.014, 15: 0.014, 16: 0.03, 17: 0.03}  # of hips to neck
+# Joint -> the share of the torso, from the hips to the neck, by which it moves up.
+_UP = {1: 0.07, 2: 0.07, 5: 0.07, 0: 0.02, 14: 0.014, 15: 0.014, 16: 0.03, 17: 0.03}
+# Joint -> the share of the way by which it moves towards another joint, and that joint.
 _TOWARDS = {
-    2: (0.026, 5),
-    5: (0.026, 2),  # shoulders 0.02 torso inwards, 0.77 torso apart
-    8: (0.03, 11),
-    11: (0.03, 8),  # hips 0.014, 0.46 apart
-    16: (0.13, 17),
-    17: (0.13, 16),  # ears 0.04, 0.3 apart
-    10: (0.06, 9),
-    13: (0.06, 12),  # ankles 0.055 up the shin
-    3: (0.037, 2),
-    6: (0.037, 5),  # elbows 0.02 up the arm
-}
+    2: (0.026, 5), 5: (0.026, 2),     # shoulders: 0.02 torsos inwards, where they are 0.77 torsos apart
+    8: (0.03, 11), 11: (0.03, 8),     # hips: 0.014 torsos inwards, 0.46 apart
+    16: (0.13, 17), 17: (0.13, 16),   # ears: 0.04 torsos inwards, 0.3 apart
+    10: (0.06, 9), 13: (0.06, 12),    # ankles: 0.055 torsos up the shin
+    3: (0.037, 2), 6: (0.037, 5),     # elbows: 0.02 torsos up the arm
+}  # fmt: skip
 _SHOULDERS_APART = 0.77  # torsos
 
 
 def as_detected(points: Points, share: float = 1.0) -> Points:
-    """(18, 3 or 4) skeleton joints at mediapipe's places; `share` of the way there. Missing joints stay missing.
+    """(18, 3 or 4) joints of the skeleton, moved by `share` of the way to MediaPipe's. Missing joints stay missing.
 
-    Columns are x, y, confidence and, where it is known, depth in pixels, which moves along.
+    Columns are x, y, confidence and, if known, depth in pixels, which moves along.
     """
     present = points[:, 2] > 0
     axes = [0, 1] if points.shape[1] == 3 else [0, 1, 3]
@@ -60,8 +60,8 @@ def as_detected(points: Points, share: float = 1.0) -> Points:
     return detected
 
 
-def _hips_to_neck(place: Points, present: NDArray[np.bool_]) -> Points:
-    """The torso as a vector; upright and guessed from the shoulders when the hips are out of the picture."""
+def _hips_to_neck(place: Points, present: BoolArray) -> Points:
+    """The torso as a vector; upright and estimated from the shoulders when the hips are outside of the image."""
     hips = [place[hip] for hip in _HIPS if present[hip]]
     if hips and present[_NECK]:
         return np.asarray(place[_NECK] - np.mean(hips, axis=0), np.float32)
@@ -71,10 +71,19 @@ def _hips_to_neck(place: Points, present: NDArray[np.bool_]) -> Points:
     return up
 
 
-def misdetected(points: Points, trunk: float, share: float, rng: np.random.Generator) -> Points:
-    """(18, 4) joints with the errors that mediapipe made of somebody else who faced the same way.
+def detector_share(rng: np.random.Generator, *, all_below: float, none_below: float) -> float:
+    """A random `share` for `as_detected` and `as_detected_face`: mostly 1 or 0, so a network serves both conventions.
 
-    Errors of one pose come together, as they do in life: a wrist is wrong with its elbow. `trunk` is its length in
+    A draw from [0, 1) decides: 1 below `all_below`, else 0 below `none_below`, else anything.
+    """
+    draw = rng.random()
+    return 1.0 if draw < all_below else 0.0 if draw < none_below else float(rng.random())
+
+
+def misdetected(points: Points, torso: float, share: float, rng: np.random.Generator) -> Points:
+    """(18, 4) joints with the errors that MediaPipe made with another person who faced the same way.
+
+    All errors are those of one person, so a wrist is wrong together with its elbow. `torso` is the torso's length in
     pixels; `share` scales the errors.
     """
     errors, yaws = _errors()
@@ -82,7 +91,7 @@ def misdetected(points: Points, trunk: float, share: float, rng: np.random.Gener
     known = bool(points[[2, 5], 2].all())
     yaw = np.degrees(np.arctan2(-across[1], across[0])) if known else rng.uniform(-180, 180)
     drawn = int(np.searchsorted(yaws, yaw) + rng.integers(-_SIMILAR, _SIMILAR)) % len(errors)
-    error = errors[drawn] * (share * trunk)
+    error = errors[drawn] * (share * torso)
     wrong = points.copy()
     present = points[:, 2:3] > 0
     wrong[:, :2] = np.where(present, (points[:, :2] + error[:, :2]).clip(0), points[:, :2])
@@ -91,22 +100,14 @@ def misdetected(points: Points, trunk: float, share: float, rng: np.random.Gener
 
 
 @functools.cache
-def _errors() -> tuple[Points, NDArray[np.float32]]:
-    """(N, 18, 3) errors in trunks and (N,) yaws in degrees, ascending; of everybody also the mirror image."""
+def _errors() -> tuple[Points, Float32Array]:
+    """(N, 18, 3) errors in torsos and (N,) yaws in degrees, ascending; each person and its mirror image."""
     with (files(__package__) / _ERRORS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
         errors, yaw = stored["errors"].astype(np.float32) / 100, stored["yaw"].astype(np.float32)
     mirrored = errors[:, list(MIRRORED_JOINTS)] * np.array([-1, 1, 1], np.float32)
     errors, yaw = np.concatenate([errors, mirrored]), np.concatenate([yaw, -yaw])
     order = np.argsort(yaw, kind="stable")
     return errors[order], yaw[order]
-
-
-# Landmarks of rendered faces, moved to where mediapipe sees them.
-#
-# The renderer's landmarks are fixed points of the skin. A detector places some of them elsewhere: its jaw slides along
-# the outline of a turning head, its brows begin elsewhere. The table is a least-squares fit of (detected - rendered) on
-# the turn of the head, over 880 rendered portraits, with left and right as mirror images. It reduces the mean
-# difference from 2.6 % to 1.8 % of the face's width. The rest differs from person to person.
 
 
 # point -> shift across and down the face, and how much it grows with the turn of the head; face sizes
@@ -155,7 +156,7 @@ _MIRROR = np.array([-1, 1, 1, -1])  # signs of the four numbers at the mirrored 
 _FURTHEST = 0.35  # turn up to which the table was measured
 
 
-def _table() -> NDArray[np.float64]:
+def _mirrored_table() -> Float64Array:
     """(68, 4): the table with its mirror image."""
     table = np.zeros((68, 4))
     for point, numbers in _SHIFT.items():
@@ -164,14 +165,11 @@ def _table() -> NDArray[np.float64]:
     return table
 
 
-_TABLE = _table()
+_TABLE = _mirrored_table()
 
 
-def as_detected_face(landmarks: Points, share: float = 1.0) -> NDArray[np.float32]:
-    """(68, 2) rendered landmarks, in pixels from the centre of the first, at the detector's places.
-
-    `share` says how much of the way they are moved.
-    """
+def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
+    """(68, 2) rendered landmarks in pixels, moved by `share` of the way to MediaPipe's."""
     points = np.asarray(landmarks[:, :2], np.float64)
     eyes = points[45] - points[36]
     apart = max(float(np.linalg.norm(eyes)), 1e-6)

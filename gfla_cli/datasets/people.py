@@ -1,66 +1,203 @@
-"""Pairs of rendered people: endless, each a pure function of its number."""
+"""Training pairs of rendered people: endless, each a pure function of its number."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from gfla_cli.arrays import Points
+from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.datasets.augment import degrade, relight
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, misdetected
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan, StoredPicture, StoredView
+from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
+from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.person.pose import FACE, Pose
+from gfla_cli.io.files import atomic_path
+from gfla_cli.person.pose import FACE, MISSING, Pose
 
-_ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # of a trunk
-_SHOULDERS_APART = 0.75  # trunks
-_USUAL_TRUNK = 0.5  # of how deep a body is, where too little of it is seen
-_MISSING = np.array([-1, -1, 0], np.float32)
-_DEPTH = 0.2  # what the source hides comes from what is before it: clothes look alike from both sides
-_COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the heads from near, and how many times too coarse they are
-_NO_DEPTH = 0.2  # share of the pictures whose joints come without their depth, as from a pose file
+if TYPE_CHECKING:
+    from gfla_cli.synth.people.people import AlbumMix, People
+
+_DETECTED = "detected.npy"
+_ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
+_SHOULDERS_APART = 0.75  # torsos
+_USUAL_TORSO = 0.5  # of the body's depth, where too little of the torso is visible
+_DEPTH = 0.2  # a hidden back takes its colour from the chest: clothes look alike from both sides
+_COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the head crops that are coarse, and by which factor
+_NO_DEPTH = 0.2  # share of the images whose joints come without depth, as from a pose file
 _STILL = 0.08  # share of the pairs that show one view twice, moved a little as a whole
 _MOST_TURN, _MOST_ZOOM, _MOST_SHIFT = 4.0, 0.06, 0.04  # degrees, share of the size, share of the frame
-_ERROR_SHARES = [0.65, 0.25, 0.1]  # of the pictures whose joints are as wrong as mediapipe's, less, and not at all
-_FOUND = 0.7  # share of the pairs with the joints that a detector found, among those where it looked
-_LOST = 0.01  # share of joints that a detector does not name
+_ERROR_SHARES = [0.65, 0.25, 0.1]  # images whose joints are as wrong as MediaPipe's, less wrong, and exact
+_FOUND = 0.7  # share of the pairs that use a detector's joints, where it has looked
+_LOST = 0.01  # share of joints that a detector misses
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderPlan:
+    """Which people are rendered. Equal plans give equal samples."""
+
+    kind: ClassVar[str] = "albums"  # part of the folder's name, which existing caches have
+
+    seed: int = 0
+    characters: int = 6000
+    views: int = 6
+    size: int = 256
+    depths: bool = True  # store the joints' depths; older caches have none
+
+    def mix(self) -> AlbumMix:
+        """What the images show."""
+        from gfla_cli.synth.people.people import AlbumMix
+
+        return AlbumMix()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadRenderPlan(RenderPlan):
+    """Which head crops are rendered: what the head refinement learns from."""
+
+    kind: ClassVar[str] = "heads"
+    characters: int = 1200
+    margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
+
+    def mix(self) -> AlbumMix:
+        """What the images show."""
+        from gfla_cli.synth.people.people import AlbumMix
+
+        return AlbumMix(crops={"head": 1}, margins=self.margins)
+
+
+def _read_detections(folder: Path) -> Float32Array:
+    """(samples, views, 18, 4) x, y, confidence, depth of the joints that a detector found in rendered people.
+
+    NaN where it has not looked yet; confidence 0 where it found no person.
+    """
+    path = folder / _DETECTED
+    found: Float32Array = (
+        np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else np.zeros((0, 0, 18, 4), np.float32)
+    )
+    return found
+
+
+def write_detections(folder: Path, detected: Mapping[int, Float32Array]) -> None:
+    """Adds a detector's joints, (views, 18, 4) by the number of the sample, to those in the folder."""
+    before = _read_detections(folder)
+    views = len(next(iter(detected.values())))
+    found = np.full((max(len(before), *(sample + 1 for sample in detected)), views, 18, 4), np.nan, np.float32)
+    found[: len(before)] = before if len(before) else found[:0]
+    for sample, joints in detected.items():
+        found[sample] = joints
+    with atomic_path(folder / _DETECTED, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.save(file, found)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonView:
+    """One view of a character, as it comes back from disk."""
+
+    view: StoredView
+    points: Float32Array  # (18, 3) x, y, 1 = visible, 0 = hidden; -1, -1, 0 outside of the image
+    depths: Float32Array  # (18,) pixels behind the middle of the hips, also of joints outside of the image
+    detected: Float32Array | None = None  # (18, 4) x, y, confidence, depth, as a detector finds them
+
+
+class RenderedPeople:
+    """The people of a plan: one character in several views per sample."""
+
+    def __init__(self, pack: Path, folder: Path, plan: RenderPlan) -> None:
+        self.plan = plan
+        self.cache = RenderCache(
+            folder, f"{plan.kind}-{plan.characters}x{plan.views}", plan, plan.characters, self._render
+        )
+        self._pack = pack
+        self._people: People | None = None
+        self._found: Float32Array | None = None
+
+    def view(self, sample: int, view: int) -> PersonView:
+        """One view of one character; both numbers count from 0."""
+        stored, rows = self.cache.read(sample, view)
+        detected = np.array(self._detections()[sample, view]) if self.is_detected(sample) else None
+        if detected is not None and not detected[:, 2].any():
+            detected = None  # the detector found no person
+        return PersonView(stored, keypoints_in(rows), rows["depths"], detected)
+
+    def is_detected(self, sample: int) -> bool:
+        """Whether a detector has looked at this sample."""
+        found = self._detections()
+        return sample < len(found) and not np.isnan(found[sample]).any()
+
+    def _detections(self) -> Float32Array:
+        if self._found is None:
+            self._found = _read_detections(self.cache.folder)
+        return self._found
+
+    def _render(self, sample: int) -> RenderedSample:
+        from gfla_cli.synth.pack import Pack
+        from gfla_cli.synth.people.people import People
+
+        if self._people is None:
+            self._people = People(Pack.load(self._pack))
+        rng = np.random.default_rng([self.plan.seed, sample])
+        views = self._people.album(rng, self.plan.views, self.plan.size, self.plan.mix())
+        depths = np.stack([view.depths for view in views])
+        return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
     """The source or the target of a pair."""
 
-    picture: StoredPicture
+    view: StoredView
     pose: Pose  # where the joints are
     detected: Pose | None  # where a detector finds them
 
+    @classmethod
+    def of(cls, person: PersonView, size: int, *, mirrored: bool) -> _Side:
+        """A view at `size` x `size`. A mirrored character is a character, too."""
+        points = np.column_stack([person.points, person.depths])
+        face = list(FACE)
+        points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], MISSING)
+        points[:, 2] = points[:, 0] >= 0  # a detector guesses the joints that the body itself hides
+        own = (person.view.image.shape[0], person.view.image.shape[1])
+        detected = None if person.detected is None else Pose.of(person.detected, own)
+        side = cls(person.view, Pose.of(points, own), detected)
+        return side.cropped(replace(Crop.whole(own, (size, size)), flip=mirrored))
+
     def cropped(self, crop: Crop) -> _Side:
         return _Side(
-            self.picture.cropped(crop),
+            self.view.cropped(crop),
             self.pose.cropped(crop).within_frame(0),
             None if self.detected is None else self.detected.cropped(crop).within_frame(0),
         )
 
+    def moved(self, rng: np.random.Generator) -> _Side:
+        """The same image turned, zoomed and shifted a little, or in a third of the cases not at all."""
+        if rng.random() < 1 / 3:
+            return self
+        height, width = self.pose.size
+        x, y = np.array([width, height]) / 2 + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * (width, height)
+        half = np.array([width, height]) / 2 * (1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM))
+        box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
+        return self.cropped(Crop(box, self.pose.size, turn=float(rng.uniform(-_MOST_TURN, _MOST_TURN))))
+
 
 class PeoplePairs(Dataset[PosePair]):
-    """Pair number i: two views of one character, mirrored half of the time, relit, with shaky joints.
+    """Pair number i: two views of one character, mirrored half of the time, relit, with inexact joints.
 
-    A share of the pairs, `heads`, shows the head from near instead of the body, its source often as coarse as the head
-    of a small picture is. With `depth` joints mostly have their depth, (18, 4).
+    A share of the pairs, `heads`, shows a head crop instead of the body. Its source is often as coarse as the head in
+    a small image. With `depth` the joints are (18, 4) and mostly have their depth.
     """
 
     def __init__(
         self,
         pack: Path,
         cache: Path,
-        plan: AlbumPlan,
+        plan: RenderPlan,
         *,
         size: int,
         grid: int,
@@ -68,55 +205,57 @@ class PeoplePairs(Dataset[PosePair]):
         heads: float = 0.0,
         depth: bool = False,
     ) -> None:
-        self.albums = Albums(pack, cache, plan)
+        """Images are `size` x `size`, correspondences `grid` x `grid`."""
+        self.people = RenderedPeople(pack, cache, plan)
         self.heads = heads
-        self.head_albums = Albums(pack, cache, HeadAlbumPlan(seed=plan.seed, views=plan.views, size=plan.size))
+        self.head_crops = RenderedPeople(pack, cache, HeadRenderPlan(seed=plan.seed, views=plan.views, size=plan.size))
         self.size = size
         self.grid = grid
         self.seed = seed
         self.depth = depth
 
-    def rendered(self) -> list[AlbumFiles]:
-        """What its pictures are read from."""
-        return [self.albums.files] + ([self.head_albums.files] if self.heads else [])
+    def render_caches(self) -> list[RenderCache]:
+        """The caches that its images are read from."""
+        return [self.people.cache] + ([self.head_crops.cache] if self.heads else [])
 
     def __getitem__(self, index: int) -> PosePair:
-        cv2.setNumThreads(1)  # workers are processes; threads inside them only get in each other's way
+        cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
-        near = self.heads > 0 and rng.random() < self.heads
-        albums = self.head_albums if near else self.albums
-        album = albums.files.choose(rng)
-        first, second = rng.choice(albums.plan.views, 2, replace=False)
+        is_head = self.heads > 0 and rng.random() < self.heads
+        people = self.head_crops if is_head else self.people
+        sample = people.cache.choose(rng)
+        first, second = rng.choice(people.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
-        target = _side(albums.view(album, int(second)), self.size, mirrored)
+        target = _Side.of(people.view(sample, int(second)), self.size, mirrored=mirrored)
         if rng.random() < _STILL:
-            source = _moved(target, rng)
+            source = target.moved(rng)
         else:
-            source = _side(albums.view(album, int(first)), self.size, mirrored)
-        images = relight([source.picture.image, target.picture.image], rng)
-        if near and rng.random() < _COARSE_HEADS:
+            source = _Side.of(people.view(sample, int(first)), self.size, mirrored=mirrored)
+        images = relight([source.view.image, target.view.image], rng)
+        if is_head and rng.random() < _COARSE_HEADS:
             images[0] = _coarse(images[0], rng.uniform(*_COARSE))
-        # A detector's own joints, where it looked at both; else errors like its.
+        # A detector's own joints, where it found both people; otherwise errors like its own.
         found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
-        convention = 1.0 if found else _convention(rng)
+        # Source and target share the convention, so a network can read it from the source.
+        share = 1.0 if found else detector_share(rng, all_below=0.5, none_below=0.8)
         return PosePair(
             source_image=degrade(images[0], rng),
             target_image=images[1],
-            source_points=self._given(source, convention, rng, found=found),
-            target_points=self._given(target, convention, rng, found=found),
-            true_points=np.stack([as_detected(side.pose.deep_points, convention) for side in (source, target)]),
-            target_mask=target.picture.mask,
-            correspondence=correspond(source.picture.surface, target.picture.surface, self.grid, depth=_DEPTH),
+            source_points=self._given(source, share, rng, found=found),
+            target_points=self._given(target, share, rng, found=found),
+            true_points=np.stack([as_detected(side.pose.deep_points, share) for side in (source, target)]),
+            target_mask=target.view.mask,
+            correspondence=correspond(source.view.surface, target.view.surface, self.grid, depth=_DEPTH),
         )
 
-    def _given(self, side: _Side, convention: float, rng: np.random.Generator, *, found: bool) -> Points:
-        """Joints as they are given to the network: (18, 3), with depths (18, 4)."""
-        share = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
+    def _given(self, side: _Side, share: float, rng: np.random.Generator, *, found: bool) -> Points:
+        """Joints as the network gets them: (18, 3), with depths (18, 4)."""
+        wrong = rng.choice([1.0, rng.uniform(), 0.0], p=_ERROR_SHARES)
         points = side.pose.deep_points
-        detected = misdetected(as_detected(points, convention), _trunk(points), share, rng)
+        detected = misdetected(as_detected(points, share), _torso(points), wrong, rng)
         if found and side.detected is not None:
             detected = side.detected.deep_points
-        detected[rng.random(len(detected)) < _LOST, :3] = _MISSING
+        detected[rng.random(len(detected)) < _LOST, :3] = MISSING
         if not self.depth:
             return detected[:, :3]
         if rng.random() < _NO_DEPTH:
@@ -124,50 +263,18 @@ class PeoplePairs(Dataset[PosePair]):
         return detected
 
 
-def _trunk(points: Points) -> float:
-    """Pixels from the neck to the middle of the hips, by what the picture shows of the body and by its depth."""
+def _torso(points: Points) -> float:
+    """Pixels from the neck to the middle of the hips, estimated from (18, 4) joints where some are missing."""
     place = points[:, [0, 1, 3]]
     if points[_ENDS, 2].all():
         return float(np.linalg.norm(place[1] - (place[8] + place[11]) / 2))
     if points[_SHOULDERS, 2].all():
         return float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
-    return _USUAL_TRUNK * float(np.ptp(points[:, 3]))
+    return _USUAL_TORSO * float(np.ptp(points[:, 3]))
 
 
-def _convention(rng: np.random.Generator) -> float:
-    """How far joints are moved from the skeleton's places to a detector's: mostly all the way, or not at all.
-
-    Source and target share it, so a network can tell the convention from the source and serve both.
-    """
-    kind = rng.random()
-    return 1.0 if kind < 0.5 else 0.0 if kind < 0.8 else float(rng.random())
-
-
-def _coarse(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+def _coarse(image: Image, factor: float) -> Image:
     """An image enlarged from one that is `factor` times smaller."""
     size = (image.shape[0], image.shape[1])
     few = (round(size[0] / factor), round(size[1] / factor))
     return Crop.whole(few, size).image(Crop.whole(size, few).image(image))
-
-
-def _moved(side: _Side, rng: np.random.Generator) -> _Side:
-    """The same image turned, zoomed and shifted a little, or in a third of the cases not at all."""
-    if rng.random() < 1 / 3:
-        return side
-    height, width = side.pose.size
-    x, y = np.array([width, height]) / 2 + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * (width, height)
-    half = np.array([width, height]) / 2 * (1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM))
-    box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
-    return side.cropped(Crop(box, side.pose.size, turn=float(rng.uniform(-_MOST_TURN, _MOST_TURN))))
-
-
-def _side(view: StoredView, size: int, mirrored: bool) -> _Side:
-    points = np.column_stack([view.points, view.depths])
-    face = list(FACE)
-    points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], _MISSING)
-    points[:, 2] = points[:, 0] >= 0  # what the body itself hides, a detector guesses
-    own = (view.picture.image.shape[0], view.picture.image.shape[1])
-    detected = None if view.detected is None else Pose.of(view.detected, own)
-    side = _Side(view.picture, Pose.of(points, own), detected)
-    # A mirrored character is a character, too.
-    return side.cropped(replace(Crop.whole(own, (size, size)), flip=mirrored))

@@ -1,11 +1,11 @@
-"""Pairs of views of ShapeNet chairs or cars, from the HDF5 files of the paper.
+"""Training and test pairs: views of ShapeNet chairs or cars, from the paper's HDF5 files.
 
     ROOT/*chair*.hdf5               groups <id>_<azimuth/10>_<elevation/10>, each with `image` (256, 256, 3) uint8
                                     and `pose` (azimuth in 10 degrees, elevation in degrees)
     ROOT/id_chair_train.txt         one name a line: an object's id, or the names of its groups
     ROOT/id_chair_test.txt
 
-and the same for `car`. A pair shares object and elevation, as in the paper.
+It is the same for `car`. Both views of a pair show one object at one elevation, as in the paper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import cv2
@@ -22,28 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
 from gfla_cli.errors import DataError, MissingExtraError, UsageError
 
 Split = Literal["train", "test"]
-SUFFIXES = (".hdf5", ".h5")
+_SUFFIXES = (".hdf5", ".h5")
 _CATEGORIES = ("chair", "car")
 _GROUP = re.compile(r"(?P<id>.+)_(?P<azimuth>[0-9]{1,4})_(?P<elevation>[0-9]{1,4})")
-_LARGEST = 64 << 20  # bytes of an array; a picture takes 200 kB
+_LARGEST = 64 << 20  # bytes of an array; an image takes 200 kB
 _LAYOUT = "groups named <id>_<azimuth/10>_<elevation/10>, each with `image` and `pose`"
 
-View = tuple[str, int]  # object, elevation; the key under which azimuths may be paired
+Key = tuple[str, int]  # object, elevation in 10 degrees: azimuths of one key may be paired
 
 
 class ShapeNetPairs(Dataset[ViewPair]):
-    """Pair number i: two azimuths of one object at one elevation, drawn by the number."""
+    """Pair number i: two azimuths of one object at one elevation, a pure function of seed and number."""
 
     def __init__(self, file: Path, split: Split, size: tuple[int, int], seed: int = 0) -> None:
-        """Raises DataError when the file or its list is not laid out as above, MissingExtraError without h5py."""
+        """Images are brought to `size` (height, width).
+
+        Raises DataError when the file or its list is not laid out as above, MissingExtraError without h5py.
+        """
         self.file, self.size, self.seed = file, size, seed
-        self._opened: Any = None  # every process opens the file for itself
-        names = _read_list(file.parent / f"id_{category(file)}_{split}.txt")
+        self._opened: Any = None  # every worker process opens the file itself
+        names = _read_list(file.parent / f"id_{_category(file)}_{split}.txt")
         with _open(file) as groups:
             self.views = _pairable(file, groups, names)
         self.keys = sorted(self.views)
@@ -62,7 +65,7 @@ class ShapeNetPairs(Dataset[ViewPair]):
         mask = np.full(self.size, 255, np.uint8)
         return ViewPair(source_image, target_image, source_code, target_code, mask, unknown_correspondence())
 
-    def _read(self, group: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def _read(self, group: str) -> tuple[Image, Float32Array]:
         if self._opened is None:
             self._opened = _open(self.file)
         image, angles = _read_group(self.file, self._opened, group)
@@ -80,17 +83,17 @@ def find_file(root: Path) -> Path:
     """The one HDF5 file that `root` is or holds. Raises DataError for none, UsageError for several."""
     if root.is_file():
         return root
-    found = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
+    found = sorted(path for path in root.iterdir() if path.suffix in _SUFFIXES)
     if not found:
-        raise DataError(f"{root}: no {' or '.join(SUFFIXES)} file in it", hint=f"the paper's data: {_LAYOUT}")
+        raise DataError(f"{root}: no {' or '.join(_SUFFIXES)} file in it", hint=f"the paper's data: {_LAYOUT}")
     if len(found) > 1:
         listed = ", ".join(path.name for path in found)
         raise UsageError(f"{root} holds several HDF5 files: {listed}", hint="name one of them with --data-root")
     return found[0]
 
 
-def category(file: Path) -> str:
-    """What a file shows, by its name or by the one list beside it. Raises UsageError when neither tells."""
+def _category(file: Path) -> str:
+    """`chair` or `car`, by the name of the file or the one list beside it. Raises UsageError when neither says so."""
     named = [name for name in _CATEGORIES if name in file.stem]
     listed = [name for name in _CATEGORIES if (file.parent / f"id_{name}_train.txt").is_file()]
     for found in (named, listed):
@@ -102,29 +105,16 @@ def category(file: Path) -> str:
     )
 
 
-def _h5py() -> ModuleType:
+def _open(file: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
         raise MissingExtraError("ShapeNet's HDF5 files need h5py", "shapenet") from error
-    module: ModuleType = h5py
-    return module
-
-
-def _open(file: Path) -> Any:
-    h5py = _h5py()
     try:
         return h5py.File(file, "r")
     except OSError as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{file}: not a readable HDF5 file ({first})", hint="copy or download it again") from error
-
-
-def _names(file: Path, groups: Any) -> list[str]:
-    try:
-        return list(groups)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{file}: damaged ({error})"[:300], hint="copy or download it again") from error
 
 
 def _read_list(path: Path) -> list[str]:
@@ -137,19 +127,22 @@ def _read_list(path: Path) -> list[str]:
     return names
 
 
-def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[View, list[int]]:
-    """Which azimuths (in 10 degrees) there are of each listed object and elevation, where there are at least two."""
+def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[Key, list[int]]:
+    """The azimuths (in 10 degrees) of each listed object and elevation that has at least two."""
     wanted = {match["id"] if (match := _GROUP.fullmatch(name)) else name for name in names}
-    views: dict[View, list[int]] = defaultdict(list)
-    for group in _names(file, groups):
+    try:
+        present = list(groups)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{file}: damaged ({error})"[:300], hint="copy or download it again") from error
+    views: dict[Key, list[int]] = defaultdict(list)
+    for group in present:
         match = _GROUP.fullmatch(group)
         if match and match["id"] in wanted:
             views[match["id"], int(match["elevation"])].append(int(match["azimuth"]))
     pairable = {key: sorted(azimuths) for key, azimuths in views.items() if len(azimuths) > 1}
     if not pairable:
         example = f"{sorted(wanted)[0]}_0_1"
-        found = next(iter(_names(file, groups)), None)
-        what = f"the first of its groups is {found}" if found else "it is empty"
+        what = f"the first of its groups is {present[0]}" if present else "it is empty"
         raise DataError(f"{file}: no group such as {example}; {what}", hint=f"expected {_LAYOUT}")
     (name, elevation), azimuths = next(iter(sorted(pairable.items())))
     _read_group(file, groups, f"{name}_{azimuths[0]}_{elevation}")
@@ -157,8 +150,9 @@ def _pairable(file: Path, groups: Any, names: Iterable[str]) -> dict[View, list[
 
 
 def _array(groups: Any, name: str, key: str) -> NDArray[Any]:
-    """A data set of a group, in full; raises ValueError for what is missing, elsewhere or too large."""
-    h5py = _h5py()
+    """A data set of a group, in full; raises ValueError when it is missing, in another file or too large."""
+    import h5py
+
     for parent, child in ((groups, name), (groups[name], key)):
         if child not in parent:
             raise ValueError(f"no `{key}`")
@@ -172,8 +166,8 @@ def _array(groups: Any, name: str, key: str) -> NDArray[Any]:
     return np.asarray(found)
 
 
-def _read_group(file: Path, groups: Any, name: str) -> tuple[NDArray[np.uint8], ViewAngles]:
-    """A picture (H, W, 3) and where it was taken from."""
+def _read_group(file: Path, groups: Any, name: str) -> tuple[Image, ViewAngles]:
+    """An image (H, W, 3) and the angles of its view."""
     try:
         image, pose = (_array(groups, name, key) for key in ("image", "pose"))
         pose = pose.astype(np.float64).ravel()

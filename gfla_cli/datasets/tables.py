@@ -1,29 +1,111 @@
-"""Reading CSV tables of pictures. Imports no torch: pairs are read where no network is trained."""
+"""The tables of pose sets: DeepFashion ("fasion-*.csv", sic), Market-1501, and sets in the same layout.
+
+ROOT/fasion-annotation-train.csv   name:keypoints_y:keypoints_x   18 joints each, -1 = missing
+ROOT/fasion-pairs-train.csv        from,to
+ROOT/train.lst                     the names alone
+ROOT/train/  ROOT/test/            the images
+
+Imports no torch: tables are read where no network is trained.
+"""
 
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
 
+import numpy as np
+
+from gfla_cli.arrays import Float64Array, Int64Array, Points
 from gfla_cli.errors import DataError
+from gfla_cli.io.files import atomic_path
+from gfla_cli.person.pose import Pose
 
-# Of the published sets: keypoints, columns parted by ":", and pairs.
 ANNOTATION_HEADER = ("name", "keypoints_y", "keypoints_x")
 PAIRS_HEADER = ("from", "to")
+BUILD_PLAN = "build.json"  # the options of a set that `gfla data build` made
+_LARGEST = 1e6  # pixels; larger coordinates are not accepted
 
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 Row = tuple[int, list[str]]  # line number, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a set names its tables, and the frame of its keypoints."""
+
+    prefix: str
+    frame: tuple[int, int]  # height, width; images of another shape are stretched to it, with their points
+    name: str  # of --layout
+
+    def tables(self, split: Split) -> tuple[str, str]:
+        """The file names of a split's keypoints and pairs."""
+        return f"{self.prefix}-annotation-{split}.csv", f"{self.prefix}-pairs-{split}.csv"
+
+
+DEEPFASHION = Layout("fasion", (256, 176), "fashion")
+MARKET = Layout("market", (128, 64), "market")
+SQUARE = Layout("fasion", (256, 256), "square")  # sets made by gfla: the same files, square images
+LAYOUTS = {layout.name: layout for layout in (SQUARE, DEEPFASHION, MARKET)}
+
+
+def built_layout(root: Path) -> Layout | None:
+    """The layout that `gfla data build` gave a set; None for other sets."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return LAYOUTS.get(json.loads((root / BUILD_PLAN).read_text(encoding="utf-8"))["layout"]["name"])
+    return None
+
+
+def read_annotations(path: Path) -> dict[str, Points]:
+    """Name -> (18, 3) x, y, confidence in the frame of the layout; missing = -1, -1, 0. Raises DataError."""
+    poses: dict[str, Points] = {}
+    for number, row in read_rows(path, ":", ANNOTATION_HEADER):
+        try:
+            y, x = (numbers_in(column) for column in row[1:3])
+            if y.shape != (18,) or x.shape != (18,):
+                raise ValueError(f"{len(y)} and {len(x)} coordinates instead of 18")
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}", hint="gfla data check names all broken rows") from error
+        missing = (x < 0) | (y < 0)
+        points = np.stack([np.where(missing, -1, x), np.where(missing, -1, y), ~missing], axis=1).astype(np.float32)
+        if not np.array_equal(poses.setdefault(row[0], points), points):
+            what = f"{path}, line {number}: {row[0]} had other keypoints before"
+            raise DataError(what, hint="gfla data check names all broken rows")
+    return poses
+
+
+def read_poses(path: Path, layout: str) -> dict[str, Pose]:
+    """Name without suffix -> pose in the frame of the layout of that name. Raises DataError."""
+    frame = LAYOUTS[layout].frame
+    return {PurePath(name).stem: Pose(points, frame) for name, points in read_annotations(path).items()}
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
     """The `from,to` rows of a CSV; raises DataError when it is not one."""
     pairs = [(row[0], row[1]) for _, row in read_rows(path, ",", PAIRS_HEADER)]
     if not pairs:
-        raise DataError(f"{path}: no pairs in it", hint="every line below the first names two pictures")
+        raise DataError(f"{path}: no pairs in it", hint="every line below the first names two images")
     return pairs
 
 
+def numbers_in(column: str) -> Float64Array:
+    """(n,) coordinates from such as "[12, -1, 30]"; raises ValueError for anything else, NaN and 1e400 included."""
+    try:
+        values = np.array(json.loads(column), np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no list of numbers: {column[:40]}") from error
+    if values.ndim != 1 or not (np.abs(values) < _LARGEST).all():  # false for NaN
+        raise ValueError(f"is no list of numbers: {column[:40]}")
+    return values
+
+
 def read_rows(path: Path, delimiter: str, header: tuple[str, ...]) -> list[Row]:
-    """The rows after the header; raises DataError when a table of a data set is not there or has another header."""
+    """The rows after the header; raises DataError when a table of a data set is missing or has another header."""
     if not path.is_file():
         raise DataError(f"{path}: not found", hint=f"the data set needs {path.name}; --data-root names its folder")
     rows = read_table(path, delimiter)
@@ -50,3 +132,31 @@ def full_rows(path: Path, rows: list[Row], columns: int, hint: str) -> list[Row]
     if short is not None:
         raise DataError(f"{path}, line {short}: fewer than {columns} columns", hint=hint)
     return rows
+
+
+def whole_points(points: Points, frame: tuple[int, int]) -> Int64Array:
+    """(18, 3) x, y, confidence -> (18, 2) whole x, y inside a frame of (height, width); missing = -1, -1."""
+    last = np.array([frame[1] - 1, frame[0] - 1])
+    whole = np.rint(points[:, :2]).astype(np.int64).clip(0, last)
+    whole[points[:, 2] <= 0] = -1
+    return whole
+
+
+def write_tables(
+    root: Path,
+    layout: Layout,
+    split: Split,
+    poses: Mapping[str, Sequence[Sequence[int]]],
+    pairs: Iterable[tuple[str, str]],
+) -> None:
+    """Replaces the keypoints, pairs and list of one split. `poses`: file name -> 18 times x, y; missing = -1, -1."""
+    annotation, pairs_table = layout.tables(split)
+    rows = [f"{name}: {[int(y) for _, y in points]}: {[int(x) for x, _ in points]}" for name, points in poses.items()]
+    for name, lines in ((annotation, [":".join(ANNOTATION_HEADER), *rows]), (f"{split}.lst", list(poses))):
+        with atomic_path(root / name, overwrite=True) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with (
+        atomic_path(root / pairs_table, overwrite=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([PAIRS_HEADER, *pairs])

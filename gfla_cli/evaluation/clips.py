@@ -1,14 +1,12 @@
-"""Measuring models that animate on rendered clips of unseen people, beside holding the source's frame.
+"""Models that animate on rendered clips of unseen people, beside holding the source's frame.
 
-Every frame is generated from the frame that was generated before it, as in `gfla animate`. Beside the distance of
-pictures it is measured whether the motion arrived: the landmarks that a detector finds in the result against those
-that were asked for.
+Every frame is generated from the frame that was generated before it, as in `gfla animate`. A second kind of figure
+tells whether the motion arrived: the landmarks that a detector finds in the result against those that were wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,24 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import face_structure
-from gfla_cli.conditioning.heatmap import heatmaps
 from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.body_clips import UnseenBodies, UnseenFaces
+from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample
-from gfla_cli.evaluation.keypoints import PoseJudge
+from gfla_cli.evaluation.loop import Batch, TestSet, only_pairs
 from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import PictureDistances
-from gfla_cli.evaluation.models import open_compared
-from gfla_cli.evaluation.scores import column_means, plain
-from gfla_cli.inference.device import Placement
-from gfla_cli.inference.session import Session, model_config, start_clip
-from gfla_cli.io.image import from_planes, to_planes, to_tensor
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.evaluation.metrics import PoseJudge
+from gfla_cli.evaluation.protocols import OWN, Size
+from gfla_cli.evaluation.scores import Score
+from gfla_cli.inference.session import Session, start_clip
+from gfla_cli.io.image import from_planes, to_planes, to_tensor, to_uint8
 from gfla_cli.person.detect_face import FaceDetector
 from gfla_cli.person.face import face_size
 
@@ -42,65 +38,75 @@ _CLIPS = 20  # unless a limit is given
 _FRAMES = 12  # of a clip
 
 
-@dataclass(slots=True)
-class ClipScore:
-    """All frames of one model: figures by name; NaN where a figure does not exist."""
+class RenderedClips(TestSet):
+    """Models that animate faces, or bodies, and clips of people that no training sees."""
 
-    name: str
-    frames: list[dict[str, float]] = field(default_factory=list)
+    protocol, layout = OWN, "square"
+    size: Size
 
-    def means(self) -> dict[str, float]:
-        """Column -> mean over the frames that have it."""
-        return column_means(self.frames)
+    def __init__(
+        self,
+        models: Mapping[str, Session],
+        pack: Path,
+        device: torch.device,
+        *,
+        clips: int | None = None,
+        frames: int = _FRAMES,
+        cache: Path | None = None,
+    ) -> None:
+        """`models` by name, all of one frame size, all for faces or all for bodies.
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"name": self.name, "frames": len(self.frames), **plain(self.means())}
+        `pack`: the folder that people are rendered from. `cache`: where rendered clips are kept. Figures beside the
+        distances: of faces `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`,
+        the share of frames in which a face was found; of bodies `pck`.
+        """
+        self._models, self._pack, self._device = models, pack, device
+        config = next(iter(models.values())).config
+        self.size, self._faces = config.image_size, config.task == "face"
+        self._clips, self._frames, self._cache = clips or _CLIPS, frames, cache
+        self.total = self._clips * self._frames
+        self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
+
+    def prepare(self, measures: Measures) -> None:
+        only_pairs(measures, bodies=not self._faces)
+
+    def scores(self, *, with_real: bool) -> list[Score]:
+        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL, *self._models)]
+
+    def batches(self) -> Iterator[Batch]:
+        """A batch is a clip."""
+        with TemporaryDirectory() as folder:
+            unseen = UnseenFaces if self._faces else UnseenBodies
+            cache = self._cache or Path(folder)
+            data: Dataset[ClipSample] = unseen(self._pack, cache, size=self.size[0], frames=self._frames)
+            for number in range(self._clips):
+                sample = data[number]
+                made = {HELD: [sample.images[0]] * self._frames, REAL: list(sample.images[1:])}
+                made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
+                tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
+                on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
+                numbers = [number] * self._frames
+                yield Batch(numbers=numbers, made=on_device, real=on_device[REAL], joints=list(sample.points[1:]))
+
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        image, wanted = to_uint8(made), batch.joints[k]
+        assert wanted is not None
+        if not self._faces:
+            return {"pck": self._judge.pck(image, wanted)}
+        faces = self._face_detector.detect(image)
+        if not faces:
+            return {"landmarks": np.nan, "found": 0.0}
+        apart = np.linalg.norm(faces[0].points[:, :2] - wanted[:, :2], axis=1).mean()
+        return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}
+
+    def describe(self) -> tuple[dict[str, Any], str]:
+        return {"name": self._pack.resolve().name, "what": "rendered clips of unseen people"}, ""
 
 
-def evaluate_clips(
-    models: Sequence[str | Path],
-    pack: Path,
-    *,
-    vgg: Vgg19 | None,
-    placement: Placement,
-    clips: int | None = None,
-    frames: int = _FRAMES,
-    cache: Path | None = None,
-    measures: Measures | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[ClipScore]:
-    """One score per model, after those of holding the source's frame and of the real frames.
-
-    All models animate faces, or all bodies. `pack`: the folder that people are rendered from; `cache`: where rendered
-    clips are kept. `measures` takes the place of `vgg` and may hold more. Figures: those of PictureDistances; of faces
-    `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`, the share of frames in
-    which a face was found; of bodies `pck`. Raises BundleError when the models cannot be compared.
-    """
-    faces = any(model_config(model).task == "face" for model in models)
-    named = open_compared(models, placement, "face") if faces else open_compared(models, placement, "body", "pose")
-    total = clips or _CLIPS
-    judge = _Judge(measures.distances() if measures else PictureDistances(vgg), placement.device, faces=faces)
-    scores = {name: ClipScore(name) for name in (HELD, REAL, *named)}
-    with TemporaryDirectory() as folder:
-        unseen = UnseenFaces if faces else UnseenBodies
-        size = next(iter(named.values())).config.image_size[0]
-        data: Dataset[ClipSample] = unseen(pack, cache or Path(folder), size=size, frames=frames)
-        for number in range(total):
-            sample = data[number]
-            made = {HELD: iter([sample.images[0]] * frames), REAL: iter(sample.images[1:])}
-            made |= {name: _generated(session, sample) for name, session in named.items()}
-            for name, pictures in made.items():
-                for picture, real, wanted in zip(pictures, sample.images[1:], sample.points[1:], strict=True):
-                    scores[name].frames.append(judge(picture, real, wanted))
-            progress(number + 1, total)
-    return list(scores.values())
-
-
-def _generated(session: Session, sample: ClipSample) -> Iterator[Image]:
+def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
-    structures = (_structure(session.config, sample, row)[None] for row in range(len(sample.images)))
-    clip = start_clip(session, to_planes(sample.images[0]), next(structures))
+    structures = (_structure(model.config, sample, row)[None] for row in range(len(sample.images)))
+    clip = start_clip(model, to_planes(sample.images[0]), next(structures))
     for structure in structures:
         yield from_planes(clip.next(structure))
 
@@ -109,29 +115,4 @@ def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.
     points, size = sample.points[row], (sample.images.shape[1], sample.images.shape[2])
     if config.task == "face":
         return face_structure(points[:, :2], size, sample.edges[row])
-    draw = body_structure if config.task == "body" else heatmaps
-    return draw(points, size, config.heatmap_sigma)
-
-
-class _Judge:
-    """All figures of one frame."""
-
-    def __init__(self, distances: PictureDistances, device: torch.device, *, faces: bool) -> None:
-        """`device`: where the networks of the distances are."""
-        self._distances, self._device = distances, device
-        self._motion = self._motion_of_face if faces else self._motion_of_body
-        self._faces, self._bodies = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
-
-    def __call__(self, made: Image, real: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        pictures = (to_tensor(picture).to(self._device) for picture in (made, real))
-        return self._distances(*pictures) | self._motion(made, wanted)
-
-    def _motion_of_face(self, made: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        faces = self._faces.detect(made)
-        if not faces:
-            return {"landmarks": np.nan, "found": 0.0}
-        apart = np.linalg.norm(faces[0].points[:, :2] - wanted[:, :2], axis=1).mean()
-        return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}
-
-    def _motion_of_body(self, made: Image, wanted: NDArray[np.float32]) -> dict[str, float]:
-        return {"pck": self._bodies.pck(made, wanted)}
+    return body_structure(points, size, config.heatmap_sigma)

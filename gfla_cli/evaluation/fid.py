@@ -1,28 +1,38 @@
-"""The Frechet distance between two sets of features, whose means and covariances are gathered as they come."""
+"""FID: the Frechet distance between two sets of images, and the set that it is measured against.
+
+Means and covariances of features are gathered image by image. Those of a reference are computed once and kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gfla_cli.arrays import Image
-from gfla_cli.errors import DataError
+from gfla_cli.bundles.files import sha256_of
+from gfla_cli.errors import DataError, MediaError
+from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.protocols import Protocol, Size, prepared
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import atomic_path
-from gfla_cli.io.image import read_image, to_tensor
+from gfla_cli.io.image import find_images, read_image, to_tensor
+
+_BATCH = 16
+_FEW = 2048  # images; with fewer than features the covariance is not known in every direction
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True, eq=False)
 class Gaussian:
-    """Mean (C,) and covariance (C, C) of a set, float64, and how many features it had (0: nobody knows)."""
+    """Mean (C,) and covariance (C, C) of a set, float64, and how many features it had (0: not known)."""
 
     mean: Tensor
     covariance: Tensor
@@ -58,7 +68,7 @@ class FeatureSums:
     def gaussian(self) -> Gaussian:
         """Mean and unbiased covariance; raises DataError for fewer than two features."""
         if self.count < 2 or self._sum is None or self._products is None:
-            raise DataError(f"FID needs at least 2 pictures in each set, got {self.count}", hint="use thousands")
+            raise DataError(f"FID needs at least 2 images in each set, got {self.count}", hint="use thousands")
         if not bool(torch.isfinite(self._products).all()):
             raise DataError("features are not finite numbers", hint="are these the weights of FID's Inception?")
         mean = self._sum / self.count
@@ -81,7 +91,7 @@ def frechet_distance(one: Gaussian, reference: Gaussian) -> float:
 
 
 def _positive(values: Tensor) -> Tensor:
-    """Eigenvalues without what rounding adds: of few pictures most are 0, and 2000 roots of nearly 0 are something."""
+    """Eigenvalues without rounding errors: of few images most are 0, and 2000 roots of nearly 0 add up."""
     noise = values.abs().amax() * len(values) * torch.finfo(values.dtype).eps
     return torch.where(values > noise, values, torch.zeros_like(values))
 
@@ -106,33 +116,25 @@ def read_gaussian(path: Path) -> Gaussian:
     return Gaussian(mean, covariance, count)
 
 
-# FID of several sets of pictures against one reference, picture by picture; a reference is computed once and kept.
-
-
-_BATCH = 16
-_FEW = 2048  # pictures; with fewer than features the covariance is not known in every direction
-
-Progress = Callable[[int, int], None]
-
-
 class FidMeter:
-    """Gathers features of any number of named sets; pictures are judged in batches of mixed sets."""
+    """Gathers features of any number of named sets; a batch for the network may hold images of several."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device, batch: int = _BATCH) -> None:
         self._network, self._device, self._batch = network, device, batch
         self._sums: dict[str, FeatureSums] = {}
         self._waiting: list[tuple[str, Tensor]] = []
 
-    def add(self, name: str, picture: Tensor) -> None:
-        """One (1, 3, H, W) picture in [-1, 1] of a set."""
-        if self._waiting and self._waiting[0][1].shape != picture.shape:
-            self._flush()
-        self._waiting.append((name, picture.to(self._device)))
-        if len(self._waiting) >= self._batch:
-            self._flush()
+    def add(self, name: str, images: Tensor) -> None:
+        """(B, 3, H, W) images in [-1, 1] of a set."""
+        for image in images.to(self._device).split(1):
+            if self._waiting and self._waiting[0][1].shape != image.shape:
+                self._flush()
+            self._waiting.append((name, image))
+            if len(self._waiting) >= self._batch:
+                self._flush()
 
     def gaussian(self, name: str) -> Gaussian:
-        """What a set looks like; raises DataError when it has fewer than two pictures."""
+        """Mean and covariance of a set; raises DataError when it has fewer than two images."""
         self._flush()
         return self._sums.get(name, FeatureSums()).gaussian()
 
@@ -144,7 +146,7 @@ class FidMeter:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        features = self._network(torch.cat([picture for _, picture in self._waiting]))
+        features = self._network(torch.cat([image for _, image in self._waiting]))
         names = [name for name, _ in self._waiting]
         for name in dict.fromkeys(names):
             rows = [row for row, owner in enumerate(names) if owner == name]
@@ -152,50 +154,85 @@ class FidMeter:
         self._waiting = []
 
 
-def caution(smallest: int) -> str:
-    """What to know about FID when the smaller set has this many pictures; "" when it has enough."""
-    return f"of {smallest} pictures only: too high, by an unknown amount" if smallest < _FEW else ""
+@dataclass(frozen=True, slots=True)
+class FidReference:
+    """A folder of images, or an .npz of statistics that were computed with the same network and protocol."""
 
+    path: Path
+    kind: str  # in words, for the report
 
-def reference_of_files(
-    paths: Sequence[Path],
-    network: Callable[[Tensor], Tensor],
-    digest: str,
-    protocol: Protocol,
-    size: Size,
-    *,
-    device: torch.device,
-    cache: Path | None = None,
-    progress: Progress = lambda done, total: None,
-) -> Gaussian:
-    """Mean and covariance of picture files under a protocol; kept in `cache` for the next call.
+    def gaussian(
+        self,
+        measures: Measures,
+        protocol: Protocol,
+        size: Size,
+        cache: Path | None,
+        progress: Progress = lambda done, total: None,
+    ) -> Gaussian:
+        """Its mean and covariance. Those of a folder are computed once and kept in `cache`.
 
-    `digest` is that of the network's weights. Raises DataError and MediaError when the pictures cannot be used.
-    """
-    kept = cache / f"{_key(paths, digest, protocol, size)}.npz" if cache else None
-    if kept is not None and kept.is_file():
-        try:
-            return read_gaussian(kept)
-        except DataError:  # from a disk that was full, say
-            kept.unlink(missing_ok=True)
-    meter = FidMeter(network, device)
-    for done, image in enumerate(overlapped(_prepared(paths, protocol, size), size=2 * _BATCH), start=1):
-        meter.add("", to_tensor(image))
-        progress(done, len(paths))
-    found = meter.gaussian("")
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_gaussian(kept, found)
-    return found
+        Raises DataError or MediaError when the reference cannot be used.
+        """
+        if self.path.suffix == ".npz":
+            return read_gaussian(self.path)
+        if measures.inception is None:
+            raise ValueError("no network to compare images by")
+        paths = find_images(self.path)
+        kept = cache / f"{_key(paths, measures.described['fid']['sha256'], protocol, size)}.npz" if cache else None
+        if kept is not None and kept.is_file():
+            try:
+                return read_gaussian(kept)
+            except DataError:  # damaged, by a full disk for example
+                kept.unlink(missing_ok=True)
+        meter = FidMeter(measures.inception, measures.device)
+        images = overlapped((prepared(read_image(path), protocol, size) for path in paths), size=2 * _BATCH)
+        for done, image in enumerate(images, start=1):
+            meter.add(self.kind, to_tensor(image))
+            progress(done, len(paths))
+        found = meter.gaussian(self.kind)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_gaussian(kept, found)
+        return found
 
-
-def _prepared(paths: Iterable[Path], protocol: Protocol, size: Size) -> Iterable[Image]:
-    for path in paths:
-        yield prepared(read_image(path), protocol, size)
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        digest = {"sha256": sha256_of(self.path)} if self.path.suffix == ".npz" else {}
+        return {"kind": self.kind, "name": self.path.name, **digest}
 
 
 def _key(paths: Sequence[Path], digest: str, protocol: Protocol, size: Size) -> str:
-    """Changes when a picture, the network or the preparation does."""
+    """Changes when an image, the network (`digest`: sha256 of its weights) or the preparation does."""
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     how = [str(protocol.steps(size)), protocol.jpeg_quality, digest]
     return hashlib.sha256(json.dumps([files, how]).encode()).hexdigest()[:24]
+
+
+def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -> FidReference | None:
+    """What was given, else what the protocol says; None stands for the real images of the measured pairs.
+
+    Raises MediaError for a path that is not there, DataError when the protocol wants training images and `train`
+    names none.
+    """
+    if given is not None:
+        if not given.exists():
+            raise MediaError(f"{given}: no such file or folder", hint="--fid-reference takes a folder or an .npz file")
+        return FidReference(given, "statistics" if given.suffix == ".npz" else "pictures")
+    if protocol.fid_reference == "targets":
+        return None
+    if train is None or not train.is_dir():
+        where = f"{train} is not there" if train else "their folder is not known"
+        raise DataError(
+            f"the protocol {protocol.name} measures FID against the training pictures, and {where}",
+            hint="--fid-reference names the folder, or an .npz of statistics",
+        )
+    return FidReference(train, "training pictures")
+
+
+def fid_conditions(reference: FidReference | None, against: Gaussian, generated: int) -> dict[str, Any]:
+    """What FID was measured against, and a note when one of the sets is small."""
+    said = reference.to_json() if reference else {"kind": "the real pictures of these pairs"}
+    said = {**said, "pictures": against.count or "unknown", "generated": generated}
+    smallest = min(against.count or generated, generated)
+    note = f"of {smallest} pictures only: too high, by an unknown amount"
+    return said | ({"note": note} if smallest < _FEW else {})

@@ -1,4 +1,4 @@
-"""How far a model's flows are from those of the renderer, and what its pictures would be if they were right."""
+"""How far a model's flows are from the ground truth of the renderer, and what its images would be with that."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.datasets.people import PeoplePairs
-from gfla_cli.datasets.render_cache import AlbumPlan
+from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.errors import UsageError
-from gfla_cli.evaluation.keypoints import PoseJudge
-from gfla_cli.evaluation.metrics import PictureDistances
-from gfla_cli.evaluation.poses import COPY, REAL
+from gfla_cli.evaluation.loop import COPY, REAL
+from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
 from gfla_cli.losses.vgg import Vgg19
@@ -29,24 +27,24 @@ from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.training.batch import PoseBatch, drawn_pairs, to_device, with_known_flows
 
-_UNSEEN = 77  # the seed of characters that no recipe uses
+_UNSEEN = 77  # a seed of characters that no recipe uses
 _PAIRS_OF_ONE = 2  # character
-_FINEST = 64  # side of the grid on which the renderer tells flows, as in training
-_FEWEST = 20  # cells in common, for a pair to have a flow worth judging
+_FINEST = 64  # side of the grid of ground-truth flows, as in training
+_FEWEST = 20  # cells that both images of a pair must show
 
 
 @dataclass(frozen=True, slots=True)
 class FlowError:
-    """Of one way to find flows: how far they lead from the place in the source that shows the same."""
+    """Endpoint error of one way to find flows: its distance from the ground-truth flow."""
 
     name: str
-    mean: float  # pixels of the model's frame, over what both pictures show, averaged over pairs
+    mean: float  # pixels of the model's frame, where both images show the same, averaged over pairs
     median: float
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFigures:
-    """Of pictures made by one kind of flow, against the real ones."""
+    """Of images made by one kind of flow, against the real ones."""
 
     name: str
     figures: dict[str, float]
@@ -54,7 +52,7 @@ class PictureFigures:
 
 @dataclass(frozen=True, slots=True)
 class FlowReport:
-    """What `measure_flows` found."""
+    """The result of `measure_flows`."""
 
     pairs: int
     errors: list[FlowError]
@@ -69,9 +67,9 @@ class FlowReport:
 def measure_flows(
     model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
 ) -> FlowReport:
-    """Renders characters that no training saw, and compares; raises UsageError for a model that has no such flows.
+    """Measures on rendered characters that no training saw. Raises UsageError for a model without such flows.
 
-    `pck`: find the pose in every picture, and in the real one, too.
+    `pack`: what people are rendered from. `pck`: find the pose in every image, and in the real one, too.
     """
     bundle = load_bundle(model)
     network, config = bundle.network.to(placement.device), bundle.config
@@ -80,13 +78,13 @@ def measure_flows(
             f"{bundle.name}: its flows cannot be compared with those of rendered people",
             hint="pose models with a square frame and a flow, such as pose-people, can",
         )
-    distances = PictureDistances(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
+    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
     judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
-    names = (*distances.names, *(("pck",) if judge else ()))
+    names = (*metrics.names, *(("pck",) if judge else ()))
     errors: dict[str, list[tuple[float, float]]] = {}
     pictures: dict[str, list[list[float]]] = {}
     with TemporaryDirectory() as cache:
-        plan = AlbumPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
+        plan = RenderPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
         grid = min(_FINEST, plan.size // 2)
         data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
         for number in range(pairs):
@@ -101,7 +99,7 @@ def measure_flows(
                 if (error := _error(flow, batch)) is not None:
                     errors.setdefault(name, []).append(error)
             for name, image in made.items():
-                figures = distances(image.float().clamp(-1, 1), batch.target_image)
+                (figures,) = metrics(image.float().clamp(-1, 1), batch.target_image)
                 if judge is not None:
                     figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
                 pictures.setdefault(name, []).append([figures[key] for key in names])
@@ -116,7 +114,7 @@ def measure_flows(
 
 
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
-    """What becomes of the source, (1, 3, H, W), by no flow, the network's and the renderer's."""
+    """The source (1, 3, H, W) as it is, warped by the network's flow, and by the ground truth."""
     source, structure = batch.source_image, batch.target_structure
     bodies = network.body_prior(source, batch.source_structure, structure)
     known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
@@ -128,7 +126,7 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
 
 
 def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
-    """The network's flows, and every flow on the way to them, (1, 2, g, g) in pixels of the frame."""
+    """The network's flows, and all intermediate ones by name, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
@@ -147,7 +145,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
 
 
 def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
-    """Mean and median over the cells that both pictures show; None where there are hardly any."""
+    """Mean and median over the cells that both images show; None when these are too few."""
     size = (batch.offset.shape[2], batch.offset.shape[3])
     offset, weight, visible = batch.correspondence_at(*size)
     shown = (visible > 0.5) & (weight > 0.5)

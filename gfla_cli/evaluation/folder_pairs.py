@@ -1,6 +1,6 @@
-"""Which generated picture belongs to which real one: by equal names, by a table, or by the habits of published code.
+"""Pairs of generated and real images: by equal names, by a table, or by the naming habits of published code.
 
-Generated pictures are often named after both of their pictures: FROM--TO.png (`gfla infer`), FROM_2_TO_vis.jpg,
+Generated images are often named after source and target: FROM--TO.png (`gfla infer`), FROM_2_TO_vis.jpg,
 FROM___TO_vis.png, FROM.jpg___TO.jpg_vis.jpg. Suffixes never matter.
 """
 
@@ -21,35 +21,35 @@ _RESULTS_HEADER = ("generated", "real")
 
 @dataclass(frozen=True, slots=True)
 class FilePair:
-    """A generated picture and the real one it should be; the picture it was made from, where that is known."""
+    """A generated image, the real one it is compared with, and the name of its source where that is known."""
 
     generated: Path
     real: Path
-    source: str = ""  # its name
+    source: str = ""
 
 
 def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list[FilePair]:
-    """Every generated picture with its real one, sorted by name, or in the order of the table.
+    """Every generated image with its real one, sorted by name, or in the order of the table.
 
-    `table`: a CSV with the columns from,to (names of both pictures) or generated,real (names of files). Raises
-    DataError that names what has no partner, MediaError for a folder without pictures. Real pictures that nobody
-    generated are no error: several may share one, or the set may be larger.
+    `table`: a CSV with the columns from,to (names of both images) or generated,real (names of files). Real images
+    without a generated one are no error. Raises DataError that names a generated image without a real one, MediaError
+    for a folder without images.
     """
     made, wanted = pictures_by_stem(generated), pictures_by_stem(real)
     pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
     if not pairs:
-        raise DataError(f"{table}: no pairs in it", hint="rows below the header name two pictures each")
+        raise DataError(f"{table}: no pairs in it", hint="rows below the header name two images each")
     return pairs
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """Name without suffix -> picture; raises DataError when two have one name, MediaError when there are none."""
+    """Name without suffix -> image; raises DataError when two have one name, MediaError when there are none."""
     found: dict[str, Path] = {}
     for path in find_images(folder):
         stem = path.stem
         if stem in found:
             what = f"{folder}: {found[stem].name} and {path.name} have one name"
-            raise DataError(what, hint="keep one of them: pictures are paired by name, without the suffix")
+            raise DataError(what, hint="keep one of them: images are paired by name, without the suffix")
         found[stem] = path
     return found
 
@@ -63,20 +63,20 @@ def _by_name(made: dict[str, Path], wanted: dict[str, Path], real: Path) -> Iter
         else:
             yield FilePair(path, wanted[names[1]], names[0])
     if alone:
-        what = f"{len(alone)} of {len(made)} generated pictures have no real one in {real}, first {alone[0]}"
+        what = f"{len(alone)} of {len(made)} generated images have no real one in {real}, first {alone[0]}"
         raise DataError(what, hint="--pairs names a table of them; without pairs, only --metrics fid is possible")
 
 
 def from_and_to(stem: str, wanted: Collection[str]) -> tuple[str, str] | None:
-    """What a generated picture was made from and what it should be, both without suffix; None when it is a stranger.
+    """The names of source and target of a generated image, without suffix; None when its target is not in `wanted`.
 
-    It should be the one of `wanted` that has its name, and is made from "" then, or that it names behind a sign.
+    An image with the name of a target has the source "".
     """
     if stem in wanted:
         return "", stem
     plain = stem.removesuffix(_TAIL)
     for joint in _JOINTS:
-        # A name may itself hold the sign: every place is tried, and the one whose two names are known is best.
+        # A name may itself hold the joint. Of all places to split at, one that gives two known names is best.
         places = [k for k in range(1, len(plain)) if plain.startswith(joint, k)]
         split = [(_stem(plain[:k]), _stem(plain[k + len(joint) :])) for k in places]
         known = [names for names in split if names[1] in wanted]
@@ -86,7 +86,7 @@ def from_and_to(stem: str, wanted: Collection[str]) -> tuple[str, str] | None:
 
 
 def _stem(name: str) -> str:
-    """Without a picture's suffix; other dots belong to the name."""
+    """Without an image's suffix; other dots belong to the name."""
     path = PurePath(name)
     return path.stem if path.suffix.lower() in READABLE else name
 
@@ -96,7 +96,7 @@ def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], fol
     for number, (first, second, *_) in rows:
         target = _stem(PurePath(second).name)
         if target not in wanted:
-            raise DataError(f"{table}, line {number}: {second} is not among the real pictures", hint=_WHERE)
+            raise DataError(f"{table}, line {number}: {second} is not among the real images", hint=_WHERE)
         if header == _RESULTS_HEADER:
             names, source = [_stem(PurePath(first).name)], ""
         else:

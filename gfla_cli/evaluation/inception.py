@@ -1,4 +1,4 @@
-"""Inception-v3 as the FID was defined with it: 2048 features of a picture.
+"""Inception-v3 as the FID was defined with it: 2048 features of an image.
 
 It differs from the network of the same name in image libraries: trained in December 2015 on 1008 classes, averages
 leave the padding out, and the last block pools by maximum. Tensors are named as in the converted weights that
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gfla_cli.errors import BundleError
 
 FEATURES = 2048
-SIDE = 299  # pixels that every picture is brought to
+SIDE = 299  # pixels; every image is resized to this square
 
 _Kernel = tuple[int, int]
 _POOL = "pool"

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, by the features of a network and weights fitted to people's judgements.
+"""LPIPS: how different two images look, by the features of a network and weights fitted to people's judgements.
 
 Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (CVPR 2018), version 0.1. The
 fitted weights come with torchmetrics (the same files as in the package lpips), the network's own from a file.
@@ -43,7 +43,7 @@ _NETWORKS: dict[Backbone, tuple[tuple[_Conv, ...], KnownWeights]] = {"alex": (_A
 
 
 class Lpips(nn.Module):
-    """The distance, 0 for equal pictures; frozen."""
+    """The distance, 0 for equal images; frozen."""
 
     def __init__(self, backbone: Backbone, state: Mapping[str, Tensor], judgements: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Lpips(nn.Module):
         self.register_buffer("spread", torch.tensor(_SPREAD).view(1, 3, 1, 1))
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """(B,) distances between (B, 3, H, W) pictures in [-1, 1]."""
+        """(B,) distances between (B, 3, H, W) images in [-1, 1]."""
         x = (torch.cat([made, real]).float() - self.get_buffer("mean")) / self.get_buffer("spread")
         distance = x.new_zeros(len(made))
         for conv in self.plan:

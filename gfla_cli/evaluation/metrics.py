@@ -1,20 +1,30 @@
-"""Distances between a generated picture and the real one."""
+"""Metrics of single generated images: distances from the real image, on the whole or inside a mask, and PCK."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from pathlib import Path, PurePath
+from typing import cast
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gfla_cli.errors import MissingExtraError
+from gfla_cli.arrays import Image, Points
+from gfla_cli.datasets.detector_errors import as_detected
+from gfla_cli.errors import DataError, MissingExtraError
 from gfla_cli.evaluation.lpips import Lpips
-from gfla_cli.evaluation.names import BY_PAIR
 from gfla_cli.evaluation.protocols import Size, padding
+from gfla_cli.evaluation.scores import BY_PAIR, MASKED
+from gfla_cli.io.image import find_images, read_image
 from gfla_cli.losses.image import PerceptualLoss
 from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.person.detect import PersonDetector
+from gfla_cli.person.pose import FACE, LIMBS
 
 try:
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -24,17 +34,20 @@ except ImportError as error:
 # Stated with every figure: VGG distances of other layers or other weights cannot be compared.
 VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 SSIM_RULE = "Gaussian window of 11, sigma 1.5, range 1, mean over red, green and blue"
-_MASKED = "mask-"
-_MOST_DB = 100.0  # of equal pictures, so that means stay finite
+MASK_RULE = "limbs as strokes of H/8, torso filled, head disc of H/10, closed by H/16; outside black in both pictures"
+_MOST_DB = 100.0  # of equal images, so that means stay finite
+_WHITE = 128  # of 255; from there on a pixel of a mask file belongs to the person
+_TORSO = (2, 5, 11, 8)  # around it: right shoulder, left shoulder, left hip, right hip
+_PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is correct
 
 
-class PictureDistances:
-    """Figures of a picture by name, as far as `metrics` asks for them and their networks are at hand.
+class ImageMetrics:
+    """Figures of images by name, as far as `metrics` asks for them and their networks are at hand.
 
-    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics), on pictures padded with white to `padded`.
+    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics), on images padded with white to `padded`.
     psnr: in dB over RGB, at most 100. l1: mean absolute difference of values in [-1, 1]. vgg: sum over `VGG_LAYERS`
     of the mean absolute difference of VGG19 activations. lpips: as in the package of its authors. mask-ssim and
-    mask-lpips: the same of both pictures with everything outside a mask black; NaN where the mask is empty.
+    mask-lpips: the same with everything outside a mask black in both images; NaN where the mask is empty.
     """
 
     def __init__(
@@ -50,20 +63,15 @@ class PictureDistances:
         absent = ({"lpips", "mask-lpips"} if lpips is None else set()) | ({"vgg"} if vgg is None else set())
         self.names = tuple(name for name in BY_PAIR if name in metrics and name not in absent)
 
-    def __call__(self, made: Tensor, real: Tensor, mask: Tensor | None = None) -> dict[str, float]:
-        """Of one pair of (1, 3, H, W) pictures in [-1, 1]; `mask` (1, 1, H, W), 1 on the person."""
-        (figures,) = self.of_batch(made, real, mask)
-        return figures
-
     @torch.inference_mode()
-    def of_batch(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
-        """Of each of B pairs of (B, 3, H, W) pictures in [-1, 1]; `masks` (B, 1, H, W)."""
-        columns = {name: self._column(name, made, real) for name in self.names if not name.startswith(_MASKED)}
+    def __call__(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
+        """For each of B pairs of (B, 3, H, W) images in [-1, 1]; `masks` (B, 1, H, W), 1 on the person."""
+        columns = {name: self._column(name, made, real) for name in self.names if name not in MASKED}
         if masks is not None:
             empty = masks.amax(dim=(1, 2, 3)) == 0
-            inside = [(picture + 1) * masks - 1 for picture in (made, real)]
-            for name in set(self.names) - set(columns):
-                figures = self._column(name.removeprefix(_MASKED), *inside)
+            inside = [(image + 1) * masks - 1 for image in (made, real)]
+            for name in set(self.names) & set(MASKED):
+                figures = self._column(name.removeprefix("mask-"), *inside)
                 columns[name] = figures.masked_fill(empty, math.nan)
         chosen = {name: columns[name].tolist() for name in self.names if name in columns}
         return [{name: values[k] for name, values in chosen.items()} for k in range(len(made))]
@@ -87,7 +95,113 @@ class PictureDistances:
     def _ssim(self, made: Tensor, real: Tensor) -> Tensor:
         if self._padded is not None:
             around = padding((made.shape[2], made.shape[3]), self._padded)
-            made, real = (F.pad(picture, around, value=1.0) for picture in (made, real))
+            made, real = (F.pad(image, around, value=1.0) for image in (made, real))
         found = structural_similarity_index_measure((made + 1) / 2, (real + 1) / 2, data_range=1.0, reduction="none")
         assert isinstance(found, Tensor)
         return found.reshape(len(made))
+
+
+class PoseJudge:
+    """Whether people stand in a pose, as MediaPipe sees them.
+
+    `rendered`: the wanted joints are those of a renderer, which lie inside the body.
+    """
+
+    def __init__(self, *, rendered: bool) -> None:
+        self._detector, self._rendered = PersonDetector(), rendered
+
+    def pck(self, made: Image, wanted: Points) -> float:
+        """Share of the wanted joints, (18, 3) in pixels of the (H, W, 3) image, that are found in place.
+
+        In place: within a tenth of the longer side of the box around the wanted joints (PCK of Yang & Ramanan).
+        """
+        if self._rendered:
+            wanted = as_detected(wanted)
+        found, there = self.pose(made), wanted[:, 2] > 0
+        if found is None or not there.any():
+            return 0.0
+        box = wanted[there, :2]
+        size = float((box.max(axis=0) - box.min(axis=0)).max())
+        distance = np.linalg.norm(found[:, :2] - wanted[:, :2], axis=1)
+        hit = there & (found[:, 2] > 0) & (distance <= _PCK_SHARE * size)
+        return int(hit.sum()) / int(there.sum())
+
+    def pose(self, image: Image) -> Points | None:
+        """(18, 3) joints of the largest person; None when no person is found."""
+        people = self._detector.detect(image)
+        return people[0].pose.points if people else None
+
+
+def pose_change(source: Points, target: Points) -> float:
+    """Mean distance of corresponding joints in torso lengths, after both bodies were brought to one size and place.
+
+    Both are (18, 3) x, y, confidence. Infinite when they have fewer than three joints in common.
+    """
+    shared = (source[:, 2] > 0) & (target[:, 2] > 0)
+    if shared.sum() < 3:
+        return math.inf
+    a, b = (_normalised(points[shared, :2]) for points in (source, target))
+    return float(np.linalg.norm(a - b, axis=1).mean())
+
+
+def _normalised(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centred, in units of a torso, of which a standing body's joints spread about 1.1 around their middle."""
+    centred = points - points.mean(axis=0)
+    spread = float(np.sqrt((centred**2).sum(axis=1).mean()))
+    return np.asarray(centred / max(spread, 1e-6) * 1.1, np.float32)
+
+
+class MaskFiles:
+    """The masks of people in a folder, by the names of the images they belong to, whatever their suffix."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = {path.stem: path for path in find_images(folder)}
+
+    def __call__(self, name: str, size: Size) -> NDArray[np.uint8]:
+        """(H, W) of 0 and 1, white in the file is 1; raises DataError when this image has no mask."""
+        stem = PurePath(name).stem
+        if stem not in self._files:
+            raise DataError(f"{self.folder}: no mask for {name}", hint=f"looked for {stem} with an image's suffix")
+        grey = read_image(self._files[stem]).mean(axis=2)
+        mask: NDArray[np.uint8] = (grey >= _WHITE).astype(np.uint8)
+        if mask.shape == size:
+            return mask
+        return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def body_mask(points: Points, size: Size) -> NDArray[np.uint8]:
+    """(H, W) of 0 and 1, roughly the person with (18, 3) joints x, y, confidence in pixels; all 0 without joints.
+
+    Market-1501 is filmed in the street, and a network cannot know the other image's background. Since Ma et al. (Pose
+    Guided Person Image Generation, 2017, Sec. 3.1) figures are also taken on the person alone: body parts connected,
+    then morphology until the body is about covered. The strokes were never published; these are ours:
+
+    - every limb whose two joints are there: a stroke of H / 8 pixels
+    - the quadrilateral of shoulders and hips, filled
+    - a disc of H / 10 pixels radius around the middle of nose, eyes and ears, as far as they are there
+    - a closing (dilation, then erosion) with a disc of H / 16 pixels
+
+    H is the height of the image, in which a person of Market-1501 stands from edge to edge. In a looser frame it is
+    1.1 times the extent of the joints.
+    """
+    mask = np.zeros(size, np.uint8)
+    there = points[:, 2] > 0
+    if not there.any():
+        return mask
+    place = np.rint(points[:, :2].clip(-20_000, 20_000)).astype(int)
+    height = min(float(size[0]), 1.1 * max(float(np.ptp(points[there, 1])), float(np.ptp(points[there, 0]))))
+    for start, end in LIMBS:
+        if there[start] and there[end]:
+            cv2.line(mask, place[start].tolist(), place[end].tolist(), 1, max(1, round(height / 8)))
+    if there[list(_TORSO)].all():
+        cv2.fillConvexPoly(mask, cv2.convexHull(place[list(_TORSO)]), 1)
+    face = [joint for joint in FACE if there[joint]]
+    if face:
+        middle = np.rint(place[face].mean(axis=0)).astype(int)
+        cv2.circle(mask, middle.tolist(), max(1, round(height / 10)), 1, cv2.FILLED)
+    radius = max(1, round(height / 16))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    around = np.pad(mask, radius)  # else it sticks to the border
+    closed = cv2.morphologyEx(around, cv2.MORPH_CLOSE, disc)[radius:-radius, radius:-radius]
+    return cast(NDArray[np.uint8], closed)

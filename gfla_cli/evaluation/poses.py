@@ -1,328 +1,252 @@
-"""Pose bundles on the test pairs of a data set: what every model makes of each pair, ready to be compared."""
+"""Pose models on the test pairs of a data set, beside copying the source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, Layout
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.errors import DataError
-from gfla_cli.evaluation.depths import DetectedDepths
-from gfla_cli.evaluation.fid import FidMeter, Gaussian
-from gfla_cli.evaluation.fid_reference import FidReference, fid_conditions, find_reference
-from gfla_cli.evaluation.keypoints import PoseJudge, pose_change
-from gfla_cli.evaluation.measures import Measures, plain_measures
-from gfla_cli.evaluation.models import generated, open_compared
-from gfla_cli.evaluation.outcome import Evaluation, conditions
+from gfla_cli.datasets.tables import SQUARE, Layout
+from gfla_cli.errors import UsageError
+from gfla_cli.evaluation.fid import FidReference, find_reference
+from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet, generate
+from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.metrics import PoseJudge, pose_change
 from gfla_cli.evaluation.protocols import OWN, OWN_FILES, Protocol, Size, prepared
-from gfla_cli.evaluation.scores import PairFigures, Score, spread
+from gfla_cli.evaluation.scores import Score, change_class, spread
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.device import Placement
 from gfla_cli.inference.session import Session
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.image import read_image, to_tensor, to_uint8
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.drawing import draw_pose
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, nearest_person
 from gfla_cli.pipelines.head_refinement import SourceHead
-from gfla_cli.training.batch import PoseBatch, to_device
-
-COPY, REAL = "copy of the source", "the target itself"
+from gfla_cli.training.batch import to_device
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """Pictures of one pair to look at, all (H, W, 3) uint8."""
+class _Row(NamedTuple):
+    """A model in the table; `deep`: its joints get their depth from the detector."""
 
-    pair: int
-    pictures: dict[str, Image]
-
-
-class Rendered(NamedTuple):
-    """One pair as it is compared: `made` by name and `real` (1, 3, H, W) on the device, points in their pixels."""
-
-    row: int
-    made: dict[str, Tensor]
-    real: Tensor
-    source_points: Points  # (18, 3)
-    target_points: Points
+    model: Session
+    deep: bool
 
 
-class ComparedPoses:
-    """Pose bundles and the test pairs they are measured on, rendered one by one under a protocol."""
+class _Read(NamedTuple):
+    """One pair, read ahead."""
+
+    number: int
+    pair: PosePair
+    deep_pair: PosePair | None  # with the depth of its joints
+    source: Image | None  # the file, where heads are cut out of it
+    compared: list[Image]  # source and target as the protocol wants them
+
+
+class PosePairs(TestSet):
+    """Pose models and the test pairs they are measured on, generated one by one under a protocol."""
+
+    size: Size
 
     def __init__(
         self,
-        models: Sequence[str | Path],
+        models: Mapping[str, Session],
         root: Path,
         layout: Layout,
         placement: Placement,
         protocol: Protocol = OWN,
         size: Size | None = None,
         *,
+        limit: int | None = None,
         refine_head: bool = True,
+        depth: bool = False,
     ) -> None:
-        """`size`: what pictures are compared at, else the protocol's for this layout, else the network's frame.
+        """`models` by name, all of one frame size. `limit`: that many pairs, spread over the set.
 
-        `refine_head`: models that were trained for it draw small heads again at a larger scale. Raises BundleError when
-        the models cannot be compared, DataError when the set cannot be read.
+        `size`: what images are compared at, else the protocol's for this layout, else the network's frame.
+        `refine_head`: models that were trained for it draw small heads again at a larger scale. `depth`: models that
+        use the depth of joints get a second row, with the depth that MediaPipe finds in both images; in their first
+        row joints have no depth. Raises DataError when the set cannot be read, UsageError when no model uses depth.
         """
-        self.models = open_compared(models, placement, "pose")
-        configs = [model.config for model in self.models.values()]
+        self.rows: dict[str, _Row] = {}
+        for name, model in models.items():
+            self.rows[name] = _Row(model, deep=False)
+            if depth and model.config.has_depth and model.config.sampler != "none":  # which looks at no joints' depth
+                self.rows[f"{name}, detected depth"] = _Row(model, deep=True)
+        configs = [model.config for model in models.values()]
+        if depth and len(self.rows) == len(models):
+            raise UsageError("--depth: none of these models uses the depth of joints", hint="leave --depth out")
+        # Structures of a model with depth hold those of a model without, see _generated.
         self._config = next((config for config in configs if config.has_depth), configs[0])
-        self._depths = DetectedDepths() if self._config.has_depth else None
+        self._depths = _DetectedDepths() if depth else None
         self.frame = self._config.image_size
-        self.root, self.layout, self.placement = root, layout, placement
+        self.root, self._layout, self.placement = root, layout, placement
+        self.layout = layout.name
         self.size = size or protocol.size(layout.name) or self.frame
-        self._with_heads = refine_head and any(model.config.refines_heads for model in self.models.values())
+        self._refines = refine_head and any(config.refines_heads for config in configs)
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
+        self.numbers = spread(range(len(self.pairs)), limit)
+        self.total = len(self.numbers)
+        self._poses: PoseJudge | None = None
 
-    def rows(self, limit: int | None) -> list[int]:
-        """Row numbers of that many pairs, of all of them without a limit."""
-        return spread(range(len(self.pairs)), limit)
+    def prepare(self, measures: Measures) -> None:
+        rendered = self._layout is SQUARE
+        self._poses = PoseJudge(rendered=rendered) if measures.pck else None
+        if rendered:
+            measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
 
-    def rendered(self, rows: Sequence[int]) -> Iterator[Rendered]:
-        """The pairs of some rows, with the copy and every model's picture; read ahead, one in memory at a time."""
-        for row, pair, source, files in overlapped(self._read(rows)):
-            batch = to_device(default_collate([pair]), self._config, self.placement.device)
-            made = {name: _made(model, batch) for name, model in self.models.items()}
-            if source is not None:
-                made = self._with_refined_head(made, pair, source)
-            pictures = [batch.source_image, batch.target_image]
-            if files:
-                pictures = [to_tensor(file).to(self.placement.device) for file in files]
-                made = {name: self._as_file(picture) for name, picture in made.items()}
-            scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
-            joints = [points[:, :3] for points in (pair.source_points, pair.target_points)]
-            points = [np.where(p[:, 2:] > 0, p * scale, p) for p in joints]
-            yield Rendered(row, {COPY: pictures[0], **made}, pictures[1], points[0], points[1])
+    def scores(self, *, with_real: bool) -> list[Score]:
+        models = [Score(name, about=_origin(row)) for name, row in self.rows.items()]
+        return [Score(COPY), *([Score(REAL)] if with_real else []), *models]
 
-    def pictures(self, name: str, row: int) -> dict[str, Image]:
-        """Source, target pose, result and real picture of one pair and one score."""
-        (pair,) = self.rendered([row])
-        made = pair.real if name == REAL else pair.made[name]
-        white = np.full((*self.size, 3), 255, np.uint8)
-        pose = draw_pose(white, Pose(pair.target_points, self.size))
-        real = to_uint8(pair.real)
-        return {"source": to_uint8(pair.made[COPY]), "target pose": pose, "result": to_uint8(made), "real": real}
+    def batches(self) -> Iterator[Batch]:
+        return self.generated(self.numbers)
 
-    def title(self, name: str, row: int) -> str:
-        """What a pair is called, the same for every score."""
-        return " to ".join(self.pairs.pairs[row])
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        joints = batch.joints[k]
+        return {} if self._poses is None or joints is None else {"pck": self._poses.pck(to_uint8(made), joints)}
 
-    def examples(self, limit: int | None, count: int) -> list[Example]:
-        """Some pairs of those that a run with this limit sees, spread over them, with everybody's pictures."""
-        pairs = self.rendered(spread(self.rows(limit), count))
-        return [Example(p.row, {n: to_uint8(i) for n, i in (p.made | {REAL: p.real}).items()}) for p in pairs]
+    def fid_reference(self, given: Path | None) -> FidReference | None:
+        return find_reference(self.protocol, given, self.root / "train")
 
-    def _read(self, rows: Sequence[int]) -> Iterator[tuple[int, PosePair, Image | None, list[Image]]]:
-        """Pairs as the network takes them, the source's file where heads are cut out of it, and both files prepared.
+    def describe(self) -> tuple[dict[str, Any], str]:
+        data = {
+            "name": self.root.resolve().name,
+            "layout": self.layout,
+            "pairs": f"{self.total} of {len(self.pairs)}",
+            "sha256": sha256_of(self.root / f"{self._layout.prefix}-pairs-test.csv"),
+        }
+        return data, str(self.placement).split(" (")[0]
 
-        The last is for protocols that want other pictures than the network's, as they want them.
-        """
-        for row in rows:
-            other = self.protocol is not OWN
-            deep = self._depths is not None
-            names = self.pairs.pairs[row][: 2 if other or deep else int(self._with_heads)]
-            files = [read_image(self.root / self.pairs.split / name) for name in names]
-            compared = [prepared(file, self.protocol, self.size) for file in files] if other else []
-            yield row, self._deeper(row, files), files[0] if self._with_heads else None, compared
-
-    def _deeper(self, row: int, files: Sequence[Image]) -> PosePair:
-        """A pair, for models that know depth with that of its joints as they are found in both pictures."""
-        pair = self.pairs[row]
-        if self._depths is None:
-            return pair
-        points = [
-            self._depths.of(name, file, joints, self.frame)
-            for name, file, joints in zip(
-                self.pairs.pairs[row], files, (pair.source_points, pair.target_points), strict=True
+    def generated(self, numbers: Sequence[int]) -> Iterator[Batch]:
+        """Some pairs one by one: copy of the source, real image and every model's image. Files are read ahead."""
+        scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
+        for read in overlapped(self._read(numbers)):
+            copy, real = (to_tensor(image).to(self.placement.device) for image in read.compared)
+            made = self._generated(read)
+            if self.protocol is not OWN:
+                made = {name: self._as_file(image) for name, image in made.items()}
+            source, target = (
+                np.where(points[:, 2:3] > 0, points[:, :3] * scale, points[:, :3])
+                for points in (read.pair.source_points, read.pair.target_points)
             )
-        ]
-        return pair._replace(source_points=points[0], target_points=points[1])
+            yield Batch(
+                numbers=[read.number],
+                made={COPY: copy, REAL: real, **made},
+                real=real,
+                real_names=[self.pairs.pairs[read.number][1]],
+                joints=[target],
+                parts=[change_class(pose_change(source, target))],
+            )
 
-    def _with_refined_head(self, made: dict[str, Tensor], pair: PosePair, source: Image) -> dict[str, Tensor]:
-        """The pictures of one pair with heads from near, as `gfla infer --no-crop --no-align` draws them."""
+    def shown(self, name: str, number: int) -> dict[str, Image]:
+        (batch,) = self.generated([number])
+        joints = batch.joints[0]
+        assert joints is not None
+        pose = draw_pose(np.full((*self.size, 3), 255, np.uint8), Pose(joints, self.size))
+        source, result, real = (to_uint8(batch.made[row]) for row in (COPY, name, REAL))
+        return {"source": source, "target pose": pose, "result": result, "real": real}
+
+    def title(self, name: str, number: int) -> str:
+        return " to ".join(self.pairs.pairs[number])
+
+    def sheet(self, count: int) -> list[dict[str, Image]]:
+        names = [COPY, *self.rows, REAL]
+        batches = self.generated(spread(self.numbers, count))
+        return [{name: to_uint8(batch.made[name]) for name in names} for batch in batches]
+
+    def _read(self, numbers: Sequence[int]) -> Iterator[_Read]:
+        as_files = self.protocol is not OWN
+        for number in numbers:
+            pair, names = self.pairs[number], self.pairs.pairs[number]
+            needed = 2 if as_files or self._depths is not None else int(self._refines)
+            files = [read_image(self.root / self.pairs.split / name) for name in names[:needed]]
+            deep = None
+            if self._depths is not None:
+                joints = zip(names, files, (pair.source_points, pair.target_points), strict=True)
+                source, target = (self._depths.of(name, file, points, self.frame) for name, file, points in joints)
+                deep = pair._replace(source_points=source, target_points=target)
+            compared = [pair.source_image, pair.target_image]
+            if as_files:
+                compared = [prepared(file, self.protocol, self.size) for file in files]
+            yield _Read(number, pair, deep, files[0] if self._refines else None, compared)
+
+    def _generated(self, read: _Read) -> dict[str, Tensor]:
+        """Every row's image of one pair, (1, 3, H, W) on the device, in the network's frame."""
+        made: dict[str, Tensor] = {}
+        for deep, pair in ((False, read.pair), (True, read.deep_pair)):
+            rows = {name: row.model for name, row in self.rows.items() if row.deep == deep}
+            if pair is None or not rows:
+                continue
+            made |= self._of_pair(pair, rows)
+            if read.source is not None:
+                made |= self._refined_heads(made, pair, read.source, rows)
+        return {name: made[name] for name in self.rows}
+
+    def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
+        batch = to_device(default_collate([pair]), self._config, self.placement.device)
+        made = {}
+        for name, model in rows.items():
+            # A model without depth takes the first half of the structure channels.
+            count = model.config.structure_channels
+            structures = batch.source_structure[:, :count], batch.target_structure[:, :count]
+            made[name] = generate(model, batch.source_image, *structures)
+        return made
+
+    def _refined_heads(
+        self, made: Mapping[str, Tensor], pair: PosePair, source: Image, rows: Mapping[str, Session]
+    ) -> dict[str, Tensor]:
+        """The images of one pair with refined heads, as `gfla infer --no-crop --no-align` draws them."""
         pose = Pose.of(pair.source_points, self.frame).scaled((source.shape[0], source.shape[1]))
-        target = Pose.of(pair.target_points, self.frame).scaled(self.layout.frame)
+        target = Pose.of(pair.target_points, self.frame).scaled(self._layout.frame)
         cut = SourceHead.of(source, pose, self.frame)
-        head = cut.at(target, Crop.whole(self.layout.frame, self.frame)) if cut else None
+        head = cut.at(target, Crop.whole(self._layout.frame, self.frame)) if cut else None
         if head is None:
-            return made
+            return {}
         near = pair._replace(
             source_image=head.source_image,
             source_points=head.source_points.copy(),
             target_points=head.target_points.copy(),
         )
-        batch = to_device(default_collate([near]), self._config, self.placement.device)
-        drawn = {n: _made(model, batch) for n, model in self.models.items() if model.config.refines_heads}
-        whole = {n: head.paste(to_uint8(made[n]), to_uint8(picture)) for n, picture in drawn.items()}
-        return made | {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
+        drawn = self._of_pair(near, {name: model for name, model in rows.items() if model.config.refines_heads})
+        whole = {name: head.paste(to_uint8(made[name]), to_uint8(image)) for name, image in drawn.items()}
+        return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
-    def _as_file(self, picture: Tensor) -> Tensor:
-        image = prepared(to_uint8(picture), self.protocol, self.size, fresh=True)
-        return to_tensor(image).to(self.placement.device)
-
-
-def _made(model: Session, batch: PoseBatch) -> Tensor:
-    """The pictures of a model, which may know less of the structures than another one in the table."""
-    count = model.config.structure_channels
-    return generated(model, batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count])
+    def _as_file(self, image: Tensor) -> Tensor:
+        file = prepared(to_uint8(image), self.protocol, self.size, fresh=True)
+        return to_tensor(file).to(self.placement.device)
 
 
-# Measuring pose bundles on the pairs of a data set, beside what copying the source would give.
-#
-# Every model sees the same pairs at the same size; figures are means over all of them, and over those whose pose
-# changes little, moderately or much.
+class _DetectedDepths:
+    """Depths for joints that were annotated without: those of the person whom MediaPipe finds at the same place.
 
-
-__all__ = ["COPY", "REAL", "evaluate_bundles", "measure"]
-
-_TARGETS = "targets"  # the set that FID is measured against unless another is named
-
-Progress = Callable[[int, int], None]
-
-
-def measure(
-    test: ComparedPoses,
-    measures: Measures,
-    *,
-    limit: int | None = None,
-    fid_reference: Path | None = None,
-    cache: Path | None = None,
-    progress: Progress = lambda done, total: None,
-) -> Evaluation:
-    """One Score per model after those of copying the source and, with PCK or FID of other pictures, of the target.
-
-    `fid_reference`: what FID is measured against, else what the protocol says; statistics of files are kept in
-    `cache`. Raises what reading the set raises, UsageError when a figure that was named cannot be taken.
+    Looks at every image once. Not to be shared between threads.
     """
-    rows = test.rows(limit)
-    fid = _Fid(test, measures, fid_reference, cache, progress)
-    with_real = measures.pck or fid.against is not None
-    scores = {name: Score(name) for name in (COPY, *((REAL,) if with_real else ()), *test.models)}
-    judge = _Judge(measures, test)
-    for done, pair in enumerate(test.rendered(rows), start=1):
-        made = pair.made | ({REAL: pair.real} if with_real else {})
-        change = pose_change(pair.source_points, pair.target_points)
-        for name, score in scores.items():
-            score.pairs.append(PairFigures(pair.row, change, judge(made[name], pair)))
-        fid.add(made, pair)
-        progress(done, len(rows))
-    said = _conditions(test, measures, len(rows)) | fid.finish(scores.values(), len(rows))
-    for label, model in test.models.items():
-        scores[label].about = _origin(model)
-    return Evaluation(list(scores.values()), said, measures.skipped, test.pictures, test.title)
+
+    def __init__(self) -> None:
+        self._detector = PersonDetector()
+        self._found: dict[str, list[Pose]] = {}
+
+    def of(self, name: str, image: Image, points: Points, frame: Size) -> NDArray[np.float32]:
+        """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there."""
+        if name not in self._found:
+            self._found[name] = [person.pose.scaled(frame) for person in self._detector.detect(image)]
+        nearest = nearest_person(self._found[name], points)
+        return Pose(points, frame, None if nearest is None else nearest.depths).deep_points
 
 
-def _reference(
-    test: ComparedPoses, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
-) -> tuple[FidReference | None, Gaussian | None]:
-    """What FID is measured against; nothing for the targets of the pairs. Leaves FID out where it is not to be had."""
-    if "fid" not in measures.metrics:
-        return None, None
-    try:
-        reference = find_reference(test.protocol, given, test.root / "train")
-    except DataError as error:
-        measures.without("fid", f"{error}; {error.hint}")
-        return None, None
-    if reference is None:
-        return None, None
-    return reference, reference.gaussian(measures, test.protocol, test.size, cache, progress)
-
-
-def evaluate_bundles(
-    models: Sequence[str | Path],
-    root: Path,
-    layout: Layout,
-    *,
-    vgg: Vgg19 | None,
-    placement: Placement,
-    limit: int | None = None,
-    pck: bool = False,
-    examples: int = 0,
-    progress: Progress = lambda done, total: None,
-) -> tuple[list[Score], list[Example]]:
-    """The scores of `measure` without FID and LPIPS, and some pairs to look at."""
-    test = ComparedPoses(models, root, layout, placement)
-    found = measure(test, plain_measures(vgg, placement.device, pck=pck), limit=limit, progress=progress)
-    return found.scores, test.examples(limit, examples)
-
-
-class _Fid:
-    """FID of everybody's pictures against one reference; does nothing where FID is left out."""
-
-    def __init__(
-        self, test: ComparedPoses, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
-    ) -> None:
-        self._reference, self.against = _reference(test, measures, given, cache, progress)
-        self._meter = FidMeter(measures.inception, measures.device) if measures.inception else None
-        self._test, self._targets = test, set[str]()
-
-    def add(self, made: Mapping[str, Tensor], pair: Rendered) -> None:
-        """What everybody, by name, made of a pair; the target, which several pairs may share, counts once."""
-        if self._meter is None:
-            return
-        for name, picture in made.items():
-            self._meter.add(name, picture)
-        target = self._test.pairs.pairs[pair.row][1]
-        if self.against is None and target not in self._targets:
-            self._targets.add(target)
-            self._meter.add(_TARGETS, pair.real)
-
-    def finish(self, scores: Iterable[Score], count: int) -> dict[str, Any]:
-        """Adds the figure of `count` pictures each to the scores; what to say about it in the report."""
-        if self._meter is None:
-            return {}
-        against = self.against or self._meter.gaussian(_TARGETS)
-        for score in scores:
-            score.sets["fid"] = self._meter.distance(score.name, against)
-        return {"fid_reference": fid_conditions(self._reference, against, count)}
-
-
-class _Judge:
-    """All figures of one picture."""
-
-    def __init__(self, measures: Measures, test: ComparedPoses) -> None:
-        self._measures, self._test = measures, test
-        self._distances = measures.distances(test.protocol, test.layout.name)
-        self._poses = PoseJudge(rendered=test.layout is SQUARE) if measures.pck else None
-
-    def __call__(self, made: Tensor, pair: Rendered) -> dict[str, float]:
-        target = self._test.pairs.pairs[pair.row][1]
-        size = self._test.size
-        mask = self._measures.mask(target, pair.target_points, size) if self._measures.masked else None
-        figures = self._distances(made, pair.real, mask)
-        if self._poses is not None:
-            figures["pck"] = self._poses.pck(to_uint8(made), pair.target_points)
-        return figures
-
-
-def _conditions(test: ComparedPoses, measures: Measures, count: int) -> dict[str, Any]:
-    table = test.root / f"{test.layout.prefix}-pairs-test.csv"
-    data = {
-        "name": test.root.resolve().name,
-        "layout": test.layout.name,
-        "pairs": f"{count} of {len(test.pairs)}",
-        "sha256": sha256_of(table),
-    }
-    if test.layout is SQUARE:
-        measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
-    place = str(test.placement).split(" (")[0]
-    return conditions(test.protocol, test.layout.name, test.size, measures, data=data, place=place)
-
-
-def _origin(model: Session) -> dict[str, Any]:
-    """What tells this model from others: how it samples, its weights, how long it was trained."""
-    known: dict[str, Any] = {name: model.about[name] for name in ("sha256", "trained") if name in model.about}
-    return {"sampler": model.config.sampler, **known}
+def _origin(row: _Row) -> dict[str, Any]:
+    """What tells this model from others: its sampler, weights, training, and where depth comes from."""
+    about = row.model.about
+    known: dict[str, Any] = {name: about[name] for name in ("sha256", "trained") if name in about}
+    return {"sampler": row.model.config.sampler, **known, **({"depth": "detected by mediapipe"} if row.deep else {})}

@@ -1,55 +1,97 @@
-"""What was measured: figures of every picture of a model, their means, and what holds for all of them together."""
+"""The metrics by name, and the score of a model or a folder: the figures of every image and their means."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from gfla_cli.evaluation.names import higher_is_better
+BY_PAIR = ("ssim", "psnr", "l1", "vgg", "lpips", "mask-ssim", "mask-lpips")  # of a generated image and the real one
+MASKED = ("mask-ssim", "mask-lpips")
+RANKING = (*BY_PAIR, "pck")  # of single images: examples can be chosen by them
+METRICS = (*RANKING, "fid")  # in the order of every table; fid is of sets of images
+ALWAYS = ("ssim", "psnr", "l1")  # need nothing but the images
+LABELS = {
+    "ssim": "SSIM",
+    "psnr": "PSNR, dB",
+    "l1": "l1",
+    "vgg": "VGG",
+    "lpips": "LPIPS",
+    "mask-ssim": "mask-SSIM",
+    "mask-lpips": "mask-LPIPS",
+    "pck": "PCK@0.1",
+    "fid": "FID",
+}
+# Mean joint displacement in torsos; each class holds about a third of the rendered test pairs.
+CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": math.inf}
+_HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
+_DECIMALS = {"psnr": 2, "fid": 2}
 
 _Item = TypeVar("_Item")
 
-# Mean joint displacement in torsos; each holds about a third of the rendered test pairs.
-CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": float("inf")}
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a larger figure is the better one."""
+    return metric in _HIGHER
+
+
+def figure_text(metric: str, value: float | None) -> str:
+    """A figure with as many decimals as mean something; a dash where there is none."""
+    return "-" if value is None else f"{value:.{_DECIMALS.get(metric, 4)}f}"
+
+
+def change_class(change: float) -> str | None:
+    """The class of CHANGES that a pose change belongs to; None for NaN, an unknown change."""
+    return next((name for name, limit in CHANGES.items() if change <= limit), None)
 
 
 @dataclass(slots=True)
-class PairFigures:
-    """One generated picture: which pair, how far the pose changed, and its figures by name."""
+class ImageFigures:
+    """One generated image: the number of its pair, the part of the set it belongs to, and its figures by name."""
 
-    pair: int  # row of the pairs file
-    change: float  # NaN where the poses are not known
-    figures: dict[str, float]
+    number: int
+    part: str | None  # None: of no part
+    figures: dict[str, float]  # NaN where a figure does not exist
 
 
 @dataclass(slots=True)
 class Score:
-    """All pictures of one model, or of one folder."""
+    """All images of one model or of one folder."""
 
     name: str
-    pairs: list[PairFigures] = field(default_factory=list)
-    sets: dict[str, float] = field(default_factory=dict)  # figures of all pictures together: fid
+    images: list[ImageFigures] = field(default_factory=list)
+    sets: dict[str, float] = field(default_factory=dict)  # figures of all images together: fid
     about: dict[str, Any] = field(default_factory=dict)  # of the model: sampler, weights, training
-    unpaired: int = 0  # pictures without partners, of which only sets have figures
+    unit: Literal["pairs", "frames"] = "pairs"
+    parted_by: Literal["change", "difference", None] = "change"  # of poses, or of views in degrees
+    unpaired: int = 0  # images without a real one, which only `sets` are about
+    # Of models that estimate views, for each image: whether azimuth, neighbouring azimuth and elevation are right.
+    views: list[dict[str, float]] = field(default_factory=list)
 
-    def means(self, change: str | None = None) -> dict[str, float]:
-        """Column -> mean over all pairs, or over those of one class of CHANGES; figures of sets only over all."""
-        chosen = [p.figures for p in self.pairs if change is None or change_class(p.change) == change]
-        return column_means(chosen) | (self.sets if change is None else {})
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts that have figures, in order."""
+        found = {image.part for image in self.images if image.part is not None and image.figures}
+        return [part for part in CHANGES if part in found] if self.parted_by == "change" else sorted(found, key=int)
+
+    def means(self, part: str | None = None) -> dict[str, float]:
+        """Metric -> mean over all images, or over those of one part; figures of sets only over all."""
+        chosen = [image.figures for image in self.images if part in (None, image.part)]
+        return column_means(chosen) | (self.sets if part is None else {})
+
+    def view_accuracy(self) -> dict[str, float]:
+        """The shares of right views, and the number of images; empty for models that do not estimate views."""
+        return {"pictures": len(self.views), **column_means(self.views)} if self.views else {}
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, without the single pairs."""
-        by_change = {change: means for change in CHANGES if (means := plain(self.means(change)))}
-        about = {"model": self.about} if self.about else {}
-        count = {"pictures": self.unpaired} if self.unpaired else {"pairs": len(self.pairs)}
-        return {"name": self.name, **count, **plain(self.means()), "by_change": by_change, **about}
-
-
-def change_class(change: float) -> str | None:
-    """The class of CHANGES that a pose change belongs to; None where it is not known."""
-    return next((name for name, limit in CHANGES.items() if change <= limit), None)
+        """As plain JSON values, without the single images."""
+        unit, count = ("pictures", self.unpaired) if self.unpaired else (self.unit, len(self.images))
+        row: dict[str, Any] = {"name": self.name, unit: count, **plain(self.means())}
+        if self.parted_by:
+            row[f"by_{self.parted_by}"] = {part: plain(self.means(part)) for part in self.parts}
+        more = {"view_accuracy": self.view_accuracy(), "model": self.about}
+        return row | {name: value for name, value in more.items() if value}
 
 
 def column_means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -73,15 +115,10 @@ def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
     return [items[k * len(items) // count] for k in range(count)]
 
 
-def ranked(score: Score, metric: str) -> list[PairFigures]:
-    """The pairs of a score that have this figure, worst first."""
-    known = [pair for pair in score.pairs if not math.isnan(pair.figures.get(metric, math.nan))]
-    return sorted(known, key=lambda pair: pair.figures[metric], reverse=not higher_is_better(metric))
-
-
-def picked(score: Score, metric: str, count: int = 4) -> dict[str, Sequence[PairFigures]]:
-    """Worst, median and best pairs by one figure, none of them twice; all of them when there are few."""
-    order = ranked(score, metric)
+def picked(score: Score, metric: str, count: int = 4) -> dict[str, Sequence[ImageFigures]]:
+    """Worst, median and best images by one metric, none of them twice; all of them when there are few."""
+    known = [image for image in score.images if not math.isnan(image.figures.get(metric, math.nan))]
+    order = sorted(known, key=lambda image: image.figures[metric], reverse=not higher_is_better(metric))
     count = min(count, -(-len(order) // 3))
     worst, rest = order[:count], order[count:]
     best, middle = rest[max(0, len(rest) - count) :], rest[: max(0, len(rest) - count)]

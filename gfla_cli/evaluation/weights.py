@@ -1,7 +1,6 @@
-"""Finding the networks that pictures are judged by: a file that was named, or what torch has downloaded before.
+"""Finding the weights of FID and LPIPS: a file that was named, or one in torch's cache. Nothing is downloaded.
 
-Nothing is downloaded here. FID and LPIPS are only defined together with their weights, so the hash of what was used
-goes into every report.
+Both metrics are defined by their weights, so every report holds the hash of the file that was used.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class WeightFile:
     sha256: str
 
     def to_json(self) -> dict[str, str]:
-        """Name and hash; not the path, which says nothing to anybody else."""
+        """Name and hash; not the path, which means nothing on another machine."""
         return {"weights": self.path.name, "sha256": self.sha256}
 
 
@@ -78,6 +77,6 @@ def torch_cache() -> Path:
 
 
 def _shortened(folder: Path) -> str:
-    """With ~ for the home folder: the text goes into reports that others read."""
+    """With ~ for the home folder: the text goes into reports that other people read."""
     home = Path.home()
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)

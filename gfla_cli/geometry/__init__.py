@@ -1,1 +1,1 @@
-"""The only place that knows how pixels are counted."""
+"""Crops and pasting: the only place that knows how pixels are counted."""

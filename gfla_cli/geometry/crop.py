@@ -1,4 +1,4 @@
-"""A part of an image at a size of its own. The only place that knows how pixels are counted.
+"""Crops of images: resized, rotated or mirrored parts. The only module that knows how pixels are counted.
 
 A point (x, y) lies at pixel centres: the first pixel is (0, 0). A box has edges: the first pixel covers
 (0, 0, 1, 1), and a whole image is the box (0, 0, width, height). Sizes are (height, width).
@@ -29,10 +29,10 @@ _SLACK = 1e-6  # pixels: rounding errors of maps
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of an image, brought to a size. It may reach beyond the image.
+    """A rectangle of an image, resized. It may reach beyond the image.
 
-    `turn` turns the rectangle about its middle: its content then appears turned clockwise by that many degrees.
-    `flip` mirrors the result, left to right. Raises ValueError for a box or a size that holds nothing.
+    `turn` rotates the result clockwise by that many degrees, about the middle of the rectangle. `flip` mirrors the
+    result, left to right. Raises ValueError for an empty box or size.
     """
 
     box: Box  # of the rectangle before it is turned
@@ -43,11 +43,11 @@ class Crop:
     def __post_init__(self) -> None:
         left, top, right, bottom = self.box
         if not (np.isfinite([*self.box, self.turn]).all() and right > left and bottom > top and min(self.size) > 0):
-            raise ValueError(f"a crop of the box {self.box} at the size {self.size} holds nothing")
+            raise ValueError(f"a crop of the box {self.box} at the size {self.size} is empty")
 
     @classmethod
     def whole(cls, image_size: Sequence[int], size: Size | None = None) -> Crop:
-        """An image of `image_size` (height, width), stretched to `size`."""
+        """The whole image of `image_size` (height, width), resized to `size`."""
         height, width = image_size[:2]
         return cls((0.0, 0.0, float(width), float(height)), size or (height, width))
 
@@ -106,7 +106,7 @@ class Crop:
         across, down = outer._scales
         sideways = abs(self.turn % 180 - 90) < 1e-9
         if not (np.isclose(across, down) or sideways or self.turn % 180 == 0):
-            raise ValueError("a turned part of a stretched image is no rectangle of that image")
+            raise ValueError("a turned part of an image with unequal scales is not a rectangle of that image")
         back = _inverse(outer._edges)
         left, top, right, bottom = self.box
         x, y = back[:, :2] @ ((left + right) / 2, (top + bottom) / 2) + back[:, 2]
@@ -122,18 +122,18 @@ class Crop:
         )
 
     def image(self, image: Pixels, *, beyond: Beyond = "background") -> Pixels:
-        """The part of an image (H, W) or (H, W, C), uint8 or float32, at this crop's size, without aliasing.
+        """The crop of an image (H, W) or (H, W, C), uint8 or float32, without aliasing.
 
-        `beyond`, outside of the image: its background goes on, or its last pixels ("edge"), or there is one value.
+        `beyond`: how to fill pixels outside of the image: with its "background", its last pixels ("edge"), or a value.
         """
         return _resampled(image, self._edges, self.size, beyond)
 
     def cells(
         self, cells: NDArray[np.float32], image_size: Sequence[int], size: Size, *, beyond: float = np.nan
     ) -> NDArray[np.float32]:
-        """Cells (n, m, ...) that cover an image, as (*size, ...) cells that cover this crop.
+        """Cells (n, m, ...) that cover an image, resampled to (*size, ...) cells that cover this crop.
 
-        Nothing is interpolated: each has the value at its middle, or `beyond` outside of the image.
+        Each cell gets the value at its middle, without interpolation, or `beyond` outside of the image.
         """
         rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
         places = np.stack([columns * self.size[1] / size[1], rows * self.size[0] / size[0]], axis=-1)
@@ -147,7 +147,7 @@ class Crop:
         return found
 
     def region(self, image_size: Sequence[int]) -> tuple[slice, slice] | None:
-        """Rows and columns of an image of `image_size` (height, width) that hold this crop; None outside of it."""
+        """Rows and columns of an image of `image_size` (height, width) that hold this crop; None if there are none."""
         height, width = image_size[:2]
         left, top, right, bottom = self.bounds_back((0.0, 0.0, float(self.size[1]), float(self.size[0])))
         rows = slice(max(0, math.floor(top + _SLACK)), min(height, math.ceil(bottom - _SLACK)))
@@ -155,7 +155,7 @@ class Crop:
         return (rows, columns) if rows.stop > rows.start and columns.stop > columns.start else None
 
     def uncropped(self, part: Pixels, region: tuple[slice, slice], *, beyond: Beyond = "edge") -> Pixels:
-        """An image of this crop, of any size, in the pixels of a `region` of the image that it is cut from."""
+        """Resamples `part`, an image of this crop of any size, to the pixels of a `region` of the whole image."""
         rows, columns = region
         to_part = self._edges * np.array([[part.shape[1] / self.size[1]], [part.shape[0] / self.size[0]]])
         back = _inverse(to_part)
@@ -165,7 +165,7 @@ class Crop:
     def paste(self, image: Pixels, part: Pixels, weight: NDArray[np.float32] | None = None) -> Pixels:
         """A copy of an image with `part`, of any size, in the place of this crop.
 
-        `weight` (h, w), in [0, 1] and of any size, says how much of the part is visible.
+        `weight` (h, w) in [0, 1], of any size: the opacity of the part.
         """
         whole = image.copy()
         region = self.region(image.shape)
@@ -185,7 +185,7 @@ class Crop:
 
 
 def _of_points(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same map for pixel centres, which lie half a pixel from their pixel's edges."""
+    """The same map for pixel centres, which lie half a pixel from the edges."""
     shift = edges[:, :2] @ (0.5, 0.5) + edges[:, 2] - 0.5
     return np.column_stack([edges[:, :2], shift])
 
@@ -222,7 +222,7 @@ def _resampled(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Be
 
 
 def _upright(image: Pixels, box: Box, size: Size, beyond: Beyond) -> Pixels:
-    """The box of an image at a size; those pixels that the image does not cover come from its border."""
+    """The box of an image at a size. Pixels outside of the image are filled from its border."""
     left, top, right, bottom = box
     (first_x, last_x), across = _covered(left, right, image.shape[1], size[1])
     (first_y, last_y), down = _covered(top, bottom, image.shape[0], size[0])
@@ -247,7 +247,7 @@ def _resized(image: Pixels, box: Box, size: Size) -> Pixels:
     whole = [round(side) for side in box]
     if (whole[3] - whole[1], whole[2] - whole[0]) == size and np.allclose(whole, box, rtol=0, atol=1e-3):
         return image[whole[1] : whole[3], whole[0] : whole[2]].copy()
-    # Pillow copies what it is given, so only the part that the kernel reaches is.
+    # Pillow copies its input, so it gets only the part that the kernel reaches.
     reach = [3 * math.ceil(max(1.0, span / count)) for span, count in zip(_spans(box), size[::-1], strict=True)]
     left, top = (max(0, math.floor(start) - room) for start, room in zip(box[:2], reach, strict=True))
     part = image[top : math.ceil(box[3]) + reach[1], left : math.ceil(box[2]) + reach[0]]
@@ -255,8 +255,8 @@ def _resized(image: Pixels, box: Box, size: Size) -> Pixels:
     method = PillowImage.Resampling.BICUBIC if image.dtype == np.uint8 else PillowImage.Resampling.BILINEAR
 
     def resized(plane: Pixels) -> Pixels:
-        picture = PillowImage.fromarray(np.ascontiguousarray(plane))
-        return np.array(picture.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
+        pillow = PillowImage.fromarray(np.ascontiguousarray(plane))
+        return np.array(pillow.resize(size[::-1], method, place, reducing_gap=_REDUCING_GAP), plane.dtype)
 
     if part.ndim == 2 or (part.dtype == np.uint8 and part.shape[2] == 3):
         return resized(part)
@@ -274,7 +274,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _warped(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Beyond) -> Pixels:
-    """An image under any map: reduced first, so that nothing aliases, then turned."""
+    """An image under any affine map: reduced first, against aliasing, then rotated."""
     import cv2  # takes a tenth of a second, and most commands look at their input first
 
     scale = math.sqrt(abs(float(np.linalg.det(edges[:, :2]))))
@@ -300,13 +300,13 @@ def _warped(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Beyon
 
 
 def _plain(image: Pixels, size: Size, beyond: Beyond) -> Pixels:
-    """What a crop shows that lies outside of its image."""
+    """The result of a crop that lies outside of its image."""
     value = np.median(image, axis=(0, 1)) if isinstance(beyond, str) else beyond
     return np.full((*size, *image.shape[2:]), value, image.dtype)
 
 
 def _surrounded(part: Pixels, around: tuple[int, int, int, int], beyond: Beyond) -> Pixels:
-    """An image with so many more pixels at its top, bottom, left and right."""
+    """An image padded by so many pixels at its top, bottom, left and right."""
     if not isinstance(beyond, str):
         top, bottom, left, right = around
         height, width = part.shape[:2]
@@ -318,26 +318,26 @@ def _surrounded(part: Pixels, around: tuple[int, int, int, int], beyond: Beyond)
 
 
 def _with_background(padded: Pixels, part: Pixels, around: tuple[int, int, int, int]) -> Pixels:
-    """Continues each side in its own colours, but without what touches it for less than a fifth of its length.
+    """Continues each side in its own colours, without details shorter than a fifth of its length.
 
-    Otherwise hair at the upper border would go on as a bar.
+    Otherwise hair at the upper border would be continued as a bar.
     """
     top, _, left, _ = around
     height, width = part.shape[:2]
     rows, columns = slice(top, top + height), slice(left, left + width)
-    padded[rows, :left] = _calm(part[:, 0])[:, None]
-    padded[rows, left + width :] = _calm(part[:, -1])[:, None]
-    padded[:top, columns] = _calm(part[0])[None]
-    padded[top + height :, columns] = _calm(part[-1])[None]
+    padded[rows, :left] = _background_line(part[:, 0])[:, None]
+    padded[rows, left + width :] = _background_line(part[:, -1])[:, None]
+    padded[:top, columns] = _background_line(part[0])[None]
+    padded[top + height :, columns] = _background_line(part[-1])[None]
     for side, line in ((slice(0, top), part[0]), (slice(top + height, None), part[-1])):
-        padded[side, :left], padded[side, left + width :] = _calm(line)[[0, -1]]
+        padded[side, :left], padded[side, left + width :] = _background_line(line)[[0, -1]]
     return padded
 
 
-def _calm(line: Pixels) -> Pixels:
+def _background_line(line: Pixels) -> Pixels:
     """(n, ...) pixels of a border, each the median of its surroundings."""
     import cv2
 
     few = cv2.resize(line[None], (min(len(line), _BORDER_SIDE), 1), interpolation=cv2.INTER_AREA)
-    calm = few if few.shape[1] < 5 else cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
-    return np.asarray(cv2.resize(calm, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0], line.dtype)
+    smooth = few if few.shape[1] < 5 else cv2.medianBlur(few, 2 * (few.shape[1] // 5) + 1)
+    return np.asarray(cv2.resize(smooth, (len(line), 1), interpolation=cv2.INTER_LINEAR)[0], line.dtype)

@@ -10,8 +10,8 @@ from gfla_cli.arrays import Image
 from gfla_cli.geometry.crop import Crop
 
 _SOFT = 0.04  # share of the crop's side over which it fades; bodies come that near to its border
-_RIM = 0.1  # share of the side where both should show the same, so that their tones can be compared
-_TONES = 24  # levels: what differs by more has moved, or is something else
+_RIM = 0.1  # share of the side, at the border, where both images should be equal; their tones are compared there
+_TONES = 24  # levels; pixels that differ by more show something else
 _COARSE = 32  # pixels of the side at which tones are compared
 
 
@@ -87,7 +87,7 @@ def _square(
 
 
 def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.float32]:
-    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the picture ends as well."""
+    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the image ends as well."""
     distance = (np.arange(length) + 0.5) / max(over * length, 1)
     weight = np.ones(length)
     for ramp, fade in ((distance, fades[0]), (distance[::-1], fades[1])):

@@ -1,4 +1,4 @@
-"""Choosing the device and the number format, and saying why."""
+"""Choose the device and the number format, and give the reason."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gfla_cli.inference.session import DeviceName, Precision
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a network runs and in what numbers, with the reason in words."""
+    """A device and a number format, with the reason in words."""
 
     device: torch.device
-    dtype: torch.dtype  # of the autocast region; float32 means no autocast
+    dtype: torch.dtype  # of autocast; float32 means no autocast
     reason: str
 
     @property
@@ -31,21 +31,23 @@ class Placement:
 
 
 def choose_device(device: DeviceName = "auto", precision: Precision = "auto") -> Placement:
-    """The best place at hand; `auto` never fails, a named device that is missing raises UsageError."""
+    """The best available device for "auto", else the named one. Raises UsageError when that is not available."""
     if device not in get_args(DeviceName) or precision not in get_args(Precision):
         raise UsageError(f"unknown device or precision: {device}, {precision}", hint="auto, cpu, cuda or mps")
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device != "auto" and not present[device]:
-        raise UsageError(f"--device {device}: not available here", hint=_why_not(device) + "; --device auto finds one")
+        raise UsageError(
+            f"--device {device}: not available here", hint=_why_not(device) + "; --device auto chooses one"
+        )
     name = device if device != "auto" else next(name for name in ("cuda", "mps", "cpu") if present[name])
     reason = "chosen" if device != "auto" else _why_not("cuda") if name == "cpu" else "found"
     return Placement(torch.device(name), _dtype(name, precision), reason)
 
 
 def choose_own_device(launch: Launch, device: DeviceName = "auto", precision: Precision = "auto") -> Placement:
-    """`choose_device` for one of several processes that train together, each with a GPU of its own.
+    """`choose_device` for one of several processes that train together, each on its own GPU.
 
-    Raises UsageError when there are fewer GPUs than processes on this machine, too.
+    Also raises UsageError when this machine has fewer GPUs than processes.
     """
     placement, there = choose_device(device, precision), torch.cuda.device_count()
     if placement.device.type == "cuda" and launch.local_rank >= there:
@@ -61,12 +63,12 @@ def _dtype(device: str, precision: Precision) -> torch.dtype:
         fast = bf16_on_cpu() if device == "cpu" else device == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     if precision == "fp16" and device == "cpu":
-        raise UsageError("fp16 is not for the CPU", hint="use --precision bf16 or fp32")
+        raise UsageError("the CPU cannot compute in fp16", hint="use --precision bf16 or fp32")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def bf16_on_cpu() -> bool:
-    """Whether this processor multiplies bfloat16 itself; without that it is emulated, and slower than float32."""
+    """Whether this processor has bfloat16 instructions. Without them bfloat16 is slower than float32."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool((supported and supported()) or (amx and amx()))

@@ -1,4 +1,7 @@
-"""The networks as the graphs of an exported model: one that runs for every picture, and parts that run before it."""
+"""Export a bundle as one .onnx file: standard operators, any batch and frame size, compared with torch afterwards.
+
+A file holds a main graph that runs for every image, and parts that run once per source image.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,16 @@ from gfla_cli.networks.priors.curves import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
-# Traced at a small size of its own and a batch of two: sizes of one are special, and float16 is slow on the CPU.
+# Size of the traced example: small, since float16 is slow on the CPU; a batch of one would be treated as a constant.
 _BATCH, _HEIGHT, _WIDTH = 2, 64, 96
+# At this opset GridSample runs on the GPU from ONNX Runtime 1.18 on; later opsets rename its mode.
+OPSET = 18
+TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}  # largest allowed difference from torch, of values in [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One graph to export: a module of tensors, and example inputs and the outputs by name."""
+    """One graph to export: a module, example inputs by name, and the names of its outputs."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -56,7 +62,7 @@ class Step(nn.Module):
         self._inputs, self._dtype, self._spec = inputs, dtype, spec
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W), and layers (B, 10, H, W): see `pixel_layers`."""
+        """Images (B, 3, H, W) in [-1, 1], and of pose models layers (B, 10, H, W): see `pixel_layers`."""
         given = [x.to(self._dtype) for x in tensors[: self._inputs]]
         encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
         made = self.network(*given, *encoded)
@@ -67,26 +73,26 @@ class Step(nn.Module):
 
 
 class Encode(nn.Module):
-    """The source picture to what the step takes beside it, in the network's number format."""
+    """The part "encode": source images to the further inputs of `Step`, in the network's number format."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self._dtype = network, dtype
 
     def encoded(self, image: Tensor) -> Any:
-        """As the network gives it: nested."""
+        """The network's nested result."""
         if isinstance(self.network, SequenceGenerator):
             return self.network.encode_reference(image.to(self._dtype))
         assert isinstance(self.network, ViewGenerator | AppearanceFlow)
         return self.network.encode_source(image.to(self._dtype))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """As flat as ONNX wants it."""
+        """The same as a flat list, which ONNX needs."""
         return pytree.tree_leaves(self.encoded(image))
 
 
 class Estimate(nn.Module):
-    """A picture to the scores of its view."""
+    """The part "estimate": images to the logits of their view codes."""
 
     def __init__(self, network: ViewGenerator) -> None:
         super().__init__()
@@ -99,7 +105,7 @@ class Estimate(nn.Module):
 
 @torch.inference_mode()
 def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
-    """The graph that makes pictures, and those that run before it, by name."""
+    """The main graph, and the parts by name. `half`: in float16, but for layers that need float32."""
     network = _half_precision(bundle.network) if half else bundle.network
     dtype = torch.float16 if half else torch.float32
     task, parts = bundle.config.task, dict[Part, Graph]()
@@ -112,7 +118,7 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
         nested = encode.encoded(inputs[source])
         spec = pytree.tree_structure(nested)
         encoded = _named(nested, source.removesuffix("_image"))
-        if encoded:  # the ablation without attention encodes nothing
+        if encoded:  # without attention there is nothing to encode
             parts["encode"] = Graph(encode, {source: inputs[source]}, tuple(encoded))
     if isinstance(network, ViewGenerator) and network.view_estimator is not None:
         parts["estimate"] = Graph(Estimate(network), {source: inputs[source]}, ("scores",))
@@ -121,9 +127,9 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
 
 
 def example_inputs(config: ModelConfig, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:
-    """Random pictures, structures and codes for a network, by name, in its order.
+    """Random images, structures and view codes for a network, by name, in its order.
 
-    As smooth as pictures are: where neighbours differ by all there is, a flow's rounding error alone is a large one.
+    They are smooth, as images are: on white noise a flow's rounding error alone would be a large difference.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -138,13 +144,13 @@ def example_inputs(config: ModelConfig, batch: int, height: int, width: int, see
         else:
             drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
         if config.task == "face" and name.endswith("_structure"):
-            drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is somewhere, or nothing would be told by them
-            drawn[name][:, -1:] = (drawn[name][:, -1:] * INSIDE_LIPS).round()  # labels of parts
+            drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is near, or the maps would be constant
+            drawn[name][:, -1:] = (drawn[name][:, -1:] * INSIDE_LIPS).round()  # part labels
     return drawn
 
 
 def _named(nested: Any, prefix: str) -> dict[str, Tensor]:
-    """The tensors by where they are, such as source_samples_8_keys."""
+    """The tensors by their path, such as source_samples_8_keys."""
     leaves, _ = pytree.tree_flatten_with_path(nested)
     return {"_".join([prefix, *(_step_name(step) for step in path)]): tensor for path, tensor in leaves}
 
@@ -154,20 +160,12 @@ def _step_name(step: Any) -> str:
 
 
 def _half_precision(network: nn.Module) -> nn.Module:
-    """A copy in float16 but for the few parts that need more digits."""
+    """A copy in float16, except the layers that need float32."""
     network = copy.deepcopy(network).half()
     for name, module in network.named_modules():
         if name.endswith(ALWAYS_FLOAT):
             module.float()
     return network
-
-
-# A bundle as an .onnx file: standard operators only, any batch and frame size, checked after writing.
-
-
-# GridSample stays on the GPU with ONNX Runtimes back to 1.18 at this opset; later ones renamed its mode.
-OPSET = 18
-TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}  # largest difference from torch, of values in [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +180,7 @@ class SizeCheck:
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written and how well it agrees."""
+    """What was written, and how well it agrees with torch."""
 
     path: Path
     task: str
@@ -197,10 +195,10 @@ class ExportReport:
 
 
 def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrite: bool = False) -> ExportReport:
-    """Writes the file, runs it at three sizes and compares; what does not agree is not left behind.
+    """Writes the file, runs it at three sizes and compares the results with torch's.
 
-    Raises GflaError when ONNX Runtime's result differs, MissingExtraError without the export packages, UsageError
-    and MediaError when the output cannot be written.
+    Raises GflaError, and leaves no file, when they differ too much; MissingExtraError without the package onnx;
+    UsageError and MediaError when the output cannot be written.
     """
     refuse_export_name(output)
     bundle = load_bundle(model)
@@ -222,7 +220,7 @@ def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrit
 
 
 def to_onnx(graph: Graph) -> bytes:
-    """By tracing: a second, where torch's newer exporter reasons half a minute about sizes that may be anything."""
+    """The graph as an ONNX model, by tracing: 1 s, where torch's newer exporter takes 30 s for free sizes."""
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("exporting to ONNX needs onnx", "export")
     with TemporaryDirectory() as folder, _silent_exporter(), torch.inference_mode():
@@ -241,11 +239,11 @@ def to_onnx(graph: Graph) -> bytes:
 
 
 def _simplified(path: Path) -> bytes:
-    """Constants folded by ONNX Runtime, and shapes written down: the graph opens in two thirds of the time."""
+    """The model with folded constants and inferred shapes, which loads in two thirds of the time."""
     import onnx
     import onnxruntime
 
-    # For the CPU it would put casts around everything in float16.
+    # For the CPU ONNX Runtime would add casts around every float16 operator.
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in onnx.load(path).graph.initializer):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -253,14 +251,14 @@ def _simplified(path: Path) -> bytes:
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     proto = onnx.load(path)
-    standard = [used for used in proto.opset_import if used.domain == ""]  # it lists all that it knows
+    standard = [used for used in proto.opset_import if used.domain == ""]  # it lists every domain that it knows
     del proto.opset_import[:]
     proto.opset_import.extend(standard)
     return bytes(onnx.shape_inference.infer_shapes(proto, data_prop=True).SerializeToString())
 
 
 def _free_axes(name: str) -> dict[int, str]:
-    """Names of the axes whose length is not fixed: codes and scores have a batch, all else has a size, too."""
+    """The axes of variable length, with names: the batch, and height and width except for codes and scores."""
     if name.endswith(("_code", "scores")):
         return {0: "batch"}
     return {0: "batch", 2: f"{name}_height", 3: f"{name}_width"}
@@ -268,7 +266,7 @@ def _free_axes(name: str) -> dict[int, str]:
 
 @contextmanager
 def _silent_exporter() -> Iterator[None]:
-    """torch's exporter talks about its successor, and about Python values that it takes for constants."""
+    """Silences torch's warnings about its newer exporter and about Python values that become constants."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -283,7 +281,7 @@ def _save(content: bytes, metadata: dict[str, str], path: Path) -> None:
 
 
 def _compare(bundle: Bundle, path: Path) -> list[SizeCheck]:
-    """Runs both at the model's own size, at a batch and at another size; a size baked in shows here."""
+    """Compares at the model's own size, with a batch, and at another height, so that a constant size is found."""
     height, width = bundle.config.image_size
     session = open_exported(path)
     checks = []
@@ -299,8 +297,8 @@ def _difference(bundle: Bundle, session: OnnxSession, inputs: dict[str, torch.Te
     difference = float(np.abs(session.image(*(x.numpy() for x in inputs.values())) - expected).max())
     if isinstance(session, OnnxView) and session.estimates_views:
         assert isinstance(bundle.network, ViewGenerator)
-        picture = inputs[SOURCE["view"]]
-        scores = bundle.network.estimate_view(picture).numpy()
-        apart = np.abs(session.view_scores(picture.numpy()) - scores).max() / max(1.0, np.abs(scores).max())
+        source = inputs[SOURCE["view"]]
+        scores = bundle.network.estimate_view(source).numpy()
+        apart = np.abs(session.view_scores(source.numpy()) - scores).max() / max(1.0, np.abs(scores).max())
         difference = max(difference, float(apart))
     return difference

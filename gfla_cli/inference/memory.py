@@ -1,16 +1,17 @@
-"""Telling a device that ran out of memory from other errors."""
+"""Recognise out-of-memory errors, and keep freed memory in the process. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-# CUDA and MPS; torch on the CPU (Linux and macOS) and ONNX Runtime; torch on the CPU (Windows); ONNX Runtime
+# What errors say: CUDA and MPS; torch on the CPU, and ONNX Runtime; torch on Windows; ONNX Runtime
 _WORDS = ("out of memory", "allocate memory", "not enough memory", "bad allocation")
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether torch, ONNX Runtime or numpy had too little memory, as an error or its cause says, mostly in words."""
+    """Whether the error, or one of its causes, says that torch, ONNX Runtime or numpy had too little memory."""
     while error is not None:
         if isinstance(error, MemoryError) or any(word in str(error) for word in _WORDS):
             return True
@@ -18,18 +19,12 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-# Memory that torch frees stays with the process.
-#
-# glibc gives large blocks back to the kernel at once, so every tensor of every step is mapped, zeroed and unmapped
-# again. Keeping them saves about a quarter of a training step, and as much of a small network's picture, on the CPU.
-
-
-# parameters of mallopt(3)
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-
-
 def keep_freed_memory() -> None:
-    """Tells glibc to reuse large blocks; does nothing with other C libraries."""
+    """Makes glibc reuse large blocks; does nothing with other C libraries.
+
+    By default glibc returns them to the kernel, so every tensor of every step is mapped and zeroed again. On the CPU
+    this takes about a quarter of a training step, or of the time for one image of a small network.
+    """
     if sys.platform != "linux":
         return
     try:

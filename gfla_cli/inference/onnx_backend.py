@@ -1,46 +1,30 @@
-"""Networks run by ONNX Runtime. Imports no torch: that alone saves a second of every first result."""
+"""Networks run by ONNX Runtime. Imports no torch, which saves a second at every start."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gfla_cli.conditioning.view_code import CODE_LENGTH
-from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
-from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
-from gfla_cli.inference.onnx_graph import Tensors
+from gfla_cli.inference.onnx_runtime import Tensors
 from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.visualize import Intermediates
 
 
 class OnnxSession:
-    """An exported model of any task."""
+    """An exported model of any task. See Session."""
 
     def __init__(self, file: OnnxFile) -> None:
         self.file = file
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.file.name
-
-    @property
-    def config(self) -> ModelConfig:
-        """What the network is."""
-        return self.file.config
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What else the model says of itself."""
-        return self.file.about
+        self.name, self.config, self.about = file.name, file.config, file.about
 
     @property
     def place(self) -> str:
-        """The provider in force, and the number format where it is not float32."""
+        """The provider, and the number format unless it is float32. See Session."""
         precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
         return f"ONNX Runtime, {self.file.step.place}{precision}"
 
@@ -56,28 +40,28 @@ class OnnxSession:
         rest[:, -1] = 1  # no matte
         return image, np.concatenate([image, rest], axis=1)
 
-    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
-        """See Session."""
-        raise UsageError("an exported model shows no flows", hint="give the bundle that it was made from")
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
+        """Raises UsageError: exported graphs have one output, the image."""
+        raise UsageError("an exported model shows no flows", hint="give the bundle that it was exported from")
 
     def image(self, *inputs: Array) -> Array:
-        """The generated picture, (B, 3, H, W), from the network's inputs in order."""
+        """See Session."""
         named = dict(zip(INPUTS[self.config.task], inputs, strict=True))
         return self.step(named, self.encoded(named[SOURCE[self.config.task]]))
 
     def encoded(self, source_image: Array) -> Tensors:
-        """All that depends on the source picture alone; empty for models whose only graph does everything."""
+        """What depends on the source image alone, by name; empty when the file has no graph for it."""
         if not self.file.has("encode"):
             return {}
         return self.file.part("encode").run({SOURCE[self.config.task]: source_image})
 
     def step(self, inputs: Tensors, encoded: Tensors) -> Array:
-        """The picture from the network's inputs by name and what `encoded` gave."""
+        """The images (B, 3, H, W) from the network's inputs by name and the result of `encoded`."""
         return np.asarray(self.file.step.run(inputs | encoded)["image"], np.float32)
 
 
 class OnnxSequence(OnnxSession):
-    """An exported face or body model."""
+    """An exported face or body model. See SequenceSession."""
 
     def start(self, reference_image: Array, reference_structure: Array) -> OnnxClip:
         """See SequenceSession."""
@@ -85,7 +69,7 @@ class OnnxSequence(OnnxSession):
 
 
 class OnnxClip:
-    """A clip that is being generated: what depends on the reference alone is computed once."""
+    """A clip that is being generated. The reference is encoded once."""
 
     def __init__(self, session: OnnxSequence, image: Array, structure: Array) -> None:
         self._session = session
@@ -102,26 +86,26 @@ class OnnxClip:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """Source pictures and all that the network derives from them alone."""
+class EncodedImage:
+    """Source images and what the network derives from them alone."""
 
     image: Array  # (B, 3, H, W)
     encoded: Tensors
 
 
 class OnnxView(OnnxSession):
-    """An exported view model."""
+    """An exported view model. See ViewSession."""
 
     @property
     def estimates_views(self) -> bool:
         """See ViewSession."""
         return self.file.has("estimate")
 
-    def encode(self, image: Array) -> EncodedPicture:
+    def encode(self, image: Array) -> EncodedImage:
         """See ViewSession."""
-        return EncodedPicture(image, self.encoded(image))
+        return EncodedImage(image, self.encoded(image))
 
-    def view(self, source: EncodedPicture, source_code: Array, target_code: Array) -> Array:
+    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
         codes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in (source_code, target_code))
         return self.step(dict(zip(INPUTS["view"], (source.image, *codes), strict=True)), source.encoded)
@@ -134,15 +118,15 @@ class OnnxView(OnnxSession):
 def open_exported(
     path: Path, device: DeviceName = "auto", precision: Precision = "auto", threads: int | None = None
 ) -> OnnxSession:
-    """The model of an exported file; raises BundleError for what is none, UsageError for a precision it has not.
+    """Opens an exported file. Raises BundleError when it is no model of gfla, UsageError for another precision.
 
-    It starts in the background: that its graph is damaged shows when it is first asked for something.
+    The main graph is loaded in the background. If it is damaged, the first use raises the error.
     """
     file = OnnxFile(path, device, threads)
     if precision not in ("auto", file.precision):
         raise UsageError(
             f"{path} computes in {file.precision}, as it was exported, not in {precision}",
-            hint="leave --precision out; gfla export-onnx --fp16 makes a file of half precision",
+            hint="leave --precision out, or export again; gfla export-onnx --fp16 writes half precision",
         )
     kinds: dict[str, type[OnnxSession]] = {"face": OnnxSequence, "body": OnnxSequence, "view": OnnxView}
     return kinds.get(file.config.task, OnnxSession)(file)

@@ -1,7 +1,14 @@
-"""What an ONNX file says about itself, read without ONNX Runtime, which takes its time to start.
+"""Exported models: one .onnx file each, which describes itself and may hold several graphs. Imports no torch.
 
-A file is one protobuf message, ModelProto; of its fields only the pairs of strings in `metadata_props` are looked at,
-the graph is stepped over. Field numbers are those of onnx.proto, wire types those of protobuf's encoding.
+The file's own graph runs for every image, frame or view. What depends on the source image alone is a graph of its own,
+stored with the description in the file's metadata:
+
+    gfla            JSON: name, model (as in a bundle's config.json), precision, licence, sha256 of the weights, ...
+    gfla.encode     base64 of an ONNX model: the source image to further inputs of the file's own graph
+    gfla.estimate   base64 of an ONNX model: an image to the logits of its view code
+
+The metadata is read without ONNX Runtime, which starts slowly. A file is one protobuf message, ModelProto; only the
+string pairs in `metadata_props` are read. Field numbers are those of onnx.proto, wire types those of protobuf.
 """
 
 from __future__ import annotations
@@ -18,17 +25,39 @@ from typing import Any, Literal
 
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
-from gfla_cli.inference.onnx_graph import OnnxGraph, unreadable
-from gfla_cli.inference.providers import CPU, providers_for
+from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
 from gfla_cli.inference.session import DeviceName
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10  # bytes
+DESCRIPTION = "gfla"
+_LONGEST_NAME = 80  # characters
+Part = Literal["encode", "estimate"]
+# The networks' inputs, in order.
+INPUTS: dict[Task, tuple[str, ...]] = {
+    "pose": ("source_image", "source_structure", "target_structure"),
+    "face": (
+        "target_structure",
+        "previous_image",
+        "previous_structure",
+        "reference_image",
+        "reference_structure",
+    ),
+    "view": ("source_image", "source_code", "target_code"),
+}
+INPUTS["body"] = INPUTS["face"]
+# The input of the part "encode".
+SOURCE: dict[Task, str] = {
+    "pose": "source_image",
+    "face": "reference_image",
+    "body": "reference_image",
+    "view": "source_image",
+}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The pairs of `metadata_props` of a file; raises ValueError when it is no message, or they are no text."""
+    """The `metadata_props` of a file. Raises ValueError when it is no protobuf message, or they are not UTF-8."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         pairs = [
             dict(_fields(content, begin, end))
@@ -43,7 +72,7 @@ def _text(content: mmap.mmap, place: tuple[int, int] | None) -> str:
 
 
 def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Number, begin and end of every field of the message that lies between two places."""
+    """Number, begin and end of every field of the message in the bytes from `at` to `end`."""
     while at < end:
         key, at = _varint(content, at, end)
         wire_type = key & 7
@@ -63,7 +92,7 @@ def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, tuple[
 
 
 def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    """A number in groups of seven bits, lowest first, and the place after it."""
+    """A number in groups of seven bits, lowest first, and the position after it."""
     value = 0
     for count, byte in enumerate(content[at : min(at + _LONGEST_VARINT, end)]):
         value |= (byte & 0x7F) << 7 * count
@@ -72,53 +101,16 @@ def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     raise ValueError(f"a number at byte {at} does not end")
 
 
-# Exported models: one .onnx file each, which says what it is and may hold several graphs.
-#
-# The file is the graph that runs for every picture, frame or view. What depends on the source picture alone is a graph
-# of its own, stored with the description in the file's metadata:
-#
-#     gfla            JSON: name, model (as in a bundle's config.json), precision, licence, sha256 of the weights, ...
-#     gfla.encode     base64 of an ONNX model: the source picture to what the file's own graph takes beside it
-#     gfla.estimate   the same: a picture to the scores of the view it was taken from
-#
-# Imports no torch.
-
-
-DESCRIPTION = "gfla"
-_LONGEST_NAME = 80
-Part = Literal["encode", "estimate"]
-# What the networks take, in order.
-INPUTS: dict[Task, tuple[str, ...]] = {
-    "pose": ("source_image", "source_structure", "target_structure"),
-    "face": (
-        "target_structure",
-        "previous_image",
-        "previous_structure",
-        "reference_image",
-        "reference_structure",
-    ),
-    "view": ("source_image", "source_code", "target_code"),
-}
-INPUTS["body"] = INPUTS["face"]
-# Of these the picture that the part "encode" takes.
-SOURCE: dict[Task, str] = {
-    "pose": "source_image",
-    "face": "reference_image",
-    "body": "reference_image",
-    "view": "source_image",
-}
-
-
 class OnnxFile:
-    """An exported model, its graphs started when they are needed: the main one at once, but in the background."""
+    """An exported model. Its main graph is loaded at once in the background, its parts on first use."""
 
     def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
-        """Raises BundleError for what does not describe itself as an exported model, UsageError for a missing GPU."""
+        """Raises BundleError when the file is no model of gfla, UsageError when the device is not available."""
         self.path, self._device, self._threads = path, device, threads
         self._metadata = _metadata(path)
         self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
-        # On the CPU ONNX Runtime leaves Python's lock to others while it starts. Where it looks for a GPU's libraries
-        # the whole process is silent meanwhile, and nobody else's words may be lost: that is waited for.
+        # Loading for a GPU silences stderr of the whole process. This is waited for, so that no message of another
+        # thread is lost.
         on_cpu = providers_for(device) == [CPU]
         starter = ThreadPoolExecutor(1)
         self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
@@ -129,15 +121,12 @@ class OnnxFile:
 
     @cached_property
     def step(self) -> OnnxGraph:
-        """The main graph; raises BundleError when it is damaged or for something else, UsageError without its device.
-
-        A file may claim to be anything.
-        """
+        """The main graph. Raises BundleError when it is damaged or not for the task, UsageError without its device."""
         graph = self._starting.result()
         graph.name = self.name
-        strange = set(graph.inputs) - set(INPUTS[self.config.task])
-        if graph.outputs[:1] != ["image"] or (strange and not self.has("encode")):
-            what = f"{self.path}: its graph was not made for the task {self.config.task}, as it says"
+        unknown = set(graph.inputs) - set(INPUTS[self.config.task])
+        if graph.outputs[:1] != ["image"] or (unknown and not self.has("encode")):
+            what = f"{self.path}: its graph is not for the task {self.config.task} of its description"
             raise BundleError(what, hint="export it again")
         return graph
 
@@ -146,7 +135,7 @@ class OnnxFile:
         return part in self._parts or part_key(part) in self._metadata
 
     def part(self, part: Part) -> OnnxGraph:
-        """That graph, started now if it was not before; raises BundleError when it is damaged."""
+        """That graph, loaded on first use. Raises BundleError when it is damaged or missing."""
         if part not in self._parts:
             try:
                 content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
@@ -157,7 +146,7 @@ class OnnxFile:
 
 
 def exported_config(path: Path) -> ModelConfig:
-    """What the model of a file is, without starting it; raises BundleError for what is no exported model."""
+    """The configuration in a file, without loading its graphs. Raises BundleError when it is no model of gfla."""
     return _description(path, _metadata(path).get(DESCRIPTION))[0]
 
 
@@ -178,20 +167,20 @@ def part_key(part: Part) -> str:
 
 
 def metadata_of(about: dict[str, Any], parts: dict[Part, bytes]) -> dict[str, str]:
-    """The metadata of a file that describes itself by `about` and holds these graphs beside its own."""
+    """The metadata of a file with the description `about` and these parts."""
     stored = {part_key(part): base64.b64encode(content).decode("ascii") for part, content in parts.items()}
     return {DESCRIPTION: json.dumps(about), **stored}
 
 
 def _printable(name: object) -> str:
-    """A name that may be shown: a stranger's file must not steer the terminal."""
+    """The name without control characters: an untrusted file must not control the terminal."""
     return "".join(letter for letter in str(name or "") if letter.isprintable())[:_LONGEST_NAME]
 
 
 def _description(path: Path, text: str | None) -> tuple[ModelConfig, dict[str, Any]]:
     if text is None:
-        OnnxGraph(path, str(path), "cpu")  # what is no model at all is told so
-        raise BundleError(f"{path}: an ONNX file, but not one of gfla's", hint="make one with gfla export-onnx")
+        OnnxGraph(path, str(path), "cpu")  # raises a better error when it is no ONNX model at all
+        raise BundleError(f"{path}: an ONNX file, but not a model of gfla", hint="make one with gfla export-onnx")
     try:
         about = json.loads(text)
         return ModelConfig.from_json(about.pop("model")), about

@@ -1,14 +1,16 @@
-"""A loaded network behind arrays: pipelines do not know whether torch or ONNX Runtime computes. Imports neither."""
+"""The interface to a loaded network, run by torch or by ONNX Runtime: arrays in, arrays out. Imports neither."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, overload, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, Unpack, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.bundles.files import read_config
+from gfla_cli import __version__
+from gfla_cli.bundles.files import CONFIG, read_config
 from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import DeviceName as DeviceName
@@ -16,13 +18,14 @@ from gfla_cli.config import ModelConfig, Task
 from gfla_cli.config import Precision as Precision
 from gfla_cli.config import Runtime as Runtime
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.inference.inside import Inside
+from gfla_cli.inference.visualize import Intermediates
+from gfla_cli.io.files import cache_folder, make_folder
 
 Array = NDArray[np.float32]
 
 
-class Execution(TypedDict):
-    """How a model is run, as the options of every command say it; `**execution` gives it to who opens a session."""
+class Execution(TypedDict, total=False):
+    """How a model is run, as every command's options say. Pass it on as `open_session(model, **execution)`."""
 
     device: DeviceName
     precision: Precision
@@ -31,7 +34,7 @@ class Execution(TypedDict):
 
 
 class Session(Protocol):
-    """Runs one network."""
+    """One loaded network."""
 
     @property
     def name(self) -> str:
@@ -39,63 +42,63 @@ class Session(Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """What the network is."""
+        """The network's configuration."""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What else the model says of itself: its licence, the sha256 of its weights, how it was trained."""
+        """Further entries of the model's description: licence, sha256 of the weights, training."""
 
     @property
     def place(self) -> str:
-        """Device and number format, with the reason, for people; waits until the model is ready.
+        """Device, number format and the reason for them, for people. Waits until the model is loaded.
 
-        Raises BundleError when an exported graph is damaged, UsageError when its device turns out not to be there.
+        Raises BundleError when an exported graph is damaged, UsageError when its device is not available.
         """
 
     def image(self, *inputs: Array) -> Array:
-        """The generated picture, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
+        """The generated images, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
 
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
         """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.pixel_layers`."""
 
-    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
-        """The image, and flows, attention and solids of the first one. UsageError when the model cannot show them."""
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
+        """The images, and the intermediates of the first one. Raises UsageError when the model cannot give them."""
 
 
 class Clip(Protocol):
-    """A clip of one reference picture, generated frame after frame."""
+    """A clip of one reference image, generated frame by frame."""
 
     def next(self, structure: Array) -> Array:
-        """The next frame, (1, 3, H, W) in [-1, 1], for its structure (1, S, H, W)."""
+        """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W)."""
 
 
 @runtime_checkable
 class SequenceSession(Session, Protocol):
-    """Runs a face or body network."""
+    """A loaded face or body network."""
 
     def start(self, reference_image: Array, reference_structure: Array) -> Clip:
-        """A clip of the reference, (1, 3, H, W) in [-1, 1], whose structure is (1, S, H, W)."""
+        """A clip of the reference image (1, 3, H, W) in [-1, 1], with the structure (1, S, H, W)."""
 
 
 class ViewSession(Session, Protocol):
-    """Runs a view network. A source picture is encoded once, for any number of views."""
+    """A loaded view network. A source image is encoded once, for any number of views."""
 
     @property
     def estimates_views(self) -> bool:
-        """Whether the model can tell where a picture was taken from."""
+        """Whether the model can estimate the view of an image."""
 
     def encode(self, image: Array) -> Any:
-        """All that depends on the pictures (B, 3, H, W) in [-1, 1] alone, for `view`."""
+        """Everything that depends on the images (B, 3, H, W) in [-1, 1] alone; an argument of `view`."""
 
     def view(self, source: Any, source_code: Array, target_code: Array) -> Array:
-        """The objects from another side, (B, 3, H, W) in [-1, 1]; codes (B, 21), or (21,) for one picture."""
+        """The objects in the target view, (B, 3, H, W) in [-1, 1]. View codes are (B, 21), or (21,) for one image."""
 
     def view_scores(self, image: Array) -> Array:
-        """Unnormalised scores (B, 21) of the parts of the codes that pictures (B, 3, H, W) were taken with."""
+        """Logits (B, 21) of the view codes of images (B, 3, H, W) in [-1, 1]."""
 
 
-class _Stills:
-    """A clip by a pose model, which draws every frame from the reference alone."""
+class _PoseClip:
+    """A clip by a pose model, which generates every frame from the reference alone."""
 
     def __init__(self, session: Session, image: Array, structure: Array) -> None:
         self._session, self._reference = session, (image, structure)
@@ -109,29 +112,15 @@ def start_clip(session: Session, reference_image: Array, reference_structure: Ar
     """A clip of the reference, (1, 3, H, W) in [-1, 1] and (1, S, H, W), by a sequence model or a pose model."""
     if isinstance(session, SequenceSession):
         return session.start(reference_image, reference_structure)
-    return _Stills(session, reference_image, reference_structure)
+    return _PoseClip(session, reference_image, reference_structure)
 
 
 @overload
-def open_session(
-    model: str | Path,
-    *tasks: Literal["view"],
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-) -> ViewSession: ...
+def open_session(model: str | Path, *tasks: Literal["view"], **execution: Unpack[Execution]) -> ViewSession: ...
 
 
 @overload
-def open_session(
-    model: str | Path,
-    *tasks: Task,
-    device: DeviceName = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
-) -> Session: ...
+def open_session(model: str | Path, *tasks: Task, **execution: Unpack[Execution]) -> Session: ...
 
 
 def open_session(
@@ -142,11 +131,11 @@ def open_session(
     runtime: Runtime = "auto",
     threads: int | None = None,
 ) -> Session:
-    """The network of a bundle or of an exported .onnx file, ready to run on `threads` CPU threads, else on all.
+    """Loads the network of a bundle or of an exported .onnx file.
 
-    `runtime` "auto" takes ONNX Runtime for .onnx files and torch for bundles; "onnx" exports a bundle into the cache
-    on first use. Raises BundleError when the model is for none of the tasks, UsageError when what was asked for does
-    not go together.
+    `runtime` "auto" runs .onnx files with ONNX Runtime and bundles with torch; "onnx" exports a bundle into the cache
+    on first use. `threads`: on the CPU, else all. Raises BundleError when the model is damaged or for none of `tasks`,
+    UsageError when the options contradict each other.
     """
     exported = exported_file(model)
     if exported is None:
@@ -154,10 +143,14 @@ def open_session(
         config, _ = read_config(bundle)
         check_task(bundle_name(bundle), config, *tasks)
         if runtime != "onnx":
-            return _by_torch(bundle, config.task, device, precision, threads)
-        exported = _in_cache(bundle, precision)
+            return _open_torch(bundle, config.task, device, precision, threads)
+        if precision == "bf16":
+            raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
+        exported = cached_export(bundle, half=precision == "fp16")
     if runtime == "torch":
-        raise UsageError(f"{exported} is an ONNX file; torch does not run it", hint="give the bundle it was made from")
+        raise UsageError(
+            f"{exported} is an ONNX file, which torch cannot run", hint="give the bundle that it was exported from"
+        )
     from gfla_cli.inference.onnx_backend import open_exported
 
     session = open_exported(exported, device, precision, threads)
@@ -165,16 +158,27 @@ def open_session(
     return session
 
 
-def _in_cache(bundle: Path, precision: Precision) -> Path:
-    if precision == "bf16":
-        raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
-    from gfla_cli.inference.cache import cached_export
+def cached_export(bundle: Path, *, half: bool = False) -> Path:
+    """The bundle as an ONNX file in the cache, exported on first use; only that imports torch.
 
-    return cached_export(bundle, half=precision == "fp16")
+    Raises BundleError when the bundle cannot be read, and what `export_onnx` raises.
+    """
+    try:
+        key = hashlib.sha256((bundle / CONFIG).read_bytes()).hexdigest()[:12]  # the config holds the weights' hash
+    except OSError as error:
+        raise BundleError(f"{bundle}: cannot be read: {error.strerror}", hint="get the bundle again") from error
+    precision = "-fp16" if half else ""
+    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}{precision}.onnx"
+    if not path.is_file():
+        from gfla_cli.inference.export import export_onnx
+
+        make_folder(path.parent, hint="GFLA_CACHE names another")
+        export_onnx(bundle, path, half=half, overwrite=True)
+    return path
 
 
 def model_config(model: str | Path) -> ModelConfig:
-    """What a bundle or an exported file holds; raises BundleError when it is neither."""
+    """The configuration of a bundle or of an exported file. Raises BundleError when it is neither."""
     exported = exported_file(model)
     if exported is None:
         return read_config(find_bundle(model))[0]
@@ -183,22 +187,15 @@ def model_config(model: str | Path) -> ModelConfig:
     return exported_config(exported)
 
 
-def _by_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+def _open_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    if task == "pose":
-        from gfla_cli.inference.torch_backend import TorchSession
+    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView
 
-        return TorchSession(bundle, device, precision)
-    if task == "view":
-        from gfla_cli.inference.torch_backend import TorchView
-
-        return TorchView(bundle, device, precision)
-    from gfla_cli.inference.torch_backend import TorchSequence
-
-    return TorchSequence(bundle, device, precision)
+    kinds: dict[Task, type[TorchSession]] = {"pose": TorchSession, "view": TorchView}
+    return kinds.get(task, TorchSequence)(bundle, device, precision)
 
 
 def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
@@ -213,13 +210,13 @@ def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
 
 
 def refuse_export_name(path: Path) -> None:
-    """Raises UsageError for a file name by which no exported model would be known."""
+    """Raises UsageError unless the file name ends in .onnx."""
     if path.suffix.lower() != ".onnx":
-        raise UsageError(f"{path}: an exported model is an .onnx file", hint="end the name of --output in .onnx")
+        raise UsageError(f"{path}: an exported model is an .onnx file", hint="give --output a name that ends in .onnx")
 
 
 def exported_file(model: str | Path) -> Path | None:
-    """The .onnx file that `model` names: itself, or the only one in a folder that is no bundle."""
+    """The .onnx file itself, or the only one in a folder that is no bundle; None for bundles."""
     path = Path(model)
     if is_hub_name(model):
         return None

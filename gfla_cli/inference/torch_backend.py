@@ -16,9 +16,9 @@ from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import choose_device
-from gfla_cli.inference.inside import AttentionMaps, Inside
 from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.layers import pixel_layers
 from gfla_cli.networks.samplers import LocalAttention
@@ -27,16 +27,16 @@ from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
 
 class TorchSession:
-    """A bundle's network on the best device at hand.
+    """A bundle's network on the chosen device. See Session.
 
-    On the CPU, memory that torch frees stays with the process from then on (`keep_freed_memory`).
+    On the CPU the process keeps the memory that torch frees (`keep_freed_memory`).
     """
 
     def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
         bundle = load_bundle(model)
         self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
-        # On the CPU oneDNN's convolutions want channels last, and the norms keep it.
+        # oneDNN's convolutions on the CPU are fastest with channels last.
         on_cpu = self._placement.device.type == "cpu"
         if on_cpu:
             keep_freed_memory()
@@ -46,7 +46,7 @@ class TorchSession:
 
     @property
     def place(self) -> str:
-        """Device and number format, with the reason."""
+        """See Session."""
         return str(self._placement)
 
     @property
@@ -55,17 +55,17 @@ class TorchSession:
         return self._placement.autocast
 
     def tensor(self, array: Array) -> Tensor:
-        """An array (B, C, H, W) where the network is, in the layout it likes."""
+        """An array (B, C, H, W) on the network's device and in its memory layout."""
         return torch.from_numpy(array).to(self._placement.device).contiguous(memory_format=self._layout)
 
     @staticmethod
     def array(tensor: Tensor) -> Array:
-        """The way back, from any number format."""
+        """A tensor as a float32 array."""
         return np.asarray(tensor.float().cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def image(self, *inputs: Array) -> Array:
-        """The generated picture, (B, 3, H, W), from the network's inputs in order."""
+        """See Session."""
         with self.autocast:
             return self.array(self.network(*map(self.tensor, inputs)).image)
 
@@ -80,14 +80,14 @@ class TorchSession:
         return self.array(made.image), self.array(layers)
 
     @torch.inference_mode()
-    def image_and_inside(self, *inputs: Array) -> tuple[Array, Inside]:
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
         """See Session."""
         if not self.config.has_flow:
             raise UsageError(
                 f"{self.name} has the sampler {self.config.sampler!r}, which has no flow to show",
-                hint="models with the sampler local or bilinear have",
+                hint="use a model with the sampler local or bilinear",
             )
-        with self.autocast, _attention_noted(self.network) as attention:
+        with self.autocast, _recorded_attention(self.network) as attention:
             made = self.network(*map(self.tensor, inputs))
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
         levels = [
@@ -96,20 +96,20 @@ class TorchSession:
         ]
         bodies = getattr(made, "body_prior", None)
         maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
-        return self.array(made.image), Inside(levels, maps)
+        return self.array(made.image), Intermediates(levels, maps)
 
 
 @contextmanager
-def _attention_noted(network: nn.Module) -> Iterator[list[Tensor]]:
-    """Gives a list that the attention (B, n*n, h, w) of every level is added to, coarse to fine."""
+def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
+    """A list to which forward passes in the block add the attention (B, n*n, h, w) of every level, coarse to fine."""
     attention: list[Tensor] = []
 
-    def note(module: nn.Module, seen: tuple[Any, ...], _: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Any, ...], _: Tensor) -> None:
         assert isinstance(module, LocalAttention)
-        attention.append(module.attend(*seen).attention)
+        attention.append(module.attend(*inputs).attention)
 
     samplers = [module for module in network.modules() if isinstance(module, LocalAttention)]
-    hooks = [module.register_forward_hook(note) for module in samplers]
+    hooks = [module.register_forward_hook(record) for module in samplers]
     try:
         yield attention
     finally:
@@ -117,11 +117,8 @@ def _attention_noted(network: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-# Sequence models run by torch: one reference picture, frame after frame of it.
-
-
 class TorchSequence(TorchSession):
-    """The network of a face or body bundle on the best device at hand."""
+    """A face or body bundle's network on the chosen device. See SequenceSession."""
 
     def start(self, reference_image: Array, reference_structure: Array) -> TorchClip:
         """See SequenceSession."""
@@ -129,7 +126,7 @@ class TorchSequence(TorchSession):
 
 
 class TorchClip:
-    """A clip that is being generated: what depends on the reference alone is computed once."""
+    """A clip that is being generated. The reference is encoded once."""
 
     @torch.inference_mode()
     def __init__(self, session: TorchSequence, image: Array, structure: Array) -> None:
@@ -150,19 +147,16 @@ class TorchClip:
         return self._session.array(self._previous[0])
 
 
-# View models run by torch: one source picture, many views of it.
-
-
 @dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """Source pictures and all that the network derives from them alone."""
+class EncodedImage:
+    """Source images and what the network derives from them alone."""
 
     image: Tensor  # (B, 3, H, W)
-    encoded: Any  # of `encode_source`
+    encoded: Any  # what `encode_source` returns
 
 
 class TorchView(TorchSession):
-    """A view bundle's network on the best device at hand."""
+    """A view bundle's network on the chosen device. See ViewSession."""
 
     @property
     def estimates_views(self) -> bool:
@@ -170,15 +164,15 @@ class TorchView(TorchSession):
         return isinstance(self.network, ViewGenerator) and self.network.view_estimator is not None
 
     @torch.inference_mode()
-    def encode(self, image: Array) -> EncodedPicture:
+    def encode(self, image: Array) -> EncodedImage:
         """See ViewSession."""
         assert isinstance(self.network, ViewGenerator | AppearanceFlow)
-        picture = self.tensor(image)
+        source = self.tensor(image)
         with self.autocast:
-            return EncodedPicture(picture, self.network.encode_source(picture))
+            return EncodedImage(source, self.network.encode_source(source))
 
     @torch.inference_mode()
-    def view(self, source: EncodedPicture, source_code: Array, target_code: Array) -> Array:
+    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
         codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
         with self.autocast:
@@ -188,4 +182,4 @@ class TorchView(TorchSession):
     def view_scores(self, image: Array) -> Array:
         """See ViewSession."""
         assert isinstance(self.network, ViewGenerator)
-        return self.array(self.network.estimate_view(self.tensor(image)))  # float32: half a megaflop, and ties matter
+        return self.array(self.network.estimate_view(self.tensor(image)))  # float32: cheap, and ties matter

@@ -1,4 +1,4 @@
-"""What holds networks, files or processes until it is closed, as a context manager."""
+"""Threads and resources: closing, working ahead in a thread, and silencing native libraries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 
-class Closing(ABC):
-    """Closed at the end of its `with` block."""
+class Closeable(ABC):
+    """An owner of networks, files or processes, closed at the end of its `with` block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Frees what is held."""
+        """Frees the resources."""
 
     def __enter__(self) -> Self:
         return self
@@ -30,25 +30,22 @@ class Closing(ABC):
         self.close()
 
 
-# Work on the next items while this one is being used: one thread a stage, with a short queue between them.
-
-
 _Item = TypeVar("_Item")
-_LOOK_UP_S = 0.1  # how often a producer whose queue is full looks whether anybody still wants the items
+_POLL_S = 0.1  # how often a producer with a full queue checks whether it should stop
 
 
 class _End:
-    """The last thing in a queue: nothing more, or what went wrong."""
+    """The last entry of a queue, with the producer's error, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
-    """The same items in the same order, produced in a thread of their own, at most `size` ahead.
+    """The same items in the same order, produced by another thread that works at most `size` items ahead.
 
-    An exception of `items` is raised here, in its place. When the consumer stops, or the iterator is closed or
-    collected, the producer is stopped and waited for, and `items` is closed in its thread.
+    An exception of `items` is raised here, at its position. When the iterator is closed or garbage collected, the
+    thread stops, closes `items`, and is joined. Raises ValueError when `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"a queue holds at least one item, got {size}")
@@ -66,7 +63,7 @@ def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
             yield item
     finally:
         stopped.set()
-        with suppress(Empty):  # makes room, so that the producer notices at once
+        with suppress(Empty):  # makes room, so that the producer stops at once
             while True:
                 queue.get_nowait()
         producer.join()
@@ -78,33 +75,30 @@ def _produce(items: Iterable[_Item], queue: Queue[_Item | _End], stopped: Event)
         for item in items:
             if not _put(item, queue, stopped):
                 break
-    except BaseException as raised:  # also KeyboardInterrupt from inside `items`: it belongs to the consumer
+    except BaseException as raised:  # KeyboardInterrupt, too: the consumer raises it
         error = raised
     finally:
         close = getattr(items, "close", None)
         if stopped.is_set() and close is not None:
-            with suppress(Exception):  # nobody is left to tell
+            with suppress(Exception):  # the consumer has left
                 close()
     _put(_End(error), queue, stopped)
 
 
 def _put(item: _Item | _End, queue: Queue[_Item | _End], stopped: Event) -> bool:
-    """False when nobody wants the item any more."""
+    """Waits for room in the queue; False when the consumer has stopped."""
     while not stopped.is_set():
         with suppress(Full):
-            queue.put(item, timeout=_LOOK_UP_S)
+            queue.put(item, timeout=_POLL_S)
             return True
     return False
 
 
-# Native libraries that write to stderr behind Python's back, and how to keep them from it.
-
-
-_STDERR = 2
+_STDERR = 2  # file descriptor
 
 
 class _Silence:
-    """Where stderr went, and how many blocks of all threads want it silent: the last to end brings it back."""
+    """Counts the blocks, of all threads, that silence stderr. The last one to end restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -114,7 +108,7 @@ class _Silence:
     def begin(self) -> None:
         with self._lock:
             if self._blocks == 0:
-                self._saved = _sent_nowhere()
+                self._saved = _redirect_to_null()
             self._blocks += 1
 
     def end(self) -> None:
@@ -131,7 +125,7 @@ _silence = _Silence()
 
 @contextmanager
 def native_stderr_silenced() -> Iterator[None]:
-    """Sends file descriptor 2 to nowhere meanwhile. It is the whole process's, so keep the block short."""
+    """Discards what native libraries write to stderr. This affects the whole process: keep the block short."""
     _silence.begin()
     try:
         yield
@@ -139,15 +133,15 @@ def native_stderr_silenced() -> Iterator[None]:
         _silence.end()
 
 
-def _sent_nowhere() -> int | None:
-    """A copy of what file descriptor 2 was; None without any stderr, as under pythonw."""
+def _redirect_to_null() -> int | None:
+    """Points stderr to the null device. Returns a copy of the old one, or None if there was none (pythonw)."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
     try:
         saved = os.dup(_STDERR)
     except OSError:
         return None
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, _STDERR)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, _STDERR)
+    os.close(null)
     return saved

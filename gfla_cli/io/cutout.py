@@ -1,7 +1,7 @@
-"""Cutting an object out of its picture: by the alpha channel, by a plain background, or, as a last resort, by guessing.
+"""Cut an object out of its image: by the alpha channel, by a plain background, or by GrabCut.
 
-A plain background is what the picture's border shows: one surface, or a wall over a floor, brightness falling off and
-soft shadows included. Only a busy one leaves it to GrabCut, whose guess is often wrong; `Cutout.guessed` says so.
+The image's border shows whether the background is plain: one surface, or a wall over a floor. Falling light and soft
+shadows are allowed. A busy background is left to GrabCut, which is often wrong; `Cutout.guessed` tells.
 """
 
 from __future__ import annotations
@@ -14,58 +14,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
-from gfla_cli.io.image_decoding import decode, opened
+from gfla_cli.io.image_decoding import decode, open_image
 
 Mask = NDArray[np.bool_]
 
 _WORKING_SIDE, _GUESSING_SIDE = 1024, 384  # pixels of the longer side
-_RING = 0.02  # share of the picture that counts as its border
-_PLAIN = 0.82  # share of the border that must fit one smooth background
-_TOLERANCE, _NOISE = 7.0, 3.5  # distance in Lab below which a colour is the background's: at least, and in sigmas
-_MOST_TOLERANT = 12.0  # the same, at most: beyond that a background is not plain
-_SURE = 0.5  # of that distance, where no border vouches for a pixel
-_ONE_HUE = 12.0  # Lab a and b over one surface
-_ALIKE = 0.9  # share of rows whose ends must be alike
-_SHADOW = 45.0  # Lab lightness by which a soft shadow may be darker than the background
-_STEP = 3  # grey levels from pixel to pixel that a soft shadow never exceeds
-_CRUMB = 0.01  # share of the largest piece below which others are dust
-_OPAQUE = 128  # alpha from which on a pixel is the object
+_RING = 0.02  # share of the image that counts as its border
+_PLAIN = 0.82  # share of the border that must fit a smooth background
+# A colour closer than the tolerance to the background, in Lab, belongs to it.
+_TOLERANCE, _NOISE = 7.0, 3.5  # smallest tolerance, and its size in standard deviations of the noise
+_MOST_TOLERANT = 12.0  # with a larger tolerance the background is not plain
+_SURE = 0.5  # share of the tolerance for pixels that the border does not reach
+_ONE_HUE = 12.0  # largest range of Lab a and b over one surface
+_ALIKE = 0.9  # share of rows whose two ends must be alike
+_SHADOW = 45.0  # Lab lightness by which a soft shadow may be darker
+_STEP = 3  # largest step in grey levels between neighbouring pixels of a soft shadow
+_CRUMB = 0.01  # pieces below this share of the largest are dust
+_OPAQUE = 128  # smallest alpha of the object
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """An object on white paper, and which pixels it covers."""
+    """An object on white, and the pixels that it covers."""
 
     on_white: Image  # (H, W, 3) RGB
-    cover: Image  # (H, W) 255 on the object, 0 around it
-    guessed: bool  # whether the background was too busy to be sure
+    cover: Image  # (H, W) 0..255, 255 on the object
+    guessed: bool  # whether the background was too busy for a sure result
 
 
 def read_cutout(path: Path | str, max_side: int | None = None) -> Cutout:
-    """The object in a picture file. Raises MediaError as `read_image` does."""
-    with opened(Path(path)) as picture:
+    """The object in an image file, at most `max_side` pixels on the longer side. Raises MediaError as `read_image`."""
+    with open_image(Path(path)) as picture:
         transparent = picture.has_transparency_data
         image = decode(picture, max_side)
     if transparent:
         alpha = _alpha(Path(path), image.shape[:2])
         if alpha.min() < _OPAQUE:
-            return Cutout(image, alpha, guessed=False)  # pictures are decoded over white
+            return Cutout(image, alpha, guessed=False)  # `decode` has put it on white
     return cut_out(image)
 
 
 def _alpha(path: Path, size: tuple[int, int]) -> Image:
-    """(H, W) opacity, upright and resized as the picture was."""
+    """(H, W) opacity 0..255, upright and resized to (height, width)."""
     from PIL import Image as PillowImage
     from PIL import ImageOps
 
-    with opened(path) as picture:
+    with open_image(path) as picture:
         upright = ImageOps.exif_transpose(picture)
         alpha = upright.convert("RGBA").getchannel("A")
         return np.array(alpha.resize(size[::-1], PillowImage.Resampling.BOX))
 
 
 def cut_out(image: Image) -> Cutout:
-    """The object in an (H, W, 3) RGB picture without transparency. Its cover is empty where nothing stands out."""
+    """The object in an (H, W, 3) RGB image without transparency. `cover` is all 0 when nothing stands out."""
     small = _reduced(image, _WORKING_SIDE)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     fit = _background(lab)
@@ -88,19 +89,19 @@ def _reduced(image: Image, side: int) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """The background as the border continues it."""
+    """The background, extrapolated from the border."""
 
     lab: NDArray[np.float32]  # (H, W, 3)
     tolerance: float
 
 
 def _background(lab: NDArray[np.float32]) -> _Fit | None:
-    """The background that the border shows, or None when it is busy."""
+    """The background that fits the border; None when it is busy."""
     return _one_surface(lab) or _wall_and_floor(lab)
 
 
 def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
-    """Every row as its two ends are, where they are alike."""
+    """A background whose rows each blend their two ends; None when the ends differ too much."""
     height, width = lab.shape[:2]
     thick = max(2, round(_RING * min(height, width)))
     left, right = np.median(lab[:, :thick], axis=1), np.median(lab[:, -thick:], axis=1)  # (H, 3)
@@ -117,13 +118,13 @@ def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
 
 
 def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
-    """A smooth surface through the border."""
+    """A quadratic surface fitted to the border; None when it does not fit."""
     height, width = lab.shape[:2]
     basis = _quadratic(height, width)
     ring = np.ones((height, width), bool)
     thick = max(2, round(_RING * min(height, width)))
     ring[thick:-thick, thick:-thick] = False
-    # The object may touch the border: fit, drop what does not fit, fit again.
+    # The object may touch the border, so outliers are dropped and the surface is fitted again.
     kept = np.linalg.norm(lab - np.median(lab[ring], axis=0), axis=2)[ring]
     kept = kept <= np.percentile(kept, 75)
     values, terms = lab[ring], basis[ring]
@@ -136,7 +137,7 @@ def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
             return None
     surface = (basis @ weights).astype(np.float32)
     if np.ptp(surface[..., 1:], axis=(0, 1)).max() > _ONE_HUE:
-        return None  # light falls off, but it does not change its colour
+        return None  # falling light does not change the hue
     return _Fit(surface, min(tolerance, _MOST_TOLERANT))
 
 
@@ -147,7 +148,7 @@ def _quadratic(height: int, width: int) -> NDArray[np.float32]:
 
 
 def _unlike(small: Image, lab: NDArray[np.float32], fit: _Fit) -> Mask:
-    """True where the picture is not the background, nor a soft shadow on it, nor the background seen through a gap."""
+    """True where the image differs from the background, its soft shadows, and the background seen through gaps."""
     difference = lab - fit.lab
     distance = np.linalg.norm(difference, axis=2)
     colourless = np.linalg.norm(difference[..., 1:], axis=2) < fit.tolerance * _SURE
@@ -158,7 +159,7 @@ def _unlike(small: Image, lab: NDArray[np.float32], fit: _Fit) -> Mask:
 
 
 def _flooded(small: Image, allowed: Mask) -> Mask:
-    """What a flood from the border reaches, through allowed pixels and without crossing an edge."""
+    """The pixels that a flood fill from the border reaches, through allowed pixels and not across edges."""
     height, width = allowed.shape
     smooth = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (0, 0), 1.2)
     mask = np.ones((height + 2, width + 2), np.uint8)
@@ -170,26 +171,26 @@ def _flooded(small: Image, allowed: Mask) -> Mask:
         if mask[y + 1, x + 1] == 0:
             cv2.floodFill(smooth, mask, (x, y), 0, _STEP, _STEP, flags)
     reached = mask[1:-1, 1:-1] == 2
-    # Noise leaves pinholes in what was reached.
+    # Close the pinholes that noise leaves.
     closed = cv2.morphologyEx(reached.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
     return np.asarray(reached | (closed & allowed))
 
 
 def _guess(small: Image) -> Mask:
-    """GrabCut with nothing known but that the object is not at the very border."""
+    """GrabCut, given only that the object does not touch the border."""
     tiny = _reduced(small, _GUESSING_SIDE)
     height, width = tiny.shape[:2]
     margin_x, margin_y = max(1, width // 30), max(1, height // 30)
     mask = np.zeros((height, width), np.uint8)
     inside = (margin_x, margin_y, width - 2 * margin_x, height - 2 * margin_y)
-    cv2.setRNGSeed(0)  # its clustering starts at random
+    cv2.setRNGSeed(0)  # its clusters start at random
     cv2.grabCut(tiny, mask, inside, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_RECT)
     found = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     return np.asarray(cv2.resize(found, small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _without_crumbs(mask: Mask) -> Mask:
-    """The largest piece, and what is not dust beside it, nor another thing that the picture's border cuts."""
+    """The largest piece, and all others but dust and those that touch the image's border."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask
@@ -202,6 +203,6 @@ def _without_crumbs(mask: Mask) -> Mask:
 
 
 def _soft(mask: Mask) -> Image:
-    """The mask with edges of a pixel or two, drawn in a little so that no rim of the background remains."""
+    """The mask, 0..255, with soft edges, shrunk a little so that no rim of the background remains."""
     blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
     return np.asarray(np.clip(blurred * 2 - 1, 0, 1) * 255 + 0.5, np.uint8)

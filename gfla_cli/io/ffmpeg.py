@@ -1,4 +1,9 @@
-"""The ffmpeg that imageio-ffmpeg ships, as a child process: an argument list, never a shell, never the network."""
+"""Run ffmpeg, and probe videos with it.
+
+The ffmpeg that imageio-ffmpeg ships runs as a child process: an argument list, never a shell, never the network.
+`probe` decodes the first frame and lists the time stamps of the first minute. Both are cheap, and time stamps are
+right where headers are wrong.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +13,47 @@ import subprocess
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, MediaError, UsageError
+from gfla_cli.io.files import require_file
 
-# Containers people film or download in, and pictures that hide behind another suffix. Left out on purpose: play lists
-# (they name other files and addresses) and formats that take any text for a picture (tty).
+# Usual containers, and image formats in case the suffix is wrong. Left out on purpose: play lists, which name other
+# files and addresses, and formats that accept any text (tty).
 _FORMATS = (
     "mov", "matroska", "avi", "gif", "mpegts", "mpeg", "mpegvideo", "m4v", "ogg", "flv", "asf", "mxf", "nut", "dv",
     "ivf", "obu", "h264", "hevc", "mjpeg", "yuv4mpegpipe", "rm", "wtv", "apng", "webp_anim", "webp_pipe", "png_pipe",
     "jpeg_pipe", "bmp_pipe", "tiff_pipe", "mp3", "aac", "wav", "flac", "aiff",
 )  # fmt: skip
 LARGEST_FRAME = 150_000_000  # pixels; 16K video has 133 million
-_KEPT_LINES = 200  # of what ffmpeg says; a damaged video makes it say thousands
-_SPEAKER = re.compile(r"^(\[[^\]]*\] ?)+")  # "[h264 @ 0x55d5]"
+_KEPT_LINES = 200  # of stderr; a damaged video produces thousands
+_PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")  # "[h264 @ 0x55d5]"
+_INFORMATIVE = re.compile(
+    r"error|invalid|unable|cannot|could not|fail|no such|not found|denied|unsupported", re.IGNORECASE
+)
+_UNINFORMATIVE = re.compile(r"^Error opening (input|output)|^Conversion failed|^Task finished|^Terminating")
+_LISTED_S = 60  # seconds of the video whose time stamps are listed
+_STILL_FPS = Fraction(25)  # of an image, and of a video without a rate
+_FASTEST = 60  # frames per second; a variable rate becomes at most this constant one
+_KNOWN_RATES = tuple(
+    Fraction(rate)
+    for rate in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60", "120000/1001", "120")
+)
+_SNAP = 2e-4  # relative; 24 and 24000/1001 are 1e-3 apart
+_UNEVEN = 0.1  # share of a frame's time by which stamps of a constant rate may be off, besides their rounding
+_MISSING = Fraction(1, 20)  # share of the length; if header and content differ by more, the end is missing
+_ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|yuva.*|gbrap.*|ya\d.*|pal8|rgba64.*|bgra64.*|rgbaf.*)$")
+_COPY_AGAIN = "copy or download it again"
 
 
 @cache
 def executable() -> str:
-    """The path of ffmpeg. Raises GflaError when the package has none for this machine."""
+    """The path of ffmpeg. Raises GflaError when imageio-ffmpeg has none for this machine."""
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 
@@ -40,14 +64,14 @@ def executable() -> str:
 
 
 def file_input(path: Path | str) -> list[str]:
-    """The arguments that open a stranger's file: local, and one of the known formats."""
+    """The arguments that open an untrusted file: local files only, known formats only, frames of a limited size."""
     allowed = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(_FORMATS)]
-    name = str(Path(path).absolute())  # absolute: "http:x.mp4" is a legal file name, too
+    name = str(Path(path).absolute())  # "http:x.mp4" is a legal file name
     return [*allowed, "-max_pixels", str(LARGEST_FRAME), "-i", name]
 
 
 def run(arguments: Sequence[str]) -> tuple[int, str, list[str]]:
-    """Runs ffmpeg to its end: exit status, stdout, and the lines of stderr."""
+    """Runs ffmpeg to its end. Returns the exit status, stdout, and the lines of stderr."""
     command = [executable(), "-hide_banner", "-nostdin", *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True)
     said = done.stderr.decode(errors="replace").splitlines()
@@ -55,9 +79,9 @@ def run(arguments: Sequence[str]) -> tuple[int, str, list[str]]:
 
 
 class Ffmpeg:
-    """A running ffmpeg that is read from or written to; what it says is collected meanwhile, so it never blocks.
+    """A running ffmpeg with pipes. A thread collects its stderr, so that it never blocks.
 
-    `finish` or `kill` must be called in the end; both may be called again.
+    Call `finish` or `kill` in the end; calling them again is harmless.
     """
 
     def __init__(self, arguments: Sequence[str], *, reads: bool = False, writes: bool = False) -> None:
@@ -67,7 +91,7 @@ class Ffmpeg:
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE if writes else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            # A Ctrl-C in the terminal reaches Python only, which then ends ffmpeg in its own time.
+            # Ctrl-C in the terminal then reaches Python only, which ends ffmpeg itself.
             start_new_session=True,
         )
         self._listener = Thread(target=self._listen, name="ffmpeg-stderr", daemon=True)
@@ -89,14 +113,14 @@ class Ffmpeg:
         return self._process.stdout  # type: ignore[return-value]
 
     def finish(self) -> tuple[int, list[str]]:
-        """Lets it come to its end: the exit status and the last lines it said."""
+        """Waits for its end. Returns the exit status and the last lines of stderr."""
         self._close_pipes()
         status = self._process.wait()
         self._listener.join()
         return status, list(self._said)
 
     def kill(self) -> None:
-        """Ends it at once, if it still runs."""
+        """Ends it at once if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         self.finish()
@@ -104,19 +128,192 @@ class Ffmpeg:
     def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(OSError):  # what is still buffered has nowhere to go when ffmpeg is gone
+                with suppress(OSError):  # flushing fails when ffmpeg has ended
                     pipe.close()
 
 
 def complaint(said: Sequence[str], status: int = 1) -> str:
-    """The one line of what ffmpeg said that tells most about why it failed."""
+    """The one line of stderr that explains best why ffmpeg failed."""
     if status < 0:
         return f"ffmpeg was ended by {signal.Signals(-status).name}"
-    lines = [_SPEAKER.sub("", line).strip() for line in said]
-    telling = [line for line in lines if _TELLING.search(line) and not _EMPTY_WORDS.search(line)]
-    chosen = telling[0] if telling else next((line for line in reversed(lines) if line), "ffmpeg said nothing")
+    lines = [_PREFIX.sub("", line).strip() for line in said]
+    informative = [line for line in lines if _INFORMATIVE.search(line) and not _UNINFORMATIVE.search(line)]
+    chosen = informative[0] if informative else next((line for line in reversed(lines) if line), "ffmpeg said nothing")
     return chosen if len(chosen) <= 160 else chosen[:159] + "…"
 
 
-_TELLING = re.compile(r"error|invalid|unable|cannot|could not|fail|no such|not found|denied|unsupported", re.IGNORECASE)
-_EMPTY_WORDS = re.compile(r"^Error opening (input|output)|^Conversion failed|^Task finished|^Terminating")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInfo:
+    """A video, animation or still image that can be read."""
+
+    path: Path
+    size: tuple[int, int]  # height, width as shown: upright, with square pixels
+    fps: Fraction  # exact; for a variable rate the constant one that replaces it
+    frames: int  # at `fps`; exact up to a minute, then estimated from the length
+    duration: float  # seconds of the video stream
+    audio_codec: str | None = None  # of the first audio stream, by ffmpeg's name
+    variable: bool = False  # the frames are not evenly spaced in time
+    still: bool = False  # an image: one frame
+    alpha: bool = False  # may have transparent pixels
+    cut_short: bool = False  # the header promises more than there is
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """What a video file holds. Raises MediaError when it is missing, holds no video, or no frame can be decoded."""
+    path = Path(path)
+    require_file(path, "video")
+    return _probe_image(path) or _probe_video(path)
+
+
+def exact_rate(fps: Fraction | float | str) -> Fraction:
+    """The exact rate: 29.97 -> 30000/1001, "25" -> 25. Raises UsageError outside of 0 < fps <= 1000."""
+    try:
+        rate = Fraction(fps)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise UsageError(f"{fps} is no frame rate", hint="write 25, 29.97 or 30000/1001") from error
+    if not 0 < rate <= 1000:
+        raise UsageError(f"{fps} is no frame rate", hint="write 25, 29.97 or 30000/1001")
+    close = min(_KNOWN_RATES, key=lambda known: abs(known - rate))
+    return close if abs(close - rate) <= _SNAP * close else rate.limit_denominator(1001)
+
+
+def _probe_image(path: Path, *, known: bool = False) -> VideoInfo | None:
+    """The file as an image; None when it is an animation, or no image unless `known` to be one."""
+    from gfla_cli.io.image import READABLE, is_animated, read_image
+
+    if not known and path.suffix.lower() not in READABLE:
+        return None
+    try:
+        if is_animated(path):
+            return None
+        height, width = read_image(path).shape[:2]
+    except MediaError:
+        if known:
+            raise
+        return None  # perhaps a video with a wrong suffix; if not, ffmpeg says why
+    duration = float(1 / _STILL_FPS)
+    return VideoInfo(path=path, size=(height, width), fps=_STILL_FPS, frames=1, duration=duration, still=True)
+
+
+def _probe_video(path: Path) -> VideoInfo:
+    status, said, listing = _decode_and_list(path)
+    header = "\n".join(said).split("Output #0")[0]
+    container = re.search(r"^Input #0, ([\w,]+), from", header, re.MULTILINE)
+    if container and container[1].endswith("_pipe"):
+        return _probe_image(path, known=True) or _unreadable(path, status, said)
+    # The size after the filters, which rotate the frames and make their pixels square.
+    size = re.search(r"Video: wrapped_avframe.*?\b(\d+)x(\d+)\b", "\n".join(said))
+    first = re.search(r"input from stream .*?pixfmt:(\w+) .*?\bfr:(\d+)/(\d+)", "\n".join(said))
+    video, sound = listing
+    if size is None or first is None or not video:
+        return _unreadable(path, status, said)
+    guess = Fraction(int(first[2]), int(first[3])) if int(first[2]) and int(first[3]) else _STILL_FPS
+    height, width = int(size[2]), int(size[1])
+    if height * width > LARGEST_FRAME:  # after narrow pixels were made square, for instance
+        raise MediaError(f"{path}: frames of {width}x{height} are too large", hint="scale the video down first")
+    fps, variable = _rate(video, guess)
+    audio = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    promised = _promised_s(header)
+    end, cut_short = _end(video, sound, promised)
+    return VideoInfo(
+        path=path,
+        size=(height, width),
+        fps=fps,
+        frames=max(1, round(end * fps)),
+        duration=float(end),
+        audio_codec=audio[1] if audio else None,
+        variable=variable,
+        alpha=bool(_ALPHA.match(first[1])),
+        cut_short=cut_short,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamps:
+    """A stream's packets: their sorted times and the end of the last one in seconds, and the unit of rounding."""
+
+    times: list[Fraction]
+    end: Fraction
+    tick: Fraction
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def _decode_and_list(path: Path) -> tuple[int, list[str], tuple[_Stamps, _Stamps]]:
+    """ffmpeg's status and stderr from decoding one frame, and the time stamps of the video and audio streams."""
+    for limit in (["-t", str(_LISTED_S)], []):
+        one_frame = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=iw*sar:ih,setsar=1", "-f", "null", "-"]
+        stamps = ["-map", "0:V:0", "-map", "0:a:0?", "-c", "copy", *limit, "-f", "framecrc", "-"]
+        status, table, said = run(["-v", "verbose", *file_input(path), *one_frame, *stamps])
+        video, sound = _stamps(table, 0), _stamps(table, 1)
+        if _promised_s("\n".join(said)) is not None or video.end < _LISTED_S - 1:
+            break  # else the container states no length: list everything
+    return status, said, (video, sound)
+
+
+def _stamps(table: str, stream: int) -> _Stamps:
+    unit = re.search(rf"^#tb {stream}: (\d+)/(\d+)", table, re.MULTILINE)
+    tick = Fraction(int(unit[1]), int(unit[2])) if unit else Fraction(1, 1000)
+    times: list[Fraction] = []
+    end = Fraction(0)
+    for row in re.finditer(rf"^{stream}, *(-?\d+), *(-?\d+), *(\d+),", table, re.MULTILINE):
+        decoded, shown, lasts = (int(value) for value in row.groups())
+        shown = decoded if shown < -(1 << 62) else shown  # AVI: no time of its own
+        times.append(shown * tick)
+        end = max(end, (shown + lasts) * tick)
+    return _Stamps(sorted(times), end, tick)
+
+
+def _promised_s(header: str) -> Fraction | None:
+    """The length in seconds that the container states; None when it states none."""
+    length = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d+)", header)
+    return int(length[1]) * 3600 + int(length[2]) * 60 + Fraction(length[3]) if length else None
+
+
+def _end(video: _Stamps, sound: _Stamps, promised: Fraction | None) -> tuple[Fraction, bool]:
+    """When the video stream ends, in seconds, and whether the file is cut short."""
+    last = max(video.end, sound.end)
+    if promised is None or last >= promised:
+        return video.end, False
+    if last >= _LISTED_S - 2:  # not listed to the end
+        return promised, False
+    missing = promised - last
+    cut_short = missing > Fraction(1, 2) and missing > _MISSING * promised
+    return (promised, True) if cut_short else (video.end, False)
+
+
+def _rate(video: _Stamps, guess: Fraction) -> tuple[Fraction, bool]:
+    """The exact constant rate, and whether it is a substitute because the frames are unevenly spaced."""
+    count, span = len(video) - 1, video.times[-1] - video.times[0]
+    if count < 1 or span <= 0:
+        return (exact_rate(guess) if 1 <= guess <= _FASTEST else _STILL_FPS), False
+    mean = Fraction(count) / span
+    for rate in (guess, exact_rate(max(Fraction(1, 1000), min(mean, Fraction(1000))))):
+        slack = max(Fraction(3, 2) * video.tick, Fraction(_UNEVEN) / rate)
+        first = video.times[0]
+        if all(abs(time - first - k / rate) <= slack for k, time in enumerate(video.times)):
+            return rate, False
+    if Fraction(99, 100) * mean <= guess <= _FASTEST:
+        return exact_rate(guess), True
+    steps = sorted(late - early for early, late in zip(video.times, video.times[1:], strict=False))
+    usual = 1 / max(steps[len(steps) // 2], Fraction(1, _FASTEST))
+    return exact_rate(min(max(usual, mean, Fraction(1)), Fraction(_FASTEST))), True
+
+
+def _unreadable(path: Path, status: int, said: list[str]) -> VideoInfo:
+    """Raises a MediaError that says why no frame could be read."""
+    text = "\n".join(said)
+    with path.open("rb") as file:
+        head = file.read(512)
+    if b"\0" not in head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
+        raise MediaError(f"{path} holds text, not a video", hint="was a web page saved instead of the video?")
+    if "moov atom not found" in text and b"ftyp" in head:
+        raise MediaError(f"{path}: cut off, the video's table of contents (moov) is missing", hint=_COPY_AGAIN)
+    if "Audio:" in text and "wrapped_avframe" not in text:
+        raise MediaError(f"{path} holds sound but no video", hint="give a video file")
+    reason = complaint(said, status)
+    if "Input #0" in text:
+        wrong = f"no frame in it can be decoded ({reason})" if "Video:" in text else "there is no frame in it"
+        raise MediaError(f"{path}: {wrong}", hint=_COPY_AGAIN)
+    raise MediaError(f"{path} is not a video in any known format ({reason})", hint="export it as MP4 (H.264)")

@@ -1,4 +1,4 @@
-"""Names for files that are made of other files: no two of them the same, none longer than a disk takes."""
+"""File names and paths: distinct names, safe paths, atomic writing, a lock, and checks of paths that users give."""
 
 from __future__ import annotations
 
@@ -7,27 +7,39 @@ import hashlib
 import os
 import secrets
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from gfla_cli.errors import DataError, MediaError, UsageError
 
-LONGEST = 200  # bytes; file systems take 255, and endings such as _overlay.png follow
+LONGEST = 200  # bytes; file systems allow 255, and endings such as _overlay.png are added
+CHECK_SPELLING = "check the spelling; a relative path starts at the current folder"
+_LOCK = ".gfla-lock"
+# errno -> (what happened, what to do), for errors of the place that is written to
+_DISK_ERRORS = {
+    errno.ENOSPC: ("the disk is full", "free some space or choose another folder with --output"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder with --output"),
+    errno.EACCES: ("no permission to write there", "choose another folder with --output"),
+    errno.EPERM: ("no permission to write there", "choose another folder with --output"),
+    errno.ENOENT: ("that folder takes no files", "choose another folder with --output"),  # /proc, or it was removed
+    errno.EROFS: ("the disk is read-only", "choose another folder with --output"),
+    errno.ENAMETOOLONG: ("the file name is too long", "choose a shorter one with --output"),
+    errno.EFBIG: ("the file grew larger than this disk allows", "choose another folder with --output"),
+}
 _Key = TypeVar("_Key")
 
 
 def names_of_results(sources: Iterable[Path]) -> dict[Path, str]:
-    """What to call the result of each file of a folder: its stem; `walk.jpg` and `walk.mp4` keep their whole names."""
+    """The name of each file's result: its stem, or its whole name if another stem is equal (walk.jpg, walk.mp4)."""
     paths = list(sources)
     return distinct_names({path: path.stem for path in paths}, {path: path.name for path in paths})
 
 
 def distinct_names(wanted: Mapping[_Key, str], longer: Mapping[_Key, str]) -> dict[_Key, str]:
-    """The wanted names; all that would be one file get the longer ones instead, whatever their order."""
+    """The wanted names. Where several would be the same file, all of them get their longer name instead."""
     names = dict(wanted)
     while True:
         count = Counter(os.path.normcase(name) for name in names.values())
@@ -38,72 +50,53 @@ def distinct_names(wanted: Mapping[_Key, str], longer: Mapping[_Key, str]) -> di
 
 
 def is_too_long(name: str) -> bool:
-    """Whether a name has more bytes than we count on a disk to take."""
+    """Whether a name has more than LONGEST bytes."""
     return len(_bytes(name)) > LONGEST
 
 
 def with_digest(name: str, whole: str) -> str:
-    """The name, or as much of it as a disk takes, and eight digits that only `whole` has."""
+    """The name, cut to the longest allowed, with eight digits of the hash of `whole`."""
     digest = hashlib.sha256(_bytes(whole)).hexdigest()[:8]
     return f"{_bytes(name)[: LONGEST - 9].decode(errors='ignore')}-{digest}"
 
 
 def _bytes(name: str) -> bytes:
-    """Names of files may hold lone surrogates: on POSIX bytes that are no text, on Windows anything."""
+    """The name as UTF-8. File names may hold lone surrogates, which stand for bytes that are no text."""
     return name.encode(errors="surrogatepass")
 
 
-# Whether files lie in a folder; names out of tables and lists must not lead out of the one that they belong to.
-
-
 def leads_out(name: str) -> bool:
-    """Whether a name is absolute or climbs up, on this system or another; looks at no file."""
+    """Whether a name is absolute or holds "..", by the rules of POSIX or Windows. Reads no file."""
     spelled = PurePosixPath(name), PureWindowsPath(name)
     return "\0" in name or any(path.drive or path.root or ".." in path.parts for path in spelled)
 
 
 def is_inside(folder: Path, path: Path) -> bool:
-    """Whether a path, followed over all links, is in a folder or is that folder."""
+    """Whether a path, with all links resolved, is in a folder or is that folder."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def inside(folder: Path, name: str) -> Path:
-    """A file of the folder; raises DataError for names that lead out of it, by themselves or over a link."""
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of a file in the folder. Raises DataError if its name, or a link, leads out of the folder."""
     path = folder / name if not leads_out(name) else None
     if path is None or not is_inside(folder, path):
-        raise DataError(f"{name}: leads out of {folder}", hint="names are those of files in that folder")
+        raise DataError(f"{name}: leads out of {folder}", hint="use names of files inside that folder")
     return path
-
-
-# Output files appear complete or not at all: write under a temporary name, then rename.
-
-
-# errno -> (what happened, what to do); any other OSError is not about the place we write to.
-_TROUBLE = {
-    errno.ENOSPC: ("the disk is full", "free some space or choose another folder with --output"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space or choose another folder with --output"),
-    errno.EACCES: ("no permission to write there", "choose another folder with --output"),
-    errno.EPERM: ("no permission to write there", "choose another folder with --output"),
-    errno.ENOENT: ("that folder takes no files", "choose another folder with --output"),  # /proc, or gone by now
-    errno.EROFS: ("the disk is read-only", "choose another folder with --output"),
-    errno.ENAMETOOLONG: ("the file name is too long", "choose a shorter one with --output"),
-    errno.EFBIG: ("the file grew larger than this disk allows", "choose another folder with --output"),
-}
 
 
 @contextmanager
 def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
-    """Lends an empty temporary file beside `path` (same suffix) and renames it to `path` when the block ends well.
+    """Gives an empty temporary file beside `path`, with its suffix, and renames it to `path` after the block.
 
-    Whatever interrupts the block, Ctrl-C included, the temporary file is removed and `path` is as it was.
-    Raises UsageError when `path` exists (unless `overwrite`) or its folder does not, MediaError when the disk refuses.
+    If the block raises, Ctrl-C included, the temporary file is removed and `path` stays as it was. Raises UsageError
+    when `path` exists (unless `overwrite`) or its folder does not, MediaError when the disk cannot be written.
     """
     target = _checked_target(Path(path), overwrite=overwrite)
-    # A short name of its own: a long stem plus a marker could pass the 255 bytes that file systems allow.
+    # Without the stem: a long one with a marker could exceed the 255 bytes that file systems allow.
     temporary = target.with_name(f".gfla-{secrets.token_hex(6)}{target.suffix}")
     try:
-        with disk_trouble_explained(path, temporary):
-            # O_EXCL never follows a planted link; 0o666 leaves the permissions to the umask, unlike `tempfile`.
+        with disk_errors_explained(path, temporary):
+            # O_EXCL follows no links. Unlike `tempfile`, 0o666 leaves the permissions to the umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
             temporary.replace(target)
@@ -115,9 +108,10 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Lends a new folder beside `path` and renames it to `path` when the block ends well; else it is removed.
+    """Gives a new folder beside `path` and renames it to `path` after the block. If the block raises, it is removed.
 
-    Raises UsageError when `path` exists (an empty folder may) or its parent does not, MediaError when the disk refuses.
+    Raises UsageError when `path` exists (unless it is an empty folder) or its parent does not, MediaError when the
+    disk cannot be written.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path} exists already", hint="choose a new folder with --output")
@@ -125,10 +119,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
     temporary = path.absolute().with_name(f".gfla-{secrets.token_hex(6)}")
     try:
-        with disk_trouble_explained(path, temporary):
+        with disk_errors_explained(path, temporary):
             temporary.mkdir()
             yield temporary
-            if path.exists():  # and is empty: only POSIX replaces it
+            if path.exists():  # an empty folder: only POSIX replaces it
                 path.rmdir()
             temporary.replace(path.absolute())
     except BaseException:
@@ -137,28 +131,37 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path, *, hint: str = "choose another --output") -> None:
-    """Makes a folder for results and all above it, unless it is there. Raises MediaError, with the hint."""
+    """Makes a folder and its parents unless they exist. Raises MediaError with the hint."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error
 
 
+def cache_folder() -> Path:
+    """The folder for files that can be made again: GFLA_CACHE, or the user's cache folder."""
+    if own := os.environ.get("GFLA_CACHE"):
+        return Path(own)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("gfla")
+
+
 def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
-    """Raises what `atomic_path` would raise at once; to be called before long work whose result goes to `path`."""
+    """Raises the errors that `atomic_path` raises at once. Call it before long work whose result goes to `path`."""
     target = _checked_target(Path(path), overwrite=overwrite)
     if not os.access(target.parent, os.W_OK):
-        what, hint = _TROUBLE[errno.EACCES]
+        what, hint = _DISK_ERRORS[errno.EACCES]
         raise MediaError(f"{path} cannot be written: {what}", hint=hint)
 
 
 def _checked_target(path: Path, *, overwrite: bool) -> Path:
-    """`path` behind its symbolic links, after making sure that something may be written there."""
+    """`path` with its links resolved. Raises UsageError when no file may be written there."""
     try:
         target = Path(os.path.realpath(path))
         exists, is_file, is_folder = target.exists(), target.is_file(), target.is_dir()
     except OSError as error:
-        what, hint = _TROUBLE.get(error.errno or 0, (error.strerror, "choose another name"))
+        what, hint = _DISK_ERRORS.get(error.errno or 0, (error.strerror, "choose another name"))
         raise UsageError(f"{path} cannot be written: {what}", hint=hint) from error
     except ValueError as error:  # a NUL byte
         raise UsageError(f"{str(path)!r} cannot be written: {error}", hint="choose another name") from error
@@ -167,7 +170,7 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
     if not target.parent.is_dir():
         raise UsageError(f"{path}: the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
     if exists and not is_file:
-        # Renaming over /dev/null, as root, would replace the device by a file.
+        # As root, renaming onto /dev/null would replace the device.
         raise UsageError(f"{path} is a device or pipe, not a file", hint="choose a file name with --output")
     if exists and not overwrite:
         raise UsageError(f"{path} exists already", hint="--overwrite replaces it, --output chooses another name")
@@ -175,107 +178,75 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
 
 
 @contextmanager
-def disk_trouble_explained(path: Path | str, temporary: Path | None = None) -> Iterator[None]:
-    """Turns OSErrors about the place we write to, `path` or `temporary`, into MediaError; lets all others through."""
+def disk_errors_explained(path: Path | str, temporary: Path | None = None) -> Iterator[None]:
+    """Turns OSErrors about `path`, or the `temporary` file in its place, into MediaError. Other errors pass."""
     try:
         yield
     except OSError as error:
         about_another_file = error.filename is not None and Path(error.filename) != (temporary or Path(path))
-        if error.errno not in _TROUBLE or about_another_file:
+        if error.errno not in _DISK_ERRORS or about_another_file:
             raise
-        what, hint = _TROUBLE[error.errno]
+        what, hint = _DISK_ERRORS[error.errno]
         raise MediaError(f"{path} cannot be written: {what}", hint=hint) from error
-
-
-# One writer per folder: a lock that the system takes back by itself, however its holder ends.
-
-
-_NAME = ".gfla-lock"
 
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds `folder` for the block; makes it when it is not there.
+    """Holds `folder`, which is made if needed, so that no other run writes into it.
 
-    Raises DataError when another process holds it. The lock ends with its process, so a killed run never blocks the
-    next one, and the file that stays behind means nothing by itself.
+    The system frees the lock when the process ends, however it ends. The lock file stays; it means nothing by itself.
+    Raises DataError when another process holds the folder or when it cannot be written.
     """
+    from filelock import FileLock, Timeout
+
+    path = folder / _LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _NAME).open("a+", encoding="utf-8")
+        path.touch()
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}", hint="choose another --output") from error
-    with file:
-        if not _try_lock(file):
-            file.seek(0)
-            holder = file.read().strip()
-            who = f" (process {holder})" if holder.isdecimal() else ""
-            raise DataError(
-                f"{folder}: another run is writing there{who}", hint="wait for it, or choose another --output"
-            )
+    held: AbstractContextManager[object] = nullcontext()
+    try:
+        held = FileLock(path, timeout=0).acquire()
+    except Timeout as error:
+        holder = ""
+        with suppress(OSError):  # on Windows a locked file cannot be read
+            holder = path.read_text(encoding="utf-8").strip()
+        who = f" (process {holder})" if holder.isdecimal() else ""
+        raise DataError(
+            f"{folder}: another run is writing there{who}", hint="wait for it, or choose another --output"
+        ) from error
+    except OSError:  # a file system without locks: better unguarded than unusable
+        pass
+    with held:
         with suppress(OSError):  # the number is only for the message above
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            path.write_text(str(os.getpid()), encoding="utf-8")
         yield
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    _FAR = 1 << 20  # beyond the number in the file, which others must be able to read
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether nobody else holds the lock; then this process does, until the file is closed."""
-        file.seek(_FAR)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: IO[str]) -> bool:
-        """Whether nobody else holds the lock; then this process does, until the file is closed."""
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # file systems without locks: better unguarded than unusable
-            return True
-        return True
-
-
-# Files that somebody names: what is wrong with a path is said in one line before any decoder sees it.
-
-
-CHECK_SPELLING = "check the spelling; a relative path starts at the current folder"
-
-
 def require_path(path: Path) -> None:
-    """Raises MediaError when there is nothing of that name."""
+    """Raises MediaError when the path does not exist."""
     try:
         exists = path.exists()
-    except (OSError, ValueError) as error:  # a name too long, no access to the folder; ValueError: a NUL byte
+    except (OSError, ValueError) as error:  # OSError: name too long, no access; ValueError: a NUL byte
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{str(path)!r} cannot be read: {reason}", hint="check the path") from error
     if not exists:
         raise MediaError(f"{path}: no such file", hint=CHECK_SPELLING)
 
 
-def require_file(path: Path, kind: Literal["picture", "video"]) -> None:
-    """Raises MediaError for all that is no file with something in it; `kind` is what it should be."""
+def require_file(path: Path, kind: Literal["image", "video"]) -> None:
+    """Raises MediaError unless the path is a readable file that is not empty. `kind` is for the message."""
     require_path(path)
+    a_kind = "an image" if kind == "image" else "a video"
     if path.is_dir():
-        raise MediaError(f"{path} is a folder, not a {kind}", hint="give one of the files in it")
+        raise MediaError(f"{path} is a folder, not {a_kind}", hint="give one of the files in it")
     if not path.is_file():
-        raise MediaError(f"{path} is a device or pipe, not a {kind}", hint=f"save the {kind} to a file first")
+        raise MediaError(f"{path} is a device or pipe, not {a_kind}", hint=f"save the {kind} to a file first")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}", hint="check its owner and mode") from error
+        raise MediaError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
     if empty:
         raise MediaError(f"{path}: the file is empty (0 bytes)", hint="copy or download it again")

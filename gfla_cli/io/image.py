@@ -1,6 +1,6 @@
-"""Picture files: the only place where they are read and written, and the only uint8 <-> tensor conversion.
+"""Read and write image files, and convert between uint8 arrays and tensors.
 
-Outside the networks a picture is `uint8 (H, W, 3)` RGB; inside it is float `(1, 3, H, W)` RGB in [-1, 1].
+Outside the networks an image is `uint8 (H, W, 3)` RGB; inside it is float `(1, 3, H, W)` RGB in [-1, 1].
 """
 
 from __future__ import annotations
@@ -32,45 +32,44 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 WRITABLE = tuple(_WRITABLE)
 WITH_ALPHA = (".png", ".webp")
-Picture = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
+ImageSource = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
 def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
-    """The picture as people see it: (H, W, 3) uint8 RGB, EXIF turn applied, transparency over white.
+    """An image file as (H, W, 3) uint8 RGB: turned upright by its EXIF orientation, transparency over white.
 
-    Of an animation or a document of several pages the first is taken (`is_animated` tells). With `max_side`
-    larger pictures are reduced to that many pixels on their longer side. Raises MediaError when there is no such
-    file, or it is no picture, damaged, below 16 px a side or above 200 megapixels.
+    Of several frames or pages the first is read (see `is_animated`). `max_side` limits the longer side in pixels.
+    Raises MediaError when the file is missing, damaged or no image, below 16 px a side or above 200 megapixels.
     """
-    from gfla_cli.io.image_decoding import decode, opened
+    from gfla_cli.io.image_decoding import decode, open_image
 
-    with opened(Path(path)) as picture:
-        return decode(picture, max_side)
+    with open_image(Path(path)) as image:
+        return decode(image, max_side)
 
 
-def given_picture(picture: Picture, max_side: int | None = None) -> NDArray[np.uint8]:
-    """A file read by `read_image`, or the array itself, whatever its size. Raises MediaError when it is no picture."""
-    if not isinstance(picture, np.ndarray):
-        return read_image(picture, max_side)
+def load_image(source: ImageSource, max_side: int | None = None) -> NDArray[np.uint8]:
+    """A file read by `read_image`, or the array itself in its own size. Raises MediaError when it is no image."""
+    if not isinstance(source, np.ndarray):
+        return read_image(source, max_side)
     try:
-        check_picture(picture)
+        check_image(source)
     except ValueError as error:
-        raise MediaError(str(error)) from error
-    return picture
+        raise MediaError(str(error), hint="give a uint8 RGB array (H, W, 3), or a file name") from error
+    return source
 
 
-def picture_name(picture: Picture) -> str:
-    """What to call a picture in messages."""
-    return "the picture" if isinstance(picture, np.ndarray) else str(picture)
+def image_name(source: ImageSource) -> str:
+    """The image's name in messages."""
+    return "the image" if isinstance(source, np.ndarray) else str(source)
 
 
 def is_animated(path: Path | str) -> bool:
-    """Whether the file holds several frames or pages, of which `read_image` takes the first. Raises MediaError."""
-    from gfla_cli.io.image_decoding import opened
+    """Whether the file holds several frames or pages; `read_image` reads the first. Raises MediaError."""
+    from gfla_cli.io.image_decoding import open_image
 
-    with opened(Path(path)) as picture:
-        # Phones store depth and gain maps behind the photo in MPO files; nobody calls that an animation.
-        return picture.format != "MPO" and int(getattr(picture, "n_frames", 1)) > 1
+    with open_image(Path(path)) as image:
+        # The further images of an MPO file are depth and gain maps of a phone's photograph.
+        return image.format != "MPO" and int(getattr(image, "n_frames", 1)) > 1
 
 
 def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
@@ -83,21 +82,24 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
     from PIL import Image
 
     path = Path(path)
-    check_picture(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
-    name, options, longest = _format_of(path)
+    check_image(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
+    if path.suffix.lower() not in _WRITABLE:
+        what = f"images cannot be written as {path.suffix}" if path.suffix else "its name has no suffix"
+        raise UsageError(f"{path}: {what}", hint=f"known: {' '.join(WRITABLE)}")
     if image.shape[2] == 4 and path.suffix.lower() not in WITH_ALPHA:
         raise UsageError(f"{path}: {path.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}")
+    name, options, longest = _WRITABLE[path.suffix.lower()]
     if max(image.shape) > longest:
         size = f"{image.shape[1]}x{image.shape[0]}"
-        raise MediaError(f"{path}: a {path.suffix} picture cannot be {size}", hint="write a .png instead")
+        raise MediaError(f"{path}: a {path.suffix} image cannot be {size}", hint="write a .png instead")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        encoded = BytesIO()  # written to a file directly, Pillow reports a full disk as "encoder error -2"
+        encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
         Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options)
         temporary.write_bytes(encoded.getbuffer())
 
 
 def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """What is left of (H, W, 3) uint8 RGB after it was written as JPEG, as Pillow does by default, and read again."""
+    """(H, W, 3) uint8 RGB compressed as JPEG of that quality, by Pillow's defaults, and decoded again."""
     from PIL import Image
 
     encoded = BytesIO()
@@ -105,15 +107,8 @@ def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     return np.asarray(Image.open(encoded).convert("RGB"))
 
 
-def _format_of(path: Path) -> tuple[str, dict[str, Any], int]:
-    if path.suffix.lower() not in _WRITABLE:
-        what = f"pictures cannot be written as {path.suffix}" if path.suffix else "the name says no picture format"
-        raise UsageError(f"{path}: {what}", hint=f"known: {' '.join(WRITABLE)}")
-    return _WRITABLE[path.suffix.lower()]
-
-
 def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, sorted by name; hidden ones are left out. Raises MediaError if there are none."""
+    """The image files of a folder, sorted by name, without hidden ones. Raises MediaError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=CHECK_SPELLING)
@@ -124,30 +119,30 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     found = [
         entry
         for entry in entries
-        # macOS leaves ._photo.jpg files that are no pictures, and an interrupted writer may leave a hidden one.
+        # macOS leaves ._photo.jpg files that are no images; a killed writer leaves hidden temporary files.
         if entry.suffix.lower() in READABLE and not entry.name.startswith(".") and entry.is_file()
     ]
     if not found:
-        raise MediaError(f"{folder}: no pictures in this folder", hint=f"looked for {' '.join(READABLE)}")
+        raise MediaError(f"{folder}: no images in this folder", hint=f"looked for {' '.join(READABLE)}")
     return found
 
 
-def check_picture(image: NDArray[np.uint8]) -> None:
-    """Raises ValueError for what is not an (H, W, 3) uint8 picture of at least a pixel."""
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raises ValueError unless the array is (H, W, 3) uint8 with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"a picture is uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
+        raise ValueError(f"an image is uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
 
 
 def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]."""
-    check_picture(image)
+    """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]. Raises ValueError for another shape or type."""
+    check_image(image)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
+    """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped. Raises ValueError."""
     if planes.ndim != 4 or planes.shape[:2] != (1, 3):
-        raise ValueError(f"one picture is (1, 3, H, W), got {planes.shape}")
+        raise ValueError(f"one image is (1, 3, H, W), got {planes.shape}")
     levels = np.rint((planes[0].transpose(1, 2, 0) + 1) * np.float32(127.5)).clip(0, 255)
     return np.ascontiguousarray(levels, np.uint8)
 
@@ -161,11 +156,5 @@ def to_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 def to_uint8(tensor: Tensor) -> NDArray[np.uint8]:
     """(1, 3, H, W) or (3, H, W), any float type, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
-    import torch
-
-    if tensor.ndim == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.ndim != 3 or tensor.shape[0] != 3:
-        raise ValueError(f"one picture is (1, 3, H, W), got {tuple(tensor.shape)}")
-    planes_3HW = ((tensor.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(planes_3HW.permute(1, 2, 0).cpu().numpy())
+    planes = tensor.detach().float().cpu().numpy()
+    return from_planes(planes if planes.ndim == 4 else planes[None])

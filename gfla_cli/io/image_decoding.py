@@ -1,18 +1,18 @@
-"""Decoding a stranger's picture: every mode Pillow knows, in strips, so that only one full copy is ever held."""
+"""Decode untrusted image files: every mode that Pillow knows, in strips, so that memory holds one full RGB copy."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import native_stderr_silenced
@@ -20,21 +20,21 @@ from gfla_cli.io.files import require_file
 
 SMALLEST_SIDE = 16
 LARGEST_AREA = 200_000_000
-# Not in the list: formats that start other programs (EPS) or that nobody photographs with.
+# Left out: formats that start other programs (EPS), and formats that photographs do not have.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "PPM", "JPEG2000", "TGA", "ICO")
 _STRIP_AREA = 4_000_000  # pixels converted at a time
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 _DAMAGED = "the file may be cut off or damaged: copy or export it again"
-_EXPORT = "open it in a picture viewer and export it as PNG or JPEG"
+_EXPORT = "open it in an image viewer and export it as PNG or JPEG"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """The picture with its header read and its size checked, closed afterwards.
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Opens the file with Pillow, checks the size in its header, and closes it after the block.
 
-    Whatever goes wrong meanwhile, decoding included, is a MediaError of one line; Pillow says nothing on stderr.
+    Every error in the block, decoding included, becomes a MediaError of one line. Pillow's warnings are silenced.
     """
-    require_file(path, "picture")
+    require_file(path, "image")
     with _quiet_pillow:
         try:
             with _identified(path) as picture:
@@ -43,50 +43,45 @@ def opened(path: Path) -> Iterator[Image.Image]:
         except GflaError:
             raise
         except UnidentifiedImageError as error:
-            raise _not_a_picture(path) from error
+            raise _not_an_image(path) from error
         except MemoryError as error:
-            raise MediaError(f"{path}: the picture does not fit into memory", hint="make it smaller") from error
-        # For damaged files the decoders raise OSError, SyntaxError, struct.error, zlib.error, ...: no list is safe.
+            raise MediaError(f"{path}: the image does not fit into memory", hint="scale it down first") from error
+        # Damaged files raise OSError, SyntaxError, struct.error, zlib.error, and others: no list is complete.
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise MediaError(f"{path}: the picture cannot be decoded ({reason})", hint=_DAMAGED) from error
+            raise MediaError(f"{path}: the image cannot be decoded ({reason})", hint=_DAMAGED) from error
 
 
 def _identified(path: Path) -> Image.Image:
     Image.preinit()
-    try:
-        return Image.open(path, formats=_known_formats())
-    except UnidentifiedImageError:
-        Image.init()  # loads all of Pillow's formats, a tenth of a second that PNG and JPEG need not wait for
-        return Image.open(path, formats=_known_formats())
-
-
-def _known_formats() -> list[str]:
-    return [name for name in _FORMATS if name in Image.OPEN]
+    with suppress(UnidentifiedImageError):
+        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+    Image.init()  # loads all formats in 0.1 s, which PNG and JPEG do not need
+    return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of an opened picture: upright, over white, at most `max_side` pixels on the longer side."""
-    orientation = _orientation(picture)
+    """(H, W, 3) uint8 RGB of an opened image: upright, over white, at most `max_side` pixels on the longer side."""
     if max_side is not None:
         wanted = min(1.0, max_side / max(picture.size))
-        # JPEG only: decodes at 1/2, 1/4 or 1/8, never below what is asked.
+        # JPEG only: decodes at 1/2, 1/4 or 1/8, but not below the wanted size.
         picture.draft(None, (max(1, int(picture.width * wanted)), max(1, int(picture.height * wanted))))
-    # libtiff's fax decoder prints every bad line of a damaged file.
+    # libtiff prints errors of damaged files to stderr.
     with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
         picture.load()
+    with suppress(Exception):  # the image may be good although its EXIF block is damaged
+        ImageOps.exif_transpose(picture, in_place=True)
     longest = max(picture.size)
-    # Averaging whole blocks first keeps the exact, slow filter below 2x the wanted size.
+    # Blocks are averaged first, so that the slow filter starts at about twice the wanted size.
     step = 1 if max_side is None else max(1, longest // (2 * max_side))
     width, height = (-(-side // step) for side in picture.size)
-    image = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
-    as_stored = _as_stored(image, orientation)  # a view: filling it fills `image` upright
+    image = np.empty((height, width, 3), np.uint8)
     to_rgb = _rgb_conversion(picture)
     rows = max(1, _STRIP_AREA // max(1, picture.width) // step) * step
     for top in range(0, picture.height, rows):
         strip = to_rgb(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
         strip = strip.reduce(step) if step > 1 else strip
-        as_stored[top // step : top // step + strip.height] = np.asarray(strip)
+        image[top // step : top // step + strip.height] = np.asarray(strip)
     if max_side is None or max(width, height) <= max_side:
         return image
     scale = max_side / max(width, height)
@@ -98,35 +93,35 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > LARGEST_AREA:
         megapixels = f"{width * height / 1e6:.0f} megapixels; {LARGEST_AREA // 1_000_000} are the most"
-        raise MediaError(f"{path}: {width}x{height} is {megapixels}", hint="make the picture smaller first")
+        raise MediaError(f"{path}: {width}x{height} is {megapixels}", hint="scale it down first")
     if min(size) < SMALLEST_SIDE:
-        hint = f"use a picture of at least {SMALLEST_SIDE} px a side, better 256"
-        raise MediaError(f"{path}: {width}x{height} is too small to hold anything", hint=hint)
+        hint = f"use an image of at least {SMALLEST_SIDE} px a side, better 256"
+        raise MediaError(f"{path}: {width}x{height} is too small", hint=hint)
 
 
-def _not_a_picture(path: Path) -> MediaError:
-    """Says what the file is instead, as far as its first bytes tell."""
+def _not_an_image(path: Path) -> MediaError:
+    """An error that says what the file is instead, by its first bytes."""
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(_SIGNATURES) or head[8:12] in (b"WEBP", b"avif", b"avis"):
-        return MediaError(f"{path}: the picture cannot be decoded (its header is damaged)", hint=_DAMAGED)
+        return MediaError(f"{path}: the image cannot be decoded (its header is damaged)", hint=_DAMAGED)
     if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf"):
-        return MediaError(f"{path}: HEIC pictures are not supported", hint=_EXPORT)
+        return MediaError(f"{path}: HEIC images are not supported", hint=_EXPORT)
     if head[4:8] == b"ftyp" or head[:4] in (b"\x1a\x45\xdf\xa3",) or head[8:12] == b"AVI ":
-        return MediaError(f"{path} is a video, not a picture", hint="`gfla animate` and `gfla extract` take videos")
+        return MediaError(f"{path} is a video, not an image", hint="`gfla animate` and `gfla extract` take videos")
     if head[:4] == b"%PDF":
-        return MediaError(f"{path} is a PDF, not a picture", hint=_EXPORT)
+        return MediaError(f"{path} is a PDF, not an image", hint=_EXPORT)
     if b"<svg" in head:
-        return MediaError(f"{path} is an SVG drawing, not a picture of pixels", hint=_EXPORT)
+        return MediaError(f"{path} is an SVG drawing, not an image of pixels", hint=_EXPORT)
     if head and b"\0" not in head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
-        return MediaError(f"{path} holds text, not a picture", hint="was a web page saved instead of the picture?")
-    return MediaError(f"{path} is not a picture in any known format", hint=_EXPORT)
+        return MediaError(f"{path} holds text, not an image", hint="was a web page saved instead of the image?")
+    return MediaError(f"{path} is not an image in any known format", hint=_EXPORT)
 
 
 class _QuietPillow:
-    """Pillow's warnings, log lines and its own size limit are off meanwhile: `opened` says it all in one line.
+    """Turns off Pillow's warnings, log lines and size limit in its block; `open_image` reports errors itself.
 
-    The settings are those of the whole process, so the first one in changes them and the last one out restores them.
+    These settings belong to the whole process: the first thread to enter changes them, the last to leave restores them.
     """
 
     def __init__(self) -> None:
@@ -156,28 +151,8 @@ class _QuietPillow:
 _quiet_pillow = _QuietPillow()
 
 
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) when it is absent or nonsense."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # a damaged EXIF block is no reason to refuse the picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _as_stored(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A view of the upright `image` in the order in which a file of this EXIF orientation stores its pixels."""
-    view = image.swapaxes(0, 1) if orientation > 4 else image
-    # After undoing the transposition (5-8), what remains is a flip of the stored rows, columns, or both.
-    if orientation in (3, 4, 6, 7):
-        view = view[::-1]
-    if orientation in (2, 3, 7, 8):
-        view = view[:, ::-1]
-    return view
-
-
 def _rgb_conversion(picture: Image.Image) -> Any:
-    """A function from a strip of `picture` to an RGB image; decides once how its pixel values map to 0..255."""
+    """A function from a strip of the image to RGB. It maps the value range of the whole image to 0..255."""
     if picture.mode.startswith("I;16"):
         return lambda strip: _grey(np.asarray(strip, dtype=np.float32) / np.float32(257))
     if picture.mode in ("I", "F"):
@@ -190,7 +165,7 @@ def _rgb_conversion(picture: Image.Image) -> Any:
 
 
 def _scale_of_wide_values(mode: str, high: float) -> float:
-    """What 32-bit grey values are multiplied with; the file does not say what white is, so the range decides."""
+    """The factor for 32-bit grey values. Files do not define white, so the largest value decides."""
     if mode == "F" and high <= 1.5:
         return 255.0
     if high <= 255:

@@ -1,4 +1,4 @@
-"""NPZ archives of strangers: arrays of numbers by name, never pickles, never more than the file holds."""
+"""Read untrusted NPZ archives: arrays of numbers only, no pickles, and no more memory than the limit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-_LARGEST = 4 << 30  # bytes of all arrays together
+_LARGEST = 4 << 30  # bytes of all arrays
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays. Raises OSError when the file cannot be read, ValueError for whatever is wrong with what it holds."""
+    """All arrays by name. Raises OSError when the file cannot be read, ValueError when its content is invalid."""
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_bomb(archive)
@@ -24,12 +24,13 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return dict(arrays)
     except (OSError, ValueError):
         raise
-    # For damaged archives zipfile, zlib, numpy's header parser and the memory allocator raise errors of their own.
+    # Damaged archives raise errors of zipfile, zlib, numpy's header parser and the memory allocator.
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    """Raises ValueError when the arrays are too large, or larger than their entries."""
     entries = archive.infolist()
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > _LARGEST:
@@ -38,8 +39,8 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
         with archive.open(entry) as file:
             read_header = _HEADERS.get(npy.read_magic(file))
             if read_header is None:
-                raise ValueError(f"{entry.filename:.80} is no array")
+                raise ValueError(f"{entry.filename:.80} is not an array")
             shape, _, dtype = read_header(file)
-        # numpy makes room for what the header says before it reads.
+        # numpy allocates what the header states before it reads.
         if math.prod(shape) * dtype.itemsize > entry.file_size:
             raise ValueError(f"{entry.filename:.80} is cut off")

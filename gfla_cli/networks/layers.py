@@ -35,7 +35,7 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
     scale = width / flow.offset.shape[-1]
     offset = F.interpolate(flow.offset.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
     if blend is not None:
-        parts = [blend.drawn, blend.shares[:, :1], blend.residual, offset / width, blend.matte.sigmoid()]
+        parts = [blend.generated, blend.shares[:, :1], blend.residual, offset / width, blend.matte.sigmoid()]
         return torch.cat([part.float() for part in parts], dim=1)
     mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     image = image.float()

@@ -1,21 +1,22 @@
-"""How large a body is in a picture, and how far it reaches beyond its joints.
+"""Bodies: their size, the crops in which the network sees them, and the alignment of one body with another.
 
-The unit is the torso: neck to middle of the hips, seen from the front. The ratios are means over the bodies of the
-rendered people (80 shapes, both sexes), the reach is the median over 180 of their whole-body views.
+The unit of length is the torso: from the neck to the middle of the hips, seen from the front.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.geometry.crop import Box
-from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.arrays import Float32Array
+from gfla_cli.errors import DetectionError
+from gfla_cli.geometry.crop import Box, Crop, Size
+from gfla_cli.person.pose import FACE, Pose
 
-# pairs of joints -> their distance in torsos
+# Pairs of joints -> their distance in torsos. Means over the bodies of the rendered people (80 shapes, both sexes).
 _SEGMENTS: dict[tuple[int, int], float] = {
     (2, 5): 0.77,
     (2, 3): 0.54,
@@ -28,29 +29,36 @@ _SEGMENTS: dict[tuple[int, int], float] = {
     (12, 13): 0.93,
     (0, 1): 0.54,
 }
-_ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12  # crown, soles, arms and hands; torsos
+# How far a body reaches beyond its joints, in torsos: crown, soles, arms and hands. Medians over 180 rendered views.
+_ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
+_LARGEST_AREA = 100_000_000  # pixels: more is a mistake in the joints
+_BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the training images (median)
+# In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
+# the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
+_HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
+_TOWARDS_NECK, _FARTHEST = 0.7, 0.25  # share of the way to the neck, and the longest way in torso lengths
 
 
 def torso_length(pose: Pose) -> float:
-    """Estimated length of the torso in pixels; 0 when no two joints tell it.
+    """Estimated length of the torso in pixels; 0 when no pair of joints gives one.
 
-    Seen at an angle every segment looks shorter than it is, never longer, so the long ones are the honest ones:
-    the mean of the three largest estimates.
+    A segment that is seen at an angle looks shorter than it is, never longer. So this is the mean of the three largest
+    estimates.
     """
     estimates = [
         float(np.linalg.norm(pose.points[a, :2] - pose.points[b, :2])) / ratio
         for (a, b), ratio in _SEGMENTS.items()
         if pose.present[a] and pose.present[b]
     ]
-    hips = middle(pose, _HIPS)
+    hips = _middle(pose, _HIPS)
     if hips is not None and pose.present[1]:
         estimates.append(float(np.linalg.norm(pose.points[1, :2] - hips)))
     return float(np.mean(sorted(estimates)[-3:])) if estimates else 0.0
 
 
-def middle(pose: Pose, joints: tuple[int, int]) -> np.ndarray[tuple[int], np.dtype[np.float32]] | None:
-    """Mean x, y of the joints that are present; None when none is."""
+def _middle(pose: Pose, joints: tuple[int, int]) -> Float32Array | None:
+    """Mean x, y of the joints that are present; None when there are none."""
     there = [pose.points[joint, :2] for joint in joints if pose.present[joint]]
     return np.mean(there, axis=0) if there else None
 
@@ -58,7 +66,7 @@ def middle(pose: Pose, joints: tuple[int, int]) -> np.ndarray[tuple[int], np.dty
 def body_box(pose: Pose) -> Box:
     """The box of the whole visible body: its joints, and hair, hands and shoes beyond them. See `geometry.crop`.
 
-    A body without ankles is cut by the image's lower border, and so is its box.
+    The box of a body without ankles ends at the image's lower border.
     """
     left, top, right, bottom = (side + 0.5 for side in pose.box)
     torso = torso_length(pose)
@@ -70,13 +78,13 @@ def body_box(pose: Pose) -> Box:
 
 
 def has_feet(pose: Pose) -> bool:
-    """Whether at least one ankle is in the picture."""
+    """Whether at least one ankle is in the image."""
     return any(bool(pose.present[joint]) for joint in _ANKLES)
 
 
-def anchor(pose: Pose, *, feet: bool) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """The point by which a body is put in its place: x of the hips (else neck), y of the lower ankle or of the neck."""
-    hips, shoulders = middle(pose, _HIPS), middle(pose, _SHOULDERS)
+def anchor(pose: Pose, *, feet: bool) -> Float32Array:
+    """(2,) the point by which bodies are aligned: x of the hips (else neck), y of the lower ankle or of the neck."""
+    hips, shoulders = _middle(pose, _HIPS), _middle(pose, _SHOULDERS)
     neck = pose.points[1, :2] if pose.present[1] else shoulders
     fallback = np.array([(pose.box[0] + pose.box[2]) / 2, pose.box[1]], np.float32)
     across = hips if hips is not None else neck if neck is not None else fallback
@@ -86,112 +94,57 @@ def anchor(pose: Pose, *, feet: bool) -> np.ndarray[tuple[int], np.dtype[np.floa
     return np.array([across[0], down[1]], np.float32)
 
 
-# MediaPipe's 33 body landmarks -> the 18 joints of OpenPose, as the training data has them.
-#
-# The training data gives the joints of the body wherever they lie inside the picture, even behind the body. It gives
-# eyes, ears and nose only when they are visible. MediaPipe always guesses all 33, and its `visibility` is near 1 even
-# for the face of a person who turns away. So the direction of the head decides which face joints are kept, and the
-# border of the picture decides about the body. The thresholds were chosen on 1 000 rendered training pictures and
-# checked on 200 test pictures.
+def body_crop(poses: Sequence[Pose], size: Size, aspect: float) -> Crop:
+    """The crop of one image that holds all these poses, framed as the training images frame a body.
 
-
-# MediaPipe's index of each joint; the neck is no landmark of its own.
-_SOURCE = (0, None, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
-_NECK = 1
-_NOSE, _LEFT_EYE, _RIGHT_EYE, _LEFT_EAR, _RIGHT_EAR, _MOUTH, _MARK_SHOULDERS = 0, 2, 5, 7, 8, [9, 10], [11, 12]
-
-_BORDER = 0.02  # of the picture's side: joints this far outside may be clipped to the border
-_SEEN = 0.5  # visibility that a joint outside the picture needs for that
-_BAND = 0.04  # of the picture's side: in this band inside, ...
-_GUESSED = 0.2  # ... joints below this visibility are guesses about what the picture cuts off
-_HIDDEN_LEG = 0.1  # feet are rarely hidden by the body itself: below this, something else or nothing is there
-_LEAST_CONFIDENCE = 0.05  # of a joint that is hidden but there
-
-# How far (in degrees) the head may be turned away until a feature disappears; positive = its own side turns away.
-_NOSE_GONE = 120
-_EYE_GONE, _NEAR_EYE_GONE = 78, 105
-_EAR_GONE, _EAR_BACK = 22, 150
-
-
-def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
-    """The pose of (33, 4 or 5) landmarks: x, y, z in pixels of a picture of `size` (height, width), visibility 0..1.
-
-    A fifth column is a depth to be trusted more than z, in pixels; without it the pose has none.
+    `aspect` is width over height of the crop. If the image cuts a body at its lower border, the crop ends there too.
+    Raises DetectionError when the joints lie impossibly far apart.
     """
-    joints = np.array(
-        [landmarks[_MARK_SHOULDERS].mean(axis=0) if index is None else landmarks[index] for index in _SOURCE],
-        np.float64,
-    )
-    points = joints[:, [0, 1, 3]]
-    points[_NECK, 2] = landmarks[_MARK_SHOULDERS, 3].min()
-    there = _inside(points, size)
-    there &= ~_hidden_legs(points[:, 2])
-    for joint, seen in _face_seen(head_turn_deg(landmarks)).items():
-        there[joint] &= seen
-    points[:, 2] = points[:, 2].clip(_LEAST_CONFIDENCE, 1)
-    points[:, :2] = points[:, :2].clip(0, (size[1] - 1, size[0] - 1))
-    points[~there] = MISSING
-    return Pose(points.astype(np.float32), size, joints[:, 4].astype(np.float32) if joints.shape[1] > 4 else None)
+    boxes = np.array([body_box(pose) for pose in poses])
+    left, top = boxes[:, 0].min(), boxes[:, 1].min()
+    right = boxes[:, 2].max()
+    cut = [pose for pose in poses if not has_feet(pose)]
+    bottom = min(body_box(pose)[3] for pose in cut) if cut else boxes[:, 3].max()
+    height = max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+    lowest = bottom if cut else (top + bottom + height) / 2
+    centre = (left + right) / 2
+    half = height * aspect / 2
+    if not (2 * half >= 1 and height >= 1 and 2 * half * height <= _LARGEST_AREA):  # NaN: neither
+        what = f"the joints ask for a frame of {2 * half:.0f}x{height:.0f} pixels"
+        raise DetectionError(what, hint="are some of them far away from the body? --no-align or --no-crop may help")
+    return Crop((float(centre - half), float(lowest - height), float(centre + half), float(lowest)), size)
 
 
-def world_depths(places: NDArray[np.float32], world: Any) -> NDArray[np.float32]:
-    """(33,) depths in pixels of landmarks at places (33, 2) in pixels, from MediaPipe's world landmarks in metres.
+def head_box(pose: Pose, torso: float) -> Box | None:
+    """The square around a head, as the training images of heads frame it; `torso` is the length of the torso in pixels.
 
-    The metres are scaled until their x and y fit the places. These depths have the right slope on average, whereas
-    MediaPipe's own z in pixels is 2.3 times too steep.
+    None when there is no head. A head without any joint of its face is assumed above the neck.
     """
-    metres = np.array([[mark.x, mark.y, mark.z] for mark in world], np.float32)
-    own, seen = (points - points.mean(axis=0) for points in (metres[:, :2], places))
-    scale = float((own * seen).sum()) / max(float((own * own).sum()), 1e-6)
-    return np.asarray(metres[:, 2] * max(scale, 0.0), np.float32)
+    face, neck = pose.points[list(FACE), :2][pose.present[list(FACE)]], pose.points[1, :2]
+    if torso < 1 or not (len(face) or pose.present[1]):
+        return None
+    x, y = face.mean(axis=0) if len(face) else neck
+    y += _BELOW_FACE * torso if len(face) else -_HEAD_ABOVE_NECK * torso
+    if len(face) and pose.present[1]:  # the face of a profile is on one side of the head
+        x += np.clip(_TOWARDS_NECK * (neck[0] - x), -_FARTHEST * torso, _FARTHEST * torso)
+    return Crop.square((float(x), float(y)), _HEAD_SIDE * torso, (1, 1)).box
 
 
-def head_turn_deg(landmarks: NDArray[np.float32]) -> float:
-    """Where the head faces: 0 = into the camera, 90 = to the right edge of the picture, ±180 = away from the camera.
+def aligned(target: Pose, source: Pose) -> Pose:
+    """The target pose at the size and the place of the source's body, in pixels of the source's image.
 
-    From the nose and from the line through the ears, both in the (x, y, z) of MediaPipe, whose z is noisy but has
-    the right sign. The head's own up (eyes to mouth) is taken out first, so a tilted or lying head is no exception.
+    The torso length decides the scale. Two bodies with feet stand on the same ground, other bodies meet at the neck.
+    Joints may lie outside of the image.
     """
-    place = landmarks[:, :3].astype(np.float64)
-    down = place[_MOUTH].mean(axis=0)[:2] - place[[_LEFT_EYE, _RIGHT_EYE]].mean(axis=0)[:2]
-    across = np.array([down[1], -down[0]]) / max(float(np.hypot(*down)), 1e-6)
-    forward = place[_NOSE] - place[[_LEFT_EAR, _RIGHT_EAR]].mean(axis=0)
-    ears = place[_LEFT_EAR] - place[_RIGHT_EAR]
-    by_nose = math.atan2(forward[:2] @ across, -forward[2])
-    by_ears = math.atan2(ears[2], ears[:2] @ across)
-    turn_x = 0.3 * math.cos(by_nose) + 0.7 * math.cos(by_ears)
-    turn_y = 0.3 * math.sin(by_nose) + 0.7 * math.sin(by_ears)
-    return math.degrees(math.atan2(turn_y, turn_x))
-
-
-def _face_seen(turn_deg: float) -> dict[int, bool]:
-    """For each of the five face joints whether it is seen when the head is turned by `turn_deg`."""
-    # Turned to the right edge of the picture, a head hides its left side; the right side is the mirror image.
-    left, right = turn_deg, -turn_deg
-    return {
-        0: abs(turn_deg) < _NOSE_GONE,
-        14: -_NEAR_EYE_GONE < right < _EYE_GONE,
-        15: -_NEAR_EYE_GONE < left < _EYE_GONE,
-        16: right < _EAR_GONE or right > _EAR_BACK,
-        17: left < _EAR_GONE or left > _EAR_BACK,
-    }
-
-
-def _inside(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(18,) whether each joint lies in the picture, by its place and, near the border, by its visibility."""
-    sides = np.array([size[1], size[0]], np.float64)
-    depth = np.minimum(points[:, :2], sides - 1 - points[:, :2]) / sides  # (18, 2) distance from the border, inwards
-    depth = depth.min(axis=1)
-    visibility = points[:, 2]
-    clipped = (depth >= -_BORDER) & (depth < 0) & (visibility >= _SEEN)
-    guessed = (depth < _BAND) & (visibility < _GUESSED)
-    return np.asarray(clipped | ((depth >= 0) & ~guessed))
-
-
-def _hidden_legs(visibility: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(18,) knees and ankles of legs that stand behind a table or are not in the picture."""
-    hidden = np.zeros(len(visibility), np.bool_)
-    for knee, ankle in ((9, 10), (12, 13)):
-        hidden[ankle] = visibility[ankle] < _HIDDEN_LEG
-        hidden[knee] = hidden[ankle] and visibility[knee] < _HIDDEN_LEG
-    return hidden
+    wanted, found = torso_length(source), torso_length(target)
+    scale = wanted / found if wanted > 0 and found > 0 else 1.0
+    feet = has_feet(source) and has_feet(target)
+    place = anchor(source, feet=feet) - scale * anchor(target, feet=feet)
+    matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
+    moved = target.transformed(matrix, source.size)
+    if has_feet(target):
+        return moved
+    # A body that its own image cuts stays cut there, not where the source's image ends.
+    last = scale * (target.size[0] - 0.5) + place[1]
+    ground = math.floor(last + 1)
+    return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))

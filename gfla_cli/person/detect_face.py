@@ -11,25 +11,45 @@ from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closing
-from gfla_cli.io.image import check_picture
+from gfla_cli.io.background import Closeable
+from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.face import face_box, face_size, from_mesh
-from gfla_cli.person.mediapipe import ask, face_box_network, face_mesh_network
+from gfla_cli.person.mediapipe import (
+    Window,
+    around,
+    boxes_in,
+    face_box_network,
+    face_mesh_network,
+    run,
+    squares,
+    whole,
+)
 from gfla_cli.person.track_files import Kind
-from gfla_cli.person.window import Window, around, boxes_in, squares, whole
 
 _SMALLEST = 12.0  # pixels of a face
+_LARGEST_SIDE = 2560  # pixels of the copy that is searched
+_LOOK_SIDE = 1280  # pixels of the whole image in one look
+_CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 192
+_MARGIN = 0.5  # around a face's box: a window of twice its size
+_MOST_FACES = 8
+_MOST_SQUARES = 12
+_CLOSE = 0.25  # of the image; a larger face needs no closer look
+_SAME_FACE = 0.5  # of a face's size; closer faces are one face found twice
+_LARGE_FACE = 0.16  # of the image's longer side; an image with a larger face shows a face, not a body
+_SMALL_FACE = 0.07  # of the longer side; an image with a smaller face shows a body, even without feet
 
 
 def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
-    """(478, 3) meshes, in the picture's pixels, of the faces in the window,
-    which is shown to the network at no more than `longest` pixels."""
+    """(478, 3) meshes, in pixels of the image, of the faces in the window.
+
+    The network sees the window reduced to at most `longest` pixels.
+    """
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
     meshes = []
-    found = ask(network, pixels).multi_face_landmarks or []
+    found = run(network, pixels).multi_face_landmarks or []
     for face in found:
         mesh = np.array([(mark.x, mark.y, mark.z) for mark in face.landmark], np.float32)
         mesh *= np.array([width, height, width], np.float32)  # z is in units of the width
@@ -39,21 +59,11 @@ def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: i
     return meshes
 
 
-_LARGEST_SIDE = 2560  # pixels of the copy that is searched
-_LOOK_SIDE = 1280  # pixels of the whole picture in one look
-_CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 192
-_MARGIN = 0.5  # around a face's box: a window of twice its size
-_MOST_FACES = 8
-_MOST_SQUARES = 12
-_CLOSE = 0.25  # of the picture: a face this large needs no closer look
-_SAME_FACE = 0.5  # of a face's size: closer faces are one seen twice
-
-
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face found in a picture, in the picture's pixels."""
+    """One face found in an image, in pixels of the image."""
 
-    mesh: NDArray[np.float32] = field(repr=False)  # (478, 3): x, y, and z as in face_points.py
+    mesh: NDArray[np.float32] = field(repr=False)  # (478, 3): x, y, and z as in face.py
 
     @cached_property
     def points(self) -> NDArray[np.float32]:
@@ -67,17 +77,17 @@ class Face:
 
 
 def face_of(mesh: NDArray[np.float32]) -> Face:
-    """The face of a mesh (478, 3) as MediaPipe counts pixels: from the picture's edge.
+    """The face of a mesh (478, 3) from MediaPipe.
 
-    Everybody else counts from the centre of the first pixel.
+    MediaPipe counts pixels from the image's edge, this package from the centre of the first pixel.
     """
     return Face(mesh - np.array([0.5, 0.5, 0], np.float32))
 
 
-class FaceDetector(Closing):
-    """Finds faces. Build one and keep it: loading takes half a second.
+class FaceDetector(Closeable):
+    """Finds faces. Keep it for many images: loading takes half a second.
 
-    A context manager; not to be shared between threads.
+    A context manager. Not safe for use from several threads.
     """
 
     def __init__(self) -> None:
@@ -85,7 +95,7 @@ class FaceDetector(Closing):
         self._box_network: Any = None
 
     def close(self) -> None:
-        """Frees the networks; the next `detect` would load them again."""
+        """Frees the networks. The next `detect` loads them again."""
         for network in (self._mesh_network, self._box_network):
             if network is not None:
                 network.close()
@@ -93,7 +103,7 @@ class FaceDetector(Closing):
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
-        check_picture(image)
+        check_image(image)
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         found = self._search(pixels)
@@ -101,12 +111,12 @@ class FaceDetector(Closing):
         return sorted(faces, key=lambda face: face_size(face.points), reverse=True)
 
     def _search(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """The meshes of all faces: in the whole picture, around boxes of small faces, in squares side by side."""
+        """The meshes of all faces: in the whole image, around boxes of small faces, in squares side by side."""
         found: list[NDArray[np.float32]] = []
         for mesh in meshes_in(self._mesh_network, image, whole(image), _LOOK_SIDE):
             box = face_box(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
-            # A small face may come out distorted here: look at it more closely.
+            # The mesh of a small face may be distorted, so it is searched again in a smaller window.
             _add(found, [mesh] if is_large else self._closely(image, box))
         for box in self._boxes(image, whole(image)):
             if not any(_holds(box, mesh) for mesh in found):
@@ -130,13 +140,13 @@ class FaceDetector(Closing):
 
 
 def no_face(where: str) -> DetectionError:
-    """What to raise when there is no face."""
-    hint = "use a picture in which a face looks at the camera and is at least 60 px wide"
+    """The error for an image or video without a face."""
+    hint = "use an image in which a face looks at the camera and is at least 60 px wide"
     return DetectionError(f"{where}: no face found", hint=hint)
 
 
 def _add(found: list[NDArray[np.float32]], meshes: list[NDArray[np.float32]]) -> None:
-    """Adds the meshes of faces that are not known yet."""
+    """Adds the meshes of faces that are not in `found` yet."""
     for mesh in meshes:
         if all(faces_apart(from_mesh(mesh), from_mesh(known)) > _SAME_FACE for known in found):
             found.append(mesh)
@@ -154,28 +164,21 @@ def faces_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return distance / max(face_size(one), face_size(other))
 
 
-# Whether a picture is one of a face or of a body.
+def kind_of_image(image: NDArray[np.uint8], where: str) -> Kind:
+    """Whether (H, W, 3) shows a face or a body. Raises DetectionError when it shows neither.
 
-
-_LARGE_FACE = 0.16  # of the picture's longer side: nobody takes such a picture for the body in it
-_SMALL_FACE = 0.07  # below it there is little of a face to see, even where no feet are
-
-
-def kind_of_picture(picture: NDArray[np.uint8], where: str) -> Kind:
-    """What (H, W, 3) mostly shows. Raises DetectionError when that is neither.
-
-    Somebody down to the feet is a body; half a person is a portrait, unless the face is small.
+    A person with feet is a body. Half a person is a face, unless the face is small.
     """
     with FaceDetector() as detector:
-        faces = detector.detect(picture)
-    share = face_size(faces[0].points) / max(picture.shape[:2]) if faces else 0.0
+        faces = detector.detect(image)
+    share = face_size(faces[0].points) / max(image.shape[:2]) if faces else 0.0
     if share > _LARGE_FACE:
         return "face"
     with PersonDetector() as people_detector:
-        people = people_detector.detect(picture)
+        people = people_detector.detect(image)
     if people and (share < _SMALL_FACE or has_feet(people[0].pose)):
         return "body"
     if not faces:
         what = f"{where}: neither a face nor a person found"
-        raise DetectionError(what, hint="use a portrait, or a picture that shows most of a person")
+        raise DetectionError(what, hint="use a portrait, or an image that shows most of a person")
     return "face"

@@ -1,4 +1,4 @@
-"""A pose or a face drawn over its picture, to look at before computing with it."""
+"""Draws poses and faces on images."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def limb_colours() -> tuple[tuple[int, int, int], ...]:
 
 
 def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
-    """A copy of (H, W, 3) uint8 RGB with one or several skeletons over it, whatever size their own picture has."""
+    """A copy of (H, W, 3) uint8 RGB with one or several skeletons on it. Poses of other image sizes are scaled."""
     drawn = image.copy()
     for pose in [poses] if isinstance(poses, Pose) else poses:
         _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
-    # Dark behind light and half seen through: readable on a white studio and on black clothes alike.
+    # Light lines with dark borders, half transparent: visible on white backgrounds and on black clothes.
     return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
@@ -81,6 +81,6 @@ def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
 
 
 def _fixed_point(point: NDArray[np.float32]) -> tuple[int, int]:
-    # A joint far outside would overflow the 32 bits that cv2 has; beyond this nobody sees the difference.
+    # cv2 has 32 bits for coordinates. Joints this far outside are not visible anyway.
     x, y = (float(value) for value in point[:2].clip(-20_000, 20_000))
     return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))

@@ -1,7 +1,7 @@
-"""The 68 points of a face in iBUG's order: where they are in MediaPipe's mesh, and what they measure.
+"""The 68 points of a face in iBUG's order: their place in MediaPipe's mesh, measures, and the crop of a face.
 
-A face is an array (68, 2) of x, y in pixels of a picture, or (68, 3) with z: depth in the same pixels, smaller is
-nearer to the camera, 0 at the middle of the head. Left and right are the person's own: right is left in the picture.
+A face is an array (68, 2) of x, y in pixels of an image, or (68, 3) with z: depth in the same pixels, smaller is
+nearer to the camera, 0 at the middle of the head. Left and right are the person's own: right is left in the image.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import FloatArray
 from gfla_cli.geometry.crop import Box, Crop, Size
 
-Points = NDArray[np.floating]
-
-# MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings; among equals the one that lies
-# closest to the landmarks of the rendered people (300 views; mean distance 2.2 % of the face's width from the front).
+# MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings, then by the distance to the
+# landmarks of the rendered people (300 views; mean distance 2.2 % of the face's width from the front).
 MESH_POINTS: tuple[int, ...] = (
     127, 234, 93, 58, 172, 136, 149, 148,           # 0-7 jaw, from the right ear down
     152,                                            # 8 chin
@@ -38,9 +37,9 @@ MIRRORED: tuple[int, ...] = (
     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
 )  # fmt: skip
 
-RIGID = (*range(27, 36), 36, 39, 42, 45)  # they hardly move when the face talks: nose and corners of the eyes
+RIGID = (*range(27, 36), 36, 39, 42, 45)  # nose and corners of the eyes: they hardly move when the face talks
 EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))  # each: corner, two above, corner, two below
-LIPS = ((61, 67), (62, 66), (63, 65))  # points of the upper lip's inner edge and those that they meet
+LIPS = ((61, 67), (62, 66), (63, 65))  # inner edges: points of the upper lip and the lower ones that they meet
 
 _WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
 
@@ -50,27 +49,27 @@ def from_mesh(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     return mesh[list(MESH_POINTS)]
 
 
-def face_size(points: Points) -> float:
+def face_size(points: FloatArray) -> float:
     """About the width of the face in pixels, from all of its points: steady when it talks or turns a little."""
     place = points[:, :2].astype(np.float64)
     return max(1e-6, _WIDTH * float(np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())))
 
 
-def face_box(points: Points) -> Box:
+def face_box(points: FloatArray) -> Box:
     """Left, top, right, bottom of the points: ear to ear, eyebrows to chin."""
     (left, top), (right, bottom) = points[:, :2].min(axis=0).tolist(), points[:, :2].max(axis=0).tolist()
     return (left, top, right, bottom)
 
 
 def mirrored(points: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The face in the mirrored picture of `width` pixels."""
+    """The face in the mirrored image of `width` pixels."""
     turned = points[list(MIRRORED)]
     turned[:, 0] = width - 1 - turned[:, 0]
     return turned
 
 
-def eye_openings(points: Points) -> tuple[float, float]:
-    """How far the right and left eye are open: distance of the lids over the eye's width; about 0.3, closed 0.1."""
+def eye_openings(points: FloatArray) -> tuple[float, float]:
+    """How far the right and left eye are open: distance of the lids / width of the eye. About 0.3; closed 0.1."""
     openings = []
     for outer, first, second, inner, below_second, below_first in EYES:
         lids = points[[first, second]] - points[[below_first, below_second]]
@@ -79,13 +78,10 @@ def eye_openings(points: Points) -> tuple[float, float]:
     return openings[0], openings[1]
 
 
-def mouth_opening(points: Points) -> float:
+def mouth_opening(points: FloatArray) -> float:
     """How far the mouth is open: distance of the lips' inner edges, in face sizes."""
     gaps = [float(np.linalg.norm(points[above] - points[below])) for above, below in LIPS]
     return float(np.mean(gaps)) / face_size(points)
-
-
-# The square of an image or clip that the face network sees. The face fills it. It does not move with the face.
 
 
 _SIDE = 1.9  # face sizes; ear to ear is then half of the frame, and there is room for hair and chin
@@ -93,7 +89,7 @@ _ABOVE = 0.12  # face sizes: the landmarks end at the eyebrows, so the middle of
 _ROOM = 1.12  # times the extent of all faces of a clip: none of them touches the border
 
 
-def face_crop(faces: Points, size: Size = (256, 256), *, inside: Size | None = None) -> Crop:
+def face_crop(faces: FloatArray, size: Size = (256, 256), *, inside: Size | None = None) -> Crop:
     """One square crop, at `size` (height, width), for a face (68, n) or for all faces of a clip (N, 68, n).
 
     The crop of a clip holds every one of its faces: it grows for a head that travels far, and does not move. With
@@ -123,8 +119,8 @@ def square_crop(middle: tuple[float, float], side: int, size: Size, *, inside: S
     return Crop((float(left), float(top), float(left + side), float(top + side)), size)
 
 
-def cropped_face(points: Points, crop: Crop) -> NDArray[np.float32]:
-    """(68, n) points of an image as points of a crop; z, where there is one, grows with x."""
+def cropped_face(points: FloatArray, crop: Crop) -> NDArray[np.float32]:
+    """(68, n) points of an image as points of a crop. z, if there is one, is scaled like x and y."""
     moved = crop.points(points)
     moved[:, 2:] *= crop.scale
     return moved

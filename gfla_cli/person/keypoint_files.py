@@ -1,4 +1,11 @@
-"""Whether the numbers of a keypoint file can be true: exchanged axes, another scale, another picture."""
+"""Reads poses from files in every known keypoint format, and writes gfla-pose JSON.
+
+    {"format": "gfla-pose", "version": 1, "size": [height, width], "points": [[x, y, confidence], ... 18 of them],
+     "depths": [... 18 of them]}
+
+Several people: "people": [{"points": ..., "depths": ...}, ...] in place of both. Joints are in OpenPose's order, in
+pixels, missing = [-1, -1, 0]. "depths" is optional: the distance from the camera in pixels, with any zero.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +25,7 @@ from gfla_cli.errors import LandmarkError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, parse
-from gfla_cli.person.pose import LIMBS, Pose, choose_person
+from gfla_cli.person.pose import LIMBS, Pose, choose_person, shortest_decimals
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
@@ -27,33 +34,147 @@ _TINY = 0.05  # of the frame's diagonal
 _LARGEST = 30_000  # pixels
 _LONGEST_LIMB, _FLAT = 2.0, 0.02  # torsos: depth from one end of a limb to the other, and of a whole body
 _SIDEWAYS = ((0, 1), (8, 9), (11, 12), (9, 10), (12, 13))  # limbs that are upright in most people
+_SUFFIXES = (".json", ".csv")
+_FILE_AND_ROW = re.compile(r"(.*?\.(?:json|csv))#(.*)", re.IGNORECASE | re.DOTALL)
+_LARGEST_FILE = 50_000_000  # bytes
 
 
-def settled(found: FoundPose, frame: tuple[int, int] | None, notes: list[str]) -> Pose:
-    """The pose in its frame; adds doubts to `notes` and raises LandmarkError for what cannot be.
+def is_pose_file(path: Path | str) -> bool:
+    """Whether the name is that of a keypoint file, `poses.csv#photo.jpg` included. Reads no file."""
+    return Path(split_row(path)[0]).suffix.lower() in _SUFFIXES
 
-    `frame` is the height and width of the picture, if the caller knows them; what the file says comes first.
+
+def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes: list[str] | None = None) -> list[Pose]:
+    """All poses of a file, or those of one image in it: `poses.csv#photo.jpg`.
+
+    `frame` is the height and width of the image, for formats without them. Doubtful values are added to `notes`.
+    Raises LandmarkError, with the file's name.
+    """
+    file, wanted = split_row(path)
+    with _about(path, notes) as said:
+        return [validate_and_scale(found, frame, said) for found in parse(_text(file), wanted)]
+
+
+def read_pose(
+    path: Path | str,
+    *,
+    person: str | int = "largest",
+    frame: tuple[int, int] | None = None,
+    notes: list[str] | None = None,
+) -> Pose:
+    """One pose of a file: of the only image in it or of `path#image`, and there of `person`.
+
+    `person` is "largest", "left", "right" or N, as in `choose_person`, which raises DetectionError when there is no
+    N-th; else as `read_poses`.
+    """
+    file, wanted = split_row(path)
+    with _about(path, notes) as said:
+        found = parse(_text(file), wanted)
+        names = list(dict.fromkeys(pose.name for pose in found))
+        if len(names) > 1:
+            raise LandmarkError(f"holds poses of {len(names)} images", hint=f"choose one: {file}#{names[0]}")
+        poses = [validate_and_scale(pose, frame, said) for pose in found]
+    return choose_person(poses, person, where=str(path), notes=notes)
+
+
+def write_pose(path: Path | str, pose: Pose, *, overwrite: bool = False) -> None:
+    """Writes gfla-pose JSON, from which `read_pose` reads exactly this pose. Raises UsageError, MediaError."""
+    write_poses(path, [pose], overwrite=overwrite)
+
+
+def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = False) -> None:
+    """The same for several people of one image."""
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise UsageError(f"{path}: poses are written as .json", hint=f"choose {path.with_suffix('.json').name}")
+    if not poses or len({pose.size for pose in poses}) != 1:
+        raise ValueError("one file holds the people of one image")
+    people = [_person(pose) for pose in poses]
+    content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
+    content |= people[0] if len(people) == 1 else {"people": people}
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _person(pose: Pose) -> dict[str, Any]:
+    depths = {} if pose.depths is None else {"depths": shortest_decimals(pose.depths)}
+    return {"points": shortest_decimals(pose.points), **depths}
+
+
+def split_row(path: Path | str) -> tuple[Path, str | None]:
+    """File and image of `poses.csv#photo.jpg`. Existing paths, and paths without a keypoint file, have no image.
+
+    Folders, files and images may have a # in their names, so the path is split after `.json` or `.csv` only.
+    """
+    with suppress(OSError):  # a name too long; reading it will say so
+        if Path(path).exists():
+            return Path(path), None
+    divided = _FILE_AND_ROW.fullmatch(str(path))
+    return (Path(divided[1]), divided[2]) if divided else (Path(path), None)
+
+
+@contextmanager
+def _about(path: Path | str, notes: list[str] | None) -> Iterator[list[str]]:
+    """Adds the file's name to errors of the block, and to the notes that it collects."""
+    said: list[str] = []
+    try:
+        yield said
+    except LandmarkError as error:
+        raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
+    finally:
+        if notes is not None:
+            notes.extend(f"{path}: {note}" for note in dict.fromkeys(said))
+
+
+def _text(file: Path) -> str:
+    """The file as text, without a byte order mark, in the encodings of spreadsheet programs."""
+    try:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "no such file"
+            raise LandmarkError(what, hint=CHECK_SPELLING)
+        size = file.stat().st_size
+        if size > _LARGEST_FILE:
+            hint = f"{_LARGEST_FILE // 1_000_000} MB are the most: take out the images that you need"
+            raise LandmarkError(f"{size / 1e6:.0f} MB are too much for a keypoint file", hint=hint)
+        data = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LandmarkError(f"cannot be read: {reason}", hint="check the path and its permissions") from error
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise LandmarkError("not a text file", hint="keypoints are read from .json and .csv files") from error
+
+
+# Validation: exchanged axes, wrong scales, joints of another image.
+
+
+def validate_and_scale(found: FoundPose, frame: tuple[int, int] | None, notes: list[str]) -> Pose:
+    """The pose in pixels of its image. Adds doubtful values to `notes`; raises LandmarkError for impossible ones.
+
+    `frame` is the height and width of the image, used when the file does not contain them.
     """
     points = found.points.copy()
     there = points[:, 2] > 0
     if not there.any():
-        raise LandmarkError("not one joint is marked as found", hint="confidences of 0 mean that nothing was seen")
+        raise LandmarkError("no joint is marked as found", hint="a confidence of 0 means that a joint was not found")
     size = found.size or frame
     if np.abs(points[there, :2]).max() <= _TOO_LARGE and there.sum() > 1:
         size = _scaled_up(points, there, size, notes)
     if size is None:
         size = _guessed_frame(points[there], table=found.table)
-        notes.append(f"no size of the picture is given, took {size[1]}x{size[0]}")
+        notes.append(f"no size of the image is given, took {size[1]}x{size[0]}")
     else:
         _check_frame(points[there, :2], size, notes)
     if lies_on_its_side(points):
         notes.append("the body lies on its side; if it should not, x and y are exchanged")
     pose = Pose(points.astype(np.float32), size)
-    return replace(pose, depths=_believed(pose, found.depths, notes)) if found.depths is not None else pose
+    return replace(pose, depths=_checked_depths(pose, found.depths, notes)) if found.depths is not None else pose
 
 
-def _believed(pose: Pose, depths: NDArray[np.float64] | None, notes: list[str]) -> NDArray[np.float32] | None:
-    """The depths of a pose, or None where they cannot be true: a pose without depths is better than a wrong one."""
+def _checked_depths(pose: Pose, depths: NDArray[np.float64] | None, notes: list[str]) -> NDArray[np.float32] | None:
+    """The depths of a pose, or None if they are impossible: no depths are better than wrong ones."""
     torso = torso_length(pose)
     if depths is None or not torso:
         return None
@@ -81,33 +202,33 @@ def _scaled_up(
         hint = "write pixels (OpenPose: --keypoint_scale 0)"
         raise LandmarkError("coordinates between -1 and 1, not in pixels", hint=hint)
     if size is None:
-        hint = "write pixels (OpenPose: --keypoint_scale 0), or a format that holds the size of the picture"
-        raise LandmarkError("coordinates between 0 and 1, and no size of the picture to multiply them with", hint=hint)
+        hint = "write pixels (OpenPose: --keypoint_scale 0), or a format that holds the size of the image"
+        raise LandmarkError("coordinates between 0 and 1, and no size of the image to multiply them with", hint=hint)
     points[there, :2] *= (size[1], size[0])
-    notes.append(f"coordinates between 0 and 1 were multiplied with the size of the picture, {size[1]}x{size[0]}")
+    notes.append(f"coordinates between 0 and 1 were multiplied with the size of the image, {size[1]}x{size[0]}")
     return size
 
 
 def _check_frame(places: NDArray[np.float64], size: tuple[int, int], notes: list[str]) -> None:
-    """Compares the present joints (n, 2) with the frame they are said to be in."""
+    """Checks whether the present joints (n, 2) fit into an image of this size."""
     sides = np.array([size[1], size[0]], np.float64)
     outside = _outside(places, sides)
     frame = f"{size[1]}x{size[0]}"
     if outside.sum() >= 2 and not _outside(places[:, ::-1], sides).any():
-        what = f"{outside.sum()} of {len(places)} joints lie outside the {frame} picture, none if x and y change places"
+        what = f"{outside.sum()} of {len(places)} joints lie outside the {frame} image, none if x and y change places"
         raise LandmarkError(what, hint="x comes first in JSON, y comes first in the paper's table")
     ratio = float((places.max(axis=0) / sides).max())
     if ratio > _TOO_LARGE:
         reach = f"x = {places[:, 0].max():.0f}, y = {places[:, 1].max():.0f}"
-        what = f"the joints reach {reach} in a picture of {frame}: {ratio:.1f} times too large"
-        raise LandmarkError(what, hint="are they from the same picture, before it was made smaller?")
+        what = f"the joints reach {reach} in an image of {frame}: {ratio:.1f} times too large"
+        raise LandmarkError(what, hint="are they from the same image, before it was made smaller?")
     if outside.all():
-        raise LandmarkError(f"all joints lie outside the {frame} picture", hint="are they from another picture?")
+        raise LandmarkError(f"all joints lie outside the {frame} image", hint="are they from another image?")
     if outside.any():
-        notes.append(f"{outside.sum()} of {len(places)} joints lie outside the {frame} picture")
+        notes.append(f"{outside.sum()} of {len(places)} joints lie outside the {frame} image")
     spread = float(np.hypot(*np.ptp(places, axis=0)))
     if len(places) > 4 and spread < _TINY * math.hypot(*size):
-        notes.append(f"the whole body measures {spread:.0f} px in a picture of {frame}; is that the right size?")
+        notes.append(f"the whole body measures {spread:.0f} px in an image of {frame}; is that the right size?")
 
 
 def _outside(places: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -115,10 +236,10 @@ def _outside(places: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray
 
 
 def _guessed_frame(present: NDArray[np.float64], *, table: bool) -> tuple[int, int]:
-    """(height, width) of a picture that could hold the joints, the body in its middle."""
+    """(height, width) of an image that could hold the joints, the body in its middle."""
     right, bottom = present[:, 0].max(), present[:, 1].max()
     if max(right, bottom) > _LARGEST:
-        raise LandmarkError(f"the joints reach x = {right:.0f}, y = {bottom:.0f}", hint="no picture is that large")
+        raise LandmarkError(f"the joints reach x = {right:.0f}, y = {bottom:.0f}", hint="no image is that large")
     if table:
         for height, width in _TABLE_FRAMES:
             if right < width and bottom < height:
@@ -134,128 +255,3 @@ def lies_on_its_side(points: NDArray[np.float64]) -> bool:
     if hips and points[1, 2] > 0:
         limbs.append(np.mean(hips, axis=0) - points[1, :2])
     return len(limbs) >= 3 and all(abs(across) > 1.5 * abs(down) for across, down in limbs)
-
-
-# Poses from and to files: every known keypoint format is read, our own JSON is written.
-#
-#     {"format": "gfla-pose", "version": 1, "size": [height, width], "points": [[x, y, confidence], ... 18 of them],
-#      "depths": [... 18 of them]}
-#
-# Several people: "people": [{"points": ..., "depths": ...}, ...] in place of both. Joints are in OpenPose's order, in
-# pixels, missing = [-1, -1, 0]. "depths" is optional: the distance from the camera in pixels, with any zero.
-
-
-_SUFFIXES = (".json", ".csv")
-_FILE_AND_ROW = re.compile(r"(.*?\.(?:json|csv))#(.*)", re.IGNORECASE | re.DOTALL)
-_LARGEST_FILE = 50_000_000  # bytes
-
-
-def is_pose_file(path: Path | str) -> bool:
-    """Whether the name is that of a keypoint file, `poses.csv#photo.jpg` included; looks at no file."""
-    return Path(split_row(path)[0]).suffix.lower() in _SUFFIXES
-
-
-def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes: list[str] | None = None) -> list[Pose]:
-    """All poses of a file, or those of one picture in it: `poses.csv#photo.jpg`.
-
-    `frame` is the height and width of the picture, for formats that do not say. Doubts are added to `notes`.
-    Raises LandmarkError for everything that is wrong with the file, with its name.
-    """
-    file, wanted = split_row(path)
-    with _about(path, notes) as said:
-        return [settled(found, frame, said) for found in parse(_text(file), wanted)]
-
-
-def read_pose(
-    path: Path | str,
-    *,
-    person: str | int = "largest",
-    frame: tuple[int, int] | None = None,
-    notes: list[str] | None = None,
-) -> Pose:
-    """One pose of a file: of the only picture in it or of `path#picture`, and there of `person`.
-
-    `person` is "largest", "left", "right" or N, as in `choose_person`, which raises DetectionError when there is no
-    N-th; else as `read_poses`.
-    """
-    file, wanted = split_row(path)
-    with _about(path, notes) as said:
-        found = parse(_text(file), wanted)
-        names = list(dict.fromkeys(pose.name for pose in found))
-        if len(names) > 1:
-            raise LandmarkError(f"holds poses of {len(names)} pictures", hint=f"choose one: {file}#{names[0]}")
-        poses = [settled(pose, frame, said) for pose in found]
-    return choose_person(poses, person, where=str(path), notes=notes)
-
-
-def write_pose(path: Path | str, pose: Pose, *, overwrite: bool = False) -> None:
-    """Writes our own JSON, from which `read_pose` gives back exactly this pose. Raises UsageError, MediaError."""
-    write_poses(path, [pose], overwrite=overwrite)
-
-
-def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = False) -> None:
-    """The same for several people of one picture."""
-    path = Path(path)
-    if path.suffix.lower() != ".json":
-        raise UsageError(f"{path}: poses are written as .json", hint=f"choose {path.with_suffix('.json').name}")
-    if not poses or len({pose.size for pose in poses}) != 1:
-        raise ValueError("one file holds the people of one picture")
-    people = [_person(pose) for pose in poses]
-    content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
-    content |= people[0] if len(people) == 1 else {"people": people}
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-
-
-def _person(pose: Pose) -> dict[str, Any]:
-    """One person as JSON, in the shortest decimals that read back as the same float32."""
-    person: dict[str, Any] = {"points": [[float(str(value)) for value in point] for point in pose.points]}
-    if pose.depths is not None:
-        person["depths"] = [float(str(value)) for value in pose.depths]
-    return person
-
-
-def split_row(path: Path | str) -> tuple[Path, str | None]:
-    """File and picture of `poses.csv#photo.jpg`; a path that is there, and one without a keypoint file, has no picture.
-
-    Any folder, file or picture may have a # in its own name: it divides where a keypoint file ends.
-    """
-    with suppress(OSError):  # a name too long; reading it will say so
-        if Path(path).exists():
-            return Path(path), None
-    divided = _FILE_AND_ROW.fullmatch(str(path))
-    return (Path(divided[1]), divided[2]) if divided else (Path(path), None)
-
-
-@contextmanager
-def _about(path: Path | str, notes: list[str] | None) -> Iterator[list[str]]:
-    """Puts the file's name before errors, and before the notes that the block collects in the list it gets."""
-    said: list[str] = []
-    try:
-        yield said
-    except LandmarkError as error:
-        raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
-    finally:
-        if notes is not None:
-            notes.extend(f"{path}: {note}" for note in dict.fromkeys(said))
-
-
-def _text(file: Path) -> str:
-    """The file as text, without a byte order mark, in the encodings that spreadsheet programs write."""
-    try:
-        if not file.is_file():
-            what = "is a folder" if file.is_dir() else "no such file"
-            raise LandmarkError(what, hint=CHECK_SPELLING)
-        size = file.stat().st_size
-        if size > _LARGEST_FILE:
-            hint = f"{_LARGEST_FILE // 1_000_000} MB are the most: take out the pictures that you need"
-            raise LandmarkError(f"{size / 1e6:.0f} MB are too much for a keypoint file", hint=hint)
-        data = file.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LandmarkError(f"cannot be read: {reason}", hint="check the path and its permissions") from error
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise LandmarkError("not a text file", hint="keypoints are read from .json and .csv files") from error

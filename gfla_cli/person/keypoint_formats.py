@@ -1,6 +1,6 @@
-"""The keypoint formats of the world, from text to 18 joints: our own JSON, OpenPose, COCO, the paper's table.
+"""Parses keypoint formats into 18 joints: gfla-pose JSON, OpenPose JSON, COCO JSON, and the paper's table.
 
-Here only what the text says; whether the numbers make sense is decided in `doubts.py`.
+`keypoint_files.validate_and_scale` checks afterwards whether the numbers make sense.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _KNOWN = "known: gfla-pose JSON, OpenPose JSON (people), COCO JSON (keypoints), 
 
 @dataclass(frozen=True, eq=False)
 class FoundPose:
-    """18 joints as a file has them, before anybody asked whether they can be true."""
+    """18 joints as a file has them, before validation."""
 
     points: NDArray[np.float64]  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
     size: tuple[int, int] | None  # height, width, when the file says
-    name: str = ""  # of the picture, when the file says
-    table: bool = False  # from a row of the paper's table, whose pictures have one of three sizes
+    name: str = ""  # of the image, when the file says
+    table: bool = False  # from a row of the paper's table, whose images have one of three sizes
     depths: NDArray[np.float64] | None = None  # (18,) away from the camera, pixels; NaN where the file has none
 
 
 def parse(text: str, wanted: str | None = None) -> list[FoundPose]:
-    """Every pose of a keypoint file; with `wanted` only those of the picture of that name.
+    """Every pose of a keypoint file; with `wanted` only those of the image of that name.
 
-    Raises LandmarkError that names what is wrong; `files.py` puts the file's name before it.
+    Raises LandmarkError; `keypoint_files` adds the file's name.
     """
     stripped = text.lstrip()
     if not stripped:
@@ -66,7 +66,7 @@ def _json(text: str) -> Any:
         what = f"broken JSON in line {error.lineno}, column {error.colno}: {error.msg}"
         raise LandmarkError(what, hint="the file may be cut off") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists nested thousands deep
-        raise LandmarkError("JSON that no program wrote", hint=_KNOWN) from error
+        raise LandmarkError("unusable JSON", hint=_KNOWN) from error
 
 
 def _from_json(content: Any) -> list[FoundPose]:
@@ -84,7 +84,7 @@ def _from_json(content: Any) -> list[FoundPose]:
         if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
             return _from_json(content[0])
     if content == []:
-        raise LandmarkError("an empty list, no person in it", hint="was anybody found in that picture?")
+        raise LandmarkError("an empty list, no person in it", hint="did the detector find a person in that image?")
     keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
     holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
     raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
@@ -96,11 +96,11 @@ def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
         raise LandmarkError(what, hint="made by a newer gfla? update this one")
     size = _size(content.get("size"))
     if size is None:
-        raise LandmarkError("no size of the picture", hint='gfla-pose files hold "size": [height, width]')
+        raise LandmarkError("no size of the image", hint='gfla-pose files hold "size": [height, width]')
     people = content.get("people", [content])
     if not isinstance(people, list) or not all(isinstance(person, Mapping) for person in people):
         raise LandmarkError("people is not a list of objects", hint='"people": [{"points": [[x, y, confidence], ...]}]')
-    _somebody(people)
+    _require_people(people)
     found = []
     for number, person in enumerate(people, 1):
         points = _points(person.get("points"), f"person {number}")
@@ -123,7 +123,7 @@ def _depths(values: Any, where: str) -> NDArray[np.float64] | None:
 
 
 def _from_openpose(content: Mapping[str, Any]) -> list[FoundPose]:
-    _somebody(content["people"])
+    _require_people(content["people"])
     # Written by the web tools for image generators, not by OpenPose itself.
     size = _size([content.get("canvas_height"), content.get("canvas_width")])
     found = []
@@ -143,7 +143,7 @@ def _from_openpose(content: Mapping[str, Any]) -> list[FoundPose]:
 
 
 def _from_coco(annotations: Sequence[Any], images: Any) -> list[FoundPose]:
-    _somebody(annotations)
+    _require_people(annotations)
     listed = [image for image in images if isinstance(image, Mapping)] if isinstance(images, list) else []
     by_id = {str(image.get("id")): image for image in listed}
     found = []
@@ -157,7 +157,7 @@ def _from_coco(annotations: Sequence[Any], images: Any) -> list[FoundPose]:
             raise _wrong_count(f"person {number}", len(points))
         size = _size([image.get("height"), image.get("width")])
         found.append(FoundPose(_cleaned(_with_neck(points)), size, str(image.get("file_name", identity))))
-    _somebody(found)
+    _require_people(found)
     return found
 
 
@@ -165,7 +165,7 @@ def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(17, 3) of COCO -> (18, 3) of OpenPose."""
     points = points.copy()
     flags = np.isin(points[:, 2], (0, 1, 2)).all() and (points[:, 2] == 2).any()
-    if flags:  # annotations: 1 = placed by a human who could not see it. Of the face, our data have only what is seen.
+    if flags:  # annotations: 1 = labelled but not visible. The training data has only visible joints of the face.
         points[:5][points[:5, 2] == 1] = MISSING
         points[:, 2] /= 2
     ours = points[_FROM_COCO_17]
@@ -187,10 +187,10 @@ def _from_table(text: str, wanted: str | None) -> Iterator[FoundPose]:
         elif line.strip():
             row = _split_row(line)
             if row is None:
-                what = f"line {number} is no row of name: [y, ...]: [x, ...]"
+                what = f"line {number} is not a row of name: [y, ...]: [x, ...]"
                 raise LandmarkError(what, hint="the file may be cut off")
             rows.append((f"line {number}", *row))
-    _somebody(rows)
+    _require_people(rows)
     name = None if wanted is None else _closest([row[1] for row in rows], wanted)
     for where, own_name, first, second in rows:
         if name is None or own_name == name:
@@ -216,7 +216,7 @@ def _numbers(text: str, where: str) -> list[float]:
     try:
         values = [float(value) for value in text.split(",")]
     except ValueError as error:
-        raise LandmarkError(f"{where} holds something that is no number", hint=f"{error}"[:120]) from error
+        raise LandmarkError(f"{where} holds a value that is not a number", hint=f"{error}"[:120]) from error
     if not np.isfinite(values).all():
         raise LandmarkError(f"{where} holds NaN or infinite numbers", hint="missing joints are written as -1")
     return values
@@ -237,22 +237,22 @@ def _closest(names: list[str], wanted: str) -> str:
     if len(bare) == 1:
         return bare[0]
     similar = difflib.get_close_matches(wanted, names[:20_000], n=3) or names[:3]
-    hint = f"there are {', '.join(similar)}" if similar else "this file names no pictures"
+    hint = f"there are {', '.join(similar)}" if similar else "this file names no images"
     raise LandmarkError(f"no pose named {wanted}", hint=hint)
 
 
-def _somebody(people: Sequence[Any]) -> None:
+def _require_people(people: Sequence[Any]) -> None:
     if not people:
-        raise LandmarkError("no person in it", hint="was anybody found in that picture?")
+        raise LandmarkError("no person in it", hint="did the detector find a person in that image?")
 
 
 def _size(value: Any) -> tuple[int, int] | None:
-    """[height, width] when those are two sizes that a picture can have; None when they are absent."""
+    """[height, width] if those are two possible sizes; None if they are absent."""
     if value is None or value == [None, None]:
         return None
     sides = [side for side in value if _is_number(side)] if isinstance(value, list) else []
     if len(sides) != 2 or not all(1 <= side <= 100_000 for side in sides):
-        raise LandmarkError(f"{value!r:.60} is no size of a picture", hint="size is [height, width] in pixels")
+        raise LandmarkError(f"{value!r:.60} is not an image size", hint="size is [height, width] in pixels")
     return round(sides[0]), round(sides[1])
 
 

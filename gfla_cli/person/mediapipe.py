@@ -1,4 +1,4 @@
-"""MediaPipe's solutions, each loaded by itself: its package imports all of them, and matplotlib, for half a second."""
+"""MediaPipe's networks ("solutions"): loading and running them, and the windows of an image that they are run on."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import GflaError
+from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import native_stderr_silenced
 
 _PACKAGES = ("mediapipe", "mediapipe.python.solutions")
 _hollow: dict[str, ModuleType] = {}  # packages whose own code has not run
 _one_at_a_time = Lock()
+_EMPTY = np.zeros((64, 64, 3), np.uint8)
+_GREY = 128  # outside of the image
 
 
 def solution(name: str) -> Any:
-    """One of MediaPipe's solutions, such as "pose"; raises GflaError when MediaPipe cannot be loaded."""
+    """One of MediaPipe's solutions, such as "pose". Raises GflaError when MediaPipe cannot be loaded.
+
+    Each is loaded alone: MediaPipe's package imports all of them, and matplotlib, which takes half a second.
+    """
     try:
         with _one_at_a_time, _packages_hollow():
             return import_module(f"mediapipe.python.solutions.{name}")
@@ -34,7 +40,7 @@ def solution(name: str) -> Any:
 
 @contextmanager
 def _packages_hollow() -> Iterator[None]:
-    """Meanwhile only modules of the packages are found in them; what else they offer is there when asked for later."""
+    """Meanwhile the packages only provide their modules; their own code runs later, at the first access to it."""
     for name in _PACKAGES:
         if name not in sys.modules:
             spec = find_spec(name)
@@ -51,7 +57,7 @@ def _packages_hollow() -> Iterator[None]:
 
 
 class _Completion:
-    """Runs a package's own code at the first question for something that is not there."""
+    """Runs a package's own code at the first access to a missing attribute."""
 
     def __init__(self, package: ModuleType) -> None:
         self._package = package
@@ -66,56 +72,131 @@ class _Completion:
         return getattr(package, attribute)
 
 
-# MediaPipe's networks ("solutions"), started and asked without a word on stderr.
-
-
-_NOTHING = np.zeros((64, 64, 3), np.uint8)
-
-
 def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
-    """33 points of one person; one that tracks looks for the person near where it was in the last picture.
+    """33 landmarks of one person, and with `segmentation` which pixels show it.
 
-    With `segmentation` it also tells which pixels are the person.
+    With `tracking` it looks near the person's place in the last image.
     """
-    # Complexity 1 is the only one whose network is inside the wheel. Its own smoothing would depend on the time
-    # that passes between calls.
+    # The wheel contains complexity 1 only. MediaPipe's smoothing depends on the time between calls, so it is off.
     options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
     options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
     return _started("pose", "Pose", min_detection_confidence=0.4, **options)
 
 
 def face_mesh_network(*, tracking: bool, most: int) -> Any:
-    """478 points a face; one that tracks looks for a face near where it was in the last picture."""
+    """478 points per face. With `tracking` it looks near the face's place in the last image."""
     options = {"static_image_mode": not tracking, "max_num_faces": most, "refine_landmarks": True}
     return _started("face_mesh", "FaceMesh", min_detection_confidence=0.5, **options)
 
 
 def face_box_network() -> Any:
-    """A box a face, of small faces too: MediaPipe's model for faces beyond 2 metres."""
+    """A box per face, small faces included: MediaPipe's model for faces beyond 2 metres."""
     return _started("face_detection", "FaceDetection", min_detection_confidence=0.5, model_selection=1)
 
 
-def ask(network: Any, pixels: NDArray[np.uint8]) -> Any:
-    """What a network sees in (H, W, 3) uint8 RGB."""
+def run(network: Any, pixels: NDArray[np.uint8]) -> Any:
+    """MediaPipe's result for (H, W, 3) uint8 RGB."""
     with _python_warnings_silenced():
         return network.process(pixels)
 
 
-def forget(network: Any) -> None:
-    """Makes a network that tracks look for everybody anew: an empty picture, cheaper and quieter than a restart."""
-    ask(network, _NOTHING)
+def reset_tracking(network: Any) -> None:
+    """Makes a tracking network detect again: an empty image is cheaper and quieter than a restart."""
+    run(network, _EMPTY)
 
 
 def _started(module: str, kind: str, **options: Any) -> Any:
     with native_stderr_silenced(), _python_warnings_silenced():
         network = getattr(solution(module), kind)(**options)
-        network.process(_NOTHING)  # the graph starts, and talks, at the first picture
+        network.process(_EMPTY)  # the graph starts, and logs, at the first image
     return network
 
 
 @contextmanager
 def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf deprecates a call that this mediapipe makes for every picture."""
+    """protobuf warns about a call that this MediaPipe makes for every image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+class Window(NamedTuple):
+    """A rectangle in pixels of an image. It may reach beyond the image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def longest(self) -> int:
+        return max(self.width, self.height)
+
+    def holds(self, box: Box, room: float) -> bool:
+        """Whether a box lies inside with more than `room` pixels on every side."""
+        left, top, right, bottom = box
+        across = self.left < left - room and right + room < self.left + self.width
+        return across and self.top < top - room and bottom + room < self.top + self.height
+
+    def cut(self, image: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
+        """The window's pixels, grey beyond the image, reduced to at most `longest` px, and the factor of reduction."""
+        import cv2
+
+        height, width = image.shape[:2]
+        left, top = max(0, self.left), max(0, self.top)
+        right, bottom = min(width, self.left + self.width), min(height, self.top + self.height)
+        factor = min(1.0, longest / self.longest)
+        # Reduced before it is padded: a body window of a face near the border is mostly border.
+        piece = image[top:bottom, left:right]
+        if factor < 1:
+            size = max(1, round((right - left) * factor)), max(1, round((bottom - top) * factor))
+            piece = cv2.resize(piece, size, interpolation=cv2.INTER_AREA)
+        canvas_size = max(1, round(self.height * factor)), max(1, round(self.width * factor))
+        if piece.shape[:2] == canvas_size:
+            return np.ascontiguousarray(piece), factor
+        canvas = np.full((*canvas_size, 3), _GREY, np.uint8)
+        y, x = round((top - self.top) * factor), round((left - self.left) * factor)
+        rows, columns = min(piece.shape[0], canvas_size[0] - y), min(piece.shape[1], canvas_size[1] - x)
+        canvas[y : y + rows, x : x + columns] = piece[:rows, :columns]
+        return canvas, factor
+
+
+def whole(image: NDArray[np.uint8]) -> Window:
+    return Window(0, 0, image.shape[1], image.shape[0])
+
+
+def around_body_of(face: Box, heads: float) -> Window:
+    """A square `heads` times as high as the face, with the face at its top centre, as in a standing body."""
+    side = max(16, round(heads * (face[3] - face[1])))
+    return Window(round((face[0] + face[2]) / 2 - side / 2), round(face[1] - 0.12 * side), side, side)
+
+
+def around(box: Box, margin: float) -> Window:
+    """The square around a box with `margin` (of its longer side) on every side."""
+    side = max(16, round(max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * margin)))
+    return Window(round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2), side, side)
+
+
+def squares(image: NDArray[np.uint8], side: int) -> list[Window]:
+    """Squares of `side` that cover the image and overlap by half or more."""
+    height, width = image.shape[:2]
+    return [Window(left, top, side, side) for top in _steps(height, side) for left in _steps(width, side)]
+
+
+def _steps(length: int, side: int) -> list[int]:
+    """Evenly spaced starts, at most half a side apart."""
+    count = max(1, -(-2 * (length - side) // side) + 1)
+    return [round(start) for start in np.linspace(0, max(0, length - side), count)]
+
+
+def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
+    """Boxes of faces in the window, most confident first, in pixels of the image."""
+    pixels, factor = window.cut(image, longest)
+    height, width = (side / factor for side in pixels.shape[:2])
+    answers = run(network, pixels).detections or []
+    boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
+    places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
+    return [
+        (left, top, left + box.width * width, top + box.height * height)
+        for (left, top), box in zip(places, boxes, strict=True)
+    ]

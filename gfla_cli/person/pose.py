@@ -1,11 +1,11 @@
-"""One person's pose: 18 joints in OpenPose's order, in the pixels of a picture whose size is known."""
+"""A pose: 18 joints of one person in OpenPose's order, in pixels of an image of known size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,15 +37,15 @@ class Pose:
     """18 joints of one person. Joints may lie outside the frame; `within_frame` drops those."""
 
     points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in (0, 1]; missing = (-1, -1, 0)
-    size: tuple[int, int]  # height, width of the picture that x and y refer to
-    # (18,) how far joints are from the camera, counted from anywhere, in pixels; None where nothing tells it.
+    size: tuple[int, int]  # height, width of the image that x and y refer to
+    # (18,) distance of the joints from the camera in pixels, with any zero; None where it is unknown.
     depths: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        """Normalises missing joints; raises LandmarkError for a wrong shape, NaN, or values out of range."""
+        """Normalises missing joints. Raises LandmarkError for a wrong shape, NaN, or values out of range."""
         height, width = (int(side) for side in self.size)
         if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-            raise LandmarkError(f"a picture cannot be {width}x{height} pixels", hint="size is [height, width]")
+            raise LandmarkError(f"an image cannot be {width}x{height} pixels", hint="size is [height, width]")
         points = np.array(self.points, dtype=np.float32)
         if points.shape != (len(JOINTS), 3):
             raise LandmarkError(f"a pose is 18 joints of x, y, confidence, got an array of shape {points.shape}")
@@ -72,23 +72,23 @@ class Pose:
 
     @property
     def deep_points(self) -> NDArray[np.float32]:
-        """(18, 4) the points and their depths, NaN where nothing tells them."""
+        """(18, 4) the points and their depths; NaN where they are unknown."""
         depths = np.full(len(JOINTS), np.nan, np.float32) if self.depths is None else self.depths
         return np.column_stack([self.points, depths])
 
     @property
     def known_points(self) -> NDArray[np.float32]:
-        """(18, 3) the points, or (18, 4) with their depths where something tells them."""
+        """(18, 3) the points, or (18, 4) with their depths where they are known."""
         return self.points if self.depths is None else self.deep_points
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(18,) which joints there are."""
+        """(18,) which joints are present."""
         return np.asarray(self.points[:, 2] > 0)
 
     @property
     def box(self) -> Box:
-        """Left, top, right, bottom of the present joints, as points; all zero when there are none."""
+        """Left, top, right, bottom of the present joints, as points; all zero without joints."""
         there = self.points[self.present, :2]
         if not len(there):
             return (0.0, 0.0, 0.0, 0.0)
@@ -101,7 +101,7 @@ class Pose:
         return pose._swapped() if crop.flip else pose
 
     def scaled(self, size: Size) -> Pose:
-        """The same pose in its image, stretched to `size` (height, width)."""
+        """The same pose in its image resized to `size` (height, width)."""
         return self.cropped(Crop.whole(self.size, size))
 
     def transformed(self, matrix: ArrayLike, size: Size) -> Pose:
@@ -136,20 +136,20 @@ class _Boxed(Protocol):
     def box(self) -> Box: ...
 
 
-_Someone = TypeVar("_Someone", bound=_Boxed)
+_Person = TypeVar("_Person", bound=_Boxed)
 
 
 def choose_person(
-    people: Sequence[_Someone],
+    people: Sequence[_Person],
     which: str | int = "largest",
     *,
-    where: str = "the picture",
+    where: str = "the image",
     notes: list[str] | None = None,
-) -> _Someone:
+) -> _Person:
     """One of several people, poses or detections: "largest", "left", "right", or N, counted from the left, from 1.
 
-    Adds a line to `notes` when there was a choice that the user did not make. Raises DetectionError when there is
-    nobody or no N-th, UsageError for any other `which`.
+    Adds a line to `notes` when "largest" had a choice. `where` is the image's name in messages. Raises DetectionError
+    when there is no person or no N-th one, UsageError for any other `which`.
     """
     from_left = sorted(people, key=lambda person: person.box[0] + person.box[2])
     if str(which).isdecimal() and int(which) >= 1:
@@ -159,7 +159,7 @@ def choose_person(
     else:
         raise UsageError(f"unknown person: {which}", hint="known: largest, left, right, or a number from 1")
     if not people:
-        hint = "use a picture in which most of one person is visible and at least a third of its height"
+        hint = "use an image in which most of one person is visible and at least a third of its height"
         raise DetectionError(f"{where}: no person found", hint=hint)
     if place >= len(people):
         count = "1 person was" if len(people) == 1 else f"{len(people)} people were"
@@ -171,6 +171,33 @@ def choose_person(
     return from_left[place]
 
 
+def shortest_decimals(values: NDArray[np.float32]) -> list[Any]:
+    """The array as nested lists of the shortest decimals that read back as the same float32."""
+    decimals: list[Any] = np.asarray(values, np.float32).astype(np.str_).astype(np.float64).tolist()
+    return decimals
+
+
 def extent(box: Box) -> float:
-    """The diagonal of a box: unlike its area, not small for somebody standing straight."""
+    """The diagonal of a box. Its area would be small for a person who stands straight."""
     return math.hypot(box[2] - box[0], box[3] - box[1])
+
+
+_NEAR = 0.1  # of the longer side: joints of one person, annotated and detected, are nearer to each other
+_FEWEST_SHARED = 4  # joints that two poses need in common to be compared
+
+
+def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+    """The pose in `people` whose joints are nearest to `points` (18, 3), all in pixels of one frame.
+
+    None when no pose is near enough to be the same person.
+    """
+    distances = {}
+    for pose in people:
+        shared = pose.present & (points[:, 2] > 0)
+        if shared.sum() >= _FEWEST_SHARED:
+            distance = np.linalg.norm(pose.points[shared, :2] - points[shared, :2], axis=1).mean()
+            distances[float(distance)] = pose
+    nearest = min(distances, default=None)
+    if nearest is None or nearest > _NEAR * max(distances[nearest].size):
+        return None
+    return distances[nearest]

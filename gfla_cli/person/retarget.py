@@ -1,10 +1,9 @@
-"""The motion of one body put onto another: the driver's joints over time, calmed, at the source's size and place."""
+"""Retargeting: applies the motion of a driver's body or face to the body or face of a source."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +11,24 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Points
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, RIGID, eye_openings, face_size, mouth_opening
-from gfla_cli.person.pose import JOINTS, MISSING, Pose
-from gfla_cli.person.smoothing import OneEuro, Smoothing
+from gfla_cli.person.pose import Pose
 
-_HELD = 3  # frames for which a joint that flickers stays where it was
-_CALM_DEPTHS = Smoothing(still_hz=1.5, per_speed=2.0, speed_hz=1.0)  # they tremble far more than places do
-_UPRIGHT = 80  # percentile: a torso that leans looks shorter than it is, never longer
+_UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
+_ROUNDS = 4  # of reweighting in the robust fit
+_OUTLIER = 1.5  # median residuals; points further off get less weight
+_WIDEST = 1.6  # times the source's own opening: eyes do not open further
+_SHUT = 0.08  # eye opening that MediaPipe measures for closed eyes
+_HALF_OPEN = 0.18  # least eye opening of a reference frame; smaller ones are replaced by it
+_LOCAL = (0.6, 1.5)  # limits for the scale of a part of the face, relative to the scale of the face
+_FRONT = 0.35  # penalty for a different turn of the head in a reference frame, per radian
 
 
 class BodyMotion:
-    """Places every pose of a clip as one alignment, computed once, tells: what moves is the driver, not the scale.
+    """Aligns all poses of a driver with the source. One scale and shift for the whole video keeps the motion steady.
 
-    `driving`: some poses of the driver, the first seconds for instance. Sizes are compared by torso length. Bodies
-    that mostly show their feet stand, on average, where the source stands; others meet at the neck. `absolute`: where
-    the driver is in its own picture, brought to the source's picture by height, stays where it is.
+    `driving`: some poses of the driver, for instance of the first seconds. Torso lengths give the scale. Bodies that
+    mostly show their feet are aligned at the ankles, others at the neck. `absolute`: the driver keeps its place in the
+    image; only the image's height is scaled to that of the source.
     """
 
     def __init__(self, source: Pose, driving: Sequence[Pose], *, absolute: bool = False) -> None:
@@ -49,64 +52,12 @@ class BodyMotion:
         return scale, anchor(source, feet=self._feet) - scale * place
 
     def __call__(self, pose: Pose) -> Pose:
-        """The driver's pose in the source's picture; joints may lie outside of it."""
+        """The driver's pose in the source's image; joints may lie outside of it."""
         moved = pose.transformed(self._matrix, self._size)
         if has_feet(pose):
             return moved
-        # A body that its own picture cuts stays cut there, not where the source's picture ends.
+        # A body that is cut by its own image stays cut there, not where the source's image ends.
         return replace(moved, size=(max(1, min(self._ground, self._size[0])), self._size[1]))
-
-
-class SteadyBody:
-    """Smooths joints over time, each by itself, and bridges short gaps; `smooth` False only bridges."""
-
-    def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None, *, smooth: bool = True) -> None:
-        self._smooth = smooth
-        self._filters = [OneEuro(fps, smoothing) for _ in JOINTS]
-        self._depths = OneEuro(fps, smoothing or _CALM_DEPTHS)
-        self._last = np.tile(np.array(MISSING, np.float32), (len(JOINTS), 1))
-        self._gap = np.zeros(len(JOINTS), np.intp)  # frames since a joint was seen
-
-    def __call__(self, pose: Pose, missing: int = 0) -> Pose:
-        """The calmed pose. `missing`: frames without anybody before this one."""
-        size = torso_length(pose) or 1.0
-        points = pose.points.copy()
-        self._gap += missing
-        for joint, there in enumerate(pose.present):
-            if there:
-                if self._gap[joint] > _HELD:
-                    self._filters[joint].reset()
-                if self._smooth:
-                    gap = int(self._gap[joint])
-                    points[joint, :2] = self._filters[joint](points[joint : joint + 1, :2], size, gap)[0]
-                self._gap[joint] = 0
-                self._last[joint] = points[joint]
-            elif self._gap[joint] < _HELD and self._last[joint, 2] > 0:
-                points[joint] = self._last[joint]
-                self._gap[joint] += 1
-            else:
-                self._gap[joint] += 1
-        depths = pose.depths
-        if depths is not None and self._smooth:
-            depths = self._depths(depths[:, None], size, missing)[:, 0]
-        return Pose(points, pose.size, depths)
-
-
-# The motion of one face put onto another: the driver's head and features move, the source's face keeps its shape.
-#
-# The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the reference
-# frame. The features move inside the head's own frame, in units of the face's size. Both parts are applied to the
-# source's landmarks. With z (68, 3) a turning head turns the source in depth. With x and y only (68, 2) the effect of a
-# turn on the features counts as theirs, which is right for small turns.
-
-
-_ROUNDS = 4  # of reweighting in the robust fit
-_OUTLIER = 1.5  # median residuals; points further off count less
-_WIDEST = 1.6  # times the source's own opening: eyes do not open further
-_SHUT = 0.08  # eye opening that MediaPipe measures at closed eyes
-_HALF_OPEN = 0.18  # eye opening; a reference frame with eyes below it is taken for one with this opening
-_LOCAL = (0.6, 1.5)  # limits of how differently from the face's size a part of it may be scaled
-_FRONT = 0.35  # how much a different turn of the head counts against a reference frame, per radian of difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +76,19 @@ class Similarity:
 
 
 def fit_similarity(start: NDArray[np.float64], end: NDArray[np.float64]) -> Similarity:
-    """The similarity that takes (N, n) points to others, by least squares in which far outliers count little."""
+    """The similarity that maps (N, n) points to others: robust least squares with Huber's weights."""
     weight = np.ones(len(start))
     fit = _weighted_fit(start, end, weight)
     for _ in range(_ROUNDS):
         residual = np.linalg.norm(fit(start) - end, axis=1)
         limit = _OUTLIER * max(float(np.median(residual)), 1e-9)
-        weight = np.minimum(1, limit / np.maximum(residual, 1e-12))  # Huber's weights
+        weight = np.minimum(1, limit / np.maximum(residual, 1e-12))
         fit = _weighted_fit(start, end, weight)
     return fit
 
 
 def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: NDArray[np.float64]) -> Similarity:
-    """Umeyama (1991): least-squares similarity from the singular values of the covariance; never a reflection."""
+    """The least-squares similarity without reflection, from the covariance's singular values (Umeyama 1991)."""
     share = (weight / weight.sum())[:, None]
     middle, wanted = (share * start).sum(axis=0), (share * end).sum(axis=0)
     before, after = start - middle, end - wanted
@@ -150,11 +101,16 @@ def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: 
 
 
 class FaceMotion:
-    """Moves the landmarks of a source's face as a driver's face moves.
+    """Moves the landmarks of a source's face as a driver's face moves. The source's face keeps its shape.
 
-    `source`: (68, n) in the source's picture. `reference`: (68, n) of the driver at the moment that corresponds to the
-    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. `absolute`: the driver's own face
-    shape, only moved and scaled to where the source's face is; with the source itself as reference nothing is changed.
+    The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the reference
+    frame. The features move inside the head's own coordinates, in units of the face's size. Both parts are applied to
+    the source's landmarks.
+
+    `source`: (68, n) in the source's image. `reference`: (68, n) of the driver in the frame that looks most like the
+    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the head
+    counts as motion of the features, which is right for small turns. `absolute`: use the driver's own face shape, only
+    moved and scaled to the source's face.
     """
 
     def __init__(self, source: Points, reference: Points, *, absolute: bool = False) -> None:
@@ -165,14 +121,14 @@ class FaceMotion:
         self._ratio = face_size(self._source) / face_size(self._reference)
         self._middle = self._source[list(RIGID)].mean(axis=0)
         self._reference_middle = self._reference[list(RIGID)].mean(axis=0)
-        # The driver's head may be held differently from the source's: "up" in one is not "up" in the other.
+        # The driver's head may be tilted differently: "up" in one face is not "up" in the other.
         self._orientation = fit_similarity(self._reference[list(RIGID)], self._source[list(RIGID)]).rotation
         self._across, self._down = _axes(self._source)
         self._proportions = _proportions(self._source, self._reference) / self._ratio
         self._proportions = self._proportions.clip(*_LOCAL)
 
     def __call__(self, driving: Points) -> NDArray[np.float32]:
-        """(68, 2) landmarks in the source's picture for (68, n) of the driver's next frame."""
+        """(68, 2) landmarks in the source's image for (68, n) of the driver's next frame."""
         now = self._taken(driving)
         if self._absolute:
             placed = (now - self._reference_middle) * self._ratio + self._middle
@@ -193,15 +149,14 @@ class FaceMotion:
         return np.asarray(points[:, : self._dimensions], np.float64)
 
     def _proportioned(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scales what the parts of the face do by how long they are: a short upper lip is not pulled over the nose."""
+        """Scales the motion of each part with its length: a short upper lip is not pulled over the nose."""
         down = features @ self._down
         across = features @ self._across
         along = (self._proportions[:, 0] - 1) * across
         return features + along[:, None] * self._across + ((self._proportions[:, 1] - 1) * down)[:, None] * self._down
 
     def _move_eyelids(self, face: NDArray[np.float64], at_rest: NDArray[np.float64]) -> None:
-        """Opens and closes eyes in proportion, in place: a closed eye of the driver is a closed eye, however wide
-        the source's are; added up, the lids of narrow eyes would cross."""
+        """Opens and closes the eyes in proportion, in place. Adding the driver's motion would make lids cross."""
         for eye, before, now in zip(EYES, eye_openings(self._reference), eye_openings(at_rest), strict=True):
             part = max(now - _SHUT, 0) / (max(before, _HALF_OPEN) - _SHUT)
             part = min(part, _WIDEST)
@@ -210,7 +165,7 @@ class FaceMotion:
 
 
 def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors from the right to the left eye, and at a right angle to it from the eyes to the chin."""
+    """Unit vectors from the right to the left eye, and perpendicular to it from the eyes to the chin."""
     across = face[45] - face[36]
     across = across / max(float(np.linalg.norm(across)), 1e-9)
     down = face[8] - face[[36, 45]].mean(axis=0)
@@ -218,7 +173,7 @@ def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.fl
     return across, down / max(float(np.linalg.norm(down)), 1e-9)
 
 
-# Points -> the distance between two points by which their motion is measured, across and down the face.
+# Points, and the pairs of points whose distances scale their motion across and down the face.
 _MEASURES: tuple[tuple[tuple[int, ...], tuple[int, int] | None, tuple[int, int]], ...] = (
     (tuple(range(3, 14)), None, (33, 8)),  # jaw: nose to chin
     (tuple(range(17, 22)), None, (19, 37)),  # eyebrows: to the eye
@@ -241,7 +196,7 @@ def _proportions(source: NDArray[np.float64], reference: NDArray[np.float64]) ->
 
 
 def _close_lips(face: NDArray[np.float64], source: NDArray[np.float64]) -> None:
-    """Lets the inner edges of the lips meet, in place, where they would have passed each other."""
+    """Makes the inner edges of the lips meet, in place, where they would cross."""
     down = source[8] - source[27]  # from the bridge of the nose to the chin
     for upper, lower in LIPS:
         if (face[lower] - face[upper]) @ down < 0:
@@ -249,9 +204,9 @@ def _close_lips(face: NDArray[np.float64], source: NDArray[np.float64]) -> None:
 
 
 def best_reference(source: Points, driving: Sequence[Points]) -> int:
-    """Which of the driver's frames looks most like the source: mouth, eyes, and the turn of the head.
+    """The number of the driver's frame that looks most like the source: mouth, eyes, and the turn of the head.
 
-    From there, relative motion is true; from another one, a driver who starts with an open mouth closes the source's.
+    Motion relative to another frame is wrong: a driver who starts with an open mouth would close the source's mouth.
     """
     wanted = _expression(source)
     distances = [float(np.abs(_expression(face) - wanted).sum()) for face in driving]

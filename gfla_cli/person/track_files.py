@@ -1,11 +1,11 @@
-"""The landmarks of a whole clip in one file: what `--save-landmarks` writes and `gfla animate` takes for a driver.
+"""The landmarks of a whole video in one file. `--save-landmarks` writes it, and `gfla animate` reads it as a driver.
 
     {"format": "gfla-track", "version": 1, "kind": "face", "fps": "30000/1001", "size": [height, width],
      "frames": [[[x, y, z], ... 68 of them], null, ...]}
 
-A face is 68 points x, y, z, a body ("kind": "body") 18 joints x, y, confidence and, where it is known, depth in pixels;
-null where nobody was found. The points are those of the detector, before any smoothing, so that the same options give
-the same clip again.
+A face is 68 points x, y, z. A body ("kind": "body") is 18 joints x, y, confidence and, where it is known, depth in
+pixels. null: no person was found in that frame. The points are those of the detector, before any smoothing, so the same
+options give the same video again.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
+from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
-from gfla_cli.io.video_probe import exact_rate
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": 68, "body": 18}
 _LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
 _LARGEST_SIDE = 100_000  # pixels
-_LARGEST_VALUE = 1e7  # pixels; nobody is further outside of a picture
+_LARGEST_VALUE = 1e7  # pixels; larger values are mistakes
 _MADE_BY = "made by gfla extract or gfla animate --save-landmarks"
 
 
 @dataclass(eq=False)
 class Track:
-    """One person's landmarks in every frame of a clip."""
+    """One person's landmarks in every frame of a video."""
 
     kind: Kind
     fps: Fraction
-    size: tuple[int, int]  # height, width of the clip's pictures
-    frames: list[NDArray[np.float32] | None] = field(default_factory=list)  # (68, 3), (18, 3) or (18, 4); None = nobody
+    size: tuple[int, int]  # height, width of the video
+    # (68, 3), (18, 3) or (18, 4) each; None = no person found
+    frames: list[NDArray[np.float32] | None] = field(default_factory=list)
 
 
 def is_track_file(path: Path | str) -> bool:
-    """Whether the name is that of a landmarks file; looks at no file."""
+    """Whether the name is that of a landmarks file. Reads no file."""
     return Path(path).suffix.lower() == ".json"
 
 
@@ -56,19 +57,19 @@ def refuse_track_name(path: Path | str) -> None:
 
 
 def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> None:
-    """Writes the file, from which `read_track` gives back exactly this track. Raises UsageError, MediaError."""
+    """Writes a file from which `read_track` reads exactly this track. Raises UsageError, MediaError."""
     refuse_track_name(path)
     height, width = track.size
     head = {"format": FORMAT, "version": VERSION, "kind": track.kind, "fps": str(track.fps), "size": [height, width]}
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "frames": [\n')
         for number, points in enumerate(track.frames):
-            file.write((",\n" if number else "") + json.dumps(None if points is None else _exact(points)))
+            file.write((",\n" if number else "") + json.dumps(None if points is None else shortest_decimals(points)))
         file.write("\n]}\n")
 
 
 def read_track(path: Path | str) -> Track:
-    """The track of a file. Raises MediaError when there is none, LandmarkError when it says something else."""
+    """The track in a file. Raises MediaError when there is no file, LandmarkError when it is not a track."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -88,8 +89,8 @@ def read_track(path: Path | str) -> Track:
 def _parsed(content: Any) -> Track:
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, Mapping) else None
-        hint = "one pose, not a clip: gfla pose-transfer takes it" if found == "gfla-pose" else _MADE_BY
-        raise LandmarkError(f'not the landmarks of a clip: "format" should be "{FORMAT}"', hint=hint)
+        hint = "one pose, not a video: gfla pose-transfer takes it" if found == "gfla-pose" else _MADE_BY
+        raise LandmarkError(f'not the landmarks of a video: "format" should be "{FORMAT}"', hint=hint)
     if content.get("version") != VERSION:
         what = f"version {content.get('version')!r:.30} of {FORMAT}, known is {VERSION}"
         raise LandmarkError(what, hint="made by a newer gfla? update this one")
@@ -107,13 +108,13 @@ def _rate(value: Any) -> Fraction:
     try:
         return exact_rate(value if isinstance(value, str | int | float) else "none")
     except UsageError as error:
-        raise LandmarkError(f"{value!r:.40} is no frame rate", hint='"fps": "25" or "30000/1001"') from error
+        raise LandmarkError(f"{value!r:.40} is not a frame rate", hint='"fps": "25" or "30000/1001"') from error
 
 
 def _size(value: Any) -> tuple[int, int]:
     sides = [side for side in value if type(side) is int] if isinstance(value, list) else []  # True is an int, too
     if len(sides) != 2 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
-        raise LandmarkError(f"{value!r:.60} is no size of a picture", hint='"size": [height, width] in pixels')
+        raise LandmarkError(f"{value!r:.60} is not an image size", hint='"size": [height, width] in pixels')
     return sides[0], sides[1]
 
 
@@ -121,19 +122,14 @@ def _points(value: Any, count: int, number: int) -> NDArray[np.float32]:
     try:
         points = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise LandmarkError(f"frame {number} holds something that is no number", hint="a point has three") from error
+        raise LandmarkError(f"frame {number} holds a value that is not a number", hint="a point has three") from error
     is_body = count == _POINTS["body"]
     numbers = (3, 4) if is_body else (3,)
     shaped = points.shape in [(count, columns) for columns in numbers]
     if not shaped or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
         raise LandmarkError(
             f"frame {number} is not {count} points of {' or '.join(map(str, numbers))} numbers",
-            hint="null stands for a frame without anybody",
+            hint="null stands for a frame without a person",
         )
     exact = points.astype(np.float32)
     return Pose.of(exact, (1, 1)).known_points if is_body else exact  # checks confidences, too
-
-
-def _exact(points: NDArray[np.float32]) -> list[list[float]]:
-    """The shortest decimals that read back as the same float32."""
-    return [[float(str(value)) for value in point] for point in np.asarray(points, np.float32)]

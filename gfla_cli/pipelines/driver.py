@@ -1,4 +1,4 @@
-"""Where the time goes: seconds a stage. Stages run beside each other, so the sum may exceed the time that passed."""
+"""What drives an animation: the landmarks of one person, frame by frame, from a video, an image or a landmarks file."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from typing import Literal, Protocol, TypeVar
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
-from gfla_cli.io.video import Sound, Trim, exact_rate, overlapped, read_frames, sound_of
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import Sound, Trim, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import BodyTracker, FaceTracker
 from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
 
+TaskName = Literal["auto", "face", "body"]
+OnMissing = Literal["hold", "skip", "fail"]
+
 _Item = TypeVar("_Item")
+_PREVIEW_S, _PREVIEW_FRAMES = 2.0, 60  # how much is known before the first frame is made: the shorter of both
+_AHEAD = 2  # decoded frames that wait; frames of a video are large
 
 
 class Stopwatch:
-    """Adds up the seconds of named stages, each of which runs in one thread."""
+    """Adds up the seconds of named stages. Stages run in parallel, so the sum may exceed the time that passed."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Counts what the block takes."""
+        """Adds the seconds that the block takes."""
         started = time.perf_counter()
         try:
             yield
@@ -37,7 +43,7 @@ class Stopwatch:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     def timed(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items; counts what each of them takes to come."""
+        """The same items; adds the seconds that each takes to arrive."""
         source = iter(items)
         while True:
             with self.measure(stage):
@@ -50,13 +56,34 @@ class Stopwatch:
 _END = object()
 
 
-# What drives an animation: a film, a picture or a landmarks file; one person's landmarks, frame after frame.
+def parse_trim(text: str | None) -> Trim | None:
+    """A time range START:END in seconds; either may be left out. Raises UsageError."""
+    if text is None:
+        return None
+    start, colon, end = text.partition(":")
+    try:
+        trim = (float(start) if start.strip() else 0.0, float(end) if end.strip() else None)
+    except ValueError:
+        colon, trim = "", (0.0, None)
+    if not colon:
+        raise _not_a_time_range(text)
+    _check_time_range(trim)
+    return trim
 
 
-OnMissing = Literal["hold", "skip", "fail"]
+def _check_time_range(trim: Trim) -> None:
+    start, end = trim
+    if not start >= 0 or not (end is None or end > start):  # NaN: neither
+        raise _not_a_time_range(f"{start:g}:{'' if end is None else f'{end:g}'}")
 
-_PREVIEW_S, _PREVIEW_FRAMES = 2.0, 60  # of the driver that are known before the first frame is made, whichever is less
-_AHEAD = 2  # decoded frames that wait; those of a film are large
+
+def _not_a_time_range(text: str) -> UsageError:
+    return UsageError(f"{text} is not a time range", hint="--trim START:END in seconds, such as 2:5.5")
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """Frames per second: 25, 29.97 or 30000/1001. Raises UsageError."""
+    return None if text is None else exact_rate(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +91,23 @@ class DrivenFrame:
     """One frame of the driver."""
 
     number: int  # from 0
-    points: Points | None  # (68, 3) or (18, 3) in pixels of the driver's picture; None = nobody was found
-    image: Image | None  # (H, W, 3); None for landmarks files, and where nobody asked for pictures
+    points: Points | None  # (68, 3) or (18, 3 or 4) in pixels of the driver's image; None = no person found
+    image: Image | None  # (H, W, 3); None for landmarks files, and when images were not asked for
 
 
 class Driver(Protocol):
-    """One person in motion."""
+    """The motion of one person."""
 
     kind: Kind
     fps: Fraction
-    size: tuple[int, int]  # height, width of the driver's pictures
-    expected: int  # frames; an estimate for long films
+    size: tuple[int, int]  # height, width of the driver's images
+    expected: int  # frames; an estimate for long videos
     sound: Sound | None
-    notes: list[str]  # what is wrong with it; complete after the last frame
+    notes: list[str]  # what the user should know about it; complete after the last frame
     damaged: bool  # whether frames were missing or wrong; known after the last frame
 
     def preview(self) -> list[Points]:
-        """The landmarks of the first seconds in which somebody is seen. Raises DetectionError when nobody ever is."""
+        """The landmarks of the first seconds that show a person. Raises DetectionError when there is none."""
 
     def frames(self) -> Generator[DrivenFrame]:
         """All frames, once."""
@@ -93,24 +120,28 @@ def open_driver(
     trim: Trim | None = None,
     fps: Fraction | float | str | None = None,
     person: str | int = "largest",
-    pictures: bool = False,
+    images: bool = False,
     stopwatch: Stopwatch | None = None,
 ) -> Driver:
-    """The driver in a file. `pictures`: whether its frames are handed on. Raises GflaError children for bad files."""
+    """Opens a driver. `images`: also return its frames as images. Raises GflaError children for bad files."""
     if is_track_file(path):
-        return _Recorded(path, kind, trim, fps)
-    return _Filmed(path, kind, trim, fps, person, pictures=pictures, stopwatch=stopwatch or Stopwatch())
+        return _LandmarksDriver(path, kind, trim, fps)
+    return _VideoDriver(path, kind, trim, fps, person, images=images, stopwatch=stopwatch or Stopwatch())
 
 
-def nobody_in(where: str, kind: Kind) -> DetectionError:
-    """What to raise when a film shows nobody."""
+def not_found(where: str, kind: Kind) -> DetectionError:
+    """The error for an image or video without a face or person."""
     if kind == "face":
         return no_face(where)
     return DetectionError(f"{where}: no person found", hint="most of one person has to be visible")
 
 
-class _Filmed:
-    """A film or picture, in which somebody is followed."""
+def _preview_frames(fps: Fraction) -> int:
+    return min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * fps)))
+
+
+class _VideoDriver:
+    """A video or image in which one person is tracked."""
 
     def __init__(
         self,
@@ -120,21 +151,21 @@ class _Filmed:
         fps: Fraction | float | str | None,
         person: str | int,
         *,
-        pictures: bool,
+        images: bool,
         stopwatch: Stopwatch,
     ) -> None:
-        with read_frames(path, trim, fps) as frames:  # decodes nothing yet, but names what is wrong
+        with read_frames(path, trim, fps) as frames:  # decodes nothing yet, but checks the file
             info, self.fps, self.expected = frames.info, frames.fps, frames.expected
         self.kind, self.path, self.size = kind, path, info.size
         self.sound = sound_of(info, trim)
         self.notes: list[str] = []
         self.damaged = False
-        self._trim, self._person, self._pictures, self._stopwatch = trim, person, pictures, stopwatch
-        self._known: list[Points | None] = []  # landmarks of the frames that `preview` looked at
+        self._trim, self._person, self._images, self._stopwatch = trim, person, images, stopwatch
+        self._known: list[Points | None] = []  # landmarks of the frames that `preview` has read
         self._tracker: FaceTracker | BodyTracker | None = None
 
     def preview(self) -> list[Points]:
-        wanted = min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * self.fps)))
+        wanted = _preview_frames(self.fps)
         seen: list[Points] = []
         with read_frames(self.path, self._trim, self.fps) as frames, closing(_ahead(frames)) as images:
             for image in images:
@@ -146,18 +177,18 @@ class _Filmed:
                     break
         if not seen:
             self._close()
-            raise nobody_in(str(self.path), self.kind)
+            raise not_found(str(self.path), self.kind)
         return seen
 
     def frames(self) -> Generator[DrivenFrame]:
-        # The first seconds are decoded again: keeping their pictures would take a hundred times the memory.
+        # The first seconds are decoded again: keeping their images would take a hundred times the memory.
         with read_frames(self.path, self._trim, self.fps) as frames:
             try:
                 with closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
                     for number, image in enumerate(images):
                         known = number < len(self._known)
                         points = self._known[number] if known else self._track(image)
-                        yield DrivenFrame(number, points, image if self._pictures else None)
+                        yield DrivenFrame(number, points, image if self._images else None)
             finally:
                 self._close()
             self.notes += frames.notes
@@ -182,8 +213,8 @@ def _ahead(frames: Iterator[Image]) -> Generator[Image]:
     return overlapped(frames, _AHEAD)
 
 
-class _Recorded:
-    """The landmarks of a film that was looked at before."""
+class _LandmarksDriver:
+    """The landmarks of a video, from a file."""
 
     def __init__(self, path: Path | str, kind: Kind, trim: Trim | None, fps: Fraction | float | str | None) -> None:
         track = read_track(path)
@@ -193,17 +224,17 @@ class _Recorded:
         self.fps = track.fps if fps is None else exact_rate(fps)
         self._points = _resampled(track, trim, self.fps)
         if not self._points:
-            raise UsageError(f"{path}: no frame in that stretch", hint=f"it lasts {len(track.frames) / track.fps} s")
+            raise UsageError(f"{path}: no frame in that time range", hint=f"it lasts {len(track.frames) / track.fps} s")
         self.expected = len(self._points)
         self.sound: Sound | None = None
         self.notes: list[str] = []
         self.damaged = False
 
     def preview(self) -> list[Points]:
-        wanted = min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * self.fps)))
+        wanted = _preview_frames(self.fps)
         seen = [points for points in self._points if points is not None][:wanted]
         if not seen:
-            raise nobody_in(str(self.path), self.kind)
+            raise not_found(str(self.path), self.kind)
         return seen
 
     def frames(self) -> Generator[DrivenFrame]:
@@ -212,17 +243,16 @@ class _Recorded:
 
 
 def _resampled(track: Track, trim: Trim | None, fps: Fraction) -> list[Points | None]:
-    """The frames of a stretch at another rate, each the one that is shown at that moment."""
+    """The frames of a time range at another rate: for each moment the frame that is shown then."""
     start, end = trim or (0.0, None)
-    if not start >= 0 or (end is not None and not end > start):
-        raise UsageError("that is no stretch of time", hint="--trim START:END in seconds, such as 2:5.5")
+    _check_time_range((start, end))
     stop = Fraction(len(track.frames)) / track.fps
-    # 0.2 is a little more than a fifth: one frame too many at 15 a second.
+    # The float 0.2 is a little more than a fifth, which would give one frame too many at 15 per second.
     stop = stop if end is None else min(stop, Fraction(end).limit_denominator(1_000_000))
     chosen: list[Points | None] = []
     moment = Fraction(start).limit_denominator(1_000_000)
     while moment < stop:
-        # Seconds given as decimals fall a hair short of the frame they mean.
+        # Seconds written as decimals may fall just short of the frame that is meant.
         chosen.append(track.frames[min(int(moment * track.fps + Fraction(1, 1000)), len(track.frames) - 1)])
         moment += 1 / fps
     return chosen

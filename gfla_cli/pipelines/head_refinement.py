@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image
 from gfla_cli.geometry.crop import Crop, Size
 from gfla_cli.geometry.paste import Paster
-from gfla_cli.person.body import torso_length
-from gfla_cli.person.framing import head_box
+from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import FACE, Pose
 
 _ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))

@@ -1,4 +1,8 @@
-"""Runs the jobs of a command: existing results are skipped, and one job's failure does not stop the others."""
+"""The job runner of all commands that turn files into files.
+
+Every such command has the same four steps: plan the jobs, skip those that have a result, run the others, and report.
+A pipeline offers `plan_...`, which checks all input before a model is loaded, and `run_...`, which uses `JobRunner`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ Progress = Callable[[int, int], None]  # done, expected
 
 
 class Job(Protocol):
-    """Something to make."""
+    """One unit of work."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages and in `JobReport.failed`."""
 
     @property
     def outputs(self) -> Sequence[Path]:
@@ -38,11 +42,16 @@ Item = TypeVar("Item")
 
 @dataclass(slots=True)
 class JobReport:
-    """What became of the jobs."""
+    """The outcome of all jobs. Commands that report more extend it."""
 
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)  # name of the job -> what went wrong
+    failed: dict[str, str] = field(default_factory=dict)  # name of the job -> error message
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all went well, else 1."""
+        return 1 if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -51,11 +60,15 @@ class JobReport:
 
 
 def silent(*_: Any) -> None:
-    """For `say` and `progress` when nobody listens."""
+    """The default of `say` and `progress`: does nothing."""
 
 
 class JobRunner(Generic[JobT]):
-    """Runs jobs one by one, or in batches. The failure of a lone job is raised, among several it is noted."""
+    """Runs jobs one by one (`run`), or in batches (`run_batches`).
+
+    The failure of a single job is raised. Among several jobs a failure is reported, and the others go on.
+    `progress` counts jobs; a single job reports its own steps instead, for instance frames.
+    """
 
     def __init__(
         self,
@@ -67,7 +80,7 @@ class JobRunner(Generic[JobT]):
         say: Say = silent,
         progress: Progress = silent,
     ) -> None:
-        """Skips the jobs that have a result, unless `overwrite`. `alone`: raise failures, by default for one job."""
+        """Skips jobs with a result, unless `overwrite`. `alone`: treat as a single job (default: if it is one)."""
         self.todo: list[JobT] = []
         for job in jobs:
             if overwrite or not any(path.exists() for path in job.outputs):
@@ -80,12 +93,11 @@ class JobRunner(Generic[JobT]):
         self._alone = len(jobs) == 1 if alone is None else alone
         self._done = 0
 
-    def run(self, work: Callable[[JobT], None]) -> None:
-        """Does the work of each job, one after the other."""
+    def run(self, work: Callable[[JobT, Progress], Sequence[Path]]) -> None:
+        """Calls `work(job, progress)` for each job, one after the other. `work` returns the files that it wrote."""
         for job in self.todo:
             with self._attempt(job):
-                work(job)
-                self._report.written += job.outputs
+                self._report.written += work(job, self._progress if self._alone else silent)
             self._advance(1)
         self._summarise()
 
@@ -97,7 +109,7 @@ class JobRunner(Generic[JobT]):
         *,
         size: int = 1,
     ) -> None:
-        """Prepares and writes in threads of their own, and generates `size` jobs at a time in this one."""
+        """Generates `size` jobs at a time in this thread; other threads prepare the next and write the last ones."""
         ready = overlapped(self._prepared(prepare), size=_AHEAD * size)
         with ThreadPoolExecutor(max_workers=1) as writer:  # one writer keeps up, and memory stays flat
             pending: list[tuple[JobT, Future[None]]] = []
@@ -145,7 +157,8 @@ class JobRunner(Generic[JobT]):
 
     def _advance(self, count: int) -> None:
         self._done += count
-        self._progress(self._done, len(self.todo))
+        if not self._alone:
+            self._progress(self._done, len(self.todo))
 
     def _summarise(self) -> None:
         if self._report.failed:

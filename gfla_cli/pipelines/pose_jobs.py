@@ -18,15 +18,15 @@ from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import Team
 from gfla_cli.errors import DataError, GflaError, UsageError
-from gfla_cli.inference.inside import SHOWS
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
+from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.files import (
     atomic_path,
     distinct_names,
-    inside,
     is_too_long,
     make_folder,
+    path_inside,
     refuse_output,
     require_file,
     require_path,
@@ -50,8 +50,8 @@ class TransferJob:
     source: Path
     pose: str  # a path, or FILE.csv#name
     output: Path
-    shows: tuple[str, ...] = ()  # of inference.inside.SHOWS: images about the result, written next to it
-    pair: tuple[str, str] = ("", "")  # how the CSV file calls source and pose
+    shows: tuple[str, ...] = ()  # of inference.inside.VISUALIZATIONS: images about the result, written next to it
+    pair: tuple[str, str] = ("", "")  # source and pose as the CSV file names them
 
     @property
     def name(self) -> str:
@@ -111,13 +111,13 @@ def plan_transfers(
     if single:
         for path in jobs[0].outputs:
             refuse_output(path, overwrite=overwrite)
-        require_file(source, "picture")
+        require_file(source, "image")
         require_path(split_row(pose)[0])
     return jobs
 
 
 def _output_names(sources: Sequence[Path], poses: Sequence[str]) -> dict[tuple[Path, str], str]:
-    """What to call the image of every source in every pose."""
+    """A file name for every source in every pose."""
     wanted = {(one, other): f"{one.stem}--{_stem(other)}" for one, other in product(sources, poses)}
     return distinct_names(wanted, {(one, other): f"{one.name}--{Path(other).name}" for one, other in wanted})
 
@@ -178,7 +178,7 @@ def run_transfers(
         for show, path in job.extras.items():
             frame = result.frame
             assert frame.inside is not None
-            shown = SHOWS[show](frame.source_image, frame.image, frame.inside, frame.target_pose)
+            shown = VISUALIZATIONS[show](frame.source_image, frame.image, frame.inside, frame.target_pose)
             write_image(path, shown, overwrite=options.overwrite)
 
     runner.run_batches(prepare, generate, write, size=options.batch)
@@ -201,11 +201,11 @@ def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bo
 
 
 def parse_shows(text: str | None) -> tuple[str, ...]:
-    """Names of SHOWS from a comma-separated list. Raises UsageError that lists the known ones."""
+    """Names of VISUALIZATIONS from a comma-separated list. Raises UsageError that lists the known ones."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
     for name in names:
-        if name not in SHOWS:
-            raise UsageError(f"--show {name}: nothing of that name", hint=f"known: {', '.join(SHOWS)}")
+        if name not in VISUALIZATIONS:
+            raise UsageError(f"--show {name}: unknown name", hint=f"known: {', '.join(VISUALIZATIONS)}")
     return names
 
 
@@ -247,12 +247,12 @@ def side_by_side(result: TransferResult) -> Image:
     return np.hstack(images)
 
 
-# The pairs of a CSV file: on several GPUs if wanted, and to be repeated after an interruption.
+# The pairs of a CSV file, on one or several GPUs. An interrupted call can be repeated.
 
 
 @dataclass(slots=True)
 class PairsReport:
-    """What became of the pairs, in all processes."""
+    """The outcome of all pairs, in all processes."""
 
     pairs: int = 0
     written: int = 0
@@ -281,7 +281,7 @@ def transfer_pairs(
 ) -> PairsReport:
     """Runs every `from,to` row of a CSV file; results go to `output` as FROM--TO.png.
 
-    Existing results are skipped, and failures are listed in `output`/failures.csv, so an interrupted call is repeated.
+    Existing results are skipped, so an interrupted call can be repeated. Failures go to `output`/failures.csv.
     Each process of a `team` takes every N-th of the missing pairs; all return the same report. Raises GflaError for
     what concerns all pairs: the CSV file, the folders, the model, or another call that writes to the folder.
     """
@@ -319,7 +319,7 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
         if path.exists() and not options.overwrite:
             continue
         try:
-            source, pose = (inside(images, part) for part in pair)
+            source, pose = (path_inside(images, part) for part in pair)
         except GflaError as error:
             impossible.append((*pair, str(error)))
         else:
@@ -328,7 +328,7 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
 
 
 def _with_names(pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[_Failure]]:
-    """The pairs that can have a result of their own, with its file name, and the others with the reason."""
+    """Each pair with the file name of its result, and the pairs that cannot have one, with the reason."""
     names: dict[tuple[str, str], str] = {}
     owners: dict[str, tuple[str, str]] = {}
     impossible = []
@@ -338,14 +338,14 @@ def _with_names(pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str],
         if owner != pair:
             impossible.append((*pair, f"its result would be that of {' and '.join(owner)}, {name}"))
         elif is_too_long(name):
-            impossible.append((*pair, "names too long for the name of a file"))
+            impossible.append((*pair, "the names are too long for a file name"))
         else:
             names[pair] = name
     return names, impossible
 
 
 def _result_name(pair: tuple[str, str]) -> str:
-    """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`. _ also replaces what some systems do not allow."""
+    """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`. _ replaces unportable characters, too."""
     source, target = ("_".join(map(_bare, name.split("#"))) for name in pair)
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
 

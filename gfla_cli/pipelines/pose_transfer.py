@@ -16,12 +16,11 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.inside import Inside
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
-from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
-from gfla_cli.person.body import has_feet
+from gfla_cli.inference.visualize import Intermediates
+from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
+from gfla_cli.person.body import aligned, body_crop, has_feet
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.framing import aligned, body_crop
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, composed
@@ -30,9 +29,9 @@ from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 Person = str | int  # "largest", "left", "right", or a number from the left
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
-_REMEMBERED = 4096  # images whose people are kept; a pose has 288 bytes
-_FEW_JOINTS = 8  # below this a pose says too little about a body
-_FEWEST_JOINTS = 3  # below this there is nothing to generate
+_CACHED = 4096  # images whose people are cached; a pose has 288 bytes
+_FEW_JOINTS = 8  # with fewer the result is poor
+_FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class NetworkFrame:
     source_image: Image  # (H, W, 3)
     image: Image  # (H, W, 3) with the refined head
     target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
-    inside: Inside | None  # flows, attention and solids, when they were asked for
+    inside: Intermediates | None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,8 @@ class PoseTransfer:
 
     def transfer(
         self,
-        source: Picture,
-        target: Picture | Pose,
+        source: ImageSource,
+        target: ImageSource | Pose,
         crop: bool | None = None,
         align: bool = True,
         person: Person = "largest",
@@ -118,8 +117,8 @@ class PoseTransfer:
 
     def prepare(
         self,
-        source: Picture,
-        target: Picture | Pose,
+        source: ImageSource,
+        target: ImageSource | Pose,
         crop: bool | None = None,
         align: bool = True,
         person: Person = "largest",
@@ -130,7 +129,7 @@ class PoseTransfer:
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
         notes: list[str] = []
-        image = given_picture(source, _LARGEST_SIDE)
+        image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
         target_pose = self._find_target(target, target_person, notes)
         if align:
@@ -167,9 +166,9 @@ class PoseTransfer:
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
-        shown: list[Inside | None] = [None] * len(prepared)
+        shown: list[Intermediates | None] = [None] * len(prepared)
         if inside:
-            shown = [self.session.image_and_inside(*self._inputs([one]))[1] for one in prepared]
+            shown = [self.session.image_and_intermediates(*self._inputs([one]))[1] for one in prepared]
         frames = self._frames(prepared)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
         drawn = dict(zip((number for number, _ in heads), self._frames([head for _, head in heads]), strict=True))
@@ -221,9 +220,9 @@ class PoseTransfer:
         ]
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
-    def _find_person(self, image: Image, source: Picture, which: Person, notes: list[str]) -> Pose:
-        """The chosen person of an image. The people of files are remembered: a folder names each file many times."""
-        name = picture_name(source)
+    def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
+        """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
+        name = image_name(source)
         people = self._found.get(name) if not isinstance(source, np.ndarray) else None
         if people is None:
             if self._detector is None:
@@ -231,11 +230,11 @@ class PoseTransfer:
             people = [person.pose for person in self._detector.detect(image)]
             if not isinstance(source, np.ndarray):
                 self._found[name] = people
-                while len(self._found) > _REMEMBERED:
+                while len(self._found) > _CACHED:
                     self._found.pop(next(iter(self._found)))
         return choose_person(people, which, where=name, notes=notes)
 
-    def _find_target(self, target: Picture | Pose, which: Person, notes: list[str]) -> Pose:
+    def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
         if not isinstance(target, np.ndarray):
@@ -243,10 +242,10 @@ class PoseTransfer:
                 return read_pose(target, person=which, notes=notes)
             if str(target) in self._found:
                 return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
-        return self._find_person(given_picture(target, _LARGEST_SIDE), target, which, notes)
+        return self._find_person(load_image(target, _LARGEST_SIDE), target, which, notes)
 
     def _crops(self, image: Image, source: Pose, target: Pose, *, crop: bool, align: bool) -> tuple[Crop, Crop]:
-        """The crop of the source, and the one in which the target pose is read. An aligned pose shares the source's."""
+        """The crops of the source and of the target pose. An aligned pose has the source's crop."""
         size, aspect = self.session.config.image_size, self.session.config.frame_aspect
         if not crop:
             whole = Crop.whole(image.shape, size)
@@ -263,14 +262,14 @@ def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:
-    """Refuses poses that show too little, and notes those that the model was not trained for."""
-    for pose, whose in zip(poses, ("source", "target"), strict=True):
+    """Raises DetectionError for poses with too few joints. Notes poses that the model was not trained for."""
+    for pose, role in zip(poses, ("source", "target"), strict=True):
         joints = int(pose.present.sum())
         if joints < _FEWEST_JOINTS:
             raise DetectionError(
-                f"only {joints} joints of the {whose} lie in the frame", hint="try --no-align or --no-crop"
+                f"only {joints} joints of the {role} lie in the frame", hint="try --no-align or --no-crop"
             )
         if joints < _FEW_JOINTS:
-            notes.append(f"only {joints} of 18 joints of the {whose} are visible; expect a poor image")
+            notes.append(f"only {joints} of 18 joints of the {role} are visible; expect a poor image")
         elif not has_feet(pose):
-            notes.append(f"the {whose} shows no feet, so the result ends where that body is cut")
+            notes.append(f"the {role} shows no feet, so the result is cut there, too")

@@ -1,9 +1,10 @@
-"""Rendering the pictures of a training beforehand, or while it runs, with several processes."""
+"""Fills the render cache of a training with several processes, before the training or while it runs."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -11,33 +12,33 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.datasets.people import PeoplePairs
-from gfla_cli.datasets.render_cache import AlbumFiles, Albums, write_detections
+from gfla_cli.arrays import Float32Array
+from gfla_cli.datasets.people import PeoplePairs, RenderedPeople, write_detections
+from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.errors import DataError, GflaError, UsageError
-from gfla_cli.training.data import RENDERED, open_training_data, rendered_files
+from gfla_cli.person.pose import nearest_person
+from gfla_cli.training.data import RENDERED, open_training_data, render_caches
 from gfla_cli.training.recipe import Recipe
 
-_LOWER_PRIORITY = 5  # a training beside goes first
+_LOWER_PRIORITY = 5  # for `nice`: a training on the same machine goes first
 _POLL_S = 0.2
 _WRITE_EVERY_S = 60.0
 
 
 class _Done(NamedTuple):
-    """What a process says of an album."""
+    """What a worker reports of a sample."""
 
-    folder: Path
-    album: int
-    rendered: bool  # it was not there before
-    detected: NDArray[np.float32] | None  # (views, 18, 4)
+    sample: int
+    rendered: bool  # it was not on disk before
+    detected: Float32Array | None  # (views, 18, 4) of rendered people
 
 
 class RenderReport(NamedTuple):
-    """What is new."""
+    """What one call added to the cache."""
 
-    albums: int
-    detections: int  # albums in whose pictures joints were looked for
+    samples: int
+    detections: int  # samples in whose images joints were looked for
 
 
 def render_data(
@@ -51,18 +52,18 @@ def render_data(
     detect: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RenderReport:
-    """Renders albums into `cache` until all `most` of each kind are there, or the time is up.
+    """Renders samples into `cache` until it holds `most` of each kind, or until `seconds` have passed.
 
-    A training with --no-render and the same cache uses each of them at once. `detect`: also look for the joints in
-    every picture of people, as a detector's errors are what a model has to live with. Raises DataError where the data
-    set cannot be rendered, UsageError where it is not of that kind.
+    A training with --no-render and the same cache uses each sample at once. With `detect`, a detector also looks for
+    the joints in every image of people, so a model trains with its real errors. Raises DataError when the data set
+    cannot be rendered, UsageError when it is not a rendered one.
     """
     if recipe.dataset not in RENDERED:
         raise UsageError(f"{recipe.dataset} is not rendered", hint=f"these are: {', '.join(RENDERED)}")
     if detect and recipe.dataset != "people":
-        raise UsageError(f"--detect: joints are looked for in people, not in {recipe.dataset}", hint="leave it out")
-    kinds = _files(recipe, root, cache)
-    total = sum(min(files.count, most or files.count) for files in kinds)
+        raise UsageError(f"--detect: joints are detected in people only, not in {recipe.dataset}", hint="leave it out")
+    kinds = render_caches(open_training_data(recipe, root, cache)(recipe.stages[-1]))
+    total = sum(min(kind.count, most or kind.count) for kind in kinds)
     context = multiprocessing.get_context("spawn")  # threads of this process may hold locks
     done, errors = context.SimpleQueue(), context.SimpleQueue()
     workers = [
@@ -74,43 +75,40 @@ def render_data(
     started = written = time.monotonic()
     for worker in workers:
         worker.start()
-    found: dict[Path, dict[int, NDArray[np.float32]]] = {}
-    seen = new = looked = 0
+    found: dict[int, Float32Array] = {}
+    finished = new = looked = 0
     try:
         while any(worker.is_alive() for worker in workers) or not done.empty():
             while not done.empty():
-                album: _Done = done.get()
-                seen, new = seen + 1, new + album.rendered
-                if album.detected is not None:
+                report: _Done = done.get()
+                finished, new = finished + 1, new + report.rendered
+                if report.detected is not None:
                     looked += 1
-                    found.setdefault(album.folder, {})[album.album] = album.detected
-                progress(seen, total)
+                    found[report.sample] = report.detected
+                progress(finished, total)
             if time.monotonic() - written > _WRITE_EVERY_S:
-                _write(found)
+                _write(kinds[0], found)
                 written = time.monotonic()
             if seconds is not None and time.monotonic() - started > seconds:
                 break
             time.sleep(_POLL_S)
     finally:
         for worker in workers:
-            worker.terminate()  # an album appears complete or not at all
-        _write(found)
+            worker.terminate()  # a sample appears complete or not at all
+        _write(kinds[0], found)
     if not errors.empty():
         what, hint = errors.get()
         raise DataError(what, hint=hint)
-    if any(worker.exitcode not in (0, None, -15) for worker in workers):
+    if any(worker.exitcode not in (0, None, -signal.SIGTERM) for worker in workers):
         raise DataError("a process that renders has died", hint="fewer --processes need less memory")
     return RenderReport(new, looked)
 
 
-def _write(found: dict[Path, dict[int, NDArray[np.float32]]]) -> None:
-    for folder, detected in found.items():
-        write_detections(folder, detected)
-    found.clear()
-
-
-def _files(recipe: Recipe, root: Path | None, cache: Path) -> list[AlbumFiles]:
-    return rendered_files(open_training_data(recipe, root, cache)(recipe.stages[-1]))
+def _write(people: RenderCache, found: dict[int, Float32Array]) -> None:
+    """Moves the joints that were found to the folder of rendered people."""
+    if found:
+        write_detections(people.folder, found)
+        found.clear()
 
 
 def _work(
@@ -124,41 +122,39 @@ def _work(
     done: multiprocessing.SimpleQueue[_Done],
     errors: multiprocessing.SimpleQueue[tuple[str, str]],
 ) -> None:
-    """One of the processes: every album whose turn is its own."""
+    """Worker number `rank`: renders every sample whose turn is its own."""
     if hasattr(os, "nice"):
         os.nice(_LOWER_PRIORITY)
     try:
         dataset = open_training_data(recipe, root, cache)(recipe.stages[-1])
-        look = _Detection(dataset.albums) if detect and isinstance(dataset, PeoplePairs) else None
-        turns = _turns(rendered_files(dataset), most)
-        for files, album in islice(turns, rank, None, processes):
-            rendered = files.ensure(album)
-            detected = look(album) if look is not None and files is look.albums.files else None
-            done.put(_Done(files.folder, album, rendered, detected))
+        look = _Detection(dataset.people) if detect and isinstance(dataset, PeoplePairs) else None
+        turns = _turns(render_caches(dataset), most)
+        for kind, sample in islice(turns, rank, None, processes):
+            rendered = kind.ensure(sample)
+            detected = look(sample) if look is not None and kind is look.people.cache else None
+            done.put(_Done(sample, rendered, detected))
     except GflaError as error:
         errors.put((str(error), error.hint))
 
 
 class _Detection:
-    """Looks for the joints of whole people; in pictures of heads alone there are none to find."""
+    """Looks for the joints of whole people; head crops show too few of them."""
 
-    def __init__(self, albums: Albums) -> None:
+    def __init__(self, people: RenderedPeople) -> None:
         from gfla_cli.person.detect import PersonDetector
 
-        self.albums = albums
+        self.people = people
         self._detector = PersonDetector()
 
-    def __call__(self, album: int) -> NDArray[np.float32] | None:
-        """(views, 18, 4) of an album; None where somebody looked before."""
-        from gfla_cli.evaluation.depths import nearest_person
-
-        if self.albums.is_detected(album):
+    def __call__(self, sample: int) -> Float32Array | None:
+        """(views, 18, 4) x, y, confidence, depth of a sample; None where the joints are known already."""
+        if self.people.is_detected(sample):
             return None
         rows = []
-        for number in range(self.albums.plan.views):
-            view = self.albums.view(album, number)
-            people = [person.pose for person in self._detector.detect(view.picture.image)]
-            pose = nearest_person(people, view.points)
+        for number in range(self.people.plan.views):
+            person = self.people.view(sample, number)
+            poses = [found.pose for found in self._detector.detect(person.view.image)]
+            pose = nearest_person(poses, person.points)
             joints = np.tile(np.array([-1, -1, 0, 0], np.float32), (18, 1))
             if pose is not None:
                 joints = np.nan_to_num(pose.within_frame().deep_points)
@@ -166,8 +162,8 @@ class _Detection:
         return np.stack(rows)
 
 
-def _turns(kinds: list[AlbumFiles], most: int | None) -> Iterator[tuple[AlbumFiles, int]]:
-    """All albums of all kinds, of each the same share at any time, so that a training can begin with the first."""
-    counts = [min(files.count, most or files.count) for files in kinds]
-    albums = [(number / count, kind, number) for kind, count in enumerate(counts) for number in range(count)]
-    return ((kinds[kind], number) for _, kind, number in sorted(albums))
+def _turns(kinds: list[RenderCache], most: int | None) -> Iterator[tuple[RenderCache, int]]:
+    """The numbers of all samples of all kinds, every kind at the same pace: a training can start with the first."""
+    counts = [min(cache.count, most or cache.count) for cache in kinds]
+    turns = [(number / count, kind, number) for kind, count in enumerate(counts) for number in range(count)]
+    return ((kinds[kind], number) for _, kind, number in sorted(turns))

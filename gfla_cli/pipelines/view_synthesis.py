@@ -1,16 +1,22 @@
-"""Where the network looks at an object: in the middle, at the size that objects had in its training pictures."""
+"""View synthesis: an object from other sides than its image shows.
+
+`ViewSynthesizer`: cut the object out, crop it, estimate its view, generate it from other views.
+`plan_views` and `run_views`: the same on files, with a turntable video and a contact sheet.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import (
+    AZIMUTH_STEP,
     AZIMUTHS,
     ELEVATIONS,
     Between,
@@ -21,24 +27,29 @@ from gfla_cli.conditioning.view_code import (
 )
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
+from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.image import Picture, from_planes, given_picture, picture_name, to_planes
+from gfla_cli.io.files import make_folder, refuse_output, require_file
+from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
+from gfla_cli.io.video import VideoWriter, container_of
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
 
-_SHARE = 0.755  # of the frame that the longer side of an object fills in the rendered views (median of 1 600)
-_SEEN = 128  # cover, 0..255, from which on a pixel counts as the object
-_SMALLEST_PICTURE, _SMALLEST_OBJECT, _COARSE = 64, 32, 120  # pixels of the longer side
-_NARROWEST = 10  # longer side / shorter side of a picture
-_FILLED = 0.9  # share of the picture, of what is no object but all there is
-_LEAST_AREA = 0.001  # share of the picture below which there is nothing to see
+_LARGEST_SIDE = 2048  # pixels; the network's input is 256, more only costs memory
+_SHARE = 0.755  # of the crop that the longer side of an object fills in the training images (median of 1 600)
+_SEEN = 128  # cover, 0..255, from which on a pixel belongs to the object
+_SMALLEST_IMAGE, _SMALLEST_OBJECT, _COARSE = 64, 32, 120  # pixels of the longer side
+_NARROWEST = 10  # longer side / shorter side of an image
+_FILLED = 0.9  # share of the image; a larger "object" is the background
+_LEAST_AREA = 0.001  # share of the image; a smaller object is not usable
+_UNSURE = 0.5  # probability of the estimated azimuth below which the user is told
+_TURN_SECONDS = 3  # of one turn of a turntable
+_COLUMNS = 6  # of a contact sheet
 
-Box = tuple[int, int, int, int]
 
-
-def check_size(image: Image, name: str) -> None:
-    """Raises MediaError for a picture too small or too narrow to show an object."""
+def _check_size(image: Image, name: str) -> None:
+    """Raises MediaError for an image too small or too narrow to show an object."""
     height, width = image.shape[:2]
-    if max(height, width) < _SMALLEST_PICTURE:
+    if max(height, width) < _SMALLEST_IMAGE:
         raise MediaError(
             f"{name}: {width}x{height} is too small to show an object", hint="at least 64 px, better 256 and more"
         )
@@ -47,16 +58,18 @@ def check_size(image: Image, name: str) -> None:
 
 
 def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[str]) -> Image:
-    """The object on white, (height, width, 3), framed as the network knows objects.
+    """The object on white, (height, width, 3), cropped as in the training images.
 
-    Raises DetectionError when there is none, or when it goes on beyond all borders; adds to `notes` what the user
-    should know.
+    Adds to `notes` what the user should know. Raises DetectionError when there is no object, or when it touches all
+    borders.
     """
-    left, top, right, bottom = _box(cutout, name)
-    sides = _touched((left, top, right, bottom), cutout.cover.shape)
+    left, top, right, bottom = _object_box(cutout, name)
+    height, width = cutout.cover.shape[:2]
+    touched = {"left": left <= 1, "top": top <= 1, "right": right >= width - 1, "bottom": bottom >= height - 1}
+    sides = [side for side, there in touched.items() if there]
     if len(sides) == 4:
         raise DetectionError(
-            f"{name}: the object touches all four borders of the picture", hint="leave some room around it"
+            f"{name}: the object touches all four borders of the image", hint="leave some room around it"
         )
     if sides:
         notes.append(f"the object is cut off at the {' and the '.join(sides)}; so is the result")
@@ -64,15 +77,15 @@ def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[s
         notes.append("the background is busy, so the cut-out is a guess; a PNG with transparency does better")
     longer = max(right - left, bottom - top)
     if longer < _SMALLEST_OBJECT:
-        raise DetectionError(f"{name}: the object is only {longer} px large", hint="crop the picture around it")
+        raise DetectionError(f"{name}: the object is only {longer} px large", hint="crop the image around it")
     if longer < _COARSE:
-        notes.append(f"the object is only {longer} px large; expect a coarse picture")
+        notes.append(f"the object is only {longer} px large; expect a coarse result")
     half = longer / _SHARE / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     return Crop((x - half, y - half, x + half, y + half), size).image(cutout.on_white, beyond=255)
 
 
-def _box(cutout: Cutout, name: str) -> Box:
+def _object_box(cutout: Cutout, name: str) -> tuple[int, int, int, int]:
     """The bounding box of the object, exclusive at right and bottom."""
     seen = cutout.cover >= _SEEN
     share = seen.mean()
@@ -82,46 +95,33 @@ def _box(cutout: Cutout, name: str) -> Box:
             hint="a plain background of another colour helps, or a PNG with transparency",
         )
     if share > _FILLED:
-        raise DetectionError(f"{name}: no object found, all of the picture looks alike", hint="leave room around it")
+        raise DetectionError(f"{name}: no object found, all of the image looks alike", hint="leave room around it")
     columns, rows = np.flatnonzero(seen.any(axis=0)), np.flatnonzero(seen.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _touched(box: Box, shape: tuple[int, ...]) -> list[str]:
-    left, top, right, bottom = box
-    touched = {"left": left <= 1, "top": top <= 1, "right": right >= shape[1] - 1, "bottom": bottom >= shape[0] - 1}
-    return [side for side, there in touched.items() if there]
-
-
-# View synthesis: cut the object out, find where it was seen from, render it from elsewhere.
-
-
-_LARGEST_SIDE = 2048  # pixels; the network's frame is 256, more only costs memory
-_UNSURE = 0.5  # chance of the estimated azimuth below which the user should know
-
-
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """Where the source picture was taken from, and who says so."""
+    """The view of the source image."""
 
     angles: ViewAngles
-    estimated: bool
-    chance: float = 1.0  # of the estimated azimuth, as the model sees it
+    estimated: bool  # by the model, at least one of both angles
+    chance: float = 1.0  # probability of the estimated azimuth
 
 
 @dataclass(frozen=True, slots=True)
 class ViewResult:
     """New views of an object, what they were made from, and what the user should know about them."""
 
-    images: list[Image]  # (H, W, 3) RGB each, the network's frame, in the order asked for
-    views: list[ViewAngles]  # what they show; differs from what was asked for where the nearest trained view was taken
+    images: list[Image]  # (H, W, 3) RGB each, in the order of the azimuths
+    views: list[ViewAngles]  # of the images; the nearest trained views with between="nearest"
     source_image: Image  # (H, W, 3) the source as the network saw it
     source_view: SourceView
     notes: list[str] = field(default_factory=list)
 
 
 class ViewSynthesizer:
-    """A loaded model that shows objects from other sides; keep it for many pictures."""
+    """A loaded model that shows objects from other sides. Keep it for many images."""
 
     def __init__(
         self,
@@ -136,28 +136,28 @@ class ViewSynthesizer:
 
     def render(
         self,
-        picture: Picture,
+        image: ImageSource,
         azimuths_deg: Sequence[float],
         source_azimuth: float | None = None,
         source_elevation: float | None = None,
         elevation: float | None = None,
         between: Between = "nearest",
     ) -> ViewResult:
-        """The object of `picture` from each of the azimuths.
+        """The object of `image` from each of the azimuths.
 
-        `picture` is a file or an (H, W, 3) uint8 RGB array. Azimuth 0 is the object's front, 90 its left side (to the
-        right of somebody who faces it); elevations are 0 to 20. What is not said of the source is estimated; the new
-        views are taken from the source's elevation unless `elevation` is given. `between` says what happens to angles
-        between the 18 trained ones: the nearest is taken, or the codes of both neighbours are blended. Raises
-        GflaError children for whatever is wrong with the input.
+        `image` is a file or an (H, W, 3) uint8 RGB array. All angles are in degrees. Azimuth 0 is the object's front,
+        90 its left side (on the right of the image). Elevations are 0 to 20. Missing angles of the source are
+        estimated. The new views have the source's elevation unless `elevation` is given. `between`, for azimuths
+        between the 18 trained ones: take the nearest, or blend the codes of both neighbours.
+        Raises GflaError children for wrong input.
         """
-        # Before any work: angles that are none.
+        # Wrong angles are reported before any work.
         for azimuth in (*azimuths_deg, *([source_azimuth] if source_azimuth is not None else [])):
             view_angles(azimuth, 0)
         for height in (source_elevation, elevation):
             view_angles(0, height or 0)
         notes: list[str] = []
-        source_image = self.frame(picture, notes)
+        source_image = self.frame(image, notes)
         source = self.source_view(source_image, source_azimuth, source_elevation, notes)
         asked = [view_angles(a, source.angles.elevation if elevation is None else elevation) for a in azimuths_deg]
         shown = asked
@@ -169,29 +169,29 @@ class ViewSynthesizer:
         images = [from_planes(self.session.view(encoded, source_code, view_code(view, between))) for view in shown]
         return ViewResult(images, shown, source_image, source, notes)
 
-    def frame(self, picture: Picture, notes: list[str]) -> Image:
-        """The object of a picture on white, (H, W, 3), as the network's training pictures show theirs."""
-        size, name = self.session.config.image_size, picture_name(picture)
-        if isinstance(picture, np.ndarray):
-            check_size(given_picture(picture), name)
-            return frame_object(cut_out(picture), size, name, notes)
-        cutout = read_cutout(picture, _LARGEST_SIDE)
-        check_size(cutout.on_white, name)
+    def frame(self, image: ImageSource, notes: list[str]) -> Image:
+        """The object of an image on white, (H, W, 3), cropped as in the training images."""
+        size, name = self.session.config.image_size, image_name(image)
+        if isinstance(image, np.ndarray):
+            _check_size(load_image(image), name)
+            return frame_object(cut_out(image), size, name, notes)
+        cutout = read_cutout(image, _LARGEST_SIDE)
+        _check_size(cutout.on_white, name)
         return frame_object(cutout, size, name, notes)
 
     def source_view(
         self, source_image: Image, azimuth: float | None, elevation: float | None, notes: list[str]
     ) -> SourceView:
-        """Where a framed picture (H, W, 3) was taken from: as far as it is not said, as the model sees it."""
+        """The view of a cropped image (H, W, 3); angles that are None are estimated by the model."""
         if azimuth is not None and elevation is not None:
             return SourceView(view_angles(azimuth, elevation), estimated=False)
         if not self.session.estimates_views:
             raise UsageError(
-                f"{self.session.name} cannot tell where a picture was taken from",
-                hint="say so with --source-azimuth and --source-elevation",
+                f"{self.session.name} cannot estimate the view of the source image",
+                hint="give --source-azimuth and --source-elevation",
             )
         scores = self.session.view_scores(to_planes(source_image))[0]
-        azimuths, elevations = _chances(scores[: len(AZIMUTHS)]), _chances(scores[len(AZIMUTHS) :])
+        azimuths, elevations = _softmax(scores[: len(AZIMUTHS)]), _softmax(scores[len(AZIMUTHS) :])
         best = int(azimuths.argmax())
         if elevation is None:
             elevation = float(ELEVATIONS[int(elevations.argmax())])
@@ -200,12 +200,11 @@ class ViewSynthesizer:
             azimuth, chance = float(AZIMUTHS[best]), float(azimuths[best])
         source = SourceView(view_angles(azimuth, elevation), estimated=True, chance=chance)
         unsure = f" ({chance:.0%} sure; --source-azimuth corrects it)" if chance < _UNSURE else ""
-        notes.append(f"the picture seems to be taken from {source.angles}{unsure}")
+        notes.append(f"the image seems to be taken from {source.angles}{unsure}")
         return source
 
 
-def _chances(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The softmax of some scores."""
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     weights = np.exp(scores - scores.max())
     return np.asarray(weights / weights.sum(), np.float32)
 
@@ -219,3 +218,149 @@ def _say_nearest(asked: Sequence[ViewAngles], shown: Sequence[ViewAngles], notes
     elevations = [f"{a.elevation:g} became {s.elevation:g}" for a, s in pairs if a.elevation != s.elevation]
     if elevations:
         notes.append(f"the model knows 0, 10 and 20 degrees: elevation {', '.join(dict.fromkeys(elevations))}")
+
+
+# Jobs: views, turntables and contact sheets as files.
+
+
+@dataclass(frozen=True, slots=True)
+class ViewJob:
+    """The views of one image."""
+
+    source: Path
+    views: dict[float, Path]  # azimuth -> file to write
+    turntable: Path | None
+    grid: Path | None
+
+    @property
+    def name(self) -> str:
+        """See `jobs.Job`."""
+        return str(self.source)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [*self.views.values(), *(path for path in (self.turntable, self.grid) if path is not None)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewOptions:
+    """Everything that holds for all views of a call."""
+
+    model: str
+    source_azimuth: float | None
+    source_elevation: float | None
+    elevation: float | None
+    between: Between
+    execution: Execution
+    overwrite: bool = False
+
+
+@dataclass(slots=True)
+class ViewReport(JobReport):
+    """What was made, and the view of the source image."""
+
+    source_azimuth: float = 0.0
+    source_elevation: float = 0.0
+    estimated: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        source = {"azimuth": self.source_azimuth, "elevation": self.source_elevation, "estimated": self.estimated}
+        return {"written": [str(path) for path in self.written], "source_view": source, "notes": self.notes}
+
+
+def plan_views(
+    source: Path,
+    azimuths: Sequence[float],
+    output: Path | None,
+    *,
+    turntable: Path | None = None,
+    grid: Path | None = None,
+    overwrite: bool = False,
+) -> ViewJob:
+    """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
+
+    `output` is a file for one azimuth, else a folder. Without it views go to the current folder as SOURCE--60.png.
+    """
+    for azimuth in azimuths:
+        view_angles(azimuth, 0)
+    if output is not None and not azimuths:
+        raise UsageError(
+            f"{output}: there is no --azimuth whose view could go there", hint="add --azimuth 60, or leave --output out"
+        )
+    if not azimuths and turntable is None and grid is None:
+        raise UsageError("which views?", hint="--azimuth 60, --turntable turn.mp4 or --grid sheet.png")
+    job = ViewJob(source, _view_files(source, azimuths, output), turntable, grid)
+    for path in (*job.views.values(), *([grid] if grid is not None else [])):
+        if path.suffix.lower() not in WRITABLE:
+            raise UsageError(f"{path}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
+    if turntable is not None:
+        container_of(turntable)
+    places = [path.resolve() for path in job.outputs]
+    if twice := next((path for path in places if places.count(path) > 1), None):
+        raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
+    if output is not None and output not in job.views.values():
+        make_folder(output)
+    for path in job.outputs:
+        refuse_output(path, overwrite=overwrite)
+    require_file(source, "image")
+    return job
+
+
+def _view_files(source: Path, azimuths: Sequence[float], output: Path | None) -> dict[float, Path]:
+    if output is not None and len(azimuths) == 1 and not output.is_dir():
+        return {azimuths[0]: output}
+    if output is not None and (output.is_file() or output.suffix.lower() in WRITABLE):
+        raise UsageError(f"{output} is one file, but there are {len(azimuths)} views", hint="give a folder, or --grid")
+    return {azimuth: (output or Path()) / f"{source.stem}--{azimuth:g}.png" for azimuth in azimuths}
+
+
+def run_views(job: ViewJob, options: ViewOptions, *, say: Say = silent) -> ViewReport:
+    """Generates all views of a job, and then writes them."""
+    report = ViewReport()
+    runner = JobRunner([job], report, overwrite=options.overwrite, say=say)
+    runner.run(lambda job, progress: _render(job, options, report, say))
+    return report
+
+
+def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) -> list[Path]:
+    model = ViewSynthesizer(options.model, **options.execution)
+    say(f"{model.session.name} on {model.session.place}")
+    around: list[float] = []  # the azimuths of one turn; blended codes give twice as many
+    if job.turntable is not None or job.grid is not None:
+        step = AZIMUTH_STEP / (2 if options.between == "blend" else 1)
+        around = [step * number for number in range(round(360 / step))]
+    result = model.render(
+        job.source,
+        [*job.views, *around],
+        options.source_azimuth,
+        options.source_elevation,
+        options.elevation,
+        options.between,
+    )
+    for note in result.notes:
+        say(note)
+    source, report.notes = result.source_view, result.notes
+    report.source_azimuth, report.source_elevation = source.angles.azimuth, source.angles.elevation
+    report.estimated = source.estimated
+    views, turn = result.images[: len(job.views)], result.images[len(job.views) :]
+    for path, image in zip(job.views.values(), views, strict=True):
+        write_image(path, image, overwrite=options.overwrite)
+    if job.turntable is not None:
+        # It begins with the view of the source image, so that the first frame looks familiar.
+        start = around.index(nearest_view(source.angles).azimuth)
+        with VideoWriter(job.turntable, len(turn) / _TURN_SECONDS, overwrite=options.overwrite) as video:
+            for frame in [*turn[start:], *turn[:start]]:
+                video.write(frame)
+    if job.grid is not None:
+        write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite)
+    return job.outputs
+
+
+def tiled(images: Iterable[Image]) -> Image:
+    """(H, W, 3) images of one size in rows of six, the rest of the last row white."""
+    tiles = list(images)
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
+    return np.vstack([np.hstack(tiles[first : first + _COLUMNS]) for first in range(0, len(tiles), _COLUMNS)])

@@ -23,7 +23,7 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
-from gfla_cli.io.image_decoding import decode, opened
+from gfla_cli.io.image_decoding import decode, open_image
 
 LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
 HEAVY_BYTES = 100_000_000  # phones may refuse a larger page
@@ -124,7 +124,7 @@ def as_data_uri(path: Path, size: Size) -> str:
     EXIF data and colour profiles are dropped. A browser would apply them to one image of the pair only, and they may
     hold a place or a name. Raises MediaError for an unreadable file, DataError for another aspect ratio.
     """
-    with opened(path) as image:
+    with open_image(path) as image:
         plain = image.format == "JPEG" and image.mode in ("RGB", "L")
         metadata = {"exif", "icc_profile", "comment"} & set(image.info)
         small = path.stat().st_size <= _KEPT_BYTES_PER_PIXEL * size[0] * size[1]

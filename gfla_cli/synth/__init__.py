@@ -1,26 +1,14 @@
-"""Synthetic dressed people to train on: bodies, clothes and poses of a pack, drawn by a small software renderer.
+"""Synthetic training data: dressed people and objects, drawn by a small software renderer.
 
     people = People(Pack.load(folder))
     views = people.album(np.random.default_rng(0), views=5, size=256)
 
-Lengths are decimetres, y is up, a person faces +z and has +x on the left. Everything random is a pure function of
-its generator. Needs the packages of the extra `render`.
+Lengths are decimetres, y is up, a person faces +z and has +x on the left. Equal states of a random generator give equal
+results. Needs the packages of the extra `render`.
 """
 
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.character import Character
+from gfla_cli.synth.people.data_sets import write_people_hard, write_people_mini
 from gfla_cli.synth.people.people import AlbumMix, Clip, People
-from gfla_cli.synth.people.test_sets import write_people_hard, write_people_mini
-from gfla_cli.synth.people.views import KEYPOINTS, View
 
-__all__ = [
-    "KEYPOINTS",
-    "AlbumMix",
-    "Character",
-    "Clip",
-    "Pack",
-    "People",
-    "View",
-    "write_people_hard",
-    "write_people_mini",
-]
+__all__ = ["AlbumMix", "Clip", "Pack", "People", "write_people_hard", "write_people_mini"]

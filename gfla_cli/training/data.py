@@ -8,9 +8,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION, MARKET, SQUARE, BenchmarkPairs
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan
+from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
+from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.datasets.sample import ClipSample, PosePair, ViewPair
+from gfla_cli.datasets.tables import DEEPFASHION, MARKET, SQUARE
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, Stage
 
@@ -20,7 +21,7 @@ RENDERED = ("people", "chairs", "people-faces", "bodies")
 def open_training_data(
     recipe: Recipe, root: Path | None, cache: Path, *, render: bool = True
 ) -> Callable[[Stage], Dataset[Any]]:
-    """A function from stage to data set. `cache` is where rendered albums are kept.
+    """A function from stage to data set. `cache` is where rendered samples are kept.
 
     Without `render` only those count that are there by then; other processes may add to them meanwhile. Raises
     UsageError where there is nothing to render.
@@ -33,17 +34,17 @@ def open_training_data(
 
     def open_stage(stage: Stage) -> Dataset[Any]:
         dataset = opened(stage)
-        for files in rendered_files(dataset):
-            files.existing_only = True
+        for cache in render_caches(dataset):
+            cache.existing_only = True
         return dataset
 
     return open_stage
 
 
-def rendered_files(dataset: Dataset[Any]) -> list[AlbumFiles]:
-    """The rendered albums that a data set reads from."""
-    files: list[AlbumFiles] = dataset.rendered()  # type: ignore[attr-defined]
-    return files
+def render_caches(dataset: Dataset[Any]) -> list[RenderCache]:
+    """The render caches that a data set reads from."""
+    caches: list[RenderCache] = dataset.render_caches()  # type: ignore[attr-defined]
+    return caches
 
 
 def _opened(recipe: Recipe, root: Path | None, cache: Path) -> Callable[[Stage], Dataset[Any]]:
@@ -71,8 +72,6 @@ _LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 
 
 def _benchmark(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[PosePair]]:
-    from gfla_cli.datasets.order import ShuffledPairs
-
     def open_stage(stage: Stage) -> Dataset[PosePair]:
         pairs = BenchmarkPairs(root, "train", _LAYOUTS[recipe.dataset], stage.image_size)
         return ShuffledPairs(pairs, recipe.seed, jittered=recipe.dataset == "market")
@@ -91,14 +90,14 @@ def _refuse_nothing_to_render(pack: Path, cache: Path) -> None:
 
 
 def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[PosePair]:
-    from gfla_cli.datasets.people import PeoplePairs
+    from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 
     side = stage.image_size[0]
     finest = side // recipe.model.levels[-1].stride
     return PeoplePairs(
         root,
         cache,
-        AlbumPlan(),
+        RenderPlan(),
         size=side,
         grid=min(finest, 64),
         seed=recipe.seed,
@@ -108,7 +107,7 @@ def _people(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Po
 
 
 def _chairs(recipe: Recipe, extras: Path | None, cache: Path) -> Callable[[Stage], Dataset[ViewPair]]:
-    from gfla_cli.datasets.chairs import ChairAlbums, ChairPairs, plan_with
+    from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs, plan_with
 
     if extras is not None and not extras.is_dir():
         raise DataError(f"{extras}: no such folder", hint="for chairs, --data-root may name a folder of .glb files")
@@ -117,7 +116,7 @@ def _chairs(recipe: Recipe, extras: Path | None, cache: Path) -> Callable[[Stage
     def open_stage(stage: Stage) -> Dataset[ViewPair]:
         side = stage.image_size[0]
         grid = min(side // recipe.model.levels[-1].stride, 64)
-        return ChairPairs(ChairAlbums(cache, plan, extras), size=side, grid=grid, seed=recipe.seed)
+        return ChairPairs(RenderedChairs(cache, plan, extras), size=side, grid=grid, seed=recipe.seed)
 
     return open_stage
 
@@ -132,13 +131,12 @@ def _shapenet(recipe: Recipe, root: Path) -> Callable[[Stage], Dataset[ViewPair]
 
 def _clips(recipe: Recipe, root: Path, cache: Path) -> Callable[[Stage], Dataset[ClipSample]]:
     if recipe.dataset == "faces":
-        from gfla_cli.datasets.faces import FaceFolders
+        from gfla_cli.datasets.face_folders import FaceFolders
 
         # Names what is wrong before anything is written.
         FaceFolders(root, recipe.stages[0].image_size[0], recipe.frames)
         return lambda stage: FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
-    from gfla_cli.datasets.body_clips import BodyClips, MotionPlan
-    from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan
+    from gfla_cli.datasets.rendered_clips import BodyClips, FaceClips, MotionPlan, PortraitPlan
 
     def open_stage(stage: Stage) -> Dataset[ClipSample]:
         side = stage.image_size[0]

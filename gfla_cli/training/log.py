@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
-from gfla_cli.io.files import atomic_path, disk_trouble_explained, make_folder
+from gfla_cli.io.files import atomic_path, disk_errors_explained, make_folder
 from gfla_cli.io.image import to_uint8, write_image
 
 _SMOOTHING = 0.9  # of the time of a step
@@ -87,7 +87,7 @@ class Journal:
         """
         new = not self._losses.exists()
         with (
-            disk_trouble_explained(self._losses),
+            disk_errors_explained(self._losses),
             self._losses.open("a", newline="", encoding="utf-8") as file,
         ):
             writer = csv.writer(file)

@@ -14,9 +14,15 @@ from typer.testing import CliRunner
 
 import gfla_cli
 from gfla_cli.app import app
-from gfla_cli.bundles.authors import aliases, names_from_authors
 from gfla_cli.bundles.bundle import load_bundle, save_bundle
-from gfla_cli.bundles.convert import export_checkpoint, import_checkpoint, to_authors, translate
+from gfla_cli.bundles.convert import (
+    aliases,
+    export_checkpoint,
+    import_checkpoint,
+    names_from_authors,
+    to_authors,
+    translate,
+)
 from gfla_cli.bundles.shelf import bundle_names, find_bundle
 from gfla_cli.config import preset
 from gfla_cli.errors import BundleError, MediaError, UsageError
@@ -211,7 +217,7 @@ def test_a_flow_estimator_alone_is_a_bundle_that_draws_nothing(seeded, tmp_path)
     flow = {name: tensor for name, tensor in released.items() if name.startswith("flow_net.")}
     torch.save({name.removeprefix("flow_net."): tensor for name, tensor in flow.items()}, tmp_path / "flow.pth")
     folder = import_checkpoint(tmp_path / "flow.pth", "pose-market", tmp_path / "flow")
-    with pytest.raises(BundleError, match="flow estimator alone"):
+    with pytest.raises(BundleError, match="only a flow estimator"):
         load_bundle(folder)
     assert "flow estimator alone" in (folder / "README.md").read_text()
     assert export_checkpoint(folder, tmp_path / "back.pth") == len(flow)

@@ -1,4 +1,4 @@
-"""Models of the hub: checked, cached, bounded, and nothing half-written, whatever the connection does."""
+"""Models of the hub are checked, cached and limited in size, and no failure leaves an incomplete file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(bundle):
 
 @pytest.fixture
 def hub(files, tmp_path, monkeypatch):
-    """A hub with one model among files that nobody wants, and a cache that is empty."""
+    """A hub with one model among other files, and an empty cache."""
     extra = {"training_args.bin": b"\x80\x04.", "onnx/model.onnx": b"x", "model.bin": b"\x80\x04."}
     with LocalHub({**files, **extra}) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
@@ -98,7 +98,7 @@ def test_a_download_that_never_ends_leaves_nothing_and_says_what_to_do(hub, tmp_
     hub.cut["model.safetensors"] = [5000, 0]
     result = run("models", "pull", MODEL)
     assert result.exit_code == 1
-    assert "cannot be had" in result.stderr
+    assert "cannot be downloaded" in result.stderr
     assert "try again" in result.stderr
     assert cached(tmp_path) == []
     hub.cut.clear()
@@ -172,7 +172,7 @@ def test_what_the_hub_does_not_have_is_named(hub, name, said):
     "name", ["hf:model", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b@../../x", "hf:a/b@", "hf:/etc/passwd", "hf:a/b c"]
 )
 def test_names_that_are_none_are_refused(name):
-    with pytest.raises(UsageError, match="no name of a model"):
+    with pytest.raises(UsageError, match="not a name of a model"):
         parse_hub_name(name)
 
 
@@ -203,7 +203,7 @@ def test_pull_copies_and_list_and_show_know_the_model(hub, files, tmp_path, monk
     assert run("models", "pull", MODEL, "-o", tmp_path / "mine").exit_code == 2
 
 
-def test_a_stranger_s_card_cannot_steer_the_terminal(hub):
+def test_an_untrusted_card_cannot_control_the_terminal(hub):
     hub.files["README.md"] = b"safe \x1b]0;owned\x07\x1b[2J \xe2\x80\xaetext\r\n"
     shown = run("models", "show", MODEL).stdout
     assert "safe ]0;owned[2J text\n" in shown

@@ -6,12 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from compared_pictures import plain_measures, pose_pairs
 from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer, load_bundle
-from gfla_cli.datasets.deepfashion import SQUARE
-from gfla_cli.evaluation.poses import COPY, evaluate_bundles
-from gfla_cli.inference.device import choose_device
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.person.detect import PersonDetector
 
@@ -73,11 +71,10 @@ def test_bf16_does_not_change_the_picture_visibly():
 
 @pytest.mark.shared
 def test_unseen_people_come_out_better_than_a_copy():
-    vgg = load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz")
-    placement = choose_device("cpu", "fp32")
-    (copied, made), _ = evaluate_bundles(
-        ["pose-people"], SHARED / "people-mini", SQUARE, vgg=vgg, placement=placement, limit=8
-    )
+    from gfla_cli.evaluation.loop import COPY, measure
+
+    measures = plain_measures("ssim", "vgg", vgg=load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz"))
+    copied, made = measure(pose_pairs(["pose-people"], SHARED / "people-mini", limit=8), measures).scores
     assert copied.name == COPY
     before, after = copied.means(), made.means()
     assert after["ssim"] > before["ssim"]

@@ -1,4 +1,4 @@
-"""Weights of strangers: tensors and nothing else, as large as they are and not as they say."""
+"""Untrusted weights: only tensors are read, and never more than the file holds."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_keypoints_from_a_file_do_as_well_as_a_photograph(transfer, tmp_path):
     assert np.array_equal(read_image(tmp_path / "photo.png"), read_image(tmp_path / "file.png"))
 
 
-def test_a_picture_without_a_person_is_refused(transfer, tmp_path):
+def test_an_image_without_a_person_is_refused(transfer, tmp_path):
     write_image(tmp_path / "wall.png", np.full((300, 300, 3), 200, np.uint8))
     assert refused(transfer("wall.png", "--pose", BEN), 1, "wall.png", "no person")
     assert refused(transfer(ANNA, "--pose", "wall.png"), 1, "wall.png", "no person")
@@ -137,7 +137,7 @@ def test_half_a_body_is_rendered_and_said(transfer, tmp_path):
     assert "no feet" in result.stderr
 
 
-def test_tiny_huge_and_broken_pictures(transfer, tmp_path):
+def test_tiny_huge_and_broken_images(transfer, tmp_path):
     write_image(tmp_path / "small.png", np.zeros((20, 10, 3), np.uint8))
     assert refused(transfer("small.png", "--pose", BEN), 1, "small.png")
     (tmp_path / "cut.jpg").write_bytes(ANNA.read_bytes()[:9000])
@@ -155,7 +155,7 @@ def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
     assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
     (tmp_path / "empty").mkdir()
-    assert refused(transfer("empty", "--pose", BEN), 1, "no pictures")
+    assert refused(transfer("empty", "--pose", BEN), 1, "no images")
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "closed/a.jpg"), OSError("no such luck")])
@@ -174,7 +174,7 @@ def test_a_reader_that_had_enough_is_no_error(gfla, monkeypatch):
     def closed():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("gfla_cli.bundles.shelf.shelf_entries", closed)
+    monkeypatch.setattr("gfla_cli.bundles.shelf.installed_bundles", closed)
     result = gfla("models", "list")
     assert (result.exit_code, result.stderr) == (1, "")
 

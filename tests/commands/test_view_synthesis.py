@@ -1,4 +1,4 @@
-"""View synthesis: one picture in, views, turntables and contact sheets out, and what is refused."""
+"""View synthesis: one image in, views, turntables and contact sheets out, and what is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gfla_cli.io.video import probe
 
 @pytest.fixture
 def gfla(gfla, view_shelf, monkeypatch, tmp_path):
-    """Runs a command in a folder with one picture of a chair, and returns its result."""
+    """Runs a command in a folder with one image of a chair, and returns its result."""
     monkeypatch.setenv("GFLA_MODELS", str(view_shelf))
     write_image(tmp_path / "chair.png", draw_chair())
     return gfla
@@ -30,7 +30,7 @@ def synthesis(gfla):
     return lambda *arguments: gfla("view-synthesis", *arguments, "--model", "tiny-view")
 
 
-def test_one_picture_in_several_views_out(synthesis, tmp_path):
+def test_one_image_in_several_views_out(synthesis, tmp_path):
     result = synthesis("chair.png", "--azimuth", "60", "-o", "out.png")
     assert result.exit_code == 0, result.output
     assert result.stdout == "out.png\n"
@@ -56,7 +56,7 @@ def test_turntable_and_contact_sheet(synthesis, tmp_path):
         assert gif.n_frames == 36
 
 
-def test_angles_between_the_trained_ones_are_said_or_blended(synthesis):
+def test_angles_between_the_trained_ones_are_reported_or_blended(synthesis):
     result = synthesis("chair.png", "--azimuth", "50", "-o", "a.png", "--source-azimuth", "0", "--elevation", "7")
     assert "azimuth 50 became 40" in result.stderr
     assert "elevation 7 became 10" in result.stderr
@@ -105,7 +105,7 @@ def test_an_azimuth_that_is_no_number_is_a_usage_error(synthesis, tmp_path):
 
 
 def bad_pictures():
-    """Name, picture, and words that its message has."""
+    """Name, image, and words that its message has."""
     texture = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     framed = np.full((200, 200, 3), 250, np.uint8)
     framed[:, 60:140] = framed[60:140] = 120, 60, 30  # a cross from border to border
@@ -120,7 +120,7 @@ def bad_pictures():
 
 
 @pytest.mark.parametrize("name", [name for name in bad_pictures() if name != "noise"])
-def test_pictures_without_a_usable_object_are_refused(gfla, tmp_path, name):
+def test_images_without_a_usable_object_are_refused(gfla, tmp_path, name):
     picture, words = bad_pictures()[name]
     if name == "cross":  # its paper is visible in the corners only, which no border rule could tell from an object
         alpha = np.where((picture == 250).all(axis=2), 0, 255).astype(np.uint8)
@@ -135,7 +135,7 @@ def test_pictures_without_a_usable_object_are_refused(gfla, tmp_path, name):
     assert names_in(tmp_path) == ["bad.png", "chair.png"]
 
 
-def test_a_busy_picture_is_warned_about_or_refused(gfla, tmp_path):
+def test_a_busy_image_is_warned_about_or_refused(gfla, tmp_path):
     write_image(tmp_path / "noise.png", bad_pictures()["noise"][0])
     result = gfla("view-synthesis", "noise.png", "--azimuth", "60", "-o", "out.png", "--model", "tiny-view")
     assert "busy" in result.stderr if result.exit_code == 0 else "no object" in result.stderr

@@ -1,4 +1,4 @@
-"""Pose sets built from one's own photos: whole, resumed where it stopped, and who is left out and why."""
+"""Pose sets built from one's own photos: complete, resumed after an interruption, and photos that are left out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
+from gfla_cli.datasets.build import build_set
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE
-from gfla_cli.datasets.photos import Found, FoundFile, build_set
+from gfla_cli.datasets.photos import Found, FoundFile
+from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.io.files import sole_writer
 from gfla_cli.io.image import read_image
@@ -56,7 +57,7 @@ def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_pat
     assert 150 < height < 230  # the body fills most of the frame
 
 
-def test_nobody_is_in_both_splits(photos, tmp_path):
+def test_no_person_is_in_both_splits(photos, tmp_path):
     build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
     people = [
         {line.split("--")[0] for line in (tmp_path / "set" / f"{split}.lst").read_text().split()}
@@ -117,8 +118,8 @@ def test_every_photo_that_is_left_out_has_a_reason(photos, tmp_path):
         "person0/dark.png": "no person found",
         "person0/two.png": "several people",
         "person0/cut.jpg": "not readable",
-        "alone/one.png": "the only picture of somebody",
-        "loose.png": "nobody's",
+        "alone/one.png": "the only image of a person",
+        "loose.png": "unknown person",
         "person1/again.png": "the same file twice",
     }
     assert sum(report.pictures.values()) == 15
@@ -149,7 +150,7 @@ def test_a_set_inside_its_own_photos_does_not_eat_itself(photos):
 def test_nobody_to_pair_and_other_options_are_refused(photos, tmp_path):
     with pytest.raises(DataError, match="nothing to train on") as raised:
         build_set(photos, tmp_path / "none", replace(OPTIONS, identity=r"(\w+/\d)"), finder=Finder())
-    assert "the only picture of somebody" in raised.value.hint
+    assert "the only image of a person" in raised.value.hint
     build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
     with pytest.raises(DataError, match="another height"):
         build_set(photos, tmp_path / "set", replace(OPTIONS, height=32), finder=Finder())

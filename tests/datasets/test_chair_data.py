@@ -1,4 +1,4 @@
-"""Pairs of chairs to train on: albums that are rendered once, endless pairs, and chairs that nobody has seen."""
+"""Pairs of chairs to train on: rendered once and cached, endless pairs, and chairs that no training sees."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ from tiny_glb import glb_bytes
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
-from gfla_cli.datasets.chairs import ChairAlbums, ChairPairs, ChairPlan, UnseenChairs, plan_with
-from gfla_cli.datasets.render_cache import AlbumPlan, Albums
+from gfla_cli.datasets.chairs import ChairPairs, ChairPlan, RenderedChairs, UnseenChairs, plan_with
+from gfla_cli.datasets.people import RenderedPeople, RenderPlan
 from gfla_cli.errors import DataError
 
 TINY_PLAN = ChairPlan(objects=2, elevations=2, azimuths=3, size=64)
 
 
-def test_albums_are_rendered_once_and_read_back(tmp_path):
-    albums = ChairAlbums(tmp_path, TINY_PLAN)
-    first = albums.view(1, 1, 2)
-    (file,) = albums.files.folder.iterdir()
+def test_chairs_are_rendered_once_and_read_back(tmp_path):
+    chairs = RenderedChairs(tmp_path, TINY_PLAN)
+    first = chairs.view(1, 1, 2)
+    (file,) = chairs.cache.folder.iterdir()
     written = file.stat().st_mtime_ns
-    again = ChairAlbums(tmp_path, TINY_PLAN).view(1, 1, 2)
-    assert np.array_equal(first.picture.image, again.picture.image)
+    again = RenderedChairs(tmp_path, TINY_PLAN).view(1, 1, 2)
+    assert np.array_equal(first.view.image, again.view.image)
     assert first.angles == again.angles
     assert file.stat().st_mtime_ns == written
-    assert ChairAlbums(tmp_path, replace(TINY_PLAN, seed=1)).files.folder != albums.files.folder
+    assert RenderedChairs(tmp_path, replace(TINY_PLAN, seed=1)).cache.folder != chairs.cache.folder
 
 
-def test_the_albums_of_people_keep_their_name():
-    # Trainings go on with the pictures they have; another digest would render them all again.
-    assert Albums(Path("pack"), Path("cache"), AlbumPlan()).files.folder == Path("cache/albums-6000x6-40e1779b")
+def test_the_render_cache_of_people_keeps_its_name():
+    # Existing caches stay valid; another digest would render everything again.
+    assert RenderedPeople(Path("pack"), Path("cache"), RenderPlan()).cache.folder == Path(
+        "cache/albums-6000x6-40e1779b"
+    )
 
 
 def test_pairs_share_object_and_mostly_elevation_and_end_never(tmp_path):
-    pairs = ChairPairs(ChairAlbums(tmp_path, TINY_PLAN), size=32, grid=16)
+    pairs = ChairPairs(RenderedChairs(tmp_path, TINY_PLAN), size=32, grid=16)
     many = [pairs[i] for i in (*range(30), 10**9)]
     for pair in many:
         assert pair.source_image.shape == pair.target_image.shape == (32, 32, 3)
@@ -61,8 +63,8 @@ def test_extra_objects_mix_in_and_change_the_plan(tmp_path):
     (tmp_path / "extras" / "a.glb").write_bytes(glb_bytes())
     plan = replace(plan_with(tmp_path / "extras"), objects=1, elevations=1, azimuths=2, size=64, extra_share=1.0)
     assert plan.extras
-    view = ChairAlbums(tmp_path / "cache", plan, tmp_path / "extras").view(0, 0, 1)
-    assert (view.picture.mask > 0).any()
+    view = RenderedChairs(tmp_path / "cache", plan, tmp_path / "extras").view(0, 0, 1)
+    assert (view.view.mask > 0).any()
     assert plan_with(None).extras == ""
     (tmp_path / "extras" / "b.glb").write_bytes(glb_bytes()[:50])
     with pytest.raises(DataError, match=r"b\.glb"):

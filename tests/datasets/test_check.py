@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
+from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 
 
 @pytest.mark.parametrize(

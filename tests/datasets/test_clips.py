@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
-from gfla_cli.datasets.body_clips import BodyClips, MotionPlan
-from gfla_cli.datasets.clips import ClipFrames, clip_correspondences, moments
 from gfla_cli.datasets.detector_errors import as_detected_face
-from gfla_cli.datasets.face_clips import FaceClips, PortraitPlan, _invented, _openings
+from gfla_cli.datasets.rendered_clips import (
+    BodyClips,
+    ClipFrames,
+    FaceClips,
+    MotionPlan,
+    PortraitPlan,
+    _invented,
+    _openings,
+    clip_correspondences,
+    sample_frames,
+)
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import pose
@@ -19,7 +27,7 @@ from gfla_cli.person.face import MIRRORED, face_size
 from gfla_cli.synth.people.posing import sample_talk
 
 
-def film(points, frames=3, side=64):
+def drawn_clip(points, frames=3, side=64):
     rng = np.random.default_rng(0)
     surfaces = np.full((frames, side // 2, side // 2, 3), np.nan, np.float32)
     surfaces[:, 8:24, 8:24] = rng.normal(0, 3, (16, 16, 3))
@@ -30,7 +38,7 @@ def film(points, frames=3, side=64):
 def test_a_clip_is_cut_with_its_points_and_surfaces():
     points = np.zeros((68, 2), np.float32)
     points[0] = 16, 24
-    clip = film(points)
+    clip = drawn_clip(points)
     cut = clip.cropped(Crop((16, 24, 48, 56), (32, 32)))
     assert cut.images.shape == (3, 32, 32, 3)
     np.testing.assert_array_equal(cut.images, clip.images[:, 24:56, 16:48])
@@ -44,7 +52,7 @@ def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
     points = points.astype(np.float32)
     if points.shape[1] == 3:
         points[4] = pose.MISSING
-    clip = film(points)
+    clip = drawn_clip(points)
     mirror = replace(Crop.whole((64, 64)), flip=True)
     twice = clip.cropped(mirror, order).cropped(mirror, order)
     np.testing.assert_array_equal(twice.images, clip.images)
@@ -55,7 +63,7 @@ def test_a_clip_in_a_mirror_twice_is_the_clip(points, order):
 
 
 def test_the_frame_before_the_first_is_the_reference():
-    clip = film(drawn_body(), frames=4)
+    clip = drawn_clip(drawn_body(), frames=4)
     to_previous, to_reference = clip_correspondences(clip.surfaces, 8, 0.3)
     assert to_previous.offset.shape == to_reference.offset.shape == (3, 2, 8, 8)
     np.testing.assert_array_equal(to_previous.offset[0], to_reference.offset[0])
@@ -74,13 +82,13 @@ def test_rendered_landmarks_move_a_little_and_the_same_way_on_both_sides():
 
 def test_frames_are_taken_at_any_pace_that_fits_and_in_both_directions():
     rng = np.random.default_rng(0)
-    taken = [moments(30, 12, rng) for _ in range(200)]
+    taken = [sample_frames(30, 12, rng) for _ in range(200)]
     steps = {tuple(set(np.diff(numbers).tolist())) for numbers in taken}
     assert steps == {(1,), (2,), (-1,), (-2,)}
     flat = [number for numbers in taken for number in numbers]
     assert (min(flat), max(flat)) == (0, 29)
-    assert sorted(moments(30, 30, rng)) == list(range(30))
-    assert len(moments(3, 1, rng)) == 1
+    assert sorted(sample_frames(30, 30, rng)) == list(range(30))
+    assert len(sample_frames(3, 1, rng)) == 1
 
 
 def test_what_lips_hid_is_invented_and_not_taken_from_lips():

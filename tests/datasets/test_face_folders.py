@@ -10,7 +10,7 @@ from drawn_clips import clip_plan
 from drawn_landmarks import drawn_face
 from torch.utils.data import default_collate
 
-from gfla_cli.datasets.faces import FaceFolders, find_clips, read_landmarks, write_landmarks
+from gfla_cli.datasets.face_folders import FaceFolders, find_clips, read_landmarks, write_landmarks
 from gfla_cli.errors import DataError
 from gfla_cli.io.image import write_image
 from gfla_cli.training.data import open_training_data

@@ -1,4 +1,4 @@
-"""Who is who in a folder of photos: names, pairs, and the two splits."""
+"""The people in a folder of photos: names, pairs, and the two splits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import PurePath
 
 import pytest
 
-from gfla_cli.datasets.identity import identities, pairs_of, picture_names, split_people
+from gfla_cli.datasets.build import identities, pairs_of, picture_names, split_people
 from gfla_cli.errors import UsageError
 
 
-def test_photos_added_later_move_nobody():
+def test_people_added_later_move_no_others():
     people = [f"person {k}" for k in range(200)]
     before, after = split_people(people[:150], 0.1, 0), split_people(people, 0.1, 0)
     assert all(after[person] == side for person, side in before.items())
@@ -33,11 +33,11 @@ def test_photos_added_later_move_nobody():
         (r"^(\d+)_c", "readme.jpg", None),
     ],
 )
-def test_who_is_who(rule, photo, person):
+def test_a_path_names_the_person(rule, photo, person):
     assert identities(rule, [PurePath(photo), PurePath("x/y.jpg")])(PurePath(photo)) == person
 
 
-def test_rules_that_name_nobody_are_refused():
+def test_rules_that_name_no_person_are_refused():
     for rule in ("[", "anna"):
         with pytest.raises(UsageError, match="--identity"):
             identities(rule, [])

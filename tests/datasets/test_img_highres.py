@@ -1,4 +1,4 @@
-"""DeepFashion's own pictures, sorted by the published lists."""
+"""DeepFashion's own images, sorted by the published lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gfla_cli.errors import DataError
 
 @pytest.fixture
 def highres(tmp_path):
-    """Three pictures as the archive has them, and lists and tables as they are published."""
+    """Three images as the archive has them, and lists and tables as they are published."""
     root = tmp_path / "img_highres"
     for name in ("WOMEN/Tees_Tanks/id_00000395/01_7_additional", "MEN/Denim/id_00000080/01_1_front"):
         draw(root / f"{name}.jpg", 1)

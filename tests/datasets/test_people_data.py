@@ -1,4 +1,4 @@
-"""Rendered pairs: correspondences, the detector's convention, albums on disk."""
+"""Rendered pairs: correspondences, the detector's convention, the render cache."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn_people import drawn_album
+from drawn_people import drawn_sample
 
 from gfla_cli.conditioning.heatmap import heatmap_batch, heatmaps
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, misdetected
-from gfla_cli.datasets.people import PeoplePairs
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan, Albums, HeadAlbumPlan
+from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan
+from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.losses.vgg import _max_pool
-from gfla_cli.person.body import torso_length
-from gfla_cli.person.framing import head_box
+from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.training.batch import PoseBatch
 
@@ -53,7 +52,7 @@ def test_background_corresponds_to_itself_unless_the_source_hides_it():
 
 def test_a_hidden_part_takes_the_nearest_seen_one_with_less_weight():
     source = patch_of_body(64, 10, 16)
-    source[32:] = np.nan  # the lower half is not in the picture
+    source[32:] = np.nan  # the lower half is outside of the image
     known = correspond(source, patch_of_body(64, 10, 16), grid=32)
     hidden = known.visible[0] == -1
     assert hidden[18:24, 5:12].all()
@@ -93,7 +92,7 @@ def test_the_window_follows_the_person():
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20
     assert window[0, 0, 0, -1] >= 25
-    assert window[1].isfinite().all()  # nobody there: any window
+    assert window[1].isfinite().all()  # no person: any window
 
 
 def test_the_fast_max_pool_is_max_pooling():
@@ -131,19 +130,19 @@ def test_a_detector_sees_shoulders_above_the_joints_and_missing_stays_missing():
 
 
 @pytest.mark.shared
-def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
+def test_people_are_rendered_once_and_read_back(shared, tmp_path):
     pytest.importorskip("numba")
-    plan = AlbumPlan(characters=2, views=2, size=128)
-    albums = Albums(shared / "humans", tmp_path, plan)
-    first = albums.view(0, 1)
-    (file,) = albums.files.folder.iterdir()
+    plan = RenderPlan(characters=2, views=2, size=128)
+    people = RenderedPeople(shared / "humans", tmp_path, plan)
+    first = people.view(0, 1)
+    (file,) = people.cache.folder.iterdir()
     written = file.stat().st_mtime_ns
-    again = Albums(shared / "humans", tmp_path, plan).view(0, 1)
-    assert np.array_equal(first.picture.image, again.picture.image)
+    again = RenderedPeople(shared / "humans", tmp_path, plan).view(0, 1)
+    assert np.array_equal(first.view.image, again.view.image)
     assert file.stat().st_mtime_ns == written
-    assert first.picture.image.shape == (128, 128, 3)
-    assert first.picture.surface.shape == (64, 64, 3)
-    assert (first.picture.mask > 0).any()
+    assert first.view.image.shape == (128, 128, 3)
+    assert first.view.surface.shape == (64, 64, 3)
+    assert (first.view.mask > 0).any()
     pair = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=32)[5]
     assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
     assert pair.correspondence.offset.shape == (2, 32, 32)
@@ -156,47 +155,47 @@ def test_albums_are_rendered_once_and_read_back(shared, tmp_path):
      lambda whole: whole[:200] + bytes(300) + whole[500:]],
     ids=["empty", "cut off", "zeros", "a hole"],
 )  # fmt: skip
-def test_a_damaged_album_is_rendered_again(tmp_path, harm):
+def test_a_damaged_sample_is_rendered_again(tmp_path, harm):
     rendered = []
-    albums = AlbumFiles(
-        tmp_path, "albums", AlbumPlan(), 6, lambda number: rendered.append(number) or drawn_album(number)
+    cache = RenderCache(
+        tmp_path, "albums", RenderPlan(), 6, lambda number: rendered.append(number) or drawn_sample(number)
     )
-    before, _ = albums.read(3, 0)
-    (file,) = albums.folder.iterdir()
+    before, _ = cache.read(3, 0)
+    (file,) = cache.folder.iterdir()
     whole = file.read_bytes()
     file.write_bytes(harm(whole))
-    again, rows = albums.read(3, 0)
+    again, rows = cache.read(3, 0)
     assert np.array_equal(before.image, again.image)
     assert rows["points"].shape == (18, 3)
     assert rendered == [3, 3]
-    assert albums.read(3, 1)
+    assert cache.read(3, 1)
     assert len(rendered) == 2
 
 
 @pytest.mark.shared
 def test_joints_behind_the_body_are_trained_on_as_detectors_give_them(shared, tmp_path):
-    plan = AlbumPlan(characters=2, views=3)
+    plan = RenderPlan(characters=2, views=3)
     data = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=16)
     pairs = [data[i] for i in range(12)]
     body = [joint for joint in range(18) if joint not in (0, 14, 15, 16, 17)]
     hidden = 0
-    for album, view in ((a, v) for a in range(2) for v in range(3)):
-        stored = data.albums.view(album, view).points[body]
+    for sample, view in ((a, v) for a in range(2) for v in range(3)):
+        stored = data.people.view(sample, view).points[body]
         hidden += int(((stored[:, 0] >= 0) & (stored[:, 2] == 0)).sum())
     assert hidden  # the renderer knows them, marked as not seen
-    # Shaking loses one in a hundred, the border of the picture some more.
+    # Shaking loses one in a hundred, the border of the image some more.
     inside = [pair.target_points[body, 0] >= 0 for pair in pairs]
     assert np.mean(inside) > 0.85
 
 
 @pytest.mark.shared
 def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
-    plan = AlbumPlan(characters=1, views=2, size=128)
+    plan = RenderPlan(characters=1, views=2, size=128)
     near = PeoplePairs(shared / "humans", tmp_path, plan, size=128, grid=16, heads=1.0)
-    near.head_albums = Albums(shared / "humans", tmp_path, HeadAlbumPlan(characters=2, views=2, size=128))
+    near.head_crops = RenderedPeople(shared / "humans", tmp_path, HeadRenderPlan(characters=2, views=2, size=128))
     pairs = [near[i] for i in range(8)]
     sharp = [cv2.Laplacian(pair.source_image, cv2.CV_32F).std() for pair in pairs]
-    assert max(sharp) > 2 * min(sharp)  # some sources are as coarse as heads of small pictures are
+    assert max(sharp) > 2 * min(sharp)  # some sources are as coarse as heads in small images
     assert not list(tmp_path.glob("albums-*"))
     shown = np.concatenate([pair.target_points for pair in pairs])
     assert (shown.reshape(-1, 18, 3)[:, [9, 10, 12, 13], 0] < 0).all()  # no knees, no ankles
@@ -207,8 +206,8 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
     assert np.median(sides) == pytest.approx(128, rel=0.25)  # what it is at inference, and in training
 
 
-def test_albums_of_heads_have_a_folder_of_their_own():
-    assert Albums(Path("pack"), Path("cache"), HeadAlbumPlan()).files.folder.name.startswith("heads-1200x6-")
+def test_head_crops_have_a_folder_of_their_own():
+    assert RenderedPeople(Path("pack"), Path("cache"), HeadRenderPlan()).cache.folder.name.startswith("heads-1200x6-")
 
 
 def test_depths_move_along_with_joints():
@@ -241,7 +240,7 @@ def test_joints_are_as_wrong_as_a_detector_has_them():
 
 @pytest.mark.shared
 def test_joints_come_with_depths_for_those_who_ask(shared, tmp_path):
-    plan = AlbumPlan(characters=2, views=3, size=128)
+    plan = RenderPlan(characters=2, views=3, size=128)
     plain = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=16)
     deep = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=16, depth=True)
     pairs = [deep[i] for i in range(24)]

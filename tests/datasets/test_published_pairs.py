@@ -8,8 +8,8 @@ from photographs import X18, Y18, edit
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.datasets.deepfashion import DEEPFASHION, SQUARE, BenchmarkPairs
-from gfla_cli.datasets.order import ShuffledPairs, jitter
+from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs, jitter
+from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 from gfla_cli.errors import DataError
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe

@@ -1,15 +1,16 @@
-"""Sets of strangers: pictures inside them only, numbers that are numbers, and every mistake named."""
+"""Untrusted data sets: they name images inside them only, numbers are numbers, and every mistake is named."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from tiny_png import png
+from tiny_images import png
 
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.datasets.tables import SQUARE
 from gfla_cli.errors import DataError
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import pytest
 from commands import refused
+from compared_pictures import plain_measures
+from tiny_models import CPU
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.clips import HELD, REAL, ClipScore, evaluate_clips
-from gfla_cli.inference.device import choose_device
+from gfla_cli.evaluation.clips import HELD, REAL, RenderedClips
+from gfla_cli.evaluation.loop import measure
+from gfla_cli.evaluation.run import open_compared
+from gfla_cli.evaluation.scores import ImageFigures, Score
 
 
 def test_figures_that_do_not_exist_do_not_count():
-    score = ClipScore("m", [{"landmarks": 0.02, "found": 1.0}, {"landmarks": float("nan"), "found": 0.0}])
+    figures = {"landmarks": 0.02, "found": 1.0}, {"landmarks": float("nan"), "found": 0.0}
+    score = Score("m", [ImageFigures(0, None, row) for row in figures])
     assert score.means() == {"landmarks": 0.02, "found": 0.5}
-    assert ClipScore("m", [{"landmarks": float("nan")}]).to_json()["landmarks"] is None
+    assert Score("m", score.images[1:]).to_json()["landmarks"] is None
 
 
 @pytest.mark.parametrize("asked", [("--metrics", "pck"), ("--metrics", "ssim", "--pck")])
@@ -29,8 +34,9 @@ def test_joints_are_measured_of_bodies_and_refused_of_faces(gfla, animators, ask
 @pytest.mark.shared
 @pytest.mark.parametrize("task", ["face", "body"])
 def test_models_are_measured_beside_holding_the_source(animators, shared, tmp_path, task):
-    models, place = [animators / f"tiny-{task}"], choose_device("cpu")
-    scores = evaluate_clips(models, shared / "humans", vgg=None, placement=place, clips=1, frames=2, cache=tmp_path)
+    models = open_compared([animators / f"tiny-{task}"], CPU, task)
+    test = RenderedClips(models, shared / "humans", CPU.device, clips=1, frames=2, cache=tmp_path)
+    scores = measure(test, plain_measures()).scores
     assert [score.name for score in scores] == [HELD, REAL, f"tiny-{task} (local)"]
     held, real, made = (score.means() for score in scores)
     assert real["ssim"] == pytest.approx(1)

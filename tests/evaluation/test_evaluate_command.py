@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from commands import refused
 from compared_pictures import SEEDS, picture
 from judges import Colours
 
 from gfla_cli.io.image import read_image
+from gfla_cli.person.pose import Pose
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.poses import COPY
+from gfla_cli.evaluation.loop import COPY
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_folders_are_measured_from_the_command_line(gfla, result_folders, colour
         (("tiny-local",), "measured on a data set"),
         (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
         (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),
-        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "not a figure of single pictures"),
+        (("--real", "real", "--generated", "real", "--rank-by", "beauty"), "not a metric of single images"),
     ],
 )
 def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, said):
@@ -134,11 +137,10 @@ def test_what_does_not_go_together_is_refused(gfla, result_folders, arguments, s
 def test_what_could_not_be_written_is_refused_before_anything_is_measured(
     gfla, result_folders, colour_network, monkeypatch, output, said
 ):
-    import gfla_cli.evaluation.folders as measuring
+    from gfla_cli.evaluation.folders import ComparedFolders
 
     made = result_folders("made", a_0_DOT_png=picture(1))
-    monkeypatch.setattr(measuring._Judge, "paired", lambda *_: pytest.fail("measured"))
-    monkeypatch.setattr(measuring._Judge, "unpaired", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(ComparedFolders, "batches", lambda _: pytest.fail("measured"))
     assert refused(gfla("evaluate", "--real", "real", "--generated", made, *output), 2, said)
 
 
@@ -147,4 +149,52 @@ def test_a_page_needs_no_pairs(gfla, result_folders, colour_network, tmp_path):
     run = ("evaluate", "--real", "real", "--generated", "made", "--metrics", "fid", "--inception", "weights.pth")
     result = gfla(*run, "--html", "t.html")
     assert result.exit_code == 0, result.output
-    assert "2 unpaired pictures" in (tmp_path / "t.html").read_text()
+    assert "2 unpaired images" in (tmp_path / "t.html").read_text()
+
+
+@pytest.fixture
+def detections(monkeypatch, pose_shelf):
+    """A detector that finds the annotated people of the set, with depths; gives the images it has looked at."""
+    import gfla_cli.evaluation.poses as poses
+    from gfla_cli.datasets.deepfashion import read_annotations
+
+    annotated = read_annotations(pose_shelf / "set" / "fasion-annotation-test.csv")
+    images = {name: read_image(pose_shelf / "set" / "test" / name) for name in annotated}
+    seen = []
+
+    class Detector:
+        def detect(self, image):
+            (name,) = [name for name, other in images.items() if np.array_equal(image, other)]
+            seen.append(name)
+            points = annotated[name] * (64 / 256, 64 / 256, 1)
+            return [SimpleNamespace(pose=Pose(points, (64, 64), np.linspace(-20, 20, 18)))]
+
+    monkeypatch.setattr(poses, "PersonDetector", Detector)
+    return seen
+
+
+def test_depth_adds_a_row_whose_joints_have_the_depth_that_is_found(gfla, pose_shelf, detections):
+    run = ("evaluate", "tiny-local", "tiny-none", "--data-root", pose_shelf / "set")
+    plain = json.loads(gfla(*run, "--json").stdout)
+    assert detections == []
+    result = gfla(*run, "--depth", "--json")
+    assert result.exit_code == 0, result.output
+    copy, local, deep, none = json.loads(result.stdout)
+    assert [copy["name"], local["name"], none["name"]] == [row["name"] for row in plain]
+    assert [copy["l1"], local["l1"], none["l1"]] == [row["l1"] for row in plain]
+    assert deep["name"] == "tiny-local (local), detected depth"
+    assert deep["model"] == local["model"] | {"depth": "detected by mediapipe"}
+    assert deep["l1"] != local["l1"]
+    assert sorted(detections) == ["a_0.jpg", "a_1.jpg", "b_0.jpg", "b_1.jpg"]  # each once
+    shown = gfla(*run, "--depth", "--html", "t.html").stdout
+    assert "tiny-local (local), detected depth" in shown
+
+
+def test_depth_is_refused_where_nothing_uses_it(gfla, pose_shelf, view_shelf, result_folders):
+    made = result_folders("made", a_0_DOT_png=picture(1))
+    for of in (
+        ("tiny-none", "--data-root", pose_shelf / "set"),
+        (view_shelf / "tiny-view",),
+        ("--real", "real", "--generated", made),
+    ):
+        assert refused(gfla("evaluate", *of, "--depth"), 2, "--depth")

@@ -7,11 +7,13 @@ import json
 import pytest
 from chairs import TINY, write_shapenet
 from commands import refused
+from compared_pictures import plain_measures
 from tiny_models import CPU, save_tiny
 
+from gfla_cli.commands.console import print_table
 from gfla_cli.errors import BundleError, DataError
-from gfla_cli.evaluation.tables import print_view_scores
-from gfla_cli.evaluation.views import ViewAccuracy, ViewScore, evaluate_views
+from gfla_cli.evaluation.scores import ImageFigures, Score
+from gfla_cli.evaluation.tables import score_tables
 from gfla_cli.io.image import read_image
 
 
@@ -21,20 +23,32 @@ def gfla(gfla, view_shelf, monkeypatch):
     return gfla
 
 
+def measured(models, root, limit):
+    """Scores, and the test set."""
+    pytest.importorskip("torchmetrics")
+    from gfla_cli.evaluation.loop import measure
+    from gfla_cli.evaluation.run import open_compared
+    from gfla_cli.evaluation.views import ViewPairs
+
+    test = ViewPairs(open_compared(models, CPU, "view"), root, CPU.device, limit)
+    return measure(test, plain_measures()).scores, test
+
+
 def test_view_models_are_measured_by_angle_beside_copying(view_shelf):
     pytest.importorskip("numba")
     pytest.importorskip("torchmetrics")
     models = [view_shelf / "tiny-view", view_shelf / "tiny-pixels"]
-    scores, shown = evaluate_views(models, None, vgg=None, placement=CPU, limit=9, examples=2)
+    scores, test = measured(models, None, 9)
     assert [score.name for score in scores] == ["copy of the source", "tiny-view (local)", "tiny-pixels (pixels)"]
-    assert scores[0].differences == list(range(20, 181, 20))
-    assert [score.accuracy is None for score in scores] == [True, False, True]
+    assert scores[0].parts == [str(k) for k in range(20, 181, 20)]
+    assert [bool(score.views) for score in scores] == [False, True, False]
     report = scores[1].to_json()
     assert report["pairs"] == report["view_accuracy"]["pictures"] == 9
     assert 0 < report["l1"] < 1
     assert -1 < report["ssim"] < 1
     assert list(report["by_difference"]) == [str(k) for k in range(20, 181, 20)]
     assert 0 <= report["view_accuracy"]["azimuth"] <= report["view_accuracy"]["neighbour"] <= 1
+    shown = test.sheet(2)
     assert [list(pictures) for pictures in shown] == [[score.name for score in scores] + ["target"]] * 2
     assert shown[0]["target"].shape == (64, 64, 3)
 
@@ -44,26 +58,29 @@ def test_two_models_of_one_name_are_told_apart(view_shelf, tmp_path):
     pytest.importorskip("torchmetrics")
     save_tiny(tmp_path / "other" / "tiny-view", TINY)
     models = [view_shelf / "tiny-view", tmp_path / "other" / "tiny-view"]
-    scores, _ = evaluate_views(models, None, vgg=None, placement=CPU, limit=1)
-    assert [len(score.pairs) for score in scores] == [1, 1, 1]
+    scores, _ = measured(models, None, 1)
+    assert [len(score.images) for score in scores] == [1, 1, 1]
     assert scores[2].name == "other/tiny-view (local)"
 
 
 def test_shapenets_test_list_is_measured_too(view_shelf, tmp_path):
     pytest.importorskip("torchmetrics")
     write_shapenet(tmp_path)
-    scores, _ = evaluate_views([view_shelf / "tiny-view"], tmp_path, vgg=None, placement=CPU, limit=2)
-    assert scores[0].differences
+    scores, _ = measured([view_shelf / "tiny-view"], tmp_path, 2)
+    assert scores[0].parts
     with pytest.raises(DataError, match="no such file"):
-        evaluate_views([view_shelf / "tiny-view"], tmp_path / "nothing", vgg=None, placement=CPU)
+        measured([view_shelf / "tiny-view"], tmp_path / "nothing", 2)
     with pytest.raises(BundleError, match="only view models"):
-        evaluate_views([view_shelf / "tiny-pose"], tmp_path, vgg=None, placement=CPU)
+        measured([view_shelf / "tiny-pose"], tmp_path, 2)
 
 
 def test_view_scores_are_shown_as_tables(capsys):
-    accuracy = ViewAccuracy(pictures=2, azimuth=0.5, neighbour=1.0, elevation=1.0)
-    pairs = [(20, {"l1": 0.1}), (180, {"l1": 0.3})]
-    print_view_scores([ViewScore("copy", pairs), ViewScore("mine", pairs, accuracy)])
+    images = [ImageFigures(0, "20", {"l1": 0.1}), ImageFigures(1, "180", {"l1": 0.3})]
+    views = [{"azimuth": right, "neighbour": 1.0, "elevation": 1.0} for right in (0.0, 1.0)]
+    copy, mine = (Score(name, images, parted_by="difference") for name in ("copy", "mine"))
+    mine.views = views
+    for table in score_tables([copy, mine]):
+        print_table(table)
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("180", "0.2000", "azimuth right", "50.0%"))
 

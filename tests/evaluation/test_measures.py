@@ -11,7 +11,7 @@ from judges import fid_state, lpips_state
 from tiny_models import CPU
 
 from gfla_cli.errors import BundleError, UsageError
-from gfla_cli.evaluation.scores import PairFigures, Score, column_means, picked
+from gfla_cli.evaluation.scores import ImageFigures, Score, column_means, picked
 
 pytest.importorskip("torchmetrics")
 
@@ -58,15 +58,15 @@ def test_found_networks_are_described_by_their_hash(seeded, tmp_path):
 def test_figures_that_do_not_exist_do_not_count():
     assert column_means([{"a": 1.0, "b": math.nan}, {"a": 3.0, "b": 5.0}]) == {"a": 2, "b": 5}
     assert math.isnan(column_means([{"a": math.nan}])["a"])
-    score = Score("m", [PairFigures(0, math.nan, {"lpips": math.nan})], {"fid": 3.0})
+    score = Score("m", [ImageFigures(0, None, {"lpips": math.nan})], {"fid": 3.0})
     assert score.to_json() == {"name": "m", "pairs": 1, "lpips": None, "fid": 3.0, "by_change": {}}
 
 
 def test_examples_are_the_worst_the_middle_and_the_best():
-    score = Score("m", [PairFigures(k, 0, {"ssim": k / 20, "l1": k / 20}) for k in range(20)])
-    by_ssim = {kind: [pair.pair for pair in pairs] for kind, pairs in picked(score, "ssim").items()}
+    score = Score("m", [ImageFigures(k, None, {"ssim": k / 20, "l1": k / 20}) for k in range(20)])
+    by_ssim = {kind: [pair.number for pair in pairs] for kind, pairs in picked(score, "ssim").items()}
     assert by_ssim == {"worst": [0, 1, 2, 3], "median": [8, 9, 10, 11], "best": [19, 18, 17, 16]}
-    assert [pair.pair for pair in picked(score, "l1")["worst"]] == [19, 18, 17, 16]
-    few = Score("m", score.pairs[:2])
+    assert [pair.number for pair in picked(score, "l1")["worst"]] == [19, 18, 17, 16]
+    few = Score("m", score.images[:2])
     assert {kind: len(pairs) for kind, pairs in picked(few, "ssim").items()} == {"worst": 1, "median": 0, "best": 1}
     assert picked(score, "fid") == {"worst": [], "median": [], "best": []}

@@ -1,4 +1,4 @@
-"""A rendered frame pasted back: where it came from, without a rim, and the rest of the picture as it was."""
+"""A rendered frame pasted back: where it came from, without a rim, and the rest of the image as it was."""
 
 from __future__ import annotations
 

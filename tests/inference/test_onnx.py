@@ -14,10 +14,9 @@ from tiny_models import tiny
 import gfla_cli.inference.export as export_module
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.errors import BundleError, GflaError, UsageError
-from gfla_cli.inference.cache import cached_export
 from gfla_cli.inference.onnx_backend import OnnxSession, open_exported
-from gfla_cli.inference.onnx_graph import OnnxGraph
-from gfla_cli.inference.session import model_config, open_session
+from gfla_cli.inference.onnx_runtime import OnnxGraph
+from gfla_cli.inference.session import cached_export, model_config, open_session
 
 
 def test_the_report_compares_several_sizes(tiny_export):
@@ -40,7 +39,7 @@ def test_the_file_says_what_it_is(tiny_export, tiny_bundle):
     assert open_session(tiny_export.path.parent, "pose").config == tiny()  # its folder will do
     with pytest.raises(BundleError, match="task pose"):
         open_session(tiny_export.path, "face")
-    with pytest.raises(UsageError, match="torch does not run it"):
+    with pytest.raises(UsageError, match="torch cannot run"):
         open_session(tiny_export.path, "pose", runtime="torch")
 
 

@@ -41,13 +41,13 @@ def foreign(path, *, opset=18, metadata=None, operator="Identity"):
         (lambda path: path.write_bytes(b""), "not a model that ONNX Runtime reads", "export it again"),
         (lambda path: None, "no such file", "gfla export-onnx"),
         (lambda path: path.mkdir(), "no such file", "gfla export-onnx"),
-        (foreign, "not one of gfla's", "gfla export-onnx"),
+        (foreign, "not a model of gfla", "gfla export-onnx"),
         (lambda path: foreign(path, opset=99), "a newer ONNX than onnxruntime", "pip install --upgrade onnxruntime"),
         (lambda path: foreign(path, operator="Nonsense"), "not a model that ONNX Runtime reads", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": '{"model": {"width": 1e9}}'}), "damaged", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": "[" * 9999}), "damaged", "export it again"),
         (lambda path: foreign(path, metadata={"gfla": "[1]"}), "damaged", "export it again"),
-        (lambda path: foreign(path, metadata={"gfla": POSE}), "was not made for", "export it again"),
+        (lambda path: foreign(path, metadata={"gfla": POSE}), "is not for the task", "export it again"),
     ],
 )
 def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, said, hint):
@@ -59,7 +59,7 @@ def test_files_that_are_no_model_of_ours_are_named(tmp_path, monkeypatch, make, 
     assert list(tmp_path.iterdir()) == before
 
 
-def test_names_of_strangers_do_not_steer_the_terminal(tiny_export, tmp_path):
+def test_untrusted_names_cannot_control_the_terminal(tiny_export, tmp_path):
     model = onnx.load(tiny_export.path)
     about = json.loads(model.metadata_props[0].value)
     for name, shown in (("\x1b[2Jred\n", "[2Jred"), ("x" * 999, "x" * 80), ("\x07", "odd"), (["a"], "['a']")):

@@ -110,7 +110,7 @@ def types_of(model, operator):
     return {types[name] for node in graph.node if node.op_type == operator for name in node.input}
 
 
-# --- one picture, many results
+# --- one image, many results
 
 
 @pytest.mark.parametrize("kind", ["face", "body-people"])
@@ -173,7 +173,7 @@ def test_animate_takes_the_file(exported, tmp_path, kind, task):
     arguments = ("source.png", "source.png", "--task", task, "--threads", "1", "--model", model, "-o", "out.mp4")
     printed, said = command_without_torch(tmp_path, "animate", *arguments, "--no-paste-back")
     assert (printed, said[0]) == ("out.mp4\n", f"gfla: {kind} on ONNX Runtime, CPU")
-    assert [line for line in said[1:] if "a blurred one" not in line] == said[-1:], said
+    assert [line for line in said[1:] if "a blurred result" not in line] == said[-1:], said
     assert probe(tmp_path / "out.mp4").size == (64, 64)
 
 
@@ -186,7 +186,7 @@ def test_view_synthesis_takes_the_file_and_gives_what_torch_gives(exported, tmp_
     monkeypatch.chdir(tmp_path)
     again = [*arguments, "--model", str(bundle), "--precision", "fp32", "-o", "torch.png"]
     result = CliRunner().invoke(app, again)
-    assert result.stderr.splitlines()[1:] == said[1:]  # where the picture was taken from, and how sure that is
+    assert result.stderr.splitlines()[1:] == said[1:]  # the estimated view, and its confidence
     difference = np.abs(read_image(tmp_path / "onnx.png").astype(int) - read_image(tmp_path / "torch.png"))
     assert difference.max() <= 1
 

@@ -1,4 +1,4 @@
-"""Objects of one's own pictures: cut out of their background and framed as the network was trained."""
+"""Objects are cut out of their background and framed as in training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_soft_shadow_goes_with_the_background_and_so_do_wall_and_floor():
         assert (found & true).sum() / (found | true).sum() > 0.75
 
 
-def test_transparency_is_used_and_turned_with_the_picture(tmp_path):
+def test_transparency_is_used_and_turned_with_the_image(tmp_path):
     alpha = np.zeros((80, 100), np.uint8)
     alpha[10:30, 20:90] = 255
     colour = np.full((80, 100, 3), 90, np.uint8)

@@ -1,4 +1,4 @@
-"""Files that are no pictures, or damaged ones: refused in one line, before anything large is decoded."""
+"""Files that are damaged or no images are refused in one line, before anything large is decoded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from ramp import PICTURE, RAMP, saved
-from tiny_png import png
+from tiny_images import PICTURE, RAMP, png, saved
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.image import (
@@ -31,7 +30,7 @@ def refusal(path: Path | str, **options) -> GflaError:
     return caught.value
 
 
-def test_files_that_are_no_pictures_are_named_for_what_they_are(tmp_path):
+def test_files_that_are_no_images_are_named_for_what_they_are(tmp_path):
     contents = {
         "no such file": None,
         "empty": b"",
@@ -40,7 +39,7 @@ def test_files_that_are_no_pictures_are_named_for_what_they_are(tmp_path):
         "SVG": b'<?xml version="1.0"?><svg xmlns="x"></svg>',
         "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
         "video": b"\0\0\0\x18ftypisom\0\0\0\0isomiso2" + bytes(100),
-        "not a picture": bytes(range(1, 200)) * 3,
+        "not an image": bytes(range(1, 200)) * 3,
     }
     for word, data in contents.items():
         path = tmp_path / f"{word.replace(' ', '-')}.jpg"

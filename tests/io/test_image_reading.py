@@ -1,4 +1,4 @@
-"""Picture files: every kind that a camera or an editor writes is read as people see it."""
+"""Image files of every kind that cameras and editors write are read upright and in the right colours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from ramp import PICTURE, RAMP, saved
+from tiny_images import PICTURE, RAMP, saved
 
 from gfla_cli.errors import MediaError
 from gfla_cli.io.image import (
@@ -33,11 +33,12 @@ def test_colours_survive_every_format(tmp_path, suffix, tolerance):
     assert np.abs(read.astype(int) - PICTURE).max() <= tolerance
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_turn_is_applied(tmp_path, orientation):
+def test_the_exif_turn_is_applied(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / "a.png", Image.fromarray(PICTURE), exif=exif)
+    path = saved(tmp_path / f"a{suffix}", Image.fromarray(PICTURE), exif=exif)
     with Image.open(path) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored))
     np.testing.assert_array_equal(read_image(path), expected)
@@ -123,7 +124,7 @@ def test_a_wide_picture_is_read_strip_by_strip_without_seams(tmp_path, monkeypat
     assert read_image(path, max_side=20).shape == (15, 20, 3)
 
 
-def test_pictures_of_a_folder_come_sorted_and_without_strangers(tmp_path):
+def test_images_of_a_folder_are_sorted_and_other_files_left_out(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.png", "a.JPG", "._a.jpg", ".hidden.png", "notes.txt", "sub/c.webp"):
         (tmp_path / name).write_bytes(b"x")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from paths import ROOT
-from ramp import PICTURE
+from tiny_images import PICTURE
 
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.io.image import (

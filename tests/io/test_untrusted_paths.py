@@ -1,4 +1,4 @@
-"""Files of strangers: no code is run, no folder is left, and the terminal shows names, it does not obey them."""
+"""Untrusted files: no code is run, no path leads out of a folder, and names cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError
-from gfla_cli.io.files import inside, leads_out
+from gfla_cli.io.files import leads_out, path_inside
 
 _SPOKEN = re.compile(r"\b(load|loads|Unpickler|eval|exec|system|run|Popen)\(")
 
@@ -37,7 +37,7 @@ def calls():
 
 def test_pickles_are_read_as_tensors_only_and_in_two_places_only(calls):
     found = list(calls("torch.load"))
-    assert {file for file, _ in found} == {"convert.py", "checkpoint.py"}  # strangers' and our own
+    assert {file for file, _ in found} == {"convert.py", "checkpoint.py"}  # other people's weights and our checkpoints
     assert all(keywords["weights_only"] == "True" for _, keywords in found)
     assert all(keywords["allow_pickle"] == "False" for _, keywords in calls("np.load"))
     for name in ("pickle.load", "pickle.loads", "pickle.Unpickler", "eval", "exec", "os.system", "yaml.load"):
@@ -69,7 +69,7 @@ OUTSIDE = [
 def test_names_that_lead_out_of_a_folder_are_known(tmp_path, name):
     assert leads_out(name)
     with pytest.raises(DataError, match="leads out"):
-        inside(tmp_path, name)
+        path_inside(tmp_path, name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
@@ -79,10 +79,10 @@ def test_a_link_is_followed_before_a_name_is_believed(tmp_path):
     (tmp_path / "photos" / "a.png").touch()
     (tmp_path / "photos" / "link.png").symlink_to(tmp_path / "secret.png")
     (tmp_path / "photos" / "round.png").symlink_to("round.png")
-    assert inside(tmp_path / "photos", "a.png") == tmp_path / "photos" / "a.png"
+    assert path_inside(tmp_path / "photos", "a.png") == tmp_path / "photos" / "a.png"
     with pytest.raises(DataError, match="leads out"):
-        inside(tmp_path / "photos", "link.png")
-    assert not inside(tmp_path / "photos", "round.png").exists()
+        path_inside(tmp_path / "photos", "link.png")
+    assert not path_inside(tmp_path / "photos", "round.png").exists()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from films import H264, children, make, pictures
 
 from gfla_cli.errors import UsageError
-from gfla_cli.io.video import overlapped, probe, read_frames
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import probe, read_frames
 
 
 def test_a_turned_video_is_upright(ntsc, tmp_path):
@@ -66,7 +67,7 @@ def test_another_rate_keeps_the_speed(ntsc):
     slow = list(read_frames(ntsc, fps=10))
     assert len(slow) == pytest.approx(40, abs=1)
     everything = list(read_frames(ntsc))
-    # The picture on screen at 2.0 s: number 59 began at 1.97 s, number 60 at 2.002 s.
+    # The frame that is shown at 2.0 s: number 59 began at 1.97 s, number 60 at 2.002 s.
     assert np.array_equal(slow[20], everything[59])
     fast = list(read_frames(ntsc, fps=60))
     assert len(fast) == pytest.approx(240, abs=1)
@@ -75,7 +76,7 @@ def test_another_rate_keeps_the_speed(ntsc):
 
 @pytest.mark.parametrize("trim", [(-1, 2), (3, 2), (2, 2), (99, None), (float("nan"), 2)])
 def test_stretches_that_are_none_are_refused(ntsc, trim):
-    with pytest.raises(UsageError, match=r"stretch"):
+    with pytest.raises(UsageError, match=r"time range"):
         read_frames(ntsc, trim=trim)
 
 

@@ -1,4 +1,4 @@
-"""Sound of written videos: the driver's own, copied where it can be, and exactly with the pictures."""
+"""Sound of written videos: that of the driver, copied where possible, and in sync with the frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from commands import names_in
 from films import H264, NTSC, frame, make, pictures
 
 from gfla_cli.io import ffmpeg
-from gfla_cli.io.video import Sound, VideoWriter, overlapped, probe, read_frames, sound_of
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import Sound, VideoWriter, probe, read_frames, sound_of
 
 
 def beeps(path):
@@ -30,14 +31,14 @@ def test_rate_and_sound_of_the_driver_are_kept(ntsc, tmp_path, suffix, codec):
             video.write(picture)
     info = probe(out)
     assert (info.fps, info.audio_codec, info.variable) == (NTSC, codec, False)
-    assert info.frames == pytest.approx(120, abs=1)  # ffmpeg 7 lets sound and pictures of an mkv start 23 ms late
+    assert info.frames == pytest.approx(120, abs=1)  # ffmpeg 7 lets sound and frames of an mkv start 23 ms late
     assert video.notes == []
     assert beeps(out) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], abs=0.025 if suffix == ".mkv" else 0.012)
     assert names_in(tmp_path) == [out.name]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_trimmed_sound_starts_exactly_with_the_pictures(ntsc, tmp_path, suffix):
+def test_trimmed_sound_starts_exactly_with_the_frames(ntsc, tmp_path, suffix):
     trim = (1.3, 3.1)
     out = tmp_path / f"out{suffix}"
     with read_frames(ntsc, trim) as frames, VideoWriter(out, frames.fps, sound=sound_of(frames.info, trim)) as video:
@@ -68,7 +69,7 @@ def test_sound_shorter_than_the_film_does_not_shorten_it(ntsc, tmp_path):
     assert (info.frames, info.audio_codec) == (30, "aac")
 
 
-def test_sound_that_cannot_be_used_costs_a_note_not_the_film(tmp_path):
+def test_sound_that_cannot_be_used_costs_a_note_not_the_video(tmp_path):
     silent = make(tmp_path / "silent.mp4", *pictures(), *H264)
     with VideoWriter(tmp_path / "out.mp4", 10, sound=Sound(silent, "aac")) as video:
         video.write(frame())

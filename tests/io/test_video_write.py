@@ -143,7 +143,7 @@ def test_a_pipe_that_breaks_as_on_windows_is_explained_by_ffmpeg(tmp_path, faili
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")
-def test_a_talkative_ffmpeg_blocks_nobody_and_becomes_one_line(tmp_path, failing_ffmpeg):
+def test_a_talkative_ffmpeg_does_not_block_and_becomes_one_line(tmp_path, failing_ffmpeg):
     failing_ffmpeg("yes '[libx264 @ 0x55] Error: the encoder is unwell' | head -n 20000 >&2")
     with pytest.raises(MediaError, match="the encoder is unwell") as caught:
         film(tmp_path / "x.mp4", [frame()] * 100)
@@ -156,7 +156,8 @@ def test_memory_does_not_grow_with_length(tmp_path):
     """The highest memory of reading and writing, in this process and in ffmpeg's, in a process of its own."""
     code = """
 import resource, sys
-from gfla_cli.io.video import VideoWriter, overlapped, read_frames
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.video import VideoWriter, read_frames
 with read_frames(sys.argv[1]) as frames, VideoWriter(sys.argv[2], frames.fps) as video:
     for picture in overlapped(frames):
         video.write(picture)

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from gfla_cli.person.body import head_turn_deg, to_openpose
+from gfla_cli.person.detect import head_turn_deg, to_openpose
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import JOINTS, Pose
 
 
 def somebody(turn_deg=0.0, tilt_deg=0.0):
-    """(33, 4) landmarks of a person in a 200x400 (width x height) picture, the head turned and tilted."""
+    """(33, 4) landmarks of a person in a 200x400 (width x height) image, the head turned and tilted."""
     marks = np.full((33, 4), (100.0, 200.0, 0.0, 0.99))
     body = {11: (130, 90), 12: (70, 90), 13: (140, 140), 14: (60, 140), 15: (145, 190), 16: (55, 190),
             23: (120, 200), 24: (80, 200), 25: (120, 290), 26: (80, 290), 27: (120, 380), 28: (80, 380)}  # fmt: skip
@@ -48,7 +48,7 @@ def test_joints_keep_their_side_and_the_neck_is_between_the_shoulders():
     pose = to_openpose(somebody(), (400, 200))
     assert pose.present.all()
     assert pose.points[1, :2].tolist() == [100, 90]
-    assert pose.points[2, :2].tolist() == [70, 90]  # right shoulder: left in the picture, seen from the front
+    assert pose.points[2, :2].tolist() == [70, 90]  # right shoulder: left in the image, seen from the front
     assert pose.points[13, :2].tolist() == [120, 380]
 
 
@@ -67,7 +67,7 @@ def test_the_direction_of_the_head_is_measured(turn_deg):
     assert head_turn_deg(somebody(turn_deg)) == pytest.approx(turn_deg, abs=1)
 
 
-def test_joints_outside_the_picture_are_missing_and_those_on_the_border_are_not():
+def test_joints_outside_the_image_are_missing_and_those_on_the_border_are_not():
     marks = somebody()
     marks[27, 1], marks[28, 1] = 404, 420
     pose = to_openpose(marks, (400, 200))
@@ -84,7 +84,7 @@ def test_hidden_arms_are_there_but_guessed_feet_are_not():
     assert not pose.present[[10, 13]].any()
 
 
-def test_a_drawing_leaves_the_picture_as_it_was():
+def test_a_drawing_leaves_the_image_as_it_was():
     image = np.full((400, 200, 3), 255, np.uint8)
     drawn = draw_pose(image, to_openpose(somebody(), (400, 200)))
     assert (image == 255).all()
@@ -93,7 +93,7 @@ def test_a_drawing_leaves_the_picture_as_it_was():
     assert (drawn[390:, :40] == 255).all()
 
 
-def test_a_pose_is_drawn_at_the_size_of_the_picture_and_its_missing_joints_are_not():
+def test_a_pose_is_drawn_at_the_size_of_the_image_and_its_missing_joints_are_not():
     values = to_openpose(somebody(), (400, 200)).points.copy()
     values[5:] = (-1, -1, 0)
     drawn = draw_pose(np.zeros((800, 400, 3), np.uint8), Pose(values, (400, 200)))

@@ -15,7 +15,7 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_poses
 from gfla_cli.person.pose import Pose
-from gfla_cli.person.retarget import SteadyBody
+from gfla_cli.person.smoothing import BodyFilter
 from gfla_cli.person.track import BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
@@ -70,11 +70,11 @@ def test_unknown_depths_of_missing_joints_do_not_matter(tmp_path):
         ([None, None, *DEPTHS[2:].tolist()], "depths of 16 joints only"),
         ([0.0] * 18, "all alike"),
         ([7.0] * 18, "all alike"),
-        ((DEPTHS / 5000).tolist(), "all alike"),  # of a picture that is 1 wide
+        ((DEPTHS / 5000).tolist(), "all alike"),  # of an image that is 1 wide
         ((DEPTHS * 1000).tolist(), "are they pixels"),  # millimetres
     ],
 )
-def test_depths_that_cannot_be_true_are_not_used(tmp_path, depths, said):
+def test_depths_that_are_impossible_are_not_used(tmp_path, depths, said):
     pose, notes = read(tmp_path, own(depths))
     assert pose.depths is None
     assert len(notes) == 1
@@ -118,15 +118,15 @@ def test_a_track_keeps_depths(tmp_path):
         read_track(tmp_path / "bad.json")
 
 
-def test_depths_are_calmed_over_time():
+def test_depths_are_smoothed_over_time():
     rng = np.random.default_rng(0)
-    steady, rough, calm = SteadyBody(25), [], []
+    steady, rough, calm = BodyFilter(25), [], []
     for _ in range(40):
         depths = DEPTHS + rng.normal(0, 3, 18).astype(np.float32)
         rough.append(depths)
         calm.append(steady(Pose(points(), SIZE, depths)).depths)
     assert np.std(calm[20:], axis=0).mean() < 0.6 * np.std(rough[20:], axis=0).mean()
-    unchanged = SteadyBody(25, smooth=False)
+    unchanged = BodyFilter(25, smooth=False)
     for depths in rough:
         np.testing.assert_array_equal(unchanged(Pose(points(), SIZE, depths)).depths, depths)
 

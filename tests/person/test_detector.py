@@ -1,4 +1,4 @@
-"""Finding people: how the networks are loaded, and who is found where."""
+"""Person detection: how the networks are loaded, and which people are found."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def detector():
         yield one
 
 
-def test_nobody_is_found_where_nobody_is(detector):
+def test_no_person_is_found_where_there_is_none(detector):
     rng = np.random.default_rng(0)
     blobs = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(40, axis=0).repeat(40, axis=1)
     with warnings.catch_warnings():

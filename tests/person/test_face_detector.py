@@ -1,4 +1,4 @@
-"""Faces found in pictures and followed through films."""
+"""Face detection in images and tracking in videos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def portrait():
-    """A rendered head, (256, 256, 3), from the pictures that the README uses."""
+    """A rendered head, (256, 256, 3), from the images that the README uses."""
     return read_image(ANNA)[0:256, 150:406].copy()
 
 
@@ -53,7 +53,7 @@ def test_the_points_lie_where_their_names_say(detector, portrait):
     assert face.mesh.shape == (478, 3)
     assert face.points.dtype == np.float32
     x, y, z = face.points.T
-    assert x[0] < x[36] < x[39] < x[42] < x[45] < x[16]  # the person's right is left in the picture
+    assert x[0] < x[36] < x[39] < x[42] < x[45] < x[16]  # the person's right is left in the image
     assert y[19] < y[37] < y[41] < y[30] < y[51] < y[57] < y[8]
     assert z[30] < z[0]
     assert x[48] < x[60] <= x[62] <= x[64] < x[54]
@@ -61,7 +61,7 @@ def test_the_points_lie_where_their_names_say(detector, portrait):
     assert mouth_opening(face.points) < 0.2
 
 
-def test_the_mirrored_picture_gives_the_mirrored_face(detector, portrait):
+def test_the_mirrored_image_gives_the_mirrored_face(detector, portrait):
     (face,) = detector.detect(portrait)
     (other,) = detector.detect(np.ascontiguousarray(portrait[:, ::-1]))
     apart = np.linalg.norm(mirrored(other.points, 256)[:, :2] - face.points[:, :2], axis=1)
@@ -119,7 +119,7 @@ def test_looking_at_faces_says_nothing_and_needs_no_import_before():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_what_is_no_picture_is_a_mistake_of_ours(detector):
+def test_arrays_that_are_no_images_raise_value_errors(detector):
     for wrong in (np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32), np.zeros((9, 9, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8"):
             detector.detect(wrong)
@@ -128,7 +128,7 @@ def test_what_is_no_picture_is_a_mistake_of_ours(detector):
 
 
 @pytest.mark.shared
-def test_paintings_and_films_have_faces(detector, shared):
+def test_paintings_and_videos_have_faces(detector, shared):
     from gfla_cli.io.video import read_frames
 
     for name in ("s3.jpg", "s9.jpg"):

@@ -1,4 +1,4 @@
-"""The frame around a face, of one picture and of a whole clip."""
+"""The frame around a face, of one image and of a whole clip."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_clip_has_one_frame_that_holds_every_face():
     assert still.box[2] - still.box[0] < 400
 
 
-def test_a_frame_stays_inside_the_picture_when_it_shall():
+def test_a_frame_stays_inside_the_image_when_it_shall():
     face = drawn_face() + np.array([120, 150])
     frame = face_crop(face, inside=(300, 280))
     left, top, right, bottom = frame.box

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import body_box, torso_length
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_box, body_crop, torso_length
 from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.
@@ -44,7 +43,7 @@ def test_the_body_box_reaches_from_the_crown_to_the_soles():
     assert (left, right) == (pytest.approx(138, abs=1), pytest.approx(262, abs=1))
 
 
-def test_a_body_without_ankles_ends_with_the_picture():
+def test_a_body_without_ankles_ends_with_the_image():
     assert body_box(person(missing=LEGS))[3] == SIZE[0]
 
 
@@ -77,7 +76,7 @@ def test_a_half_body_is_aligned_by_the_neck():
     moved = aligned(target, person())
     np.testing.assert_allclose(moved.points[1, :2], [200, 100], atol=1)
     assert not moved.present[list(LEGS)].any()
-    assert moved.size[0] < SIZE[0]  # the frame will end where the target's picture did
+    assert moved.size[0] < SIZE[0]  # the frame will end where the target's image did
 
 
 def test_the_frame_of_a_raised_arm_holds_the_hand():

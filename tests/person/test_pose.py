@@ -1,4 +1,4 @@
-"""Poses: 18 joints of one person, moved, mirrored and cut, and who is chosen among several."""
+"""Poses: 18 joints of one person, moved, mirrored and cut, and the choice of one among several."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_missing_joints_look_the_same_everywhere():
         pose.points[0] = 0
 
 
-def test_a_pose_can_be_stretched_moved_and_mirrored():
+def test_a_pose_can_be_resized_moved_and_mirrored():
     pose = Pose(points(), SIZE)
     assert pose.scaled((512, 88)).points[0].tolist() == [43.75, 60.5, 0.5]
     assert pose.transformed([[2, 0, 10], [0, 1, -5]], (300, 400)).points[0].tolist() == [186, 25, 0.5]
@@ -74,7 +74,7 @@ def test_people_are_counted_from_the_left():
     assert notes == []
 
 
-def test_nobody_and_nobody_more_are_errors_with_a_hint():
+def test_a_missing_person_is_an_error_with_a_hint():
     with pytest.raises(DetectionError, match=r"a\.jpg: no person") as caught:
         choose_person([], where="a.jpg")
     assert caught.value.hint
@@ -85,7 +85,7 @@ def test_nobody_and_nobody_more_are_errors_with_a_hint():
             choose_person(people_at((0, 100)), which)
 
 
-def test_depths_follow_what_happens_to_the_picture():
+def test_depths_follow_what_happens_to_the_image():
     points = np.tile(np.array([[40.0, 60.0, 1.0]], np.float32), (18, 1))
     depths = np.arange(18, dtype=np.float32)
     pose = Pose(points, (100, 200), depths)

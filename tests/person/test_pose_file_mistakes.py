@@ -50,7 +50,7 @@ def test_the_size_may_come_with_an_openpose_file(pose_file):
     assert read_pose(pose_file([content])).size == SIZE
 
 
-def test_joints_of_a_larger_picture_are_refused_with_the_ratio(pose_file):
+def test_joints_of_a_larger_image_are_refused_with_the_ratio(pose_file):
     assert "4.5 times too large" in refusal(pose_file(openpose(points(STANDING * 5))), frame=SIZE)
 
 
@@ -70,7 +70,7 @@ def test_a_tiny_body_is_doubted(pose_file):
 def test_a_guessed_frame_is_said(pose_file):
     notes = []
     pose = read_pose(pose_file(openpose(points(STANDING * 3))), notes=notes)
-    assert "no size of the picture" in notes[0]
+    assert "no size of the image" in notes[0]
     assert np.all(pose.points[:, :2] < [pose.size[1], pose.size[0]])
 
 
@@ -98,8 +98,8 @@ def test_json_of_something_else_is_named(pose_file):
     assert "no keypoints" in refusal(pose_file([1, 2, 3]))
     assert "not a keypoint file" in refusal(pose_file("name,x,y\n"))
     assert "empty" in refusal(pose_file(" \n"))
-    assert "no program" in refusal(pose_file("[" * 200_000))
-    assert "not one joint" in refusal(pose_file(openpose(np.zeros((18, 3)))))
+    assert "unusable JSON" in refusal(pose_file("[" * 200_000))
+    assert "no joint is marked" in refusal(pose_file(openpose(np.zeros((18, 3)))))
 
 
 def test_own_files_of_a_newer_version_or_without_size_are_refused(pose_file):

@@ -82,12 +82,12 @@ def test_coco_annotations_keep_hidden_joints_of_the_body_but_not_of_the_face(pos
     assert pose.points[7, 2] == 0.5
 
 
-def test_coco_pictures_are_chosen_by_name(pose_file):
+def test_coco_images_are_chosen_by_name(pose_file):
     images = [{"id": n, "file_name": f"{n}.jpg", "height": 256, "width": 176} for n in (1, 2)]
     people = [{"image_id": n, "keypoints": flat(points(STANDING + n)[COCO])} for n in (1, 2)]
     path = pose_file({"images": images, "annotations": people})
     assert read_pose(f"{path}#2.jpg").points[0, 0] == 90
-    assert "2 pictures" in refusal(path)
+    assert "2 images" in refusal(path)
 
 
 @pytest.mark.parametrize("header", ["name:keypoints_y:keypoints_x", None])
@@ -108,7 +108,7 @@ def test_table_rows_are_chosen_by_name_with_or_without_suffix(pose_file):
     assert read_pose(f"{path}#2.jpg").points[0, 0] == 90
     assert read_pose(f"{path}#1").points[0, 0] == 89
     assert [pose.points[0, 0] for pose in read_poses(path)] == [88, 89, 90]
-    assert "3 pictures" in refusal(path)
+    assert "3 images" in refusal(path)
     with pytest.raises(LandmarkError) as caught:
         read_pose(f"{path}#22.jpg")
     assert "2.jpg" in caught.value.hint
@@ -162,7 +162,7 @@ def test_poses_are_written_as_json_only_and_not_over_others(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["poses#2.csv", "#poses.csv", "c#/poses.csv"])
-def test_names_may_hold_the_mark_that_divides_file_and_picture(tmp_path, name):
+def test_names_may_hold_the_mark_that_divides_file_and_image(tmp_path, name):
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(table([("a#1.jpg", STANDING), ("b.jpg", STANDING)]))
@@ -172,7 +172,7 @@ def test_names_may_hold_the_mark_that_divides_file_and_picture(tmp_path, name):
     np.testing.assert_array_equal(read_pose(f"{file}#b.jpg", frame=SIZE).points[:, :2], STANDING)
 
 
-def test_a_picture_may_have_any_name(tmp_path):
+def test_an_image_may_have_any_name(tmp_path):
     assert split_row("b#1.jpg") == (Path("b#1.jpg"), None)
     assert not is_pose_file("b#1.jpg")
     folder = tmp_path / "c#"

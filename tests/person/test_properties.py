@@ -15,7 +15,7 @@ from gfla_cli.config import PRESETS, Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, DetectionError, LandmarkError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.networks.build import build
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_pose
 from gfla_cli.person.pose import Pose
 
@@ -59,9 +59,9 @@ def file(tmp_path_factory):
 def test_a_pose_comes_back_exactly_from_its_file_or_is_named_as_impossible(file, pose):
     write_pose(file, pose, overwrite=True)
     back, said = outcome(lambda: read_pose(file), LandmarkError)
-    if back is None:  # joints far outside of their picture, for instance
+    if back is None:  # joints far outside of their image, for instance
         assert said.startswith(str(file))
-    elif np.abs(pose.points[pose.present, :2]).max() > 2:  # else they may be shares of the picture
+    elif np.abs(pose.points[pose.present, :2]).max() > 2:  # else they may be shares of the image
         np.testing.assert_array_equal(back.points, pose.points)
         assert back.size == pose.size
 
@@ -165,7 +165,7 @@ def test_any_two_people_are_framed_or_refused(source, target, aspect, picture, a
     box=st.tuples(*[st.integers(-300, 300)] * 4), size=st.tuples(*[st.sampled_from([32, 64])] * 2),
     picture=st.tuples(st.integers(2, 120), st.integers(2, 120)), grey=st.integers(0, 255),
 )  # fmt: skip
-def test_any_crop_has_the_frame_s_size_and_a_plain_picture_stays_plain(box, size, picture, grey):
+def test_any_crop_has_the_frame_s_size_and_a_plain_image_stays_plain(box, size, picture, grey):
     left, top, right, bottom = box
     assume(right > left and bottom > top)
     cut = Crop((left, top, right, bottom), size).image(np.full((*picture, 3), grey, np.uint8))
@@ -175,7 +175,7 @@ def test_any_crop_has_the_frame_s_size_and_a_plain_picture_stays_plain(box, size
 
 @quick
 @given(picture=st.tuples(st.integers(1, 5000), st.integers(1, 5000)), place=st.tuples(st.floats(0, 1), st.floats(0, 1)))
-def test_a_joint_stays_where_it_was_seen_in_a_whole_picture(picture, place):
+def test_a_joint_stays_where_it_was_seen_in_a_whole_image(picture, place):
     points = np.full((18, 3), -1, np.float32)
     points[:, 2] = 0
     points[0] = (place[0] * (picture[1] - 1), place[1] * (picture[0] - 1), 1)

@@ -1,4 +1,4 @@
-"""Landmarks calmed: trembling goes, motion and blinks stay."""
+"""Smoothed landmarks: trembling goes, motion and blinks stay."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_blink_is_not_smoothed_away():
     assert min(min(eye_openings(face)) for face in smoothed(track)) < 0.06
 
 
-def test_smoothing_does_not_depend_on_the_size_of_the_picture():
+def test_smoothing_does_not_depend_on_the_size_of_the_image():
     track = np.cumsum(np.random.default_rng(1).normal(0, 1, (40, 68, 2)), axis=0)
     np.testing.assert_allclose(smoothed(track * 7, size=7 * 50), 7 * smoothed(track, size=50), rtol=1e-4)
 

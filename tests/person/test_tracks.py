@@ -1,4 +1,4 @@
-"""Landmarks of whole clips: their file, following a body through a film, and one body moved as another moves."""
+"""Landmarks of whole videos: their file, tracking of a body, and retargeting of its motion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from paths import ANNA
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.io.image import read_image
 from gfla_cli.person.pose import MISSING, Pose
-from gfla_cli.person.retarget import BodyMotion, SteadyBody
+from gfla_cli.person.retarget import BodyMotion
+from gfla_cli.person.smoothing import BodyFilter
 from gfla_cli.person.track import BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
@@ -52,12 +53,12 @@ def good():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": "gfla-pose"}, "not the landmarks of a clip"),
+        ({"format": "gfla-pose"}, "not the landmarks of a video"),
         ({"version": 9}, "version 9"),
         ({"kind": "hand"}, "hand"),
         ({"frames": []}, "no frames"),
         ({"frames": [[[1, 2, 3]]]}, "frame 0 is not 68"),
-        ({"frames": [[[1, 2, "x"]] * 68]}, "no number"),
+        ({"frames": [[[1, 2, "x"]] * 68]}, "not a number"),
         ({"frames": [[[1, 2, 1e40]] * 68]}, "frame 0"),
         ({"fps": "soon"}, "frame rate"),
         ({"fps": None}, "frame rate"),
@@ -66,7 +67,7 @@ def good():
         ({"kind": "body", "frames": [[[1, 2, 3]] * 18]}, "confidences"),
     ],
 )
-def test_what_is_no_track_is_named_with_its_file(tmp_path, change, said):
+def test_a_wrong_track_is_refused_with_the_name_of_its_file(tmp_path, change, said):
     path = tmp_path / "t.json"
     path.write_text(json.dumps(good() | change))
     with pytest.raises(LandmarkError, match=rf"t\.json: .*{said}") as caught:
@@ -107,7 +108,7 @@ def test_a_body_is_followed_while_it_moves_and_found_again_after_it_was_gone(ann
         assert np.abs(moved).max() < 0.03 * anna.shape[0]
 
 
-def test_a_number_of_whom_there_is_nobody_is_refused(anna):
+def test_the_number_of_a_missing_person_is_refused(anna):
     with BodyTracker(3, where="film.mp4") as tracker, pytest.raises(DetectionError, match=r"film\.mp4: person 3"):
         tracker.track(anna)
 
@@ -147,7 +148,7 @@ def test_absolute_motion_keeps_the_driver_where_it_is():
 
 
 def test_a_joint_that_flickers_stays_and_one_that_is_gone_goes():
-    steady = SteadyBody(25)
+    steady = BodyFilter(25)
     whole = Pose(drawn_body(), (64, 64))
     without = whole.points.copy()
     without[4] = MISSING
@@ -156,7 +157,7 @@ def test_a_joint_that_flickers_stays_and_one_that_is_gone_goes():
     np.testing.assert_allclose(shown[1].points[4], whole.points[4])
 
 
-def test_trembling_joints_are_calmed_unless_unwanted():
+def test_trembling_joints_are_smoothed_unless_unwanted():
     rng = np.random.default_rng(0)
     shaken = [Pose(drawn_body((256, 256)) + rng.normal(0, 1, (18, 3)) * (1, 1, 0), (256, 256)) for _ in range(40)]
 
@@ -164,4 +165,4 @@ def test_trembling_joints_are_calmed_unless_unwanted():
         out = np.stack([steady(pose).points[:, :2] for pose in shaken])
         return np.diff(out[10:], axis=0).std()
 
-    assert tremble(SteadyBody(25)) < 0.6 * tremble(SteadyBody(25, smooth=False))
+    assert tremble(BodyFilter(25)) < 0.6 * tremble(BodyFilter(25, smooth=False))

@@ -1,4 +1,4 @@
-"""Animation: a picture and a driver in, a clip out; faces and bodies, frame by frame."""
+"""Animation: an image and a driver in, a video out; faces and bodies, frame by frame."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from paths import ANNA
 from gfla_cli.errors import DetectionError
 from gfla_cli.io.image import read_image
 from gfla_cli.io.video import probe, read_frames
-from gfla_cli.person.detect_face import kind_of_picture
+from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.face import mouth_opening
 from gfla_cli.person.track_files import read_track, write_track
-from gfla_cli.pipelines.animation import Animator, Staging
+from gfla_cli.pipelines.animation import AnimationSettings, Animator
 from gfla_cli.pipelines.driver import open_driver
 
 
-def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_films, tmp_path):
+def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_videos, tmp_path):
     result = animate("film.mp4", "-o", "out.mp4", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -30,10 +30,10 @@ def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(ani
     assert set(report["seconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
     info = probe(tmp_path / "out.mp4")
     assert (info.fps, info.frames, info.audio_codec) == (NTSC, FRAMES, "aac")
-    assert info.size == (256, 222)  # of a 255 x 221 picture; yuv420p has even sides
-    source, made = read_image(head_films / "face.png"), next(read_frames(tmp_path / "out.mp4"))
+    assert info.size == (256, 222)  # of a 255 x 221 image; yuv420p has even sides
+    source, made = read_image(head_videos / "face.png"), next(read_frames(tmp_path / "out.mp4"))
     corner = np.abs(made[:12, :12].astype(int) - source[:12, :12]).mean()
-    assert corner < 8  # the picture around the frame stays
+    assert corner < 8  # the image around the frame stays
     assert names_in(tmp_path) == ["out.mp4"]
 
 
@@ -50,24 +50,24 @@ def test_source_driver_and_result_side_by_side(animate, head_track, tmp_path):
     assert probe(tmp_path / "out_concat.mp4").audio_codec == "aac"
 
 
-def test_saved_landmarks_give_the_identical_clip(animate, face_animator, head_films, tmp_path):
+def test_saved_landmarks_give_the_identical_clip(animate, face_animator, head_videos, tmp_path):
     assert animate("film.mp4", "-o", "out.mp4", "--save-landmarks", "film.json").exit_code == 0
     saved = read_track(tmp_path / "film.json")
     assert (saved.kind, saved.fps, len(saved.frames)) == ("face", NTSC, FRAMES)
     clips = [
-        [frame.image for frame in face_animator.animate(head_films / "face.png", driving)]
-        for driving in (head_films / "film.mp4", tmp_path / "film.json")
+        [frame.image for frame in face_animator.animate(head_videos / "face.png", driving)]
+        for driving in (head_videos / "film.mp4", tmp_path / "film.json")
     ]
     np.testing.assert_array_equal(clips[0], clips[1])
     assert not np.array_equal(clips[0][0], clips[0][-1])
 
 
-def test_a_gif_comes_out_and_goes_in(animate, head_films, tmp_path):
+def test_a_gif_comes_out_and_goes_in(animate, head_videos, tmp_path):
     assert animate("film.mp4", "-o", "out.gif").exit_code == 0
     info = probe(tmp_path / "out.gif")
     assert info.frames == pytest.approx(FRAMES, abs=1)
     assert info.size == (255, 221)
-    gif = make(tmp_path / "film.gif", "-i", str(head_films / "silent.mp4"))
+    gif = make(tmp_path / "film.gif", "-i", str(head_videos / "silent.mp4"))
     assert animate(gif, "-o", "again.mp4").exit_code == 0
 
 
@@ -76,15 +76,15 @@ def test_a_still_driver_gives_one_frame(animate, tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 1
 
 
-def test_a_stretch_at_another_rate(animate, head_track, tmp_path):
+def test_a_time_range_at_another_rate(animate, head_track, tmp_path):
     for driving in ("film.mp4", "film.json"):
         assert animate(driving, "-o", "out.mp4", "--trim", ":0.2", "--fps", "15", "--overwrite").exit_code == 0
         info = probe(tmp_path / "out.mp4")
         assert (info.fps, info.frames) == (15, 3)
 
 
-def test_the_frames_are_made_one_by_one(face_animator, head_films):
-    with face_animator.animate(head_films / "face.png", head_films / "film.mp4", pictures=True) as clip:
+def test_the_frames_are_made_one_by_one(face_animator, head_videos):
+    with face_animator.animate(head_videos / "face.png", head_videos / "film.mp4", images=True) as clip:
         first = next(clip)
         assert first.image.shape == (64, 64, 3)
         assert first.driving.shape == (256, 222, 3)
@@ -94,9 +94,9 @@ def test_the_frames_are_made_one_by_one(face_animator, head_films):
     assert list(clip) == []
 
 
-def test_the_first_seconds_are_looked_at_once(head_films, monkeypatch):
-    """The preview tells how the driver moves; its landmarks are used again."""
-    driver = open_driver(head_films / "film.mp4", "face")
+def test_the_first_seconds_are_looked_at_once(head_videos, monkeypatch):
+    """The landmarks of the preview are used again."""
+    driver = open_driver(head_videos / "film.mp4", "face")
     seen = driver.preview()
     monkeypatch.setattr(driver, "_track", lambda image: pytest.fail("looked again"))
     frames = list(driver.frames())
@@ -104,8 +104,10 @@ def test_the_first_seconds_are_looked_at_once(head_films, monkeypatch):
     np.testing.assert_array_equal(frames[3].points, seen[3])
 
 
-def test_motion_is_relative_to_the_source_unless_absolute(face_animator, head_films, head_track, tmp_path, monkeypatch):
-    """A driver whose mouth is wide open all the time opens nobody's mouth, except with `absolute`."""
+def test_motion_is_relative_to_the_source_unless_absolute(
+    face_animator, head_videos, head_track, tmp_path, monkeypatch
+):
+    """A driver whose mouth is wide open all the time does not open the source's mouth, except with `absolute`."""
     wide = read_track(head_track)
     for points in wide.frames:
         points[[*range(55, 60), *range(65, 68)], 1] += 20
@@ -118,14 +120,18 @@ def test_motion_is_relative_to_the_source_unless_absolute(face_animator, head_fi
     openings = {}
     for absolute in (False, True):
         drawn.clear()
-        list(face_animator.animate(head_films / "face.png", tmp_path / "wide.json", staging=Staging(absolute=absolute)))
+        list(
+            face_animator.animate(
+                head_videos / "face.png", tmp_path / "wide.json", settings=AnimationSettings(absolute=absolute)
+            )
+        )
         openings[absolute] = [mouth_opening(points) for points in drawn]  # the source's own comes first
     assert openings[False][-1] == pytest.approx(openings[False][0], abs=0.02)
     assert openings[True][-1] > openings[True][0] + 0.1
 
 
-def test_the_benchmark_tells_what_each_stage_takes(gfla, animators, head_films, tmp_path):
-    clip = head_films / "face.png", head_films / "film.mp4"
+def test_the_benchmark_reports_the_time_of_each_stage(gfla, animators, head_videos, tmp_path):
+    clip = head_videos / "face.png", head_videos / "film.mp4"
     result = gfla("benchmark", "animate", *clip, "--model", animators / "tiny-face", "--json")
     assert result.exit_code == 0, result.output
     speed = json.loads(result.stdout)
@@ -145,11 +151,13 @@ def test_bodies_move_by_a_sequence_model_or_frame_by_frame(animate, dance, tmp_p
     assert (saved.kind, saved.frames[0].shape) == ("body", (18, 4))
 
 
-def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(animators, head_films, dance):
+def test_a_pose_model_refines_the_head_in_every_frame(animators, head_videos, dance):
     body = Animator(animators / "tiny-pose", precision="fp32")
     clips = []
     for near in (True, False):
-        frames = body.animate(head_films / "body.png", head_films / dance, staging=Staging(refine_head=near))
+        frames = body.animate(
+            head_videos / "body.png", head_videos / dance, settings=AnimationSettings(refine_head=near)
+        )
         clips.append(np.stack([frame.image for frame in frames]).astype(int))
     changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
     assert changed[:24].any()  # of 64 rows
@@ -157,13 +165,13 @@ def test_a_pose_model_that_learnt_to_draws_the_head_from_near_in_every_frame(ani
     assert all((near != far).any() for near, far in zip(*clips, strict=True))
 
 
-def test_face_or_body_is_picked_by_what_the_picture_shows(portrait):
-    assert kind_of_picture(portrait, "face.png") == "face"
+def test_face_or_body_is_picked_by_what_the_image_shows(portrait):
+    assert kind_of_image(portrait, "face.png") == "face"
     anna = read_image(ANNA)
-    assert kind_of_picture(anna, "anna.jpg") == "body"
-    assert kind_of_picture(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
+    assert kind_of_image(anna, "anna.jpg") == "body"
+    assert kind_of_image(anna[: anna.shape[0] // 2, 120:400], "half.jpg") == "face"
     with pytest.raises(DetectionError, match=r"wall\.png: neither"):
-        kind_of_picture(np.full((200, 200, 3), 90, np.uint8), "wall.png")
+        kind_of_image(np.full((200, 200, 3), 90, np.uint8), "wall.png")
 
 
 def test_frames_without_a_face_are_held_and_counted(animate, tmp_path):

@@ -13,7 +13,7 @@ from films import BEEPS, NTSC, children, film, make
 from gfla_cli.errors import UsageError
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import probe
-from gfla_cli.pipelines.animation_files import parse_trim
+from gfla_cli.pipelines.driver import parse_trim
 
 
 def test_the_task_decides_about_the_model(animate, dance, head_track):
@@ -23,12 +23,12 @@ def test_the_task_decides_about_the_model(animate, dance, head_track):
     assert refused(mixed, 2, "holds a face")
 
 
-def test_a_driver_without_anybody_is_refused(animate, tmp_path):
+def test_a_driver_without_a_person_is_refused(animate, tmp_path):
     assert refused(animate("wall.mp4", "-o", "out.mp4"), 1, "wall.mp4: no face found")
     assert names_in(tmp_path) == []
 
 
-def test_a_source_without_anybody_is_refused(animate, tmp_path):
+def test_a_source_without_a_person_is_refused(animate, tmp_path):
     write_image(tmp_path / "wall.png", np.full((120, 120, 3), 90, np.uint8))
     assert refused(animate("film.mp4", source=tmp_path / "wall.png"), 1, "wall.png: no face found")
 
@@ -47,7 +47,7 @@ def test_of_two_faces_the_largest_is_taken_and_it_is_said(animate, portrait, tmp
     assert refused(animate("film.mp4", "--person", "3", source=tmp_path / "pair.png"), 1, "person 3")
 
 
-def test_a_truncated_film_gives_what_it_has_and_says_so(animate, portrait, tmp_path):
+def test_a_truncated_video_gives_what_it_has_and_is_reported(animate, portrait, tmp_path):
     film(tmp_path / "whole.mp4", [np.roll(portrait, k % 9, axis=1) for k in range(60)], NTSC)
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
@@ -57,7 +57,7 @@ def test_a_truncated_film_gives_what_it_has_and_says_so(animate, portrait, tmp_p
     assert 2 < probe(tmp_path / "out.mp4").frames < 60
 
 
-def test_films_that_are_none_are_named_before_a_model_is_loaded(animate, tmp_path):
+def test_wrong_input_files_are_refused_before_a_model_is_loaded(animate, tmp_path):
     make(tmp_path / "sound.m4a", "-f", "lavfi", "-i", f"{BEEPS}:d=1")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("<html>")
@@ -69,7 +69,7 @@ def test_films_that_are_none_are_named_before_a_model_is_loaded(animate, tmp_pat
     assert refused(animate(tmp_path / "bad.json", model="no-such-model"), 1, "bad.json")
 
 
-def test_outputs_that_cannot_be_are_named_before_a_model_is_loaded(animate, tmp_path):
+def test_wrong_outputs_are_refused_before_a_model_is_loaded(animate, tmp_path):
     (tmp_path / "there.mp4").write_bytes(b"x")
     for output, said in (("out.wmv", ".mp4"), ("there.mp4", "exists"), ("none/out.mp4", "does not exist")):
         assert refused(animate("film.mp4", "-o", output, model="no-such-model"), 2, said)
@@ -78,10 +78,10 @@ def test_outputs_that_cannot_be_are_named_before_a_model_is_loaded(animate, tmp_
     assert refused(animate("film.mp4", "-o", "out.mp4", model="no-such-model"), 1, "unknown model")
 
 
-def test_no_output_takes_the_place_of_an_input(animate, head_track, head_films, tmp_path):
+def test_no_output_takes_the_place_of_an_input(animate, head_track, head_videos, tmp_path):
     driver, film = tmp_path / "driver.json", tmp_path / "out_concat.mp4"
     shutil.copy(head_track, driver)
-    shutil.copy(head_films / "film.mp4", film)
+    shutil.copy(head_videos / "film.mp4", film)
     fixed = {"model": "no-such-model"}
     assert refused(animate(film, "-o", "out_concat.mp4", "--overwrite", **fixed), 2, "out_concat.mp4 is an input")
     assert refused(animate(film, "-o", "out.mp4", "--concat", "--overwrite", **fixed), 2, "out_concat.mp4 is an input")
@@ -90,12 +90,12 @@ def test_no_output_takes_the_place_of_an_input(animate, head_track, head_films, 
 
 
 @pytest.mark.parametrize("text", ["3", "a:b", "2:1", "-1:3", "1:1", "nan:"])
-def test_a_stretch_of_time_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="stretch"):
+def test_a_wrong_time_range_is_refused(text):
+    with pytest.raises(UsageError, match="not a time range"):
         parse_trim(text)
 
 
-def test_stretches_of_time():
+def test_time_ranges():
     assert parse_trim("2:5.5") == (2, 5.5)
     assert parse_trim(":3") == (0, 3)
     assert parse_trim("4:") == (4, None)
@@ -103,12 +103,12 @@ def test_stretches_of_time():
 
 
 def test_an_interrupted_clip_leaves_nothing(animate, head_track, tmp_path, monkeypatch):
-    from gfla_cli.pipelines import animation_files as animate_files
+    from gfla_cli.pipelines import animation_jobs
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(animate_files, "_side_by_side", interrupt)
+    monkeypatch.setattr(animation_jobs, "_side_by_side", interrupt)
     result = animate(head_track, "-o", "out.mp4", "--concat")
     assert result.exit_code == 130
     assert names_in(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Landmarks into files that other commands take, and films into clips to train on."""
+"""Landmarks into files that other commands read, and videos into clips to train on."""
 
 from __future__ import annotations
 
@@ -15,41 +15,40 @@ from paths import ANNA
 from torch.utils.data import default_collate
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.faces import FaceFolders, read_landmarks
+from gfla_cli.datasets.face_folders import FaceFolders, read_landmarks
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
 from gfla_cli.person.drawing import draw_face
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.person.track_files import read_track
-from gfla_cli.pipelines import extract_clips
-from gfla_cli.pipelines.extract_clips import stretches
 from gfla_cli.pipelines.extraction import plan_extraction
+from gfla_cli.pipelines.face_clips import plan_clips, tracked_ranges
 from gfla_cli.training.tasks.clip import sequence_batches
 
 
-def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_films, tmp_path):
+def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_videos, tmp_path):
     assert gfla("extract", ANNA, "--overlay", "-q").stdout == "anna.json\nanna_overlay.png\n"
     assert read_pose(tmp_path / "anna.json").present.sum() > 12
     drawn, plain = read_image(tmp_path / "anna_overlay.png"), read_image(ANNA)
     assert drawn.shape == plain.shape
     assert 0.002 < (np.abs(drawn.astype(int) - plain).max(axis=2) > 60).mean() < 0.2
-    assert gfla("extract", head_films / "face.png", "-o", "face.json").exit_code == 0
+    assert gfla("extract", head_videos / "face.png", "-o", "face.json").exit_code == 0
     track = read_track(tmp_path / "face.json")
     assert (track.kind, len(track.frames), track.size) == ("face", 1, (255, 221))
     assert gfla("extract", ANNA, "--task", "face", "-o", "anna-face.json").exit_code == 0
     assert read_track(tmp_path / "anna-face.json").frames[0].shape == (68, 3)
 
 
-def test_a_film_becomes_a_track_and_a_film_with_lines(gfla, head_films, tmp_path):
-    result = gfla("extract", head_films / "gaps.mp4", "-o", "gaps.json", "--overlay", "--json")
+def test_a_video_becomes_a_track_and_a_video_with_lines(gfla, head_videos, tmp_path):
+    result = gfla("extract", head_videos / "gaps.mp4", "-o", "gaps.json", "--overlay", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["written"] == ["gaps.json", "gaps_overlay.mp4"]
-    assert "nobody in 2 of 6 frames" in result.stderr
+    assert "no face in 2 of 6 frames" in result.stderr
     track = read_track(tmp_path / "gaps.json")
     assert (track.kind, track.fps) == ("face", NTSC)
     assert [points is None for points in track.frames] == [False, False, True, True, False, False]
     assert probe(tmp_path / "gaps_overlay.mp4").frames == 6
-    nobody = gfla("extract", head_films / "wall.mp4", "--task", "face", "-o", "wall.json", "--overlay")
+    nobody = gfla("extract", head_videos / "wall.mp4", "--task", "face", "-o", "wall.json", "--overlay")
     assert nobody.exit_code == 1
     assert "wall.mp4: no face found" in nobody.stderr
     assert names_in(tmp_path) == ["gaps.json", "gaps_overlay.mp4"]
@@ -70,7 +69,7 @@ def test_a_folder_is_done_file_by_file_and_only_once(gfla, portrait, tmp_path):
     assert "1 of 2 exist already" in again.stderr
 
 
-def test_pictures_and_films_of_one_name_have_results_of_their_own(portrait, tmp_path):
+def test_images_and_videos_of_one_name_have_results_of_their_own(portrait, tmp_path):
     write_image(tmp_path / "walk.jpg", portrait)
     write_image(tmp_path / "sit.png", portrait)
     (tmp_path / "walk.mp4").touch()
@@ -82,14 +81,14 @@ def test_pictures_and_films_of_one_name_have_results_of_their_own(portrait, tmp_
     }
 
 
-def test_what_cannot_be_is_refused(gfla, head_films, tmp_path):
+def test_wrong_input_is_refused(gfla, head_videos, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, code, said in (
         (["nothing.png"], 1, "no such file"),
-        (["empty"], 1, "no pictures and no films"),
+        (["empty"], 1, "no images or videos"),
         ([ANNA, "-o", "anna.txt"], 2, ".json"),
-        ([head_films / "film.mp4", "--trim", "5:1"], 2, "stretch"),
-        ([head_films / "film.mp4", "--fps", "fast"], 2, "frame rate"),
+        ([head_videos / "film.mp4", "--trim", "5:1"], 2, "not a time range"),
+        ([head_videos / "film.mp4", "--fps", "fast"], 2, "frame rate"),
     ):
         result = gfla("extract", *arguments)
         assert result.exit_code == code, result.output
@@ -108,8 +107,8 @@ def test_a_face_is_drawn_where_it_is():
 # --- clips to train on -------------------------------------------------------------------------------------------
 
 
-def test_films_become_clips_that_training_reads(gfla, head_films, tmp_path):
-    result = gfla("data", "faces", head_films / "film.mp4", "-o", "clips")
+def test_videos_become_clips_that_training_reads(gfla, head_videos, tmp_path):
+    result = gfla("data", "faces", head_videos / "film.mp4", "-o", "clips")
     assert result.stdout == "clips/film\n", result.output
     assert len(list((tmp_path / "clips" / "film").glob("*.jpg"))) == FRAMES
     image, points = read_image(tmp_path / "clips/film/00003.jpg"), read_landmarks(tmp_path / "clips/film/00003.txt")
@@ -119,35 +118,33 @@ def test_films_become_clips_that_training_reads(gfla, head_films, tmp_path):
     sample = FaceFolders(tmp_path / "clips", 64, 6)[0]
     (batch,) = sequence_batches(default_collate([sample]), preset("face-people"), 6, torch.device("cpu"))
     assert batch.structures.shape == (1, 6, 16, 64, 64)
-    again = gfla("data", "faces", head_films / "film.mp4", "-o", "clips")
+    again = gfla("data", "faces", head_videos / "film.mp4", "-o", "clips")
     assert again.exit_code == 0
 
 
-def test_films_of_one_name_have_clips_of_their_own(gfla, head_films, tmp_path):
+def test_videos_of_one_name_have_clips_of_their_own(gfla, head_videos, tmp_path):
     for name in ("talk.mp4", "talk.mov"):
-        shutil.copy(head_films / "film.mp4", tmp_path / name)
+        shutil.copy(head_videos / "film.mp4", tmp_path / name)
     result = gfla("data", "faces", tmp_path, "-o", "clips", "-q")
     assert result.stdout == "clips/talk.mov\nclips/talk.mp4\n", result.output
     assert names_in(tmp_path / "clips") == ["talk.mov", "talk.mp4"]
 
 
-def test_a_film_may_be_called_like_the_second_clip_of_another(tmp_path, monkeypatch):
+def test_a_video_may_be_named_like_the_second_clip_of_another(tmp_path):
     for name in ("talk.mp4", "talk-2.mp4", "take-1.mp4", "take-2.mp4"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(extract_clips, "write_clips", lambda film, root, *, name, **options: [root / name])
-    written, _ = extract_clips.write_all_clips(tmp_path, tmp_path / "clips")
-    assert [path.name for path in written] == ["take-1", "take-2", "talk-2.mp4", "talk"]
+    assert [job.clip_name for job in plan_clips(tmp_path)] == ["take-1", "take-2", "talk-2.mp4", "talk"]
 
 
-def test_a_film_without_a_face_gives_no_clip(gfla, head_films, tmp_path):
-    result = gfla("data", "faces", head_films / "wall.mp4", "-o", "clips")
+def test_a_video_without_a_face_gives_no_clip(gfla, head_videos, tmp_path):
+    result = gfla("data", "faces", head_videos / "wall.mp4", "-o", "clips")
     assert result.exit_code == 1
-    assert "no face can be followed" in result.stderr
+    assert "no face can be tracked" in result.stderr
     assert names_in(tmp_path) == []
 
 
 def test_a_clip_ends_where_the_face_is_lost_or_jumps():
     face = np.random.default_rng(0).normal(100, 20, (68, 3)).astype(np.float32)
     moved = face + 300
-    found = stretches([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
+    found = tracked_ranges([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
     assert found == [range(1, 6), range(10, 14)]

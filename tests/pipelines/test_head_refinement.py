@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from compared_pictures import pose_pairs
 from drawn_landmarks import drawn_body
-from tiny_models import CPU, save_tiny, steady, tiny
+from tiny_models import save_tiny, steady, tiny
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.deepfashion import SQUARE
 from gfla_cli.errors import ConfigError
-from gfla_cli.evaluation.poses import ComparedPoses
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, to_uint8
-from gfla_cli.person.body import torso_length
-from gfla_cli.person.framing import head_box
+from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import FACE, MISSING, Pose
 from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
@@ -33,7 +31,7 @@ def body(*, missing=(), scale=1.0, shift=(0, 0)):
 
 
 def around(head, image):
-    """The pixels of a picture that are not in the frame of the head."""
+    """The pixels of an image that are not in the frame of the head."""
     outside = np.ones(image.shape[:2], bool)
     outside[head.place.region(image.shape)] = False
     return image[outside]
@@ -43,7 +41,7 @@ def box_of(pose):
     return head_box(pose, torso_length(pose))
 
 
-def test_the_frame_of_a_head_holds_it_at_the_size_of_the_training_pictures():
+def test_the_frame_of_a_head_holds_it_at_the_size_of_the_training_images():
     left, top, right, bottom = box_of(body())
     face = body().points[list(FACE), :2].mean(axis=0)
     side = right - left
@@ -74,7 +72,7 @@ def test_only_small_heads_within_the_frame_are_drawn_again():
     head = SourceHead.of(picture, body(), SIZE)
     assert head.at(body(), frame) is not None
     assert head.at(body(missing=(*FACE, NECK)), frame) is None
-    assert head.at(body(), Crop((96, 20, 160, 84), SIZE)) is None  # near enough
+    assert head.at(body(), Crop((96, 20, 160, 84), SIZE)) is None  # large enough
     assert head.at(body(missing=FACE[1:]), frame) is None  # turned away
     assert SourceHead.of(picture, body(missing=FACE[:4]), SIZE).at(body(), frame) is None
     assert SourceHead.of(picture, body(missing=FACE[:3]), SIZE).at(body(), frame) is not None
@@ -89,7 +87,7 @@ def test_one_wild_moment_is_no_error():
     assert SourceHead.of(np.zeros((*SIZE, 3), np.uint8), body(scale=90), SIZE) is None
 
 
-def test_a_head_that_the_picture_cuts_off_is_not_made_up():
+def test_a_head_that_the_image_cuts_off_is_not_invented():
     picture = np.zeros((*SIZE, 3), np.uint8)
     assert SourceHead.of(picture, body(shift=(0, 20)), SIZE) is not None
     assert SourceHead.of(picture, body(shift=(0, -50), missing=FACE), SIZE) is None
@@ -138,7 +136,7 @@ def photographs():
 
 
 class Found(PoseTransfer):
-    """Knows where the person of the picture is."""
+    """Always finds the person of the image."""
 
     people = (body(),)
 
@@ -146,7 +144,7 @@ class Found(PoseTransfer):
         return self.people[0]
 
 
-def test_models_that_learnt_to_draw_heads_again_unless_told_otherwise(photographs, tmp_path):
+def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tmp_path):
     picture, pose = photographs
     config = steady(image_size=(128, 128))
     model = Found(save_tiny(tmp_path / "near", config), device="cpu", precision="fp32")
@@ -167,19 +165,19 @@ def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     models = [
         save_tiny(tmp_path / name, replace(config, refines_heads=near)) for name, near in (("a", True), ("b", False))
     ]
-    test = ComparedPoses(models, pose_shelf / "set", SQUARE, CPU)
-    (pair,) = test.rendered([0])
-    near, far = (to_uint8(pair.made[name]) for name in list(pair.made)[1:])
-    source, target = (Pose(points, (64, 64)) for points in (pair.source_points, pair.target_points))
+    test = pose_pairs(models, pose_shelf / "set")
+    (pair,) = test.generated([0])
+    near, far = (to_uint8(pair.made[name]) for name in test.rows)
+    source, target = (Pose(points, (64, 64)) for points in (test.pairs[0].source_points, pair.joints[0]))
     transfer = Found(models[0], device="cpu", precision="fp32")
     transfer.people = [source]
     picture = pose_shelf / "set" / "test" / test.pairs.pairs[0][0]
     given = transfer.transfer(read_image(picture), target, crop=False, align=False).image
     assert (near != far).any()
     np.testing.assert_allclose(near.astype(int), given, atol=1)
-    alone = ComparedPoses(models[:1], pose_shelf / "set", SQUARE, CPU, refine_head=False)
-    (pair,) = alone.rendered([0])
-    np.testing.assert_array_equal(to_uint8(list(pair.made.values())[1]), far)
+    alone = pose_pairs(models[:1], pose_shelf / "set", refine_head=False)
+    (pair,) = alone.generated([0])
+    np.testing.assert_array_equal(to_uint8(list(pair.made.values())[-1]), far)
 
 
 def test_only_pose_models_draw_heads_again():

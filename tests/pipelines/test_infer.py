@@ -61,7 +61,7 @@ def names(folder):
 ALL = [(f"{a}.jpg", f"{b}.jpg") for a in PEOPLE for b in PEOPLE if a != b]
 
 
-def test_every_pair_becomes_the_picture_that_pose_transfer_makes(infer, bundle, photos, tmp_path):
+def test_every_pair_becomes_the_image_that_pose_transfer_makes(infer, bundle, photos, tmp_path):
     result = infer(ALL, "--precision", "fp32")
     assert result.exit_code == 0, result.output
     assert names(tmp_path / "out") == sorted(f"{a}--{b}.png" for a in PEOPLE for b in PEOPLE if a != b)
@@ -144,7 +144,7 @@ def test_windows_line_ends_and_a_byte_order_mark_are_read(infer, tmp_path, bundl
     ("text", "said"),
     [("", "should begin"), ("a,b\n1,2\n", "should begin"), ("from,to\n", "no pairs"), ("from,to\nx\n", "line 2")],
 )
-def test_a_csv_that_says_something_else_is_named(infer, tmp_path, bundle, photos, text, said):
+def test_a_wrong_csv_is_refused(infer, tmp_path, bundle, photos, text, said):
     (tmp_path / "odd.csv").write_text(text)
     arguments = ["infer", "odd.csv", "--images", str(photos), "-o", "out", "--model", str(bundle)]
     result = CliRunner().invoke(app, arguments)
@@ -189,7 +189,7 @@ def test_a_csv_that_no_program_wrote_is_refused_in_one_line(infer, tmp_path, bun
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_csv_is_told_without_talk_of_data_sets(infer, tmp_path, bundle, photos):
+def test_a_missing_csv_is_reported_without_mention_of_data_sets(infer, tmp_path, bundle, photos):
     arguments = ["infer", "none.csv", "--images", str(photos), "-o", "out", "--model", str(bundle)]
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stdout) == (1, "")

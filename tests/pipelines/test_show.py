@@ -1,4 +1,4 @@
-"""Pictures of where a network looks."""
+"""Images of where a network looks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tiny_models import save_tiny, steady
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.inference.inside import AttentionMaps, Inside, flow_colours, show_attention, show_mask
+from gfla_cli.inference.visualize import AttentionMaps, Intermediates, flow_colours, show_attention, show_mask
 from gfla_cli.io.image import read_image
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
@@ -82,7 +82,7 @@ def test_a_tap_is_drawn_where_the_flow_points():
     points[0] = 20, 36, 1
     white = np.full((64, 64, 3), 255, np.uint8)
     drawn = show_attention(
-        white, white, Inside([AttentionMaps(offset, np.ones((1, 8, 8), np.float32), attention)]), points
+        white, white, Intermediates([AttentionMaps(offset, np.ones((1, 8, 8), np.float32), attention)]), points
     )[:, 64:]
     rows, columns = np.nonzero((drawn != 255).any(axis=2))
     assert rows.mean() == pytest.approx(36, abs=1)
@@ -94,7 +94,10 @@ def test_what_was_invented_is_dark():
     mask[:, :, 4:] = 0
     white = np.full((64, 64, 3), 255, np.uint8)
     shown = show_mask(
-        white, white, Inside([AttentionMaps(np.zeros((2, 8, 8), np.float32), mask)]), np.zeros((18, 3), np.float32)
+        white,
+        white,
+        Intermediates([AttentionMaps(np.zeros((2, 8, 8), np.float32), mask)]),
+        np.zeros((18, 3), np.float32),
     )
     assert shown[:, 64 : 64 + 24].min() == 255
     assert shown[:, 128 - 24 :].max() < 60

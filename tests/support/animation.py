@@ -1,4 +1,4 @@
-"""What animation is tested with: little models, films of a head and of a body that move, and the command."""
+"""Helpers to test animation: small models, videos of a head and of a body that move, and the command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRAMES = 8
 
 @pytest.fixture(scope="session")
 def animators(tmp_path_factory):
-    """A shelf with untrained little models of the three kinds that animate."""
+    """A shelf with untrained small models of the three kinds that animate."""
     folder = tmp_path_factory.mktemp("animators")
     for task in ("face", "body", "pose"):
         save_tiny(folder / f"tiny-{task}", tiny(f"{task}-people"))
@@ -33,8 +33,8 @@ def portrait():
 
 
 @pytest.fixture(scope="session")
-def head_films(tmp_path_factory, portrait):
-    """A folder, not to be changed, of films of a head that moves sideways: with sound, with gaps; and one of a wall."""
+def head_videos(tmp_path_factory, portrait):
+    """A read-only folder with videos of a head that moves sideways (with sound, with gaps) and one of a wall."""
     folder = tmp_path_factory.mktemp("heads")
     write_image(folder / "face.png", portrait)
     wall = np.full_like(portrait, 180)
@@ -48,29 +48,29 @@ def head_films(tmp_path_factory, portrait):
 
 
 @pytest.fixture(scope="session")
-def head_track(head_films):
+def head_track(head_videos):
     """The landmarks of film.mp4, so that tests of other things need no detector."""
-    frames = list(open_driver(head_films / "film.mp4", "face").frames())
-    path = head_films / "film.json"
+    frames = list(open_driver(head_videos / "film.mp4", "face").frames())
+    path = head_videos / "film.json"
     write_track(path, Track("face", NTSC, (256, 222), [frame.points for frame in frames]))
     return path
 
 
 @pytest.fixture(scope="session")
-def dance(head_films):
+def dance(head_videos):
     whole = cv2.resize(read_image(ANNA), (256, 256), interpolation=cv2.INTER_AREA)
-    write_image(head_films / "body.png", whole)
-    film(head_films / "dance.mp4", [np.roll(whole, 2 * k, axis=1) for k in range(4)], fps=25)
+    write_image(head_videos / "body.png", whole)
+    film(head_videos / "dance.mp4", [np.roll(whole, 2 * k, axis=1) for k in range(4)], fps=25)
     return "dance.mp4"
 
 
 @pytest.fixture
-def animate(gfla, animators, head_films, monkeypatch):
-    """`gfla animate` of the face with the little model, over one of the films."""
+def animate(gfla, animators, head_videos, monkeypatch):
+    """`gfla animate` of the face with the small model, over one of the videos."""
     monkeypatch.setenv("GFLA_MODELS", str(animators))
 
     def run(driving, *arguments, source="face.png", model="tiny-face"):
-        return gfla("animate", head_films / source, head_films / driving, "--model", model, *arguments)
+        return gfla("animate", head_videos / source, head_videos / driving, "--model", model, *arguments)
 
     return run
 

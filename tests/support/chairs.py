@@ -1,4 +1,4 @@
-"""A chair drawn by hand, pictures of it in ShapeNet's layout, and little models that turn it."""
+"""A drawn chair, images in ShapeNet's layout, and small untrained models for view synthesis."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_shapenet(root, *, azimuths=(0, 2, 4), pose=None, drop=None, group="{na
 
 @pytest.fixture(scope="session")
 def view_shelf(tmp_path_factory):
-    """A shelf with untrained little models of views, and one of poses."""
+    """A folder of small untrained models: three for view synthesis, one for pose transfer."""
     folder = tmp_path_factory.mktemp("views")
     save_tiny(folder / "tiny-view", TINY, license="MIT")
     save_tiny(folder / "tiny-pixels", replace(TINY, sampler="pixels", view_width=0))

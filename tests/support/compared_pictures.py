@@ -1,4 +1,4 @@
-"""Pictures to be compared: real ones, generated ones, a set with poses, and a judge that looks at colours."""
+"""Images to be compared: real ones, generated ones, a set with poses, and metrics that need no weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from judges import Colours
 from keypoints import STANDING
 from tiny_models import CPU, save_tiny, tiny
 
-from gfla_cli.datasets.deepfashion import SQUARE, write_tables
+from gfla_cli.datasets.tables import SQUARE, write_tables
 from gfla_cli.io.image import write_image
 
 SEEDS = {"a_0": 0, "a_1": 1, "b_0": 2, "b_1": 3}
@@ -55,6 +55,21 @@ def pose_shelf(tmp_path_factory):
     poses = {f"{name}.jpg": moved if name.endswith("1") else standing for name in SEEDS}
     write_tables(folder / "set", SQUARE, "test", poses, [("a_0.jpg", "a_1.jpg"), ("b_0.jpg", "b_1.jpg")])
     return folder
+
+
+def pose_pairs(models, root, layout=SQUARE, *rest, **options):
+    """The test pairs of a set with the models in these folders, opened on the CPU."""
+    from gfla_cli.evaluation.poses import PosePairs
+    from gfla_cli.evaluation.run import open_compared
+
+    return PosePairs(open_compared(models, CPU, "pose"), root, layout, CPU, *rest, **options)
+
+
+def plain_measures(*metrics, **networks):
+    """These metrics, else those that need no network."""
+    from gfla_cli.evaluation.measures import Measures
+
+    return Measures(metrics or ("ssim", "psnr", "l1"), CPU.device, **networks)
 
 
 def colour_fid(*others):

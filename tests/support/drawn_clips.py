@@ -10,8 +10,7 @@ from drawn_landmarks import drawn_body, drawn_face
 from torch.utils.data import Dataset
 
 from gfla_cli.config import preset
-from gfla_cli.datasets.clips import unknown_correspondences
-from gfla_cli.datasets.sample import ClipSample
+from gfla_cli.datasets.sample import ClipSample, unknown_correspondences
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
 SIDE, FRAMES, PER_STEP = 32, 6, 3
@@ -46,7 +45,7 @@ class Drawn(Dataset):
 
 
 def clip_plan(task, *, flow=2, joint=3, weights=None):
-    frame = (2 * SIDE, 2 * SIDE)  # the training pictures are smaller
+    frame = (2 * SIDE, 2 * SIDE)  # the training images are smaller
     model = replace(
         preset(f"{task}-people"),
         image_size=frame,

@@ -52,7 +52,7 @@ def with_closed_eyes(points, openness=0.0):
 
 
 def drawn_body(size=(64, 64), middle=32.0):
-    """(18, 3): somebody who stands, seen from the front, nothing missing."""
+    """(18, 3): a standing person from the front, all joints present."""
     points = np.ones((18, 3), np.float32)
     points[:, 0] = middle + np.array([0, 0, -6, -8, -8, 6, 8, 8, -4, -4, -4, 4, 4, 4, -1, 1, -3, 3])
     points[:, 1] = [8, 14, 14, 22, 30, 14, 22, 30, 32, 44, 56, 32, 44, 56, 7, 7, 8, 8]

@@ -1,4 +1,4 @@
-"""Little models of every kind, their exported forms, and commands that must not load torch."""
+"""Small models of every kind, their ONNX exports, and commands that must not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gfla_cli.networks.build import build
 
 
 def small(kind):
-    """The preset's network in small, with a few pixels of flow."""
+    """The configuration of a small network of the preset, as "preset" or "preset:sampler"."""
     name, _, sampler = kind.partition(":")
     config = tiny(name, sampler=sampler) if sampler else tiny(name)
     return replace(config, view_width=4 if config.view_width and sampler != "pixels" else 0)
@@ -25,7 +25,7 @@ def small(kind):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """A function from a kind of model to its bundle and the report of its export; each is exported once."""
+    """A function from a kind of model to its bundle and its export report. Each kind is exported once."""
     from gfla_cli.inference.export import export_onnx  # needs onnx
 
     folder = tmp_path_factory.mktemp("exported")
@@ -49,25 +49,25 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_bundle(exported):
-    """A model of poses."""
+    """The bundle of a pose model."""
     return exported("pose-people")[0]
 
 
 @pytest.fixture(scope="session")
 def tiny_export(exported):
-    """The report of its export."""
+    """The export report of the pose model."""
     return exported("pose-people")[1]
 
 
 def inputs(batch, height, width):
-    """Random input of the model."""
+    """Random input for the pose model."""
     rng = np.random.default_rng(batch * height + width)
     channels = 3, *[tiny().structure_channels] * 2
     return [rng.random((batch, count, height, width), np.float32) for count in channels]
 
 
 def command_without_torch(folder, *arguments):
-    """Runs a command in a process of its own, which must not load torch; its output and its lines on stderr."""
+    """Runs a command in a new process, which must not import torch. Returns stdout and the lines of stderr."""
     code = (
         "import sys\nfrom gfla_cli.app import app\n"
         f"try:\n    app({[str(argument) for argument in arguments]!r})\n"

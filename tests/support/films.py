@@ -1,4 +1,4 @@
-"""Films for tests, as ffmpeg makes them and as we write them, and what is left when one is done."""
+"""Test videos, from ffmpeg and from our own writer, and the ffmpeg processes that are left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make(path: Path, *arguments: str) -> Path:
 
 
 def pictures(rate="25", seconds="1", size="160x120"):
-    """Input arguments for a film that shows a different picture at every moment."""
+    """Input arguments for a video that shows a different image at every moment."""
     return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
 
 
@@ -56,6 +56,6 @@ def film(path, frames, fps=25, **options):
 
 
 def children():
-    """Processes of this one that run, or have ended and were never waited for."""
+    """Child processes that still run, or that ended without being waited for."""
     listed = subprocess.run(["ps", "-o", "comm=", "--ppid", str(os.getpid())], capture_output=True, text=True)
     return [name for name in listed.stdout.split() if name.startswith("ffmpeg")]

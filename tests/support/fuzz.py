@@ -1,8 +1,8 @@
 """Damaged files for every reader of the command line: python tests/support/fuzz.py --count 2000 --seed 0
 
-Each case is one number: it chooses a file, damages it and reads it. A reader may return or raise a GflaError; all else
-is a finding: another exception, a crash, more than 10 seconds, a gigabyte of memory, a file left behind. Cases run in a
-child process, so that one that crashes or hangs is named and the rest goes on.
+Each case is one number, which chooses a file, its damage and its reader. A reader may return or raise a GflaError.
+Anything else is a finding: another exception, a crash, more than 10 seconds, a gigabyte of memory, a file left behind.
+Cases run in a child process: if one crashes or hangs, it is named and the others continue.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from paths import ROOT
 
 LONGEST_S, MOST_MEMORY = 10, 1 << 30
-# Cases that once failed, with what they found; tests/test_fuzz.py reads them again.
+# Cases that failed once, with the finding; tests/io/test_fuzz.py runs them again.
 ONCE_FAILED = {
     105: "onnx: metadata that is no UTF-8 was a traceback",
     150: "the same in the middle of a character",
@@ -36,7 +36,7 @@ ONCE_FAILED = {
     13347: "json: a track whose kind is a list was a traceback",
 }
 
-_MARK = "case "  # before a line of a child
+_MARK = "case "  # prefix of a child's result lines
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63)
 _WORDS = (
     "NaN", "1e400", "-1e400", "-1", "1e9", "9" * 5000, "0.1", "null", "true", '""', "[]", "{}", "[" * 5000, "\0",
@@ -49,7 +49,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 class Case(NamedTuple):
-    """A damaged file and who reads it."""
+    """A damaged file and its reader."""
 
     kind: str
     name: str
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
 
 def damaged(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Some bytes changed, cut out, doubled, or taken from another file."""
+    """The content with bytes changed, cut out, doubled, or taken from another file."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         at = rng.randrange(len(data) + 1) if rng.random() < 0.6 else rng.randrange(min(len(data), 256) + 1)
@@ -85,7 +85,7 @@ def damaged(rng: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 def damaged_text(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """A word in place of another, or of bytes."""
+    """The content with words replaced, or with damaged bytes."""
     if rng.random() < 0.3:
         return damaged(rng, content, other)
     text = content.decode()
@@ -96,7 +96,7 @@ def damaged_text(rng: random.Random, content: bytes, other: bytes) -> bytes:
 
 
 def damaged_json(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Another value somewhere in the tree, or a damaged text."""
+    """The content with other values in the tree, or with damaged text."""
     if rng.random() < 0.4:
         return damaged_text(rng, content, other)
     tree = json.loads(content)
@@ -126,7 +126,7 @@ def _changed(rng: random.Random, value: Any) -> Any:
 
 
 def damaged_safetensors(rng: random.Random, content: bytes, other: bytes) -> bytes:
-    """Another header, of a right or a wrong length, or damaged bytes."""
+    """The content with a damaged header, of a right or a wrong length, or with damaged bytes."""
     if rng.random() < 0.4:
         return damaged(rng, content, other)
     length = struct.unpack_from("<Q", content)[0]
@@ -139,7 +139,7 @@ Damage = Callable[[random.Random, bytes, bytes], bytes]
 
 
 class Corpus:
-    """Small whole files of every kind, made anew in each process, always the same."""
+    """Small whole files of every kind, the same in every process."""
 
     def __init__(self, folder: Path) -> None:
         from fuzz_files import make_files
@@ -159,7 +159,7 @@ class Corpus:
 
 
 def judge(case: Case, folder: Path) -> str:
-    """Reads the file of a case in an empty folder; "read", "refused", or what is wrong with the reader."""
+    """Reads the file of a case in an empty folder. Returns "read", "refused", or the finding."""
     from gfla_cli.errors import GflaError
 
     path = folder / case.name
@@ -182,7 +182,7 @@ def judge(case: Case, folder: Path) -> str:
 
 
 def _memory() -> int:
-    """The most bytes this process ever held; 0 where nobody says."""
+    """The peak memory of this process in bytes; 0 where it is unknown."""
     try:
         import resource
     except ImportError:
@@ -191,13 +191,13 @@ def _memory() -> int:
 
 
 def run_child(numbers: list[int]) -> None:
-    """Judges the cases in this process, one line of JSON for each."""
+    """Runs the cases in this process and prints a line of JSON for each."""
     with tempfile.TemporaryDirectory(prefix="gfla-fuzz-") as place:
         (Path(place) / "whole").mkdir()
         corpus = Corpus(Path(place) / "whole")
         work = Path(place) / "work"
         work.mkdir()
-        # Readers' own temporary files would lie beside the damaged one, or here.
+        # Temporary files that readers leave would be here, or beside the damaged file.
         tempfile.tempdir = str(work)
         print(_MARK, flush=True)
         for number in numbers:
@@ -211,13 +211,16 @@ def run_child(numbers: list[int]) -> None:
 
 
 def run(numbers: list[int]) -> Iterator[tuple[int, str, str, str, float]]:
-    """Judges the cases in child processes: number, kind, file, outcome and seconds of each."""
+    """Runs the cases in child processes. Yields number, kind, file, outcome and seconds of each."""
     todo = list(numbers)
     while todo:
         child = subprocess.Popen(
             [sys.executable, __file__, "--child"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            env={
+                **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+                "TORCHINDUCTOR_CACHE_DIR": tempfile.gettempdir(),  # torch may make this folder where we look for files
+            },
         )  # fmt: skip
         assert child.stdin is not None
         child.stdin.write(json.dumps(todo))
@@ -227,10 +230,10 @@ def run(numbers: list[int]) -> Iterator[tuple[int, str, str, str, float]]:
         started = False
         while todo:
             try:
-                line = lines.get(timeout=3 * LONGEST_S if started else 120)  # others may want this core, too
+                line = lines.get(timeout=3 * LONGEST_S if started else 120)  # the core may be shared
             except Empty:
                 line = None
-            if not line:  # it hangs, or it is gone
+            if not line:  # the child hangs or has ended
                 child.kill()
                 status = child.wait()
                 yield todo.pop(0), "?", "?", "hangs" if line is None else f"ended with status {status}", 0.0
@@ -238,7 +241,7 @@ def run(numbers: list[int]) -> Iterator[tuple[int, str, str, str, float]]:
             if not started:
                 started = line.startswith(_MARK)
                 continue
-            if not line.startswith(_MARK):  # stdout is for results, whoever writes there
+            if not line.startswith(_MARK):  # stdout is for results only
                 yield todo[0], "?", "?", f"prints {line.strip()[:100]!r}", 0.0
                 continue
             number, kind, name, outcome, took = json.loads(line.removeprefix(_MARK))
@@ -256,7 +259,7 @@ def _listen(child: subprocess.Popen[str], lines: Queue[str]) -> None:
 
 
 def main() -> None:
-    """Prints what was found, and a table of the rest; exit status 1 when anything was."""
+    """Prints the findings and a table. Exit status 1 when there are any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000, help="cases")
     parser.add_argument("--seed", type=int, default=0, help="number of the first case")

@@ -1,4 +1,4 @@
-"""The whole files that support/fuzz.py damages, and the readers of the command line that take them."""
+"""The whole files that fuzz.py damages, and the readers of the commands that open them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from gfla_cli.bundles.convert import read_tensors, translate
 from gfla_cli.bundles.files import read_card, read_config
 from gfla_cli.config import preset
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs, read_pairs
-from gfla_cli.datasets.faces import read_landmarks
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
+from gfla_cli.datasets.face_folders import read_landmarks
 from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.datasets.tables import SQUARE, read_pairs
 from gfla_cli.inference.onnx_backend import open_exported
 from gfla_cli.io.ffmpeg import executable
 from gfla_cli.io.image import is_animated, read_image
 from gfla_cli.io.video import read_frames
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.networks.build import build
-from gfla_cli.person.framing import aligned, body_crop
+from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_poses
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track_files import read_track
@@ -45,7 +46,7 @@ _SIDE, _JOINTS = 48, [[20 + 3 * (k % 5), 5 + 4 * k, 1] for k in range(18)]
 
 
 def make_files(folder: Path) -> dict[str, list[File]]:
-    """By kind: name, content and reader."""
+    """Kind -> list of (name, content, reader)."""
     return {
         "picture": [*_pictures()],
         "video": _videos(folder),
@@ -149,7 +150,7 @@ def _dumped(value: Any) -> bytes:
 
 
 def _read_keypoints(path: Path) -> None:
-    """As pose-transfer does: read, fitted to another body, framed, and the picture cut."""
+    """Reads a pose as pose-transfer does: retargets it, finds its crop, and cuts the image."""
     size = (96, 64)
     source = Pose(np.array(_JOINTS, np.float32), size)
     for pose in read_poses(path, frame=size, notes=[]):
@@ -189,7 +190,7 @@ def _tables() -> list[File]:
 
 
 def _read_set(path: Path) -> None:
-    """A pose set of which the other table is whole."""
+    """Reads a pose set whose other table is whole."""
     whole = {name: content for name, content, _ in _tables() if name.startswith("fasion") and name != path.name}
     try:
         (path.parent / "test").mkdir()
@@ -222,7 +223,7 @@ def _weights(folder: Path) -> list[File]:
 
 
 def _onnx_model() -> bytes:
-    """As small as a model with our inputs can be: a convolution over all of them."""
+    """The smallest model with our inputs: one convolution over all of them."""
     from onnx import TensorProto, helper
 
     channels = {"source_image": 3, "source_structure": _CHANNELS, "target_structure": _CHANNELS}

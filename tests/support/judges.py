@@ -1,4 +1,4 @@
-"""Weights of the networks that judge pictures, seeded, and one that needs none."""
+"""Seeded weights of the networks behind FID and LPIPS, and a network that needs none."""
 
 from __future__ import annotations
 

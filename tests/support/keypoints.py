@@ -1,4 +1,4 @@
-"""Somebody who stands, and the keypoint files of many programs that say so."""
+"""A standing person, and keypoint files of many programs with that pose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from gfla_cli.errors import LandmarkError
 from gfla_cli.person.keypoint_files import read_pose
 
-# Somebody standing in a 176x256 (width x height) picture: x, y of our 18 joints.
+# A person who stands in a 176x256 (width x height) image: x, y of our 18 joints.
 STANDING = np.array(
     [
         [88, 30], [88, 55], [70, 56], [62, 88], [58, 118], [106, 56], [114, 88], [118, 118], [77, 115],

@@ -1,8 +1,8 @@
 """Kill -9 at random moments: python tests/support/kill.py --count 50 --seed 0 [--only infer,export-onnx,animate,train]
 
-A job is started in a folder of its own and killed: at a random moment of the time that it takes, or a moment after it
-began to write. Then every result in the folder must be whole, and starting the job again must finish it; training has
-to end with the weights of a run that nobody killed. Files under temporary names may stay, they are counted.
+A job starts in a folder of its own and is killed, at a random time or shortly after its first write. Then every result
+in the folder must be whole, and starting the job again must finish it. Training must end with the weights of a run that
+was not killed. Temporary files may stay; they are counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PATIENCE_S = 600
 
 
 def main() -> None:
-    """Prints one line for each kill and a table at the end; exit status 1 when anything was half-written or lost."""
+    """Prints a line per kill and a table. Exit status 1 when a result was incomplete or lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50, help="kills, all jobs together")
     parser.add_argument("--seed", type=int, default=0)
@@ -60,7 +60,7 @@ def _torment(
     length = time.perf_counter() - began
     assert job.done(folder), f"{name} leaves nothing"
     assert not job.wrong(folder), job.wrong(folder)
-    print(f"{name}: {length:.1f} s when nobody kills it", flush=True)
+    print(f"{name}: {length:.1f} s without a kill", flush=True)
     _cleared(folder)
     for number in range(kills):
         process, mark = _start(job, folder)
@@ -87,7 +87,7 @@ def _torment(
 
 
 def _moment(process: subprocess.Popen[bytes], folder: Path, rng: random.Random, length: float) -> str:
-    """Waits for the moment of the kill and says which it was."""
+    """Waits until the time of the kill. Returns its description."""
     if rng.random() < 0.5:
         seconds = rng.uniform(0, length)
         _wait(process, seconds)
@@ -110,7 +110,7 @@ def _written(folder: Path) -> frozenset[tuple[str, int]]:
     for path in folder.rglob("*"):
         try:
             found.add((str(path), path.stat().st_mtime_ns))
-        except OSError:  # renamed meanwhile
+        except OSError:  # it was renamed
             continue
     return frozenset(found)
 
@@ -125,7 +125,7 @@ def _start(job: Job, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def _still_running(mark: str) -> bool:
-    """Whether a child of the killed process lives on, as far as the system tells; ffmpeg may take a moment to see."""
+    """Whether a child of the killed process still runs after some seconds; ffmpeg takes a moment to end."""
     for _ in range(50):
         alive = False
         for path in Path("/proc").glob("[0-9]*/environ"):

@@ -1,4 +1,4 @@
-"""The jobs that kill.py kills, and what must hold for what they leave."""
+"""The jobs that kill.py kills, and checks of the files that they leave."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ASSETS = ROOT / "assets"
 
 
 class Job(NamedTuple):
-    """A command, started with its folder as the current one, and what must hold for that folder afterwards."""
+    """A command, which runs in its folder, and checks of that folder."""
 
     command: list[str]
-    wrong: Callable[[Path], str]  # what is half-written; nothing if all is whole
+    wrong: Callable[[Path], str]  # what is incomplete; empty if all is whole
     done: Callable[[Path], bool]
 
 
 def make_jobs(place: Path) -> dict[str, Job]:
-    """The jobs by name; what they read is written to `place`."""
+    """The jobs by name. Their input is written to `place`."""
     from drawn_people import write_small_set
     from tiny_models import save_tiny, tiny
 
@@ -64,7 +64,7 @@ def make_jobs(place: Path) -> dict[str, Job]:
 
 
 def _walk(count: int) -> list[tuple[list[int], list[int]]]:
-    """x and y of 18 joints of somebody who swings arms and legs, in a picture of 256 x 256."""
+    """x and y of 18 joints of a person who swings arms and legs, in a 256 x 256 image."""
     stand_x = [128, 128, 108, 102, 98, 148, 154, 158, 116, 114, 112, 140, 142, 144, 124, 132, 119, 137]
     stand_y = [40, 66, 66, 96, 124, 66, 96, 124, 126, 170, 214, 126, 170, 214, 35, 35, 38, 38]
     swing = np.array([0, 0, 0, 3, 8, 0, -3, -8, 0, -5, -9, 0, 5, 9, 0, 0, 0, 0])
@@ -121,13 +121,13 @@ def _bundle(folder: Path) -> Path:
 
 
 class _Trained:
-    """The first weights that are seen are those of the run that nobody killed; all others must equal them."""
+    """Compares all weights with the first ones, which are from a run that was not killed."""
 
     def __init__(self) -> None:
         self.expected = b""
 
     def wrong(self, folder: Path) -> str:
-        """What is half-written in a training run, or came out differently."""
+        """What is incomplete in a training run, or different from the first one."""
         from gfla_cli.bundles.bundle import load_bundle
         from gfla_cli.errors import GflaError
         from gfla_cli.training.checkpoint import BEST, load_checkpoint
@@ -141,14 +141,14 @@ class _Trained:
                 weights = (folder / "run" / "bundle" / "model.safetensors").read_bytes()
                 self.expected = self.expected or weights
                 if weights != self.expected:
-                    return "the weights are not those of a run that nobody killed"
+                    return "the weights are not those of a run without a kill"
         except GflaError as error:
             return str(error)
         return ""
 
 
 def train(data: Path) -> None:
-    """A small training run in ./run, from its last checkpoint on if there is one."""
+    """A small training run in ./run, resumed from its last checkpoint if there is one."""
     import torch
 
     from gfla_cli.config import preset

@@ -1,4 +1,4 @@
-"""A hub of one's own on localhost: as much of the Hugging Face hub's protocol as its client speaks about a model."""
+"""A Hugging Face hub on localhost: the part of the protocol that its client uses for one model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ COMMIT = hashlib.sha1(b"first").hexdigest()
 
 
 class LocalHub:
-    """Serves `files` as the repository somebody/model, breaks what it is told to, and remembers what was asked."""
+    """Serves `files` as the repository somebody/model, with optional faults, and records all requests."""
 
     def __init__(self, files=()):
         self.files = dict(files)  # name -> bytes
         self.commit = COMMIT
         self.asked = []  # (method, path, token)
-        self.cut = {}  # file -> after how many bytes each of its next answers ends; the last one stays
-        self.swapped = {}  # file -> other bytes of the same length that are served in its place
-        self.sizes = {}  # file -> size that the listing claims
+        self.cut = {}  # file -> lengths in bytes at which its next answers are cut off; the last length is kept
+        self.swapped = {}  # file -> other bytes of the same length, served instead
+        self.sizes = {}  # file -> size in the listing
         self.committed = []
         self._uploads = {}
         hub = self
@@ -46,7 +46,7 @@ class LocalHub:
 
     @property
     def downloads(self):
-        """Names of the files that were fetched, not only asked about."""
+        """Names of the files that were downloaded."""
         return [path.rsplit("/", 1)[-1] for method, path, _ in self.asked if method == "GET" and "/resolve/" in path]
 
     def etag(self, name):

@@ -1,4 +1,4 @@
-"""Photos of people who are found without a network, and the set that is built of them."""
+"""Photos of people that a stand-in detector finds, and the data set that is built of them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from keypoints import SIZE, points
 
-from gfla_cli.datasets.deepfashion import DEEPFASHION
-from gfla_cli.datasets.photos import BuildOptions, build_set
+from gfla_cli.datasets.build import BuildOptions, build_set
+from gfla_cli.datasets.tables import DEEPFASHION
 from gfla_cli.io.image import write_image
 from gfla_cli.person.detect import Person
 from gfla_cli.person.pose import Pose
 
-Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # joints of nobody in particular, as tables have them
+Y18, X18 = list(range(20, 200, 10)), list(range(60, 96, 2))  # any 18 joints, as in the paper's table
 OPTIONS = BuildOptions(height=64, test_share=0.3)
 
 
 class Finder:
-    """Finds one body in every picture; in dark ones nobody, in red ones two."""
+    """Finds one body in every image; in dark ones none, in red ones two."""
 
     def __init__(self):
         self.looks = 0

@@ -1,4 +1,4 @@
-"""What the prototype of the renderer photographs at random, with our renderer: from equal draws come equal pictures."""
+"""Random scenes of the renderer's prototype, drawn in the same order: equal seeds must give equal images."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from dataclasses import replace
 
 from gfla_cli.synth import Clip
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.posing import bend, sample_talk
-from gfla_cli.synth.people.views import Shot, frame, photograph, sample_shot
-from gfla_cli.synth.renderer.scene import Scene, background, sample_light, sample_scene
+from gfla_cli.synth.people.posing import pose_character, sample_talk
+from gfla_cli.synth.people.views import Shot, aim_camera, photograph, sample_shot
+from gfla_cli.synth.renderer.procedural import background
+from gfla_cli.synth.renderer.render import Scene, sample_light, sample_scene
 
 _BACKGROUNDS = {"white": 0.42, "grey": 0.15, "colour": 0.08, "gradient": 0.15, "noise": 0.06, "clutter": 0.14}
 _FACE_BACKGROUNDS = ("grey", "colour", "gradient", "noise", "clutter")
 
 
 def person_pair(people, rng, size):
-    """A character, mostly from the front, and the same in another pose from anywhere: (character, two views)."""
+    """A character, and two views of it: mostly from the front, and in another pose from anywhere."""
     character = sample_character(rng, people.pack)
     scene = sample_scene(rng, size, _BACKGROUNDS)
     source = sample_shot(rng)
     target = sample_shot(rng, source.crop if rng.random() < 0.6 else None)
     if abs(source.yaw_deg) > 120 and rng.random() < 0.6:
         source = replace(source, yaw_deg=rng.normal(0, 20))
-    return character, [people.snapshot(rng, character, scene, shot) for shot in (source, target)]
+    return character, [people.random_view(rng, character, scene, shot) for shot in (source, target)]
 
 
 def face_clip(people, rng, frames, size):
-    """Somebody who talks to the camera, head and shoulders, 25 frames per second."""
+    """The head and shoulders of a person who talks to the camera, 25 frames per second."""
     pack = people.pack
     character = sample_character(rng, pack)
     light = sample_light(rng, floor=False)
@@ -40,6 +41,6 @@ def face_clip(people, rng, frames, size):
         margin=rng.uniform(-0.25, 0.12),
         shift=(rng.normal(0, 0.03), rng.normal(0.02, 0.02)),
     )
-    moments = [bend(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
-    camera = frame(pack.skeleton, character, moments[0], shot, size)
-    return Clip(tuple(photograph(pack, character, moment, camera, scene) for moment in moments), character)
+    posed = [pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k)) for k in range(frames)]
+    camera = aim_camera(pack.skeleton, character, posed[0], shot, size)
+    return Clip(tuple(photograph(pack, character, one, camera, scene) for one in posed), character)

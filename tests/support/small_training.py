@@ -9,7 +9,8 @@ import torch
 from drawn_people import write_small_set
 from tiny_models import CPU, tiny
 
-from gfla_cli.datasets.deepfashion import SQUARE, BenchmarkPairs
+from gfla_cli.datasets.deepfashion import BenchmarkPairs
+from gfla_cli.datasets.tables import SQUARE
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.tasks.pose import PoseTask

@@ -1,4 +1,4 @@
-"""The smallest object file, to be changed and damaged."""
+"""Minimal GLB files for tests, also damaged ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def glb_bytes(binary=b"", **changes):
-    """One triangle, or what `changes` make of it; `binary` is a third view behind its two."""
+    """A GLB file with one triangle. changes: replace entries of its JSON; binary: the bytes of a third buffer view."""
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.5]], "<f4").tobytes()
     index = struct.pack("<bbb", 0, 1, 2) + b"\0"
     buffer = corners + index + binary
@@ -33,7 +33,7 @@ def glb_bytes(binary=b"", **changes):
 
 
 def packed(content, buffer=b""):
-    """A file with this description and these bytes."""
+    """A GLB file with this JSON content and these bytes."""
     text = json.dumps(content).encode()
     text += b" " * (-len(text) % 4)
     buffer += b"\0" * (-len(buffer) % 4)

@@ -1,4 +1,4 @@
-"""MakeHuman's assets with next to nothing in them: every file that a pack is built from, in its real format."""
+"""Minimal MakeHuman assets: every file that a pack is built from, in its real format."""
 
 from __future__ import annotations
 

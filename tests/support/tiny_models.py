@@ -1,4 +1,4 @@
-"""Models that know nothing and answer fast, of every kind, the same ones every time."""
+"""Small untrained models of every kind, with the same weights every time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CPU = Placement(torch.device("cpu"), torch.float32, "test")
 
 
 def tiny(name="pose-people", **changes):
-    """The preset with hardly any channels, for frames of 64x64."""
+    """The preset with few channels, for 64x64 frames."""
     small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8, "flow_reduction": 1}
     if changes.get("flow_prior", "solids") != "solids" and preset(name).has_depth:
-        small["structure_channels"] = 18  # depths are for solids alone
+        small["structure_channels"] = 18  # depth is for solids only
     if changes.get("sampler", "local") in ("none", "global"):
-        small["pixel_blend"] = False  # which takes a flow
+        small["pixel_blend"] = False  # pixel blending needs a flow
     return replace(preset(name), **small | changes)
 
 
 def steady(**changes):
-    """A pose model to compare to the last digits: others multiply the rounding errors of random weights."""
+    """A pose model for exact comparisons: with random weights others amplify rounding errors."""
     return tiny(flow_prior="limbs", **changes)
 
 

@@ -1,11 +1,11 @@
-"""Objects in GLB files, and folders of them: read with their places and colours, and traps are refused."""
+"""GLB files and folders of them: objects are read with places and colours; damaged and hostile files are refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from tiny_glb import glb_bytes, packed
-from tiny_png import png
+from tiny_images import png
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
@@ -83,14 +83,14 @@ TEXTURED = {
     ids=lambda part: part if isinstance(part, str) else "file",
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_broken_glb_files_and_traps_are_named(tmp_path, content, said):
+def test_damaged_and_hostile_glb_files_are_named(tmp_path, content, said):
     (tmp_path / "bad.glb").write_bytes(content)
     with pytest.raises(DataError, match=rf"bad\.glb.*{said}") as caught:
         read_glb(tmp_path / "bad.glb")
     assert caught.value.hint
 
 
-def test_a_folder_of_objects_gives_them_in_many_dresses_and_turned_to_the_front(tmp_path):
+def test_objects_of_a_folder_get_random_materials_and_face_the_front(tmp_path):
     (tmp_path / "a.glb").write_bytes(glb_bytes(**PLACED))
     first, second = (ObjectFolder(tmp_path).sample(rng(k)) for k in (0, 1))
     assert not np.array_equal(first.vertices, second.vertices)
@@ -105,7 +105,7 @@ def test_a_folder_of_objects_gives_them_in_many_dresses_and_turned_to_the_front(
 
 
 @pytest.mark.parametrize("facing", ['{"a": NaN}', '{"a": 1e400}', '{"a": [1]}', "[1]", "[" * 100_000, '{"a": "x"}'])
-def test_angles_that_are_none_are_refused(tmp_path, facing):
+def test_facing_angles_that_are_no_numbers_are_refused(tmp_path, facing):
     (tmp_path / "a.glb").write_bytes(glb_bytes())
     (tmp_path / "facing.json").write_text(facing)
     with pytest.raises(DataError, match=r"facing\.json"):

@@ -1,4 +1,4 @@
-"""Rendered people: the pictures of the prototype they were taken over from, and sets of them."""
+"""Rendered people: the images equal those of the prototype; data sets of them."""
 
 import importlib.util
 import sys
@@ -17,11 +17,10 @@ from scipy.spatial import cKDTree
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.posing import bend
-from gfla_cli.synth.people.test_sets import SplitWriter
-from gfla_cli.synth.people.views import Shot, frame
-from gfla_cli.synth.renderer.render import render
-from gfla_cli.synth.renderer.scene import Light, Scene
+from gfla_cli.synth.people.data_sets import SplitWriter
+from gfla_cli.synth.people.posing import pose_character
+from gfla_cli.synth.people.views import Shot, aim_camera
+from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +50,7 @@ def prototype(pack):
         yield module.Humans(str(SHARED / "humans"))
 
 
-def assert_same_picture(ours, theirs):
+def assert_same_image(ours, theirs):
     difference = np.abs(ours.astype(int) - theirs.astype(int))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 1e-3
@@ -77,8 +76,8 @@ def test_pairs_are_those_of_the_prototype(people, prototype, seed):
     np.testing.assert_array_equal(character.mesh.triangles, theirs["character"]["tris"])
     np.testing.assert_array_equal(character.mesh.materials.texels, theirs["character"]["texbuf"])
     for name, view in zip(("source", "target"), views, strict=True):
-        assert_same_picture(view.image, theirs[name])
-        assert_same_picture(view.mask, theirs[f"{name}_mask"])
+        assert_same_image(view.image, theirs[name])
+        assert_same_image(view.mask, theirs[f"{name}_mask"])
         np.testing.assert_allclose(view.keypoints, centred(theirs[f"{name}_keypoints"]), atol=1e-3)
 
 
@@ -90,8 +89,8 @@ def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed)
     ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
-        assert_same_picture(view.image, theirs["images"][k])
-        assert_same_picture(view.mask, theirs["masks"][k])
+        assert_same_image(view.image, theirs["images"][k])
+        assert_same_image(view.mask, theirs["masks"][k])
         wanted = theirs[points][k]
         wanted = centred(wanted) if points == "keypoints" else wanted - 0.5
         np.testing.assert_allclose(getattr(view, points), wanted, atol=1e-3)
@@ -107,8 +106,8 @@ def test_no_motion_is_longer_than_those_of_the_pack(people):
 def test_surfaces_lie_under_the_pixels_that_show_them(pack):
     rng = np.random.default_rng(3)
     character = sample_character(rng, pack)
-    posed = bend(pack, character, pack.poses.sample(rng))
-    camera = frame(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
+    posed = pose_character(pack, character, pack.poses.sample(rng))
+    camera = aim_camera(pack.skeleton, character, posed, Shot("full", yaw_deg=30, distance=40), 128)
     light = Light(np.array([0, 1.0, 1]), key=np.ones(3), ambient=np.ones(3), floor=True)
     scene = Scene(np.zeros((128, 128, 3), np.uint8), light)
     world = render(character.mesh, posed.vertices, posed.normals, posed.vertices, camera, scene).surface
@@ -185,7 +184,7 @@ def test_people_mini_is_the_shared_one(tmp_path):
     assert names == [f"syn{identity:05d}_{k}.jpg" for identity in range(2) for k in range(5)]
     for name in names:
         ours, theirs = (cv2.imread(str(folder / "train" / name)) for folder in (tmp_path, shared))
-        assert_same_picture(ours, theirs)
+        assert_same_image(ours, theirs)
     for table in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
         rows = (tmp_path / table).read_text().splitlines()
         assert rows == (shared / table).read_text().splitlines()[: len(rows)]
@@ -195,16 +194,16 @@ def test_people_mini_is_the_shared_one(tmp_path):
 def test_the_hard_set_is_fixed_and_busy(tmp_path):
     for name in ("first", "second"):
         write_people_hard(SHARED / "humans", tmp_path / name, characters=2, size=128)
-    pictures = sorted((tmp_path / "first" / "test").iterdir())
-    assert len(pictures) == 10
-    for picture in pictures:
-        assert picture.read_bytes() == (tmp_path / "second" / "test" / picture.name).read_bytes()
+    images = sorted((tmp_path / "first" / "test").iterdir())
+    assert len(images) == 10
+    for image in images:
+        assert image.read_bytes() == (tmp_path / "second" / "test" / image.name).read_bytes()
     pairs = (tmp_path / "first" / "fasion-pairs-test.csv").read_text().splitlines()
     assert len(pairs) == 1 + 2 * 8
     assert "syn00001_0.jpg,syn00001_3.jpg" in pairs
     assert "syn00001_3.jpg,syn00001_0.jpg" in pairs
     rows = (tmp_path / "first" / "fasion-annotation-test.csv").read_text().splitlines()
     nose = [int(row.split(":")[2].split(",")[0].strip(" [")) for row in rows[1:]]
-    assert nose[1] == nose[6] == -1  # the second picture of everybody is a back
+    assert nose[1] == nose[6] == -1  # the second image of everybody is a back
     assert nose[0] >= 0
     assert nose[5] >= 0

@@ -1,7 +1,8 @@
-"""The renderer: its kernels by hand, on triangles and squares, and the textures it is given."""
+"""The renderer: its kernels on triangles and squares with known results, and procedural textures."""
 
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,15 +10,20 @@ from paths import ROOT
 
 from gfla_cli.errors import UsageError
 from gfla_cli.synth import AlbumMix
-from gfla_cli.synth.meshes import clip, merge_references
-from gfla_cli.synth.people.fabrics import FABRICS, fabric, strands
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.camera import Camera
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain, seamless_noise
-from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, rasterize, surface_values
-from gfla_cli.synth.renderer.render import render
-from gfla_cli.synth.renderer.scene import BACKGROUNDS, Light, Scene, background
+from gfla_cli.synth.people.mesh import clip_mesh, merge_references
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
+from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
+from gfla_cli.synth.renderer.procedural import (
+    BACKGROUNDS,
+    FabricKind,
+    background,
+    choose,
+    fabric,
+    seamless_noise,
+    strands,
+)
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, interpolate_on_surface, rasterize
+from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
 def triangle_mesh(texture=None, flags=0, faces=((0, 1, 2),)):
@@ -59,9 +65,9 @@ def test_back_faces_are_drawn_unless_culled():
 
 
 def test_transparent_texels_are_holes():
-    picture = np.full((16, 16, 4), 255, np.uint8)
-    picture[:, :8, 3] = 0
-    _, samples = rasterized(HALF, texture=mip_chain(picture), flags=ALPHA_TEST)
+    image = np.full((16, 16, 4), 255, np.uint8)
+    image[:, :8, 3] = 0
+    _, samples = rasterized(HALF, texture=mip_chain(image), flags=ALPHA_TEST)
     assert not (samples.triangle[:, :4] >= 0).any()
     assert (samples.triangle[7, 4:] >= 0).all()
 
@@ -75,7 +81,7 @@ def test_perspective_weights_are_those_on_the_surface():
     np.testing.assert_allclose(true.barycentric[7, :, 0], share / 4 / (1 - share + share / 4), rtol=1e-5)
 
     seen = np.empty((8, 8, 3), np.float32)
-    surface_values(mesh, np.array(receding, np.float32), flat, np.eye(3, dtype=np.float32), 0, 1, seen)
+    interpolate_on_surface(mesh, np.array(receding, np.float32), flat, np.eye(3, dtype=np.float32), 0, 1, seen)
     np.testing.assert_allclose(seen[7, :, 1], true.barycentric[7, :, 0], rtol=1e-5)
     assert np.isnan(seen[0, 7]).all()
 
@@ -86,24 +92,24 @@ def test_a_rendered_square_is_lit_masked_and_located():
     camera = Camera(np.eye(3), np.zeros(3), distance=10.0, focal_px=80.0, centre_px=(16.0, 16.0), size=32)
     light = Light(np.array([0, 0, 1.0]), key=np.full(3, 0.5), ambient=np.full(3, 0.3), floor=False)
     scene = Scene(np.full((32, 32, 3), 90, np.uint8), light)
-    picture = render(mesh, corners, np.tile(np.float32([0, 0, 1]), (4, 1)), corners, camera, scene, perspective=True)
+    rendered = render(mesh, corners, np.tile(np.float32([0, 0, 1]), (4, 1)), corners, camera, scene, perspective=True)
 
     inside = np.zeros((32, 32), bool)
     inside[8:24, 8:24] = True
-    np.testing.assert_array_equal(picture.mask, np.where(inside, 255, 0))
-    np.testing.assert_array_equal(picture.image[~inside], 90)
+    np.testing.assert_array_equal(rendered.mask, np.where(inside, 255, 0))
+    np.testing.assert_array_equal(rendered.image[~inside], 90)
     expected = 255 * np.sqrt(0.3 * 0.78 + 0.5)  # ambient light on an upright surface, and the key light in its face
-    assert np.abs(picture.image[inside].astype(float) - expected).max() < 3
+    assert np.abs(rendered.image[inside].astype(float) - expected).max() < 3
     x, y = (2 * np.arange(16) + 0.75 - 16) / 8, -(2 * np.arange(16) + 0.75 - 16) / 8  # 8 px per unit of length
-    np.testing.assert_allclose(picture.surface[4:12, 4:12, 0], np.tile(x[4:12], (8, 1)), atol=1e-5)
-    np.testing.assert_allclose(picture.surface[4:12, 4:12, 1].T, np.tile(y[4:12], (8, 1)), atol=1e-5)
-    np.testing.assert_array_equal(np.isnan(picture.surface[..., 0]), ~inside[::2, ::2])
+    np.testing.assert_allclose(rendered.surface[4:12, 4:12, 0], np.tile(x[4:12], (8, 1)), atol=1e-5)
+    np.testing.assert_allclose(rendered.surface[4:12, 4:12, 1].T, np.tile(y[4:12], (8, 1)), atol=1e-5)
+    np.testing.assert_array_equal(np.isnan(rendered.surface[..., 0]), ~inside[::2, ::2])
 
 
 def test_clipping_a_square_cuts_its_edges_where_the_field_is_zero():
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
     uv = np.zeros((2, 3, 2), np.float32)
-    low, high, share, kept, kept_uv = clip(faces, uv, np.array([1.0, 1.0, -1.0, -3.0]))
+    low, high, share, kept, kept_uv = clip_mesh(faces, uv, np.array([1.0, 1.0, -1.0, -3.0]))
     cuts = {(int(a), int(b)): float(w) for a, b, w in zip(low, high, share, strict=True)}
     assert cuts == {(1, 2): 0.5, (0, 2): 0.5, (0, 3): 0.25}
     assert len(kept) == len(kept_uv) == 3
@@ -117,16 +123,16 @@ def test_merged_references_keep_their_weight():
 
 
 def test_mip_chain_halves_down_to_sixteen_and_keeps_the_mean():
-    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 4), np.uint8)
-    chain = mip_chain(picture)
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 4), np.uint8)
+    chain = mip_chain(image)
     assert (chain.side, chain.levels) == (128, 4)
     assert len(chain.texels) == 4 * (128**2 + 64**2 + 32**2 + 16**2)
     for level, start in enumerate(chain.offsets):
         texels = chain.texels[start : start + 4 * (128 >> level) ** 2]
-        assert abs(texels.mean() - picture.mean()) < 1
+        assert abs(texels.mean() - image.mean()) < 1
 
 
-@pytest.mark.parametrize("kind", FABRICS)
+@pytest.mark.parametrize("kind", get_args(FabricKind))
 def test_fabrics_are_a_pure_function_of_the_generator(kind):
     first, again, other = (fabric(np.random.default_rng(seed), kind, side=128) for seed in (5, 5, 6))
     assert first.shape == (128, 128, 4)
@@ -157,9 +163,9 @@ def test_hair_ends_in_transparent_tips():
 
 def test_rotations_turn_back():
     vectors = np.random.default_rng(0).normal(size=(5, 3))
-    matrices = rotations.to_matrix(vectors)
+    matrices = rotation_matrix(vectors)
     np.testing.assert_allclose(matrices @ matrices.transpose(0, 2, 1), np.tile(np.eye(3), (5, 1, 1)), atol=1e-12)
-    np.testing.assert_allclose([rotations.to_axis_angle(matrix) for matrix in matrices], vectors, atol=1e-9)
+    np.testing.assert_allclose([rotation_vector(matrix) for matrix in matrices], vectors, atol=1e-9)
 
 
 def test_choices_follow_their_shares():

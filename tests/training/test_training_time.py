@@ -1,4 +1,4 @@
-"""Runs that end by the clock, after so many steps, or at once; and albums that other processes render meanwhile."""
+"""Runs that end by the clock, after so many steps, or at once; and samples that other processes render meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from drawn_people import drawn_album
+from drawn_people import drawn_sample
 from small_training import plan, trainer
 from tiny_models import CPU
 from torch.utils.data import Dataset
@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import load_bundle
-from gfla_cli.datasets.render_cache import AlbumFiles, AlbumPlan
+from gfla_cli.datasets.people import RenderPlan
+from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.pipelines import render_data as rendering
 from gfla_cli.training.checkpoint import load_checkpoint
@@ -226,34 +227,34 @@ def test_critics_come_along_with_a_run(small_set, tmp_path):
 
 
 @pytest.fixture
-def files(tmp_path):
-    """Albums that are drawn, not rendered."""
-    return AlbumFiles(tmp_path, "albums", AlbumPlan(), 6, drawn_album)
+def cache(tmp_path):
+    """Samples that are drawn, not rendered."""
+    return RenderCache(tmp_path, "albums", RenderPlan(), 6, drawn_sample)
 
 
-def test_albums_that_others_render_are_used_at_once(files, monkeypatch):
+def test_samples_that_others_render_are_used_at_once(cache, monkeypatch):
     rng = np.random.default_rng(0)
-    files.ensure(2)
-    files.existing_only = True
-    assert {files.choose(rng) for _ in range(10)} == {2}
-    assert files.ensure(4)
-    assert not files.ensure(4)
-    assert {files.choose(rng) for _ in range(10)} == {2}  # it does not look every time
+    cache.ensure(2)
+    cache.existing_only = True
+    assert {cache.choose(rng) for _ in range(10)} == {2}
+    assert cache.ensure(4)
+    assert not cache.ensure(4)
+    assert {cache.choose(rng) for _ in range(10)} == {2}  # it does not look every time
     monkeypatch.setattr("gfla_cli.datasets.render_cache._LOOK_AGAIN_S", 0.0)
-    assert {files.choose(rng) for _ in range(40)} == {2, 4}
+    assert {cache.choose(rng) for _ in range(40)} == {2, 4}
 
 
-def test_no_albums_are_said(files, monkeypatch):
+def test_an_empty_cache_is_said(cache, monkeypatch):
     monkeypatch.setattr("gfla_cli.datasets.render_cache._WAIT_S", 1)
-    files.existing_only = True
-    with pytest.raises(DataError, match="no rendered pictures") as raised:
-        files.choose(np.random.default_rng(0))
+    cache.existing_only = True
+    with pytest.raises(DataError, match="no rendered images") as raised:
+        cache.choose(np.random.default_rng(0))
     assert "gfla data render" in raised.value.hint
 
 
-def test_kinds_of_albums_take_turns(tmp_path):
-    two = [AlbumFiles(tmp_path, name, AlbumPlan(), count, drawn_album) for name, count in (("a", 3), ("b", 2))]
-    turns = [(files.folder.name[0], number) for files, number in rendering._turns(two, None)]
+def test_kinds_of_samples_take_turns(tmp_path):
+    two = [RenderCache(tmp_path, name, RenderPlan(), count, drawn_sample) for name, count in (("a", 3), ("b", 2))]
+    turns = [(cache.folder.name[0], number) for cache, number in rendering._turns(two, None)]
     assert turns == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]  # thirds and halves
     assert len(list(rendering._turns(two, 1))) == 2
 
@@ -271,10 +272,10 @@ def test_two_processes_render_what_a_training_then_uses(shared, tmp_path):
     command = f"data render {shared / 'humans'} -o {tmp_path / 'albums'} --processes 2 --most 2"
     result = CliRunner().invoke(app, command.split())
     assert result.exit_code == 0, result.output
-    assert "4 albums rendered" in result.stderr
+    assert "4 samples rendered" in result.stderr
     assert sorted(len(list(folder.glob("*.npz"))) for folder in (tmp_path / "albums").iterdir()) == [2, 2]
     again = CliRunner().invoke(app, command.split())
-    assert "0 albums rendered" in again.stderr
+    assert "0 samples rendered" in again.stderr
     wrong = CliRunner().invoke(app, ["data", "render", str(tmp_path / "nowhere"), "-o", str(tmp_path / "x")])
     assert wrong.exit_code == 1
     assert "nowhere" in wrong.stderr

@@ -47,8 +47,9 @@ class PoseRefiner(nn.Module):
         self.place_head = nn.Linear(_HIDDEN, 2 * 2 * JOINTS * 3)
         self.thickness_head = nn.Linear(_HIDDEN, SOLIDS * 2)
         for head in (self.place_head, self.thickness_head):  # training starts with almost no correction
-            nn.init.normal_(head.weight, std=1e-3)
-            nn.init.zeros_(head.bias)
+            if not head.weight.is_meta:  # there torch would load its compiler to set values that no tensor holds
+                nn.init.normal_(head.weight, std=1e-3)
+                nn.init.zeros_(head.bias)
 
     def forward(self, image: Tensor, heatmaps: Tensor, joints: Joints) -> RefinedPose:
         """Corrects `joints` of sources, then targets, (2 B, J, 3).

@@ -1,4 +1,4 @@
-"""What the pack takes of MakeHuman's assets, by name."""
+"""The assets of MakeHuman that go into the pack, by name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gfla_cli.synth.pack import BROWS, SHOES, TEXTURED_OUTFITS
+
 OUTFITS: Mapping[str, str] = {
     # The connected parts of each mesh, the largest first: t = top, b = bottom, f = all in one. The last letter is for
-    # all further parts: buttons, belts, laces.
+    # all further parts, such as buttons and belts.
     "female_casualsuit01": "tb",
     "female_casualsuit02": "btb",
     "female_elegantsuit01": "tb",
@@ -21,11 +23,13 @@ OUTFITS: Mapping[str, str] = {
     "male_elegantsuit01": "tb",
     "male_worksuit01": "f",
 }
-SHOES = ("shoes01", "shoes03", "shoes05")
 HAIR = ("afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04")
-PICTURED_HAIR = ("braid01", "ponytail01", "short01")  # the others are drawn as procedural strands
-TRIMMED_HAIR = ("bob01", "bob02", "short03")  # MakeHuman's pictures thin out their fringe; strands would hide the eyes
-BROWS = ("eyebrow001", "eyebrow002", "eyebrow003", "eyebrow005", "eyebrow012")
+HAIR_WITH_TEXTURE = ("braid01", "ponytail01", "short01")  # the others are drawn as procedural strands
+TRIMMED_HAIR = (
+    "bob01",
+    "bob02",
+    "short03",
+)  # their own textures thin out the fringe; strands would hide the eyes
 SKINS: Mapping[str, str] = {
     "skin_male2": "young_lightskinned_male_diffuse2",
     "skin_male3": "young_lightskinned_male_diffuse3",
@@ -45,7 +49,7 @@ EYES, LASHES, TONGUE, HAT = (
     "tongue/tongue01/tongue01.mhclo",
     "clothes/fedora01/fedora.mhclo",
 )
-TARGET_FOLDERS = (  # of targets/; each has shapes that bodies and faces are mixed from
+TARGET_FOLDERS = (  # of targets/; each must have targets
     *("macrodetails", "macrodetails/height", "macrodetails/proportions"),
     *("expression/units/african", "expression/units/asian", "expression/units/caucasian"),
     *("armslegs", "asym", "cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "hip"),
@@ -74,46 +78,37 @@ def pose(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A texture: where it is, how large it becomes, and what has to be done to it."""
+class Texture:
+    """A texture of the pack: its source file, its size, and its kind."""
 
     source: str
     side: int  # pixels
     kind: Literal["opaque", "cut out", "hair"] = "opaque"
 
 
-PICTURES: Mapping[str, Picture] = {
-    **{
-        name: Picture(f"clothes/{name}/{name}_diffuse.png", 1024)
-        for name in (
-            "female_casualsuit01",
-            "female_elegantsuit01",
-            "male_casualsuit05",
-            "male_elegantsuit01",
-            "male_worksuit01",
-        )
-    },
-    **{name: Picture(f"clothes/{name}/{name}_diffuse.png", 512) for name in SHOES},
-    "tongue01": Picture("tongue/tongue01/tongue01_diffuse.png", 256),
-    "eye_brown": Picture("eyes/materials/brown_eye.png", 512, "cut out"),
-    "eyelashes01": Picture("eyelashes/eyelashes01/eyelashes01.png", 512, "cut out"),
-    **{name: Picture(f"eyebrows/{name}/{name}.png", 512, "cut out") for name in BROWS},
-    **{f"hair_{name}": Picture(f"hair/{name}/{name}_diffuse.png", 1024, "hair") for name in PICTURED_HAIR},
+TEXTURES: Mapping[str, Texture] = {
+    **{name: Texture(f"clothes/{name}/{name}_diffuse.png", 1024) for name in TEXTURED_OUTFITS},
+    **{name: Texture(f"clothes/{name}/{name}_diffuse.png", 512) for name in SHOES},
+    "tongue01": Texture("tongue/tongue01/tongue01_diffuse.png", 256),
+    "eye_brown": Texture("eyes/materials/brown_eye.png", 512, "cut out"),
+    "eyelashes01": Texture("eyelashes/eyelashes01/eyelashes01.png", 512, "cut out"),
+    **{name: Texture(f"eyebrows/{name}/{name}.png", 512, "cut out") for name in BROWS},
+    **{f"hair_{name}": Texture(f"hair/{name}/{name}_diffuse.png", 1024, "hair") for name in HAIR_WITH_TEXTURE},
 }
 
 
 def skin(name: str) -> str:
-    """The picture of a skin, by its name in the pack."""
+    """The image of a skin, by its name in the pack."""
     return f"skins/textures/{SKINS[name]}.png"
 
 
 def required_files() -> Iterator[str]:
-    """Every single file that a pack is made of; the targets are found by folder."""
+    """All files that a pack is made of, except targets, which are found by folder."""
     yield from (BASE_MESH, SKELETON, WEIGHTS)
     fitted = [EYES, LASHES, TONGUE, HAT, *map(clothing, OUTFITS), *map(clothing, SHOES), *map(hair, HAIR)]
     for name in (*fitted, *map(brow, BROWS)):
         yield name
         yield name.replace(".mhclo", ".obj")
     yield from map(pose, STATIC_POSES)
-    yield from (picture.source for picture in PICTURES.values())
+    yield from (texture.source for texture in TEXTURES.values())
     yield from map(skin, SKINS)

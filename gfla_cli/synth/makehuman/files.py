@@ -1,8 +1,8 @@
-"""Wavefront .obj meshes."""
+"""MakeHuman's files: where they are, and Wavefront .obj meshes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -17,8 +17,8 @@ from gfla_cli.synth.makehuman.catalogue import BASE_MESH, TARGET_FOLDERS, requir
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wavefront:
-    """A mesh with a texture; polygons are cut into fans of triangles."""
+class ObjMesh:
+    """A textured mesh from a Wavefront .obj file; polygons are cut into fans of triangles."""
 
     vertices: Float64Array  # (V,3) dm
     uv: Float64Array  # (T,2) texture coordinates, v up
@@ -32,14 +32,14 @@ class Wavefront:
         return self.uv[self.uv_faces]
 
 
-def read_wavefront(path: Path) -> Wavefront:
-    """Reads positions, texture coordinates, faces and groups; normals and materials are left out."""
+def read_obj(path: Path) -> ObjMesh:
+    """Reads positions, texture coordinates, faces and groups of a .obj file. Raises DataError for a damaged file."""
     vertices: list[list[float]] = []
     uv: list[list[float]] = []
     corners: list[tuple[int, int]] = []  # three per triangle
     group, groups = "", []
-    with explained(path, "a Wavefront mesh"):
-        for keyword, *words in lines(path):
+    with as_data_error(path, "a Wavefront mesh"):
+        for keyword, *words in split_lines(path):
             if keyword == "v":
                 vertices.append([float(word) for word in words[:3]])
             elif keyword == "vt":
@@ -51,38 +51,28 @@ def read_wavefront(path: Path) -> Wavefront:
                 for second, third in pairwise(polygon[1:]):
                     corners += polygon[0], second, third
                     groups.append(group)
-        mesh = _mesh(vertices, uv, corners, groups)
+        triangles = np.array(corners, np.int64).reshape(-1, 3, 2)
+        mesh = ObjMesh(
+            vertices=np.array(vertices, np.float64).reshape(-1, 3),
+            uv=np.array(uv or [[0, 0]], np.float64),
+            faces=triangles[..., 0],
+            uv_faces=triangles[..., 1],
+            group=np.array(groups, np.str_),
+        )
+        for index, count in ((mesh.faces, len(mesh.vertices)), (mesh.uv_faces, len(mesh.uv))):
+            if len(index) and not 0 <= index.min() <= index.max() < count:
+                raise ValueError("a face uses a vertex that the file does not have")
     return mesh
 
 
 def _corner(word: str) -> tuple[int, int]:
-    """`vertex/uv/normal`, counted from one, of which all but the first may be missing -> vertex and uv from zero."""
+    """`vertex/uv/normal`, counted from 1 -> vertex and uv, counted from 0; uv and normal are optional."""
     vertex, _, others = word.partition("/")
     uv = others.partition("/")[0]
     return int(vertex) - 1, int(uv) - 1 if uv else 0
 
 
-def _mesh(
-    vertices: list[list[float]], uv: list[list[float]], corners: list[tuple[int, int]], groups: list[str]
-) -> Wavefront:
-    triangles = np.array(corners, np.int64).reshape(-1, 3, 2)
-    mesh = Wavefront(
-        vertices=np.array(vertices, np.float64).reshape(-1, 3),
-        uv=np.array(uv or [[0, 0]], np.float64),
-        faces=triangles[..., 0],
-        uv_faces=triangles[..., 1],
-        group=np.array(groups, np.str_),
-    )
-    for index, count in ((mesh.faces, len(mesh.vertices)), (mesh.uv_faces, len(mesh.uv))):
-        if len(index) and not 0 <= index.min() <= index.max() < count:
-            raise ValueError("a face has a corner that the file does not")
-    return mesh
-
-
-# Where MakeHuman's files lie on this disk.
-
-
-_ROOTS = (  # a checkout or download of makehuman, of makehuman-assets, or the folder that holds both
+_ROOTS = (  # a checkout or download of makehuman or makehuman-assets, or the folder of both
     *(".", "data", "base"),
     *("makehuman*", "makehuman*/data", "makehuman*/base", "makehuman*/makehuman/data"),
 )
@@ -94,11 +84,11 @@ _LFS_POINTER = b"version https://git-lfs"
 
 
 class MakeHumanFiles:
-    """MakeHuman's assets, found by their path in its folder of data, such as `3dobjs/base.obj`.
+    """MakeHuman's assets, found by their path in its data folder, such as `3dobjs/base.obj`.
 
-    The folder may be a checkout of makehumancommunity/makehuman with the assets merged into makehuman/data, the
-    folder of data itself, or one that holds checkouts of makehuman and makehuman-assets. Pictures may also lie in
-    one flat folder `textures`.
+    The folder may be a checkout of makehumancommunity/makehuman with the assets merged into makehuman/data, the data
+    folder itself, or a folder with checkouts of makehuman and makehuman-assets. Images may also be in one flat folder
+    `textures`. Raises UsageError if the folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,7 +99,7 @@ class MakeHumanFiles:
         self._roots = [root for root in found if root.is_dir()]
 
     def path(self, name: str) -> Path:
-        """A file by its path in the folder of data."""
+        """A file by its path in the data folder. Raises DataError if it is missing."""
         if path := self._find(name):
             return path
         raise DataError(f"{self.folder}: no {name}", hint=_CLONE)
@@ -119,7 +109,7 @@ class MakeHumanFiles:
         return next((root / "targets" for root in self._roots if (root / "targets").is_dir()), self.folder / "targets")
 
     def check(self) -> None:
-        """Raises DataError unless everything is there; names all that is missing."""
+        """Raises DataError that names all missing files, and files that Git LFS has not downloaded."""
         if not any(map(self._find, required_files())):
             raise DataError(f"{self.folder}: no assets of MakeHuman here, not even {BASE_MESH}", hint=_CLONE)
         missing = [name for name in required_files() if not self._find(name)]
@@ -144,29 +134,23 @@ def _is_pointer(path: Path) -> bool:
 
 
 def _files(names: Sequence[str], state: str) -> str:
-    """Such as `2 files are missing: clothes/shoes01/{shoes01.mhclo, shoes01.obj}`."""
-    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
-    return f"{count} {state}: {_listed(names)}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Files by folder: `clothes/shoes01/{shoes01.mhclo, shoes01.obj}, rigs/default.mhskel`."""
+    """A message by folder, such as `2 files are missing: clothes/shoes01/{shoes01.mhclo, shoes01.obj}`."""
 
     def folder(name: str) -> str:
         return str(PurePosixPath(name).parent)
 
-    return ", ".join(_in_braces(where, list(group)) for where, group in groupby(sorted(names, key=folder), folder))
-
-
-def _in_braces(folder: str, names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{folder}/{{{', '.join(PurePosixPath(name).name for name in names)}}}"
+    listed = []
+    for where, group in groupby(sorted(names, key=folder), folder):
+        first, *others = group
+        in_folder = ", ".join(PurePosixPath(name).name for name in (first, *others))
+        listed.append(f"{where}/{{{in_folder}}}" if others else first)
+    count = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    return f"{count} {state}: {', '.join(listed)}"
 
 
 @contextmanager
-def explained(path: Path, kind: str) -> Iterator[None]:
-    """Turns what goes wrong while a file is read into a DataError that names it. kind: such as "a Wavefront mesh"."""
+def as_data_error(path: Path, kind: str) -> Iterator[None]:
+    """Turns errors while a file is read into a DataError that names it. kind: such as "a Wavefront mesh"."""
     try:
         yield
     except OSError as error:
@@ -176,9 +160,9 @@ def explained(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: not {kind} ({type(error).__name__}: {error})", hint=hint) from error
 
 
-def lines(path: Path) -> Iterator[list[str]]:
-    """The words of every line that is neither empty nor a comment."""
-    with path.open(encoding="utf-8", errors="replace") as file:  # some comments are in older encodings
+def split_lines(path: Path) -> Iterator[list[str]]:
+    """The words of each line that is neither empty nor a comment."""
+    with path.open(encoding="utf-8", errors="replace") as file:  # some comments have another encoding
         for line in file:
             words = line.split()
             if words and not words[0].startswith("#"):

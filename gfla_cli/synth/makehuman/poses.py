@@ -1,23 +1,127 @@
-"""Poses as in a catalogue, made by hand: where arms and legs point, and how chest and head turn."""
+"""Poses: solved from limb directions, made by hand as in a catalogue, or read from MakeHuman's .bvh files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.makehuman.catalogue import STATIC_POSES, pose
-from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.makehuman.files import MakeHumanFiles, explained
-from gfla_cli.synth.makehuman.mocap import Motion, distinct, motions, read_mocap
-from gfla_cli.synth.makehuman.rig import Rig
-from gfla_cli.synth.makehuman.solver import PoseSolver, posed_bones
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.makehuman.figure import Figure, Rig
+from gfla_cli.synth.makehuman.files import as_data_error
+from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
+
+_LIMBS = {  # bone -> the bone that starts where its limb ends
+    **{"upperleg01": "lowerleg01", "lowerleg01": "foot", "foot": "toe2-1"},
+    **{"upperarm01": "lowerarm01", "lowerarm01": "wrist"},
+}
+_BENDING_SPINE = ("spine05", "spine04", "spine03", "spine02")
+_CLAVICLE_SHARE = 0.14  # of the turn of the upper arm
+_NOT_POSED = ("finger", "jaw", "eye")
+
+
+def unit(vector: Float64Array) -> Float64Array:
+    """The vector scaled to length 1."""
+    return vector / np.linalg.norm(vector)
+
+
+def posed_bones(figure: Figure) -> tuple[str, ...]:
+    """The P bones whose rotations make up a pose, parents first."""
+    return tuple(bone for bone in figure.rig.bones if not bone.startswith(_NOT_POSED))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseSolver:
+    """Solves for the bone rotations of a skeleton that point its limbs in given directions."""
+
+    parent_of: Mapping[str, str | None]  # the P bones, parents first -> their parents
+    limb: Mapping[str, Float64Array]  # bone -> vector (3,) of the limb that starts there, at rest
+    neck: Float64Array  # (3,) from the first bone of the neck to the head, at rest
+
+    @classmethod
+    def of(cls, figure: Figure) -> PoseSolver:
+        """The solver for the skeleton of the neutral person."""
+        limb = {
+            start + side: figure.joint(end + side) - figure.joint(start + side)
+            for start, end in _LIMBS.items()
+            for side in (".L", ".R")
+        }
+        parent_of = {bone: figure.rig.kept_parent(bone) for bone in posed_bones(figure)}
+        return cls(parent_of, limb, figure.joint("head") - figure.joint("neck01"))
+
+    def solve(
+        self,
+        directions: Mapping[str, Float64Array],
+        *,
+        root: Float64Array | None = None,
+        chest: Float64Array | None = None,
+        head: Float64Array | None = None,
+        neck: Float64Array | None = None,
+    ) -> Float64Array:
+        """A pose (P,3): local axis-angle per bone, radians.
+
+        directions: bone -> direction (3,) of its limb in the world, for all bones of arms and legs. root, chest:
+        rotations (3,3) in the world. head: rotation (3,3) relative to the neck. neck: its direction (3,) in the world.
+        None = as at rest.
+        """
+        straight = np.eye(3)
+        root, chest = straight if root is None else root, straight if chest is None else chest
+        share_of_spine = rotation_matrix(rotation_vector(root.T @ chest) / len(_BENDING_SPINE))
+        world: dict[str, Float64Array] = {}
+        pose = []
+        for bone, parent in self.parent_of.items():
+            before = world[parent] if parent else straight
+            if bone == "root":
+                local = root
+            elif bone in _BENDING_SPINE:
+                local = share_of_spine
+            elif bone.startswith("clavicle"):
+                local = self._clavicle_rotation(before, f"upperarm01{bone[-2:]}", directions)
+            elif bone in directions:
+                local = _turned_to(before, self.limb[bone], directions[bone])
+            elif bone == "neck01" and neck is not None:
+                local = _turned_to(before, self.neck, neck)
+            elif bone == "head" and head is not None:
+                local = head
+            else:
+                local = straight
+            world[bone] = before @ local
+            pose.append(rotation_vector(local))
+        return np.stack(pose)
+
+    def _clavicle_rotation(
+        self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]
+    ) -> Float64Array:
+        """The local rotation of the clavicle: it takes a part of the upper arm's turn, less of its swing."""
+        turn = rotation_vector(rotation_between(self.limb[arm], before.T @ directions[arm]))
+        return rotation_matrix(_CLAVICLE_SHARE * turn * [1, 0.5, 1])
+
+
+def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:
+    """The local rotation (3,3) that points a limb in a direction of the world. before: (3,3) rotation of its parent."""
+    return before.T @ rotation_between(before @ limb, direction) @ before
+
+
+def rotation_between(start: Float64Array, end: Float64Array) -> Float64Array:
+    """The smallest rotation (3,3) that turns one direction (3,) into another."""
+    a, b = unit(start), unit(end)
+    cosine = a @ b
+    if cosine < -0.9999:
+        return np.diag([-1.0, -1.0, 1.0])
+    x, y, z = np.cross(a, b)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix: Float64Array = np.eye(3) + cross + cross @ cross / (1 + cosine)
+    return matrix
+
+
+def orthonormal_frame(across: Float64Array, up: Float64Array) -> Float64Array:
+    """An orthonormal basis (3,3) with the columns across, up and forward."""
+    x = unit(across)
+    z = unit(np.cross(x, up))
+    return np.stack([x, np.cross(z, x), z], 1)
+
 
 Direction = tuple[float, float, float]
 Turn = tuple[float, float, float]
@@ -60,7 +164,7 @@ _HEEL_RAISED = np.array([0.0, -1.4, -0.2])  # dm, of the foot of a leg that swin
 
 @dataclass(frozen=True, slots=True)
 class CataloguePose:
-    """Names of arms and legs; turns are pitch (forward), yaw (to the person's left) and roll in degrees."""
+    """Names of positions of arms and legs; turns are pitch (forward), yaw (to the person's left) and roll, degrees."""
 
     left_arm: str
     right_arm: str
@@ -102,7 +206,7 @@ CATALOGUE_POSES: Mapping[str, CataloguePose] = {
 
 
 def catalogue_pose(pose: CataloguePose, solver: PoseSolver) -> Float64Array:
-    """Local axis-angle (P,3) of a pose, for one skeleton."""
+    """The local axis-angle (P,3) of a catalogue pose, radians."""
     chest = _turned(pose.chest)
     directions: dict[str, Float64Array] = {}
     for side, sign, arm, leg in ((".L", 1, pose.left_arm, pose.left_leg), (".R", -1, pose.right_arm, pose.right_leg)):
@@ -119,20 +223,17 @@ def catalogue_pose(pose: CataloguePose, solver: PoseSolver) -> Float64Array:
 def _turned(turn: Turn) -> Float64Array:
     """The rotation (3,3): first yaw, then pitch, then roll, about fixed axes."""
     pitch, yaw, roll = np.radians(turn)
-    about_x, about_y, about_z = rotations.to_matrix([[pitch, 0, 0], [0, yaw, 0], [0, 0, roll]])
+    about_x, about_y, about_z = rotation_matrix([[pitch, 0, 0], [0, yaw, 0], [0, 0, roll]])
     turned: Float64Array = about_z @ about_x @ about_y
     return turned
-
-
-# MakeHuman's static poses: .bvh files of one frame.
 
 
 _UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # in these files z is up, and the person faces -y
 
 
 def read_bvh(path: Path) -> dict[str, Float64Array]:
-    """The local rotations (3,3) of all bones in the first frame, y up."""
-    with explained(path, "a BVH pose"):
+    """Bone -> local rotation (3,3) in the first frame of a .bvh file, with y up. Raises DataError."""
+    with as_data_error(path, "a BVH pose"):
         hierarchy, motion = path.read_text(encoding="utf-8", errors="replace").split("MOTION")
         values = [float(word) for word in motion.split("Time:")[1].split()[1:]]
         rotation = {}
@@ -150,53 +251,19 @@ def read_bvh(path: Path) -> dict[str, Float64Array]:
 
 
 def _rotation(channels: list[str], values: list[float]) -> Float64Array:
-    """The rotation that channels such as `Xrotation`, in degrees, make one after the other."""
+    """The product of rotation channels such as `Xrotation`, in degrees, with y up."""
     turned = np.eye(3)
     for channel, value in zip(channels, values, strict=False):
         if channel.endswith("rotation"):
             axis = np.eye(3)["XYZ".index(channel[0])]
-            turned = turned @ rotations.to_matrix(np.radians(value) * axis)
+            turned = turned @ rotation_matrix(np.radians(value) * axis)
     upright: Float64Array = _UPRIGHT @ turned @ _UPRIGHT.T
     return upright
 
 
 def reduced_pose(rotation: dict[str, Float64Array], rig: Rig, bones: tuple[str, ...]) -> Float64Array:
-    """Local axis-angle (P,3) of P bones; they take over what the bones between them do."""
+    """The local axis-angle (P,3) of P bones, radians; includes the rotations of the bones left out between them."""
     world: dict[str | None, Float64Array] = {None: np.eye(3)}
-    for bone, parent in rig.above.items():
+    for bone, parent in rig.parent_of.items():
         world[bone] = world[parent] @ rotation.get(bone, np.eye(3))
-    return np.stack([rotations.to_axis_angle(world[rig.kept_above(bone)].T @ world[bone]) for bone in bones])
-
-
-# The pose library of the pack: motion capture, MakeHuman's static poses, poses as in a catalogue.
-
-
-_MOCAP, _STATIC, _CATALOGUE = 0, 1, 2  # values of clip_group
-_FPS = 15
-
-
-def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> dict[str, NDArray[Any]]:
-    """What poses.npz holds. mocap: see the module of that name; None = still poses only."""
-    solver, bones = PoseSolver.of(figure), posed_bones(figure)
-    clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
-    still = {f"mh_{name}": reduced_pose(read_bvh(files.path(pose(name))), figure.rig, bones) for name in STATIC_POSES}
-    still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
-
-    moving = sum(len(clip.pose) for clip in clips)
-    length = np.array([len(clip.pose) for clip in clips] + [1] * len(still), np.int32)
-    group = [_MOCAP] * len(clips) + [_STATIC] * len(STATIC_POSES) + [_CATALOGUE] * len(CATALOGUE_POSES)
-    return {
-        "bone_name": np.array(bones),
-        "pose": np.concatenate([*(clip.pose for clip in clips), np.stack(list(still.values()))]).astype(np.float16),
-        "root_yaw": np.concatenate([*(clip.heading for clip in clips), np.zeros(len(still))]).astype(np.float32),
-        "clip_start": (np.cumsum(length) - length).astype(np.int32),
-        "clip_length": length,
-        "clip_name": np.array([clip.name for clip in clips] + list(still)),
-        "clip_group": np.array(group, np.int8),
-        "fps": np.array(_FPS, np.float32),
-        "unique": np.concatenate([_distinct(clips), moving + np.arange(len(still))]).astype(np.int32),
-    }
-
-
-def _distinct(clips: list[Motion]) -> NDArray[np.int64]:
-    return distinct(np.concatenate([clip.direction for clip in clips])) if clips else np.zeros(0, np.int64)
+    return np.stack([rotation_vector(world[rig.kept_parent(bone)].T @ world[bone]) for bone in bones])

@@ -1,1 +1,1 @@
-"""Chairs and other objects to render."""
+"""Synthetic objects: procedural chairs, and objects from GLB files."""

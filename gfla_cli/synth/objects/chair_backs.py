@@ -1,8 +1,11 @@
-"""Backs: panels, slats, rungs, spindles, hoops, crosses, cushions, nets. All follow one curved plane."""
+"""Backs of chairs: panels, slats, rungs, spindles, hoops, crosses, cushions and nets, on one curved plane.
+
+Lengths are decimetres (dm), y is up, the front is +z, the left is +x.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.objects.chair_legs import Piece, Role
-from gfla_cli.synth.objects.shapes import Shape, box, sheet, tube
+from gfla_cli.synth.objects.chair_legs import Piece, Role, Size
+from gfla_cli.synth.objects.shapes import Shape, box, surface_patch, tube
 
 BackStyle = Literal[
     "panel", "slats", "rungs", "spindles", "hoop", "cross", "splat", "open", "padded", "cane", "net", "shield"
@@ -20,7 +23,7 @@ BackStyle = Literal[
 
 @dataclass(frozen=True, slots=True)
 class BackPlane:
-    """Where a back is: u from -1 (right) to 1 (left), v from 0 (seat) to 1 (top)."""
+    """The curved plane of a back: u is -1 (right) to 1 (left), v is 0 (seat) to 1 (top)."""
 
     bottom: float  # height of its lower end, dm
     top: float
@@ -40,7 +43,7 @@ class BackPlane:
         return np.stack([across * half, self.bottom + rise, z + ahead], axis=-1)
 
     def bent(self, shape: Shape) -> Shape:
-        """A shape drawn flat (x, y in dm from the middle of the plane's lower end, z forwards), laid onto the plane."""
+        """Bends a flat shape onto the plane. Its origin is the middle of the plane's lower end; z is forward."""
         height = self.top - self.bottom
 
         def bend(points: Float64Array) -> Float64Array:
@@ -50,21 +53,35 @@ class BackPlane:
         return shape.deformed(bend)
 
     def board(self, u: float, v: float, width: float, height: float, thickness: float, radius: float = 0.05) -> Shape:
-        """A board around (u, v); width and height as shares of the plane."""
+        """A board around (u, v); width and height are shares of the plane, thickness and radius dm."""
         tall = height * (self.top - self.bottom)
         flat = box(width * self.width, tall, thickness, radius, rounds=2, cells=6)
         return self.bent(flat.moved(u * self.width / 2, v * (self.top - self.bottom)))
 
     def bar(self, u: ArrayLike, v: ArrayLike, radius: ArrayLike, *, square: bool = False, flat: float = 1.0) -> Shape:
-        """A bar through the points (u, v)."""
+        """A bar through the points (u, v); see `tube`."""
         return tube(self.at(u, v), radius, sides=8, square=square, flat=flat)
+
+
+def sample_plane(rng: np.random.Generator, size: Size, *, gap: float = 0.0) -> BackPlane:
+    """A back over the rear edge of the seat, `gap` above it."""
+    return BackPlane(
+        bottom=size.seat - 0.1 + gap,
+        top=size.top,
+        width=size.width * size.taper - 0.3,
+        flare=rng.uniform(0.85, 1.12),
+        z=-size.depth / 2 + rng.uniform(0.1, 0.3),
+        recline=rng.uniform(0.02, 0.28),
+        wrap=rng.uniform(0, 0.5) if rng.random() < 0.7 else 0.0,
+        lumbar=rng.uniform(-0.05, 0.15),
+    )
 
 
 _UP = np.linspace(0, 1, 6)
 
 
 def back(rng: np.random.Generator, style: BackStyle, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """The back of a chair; `role` is what its wooden or metal parts are made of, `thickness` that of its posts."""
+    """A random back of one style. role: of its wooden or metal parts; thickness: of its posts, dm."""
     return _BACKS[style](rng, plane, role, thickness)
 
 
@@ -90,6 +107,17 @@ def _top_rail(rng: np.random.Generator, plane: BackPlane, role: Role, thickness:
     return rail.deformed(bow), role
 
 
+def _posts_and_rail(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
+    return [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+
+
+def _polyline(corners: Sequence[tuple[float, float]], count: int) -> tuple[Float64Array, Float64Array]:
+    """u and v, (count,) each, of points along straight lines between corners (u, v)."""
+    points, at = np.array(corners), np.linspace(0, len(corners) - 1, count)
+    u, v = (np.interp(at, np.arange(len(corners)), points[:, axis]) for axis in range(2))
+    return u, v
+
+
 def _panel(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
     low = rng.choice([0.0, 0.25, 0.45])
     board = plane.board(0, (1 + low) / 2, 1, 1 - low, rng.uniform(0.12, 0.3), rng.uniform(0.05, 0.12))
@@ -100,7 +128,7 @@ def _slats(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     count = int(rng.integers(3, 8))
     width = rng.uniform(0.35, 0.75) * 2 / (count + 1)
     low = rng.uniform(0.0, 0.25)
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     for u in np.linspace(-1, 1, count + 2)[1:-1]:
         pieces.append((plane.board(float(u), (low + 0.95) / 2, width / 2, 0.95 - low, rng.uniform(0.09, 0.14)), role))
     if low > 0.08:
@@ -128,14 +156,14 @@ def _spindles(rng: np.random.Generator, plane: BackPlane, role: Role, thickness:
 
 
 def _hoop(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """A bow, with spindles, with a net of rods, or with a panel inside."""
+    """A bow with spindles or a panel inside."""
     angle = np.linspace(0, np.pi, 17)
     power = rng.uniform(0.45, 1.0)
     u, v = np.cos(angle), np.sin(angle) ** power
     pieces: list[Piece] = [(plane.bar(u, v, thickness * 0.42), role)]
     if rng.random() < 0.3:
         inside = [plane.at(np.linspace(-x, x, 9) * 0.97, y) for x, y in zip(u[:9], v[:9] * 0.97, strict=True)]
-        return [*pieces, (sheet(np.array(inside).transpose(1, 0, 2), 0.1), "back")]
+        return [*pieces, (surface_patch(np.array(inside).transpose(1, 0, 2), 0.1), "back")]
     for at in np.linspace(-0.8, 0.8, int(rng.integers(4, 9))):
         height = float(np.sqrt(1 - at**2) ** power)
         pieces.append((plane.bar(at * np.linspace(0.85, 1, 6), _UP * height, rng.uniform(0.06, 0.09)), role))
@@ -143,7 +171,7 @@ def _hoop(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: flo
 
 
 def _cross(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     low, bow = rng.uniform(0.05, 0.3), rng.uniform(0, 0.25)
     for side in (-1, 1):
         u = side * (np.linspace(-0.95, 0.95, 9) + bow * np.sin(np.linspace(-np.pi, np.pi, 9)))
@@ -154,17 +182,16 @@ def _cross(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
 
 def _splat(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
     """One shaped board in the middle, between posts and a top rail."""
-    pieces = [*_posts(rng, plane, role, thickness), _top_rail(rng, plane, role, thickness)]
+    pieces = _posts_and_rail(rng, plane, role, thickness)
     v = np.linspace(0, 0.93, 15)
     half = rng.uniform(0.25, 0.4) * (1 + rng.uniform(0, 0.4) * np.sin(v * rng.uniform(4, 11) + rng.uniform(0, 6)))
     points = plane.at(np.linspace(-1, 1, 7)[:, None] * half, v[None])
-    return [*pieces, (sheet(points, 0.12), role)]
+    return [*pieces, (surface_patch(points, 0.12), role)]
 
 
 def _open(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
-    """A frame around nothing, or around one lower rail."""
-    corners = np.array([(-1, 0), (-1, 0.98), (1, 0.98), (1, 0)])
-    u, v = (np.interp(np.linspace(0, 3, 31), np.arange(4), corners[:, k]) for k in range(2))
+    """A frame with one band across it."""
+    u, v = _polyline([(-1, 0), (-1, 0.98), (1, 0.98), (1, 0)], 31)
     pieces: list[Piece] = [(plane.bar(u, v, thickness * 0.45), role)]
     band = rng.uniform(0.15, 0.5)
     pieces.append((plane.board(0, 1 - band / 2 - rng.uniform(0, 0.3), 1, band, 0.12), "back"))
@@ -198,11 +225,9 @@ def _woven(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: fl
     low = rng.uniform(0, 0.2)
     v = np.linspace(low, 0.97, 9)
     points = plane.at(np.linspace(-0.97, 0.97, 9)[:, None], v[None])
-    corners = np.array([(-1, low), (-1, 0.98), (1, 0.98), (1, low), (-1, low)])
-    round_u, round_v = (np.interp(np.linspace(0, 4, 41), np.arange(5), corners[:, k]) for k in range(2))
-    frame = plane.bar(round_u, round_v, thickness * 0.4)
+    frame = plane.bar(*_polyline([(-1, low), (-1, 0.98), (1, 0.98), (1, low), (-1, low)], 41), thickness * 0.4)
     feet = [plane.bar([u, u], [-0.05, low + 0.05], thickness * 0.45) for u in (-0.8, 0.8)]
-    return [(sheet(points, 0.0), "back"), (frame, role), *((foot, role) for foot in feet)]
+    return [(surface_patch(points, 0.0), "back"), (frame, role), *((foot, role) for foot in feet)]
 
 
 def _shield(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: float) -> list[Piece]:
@@ -212,7 +237,7 @@ def _shield(rng: np.random.Generator, plane: BackPlane, role: Role, thickness: f
     u = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power
     v = 0.58 + 0.42 * np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** power
     rings = [plane.at(u * r, 0.58 + (v - 0.58) * r, 0.35 * (1 - r**2)) for r in np.linspace(0.02, 1, 6)]
-    front = sheet(np.array(rings), 0.18)
+    front = surface_patch(np.array(rings), 0.18)
     ring = tube(plane.at(u[:-1], v[:-1]), thickness * 0.45, sides=8, closed=True)
     feet = [plane.bar([s * 0.55, s * 0.6], [-0.05, 0.3], thickness * 0.4) for s in (-1, 1)]
     return [(front, "back"), (ring, role), *((foot, role) for foot in feet)]
@@ -232,4 +257,3 @@ _BACKS: Mapping[BackStyle, Callable[[np.random.Generator, BackPlane, Role, float
     "net": _woven,
     "shield": _shield,
 }
-BACKS = tuple(_BACKS)

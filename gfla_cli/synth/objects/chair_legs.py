@@ -1,4 +1,7 @@
-"""What chairs stand on: legs with stretchers, sleds, cantilevers, wires, rockers, pedestals with feet or wheels."""
+"""The sizes of chairs, and what they stand on: legs, sleds, cantilevers, wires, rockers and pedestals.
+
+Lengths are decimetres (dm), y is up, the front is +z, the left is +x.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.synth.objects.shapes import Shape, box, tube, turned
-from gfla_cli.synth.renderer import rotations
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.objects.shapes import Shape, box, lathe, tube
+from gfla_cli.synth.renderer.camera import rotation_matrix
+from gfla_cli.synth.renderer.procedural import choose
 
 Role = Literal["frame", "seat", "back", "metal", "dark"]
 Piece = tuple[Shape, Role]
@@ -23,20 +26,49 @@ LegStyle = Literal["square", "round", "turned", "tapered"]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Where the seat is that has to be carried; decimetres, front at +z."""
+    """The area under a seat, which legs carry; dm."""
 
     width: float
     depth: float
     height: float  # of the seat's underside
 
     def corners(self, inset: float) -> list[Point]:
-        """Front left, front right, back left, back right, under the seat; left is +x."""
+        """Corners (3,) under the seat: front left, front right, back left, back right."""
         x, z = self.width / 2 - inset, self.depth / 2 - inset
         return [np.array([sx * x, self.height, sz * z]) for sz in (1, -1) for sx in (1, -1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Proportions of a chair, dm."""
+
+    width: float
+    depth: float
+    seat: float  # height of its upper side
+    top: float  # height of the back
+    taper: float  # width of the seat at the back / at the front
+
+    def foot(self, thickness: float, share: float = 0.96) -> Footprint:
+        """The footprint under a seat of this thickness; share: of the seat's width and depth."""
+        mean = self.width * (1 + self.taper) / 2
+        return Footprint(mean * share, self.depth * share, self.seat - thickness)
+
+
+def sample_size(rng: np.random.Generator) -> Size:
+    """A chair to sit at a table, with a low or a high back."""
+    seat = rng.normal(4.5, 0.2)
+    tall = rng.random() < 0.3
+    return Size(
+        width=rng.uniform(3.9, 5.4),
+        depth=rng.uniform(3.9, 5.2),
+        seat=seat,
+        top=seat + (rng.uniform(4.4, 6.2) if tall else rng.uniform(2.8, 4.6)),
+        taper=rng.uniform(0.78, 1.0),
+    )
+
+
 def rounded(corners: ArrayLike, radius: float, steps: int = 4) -> Float64Array:
-    """A path along `corners` (k,3) that turns in curves instead of edges."""
+    """A path (n,3) along corners (k,3), which are rounded by `radius` in `steps` steps."""
     points = np.asarray(corners, np.float64)
     path = [points[0]]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
@@ -48,9 +80,9 @@ def rounded(corners: ArrayLike, radius: float, steps: int = 4) -> Float64Array:
     return np.array([*path, points[-1]])
 
 
-def both_sides(shape: Shape) -> list[Shape]:
-    """The shape and its mirror image."""
-    return [shape, shape.mirrored()]
+def mirrored_pair(shape: Shape, role: Role) -> list[Piece]:
+    """The shape and its mirror image, as pieces of one role."""
+    return [(shape, role), (shape.mirrored(), role)]
 
 
 def legs(
@@ -63,7 +95,7 @@ def legs(
     thickness: float,
     plain: bool = False,
 ) -> list[Piece]:
-    """Four legs that lean outwards by `splay` (length per height), perhaps with stretchers unless `plain`."""
+    """Four legs, which lean outwards by `splay` (length per height). plain: never adds stretchers between them."""
     inset = thickness * rng.uniform(0.7, 1.6)
     tops = foot.corners(inset)
     lean = splay * foot.height
@@ -123,7 +155,7 @@ def sled(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     corners = [(x * 0.85, top, z * 0.7), (x, 0.1, z + lean * 0.4), (x, 0.1, -z - lean), (x * 0.85, top, -z * 0.7)]
     square = rng.random() < 0.3
     side = tube(rounded(corners, bow), radius, sides=8, square=square)
-    pieces: list[Piece] = [(part, "metal") for part in both_sides(side)]
+    pieces: list[Piece] = mirrored_pair(side, "metal")
     for depth in (z * 0.68, -z * 0.68):
         bar = tube([(-x * 0.85, top, depth), (x * 0.85, top, depth)], radius, sides=8)
         pieces.append((bar, "metal"))
@@ -137,7 +169,7 @@ def cantilever(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     corners = [(0, 0.12, -z * 0.9), (x, 0.12, -z * 0.9), (x, 0.12, z), (x, foot.height, z * 0.92), (x, foot.height, -z)]
     side = tube(rounded(corners, bow, 6), radius, sides=8)
     bar = tube([(-x, foot.height, -z), (x, foot.height, -z)], radius, sides=8)
-    return [*((part, "metal") for part in both_sides(side)), (bar, "metal")]
+    return [*mirrored_pair(side, "metal"), (bar, "metal")]
 
 
 def wires(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
@@ -149,11 +181,11 @@ def wires(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     for sz in (1, -1):
         toe = (x, 0.03, sz * z)
         for start in ((x * inner, top, sz * z * inner), (x * 0.9, top, sz * z * inner * 0.3)):
-            pieces += [(rod, "metal") for rod in both_sides(tube([start, toe], radius, sides=6))]
+            pieces += mirrored_pair(tube([start, toe], radius, sides=6), "metal")
         brace = tube([(x * 0.72, top * 0.4, sz * z * 0.8), (-x * 0.72, top * 0.4, sz * z * 0.8)], radius * 0.8, sides=6)
         pieces.append((brace, "metal"))
     side = tube([(x * 0.8, top * 0.45, z * 0.75), (x * 0.8, top * 0.45, -z * 0.75)], radius * 0.8, sides=6)
-    return pieces + [(rod, "metal") for rod in both_sides(side)]
+    return pieces + mirrored_pair(side, "metal")
 
 
 def crossed(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece]:
@@ -163,7 +195,7 @@ def crossed(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece
     pieces: list[Piece] = []
     for outer, start, end in ((0.0, z, -z), (thickness * 1.6, -z * 0.8, z)):
         bar = tube([(x - outer, top, start), (x - outer, 0, end)], thickness, square=True, flat=0.6)
-        pieces += [(part, role) for part in both_sides(bar)]
+        pieces += mirrored_pair(bar, role)
         across = tube([(x - outer, 0.5, end * 0.8), (outer - x, 0.5, end * 0.8)], thickness * 0.5, sides=8)
         pieces.append((across, role))
     return pieces
@@ -176,10 +208,10 @@ def rockers(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece
     z = np.linspace(-reach - 0.6, reach * 0.8, 12)
     rise = rng.uniform(0.03, 0.07)
     runner = np.stack([np.full_like(z, x), rise * z**2 + 0.15, z], axis=1)
-    pieces: list[Piece] = [(part, role) for part in both_sides(tube(runner, thickness * 0.45, square=True))]
+    pieces: list[Piece] = mirrored_pair(tube(runner, thickness * 0.45, square=True), role)
     for depth in (foot.depth / 2 - thickness, thickness - foot.depth / 2):
         leg = tube([(x, foot.height, depth), (x, rise * depth**2 + 0.15, depth)], thickness * 0.5, sides=8)
-        pieces += [(part, role) for part in both_sides(leg)]
+        pieces += mirrored_pair(leg, role)
     return pieces
 
 
@@ -192,7 +224,7 @@ def pedestal(rng: np.random.Generator, height: float, reach: float, *, wheels: b
     column = rng.uniform(0.18, 0.3)
     profile = [(0, low), (column * 1.5, low), (column * 1.3, hub), (column, hub + 0.05), (column, height * 0.6)]
     profile += [(column * 0.62, height * 0.6), (column * 0.62, height), (0, height)]
-    pieces: list[Piece] = [(turned(profile, sides=16), role)]
+    pieces: list[Piece] = [(lathe(profile, sides=16), role)]
     pieces.append((box(reach * 0.55, 0.15, reach * 0.6).moved(y=height - 0.06), "dark"))
     thick, first = rng.uniform(0.16, 0.26), np.pi / 2 if rng.random() < 0.7 else -np.pi / 2
     if arms == 4:
@@ -210,9 +242,9 @@ def pedestal(rng: np.random.Generator, height: float, reach: float, *, wheels: b
 def _castor(at: Point, angle: float) -> list[Shape]:
     """A twin wheel that stands on the floor, and its pin."""
     radius, half = 0.27, 0.09
-    wheel = turned([(0, -half), (radius, -half), (radius, half), (0, half)], sides=14)
-    upright = rotations.to_matrix([0, -angle, 0]) @ rotations.to_matrix([np.pi / 2, 0, 0])
-    pair = [wheel.moved(y=shift).turned(upright).moved(at[0], radius, at[2]) for shift in (-0.13, 0.13)]
+    wheel = lathe([(0, -half), (radius, -half), (radius, half), (0, half)], sides=14)
+    upright = rotation_matrix([0, -angle, 0]) @ rotation_matrix([np.pi / 2, 0, 0])
+    pair = [wheel.moved(y=shift).rotated(upright).moved(at[0], radius, at[2]) for shift in (-0.13, 0.13)]
     pin = tube(at + np.array([[0, radius, 0], [0, 0.65, 0]]), 0.07, sides=6)
     return [*pair, pin]
 
@@ -227,4 +259,4 @@ def disc(rng: np.random.Generator, height: float, reach: float) -> list[Piece]:
         flare = column * 1.2 + (reach - column * 1.2) * (1 - y) ** 3
         top = column * 1.2 + reach * 0.35 * np.clip(y - 0.7, 0, 1) * 3
         profile = [(0, 0), (reach, 0), *zip(np.maximum(flare, top), y * height, strict=True), (0, height)]
-    return [(turned(profile, sides=28), "metal")]
+    return [(lathe(profile, sides=28), "metal")]

@@ -1,4 +1,7 @@
-"""What furniture is made of: wood, paint, metal, plastic, leather, cloth and cane, at random."""
+"""Random finishes of furniture: wood, paint, metal, plastic, leather, cloth and cane.
+
+Functions that make finishes draw in a fixed order, as published data sets depend on their seeds.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,14 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
-from gfla_cli.synth.people.fabrics import FabricKind, fabric, random_colour
-from gfla_cli.synth.renderer.chance import choose
-from gfla_cli.synth.renderer.materials import Gloss, Material, mip_chain, seamless_noise
+from gfla_cli.synth.renderer.materials import Gloss, Material, mip_chain
+from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, seamless_noise
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST
 
 FinishKind = Literal["wood", "paint", "metal", "plastic", "dark", "leather", "cloth", "cane", "mesh"]
 
 _SIDE = 256  # texels of a texture
-_BIAS = 0.12  # dm that something must be closer to the light to throw a shadow
+_SHADOW_BIAS = 0.12  # dm, see Gloss
 _WOODS = np.array(  # RGB of beech, oak, pine, teak, cherry, walnut, mahogany, wenge, grey oak, maple
     [
         [214, 176, 132], [193, 152, 104], [226, 190, 138], [168, 116, 68], [160, 92, 58],
@@ -31,7 +33,7 @@ _LEATHERS = np.array(
     np.float64,
 )
 _METALS = np.array([[186, 188, 192], [150, 152, 156], [40, 40, 42], [60, 58, 56], [196, 168, 112]], np.float64)
-# What upholstery is covered with: no letters, no camouflage.
+# Fabrics of upholstery: no letters, no camouflage.
 _CLOTHS: Mapping[FabricKind, float] = {
     "solid": 0.5, "stripes": 0.13, "plaid": 0.08, "dots": 0.04, "floral": 0.07, "knit": 0.1, "denim": 0.08,
 }  # fmt: skip
@@ -39,10 +41,10 @@ _CLOTHS: Mapping[FabricKind, float] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finish:
-    """A material and how many decimetres of surface one tile of its texture covers."""
+    """A material and the scale of its texture."""
 
     material: Material
-    tile: float
+    tile: float  # dm of the surface that the texture covers once
 
 
 def finish(rng: np.random.Generator, kind: FinishKind) -> Finish:
@@ -51,42 +53,43 @@ def finish(rng: np.random.Generator, kind: FinishKind) -> Finish:
 
 
 def any_finish(rng: np.random.Generator, shares: Mapping[FinishKind, float]) -> Finish:
-    """A finish whose kind is drawn with these shares."""
+    """A random finish; `shares` are the relative probabilities of its kind."""
     return finish(rng, choose(rng, shares))
 
 
-def _made(picture: Float32Array, gloss: Gloss, tile: float) -> Finish:
+def _opaque(image: Float32Array, gloss: Gloss, tile: float) -> Finish:
+    """A finish without holes. image: RGB (_SIDE,_SIDE,3), 0..255."""
     opaque = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
-    opaque[..., :3] = np.clip(picture, 0, 255)
+    opaque[..., :3] = np.clip(image, 0, 255)
     return Finish(Material(mip_chain(opaque), np.ones(3), gloss), tile)
 
 
-def _ground(colour: Float64Array) -> Float32Array:
-    picture = np.empty((_SIDE, _SIDE, 3), np.float32)
-    picture[:] = colour
-    return picture
+def _flat(colour: Float64Array) -> Float32Array:
+    image = np.empty((_SIDE, _SIDE, 3), np.float32)
+    image[:] = colour
+    return image
 
 
-def _shaken(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float64Array:
+def _jittered(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float64Array:
     return colour * (1 + rng.normal(0, amount)) + rng.normal(0, amount * 40, 3)
 
 
 def _wood(rng: np.random.Generator) -> Finish:
-    """Grain along v: stretched noise, warped a little, with darker pores."""
-    colour = _shaken(rng, _WOODS[rng.integers(len(_WOODS))], 0.08)
-    rings = cv2.resize(seamless_noise(rng, _SIDE, 64), (_SIDE, _SIDE))
+    """Grain along v: distorted bands with darker pores."""
+    colour = _jittered(rng, _WOODS[rng.integers(len(_WOODS))], 0.08)
+    rings = seamless_noise(rng, _SIDE, 64)
     x = np.arange(_SIDE, dtype=np.float32)[None] / _SIDE
     bands = np.sin(2 * np.pi * (x * rng.integers(3, 10) + rings * rng.uniform(0.15, 0.5)))
-    pores = _stretched(rng, 24)
+    pores = _streaks(rng, 24)
     contrast = rng.uniform(0.03, 0.13)
     shade = 1 + contrast * bands + rng.uniform(0.02, 0.06) * pores
-    tinted = _ground(colour) * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
-    gloss = Gloss(rng.uniform(0.0, 0.16), rng.uniform(8, 30), _BIAS)
-    return _made(tinted, gloss, rng.uniform(2.5, 5))
+    tinted = _flat(colour) * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
+    gloss = Gloss(rng.uniform(0.0, 0.16), rng.uniform(8, 30), _SHADOW_BIAS)
+    return _opaque(tinted, gloss, rng.uniform(2.5, 5))
 
 
-def _stretched(rng: np.random.Generator, times: int) -> Float32Array:
-    """Noise (_SIDE,_SIDE) in streaks along v, seamless."""
+def _streaks(rng: np.random.Generator, times: int) -> Float32Array:
+    """Noise (_SIDE,_SIDE) in streaks along v, each about `times` texels long; it tiles along v."""
     short = rng.standard_normal((_SIDE // times + 4, _SIDE), np.float32)
     short[-4:] = short[:4]
     tall = cv2.resize(short, (_SIDE, (len(short)) * times), interpolation=cv2.INTER_CUBIC)
@@ -96,70 +99,71 @@ def _stretched(rng: np.random.Generator, times: int) -> Float32Array:
 
 def _paint(rng: np.random.Generator) -> Finish:
     colour = random_colour(rng)
-    streaks = _stretched(rng, 16)[..., None] * rng.uniform(0, 2.5)
-    return _made(_ground(colour) + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _BIAS), 4.0)
+    streaks = _streaks(rng, 16)[..., None] * rng.uniform(0, 2.5)
+    return _opaque(_flat(colour) + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _SHADOW_BIAS), 4.0)
 
 
 def _metal(rng: np.random.Generator) -> Finish:
-    """Chrome, steel, brass or black paint; bands along v pretend that a room is mirrored."""
-    colour = _shaken(rng, _METALS[rng.choice(len(_METALS), p=[0.36, 0.14, 0.3, 0.1, 0.1])], 0.05)
+    """Chrome, steel, brass or black paint; bands along v imitate the reflection of a room."""
+    colour = _jittered(rng, _METALS[rng.choice(len(_METALS), p=[0.36, 0.14, 0.3, 0.1, 0.1])], 0.05)
     x = np.arange(_SIDE, dtype=np.float32)[None, :, None] / _SIDE
     bands = rng.uniform(0.0, 0.22) * np.sin(2 * np.pi * x * 2 + rng.uniform(0, 6))
     bands = bands + 0.05 * np.sin(2 * np.pi * x * 5 + rng.uniform(0, 6))
-    brushed = _stretched(rng, 32)[..., None] * 1.5
-    gloss = Gloss(rng.uniform(0.15, 0.55), rng.uniform(20, 60), _BIAS)
-    return _made(_ground(colour) * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
+    brushed = _streaks(rng, 32)[..., None] * 1.5
+    gloss = Gloss(rng.uniform(0.15, 0.55), rng.uniform(20, 60), _SHADOW_BIAS)
+    return _opaque(_flat(colour) * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
 
 
 def _plastic(rng: np.random.Generator) -> Finish:
     colour = random_colour(rng)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 1.2
-    return _made(_ground(colour) + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _BIAS), 4.0)
+    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _SHADOW_BIAS), 4.0)
 
 
 def _dark(rng: np.random.Generator) -> Finish:
     """The plastic and painted steel of office chairs: black or grey."""
-    colour = _shaken(rng, np.full(3, rng.choice([30.0, 46.0, 120.0, 175.0], p=[0.5, 0.25, 0.15, 0.1])), 0.05)
+    colour = _jittered(rng, np.full(3, rng.choice([30.0, 46.0, 120.0, 175.0], p=[0.5, 0.25, 0.15, 0.1])), 0.05)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 0.8
-    return _made(_ground(colour) + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _BIAS), 4.0)
+    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _SHADOW_BIAS), 4.0)
 
 
 def _leather(rng: np.random.Generator) -> Finish:
-    """Fine grain, and paler where it is worn."""
+    """A fine grain with paler, worn areas."""
     known = rng.random() < 0.75
-    colour = _shaken(rng, _LEATHERS[rng.integers(len(_LEATHERS))] if known else random_colour(rng), 0.06)
+    colour = _jittered(rng, _LEATHERS[rng.integers(len(_LEATHERS))] if known else random_colour(rng), 0.06)
     grain = np.abs(seamless_noise(rng, _SIDE, 4)) * -0.08 + seamless_noise(rng, _SIDE, 64) * 0.02
-    gloss = Gloss(rng.uniform(0.05, 0.2), rng.uniform(8, 25), _BIAS)
-    return _made(_ground(colour) * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
+    gloss = Gloss(rng.uniform(0.05, 0.2), rng.uniform(8, 25), _SHADOW_BIAS)
+    return _opaque(_flat(colour) * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
 
 
 def _cloth(rng: np.random.Generator) -> Finish:
     cloth = fabric(rng, choose(rng, _CLOTHS), _SIDE, logo=False)
     weave = 1 + 0.05 * seamless_noise(rng, _SIDE, 2) * rng.uniform(0, 1)
     cloth[..., :3] = np.clip(cloth[..., :3] * weave[..., None], 0, 255)
-    return Finish(Material(mip_chain(cloth), np.ones(3), Gloss(0.0, 4, _BIAS)), rng.uniform(2.5, 5))
+    return Finish(Material(mip_chain(cloth), np.ones(3), Gloss(0.0, 4, _SHADOW_BIAS)), rng.uniform(2.5, 5))
 
 
 def _cane(rng: np.random.Generator) -> Finish:
     """Woven strips with holes between them."""
-    colour = _shaken(rng, _WOODS[rng.choice([0, 2, 9, 3])], 0.08)
+    colour = _jittered(rng, _WOODS[rng.choice([0, 2, 9, 3])], 0.08)
     return _lattice(rng, colour, count=int(rng.integers(14, 22)), open_share=rng.uniform(0.3, 0.5), tile=4.0)
 
 
 def _mesh(rng: np.random.Generator) -> Finish:
-    """The net of an office chair, so fine that it looks like a veil."""
+    """The fine net of an office chair."""
     colour = random_colour(rng) * 0.4 + 20
     return _lattice(rng, colour, count=int(rng.integers(20, 30)), open_share=rng.uniform(0.25, 0.45), tile=4.0)
 
 
 def _lattice(rng: np.random.Generator, colour: Float64Array, *, count: int, open_share: float, tile: float) -> Finish:
+    """`count` x `count` square holes, which are together the share `open_share` of the area."""
     steps = (np.arange(_SIDE, dtype=np.float32) + 0.5) / _SIDE * count % 1
-    inside = np.abs(steps - 0.5) < np.sqrt(open_share) / 2
-    picture: ByteArray = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
+    is_hole = np.abs(steps - 0.5) < np.sqrt(open_share) / 2
+    image: ByteArray = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
     strands = 1 + 0.08 * seamless_noise(rng, _SIDE, 8)[..., None]
-    picture[..., :3] = np.clip(_ground(colour) * strands, 0, 255)
-    picture[..., 3] = np.where(inside[:, None] & inside[None], 0, 255)
-    return Finish(Material(mip_chain(picture), np.ones(3), Gloss(0.02, 8, _BIAS), flags=ALPHA_TEST), tile)
+    image[..., :3] = np.clip(_flat(colour) * strands, 0, 255)
+    image[..., 3] = np.where(is_hole[:, None] & is_hole[None], 0, 255)
+    return Finish(Material(mip_chain(image), np.ones(3), Gloss(0.02, 8, _SHADOW_BIAS), flags=ALPHA_TEST), tile)
 
 
 _MAKERS: Mapping[FinishKind, Callable[[np.random.Generator], Finish]] = {
@@ -173,4 +177,3 @@ _MAKERS: Mapping[FinishKind, Callable[[np.random.Generator], Finish]] = {
     "cane": _cane,
     "mesh": _mesh,
 }
-FINISHES = tuple(_MAKERS)

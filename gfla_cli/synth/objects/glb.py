@@ -1,6 +1,6 @@
-"""Objects from GLB files (binary glTF 2.0): triangles, base colours and embedded textures; all else is ignored.
+"""Reads GLB files (binary glTF 2.0): triangles, base colours and embedded textures; everything else is ignored.
 
-glTF's front is +z and its v counts from the top of a texture; ours counts from the bottom.
+In glTF the front is +z, and v counts from the top of a texture; here v counts from the bottom.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from PIL import Image
 from gfla_cli.arrays import ByteArray, Float64Array, Int32Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish
-from gfla_cli.synth.objects.shapes import Shape
+from gfla_cli.synth.objects.shapes import Shape, face_normals
 from gfla_cli.synth.renderer.materials import MATT, Material, mip_chain, plain
 
-_LARGEST = 64 << 20  # bytes of a file
-_MOST_NODES, _MOST_CORNERS = 10_000, 30_000_000  # a small file may name the same mesh again and again
-_LARGEST_TEXTURE = 64 << 20  # pixels
+_MAX_BYTES = 64 << 20  # of a file
+_MAX_NODES, _MAX_CORNERS = 10_000, 30_000_000  # limits, as a small file may repeat the same mesh many times
+_MAX_PIXELS = 64 << 20  # of a texture
 _TEXTURE_SIDE = 256
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COUNTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -44,22 +44,22 @@ class GlbPart:
 
 
 def read_glb(path: Path) -> list[GlbPart]:
-    """The parts of an object, in the units of its file. Raises DataError for anything that cannot be drawn."""
+    """The parts of an object, in the units of its file. Raises DataError for files that cannot be drawn."""
     try:
         file = _File(path)
         parts = list(file.parts())
     except DataError:
         raise
-    # JSON of a stranger, taken apart as glTF says it is built: it may be anything anywhere.
+    # The JSON is untrusted input: any value may have any type, so any error may occur.
     except Exception as error:
-        raise DataError(f"{path}: damaged, or not as glTF 2.0 should be ({error})"[:300], hint=_HINT) from error
+        raise DataError(f"{path}: damaged, or not valid glTF 2.0 ({error})"[:300], hint=_HINT) from error
     if not parts:
         raise DataError(f"{path}: no triangles in it", hint=_HINT)
     return parts
 
 
 class _File:
-    """A parsed file: its JSON, its binary chunk, and its materials as they are asked for."""
+    """A parsed file: its JSON, its binary chunk, and the materials in use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +78,7 @@ class _File:
 
     def _node(self, index: int, parent: Float64Array, depth: int) -> Iterator[GlbPart]:
         self._nodes += 1
-        if depth > 64 or self._nodes > _MOST_NODES:
+        if depth > 64 or self._nodes > _MAX_NODES:
             raise ValueError("nodes that contain themselves")
         node = self.json["nodes"][index]
         place = parent @ _placement(node)
@@ -94,8 +94,8 @@ class _File:
         points = self._accessor(attributes["POSITION"]).astype(np.float64)
         index = self._accessor(primitive["indices"]).ravel() if "indices" in primitive else np.arange(len(points))
         self._corners += len(index) + len(points)
-        if self._corners > _MOST_CORNERS:
-            raise ValueError(f"more than {_MOST_CORNERS // 1_000_000} million corners")
+        if self._corners > _MAX_CORNERS:
+            raise ValueError(f"more than {_MAX_CORNERS // 1_000_000} million corners")
         faces = index.astype(np.int64).reshape(-1, 3)
         if len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
             raise ValueError("an index beyond the vertices")
@@ -105,7 +105,7 @@ class _File:
             uv = self._accessor(attributes["TEXCOORD_0"]).astype(np.float64) * [1, -1] + [0, 1]
         finish, textured = self._finish(primitive.get("material"))
         if "NORMAL" in attributes:
-            turn = np.linalg.inv(place[:3, :3])  # transposed twice: normals go with the inverse transpose
+            turn = np.linalg.inv(place[:3, :3])  # normals transform by the inverse transpose; rows transpose it again
             normals = self._accessor(attributes["NORMAL"]).astype(np.float64) @ turn
             normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
             shape = Shape(points, normals, faces.astype(np.int32), uv[faces].astype(np.float32))
@@ -116,7 +116,7 @@ class _File:
         return GlbPart(shape, finish, textured)
 
     def _accessor(self, index: int) -> NDArray[Any]:
-        """(count, components) numbers."""
+        """The numbers of an accessor, (count, components)."""
         accessor = self.json["accessors"][index]
         if "sparse" in accessor or "bufferView" not in accessor:
             raise ValueError("sparse accessors are not supported")
@@ -143,9 +143,9 @@ class _File:
             material = self.json["materials"][index] if index is not None else {}
             surface = material.get("pbrMetallicRoughness", {})
             tint = np.array(surface.get("baseColorFactor", [1, 1, 1, 1])[:3], np.float64).clip(0, 1)
-            picture = surface.get("baseColorTexture")
-            texture = mip_chain(self._texture(picture["index"])) if picture else plain(255, 255, 255)
-            self._finishes[index] = Finish(Material(texture, tint, MATT), 1.0), picture is not None
+            image = surface.get("baseColorTexture")
+            texture = mip_chain(self._texture(image["index"])) if image else plain(255, 255, 255)
+            self._finishes[index] = Finish(Material(texture, tint, MATT), 1.0), image is not None
         return self._finishes[index]
 
     def _texture(self, index: int) -> ByteArray:
@@ -154,12 +154,12 @@ class _File:
             raise ValueError("its texture is in another file")
         data = self._view(self.json["bufferViews"][image["bufferView"]])
         with Image.open(BytesIO(data), formats=["PNG", "JPEG"]) as header:  # all that glTF has
-            if header.width * header.height > _LARGEST_TEXTURE:
+            if header.width * header.height > _MAX_PIXELS:
                 raise ValueError(f"a texture of {header.width}x{header.height}")
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
             raise ValueError("a texture that cannot be decoded")
-        # Palettes of flat colours are common: averaging would mix neighbours, so only the grid is thinned out.
+        # Many textures are palettes of flat colours. Averaging would mix neighbours, so pixels are picked instead.
         square = cv2.resize(pixels, (_TEXTURE_SIDE, _TEXTURE_SIDE), interpolation=cv2.INTER_NEAREST_EXACT)
         opaque = np.full((_TEXTURE_SIDE, _TEXTURE_SIDE, 4), 255, np.uint8)
         opaque[..., :3] = square[..., ::-1]
@@ -169,11 +169,11 @@ class _File:
 def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
     """The JSON and the binary part of a file."""
     try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: larger than {_LARGEST >> 20} MB", hint="simplify the object")
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path}: larger than {_MAX_BYTES >> 20} MB", hint="simplify the object")
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
     if data[:4] != b"glTF":
         raise DataError(f"{path}: not a GLB file", hint=_HINT)
     version, length = struct.unpack_from("<II", data, 4)
@@ -187,7 +187,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
         at += 8 + size
     description = json.loads(found[b"JSON"])
     if not isinstance(description, dict):
-        raise ValueError("no description")
+        raise ValueError("its JSON is not an object")
     return description, found.get(b"BIN\0", b"")
 
 
@@ -208,9 +208,8 @@ def _placement(node: dict[str, Any]) -> Float64Array:
 
 
 def _faceted(points: Float64Array, faces: Int32Array, uv: Float64Array) -> Shape:
-    """Every triangle with corners and a normal of its own."""
-    corners = points[faces]  # (F,3,3)
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    """A shape whose triangles have their own corners and normals, for flat shading. points: (n,3); uv: (n,2)."""
+    normal = face_normals(points, faces)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     own = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
-    return Shape(corners.reshape(-1, 3), np.repeat(normal, 3, axis=0), own, uv[faces].astype(np.float32))
+    return Shape(points[faces].reshape(-1, 3), np.repeat(normal, 3, axis=0), own, uv[faces].astype(np.float32))

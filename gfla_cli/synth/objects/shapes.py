@@ -1,7 +1,7 @@
-"""The pieces that objects are built from: boxes, tubes, turned bodies, sheets. Decimetres, y up.
+"""Shapes that objects are built from: boxes, tubes, lathed bodies and surface patches.
 
-Every function returns a Shape whose triangles turn counter-clockwise to the side that its normals point to, and whose
-uv count decimetres on the surface, v along the grain. `Shape.deformed` bends any of them.
+Lengths are decimetres (dm), y is up. The triangles of a shape are counter-clockwise seen from the side of its normals.
+Texture coordinates are decimetres on the surface, v along the grain. `Shape.deformed` bends any shape.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import Float32Array, Float64Array, Int32Array
 
-_TINY = 1e-4  # dm; the step of numerical derivatives
-_SHARP = 0.75  # cosine between neighbouring pieces of a profile below which they meet in an edge
+_STEP = 1e-4  # dm; the step of numerical derivatives
+_EDGE_COSINE = 0.75  # between neighbouring pieces of a profile; below this, they meet in a sharp edge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """A piece of surface."""
+    """A textured triangle mesh."""
 
     vertices: Float64Array  # (n,3)
     normals: Float64Array  # (n,3) unit length
@@ -29,31 +29,31 @@ class Shape:
     uv: Float32Array  # (F,3,2) dm on the surface
 
     def moved(self, x: float = 0, y: float = 0, z: float = 0) -> Shape:
-        """The same at another place."""
+        """The shape translated by (x, y, z) dm."""
         return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
-    def turned(self, rotation: Float64Array) -> Shape:
-        """The same, turned about the origin by a matrix (3,3)."""
+    def rotated(self, rotation: Float64Array) -> Shape:
+        """The shape rotated about the origin by a matrix (3,3)."""
         return replace(self, vertices=self.vertices @ rotation.T, normals=self.normals @ rotation.T)
 
     def mirrored(self) -> Shape:
-        """The same on the other side: x becomes -x."""
+        """The mirror image: x becomes -x."""
         other = np.array([-1, 1, 1])
         swap = [0, 2, 1]
         return Shape(self.vertices * other, self.normals * other, self.faces[:, swap], self.uv[:, swap])
 
     def deformed(self, bend: Callable[[Float64Array], Float64Array]) -> Shape:
-        """The same with every point moved by a smooth map of (n,3) to (n,3) that keeps left and right."""
+        """Applies a smooth map of points (n,3) -> (n,3) that does not mirror; normals are transformed with it."""
         moved = bend(self.vertices)
-        steps = [(bend(self.vertices + _TINY * axis) - moved) / _TINY for axis in np.eye(3)]
-        # Normals go with the cofactors of the map's derivative, not with the derivative itself.
+        steps = [(bend(self.vertices + _STEP * axis) - moved) / _STEP for axis in np.eye(3)]
+        # Normals transform by the cofactor matrix of the map's Jacobian.
         x, y, z = steps
         cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=1)  # (n,3 axes,3)
         return replace(self, vertices=moved, normals=_unit(np.einsum("na,nac->nc", self.normals, cofactors)))
 
 
 def joined(shapes: Sequence[Shape]) -> Shape:
-    """Several shapes as one."""
+    """Concatenates shapes."""
     starts = np.cumsum([0, *(len(shape.vertices) for shape in shapes[:-1])])
     return Shape(
         np.concatenate([shape.vertices for shape in shapes]),
@@ -63,8 +63,20 @@ def joined(shapes: Sequence[Shape]) -> Shape:
     )
 
 
+def face_normals(vertices: Float64Array, faces: Int32Array) -> Float64Array:
+    """Normals (F,3) of triangles; their lengths are twice the areas."""
+    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    normals: Float64Array = np.cross(b - a, c - a)
+    return normals
+
+
+def arc_length(path: Float64Array) -> Float64Array:
+    """The length along a path (k,3) up to each of its points, (k,)."""
+    return np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+
+
 def box(width: float, height: float, depth: float, radius: float = 0.03, *, rounds: int = 1, cells: int = 1) -> Shape:
-    """A box about the origin with edges rounded by `radius`; `cells` divides its sides where it is to be bent."""
+    """A box centred at the origin. radius: of its rounded edges, dm; cells: divisions of each side, for bending."""
     half = np.array([width, height, depth]) / 2
     radius = min(radius, float(half.min()) * 0.98)
     inner = half - radius
@@ -86,16 +98,16 @@ def box(width: float, height: float, depth: float, radius: float = 0.03, *, roun
 
 
 def _box_nodes(inner: float, corner: Float64Array, cells: int) -> Float64Array:
-    """Where the grid lines of a rounded box lie on one axis."""
+    """The positions of the grid lines of a rounded box on one axis."""
     return np.concatenate([-inner - corner[::-1], np.linspace(-inner, inner, cells + 1)[1:-1], inner + corner])
 
 
 def tube(
     path: ArrayLike, radius: ArrayLike, *, sides: int = 8, square: bool = False, flat: float = 1.0, closed: bool = False
 ) -> Shape:
-    """A round (or square) bar along a path (k,3), with one radius or one per point; `flat` squeezes its thickness.
+    """A bar along a path (k,3), round or square. radius: dm, one or one per point; flat: factor on its thickness.
 
-    `closed` joins the last point to the first; otherwise the ends are capped.
+    closed: joins the last point to the first; otherwise the ends are capped.
     """
     points = np.asarray(path, np.float64)
     if closed:
@@ -109,10 +121,9 @@ def tube(
     normals = side[:, None] * (np.cos(facing) * flat)[:, None] + up[:, None] * np.sin(facing)[:, None]
     surface = points[:, None] + ring * radii[:, None, None]
     around = radii.max() * np.linspace(0, 8 if square else 2 * np.pi, len(angle))
-    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    uv = np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
+    uv = np.stack(np.broadcast_arrays(around[None], arc_length(points)[:, None]), axis=-1)
     wall = _grid(surface, _unit(np.broadcast_to(normals, surface.shape)), uv)
-    if square:  # every second strip of the profile is a corner, with no width
+    if square:  # every second strip of the profile is a corner and has no width
         wall = _without_slivers(wall)
     if closed:
         return wall
@@ -127,13 +138,13 @@ def _round_profile(sides: int) -> tuple[Float64Array, Float64Array]:
 
 
 def _square_profile() -> tuple[Float64Array, Float64Array]:
-    """Corners twice each, once for either neighbour, and the direction in which that neighbour faces."""
+    """The angle of each corner, once per side that it belongs to, and the direction that this side faces."""
     corners = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
     return corners, np.repeat(np.pi / 2 * np.arange(4), 2).astype(np.float64)
 
 
 def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Array]:
-    """Two unit vectors (k,3) across the path at each point, carried along it without twist."""
+    """Two unit vectors (k,3) across the path at each point, without twist along it."""
     pieces = _unit(np.diff(points, axis=0))
     before, after = np.concatenate([pieces[:1], pieces]), np.concatenate([pieces, pieces[-1:]])
     if closed:
@@ -148,10 +159,11 @@ def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Ar
     return side, np.cross(tangents, side)
 
 
-def turned(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 24) -> Shape:
-    """A body about the y axis. `profile` (k,2) radius and height, from below outside and upwards.
+def lathe(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 24) -> Shape:
+    """A body of revolution about the y axis. profile: (k,2) radius and height, from the bottom along the outside.
 
-    `outline` (m,2) replaces the unit circle by another closed curve of x and z, counter-clockwise seen from above.
+    outline: (m,2) x and z of a closed curve instead of the unit circle, counter-clockwise seen from above. sides: of
+    the circle.
     """
     if outline is None:
         angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
@@ -172,21 +184,21 @@ def turned(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int =
     outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
     outwards = np.concatenate([outwards, outwards[:1]])
     pieces = []
-    for first, last in _smooth_stretches(radius, height):
+    for first, last in _smooth_sections(radius, height):
         part = slice(first, last + 1)
-        pieces.append(_turned_stretch(points[part], outwards, radius[part], height[part]))
+        pieces.append(_lathe_section(points[part], outwards, radius[part], height[part]))
     return joined(pieces)
 
 
-def _smooth_stretches(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
-    """First and last point of each part of a profile that has no edge inside."""
+def _smooth_sections(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
+    """The first and last point of each section of a profile without a sharp edge inside."""
     step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
-    edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _SHARP]
+    edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _EDGE_COSINE]
     limits = [0, *edges, len(radius) - 1]
     return list(pairwise(limits))
 
 
-def _turned_stretch(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
+def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
     slope = _unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
     normals = np.empty_like(points)
     normals[..., 0] = slope[:, 1:] * outwards[:, 0]
@@ -194,14 +206,14 @@ def _turned_stretch(points: Float64Array, outwards: Float64Array, radius: Float6
     normals[..., 2] = slope[:, 1:] * outwards[:, 1]
     flat = abs(slope[:, 1]).max() < 0.5
     along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(radius), np.diff(height)))])
-    steps = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points[-1], axis=0), axis=1))])
+    steps = arc_length(points[-1])
     around = steps if steps[-1] > 0 else np.linspace(0, 1, points.shape[1])
     uv = points[..., [0, 2]] if flat else np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
     return _grid(points, _unit(normals), uv)
 
 
-def sheet(points: Float64Array, thickness: float) -> Shape:
-    """A thin curved board: a grid of points (m,n,3) on its front, the back `thickness` behind it."""
+def surface_patch(points: Float64Array, thickness: float) -> Shape:
+    """A thin curved board. points: grid (m,n,3) of its front; the back is `thickness` dm behind it."""
     across, along = np.gradient(points, axis=0), np.gradient(points, axis=1)
     normals = _unit(np.cross(across, along))
     back = points - normals * thickness
@@ -221,30 +233,27 @@ def sheet(points: Float64Array, thickness: float) -> Shape:
 
 def _rim(front: Float64Array, back: Float64Array, outwards: Float64Array) -> Shape:
     points = np.stack([front, back])
-    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(front, axis=0), axis=1))])
     depth = np.linalg.norm(front[0] - back[0])
-    uv = np.stack(np.broadcast_arrays(np.array([0, depth])[:, None], along[None]), axis=-1)
+    uv = np.stack(np.broadcast_arrays(np.array([0, depth])[:, None], arc_length(front)[None]), axis=-1)
     return _grid(points, np.broadcast_to(_unit(outwards), points.shape), uv)
 
 
 def _grid(points: Float64Array, normals: Float64Array, uv: Float64Array) -> Shape:
-    """A surface of (m,n) points, its triangles turned to the side of the normals."""
+    """A surface of points (m,n,3); its triangles face the side of the normals."""
     m, n = points.shape[:2]
     a = (np.arange(m - 1)[:, None] * n + np.arange(n - 1)).ravel()
     b, c, d = a + n, a + n + 1, a + 1
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
     vertices, directions = points.reshape(-1, 3), np.array(normals, np.float64).reshape(-1, 3)
-    if _turn(vertices, directions, faces) < 0:
+    if _winding(vertices, directions, faces) < 0:
         faces = faces[:, ::-1]
     flat_uv = uv.reshape(-1, 2).astype(np.float32)
     return Shape(vertices, directions, faces, flat_uv[faces])
 
 
-def _turn(vertices: Float64Array, normals: Float64Array, faces: Int32Array) -> float:
-    """Above 0 when most of the surface turns counter-clockwise to the side of its normals."""
-    corners = vertices[faces]
-    turn = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return float((turn * normals[faces[:, 0]]).sum())
+def _winding(vertices: Float64Array, normals: Float64Array, faces: Int32Array) -> float:
+    """Positive if most of the surface is counter-clockwise, seen from the side of its normals."""
+    return float((face_normals(vertices, faces) * normals[faces[:, 0]]).sum())
 
 
 def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape:
@@ -252,16 +261,15 @@ def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape
     k = np.arange(1, len(rim))
     faces = np.stack([np.zeros_like(k), k, k + 1], 1).astype(np.int32)
     normals = np.broadcast_to(normal, points.shape)
-    if _turn(points, normals, faces) < 0:
+    if _winding(points, normals, faces) < 0:
         faces = faces[:, ::-1]
     flat = (points - centre)[:, np.argsort(np.abs(normal))[:2]].astype(np.float32)
     return Shape(points, normals, faces, flat[faces])
 
 
 def _without_slivers(shape: Shape) -> Shape:
-    corners = shape.vertices[shape.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    kept = area > 1e-9
+    """The shape without triangles that have no area."""
+    kept = np.linalg.norm(face_normals(shape.vertices, shape.faces), axis=1) > 1e-9
     return replace(shape, faces=shape.faces[kept], uv=shape.uv[kept])
 
 

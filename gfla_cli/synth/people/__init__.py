@@ -1,1 +1,1 @@
-"""Dressed people to render."""
+"""Synthetic people: bodies, clothes, poses, views and data sets of them."""

@@ -1,4 +1,7 @@
-"""Random clothes: which garments go together, and in which fabrics."""
+"""Random dressed people: their outfits, skin, faces and hair, joined into one mesh.
+
+Lengths are decimetres (dm).
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
-from gfla_cli.synth.objects.chair_parts import Binding, Layer, Part, assemble
-from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.fabrics import FabricKind, fabric, random_colour, strands
+from gfla_cli.synth.pack import BROWS, SHOES, TEXTURED_OUTFITS, Pack
+from gfla_cli.synth.people.body import BodyShape, sample_shape
 from gfla_cli.synth.people.garments import (
     Field,
     Neck,
     Tailoring,
     bottom_field,
-    covered,
+    covered_vertices,
     cut,
+    remove_covered_faces,
     top_field,
-    tucked_in,
-    under,
+    tuck_in,
 )
-from gfla_cli.synth.people.shape import BodyShape, sample_shape
-from gfla_cli.synth.renderer.chance import choose
+from gfla_cli.synth.people.mesh import Binding, Layer, Part, assemble
 from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain, plain
+from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, strands
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh
 
-_PHOTOGRAPHED = (  # outfits with a texture of their own
-    "female_casualsuit01",
-    "female_elegantsuit01",
-    "male_casualsuit05",
-    "male_elegantsuit01",
-    "male_worksuit01",
-)
-_JEANS_VERTICES = 886  # the jeans that most outfits share have this many
+_JEANS_VERTICES = 886  # identifies the jeans that most outfits share
 _SKIRT_OF_SUIT = "bottom:female_elegantsuit01"
 _UNISEX_TOP = "top:female_casualsuit01"
 _SLEEVES = ((0.12, 0.75, 1.25, 2.3, 3.4, 4.35), (0.16, 0.1, 0.28, 0.1, 0.12, 0.24))  # dm along the arm, shares
@@ -44,14 +39,14 @@ _POLISHED = Gloss(0.12, power=20, shadow_bias=0.25)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outfit:
-    """What somebody wears, inside first."""
+    """Clothes, the innermost first."""
 
     parts: tuple[Part, ...]
-    hidden: BoolArray  # (V,) base vertices whose skin is covered
+    hidden: BoolArray  # (V,) mask of the base vertices whose skin is covered
 
 
 def sample_outfit(rng: np.random.Generator, pack: Pack, body: BodyShape) -> Outfit:
-    """A dress, an overall, or a bottom and a top; and mostly shoes."""
+    """A random dress, an overall, or a bottom and a top; mostly with shoes."""
     tailor = _Tailor(rng, pack, body, np.zeros(len(body.vertices), bool))
     parts = tailor.clothes()
     if rng.random() < 0.93:
@@ -61,12 +56,12 @@ def sample_outfit(rng: np.random.Generator, pack: Pack, body: BodyShape) -> Outf
 
 @dataclass(slots=True, eq=False)
 class _Tailor:
-    """Makes garments for one body. The order of the draws is part of the recipe: one seed, one outfit."""
+    """Makes random garments for one body. Keep the order of the draws: outfits depend on it."""
 
     rng: np.random.Generator
     pack: Pack
     body: BodyShape
-    hidden: BoolArray  # grows with every garment
+    hidden: BoolArray  # (V,) every garment adds to it
 
     def clothes(self) -> list[Part]:
         kind = self.rng.random()
@@ -78,8 +73,8 @@ class _Tailor:
         bottom = self.bottom()
         top = self.top()
         if bottom.layer == "skirt":
-            return [bottom, replace(top, piece=tucked_in(top.piece, bottom.piece))]
-        return [replace(bottom, piece=under(bottom.piece, top.piece)), top]
+            return [bottom, replace(top, piece=tuck_in(top.piece, bottom.piece))]
+        return [replace(bottom, piece=remove_covered_faces(bottom.piece, top.piece)), top]
 
     @property
     def is_female(self) -> bool:
@@ -112,14 +107,14 @@ class _Tailor:
         return self.modelled("top", self.any_item("top:"))
 
     def shoes(self) -> Part:
-        rng, name = self.rng, str(self.rng.choice(["shoes01", "shoes03", "shoes05"]))
+        rng, name = self.rng, str(self.rng.choice(SHOES))
         item = self.pack.items[f"shoes:{name}"]
         self.hidden[item.hidden] = True
         tint = self.tint() if rng.random() < 0.5 else np.clip((random_colour(rng) / 110) ** 2, 0.2, 3)
         return Part("shoes", item.fit(self.body.vertices), Material(self.pack.textures[name], tint, _POLISHED))
 
     def any_item(self, prefix: str) -> str:
-        """The name of an item of the pack that suits the person."""
+        """A random item of the pack whose name has this prefix, for the person's sex."""
         names = [name for name in self.pack.items if name.startswith(prefix)]
         unisex = [name for name in names if "female" not in name or name == _UNISEX_TOP]
         return str(self.rng.choice(names if self.is_female else unisex))
@@ -133,18 +128,18 @@ class _Tailor:
         field = top_field(sleeve, hem, neck, opening=rng.uniform(0.74 if neck == "crew" else 0.88, 1.02))
         if loose is None:
             loose = rng.choice([0, 0.08, 0.16], p=[0.45, 0.35, 0.2])
-        return self.made("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
+        return self.cut_garment("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
 
     def cut_trousers(self, waist: float, texture: MipChain) -> Part:
         lengths, shares = _TROUSER_HEMS
         field = bottom_field(waist, self.rng.choice(lengths, p=shares))
-        return self.made("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
+        return self.cut_garment("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
 
     def skirt(self, hem: float, texture: MipChain) -> Part:
         tailoring = Tailoring(self.rng.uniform(0.06, 0.2), smoothing=2)
-        return self.made("skirt", "skirt", bottom_field(_SKIRT_WAIST, hem), tailoring, texture)
+        return self.cut_garment("skirt", "skirt", bottom_field(_SKIRT_WAIST, hem), tailoring, texture)
 
-    def made(
+    def cut_garment(
         self,
         layer: Layer,
         surface: str,
@@ -153,17 +148,17 @@ class _Tailor:
         texture: MipChain,
         tint: Float64Array | None = None,
     ) -> Part:
-        """A garment cut out of one of the surfaces around the body, `tights` or `skirt`."""
-        self.hidden[covered(field, self.pack.base)] = True
+        """A garment cut out of a surface around the body, `tights` or `skirt`."""
+        self.hidden[covered_vertices(field, self.pack.base)] = True
         piece = cut(self.pack.items[surface], field, self.body.vertices, self.pack.base, tailoring)
         return Part(layer, piece, Material(texture, self.tint() if tint is None else tint))
 
     def modelled(self, layer: Layer, name: str, texture: MipChain | None = None) -> Part:
-        """A garment of the pack, mostly in a fabric that it was not made for."""
+        """A garment of the pack, mostly with a procedural fabric instead of its own texture."""
         item, outfit = self.pack.items[name], name.split(":")[1]
         if texture is None:
             is_jeans = layer == "bottom" and len(item.neutral.template) == _JEANS_VERTICES
-            if outfit in _PHOTOGRAPHED and self.rng.random() < 0.6:
+            if outfit in TEXTURED_OUTFITS and self.rng.random() < 0.6:
                 texture = self.pack.textures[outfit]
             elif is_jeans and self.rng.random() < 0.4:
                 texture = self.pack.textures["female_casualsuit01"]
@@ -179,38 +174,22 @@ class _Tailor:
         return np.clip(self.rng.uniform(0.75, 1.2) * (1 + self.rng.normal(0, 0.12, 3)), 0.4, 1.5)
 
 
-# Random dressed people, as the flat arrays that the kernels take.
-
-
 _HAIRSTYLES = {  # shares; the empty name is a bald head
     "female": {
-        "long01": 0.24,
-        "bob01": 0.17,
-        "bob02": 0.16,
-        "ponytail01": 0.18,
-        "braid01": 0.12,
-        "afro01": 0.04,
+        "long01": 0.24, "bob01": 0.17, "bob02": 0.16, "ponytail01": 0.18, "braid01": 0.12, "afro01": 0.04,
         "short03": 0.09,
     },
     "male": {"short01": 0.36, "short02": 0.24, "short03": 0.16, "short04": 0.06, "afro01": 0.05, "": 0.13},
-}
+}  # fmt: skip
 _HAIR_COLOURS = np.array(  # RGB and share: four from black to brown, two blonds, red, two greys
     [
-        (22, 19, 18, 0.24),
-        (40, 28, 22, 0.2),
-        (66, 44, 30, 0.17),
-        (105, 72, 44, 0.12),
-        (160, 120, 75, 0.08),
-        (205, 170, 115, 0.07),
-        (120, 52, 28, 0.05),
-        (150, 148, 145, 0.04),
-        (70, 70, 72, 0.03),
+        (22, 19, 18, 0.24), (40, 28, 22, 0.2), (66, 44, 30, 0.17), (105, 72, 44, 0.12), (160, 120, 75, 0.08),
+        (205, 170, 115, 0.07), (120, 52, 28, 0.05), (150, 148, 145, 0.04), (70, 70, 72, 0.03),
     ]
-)
-_GREY_OF_HAIR = 150  # the hair textures are about this bright
+)  # fmt: skip
+_HAIR_BRIGHTNESS = 150  # mean of the hair textures, 0..255
 _FAIR_IRIS = {"brown": 0.3, "dark": 0.3, "blue": 0.2, "green": 0.1, "grey": 0.1}
 _DARK_IRIS = {"brown": 0.4, "dark": 0.58, "blue": 0.01, "green": 0.005, "grey": 0.005}
-_BROWS = ("eyebrow001", "eyebrow002", "eyebrow003", "eyebrow005", "eyebrow012")
 _DARKEST_SKIN = np.array([0.34, 0.24, 0.19])  # linear RGB, relative to the textures
 _TOOTH = (228, 222, 208)
 _SKIN = Gloss(0.045, power=12, shadow_bias=0.22)
@@ -218,7 +197,7 @@ _EYE = Gloss(0.22, power=120, shadow_bias=0.6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class SkinAndHair:
     """Skin and hair of a person."""
 
     skin: str  # name of the texture
@@ -229,19 +208,18 @@ class Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Character:
-    """A dressed person: n vertices bound to the base mesh, and what is drawn of them."""
+    """A dressed person: a mesh of n vertices that are bound to the base mesh."""
 
     body: BodyShape
-    look: Look
     binding: Binding
     mesh: Mesh
-    rest: Float32Array  # (n,3) the vertices at rest, clothes included, dm
+    rest: Float32Array  # (n,3) vertices at rest, with clothes, dm
     joints: Float64Array  # (B,3) at rest, dm
-    expression_basis: Float32Array  # (U,3k) what each expression unit does to this face
+    expression_basis: Float32Array  # (U,3k) effect of each expression unit on this face, dm
 
 
 def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
-    """A random adult with clothes, hair and all."""
+    """A random adult with clothes and hair."""
     body = sample_shape(rng, pack.base.rest, pack.shapes, "female" if rng.random() < 0.55 else "male")
     look = _sample_look(rng, body)
     outfit = sample_outfit(rng, pack, body)
@@ -249,29 +227,28 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
     binding, mesh = assemble(parts)
     return Character(
         body=body,
-        look=look,
         binding=binding,
         mesh=mesh,
-        rest=binding.on(body.vertices),
+        rest=binding.vertices_on(body.vertices),
         joints=pack.skeleton.joints(body.vertices),
         expression_basis=pack.shapes.expression_basis(body.ethnicity),
     )
 
 
-def _sample_look(rng: np.random.Generator, body: BodyShape) -> Look:
+def _sample_look(rng: np.random.Generator, body: BodyShape) -> SkinAndHair:
     skin, tone = _sample_skin(rng, body)
     hair = choose(rng, _HAIRSTYLES[body.sex])
-    colour, share = _HAIR_COLOURS[:, :3] / _GREY_OF_HAIR, _HAIR_COLOURS[:, 3].copy()
+    colour, share = _HAIR_COLOURS[:, :3] / _HAIR_BRIGHTNESS, _HAIR_COLOURS[:, 3].copy()
     if body.ethnicity[2] < 0.4:
         share[3:6] *= 0.15
         share[6:] *= 0.3
     share[7:] *= 1 + 8 * body.age
     tint = (colour[rng.choice(len(share), p=share / share.sum())] * rng.uniform(0.85, 1.2)) ** 2
-    return Look(skin, tone, hair, tint)
+    return SkinAndHair(skin, tone, hair, tint)
 
 
 def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float64Array]:
-    """A photographed skin and a factor on it that follows the ethnicity."""
+    """The texture of the skin, and a linear RGB factor (3,) on it that follows the ethnicity."""
     african, asian, _ = body.ethnicity
     dark = african * rng.uniform(0.55, 1.0) + 0.12 * rng.random()
     tone = (1 - dark) + _DARKEST_SKIN * dark
@@ -287,23 +264,23 @@ def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float6
     return str(rng.choice(["skin_male2", "skin_male3"])), tone
 
 
-def _skin(pack: Pack, look: Look, outfit: Outfit) -> list[Part]:
-    """Body and head, without what the clothes hide."""
+def _skin(pack: Pack, look: SkinAndHair, outfit: Outfit) -> list[Part]:
+    """Body and head, without the faces that clothes hide."""
     parts = []
     for piece, texture in ((pack.base.body, look.skin), (pack.base.head, f"{look.skin}_head")):
-        bare = piece.kept(~np.all(outfit.hidden[piece.faces], 1))
+        bare = piece.with_faces(~np.all(outfit.hidden[piece.faces], 1))
         parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone, _SKIN, CULL_BACK)))
     return parts
 
 
-def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
+def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
     """Eyes, brows, lashes, tongue and teeth."""
 
     def part(layer: Layer, name: str, texture: str, tint: Float64Array, gloss: Gloss, flags: int = 0) -> Part:
         piece = pack.items[f"{layer}:{name}"].fit(body.vertices)
         return Part(layer, piece, Material(pack.textures[texture], tint, gloss, flags))
 
-    brow = str(rng.choice(_BROWS))
+    brow = str(rng.choice(BROWS))
     iris = choose(rng, _FAIR_IRIS if body.ethnicity[2] > 0.5 else _DARK_IRIS)
     brow_tint = np.clip(look.hair_tint * 1.6, 0.03, 0.8)
     return [
@@ -315,12 +292,12 @@ def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> 
     ]
 
 
-def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: Look) -> list[Part]:
-    """Hair, where there is some, and sometimes a hat, where it fits."""
+def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
+    """Hair unless the head is bald, and sometimes a hat on a bald or closely cropped head."""
     parts = []
     if look.hair:
-        photograph = f"hair_{look.hair}"
-        texture = pack.textures[photograph] if photograph in pack.textures else mip_chain(strands(rng))
+        name = f"hair_{look.hair}"
+        texture = pack.textures[name] if name in pack.textures else mip_chain(strands(rng))
         piece = pack.items[f"hair:{look.hair}"].fit(body.vertices)
         gloss = Gloss(0.03 + 0.25 * look.hair_tint.mean(), power=10, shadow_bias=0.45)  # fair hair shines more
         parts.append(Part("hair", piece, Material(texture, look.hair_tint, gloss, ALPHA_TEST)))

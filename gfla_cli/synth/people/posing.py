@@ -1,4 +1,7 @@
-"""Bending a character into a pose."""
+"""Posing a character, and the motion of a talking head.
+
+Lengths are decimetres (dm), angles radians, times seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,45 @@ import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.meshes import blend_skin, vertex_normals
 from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.body import Expression, PoseLibrary, sample_expression
 from gfla_cli.synth.people.character import Character
-from gfla_cli.synth.people.shape import Expression, sample_expression
-from gfla_cli.synth.people.skeleton import PoseLibrary
-from gfla_cli.synth.renderer import rotations
+from gfla_cli.synth.people.mesh import linear_blend_skinning, vertex_normals
+from gfla_cli.synth.renderer.camera import rotation_matrix
 
-RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = stretched, 1 = fist
+RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = straight, 1 = fist
+_MOUTH_UNITS = (
+    *("mouth-corner-puller", "mouth-protusion", "mouth-parling", "mouth-retraction", "mouth-depression"),
+    *("mouth-upward-retraction", "mouth-pursing"),
+)
+_ONSET = 0.15  # seconds in which a held gesture comes and goes
+_HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Posed:
-    """A character in a pose; n vertices, the first V of which are those of the base mesh. Lengths in dm."""
+class PosedCharacter:
+    """A character in a pose: n vertices, of which the first V are those of the base mesh."""
 
     vertices: Float32Array  # (n,3)
-    normals: Float32Array  # (n,3)
+    normals: Float32Array  # (n,3) unit length
     joints: Float64Array  # (B,3)
     head: Float64Array  # (3,3) rotation of the head from its rest position
 
 
-def bend(
+def pose_character(
     pack: Pack,
     character: Character,
     pose: Float64Array | None = None,
     expression: Expression | None = None,
     curl: tuple[float, float] = RELAXED,
-) -> Posed:
-    """The character in a pose (P,3) of the pack's library, None = as at rest, with an expression and curled fingers."""
+) -> PosedCharacter:
+    """Bends a character into a pose by linear blend skinning.
+
+    pose: local axis-angle (P,3) for the bones of the pack's pose library; None = at rest. expression: None = neutral.
+    curl: of the left and right fingers, 0 = straight, 1 = fist.
+    """
     expression = expression or Expression()
-    base = _with_expression(pack, character, expression)
+    base = _apply_expression(pack, character, expression)
     binding, skeleton = character.binding, pack.skeleton
 
     turn = np.zeros((len(skeleton.parent), 3))
@@ -50,15 +62,15 @@ def bend(
         turn[skeleton.index[f"eye.{side}"], :2] = -pitch, yaw
         _curl_fingers(turn, character.joints, skeleton.index, side, amount)
 
-    rotation, joints = skeleton.bend(rotations.to_matrix(turn), character.joints)
+    rotation, joints = skeleton.forward_kinematics(rotation_matrix(turn), character.joints)
     shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
-    vertices = blend_skin(binding.on(base), binding.bone, binding.weight, rotation, shift)
+    vertices = linear_blend_skinning(binding.vertices_on(base), binding.bone, binding.weight, rotation, shift)
     normals = vertex_normals(vertices, character.mesh.triangles)
-    return Posed(vertices, normals, joints, rotation[skeleton.index["head"]])
+    return PosedCharacter(vertices, normals, joints, rotation[skeleton.index["head"]])
 
 
-def _with_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
-    """The base mesh at rest (V,3), with the face moved."""
+def _apply_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
+    """The base mesh at rest (V,3), with an expression on its face."""
     weights = expression.weights(pack.shapes.expression_units)
     if not weights.any():
         return character.body.vertices
@@ -68,7 +80,7 @@ def _with_expression(pack: Pack, character: Character, expression: Expression) -
 
 
 def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, int], side: str, amount: float) -> None:
-    """Turns the joints of four fingers around the line of the knuckles."""
+    """Adds to turn (B,3): rotations of four fingers around the line of the knuckles. joints: (B,3) at rest."""
 
     def joint(finger: int, link: int) -> Float64Array:
         at: Float64Array = joints[bone[f"finger{finger}-{link}.{side}"]]
@@ -76,7 +88,7 @@ def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, i
 
     knuckles = joint(5, 1) - joint(2, 1)
     knuckles /= np.linalg.norm(knuckles)
-    if np.cross(knuckles, joint(3, 2) - joint(3, 1))[1] > 0:  # turned so that a positive angle closes the hand
+    if np.cross(knuckles, joint(3, 2) - joint(3, 1))[1] > 0:  # with this sign a positive angle closes the hand
         knuckles = -knuckles
     for finger in range(2, 6):
         for link in (1, 2, 3):
@@ -84,36 +96,20 @@ def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, i
             turn[bone[f"finger{finger}-{link}.{side}"]] = knuckles * angle
 
 
-# The motions of somebody who talks to a camera.
-
-
-_MOUTH_UNITS = (
-    "mouth-corner-puller",
-    "mouth-protusion",
-    "mouth-parling",
-    "mouth-retraction",
-    "mouth-depression",
-    "mouth-upward-retraction",
-    "mouth-pursing",
-)
-_ONSET = 0.15  # seconds that a held gesture takes to come and to go
-_HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Talk:
-    """F frames of a talking head."""
+    """The motion of a talking head: F frames."""
 
     head: Float64Array  # (F,3) pitch, yaw, roll, radians
-    jaw: Float64Array  # (F,) opening, radians
+    jaw: Float64Array  # (F,) opening, radians, 0 = closed
     mouth: dict[str, Float64Array]  # name of an expression unit -> weights (F,)
     blink: Float64Array  # (F,) 1 = closed
     brow: Float64Array  # (F,) > 0 = raised, < 0 = lowered
     gaze: Float64Array  # (F,2) yaw, pitch, radians
-    mood: Expression  # what the face returns to
+    mood: Expression  # the expression under all motion
 
     def expression(self, frame: int) -> Expression:
-        """The face at a frame."""
+        """The expression at a frame."""
         units = dict(self.mood.units)
         for unit, weight in self.mouth.items():
             units[unit] = self.mood.units.get(unit, 0) * 0.5 + weight[frame]
@@ -122,11 +118,11 @@ class Talk:
             units[f"eyebrows-{side}-up"] = max(self.brow[frame], 0)
             units[f"eyebrows-{side}-down"] = max(-self.brow[frame], 0)
         yaw, pitch = self.gaze[frame]
-        steadied = yaw - self.head[frame, 1] * 0.3  # the eyes stay on the camera a little while the head turns
+        steadied = yaw - self.head[frame, 1] * 0.3  # the eyes partly stay on the camera while the head turns
         return Expression(units, self.mood.jaw * 0.3 + self.jaw[frame], (steadied, pitch))
 
     def pose(self, poses: PoseLibrary, frame: int) -> Float64Array:
-        """The body at a frame, (P,3): it stands still, head and neck share the motion."""
+        """The pose at a frame, (P,3): the body stands still, neck and head share the rotation."""
         pose = poses.standing()
         for name, share in _HEAD_SHARES:
             pose[poses.index[name]] += share * self.head[frame]
@@ -136,17 +132,17 @@ class Talk:
 def sample_talk(
     rng: np.random.Generator, units: tuple[str, ...], frames: int, fps: float, *, gestures: bool = False
 ) -> Talk:
-    """Somebody who mostly talks, nods, looks around and blinks now and then.
+    """The random motion of a person who talks, nods, looks around and blinks. units: names of the expression units.
 
-    With `gestures` the eyes also stay shut and the mouth wide open for a while, again and again: rare in talk, but what
-    a film is watched for.
+    With `gestures`, the eyes also stay shut and the mouth stays wide open for a while, again and again: rare in talk,
+    but important in videos. Raises UsageError if `frames` is below 1 or `fps` is not positive.
     """
     if frames < 1 or fps <= 0:
-        raise UsageError(f"a clip has a frame or more and a positive frame rate, got {frames} at {fps}")
+        raise UsageError(f"a clip needs at least one frame and a positive frame rate, got {frames} at {fps}")
     time = np.arange(frames) / fps
 
     def wave(amplitude: float, slowest: float, fastest: float) -> Float64Array:
-        """A smooth random signal (F,) of about this amplitude with frequencies in this range, Hz."""
+        """A smooth random signal (F,) of about this amplitude, with frequencies in this range in Hz."""
         signal = np.zeros(frames)
         for _ in range(3):
             height, frequency, phase = rng.normal(), rng.uniform(slowest, fastest), rng.uniform(0, 6.3)
@@ -176,7 +172,7 @@ def sample_talk(
 
 
 def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
-    """How closed the eyes are (F,), 0..1: a blink every few seconds."""
+    """The closure of the eyes (F,), 0..1: a blink every few seconds."""
     closed = np.zeros(len(time))
     moment = rng.uniform(0, 3)
     while moment < time[-1] + 0.3:
@@ -186,7 +182,7 @@ def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
 
 
 def _held(rng: np.random.Generator, time: Float64Array) -> Float64Array:
-    """Something that is done for a while and then not (F,), 0..1."""
+    """The strength (F,), 0..1, of a gesture that is held for a while, again and again."""
     done = np.zeros(len(time))
     begin = rng.uniform(-0.5, 1)
     while begin < time[-1]:

@@ -1,1 +1,1 @@
-"""A small software renderer."""
+"""A small software renderer: textures, rasterizer, shading and light."""

@@ -1,4 +1,4 @@
-"""Textures as chains of mip levels, and noise to make them from."""
+"""Textures with mip levels, materials, and the flat record of a textured mesh that the compiled kernels take."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array, Int64Array
 from gfla_cli.synth.renderer.rasterizer import Materials, Mesh
 
-_SMALLEST_SIDE = 16
+_SMALLEST_SIDE = 16  # texels of the coarsest mip level
+_MAX_LEVELS = 16  # of a texture: 32768 x 32768 texels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MipChain:
-    """A square RGBA picture at full, half, quarter ... size."""
+    """A square RGBA texture at full size, half, a quarter and so on."""
 
     texels: ByteArray  # (B,) all levels one after the other, row by row
     side: int  # of the finest level
@@ -30,52 +31,27 @@ class MipChain:
         return [sum(sizes[:level]) for level in range(self.levels)]
 
 
-def mip_chain(picture: ByteArray) -> MipChain:
-    """All mip levels of an RGBA picture (n,n,4), n a power of two, down to 16 x 16."""
-    levels = [picture]
+def mip_chain(image: ByteArray) -> MipChain:
+    """All mip levels, down to 16 x 16, of an RGBA image (n,n,4); n is a power of two, 16 or more."""
+    levels = [image]
     while levels[-1].shape[0] > _SMALLEST_SIDE:
         half = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
-    return MipChain(np.concatenate([level.ravel() for level in levels]), picture.shape[0], len(levels))
+    return MipChain(np.concatenate([level.ravel() for level in levels]), image.shape[0], len(levels))
 
 
 def plain(red: int, green: int, blue: int) -> MipChain:
-    """A texture of one opaque colour, 0..255."""
+    """A texture of one opaque colour; red, green and blue are 0..255."""
     return mip_chain(np.full((_SMALLEST_SIDE, _SMALLEST_SIDE, 4), (red, green, blue, 255), np.uint8))
-
-
-def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Smooth noise (side,side), about -1..1, with blobs of `cell` pixels."""
-    cells = max(side // cell, 2)
-    return _enlarged(rng.standard_normal((cells, cells), np.float32), side)
-
-
-def seamless_noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:
-    """Like `noise`, but the left edge continues the right and the top the bottom; side is a multiple of cell."""
-    cells = side // cell
-    wrapped = np.pad(rng.standard_normal((cells, cells), np.float32), 2, mode="wrap")
-    enlarged = _enlarged(wrapped, (cells + 4) * cell)
-    return enlarged[2 * cell : 2 * cell + side, 2 * cell : 2 * cell + side]
-
-
-def _enlarged(coarse: Float32Array, side: int) -> Float32Array:
-    fine: Float32Array = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    return fine
-
-
-# What surfaces are made of, and the flat record of a textured mesh that the kernels take. Knows nothing of people.
-
-
-_MOST_LEVELS = 16  # of a texture: 32768 x 32768 texels
 
 
 @dataclass(frozen=True, slots=True)
 class Gloss:
-    """How a material shines, and how easily it throws a shadow on itself."""
+    """The highlight of a material, and the depth tolerance of shadows on it."""
 
-    strength: float  # of the highlight; 0 = matt
-    power: float  # the higher, the smaller the highlight
-    shadow_bias: float  # dm that something must be closer to the light to throw a shadow on it
+    strength: float  # of the highlight, 0..1; 0 = matt
+    power: float  # Blinn-Phong exponent: the higher, the smaller the highlight
+    shadow_bias: float  # dm by which an object must be closer to the light to cast a shadow on this surface
 
 
 MATT = Gloss(0.0, 4, 0.22)
@@ -83,17 +59,20 @@ MATT = Gloss(0.0, 4, 0.22)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """A texture, dyed, with a gloss."""
+    """A texture with a tint and a gloss."""
 
     texture: MipChain
     tint: Float64Array  # (3,) linear RGB factor on the texture
     gloss: Gloss = MATT
     flags: int = 0  # rasterizer.CULL_BACK | rasterizer.ALPHA_TEST
-    depth_bias: float = 0.0  # dm that the surface is drawn closer to the eye than it is
+    depth_bias: float = 0.0  # dm by which the surface is drawn closer to the eye than it is
 
 
 def build_mesh(faces: Sequence[Int32Array], uv: Sequence[Float32Array], materials: Sequence[Material]) -> Mesh:
-    """A mesh of several parts, each with triangles (F,3) into common vertices, corner uv (F,3,2) and a material."""
+    """One mesh of several parts with common vertices.
+
+    faces: triangles (F,3) per part; uv: texture coordinates (F,3,2) per corner, per part; materials: one per part.
+    """
     triangles = np.concatenate(faces)
     texels, level_offset = _texture_atlas([material.texture for material in materials])
     glosses = [(material.gloss.strength, material.gloss.power, material.gloss.shadow_bias) for material in materials]
@@ -115,11 +94,11 @@ def build_mesh(faces: Sequence[Int32Array], uv: Sequence[Float32Array], material
 
 
 def _texture_atlas(textures: Sequence[MipChain]) -> tuple[ByteArray, Int64Array]:
-    """All textures in one buffer, shared ones once, and where their levels start, (textures, _MOST_LEVELS)."""
+    """All textures in one buffer, shared ones only once, and the start of each level (textures, _MAX_LEVELS)."""
     distinct = list({id(texture): texture for texture in textures}.values())
     starts = accumulate((len(texture.texels) for texture in distinct), initial=0)
     start = {id(texture): first for texture, first in zip(distinct, starts, strict=False)}
-    level_offset = np.zeros((len(textures), _MOST_LEVELS), np.int64)
+    level_offset = np.zeros((len(textures), _MAX_LEVELS), np.int64)
     for row, texture in enumerate(textures):
         level_offset[row, : texture.levels] = start[id(texture)] + np.array(texture.offsets)
     return np.concatenate([texture.texels for texture in distinct]), level_offset

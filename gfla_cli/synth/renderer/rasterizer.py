@@ -1,38 +1,50 @@
-"""Which triangle is seen where: the textured mesh as flat arrays, the z-buffer and the depth map of a light.
+"""A software rasterizer: the textured mesh as flat arrays, the z-buffer and the shadow map of a light.
 
-Knows nothing of people: anything made of triangles with square, power-of-two textures can be drawn. The records are
-NamedTuples because numba takes them apart in compiled code, which it cannot do with dataclasses.
+It draws any mesh of triangles with square textures whose side is a power of two. The records are NamedTuples because
+numba supports them in compiled code; it does not support dataclasses.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from gfla_cli.arrays import (
-    ByteArray,
-    Float32Array,
-    Float64Array,
-    Int8Array,
-    Int32Array,
-    Int64Array,
-)
-from gfla_cli.synth.renderer.chance import fast_kernel, kernel
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array
+from gfla_cli.errors import MissingExtraError
+
+try:
+    import numba
+except ImportError as error:
+    raise MissingExtraError("rendering synthetic people needs numba", "render") from error
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compiles a function at its first call, with exact IEEE arithmetic. The machine code is cached on disk."""
+    return cast(Function, numba.njit(cache=True)(function))
+
+
+def fast_kernel(function: Function) -> Function:
+    """Like `kernel`, but the compiler may reorder sums: pixels can differ in the last bit between machines."""
+    return cast(Function, numba.njit(cache=True, fastmath=True)(function))
+
 
 CULL_BACK = 1  # flags of a material: back faces are not drawn
 ALPHA_TEST = 2  # texels with little alpha are holes
 
-_OPAQUE = 110  # alpha, 0..255, from which on a texel is no hole
-_NEAREST = 0.5  # a triangle with a corner closer to the eye than this is dropped, not clipped
-_SHARPNESS = 0.35  # mip levels below the one that maps a texel to a pixel: supersampling averages once more
+_ALPHA_THRESHOLD = 110  # 0..255; texels with less alpha are holes
+_NEAR_PLANE = 0.5  # a triangle with a corner closer to the eye than this is dropped, not clipped
+_LEVEL_BIAS = 0.35  # mip levels below the one with a texel per sample, since supersampling averages once more
 
 
 class Materials(NamedTuple):
-    """The looks of the M parts of a mesh."""
+    """The materials of the M parts of a mesh."""
 
     flags: Int64Array  # (M,) CULL_BACK | ALPHA_TEST
-    depth_bias: Float64Array  # (M,) how far a part is pulled to the eye, so that thin layers do not poke through
+    depth_bias: Float64Array  # (M,) length by which a part is drawn closer to the eye, so that inner layers stay hidden
     tint: Float64Array  # (M,3) linear RGB factor on the texture
     specular: Float64Array  # (M,3) strength, power, shadow bias (length)
     level_offset: Int64Array  # (M,L) where each mip level starts in `texels`
@@ -41,7 +53,7 @@ class Materials(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """T textured triangles; their corners are rows of vertex arrays that are given separately."""
+    """T textured triangles; the vertex arrays that they index are passed separately."""
 
     triangles: Int32Array  # (T,3)
     corner_uv: Float32Array  # (T,3,2) texture coordinates, v upwards, wrapped
@@ -51,7 +63,7 @@ class Mesh(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What each of n x n samples of the picture sees."""
+    """The surface that each of n x n samples of the image sees."""
 
     inverse_depth: Float32Array  # (n,n) 1 / depth; 0 = background
     triangle: Int32Array  # (n,n) -1 = background
@@ -60,7 +72,7 @@ class Samples(NamedTuple):
 
 
 def empty_samples(side: int, triangles: int) -> Samples:
-    """Samples (side, side) of nothing but background, for `rasterize` to fill."""
+    """Samples (side, side) that all see the background, for `rasterize` to fill."""
     return Samples(
         np.zeros((side, side), np.float32),
         np.full((side, side), -1, np.int32),
@@ -71,7 +83,7 @@ def empty_samples(side: int, triangles: int) -> Samples:
 
 @fast_kernel
 def _area(ax: float, ay: float, bx: float, by: float, cx: float, cy: float) -> float:
-    """Twice the signed area of a triangle on the screen; negative when it turns counter-clockwise, as y points down."""
+    """Twice the signed area of a triangle on the screen; negative if counter-clockwise, as y points down."""
     return (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
 
 
@@ -90,7 +102,7 @@ def _last_sample(a: float, b: float, c: float, side: int) -> int:
 def _mip_level(uv: Float32Array, side: int, levels: int, area: float) -> int:
     """The level whose texels are about as large as the samples of a triangle that covers `area` / 2 of them."""
     texels = abs(_area(uv[0, 0], uv[0, 1], uv[1, 0], uv[1, 1], uv[2, 0], uv[2, 1])) * side * side
-    level = 0.5 * np.log2(max(texels, 1e-9) / abs(area)) - _SHARPNESS
+    level = 0.5 * np.log2(max(texels, 1e-9) / abs(area)) - _LEVEL_BIAS
     return min(max(int(level + 0.5), 0), levels - 1)
 
 
@@ -98,16 +110,16 @@ def _mip_level(uv: Float32Array, side: int, levels: int, area: float) -> int:
 def _is_hole(texels: ByteArray, start: int, side: int, u: float, v: float) -> bool:
     column = int((u - np.floor(u)) * side) % side
     row = int((1 - (v - np.floor(v))) * side) % side
-    return bool(texels[start + (row * side + column) * 4 + 3] < _OPAQUE)
+    return bool(texels[start + (row * side + column) * 4 + 3] < _ALPHA_THRESHOLD)
 
 
-# One long kernel: the loop over the samples works on local numbers only, it is where most of the time goes.
+# One long kernel, as most of the time is spent here: the loop over the samples uses local numbers only.
 @fast_kernel
 def rasterize(mesh: Mesh, screen: Float32Array, perspective: bool, samples: Samples) -> None:
     """Draws a mesh into the samples; the nearest surface wins.
 
-    screen: (vertices,3) x and y in samples, y down, and depth. perspective: whether the barycentric weights are those
-    on the surface (large triangles need that) or those on the screen (enough for triangles of a few pixels).
+    screen: (vertices,3) x and y in samples (y down), and depth. perspective: True gives barycentric weights on the
+    surface, which large triangles need; False gives weights on the screen, enough for triangles of a few pixels.
     """
     inverse_depth, triangle, barycentric, _ = samples
     height, width = triangle.shape
@@ -118,7 +130,7 @@ def rasterize(mesh: Mesh, screen: Float32Array, perspective: bool, samples: Samp
         bx, by, bz = screen[j, 0], screen[j, 1], screen[j, 2]
         cx, cy, cz = screen[k, 0], screen[k, 1], screen[k, 2]
         area = _area(ax, ay, bx, by, cx, cy)
-        if abs(area) < 1e-7 or (area > 0 and materials.flags[part] & CULL_BACK) or min(az, bz, cz) < _NEAREST:
+        if abs(area) < 1e-7 or (area > 0 and materials.flags[part] & CULL_BACK) or min(az, bz, cz) < _NEAR_PLANE:
             continue
         left, right = _first_sample(ax, bx, cx), _last_sample(ax, bx, cx, width)
         top, bottom = _first_sample(ay, by, cy), _last_sample(ay, by, cy, height)
@@ -158,8 +170,8 @@ def rasterize(mesh: Mesh, screen: Float32Array, perspective: bool, samples: Samp
 
 
 @fast_kernel
-def depth_from_light(triangles: Int32Array, seen: Float32Array, depth: Float32Array) -> None:
-    """A shadow map: per texel of depth (m,m) the largest coordinate towards the light of the surfaces over it.
+def render_shadow_map(triangles: Int32Array, seen: Float32Array, depth: Float32Array) -> None:
+    """Fills a shadow map (m,m): for each texel, the coordinate towards the light of the surface nearest to the light.
 
     seen: (vertices,3) column and row in the map, and the coordinate towards the light.
     """
@@ -186,13 +198,13 @@ def depth_from_light(triangles: Int32Array, seen: Float32Array, depth: Float32Ar
 
 
 @kernel
-def surface_values(
+def interpolate_on_surface(
     mesh: Mesh, screen: Float32Array, samples: Samples, values: Float32Array, first: int, step: int, out: Float32Array
 ) -> None:
-    """A vertex attribute, values (vertices,3), on the surface that a grid of samples sees; NaN on the background.
+    """Interpolates a vertex attribute, values (vertices,3), at a grid of samples; NaN on the background.
 
-    out: (rows,columns,3); out[r, c] belongs to sample (first + r * step, first + c * step). Correct in perspective,
-    whatever kind of weights the samples hold.
+    out: (rows,columns,3); out[r, c] belongs to sample (first + r * step, first + c * step). The result is correct in
+    perspective for both kinds of weights in the samples.
     """
     for row in range(out.shape[0]):
         for column in range(out.shape[1]):

@@ -1,4 +1,4 @@
-"""How a seen surface looks: its texture under ambient light from everywhere and one key light with soft shadows."""
+"""Shading of the visible samples: texture, ambient light, one key light with soft shadows, and highlights."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from typing import NamedTuple
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, Int32Array
-from gfla_cli.synth.renderer.chance import fast_kernel
-from gfla_cli.synth.renderer.rasterizer import Mesh, Samples
+from gfla_cli.synth.renderer.rasterizer import Mesh, Samples, fast_kernel
 
 Triple = tuple[float, float, float]
 
 
 class Lighting(NamedTuple):
-    """The light of one picture, in world coordinates."""
+    """The light of one image, in world coordinates."""
 
-    eye: Float64Array  # (3,) where the camera stands
+    eye: Float64Array  # (3,) position of the camera
     direction: Float64Array  # (3,) unit vector towards the key light
     key: Float64Array  # (3,) linear RGB of the key light
-    ambient: Float64Array  # (3,) linear RGB of the light from everywhere
-    shadow_depth: Float32Array  # (m,m) what `depth_from_light` found
+    ambient: Float64Array  # (3,) linear RGB of the ambient light
+    shadow_depth: Float32Array  # (m,m) the result of `render_shadow_map`
     to_shadow: Float64Array  # (3,4) world point -> column, row, coordinate towards the light
 
 
-# Small functions of scalars and of an array or two cost nothing, the compiler inlines them. Handing them whole records
-# of arrays would: every array of a record is counted in and out at every call, which took longer than the shading.
+# The compiler inlines small functions of scalars and one or two arrays, so they cost nothing. A record of arrays is an
+# expensive argument: numba counts references to all of its arrays at every call. That took longer than the shading.
 
 
 @fast_kernel
@@ -39,8 +38,8 @@ def _scaled(a: Triple, factor: float) -> Triple:
 
 
 @fast_kernel
-def _between(values: Float32Array, corners: tuple[int, int, int], w0: float, w1: float, w2: float) -> Triple:
-    """A vertex attribute (vertices,3) at a point of a triangle."""
+def _interpolated(values: Float32Array, corners: tuple[int, int, int], w0: float, w1: float, w2: float) -> Triple:
+    """A vertex attribute (vertices,3) at a point of a triangle with barycentric weights w0, w1, w2."""
     i, j, k = corners
     return (
         w0 * values[i, 0] + w1 * values[j, 0] + w2 * values[k, 0],
@@ -51,7 +50,7 @@ def _between(values: Float32Array, corners: tuple[int, int, int], w0: float, w1:
 
 @fast_kernel
 def _transformed(matrix: Float64Array, point: Triple) -> Triple:
-    """A point through an affine map (3,4)."""
+    """Applies an affine map (3,4) to a point."""
     return (
         matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + matrix[0, 3],
         matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + matrix[1, 3],
@@ -84,8 +83,8 @@ def _texture(texels: ByteArray, start: int, side: int, u: float, v: float) -> Tr
 
 
 @fast_kernel
-def _lit_share(depth: Float32Array, x: float, y: float, least: float) -> float:
-    """How much of the key light, 0..1, gets past (x, y) of a shadow map: 3 x 3 percentage-closer filtering."""
+def _shadow_factor(depth: Float32Array, x: float, y: float, least: float) -> float:
+    """The share of the key light, 0..1, that reaches (x, y) of a shadow map: 3 x 3 percentage-closer filtering."""
     side, lit = depth.shape[0], 0.0
     for down in range(-1, 2):
         for across in range(-1, 2):
@@ -98,15 +97,15 @@ def _lit_share(depth: Float32Array, x: float, y: float, least: float) -> float:
 
 @fast_kernel
 def _sky(normal: Triple, view: Triple) -> float:
-    """How much ambient light a surface reflects, 0..1: more from above, less at outlines."""
+    """The share of the ambient light that a surface reflects, 0..1: more if it faces upwards, less at outlines."""
     rim = 1 - max(_dot(normal, view), 0.0)
     return (0.78 + 0.22 * normal[1]) * (1 - 0.25 * rim)
 
 
 @fast_kernel
 def _highlight(normal: Triple, view: Triple, light: Triple, strength: float, power: float) -> float:
-    """How much of the key light a surface mirrors to the eye, 0..strength."""
-    if strength == 0:  # most cloth is matt, and powers are slow
+    """The share of the key light in the highlight, 0..strength (Blinn-Phong)."""
+    if strength == 0:  # most cloth is matt, and the power is slow to compute
         return 0.0
     halfway = light[0] + view[0], light[1] + view[1], light[2] + view[2]
     alike = _dot(normal, halfway) / max(np.sqrt(_dot(halfway, halfway)), 1e-6)
@@ -115,7 +114,7 @@ def _highlight(normal: Triple, view: Triple, light: Triple, strength: float, pow
 
 @fast_kernel
 def _is_inside_one_part(triangle: Int32Array, part: Int32Array, row: int, column: int, supersampling: int) -> bool:
-    """Whether all samples of a pixel, the first of which is given, see the same part of the mesh."""
+    """Whether all samples of a pixel see the same part of the mesh; (row, column) is the pixel's first sample."""
     first = triangle[row, column]
     if first < 0:
         return False
@@ -126,7 +125,7 @@ def _is_inside_one_part(triangle: Int32Array, part: Int32Array, row: int, column
     return True
 
 
-# One long kernel, for the reason above: only here are the records taken apart.
+# One long kernel, for the reason above: only this function takes records.
 @fast_kernel
 def shade(
     mesh: Mesh,
@@ -135,20 +134,20 @@ def shade(
     normals: Float32Array,
     lighting: Lighting,
     supersampling: int,
-    picture: Float32Array,
+    image: Float32Array,
 ) -> None:
-    """Adds the light that the samples send to the camera to picture (s,s,3): linear RGB 0..1, times coverage.
+    """Adds the light of the samples to image (s,s,3): linear RGB 0..1, multiplied by the coverage of the pixel.
 
     samples: (s * supersampling) squared; vertices, normals: (n,3). A pixel inside one part is shaded once, one mip
-    level down; at edges every sample is.
+    level coarser. A pixel at an edge is shaded at every sample.
     """
     _, triangle, barycentric, sample_level = samples
     triangles, corner_uv, parts, materials, _ = mesh
     _, _, tint, specular, level_offset, level_size, texels = materials
     eye, direction, key, ambient, shadow_depth, to_shadow = lighting
     light = direction[0], direction[1], direction[2]
-    for row in range(picture.shape[0]):
-        for column in range(picture.shape[1]):
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
             top, left = row * supersampling, column * supersampling
             once = supersampling > 1 and _is_inside_one_part(triangle, parts, top, left, supersampling)
             count = 1 if once else supersampling * supersampling
@@ -160,15 +159,15 @@ def shade(
                 part, corners = parts[t], (triangles[t, 0], triangles[t, 1], triangles[t, 2])
                 w1, w2 = barycentric[at[0], at[1], 0], barycentric[at[0], at[1], 1]
                 w0 = 1 - w1 - w2
-                point = _between(vertices, corners, w0, w1, w2)
+                point = _interpolated(vertices, corners, w0, w1, w2)
                 view = eye[0] - point[0], eye[1] - point[1], eye[2] - point[2]
                 view = _scaled(view, 1 / np.sqrt(_dot(view, view)))
-                normal = _between(normals, corners, w0, w1, w2)
+                normal = _interpolated(normals, corners, w0, w1, w2)
                 length = max(np.sqrt(_dot(normal, normal)), 1e-6)
                 normal = _scaled(normal, (-1 if _dot(normal, view) < 0 else 1) / length)  # surfaces have two sides
 
                 x, y, towards = _transformed(to_shadow, point)
-                lit = _lit_share(shadow_depth, x, y, towards + specular[part, 2])
+                lit = _shadow_factor(shadow_depth, x, y, towards + specular[part, 2])
                 diffuse = max((_dot(normal, light) + 0.3) / 1.3, 0.0) * lit  # skin and cloth scatter light around
                 mirrored = _highlight(normal, view, light, specular[part, 0], specular[part, 1]) * lit
                 sky = _sky(normal, view)
@@ -179,4 +178,4 @@ def shade(
                 for channel in range(3):
                     albedo = colour[channel] * colour[channel] * tint[part, channel]  # textures have gamma 2
                     matt = albedo * (ambient[channel] * sky + key[channel] * diffuse)
-                    picture[row, column, channel] += min(matt + key[channel] * mirrored, 1.0) / count
+                    image[row, column, channel] += min(matt + key[channel] * mirrored, 1.0) / count

@@ -1,0 +1,222 @@
+"""One loop for every evaluation: the batches of a test set, times the metrics, give one score for each name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gfla_cli import __version__
+from gfla_cli.arrays import Image, Points
+from gfla_cli.errors import DataError
+from gfla_cli.evaluation.fid import FidMeter, FidReference, Gaussian, Progress, fid_conditions
+from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.protocols import Protocol, Size
+from gfla_cli.evaluation.scores import MASKED, ImageFigures, Score
+from gfla_cli.inference.session import Session
+
+COPY, REAL = "copy of the source", "the target itself"
+_REAL_SET = "\0real"  # in the FID meter, the real images of the pairs; no score has this name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B generated images for each name, and what they are compared with."""
+
+    numbers: Sequence[int]  # of the pairs in the set
+    made: Mapping[str, Tensor]  # name of a score -> (B, 3, H, W) in [-1, 1]
+    real: Tensor | None = None  # (B, 3, H, W); None: these images have no partners
+    real_names: Sequence[str] = ()  # of the B real images; needed for masks and FID
+    joints: Sequence[Points | None] = ()  # (18, 3) or (68, 2) of the real images, in their pixels
+    parts: Sequence[str | None] = ()  # of the set; () where it has none
+    views: Mapping[str, Sequence[dict[str, float]]] = field(default_factory=dict)  # see Score.views
+
+
+class TestSet(ABC):
+    """Pairs, folders, views or clips that models or folders are measured on."""
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    protocol: Protocol
+    layout: str  # whose sizes of the protocol hold
+    size: Size | None  # height and width at which images are compared; known after `prepare`
+    total: int  # real images in all batches, or generated ones without partners; known after `prepare`
+
+    @abstractmethod
+    def prepare(self, measures: Measures) -> None:
+        """Called first: leaves out the metrics that this set cannot give. Raises DataError or UsageError."""
+
+    @abstractmethod
+    def scores(self, *, with_real: bool) -> list[Score]:
+        """Empty scores, in the order of the table. `with_real`: with one for the real images, if the set has that."""
+
+    @abstractmethod
+    def batches(self) -> Iterator[Batch]:
+        """All images of the set."""
+
+    @abstractmethod
+    def describe(self) -> tuple[dict[str, Any], str]:
+        """The data, and the device with its number format, for the report."""
+
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        """Further figures, such as PCK, of one (1, 3, H, W) image, the `k`-th of its batch."""
+        return {}
+
+    def fid_reference(self, given: Path | None) -> FidReference | None:
+        """What FID is measured against; None: the real images of the pairs. Raises DataError when it is not there."""
+        return None
+
+    def shown(self, name: str, number: int) -> dict[str, Image]:
+        """Images of one pair by name: the result of a score and what belongs to it; {} where none are shown."""
+        return {}
+
+    def title(self, name: str, number: int) -> str:
+        """What a pair is called."""
+        return str(number)
+
+    def sheet(self, count: int) -> list[dict[str, Image]]:
+        """Rows of images by name, of that many pairs, spread over the set."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of several models or folders on one test set, and the conditions they hold under."""
+
+    test: TestSet
+    scores: list[Score]
+    conditions: dict[str, Any]
+    skipped: dict[str, str]  # metric -> why it was not taken
+
+    @property
+    def count(self) -> str:
+        """How much was measured, in words."""
+        first = self.scores[0]
+        return f"{len(first.images)} {first.unit}" if first.images else f"{first.unpaired} unpaired images"
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A row for each score with its conditions: rows of several files can be told apart."""
+        rows = []
+        for score in self.scores:
+            # Reports of views and clips never held what was left out; their keys stay as scripts know them.
+            more = {"skipped": self.skipped} if self.skipped and score.parted_by == "change" else {}
+            rows.append({**score.to_json(), **more, "protocol": self.conditions})
+        return rows
+
+
+def measure(
+    test: TestSet,
+    measures: Measures,
+    *,
+    fid_reference: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Evaluation:
+    """One score for each model or folder, after the scores of a copy of the source and the like.
+
+    `fid_reference`: what FID is measured against, else what the protocol says. Statistics of files are kept in
+    `cache`. Raises what reading the set raises, and UsageError when a metric that an option named cannot be taken.
+    """
+    test.prepare(measures)
+    fid = _Fid(test, measures, fid_reference, cache, progress)
+    scores = {score.name: score for score in test.scores(with_real=measures.pck or fid.against is not None)}
+    metrics = measures.image_metrics(test.protocol, test.layout)
+    done = 0
+    for batch in test.batches():
+        masks = None
+        if measures.masked and batch.real is not None:
+            size = (batch.real.shape[2], batch.real.shape[3])
+            known = zip(batch.real_names, batch.joints, strict=True)
+            masks = torch.cat([measures.mask(name, points, size) for name, points in known])
+        for name, made in batch.made.items():
+            if name not in scores:
+                continue
+            fid.add(name, made)
+            if batch.real is None:
+                scores[name].unpaired += len(made)
+                continue
+            scores[name].views += batch.views.get(name, ())
+            for k, figures in enumerate(metrics(made, batch.real, masks)):
+                figures |= test.more(made[k : k + 1], batch, k)
+                part = batch.parts[k] if batch.parts else None
+                scores[name].images.append(ImageFigures(batch.numbers[k], part, figures))
+        fid.add_real(batch)
+        done += len(batch.numbers)
+        progress(done, test.total)
+    conditions = _conditions(test, measures) | fid.finish(list(scores.values()))
+    return Evaluation(test, list(scores.values()), conditions, measures.skipped)
+
+
+class _Fid:
+    """FID of every score against one reference; does nothing where FID is left out."""
+
+    def __init__(
+        self, test: TestSet, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
+    ) -> None:
+        self._reference: FidReference | None = None
+        self.against: Gaussian | None = None  # None: the real images of the pairs
+        if "fid" in measures.metrics:
+            try:
+                self._reference = test.fid_reference(given)
+            except DataError as error:
+                measures.without("fid", f"{error}; {error.hint}")
+        if self._reference is not None and test.size is not None:
+            self.against = self._reference.gaussian(measures, test.protocol, test.size, cache, progress)
+        self._meter = FidMeter(measures.inception, measures.device) if measures.inception else None
+        self._real = set[str]()
+
+    def add(self, name: str, made: Tensor) -> None:
+        """(B, 3, H, W) images of one score."""
+        if self._meter is not None:
+            self._meter.add(name, made)
+
+    def add_real(self, batch: Batch) -> None:
+        """The real images of a batch, where they are the reference; one that several pairs share counts once."""
+        if self._meter is None or self.against is not None or batch.real is None:
+            return
+        for name, image in zip(batch.real_names, batch.real.split(1), strict=True):
+            if name not in self._real:
+                self._real.add(name)
+                self._meter.add(_REAL_SET, image)
+
+    def finish(self, scores: Sequence[Score]) -> dict[str, Any]:
+        """Adds the figure to the scores; returns what the report says about its reference."""
+        if self._meter is None:
+            return {}
+        against = self.against or self._meter.gaussian(_REAL_SET)
+        for score in scores:
+            score.sets["fid"] = self._meter.distance(score.name, against)
+        smallest = min(score.unpaired or len(score.images) for score in scores)
+        return {"fid_reference": fid_conditions(self._reference, against, smallest)}
+
+
+def _conditions(test: TestSet, measures: Measures) -> dict[str, Any]:
+    """Everything that the figures depend on, as plain JSON values; without the reference of FID."""
+    data, place = test.describe()
+    assert test.size is not None
+    how = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
+    run = {"gfla": __version__, **{name: version(name) for name in ("torch", "torchmetrics")}, "place": place}
+    return {**how, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": run}
+
+
+def only_pairs(measures: Measures, *, bodies: bool) -> None:
+    """Leaves out what sets of rendered views and clips cannot give: masked metrics, FID, and PCK without bodies.
+
+    Raises UsageError for a metric that an option named.
+    """
+    for metric in ("fid", *MASKED):
+        measures.without(metric, "measured only for pose models and for folders")
+    if not bodies:
+        measures.without("pck", "measured only for models that draw whole people, and for folders")
+
+
+def generate(model: Session, *inputs: Tensor) -> Tensor:
+    """The images (B, 3, H, W) in [-1, 1] that a model makes of its inputs, on their device."""
+    made = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
+    return made.to(inputs[0].device).clamp(-1, 1)

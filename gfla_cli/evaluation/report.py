@@ -1,0 +1,228 @@
+"""The files that `gfla evaluate` writes beside its table: CSV, JSON, an HTML page, a contact sheet."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfla_cli.errors import UsageError
+from gfla_cli.evaluation.scores import LABELS, RANKING, figure_text, higher_is_better, picked
+
+if TYPE_CHECKING:
+    from gfla_cli.arrays import Image
+    from gfla_cli.evaluation.loop import Evaluation
+
+_PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # examples are chosen by the first: the nearest to what people see
+_ON_SHEET = 12  # rows of the contact sheet
+_SIDE = 256  # pixels of the longer side of an image in the page
+_COUNTS = ("pairs", "frames", "pictures")
+_PARTS = {"by_change": "By how far the pose changes", "by_difference": "By degrees turned"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFiles:
+    """Where to write; None: not at all."""
+
+    csv: Path | None
+    json: Path | None
+    html: Path | None
+    sheet: Path | None
+    rank_by: str | None
+
+    def paths(self) -> list[Path]:
+        """The files that are written."""
+        return [path for path in (self.csv, self.json, self.html, self.sheet) if path is not None]
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raises UsageError for files that could not be written; called before anything is measured."""
+        from gfla_cli.io.files import refuse_output
+        from gfla_cli.io.image import WRITABLE
+
+        for path in self.paths():
+            refuse_output(path, overwrite=overwrite)
+        if len({path.resolve() for path in self.paths()}) < len(self.paths()):
+            raise UsageError("two reports cannot be one file", hint="give each a name of its own")
+        if self.sheet is not None and self.sheet.suffix.lower() not in WRITABLE:
+            raise UsageError(f"{self.sheet}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
+        if self.rank_by is not None and self.rank_by not in RANKING:
+            what = f"--rank-by {self.rank_by}: not a metric of single images"
+            raise UsageError(what, hint=f"known: {', '.join(RANKING)}")
+
+    def write(self, evaluation: Evaluation, *, overwrite: bool) -> None:
+        """All of them, each complete or not at all."""
+        from gfla_cli.io.image import write_image
+
+        rows = evaluation.to_json()
+        if self.csv is not None:
+            _write(self.csv, as_csv(rows), overwrite=overwrite)
+        if self.json is not None:
+            _write(self.json, json.dumps(rows, indent=2) + "\n", overwrite=overwrite)
+        if self.html is not None:
+            _write(self.html, as_page(evaluation, self.rank_by), overwrite=overwrite)
+        if self.sheet is not None:
+            write_image(self.sheet, contact_sheet(evaluation.test.sheet(_ON_SHEET)), overwrite=overwrite)
+
+
+def _write(path: Path, text: str, *, overwrite: bool) -> None:
+    from gfla_cli.io.files import atomic_path
+
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def condition_lines(conditions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The conditions of an evaluation for people: a name and a text for each."""
+    for name, value in conditions.items():
+        if name == "metrics":
+            yield from condition_lines(value)
+            continue
+        text = str(value)
+        if isinstance(value, Mapping):
+            short = {key: str(part)[:12] if key == "sha256" else part for key, part in value.items()}
+            parts = [f"{key.replace('_', ' ')} {part}" for key, part in short.items() if part not in ("", None)]
+            text = ", ".join(parts)
+        yield "protocol" if name == "name" else name.replace("_", " "), text
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for every row and every part of its pairs; the conditions of a row are in columns with a dot."""
+    lines = [line for row in rows for line in _csv_lines(row)]
+    names = list(dict.fromkeys(name for line in lines for name in line if "." not in name))
+    names += list(dict.fromkeys(name for line in lines for name in line if "." in name))
+    text = StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _csv_lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+    conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
+    first = {"name": whole.pop("name"), "part": "all"}
+    yield first | whole | conditions
+    for key, parts in row.items():
+        if key.startswith("by_"):
+            for part, figures in parts.items():
+                yield first | {"part": part} | figures | conditions
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
+    """The evaluation as one HTML file: figures, conditions, and the worst, median and best images by one metric.
+
+    Images are inside the file and nothing is loaded from elsewhere; the page says so to the browser, too.
+    """
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["heading"] = lambda name: f"{LABELS.get(name, name)} {'↑' if higher_is_better(name) else '↓'}"
+    page = environment.from_string(files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    rows, conditions = evaluation.to_json(), evaluation.conditions
+    models = [row for row in rows if "model" in row] or rows
+    more = f" and {len(models) - 1} more" if len(models) > 1 else ""
+    data, metrics = conditions["data"]["name"], _metrics(rows)
+    return page.render(
+        title=f"Evaluation of {models[0]['name']}{more}",
+        lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
+        rows=rows,
+        metrics=metrics,
+        counted=next((name for name in _COUNTS if name in rows[0]), None),
+        best={metric: _best(models, metric) for metric in metrics},
+        figure_text=figure_text,
+        skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
+        parts=list(_parts(rows)),
+        conditions=list(condition_lines(conditions)),
+        examples=_examples(evaluation, rank_by),
+    )
+
+
+def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the figures in these rows, in order."""
+    columns = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, float | None))
+    return list(columns)
+
+
+def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
+    """The name of the best row by one metric, where there is a choice."""
+    known = [(row[metric], str(row["name"])) for row in rows if row.get(metric) is not None]
+    return (max if higher_is_better(metric) else min)(known)[1] if len(known) > 1 else None
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same figures over parts of the pairs, such as those whose pose changes much."""
+    for key in [key for key in rows[0] if key.startswith("by_")]:
+        names = dict.fromkeys(part for row in rows for part in row[key])
+        metrics = _metrics(figures for row in rows for figures in row[key].values())
+        lines = [(part, row["name"], row[key].get(part, {})) for part in names for row in rows]
+        if lines:
+            yield {"title": _PARTS[key], "metrics": metrics, "lines": lines}
+
+
+def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dict[str, Any]]]:
+    """Worst, median and best pairs of every model, or of every folder; their images are made once more."""
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for score in [score for score in evaluation.scores if score.about] or evaluation.scores:
+        taken = (name for name in _PREFERRED if score.images and name in score.images[0].figures)
+        metric = rank_by or next(taken, None)
+        if metric is None:
+            continue
+        for kind, images in picked(score, metric).items():
+            pairs = [
+                {
+                    "title": evaluation.test.title(score.name, image.number),
+                    "figure": f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}",
+                    "images": {name: _embedded(shown) for name, shown in found.items()},
+                }
+                for image in images
+                if (found := evaluation.test.shown(score.name, image.number))
+            ]
+            if pairs:
+                title = f"{kind.capitalize()} by {LABELS.get(metric, metric)}"
+                examples.setdefault(score.name, []).append({"title": title, "pairs": pairs})
+    return examples
+
+
+def _embedded(image: Image) -> str:
+    """(H, W, 3) uint8 as a data URL, at most `_SIDE` pixels on its longer side."""
+    from PIL import Image as PillowImage
+
+    small = PillowImage.fromarray(image)
+    small.thumbnail((_SIDE, _SIDE), PillowImage.Resampling.LANCZOS)
+    encoded = BytesIO()
+    small.save(encoded, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+
+
+def contact_sheet(rows: Sequence[Mapping[str, Image]], columns: int = 2) -> Image:
+    """Every row's images side by side under their names, `columns` rows next to each other.
+
+    All images are (H, W, 3) uint8 of one size, all rows have the same keys.
+    """
+    import cv2
+    import numpy as np
+
+    if not rows:
+        raise ValueError("a sheet needs at least one row")
+    lines = [np.hstack(list(row.values())) for row in rows]
+    lines += [np.full_like(lines[0], 255)] * (-len(lines) % columns)
+    body = np.vstack([np.hstack(lines[i : i + columns]) for i in range(0, len(lines), columns)])
+    labels, width = list(rows[0]) * columns, next(iter(rows[0].values())).shape[1]
+    header = np.full((22, body.shape[1], 3), 255, np.uint8)
+    for i, label in enumerate(labels):
+        cv2.putText(header, label, (i * width + 4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
+    return np.vstack([header, body])

@@ -1,0 +1,239 @@
+"""Animation on files: the video, a side-by-side video, the driver's landmarks and sound, and a report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import Image
+from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.geometry.paste import Paster
+from gfla_cli.inference.session import Execution
+from gfla_cli.io.background import overlapped
+from gfla_cli.io.files import refuse_output, require_file
+from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe
+from gfla_cli.person.detect_face import kind_of_image
+from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
+from gfla_cli.pipelines.animation import (
+    MODELS,
+    AnimatedFrame,
+    Animation,
+    AnimationSettings,
+    Animator,
+    read_source,
+)
+from gfla_cli.pipelines.driver import OnMissing, TaskName
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+
+
+@dataclass(frozen=True, slots=True)
+class AnimationJob:
+    """One video to make."""
+
+    source: Path
+    driving: Path
+    output: Path
+    concat: Path | None = None  # a video of source, driver and result side by side
+    landmarks: Path | None = None  # the driver's landmarks
+
+    @property
+    def name(self) -> str:
+        """See `jobs.Job`."""
+        return f"{self.source}, {self.driving}"
+
+    @property
+    def outputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [path for path in (self.output, self.concat, self.landmarks) if path is not None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnimateOptions:
+    """How it is made."""
+
+    settings: AnimationSettings
+    execution: Execution
+    task: TaskName = "auto"
+    model: str | None = None  # None: the default of the task
+    driving_person: str = "largest"
+    paste_back: bool = True  # blend the result into the whole source image
+    trim: Trim | None = None
+    fps: Fraction | None = None
+    on_missing: OnMissing = "hold"
+    overwrite: bool = False
+
+
+@dataclass(slots=True)
+class AnimationReport(JobReport):
+    """What was made, how good the driver was, and how long it took."""
+
+    task: str = ""
+    frames: int = 0
+    missing: int = 0  # frames of the driver in which no person was found
+    damaged: bool = False  # the driver was cut off or damaged; what could be read was used
+    notes: list[str] = field(default_factory=list)
+    frames_per_second: float = 0.0  # from opening the driver to the finished file
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage; stages overlap
+
+    @property
+    def exit_code(self) -> int:
+        """1 also for a damaged driver."""
+        return 1 if self.failed or self.damaged else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        names = ("task", "frames", "missing", "damaged", "notes", "frames_per_second", "seconds")
+        return {"written": [str(path) for path in self.written], **{name: getattr(self, name) for name in names}}
+
+
+def plan_animation(
+    source: Path,
+    driving: Path,
+    output: Path | None,
+    *,
+    concat: bool = False,
+    landmarks: Path | None = None,
+    overwrite: bool = False,
+) -> AnimationJob:
+    """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
+
+    Without `output` the video goes to the current folder as SOURCE--DRIVING.mp4; a folder gets that name inside.
+    """
+    name = f"{source.stem}--{driving.stem}.mp4"
+    path = Path(name) if output is None else output / name if output.is_dir() else output
+    side_by_side = path.with_name(f"{path.stem}_concat{path.suffix}") if concat else None
+    container_of(path)
+    if landmarks is not None:
+        refuse_track_name(landmarks)
+    job = AnimationJob(source, driving, path, side_by_side, landmarks)
+    for one in job.outputs:
+        refuse_output(one, overwrite=overwrite)
+        if one.resolve() in (source.resolve(), driving.resolve()):
+            raise UsageError(f"{one} is an input, too", hint="choose another name for the output")
+    require_file(source, "image")
+    if is_track_file(driving):
+        read_track(driving)
+    else:
+        probe(driving)
+    return job
+
+
+def run_animation(
+    job: AnimationJob, options: AnimateOptions, *, say: Say = silent, progress: Progress = silent
+) -> AnimationReport:
+    """Makes the video. A driver that is cut off gives as many frames as it has; the report says so.
+
+    Raises GflaError children; then no file is left behind. `progress` gets the frames done and expected.
+    """
+    report = AnimationReport()
+    runner = JobRunner([job], report, overwrite=options.overwrite, say=say, progress=progress)
+    runner.run(lambda job, progress: _animate(job, options, report, say, progress))
+    return report
+
+
+def _animate(
+    job: AnimationJob, options: AnimateOptions, report: AnimationReport, say: Say, progress: Progress
+) -> list[Path]:
+    animator = _animator(job, options)
+    say(f"{animator.session.name} on {animator.session.place}")
+    started = time.perf_counter()
+    with animator.animate(
+        job.source,
+        job.driving,
+        settings=options.settings,
+        trim=options.trim,
+        fps=options.fps,
+        driving_person=options.driving_person,
+        on_missing=options.on_missing,
+        images=job.concat is not None,
+    ) as animation:
+        report.task = animator.kind
+        _write(animation, job, options, report, progress)
+    report.missing, report.damaged = animation.missing, animation.damaged
+    report.notes = [*animation.notes, *report.notes]
+    report.seconds = {stage: round(seconds, 3) for stage, seconds in animation.stopwatch.seconds.items()}
+    report.frames_per_second = round(report.frames / (time.perf_counter() - started), 2)
+    if job.landmarks is not None:
+        write_track(job.landmarks, animation.track, overwrite=options.overwrite)
+    for note in report.notes:
+        say(note)
+    return job.outputs
+
+
+def _animator(job: AnimationJob, options: AnimateOptions) -> Animator:
+    """The loaded model. Raises UsageError when it is for another task."""
+    kind = _kind(job, options)
+    model = options.model or MODELS[kind or "face"]
+    animator = Animator(model, **options.execution)
+    if kind not in (None, animator.kind):
+        what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
+        raise UsageError(what, hint=f"--task {animator.kind}, or another --model")
+    return animator
+
+
+def _kind(job: AnimationJob, options: AnimateOptions) -> Kind | None:
+    """What to animate. None when the model decides."""
+    if options.task != "auto":
+        return options.task
+    if options.model is not None:
+        return None
+    if is_track_file(job.driving):
+        return read_track(job.driving).kind
+    return kind_of_image(read_source(job.source), str(job.source))
+
+
+def _write(
+    animation: Animation, job: AnimationJob, options: AnimateOptions, report: AnimationReport, progress: Progress
+) -> None:
+    """Writes every frame into the result, and into the side-by-side video."""
+    sound = _sound(animation, options, report)
+    paster = Paster(animation.image, animation.crop) if options.paste_back else None
+    still = animation.source_image if paster is None else animation.image
+    with ExitStack() as stack:
+
+        def writer(path: Path) -> VideoWriter:
+            return stack.enter_context(VideoWriter(path, animation.fps, sound=sound, overwrite=options.overwrite))
+
+        video = writer(job.output)
+        concat = writer(job.concat) if job.concat is not None else None
+        # The network goes on in a thread of its own while a frame is pasted and written.
+        for frame in stack.enter_context(closing(overlapped(animation, 2))):
+            image = frame.image if paster is None else paster(frame.image)
+            with animation.stopwatch.measure("encode"):
+                video.write(image)
+                if concat is not None:
+                    concat.write(_side_by_side(still, frame, image))
+            progress(video.count, animation.expected)
+        if video.count == 0:
+            raise MediaError(f"{job.driving}: no person found in any frame", hint="--on-missing hold")
+    report.frames = video.count
+    report.notes += [*video.notes, *(concat.notes if concat is not None else [])]
+
+
+def _sound(animation: Animation, options: AnimateOptions, report: AnimationReport) -> Sound | None:
+    """The driver's sound. None when frames may be left out: sound and video would drift apart."""
+    if animation.sound is None or options.on_missing != "skip":
+        return animation.sound
+    report.notes.append("no sound: with --on-missing skip it would not fit the video")
+    return None
+
+
+def _side_by_side(source: Image, frame: AnimatedFrame, result: Image) -> Image:
+    """Source, driver (where there is an image of it) and result in one row, at the result's height."""
+    parts = [source, *([frame.driving] if frame.driving is not None else []), result]
+    return np.hstack([_at_height(part, result.shape[0]) for part in parts])
+
+
+def _at_height(image: Image, height: int) -> Image:
+    if image.shape[0] == height:
+        return image
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)

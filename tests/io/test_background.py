@@ -1,0 +1,95 @@
+"""Working ahead in a thread, and silencing native libraries."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+
+import pytest
+
+from gfla_cli.errors import MediaError
+from gfla_cli.io.background import native_stderr_silenced, overlapped
+
+
+def test_overlapping_keeps_items_and_order():
+    assert list(overlapped(range(100), 3)) == list(range(100))
+    assert list(overlapped([], 1)) == []
+    assert list(overlapped(overlapped(overlapped(range(20), 1), 2), 3)) == list(range(20))
+
+
+def test_stages_work_at_the_same_time():
+    def slow(items):
+        for item in items:
+            time.sleep(0.01)
+            yield item
+
+    started = time.perf_counter()
+    assert len(list(slow(overlapped(slow(overlapped(slow(range(20)))))))) == 20
+    assert time.perf_counter() - started < 0.5  # one after the other: 0.6
+
+
+def test_a_producer_is_at_most_a_queue_ahead():
+    produced = []
+
+    def counting():
+        for item in range(50):
+            produced.append(item)
+            yield item
+
+    items = overlapped(counting(), 2)
+    next(items)
+    time.sleep(0.1)
+    assert len(produced) <= 4  # one used, two waiting, one in the producer's hand
+    items.close()
+
+
+def test_exceptions_travel_to_the_consumer():
+    def failing():
+        yield 1
+        raise MediaError("broken")
+
+    items = overlapped(failing())
+    assert next(items) == 1
+    with pytest.raises(MediaError, match="broken"):
+        next(items)
+
+
+def test_a_consumer_that_stops_stops_the_producer():
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    for _ in overlapped(endless(), 2):
+        break
+    gc.collect()
+    assert closed.wait(2)
+    assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
+
+
+def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):
+    first, second = native_stderr_silenced(), native_stderr_silenced()
+    first.__enter__()
+    second.__enter__()
+    os.write(2, b"both")
+    first.__exit__(None, None, None)  # as when two threads silence it, and the one that began ends first
+    os.write(2, b"one")
+    second.__exit__(None, None, None)
+    os.write(2, b"none")
+    assert capfd.readouterr().err == "none"
+
+
+def test_it_comes_back_after_an_error(capfd):
+    try:
+        with native_stderr_silenced():
+            raise ValueError
+    except ValueError:
+        os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
