@@ -199,7 +199,8 @@ class Canvas:
             original = Crop(seen.box, shown).image(source)
             return cls(source, scale, seen, Crop.whole(shown, seen.size), original, blank, None, keeps=False)
         found = cover(source, scale)
-        around = source if found is None or background != "keep" else without_subject(source, found)
+        own = isinstance(background, str) and background == "keep"
+        around = without_subject(source, found) if own and found is not None else source
         place, original = seen, source
         if not whole:
             x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
@@ -208,7 +209,7 @@ class Canvas:
             around, original = frame.image(around), frame.image(source)
             left, top, right, bottom = seen.box
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
-        if background != "keep":
+        if not own:
             around = _given_background(background, around.shape[:2])
         return cls(source, scale, seen, place, original, around, found, keeps=found is not None)
 

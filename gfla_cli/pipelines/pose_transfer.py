@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
-from gfla_cli.errors import DetectionError
+from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
@@ -128,6 +128,10 @@ class PoseTransfer:
         background: Background = "keep",
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
+        if not (isinstance(background, str) and background == "keep") and not self.session.config.pixel_blend:
+            raise UsageError(
+                f"{self.session.name} does not separate people from their background", hint="leave --background out"
+            )
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
