@@ -23,7 +23,7 @@ from gfla_cli.inference.device import Placement, bf16_on_cpu
 from gfla_cli.io.image import write_image
 from gfla_cli.losses.vgg import LAYERS, Vgg19
 from gfla_cli.networks.samplers import LocalAttention
-from gfla_cli.training.learner import Engine, Learner, Position
+from gfla_cli.training.learner import Engine, Learner, StagePosition
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.tasks.pose import PoseTask
@@ -126,7 +126,9 @@ def _learner(recipe: Recipe, task: PoseTask, stage: Stage, device: torch.device,
 
 
 def _stepper(learner: Learner, task: PoseTask, stage: Stage, sample: Any) -> Callable[[], object]:
-    return lambda: learner.step([next(task.batches(sample, learner.placement.device))], [1.0], stage, Position(0, 0.0))
+    return lambda: learner.step(
+        [next(task.batches(sample, learner.placement.device))], [1.0], stage, StagePosition(0, 0.0)
+    )
 
 
 def _with_data(

@@ -49,7 +49,7 @@ def infer(
     import json
     from dataclasses import asdict
 
-    from gfla_cli.distributed.launch import joined, launched
+    from gfla_cli.distributed.launch import current_launch, init_distributed
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
 
@@ -62,9 +62,9 @@ def infer(
         overwrite=overwrite,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
-    with joined(launched()) as team, progress_bar("pairs", quiet=not team.is_first) as show:
-        report = transfer_pairs(pairs, images, output, options, team=team, progress=show)
-    if not team.is_first:
+    with init_distributed(current_launch()) as group, progress_bar("pairs", quiet=not group.is_rank0) as show:
+        report = transfer_pairs(pairs, images, output, options, group=group, progress=show)
+    if not group.is_rank0:
         return
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=2))

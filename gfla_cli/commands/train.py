@@ -1,4 +1,4 @@
-"""`gfla train`: a recipe, a data set, and a folder that fills with checkpoints, samples and, at the end, a bundle."""
+"""`gfla train`: trains a model by a recipe; the run's folder gets checkpoints, sample images and a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gfla_cli.commands.options import (
     set_threads,
 )
 from gfla_cli.config import Sampler, Task
-from gfla_cli.distributed.launch import joined, launched
+from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,94 +26,97 @@ if TYPE_CHECKING:
 
 
 Dataset = Literal["people", "photos", "fashion", "market", "chairs", "shapenet", "faces", "people-faces", "bodies"]
-_LEFT = "What a run leaves behind"
+_OUTPUT = "Files of a run"
 
 
 def train(
-    dataset: Annotated[Dataset, typer.Option(help="What to train on, and with it the recipe.")],
-    task: Annotated[
-        Task | None, typer.Option(help="What the data set has to be for; every data set is for one task.")
-    ] = None,
+    dataset: Annotated[Dataset, typer.Option(help="The training data, and with it the recipe.")],
+    task: Annotated[Task | None, typer.Option(help="Check that the data set is for this task.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the run. [default: runs/NAME-N]")
+        Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME-N by default.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --output.")] = False,
-    sampler: Annotated[Sampler, typer.Option(help="How source features are fetched.")] = "local",
-    steps: Annotated[float, typer.Option(min=0, help="Scale the number of steps of every stage.")] = 1.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --output.")] = False,
+    sampler: Annotated[Sampler, typer.Option(help="How source features are sampled.")] = "local",
+    steps: Annotated[float, typer.Option(min=0, help="Factor for the number of steps of every stage.")] = 1.0,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="JSON as --show prints it, changed as you like: stages, batches, learning rates, weights."),
+        typer.Option(help="Recipe in JSON, as printed by --show: stages, batches, learning rates, weights."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End after so many steps; --resume with more goes on.")
+        int | None, typer.Option(min=1, help="Stop after this many steps; continue with --resume and more.")
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Train for so long: stages share the time, and learning rates fall by the clock."),
+        typer.Option(min=0.01, help="Time budget, shared by the stages; learning rates follow the time."),
     ] = None,
-    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; from the hub when not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where rendered pictures are kept. [default: RUN/cache]")] = None,
+    vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; downloaded by default.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of rendered images; RUN/cache by default.")] = None,
     render: Annotated[
         bool,
-        typer.Option("--render/--no-render", help="Render pictures when they are asked for, or use those there are."),
+        typer.Option("--render/--no-render", help="Render images when needed, or use existing ones only."),
     ] = True,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare data, for each that trains.")] = 1,
-    seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes that load data, per training process.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     flow: Annotated[
-        str | None, typer.Option("--flow", help="Model whose flow estimator to start from; its stage is left out.")
+        str | None, typer.Option("--flow", help="Start from the flow estimator of this model, and skip the flow stage.")
     ] = None,
     init: Annotated[
-        str | None, typer.Option("--init", help="Model to train on from: all of its weights, on your data for example.")
+        str | None,
+        typer.Option("--init", help="Start from all weights of this model, to fine-tune it for example."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_LEFT)] = 500,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_OUTPUT)] = 500,
     sample_every: Annotated[
-        int, typer.Option(min=1, help="Steps between pictures to look at.", rich_help_panel=_LEFT)
+        int, typer.Option(min=1, help="Steps between sample images.", rich_help_panel=_OUTPUT)
     ] = 500,
     keep: Annotated[
-        int, typer.Option(min=1, help="Newest checkpoints to keep, beside the best one.", rich_help_panel=_LEFT)
+        int, typer.Option(min=1, help="Newest checkpoints to keep, besides the best one.", rich_help_panel=_OUTPUT)
     ] = 1,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Losses and pictures for TensorBoard, too.", rich_help_panel=_LEFT)
+        bool,
+        typer.Option("--tensorboard", help="Also write logs for TensorBoard.", rich_help_panel=_OUTPUT),
     ] = False,
     accumulate: Annotated[
         int,
-        typer.Option(min=1, help="Parts that a batch is computed in: less memory.", rich_help_panel="Execution"),
+        typer.Option(min=1, help="Compute a batch in this many parts, to save memory.", rich_help_panel="Execution"),
     ] = 1,
     channels_last: Annotated[
         bool | None,
         typer.Option(
             "--channels-last/--no-channels-last",
-            help="Colours innermost in memory. [default: in bf16 on the CPU]",
+            help="Memory format of images; channels last by default in bf16 on the CPU.",
             rich_help_panel="Execution",
         ),
     ] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="torch.compile; for CUDA, slow to start.", rich_help_panel="Execution")
+        bool,
+        typer.Option("--compile", help="Use torch.compile; CUDA only, slow to start.", rich_help_panel="Execution"),
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
-    """Train a model, stage by stage; Ctrl-C and SIGTERM keep what was learnt.
+    """Train a model, stage by stage. Ctrl-C and SIGTERM save the run.
 
     Example: gfla train --dataset people --data-root humans/ --vgg vgg19.npz -o runs/mine
 
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
-    the recipe's size, so a step sees four times as many samples; with --steps 0.25 the run sees as many as before.
+    the recipe's size, so a step has four times as many samples. With --steps 0.25 the run sees as many as on one GPU.
     """
-    launch = launched()
-    if recipe is not None:
-        plan = _own_recipe(recipe, dataset, task, launch.processes)
-    else:
-        plan = _recipe(dataset, task, sampler, steps, seed, launch.processes, flow, init)
+    from gfla_cli.training.recipe import check_task, for_processes
+
+    launch = current_launch()
+    plan = _read_recipe(recipe, dataset) if recipe is not None else _recipe(dataset, sampler, steps, seed, flow, init)
+    if task is not None:
+        check_task(plan, task)
+    plan = for_processes(plan, launch.world_size)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
     if show:
-        if launch.is_first:
+        if launch.is_rank0:
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
     import torch
@@ -126,12 +129,12 @@ def train(
 
     keep_freed_memory()
     set_threads(threads)
-    tell = partial(say, quiet=not launch.is_first)
-    with joined(launch) as team:
-        placement = team.agreed(lambda: choose_own_device(launch, device, precision))
-        if channels_last is None:  # in fp32 it gains nothing (`gfla benchmark train`)
+    say_once = partial(say, quiet=not launch.is_rank0)
+    with init_distributed(launch) as group:
+        placement = group.run_on_all(lambda: choose_own_device(launch, device, precision))
+        if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
             channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
-        tell(f"training on {placement}" + (f", {launch.processes} processes" if launch.processes > 1 else ""))
+        say_once(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
             plan,
             data_root,
@@ -149,59 +152,45 @@ def train(
                 flow=flow,
                 init=init,
             ),
-            team=team,
-            say=tell,
+            group=group,
+            say=say_once,
         )
-    if launch.is_first:
+    if launch.is_rank0:
         typer.echo(bundle)
 
 
-def _own_recipe(file: Path, dataset: Dataset, task: Task | None, processes: int) -> Recipe:
-    """The recipe of a file; raises UsageError when it is none, or not for this data set."""
-    from gfla_cli.training.recipe import Recipe, for_processes, refuse_other_task
+def _read_recipe(file: Path, dataset: Dataset) -> Recipe:
+    """Reads a recipe file. Raises UsageError when it is not valid, or not for this data set."""
+    from gfla_cli.training.recipe import Recipe
 
+    hint = "--show prints a recipe to start from"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"{file}: cannot be read: {error.strerror}", hint="--show prints a recipe to begin with"
-        ) from error
+        raise UsageError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
     except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}", hint="--show prints a recipe to begin with") from error
+        raise UsageError(f"{file}: not JSON: {error}", hint=hint) from error
     plan = Recipe.from_json(values)
     if plan.dataset != dataset:
-        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="name the same data set")
-    if task is not None:
-        refuse_other_task(plan, task)
-    return for_processes(plan, processes)
+        raise UsageError(f"{file}: a recipe for --dataset {plan.dataset}", hint="use the same --dataset")
+    return plan
 
 
-def _recipe(
-    dataset: Dataset,
-    task: Task | None,
-    sampler: Sampler,
-    steps: float,
-    seed: int,
-    processes: int,
-    flow: str | None,
-    init: str | None,
-) -> Recipe:
-    """The recipe of a data set, as the options change it; without the stage of the flow for who starts from one."""
-    from gfla_cli.training.recipe import for_processes, recipe, refuse_other_task, scaled, with_sampler
+def _recipe(dataset: Dataset, sampler: Sampler, steps: float, seed: int, flow: str | None, init: str | None) -> Recipe:
+    """The recipe of a data set, changed by the options. With `flow` or `init` it has no flow stage."""
+    from gfla_cli.training.recipe import recipe, scaled, with_sampler
 
     plan = replace(scaled(with_sampler(recipe(dataset), sampler), steps), seed=seed)
-    if task is not None:
-        refuse_other_task(plan, task)
     if flow is not None and init is not None:
-        raise UsageError("--flow and --init both say what to start from", hint="--init brings its flow estimator along")
+        raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
     if flow is not None:
-        from gfla_cli.training.start import without_flow_stage
+        from gfla_cli.training.checkpoint import without_flow_stage
 
         plan = without_flow_stage(plan)
     if init is not None:
-        from gfla_cli.training.start import going_on_from
+        from gfla_cli.training.checkpoint import fine_tuning_recipe
 
         if sampler != "local":
-            raise UsageError("--sampler: a model that is trained on keeps its own", hint="leave --sampler out")
-        plan = going_on_from(plan, init)
-    return for_processes(plan, processes)
+            raise UsageError("--sampler: the model of --init keeps its own", hint="leave --sampler out")
+        plan = fine_tuning_recipe(plan, init)
+    return plan

@@ -1,1 +1,1 @@
-"""Several processes that do one job."""
+"""Several processes that share one job."""

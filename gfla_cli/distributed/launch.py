@@ -1,4 +1,4 @@
-"""Which of how many processes this is, as torchrun says in the environment. Imports no torch."""
+"""How torchrun started this process, and the group of processes that share one job. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,52 +6,53 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from gfla_cli.errors import GflaError, UsageError
 
 _NUMBERS, _ADDRESS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"), "MASTER_ADDR"
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How this process was started; the defaults are those of one that was started alone."""
+    """How this process was started. The defaults are those of a single process without torchrun."""
 
     rank: int = 0  # over all machines
-    processes: int = 1  # on all machines
-    local_rank: int = 0  # on this machine: which GPU it takes
-    grouped: bool = False  # there are others, or may be: also when torchrun started a single one
+    world_size: int = 1  # processes on all machines
+    local_rank: int = 0  # on this machine: the number of the GPU to use
+    distributed: bool = False  # torchrun started this process, possibly as the only one
     agent: tuple[str, int] | None = None  # host and port of the store that torchrun itself keeps
-    job: str = ""  # the same for the processes that torchrun starts in place of these, should one of them die
+    job: str = ""  # names the job; a restart by torchrun keeps it
 
     @property
-    def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+    def is_rank0(self) -> bool:
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Launch:
-    """Reads the variables of torchrun, or of whatever sets the same ones; raises UsageError when they make no sense."""
+def current_launch(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Reads the variables that torchrun sets. Raises UsageError when they are not valid."""
     if not all(name in environment for name in (*_NUMBERS, _ADDRESS)):
         return Launch()
     try:
-        rank, processes, local_rank, port = (int(environment[name]) for name in _NUMBERS)
+        rank, world_size, local_rank, port = (int(environment[name]) for name in _NUMBERS)
     except ValueError as error:
-        raise UsageError(f"RANK and its like are numbers: {error}", hint="torchrun sets them") from error
-    if not (0 <= rank < processes and local_rank >= 0):
-        raise UsageError(f"RANK {rank} of WORLD_SIZE {processes} cannot be", hint="torchrun sets them")
+        raise UsageError(f"{', '.join(_NUMBERS)} must be numbers: {error}", hint="torchrun sets them") from error
+    if not (0 <= rank < world_size and local_rank >= 0):
+        raise UsageError(f"RANK {rank} is not valid for WORLD_SIZE {world_size}", hint="torchrun sets them")
     return Launch(
         rank,
-        processes,
+        world_size,
         local_rank,
-        grouped=True,
+        distributed=True,
         agent=(environment[_ADDRESS], port) if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else None,
         job=_job(environment.get("TORCHELASTIC_RUN_ID")),
     )
 
 
 def _job(run_id: str | None) -> str:
-    """torchrun's own name of the job, where it has one; else which torchrun started this process."""
+    """The run id that torchrun was given; without one, the host and process id of torchrun."""
     if run_id is None:
         return ""
     import socket
@@ -59,67 +60,62 @@ def _job(run_id: str | None) -> str:
     return run_id if run_id != "none" else f"{socket.gethostname()}:{os.getppid()}"
 
 
-# Several processes that do one job: what one of them knows and all need. Imports no torch.
-#
-# A process that was started alone is a team of its own, for which all of this costs nothing.
+class ProcessGroup:
+    """The processes of one job; this class is the group of a single process, where every operation is trivial.
 
-
-_Value = TypeVar("_Value")
-
-
-class Team:
-    """The processes of one job. Every process makes the same calls in the same order, or all of them wait for ever."""
+    The operations are collective: all processes must call the same ones in the same order, or they wait for ever.
+    """
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.launch = launch or Launch()
-        self.rank, self.processes, self.is_first = self.launch.rank, self.launch.processes, self.launch.is_first
+        self.rank, self.world_size, self.is_rank0 = self.launch.rank, self.launch.world_size, self.launch.is_rank0
 
-    def share(self, numbers: range) -> range:
-        """This process's part of a batch; raises UsageError when it cannot be divided evenly."""
-        size, rest = divmod(len(numbers), self.processes)
+    def shard(self, numbers: range) -> range:
+        """This process's part of a batch. Not collective. Raises UsageError when the batch cannot be divided evenly."""
+        size, rest = divmod(len(numbers), self.world_size)
         if rest:
             raise UsageError(
-                f"a batch of {len(numbers)} cannot be shared evenly by {self.processes} processes",
+                f"a batch of {len(numbers)} cannot be shared evenly by {self.world_size} processes",
                 hint="a resumed run keeps its batch: start a number of processes that divides it",
             )
         return numbers[self.rank * size : (self.rank + 1) * size]
 
-    def largest(self, *numbers: int) -> list[int]:
-        """The largest of each number over all processes."""
+    def all_reduce_max(self, *numbers: int) -> list[int]:
+        """The maximum of each number over all processes."""
         return list(numbers)
 
-    def means(self, values: dict[str, float]) -> dict[str, float]:
-        """The mean of each value over all processes, not a number when one of them is none; all have the same names."""
+    def all_reduce_mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean of each value over all processes, NaN when one of them is NaN. All pass the same names."""
         return values
 
-    def gathered(self, value: _Value) -> list[_Value]:
-        """Everybody's value, in the order of the processes."""
+    def all_gather(self, value: _Value) -> list[_Value]:
+        """The values of all processes, ordered by rank."""
         return [value]
 
-    def from_first(self, function: Callable[[], _Value]) -> _Value:
-        """The result of `function`, which only the first process calls; its GflaError ends them all."""
+    def run_on_rank0(self, function: Callable[[], _Value]) -> _Value:
+        """Calls `function` on rank 0 alone, and returns its result in all processes. Its GflaError ends them all."""
         return function()
 
-    def agreed(self, function: Callable[[], _Value]) -> _Value:
-        """The result of `function`, which every process calls; a GflaError in one ends them all, with one message."""
+    def run_on_all(self, function: Callable[[], _Value]) -> _Value:
+        """Calls `function` in every process. A GflaError in one of them ends them all, with one message."""
         return function()
 
-    def one_voice(self, error: GflaError) -> BaseException:
-        """What to raise when all processes end for the same reason: the error, and in all but the first its code."""
-        return error if self.is_first else SystemExit(error.exit_code)
+    def raise_on_rank0(self, error: GflaError, cause: BaseException | None = None) -> NoReturn:
+        """Raises the error on rank 0, and SystemExit with its exit code elsewhere: the message appears once."""
+        raise error if self.is_rank0 else SystemExit(error.exit_code) from cause
 
 
 @contextmanager
-def joined(launch: Launch) -> Iterator[Team]:
-    """The team of this process for the block: itself alone, or all that were started with it.
+def init_distributed(launch: Launch) -> Iterator[ProcessGroup]:
+    """The process group for the block: all processes that torchrun started, or this process alone.
 
-    On CUDA each process takes the GPU of its local rank. Raises GflaError when another process ends before the job
-    does; of all processes only the first says so.
+    On CUDA each process uses the GPU of its local rank. Raises GflaError, on rank 0 alone, when another process ends
+    before the job does.
     """
-    if not launch.grouped:
-        yield Team()
+    if not launch.distributed:
+        yield ProcessGroup()
         return
-    from gfla_cli.distributed.process_group import opened
+    from gfla_cli.distributed.process_group import init_torch_distributed
 
-    with opened(launch) as team:
-        yield team
+    with init_torch_distributed(launch) as group:
+        yield group

@@ -25,7 +25,7 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
-from gfla_cli.training.batch import PoseBatch, drawn_pairs, to_device, with_known_flows
+from gfla_cli.training.batch import PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
 _PAIRS_OF_ONE = 2  # character
@@ -117,7 +117,7 @@ def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> di
     """The source (1, 3, H, W) as it is, warped by the network's flow, and by the ground truth."""
     source, structure = batch.source_image, batch.target_structure
     bodies = network.body_prior(source, batch.source_structure, structure)
-    known = with_known_flows(flows, batch.correspondence_at, drawn_pairs(1, 1.0, source.device))
+    known = with_ground_truth_flows(flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, source.device))
     return {
         COPY: source,
         "its own flows": network.render(source, structure, flows, bodies).image,
@@ -129,7 +129,7 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     """The network's flows, and all intermediate ones by name, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
-    found = {"no motion": torch.zeros_like(batch.offset), "the joints alone": limb_flow(*joints)}
+    found = {"no motion": torch.zeros_like(batch.true_flow.offset), "the joints alone": limb_flow(*joints)}
     bodies = network.body_prior(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
@@ -146,8 +146,8 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
 
 def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
     """Mean and median over the cells that both images show; None when these are too few."""
-    size = (batch.offset.shape[2], batch.offset.shape[3])
-    offset, weight, visible = batch.correspondence_at(*size)
+    size = (batch.true_flow.offset.shape[2], batch.true_flow.offset.shape[3])
+    offset, weight, visible = batch.true_flow.at(*size)
     shown = (visible > 0.5) & (weight > 0.5)
     if int(shown.sum()) < _FEWEST:
         return None

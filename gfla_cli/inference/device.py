@@ -53,7 +53,7 @@ def choose_own_device(launch: Launch, device: DeviceName = "auto", precision: Pr
     if placement.device.type == "cuda" and launch.local_rank >= there:
         hint = f"--nproc-per-node {there}, or --device cpu"
         raise UsageError(f"more than {there} processes on a machine with {there} CUDA devices", hint=hint)
-    if placement.device.type == "mps" and launch.processes > 1:
+    if placement.device.type == "mps" and launch.world_size > 1:
         raise UsageError("several processes cannot train on a Mac's GPU", hint="--device cpu")
     return placement
 

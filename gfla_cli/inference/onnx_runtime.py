@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from gfla_cli.distributed.launch import launched
+from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import DeviceName
@@ -172,7 +172,7 @@ def with_own_gpu(providers: Sequence[str]) -> list[str | tuple[str, dict[str, in
 
     If there are more processes than GPUs, the rest share the first one.
     """
-    number = launched().local_rank
+    number = current_launch().local_rank
     options = {"device_id": number if number < _gpu_count() else 0} if number else {}
     return [(name, options) if options and name in (_CUDA, _TENSORRT) else name for name in providers]
 

@@ -1,4 +1,4 @@
-"""What makes a flow right: it finds matching features, it is locally affine, it agrees with known correspondences."""
+"""Losses of flows: matching features, local affinity, agreement with the ground truth; and of joints behind a flow."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gfla_cli.networks.flow import Choice, Flow
+from gfla_cli.networks.priors.body import body_shape, trunk_length
+from gfla_cli.networks.priors.solids import Joints
 from gfla_cli.ops.warp import gaussian_warp
 
-_HIDDEN_SHARE = 0.3  # how much hidden places count beside visible ones
-_CHOSEN_WITHIN = 0.5  # pixels of its grid by which a candidate may be worse than the best one
-_NOT_THERE, _FAR_OFF = -40.0, 1e4  # logit of candidates that the pose does not have, and the error that they count as
-_FOUND_WITHIN = 1.5  # pixels of its grid that a flow may be off, about as far as a patch of 3 reaches
-_RIGHT_WITHIN = 0.75  # and for the pixels themselves to be taken
+_HIDDEN_WEIGHT = 0.3  # of hidden places, relative to visible ones
+_CHOSEN_WITHIN = 0.5  # pixels of the grid by which a candidate may be worse than the best one
+_NOT_THERE, _FAR_OFF = -40.0, 1e4  # logit of candidates that the pose does not have, and the error they are given
+_FOUND_WITHIN = 1.5  # pixels of the grid that a flow may be off, about as far as a patch of 3 reaches
+_RIGHT_WITHIN = 0.75  # the same where pixels are copied
+_NECK = 1
+_SHORTEST_TRUNK = 8.0  # pixels; shorter trunks are no unit of length
+_SQUARED_WITHIN = 0.05  # trunks; larger distances count linearly
 
 
 def sampling_correctness(source: Tensor, target: Tensor, offset: Tensor) -> Tensor:
-    """How well the warped source matches the target, relative to the best match there is (paper, eq. 5).
+    """How well the warped source matches the target, relative to the best possible match (paper, eq. 5), a scalar.
 
     `source`, `target` are (B, C, h, w) VGG19 features, `offset` (B, 2, h, w) pixels of that grid. Zero when every
-    position found its best match.
+    position finds its best match.
     """
     best = _best_cosine(source, target)
     found = F.cosine_similarity(gaussian_warp(source, offset), target.float(), dim=1, eps=1e-8).flatten(1)
@@ -36,7 +41,7 @@ def _best_cosine(source: Tensor, target: Tensor) -> Tensor:
     """(B, h*w): for every target position, the largest cosine over all source positions."""
     source = F.normalize(source.float().flatten(2), dim=1)
     target = F.normalize(target.float().flatten(2), dim=1)
-    # In chunks: at 64x64 the full table of one picture pair has 16.8 million entries.
+    # In chunks: at 64x64 the full table of one image pair has 16.8 million entries.
     return torch.cat([(part.transpose(1, 2) @ source).amax(dim=2) for part in target.split(1024, dim=2)], dim=1)
 
 
@@ -72,13 +77,13 @@ def _affine_residual(window: int) -> Tensor:
 
 
 def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance from known correspondences, as a renderer gives them: flow error and mask error, two scalars.
+    """Distance from the ground-truth flow of a renderer: flow error and mask error, two scalars.
 
-    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts (0 where
-    unknown), `visible` (B, 1, h, w) 1 seen in the source, 0 hidden, negative where the mask is left free.
-    The mask should tell what can be taken from the source: what is visible, as far as the flow finds it. Where a flow
-    is a few pixels off, a coarse level may still take colours from there, and a fine one invents.
-    In a training of several processes all of them have to call it together.
+    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) their weights (0 = unknown),
+    `visible` (B, 1, h, w) 1 seen in the source, 0 hidden, negative where the mask is left free.
+    The mask should be 1 where the place is visible and the flow finds it. With a flow that is a few pixels off, a
+    coarse level can still take colours from there, and a fine level should generate.
+    Collective: in distributed training all processes must call it together.
     """
     error = _distance(flow.offset, offset)
     mask = _trust_loss(flow.mask, error, weight, visible, _FOUND_WITHIN)
@@ -86,19 +91,19 @@ def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Ten
 
 
 def visible_flow_loss(found: Tensor, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
-    """Distance of offsets (B, 2, h, w) from known ones, mostly where the source shows the place, a scalar.
+    """Distance of offsets (B, 2, h, w) from the ground truth, a scalar. Hidden places count less: theirs is a guess.
 
-    The known ones as for `correspondence_loss`; of hidden places the right one is a guess.
+    The ground truth is given as for `correspondence_loss`. Collective.
     """
-    weight = weight * torch.where(visible > 0.5, 1.0, _HIDDEN_SHARE)
+    weight = weight * torch.where(visible > 0.5, 1.0, _HIDDEN_WEIGHT)
     return (_distance(found, offset) * weight).sum() / _mean_count(weight)
 
 
 def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
-    """How far the shares of moved pixels are from 1 where the flow is right, and from 0 where it is not, a scalar.
+    """Cross-entropy of the shares of copied pixels: 1 is right where the flow is right, else 0. A scalar.
 
-    `share` (B, 1, H, W) in [0, 1], of the frame; the rest as for `correspondence_loss`. The pictures that training
-    compares are small, where a drawn pixel can be as sharp as a moved one. At the photograph's own size it cannot.
+    `share` (B, 1, H, W) in [0, 1], at frame size; the rest as for `correspondence_loss`. Collective. Training compares
+    small images, where a generated pixel can be as sharp as a copied one. At the photograph's own size it cannot.
     """
     height, width = flow.offset.shape[-2:]
     share = F.adaptive_avg_pool2d(share, (height, width))
@@ -106,12 +111,12 @@ def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visibl
 
 
 def _distance(offset: Tensor, known: Tensor) -> Tensor:
-    """(B, 1, h, w)"""
+    """(B, 1, h, w) distance of two fields of offsets in pixels."""
     return (offset - known).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
 
 
 def _trust_loss(trust: Tensor, error: Tensor, weight: Tensor, visible: Tensor, within: float) -> Tensor:
-    """Cross-entropy of a trust in [0, 1] and of what is visible, as far as the flow finds it; all (B, 1, h, w)."""
+    """Cross-entropy of a trust in [0, 1] and of what is visible and found by the flow; all (B, 1, h, w)."""
     found = torch.exp(-(error.detach() / within).square() / 2).where(weight > 0, 1)
     known = (visible >= 0).float()
     wanted = visible.clamp(0, 1) * found
@@ -123,11 +128,10 @@ def _trust_loss(trust: Tensor, error: Tensor, weight: Tensor, visible: Tensor, w
 
 
 def choice_loss(choice: Choice, offset: Tensor, weight: Tensor) -> Tensor:
-    """Cross-entropy between the chosen candidates and those that lead near the known place, a scalar.
+    """Cross-entropy between the weights of candidate flows and their closeness to the ground truth, a scalar.
 
-    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) how much each counts. A candidate
-    is wanted the more the nearer it leads; without this loss one of no weight has no gradient either.
-    In a training of several processes all of them have to call it together.
+    `offset` (B, 2, h, w) true offsets in pixels of the grid, `weight` (B, 1, h, w) their weights. Without this loss a
+    candidate of weight zero has no gradient. Collective.
     """
     with torch.no_grad():
         still = torch.zeros_like(choice.candidates[:, :1])
@@ -139,12 +143,32 @@ def choice_loss(choice: Choice, offset: Tensor, weight: Tensor) -> Tensor:
 
 
 def _mean_count(weight: Tensor) -> Tensor:
-    """How much there is to compare, at least 1; of several training processes the mean.
+    """The sum of weights, at least 1; in distributed training its mean over all processes.
 
-    Each divides by the same number, so that the mean of their losses is the loss of all their samples together.
+    Each process divides by the same number, so that the mean of their losses is the loss of the whole batch.
     """
     count = weight.sum()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         count = count / dist.get_world_size()
     return count.clamp(min=1)
+
+
+def refined_loss(joints: Joints, truth: Tensor, reduction: int) -> Tensor:
+    """Mean distance of refined joints from true ones along x, y and z, in trunk lengths; a scalar.
+
+    `joints` (B, J, ...) are in pixels of a frame `reduction` times smaller than that of `truth` (B, J, 4): x, y, 1 if
+    known, depth. Depths are relative to the neck.
+    """
+    known = joints.present * (truth[..., 2] > 0)
+    place = torch.cat([(truth[..., :2] + 0.5) / reduction - 0.5, truth[..., 3:] / reduction], dim=2).nan_to_num()
+    shape, _ = body_shape(place.device)
+    trunk = trunk_length(place, known, shape)[..., None]
+    known = known[..., None] * (trunk > _SHORTEST_TRUNK)
+    difference = (_from_neck(joints.position) - _from_neck(place)) / trunk.clamp(min=_SHORTEST_TRUNK)
+    distance = F.smooth_l1_loss(difference, torch.zeros_like(difference), beta=_SQUARED_WITHIN, reduction="none")
+    return (distance * known).sum() / (3 * known.sum()).clamp(min=1)
+
+
+def _from_neck(place: Tensor) -> Tensor:
+    return torch.cat([place[..., :2], place[..., 2:] - place[:, _NECK, None, 2:]], dim=2)

@@ -1,7 +1,8 @@
-"""Least-squares adversarial losses: the discriminator's scores against 1 for real and 0 for generated."""
+"""Losses of generated images: adversarial, matte, joints, content and style."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,18 +11,21 @@ from torch import Tensor, nn
 
 from gfla_cli.losses.vgg import Vgg19
 
+JOINT_SIGMA = 1.75  # of a joint in a pose reader's heat maps, in their cells
+
+# The authors' layers.
+CONTENT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+STYLE_LAYERS = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
+
 
 def generator_loss(fake_scores: Tensor) -> Tensor:
-    """Small when the discriminator takes the generated pictures for real."""
+    """Least squares: 0 when the discriminator scores all generated images 1, as real ones (paper, eq. 10)."""
     return (fake_scores.float() - 1).square().mean()
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Small when the discriminator tells the two apart; halved, so that it learns at half the generator's pace."""
+    """Least squares: 0 when real images score 1 and generated ones 0. Halved, so that it learns at half the pace."""
     return ((real_scores.float() - 1).square().mean() + fake_scores.float().square().mean()) / 2
-
-
-# Whether the matte is the silhouette.
 
 
 def matte_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -29,23 +33,24 @@ def matte_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), mask)
 
 
-# Content and style distance in VGG19 features (paper, eq. 11 and 12).
+def joint_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Squared distance of joint heat maps (B, J, h, w), a scalar: the mean over joints, in units of one joint's energy.
 
-
-# The authors' layers.
-CONTENT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-STYLE_LAYERS = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
+    1 when a wanted joint is not found at all, 2 when it is found in another place.
+    """
+    difference = found.float() - wanted.float()
+    return difference.square().sum(dim=(2, 3)).mean() / (math.pi * JOINT_SIGMA**2)
 
 
 class VggDistance(NamedTuple):
-    """Two scalars."""
+    """Content and style distance (paper, eq. 11 and 12), two scalars."""
 
     content: Tensor
     style: Tensor
 
 
 class PerceptualLoss(nn.Module):
-    """Distances between pictures in the features of a frozen VGG19; layers the weights lack are left out."""
+    """Distances between images in the features of a frozen VGG19. Layers that the weights lack are left out."""
 
     def __init__(
         self, vgg: Vgg19, content: tuple[str, ...] = CONTENT_LAYERS, style: tuple[str, ...] = STYLE_LAYERS
@@ -58,9 +63,9 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, generated: Tensor, target: Tensor, weight: Tensor | None = None, *, with_style: bool = True
     ) -> VggDistance:
-        """Both distances between (B, 3, H, W) pictures in [-1, 1]; gradients flow into `generated` only.
+        """Both distances between (B, 3, H, W) images in [-1, 1]; gradients flow into `generated` only.
 
-        `weight` (B, 1, H, W), of mean 1, says how much each pixel counts in the content distance.
+        `weight` (B, 1, H, W), of mean 1, weights the pixels in the content distance.
         """
         styles = self.style if with_style else ()
         layers = {*self.content, *styles}
@@ -79,7 +84,7 @@ class PerceptualLoss(nn.Module):
 
 
 def gram(features: Tensor) -> Tensor:
-    """(B, C, C) channel correlations, divided by C·H·W; float32, where the sum over pixels stays exact enough."""
+    """(B, C, C) channel correlations, divided by C·H·W. In float32: the sum over pixels needs its precision."""
     _, C, H, W = features.shape
     x = features.float().flatten(2)
     with torch.autocast(x.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""VGG19 features for losses: the layers up to the deepest one asked for, from whatever file is at hand."""
+"""VGG19 features for losses."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ LAYERS = _layers()
 
 
 class Vgg19(nn.Module):
-    """Frozen VGG19 convolutions; fewer than 16 are fine, `available` tells which activations exist.
+    """Frozen VGG19 convolutions. Files may have fewer than 16; `available` names the activations that exist.
 
-    Fed with RGB in [-1, 1] as it is: the authors trained that way, and files whose first layer has the original
-    mean subtraction folded in expect it too.
+    The input is RGB in [-1, 1] without normalisation, as the authors trained. Files whose first layer includes the
+    original mean subtraction expect the same.
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
@@ -48,7 +48,7 @@ class Vgg19(nn.Module):
             outside = len(bias)
             if tuple(weight.shape) != (outside, inside, 3, 3):
                 what = f"features.{number} is {tuple(weight.shape)} instead of {(outside, inside, 3, 3)}"
-                raise BundleError(f"no VGG19 weights: {what}", hint="the network without batch normalisation is meant")
+                raise BundleError(f"no VGG19 weights: {what}", hint="use the network without batch normalisation")
             conv = nn.Conv2d(inside, outside, 3, padding=1)
             conv.weight.data, conv.bias.data = weight.float(), bias.float()  # type: ignore[union-attr]
             self.convs[name], inside = conv, outside
@@ -60,11 +60,11 @@ class Vgg19(nn.Module):
 
     @property
     def available(self) -> tuple[str, ...]:
-        """Names of the activations this file can give, shallow to deep."""
+        """Names of the activations that the weights provide, shallow to deep."""
         return tuple(self.convs)
 
     def forward(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Activations by name for (B, 3, H, W) pictures in [-1, 1]; computes no deeper than needed."""
+        """Activations by name for (B, 3, H, W) images in [-1, 1]; computes no deeper than needed."""
         wanted = set(layers)
         if missing := wanted - set(self.convs):
             raise BundleError(f"these VGG19 weights stop before {', '.join(sorted(missing))}")
@@ -91,7 +91,10 @@ def _max_pool(x: Tensor) -> Tensor:
 
 
 def load_vgg19(path: Path | None) -> Vgg19:
-    """VGG19 from a local .npz, .safetensors or .pth file, or from the hub when no path is given."""
+    """VGG19 from a local .npz, .safetensors or .pth file, or from the hub when no path is given.
+
+    Raises BundleError when the file is missing, damaged, or holds no VGG19 weights.
+    """
     if path is None:
         from gfla_cli.bundles.hub import fetch
 

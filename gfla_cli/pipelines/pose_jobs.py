@@ -16,7 +16,7 @@ import numpy as np
 
 from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
@@ -276,31 +276,31 @@ def transfer_pairs(
     output: Path,
     options: TransferOptions,
     *,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     progress: Progress = silent,
 ) -> PairsReport:
     """Runs every `from,to` row of a CSV file; results go to `output` as FROM--TO.png.
 
     Existing results are skipped, so an interrupted call can be repeated. Failures go to `output`/failures.csv.
-    Each process of a `team` takes every N-th of the missing pairs; all return the same report. Raises GflaError for
+    Each process of a `group` takes every N-th of the missing pairs; all return the same report. Raises GflaError for
     what concerns all pairs: the CSV file, the folders, the model, or another call that writes to the folder.
     """
-    team = team or Team()
+    group = group or ProcessGroup()
     with ExitStack() as held:
-        plan = team.from_first(lambda: _plan_pairs(pairs_csv, images, output, options, held))
-        own = plan.todo[team.rank :: team.processes]
+        plan = group.run_on_rank0(lambda: _plan_pairs(pairs_csv, images, output, options, held))
+        own = plan.todo[group.rank :: group.world_size]
 
         def tell(done: int, _: int) -> None:  # the other processes are about as far
-            progress(min(plan.pairs, plan.pairs - len(plan.todo) + done * team.processes), plan.pairs)
+            progress(min(plan.pairs, plan.pairs - len(plan.todo) + done * group.world_size), plan.pairs)
 
         tell(0, 0)
-        report = team.agreed(lambda: run_transfers(own, options, alone=False, progress=tell))
+        report = group.run_on_all(lambda: run_transfers(own, options, alone=False, progress=tell))
         pairs = {job.name: job.pair for job in own}
         failures = [(*pairs[name], error) for name, error in report.failed.items()]
-        failures = [failure for part in team.gathered(failures) for failure in part]
+        failures = [failure for part in group.all_gather(failures) for failure in part]
         written = len(plan.todo) - len(failures)
         failures = sorted(plan.impossible + failures)
-        team.from_first(lambda: _write_failures(output / FAILURES, failures))
+        group.run_on_rank0(lambda: _write_failures(output / FAILURES, failures))
     return PairsReport(plan.pairs, written, plan.pairs - len(plan.todo) - len(plan.impossible), len(failures))
 
 

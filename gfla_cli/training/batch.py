@@ -1,9 +1,10 @@
-"""What anybody looks at first, cut out of a picture and enlarged: the heads of people, the eyes and mouths of faces."""
+"""A collated batch as the networks and losses need it: tensors on the device, close-up crops, ground-truth flows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,24 +12,36 @@ from torch import Tensor
 
 from gfla_cli.conditioning.heatmap import heatmap_batch, joint_map_batch
 from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.sample import PosePair
+from gfla_cli.datasets.sample import Correspondence, PosePair
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.priors.body import body_shape, trunk_length
 from gfla_cli.ops.warp import constant
 
+# Close-ups: crops of heads, eyes and mouths.
 _FACE, _NECK = (0, 14, 15, 16, 17), 1
-_PER_NECK = 2.0  # side of the cut over the distance from the neck to the middle of the face: hair and chin are in
-_SIDES = 20.0, 0.7  # smallest side in pixels, largest as a share of the frame
+_PER_NECK = 2.0  # side of a head crop / distance from the neck to the middle of the face; includes hair and chin
+_SIDES = 20.0, 0.7  # smallest side in pixels, largest side as a fraction of the frame
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)  # of a face's 68 points
-_PER_EYES, _PER_MOUTH = 1.25, 1.5  # side of the cut over the width of the feature in a face seen from the front
-_LEAST = 8.0  # smallest side of an eye or a mouth cut, pixels
-SIDE = 64  # of a cut, pixels
+_PER_EYES, _PER_MOUTH = 1.25, 1.5  # side of a crop / width of eyes or mouth in a frontal face
+_LEAST = 8.0  # smallest side of an eye or mouth crop, pixels
+SIDE = 64  # of a resized crop, pixels
+
+# Weights of the losses:
+_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
+_FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
+_ALONG = (0.0, 0.35, 0.7, 1.25)  # positions between elbow (0) and wrist (1), and on into the hand
+_USUAL_TRUNK = 0.22  # trunk length of a person seen whole, as a fraction of the frame's height
+_DETAILS = 3.0  # extra weight of faces, forearms and hands, relative to the person's
+
+# (height, width) of a grid -> offsets (B, 2, h, w) in its pixels, weights and visibility (B, 1, h, w)
+GroundTruthAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
 
 
 def head_boxes(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3) middle x, y and side in pixels of the head with joints (B, 18, 3), x, y, confidence, in a frame H, W.
+    """(B, 3) centre x, y and side, in pixels, of the heads of people with joints (B, 18, 3): x, y, confidence.
 
-    Whoever shows no joint of the face gets a box above the neck; without a neck, one in the middle of the frame.
+    `size` is height and width of the frame. A person without face joints gets a box above the neck; without a neck,
+    in the middle of the frame.
     """
     place, known = points[..., :2], (points[..., 2:] > 0).float()
     height, width = size
@@ -49,7 +62,7 @@ def head_boxes(points: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def feature_boxes(points: Tensor) -> Tensor:
-    """(..., 2, 3) middle x, y and side in pixels of the eyes, and of the mouth, of faces with points (..., 68, 2)."""
+    """(..., 2, 3) centre x, y and side, in pixels, of the eyes and of the mouth of faces with points (..., 68, 2)."""
     return torch.stack([_box(points[..., _EYES, :], _PER_EYES), _box(points[..., _MOUTH, :], _PER_MOUTH)], dim=-2)
 
 
@@ -59,10 +72,10 @@ def _box(points: Tensor, per_side: float) -> Tensor:
     return torch.cat([(least + most) / 2, side.clamp(min=_LEAST)], dim=-1)
 
 
-def close_up(boxes: Tensor, picture: Tensor) -> Tensor:
-    """(B, C, SIDE, SIDE) cut out of (B, C, H, W) at (B, 3) boxes; what lies outside repeats the edge."""
-    height, width = picture.shape[-2:]
-    steps = (torch.arange(SIDE, device=picture.device) + 0.5) / SIDE - 0.5
+def close_up(boxes: Tensor, image: Tensor) -> Tensor:
+    """Crops (B, C, SIDE, SIDE) of images (B, C, H, W) at (B, 3) boxes. Outside the image the edge is repeated."""
+    height, width = image.shape[-2:]
+    steps = (torch.arange(SIDE, device=image.device) + 0.5) / SIDE - 0.5
     x = boxes[:, 0, None] + steps * boxes[:, 2, None]  # (B, SIDE) pixels
     y = boxes[:, 1, None] + steps * boxes[:, 2, None]
     grid = torch.stack(
@@ -72,110 +85,104 @@ def close_up(boxes: Tensor, picture: Tensor) -> Tensor:
         ],
         dim=-1,
     )
-    return F.grid_sample(picture.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-# A collated batch of byte pictures and points, made into what the networks and losses take, on their device.
+class GroundTruthFlow(NamedTuple):
+    """A renderer's exact flow of N images, on a g x g grid."""
 
+    offset: Tensor  # (N, 2, g, g) fractions of the frame
+    weight: Tensor  # (N, 1, g, g) 0 = unknown
+    visible: Tensor  # (N, 1, g, g) 1 seen in the source, 0 hidden, negative = unknown
 
-_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
-_FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
-_ALONG = (0.0, 0.35, 0.7, 1.25)  # of the way to the wrist, and on into the hand
-_USUAL_TRUNK = 0.22  # of the frame's height
-_DETAILS = 3.0  # how much more they count than the rest of a person
+    @classmethod
+    def of(cls, stored: Correspondence, device: torch.device) -> GroundTruthFlow:
+        """That of collated samples, on the device."""
+        return cls(*(on_device(torch.as_tensor(part), device) for part in stored))
+
+    def at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pooled to a height x width grid: offsets in its pixels, weights and visibility, (N, ·, height, width)."""
+        (offset, weight, visible), size = self, (height, width)
+        if offset.shape[-2:] != size:
+            pooled = F.adaptive_avg_pool2d(weight, size)
+            offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
+            weight = pooled
+            unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
+            visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
+        return offset * constant((width, height), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
 
 
 @dataclass(frozen=True, slots=True)
 class PoseBatch:
-    """One training step's inputs and expectations. B pictures of H x W, S = 18 joints."""
+    """One training step's inputs and ground truth. B images of H x W, S = 18 joints."""
 
     source_image: Tensor  # (B, 3, H, W) in [-1, 1]
     target_image: Tensor  # (B, 3, H, W)
     source_structure: Tensor  # (B, S, H, W) in [0, 1]; with depths 2 S channels
     target_structure: Tensor  # (B, S, H, W)
     target_points: Tensor  # (B, S, 3) x, y, confidence, pixels; missing = -1, -1, 0
-    true_points: Tensor  # (2 B, S, 4) x, y, 1 where known, depth: of all sources, then of all targets
+    true_points: Tensor  # (2 B, S, 4) x, y, 1 if known, depth: of all sources, then of all targets
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
     target_details: Tensor  # (B, 1, H, W) in [0, 1], 1 on faces, forearms and hands
-    target_head: Tensor  # (B, 3) middle x, y and side of the head, pixels
-    offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
-    offset_weight: Tensor  # (B, 1, g, g)
-    visible: Tensor  # (B, 1, g, g)
+    target_head: Tensor  # (B, 3) centre x, y and side of the head, pixels
+    true_flow: GroundTruthFlow
 
-    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
-
-    def wanted_correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for a loss: faces, forearms and hands count more, as in `pixel_weight`."""
-        offset, weight, visible = self.correspondence_at(height, width)
+    def weighted_flow_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `true_flow.at`, for losses: faces, forearms and hands have more weight, as in `pixel_weight`."""
+        offset, weight, visible = self.true_flow.at(height, width)
         return offset, weight * (1 + _DETAILS * F.adaptive_avg_pool2d(self.target_details, (height, width))), visible
 
     def joint_maps(self, stride: int, sigma: float) -> Tensor:
-        """(B, S, H/stride, W/stride) heat maps of the target's joints; `sigma` in pixels of those."""
+        """(B, S, H/stride, W/stride) heat maps of the target's joints; `sigma` in their pixels."""
         height, width = self.target_image.shape[-2:]
         return heatmap_batch(self.target_points / stride, (height // stride, width // stride), sigma)
 
-    def around_person(self, share: float, *pictures: Tensor) -> list[Tensor]:
-        """The columns around each target person, `share` of the width, of (B, C, H, W) pictures."""
+    def crop_around_person(self, fraction: float, *images: Tensor) -> list[Tensor]:
+        """The columns of (B, C, H, W) images around each target person: `fraction` of the width, in steps of 8."""
         width = self.target_mask.shape[-1]
-        kept = min(width, -(-int(width * share) // 8) * 8)
+        kept = min(width, -(-int(width * fraction) // 8) * 8)
         columns = torch.arange(width, device=self.target_mask.device)
         there = self.target_mask.amax(dim=(1, 2)) > 0.5  # (B, W)
         first = torch.where(there, columns, width).amin(dim=1)
         last = torch.where(there, columns, -1).amax(dim=1)
         left = ((first + last + 1 - kept) // 2).clamp(0, width - kept)
         if left.device.type == "cpu":
-            return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left.tolist())]) for p in pictures]
-        chosen = (left[:, None] + columns[:kept])[:, None, None]  # (B, 1, 1, kept); to ask where would be to wait
-        return [p.gather(3, chosen.expand(-1, p.shape[1], p.shape[2], -1)) for p in pictures]
+            return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left.tolist())]) for p in images]
+        chosen = (left[:, None] + columns[:kept])[:, None, None]  # (B, 1, 1, kept); tolist() would wait
+        return [p.gather(3, chosen.expand(-1, p.shape[1], p.shape[2], -1)) for p in images]
 
     def pixel_weight(self, person: float) -> Tensor:
-        """(B, 1, H, W) of mean 1: the person counts `person` times more, faces, forearms and hands yet more."""
+        """(B, 1, H, W) of mean 1. The person has `person` times more weight; faces, forearms and hands even more."""
         weight = 1 + person * (self.target_mask + _DETAILS * self.target_details)
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
-def pooled_correspondence(
-    offset: Tensor, weight: Tensor, visible: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Known offsets (B, 2, g, g), weights and visibility (B, 1, g, g) on a coarser grid, offsets in its pixels."""
-    if offset.shape[-2:] != size:
-        pooled = F.adaptive_avg_pool2d(weight, size)
-        offset = F.adaptive_avg_pool2d(offset * weight, size) / pooled.clamp(min=1e-6)
-        weight = pooled
-        unknown = F.adaptive_max_pool2d((visible < 0).float(), size) > 0
-        visible = F.adaptive_avg_pool2d(visible, size).masked_fill(unknown, -1)
-    return offset * constant((size[1], size[0]), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
-
-
 def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """The same on the device; a copy to a GPU is ordered there, and nobody waits for it."""
+    """The tensor on the device. Copies to a GPU are asynchronous."""
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
 
 
-def picture_batch(images: Tensor, device: torch.device) -> Tensor:
+def image_batch(images: Tensor, device: torch.device) -> Tensor:
     """(B, H, W, 3) bytes on the host -> (B, 3, H, W) in [-1, 1] on the device."""
     return on_device(images, device).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
 def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> PoseBatch:
-    """`pair` holds collated tensors (a leading B everywhere). Heat maps shrink with the picture when it is smaller."""
+    """`pair` holds collated tensors (a leading B everywhere). The size of heat map dots follows that of the images."""
     source, target = (torch.as_tensor(x) for x in (pair.source_image, pair.target_image))
     size = (source.shape[1], source.shape[2])
     sigma = config.heatmap_sigma * size[0] / config.image_size[0]
-    known = pair.correspondence
     source_points, wanted_points = (
         on_device(torch.as_tensor(x), device).float() for x in (pair.source_points, pair.target_points)
     )
     target_points = wanted_points[..., :3]
-    offset_weight = on_device(torch.as_tensor(known.weight), device) * _share_of_size(wanted_points, size[0])
+    true_flow = GroundTruthFlow.of(pair.correspondence, device)
     maps = joint_map_batch if config.has_depth else heatmap_batch
     return PoseBatch(
-        source_image=picture_batch(source, device),
-        target_image=picture_batch(target, device),
+        source_image=image_batch(source, device),
+        target_image=image_batch(target, device),
         source_structure=maps(source_points, size, sigma),
         target_structure=maps(wanted_points, size, sigma),
         target_points=target_points,
@@ -183,14 +190,12 @@ def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> Pose
         target_mask=on_device(torch.as_tensor(pair.target_mask), device)[:, None].float().div(255),
         target_details=_details(target_points, size, sigma),
         target_head=head_boxes(target_points, size),
-        offset=on_device(torch.as_tensor(known.offset), device),
-        offset_weight=offset_weight,
-        visible=on_device(torch.as_tensor(known.visible), device),
+        true_flow=true_flow._replace(weight=true_flow.weight * _flow_weight(wanted_points, size[0])),
     )
 
 
-def _share_of_size(points: Tensor, height: int) -> Tensor:
-    """(B, 1, 1, 1) how much flows count: less where a person is seen from near and every error is larger."""
+def _flow_weight(points: Tensor, height: int) -> Tensor:
+    """(B, 1, 1, 1) weight of flows: smaller where the person is large in the frame, and so are all errors."""
     place = torch.cat([points[..., :2], torch.zeros_like(points[..., :1])], dim=2)
     shape, _ = body_shape(points.device)
     trunk = trunk_length(place, (points[..., 2] > 0).to(place.dtype), shape)  # (B, 1) pixels
@@ -198,51 +203,42 @@ def _share_of_size(points: Tensor, height: int) -> Tensor:
 
 
 def _details(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
-    """(B, 1, H, W), 1 where people look first and pictures are smallest, and where arms pass before a body."""
+    """(B, 1, H, W), 1 on faces and hands, where people look first, and on forearms, which may cross the body."""
     places = [points[:, joint, :2] for joint in _HEAD_AND_HANDS]
     for elbow, wrist in _FOREARMS:
         first, second = points[:, elbow], points[:, wrist]
         there = ((first[:, 2:] > 0) & (second[:, 2:] > 0)).expand(-1, 2)
-        for share in _ALONG:
-            place = first[:, :2] + share * (second[:, :2] - first[:, :2])
+        for along in _ALONG:
+            place = first[:, :2] + along * (second[:, :2] - first[:, :2])
             places.append(place.where(there, -1))
     return heatmap_batch(torch.stack(places, dim=1), size, sigma).amax(dim=1, keepdim=True)
 
 
-# Features moved by the flows that a renderer knows, while the network's own flows are still far off.
-#
-# Not in the paper: in a share of the pairs the decoder gets the ground-truth flow. A decoder that only sees features
-# from wrong places learns colours at best, and blurs stripes and faces even after the flows improve.
+def mix_ground_truth_flows(flows: Sequence[Flow], ground_truth_at: GroundTruthAt, fraction: float) -> list[Flow]:
+    """The flows of each level, replaced by the ground truth for a random `fraction` of the pairs (teacher forcing).
 
-
-# (height, width) of a grid -> offsets (B, 2, h, w) in its pixels, weights and visibility (B, 1, h, w)
-KnownAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
-
-
-def partly_known(flows: Sequence[Flow], known_at: KnownAt, share: float) -> list[Flow]:
-    """The flows of each level, in a `share` of the pairs as the renderer knows them; none where there are none."""
+    Not in the paper. A decoder that only gets features from wrong places learns mean colours, and blurs stripes and
+    faces even after the flows improve.
+    """
     if not flows:
         return []
     offset = flows[0].offset
-    return with_known_flows(flows, known_at, drawn_pairs(len(offset), share, offset.device))
+    return with_ground_truth_flows(flows, ground_truth_at, draw_teacher_forced(len(offset), fraction, offset.device))
 
 
-def drawn_pairs(count: int, share: float, device: torch.device) -> Tensor:
-    """(B, 1, 1, 1) which of `count` pairs go by known flows, drawn with torch's global generator."""
-    return on_device(torch.rand(count) < share, device).view(-1, 1, 1, 1)
+def draw_teacher_forced(count: int, fraction: float, device: torch.device) -> Tensor:
+    """(B, 1, 1, 1) booleans: which of `count` pairs use ground-truth flows. Drawn with torch's global generator."""
+    return on_device(torch.rand(count) < fraction, device).view(-1, 1, 1, 1)
 
 
-def with_known_flows(flows: Sequence[Flow], known_at: KnownAt, chosen: Tensor) -> list[Flow]:
-    """The flows of each level, in the `chosen` pairs replaced by the known ones wherever anything is known.
+def with_ground_truth_flows(flows: Sequence[Flow], ground_truth_at: GroundTruthAt, chosen: Tensor) -> list[Flow]:
+    """The flows of each level, replaced by the ground truth in the `chosen` pairs, wherever it is known.
 
-    `chosen` (B, 1, 1, 1) as `drawn_pairs` gives it. Where the renderer leaves the mask free it stays estimated.
+    `chosen` (B, 1, 1, 1) comes from `draw_teacher_forced`. Where the renderer leaves the mask free it stays estimated.
     """
-    return [_replaced(flow, known_at, chosen) for flow in flows]
-
-
-def _replaced(flow: Flow, known_at: KnownAt, chosen: Tensor) -> Flow:
-    offset, weight, visible = known_at(flow.offset.shape[-2], flow.offset.shape[-1])
-    return Flow(
-        torch.where(chosen & (weight > 0), offset, flow.offset),
-        torch.where(chosen & (visible >= 0), visible.clamp(min=0), flow.mask),
-    )
+    replaced = []
+    for flow in flows:
+        offset, weight, visible = ground_truth_at(*flow.offset.shape[-2:])
+        mask = torch.where(chosen & (visible >= 0), visible.clamp(min=0), flow.mask)
+        replaced.append(Flow(torch.where(chosen & (weight > 0), offset, flow.offset), mask))
+    return replaced

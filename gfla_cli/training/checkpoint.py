@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, in one file that is complete or absent."""
+"""Checkpoints of a run, each a single file that is complete or absent; and runs that start from a trained model."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
+from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
+from gfla_cli.bundles.files import read_config
+from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import DataError
+from gfla_cli.errors import BundleError, DataError, UsageError
 from gfla_cli.io.files import atomic_path
-from gfla_cli.training.recipe import Recipe
+from gfla_cli.training.learner import Learner
+from gfla_cli.training.recipe import Recipe, joint_stages
 
 LAST, BEST, _NUMBERED = "checkpoint.pt", "checkpoint-best.pt", "checkpoint-[0-9]*.pt"
+CRITICS = "critics.safetensors"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -28,26 +36,21 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads tensors and plain values only; raises DataError when the file is missing or damaged."""
+    """Reads tensors and plain values only. Raises DataError when the file is missing or damaged."""
     if not path.is_file():
-        raise DataError(f"{path}: no checkpoint to resume from", hint="leave out --resume to start anew")
+        raise DataError(f"{path}: no checkpoint to resume from", hint="leave out --resume to start a new run")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        others = [other.name for other in [*numbered(path.parent)[::-1], path.parent / BEST] if other.is_file()]
-        restore = f"copy {others[0]} over it" if others else "start anew, or restore an older copy"
-        raise DataError(f"{path}: damaged checkpoint", hint=restore) from error
+        older = [*_numbered(path.parent)[::-1], path.parent / BEST]
+        others = [other.name for other in older if other.is_file()]
+        hint = f"copy {others[0]} over it" if others else "start a new run, or restore an older copy"
+        raise DataError(f"{path}: damaged checkpoint", hint=hint) from error
     return dict(state)
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The older checkpoints of a run, oldest first."""
-    # By time, not by number: whoever went back to an older one has newer ones with smaller numbers.
-    return sorted(folder.glob(_NUMBERED), key=lambda path: (path.stat().st_mtime_ns, path.name))
-
-
 def keep_copy(path: Path, name: str) -> None:
-    """A second name for the checkpoint that was just written; the next one does not touch it."""
+    """A second name for the checkpoint that was just written. The next checkpoint does not change it."""
     target = path.with_name(name)
     temporary = path.with_name(f".{name}")
     temporary.unlink(missing_ok=True)
@@ -60,17 +63,23 @@ def keep_copy(path: Path, name: str) -> None:
 
 
 def keep_last(path: Path, steps: int, count: int) -> None:
-    """Keeps the newest `count` checkpoints by their steps, the one just written included; 1 leaves all as it is."""
+    """Keeps the newest `count` checkpoints under names with their steps, this one included. With 1 it does nothing."""
     if count > 1:
         keep_copy(path, f"checkpoint-{steps:07d}.pt")
-        for old in numbered(path.parent)[:-count]:
+        for old in _numbered(path.parent)[:-count]:
             old.unlink(missing_ok=True)
 
 
-def refuse_another(path: Path, saved_json: str, wanted: Recipe) -> None:
-    """Raises DataError that says how the recipe of a checkpoint differs, when it cannot go on with the wanted one."""
+def _numbered(folder: Path) -> list[Path]:
+    """The older checkpoints of a run, oldest first."""
+    # By time, not by number: a run that went back to an older checkpoint has newer ones with smaller numbers.
+    return sorted(folder.glob(_NUMBERED), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def check_same_recipe(path: Path, saved_json: str, wanted: Recipe) -> None:
+    """Raises DataError that names the differences when a checkpoint's recipe cannot continue with the wanted one."""
     saved = json.loads(saved_json)
-    # Compared as configs: a run from before a setting existed has its default, and is the same model.
+    # Compared as configs: a recipe from before a setting existed has its default, and is the same model.
     model = ModelConfig.from_json(saved["model"])
     differs = []
     if saved["dataset"] != wanted.dataset:
@@ -78,7 +87,11 @@ def refuse_another(path: Path, saved_json: str, wanted: Recipe) -> None:
     if saved.get("seed", 0) != wanted.seed:
         differs.append(f"--seed {saved.get('seed', 0)}, not {wanted.seed}")
     if model != wanted.model:
-        differs.append(f"another model: {_model_differences(model, wanted.model)}")
+        before, now = model.to_json(), wanted.model.to_json()
+        settings = [
+            f"{name} {before.get(name)} instead of {now[name]}" for name in now if before.get(name) != now[name]
+        ]
+        differs.append(f"another model: {', '.join(settings)}")
     stages = [stage["name"] for stage in saved["stages"]]
     if stages != [stage.name for stage in wanted.stages]:
         differs.append(f"the stages {', '.join(stages)}, not {', '.join(stage.name for stage in wanted.stages)}")
@@ -87,7 +100,65 @@ def refuse_another(path: Path, saved_json: str, wanted: Recipe) -> None:
         raise DataError(f"{path}: made with {'; '.join(differs)}", hint=hint)
 
 
-def _model_differences(saved: ModelConfig, wanted: ModelConfig) -> str:
-    before, now = saved.to_json(), wanted.to_json()
-    names = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(f"{name} {before.get(name)} instead of {now[name]}" for name in names)
+def without_flow_stage(plan: Recipe) -> Recipe:
+    """The recipe from its first joint stage on. Raises UsageError when it has no stage for the flow alone."""
+    joint = joint_stages(plan)
+    if len(joint) == len(plan.stages):
+        raise UsageError(
+            f"a model with the sampler {plan.model.sampler} has no flow estimator", hint="leave --flow out"
+        )
+    return replace(plan, stages=joint)
+
+
+def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
+    """The recipe from its first joint stage on, for the network of a bundle, whatever its size.
+
+    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
+    """
+    folder = find_bundle(model)
+    config, _ = read_config(folder)  # the weights are read later, into the network
+    if config.task != plan.model.task:
+        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
+        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
+    refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)
+    return replace(plan, model=replace(config, refines_heads=refines_heads), stages=joint_stages(plan))
+
+
+def load_flow_estimator(learner: Learner, model: str | Path) -> None:
+    """Copies the flow estimator of a bundle, which may contain nothing else, into the generator.
+
+    Raises BundleError when the bundle is unknown or damaged, or its estimator does not fit the generator.
+    """
+    _load(learner, model, is_flow_tensor, "flow estimator")
+
+
+def load_weights(learner: Learner, model: str | Path) -> None:
+    """Copies the whole network of a bundle into the generator. Raises as `load_flow_estimator` does.
+
+    If the folder of the bundle also has critics, as that of a run does, those that fit are copied, too.
+    """
+    _load(learner, model, lambda name: True, "network")
+    critics = find_bundle(model) / CRITICS
+    if critics.is_file():
+        own = learner.discriminators.state_dict()
+        stored = load_file(critics).items()
+        fitting = {n: tensor.float() for n, tensor in stored if n in own and own[n].shape == tensor.shape}
+        learner.discriminators.load_state_dict(fitting, strict=False)
+
+
+def save_critics(learner: Learner, folder: Path) -> None:
+    """Writes the critics into the folder of a bundle, for a run that starts from it."""
+    half = {n: t.detach().to("cpu", torch.float16).contiguous() for n, t in learner.discriminators.state_dict().items()}
+    with atomic_path(folder / CRITICS, overwrite=True) as temporary:
+        save_file(half, temporary)
+
+
+def _load(learner: Learner, model: str | Path, wanted: Callable[[str], bool], part: str) -> None:
+    stored = read_bundle(model)
+    theirs = {name: tensor.float() for name, tensor in stored.state.items() if wanted(name)}
+    own = {name: tensor.shape for name, tensor in learner.generator.state_dict().items() if wanted(name)}
+    if {name: tensor.shape for name, tensor in theirs.items()} != own:
+        what = f"{stored.folder}: its {part} does not fit the recipe's model"
+        raise BundleError(what, hint="use a model with the same preset; --show prints the recipe's model")
+    learner.generator.load_state_dict(theirs, strict=False)
+    learner.average.load_state_dict(learner.generator.state_dict())

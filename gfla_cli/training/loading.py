@@ -1,4 +1,4 @@
-"""A collated batch in parts that fit into memory one after another."""
+"""Loading of training samples by worker processes; unreadable images are skipped and listed."""
 
 from __future__ import annotations
 
@@ -23,60 +23,30 @@ from torch import Tensor
 from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.recipe import Recipe
-from gfla_cli.training.task import TrainingTask
-
-
-def split_sample(sample: Any, count: int) -> tuple[list[Any], list[float]]:
-    """`count` parts, or as many as there are samples, and how much of the batch each is; together 1.
-
-    `sample` is what `default_collate` makes of named tuples: tensors with a leading B, nested in them.
-    """
-    size = len(first_tensor(sample))
-    count = min(count, size)
-    bounds = [size * k // count for k in range(count + 1)]
-    spans = list(pairwise(bounds))
-    if count == 1:
-        return [sample], [1.0]
-    return [_cut(sample, first, last) for first, last in spans], [(last - first) / size for first, last in spans]
-
-
-def first_tensor(sample: Any) -> Tensor:
-    """Any tensor of it; all have the same B."""
-    while not isinstance(sample, Tensor):
-        sample = sample[0]
-    return sample
-
-
-def _cut(sample: Any, first: int, last: int) -> Any:
-    if isinstance(sample, Tensor):
-        return sample[first:last]
-    return type(sample)(*(_cut(item, first, last) for item in sample))
-
-
-# Reading training samples in the background, past pictures that cannot be read.
-
+from gfla_cli.training.tasks.base import TrainingTask
 
 UNREADABLE = "unreadable.csv"
-_ATTEMPTS = 20  # samples in a row; when none of them can be read, it is not about single pictures
-_POLL_S = 0.1  # between two looks whether somebody wants to stop
-_LAST_S = 1.0  # that a thread gets to end
-_TOLERATED = 0.01  # of the data set's pictures
+_ATTEMPTS = 20  # unreadable samples in a row before the data set as a whole is taken for damaged
+_POLL_S = 0.1  # between two checks whether the run should stop
+_JOIN_S = 1.0  # for a thread to end
+_TOLERATED = 0.01  # unreadable images, as a fraction of the data set
+_ENDLESS = 10**9  # steps
 
 
 class Loaded(NamedTuple):
-    """One batch as it comes from a worker."""
+    """One batch from a worker."""
 
     sample: Any  # collated; None when there is an error
-    failures: list[str]  # what was wrong with pictures that were skipped
-    error: tuple[str, str] | None  # what and hint: the worker's exceptions would arrive with its whole traceback
+    failures: list[str]  # errors of images that were skipped
+    error: tuple[str, str] | None  # message and hint; an exception from a worker would bring its traceback
 
 
 class ReadableSamples(Dataset[Any]):
-    """The same numbered samples; where one cannot be read, the next that can, together with what was wrong."""
+    """The samples of a data set. For an unreadable sample comes the next readable one, and the error."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
@@ -92,25 +62,25 @@ class ReadableSamples(Dataset[Any]):
         except GflaError as error:
             return Loaded(None, failures, (str(error), error.hint))
         what = f"{_ATTEMPTS} samples in a row cannot be read; the first: {failures[0]}"
-        return Loaded(None, failures, (what, "gfla data check names what is missing or damaged"))
+        return Loaded(None, failures, (what, "gfla data check lists what is missing or damaged"))
 
 
 def collate(items: Sequence[Loaded]) -> Loaded:
-    """Single samples as one batch."""
+    """One batch of several samples."""
     failures = [failure for item in items for failure in item.failures]
     error = next((item.error for item in items if item.error is not None), None)
     return Loaded(None if error else default_collate([item.sample for item in items]), failures, error)
 
 
 class Batches(Iterator[Loaded]):
-    """Loaded batches in their order. A context manager, at whose end the processes that load end, too.
+    """Loaded batches in order. As a context manager it ends the workers.
 
-    A thread takes them from the loader, so that whoever waits for one can stop waiting.
+    A thread takes the batches from the loader, so that waiting for a batch can be interrupted.
     """
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         before = set(multiprocessing.active_children())
-        with _signals_held_back():
+        with _signals_blocked():
             self._loading: Any = iter(loader)
         self._workers = set(multiprocessing.active_children()) - before
         self._taken: queue.Queue[Loaded | BaseException | None] = queue.Queue(maxsize=1)
@@ -133,9 +103,9 @@ class Batches(Iterator[Loaded]):
                 return
 
     def take(self, stop: Callable[[], bool] = lambda: False) -> Loaded | None:
-        """The next batch; None at the end, or once `stop` says so.
+        """The next batch; None at the end, or as soon as `stop` returns True.
 
-        Raises DataError for whatever goes wrong in a worker other than a picture that cannot be read.
+        Raises DataError for any error in a worker except unreadable images.
         """
         while True:
             try:
@@ -145,7 +115,7 @@ class Batches(Iterator[Loaded]):
                 if stop():
                     return None
         if isinstance(loaded, BaseException):
-            # Where signals cannot be held back, one that reaches all processes ends the workers, too.
+            # Where signals cannot be blocked, a signal to all processes ends the workers, too.
             if isinstance(loaded, RuntimeError) and stop():
                 return None
             raise loaded
@@ -165,18 +135,18 @@ class Batches(Iterator[Loaded]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Does not wait for what the workers are busy with: they keep nothing that is not on disk."""
+        """Does not wait until the workers finish their samples: whatever they need to keep is on disk."""
         self._closed.set()
         if getattr(self._loading, "_worker_pids_set", False):
-            _remove_worker_pids(id(self._loading))  # else torch takes their end for a failure, and raises it anywhere
+            _remove_worker_pids(id(self._loading))  # else torch reports their end as a failure, anywhere
             self._loading._worker_pids_set = False
         for worker in self._workers:
             worker.terminate()
-        self._thread.join(timeout=_LAST_S)
+        self._thread.join(timeout=_JOIN_S)
 
 
 def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: int) -> Batches:
-    """Batches of samples with these numbers, prepared by so many processes. Takes one number from torch's generator."""
+    """Batches of samples with these numbers, from `workers` processes. Takes one number from torch's generator."""
     return Batches(
         DataLoader(
             ReadableSamples(dataset),
@@ -185,22 +155,22 @@ def load_samples(dataset: Dataset[Any], batches: Iterable[list[int]], workers: i
             num_workers=workers,
             prefetch_factor=6 if workers else None,
             worker_init_fn=partial(_begin_worker, os.getpid()),
-            # A forked worker inherits locks that other threads of this process held, and may wait for them for ever.
+            # A forked worker inherits the locks that other threads hold, and may wait for them for ever.
             multiprocessing_context="spawn" if workers else None,
         )
     )
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Processes that are started meanwhile are born with SIGINT and SIGTERM blocked.
+def _signals_blocked() -> Iterator[None]:
+    """Processes started inside of the block have SIGINT and SIGTERM blocked from the beginning.
 
-    A worker needs seconds until it comes to say so itself, and would die of a signal that reaches all processes.
+    A worker needs seconds until it can block them itself. Until then a signal to all processes would end it.
     """
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # started by the first worker, it would unblock both
+    resource_tracker.ensure_running()  # else the first worker starts it, which would unblock both
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -209,16 +179,16 @@ def _signals_held_back() -> Iterator[None]:
 
 
 def _begin_worker(parent: int, worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process; the main one still wants the batch it waits for."""
-    if os.getppid() != parent:  # killed while this process started: torch would take init for it, and wait for ever
+    """Ctrl-C and a scheduler's SIGTERM reach all processes, but the main process still needs its next batch."""
+    if os.getppid() != parent:  # it was killed already; torch would wait for ever
         os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere nothing tells who sent it, and the worker ends after the batch at hand
-        threading.Thread(target=_end_when_the_main_process_says_so, args=(parent,), daemon=True).start()
+    if sys.platform == "linux":  # elsewhere the sender is unknown; a worker ends after its current batch
+        threading.Thread(target=_end_on_sigterm_from, args=(parent,), daemon=True).start()
 
 
-def _end_when_the_main_process_says_so(parent: int) -> None:
-    """At its own end the main process sends its workers SIGTERM and waits for them; all other senders are ignored."""
+def _end_on_sigterm_from(parent: int) -> None:
+    """The main process ends its workers by SIGTERM. SIGTERM from all other processes is ignored."""
     assert sys.platform == "linux"
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
@@ -226,7 +196,7 @@ def _end_when_the_main_process_says_so(parent: int) -> None:
 
 
 class Unreadable:
-    """The pictures that were skipped, in a file that a resumed run goes on with."""
+    """The list of images that were skipped, in a file that a resumed run continues."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / UNREADABLE
@@ -238,10 +208,10 @@ class Unreadable:
     def __len__(self) -> int:
         return len(self._names)
 
-    def note(self, failures: Sequence[str], pictures: int | None) -> list[str]:
-        """The new ones among them. `pictures` is the size of the data set, where that is known.
+    def note(self, failures: Sequence[str], images: int | None) -> list[str]:
+        """Adds failures, and returns the new ones. `images` is the size of the data set, if it is known.
 
-        Raises DataError once more than one picture in a hundred was skipped.
+        Raises DataError when more than 1 % of the images were skipped.
         """
         new = [failure for failure in dict.fromkeys(failures) if failure not in self._names]
         if not new:
@@ -252,90 +222,97 @@ class Unreadable:
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             csv.writer(file).writerows([["what"], *([name] for name in self._names)])
-        if pictures is not None and len(self) > _TOLERATED * pictures:
-            what = f"{len(self)} of {pictures} pictures cannot be read, more than 1 %; the last: {new[-1]}"
-            raise DataError(what, hint=f"{self._path} names them; mend the data set, then --resume")
+        if images is not None and len(self) > _TOLERATED * images:
+            what = f"{len(self)} of {images} images cannot be read, more than 1 %; the last: {new[-1]}"
+            raise DataError(what, hint=f"{self._path} lists them; repair the data set, then --resume")
         return new
 
 
-# What a stage's steps are taken with: this process's share of every batch, cut into steps and parts.
-
-
-_ENDLESS = 10**9  # steps
-
-
 class Step(NamedTuple):
-    """One step's batch in its parts, and how much of this process's share each of them is."""
+    """One step's batch in parts."""
 
     parts: list[Any]
-    shares: list[float]
-    unreadable: tuple[str, ...]  # pictures that any process had to skip, when that is new
+    fractions: list[float]  # of this process's batch
+    unreadable: tuple[str, ...]  # images skipped for the first time, in any process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Feed:
-    """What loading has in common in all stages of a run."""
+class StepLoader:
+    """Loads the batches of training steps: this process's part of every batch, cut into smaller parts if wanted."""
 
     task: TrainingTask
-    team: Team
+    group: ProcessGroup
     device: torch.device
     workers: int  # processes that load, for each that trains
-    parts: int  # that a share is computed in
+    parts: int  # of a process's batch, computed one after the other
     unreadable: Unreadable
 
+    def steps(self, recipe: Recipe, index: int, step: int, stop: Callable[[], bool]) -> Generator[Step | None]:
+        """The steps of stage number `index` from step `step` on. Ends with None as soon as `stop` says so anywhere.
 
-def stage_steps(feed: Feed, recipe: Recipe, index: int, step: int, stop: Callable[[], bool]) -> Generator[Step | None]:
-    """The steps of stage number `index` from its step `step` on; None, and no more, once any process wants to stop.
+        A recipe with a time budget has steps until `stop`. Sample numbers depend on the step alone. So a resumed run
+        sees the same samples, and several processes together see those of a single one. Loading begins at once, and
+        takes one number from torch's generator.
+        """
+        stage, repeats = recipe.stages[index], self.task.steps_per_sample
+        before = sum(-(-s.steps // repeats) * s.batch for s in recipe.stages[:index])
+        end = _ENDLESS if recipe.minutes else stage.steps
+        first, last = before + step // repeats * stage.batch, before + -(-end // repeats) * stage.batch
+        dataset = self.task.dataset(stage)
+        numbers = (list(self.group.shard(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
+        batches = load_samples(dataset, numbers, self.workers)
+        return self._steps(batches, range(step, end), getattr(dataset, "pictures", None), stop)
 
-    A recipe with a budget in minutes has as many as fit, until `stop` says so.
+    def _steps(
+        self, batches: Batches, steps: range, images: int | None, stop: Callable[[], bool]
+    ) -> Generator[Step | None]:
+        cut: Iterator[Any] = iter(())
+        fractions = [1.0]
+        new: tuple[str, ...] = ()
+        done = steps.start % self.task.steps_per_sample  # steps of the first sample, taken before the run was resumed
+        with batches:
+            for _ in steps:
+                if self.group.all_reduce_max(int(stop()))[0]:
+                    yield None
+                    return
+                if (parts := next(cut, None)) is None:
+                    loaded = self.group.run_on_all(partial(batches.take, stop))
+                    failed = len(loaded.failures) if loaded else 0
+                    ended, failed = self.group.all_reduce_max(int(loaded is None), failed)
+                    if ended or loaded is None:
+                        yield None
+                        return
+                    new = self._note(loaded.failures, images) if failed else ()
+                    samples, fractions = _split(loaded.sample, self.parts)
+                    streams = [self.task.batches(sample, self.device) for sample in samples]
+                    cut = islice(zip(*streams, strict=True), done, None)
+                    parts, done = next(cut), 0
+                yield Step(list(parts), fractions, new)
+                new = ()
 
-    Sample numbers follow from the step alone, so a resumed run sees the same ones, and all processes together see
-    those that one would see. Loading begins at once, and takes one number from torch's generator.
+    def _note(self, failures: list[str], images: int | None) -> tuple[str, ...]:
+        """The new failures of all processes. Raises DataError in all of them when there are too many."""
+        gathered = [failure for part in self.group.all_gather(failures) for failure in part]
+        return tuple(self.group.run_on_rank0(lambda: self.unreadable.note(gathered, images)))
+
+
+def _split(sample: Any, count: int) -> tuple[list[Any], list[float]]:
+    """Up to `count` parts of a collated sample, each with at least one item, and their fractions of the batch.
+
+    Samples are nested named tuples of tensors with a leading B, as `default_collate` returns them.
     """
-    stage, repeats = recipe.stages[index], feed.task.steps_per_sample
-    before = sum(-(-s.steps // repeats) * s.batch for s in recipe.stages[:index])
-    end = _ENDLESS if recipe.minutes else stage.steps
-    first, last = before + step // repeats * stage.batch, before + -(-end // repeats) * stage.batch
-    dataset = feed.task.dataset(stage)
-    shares = (list(feed.team.share(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
-    batches = load_samples(dataset, shares, feed.workers)
-    return _taken(feed, batches, range(step, end), getattr(dataset, "pictures", None), stop)
+    first_tensor = sample
+    while not isinstance(first_tensor, Tensor):
+        first_tensor = first_tensor[0]
+    size = len(first_tensor)
+    count = min(count, size)
+    if count == 1:
+        return [sample], [1.0]
+    spans = list(pairwise(size * k // count for k in range(count + 1)))
+    return [_slice(sample, first, last) for first, last in spans], [(last - first) / size for first, last in spans]
 
 
-def _taken(
-    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
-) -> Generator[Step | None]:
-    with batches:
-        yield from _taken_from(feed, batches, steps, pictures, stop)
-
-
-def _taken_from(
-    feed: Feed, batches: Batches, steps: range, pictures: int | None, stop: Callable[[], bool]
-) -> Generator[Step | None]:
-    cut: Iterator[Any] = iter(())
-    shares = [1.0]
-    new: tuple[str, ...] = ()
-    done = steps.start % feed.task.steps_per_sample  # steps of the first sample that were taken before
-    for _ in steps:
-        if feed.team.largest(int(stop()))[0]:
-            yield None
-            return
-        if (parts := next(cut, None)) is None:
-            loaded = feed.team.agreed(partial(batches.take, stop))
-            ended, failed = feed.team.largest(int(loaded is None), len(loaded.failures) if loaded else 0)
-            if ended or loaded is None:
-                yield None
-                return
-            new = _noted(feed, loaded.failures, pictures) if failed else ()
-            samples, shares = split_sample(loaded.sample, feed.parts)
-            streams = [feed.task.batches(sample, feed.device) for sample in samples]
-            cut = islice(zip(*streams, strict=True), done, None)
-            parts, done = next(cut), 0
-        yield Step(list(parts), shares, new)
-        new = ()
-
-
-def _noted(feed: Feed, failures: list[str], pictures: int | None) -> tuple[str, ...]:
-    """What is new about them; raises DataError in all processes when it is too much."""
-    everybodys = [failure for part in feed.team.gathered(failures) for failure in part]
-    return tuple(feed.team.from_first(lambda: feed.unreadable.note(everybodys, pictures)))
+def _slice(sample: Any, first: int, last: int) -> Any:
+    if isinstance(sample, Tensor):
+        return sample[first:last]
+    return type(sample)(*(_slice(item, first, last) for item in sample))

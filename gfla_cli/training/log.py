@@ -1,44 +1,68 @@
-"""How a stage is going: how fast, and whether it has ever been better."""
+"""What a run shows and writes while it trains: progress, losses as CSV and for TensorBoard, sample images."""
 
 from __future__ import annotations
 
 import csv
 import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
 from gfla_cli.io.files import atomic_path, disk_errors_explained, make_folder
 from gfla_cli.io.image import to_uint8, write_image
+from gfla_cli.training.recipe import Recipe, Stage, time_shares
 
 _SMOOTHING = 0.9  # of the time of a step
+_LINE_EVERY_S = 60.0
+_HEADER = ["step", "stage", "samples", "loss", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a run reports after every step."""
+
+    stage: Stage
+    stage_index: int
+    step: int  # of the stage, counted from 1
+    samples: int  # seen since the run began, in all stages
+    losses: dict[str, float]
+    images_per_second: float  # includes waiting for data
+    seconds_left: float | None = None  # of the stage; None for a run without a time budget
+    unreadable: tuple[str, ...] = ()  # images skipped for the first time, each with its error
 
 
 @dataclass(slots=True)
-class Standing:
-    """Of one stage; losses of two stages cannot be compared."""
+class StageStats:
+    """Speed and best loss of one stage. Losses of different stages cannot be compared."""
 
-    best: float = math.inf  # mean loss between two checkpoints
+    best: float = math.inf  # smallest mean loss between two checkpoints
     total: float = 0.0  # since the last checkpoint
     count: int = 0
     _last_s: float | None = field(default=None, repr=False)
     _step_s: float | None = field(default=None, repr=False)
 
     def add(self, losses: dict[str, float]) -> None:
-        """One step's losses: l1 where there is one, for adversaries say nothing about quality, else the total."""
+        """Adds one step's losses: l1 if there is one, since adversarial losses do not measure quality; else total."""
         value = losses.get("l1", losses["total"])
         if math.isfinite(value):
             self.total += value
             self.count += 1
 
-    def judge(self) -> bool:
-        """Whether the steps since the last call were the best so far; the next call looks at new ones."""
+    def checkpoint_is_best(self) -> bool:
+        """Whether the mean loss since the last call is the smallest so far. Starts a new mean."""
         mean = self.total / self.count if self.count else math.inf
         self.total, self.count = 0.0, 0
         better = mean < self.best
@@ -46,7 +70,7 @@ class Standing:
         return better
 
     def rate(self, images: int, now_s: float) -> float:
-        """Pictures a second, smoothed, from the time between the ends of steps; 0 after the first."""
+        """Images per second, smoothed, from the time between the ends of two steps; 0 after the first step."""
         if self._last_s is not None:
             step_s = now_s - self._last_s
             before = step_s if self._step_s is None else self._step_s
@@ -55,36 +79,27 @@ class Standing:
         return images / self._step_s if self._step_s else 0.0
 
     def to_list(self) -> list[float]:
-        """What a checkpoint keeps."""
+        """What a checkpoint stores."""
         return [self.best, self.total, float(self.count)]
 
     @classmethod
-    def from_list(cls, values: list[float]) -> Standing:
-        """Reads what `to_list` gave; older checkpoints have nothing."""
+    def from_list(cls, values: list[float]) -> StageStats:
+        """Reads the result of `to_list`. Older checkpoints have an empty list."""
         return cls(values[0], values[1], int(values[2])) if values else cls()
 
 
-# What a run leaves for people to look at: losses as CSV and for TensorBoard, sample grids as pictures.
-
-
-_HEADER = ["step", "stage", "samples", "loss", "value"]
-
-
 class Journal:
-    """Appends to losses.csv and writes samples/<step>.png in a run's folder."""
+    """Appends to losses.csv and writes samples/<step>.png in a run's folder, and for TensorBoard if wanted."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
-        """Raises MissingExtraError when TensorBoard is wanted and not installed."""
+        """Raises MissingExtraError when TensorBoard is wanted but not installed."""
         self.folder = folder
         self._losses = folder / "losses.csv"
         self._board = _open_board(folder) if tensorboard else None
         make_folder(folder / "samples")
 
     def losses(self, step: int, stage: str, samples: int, values: dict[str, float]) -> None:
-        """One row per loss: step, stage, samples seen, name, value. Long form, since stages differ in their terms.
-
-        Raises MediaError when the disk refuses.
-        """
+        """Appends one row per loss: stages have different losses. Raises MediaError when it cannot be written."""
         new = not self._losses.exists()
         with (
             disk_errors_explained(self._losses),
@@ -99,7 +114,7 @@ class Journal:
                 self._board.add_scalar(f"{stage}/{name}", value, step)
 
     def rewind(self, step: int) -> None:
-        """Takes out what came after `step`: a run that was killed goes on from there, and writes those rows again."""
+        """Removes the rows after `step`: a run that was killed writes them again when it is resumed."""
         if not self._losses.is_file():
             return
         with self._losses.open(newline="", encoding="utf-8") as file:
@@ -112,14 +127,14 @@ class Journal:
             csv.writer(file).writerows([_HEADER, *kept])
 
     def samples(self, step: int, rows: Tensor) -> None:
-        """A grid of (N, 3, H, W) rows in [-1, 1], two side by side."""
-        picture = tile(rows.cpu().float())
-        write_image(self.folder / "samples" / f"{step:07d}.png", picture, overwrite=True)
+        """Writes a grid of (N, 3, H, W) rows in [-1, 1], two side by side."""
+        image = tile(rows.cpu().float())
+        write_image(self.folder / "samples" / f"{step:07d}.png", image, overwrite=True)
         if self._board is not None:
-            self._board.add_image("samples", picture, step, dataformats="HWC")
+            self._board.add_image("samples", image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Puts on disk what is still in memory."""
+        """Writes what TensorBoard still has in memory."""
         if self._board is not None:
             self._board.close()
 
@@ -133,7 +148,78 @@ def _open_board(folder: Path) -> Any:
 
 
 def tile(rows: Tensor, columns: int = 2) -> NDArray[np.uint8]:
-    """(B, 3, H, W) in [-1, 1] as one uint8 picture, `columns` rows side by side."""
+    """(B, 3, H, W) in [-1, 1] as one uint8 image, `columns` rows side by side."""
     usable = rows[: len(rows) // columns * columns] if len(rows) >= columns else rows
     lines = [torch.cat(list(part), dim=2) for part in usable.split(min(columns, len(usable)))]
     return to_uint8(torch.cat(lines, dim=1)[None])
+
+
+@contextmanager
+def show_progress(recipe: Recipe, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    """The report for `Trainer.run`: bars on a terminal, else a line each minute. Skipped images are named at once."""
+    console = Console(stderr=True)
+    with _bars(recipe, console) if console.is_terminal else _lines(say) as show:
+
+        def report(progress: Progress) -> None:
+            for what in progress.unreadable:
+                say(f"skipped: {what}")
+            show(progress)
+
+        yield report
+
+
+@contextmanager
+def _bars(plan: Recipe, console: Console) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]:.1f} images/s  {task.fields[losses]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        seconds = [round(60 * plan.minutes * share) for share in time_shares(plan)]
+        totals = seconds if plan.minutes else [stage.steps for stage in plan.stages]
+        tasks = [
+            bars.add_task(stage.name, total=total, start=False, rate=0.0, losses="")
+            for stage, total in zip(plan.stages, totals, strict=True)
+        ]
+
+        def show(progress: Progress) -> None:
+            number = progress.stage_index
+            done = progress.step if progress.seconds_left is None else totals[number] - round(progress.seconds_left)
+            bars.start_task(tasks[number])
+            bars.update(tasks[number], completed=done, rate=progress.images_per_second, losses=_losses(progress))
+
+        yield show
+
+
+@contextmanager
+def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    said_s = -_LINE_EVERY_S
+
+    def show(progress: Progress) -> None:
+        nonlocal said_s
+        now_s = time.monotonic()
+        if now_s - said_s >= _LINE_EVERY_S or progress.step in (1, progress.stage.steps):
+            said_s = now_s
+            say(status_line(progress))
+
+    yield show
+
+
+def status_line(progress: Progress) -> str:
+    """Stage, step, speed, remaining time of the stage, losses."""
+    stage, rate = progress.stage, progress.images_per_second
+    timed = progress.seconds_left is not None
+    parts = [f"{stage.name} {progress.step}" + ("" if timed else f"/{stage.steps}")]
+    if rate:
+        left_s = (stage.steps - progress.step) * stage.batch / rate
+        if progress.seconds_left is not None:
+            left_s = progress.seconds_left
+        parts += [f"{rate:.1f} images/s", f"{timedelta(seconds=round(left_s))} left"]
+    return "  ".join([*parts, _losses(progress)])
+
+
+def _losses(progress: Progress) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())

@@ -1,4 +1,4 @@
-"""A training recipe: everything that decides the weights, as one frozen value with a JSON form. Imports no torch."""
+"""Training recipes: all settings that determine the weights, as frozen values with a JSON form. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal
 from gfla_cli.config import ModelConfig, Sampler, preset
 from gfla_cli.errors import UsageError
 
-_FLOW_COST = 0.25  # of a step that trains the flow alone, beside one of everything
+_FLOW_COST = 0.25  # of a step that trains the flow alone, relative to a joint step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """How much each term counts; 0 switches a term off and saves its cost."""
+    """The weight of each loss; 0 switches a loss off and saves its cost."""
 
     l1: float = 0
     content: float = 0
@@ -22,23 +22,23 @@ class LossWeights:
     adversarial: float = 0
     correctness: float = 0
     affine: float = 0
-    correspondence: float = 0  # agreement with the renderer's exact flow
-    matching: float = 0  # of earlier models (the flow prior "matches"); it is not trained any more
-    solids: float = 0  # agreement of the refined solids with the renderer's exact flow; for the flow prior "solids"
-    refined: float = 0  # agreement of the refined joints with the renderer's; for the flow prior "solids"
-    choice: float = 0  # whether the chosen part leads to the place that corresponds; for the flow prior "solids"
-    visibility: float = 0  # agreement of the mask with what the renderer knows is visible
-    share: float = 0  # moved pixels where the flow is right, drawn ones elsewhere; for models with `pixel_blend`
-    matte: float = 0  # agreement of the matte with the silhouette; for models with `pixel_blend`
-    view: float = 0  # where a picture was taken from, as the view estimator tells it
-    close_up: float = 0  # content distance of the enlarged head, or eyes and mouth, with a discriminator of their own
-    joints: float = 0  # agreement of the joints that a pose reader, which learns beside, finds in it and the real one
-    person: float = 0  # extra weight of the person, or the object, over the background in the pixel loss
+    correspondence: float = 0  # of the flow with the renderer's ground truth
+    matching: float = 0  # of earlier models with the flow prior "matches"; not used any more
+    solids: float = 0  # of the flow of the refined solids with the ground truth; for the flow prior "solids"
+    refined: float = 0  # of the refined joints with the ground truth; for the flow prior "solids"
+    choice: float = 0  # of the choice between body parts with the ground truth; for the flow prior "solids"
+    visibility: float = 0  # of the mask with the renderer's ground truth
+    share: float = 0  # copied pixels where the flow is right, generated ones elsewhere; for models with `pixel_blend`
+    matte: float = 0  # of the matte with the silhouette; for models with `pixel_blend`
+    view: float = 0  # of the view estimator's classification
+    close_up: float = 0  # content distance of head, or eyes and mouth, crops; they get a discriminator of their own
+    joints: float = 0  # of the joints that a pose reader, trained alongside, finds in generated and real images
+    person: float = 0  # extra weight of the person, or the object, in the pixel losses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A stretch of training at one resolution with one objective."""
+    """A part of training with one resolution and one set of losses."""
 
     name: str
     train: Literal["flow", "joint"]  # the flow estimator alone, or everything
@@ -47,42 +47,42 @@ class Stage:
     batch: int  # of a step, over all processes
     weights: LossWeights
     learning_rate: float = 1e-4
-    final_learning_rate: float | None = None  # reached by a cosine; None keeps it constant
+    final_learning_rate: float | None = None  # at the end of a cosine decay; None = constant rate
     discriminator_rate: float = 1e-5
     betas: tuple[float, float] = (0.0, 0.999)
     warmup: int = 0  # steps over which the learning rate rises from zero
-    adversarial_from: int = 0  # step of this stage from which the discriminator plays
-    known_flows: float = 0.0  # share of the pairs whose features move by the renderer's exact flows
+    adversarial_from: int = 0  # step of this stage at which adversarial training begins
+    ground_truth_flows: float = 0.0  # fraction of the pairs whose features are warped by the renderer's flows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """A model, the data it sees and the stages it goes through."""
+    """A model, its training data and its training stages."""
 
     dataset: str
     model: ModelConfig
     stages: tuple[Stage, ...]
     seed: int = 0
-    initial: Literal["orthogonal", "kaiming"] = "orthogonal"  # the authors' start, or one that suits norm-free encoders
+    initial: Literal["orthogonal", "kaiming"] = "orthogonal"  # the paper's, or for encoders without norms
     content_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     style_layers: tuple[str, ...] = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
     discriminator_blocks: int = 4
-    perceptual_window: float = 1.0  # share of the frame's width, around the person, that VGG19 looks at
-    heads: float = 0.0  # share of the pairs of rendered people that show a head from near
-    frames: int = 30  # of a clip, where the data set has clips
-    frames_per_step: int = 6  # of them that one step generates, each from the one before
-    perceptual_frames: int = 6  # of a step that VGG19 looks at
-    minutes: float = 0.0  # for the whole run: stages share it, and rates fall by the clock; 0 = as many as steps take
-    average_decay: float = 0.0  # of the exponential average of the weights that ships; 0 ships the last weights
+    perceptual_window: float = 1.0  # fraction of the frame's width, around the person, for the VGG19 losses
+    heads: float = 0.0  # fraction of the pairs of rendered people that show a head close up
+    frames: int = 30  # of a clip
+    frames_per_step: int = 6  # of them that one step generates, each from the previous one
+    perceptual_frames: int = 6  # of a step that the VGG19 losses see
+    minutes: float = 0.0  # time budget of the run; 0 = no budget, the steps decide
+    average_decay: float = 0.0  # of the exponential moving average of the weights; 0 = no average
 
     @property
     def has_close_ups(self) -> bool:
-        """Whether a stage looks at enlarged heads, or eyes and mouths, which takes a discriminator of their own."""
+        """Whether a stage has losses of close-up crops, which need a discriminator of their own."""
         return any(stage.weights.close_up for stage in self.stages)
 
     @property
     def reads_poses(self) -> bool:
-        """Whether a stage asks which joints its pictures show, which takes a pose reader."""
+        """Whether a stage has the loss `joints`, which needs a pose reader."""
         return any(stage.weights.joints for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
-        """Reads what `to_json` wrote; raises UsageError for anything else."""
+        """Reads the result of `to_json`, also of older versions. Raises UsageError for anything else."""
         try:
             plain = dict(values)
             plain["model"] = ModelConfig.from_json(plain["model"])
@@ -105,11 +105,13 @@ class Recipe:
 
 def _stage(values: dict[str, Any]) -> Stage:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if "known_flows" in plain:  # its name in older recipes
+        plain["ground_truth_flows"] = plain.pop("known_flows")
     plain["weights"] = LossWeights(**plain["weights"])
     return Stage(**plain)
 
 
-def _authors(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int) -> Recipe:
+def _paper_recipe(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int) -> Recipe:
     """The paper's two stages with the released code's constants."""
     flow = LossWeights(correctness=20, affine=0.01)
     joint = LossWeights(l1=5, content=0.5, style=500, adversarial=2, correctness=5, affine=0.0025)
@@ -124,15 +126,15 @@ def _authors(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int
     )
 
 
-def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, steps: tuple[int, int, int]) -> Recipe:
-    """Rendered pictures: flows from the renderer's own correspondences, small pictures first, then full size."""
+def _rendered(name: str, model: str, flow: LossWeights, joint: LossWeights, steps: tuple[int, int, int]) -> Recipe:
+    """For rendered images: flows learnt from the renderer's ground truth, small images first, then full size."""
     small = Stage(
         name="flow",
         train="flow",
         steps=steps[0],
         image_size=(128, 128),
         batch=8,
-        weights=known,
+        weights=flow,
         learning_rate=1e-3,
         final_learning_rate=1e-4,
         betas=(0.9, 0.999),
@@ -157,79 +159,79 @@ def _rendered(name: str, model: str, known: LossWeights, joint: LossWeights, ste
         initial="kaiming",
         content_layers=("relu1_1", "relu2_1", "relu3_1"),
         style_layers=("relu2_2",),
-        average_decay=0.995,  # shorter than the last stage, which it would lag behind otherwise
+        average_decay=0.995,  # short enough to follow the last stage
     )
 
 
-_KNOWN = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
+_FLOW = LossWeights(correspondence=1, visibility=0.3, affine=0.0025)
 _JOINT = LossWeights(l1=5, content=1, correspondence=0.1, visibility=0.03, affine=0.00025, person=2)
-_JOINTS = 20.0  # a few hundredths are left to lose where most joints are found
+_JOINTS = 20.0  # the loss is a few hundredths when most joints are found
 _PEOPLE = _rendered(
     "people",
     "pose-people",
-    replace(_KNOWN, solids=1, refined=5, choice=0.2),
+    replace(_FLOW, solids=1, refined=5, choice=0.2),
     replace(_JOINT, solids=0.2, refined=1, choice=0.03, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
-_CHAIRS = _rendered("chairs", "view-chairs", replace(_KNOWN, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
+_CHAIRS = _rendered("chairs", "view-chairs", replace(_FLOW, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
 
 
 def _clips(plan: Recipe, batch: int) -> Recipe:
-    """The same recipe for clips; a batch of them is several times as many pictures."""
+    """The same recipe for clips, with another batch: a clip is several images."""
     return replace(plan, stages=tuple(replace(stage, batch=batch) for stage in plan.stages))
 
 
 def _detailed(plan: Recipe) -> Recipe:
-    """The same recipe for faces and fabric instead of their mean colour: known flows first, a last stage that asks."""
+    """The same recipe with losses of details: ground-truth flows first, and a last stage for faces and fabric."""
     flow, joint, last = plan.stages
-    joint = replace(joint, weights=replace(joint.weights, joints=_JOINTS), known_flows=0.75)
+    joint = replace(joint, weights=replace(joint.weights, joints=_JOINTS), ground_truth_flows=0.75)
     weights = replace(last.weights, close_up=0.5, joints=_JOINTS, style=150, adversarial=1, correspondence=0.2)
-    last = replace(last, weights=replace(weights, visibility=0.06), adversarial_from=400, known_flows=0.25)
+    last = replace(last, weights=replace(weights, visibility=0.06), adversarial_from=400, ground_truth_flows=0.25)
     return replace(plan, stages=(flow, joint, replace(last, learning_rate=4e-4, final_learning_rate=3e-5)))
 
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
-    """As for rendered pictures. Of every six frames VGG19 looks at two: that halves the time of a step."""
+    """As for rendered images. The VGG19 losses see two of six frames, which halves the time of a step."""
     joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1)
-    plan = _clips(_rendered(name, model, _KNOWN, joint, steps), batch=2)
+    plan = _clips(_rendered(name, model, _FLOW, joint, steps), batch=2)
     *before, last = plan.stages
     weights = replace(last.weights, close_up=0.5)
-    last = replace(last, batch=1, weights=weights, learning_rate=4e-4, known_flows=0.25)
+    last = replace(last, batch=1, weights=weights, learning_rate=4e-4, ground_truth_flows=0.25)
     return replace(plan, stages=(*before, last), perceptual_frames=2, frames=12)
 
 
 def _photographed(plan: Recipe) -> Recipe:
-    """The recipe of rendered people for photographs: nobody knows their flows, so these come from what VGG19 sees."""
+    """The recipe of rendered people for photographs, without ground truth: flows are learnt from VGG19 features."""
     flow, *joint = plan.stages
-    unknown = ("correspondence", "solids", "refined", "choice", "share", "matte", "visibility", "person")
-    seen = dict.fromkeys(unknown, 0) | {"correctness": 5, "affine": 0.0025}
+    supervised = ("correspondence", "solids", "refined", "choice", "share", "matte", "visibility", "person")
+    seen = dict.fromkeys(supervised, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
-    rest = (replace(stage, weights=replace(stage.weights, **seen), known_flows=0) for stage in joint)
+    rest = (replace(stage, weights=replace(stage.weights, **seen), ground_truth_flows=0) for stage in joint)
     return replace(plan, dataset="photos", model=replace(plan.model, refines_heads=False), stages=(first, *rest))
 
 
 RECIPES = {
-    "fashion": _authors("fashion", (256, 256), 200_000, 400_000),
-    "market": _authors("market", (128, 64), 200_000, 400_000),
+    "fashion": _paper_recipe("fashion", (256, 256), 200_000, 400_000),
+    "market": _paper_recipe("market", (128, 64), 200_000, 400_000),
     "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
-    "shapenet": _authors("shapenet", (256, 256), 200_000, 400_000),
-    "faces": _clips(_authors("faces", (256, 256), 200_000, 400_000), batch=2),
+    "shapenet": _paper_recipe("shapenet", (256, 256), 200_000, 400_000),
+    "faces": _clips(_paper_recipe("faces", (256, 256), 200_000, 400_000), batch=2),
     "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 1_200)),
     "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }
 
 
 def recipe(dataset: str) -> Recipe:
-    """The recipe of a data set; raises UsageError that lists the known ones."""
+    """The recipe of a data set. Raises UsageError, which lists the data sets."""
     if dataset not in RECIPES:
-        raise UsageError(f"unknown data set: {dataset}", hint=f"known: {', '.join(RECIPES)}")
+        raise UsageError(f"unknown data set: {dataset}", hint=f"data sets: {', '.join(RECIPES)}")
     return RECIPES[dataset]
 
 
-def refuse_other_task(plan: Recipe, task: str) -> None:
-    """Raises UsageError that lists the data sets for `task` when the recipe trains for another one."""
+def check_task(plan: Recipe, task: str) -> None:
+    """Raises UsageError when the recipe is for another task; it lists the data sets for `task`."""
     if plan.model.task != task:
         known = ", ".join(name for name, one in RECIPES.items() if one.model.task == task)
         raise UsageError(f"--dataset {plan.dataset} is for the task {plan.model.task}", hint=f"for {task}: {known}")
@@ -241,7 +243,7 @@ def scaled(plan: Recipe, factor: float) -> Recipe:
 
 
 def time_shares(plan: Recipe) -> list[float]:
-    """How much of a run's minutes each stage gets; together 1. A stage counts as its steps, batches and pixels do."""
+    """Fractions of the time budget by stage, in proportion to steps, batch and pixels; their sum is 1."""
     costs = []
     for stage in plan.stages:
         height, width = stage.image_size
@@ -251,23 +253,23 @@ def time_shares(plan: Recipe) -> list[float]:
 
 
 def for_processes(plan: Recipe, count: int) -> Recipe:
-    """The same recipe for `count` processes, each of which computes a batch of the recipe's size in every step."""
+    """The same recipe for `count` processes: each computes a batch of the recipe's size in every step."""
     return replace(plan, stages=tuple(replace(s, batch=count * s.batch) for s in plan.stages))
 
 
 def with_batches(plan: Recipe, saved: dict[str, Any]) -> Recipe:
-    """The same recipe with the batches of one in its JSON form that has the same stages."""
+    """The same recipe with the batch sizes of a saved one, in JSON form, with the same stages."""
     stages = zip(plan.stages, saved["stages"], strict=True)
     return replace(plan, stages=tuple(replace(stage, batch=before["batch"]) for stage, before in stages))
 
 
 def joint_stages(plan: Recipe) -> tuple[Stage, ...]:
-    """The stages that train everything, without those of the flow alone."""
+    """The stages that train everything, without those for the flow alone."""
     return tuple(stage for stage in plan.stages if stage.train == "joint")
 
 
 def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
-    """The same recipe for another sampler; one that predicts no flow skips the flow stages.
+    """The same recipe for another sampler, without flow stages if it uses no flow.
 
     Raises UsageError when the task has no such sampler.
     """
@@ -280,7 +282,7 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
     )
     if sampler in ("none", "global"):
         stages = joint_stages(plan)
-    if sampler == "pixels":  # no renderer whose pictures could be judged: appearance flow has pixels and flows only
+    if sampler == "pixels":  # appearance flow generates nothing: it has losses of pixels and flows only
         without = {"content": 0, "close_up": 0, "style": 0, "adversarial": 0}
         stages = tuple(replace(stage, weights=replace(stage.weights, **without)) for stage in stages)
     return replace(plan, model=model, stages=stages)

@@ -1,126 +1,41 @@
-"""Where a training run stands: bars on a terminal, a line now and then in a log."""
+"""A training run from recipe to bundle: its folder, its interruptions, its end."""
 
 from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.training.checkpoint import LAST
+from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.learner import AbandonedStepError, Engine
-from gfla_cli.training.recipe import LossWeights, Recipe, time_shares
-from gfla_cli.training.start import take_flow, take_weights
-from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.log import show_progress
+from gfla_cli.training.recipe import Recipe
+from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.tasks.view import ViewTask
-from gfla_cli.training.trainer import Pace, Progress, Trainer
-
-_LINE_EVERY_S = 60.0
-
-
-@contextmanager
-def progress_shown(trainer: Trainer, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    """A function that `Trainer.run` reports to. Pictures that had to be skipped are said at once."""
-    console = Console(stderr=True)
-    with _bars(trainer, console) if console.is_terminal else _lines(say) as show:
-
-        def report(progress: Progress) -> None:
-            for what in progress.unreadable:
-                say(f"skipped: {what}")
-            show(progress)
-
-        yield report
-
-
-@contextmanager
-def _bars(trainer: Trainer, console: Console) -> Iterator[Callable[[Progress], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rate]:.1f} images/s  {task.fields[losses]}"),
-    )
-    with Bars(*columns, console=console) as bars:
-        plan = trainer.recipe
-        seconds = [round(60 * plan.minutes * share) for share in time_shares(plan)]
-        totals = seconds if plan.minutes else [stage.steps for stage in plan.stages]
-        tasks = [
-            bars.add_task(stage.name, total=total, start=False, rate=0.0, losses="")
-            for stage, total in zip(plan.stages, totals, strict=True)
-        ]
-
-        def show(progress: Progress) -> None:
-            number = progress.stage_index
-            done = progress.step if progress.seconds_left is None else totals[number] - round(progress.seconds_left)
-            bars.start_task(tasks[number])
-            bars.update(tasks[number], completed=done, rate=progress.images_per_second, losses=_losses(progress))
-
-        yield show
-
-
-@contextmanager
-def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    said_s = -_LINE_EVERY_S
-
-    def show(progress: Progress) -> None:
-        nonlocal said_s
-        now_s = time.monotonic()
-        if now_s - said_s >= _LINE_EVERY_S or progress.step in (1, progress.stage.steps):
-            said_s = now_s
-            say(status_line(progress))
-
-    yield show
-
-
-def status_line(progress: Progress) -> str:
-    """Stage, step, speed, the time that is left of the stage, losses."""
-    stage, rate = progress.stage, progress.images_per_second
-    timed = progress.seconds_left is not None
-    parts = [f"{stage.name} {progress.step}" + ("" if timed else f"/{stage.steps}")]
-    if rate:
-        left_s = (stage.steps - progress.step) * stage.batch / rate
-        if progress.seconds_left is not None:
-            left_s = progress.seconds_left
-        parts += [f"{rate:.1f} images/s", f"{timedelta(seconds=round(left_s))} left"]
-    return "  ".join([*parts, _losses(progress)])
-
-
-def _losses(progress: Progress) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-
-
-# Ctrl-C and SIGTERM as a question that long work asks between two steps, when everything fits together.
-
+from gfla_cli.training.trainer import Pace, Trainer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context manager in which the first signal is noted and the second raises KeyboardInterrupt.
+    """A context manager for Ctrl-C and SIGTERM: the first is stored in `signal`, the second raises KeyboardInterrupt.
 
-    Inside of `raising(error)`, which is for work that can be given up, the first signal raises that error, too.
-
-    Outside the main thread, where Python handles no signals, it notes nothing.
+    Inside of `raising(error)`, which is for work that can be abandoned, the first signal also raises that error.
+    Outside the main thread Python handles no signals, and nothing happens.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
@@ -131,7 +46,7 @@ class Interruption:
 
     @contextmanager
     def raising(self, error: type[Exception]) -> Iterator[None]:
-        """Raises `error` at a signal inside of the block, or at its begin where there was one before."""
+        """Raises `error` at a signal inside of the block, or at its start if there was a signal before."""
         try:
             self._raised = error
             if self.signal is not None:
@@ -155,12 +70,9 @@ class Interruption:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
-        self._say("stopping; once more stops at once, without saving")
+        self._say("stopping and saving; interrupt once more to stop at once, without saving")
         if self._raised is not None:
             raise self._raised
-
-
-# A training run from recipe to bundle: its folder, its interruptions, its end.
 
 
 _TASKS: dict[str, Callable[..., TrainingTask]] = {
@@ -169,20 +81,20 @@ _TASKS: dict[str, Callable[..., TrainingTask]] = {
     "face": SequenceTask,
     "body": SequenceTask,
 }
-_JOB = ".gfla-job"  # who began the run
-_LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while it wrote a checkpoint
+_JOB = ".gfla-job"  # the job that began the run
+_LEFTOVERS = ".gfla-*.pt"  # of a process that was killed while writing a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What a run does beside learning, and how it computes."""
+    """Options of a run that are not part of its recipe."""
 
     workers: int = 1
     engine: Engine = field(default_factory=Engine)
     pace: Pace = field(default_factory=Pace)
     tensorboard: bool = False
-    flow: str | Path | None = None  # bundle whose flow estimator a new run starts from
-    init: str | Path | None = None  # bundle whose whole network it starts from
+    flow: str | Path | None = None  # model whose flow estimator a new run starts from
+    init: str | Path | None = None  # model whose whole network it starts from
 
 
 def run_training(
@@ -196,67 +108,58 @@ def run_training(
     placement: Placement,
     render: bool = True,
     options: RunOptions | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Trains to the end of the recipe and writes a bundle; returns the bundle's folder.
+    """Trains to the end of the recipe, writes a bundle, and returns the bundle's folder.
 
-    Interrupted by Ctrl-C or SIGTERM it gives up the step at hand, saves a checkpoint and raises KeyboardInterrupt, or
-    SystemExit(143); a second signal ends it at once. Raises DataError when `output` holds a run already and `resume`
-    was not asked for, or the other way round, and when another process trains there;
-    UsageError for --compile without CUDA.
+    Ctrl-C or SIGTERM abandons the current step, saves a checkpoint and raises KeyboardInterrupt or SystemExit(143). A
+    second signal ends the run at once. Raises DataError when `output` contains a run and `resume` is False, or the
+    other way round, or when another process trains there; UsageError for --compile without CUDA.
 
-    The processes of a `team` train together: each computes its part of every batch, the first one alone writes and
-    raises what concerns all. Restarted by torchrun they go on from their last checkpoint.
+    The processes of a `group` train together, each on its part of every batch. Rank 0 alone writes files, and raises
+    errors that concern all. When torchrun restarts them they resume from their last checkpoint.
     """
-    options, team = options or RunOptions(), team or Team()
+    options, group = options or RunOptions(), group or ProcessGroup()
     if options.engine.compile and placement.device.type != "cuda":
-        # torch 2.13 compiles the backward pass of a replicating pad wrongly for the CPU, after minutes of work.
-        raise team.one_voice(UsageError("--compile is for CUDA devices", hint="leave it out"))
-    folder, resume = team.from_first(lambda: _folder(recipe.dataset, output, resume, team.launch.job))
-    task = team.agreed(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
+        # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
+        group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
+    folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
+    task = group.run_on_all(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
     with ExitStack() as held, Interruption(say) as interruption:
-        team.from_first(lambda: held.enter_context(_claimed(folder, team.launch.job)))
-        trainer = team.agreed(
-            lambda: Trainer(
-                recipe,
-                task,
-                folder,
-                placement,
-                options.workers,
-                options.engine,
-                tensorboard=options.tensorboard,
-                team=team,
-            )
+        group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
+        settings: dict[str, Any] = {"tensorboard": options.tensorboard, "group": group}
+        trainer = group.run_on_all(
+            lambda: Trainer(recipe, task, folder, placement, options.workers, options.engine, **settings)
         )
         if resume:
             trainer.resume()
-            say(f"going on after step {trainer.steps}")
+            say(f"resuming after step {trainer.steps}")
         elif (flow := options.flow) is not None:
-            team.agreed(lambda: take_flow(trainer.learner, flow))
+            group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
         elif (init := options.init) is not None:
-            team.agreed(lambda: take_weights(trainer.learner, init))
-        with progress_shown(trainer, say) if team.is_first else nullcontext(_silent) as report:
+            group.run_on_all(lambda: load_weights(trainer.learner, init))
+        with show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(lambda progress: None) as report:
             finished = trainer.run(
                 report,
                 options.pace,
                 lambda: interruption.signal is not None,
-                # Several processes have to finish a step together.
-                partial(interruption.raising, AbandonedStepError) if team.processes == 1 else None,
+                # Several processes must finish a step together.
+                partial(interruption.raising, AbandonedStepError) if group.world_size == 1 else None,
             )
         if not finished:
-            say(f"stopped after step {trainer.steps}, everything saved; --resume goes on in {folder}")
-            raise _stopped(team, team.largest(interruption.signal or 0)[0])
-        return team.from_first(trainer.save_bundle)
+            say(f"stopped and saved after step {trainer.steps}; continue with --resume in {folder}")
+            raise _stopped(group, group.all_reduce_max(interruption.signal or 0)[0])
+        return group.run_on_rank0(trainer.save_bundle)
 
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
-    """Where the run is, and whether it goes on from a checkpoint there: restarted by torchrun it does by itself."""
+    """The folder of the run, and whether to resume its checkpoint: automatic when torchrun restarts the same job."""
     folder = output or _next_folder(dataset, job)
     there = (folder / LAST).exists()
     if there and not resume and not _is_of(job, folder):
         raise DataError(
-            f"{folder}: there is a run already", hint="--resume goes on with it, or choose another --output"
+            f"{folder}: there is a run already", hint="continue it with --resume, or choose another --output"
         )
     return folder, there or resume
 
@@ -269,7 +172,7 @@ def _next_folder(dataset: str, job: str) -> Path:
 
 
 def _is_of(job: str, folder: Path) -> bool:
-    """Whether processes of the same job began the run in a folder."""
+    """Whether the same torchrun job began the run in this folder."""
     return job != "" and (folder / _JOB).is_file() and (folder / _JOB).read_text(encoding="utf-8") == job
 
 
@@ -277,14 +180,15 @@ def _task(
     recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement, *, render: bool
 ) -> TrainingTask:
     data = open_training_data(recipe, data_root, cache, render=render)
-    wanted = any(_needs_vgg(stage.weights) for stage in recipe.stages)
-    features = load_vgg19(vgg).to(placement.device) if wanted else None
+    weights = [stage.weights for stage in recipe.stages]
+    needs_vgg = any(w.content or w.style or w.close_up or w.correctness for w in weights)
+    features = load_vgg19(vgg).to(placement.device) if needs_vgg else None
     return _TASKS[recipe.model.task](recipe, data, features)
 
 
 @contextmanager
 def _claimed(folder: Path, job: str) -> Iterator[None]:
-    """Nobody else writes into the folder of the run, and what a killed process left there is gone."""
+    """Locks the folder of the run for the block, and removes temporary files of a killed process."""
     with sole_writer(folder):
         (folder / _JOB).write_text(job, encoding="utf-8")
         for leftover in folder.glob(_LEFTOVERS):
@@ -292,16 +196,8 @@ def _claimed(folder: Path, job: str) -> Iterator[None]:
         yield
 
 
-def _stopped(team: Team, number: int) -> BaseException:
-    """How a process ends that a signal has stopped, or the signal that another one got."""
+def _stopped(group: ProcessGroup, number: int) -> BaseException:
+    """The exception that ends a process after a signal to it, or to another process."""
     if number == signal.SIGTERM:
         return SystemExit(128 + number)
-    return KeyboardInterrupt() if team.is_first else SystemExit(128 + number)
-
-
-def _silent(progress: Progress) -> None:
-    """The report of a process that does not speak."""
-
-
-def _needs_vgg(weights: LossWeights) -> bool:
-    return bool(weights.content or weights.style or weights.close_up or weights.correctness)
+    return KeyboardInterrupt() if group.is_rank0 else SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""The training loop: stages one after another, each a plain sequence of steps that a checkpoint can interrupt."""
+"""The training loop: the stages of a recipe, step by step, with checkpoints."""
 
 from __future__ import annotations
 
@@ -16,77 +16,63 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import save_bundle
-from gfla_cli.distributed.launch import Team
+from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.checkpoint import (
     BEST,
     LAST,
+    check_same_recipe,
     keep_copy,
     keep_last,
     load_checkpoint,
-    refuse_another,
     save_checkpoint,
+    save_critics,
 )
-from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, Position, StepResult, memory_error
-from gfla_cli.training.loading import Feed, ReadableSamples, Step, Unreadable, stage_steps
-from gfla_cli.training.log import Journal, Standing
+from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, StagePosition, StepResult, memory_error
+from gfla_cli.training.loading import ReadableSamples, Step, StepLoader, Unreadable
+from gfla_cli.training.log import Journal, Progress, StageStats
 from gfla_cli.training.recipe import Recipe, Stage, time_shares, with_batches
-from gfla_cli.training.start import write_critics
-from gfla_cli.training.task import TrainingTask
+from gfla_cli.training.tasks.base import TrainingTask
 
-_NEVER_TRAINED, _SHOWN = 10**9, 8  # first number and count of the samples that are drawn to look at
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a run reports after every step."""
-
-    stage: Stage
-    stage_index: int
-    step: int  # of the stage, counted from 1
-    samples: int  # seen since the run began, all stages together
-    losses: dict[str, float]
-    images_per_second: float  # waiting for data included
-    seconds_left: float | None = None  # of the stage; None where its steps decide
-    unreadable: tuple[str, ...] = ()  # pictures that were skipped for the first time, with what is wrong
+_FIRST_SHOWN, _SHOWN = 10**9, 8  # first number and count of the sample images; training never reaches that number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How often a run leaves something behind, in steps, how much of it stays, and when it ends."""
+    """How often a run writes something, in steps, and when it ends."""
 
-    log: int = 20
-    save: int = 500
-    sample: int = 500
-    keep: int = 1  # newest checkpoints
-    max_steps: int | None = None  # of the whole run; None = as many as the recipe has
+    log: int = 20  # losses
+    save: int = 500  # checkpoints
+    sample: int = 500  # sample images
+    keep: int = 1  # newest checkpoints that are kept
+    max_steps: int | None = None  # of the whole run; None = all steps of the recipe
 
 
 class Clock:
-    """The time of a run that has a budget in minutes, stage by stage; what a checkpoint keeps of it is `seconds`."""
+    """Divides the time budget of a run between its stages. `seconds` is what a checkpoint stores."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._budget_s = 60 * recipe.minutes
         self._ends = [self._budget_s * share for share in accumulate(time_shares(recipe))]
-        self._begun_s: float | None = None  # when the first step of this stage began, in seconds of the run
+        self._begun_s: float | None = None  # start of the stage's first step, in seconds of the run
         self._before_s, self._started = 0.0, time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """How long the run has lasted, in all of its processes one after another."""
+        """Duration of the run, with the time before it was resumed."""
         return self._before_s + time.monotonic() - self._started
 
-    def go_on_after(self, seconds: float) -> None:
-        """Counts those of an earlier process, too."""
+    def resume_at(self, seconds: float) -> None:
+        """Sets the time that the run took before it was resumed."""
         self._before_s, self._started = seconds, time.monotonic()
 
     def is_over(self, stage: int) -> bool:
-        """Whether the time of a stage is used up."""
+        """Whether the time of a stage is over. Never without a time budget."""
         return self._budget_s > 0 and self.seconds >= self._ends[stage]
 
-    def share(self, stage: int, step: int, steps: int) -> float:
-        """How much of a stage is done before step number `step`: of its time, or else of its steps."""
+    def fraction(self, stage: int, step: int, steps: int) -> float:
+        """The fraction of a stage, 0 to 1, that is over before step number `step`: of its time, or of its steps."""
         if not self._budget_s:
             return step / steps
         now_s = self.seconds
@@ -95,14 +81,14 @@ class Clock:
         return min(1.0, (now_s - self._begun_s) / max(1e-3, self._ends[stage] - self._begun_s))
 
     def left(self, stage: int) -> float | None:
-        """Seconds until a stage ends; None where its steps decide."""
+        """Seconds until a stage ends; None without a time budget."""
         return max(0.0, self._ends[stage] - self.seconds) if self._budget_s else None
 
 
 class Trainer:
     """Owns the learner, the data and the position in the recipe.
 
-    Of several processes each has one; they take every step together, and the first alone leaves something behind.
+    In distributed training each process has a trainer. All take every step together, and rank 0 alone writes files.
     """
 
     def __init__(
@@ -115,24 +101,24 @@ class Trainer:
         engine: Engine | None = None,
         *,
         tensorboard: bool = False,
-        team: Team | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.recipe, self.task, self.folder, self.placement = recipe, task, folder, placement
-        self.engine, self.team = engine or Engine(), team or Team()
-        self.learner = Learner(recipe, task, placement, self.engine, self.team)
-        if not self.team.is_first:
-            torch.manual_seed(recipe.seed + self.team.rank)  # what is drawn in a step, after the same weights
+        self.engine, self.group = engine or Engine(), group or ProcessGroup()
+        self.learner = Learner(recipe, task, placement, self.engine, self.group)
+        if not self.group.is_rank0:
+            torch.manual_seed(recipe.seed + self.group.rank)  # other random numbers, after the same initial weights
         self.stage_index = self.step = 0
-        self.steps = self.samples = 0  # since the run began, all stages together
-        self.standing = Standing()
+        self.steps = self.samples = 0  # since the run began, in all stages
+        self.stats = StageStats()
         self._carried: Tensor | None = None  # from one step to the next of the same sample
-        self._random: Tensor | None = None  # the state to go on from, in the middle of a stage
+        self._random: Tensor | None = None  # random state to resume from, in the middle of a stage
         self.learner.start_stage(self.stage)
         self.clock = Clock(recipe)
-        self.journal = Journal(folder, tensorboard=tensorboard) if self.team.is_first else None
-        self.feed = Feed(
+        self.journal = Journal(folder, tensorboard=tensorboard) if self.group.is_rank0 else None
+        self.loader = StepLoader(
             task=task,
-            team=self.team,
+            group=self.group,
             device=placement.device,
             workers=workers,
             parts=self.engine.accumulate,
@@ -161,16 +147,17 @@ class Trainer:
         stop: Callable[[], bool] = lambda: False,
         may_abandon: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> bool:
-        """Trains until the recipe ends; True then. Once `stop` says so, saves after the step at hand; False then.
+        """Trains to the end of the recipe and returns True; or saves and returns False when `stop` returns True.
 
-        A step may also be given up: `may_abandon` makes contexts in which an AbandonedStepError leaves the step out.
-        Killed at any moment, `resume` goes on from the last checkpoint, as if nothing had happened.
+        `stop` is checked between steps. Inside of the contexts that `may_abandon` makes, an AbandonedStepError
+        abandons a step. A run that is killed at any moment can be resumed exactly from its last checkpoint.
         """
         pace = pace or Pace()
         if self.journal is not None:
-            self._write_recipe()
+            with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
+                temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
             if self.steps == 0:
-                self.journal.rewind(0)  # of a run that was killed before its first checkpoint
+                self.journal.rewind(0)  # a run was killed here before its first checkpoint
         finished = self._run_stages(report, pace, stop, may_abandon)
         if self.journal is not None:
             self.journal.close()
@@ -192,17 +179,17 @@ class Trainer:
                     self._take(step, report, pace, may_abandon() if may_abandon is not None else None)
                 except AbandonedStepError:
                     break
-            steps.close()  # ends the processes that load
-            if self.team.largest(int(stop()))[0]:
+            steps.close()  # ends the workers
+            if self.group.all_reduce_max(int(stop()))[0]:
                 self.save()
                 return False
             if self._has_all_steps(pace) and self.step < self.stage.steps:
-                self.save()  # in the middle of a stage, from where a resumed run may go on
+                self.save()  # a resumed run may have more steps
                 return True
             self.stage_index, self.step = self.stage_index + 1, 0
             if self.stage_index < len(self.recipe.stages):
                 self.learner.start_stage(self.stage)
-            self.standing = Standing()
+            self.stats = StageStats()
             self.save()
         return True
 
@@ -216,7 +203,7 @@ class Trainer:
         pace: Pace,
         may_abandon: AbstractContextManager[None] | None,
     ) -> None:
-        """One step, and what it leaves behind."""
+        """Takes a step, and reports and writes its results."""
         if self.step % self.task.steps_per_sample == 0:
             self._carried = None
         result = self._train_step(step, may_abandon)
@@ -224,125 +211,121 @@ class Trainer:
         self.step += 1
         self.steps += 1
         self.samples += self.stage.batch
-        self.standing.add(result.losses)
-        rate = self.standing.rate(self.stage.batch, time.perf_counter())
+        self.stats.add(result.losses)
+        rate = self.stats.rate(self.stage.batch, time.perf_counter())
         left_s = self.clock.left(self.stage_index)
         losses = result.losses
         report(Progress(self.stage, self.stage_index, self.step, self.samples, losses, rate, left_s, step.unreadable))
-        self._leave_behind(result.losses, pace)
+        self._write_results(result.losses, pace)
 
     def _steps(self, stop: Callable[[], bool]) -> Generator[Step | None]:
-        """The rest of this stage, see `stage_steps`."""
-        steps = stage_steps(self.feed, self.recipe, self.stage_index, self.step, stop)
+        """The remaining steps of this stage, see `StepLoader.steps`."""
+        steps = self.loader.steps(self.recipe, self.stage_index, self.step, stop)
         if self._random is not None and self.step:
-            torch.set_rng_state(self._random)  # again: an unbroken run took a number for its loader once a stage
+            torch.set_rng_state(self._random)  # again: the loader took a number, as it did when the stage began
         self._random = None
         return steps
 
     def _train_step(self, step: Step, may_abandon: AbstractContextManager[None] | None) -> StepResult:
         parts = step.parts
         if self._carried is not None:
-            sizes = [round(share * len(self._carried)) for share in step.shares]
+            sizes = [round(fraction * len(self._carried)) for fraction in step.fractions]
             parts = [p.continued(c) for p, c in zip(parts, self._carried.split(sizes), strict=True)]
         try:
-            share = self.clock.share(self.stage_index, self.step, self.stage.steps)
-            return self.learner.step(parts, step.shares, self.stage, Position(self.step, share), may_abandon)
+            position = StagePosition(self.step, self.clock.fraction(self.stage_index, self.step, self.stage.steps))
+            return self.learner.step(parts, step.fractions, self.stage, position, may_abandon)
         except RuntimeError as error:
-            batch = self.stage.batch // self.team.processes
+            batch = self.stage.batch // self.group.world_size
             explained = memory_error(error, batch, self.stage.image_size, self.engine, self.placement)
             if explained is None:
                 raise
             raise explained from error
 
-    def _leave_behind(self, losses: dict[str, float], pace: Pace) -> None:
+    def _write_results(self, losses: dict[str, float], pace: Pace) -> None:
         if self.journal is not None and self.step % pace.log == 0:
             self.journal.losses(self.steps, self.stage.name, self.samples, losses)
         if self.journal is not None and self.stage.train == "joint" and self.step % pace.sample == 0:
             self.journal.samples(self.steps, self._sample())
         if self.step % pace.save == 0:
-            best = self.standing.judge()
+            best = self.stats.checkpoint_is_best()
             self.save(best=best)
-            if self.team.is_first:
+            if self.group.is_rank0:
                 keep_last(self.checkpoint, self.steps, pace.keep)
 
     @torch.no_grad()
     def _sample(self) -> Tensor:
-        """Pictures of the averaged weights on samples with numbers that training never reaches: (N, 3, H, W)."""
+        """Images by the averaged weights, for samples that are not used for training: (N, 3, H, W)."""
         dataset = ReadableSamples(self.task.dataset(self.stage))
-        samples = [dataset[_NEVER_TRAINED + i].sample for i in range(_SHOWN)]
+        samples = [dataset[_FIRST_SHOWN + i].sample for i in range(_SHOWN)]
         sample = default_collate([sample for sample in samples if sample is not None])
         batch = next(iter(self.task.batches(sample, self.placement.device)))
-        with self.placement.autocast, self.learner.average.applied(self.generator):
-            return self.task.rows(self.generator, batch)
+        with self.placement.autocast:
+            return self.task.rows(self.learner.average, batch)
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to ship: averaged over time when the recipe says so."""
-        return self.learner.average.state() if self.recipe.average_decay else dict(self.generator.state_dict())
-
-    def _write_recipe(self) -> None:
-        with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
-            temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+        """The weights to ship: the average over time if the recipe has one."""
+        return dict(self.learner.average.state_dict())
 
     def save(self, *, best: bool = False) -> None:
-        """Writes the checkpoint; `best` keeps a copy of it. All processes have to call it."""
+        """Writes the checkpoint; `best` keeps a copy of it. Collective: all processes must call it."""
         carried = self._carried.cpu() if self._carried is not None else None
-        everybodys = self.team.gathered((torch.get_rng_state(), carried))
-        if not self.team.is_first:
+        gathered = self.group.all_gather((torch.get_rng_state(), carried))
+        if not self.group.is_rank0:
             return
-        randoms = [random for random, _ in everybodys]
+        randoms = [random for random, _ in gathered]
         state = self.learner.state() | {
             "recipe": json.dumps(self.recipe.to_json()),
             "position": [self.stage_index, self.step, self.samples],
             "steps": self.steps,
             "seconds": self.clock.seconds,
-            "standing": self.standing.to_list(),
+            "standing": self.stats.to_list(),
             "is_best": best,
             "random": randoms[0],
             "random_of_others": randoms[1:],
-            "carried": torch.cat([part for _, part in everybodys if part is not None]) if carried is not None else None,
+            "carried": torch.cat([part for _, part in gathered if part is not None]) if carried is not None else None,
         }
         save_checkpoint(self.checkpoint, state)
         if best:
             keep_copy(self.checkpoint, BEST)
-        if self.recipe.average_decay:  # averaged weights are of use long before the end
+        if self.recipe.average_decay:  # averaged weights are useful long before the end
             self.save_bundle()
 
     def save_bundle(self) -> Path:
-        """Writes the bundle as it is by now; returns its folder."""
+        """Writes a bundle of the current weights, and returns its folder."""
         folder = self.folder / "bundle"
         trained = {"dataset": self.recipe.dataset, "samples": self.samples}
         save_bundle(folder, self.recipe.model, self.weights(), trained=trained)
-        write_critics(self.learner, folder)
+        save_critics(self.learner, folder)
         return folder
 
     def resume(self) -> None:
-        """Goes back to the last checkpoint of this folder, with its batches; all processes have to call it.
+        """Restores the last checkpoint of this folder, with its batch sizes. Collective: all processes must call it.
 
-        Raises DataError when it belongs to another recipe, UsageError when so many processes cannot share its batches.
+        Raises DataError when it belongs to another recipe, UsageError when the processes cannot share its batches.
         """
-        state = self.team.from_first(self._saved)
+        state = self.group.run_on_rank0(self._saved)
         self.recipe = with_batches(self.recipe, json.loads(state["recipe"]))
         self.stage_index, self.step, self.samples = state["position"]
         before = sum(stage.steps for stage in self.recipe.stages[: self.stage_index])
         self.steps = state.get("steps", before + self.step)
-        self.clock.go_on_after(state.get("seconds", 0.0))
-        self.standing = Standing.from_list(state.get("standing", []))
+        self.clock.resume_at(state.get("seconds", 0.0))
+        self.stats = StageStats.from_list(state.get("standing", []))
         self.learner.load(state, self.stage if self.stage_index < len(self.recipe.stages) else None)
         if (carried := state.get("carried")) is not None:
-            own = self.team.share(range(len(carried)))
+            own = self.group.shard(range(len(carried)))
             self._carried = carried[own.start : own.stop].to(self.placement.device)
         randoms = [state["random"], *state.get("random_of_others", [])]
-        if self.team.rank < len(randoms):  # of more processes than before the new ones draw what nobody drew
-            self._random = randoms[self.team.rank]
+        if self.group.rank < len(randoms):  # if the world size grew, extra ranks keep their fresh seed
+            self._random = randoms[self.group.rank]
             torch.set_rng_state(self._random)
         if self.journal is not None:
-            if state.get("is_best"):  # it may have been killed before it could say so
+            if state.get("is_best"):  # the run may have been killed before it could keep the copy
                 keep_copy(self.checkpoint, BEST)
             self.journal.rewind(self.steps)
 
     def _saved(self) -> dict[str, Any]:
         state = load_checkpoint(self.checkpoint)
-        refuse_another(self.checkpoint, state["recipe"], self.recipe)
+        check_same_recipe(self.checkpoint, state["recipe"], self.recipe)
         for stage in with_batches(self.recipe, json.loads(state["recipe"])).stages:
-            self.team.share(range(stage.batch))
+            self.group.shard(range(stage.batch))
         return state

@@ -19,7 +19,7 @@ from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.losses.vgg import _max_pool
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.training.batch import PoseBatch
+from gfla_cli.training.batch import GroundTruthFlow, PoseBatch
 
 
 def patch_of_body(n, left, top, width=16, height=32):
@@ -74,9 +74,7 @@ def test_known_offsets_are_pooled_by_weight():
     weight[..., 0, 0] = 1
     visible = torch.full((1, 1, 4, 4), 1.0)
     visible[..., 3, 3] = -1
-    empty = torch.zeros(1, 3, 8, 8)
-    batch = PoseBatch(*[empty] * 9, offset, weight, visible)
-    pooled, pooled_weight, seen = batch.correspondence_at(2, 2)
+    pooled, pooled_weight, seen = GroundTruthFlow(offset, weight, visible).at(2, 2)
     assert pooled[0, :, 0, 0].tolist() == [1, 1]  # half the frame is one pixel of two
     assert pooled_weight[0, 0].tolist() == [[0.25, 0], [0, 0]]
     assert seen[0, 0].tolist() == [[1, 1], [1, -1]]
@@ -87,8 +85,8 @@ def test_the_window_follows_the_person():
     mask[0, :, :, 20:26] = 1
     picture = torch.arange(32.0).expand(2, 3, 16, 32)
     empty = torch.zeros(2, 3, 16, 32)
-    batch = PoseBatch(picture, picture, *[empty] * 4, mask, *[empty] * 5)
-    (window,) = batch.around_person(0.5, picture)
+    batch = PoseBatch(picture, picture, *[empty] * 4, mask, *[empty] * 2, GroundTruthFlow(empty, empty, empty))
+    (window,) = batch.crop_around_person(0.5, picture)
     assert window.shape == (2, 3, 16, 16)
     assert window[0, 0, 0, 0] <= 20
     assert window[0, 0, 0, -1] >= 25

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gfla_cli.conditioning.heatmap import JOINTS
-from gfla_cli.losses.joints import refined_loss
+from gfla_cli.losses.flow import refined_loss
 from gfla_cli.networks.build import initialise
 from gfla_cli.networks.priors.refiner import PoseRefiner
 from gfla_cli.networks.priors.solids import SOLIDS, Joints

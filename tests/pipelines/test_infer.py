@@ -111,14 +111,14 @@ def test_two_processes_share_the_missing_pairs_and_report_as_one(bundle, photos,
     (tmp_path / "out" / "anna--cleo.png").touch()
     (tmp_path / "notes").mkdir()
     job = Job(tmp_path, 2)
-    assert job.run(render_together, bundle, photos) == [1, 0], job.said(0) + job.said(1)
-    assert json.loads(job.said(0)[: job.said(0).index("}") + 1]) == {
+    assert job.run(render_together, bundle, photos) == [1, 0], job.output(0) + job.output(1)
+    assert json.loads(job.output(0)[: job.output(0).index("}") + 1]) == {
         "pairs": 7,
         "written": 4,
         "skipped": 1,
         "failed": 2,
     }
-    assert job.said(1) == ""
+    assert job.output(1) == ""
     written = [name.split() for name in names(tmp_path / "notes")]
     assert sorted(name for _, name in written) == ["anna--ben.png", "ben--anna.png", "ben--cleo.png", "cleo--anna.png"]
     assert sorted(rank for rank, _ in written) == ["0", "0", "1", "1"]

@@ -1,4 +1,4 @@
-"""Processes for tests, started as torchrun does, but as copies of one that has imported everything."""
+"""Processes for tests, started as torchrun does, but forked from one that has imported everything."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PATIENCE_S = 240
 
 
 class Job:
-    """Some processes and what torchrun gives them: numbers, the name of the job, and a store that outlives them."""
+    """Processes with what torchrun gives them: ranks, the name of the job, and a store that outlives them."""
 
     def __init__(self, folder, count):
         self.folder, self.count = folder, count
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def run(self, function, *arguments):
-        """Calls function(folder, *arguments) in every process: exit codes by rank, what is said in `said-RANK`."""
+        """Calls function(folder, *arguments) in every process, which prints to `output-RANK`. Returns exit codes."""
         forked = multiprocessing.get_context("forkserver")
         forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.training.run", "gfla_cli.pipelines.pose_jobs"])
         names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self.store.port}
@@ -37,14 +37,14 @@ class Job:
             process.join()
         return [process.exitcode for process in processes]
 
-    def said(self, rank):
+    def output(self, rank):
         """What a process wrote to stdout and stderr."""
-        return (self.folder / f"said-{rank}").read_text()
+        return (self.folder / f"output-{rank}").read_text()
 
 
 def _enter(environment, folder, function, arguments):
     os.environ.update(environment)
-    file = os.open(folder / f"said-{environment['RANK']}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    file = os.open(folder / f"output-{environment['RANK']}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)

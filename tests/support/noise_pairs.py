@@ -1,4 +1,4 @@
-"""Noise to train on, of which every pair knows another share, and a short recipe for it."""
+"""Training pairs of noise with partial ground truth, and a short recipe for them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ONE_STEP = Recipe(dataset="people", model=TINY, stages=(JOINT,), initial="kaimin
 SMALL = replace(ONE_STEP, stages=(replace(FLOW, steps=2), replace(JOINT, steps=4)), average_decay=0.9)
 
 
-class KnownPairs(Dataset):
-    """Noise, with correspondences of which every pair knows another share."""
+class NoisePairs(Dataset):
+    """Noise. The ground-truth flow of every pair covers another fraction of the frame. Samples can be broken."""
 
     pictures = 1000
 

@@ -1,4 +1,4 @@
-"""A run whose losses are random, so that one that is not resumed exactly shows it; also as a process to be stopped."""
+"""A run with random losses, which shows any inexact resume; also as a process that tests can stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACE = Pace(log=1, save=3, sample=1000)
 
 
 def noisy(forward):
-    """The same losses times random numbers: a run whose generator is not put back shows it."""
+    """The same losses times random numbers: a run that does not restore the random state shows it."""
 
     def changed(self, generator, batch, stage):
         outcome = forward(self, generator, batch, stage)
@@ -31,7 +31,7 @@ def noisy(forward):
 
 
 def train_noisily(root, folder, *, flow=4, joint=9, resume=False, report=None, workers=0):
-    """Trains into the folder, tells `report` every step, and gives the bundle."""
+    """Trains into the folder, calls `report` after every step, and returns the bundle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PoseTask, "forward", noisy(PoseTask.forward))
         if report is not None:
@@ -50,7 +50,7 @@ def train_noisily(root, folder, *, flow=4, joint=9, resume=False, report=None, w
 
 
 def child(root, folder, threads, workers):
-    """What the process does that is stopped: says every step, and takes its time after the fifth of the last stage."""
+    """The process that is stopped: prints every step, and waits after step 5 of the last stage."""
     torch.set_num_threads(int(threads))
 
     def report(progress):

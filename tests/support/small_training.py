@@ -1,4 +1,4 @@
-"""What training is tested with: a small set, a small VGG19, a short recipe, and its trainer."""
+"""A small data set, a small VGG19, a short recipe and its trainer, for tests of training."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gfla_cli.training.trainer import Trainer
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory):
-    """Not to be changed: four people, two pictures each."""
+    """Four people, two images each. Read only."""
     return write_small_set(tmp_path_factory.mktemp("set"))
 
 
 @pytest.fixture
 def open_data(small_set):
-    """Its pairs at the size of a stage."""
+    """Opens its pairs at the size of a stage."""
     return lambda stage: BenchmarkPairs(small_set, "train", SQUARE, stage.image_size)
 
 

@@ -66,7 +66,7 @@ def test_eyes_and_mouth_are_framed_whatever_they_do():
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("people", {"image", "close_up", "joints"}), ("fashion", {"image"})])
-def test_heads_and_poses_are_judged_where_the_recipe_cares_for_them(dataset, expected):
+def test_heads_and_poses_have_critics_if_the_recipe_asks_for_them(dataset, expected):
     plan = recipe(dataset)
     assert set(PoseTask(plan, lambda stage: None, None).discriminators()) == expected
     assert any(stage.weights.close_up for stage in plan.stages) == ("close_up" in expected)

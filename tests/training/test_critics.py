@@ -1,26 +1,31 @@
-"""What tells the generator that a picture shows another pose than the real one."""
+"""Critics: discriminators, and the pose reader that compares the poses of generated and real images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from noise_pairs import TINY, KnownPairs
+from noise_pairs import TINY, NoisePairs
 from small_training import plan, trainer
 from torch.utils.data import default_collate
 
 from gfla_cli.conditioning.heatmap import heatmap_batch
-from gfla_cli.losses.joints import SIGMA, joint_loss
+from gfla_cli.losses.image import JOINT_SIGMA, joint_loss
 from gfla_cli.networks.discriminator import STRIDE, PoseReader
 from gfla_cli.training.batch import to_device
-from gfla_cli.training.objective import critic_terms, generator_terms, playing
 from gfla_cli.training.recipe import LossWeights
-from gfla_cli.training.task import Judged, Read
+from gfla_cli.training.tasks.base import (
+    CriticInput,
+    PoseReaderInput,
+    active_critics,
+    adversarial_losses,
+    discriminator_losses,
+)
 
 
 def maps(*places):
     points = torch.tensor([[[*place, 1.0] for place in places]])
-    return heatmap_batch(points, (32, 32), SIGMA)
+    return heatmap_batch(points, (32, 32), JOINT_SIGMA)
 
 
 def test_a_joint_that_is_not_found_costs_one_and_one_found_elsewhere_two():
@@ -45,7 +50,7 @@ def test_a_reader_learns_where_things_are():
     for _ in range(60):
         places = torch.from_numpy(rng.uniform(12, 52, (8, 1, 2))).float()
         picture = (heatmap_batch(places, (64, 64), 5.0) * 2 - 1).expand(-1, 3, -1, -1)
-        loss = joint_loss(reader(picture), heatmap_batch(places / STRIDE, (16, 16), SIGMA))
+        loss = joint_loss(reader(picture), heatmap_batch(places / STRIDE, (16, 16), JOINT_SIGMA))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -67,13 +72,13 @@ class _Mean(torch.nn.Module):
 def test_a_reader_compares_pictures_and_learns_from_the_real_one_alone():
     critics = torch.nn.ModuleDict({"joints": _Mean()})
     fake = torch.zeros(1, 3, 8, 8, requires_grad=True)
-    read = {"joints": Read(torch.ones(1, 3, 8, 8), fake, torch.zeros(1, 1, 8, 8))}
-    told = generator_terms(critics, read)
-    told["joints"].backward()
-    assert set(told) == {"joints"}
+    read = {"joints": PoseReaderInput(torch.ones(1, 3, 8, 8), fake, torch.zeros(1, 1, 8, 8))}
+    losses = adversarial_losses(critics, read)
+    losses["joints"].backward()
+    assert set(losses) == {"joints"}
     assert fake.grad.abs().sum() > 0
     assert critics["joints"].scale.grad == 0  # of the fake one, which is black; the real one's is stopped
-    learnt = critic_terms(critics, read)
+    learnt = discriminator_losses(critics, read)
     learnt["reader"].backward()
     assert set(learnt) == {"reader"}
     assert critics["joints"].scale.grad > 0
@@ -81,9 +86,9 @@ def test_a_reader_compares_pictures_and_learns_from_the_real_one_alone():
 
 def test_discriminators_wait_and_a_reader_does_not():
     picture = torch.zeros(1, 3, 8, 8)
-    judged = {"image": Judged(picture, picture), "joints": Read(picture, picture, picture)}
-    assert set(playing(judged, adversarial=False)) == {"joints"}
-    assert set(playing(judged, adversarial=True)) == {"image", "joints"}
+    judged = {"image": CriticInput(picture, picture), "joints": PoseReaderInput(picture, picture, picture)}
+    assert set(active_critics(judged, adversarial=False)) == {"joints"}
+    assert set(active_critics(judged, adversarial=True)) == {"image", "joints"}
 
 
 def test_training_asks_a_reader_from_the_first_step_on(open_data, tmp_path):
@@ -98,7 +103,7 @@ def test_training_asks_a_reader_from_the_first_step_on(open_data, tmp_path):
 
 
 def test_faces_forearms_and_hands_count_more_than_the_rest_of_a_person():
-    pair = KnownPairs()[0]
+    pair = NoisePairs()[0]
     pair.target_points[:] = (-1, -1, 0)
     pair.target_points[3], pair.target_points[4] = (16, 32, 1), (48, 32, 1)
     pair.correspondence.weight[:] = 1
@@ -108,8 +113,8 @@ def test_faces_forearms_and_hands_count_more_than_the_rest_of_a_person():
     row = weight[0, 0, 32]
     assert row[[16, 27, 38, 48, 56]].min() > 2 * row[2]  # from the elbow into the hand
     assert weight[0, 0, 8].max() == pytest.approx(float(weight.min()))
-    offset, known, visible = batch.correspondence_at(8, 8)
-    wanted_offset, wanted, wanted_visible = batch.wanted_correspondence_at(8, 8)
+    offset, known, visible = batch.true_flow.at(8, 8)
+    wanted_offset, wanted, wanted_visible = batch.weighted_flow_at(8, 8)
     assert torch.equal(wanted_offset, offset)
     assert torch.equal(wanted_visible, visible)
     gain = wanted / known

@@ -1,4 +1,4 @@
-"""What a run says of itself: losses in a table, how fast it is, and how long it will take."""
+"""The log of a run: losses in a table, speed, and remaining time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from small_training import plan, small_vgg, trainer
 from tiny_models import CPU
 
 from gfla_cli.errors import MediaError, MissingExtraError
-from gfla_cli.training.log import Journal, Standing
-from gfla_cli.training.run import status_line
+from gfla_cli.training.log import Journal, Progress, StageStats, status_line
 from gfla_cli.training.tasks.pose import PoseTask
-from gfla_cli.training.trainer import Progress, Trainer
+from gfla_cli.training.trainer import Trainer
 
 
 def test_losses_are_written_as_csv(open_data, tmp_path):
@@ -46,9 +45,9 @@ def test_a_journal_goes_back_to_the_checkpoint(open_data, tmp_path):
 
 
 def test_speed_counts_the_waiting_and_the_time_left_follows():
-    standing = Standing()
-    assert standing.rate(4, 10.0) == 0
-    assert standing.rate(4, 12.0) == 2
+    stats = StageStats()
+    assert stats.rate(4, 10.0) == 0
+    assert stats.rate(4, 12.0) == 2
     progress = Progress(plan(joint=30).stages[1], 1, 10, 60, {"l1": 0.25}, 2.0)
     assert status_line(progress) == "joint 10/30  2.0 images/s  0:00:40 left  l1 0.250"
 

@@ -54,13 +54,20 @@ def test_every_recipe_survives_json(name):
     assert Recipe.from_json(recipe(name).to_json()) == recipe(name)
 
 
+def test_a_recipe_from_before_ground_truth_flows_had_their_name_is_read():
+    values = recipe("people").to_json()
+    for stage in values["stages"]:
+        stage["known_flows"] = stage.pop("ground_truth_flows")
+    assert Recipe.from_json(values) == recipe("people")
+
+
 def test_the_recipe_of_photographs_wants_nothing_that_only_a_renderer_knows():
     rendered, photos = recipe("people"), recipe("photos")
     assert photos.model == replace(rendered.model, refines_heads=False)
     for stage in photos.stages:
         assert stage.weights.correspondence == stage.weights.visibility == stage.weights.person == 0
         assert stage.weights.correctness > 0
-        assert stage.known_flows == 0
+        assert stage.ground_truth_flows == 0
     assert [stage.weights.close_up for stage in photos.stages] == [stage.weights.close_up for stage in rendered.stages]
 
 

@@ -1,4 +1,4 @@
-"""Training of animation: a task that goes on from its own frames."""
+"""Training of animation: a task that starts each step from its own last frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import ClipDiscriminator
 from gfla_cli.training.batch import SIDE as CUT
 from gfla_cli.training.recipe import LossWeights
-from gfla_cli.training.tasks.clip import SequenceTask, picture_batches, sequence_batches
+from gfla_cli.training.tasks.clip import SequenceTask, image_batches, sequence_batches
 from gfla_cli.training.trainer import Trainer
 
 
@@ -135,7 +135,7 @@ def test_the_steps_of_a_clip_follow_one_another():
     sample = default_collate([Drawn("face")[3], Drawn("face")[4]])
     config = clip_plan("face").model
     first, second = sequence_batches(sample, config, PER_STEP, torch.device("cpu"))
-    pictures = picture_batches(sample.images, torch.device("cpu"))
+    pictures = image_batches(sample.images, torch.device("cpu"))
     assert torch.equal(first.before_image, pictures[:, 0])  # the reference is the frame before the first
     assert torch.equal(second.before_image, first.images[:, -1])
     assert torch.equal(second.before_structure, first.structures[:, -1])

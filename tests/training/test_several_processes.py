@@ -10,10 +10,10 @@ import pytest
 import torch
 from drawn_clips import Drawn, clip_plan
 from jobs import Job
-from noise_pairs import JOINT, ONE_STEP, WEIGHTS, KnownPairs
+from noise_pairs import JOINT, ONE_STEP, WEIGHTS, NoisePairs
 from tiny_models import CPU
 
-from gfla_cli.distributed.launch import joined, launched
+from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.training.learner import Engine, Learner
 from gfla_cli.training.recipe import LossWeights, for_processes
@@ -24,10 +24,10 @@ from gfla_cli.training.trainer import Trainer
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
 
 
-def trained(recipe, folder, team=None, parts=1, data=None):
+def trained(recipe, folder, group=None, parts=1, data=None):
     """The losses of every step, gradients and weights at the end."""
-    task = PoseTask(recipe, lambda stage: data or KnownPairs(), None)
-    run = Trainer(recipe, task, folder, CPU, 0, Engine(accumulate=parts), team=team)
+    task = PoseTask(recipe, lambda stage: data or NoisePairs(), None)
+    run = Trainer(recipe, task, folder, CPU, 0, Engine(accumulate=parts), group=group)
     seen = []
     run.run(seen.append)
     networks = {"generator": run.generator, "discriminators": run.learner.discriminators}
@@ -39,8 +39,8 @@ def trained(recipe, folder, team=None, parts=1, data=None):
     }
 
 
-def without_known(recipe):
-    """In parts, what counts as known would be counted part by part."""
+def without_ground_truth(recipe):
+    """Without flow losses: in parts they would be normalised part by part."""
     weights = replace(WEIGHTS, correspondence=0, visibility=0)
     return replace(recipe, stages=tuple(replace(stage, weights=weights) for stage in recipe.stages))
 
@@ -53,24 +53,24 @@ def steps_together(folder):
     """In one group: a step whole, a step in parts, and runs in which things go wrong in the second process."""
     doubled = for_processes(ONE_STEP, 2)
     longer = replace(doubled, stages=(replace(doubled.stages[0], steps=4),))
-    with joined(launched()) as team:
-        results = {"whole": trained(doubled, folder / "whole", team)}
-        results["joints"] = trained(for_processes(WITH_JOINTS, 2), folder / "joints", team)
-        results["parts"] = trained(without_known(doubled), folder / "parts", team, parts=2)
+    with init_distributed(current_launch()) as group:
+        results = {"whole": trained(doubled, folder / "whole", group)}
+        results["joints"] = trained(for_processes(WITH_JOINTS, 2), folder / "joints", group)
+        results["parts"] = trained(without_ground_truth(doubled), folder / "parts", group, parts=2)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Learner, "step", nan_in_the_second(Learner.step))
-            results["mixed"] = trained(longer, folder / "mixed", team, data=KnownPairs(broken=(6,)))
+            results["mixed"] = trained(longer, folder / "mixed", group, data=NoisePairs(broken=(6,)))
         with pytest.raises((GflaError, SystemExit)) as raised:
-            trained(doubled, folder / "broken", team, data=KnownPairs(broken=(2,), error=DataError))
+            trained(doubled, folder / "broken", group, data=NoisePairs(broken=(2,), error=DataError))
         results["error"] = repr(raised.value)
-        torch.save(results, folder / f"results-{team.rank}.pt")
+        torch.save(results, folder / f"results-{group.rank}.pt")
 
 
 def nan_in_the_second(step):
     """The second process finds no number in the second step."""
 
     def changed(self, parts, shares, stage, position, *rest):
-        bad = self.team.rank == 1 and position.step == 1
+        bad = self.group.rank == 1 and position.step == 1
         weights = replace(stage.weights, l1=float("nan")) if bad else stage.weights
         return step(self, parts, shares, replace(stage, weights=weights), position, *rest)
 
@@ -81,7 +81,7 @@ def nan_in_the_second(step):
 def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     job = Job(folder, 2)
-    assert job.run(steps_together) == [0, 0], job.said(0) + job.said(1)
+    assert job.run(steps_together) == [0, 0], job.output(0) + job.output(1)
     return [torch.load(folder / f"results-{rank}.pt") for rank in (0, 1)]
 
 
@@ -98,7 +98,7 @@ def test_a_pose_reader_learns_together_before_discriminators_do_and_with_them(to
 def test_two_processes_take_the_step_of_one_with_the_doubled_batch(together, tmp_path, how):
     doubled = for_processes(ONE_STEP, 2)
     whole = how == "whole"
-    alone = trained(doubled if whole else without_known(doubled), tmp_path, parts=1 if whole else 2)
+    alone = trained(doubled if whole else without_ground_truth(doubled), tmp_path, parts=1 if whole else 2)
     most = 1e-5 if whole else 0.01  # parts are of other samples, and each meets its own estimate of spectral norms
     for result in (rank[how] for rank in together):
         assert result["losses"][0] == pytest.approx(alone["losses"][0], rel=most)
@@ -117,35 +117,35 @@ def test_a_loss_that_is_not_a_number_in_one_process_is_skipped_by_all(together):
         assert [np.isnan(losses["total"]) for losses in rank["mixed"]["losses"]] == [False, True, False, False]
 
 
-def test_a_picture_that_one_process_cannot_read_is_named_once(together):
+def test_an_image_that_one_process_cannot_read_is_named_once(together):
     for rank in together:
         assert rank["mixed"]["unreadable"] == [(), ("6.png: cut off",), (), ()]
 
 
-def test_an_error_in_one_process_ends_all_and_the_first_says_it(together):
+def test_an_error_in_one_process_ends_all_and_rank_0_raises_it(together):
     assert [rank["error"] for rank in together] == ["GflaError('2.png: cut off')", "SystemExit(1)"]
 
 
 def clips_together(folder):
     """A run whose clips are of two steps each, and one that is stopped in the middle of a clip and resumed."""
-    with joined(launched()) as team:
-        seen, before = [], clip_trainer(folder / "stopped", team)
-        before.run(seen.append, stop=lambda: len(seen) == 1 and team.rank == 1)
-        after = clip_trainer(folder / "stopped", team)
+    with init_distributed(current_launch()) as group:
+        seen, before = [], clip_trainer(folder / "stopped", group)
+        before.run(seen.append, stop=lambda: len(seen) == 1 and group.rank == 1)
+        after = clip_trainer(folder / "stopped", group)
         after.resume()
         after.run(seen.append)
-    torch.save([progress.losses for progress in seen], folder / f"results-{team.rank}.pt")
+    torch.save([progress.losses for progress in seen], folder / f"results-{group.rank}.pt")
 
 
-def clip_trainer(folder, team=None):
+def clip_trainer(folder, group=None):
     plan = clip_plan("face", flow=0, joint=2, weights=LossWeights(l1=5))
     recipe = for_processes(plan, 2)
-    return Trainer(recipe, SequenceTask(recipe, lambda stage: Drawn("face"), None), folder, CPU, 0, team=team)
+    return Trainer(recipe, SequenceTask(recipe, lambda stage: Drawn("face"), None), folder, CPU, 0, group=group)
 
 
 def test_what_a_step_of_a_clip_goes_on_from_is_kept_for_all_processes(tmp_path):
     job = Job(tmp_path, 2)
-    assert job.run(clips_together) == [0, 0], job.said(0) + job.said(1)
+    assert job.run(clips_together) == [0, 0], job.output(0) + job.output(1)
     alone = []
     clip_trainer(tmp_path / "alone").run(alone.append)
     for rank in (0, 1):

@@ -1,4 +1,4 @@
-"""Runs that are stopped: by signals, by another run, by their end; and resumed as if nothing had been."""
+"""Runs that are stopped, by signals, another run or their end, and resumed exactly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gfla_cli.training.run import Interruption
 
 @pytest.fixture(scope="module")
 def unbroken(small_set, tmp_path_factory):
-    """The folder of a run that nobody stopped."""
+    """The folder of a run that was not interrupted."""
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     train_noisily(small_set, folder)
     return folder
@@ -120,7 +120,7 @@ def test_the_command_trains_keeps_refuses_and_resumes(small_set, tmp_path, monke
     assert (tmp_path / "run" / "losses.csv").read_text() == "step,stage,samples,loss,value\n"
     again = train("--dataset", "fashion")
     assert again.exit_code == 1
-    assert "--resume goes on with it" in again.stderr
+    assert "continue it with --resume" in again.stderr
     assert train("--dataset", "fashion", "--resume").exit_code == 0
     other = train("--dataset", "market", "--resume")
     assert other.exit_code == 1

@@ -1,4 +1,4 @@
-"""`gfla train` in several processes: one voice, one end for all, and a run that goes on exactly."""
+"""`gfla train` in several processes: one set of messages, one end for all, and exact resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from jobs import Job
-from noise_pairs import SMALL, KnownPairs
+from noise_pairs import SMALL, NoisePairs
 from tiny_models import CPU
 
 import gfla_cli.training.recipe
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 def command(folder, arguments="", ends=None):
     """`gfla train` on noise. `ends` says how the second process ends after its third step: by itself, or asked to."""
     gfla_cli.training.recipe.recipe = lambda name: replace(SMALL, dataset=name)
-    gfla_cli.training.run.open_training_data = lambda *_, **__: lambda stage: KnownPairs()
+    gfla_cli.training.run.open_training_data = lambda *_, **__: lambda stage: NoisePairs()
     take = Trainer._take
 
     def take_and_end(self, *step):
         take(self, *step)
-        if self.team.rank == 1 and self.steps == 3:
+        if self.group.rank == 1 and self.steps == 3:
             signal.raise_signal(ends)
 
     if ends is not None:
@@ -53,15 +53,15 @@ def checkpoint(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     job = Job(tmp_path_factory.mktemp("unbroken"), 2)
-    assert job.run(command, "--sample-every 2") == [0, 0], job.said(0) + job.said(1)
+    assert job.run(command, "--sample-every 2") == [0, 0], job.output(0) + job.output(1)
     return job
 
 
-def test_only_the_first_process_speaks(unbroken):
-    assert "2 processes" in unbroken.said(0)
-    assert "joint 4/4" in unbroken.said(0)
-    assert unbroken.said(0).splitlines()[-1] == str(unbroken.folder / "run" / "bundle")
-    assert unbroken.said(1) == ""
+def test_only_rank_0_writes_messages(unbroken):
+    assert "2 processes" in unbroken.output(0)
+    assert "joint 4/4" in unbroken.output(0)
+    assert unbroken.output(0).splitlines()[-1] == str(unbroken.folder / "run" / "bundle")
+    assert unbroken.output(1) == ""
     assert len(list((unbroken.folder / "run" / "samples").iterdir())) == 2
     recipe = json.loads((unbroken.folder / "run" / "recipe.json").read_text())
     assert [stage["batch"] for stage in recipe["stages"]] == [4, 4]
@@ -79,16 +79,16 @@ def same(one, other):
 def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(unbroken, tmp_path):
     job = Job(tmp_path, 2)
     assert job.run(command, "", signal.SIGTERM) == [143, 143]
-    assert "stopped after step 3, everything saved" in job.said(0)
-    assert job.said(1) == ""
+    assert "stopped and saved after step 3" in job.output(0)
+    assert job.output(1) == ""
     assert checkpoint(tmp_path)["position"] == [1, 1, 12]
     shutil.copytree(tmp_path / "run", tmp_path / "alone")
     before, whole = checkpoint(tmp_path)["generator"], checkpoint(unbroken.folder)["generator"]
     assert job.run(command, "--resume") == [0, 0]
-    assert "going on after step 3" in job.said(0)
+    assert "resuming after step 3" in job.output(0)
     assert same(checkpoint(tmp_path), checkpoint(unbroken.folder))
 
-    alone = Trainer(SMALL, PoseTask(SMALL, lambda stage: KnownPairs(), None), tmp_path / "alone", CPU, 0)
+    alone = Trainer(SMALL, PoseTask(SMALL, lambda stage: NoisePairs(), None), tmp_path / "alone", CPU, 0)
     alone.resume()
     alone.run(lambda progress: None)
     assert [stage.batch for stage in alone.recipe.stages] == [4, 4]
@@ -102,9 +102,9 @@ def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(unbroken,
 def test_restarted_by_torchrun_a_run_goes_on_from_its_checkpoint(unbroken, tmp_path):
     job = Job(tmp_path, 2)
     assert job.run(command, "", signal.SIGKILL) == [1, -signal.SIGKILL]
-    assert re.search("^gfla: another process has ended$", job.said(0), re.MULTILINE)
-    assert job.run(command) == [0, 0], job.said(0)
-    assert "going on after step 3" in job.said(0)
+    assert re.search("^gfla: another process has ended$", job.output(0), re.MULTILINE)
+    assert job.run(command) == [0, 0], job.output(0)
+    assert "resuming after step 3" in job.output(0)
     assert same(checkpoint(tmp_path), checkpoint(unbroken.folder))
 
 
@@ -127,5 +127,5 @@ def test_torchrun_starts_the_command():
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     gfla = ["-m", "gfla_cli", "train", "--dataset", "people", "--show"]
     result = subprocess.run([sys.executable, *torchrun, *gfla], capture_output=True, text=True, check=True)
-    recipe = json.loads(result.stdout)  # one process speaks, or this would not be JSON
+    recipe = json.loads(result.stdout)  # rank 0 alone prints, or this would not be JSON
     assert [stage["batch"] for stage in recipe["stages"]] == [16, 16, 8]

@@ -1,4 +1,4 @@
-"""Training: both stages, a small set that is learnt, a run that goes on, and a bundle at its end."""
+"""Training: both stages, learning of a small set, exact resume, and the final bundle."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gfla_cli.app import app
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.errors import BundleError, DataError, GflaError, UsageError
 from gfla_cli.networks.build import build
+from gfla_cli.training.checkpoint import fine_tuning_recipe, without_flow_stage
 from gfla_cli.training.recipe import RECIPES, LossWeights, with_sampler
 from gfla_cli.training.run import RunOptions, run_training
-from gfla_cli.training.start import going_on_from, without_flow_stage
-from gfla_cli.training.task import Outcome
+from gfla_cli.training.tasks.base import Outcome
 
 
 def test_both_stages_run_and_leave_a_journal(open_data, tmp_path):
@@ -112,7 +112,7 @@ def test_a_run_may_start_from_the_flow_estimator_of_a_bundle(small_set, tmp_path
     made = load_bundle(bundle).network.state_dict()
     assert all(torch.equal(made[name], tensor.half().float()) for name, tensor in theirs.items())
     other = replace(still, model=replace(tiny(), flow_width=12))
-    with pytest.raises(BundleError, match="not that of the recipe"):
+    with pytest.raises(BundleError, match="does not fit the recipe"):
         run_training(other, small_set, output=tmp_path / "other", options=start, **options)
     with pytest.raises(UsageError, match="has no flow estimator"):
         without_flow_stage(with_sampler(plan(), "none"))
@@ -123,7 +123,7 @@ def test_a_run_may_go_on_from_all_the_weights_of_a_bundle(small_set, tmp_path):
     smaller = replace(tiny(), flow_width=12)
     theirs = build(smaller).state_dict()
     save_bundle(tmp_path / "before", smaller, theirs, dtype=torch.float32)
-    recipe = going_on_from(plan(joint=1, weights=LossWeights(l1=5), average_decay=0.9), tmp_path / "before")
+    recipe = fine_tuning_recipe(plan(joint=1, weights=LossWeights(l1=5), average_decay=0.9), tmp_path / "before")
     assert [stage.train for stage in recipe.stages] == ["joint"]
     assert recipe.model == smaller
     still = replace(recipe, stages=tuple(replace(stage, learning_rate=0.0) for stage in recipe.stages))
@@ -133,19 +133,19 @@ def test_a_run_may_go_on_from_all_the_weights_of_a_bundle(small_set, tmp_path):
     made = load_bundle(bundle).network.state_dict()
     assert all(torch.equal(made[name], tensor.half().float()) for name, tensor in theirs.items())
     with pytest.raises(UsageError, match="a model for the task pose, not for view"):
-        going_on_from(RECIPES["chairs"], tmp_path / "before")
+        fine_tuning_recipe(RECIPES["chairs"], tmp_path / "before")
 
 
 def test_heads_from_near_are_learnt_by_models_whose_frame_is_a_square_and_by_no_others(tmp_path):
     for name, aspect, learnt in (("square", 1.0, True), ("stretched", 176 / 256, False)):
         config = replace(tiny(), refines_heads=False, frame_aspect=aspect)
         save_bundle(tmp_path / name, config, build(config).state_dict())
-        assert going_on_from(RECIPES["people"], tmp_path / name).model == replace(config, refines_heads=learnt)
+        assert fine_tuning_recipe(RECIPES["people"], tmp_path / name).model == replace(config, refines_heads=learnt)
 
 
 def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():
     both = ["train", "--dataset", "photos", "--init", "pose-people", "--flow", "pose-people", "--show"]
-    assert "both say what to start from" in CliRunner().invoke(app, both).stderr
+    assert "exclude each other" in CliRunner().invoke(app, both).stderr
     other = ["train", "--dataset", "photos", "--init", "pose-people", "--sampler", "bilinear", "--show"]
     assert "keeps its own" in CliRunner().invoke(app, other).stderr
 

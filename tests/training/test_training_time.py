@@ -46,22 +46,22 @@ def test_the_clock_goes_from_step_to_step_or_by_time(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     by_steps = Clock(plan(flow=4))
-    assert by_steps.share(0, 3, 4) == 0.75
+    assert by_steps.fraction(0, 3, 4) == 0.75
     assert not by_steps.is_over(0)
     assert by_steps.left(0) is None
     timed = replace(plan(flow=4, joint=4), minutes=1.0)
     first = 60 * time_shares(timed)[0]
     clock = Clock(timed)
     now[0] += 2  # until the first batch was there
-    assert clock.share(0, 0, 4) == 0
+    assert clock.fraction(0, 0, 4) == 0
     now[0] = 100 + (2 + first) / 2
-    assert clock.share(0, 7, 4) == pytest.approx(0.5)
+    assert clock.fraction(0, 7, 4) == pytest.approx(0.5)
     assert clock.left(0) == pytest.approx((first - 2) / 2)
     now[0] = 100 + first
     assert clock.is_over(0)
     assert not clock.is_over(1)
     later = Clock(timed)
-    later.go_on_after(59.0)
+    later.resume_at(59.0)
     assert not later.is_over(1)
     now[0] += 1
     assert later.is_over(1)
@@ -107,10 +107,10 @@ def test_most_steps_end_a_run_that_goes_on_with_more(open_data, tmp_path):
         assert torch.equal(weight, again.generator.state_dict()[name]), name
 
 
-def test_a_step_that_is_given_up_leaves_no_trace(open_data, tmp_path):
+def test_an_abandoned_step_leaves_no_trace(open_data, tmp_path):
     recipe = plan(flow=1, joint=3, weights=LossWeights(l1=5, adversarial=1))
     flow, joint = recipe.stages
-    recipe = replace(recipe, stages=(flow, replace(joint, known_flows=0.5)))  # which of them are drawn in every step
+    recipe = replace(recipe, stages=(flow, replace(joint, ground_truth_flows=0.5)))  # drawn in every step
     whole = trainer(recipe, open_data, tmp_path / "whole", None)
     assert whole.run(lambda p: None)
     stopped = trainer(recipe, open_data, tmp_path / "run", None)
@@ -135,7 +135,7 @@ def test_a_step_that_is_given_up_leaves_no_trace(open_data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_work_that_can_be_given_up(number):
+def test_a_signal_ends_work_that_can_be_abandoned(number):
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore it
     try:

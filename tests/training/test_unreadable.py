@@ -33,7 +33,7 @@ def test_damaged_pictures_are_skipped_counted_and_named(open_data, tmp_path, wor
 
 def test_more_than_one_damaged_picture_in_a_hundred_is_an_error(open_data, tmp_path):
     data = lambda stage: Damaged(open_data(stage), {2, 9, 11}, 200)  # noqa: E731
-    with pytest.raises(DataError, match=r"3 of 200 pictures cannot be read, more than 1 %; the last: 11\.jpg"):
+    with pytest.raises(DataError, match=r"3 of 200 images cannot be read, more than 1 %; the last: 11\.jpg"):
         trainer(plan(flow=4), data, tmp_path, None).run(lambda progress: None)
     data = lambda stage: Damaged(open_data(stage), set(range(200)), 200)  # noqa: E731
     with pytest.raises(DataError, match="20 samples in a row"):

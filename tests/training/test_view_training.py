@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import ViewAngles, view_code
 from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.training.batch import GroundTruthFlow
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
 from gfla_cli.training.run import RunOptions, run_training
 from gfla_cli.training.tasks.view import ViewTask, view_batch
@@ -108,13 +109,14 @@ def test_a_run_from_before_a_setting_existed_can_be_resumed(tmp_path):
     trainer(plan(), tmp_path).resume()
 
 
-def test_a_view_may_come_of_known_flows():
-    """The true place of the square, unknown to an untrained estimator, changes the view; flows are judged as ever."""
+def test_a_view_can_be_generated_from_ground_truth_flows():
+    """The ground truth changes the view of an untrained network; the losses are still those of the estimated flows."""
     recipe = plan(weights=LossWeights(l1=1, correspondence=1))
     task = ViewTask(recipe, lambda stage: TwoViews(), None)
     batch = next(task.batches(default_collate([TwoViews()[k] for k in (0, 1)]), CPU.device))
-    batch = replace(batch, offset=batch.offset + 0.3, offset_weight=torch.ones_like(batch.offset_weight))
+    offset, weight, visible = batch.true_flow
+    batch = replace(batch, true_flow=GroundTruthFlow(offset + 0.3, torch.ones_like(weight), visible))
     network, joint = fresh(recipe.model), recipe.stages[1]
-    known, own = (task.forward(network, batch, replace(joint, known_flows=share)).terms for share in (1.0, 0.0))
+    known, own = (task.forward(network, batch, replace(joint, ground_truth_flows=share)).terms for share in (1.0, 0.0))
     assert known["l1"] != own["l1"]
     assert known["correspondence"].equal(own["correspondence"])

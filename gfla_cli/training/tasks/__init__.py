@@ -1,1 +1,1 @@
-"""What training needs to know of each task."""
+"""Batches, losses and critics of each task."""

@@ -1,4 +1,8 @@
-"""A collated batch of clips, cut into training steps: structures, pictures and correspondences on their device."""
+"""Training of animation: clips of faces and bodies, a few frames a step, each generated from the one before it.
+
+One clip serves several steps. The last generated frame of a step is the start of the next step, without gradients.
+The trainer passes it on and keeps it in its checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -21,61 +25,43 @@ from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
 from gfla_cli.training.batch import (
+    GroundTruthFlow,
     close_up,
-    drawn_pairs,
+    draw_teacher_forced,
     feature_boxes,
     head_boxes,
-    picture_batch,
-    pooled_correspondence,
-    with_known_flows,
+    image_batch,
+    with_ground_truth_flows,
 )
-from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, Terms
+from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask
 
 _HEAD_AND_HANDS = (0, 3, 6, 13, 14, 15, 16)  # channels of the body structure: nose, wrists, eyes, ears
 _FACE_LABELS = 15  # the channel of the face structure that says which part of the face a pixel is
 
 
 @dataclass(frozen=True, slots=True)
-class KnownFlow:
-    """Known correspondences of B x T frames with another picture, fractions of the frame on a g x g grid."""
-
-    offset: Tensor  # (B*T, 2, g, g)
-    weight: Tensor  # (B*T, 1, g, g)
-    visible: Tensor  # (B*T, 1, g, g)
-
-    def at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Offsets in pixels of a height x width grid, their weights, and visibility, (B*T, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.weight, self.visible, (height, width))
-
-    def of_frame(self, k: int, frames: int) -> KnownFlow:
-        """The correspondences of the B frames number `k`, of `frames` that each clip has."""
-        return KnownFlow(*(x.unflatten(0, (-1, frames))[:, k] for x in (self.offset, self.weight, self.visible)))
-
-
-@dataclass(frozen=True, slots=True)
 class SequenceBatch:
-    """One step's stretch of B clips: T frames of H x W, S structure channels."""
+    """One step's part of B clips: T frames of H x W, S structure channels."""
 
     reference_image: Tensor  # (B, 3, H, W) in [-1, 1]
     reference_structure: Tensor  # (B, S, H, W)
-    before_image: Tensor  # (B, 3, H, W) the real frame before the first one; at the start of a clip the reference
+    before_image: Tensor  # (B, 3, H, W) the real frame before the first one, or the reference
     before_structure: Tensor  # (B, S, H, W)
-    images: Tensor  # (B, T, 3, H, W) what should come out
+    images: Tensor  # (B, T, 3, H, W) the targets
     structures: Tensor  # (B, T, S, H, W)
     masks: Tensor  # (B, T, 1, H, W) in [0, 1], 1 on the person
-    to_previous: KnownFlow
-    to_reference: KnownFlow
+    to_previous: GroundTruthFlow  # of B*T frames
+    to_reference: GroundTruthFlow
     close_ups: Tensor  # (B, T, K, 3) middle x, y and side of eyes and mouth (K = 2), or of a body's head (K = 1)
-    carried: Tensor | None = None  # (B, 3, H, W) the last frame that the step before generated, if there was one
+    carried: Tensor | None = None  # (B, 3, H, W) the last frame that the previous step generated, if any
 
     def continued(self, carried: Tensor) -> SequenceBatch:
-        """The same step, going on from a frame that was generated."""
+        """The same batch, which starts from a generated frame."""
         return replace(self, carried=carried)
 
     def pixel_weight(self, extra: float, task: str) -> Tensor:
-        """(B, T, 1, H, W) of mean 1: the person counts `extra` times more; eyes and mouth, or head and hands, more."""
+        """(B, T, 1, H, W) of mean 1. The person counts `extra` times more; eyes and mouth, or head and hands, more."""
         weight = 1 + extra * (self.masks + _details(self.structures, task)) / 2
         return weight / weight.mean(dim=(3, 4), keepdim=True)
 
@@ -83,8 +69,8 @@ class SequenceBatch:
 def sequence_batches(
     sample: ClipSample, config: ModelConfig, frames_per_step: int, device: torch.device
 ) -> Iterator[SequenceBatch]:
-    """The steps of collated clips (a leading B everywhere), one after the other; frames that fill no step are left."""
-    images = picture_batches(torch.as_tensor(sample.images), device)  # (B, 1 + F, 3, H, W)
+    """The steps of collated clips (a leading B everywhere). Frames that do not fill a step are left out."""
+    images = image_batches(torch.as_tensor(sample.images), device)  # (B, 1 + F, 3, H, W)
     masks = torch.as_tensor(sample.masks).to(device)[:, :, None].float().div(255)
     drawn = _Drawing(sample, config, device)
     reference = before = drawn.structures([0])[:, 0]
@@ -100,21 +86,21 @@ def sequence_batches(
             images=images[:, rows],
             structures=structures,
             masks=masks[:, rows],
-            to_previous=_known(sample.to_previous, rows, details),
-            to_reference=_known(sample.to_reference, rows, details),
+            to_previous=_ground_truth(sample.to_previous, rows, details),
+            to_reference=_ground_truth(sample.to_reference, rows, details),
             close_ups=drawn.close_ups(rows),
         )
         before = structures[:, -1]
 
 
-def picture_batches(images: Tensor, device: torch.device) -> Tensor:
+def image_batches(images: Tensor, device: torch.device) -> Tensor:
     """(B, N, H, W, 3) bytes on the host -> (B, N, 3, H, W) in [-1, 1] on the device."""
-    flat = picture_batch(images.flatten(0, 1), device)
+    flat = image_batch(images.flatten(0, 1), device)
     return flat.view(*images.shape[:2], *flat.shape[1:])
 
 
 class _Drawing:
-    """Draws the structures of a batch when they are needed: they are fifty times larger than the points."""
+    """Draws the structures of a batch step by step: they are fifty times larger than the points."""
 
     def __init__(self, sample: ClipSample, config: ModelConfig, device: torch.device) -> None:
         self.points, self.edges = (np.asarray(x) for x in (sample.points, sample.edges))
@@ -129,7 +115,7 @@ class _Drawing:
         return torch.from_numpy(np.stack([np.stack(clip) for clip in drawn])).to(self.device)
 
     def close_ups(self, rows: list[int]) -> Tensor:
-        """(B, len(rows), K, 3) boxes of what people look at first."""
+        """(B, len(rows), K, 3) boxes of eyes and mouth, or of the head."""
         points = torch.from_numpy(self.points[:, rows]).float().to(self.device)
         if self.is_face:
             return feature_boxes(points[..., :2])
@@ -143,42 +129,33 @@ class _Drawing:
 
 
 def _details(structures: Tensor, task: str) -> Tensor:
-    """(B, T, 1, H, W) how much more than the rest counts what people look at: eyes and lips, head and hands."""
+    """(B, T, 1, H, W) extra weight of what people look at first: eyes and lips, or head and hands."""
     if task == "face":
         labels = structures[:, :, _FACE_LABELS : _FACE_LABELS + 1]
         return (labels >= EYE).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
     return structures[:, :, _HEAD_AND_HANDS].amax(dim=2, keepdim=True)
 
 
-def _known(known: Correspondence, rows: list[int], details: Tensor) -> KnownFlow:
-    """The correspondences of the frames of some rows, those of `details` (B*T, 1, H, W) counting more.
+def _ground_truth(stored: Correspondence, rows: list[int], details: Tensor) -> GroundTruthFlow:
+    """The ground truth of some frames. `details` (B*T, 1, H, W) count more.
 
-    Lids and lips are a hundredth of a frame: flows would be learnt without them.
+    Eyelids and lips cover a hundredth of a frame: without this weight their flow would not be learnt.
     """
     offset, weight, visible = (
-        torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1).to(details.device) for part in known
+        torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1).to(details.device) for part in stored
     )
-    return KnownFlow(offset, weight * (1 + F.adaptive_max_pool2d(details, weight.shape[-2:])), visible)
+    return GroundTruthFlow(offset, weight * (1 + F.adaptive_max_pool2d(details, weight.shape[-2:])), visible)
 
 
-# Training of animation: clips of faces and bodies, a few frames a step, each generated from the one before it.
-#
-# A clip serves several steps. The frame that ends one, as it was generated, is where the next goes on, without
-# gradients; the trainer carries it from step to step and keeps it in its checkpoint.
+class SequenceTask(TrainingTask):
+    """Training of the face and body generators."""
 
-
-class SequenceTask:
-    """The part of the face and body generators in the training loop."""
-
-    def __init__(self, recipe: Recipe, data: Callable[[Stage], Dataset[ClipSample]], vgg: Vgg19 | None) -> None:
-        self.recipe = recipe
-        self.dataset = data
+    def __init__(self, recipe: Recipe, dataset: Callable[[Stage], Dataset[ClipSample]], vgg: Vgg19 | None) -> None:
+        super().__init__(recipe, dataset, vgg)
         self.steps_per_sample = recipe.frames // recipe.frames_per_step
-        self._flows = FlowObjective(recipe.model.levels, vgg)
-        self._picture = PictureObjective(recipe, vgg)
 
     def discriminators(self) -> nn.ModuleDict:
-        """One on single pictures, and one on what moves: two differences of a face, all frames of a body."""
+        """One for single images, and one for motion: two frame differences of a face, all frames of a body."""
         blocks = self.recipe.discriminator_blocks
         motion = Discriminator(6, blocks) if self.recipe.model.task == "face" else ClipDiscriminator(blocks)
         networks = nn.ModuleDict({"image": Discriminator(blocks=blocks), "motion": motion})
@@ -198,17 +175,17 @@ class SequenceTask:
         return [generator.previous_flow, generator.reference_flow]
 
     def forward(self, generator: nn.Module, batch: SequenceBatch, stage: Stage) -> Outcome:
-        """Flows between real frames, all at once; or frame after frame, and the flows behind them."""
+        """The flows between real frames, all at once; or the frames, generated one after the other, and their flows."""
         generator = _checked(generator)
         if stage.train == "flow":
             flows = generator.estimate_flow(*_real_inputs(batch))
             return Outcome(self._flow_terms(batch, flows, stage.weights), {})
-        made, flows = _generated(generator, batch, stage.known_flows)  # (B, T, 3, H, W)
+        made, flows = _generated(generator, batch, stage.ground_truth_flows)  # (B, T, 3, H, W)
         terms = self._flow_terms(batch, flows, stage.weights) | self._picture_terms(batch, made, stage.weights)
         judged = self._judged(batch, made)
         if stage.weights.close_up:
-            judged["close_up"] = Judged(*(_close_ups(batch, pair) for pair in judged["image"]))
-            terms["close_up"] = self._picture.content(judged["close_up"].fake, judged["close_up"].real)
+            judged["close_up"] = CriticInput(*(_close_ups(batch, pair) for pair in judged["image"]))
+            terms["close_up"] = self.image_losses.content(judged["close_up"].fake, judged["close_up"].real)
         return Outcome(terms, judged, carried=made[:, -1].detach())
 
     def _flow_terms(self, batch: SequenceBatch, flows: list[FrameFlows], weights: LossWeights) -> Terms:
@@ -216,37 +193,31 @@ class SequenceTask:
         terms: Terms = {}
         sources = _real_sources(batch)
         target = batch.images.flatten(0, 1)
-        for side, source, known in zip((0, 1), sources, (batch.to_previous, batch.to_reference), strict=True):
+        for side, source, true in zip((0, 1), sources, (batch.to_previous, batch.to_reference), strict=True):
             found = [level[side] for level in flows]
-            for name, value in self._terms_of(found, source, target, known, weights).items():
+            for name, value in self.flow_losses(found, source, target, true.at, weights).items():
                 terms[name] = terms[name] + value if name in terms else value
         return terms
 
-    def _terms_of(
-        self, flows: list[Flow], source: Tensor, target: Tensor, known: KnownFlow, weights: LossWeights
-    ) -> Terms:
-        return self._flows(flows, source, target, weights) | known_terms(flows, known.at, weights)
-
     def _picture_terms(self, batch: SequenceBatch, made: Tensor, weights: LossWeights) -> Terms:
-        """Pixels of all frames; features, which cost more than the network itself, of `perceptual_frames` of them."""
+        """l1 of all frames; VGG19 losses, which cost more than the network itself, of `perceptual_frames` of them."""
         weight = batch.pixel_weight(weights.person, self.recipe.model.task) if weights.person else None
-        terms = self._picture.pixels(made, batch.images, weight)
+        terms = self.image_losses.pixels(made, batch.images, weight)
         if not (weights.content or weights.style):
             return terms
-        # Spread over the step and with its last frame, where errors have had the longest time to grow.
+        # Spread over the step, and with its last frame, where errors have accumulated longest.
         count, frames = min(self.recipe.perceptual_frames, made.shape[1]), made.shape[1]
         seen = [frames - 1 - k * frames // count for k in range(count)]
-        pictures = [x[:, seen].flatten(0, 1) if x is not None else None for x in (made, batch.images, weight)]
-        assert pictures[0] is not None
-        assert pictures[1] is not None
-        return terms | self._picture.features(pictures[0], pictures[1], weights, pictures[2])
+        made, real = (x[:, seen].flatten(0, 1) for x in (made, batch.images))
+        weight = weight[:, seen].flatten(0, 1) if weight is not None else None
+        return terms | self.image_losses.features(made, real, weights, weight)
 
-    def _judged(self, batch: SequenceBatch, made: Tensor) -> dict[str, Judged]:
-        pairs = {"image": Judged(batch.images.flatten(0, 1), made.flatten(0, 1))}
+    def _judged(self, batch: SequenceBatch, made: Tensor) -> dict[str, CriticInput]:
+        pairs = {"image": CriticInput(batch.images.flatten(0, 1), made.flatten(0, 1))}
         if self.recipe.model.task == "face":
-            pairs["motion"] = Judged(_differences(batch.images), _differences(made))
+            pairs["motion"] = CriticInput(_differences(batch.images), _differences(made))
         else:
-            pairs["motion"] = Judged(batch.images.transpose(1, 2), made.transpose(1, 2))
+            pairs["motion"] = CriticInput(batch.images.transpose(1, 2), made.transpose(1, 2))
         return pairs
 
     @torch.no_grad()
@@ -255,8 +226,8 @@ class SequenceTask:
         made, _ = _generated(_checked(generator), batch)
         structure = batch.structures[:, -1]
         lines = structure[:, :1].expand(-1, 3, -1, -1) if self.recipe.model.task == "face" else structure[:, -3:]
-        pictures = [batch.reference_image, lines * 2 - 1, made[:, -1].clamp(-1, 1), batch.images[:, -1]]
-        return torch.cat(pictures, dim=3)
+        images = [batch.reference_image, lines * 2 - 1, made[:, -1].clamp(-1, 1), batch.images[:, -1]]
+        return torch.cat(images, dim=3)
 
 
 def _checked(generator: nn.Module) -> SequenceGenerator:
@@ -285,23 +256,23 @@ def _repeated(x: Tensor, frames: int) -> Tensor:
 
 
 def _generated(
-    generator: SequenceGenerator, batch: SequenceBatch, known_flows: float = 0.0
+    generator: SequenceGenerator, batch: SequenceBatch, ground_truth_flows: float = 0.0
 ) -> tuple[Tensor, list[FrameFlows]]:
     """(B, T, 3, H, W) frames, each from the one generated before it, and per level the estimated flows of B x T frames.
 
-    In a share of the clips, `known_flows`, the renderer's exact flows move the features instead.
+    For the fraction `ground_truth_flows` of the clips, the renderer's flows warp the features instead.
     """
     reference = generator.encode_reference(batch.reference_image)
     previous = batch.before_image if batch.carried is None else batch.carried
     previous_structure = batch.before_structure
-    chosen = drawn_pairs(len(previous), known_flows, previous.device) if known_flows else None
+    chosen = draw_teacher_forced(len(previous), ground_truth_flows, previous.device) if ground_truth_flows else None
     images, flows = [], []
     for k in range(batch.images.shape[1]):
         structure = batch.structures[:, k]
         estimated = generator.estimate_flow(
             structure, previous, previous_structure, batch.reference_image, batch.reference_structure
         )
-        moved = estimated if chosen is None else _with_known(estimated, batch, k, chosen)
+        moved = estimated if chosen is None else _with_ground_truth(estimated, batch, k, chosen)
         previous = generator.render(structure, previous, reference, moved)
         previous_structure = structure
         images.append(previous)
@@ -310,11 +281,13 @@ def _generated(
     return torch.stack(images, dim=1), levels
 
 
-def _with_known(flows: list[FrameFlows], batch: SequenceBatch, k: int, chosen: Tensor) -> list[FrameFlows]:
-    """The flows of frame `k`, of the chosen clips as the renderer knows them."""
+def _with_ground_truth(flows: list[FrameFlows], batch: SequenceBatch, k: int, chosen: Tensor) -> list[FrameFlows]:
+    """The flows of frame `k`, replaced by the ground truth in the chosen clips."""
     sides = []
-    for side, known in zip(zip(*flows, strict=True), (batch.to_previous, batch.to_reference), strict=True):
-        sides.append(with_known_flows(side, known.of_frame(k, batch.images.shape[1]).at, chosen))
+    frames = batch.images.shape[1]
+    for side, true in zip(zip(*flows, strict=True), (batch.to_previous, batch.to_reference), strict=True):
+        of_frame = GroundTruthFlow(*(x.unflatten(0, (-1, frames))[:, k] for x in true))
+        sides.append(with_ground_truth_flows(side, of_frame.at, chosen))
     return [FrameFlows(*level) for level in zip(*sides, strict=True)]
 
 
@@ -323,10 +296,10 @@ def _joined(flows: tuple[Flow, ...]) -> Flow:
     return Flow(*(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*flows, strict=True)))
 
 
-def _close_ups(batch: SequenceBatch, pictures: Tensor) -> Tensor:
-    """(K*B*T, 3, SIDE, SIDE): the eyes, then the mouths, or the heads, of (B*T, 3, H, W) pictures."""
+def _close_ups(batch: SequenceBatch, images: Tensor) -> Tensor:
+    """(K*B*T, 3, SIDE, SIDE): crops of eyes, then mouths, or of heads, from (B*T, 3, H, W) images."""
     boxes = batch.close_ups.flatten(0, 1)  # (B*T, K, 3)
-    return torch.cat([close_up(box, pictures) for box in boxes.unbind(dim=1)])
+    return torch.cat([close_up(box, images) for box in boxes.unbind(dim=1)])
 
 
 def _differences(frames: Tensor) -> Tensor:

@@ -1,42 +1,30 @@
-"""Training of pose transfer: one picture of a person to another, with whatever correspondences the data knows."""
+"""Training of pose transfer: from one image of a person to another, with ground-truth flow if the data has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.losses.flow import choice_loss, share_loss, visible_flow_loss
-from gfla_cli.losses.image import matte_loss
-from gfla_cli.losses.joints import SIGMA, refined_loss
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.flow import choice_loss, refined_loss, share_loss, visible_flow_loss
+from gfla_cli.losses.image import JOINT_SIGMA, matte_loss
 from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
-from gfla_cli.training.batch import PoseBatch, close_up, partly_known, to_device
-from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms
-from gfla_cli.training.recipe import LossWeights, Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, Read, Terms
+from gfla_cli.training.batch import PoseBatch, close_up, mix_ground_truth_flows, to_device
+from gfla_cli.training.recipe import LossWeights, Stage
+from gfla_cli.training.tasks.base import CriticInput, Outcome, PoseReaderInput, Terms, TrainingTask
 
 
-class PoseTask:
-    """The pose generator's part of the training loop."""
-
-    steps_per_sample = 1
-
-    def __init__(self, recipe: Recipe, data: Callable[[Stage], Dataset[PosePair]], vgg: Vgg19 | None) -> None:
-        self.recipe = recipe
-        self.dataset = data
-        self._flows = FlowObjective(recipe.model.levels, vgg)
-        self._picture = PictureObjective(recipe, vgg)
+class PoseTask(TrainingTask):
+    """Training of pose transfer."""
 
     def discriminators(self) -> nn.ModuleDict:
-        """One on whole pictures, one on heads and a pose reader where the recipe cares for them."""
+        """One for whole images; one for heads and a pose reader if the recipe asks for them."""
         networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
         if self.recipe.has_close_ups:
             networks["close_up"] = Discriminator(blocks=3)
@@ -54,7 +42,7 @@ class PoseTask:
         return [generator.flow_estimator]
 
     def forward(self, generator: nn.Module, batch: PoseBatch, stage: Stage) -> Outcome:
-        """Flows alone, or the picture and the flows behind it."""
+        """The flows alone, or the generated image and its flows."""
         assert isinstance(generator, PoseGenerator)
         bodies = generator.body_prior(*_inputs(batch))
         estimated = generator.estimate_flow(*_inputs(batch), bodies)
@@ -63,33 +51,34 @@ class PoseTask:
             terms |= _body_terms(batch, bodies, stage.weights)
         if stage.train == "flow":
             return Outcome(terms, {})
-        made = _made(generator, batch, stage.known_flows, estimated.flows, bodies)
+        made = _made(generator, batch, stage.ground_truth_flows, estimated.flows, bodies)
         terms |= _blend_terms(batch, made, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
-        judged: dict[str, Judged | Read] = {"image": Judged(batch.target_image, made.image)}
+        judged: dict[str, CriticInput | PoseReaderInput] = {"image": CriticInput(batch.target_image, made.image)}
         if stage.weights.close_up:
-            heads = Judged(*(close_up(batch.target_head, picture) for picture in (batch.target_image, made.image)))
-            terms["close_up"] = self._picture.content(heads.fake, heads.real)
+            heads = CriticInput(*(close_up(batch.target_head, image) for image in (batch.target_image, made.image)))
+            terms["close_up"] = self.image_losses.content(heads.fake, heads.real)
             judged["close_up"] = heads
         if stage.weights.joints:
-            judged["joints"] = Read(batch.target_image, made.image, batch.joint_maps(STRIDE, SIGMA))
+            judged["joints"] = PoseReaderInput(batch.target_image, made.image, batch.joint_maps(STRIDE, JOINT_SIGMA))
         return Outcome(terms, judged)
 
     def _flow_terms(self, batch: PoseBatch, estimated: EstimatedFlow, weights: LossWeights) -> Terms:
-        terms = self._flows(estimated.flows, batch.source_image, batch.target_image, weights)
+        images = batch.source_image, batch.target_image
+        terms = self.flow_losses(estimated.flows, *images, batch.weighted_flow_at, weights)
         if weights.choice and (choice := estimated.choice) is not None:
-            offset, weight, _ = batch.wanted_correspondence_at(*choice.logits.shape[-2:])
+            offset, weight, _ = batch.weighted_flow_at(*choice.logits.shape[-2:])
             terms["choice"] = choice_loss(choice, offset, weight)
-        return terms | known_terms(estimated.flows, batch.wanted_correspondence_at, weights)
+        return terms
 
     def _picture_terms(self, batch: PoseBatch, image: Tensor, weights: LossWeights) -> Terms:
         target = batch.target_image
         weight = batch.pixel_weight(weights.person) if weights.person else None
-        terms = self._picture.pixels(image, target, weight)
+        terms = self.image_losses.pixels(image, target, weight)
         if (share := self.recipe.perceptual_window) < 1 and (weights.content or weights.style):
-            image, target = batch.around_person(share, image, target)
-            weight = batch.around_person(share, weight)[0] if weight is not None else None
-        return terms | self._picture.features(image, target, weights, weight)
+            image, target = batch.crop_around_person(share, image, target)
+            weight = batch.crop_around_person(share, weight)[0] if weight is not None else None
+        return terms | self.image_losses.features(image, target, weights, weight)
 
     def rows(self, generator: nn.Module, batch: PoseBatch) -> Tensor:
         """Source, target joints, generated, target: (B, 3, H, 4W)."""
@@ -103,12 +92,12 @@ def _inputs(batch: PoseBatch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Terms:
-    """Losses of the solids: the flow that they lead to, and their joints."""
+    """Losses of the flow prior "solids": its flow, and its joints."""
     terms: Terms = {}
     if weights.solids:
         offset = bodies.flow() / PRIOR_STRIDE
         height, width = offset.shape[-2:]
-        terms["solids"] = visible_flow_loss(offset, *batch.correspondence_at(height, width))
+        terms["solids"] = visible_flow_loss(offset, *batch.true_flow.at(height, width))
     if weights.refined:
         reduction = batch.target_image.shape[-1] // (PRIOR_STRIDE * bodies.logits.shape[-1])
         terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
@@ -116,25 +105,25 @@ def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Te
 
 
 def _made(
-    generator: PoseGenerator, batch: PoseBatch, known_flows: float, flows: list[Flow], bodies: BodyPrior | None
+    generator: PoseGenerator, batch: PoseBatch, ground_truth_flows: float, flows: list[Flow], bodies: BodyPrior | None
 ) -> Generated:
-    """The picture, in a share of the pairs by known flows."""
+    """The generated image; for the fraction `ground_truth_flows` of the pairs, from the renderer's flows."""
     if generator.config.sampler == "none":
         made: Generated = generator(*_inputs(batch))
         return made
-    moved = partly_known(flows, batch.correspondence_at, known_flows) if known_flows else flows
+    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows) if ground_truth_flows else flows
     return generator.render(batch.source_image, batch.target_structure, moved, bodies)
 
 
 def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Terms:
-    """Losses of what a picture was mixed from; none of models that draw every pixel."""
+    """Losses of models with `pixel_blend`, which mix copied and generated pixels."""
     terms: Terms = {}
     if made.blend is None:
         return terms
     if weights.share:
         flow = made.flows[-1]
-        known = batch.correspondence_at(*flow.offset.shape[-2:])
-        terms["share"] = share_loss(made.blend.shares, flow, *known)
+        ground_truth = batch.true_flow.at(*flow.offset.shape[-2:])
+        terms["share"] = share_loss(made.blend.shares, flow, *ground_truth)
     if weights.matte:
         terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)
     return terms

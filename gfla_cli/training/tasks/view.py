@@ -1,50 +1,42 @@
-"""Training of view synthesis: one view of an object to another, and a classifier that tells views apart."""
+"""Training of view synthesis: from one view of an object to another, and a classifier of views."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
-from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
-from gfla_cli.training.batch import partly_known, picture_batch, pooled_correspondence
-from gfla_cli.training.objective import FlowObjective, PictureObjective, known_terms, total
-from gfla_cli.training.recipe import LossWeights, Recipe, Stage
-from gfla_cli.training.task import Judged, Outcome, Terms
+from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
+from gfla_cli.training.recipe import LossWeights, Stage
+from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, total
 
-_ZOOM, _SHIFT = 0.1, 0.06  # how far the view estimator's pictures are from the usual framing, shares of the frame
-_GAIN, _BASE = 0.3, 0.15  # and from the usual contrast and brightness
+# Augmentation of the view estimator's images:
+_ZOOM, _SHIFT = 0.1, 0.06  # standard deviations of log scale and of shift, the latter as a fraction of the frame
+_GAIN, _BASE = 0.3, 0.15  # standard deviations of log contrast and of brightness
 
 
 @dataclass(frozen=True, slots=True)
 class ViewBatch:
-    """One training step's inputs and expectations. B pictures of H x W."""
+    """One training step's inputs and ground truth. B images of H x W."""
 
     source_image: Tensor  # (B, 3, H, W) in [-1, 1]
     target_image: Tensor  # (B, 3, H, W)
     source_code: Tensor  # (B, 21, 1, 1)
     target_code: Tensor  # (B, 21, 1, 1)
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the object
-    offset: Tensor  # (B, 2, g, g) known correspondences, fractions of the frame
-    offset_weight: Tensor  # (B, 1, g, g)
-    visible: Tensor  # (B, 1, g, g)
-
-    def correspondence_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Known offsets in pixels of a height x width grid, their weights, and visibility, (B, ·, height, width)."""
-        return pooled_correspondence(self.offset, self.offset_weight, self.visible, (height, width))
+    true_flow: GroundTruthFlow
 
     def pixel_weight(self, extra: float) -> Tensor:
-        """(B, 1, H, W) of mean 1: the object counts `extra` times more than the paper around it."""
+        """(B, 1, H, W) of mean 1: the object counts `extra` times more than the background."""
         weight = 1 + extra * self.target_mask
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
@@ -52,32 +44,21 @@ class ViewBatch:
 def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
     """`pair` holds collated tensors (a leading B everywhere)."""
     source, target, source_code, target_code, mask = (torch.as_tensor(x) for x in pair[:5])
-    known = pair.correspondence
     return ViewBatch(
-        source_image=picture_batch(source, device),
-        target_image=picture_batch(target, device),
+        source_image=image_batch(source, device),
+        target_image=image_batch(target, device),
         source_code=source_code.to(device)[..., None, None],
         target_code=target_code.to(device)[..., None, None],
         target_mask=mask.to(device)[:, None].float().div(255),
-        offset=torch.as_tensor(known.offset).to(device),
-        offset_weight=torch.as_tensor(known.weight).to(device),
-        visible=torch.as_tensor(known.visible).to(device),
+        true_flow=GroundTruthFlow.of(pair.correspondence, device),
     )
 
 
-class ViewTask:
-    """The part of the view generator, or of appearance flow, in the training loop."""
-
-    steps_per_sample = 1
-
-    def __init__(self, recipe: Recipe, data: Callable[[Stage], Dataset[ViewPair]], vgg: Vgg19 | None) -> None:
-        self.recipe = recipe
-        self.dataset = data
-        self._flows = FlowObjective(recipe.model.levels, vgg)
-        self._picture = PictureObjective(recipe, vgg)
+class ViewTask(TrainingTask):
+    """Training of view synthesis, by the view generator or by appearance flow."""
 
     def discriminators(self) -> nn.ModuleDict:
-        """One, on single pictures."""
+        """One, for single images."""
         return nn.ModuleDict({"image": Discriminator(blocks=self.recipe.discriminator_blocks)})
 
     def batches(self, sample: ViewPair, device: torch.device) -> Iterator[ViewBatch]:
@@ -85,37 +66,36 @@ class ViewTask:
         yield view_batch(sample, device)
 
     def flow_modules(self, generator: nn.Module) -> list[nn.Module]:
-        """The flow estimator, and the view estimator where there is one: it depends on nothing else."""
+        """The flow estimator, and the view estimator if there is one, which is independent of the rest."""
         generator = _checked(generator)
         view = getattr(generator, "view_estimator", None)
         return [generator.flow_estimator, *([view] if view is not None else [])]
 
     def forward(self, generator: nn.Module, batch: ViewBatch, stage: Stage) -> Outcome:
-        """Flows and views alone, or the picture and the flows behind it."""
+        """The flows and views alone, or the generated image and its flows."""
         generator = _checked(generator)
         terms = self._view_terms(generator, batch, stage.weights)
         if stage.train == "flow":
             flows = generator.estimate_flow(*_inputs(batch))
             return Outcome(terms | self._flow_terms(batch, flows, stage.weights), {})
-        made = _made(generator, batch, stage.known_flows)
+        made = _made(generator, batch, stage.ground_truth_flows)
         terms |= self._flow_terms(batch, made.flows, stage.weights)
         weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
-        terms |= self._picture.pixels(made.image, batch.target_image, weight)
-        terms |= self._picture.features(made.image, batch.target_image, stage.weights, weight)
-        return Outcome(terms, {"image": Judged(batch.target_image, made.image)})
+        terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
+        terms |= self.image_losses.features(made.image, batch.target_image, stage.weights, weight)
+        return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
 
     def _flow_terms(self, batch: ViewBatch, flows: list[Flow], weights: LossWeights) -> Terms:
-        terms = self._flows(flows, batch.source_image, batch.target_image, weights)
-        return terms | known_terms(flows, batch.correspondence_at, weights)
+        return self.flow_losses(flows, batch.source_image, batch.target_image, batch.true_flow.at, weights)
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
-        """Cross entropy of azimuth and elevation, on both pictures, framed and lit as strangers would."""
+        """Cross-entropy of azimuth and elevation on both images, under domain augmentation."""
         if not weights.view or not isinstance(generator, ViewGenerator) or generator.view_estimator is None:
             return {}
-        pictures = _as_from_strangers(torch.cat([batch.source_image, batch.target_image]))
+        images = _augmented(torch.cat([batch.source_image, batch.target_image]))
         codes = torch.cat([batch.source_code, batch.target_code]).flatten(1)
         parts = [len(AZIMUTHS), CODE_LENGTH - len(AZIMUTHS)]
-        scores = generator.estimate_view(pictures).split(parts, dim=1)
+        scores = generator.estimate_view(images).split(parts, dim=1)
         return {"view": total(F.cross_entropy(s, c) for s, c in zip(scores, codes.split(parts, dim=1), strict=True))}
 
     def rows(self, generator: nn.Module, batch: ViewBatch) -> Tensor:
@@ -133,22 +113,23 @@ def _inputs(batch: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.source_image, batch.source_code, batch.target_code
 
 
-def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, known_flows: float) -> Generated:
-    """The view, of a share of the pairs by known flows, and the flows that the network estimates itself.
+def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, ground_truth_flows: float) -> Generated:
+    """The generated view, and the flows that the network estimates.
 
-    Pixels that only move have nothing to learn from known flows.
+    For the fraction `ground_truth_flows` of the pairs the view is generated from the renderer's flows. Appearance
+    flow would learn nothing from them.
     """
-    if not known_flows or isinstance(generator, AppearanceFlow):
+    if not ground_truth_flows or isinstance(generator, AppearanceFlow):
         made: Generated = generator(*_inputs(batch))
         return made
     flows = generator.estimate_flow(*_inputs(batch))
-    moved = partly_known(flows, batch.correspondence_at, known_flows)
+    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows)
     return Generated(generator.render(batch.source_image, batch.target_code, moved), flows)
 
 
 @torch.no_grad()
-def _as_from_strangers(images: Tensor) -> Tensor:
-    """(B, 3, H, W) pictures on white, each moved, resized, relit; drawn with torch's global generator."""
+def _augmented(images: Tensor) -> Tensor:
+    """(B, 3, H, W) images on white, each shifted, resized and relit at random, with torch's global generator."""
     count = len(images)
 
     def draw(*shape: int) -> Tensor:
