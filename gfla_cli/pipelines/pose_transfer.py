@@ -19,7 +19,7 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import aligned, body_crop, has_feet
+from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
@@ -138,6 +138,8 @@ class PoseTransfer:
         target_pose = self._find_target(target, target_person, notes)
         if align:
             target_pose = aligned(target_pose, source_pose)
+            if size is not None and crop is None:
+                target_pose = fitted_into_image(target_pose, source_pose)
         source_crop, target_crop = self._crops(image, source_pose, target_pose, crop=crop is not False, align=align)
         poses = source_pose.cropped(source_crop).within_frame(), target_pose.cropped(target_crop).within_frame()
         _check_joints(poses, notes)
