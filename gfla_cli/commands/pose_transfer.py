@@ -11,7 +11,6 @@ from gfla_cli.commands.options import (
     WHICH_PERSON,
     Align,
     AsJson,
-    Crop,
     Device,
     Overwrite,
     Precision,
@@ -41,7 +40,23 @@ def pose_transfer(
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
     ] = "pose-people",
-    crop: Crop = True,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="Longer side of the person's frame in pixels; source: as large as the source shows it, up to 2048."
+        ),
+    ] = "source",
+    background: Annotated[
+        str, typer.Option(help="keep that of the source, white, transparent (PNG or WebP), or an image file.")
+    ] = "keep",
+    crop: Annotated[
+        bool | None,
+        typer.Option(
+            help="Write the frame around the person alone; --no-crop takes the whole image, stretched to a frame. "
+            "[default: the whole image as it is]",
+            show_default=False,
+        ),
+    ] = None,
     align: Align = True,
     refine_head: RefineHead = True,
     person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
@@ -70,12 +85,22 @@ def pose_transfer(
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers
+    from gfla_cli.pipelines.pose_jobs import (
+        TransferOptions,
+        parse_background,
+        parse_shows,
+        parse_size,
+        plan_transfers,
+        run_transfers,
+    )
 
+    frame_size, behind = parse_size(size), parse_background(background, output)
     jobs = plan_transfers(source, pose, output, shows=parse_shows(show), overwrite=overwrite)
     options = TransferOptions(
         model=model,
         crop=crop,
+        size=frame_size,
+        background=behind,
         align=align,
         refine_head=refine_head,
         person=person,

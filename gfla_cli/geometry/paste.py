@@ -41,7 +41,16 @@ class Paster:
 
     def __call__(self, part: Image) -> Image:
         """A copy of the image with the generated `part` (h, w, 3), of any size, in its place."""
-        part = self._levelled(self._crop.uncropped(part, self._region))
+        return self.set_in(self._crop.uncropped(part, self._region))
+
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that a part covers."""
+        return self._region
+
+    def set_in(self, part: Image) -> Image:
+        """As by calling it, for a part in the pixels of `region`."""
+        part = self._levelled(part)
         whole = self._image.copy()
         whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, 1 - self._weight)
         return whole

@@ -30,6 +30,8 @@ from gfla_cli.inference.onnx_file import INPUTS, SOURCE, Part, metadata_of
 from gfla_cli.inference.session import refuse_export_name
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.build import ALWAYS_FLOAT
+from gfla_cli.networks.generator import PoseGenerator
+from gfla_cli.networks.layers import pixel_layers
 from gfla_cli.networks.priors.curves import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
@@ -51,19 +53,23 @@ class Graph:
 
 
 class Step(nn.Module):
-    """The main graph: the network's inputs in order, then the outputs of `Encode`, to float32 images."""
+    """The network's inputs in order, then what was encoded before, to the image in float32, and its layers."""
 
     def __init__(self, network: nn.Module, inputs: int, dtype: torch.dtype, spec: pytree.TreeSpec | None) -> None:
         super().__init__()
         self.network = network
+        self.outputs = ("image", "layers") if isinstance(network, PoseGenerator) else ("image",)
         self._inputs, self._dtype, self._spec = inputs, dtype, spec
 
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1]."""
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W) in [-1, 1], and of pose models layers (B, 10, H, W): see `pixel_layers`."""
         given = [x.to(self._dtype) for x in tensors[: self._inputs]]
         encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
-        image: Tensor = self.network(*given, *encoded).image
-        return image.float()
+        made = self.network(*given, *encoded)
+        if len(self.outputs) == 1:
+            return (made.image.float(),)
+        flow = made.flows[-1] if made.flows else None
+        return made.image.float(), pixel_layers(made.image, given[0], flow, made.blend)
 
 
 class Encode(nn.Module):
@@ -117,7 +123,7 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
     if isinstance(network, ViewGenerator) and network.view_estimator is not None:
         parts["estimate"] = Graph(Estimate(network), {source: inputs[source]}, ("scores",))
     step = Step(network, len(inputs), dtype, spec)
-    return Graph(step, inputs | encoded, ("image",)), parts
+    return Graph(step, inputs | encoded, step.outputs), parts
 
 
 def example_inputs(config: ModelConfig, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:

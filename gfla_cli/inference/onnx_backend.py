@@ -28,6 +28,18 @@ class OnnxSession:
         precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
         return f"ONNX Runtime, {self.file.step.place}{precision}"
 
+    def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
+        """See Session. Files that were exported before there were layers have the image alone."""
+        named = dict(zip(INPUTS[self.config.task], inputs, strict=True))
+        made = self.file.step.run(named | self.encoded(named[SOURCE[self.config.task]]))
+        image = np.asarray(made["image"], np.float32)
+        if "layers" in made:
+            return image, np.asarray(made["layers"], np.float32)
+        batch, _, height, width = image.shape
+        rest = np.zeros((batch, 7, height, width), np.float32)
+        rest[:, -1] = 1  # no matte
+        return image, np.concatenate([image, rest], axis=1)
+
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
         """Raises UsageError: exported graphs have one output, the image."""
         raise UsageError("an exported model shows no flows", hint="give the bundle that it was exported from")

@@ -125,7 +125,7 @@ class OnnxFile:
         graph = self._starting.result()
         graph.name = self.name
         unknown = set(graph.inputs) - set(INPUTS[self.config.task])
-        if graph.outputs != ["image"] or (unknown and not self.has("encode")):
+        if graph.outputs[:1] != ["image"] or (unknown and not self.has("encode")):
             what = f"{self.path}: its graph is not for the task {self.config.task} of its description"
             raise BundleError(what, hint="export it again")
         return graph

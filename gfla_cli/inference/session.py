@@ -58,6 +58,9 @@ class Session(Protocol):
     def image(self, *inputs: Array) -> Array:
         """The generated images, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
 
+    def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
+        """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.pixel_layers`."""
+
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
         """The images, and the intermediates of the first one. Raises UsageError when the model cannot give them."""
 

@@ -20,6 +20,7 @@ from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.session import Array, DeviceName, Precision
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.networks.build import convolutions_in
+from gfla_cli.networks.layers import pixel_layers
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
@@ -67,6 +68,16 @@ class TorchSession:
         """See Session."""
         with self.autocast:
             return self.array(self.network(*map(self.tensor, inputs)).image)
+
+    @torch.inference_mode()
+    def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
+        """See Session."""
+        given = [self.tensor(array) for array in inputs]
+        with self.autocast:
+            made = self.network(*given)
+            flow = made.flows[-1] if made.flows else None
+            layers = pixel_layers(made.image, given[0], flow, made.blend)
+        return self.array(made.image), self.array(layers)
 
     @torch.inference_mode()
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:

@@ -31,6 +31,7 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}, 1 << 31),
 }
 WRITABLE = tuple(_WRITABLE)
+WITH_ALPHA = (".png", ".webp")
 ImageSource = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
@@ -72,18 +73,21 @@ def is_animated(path: Path | str) -> bool:
 
 
 def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
-    """Writes (H, W, 3) uint8 RGB in the format of the suffix. The file appears complete or not at all.
+    """Writes (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, in the format of the suffix.
 
-    Raises UsageError for an unknown suffix, an existing file (unless `overwrite`) or a missing folder; MediaError
-    when the image is too large for the format or the disk cannot be written.
+    The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
+    transparency when there is an alpha channel, for an existing file (unless `overwrite`) and for a missing folder.
+    Raises MediaError when the image is too large for the format or the disk refuses.
     """
     from PIL import Image
 
     path = Path(path)
-    check_image(image)
+    check_image(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
     if path.suffix.lower() not in _WRITABLE:
         what = f"images cannot be written as {path.suffix}" if path.suffix else "its name has no suffix"
         raise UsageError(f"{path}: {what}", hint=f"known: {' '.join(WRITABLE)}")
+    if image.shape[2] == 4 and path.suffix.lower() not in WITH_ALPHA:
+        raise UsageError(f"{path}: {path.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}")
     name, options, longest = _WRITABLE[path.suffix.lower()]
     if max(image.shape) > longest:
         size = f"{image.shape[1]}x{image.shape[0]}"

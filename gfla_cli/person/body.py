@@ -37,6 +37,7 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
+_SMALLEST = 0.8  # scale of a body that is fitted into its image
 _TOWARDS_NECK, _FARTHEST = 0.7, 0.25  # share of the way to the neck, and the longest way in torso lengths
 
 
@@ -148,3 +149,27 @@ def aligned(target: Pose, source: Pose) -> Pose:
     last = scale * (target.size[0] - 0.5) + place[1]
     ground = math.floor(last + 1)
     return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))
+
+
+def fitted_into_image(pose: Pose, source: Pose) -> Pose:
+    """A whole body that would leave its image, moved and made smaller so that it stays inside.
+
+    `source`: the body that the image shows. A side that cuts it may cut the new pose as well. The new pose gets smaller
+    by at most a fifth: a person that shrinks more looks wrong in the image.
+    """
+    if not (has_feet(pose) and has_feet(source)):
+        return pose
+    height, width = pose.size
+    left, top, right, bottom = body_box(pose)
+    cut = body_box(source)
+    first, last = np.minimum(0.0, cut[:2]), np.maximum((width, height), cut[2:])
+    wanted = np.array([right - left, bottom - top])
+    scale = float(np.clip(min(1.0, *((last - first) / wanted)), _SMALLEST, 1.0))
+    stand = np.array([(left + right) / 2, bottom])  # feet stay where they are
+    low = stand + (np.array([left, top]) - stand) * scale
+    high = stand + (np.array([right, bottom]) - stand) * scale
+    shift = np.maximum(first - low, 0) + np.minimum(last - high, 0)
+    if scale == 1 and not shift.any():
+        return pose
+    move = stand * (1 - scale) + shift + 0.5 * (scale - 1)
+    return pose.transformed(np.array([[scale, 0, move[0]], [0, scale, move[1]]]), pose.size)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.geometry.crop import Box
+from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.io.background import Closeable
 from gfla_cli.io.image import check_image
 from gfla_cli.person.mediapipe import (
@@ -45,7 +45,9 @@ _MIRRORED = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(mark + 1 if mark % 2 else mark 
 # Of 31 false or wrong detections 27 were above.
 _MOST_DISAGREEMENT = 0.18
 _LEAST_VISIBILITY = 0.9  # of the shoulders; 99 in 100 people have 0.98 or more
-_SAME_TORSO = 0.4  # of a torso's length; closer torsos are one person found twice
+_COVER_ROOM = 1.4  # side of the square that is searched for a person's pixels, in sides of the box of the joints
+_COVER_EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
+_SAME_TORSO = 0.4  # of a torso's length: closer torsos are one person seen twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +73,14 @@ class PersonDetector(Closeable):
     def __init__(self) -> None:
         self._pose_network: Any = None
         self._face_network: Any = None
+        self._cover_network: Any = None
 
     def close(self) -> None:
-        """Frees the networks. The next `detect` loads them again."""
-        for network in (self._pose_network, self._face_network):
+        """Frees the networks; the next `detect` would load them again."""
+        for network in (self._pose_network, self._face_network, self._cover_network):
             if network is not None:
                 network.close()
-        self._pose_network = self._face_network = None
+        self._pose_network = self._face_network = self._cover_network = None
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
@@ -92,6 +95,28 @@ class PersonDetector(Closeable):
         size = (image.shape[0], image.shape[1])
         people = [Person(to_openpose(landmarks, size), landmarks) for landmarks in placed]
         return sorted(people, key=lambda person: extent(person.box), reverse=True)
+
+    def cover(self, image: NDArray[np.uint8], pose: Pose) -> NDArray[np.float32] | None:
+        """Where an image (H, W, 3) shows a person, (H, W) in [0, 1]; None when MediaPipe does not see the person there.
+
+        `pose`: the person's, in pixels of the image.
+        """
+        if self._cover_network is None:
+            self._cover_network = body_network(tracking=False, segmentation=True)
+        left, top, right, bottom = pose.box
+        half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
+        x, y = (left + right) / 2, (top + bottom) / 2
+        crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
+        answer = run(self._cover_network, crop.image(image))
+        if answer.segmentation_mask is None:
+            return None
+        mask = np.asarray(answer.segmentation_mask, np.float32)
+        region = crop.region(image.shape)
+        cover = np.zeros(image.shape[:2], np.float32)
+        if region is not None:
+            cover[region] = crop.uncropped(mask, region, beyond=0)
+        low, high = _COVER_EDGE
+        return ((cover - low) / (high - low)).clip(0, 1)
 
     def _search(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The landmarks of all people: in the whole image, below faces, in squares side by side."""

@@ -72,10 +72,14 @@ class _Completion:
         return getattr(package, attribute)
 
 
-def body_network(*, tracking: bool) -> Any:
-    """33 landmarks of one person. With `tracking` it looks near the person's place in the last image."""
+def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
+    """33 landmarks of one person, and with `segmentation` which pixels show it.
+
+    With `tracking` it looks near the person's place in the last image.
+    """
     # The wheel contains complexity 1 only. MediaPipe's smoothing depends on the time between calls, so it is off.
     options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
+    options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
     return _started("pose", "Pose", min_detection_confidence=0.4, **options)
 
 

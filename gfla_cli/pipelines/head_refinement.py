@@ -31,6 +31,7 @@ class HeadCrop:
     """One head as the network takes it, and where the result belongs."""
 
     source_image: Image  # (H, W, 3)
+    source_crop: Crop  # of the photograph: where `source_image` comes from
     source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
     target_points: NDArray[np.float32]
     arms: NDArray[np.float32]  # (A, 2, 2) both ends of the target's arms, points of the crop, perhaps outside of it
@@ -38,9 +39,9 @@ class HeadCrop:
 
     def paste(self, image: Image, head: Image) -> Image:
         """The generated body (H, W, 3) with the generated head (h, w, 3) in its place."""
-        return Paster(image, self.place, self._mask())(head)
+        return Paster(image, self.place, self.mask())(head)
 
-    def _mask(self) -> NDArray[np.float32]:
+    def mask(self) -> NDArray[np.float32]:
         """(H, W) in [0, 1] a disc without the arms: the source's head crop may not show them."""
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
@@ -58,6 +59,7 @@ class SourceHead:
 
     image: Image  # (H, W, 3)
     points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
+    crop: Crop  # of the photograph
 
     @classmethod
     def of(cls, image: Image, pose: Pose, size: Size) -> SourceHead | None:
@@ -74,7 +76,7 @@ class SourceHead:
         if shown < _SHOWN * (right - left) * (bottom - top):
             return None
         crop = Crop(box, size)
-        return cls(crop.image(image), pose.cropped(crop).within_frame().deep_points)
+        return cls(crop.image(image), pose.cropped(crop).within_frame().deep_points, crop)
 
     def at(self, target: Pose, body: Crop, torso: float | None = None) -> HeadCrop | None:
         """This head in the pose of `target`, whose body is generated in the crop `body`.
@@ -98,4 +100,6 @@ class SourceHead:
         posed = target.cropped(body)
         ends = posed.points[np.array(_ARMS)]  # (4, 2, 3)
         arms = place.points(ends[(ends[..., 2] > 0).all(axis=1), :, :2])
-        return HeadCrop(self.image, self.points, posed.cropped(place).within_frame().deep_points, arms, place)
+        return HeadCrop(
+            self.image, self.crop, self.points, posed.cropped(place).within_frame().deep_points, arms, place
+        )

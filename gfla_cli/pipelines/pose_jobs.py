@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -32,8 +32,9 @@ from gfla_cli.io.files import (
     require_path,
     sole_writer,
 )
-from gfla_cli.io.image import WRITABLE, find_images, write_image
+from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
 from gfla_cli.person.keypoint_files import split_row
+from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ class TransferOptions:
 
     execution: Execution
     model: str = "pose-people"
-    crop: bool = True
+    crop: bool | None = None
     align: bool = True
+    size: Size | None = None
+    background: Background = "keep"
     refine_head: bool = True
     person: str = "largest"
     target_person: str = "largest"
@@ -154,6 +157,8 @@ def run_transfers(
             person=options.person,
             target_person=options.target_person,
             refine_head=options.refine_head,
+            size=options.size,
+            background=options.background,
         )
 
     def generate(batch: list[PreparedTransfer]) -> list[TransferResult]:
@@ -171,8 +176,9 @@ def run_transfers(
         image = side_by_side(result) if options.side_by_side else result.image
         write_image(job.output, image, overwrite=options.overwrite)
         for show, path in job.extras.items():
-            assert result.inside is not None
-            shown = VISUALIZATIONS[show](result.source_image, result.image, result.inside, result.target_pose)
+            frame = result.frame
+            assert frame.inside is not None
+            shown = VISUALIZATIONS[show](frame.source_image, frame.image, frame.inside, frame.target_pose)
             write_image(path, shown, overwrite=options.overwrite)
 
     runner.run_batches(prepare, generate, write, size=options.batch)
@@ -203,14 +209,42 @@ def parse_shows(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def parse_size(text: str) -> Size:
+    """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
+    if text == "source":
+        return "source"
+    if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
+        raise UsageError(
+            f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
+        )
+    return int(text)
+
+
+def parse_background(text: str, output: Path | None) -> Background:
+    """What stands behind the result; a file is read. Raises UsageError where `output` cannot hold transparency."""
+    if text == "transparent" and output is not None and output.suffix.lower() not in ("", *WITH_ALPHA):
+        raise UsageError(
+            f"{output}: {output.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}"
+        )
+    if text in ("keep", "white", "transparent"):
+        return cast(Background, text)
+    return read_image(text)
+
+
 def side_by_side(result: TransferResult) -> Image:
     """Source, target skeleton and result in one row."""
     from gfla_cli.person.drawing import draw_pose
     from gfla_cli.person.pose import Pose
 
     height, width = result.image.shape[:2]
-    skeleton = draw_pose(np.full_like(result.image, 255), Pose(result.target_pose, (height, width)))
-    return np.hstack([result.source_image, skeleton, result.image])
+    skeleton = draw_pose(np.full((height, width, 3), 255, np.uint8), Pose(result.target_pose, (height, width)))
+    images = [result.source_image, skeleton, result.image]
+    if result.image.shape[2] == 4:
+        images = [
+            image if image.shape[2] == 4 else np.dstack([image, np.full((height, width), 255, np.uint8)])
+            for image in images
+        ]
+    return np.hstack(images)
 
 
 # The pairs of a CSV file, on one or several GPUs. An interrupted call can be repeated.

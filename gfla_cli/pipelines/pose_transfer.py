@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
-from gfla_cli.errors import DetectionError
+from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import aligned, body_crop, has_feet
+from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
+from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, composed
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
@@ -36,15 +37,25 @@ _FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkFrame:
+    """What the network saw and made, at its own size."""
+
+    source_image: Image  # (H, W, 3)
+    image: Image  # (H, W, 3) with the refined head
+    target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
+    inside: Intermediates | None  # flows, attention and solids, when they were asked for
+
+
+@dataclass(frozen=True, slots=True)
 class TransferResult:
     """A generated image, what it was made from, and what the user should know about it."""
 
-    image: Image  # (H, W, 3) RGB, the size of the network
-    source_image: Image  # (H, W, 3) the source as the network saw it
+    image: Image  # (N, M, 3) RGB, or (N, M, 4) RGBA with a transparent background
+    source_image: Image  # (N, M, 3) what the source shows there
     source_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of `source_image`; missing = -1, -1, 0
-    target_pose: NDArray[np.float32]  # (18, 3)
+    target_pose: NDArray[np.float32]  # (18, 3) in pixels of `image`
+    frame: NetworkFrame
     notes: list[str] = field(default_factory=list)
-    inside: Intermediates | None = None  # flows, attention and solids, when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,8 @@ class PreparedTransfer:
     source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = unknown) in pixels of the crop
     target_points: NDArray[np.float32]
     head: HeadCrop | None = None  # to be refined
+    canvas: Canvas | None = None  # what the result is set into; None: the result is the network's frame
+    transparent: bool = False  # whether the result has an alpha channel
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,76 +91,133 @@ class PoseTransfer:
         self,
         source: ImageSource,
         target: ImageSource | Pose,
-        crop: bool = True,
+        crop: bool | None = None,
         align: Align = True,
         person: Person = "largest",
         target_person: Person = "largest",
         refine_head: bool = True,
+        size: Size | None = "source",
+        background: Background = "keep",
         *,
         inside: bool = False,
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
         `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
-        `crop`: use the part of the source around its person, else the whole image, resized. `align`: give the target
-        pose the size and place of the source's body; "placed": it has them, in pixels of the source. `refine_head`:
-        draw a small head again at a larger scale, if the model was trained for it; this takes twice the time.
-        `inside`: return flows and attention, too.
-        Raises GflaError children for wrong input.
+        `crop`: by default the result is the whole source image with its person in the new pose. True gives the frame
+        around the person alone; False stretches the whole image to the network's frame, as data sets want it.
+        `align`: give the target pose the size and place of the source's body; "placed": it has them, in pixels of the
+        source.
+        `refine_head`: draw a small head again at a larger scale, if the model was trained for it; this takes twice
+        the time.
+        `size`: longer side of the frame around the person in the result, in pixels; "source" is as large as the source
+        shows it, at most 2048; None is the network's own frame as it was generated.
+        `background`: "keep" that of the source, "white", "transparent" (the result is RGBA), or an image.
+        `inside`: return flows and attention, too. Raises GflaError children for wrong input.
         """
-        prepared = self.prepare(source, target, crop, align, person, target_person, refine_head)
+        prepared = self.prepare(source, target, crop, align, person, target_person, refine_head, size, background)
         return self.generate([prepared], inside=inside)[0]
 
     def prepare(
         self,
         source: ImageSource,
         target: ImageSource | Pose,
-        crop: bool = True,
+        crop: bool | None = None,
         align: Align = True,
         person: Person = "largest",
         target_person: Person = "largest",
         refine_head: bool = True,
+        size: Size | None = "source",
+        background: Background = "keep",
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
+        if not (isinstance(background, str) and background == "keep") and not self.session.config.pixel_blend:
+            raise UsageError(
+                f"{self.session.name} does not separate people from their background", hint="leave --background out"
+            )
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
         target_pose = self._find_target(target, target_person, notes)
         if align is True:
             target_pose = aligned(target_pose, source_pose)
-        source_crop, target_crop = self._crops(image, source_pose, target_pose, crop=crop, align=bool(align))
+            if size is not None and crop is None:
+                target_pose = fitted_into_image(target_pose, source_pose)
+        source_crop, target_crop = self._crops(
+            image, source_pose, target_pose, crop=crop is not False, align=bool(align)
+        )
         poses = source_pose.cropped(source_crop).within_frame(), target_pose.cropped(target_crop).within_frame()
         _check_joints(poses, notes)
         head = None
         if refine_head and self.session.config.refines_heads:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
             head = source_head.at(target_pose, target_crop) if source_head else None
+        canvas = None
+        if size is not None:
+            canvas = Canvas.of(
+                image,
+                source_crop,
+                target_crop,
+                size,
+                whole=crop is None and bool(align),
+                cover=lambda scaled, scale: self._cover(scaled, source_pose.cropped(scale)),
+                background=background,
+            )
         points = [pose.deep_points for pose in poses]
-        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, notes)
+        frame = source_crop.image(image)
+        return PreparedTransfer(
+            frame,
+            points[0],
+            points[1],
+            head,
+            canvas,
+            isinstance(background, str) and background == "transparent",
+            notes,
+        )
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
         shown: list[Intermediates | None] = [None] * len(prepared)
         if inside:
-            pairs = [self.session.image_and_intermediates(*self._inputs([one])) for one in prepared]
-            images, shown = [from_planes(planes) for planes, _ in pairs], [found for _, found in pairs]
-        else:
-            images = self._images(prepared)
+            shown = [self.session.image_and_intermediates(*self._inputs([one]))[1] for one in prepared]
+        frames = self._frames(prepared)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
-        drawn = self._images([head for _, head in heads])
-        for (number, head), image in zip(heads, drawn, strict=True):
-            images[number] = head.paste(images[number], image)
-        return [
-            TransferResult(
-                image, one.source_image, one.source_points[:, :3], one.target_points[:, :3], one.notes, found
-            )
-            for one, image, found in zip(prepared, images, shown, strict=True)
-        ]
+        drawn = dict(zip((number for number, _ in heads), self._frames([head for _, head in heads]), strict=True))
+        results = []
+        for number, one in enumerate(prepared):
+            image, layers = frames[number]
+            refined = None
+            if one.head is not None:
+                image = one.head.paste(image, drawn[number][0])
+                refined = one.head, drawn[number][1]
+            points = [one.source_points[:, :3], one.target_points[:, :3]]
+            frame = NetworkFrame(one.source_image, image, points[1], shown[number])
+            source = one.source_image
+            if one.canvas is not None:
+                points = [_moved_back(one.canvas.place, place) for place in points]
+                source = one.canvas.original
+                image, cover = composed(one.canvas, layers, refined)
+                if one.transparent:
+                    image = np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)])
+            results.append(TransferResult(image, source, points[0], points[1], frame, one.notes))
+        return results
 
-    def _images(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[Image]:
+    def _frames(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[tuple[Image, Layers]]:
+        """The network's frames (H, W, 3), and what each is mixed from."""
         if not prepared:
             return []
-        return [from_planes(planes[None]) for planes in self.session.image(*self._inputs(prepared))]
+        images, layers = self.session.image_and_layers(*self._inputs(prepared))
+        return [
+            (from_planes(planes[None]), Layers.unpacked(parts)) for planes, parts in zip(images, layers, strict=True)
+        ]
+
+    def _cover(self, image: Image, pose: Pose) -> Map | None:
+        """Where an image shows a person; None when the model does not tell its people from the background."""
+        if not self.session.config.pixel_blend:
+            return None
+        if self._detector is None:
+            self._detector = PersonDetector()
+        return self._detector.cover(image, pose)
 
     def _inputs(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[NDArray[np.float32]]:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
@@ -199,6 +269,11 @@ class PoseTransfer:
             both = body_crop([source, target], size, aspect)
             return both, both
         return body_crop([source], size, aspect), body_crop([target], size, aspect)
+
+
+def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Joints (18, 3) of a crop in pixels of its image; missing ones stay -1, -1, 0."""
+    return np.where(points[:, 2:] > 0, crop.points_back(points), points)
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:

@@ -19,12 +19,12 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
-from gfla_cli.person.body import aligned, body_crop
+from gfla_cli.person.body import aligned, body_crop, fitted_into_image
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
-from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
+from gfla_cli.pipelines.pose_transfer import Align, Person, PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled
 from gfla_cli.webapp.expression import Expression, with_expression
 
@@ -100,7 +100,10 @@ class Made:
 def find_pose(model: PoseTransfer, image: Path, which: Person, onto: Path | None, notes: list[str]) -> Pose:
     """The pose in an image or keypoint file; with `onto` at the size and place of the body in that image."""
     pose = model.pose_of(image, which, notes)
-    return pose if onto is None else aligned(pose, model.pose_of(onto))
+    if onto is None:
+        return pose
+    body = model.pose_of(onto)
+    return fitted_into_image(aligned(pose, body), body)
 
 
 def transfer_pose(
@@ -114,12 +117,9 @@ def transfer_pose(
     refine_head: bool = True,
 ) -> Made:
     """The person of `source` in another pose, as large as the image. `placed`: the pose is in pixels of `source`."""
-    notes: list[str] = []
-    pose = target if isinstance(target, Pose) else model.pose_of(target, target_person, notes)
-    source_pose = model.pose_of(source, person)  # its notes come with the result
-    if not placed:
-        pose = aligned(pose, source_pose)
-    return _set_in(model, source, source_pose, pose, person, notes, refine_head=refine_head)
+    align: Align = "placed" if placed else True
+    result = model.transfer(source, target, None, align, person, target_person, refine_head)
+    return Made(result.image, result.notes)
 
 
 def preview_pose(model: PoseTransfer, source: Path, pose: Pose) -> Made:
@@ -131,24 +131,10 @@ def preview_pose(model: PoseTransfer, source: Path, pose: Pose) -> Made:
     whole = Crop.whole(model.pose_of(source).size, source_pose.size)
     cut = max(1, min(round(pose.size[0] * whole.scale), source_pose.size[0]))
     pose = replace(pose.cropped(whole), size=(cut, source_pose.size[1]))
-    return _set_in(model, image, source_pose, pose, "largest", [], refine_head=False)
-
-
-def _set_in(
-    model: PoseTransfer,
-    source: Path,
-    source_pose: Pose,
-    pose: Pose,
-    person: Person,
-    notes: list[str],
-    *,
-    refine_head: bool,
-) -> Made:
-    """The network's frame, set into its image."""
-    result = model.transfer(source, pose, align="placed", person=person, refine_head=refine_head)
+    result = model.transfer(image, pose, align="placed", refine_head=False, size=None)
     config = model.session.config
     crop = body_crop([source_pose, pose], config.image_size, config.frame_aspect)
-    return Made(Paster(read_image(source, max(source_pose.size)), crop)(result.image), [*notes, *result.notes])
+    return Made(Paster(read_image(image), crop)(result.image), result.notes)
 
 
 @dataclass(slots=True)

@@ -91,7 +91,7 @@ def test_the_python_of_the_readme_runs(desk, monkeypatch, capsys):
     monkeypatch.chdir(desk)
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip() == "(256, 256, 3) (18, 3)"
+    assert capsys.readouterr().out.strip() == "(640, 480, 3) (18, 3)"
 
 
 def test_messages_that_the_readme_explains_are_those_of_the_code():

@@ -32,6 +32,15 @@ def test_any_batch_and_frame_size_agrees_with_torch(tiny_export, tiny_bundle, si
     np.testing.assert_allclose(open_exported(tiny_export.path).image(*x), expected, atol=5e-4)
 
 
+def test_what_an_image_is_mixed_from_agrees_with_torch(tiny_export, tiny_bundle):
+    x = inputs(1, 64, 64)
+    sessions = open_exported(tiny_export.path), open_session(tiny_bundle, "pose", device="cpu", precision="fp32")
+    (image, layers), (expected, wanted) = (session.image_and_layers(*x) for session in sessions)
+    assert layers.shape == (1, 10, 64, 64)
+    np.testing.assert_allclose(image, expected, atol=5e-4)
+    np.testing.assert_allclose(layers, wanted, atol=2e-3)
+
+
 def test_the_file_says_what_it_is(tiny_export, tiny_bundle):
     assert model_config(tiny_export.path) == model_config(tiny_bundle) == tiny()
     session = open_exported(tiny_export.path)

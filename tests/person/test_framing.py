@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawn_landmarks import drawn_body
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import aligned, body_box, body_crop, torso_length
+from gfla_cli.person.body import aligned, body_box, body_crop, fitted_into_image, torso_length
 from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.
@@ -92,3 +93,40 @@ def test_joints_that_are_impossibly_far_apart_are_refused(far):
     points[4, :2] = far, far
     with pytest.raises(DetectionError, match="ask for a frame"):
         body_crop([Pose(points, SIZE)], (256, 256), 1.0)
+
+
+def standing(scale=1.0, shift=(0.0, 0.0), size=(400, 300)):
+    points = drawn_body((256, 256), 32.0)
+    points[:, :2] = points[:, :2] * scale + shift
+    return Pose(points, size)
+
+
+def test_a_pose_that_fits_into_the_image_stays_as_it_is():
+    pose = standing(shift=(20, 100))
+    assert fitted_into_image(pose, pose) is pose
+
+
+@pytest.mark.parametrize("shift", [(0, -60), (-80, 60), (140, 60), (0, 200)])
+def test_a_pose_that_would_leave_the_image_is_moved_into_it(shift):
+    source, pose = standing(shift=(20, 100)), standing(shift=shift)
+    left, top, right, bottom = body_box(fitted_into_image(pose, source))
+    assert min(left, top) > -1
+    assert right < 301
+    assert bottom < 401
+
+
+def test_a_pose_that_is_too_tall_gets_smaller_but_not_tiny():
+    source = standing(shift=(20, 100))
+    height = lambda pose: body_box(pose)[3] - body_box(pose)[1]  # noqa: E731
+    tall = standing(scale=400 / height(source) * 1.1, shift=(0, -20))
+    fitted = fitted_into_image(tall, source)
+    assert body_box(fitted)[1] > -1
+    assert 0.85 < height(fitted) / height(tall) < 0.95
+    giant = standing(scale=2 * 400 / height(source))
+    assert height(fitted_into_image(giant, source)) / height(giant) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_source_that_its_image_cuts_may_be_cut_in_the_new_pose():
+    source, pose = standing(shift=(20, -40)), standing(shift=(20, -30))
+    assert body_box(source)[1] < -20
+    assert fitted_into_image(pose, source) is pose

@@ -148,9 +148,9 @@ def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tm
     picture, pose = photographs
     config = steady(image_size=(128, 128))
     model = Found(save_tiny(tmp_path / "near", config), device="cpu", precision="fp32")
-    far, near = (model.transfer(picture, pose, refine_head=wanted).image for wanted in (False, True))
+    far, near = (model.transfer(picture, pose, refine_head=wanted, size=None).image for wanted in (False, True))
     assert (far != near).any()
-    prepared = model.prepare(picture, pose)
+    prepared = model.prepare(picture, pose, size=None)
     np.testing.assert_array_equal(around(prepared.head, far), around(prepared.head, near))
     together, alone = model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image
     assert np.abs(together.astype(int) - alone).max() <= 1  # a batch of two rounds differently
@@ -172,7 +172,7 @@ def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
     transfer = Found(models[0], device="cpu", precision="fp32")
     transfer.people = [source]
     picture = pose_shelf / "set" / "test" / test.pairs.pairs[0][0]
-    given = transfer.transfer(read_image(picture), target, crop=False, align=False).image
+    given = transfer.transfer(read_image(picture), target, crop=False, align=False, size=None).image
     assert (near != far).any()
     np.testing.assert_allclose(near.astype(int), given, atol=1)
     alone = pose_pairs(models[:1], pose_shelf / "set", refine_head=False)

@@ -30,7 +30,7 @@ def test_looks_are_those_of_the_network(model):
             transfer.generate([ready], inside=True)
         return
     result = transfer.generate([ready], inside=True)[0]
-    inside = result.inside
+    inside = result.frame.inside
     np.testing.assert_array_equal(result.image, transfer.generate([ready])[0].image)
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows

@@ -16,7 +16,6 @@ pytest.importorskip("starlette")  # of the extra app
 
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
-from gfla_cli.webapp.jobs import transfer_pose
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the browser is driven over pipes 3 and 4"),
@@ -127,7 +126,7 @@ def test_a_dragged_wrist_gives_the_image_that_the_pipeline_makes(page, little_mo
     assert lengths(after) == pytest.approx(lengths(before), abs=1.0)
     made = result(page)
     pose = copied(page, tmp_path)
-    wanted = transfer_pose(PoseTransfer(little_models.pose), ANNA, pose, placed=True)
+    wanted = PoseTransfer(little_models.pose).transfer(ANNA, pose, align="placed")
     assert np.array_equal(made, wanted.image)
     page.click("#undo")
     page.until("document.querySelector('#undo').disabled")

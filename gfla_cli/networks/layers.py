@@ -1,0 +1,56 @@
+"""What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
+
+Not in the paper. A model with `pixel_blend` learnt the mixing. For others it follows from the finest flow and its
+mask: the detail of the moved source is added where both images agree when they are blurred.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.renderer import Blend
+from gfla_cli.ops.warp import bilinear_warp
+
+LAYERS = ("drawn", "share", "residual", "offset", "matte")  # of 3, 1, 3, 2 and 1 channels
+_BLUR = 1.2  # pixels, sigma: detail is what is finer
+_AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
+
+
+def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend | None) -> Tensor:
+    """(B, 10, H, W): `LAYERS` one after the other, which mix to `image`.
+
+    `image` and `source` (B, 3, H, W) in [-1, 1]; `flow` of the finest level to this source; `blend` of models that
+    learnt one. Offsets are in widths of the frame. The matte is 1 everywhere where the model has none. Without a flow
+    the share of the source is 0.
+    """
+    height, width = image.shape[-2:]
+    one = torch.ones_like(image[:, :1])
+    if flow is None:
+        return torch.cat([image, 0 * one, 0 * image, 0 * image[:, :2], one], dim=1).float()
+    scale = width / flow.offset.shape[-1]
+    offset = F.interpolate(flow.offset.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
+    if blend is not None:
+        parts = [blend.generated, blend.shares[:, :1], blend.residual, offset / width, blend.matte.sigmoid()]
+        return torch.cat([part.float() for part in parts], dim=1)
+    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
+    image = image.float()
+    detail = _blurred(image) - _blurred(bilinear_warp(source.float(), offset))
+    apart = detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN
+    share = mask * _blurred(torch.exp(-apart.square()))
+    return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """(B, C, H, W), each channel by itself."""
+    reach = math.ceil(3 * _BLUR)
+    places = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    weights = torch.exp(-(places / _BLUR).square() / 2)
+    weights = (weights / weights.sum()).expand(x.shape[1], 1, -1)
+    x = F.pad(x, [reach] * 4, mode="replicate")
+    x = F.conv2d(x, weights[:, :, None], groups=x.shape[1])
+    return F.conv2d(x, weights[:, :, :, None], groups=x.shape[1])

@@ -1,0 +1,59 @@
+"""What an image is mixed from: mixed again it is the image, or has the detail of its source."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import fresh, tiny
+
+from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.layers import _blurred, pixel_layers
+from gfla_cli.ops.warp import bilinear_warp
+
+SIZES = (3, 1, 3, 2, 1)
+
+
+def remixed(layers, source):
+    drawn, share, residual, offset, _ = layers.split(SIZES, dim=1)
+    return drawn * (1 - share) + share * bilinear_warp(source, offset * source.shape[-1]) + residual
+
+
+def test_a_learnt_blend_mixes_to_the_image():
+    network = fresh(tiny()).eval()
+    source = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        made = network(source, *torch.rand(2, 2, 36, 64, 64))
+        layers = pixel_layers(made.image, source, made.flows[-1], made.blend)
+    assert layers.shape == (2, 10, 64, 64)
+    torch.testing.assert_close(remixed(layers, source), made.image, atol=1e-5, rtol=0)
+    assert 0 < layers[:, 3].min() < layers[:, 3].max() < 1
+    assert 0 < layers[:, 9].min() < layers[:, 9].max() < 1
+
+
+def flow(offset=0.0, mask=1.0):
+    return Flow(torch.full((1, 2, 32, 32), offset), torch.full((1, 1, 32, 32), mask))
+
+
+def test_without_a_blend_the_detail_of_the_moved_source_is_added():
+    source = torch.rand(1, 3, 64, 64) * 2 - 1
+    offset = 3.0  # pixels of the grid, so 6 of the frame
+    moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 2 * offset))
+    drawn = _blurred(moved)  # right, but without any detail
+    layers = pixel_layers(drawn, source, flow(offset), None)
+    made = remixed(layers, source)
+    inside = (..., slice(0, 50), slice(0, 50))
+    assert (made - moved)[inside].abs().mean() < 0.2 * (drawn - moved)[inside].abs().mean()
+    assert (layers[:, 9] == 1).all()
+
+
+@pytest.mark.parametrize("given", [flow(mask=0.0), None])
+def test_where_no_flow_is_trusted_the_drawn_image_stays(given):
+    source, drawn = torch.rand(2, 1, 3, 64, 64) * 2 - 1
+    layers = pixel_layers(drawn, source, given, None)
+    torch.testing.assert_close(remixed(layers, source), drawn)
+
+
+def test_where_drawn_and_moved_disagree_the_drawn_image_wins():
+    source, drawn = torch.full((1, 3, 64, 64), 0.9), torch.full((1, 3, 64, 64), -0.9)
+    layers = pixel_layers(drawn, source, flow(), None)
+    torch.testing.assert_close(remixed(layers, source), drawn, atol=1e-3, rtol=0)

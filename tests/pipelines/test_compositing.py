@@ -1,0 +1,121 @@
+"""Results at the photograph's size: pixels move as the flow says, and the background stays what it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.pipelines import compositing
+from gfla_cli.pipelines.compositing import Layers, Mixed, mixed, on_background, without_subject
+
+
+def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
+    """One frame of a network of 64 pixels, everywhere the same."""
+    return Layers(
+        np.full((64, 64, 3), drawn, np.float32),
+        np.full((64, 64), share, np.float32),
+        np.full((64, 64, 3), residual, np.float32),
+        np.broadcast_to(np.float32(offset), (32, 32, 2)).copy(),
+        np.full((64, 64), matte, np.float32),
+    )
+
+
+WHOLE = (slice(0, 600), slice(0, 600))
+FRAME = Crop((0, 0, 600, 600), (64, 64))
+
+
+def at_full_size(given, photograph, cover=None):
+    return mixed(given, photograph, FRAME, FRAME, WHOLE, cover)
+
+
+@pytest.fixture
+def photograph():
+    """Fine texture that no image of 64 pixels can hold."""
+    return np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+
+
+def test_what_did_not_move_is_the_photograph_itself(photograph):
+    np.testing.assert_array_equal(at_full_size(layers(), photograph).image, photograph)
+
+
+def test_pixels_move_by_whole_pixels_as_they_are(photograph):
+    made = at_full_size(layers(offset=(12 / 600, -30 / 600)), photograph).image
+    difference = made[30:, :588].astype(int) - photograph[:-30, 12:]
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_frame_anywhere_in_the_photograph_leaves_still_pixels_as_they_are(photograph):
+    crop = Crop((-37.3, 101.7, 411.2, 550.2), (64, 64))
+    region = crop.region(photograph.shape)
+    made = mixed(layers(), photograph, crop, crop, region).image
+    np.testing.assert_array_equal(made, photograph[region])
+
+
+def test_a_frame_may_lie_elsewhere_in_the_result(photograph):
+    there, here = Crop((100, 200, 300, 400), (64, 64)), Crop((10, 20, 210, 220), (64, 64))
+    made = mixed(layers(), photograph, there, here, here.region((400, 400))).image
+    np.testing.assert_array_equal(made, photograph[200:400, 100:300])
+
+
+def test_a_share_mixes_the_moved_and_the_drawn_image(photograph):
+    made = at_full_size(layers(share=0.25, drawn=-1.0, residual=0.1), photograph).image
+    expected = 0.25 * photograph.astype(np.float64) + 0.1 * 127.5
+    assert np.abs(made - expected.clip(0, 255)).max() <= 1
+
+
+def test_bands_leave_no_seams(photograph, monkeypatch):
+    rng = np.random.default_rng(1)
+    uneven = Layers(
+        rng.uniform(-1, 1, (64, 64, 3)).astype(np.float32),
+        rng.uniform(0, 1, (64, 64)).astype(np.float32),
+        rng.uniform(-0.1, 0.1, (64, 64, 3)).astype(np.float32),
+        rng.uniform(-0.05, 0.05, (32, 32, 2)).astype(np.float32),
+        rng.uniform(0, 1, (64, 64)).astype(np.float32),
+    )
+    whole = at_full_size(uneven, photograph)
+    monkeypatch.setattr(compositing, "_BAND", 37)
+    banded = at_full_size(uneven, photograph)
+    difference = np.abs(whole.image.astype(int) - banded.image)
+    assert difference.max() <= 8  # OpenCV rounds places to 1/32 pixel
+    assert difference.mean() < 0.05
+    np.testing.assert_allclose(whole.cover, banded.cover, atol=2e-3)
+
+
+def test_the_edge_of_the_source_sharpens_the_edge_of_the_result(photograph):
+    edge = np.zeros((600, 600), np.float32)
+    edge[:, 300:] = 1
+    cover = at_full_size(layers(matte=0.5), photograph, edge).cover
+    np.testing.assert_allclose(cover, edge, atol=1e-5)
+    half = at_full_size(layers(matte=0.5, share=0.5), photograph, edge).cover
+    np.testing.assert_allclose(half, 0.25 + edge / 2, atol=1e-5)
+
+
+def test_a_smooth_wall_stays_a_wall():
+    y, x = np.mgrid[:400, :300]
+    wall = np.stack([120 + x / 6, 100 + y / 8, 140 - x / 8], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 2, wall.shape)
+    clean = (wall + noise).clip(0, 255).astype(np.uint8)
+    person = np.zeros((400, 300), np.float32)
+    person[80:380, 110:190] = 1
+    seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), clean).astype(np.uint8)
+    filled = without_subject(seen, person)
+    hole = person > 0
+    assert np.abs(filled[hole].mean(axis=0) - wall[hole].mean(axis=0)).max() < 4
+    assert np.abs(filled.astype(int) - wall)[hole].mean() < 6
+    assert 0.5 < (filled - wall)[150:350, 130:170].std() / 2 < 2  # grain as around it
+    np.testing.assert_array_equal(filled[:, :80], seen[:, :80])
+
+
+def test_without_a_subject_the_background_is_the_image(photograph):
+    np.testing.assert_array_equal(without_subject(photograph, np.zeros((600, 600), np.float32)), photograph)
+
+
+def test_a_subject_that_fills_the_image_leaves_it_as_it_is(photograph):
+    np.testing.assert_array_equal(without_subject(photograph, np.ones((600, 600), np.float32)), photograph)
+
+
+def test_a_frame_stands_before_its_background(photograph):
+    frame = Mixed(np.full((600, 600, 3), 200, np.uint8), np.full((600, 600), 0.5, np.float32))
+    expected = (photograph.astype(np.float64) + 200) / 2
+    assert np.abs(on_background(frame, photograph) - expected).max() <= 1

@@ -1,0 +1,161 @@
+"""Results as large as the photograph: size, place, background, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_landmarks import drawn_body
+from tiny_models import save_tiny, tiny
+
+from gfla_cli.errors import UsageError
+from gfla_cli.io.image import read_image, write_image
+from gfla_cli.person.body import body_crop
+from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.compositing import LARGEST_FRAME, Canvas
+from gfla_cli.pipelines.pose_jobs import parse_background, parse_size
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
+
+SIZE = (600, 500)
+
+
+def body(shift=(0, 0)):
+    points = drawn_body((256, 256), 32.0)
+    points[:, :2] = points[:, :2] * 1.6 + (40 + shift[0], 100 + shift[1])
+    return Pose(points, SIZE)
+
+
+class Found(PoseTransfer):
+    """Always finds the same person, in the same pixels."""
+
+    def _find_person(self, image, source, which, notes):
+        return body()
+
+    def _cover(self, image, pose):
+        if not self.session.config.pixel_blend:
+            return None
+        cover = np.zeros(image.shape[:2], np.float32)
+        left, top, right, bottom = (round(side) for side in pose.box)
+        cover[top:bottom, left:right] = 1
+        return cover
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = save_tiny(tmp_path_factory.mktemp("models") / "blend", tiny())
+    return Found(folder, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A model that does not tell its people from the background."""
+    folder = save_tiny(tmp_path_factory.mktemp("models") / "plain", tiny(pixel_blend=False))
+    return Found(folder, device="cpu", precision="fp32")
+
+
+def test_the_result_is_the_whole_photograph_with_the_joints_in_its_pixels(model, photograph):
+    target = body(shift=(15, 0))
+    result = model.transfer(photograph, target, align=False, crop=None)
+    assert result.frame.image.shape == (64, 64, 3)
+    result = model.transfer(photograph, target)
+    assert result.image.shape == result.source_image.shape == photograph.shape
+    np.testing.assert_array_equal(result.source_image, photograph)
+    np.testing.assert_allclose(result.source_pose[:, :2], body().points[:, :2], atol=0.01)
+    assert (result.image != photograph).any()
+
+
+def test_far_from_the_person_nothing_changes(model, photograph):
+    result = model.transfer(photograph, body()).image
+    np.testing.assert_array_equal(result[:, :20], photograph[:, :20])
+    np.testing.assert_array_equal(result[:20], photograph[:20])
+
+
+def test_the_frame_alone_is_as_large_as_the_source_shows_it(model, photograph):
+    whole = model.prepare(photograph, body()).canvas
+    left, top, right, bottom = whole.place.box
+    frame = model.transfer(photograph, body(), crop=True)
+    assert frame.image.shape[0] - (bottom - top) < 2
+    assert frame.image.shape[1] - (right - left) < 2
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_a_size_scales_the_frame_and_with_it_the_photograph(model, photograph, size):
+    frame = model.transfer(photograph, body(), crop=True, size=size).image
+    assert abs(max(frame.shape) - size) <= 1
+    _, top, _, bottom = model.prepare(photograph, body()).canvas.place.box
+    whole = model.transfer(photograph, body(), size=size).image
+    assert abs(whole.shape[0] - SIZE[0] * size / (bottom - top)) <= 1
+
+
+def test_without_a_size_the_result_is_the_networks_frame(model, photograph):
+    result = model.transfer(photograph, body(), size=None)
+    assert result.image is result.frame.image
+    assert result.image.shape == (64, 64, 3)
+
+
+def test_a_large_source_is_reduced_to_the_largest_frame(model):
+    factor = 6
+    points = body().points.copy()
+    points[:, :2] *= factor
+    large = Pose(points, (SIZE[0] * factor, SIZE[1] * factor))
+    crop = body_crop([large], (64, 64), 1.0)
+    photograph = np.zeros((*large.size, 3), np.uint8)
+    canvas = Canvas.of(photograph, crop, crop, "source", whole=True, cover=lambda image, scale: None)
+    left, top, right, bottom = canvas.place.box
+    assert abs(max(right - left, bottom - top) - LARGEST_FRAME) <= 1
+    assert canvas.background.shape[0] < large.size[0]
+
+
+def test_backgrounds(model, photograph):
+    white = model.transfer(photograph, body(), background="white").image
+    assert (white[:20] == 255).all()
+    clear = model.transfer(photograph, body(), background="transparent").image
+    assert clear.shape == (*SIZE, 4)
+    assert (clear[:20, :, 3] == 0).all()
+    assert clear[..., 3].max() > 0
+    other = np.full((300, 250, 3), (10, 200, 30), np.uint8)
+    assert (model.transfer(photograph, body(), background=other).image[:20] == (10, 200, 30)).all()
+
+
+@pytest.mark.parametrize("background", ["white", "transparent", np.zeros((8, 8, 3), np.uint8)])
+def test_a_model_that_cannot_separate_people_says_so(plain, photograph, background):
+    with pytest.raises(UsageError, match="does not separate"):
+        plain.transfer(photograph, body(), background=background)
+
+
+def test_a_model_without_a_matte_fades_its_frame_into_the_photograph(plain, photograph):
+    result = plain.transfer(photograph, body()).image
+    assert result.shape == photograph.shape
+    np.testing.assert_array_equal(result[:, :5], photograph[:, :5])
+    assert (result != photograph).any()
+
+
+def test_a_target_of_another_image_has_a_frame_of_its_own(model, photograph):
+    result = model.transfer(photograph, body(shift=(10, 5)), align=False)
+    assert result.image.shape[0] > 64
+    assert result.image.shape == result.source_image.shape
+
+
+@pytest.mark.parametrize("text", ["0", "31", "4096", "-1", "large", "1e3", ""])
+def test_sizes_that_are_none_are_refused(text):
+    with pytest.raises(UsageError, match="not a size"):
+        parse_size(text)
+    assert parse_size("source") == "source"
+    assert parse_size("512") == 512
+
+
+def test_transparency_needs_a_format_that_has_it(tmp_path, photograph):
+    with pytest.raises(UsageError, match="no transparency"):
+        parse_background("transparent", tmp_path / "x.jpg")
+    assert parse_background("transparent", tmp_path / "x.png") == "transparent"
+    write_image(tmp_path / "wall.png", photograph)
+    np.testing.assert_array_equal(parse_background(str(tmp_path / "wall.png"), None), photograph)
+    clear = np.dstack([photograph, photograph[..., 0]])
+    write_image(tmp_path / "clear.png", clear)
+    assert read_image(tmp_path / "clear.png").shape == photograph.shape
+    with pytest.raises(UsageError, match="no transparency"):
+        write_image(tmp_path / "clear.jpg", clear)
