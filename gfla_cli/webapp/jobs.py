@@ -24,6 +24,7 @@ from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
+from gfla_cli.pipelines.compositing import Background, Size
 from gfla_cli.pipelines.pose_transfer import Align, Person, PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled
 from gfla_cli.webapp.expression import Expression, with_expression
@@ -93,7 +94,7 @@ class Worker(Generic[_Model]):
 class Made:
     """An image, and what the user should know about it."""
 
-    image: Image  # (H, W, 3)
+    image: Image  # (H, W, 3), or (H, W, 4) with transparency
     notes: list[str]
 
 
@@ -115,10 +116,12 @@ def transfer_pose(
     person: Person = "largest",
     target_person: Person = "largest",
     refine_head: bool = True,
+    size: Size = "source",
+    background: Background = "keep",
 ) -> Made:
-    """The person of `source` in another pose, as large as the image. `placed`: the pose is in pixels of `source`."""
+    """As `PoseTransfer.transfer`. `placed`: the pose is in pixels of `source`."""
     align: Align = "placed" if placed else True
-    result = model.transfer(source, target, None, align, person, target_person, refine_head)
+    result = model.transfer(source, target, None, align, person, target_person, refine_head, size, background)
     return Made(result.image, result.notes)
 
 

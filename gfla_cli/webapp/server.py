@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from PIL import Image as PillowImage
 from starlette.applications import Starlette
@@ -25,8 +25,11 @@ from starlette.routing import Route
 from gfla_cli.arrays import Image
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.session import Execution
+from gfla_cli.io.image import read_image
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
+from gfla_cli.pipelines.compositing import Background
+from gfla_cli.pipelines.pose_jobs import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
 from gfla_cli.webapp.expression import Expression
@@ -157,6 +160,7 @@ class Server:
             pose = read_pose(target)
             made = await self.pose.run(lambda model, _: preview_pose(model, source, pose), request.is_disconnected)
             return await self._image(made.image, made.notes, kind="JPEG")
+        size, background = parse_size(form.text("size", "source")), form.background()
         made = await self.pose.run(
             lambda model, _: transfer_pose(
                 model,
@@ -166,6 +170,8 @@ class Server:
                 person=form.text("person", "largest"),
                 target_person=form.text("target_person", "largest"),
                 refine_head=form.flag("refine_head", default=True),
+                size=size,
+                background=background,
             ),
             request.is_disconnected,
         )
@@ -283,6 +289,13 @@ class Form:
         """A text field."""
         value = self._fields.get(name, default)
         return value if isinstance(value, str) else default
+
+    def background(self) -> Background:
+        """What stands behind a result: a word, or an image."""
+        value = self._fields.get("background", "keep")
+        if value in ("keep", "white", "transparent"):
+            return cast(Background, value)
+        return read_image(self.file("background"))
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """A field that says 1 or true for yes."""

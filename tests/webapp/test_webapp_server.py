@@ -93,6 +93,10 @@ def test_the_page_draws_with_a_pose_that_is_placed_already(client, anna, pose, t
     again = post(client, "/pose-transfer", source=anna, pose=tmp_path / "pose.json", placed=1)
     assert np.array_equal(pixels(whole), pixels(again))
     assert np.abs(pixels(whole).astype(int) - pixels(post(client, "/pose-transfer", source=ANNA, pose=BEN))).max() <= 2
+    clear = post(client, "/pose-transfer", source=anna, pose=pose, placed=1, background="transparent", size=128)
+    assert Image.open(io.BytesIO(clear.content)).mode == "RGBA"
+    refused = post(client, "/pose-transfer", 400, source=anna, pose=pose, background="/etc/hostname").json()
+    assert "not kept" in refused["error"]  # no path of this machine is read
     preview = post(client, "/pose-transfer", source=anna, pose=pose, placed=1, preview=1)
     assert preview.headers["Content-Type"] == "image/jpeg"
     assert max(pixels(preview).shape) == 640

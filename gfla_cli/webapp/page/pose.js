@@ -10,7 +10,7 @@ const skeleton = new Skeleton(stage.find(".skeleton"), (final) => {
   results.ask({ pose: skeleton.json(), final });
 });
 const results = new Latest(async ({ pose, final }, signal) => {
-  const fields = { source: stage.id, pose, placed: 1, preview: final ? undefined : 1 };
+  const fields = { source: stage.id, pose, placed: 1, background: get("background").value, preview: final ? undefined : 1 };
   await stage.attempt(async () => {
     const response = await post("/pose-transfer", fields, signal);
     const blob = await response.blob();
@@ -76,6 +76,9 @@ for (const [id, share] of [["nearer", -0.1], ["farther", 0.1]]) {
 }
 get("lengths").addEventListener("change", (event) => { skeleton.keepLengths = event.target.checked; });
 get("show").addEventListener("change", (event) => { skeleton.svg.style.display = event.target.checked ? "" : "none"; });
+get("background").addEventListener("change", () => {
+  if (!stage.after.hidden) results.ask({ pose: skeleton.json(), final: true });
+});
 get("pose-file").addEventListener("change", (event) => event.target.files[0] && takePose(event.target.files[0]));
 takeDrops(get("pose").querySelector("aside"), (file) => stage.id && takePose(file));
 document.addEventListener("keydown", (event) => {
