@@ -50,7 +50,8 @@ def _blurred(x: Tensor) -> Tensor:
     reach = math.ceil(3 * _BLUR)
     places = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
     weights = torch.exp(-(places / _BLUR).square() / 2)
-    weights = (weights / weights.sum()).expand(x.shape[1], 1, -1)
-    x = F.pad(x, [reach] * 4, mode="replicate")
-    x = F.conv2d(x, weights[:, :, None], groups=x.shape[1])
-    return F.conv2d(x, weights[:, :, :, None], groups=x.shape[1])
+    weights = (weights / weights.sum())[None, None, None]
+    # As images of one channel: ONNX knows no number of groups that depends on the input.
+    channels = F.pad(x, [reach] * 4, mode="replicate").flatten(0, 1)[:, None]
+    channels = F.conv2d(F.conv2d(channels, weights), weights.transpose(2, 3))
+    return channels.reshape(x.shape)

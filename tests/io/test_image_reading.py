@@ -168,5 +168,6 @@ def test_read_only_arrays_are_no_reason_to_warn():
 def test_only_rgb_pictures_are_converted(tmp_path, shape):
     with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
         to_tensor(np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
-        write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))
+    if shape != (8, 8, 4):  # which is written with its alpha channel
+        with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
+            write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 from paths import SHARED
+from tiny_images import png
 from tiny_makehuman import (
     CUBE,
     CUBE_FACES,
     joint_of,
     write_mesh,
 )
-from tiny_png import png
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
