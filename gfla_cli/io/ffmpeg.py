@@ -33,6 +33,7 @@ _FORMATS = (
 LARGEST_FRAME = 150_000_000  # pixels; 16K video has 133 million
 _KEPT_LINES = 200  # of stderr; a damaged video produces thousands
 _PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")  # "[h264 @ 0x55d5]"
+_LEVEL = re.compile(r"\[(warning|error|fatal|panic)\] ")
 _INFORMATIVE = re.compile(
     r"error|invalid|unable|cannot|could not|fail|no such|not found|denied|unsupported", re.IGNORECASE
 )
@@ -48,6 +49,7 @@ _SNAP = 2e-4  # relative; 24 and 24000/1001 are 1e-3 apart
 _UNEVEN = 0.1  # share of a frame's time by which stamps of a constant rate may be off, besides their rounding
 _MISSING = Fraction(1, 20)  # share of the length; if header and content differ by more, the end is missing
 _ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|yuva.*|gbrap.*|ya\d.*|pal8|rgba64.*|bgra64.*|rgbaf.*)$")
+_INDEXED = ("mov", "matroska")  # containers in which ffmpeg finds a time, unless the index is missing
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -86,8 +88,9 @@ class Ffmpeg:
 
     def __init__(self, arguments: Sequence[str], *, reads: bool = False, writes: bool = False) -> None:
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.warned: list[str] = []  # the first warnings; complete after `finish`
         self._process = subprocess.Popen(
-            [executable(), "-hide_banner", "-v", "error", *arguments],
+            [executable(), "-hide_banner", "-v", "level+warning", *arguments],
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE if writes else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -99,8 +102,17 @@ class Ffmpeg:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
+        warning = False
         for line in self._process.stderr:
-            self._said.append(line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            level = _LEVEL.search(text)
+            if level:
+                warning = level[1] == "warning"
+                text = text.replace(level[0], "", 1)
+            if not warning:
+                self._said.append(text)
+            elif len(self.warned) < _KEPT_LINES:
+                self.warned.append(text)
 
     @property
     def stdin(self) -> BinaryIO:
@@ -113,7 +125,7 @@ class Ffmpeg:
         return self._process.stdout  # type: ignore[return-value]
 
     def finish(self) -> tuple[int, list[str]]:
-        """Waits for its end. Returns the exit status and the last lines of stderr."""
+        """Waits for its end. Returns the exit status and the last lines of stderr that are no warnings."""
         self._close_pipes()
         status = self._process.wait()
         self._listener.join()
@@ -156,6 +168,7 @@ class VideoInfo:
     still: bool = False  # an image: one frame
     alpha: bool = False  # may have transparent pixels
     cut_short: bool = False  # the header promises more than there is
+    container: str = ""  # ffmpeg's name of its format; empty for an image
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -225,7 +238,23 @@ def _probe_video(path: Path) -> VideoInfo:
         variable=variable,
         alpha=bool(_ALPHA.match(first[1])),
         cut_short=cut_short,
+        container=container[1] if container else "",
     )
+
+
+def can_seek(info: VideoInfo, start: float) -> bool:
+    """Whether ffmpeg's `-ss` finds the frame that is shown at `start` seconds.
+
+    Containers without an index are searched by guessing, and ffmpeg may land after that time. Then the file has to be
+    read from its beginning. Files that usually have an index are tried, because theirs may be missing.
+    """
+    if info.container.split(",")[0] not in _INDEXED:
+        return False
+    one_packet = ["-map", "0:V:0", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"]
+    seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"]
+    _, table, _ = run(["-v", "error", *seek, *file_input(info.path), *one_packet])
+    landed = _stamps(table, 0)
+    return bool(landed.times) and landed.times[0] <= landed.tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +24,7 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.io.background import Closeable
-from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, complaint, exact_rate, file_input, probe
+from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, can_seek, complaint, exact_rate, file_input, probe
 from gfla_cli.io.files import atomic_path
 
 __all__ = [
@@ -137,9 +137,9 @@ def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, no
     height, width = info.size
     channels = 4 if info.alpha else 3
     start, end = trim or (0.0, None)
-    # ffmpeg may give one more frame, which begins where the time range ends.
+    # ffmpeg reads on after the time range, which ends by counting frames.
     most = None if end is None else max(1, round((end - start) * fps))
-    process = Ffmpeg(_decoder_arguments(info, start, end, fps), writes=True)
+    process = Ffmpeg(_decoder_arguments(info, start, fps), writes=True)
     try:
         read = 0
         while read != most:
@@ -157,19 +157,24 @@ def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, no
         process.kill()
 
 
-def _decoder_arguments(info: VideoInfo, start: float, end: float | None, fps: Fraction) -> list[str]:
-    seek = ["-ss", f"{start:.6f}"] if start > 0 else []
-    until = ["-t", f"{end - start:.6f}"] if end is not None else []
+def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction) -> list[str]:
+    """The arguments that decode from `start` on. The first frame is the one that is shown at that moment."""
+    seek, shift = [], ""
+    if start > 0 and can_seek(info, start):
+        # Frames before `start` get negative times. The fps filter needs the last of them.
+        seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"]
+    elif start > 0:
+        shift = f"setpts=PTS-{start:.6f}/TB,"
     height, width = info.size
     # start_time: if the frames start later than the sound, the first is shown from 0, so that both stay in sync.
     even = f"fps={info.fps}:start_time=0"
     # round=up: the frame that is shown at that moment, not the next one.
     resampled = "" if fps == info.fps else f",fps={fps}:start_time=0:round=up"
     # The size is given again because it may change in the middle of a stream.
-    filters = f"{even}{resampled},scale={width}:{height},setsar=1"
+    filters = f"{shift}{even}{resampled},scale={width}:{height},setsar=1"
     chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough"]
     pixels = ["-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "pipe:1"]
-    return ["-nostdin", *seek, *until, *file_input(info.path), *chosen, *pixels]
+    return ["-nostdin", *seek, *file_input(info.path), *chosen, *pixels]
 
 
 def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[str]) -> str:
@@ -233,11 +238,32 @@ class Sound:
     path: Path | str
     codec: str  # as in VideoInfo.audio_codec
     start: float = 0.0  # seconds
+    seek: bool = True  # ffmpeg finds `start` by the index; else the file is read from its beginning
+
+    def opened(self) -> list[str]:
+        """The arguments that open the file as an input; its times count from `start`."""
+        if self.start <= 0:
+            return file_input(self.path)
+        begin = ["-ss", f"{self.start:.6f}"] if self.seek else ["-itsoffset", f"{-self.start:.6f}"]
+        return [*begin, *file_input(self.path)]
+
+    def copied(self) -> list[str]:
+        """The arguments that copy the packets."""
+        # The first copied packet begins before the time range, and its negative time would delay the frames.
+        # Without it at most 25 ms of sound are missing, and both stay in sync.
+        return ["-c:a", "copy", *(["-bsf:a", "noise=drop='lt(pts,0)'"] if self.start > 0 else [])]
+
+    def encoded(self, codec: Sequence[str]) -> list[str]:
+        """The arguments that convert the sound with an encoder and its options."""
+        return ["-c:a", *codec, *([] if self.start <= 0 or self.seek else ["-af", "atrim=start=0"])]
 
 
 def sound_of(info: VideoInfo, trim: Trim | None = None) -> Sound | None:
     """The sound of a video whose time range `trim` is used; None when it has none."""
-    return Sound(info.path, info.audio_codec, trim[0] if trim else 0.0) if info.audio_codec else None
+    start = trim[0] if trim else 0.0
+    if info.audio_codec is None:
+        return None
+    return Sound(info.path, info.audio_codec, start, start <= 0 or can_seek(info, start))
 
 
 class VideoWriter:
@@ -335,13 +361,9 @@ class VideoWriter:
 
     def _finish_with(self, sound: Sound) -> None:
         """Adds the sound to the draft: copied if possible, else converted, else left out with a note."""
-        encoded = ["-c:a", *self._container.audio]
-        ways = [encoded]
+        ways = [sound.encoded(self._container.audio)]
         if sound.codec in self._container.copied:
-            # The first copied packet begins before the time range, and its negative time would delay the frames.
-            # Without it at most 25 ms of sound are missing, and both stay in sync.
-            after_seek = ["-bsf:a", "noise=drop='lt(pts,0)'"] if sound.start > 0 else []
-            ways.insert(0, ["-c:a", "copy", *after_seek])
+            ways.insert(0, sound.copied())
         reasons = []
         for way in ways:
             status, said = self._mux(sound, way)
@@ -355,7 +377,7 @@ class VideoWriter:
     def _mux(self, sound: Sound | None, way: list[str]) -> tuple[int, list[str]]:
         inputs, chosen = ["-i", str(self._draft)], ["-map", "0:v:0"]
         if sound is not None:
-            inputs += [*(["-ss", f"{sound.start:.6f}"] if sound.start > 0 else []), *file_input(sound.path)]
+            inputs += sound.opened()
             chosen += ["-map", "1:a:0"]
         length = ["-t", f"{float(self.count / self.fps):.6f}"]
         form = ["-f", self._container.name, *self._container.options]

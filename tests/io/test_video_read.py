@@ -124,3 +124,47 @@ def test_reading_stops_when_the_consumer_stops(ntsc):
         break
     gc.collect()
     assert children() == []
+
+
+_MPEG2 = ["-c:v", "mpeg2video", "-q:v", "3", "-bf", "2", "-pix_fmt", "yuv420p"]
+_X264 = ["-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p"]
+_VP8 = ["-c:v", "libvpx", "-b:v", "1M"]
+_FRAGMENTS = ["-movflags", "frag_keyframe+empty_moov"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("film.ts", _X264),
+        ("film.m2ts", [*_X264, "-mpegts_m2ts_mode", "1"]),
+        ("film.mpg", _MPEG2),
+        ("film.h264", _X264),
+        ("film.avi", _MPEG2),
+        ("film.flv", _X264),
+        ("film.mkv", [*_X264, "-f", "matroska", "-live", "1"]),
+        ("film.webm", [*_VP8, "-f", "webm", "-live", "1"]),
+        ("film.mp4", [*_X264, *_FRAGMENTS]),
+        ("film.mp4", [*_X264, "-x264-params", "open-gop=1"]),
+        ("film.mkv", [*_X264, "-x264-params", "open-gop=1"]),
+        ("film.gif", []),
+    ],
+)
+@pytest.mark.parametrize("trim", [(0.4, 1.2), (1.96, None)])
+def test_a_time_range_is_frame_exact_with_and_without_an_index(tmp_path, name, options, trim):
+    path = make(tmp_path / name, *pictures("25", "3"), "-g", "25", *options)
+    everything = list(read_frames(path))
+    part = list(read_frames(path, trim=trim))
+    start = round(trim[0] * 25)
+    stop = len(everything) if trim[1] is None else round(trim[1] * 25)
+    assert len(part) == stop - start
+    assert all(np.array_equal(here, there) for here, there in zip(part, everything[start:stop], strict=True))
+
+
+def test_a_time_range_begins_with_the_frame_that_is_shown_then(tmp_path):
+    """A screen recorder writes no new frame while nothing changes."""
+    path = make(tmp_path / "still.mkv", *pictures("25", "4"), "-vf", "select='lt(n,10)+gt(n,90)'", *H264)
+    everything = list(read_frames(path))
+    with read_frames(path, trim=(2.0, 3.0)) as frames:
+        part = list(frames)
+    assert len(part) == round(frames.fps)
+    assert all(np.array_equal(image, everything[round(2 * frames.fps)]) for image in part)

@@ -48,6 +48,17 @@ def test_trimmed_sound_starts_exactly_with_the_frames(ntsc, tmp_path, suffix):
     assert beeps(out) == pytest.approx([0.2, 0.7, 1.2, 1.7], abs=0.012)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_trimmed_sound_of_a_stream_without_an_index_is_in_sync(ntsc, tmp_path, suffix):
+    trim, out = (1.3, 3.1), tmp_path / f"out{suffix}"
+    stream = make(tmp_path / "stream.ts", "-i", str(ntsc), "-c", "copy")
+    with read_frames(stream, trim) as frames, VideoWriter(out, frames.fps, sound=sound_of(frames.info, trim)) as video:
+        for picture in frames:
+            video.write(picture)
+    assert video.notes == []
+    assert beeps(out) == pytest.approx([0.2, 0.7, 1.2, 1.7], abs=0.025)
+
+
 def test_sound_is_copied_not_encoded_again(ntsc, tmp_path):
     def packets(path):
         arguments = ["-v", "error", "-i", str(path), "-map", "0:a:0", "-c", "copy", "-f", "framecrc", "-"]
