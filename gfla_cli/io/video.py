@@ -35,11 +35,16 @@ __all__ = [
 Trim = tuple[float, float | None]  # seconds: from (inclusive), to (exclusive); None = to the end
 
 _TOLERATED = 0.02  # share of frames that may be missing: headers round lengths, and sound may last longer
+_SAME_ASPECT = 0.03  # relative; encoders round sizes to multiples of 16
 # What ffmpeg prints and continues after when bytes are missing or wrong.
 _DAMAGE = re.compile(
     r"partial file|ended prematurely|truncat|corrupt|conceal|error while decoding|decoding error|decode failed"
     r"|Invalid (data|NAL)|missing picture|no frame!|not available|invalid cbp|Error during demuxing",
     re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"filter context - w: (?P<width>\d+) h: (?P<height>\d+) .*"
+    r"incoming frame - w: (?P<new_width>\d+) h: (?P<new_height>\d+) .*pts_time: (?P<time>-?[\d.]+)"
 )
 
 _MATRIX = (
@@ -74,14 +79,19 @@ class Frames(Iterator[Image], Closeable):
         self.fps = fps
         self.expected = _frame_count(info, trim, fps)
         self.count = 0  # frames handed out
-        self.notes: list[str] = []  # what is wrong with the file: one line, or nothing
+        self.notes: list[str] = []  # what the user should know about the file
+        self._faults: list[str] = []  # what is wrong with it: one line, or nothing
         # Not methods: the generator must not keep this object alive, or ffmpeg would never end.
-        self._frames = _read_image_as_video(info) if info.still else _decode(info, trim, fps, self.expected, self.notes)
+        self._frames = (
+            _read_image_as_video(info)
+            if info.still
+            else _decode(info, trim, fps, self.expected, self.notes, self._faults)
+        )
 
     @property
     def damaged(self) -> bool:
         """Whether frames were missing or damaged."""
-        return bool(self.notes)
+        return bool(self._faults)
 
     def __next__(self) -> Image:
         """Raises MediaError when no frame at all can be read."""
@@ -132,14 +142,17 @@ def _read_image_as_video(info: VideoInfo) -> Generator[Image]:
     yield read_image(info.path)
 
 
-def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, notes: list[str]) -> Generator[Image]:
-    """The frames; after the last one, a line that says what is wrong with the file is added to `notes`."""
+def _decode(
+    info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, notes: list[str], faults: list[str]
+) -> Generator[Image]:
+    """The frames. After the last one, `notes` gets what the user should know, and `faults` what of it is wrong."""
     height, width = info.size
     channels = 4 if info.alpha else 3
     start, end = trim or (0.0, None)
     # ffmpeg reads on after the time range, which ends by counting frames.
     most = None if end is None else max(1, round((end - start) * fps))
-    process = Ffmpeg(_decoder_arguments(info, start, fps), writes=True)
+    seek = start > 0 and can_seek(info, start)
+    process = Ffmpeg(_decoder_arguments(info, start, fps, seek=seek), writes=True)
     try:
         read = 0
         while read != most:
@@ -148,33 +161,64 @@ def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, no
                 break
             read += 1
             yield _over_white(pixels) if info.alpha else pixels
+        status, said = process.finish()
+        notes += _changes(info, start if seek else 0.0, process.warned)
         if read == most:
             return  # ffmpeg may complain about the closed pipe
-        wrong = _fault(info, read, expected, *process.finish())
+        wrong = _fault(info, read, expected, status, said)
         if wrong:
             notes.append(wrong)
+            faults.append(wrong)
     finally:
         process.kill()
 
 
-def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction) -> list[str]:
+def _changes(info: VideoInfo, start: float, warned: list[str]) -> list[str]:
+    """A line about the first change of size or pixel format in the middle of a stream; nothing when there is none.
+
+    `start`: the time from which ffmpeg counts, in seconds.
+    """
+    for line in warned:
+        change = _CHANGE.search(line)
+        if change:
+            when = start + float(change["time"])
+            before, after = f"{change['width']}x{change['height']}", f"{change['new_width']}x{change['new_height']}"
+            what = f"from {before} to {after}" if before != after else "in pixel format or colour range"
+            return [f"{info.path}: the video changes {what} at {when:.2f} s; all frames get its first size"]
+    return []
+
+
+def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction, *, seek: bool) -> list[str]:
     """The arguments that decode from `start` on. The first frame is the one that is shown at that moment."""
-    seek, shift = [], ""
-    if start > 0 and can_seek(info, start):
-        # Frames before `start` get negative times. The fps filter needs the last of them.
-        seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"]
-    elif start > 0:
-        shift = f"setpts=PTS-{start:.6f}/TB,"
+    # Frames before `start` get negative times. The fps filter needs the last of them.
+    seeking = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if seek else []
+    shift = f"setpts=PTS-{start:.6f}/TB," if start > 0 and not seek else ""
     height, width = info.size
     # start_time: if the frames start later than the sound, the first is shown from 0, so that both stay in sync.
     even = f"fps={info.fps}:start_time=0"
     # round=up: the frame that is shown at that moment, not the next one.
     resampled = "" if fps == info.fps else f",fps={fps}:start_time=0:round=up"
-    # The size is given again because it may change in the middle of a stream.
-    filters = f"{shift}{even}{resampled},scale={width}:{height},setsar=1"
-    chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough"]
-    pixels = ["-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "pipe:1"]
-    return ["-nostdin", *seek, *file_input(info.path), *chosen, *pixels]
+    pixels = "rgba" if info.alpha else "rgb24"
+    filters = f"{shift}{even}{resampled},{_fitted(width, height)},format={pixels},{_padded(width, height)},setsar=1"
+    chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough", "-pix_fmt", pixels]
+    # Size and format may change in the middle of a stream. By default ffmpeg then starts new filters, which count
+    # time from 0 again and repeat a frame until the time of the change.
+    kept = ["-reinit_filter:v", "0"]
+    return ["-nostdin", *kept, *seeking, *file_input(info.path), *chosen, "-f", "rawvideo", "pipe:1"]
+
+
+def _fitted(width: int, height: int) -> str:
+    """The filter that scales each frame into this size; frames of another aspect ratio become smaller."""
+    aspect = f"(iw*sar*{height}/(ih*{width}))"  # relative to the wanted one
+    same = f"lt(abs({aspect}-1),{_SAME_ASPECT})"
+    wide = f"if({same},{width},max(1,round({width}*min(1,{aspect}))))"
+    high = f"if({same},{height},max(1,round({height}*min(1,1/{aspect}))))"
+    return f"scale=w='{wide}':h='{high}':eval=frame"
+
+
+def _padded(width: int, height: int) -> str:
+    """The filter that centres smaller frames in this size, on black."""
+    return f"pad=w={width}:h={height}:x=(ow-iw)/2:y=(oh-ih)/2:eval=frame"
 
 
 def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[str]) -> str:

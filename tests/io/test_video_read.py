@@ -168,3 +168,58 @@ def test_a_time_range_begins_with_the_frame_that_is_shown_then(tmp_path):
         part = list(frames)
     assert len(part) == round(frames.fps)
     assert all(np.array_equal(image, everything[round(2 * frames.fps)]) for image in part)
+
+
+def _changing(folder, *parts):
+    """A raw H.264 stream of 20 frames for each list of options."""
+    shots = [
+        make(folder / f"part{i}.h264", *pictures("25", "0.8"), "-c:v", "libx264", *options)
+        for i, options in enumerate(parts)
+    ]
+    path = folder / "changing.h264"
+    path.write_bytes(b"".join(shot.read_bytes() for shot in shots))
+    return path
+
+
+_YUV = ["-pix_fmt", "yuv420p", "-bsf:v", "h264_metadata=video_full_range_flag=0"]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (["-vf", "scale=80:60", *_YUV], "from 160x120 to 80x60"),
+        (["-vf", "scale=320:240", *_YUV], "from 160x120 to 320x240"),
+        (["-pix_fmt", "yuv444p"], "pixel format"),
+        (["-vf", "scale=out_range=pc", "-pix_fmt", "yuvj420p", "-color_range", "pc"], "colour range"),
+    ],
+)
+def test_a_change_in_the_middle_repeats_no_frame(tmp_path, second, said):
+    shots = [next(read_frames(make(tmp_path / "one.mp4", *pictures(), *H264)))]
+    with read_frames(_changing(tmp_path, _YUV, second, _YUV)) as frames:
+        images = list(frames)
+    assert len(images) == 60
+    for first in (0, 20, 40):  # every part begins with the same image
+        assert images[first].shape == (120, 160, 3)
+        assert np.abs(images[first].astype(int) - shots[0]).mean() < 12
+        assert not any(np.array_equal(a, b) for a, b in pairwise(images[first : first + 20]))
+    assert not frames.damaged
+    assert len(frames.notes) == 1
+    assert said in frames.notes[0]
+    assert "at 0.8" in frames.notes[0]
+
+
+def test_a_change_in_aspect_distorts_nothing(tmp_path):
+    turned = ["-vf", "transpose", *_YUV]
+    with read_frames(_changing(tmp_path, _YUV, turned)) as frames:
+        images = list(frames)
+    assert len(images) == 40
+    upright = images[25]
+    assert upright[:, :34].max() < 20  # 120 x 160 becomes 90 x 120 between black bars
+    assert upright[:, -34:].max() < 20
+    assert upright[:, 40:-40].mean() > 40
+
+
+def test_a_change_after_the_start_of_a_time_range_is_dated_in_the_whole_video(tmp_path):
+    with read_frames(_changing(tmp_path, _YUV, ["-pix_fmt", "yuv444p"]), trim=(0.4, 1.2)) as frames:
+        assert sum(1 for _ in frames) == 20
+    assert "at 0.8" in frames.notes[0]
