@@ -163,7 +163,8 @@ class VideoInfo:
     fps: Fraction  # exact; for a variable rate the constant one that replaces it
     frames: int  # at `fps`; exact up to a minute, then estimated from the length
     duration: float  # seconds of the video stream
-    audio_codec: str | None = None  # of the first audio stream, by ffmpeg's name
+    audio_codec: str | None = None  # of the audio stream that players choose, by ffmpeg's name
+    audio_stream: int | None = None  # its number in the file
     variable: bool = False  # the frames are not evenly spaced in time
     still: bool = False  # an image: one frame
     alpha: bool = False  # may have transparent pixels
@@ -225,7 +226,7 @@ def _probe_video(path: Path) -> VideoInfo:
     if height * width > LARGEST_FRAME:  # after narrow pixels were made square, for instance
         raise MediaError(f"{path}: frames of {width}x{height} are too large", hint="scale the video down first")
     fps, variable = _rate(video, guess)
-    audio = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    audio = _audio_stream(header)
     promised = _promised_s(header)
     end, cut_short = _end(video, sound, promised)
     return VideoInfo(
@@ -235,11 +236,22 @@ def _probe_video(path: Path) -> VideoInfo:
         frames=max(1, round(end * fps)),
         duration=float(end),
         audio_codec=audio[1] if audio else None,
+        audio_stream=audio[0] if audio else None,
         variable=variable,
         alpha=bool(_ALPHA.match(first[1])),
         cut_short=cut_short,
         container=container[1] if container else "",
     )
+
+
+def _audio_stream(header: str) -> tuple[int, str] | None:
+    """The number and codec of the audio stream that players choose: the default one, else the first."""
+    streams = list(re.finditer(r"^ *Stream #0:(\d+).*?: Audio: (\w+).*$", header, re.MULTILINE))
+    known = [stream for stream in streams if stream[2] != "none"] or streams
+    if not known:
+        return None
+    chosen = next((stream for stream in known if "(default)" in stream[0]), known[0])
+    return int(chosen[1]), chosen[2]
 
 
 def can_seek(info: VideoInfo, start: float) -> bool:

@@ -282,6 +282,7 @@ class Sound:
     path: Path | str
     codec: str  # as in VideoInfo.audio_codec
     start: float = 0.0  # seconds
+    stream: int | None = None  # its number in the file; None = the first with sound
     seek: bool = True  # ffmpeg finds `start` by the index; else the file is read from its beginning
 
     def opened(self) -> list[str]:
@@ -307,7 +308,7 @@ def sound_of(info: VideoInfo, trim: Trim | None = None) -> Sound | None:
     start = trim[0] if trim else 0.0
     if info.audio_codec is None:
         return None
-    return Sound(info.path, info.audio_codec, start, start <= 0 or can_seek(info, start))
+    return Sound(info.path, info.audio_codec, start, info.audio_stream, start <= 0 or can_seek(info, start))
 
 
 class VideoWriter:
@@ -404,14 +405,20 @@ class VideoWriter:
         self._run([*draft, *colours, "-loop", "0", "-f", "gif", str(self._temporary)])
 
     def _finish_with(self, sound: Sound) -> None:
-        """Adds the sound to the draft: copied if possible, else converted, else left out with a note."""
-        ways = [sound.encoded(self._container.audio)]
-        if sound.codec in self._container.copied:
-            ways.insert(0, sound.copied())
+        """Adds the sound to the draft: copied if possible, else converted, else in stereo, else left out.
+
+        There is a note about stereo and about sound that is left out.
+        """
+        encoded = sound.encoded(self._container.audio)
+        ways = [sound.copied()] if sound.codec in self._container.copied else []
+        in_stereo = [*encoded, "-ac", "2"]  # some encoders refuse 5.1(side) and other layouts
+        ways += [encoded, in_stereo]
         reasons = []
         for way in ways:
             status, said = self._mux(sound, way)
             if status == 0:
+                if way is in_stereo:
+                    self.notes.append(f"{self.path}: the sound is mixed down to stereo")
                 return
             self._check_disk(said)
             reasons.append(complaint(said, status))
@@ -422,7 +429,7 @@ class VideoWriter:
         inputs, chosen = ["-i", str(self._draft)], ["-map", "0:v:0"]
         if sound is not None:
             inputs += sound.opened()
-            chosen += ["-map", "1:a:0"]
+            chosen += ["-map", "1:a:0" if sound.stream is None else f"1:{sound.stream}"]
         length = ["-t", f"{float(self.count / self.fps):.6f}"]
         form = ["-f", self._container.name, *self._container.options]
         arguments = ["-nostdin", "-y", *inputs, *chosen, "-c:v", "copy", *way, *length, *form, str(self._temporary)]
