@@ -34,7 +34,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver
+from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 
@@ -53,6 +53,7 @@ MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the 
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a video
 _WAITING = 4  # conditions that wait for the network
 _SMALL_FACE = 60.0  # pixels across; results of smaller faces are blurred
+_LISTED = 5  # times of cuts that a note names
 _FEW_JOINTS = 8  # of 18; with fewer a body cannot be animated
 
 
@@ -72,6 +73,9 @@ class Subject(Protocol):
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """Fits the driver to the source: landmarks of its first seconds, in images of `size` (height, width)."""
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """Fits the driver to the source anew after a cut: landmarks of the first frames of the new shot."""
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """The network's condition for the driver's next landmarks. `missing`: frames without a person before it."""
@@ -100,9 +104,8 @@ class FaceSubject:
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Subject. The crop holds the face in all of these frames."""
-        reference = driving[best_reference(self.points, driving)]
-        self._motion = FaceMotion(self.points, reference, absolute=self._settings.absolute)
-        self._filter = OneEuro(fps) if self._settings.smooth else None
+        self._fps = fps
+        self.restart(driving)
         if self._settings.crop:
             moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
             height, width = self._image.shape[:2]
@@ -113,6 +116,12 @@ class FaceSubject:
         points = cropped_face(self.points[:, :2], self.crop)
         self._edges = background_edges(self.source_image, points)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """See Subject."""
+        reference = driving[best_reference(self.points, driving)]
+        self._motion = FaceMotion(self.points, reference, absolute=self._settings.absolute)
+        self._filter = OneEuro(self._fps) if self._settings.smooth else None
 
     def _maps(self, points: Points) -> NDArray[np.float32]:
         return face_structure(points, self.crop.size, self._edges)[None]
@@ -147,10 +156,9 @@ class BodySubject:
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Subject. The crop holds the body in all of these frames."""
+        self._driver_size, self._fps = size, fps
+        self.restart(driving)
         poses = [Pose.of(points, size) for points in driving]
-        self._motion = BodyMotion(self.pose, poses, absolute=self._settings.absolute)
-        self._filter = BodyFilter(fps, smooth=self._settings.smooth)
-        self._driver_size = size
         config = self._session.config
         if self._settings.crop:
             self.crop = body_crop([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
@@ -164,6 +172,12 @@ class BodySubject:
         if self._head is not None:  # the same size in all frames, from whatever side the body is seen
             self._torso = float(np.median([torso_length(self._motion(pose)) for pose in poses]))
             self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """See Subject."""
+        poses = [Pose.of(points, self._driver_size) for points in driving]
+        self._motion = BodyMotion(self.pose, poses, absolute=self._settings.absolute)
+        self._filter = BodyFilter(self._fps, smooth=self._settings.smooth)
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
         return self._drawn(pose.cropped(self.crop).within_frame().deep_points)
@@ -271,6 +285,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self._subject, self._driver, self._on_missing, self._where = subject, driver, on_missing, where
         self._notes = notes
         self._first_missing = 0
+        self._cuts: list[float] = []  # seconds
         self._frames = self._made()
 
     def __next__(self) -> AnimatedFrame:
@@ -294,6 +309,12 @@ class Animation(Iterator[AnimatedFrame], Closeable):
     def notes(self) -> list[str]:
         """What the user should know; complete after the last frame."""
         notes = [*self._notes, *self._driver.notes]
+        if self._cuts:
+            times = ", ".join(f"{time:.2f} s" for time in self._cuts[:_LISTED])
+            more = f" and {len(self._cuts) - _LISTED} more" if len(self._cuts) > _LISTED else ""
+            notes.append(
+                f"{self._where}: a cut or jump at {times}{more}; the motion was fitted to the image anew there"
+            )
         if self.missing:
             became = "held" if self._on_missing == "hold" else "left out"
             first = float(self._first_missing / self.fps)
@@ -308,10 +329,13 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         """The driver's frames and the network's conditions; None where there is no person."""
         gap = 0
         with closing(self._driver.frames()) as frames:
-            for driven in frames:
+            for driven, shot in shots(frames, self.fps):
                 condition = None
                 if driven.points is not None:
                     with self.stopwatch.measure("structure"):
+                        if shot is not None:
+                            self._subject.restart(shot)
+                            self._cuts.append(float(driven.number / self.fps))
                         condition = self._subject.condition(driven.points, gap)
                     gap = 0
                 else:
