@@ -50,6 +50,7 @@ _UNEVEN = 0.1  # share of a frame's time by which stamps of a constant rate may 
 _MISSING = Fraction(1, 20)  # share of the length; if header and content differ by more, the end is missing
 _ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|yuva.*|gbrap.*|ya\d.*|pal8|rgba64.*|bgra64.*|rgbaf.*)$")
 _INDEXED = ("mov", "matroska")  # containers in which ffmpeg finds a time, unless the index is missing
+_BT2020 = ("bt2020nc", "bt2020")  # matrix and primaries of HDR video that does not name them
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -169,6 +170,7 @@ class VideoInfo:
     still: bool = False  # an image: one frame
     alpha: bool = False  # may have transparent pixels
     cut_short: bool = False  # the header promises more than there is
+    hdr: tuple[str, str, str] | None = None  # matrix, primaries and transfer by ffmpeg's names, when HLG or PQ
     container: str = ""  # ffmpeg's name of its format; empty for an image
 
 
@@ -240,8 +242,24 @@ def _probe_video(path: Path) -> VideoInfo:
         variable=variable,
         alpha=bool(_ALPHA.match(first[1])),
         cut_short=cut_short,
+        hdr=_hdr(header),
         container=container[1] if container else "",
     )
+
+
+def _hdr(header: str) -> tuple[str, str, str] | None:
+    """Matrix, primaries and transfer of the video stream when its transfer is HLG or PQ."""
+    for line in re.findall(r"^ *Stream #0:.*?: Video: .*$", header, re.MULTILINE):
+        if "(attached pic)" in line:
+            continue
+        found = re.search(r"\b([\w-]+)/([\w-]+)/(arib-std-b67|smpte2084)\b", line)
+        if found is None:
+            return None
+        matrix, primaries = (
+            known if known != "unknown" else usual for known, usual in zip(found.groups(), _BT2020, strict=False)
+        )
+        return matrix, primaries, found[3]
+    return None
 
 
 def _audio_stream(header: str) -> tuple[int, str] | None:

@@ -35,6 +35,7 @@ __all__ = [
 Trim = tuple[float, float | None]  # seconds: from (inclusive), to (exclusive); None = to the end
 
 _TOLERATED = 0.02  # share of frames that may be missing: headers round lengths, and sound may last longer
+_HDR_WHITE = 203  # cd/m2 of white in HDR video (ITU-R BT.2408)
 _SAME_ASPECT = 0.03  # relative; encoders round sizes to multiples of 16
 # What ffmpeg prints and continues after when bytes are missing or wrong.
 _DAMAGE = re.compile(
@@ -162,6 +163,9 @@ def _decode(
             read += 1
             yield _over_white(pixels) if info.alpha else pixels
         status, said = process.finish()
+        if info.hdr:
+            name = "HLG" if info.hdr[2] == "arib-std-b67" else "PQ"
+            notes.append(f"{info.path}: HDR video ({name}); its colours were converted to those of a normal video")
         notes += _changes(info, start if seek else 0.0, process.warned)
         if read == most:
             return  # ffmpeg may complain about the closed pipe
@@ -199,7 +203,10 @@ def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction, *, seek: bo
     # round=up: the frame that is shown at that moment, not the next one.
     resampled = "" if fps == info.fps else f",fps={fps}:start_time=0:round=up"
     pixels = "rgba" if info.alpha else "rgb24"
-    filters = f"{shift}{even}{resampled},{_fitted(width, height)},format={pixels},{_padded(width, height)},setsar=1"
+    fitted = f"{_fitted(width, height)},format={pixels},{_padded(width, height)}"
+    if info.hdr:  # zscale wants frames of one size
+        fitted = f"scale={width}:{height},{_tone_mapped(info.hdr)},format={pixels}"
+    filters = f"{shift}{even}{resampled},{fitted},setsar=1"
     chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough", "-pix_fmt", pixels]
     # Size and format may change in the middle of a stream. By default ffmpeg then starts new filters, which count
     # time from 0 again and repeat a frame until the time of the change.
@@ -216,6 +223,15 @@ def _fitted(width: int, height: int) -> str:
     return f"scale=w='{wide}':h='{high}':eval=frame"
 
 
+def _tone_mapped(hdr: tuple[str, str, str]) -> str:
+    """The filters that bring HLG or PQ to RGB as of BT.709. Below white, colours stay; highlights are compressed."""
+    matrix, primaries, transfer = hdr
+    told = f"setparams=colorspace={matrix}:color_primaries={primaries}:color_trc={transfer}"
+    linear = f"{told},zscale=t=linear:npl={_HDR_WHITE},format=gbrpf32le"
+    mapped = "zscale=p=bt709,tonemap=mobius:param=0.6:desat=0"
+    return f"{linear},{mapped},zscale=t=bt709:m=gbr:r=pc,format=gbrp"
+
+
 def _padded(width: int, height: int) -> str:
     """The filter that centres smaller frames in this size, on black."""
     return f"pad=w={width}:h={height}:x=(ow-iw)/2:y=(oh-ih)/2:eval=frame"
@@ -225,6 +241,9 @@ def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[st
     """What is wrong with the file, in one line, or an empty string. Raises MediaError when no frame was read."""
     bad = [line for line in said if _DAMAGE.search(line)]
     reason = complaint(bad or said, status)
+    if read == 0 and info.hdr and any("No such filter" in line for line in said):
+        what = f"{info.path}: this is an HDR video (HLG or PQ), and ffmpeg lacks the filters that convert it"
+        raise MediaError(what, hint="convert it to SDR first, or pip install -U imageio-ffmpeg")
     if read == 0:
         raise MediaError(f"{info.path}: no frame can be decoded ({reason})", hint="copy or download it again")
     if read < expected * (1 - _TOLERATED) - 2:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from films import H264, children, make, pictures
 
-from gfla_cli.errors import UsageError
+from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.io import video
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.video import probe, read_frames
 
@@ -223,3 +224,37 @@ def test_a_change_after_the_start_of_a_time_range_is_dated_in_the_whole_video(tm
     with read_frames(_changing(tmp_path, _YUV, ["-pix_fmt", "yuv444p"]), trim=(0.4, 1.2)) as frames:
         assert sum(1 for _ in frames) == 20
     assert "at 0.8" in frames.notes[0]
+
+
+_BT709 = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+
+
+def _hdr(path, transfer, *, tags=True):
+    """Colour bars as HLG or PQ video with white at 203 cd/m2, as broadcasters and phones record it."""
+    bars = ["-f", "lavfi", "-i", "smptehdbars=s=320x240:r=25:d=0.4"]
+    linear = f"format=yuv444p,{_BT709},zscale=t=linear:npl=203,format=gbrpf32le"
+    coded = f"{linear},zscale=t={transfer}:p=bt2020:m=bt2020nc:r=tv:npl=203,format=yuv420p10le"
+    untold = "" if tags else ",setparams=colorspace=unknown:color_primaries=unknown"
+    return make(path, *bars, "-vf", coded + untold, "-c:v", "libx265", "-x265-params", "log-level=error")
+
+
+@pytest.mark.parametrize("tags", [True, False])
+@pytest.mark.parametrize(("transfer", "name"), [("arib-std-b67", "HLG"), ("smpte2084", "PQ")])
+def test_hdr_video_has_the_colours_of_a_normal_one(tmp_path, transfer, name, tags):
+    usual = ["-vf", f"format=yuv444p,{_BT709}", "-c:v", "libx264"]
+    wanted = make(tmp_path / "sdr.mkv", "-f", "lavfi", "-i", "smptehdbars=s=320x240:r=25:d=0.4", *usual)
+    with read_frames(_hdr(tmp_path / "hdr.mp4", transfer, tags=tags)) as frames:
+        images = list(frames)
+    assert len(images) == 10
+    difference = np.abs(images[0].astype(int) - next(read_frames(wanted)))
+    assert np.median(difference) <= 4
+    assert np.percentile(difference, 95) < 30
+    assert [name in note for note in frames.notes] == [True]
+    assert not frames.damaged
+
+
+def test_hdr_video_is_refused_with_a_line_when_it_cannot_be_converted(tmp_path, monkeypatch):
+    path = _hdr(tmp_path / "hdr.mp4", "smpte2084")
+    monkeypatch.setattr(video, "_tone_mapped", lambda hdr: "zscalf")
+    with pytest.raises(MediaError, match=r"hdr\.mp4.*HDR"):
+        next(read_frames(path))
