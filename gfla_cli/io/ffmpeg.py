@@ -51,6 +51,7 @@ _MISSING = Fraction(1, 20)  # share of the length; if header and content differ 
 _ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|yuva.*|gbrap.*|ya\d.*|pal8|rgba64.*|bgra64.*|rgbaf.*)$")
 _INDEXED = ("mov", "matroska")  # containers in which ffmpeg finds a time, unless the index is missing
 _BT2020 = ("bt2020nc", "bt2020")  # matrix and primaries of HDR video that does not name them
+_IMAGE_SEQUENCES = (b"avis", b"msf1", b"hevc")  # brands of ISO files
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -171,6 +172,7 @@ class VideoInfo:
     alpha: bool = False  # may have transparent pixels
     cut_short: bool = False  # the header promises more than there is
     hdr: tuple[str, str, str] | None = None  # matrix, primaries and transfer by ffmpeg's names, when HLG or PQ
+    stream: str = "0:V:0"  # the video stream, as ffmpeg's -map wants it
     container: str = ""  # ffmpeg's name of its format; empty for an image
 
 
@@ -212,7 +214,8 @@ def _probe_image(path: Path, *, known: bool = False) -> VideoInfo | None:
 
 
 def _probe_video(path: Path) -> VideoInfo:
-    status, said, listing = _decode_and_list(path)
+    stream = _video_stream(path)
+    status, said, listing = _decode_and_list(path, stream)
     header = "\n".join(said).split("Output #0")[0]
     container = re.search(r"^Input #0, ([\w,]+), from", header, re.MULTILINE)
     if container and container[1].endswith("_pipe"):
@@ -243,6 +246,7 @@ def _probe_video(path: Path) -> VideoInfo:
         alpha=bool(_ALPHA.match(first[1])),
         cut_short=cut_short,
         hdr=_hdr(header),
+        stream=stream,
         container=container[1] if container else "",
     )
 
@@ -280,7 +284,7 @@ def can_seek(info: VideoInfo, start: float) -> bool:
     """
     if info.container.split(",")[0] not in _INDEXED:
         return False
-    one_packet = ["-map", "0:V:0", "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"]
+    one_packet = ["-map", info.stream, "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"]
     seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"]
     _, table, _ = run(["-v", "error", *seek, *file_input(info.path), *one_packet])
     landed = _stamps(table, 0)
@@ -299,11 +303,23 @@ class _Stamps:
         return len(self.times)
 
 
-def _decode_and_list(path: Path) -> tuple[int, list[str], tuple[_Stamps, _Stamps]]:
+def _video_stream(path: Path) -> str:
+    """The video stream to read. Animated AVIF and HEIC hold a still image as another stream before it."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _IMAGE_SEQUENCES):
+        header = "\n".join(run(file_input(path))[2])
+        for stream in re.finditer(r"^ *Stream #(0:\d+).*?: Video: .* tbr, (\S+) tbn", header, re.MULTILINE):
+            if stream[2] != "1":  # the time base of a still image
+                return stream[1]
+    return "0:V:0"
+
+
+def _decode_and_list(path: Path, stream: str) -> tuple[int, list[str], tuple[_Stamps, _Stamps]]:
     """ffmpeg's status and stderr from decoding one frame, and the time stamps of the video and audio streams."""
     for limit in (["-t", str(_LISTED_S)], []):
-        one_frame = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=iw*sar:ih,setsar=1", "-f", "null", "-"]
-        stamps = ["-map", "0:V:0", "-map", "0:a:0?", "-c", "copy", *limit, "-f", "framecrc", "-"]
+        one_frame = ["-map", stream, "-frames:v", "1", "-vf", "scale=iw*sar:ih,setsar=1", "-f", "null", "-"]
+        stamps = ["-map", stream, "-map", "0:a:0?", "-c", "copy", *limit, "-f", "framecrc", "-"]
         status, table, said = run(["-v", "verbose", *file_input(path), *one_frame, *stamps])
         video, sound = _stamps(table, 0), _stamps(table, 1)
         if _promised_s("\n".join(said)) is not None or video.end < _LISTED_S - 1:

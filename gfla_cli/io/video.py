@@ -207,7 +207,7 @@ def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction, *, seek: bo
     if info.hdr:  # zscale wants frames of one size
         fitted = f"scale={width}:{height},{_tone_mapped(info.hdr)},format={pixels}"
     filters = f"{shift}{even}{resampled},{fitted},setsar=1"
-    chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough", "-pix_fmt", pixels]
+    chosen = ["-map", info.stream, "-vf", filters, "-fps_mode", "passthrough", "-pix_fmt", pixels]
     # Size and format may change in the middle of a stream. By default ffmpeg then starts new filters, which count
     # time from 0 again and repeat a frame until the time of the change.
     kept = ["-reinit_filter:v", "0"]

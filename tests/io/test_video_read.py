@@ -258,3 +258,26 @@ def test_hdr_video_is_refused_with_a_line_when_it_cannot_be_converted(tmp_path, 
     monkeypatch.setattr(video, "_tone_mapped", lambda hdr: "zscalf")
     with pytest.raises(MediaError, match=r"hdr\.mp4.*HDR"):
         next(read_frames(path))
+
+
+def test_an_animated_avif_has_all_its_frames(tmp_path):
+    avif = make(
+        tmp_path / "many.avif",
+        *pictures("10", "2"),
+        "-c:v",
+        "libaom-av1",
+        "-cpu-used",
+        "8",
+        "-g",
+        "5",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    with read_frames(avif) as frames:
+        assert (frames.info.fps, frames.expected) == (10, 20)
+        images = list(frames)
+    assert len(images) == 20
+    assert not any(np.array_equal(a, b) for a, b in pairwise(images))
+    part = list(read_frames(avif, trim=(0.5, 1.2)))
+    assert len(part) == 7
+    assert all(np.array_equal(here, there) for here, there in zip(part, images[5:12], strict=True))
