@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,12 +21,12 @@ from gfla_cli.arrays import Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
-from gfla_cli.errors import DetectionError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, overlapped
-from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.io.video import Sound, Trim
+from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, to_planes
+from gfla_cli.io.video import Sound, Trim, probe, read_frames
 from gfla_cli.person.body import body_crop, torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
@@ -245,17 +246,17 @@ class Animator:
     ) -> Animation:
         """The person of `source` moving as the person of `driving`: an iterator that makes the frames one by one.
 
-        `source` is an image file or (H, W, 3) uint8 RGB. `driving` is a video, an image or a landmarks file. `trim`
-        (start and end in seconds) and `fps` choose its frames. `driving_person` is tracked, see `choose_person`.
-        `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without a person. `images`: also
-        return the driver's frames. Raises GflaError children for wrong input.
+        `source` is an image file or (H, W, 3) uint8 RGB; of a video the first frame is taken. `driving` is a video, an
+        image or a landmarks file. `trim` (start and end in seconds) and `fps` choose its frames. `driving_person` is
+        tracked, see `choose_person`. `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without
+        a person. `images`: also return the driver's frames. Raises GflaError children for wrong input.
         """
         notes: list[str] = []
         watch = stopwatch or Stopwatch()
         driver = open_driver(
             driving, self.kind, trim=trim, fps=fps, person=driving_person, images=images, stopwatch=watch
         )
-        image = read_source(source)
+        image = read_source(source, notes)
         kind = FaceSubject if self.kind == "face" else BodySubject
         subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
         subject.start(driver.preview(), driver.size, driver.fps)
@@ -365,6 +366,36 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.missing += 1
 
 
-def read_source(source: ImageSource) -> Image:
-    """The image to animate, (H, W, 3), reduced to the largest size of a video. Raises MediaError."""
-    return load_image(source, _LARGEST_SIDE)
+def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:
+    """The image to animate, (H, W, 3), reduced to the largest size of a video. Raises MediaError.
+
+    Of a video or animation it is the first frame; `notes` gets a line about that.
+    """
+    notes = [] if notes is None else notes
+    if not isinstance(source, str | Path):
+        return load_image(source, _LARGEST_SIDE)
+    try:
+        image = load_image(source, _LARGEST_SIDE)
+        moves = is_animated(source)
+    except MediaError as error:
+        image, moves = _first_frame(source, error), True
+    if moves:
+        notes.append(f"{source}: a video; its first frame is animated")
+    return image
+
+
+def _first_frame(path: str | Path, as_image: MediaError) -> Image:
+    """The first frame of a video. Raises `as_image`, the error of reading it as an image, when it is no video."""
+    try:
+        info = probe(path)
+    except MediaError:
+        raise as_image from None
+    if info.still:
+        raise as_image
+    with read_frames(path) as frames:
+        image = next(frames)
+    scale = _LARGEST_SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
