@@ -27,7 +27,7 @@ from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, 
 from gfla_cli.io.background import Closeable, overlapped
 from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, to_planes
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
-from gfla_cli.person.body import body_crop, torso_length
+from gfla_cli.person.body import body_crop, has_feet, torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
@@ -71,6 +71,7 @@ class Subject(Protocol):
     kind: Kind
     crop: Crop  # the part of the image that the network draws
     source_image: Image  # (H, W, 3) that part, as the network sees it
+    cut_below: bool  # the driver's image cuts the body, and the crop ends there, above the source's feet
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """Fits the driver to the source: landmarks of its first seconds, in images of `size` (height, width)."""
@@ -89,6 +90,7 @@ class FaceSubject:
     """A face that is moved by the landmarks of another face."""
 
     kind: Kind = "face"
+    cut_below = False
 
     def __init__(
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
@@ -154,6 +156,7 @@ class BodySubject:
             what = f"{where}: only {joints} of 18 joints of the person are visible"
             raise DetectionError(what, hint="use an image with the whole body, or --task face")
         self._session, self._image, self._settings = session, image, settings
+        self._where, self._notes = where, notes
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Subject. The crop holds the body in all of these frames."""
@@ -165,6 +168,10 @@ class BodySubject:
             self.crop = body_crop([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
         else:
             self.crop = Crop.whole(self._image.shape, config.image_size)
+        without_feet = not all(map(has_feet, poses))
+        self.cut_below = self._settings.crop and has_feet(self.pose) and without_feet
+        if self.cut_below:
+            self._notes.append(f"{self._where}: the driver shows no feet; below its lower border the source stays")
         self.source_image = self.crop.image(self._image)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
         self._head = None
@@ -279,6 +286,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.image = image  # (H, W, 3) the whole source
         self.source_image = subject.source_image  # (H, W, 3) what the network sees of it
         self.crop = subject.crop  # where that is
+        self.cut_below = subject.cut_below  # whether the crop ends within the body
         self.fps, self.expected = driver.fps, driver.expected
         self.track = Track(driver.kind, driver.fps, driver.size)  # grows with the frames
         self.missing = 0  # frames without a person so far

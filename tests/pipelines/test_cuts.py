@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from paths import ANNA
 
 from gfla_cli.io.image import read_image
 from gfla_cli.person.face import face_size
+from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject
+from gfla_cli.pipelines.animation_jobs import _paster
 from gfla_cli.pipelines.driver import DrivenFrame, open_driver, shots
 
 FPS = Fraction(25)
@@ -133,3 +136,26 @@ def test_after_a_cut_the_body_stands_where_the_source_stands(animators, head_vid
     subject.restart([near] * 3)
     after = subject.condition(near, 0).structure
     assert np.abs(after - before).max() < 0.02
+
+
+@pytest.mark.parametrize("feet", [True, False])
+def test_a_driver_without_feet_is_said_and_fades_into_the_source(animators, head_videos, dance, feet):
+    body = Animator(animators / "tiny-body", precision="fp32")
+    image, notes = read_image(head_videos / "body.png"), []
+    subject = BodySubject(body.session, image, "the image", AnimationSettings(), notes)
+    driving = BODY.copy()
+    if not feet:
+        driving[[9, 10, 12, 13]] = MISSING
+    subject.start([driving] * 3, (640 if feet else 400, 640), FPS)
+    assert subject.cut_below is not feet
+    assert ["no feet" in note for note in notes] == [True] * (not feet)
+
+    black = np.zeros_like(subject.source_image)
+    shown = SimpleNamespace(image=np.full_like(image, 255), crop=subject.crop, cut_below=subject.cut_below)
+    column = _paster(shown)(black)[:, int(sum(subject.crop.box[::2]) / 2), 0].astype(int)
+    bottom = min(len(column), int(subject.crop.box[3]))
+    height = subject.crop.box[3] - subject.crop.box[1]
+    assert column[int(bottom - 0.3 * height)] == 0
+    assert bool(column[int(bottom - 0.1 * height)] > 60) is not feet
+    if not feet:
+        assert np.abs(np.diff(column[int(bottom - 0.3 * height) :])).max() < 30  # no line
