@@ -125,3 +125,12 @@ def test_no_layout_of_speakers_loses_its_sound(tmp_path, layout, suffix):
             video.write(picture)
     assert probe(tmp_path / f"o{suffix}").audio_codec == ("opus" if suffix == ".webm" else "aac")
     assert all("stereo" in note for note in video.notes)
+
+
+def test_surround_sound_of_a_film_is_mixed_down_where_it_is_refused(tmp_path):
+    tone = ["-f", "lavfi", "-i", "aevalsrc=0.9*sin(2*PI*440*t):s=48000,aformat=channel_layouts=5.1(side)"]
+    film = make(tmp_path / "film.mkv", *pictures(), *tone, "-t", "1", *H264, "-c:a", "ac3")
+    out, notes = _with_sound(tmp_path, film)
+    assert probe(out).audio_codec == "opus"
+    assert len(beeps(out)) == 1
+    assert ["stereo" in note for note in notes] == [True]
