@@ -33,6 +33,7 @@ _FORMATS = (
 LARGEST_FRAME = 150_000_000  # pixels; 16K video has 133 million
 _KEPT_LINES = 200  # of stderr; a damaged video produces thousands
 _PREFIX = re.compile(r"^(\[[^\]]*\] ?)+")  # "[h264 @ 0x55d5]"
+_LEVEL = re.compile(r"\[(warning|error|fatal|panic)\] ")
 _INFORMATIVE = re.compile(
     r"error|invalid|unable|cannot|could not|fail|no such|not found|denied|unsupported", re.IGNORECASE
 )
@@ -48,6 +49,9 @@ _SNAP = 2e-4  # relative; 24 and 24000/1001 are 1e-3 apart
 _UNEVEN = 0.1  # share of a frame's time by which stamps of a constant rate may be off, besides their rounding
 _MISSING = Fraction(1, 20)  # share of the length; if header and content differ by more, the end is missing
 _ALPHA = re.compile(r"^(rgba|bgra|argb|abgr|yuva.*|gbrap.*|ya\d.*|pal8|rgba64.*|bgra64.*|rgbaf.*)$")
+_INDEXED = ("mov", "matroska")  # containers in which ffmpeg finds a time, unless the index is missing
+_BT2020 = ("bt2020nc", "bt2020")  # matrix and primaries of HDR video that does not name them
+_IMAGE_SEQUENCES = (b"avis", b"msf1", b"hevc")  # brands of ISO files
 _COPY_AGAIN = "copy or download it again"
 
 
@@ -86,8 +90,9 @@ class Ffmpeg:
 
     def __init__(self, arguments: Sequence[str], *, reads: bool = False, writes: bool = False) -> None:
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.warned: list[str] = []  # the first warnings; complete after `finish`
         self._process = subprocess.Popen(
-            [executable(), "-hide_banner", "-v", "error", *arguments],
+            [executable(), "-hide_banner", "-v", "level+warning", *arguments],
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE if writes else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -99,8 +104,17 @@ class Ffmpeg:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
+        warning = False
         for line in self._process.stderr:
-            self._said.append(line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            level = _LEVEL.search(text)
+            if level:
+                warning = level[1] == "warning"
+                text = text.replace(level[0], "", 1)
+            if not warning:
+                self._said.append(text)
+            elif len(self.warned) < _KEPT_LINES:
+                self.warned.append(text)
 
     @property
     def stdin(self) -> BinaryIO:
@@ -113,7 +127,7 @@ class Ffmpeg:
         return self._process.stdout  # type: ignore[return-value]
 
     def finish(self) -> tuple[int, list[str]]:
-        """Waits for its end. Returns the exit status and the last lines of stderr."""
+        """Waits for its end. Returns the exit status and the last lines of stderr that are no warnings."""
         self._close_pipes()
         status = self._process.wait()
         self._listener.join()
@@ -151,11 +165,15 @@ class VideoInfo:
     fps: Fraction  # exact; for a variable rate the constant one that replaces it
     frames: int  # at `fps`; exact up to a minute, then estimated from the length
     duration: float  # seconds of the video stream
-    audio_codec: str | None = None  # of the first audio stream, by ffmpeg's name
+    audio_codec: str | None = None  # of the audio stream that players choose, by ffmpeg's name
+    audio_stream: int | None = None  # its number in the file
     variable: bool = False  # the frames are not evenly spaced in time
     still: bool = False  # an image: one frame
     alpha: bool = False  # may have transparent pixels
     cut_short: bool = False  # the header promises more than there is
+    hdr: tuple[str, str, str] | None = None  # matrix, primaries and transfer by ffmpeg's names, when HLG or PQ
+    stream: str = "0:V:0"  # the video stream, as ffmpeg's -map wants it
+    container: str = ""  # ffmpeg's name of its format; empty for an image
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -196,7 +214,8 @@ def _probe_image(path: Path, *, known: bool = False) -> VideoInfo | None:
 
 
 def _probe_video(path: Path) -> VideoInfo:
-    status, said, listing = _decode_and_list(path)
+    stream = _video_stream(path)
+    status, said, listing = _decode_and_list(path, stream)
     header = "\n".join(said).split("Output #0")[0]
     container = re.search(r"^Input #0, ([\w,]+), from", header, re.MULTILINE)
     if container and container[1].endswith("_pipe"):
@@ -212,7 +231,7 @@ def _probe_video(path: Path) -> VideoInfo:
     if height * width > LARGEST_FRAME:  # after narrow pixels were made square, for instance
         raise MediaError(f"{path}: frames of {width}x{height} are too large", hint="scale the video down first")
     fps, variable = _rate(video, guess)
-    audio = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    audio = _audio_stream(header)
     promised = _promised_s(header)
     end, cut_short = _end(video, sound, promised)
     return VideoInfo(
@@ -222,10 +241,54 @@ def _probe_video(path: Path) -> VideoInfo:
         frames=max(1, round(end * fps)),
         duration=float(end),
         audio_codec=audio[1] if audio else None,
+        audio_stream=audio[0] if audio else None,
         variable=variable,
         alpha=bool(_ALPHA.match(first[1])),
         cut_short=cut_short,
+        hdr=_hdr(header),
+        stream=stream,
+        container=container[1] if container else "",
     )
+
+
+def _hdr(header: str) -> tuple[str, str, str] | None:
+    """Matrix, primaries and transfer of the video stream when its transfer is HLG or PQ."""
+    for line in re.findall(r"^ *Stream #0:.*?: Video: .*$", header, re.MULTILINE):
+        if "(attached pic)" in line:
+            continue
+        found = re.search(r"\b([\w-]+)/([\w-]+)/(arib-std-b67|smpte2084)\b", line)
+        if found is None:
+            return None
+        matrix, primaries = (
+            known if known != "unknown" else usual for known, usual in zip(found.groups(), _BT2020, strict=False)
+        )
+        return matrix, primaries, found[3]
+    return None
+
+
+def _audio_stream(header: str) -> tuple[int, str] | None:
+    """The number and codec of the audio stream that players choose: the default one, else the first."""
+    streams = list(re.finditer(r"^ *Stream #0:(\d+).*?: Audio: (\w+).*$", header, re.MULTILINE))
+    known = [stream for stream in streams if stream[2] != "none"] or streams
+    if not known:
+        return None
+    chosen = next((stream for stream in known if "(default)" in stream[0]), known[0])
+    return int(chosen[1]), chosen[2]
+
+
+def can_seek(info: VideoInfo, start: float) -> bool:
+    """Whether ffmpeg's `-ss` finds the frame that is shown at `start` seconds.
+
+    Containers without an index are searched by guessing, and ffmpeg may land after that time. Then the file has to be
+    read from its beginning. Files that usually have an index are tried, because theirs may be missing.
+    """
+    if info.container.split(",")[0] not in _INDEXED:
+        return False
+    one_packet = ["-map", info.stream, "-c", "copy", "-frames:v", "1", "-f", "framecrc", "-"]
+    seek = ["-noaccurate_seek", "-ss", f"{start:.6f}"]
+    _, table, _ = run(["-v", "error", *seek, *file_input(info.path), *one_packet])
+    landed = _stamps(table, 0)
+    return bool(landed.times) and landed.times[0] <= landed.tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +303,23 @@ class _Stamps:
         return len(self.times)
 
 
-def _decode_and_list(path: Path) -> tuple[int, list[str], tuple[_Stamps, _Stamps]]:
+def _video_stream(path: Path) -> str:
+    """The video stream to read. Animated AVIF and HEIC hold a still image as another stream before it."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp" and any(brand in head[8:] for brand in _IMAGE_SEQUENCES):
+        header = "\n".join(run(file_input(path))[2])
+        for stream in re.finditer(r"^ *Stream #(0:\d+).*?: Video: .* tbr, (\S+) tbn", header, re.MULTILINE):
+            if stream[2] != "1":  # the time base of a still image
+                return stream[1]
+    return "0:V:0"
+
+
+def _decode_and_list(path: Path, stream: str) -> tuple[int, list[str], tuple[_Stamps, _Stamps]]:
     """ffmpeg's status and stderr from decoding one frame, and the time stamps of the video and audio streams."""
     for limit in (["-t", str(_LISTED_S)], []):
-        one_frame = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=iw*sar:ih,setsar=1", "-f", "null", "-"]
-        stamps = ["-map", "0:V:0", "-map", "0:a:0?", "-c", "copy", *limit, "-f", "framecrc", "-"]
+        one_frame = ["-map", stream, "-frames:v", "1", "-vf", "scale=iw*sar:ih,setsar=1", "-f", "null", "-"]
+        stamps = ["-map", stream, "-map", "0:a:0?", "-c", "copy", *limit, "-f", "framecrc", "-"]
         status, table, said = run(["-v", "verbose", *file_input(path), *one_frame, *stamps])
         video, sound = _stamps(table, 0), _stamps(table, 1)
         if _promised_s("\n".join(said)) is not None or video.end < _LISTED_S - 1:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +24,7 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.io.background import Closeable
-from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, complaint, exact_rate, file_input, probe
+from gfla_cli.io.ffmpeg import Ffmpeg, VideoInfo, can_seek, complaint, exact_rate, file_input, probe
 from gfla_cli.io.files import atomic_path
 
 __all__ = [
@@ -35,11 +35,17 @@ __all__ = [
 Trim = tuple[float, float | None]  # seconds: from (inclusive), to (exclusive); None = to the end
 
 _TOLERATED = 0.02  # share of frames that may be missing: headers round lengths, and sound may last longer
+_HDR_WHITE = 203  # cd/m2 of white in HDR video (ITU-R BT.2408)
+_SAME_ASPECT = 0.03  # relative; encoders round sizes to multiples of 16
 # What ffmpeg prints and continues after when bytes are missing or wrong.
 _DAMAGE = re.compile(
     r"partial file|ended prematurely|truncat|corrupt|conceal|error while decoding|decoding error|decode failed"
     r"|Invalid (data|NAL)|missing picture|no frame!|not available|invalid cbp|Error during demuxing",
     re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"filter context - w: (?P<width>\d+) h: (?P<height>\d+) .*"
+    r"incoming frame - w: (?P<new_width>\d+) h: (?P<new_height>\d+) .*pts_time: (?P<time>-?[\d.]+)"
 )
 
 _MATRIX = (
@@ -74,14 +80,19 @@ class Frames(Iterator[Image], Closeable):
         self.fps = fps
         self.expected = _frame_count(info, trim, fps)
         self.count = 0  # frames handed out
-        self.notes: list[str] = []  # what is wrong with the file: one line, or nothing
+        self.notes: list[str] = []  # what the user should know about the file
+        self._faults: list[str] = []  # what is wrong with it: one line, or nothing
         # Not methods: the generator must not keep this object alive, or ffmpeg would never end.
-        self._frames = _read_image_as_video(info) if info.still else _decode(info, trim, fps, self.expected, self.notes)
+        self._frames = (
+            _read_image_as_video(info)
+            if info.still
+            else _decode(info, trim, fps, self.expected, self.notes, self._faults)
+        )
 
     @property
     def damaged(self) -> bool:
         """Whether frames were missing or damaged."""
-        return bool(self.notes)
+        return bool(self._faults)
 
     def __next__(self) -> Image:
         """Raises MediaError when no frame at all can be read."""
@@ -132,14 +143,17 @@ def _read_image_as_video(info: VideoInfo) -> Generator[Image]:
     yield read_image(info.path)
 
 
-def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, notes: list[str]) -> Generator[Image]:
-    """The frames; after the last one, a line that says what is wrong with the file is added to `notes`."""
+def _decode(
+    info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, notes: list[str], faults: list[str]
+) -> Generator[Image]:
+    """The frames. After the last one, `notes` gets what the user should know, and `faults` what of it is wrong."""
     height, width = info.size
     channels = 4 if info.alpha else 3
     start, end = trim or (0.0, None)
-    # ffmpeg may give one more frame, which begins where the time range ends.
+    # ffmpeg reads on after the time range, which ends by counting frames.
     most = None if end is None else max(1, round((end - start) * fps))
-    process = Ffmpeg(_decoder_arguments(info, start, end, fps), writes=True)
+    seek = start > 0 and can_seek(info, start)
+    process = Ffmpeg(_decoder_arguments(info, start, fps, seek=seek), writes=True)
     try:
         read = 0
         while read != most:
@@ -148,34 +162,88 @@ def _decode(info: VideoInfo, trim: Trim | None, fps: Fraction, expected: int, no
                 break
             read += 1
             yield _over_white(pixels) if info.alpha else pixels
+        status, said = process.finish()
+        if info.hdr:
+            name = "HLG" if info.hdr[2] == "arib-std-b67" else "PQ"
+            notes.append(f"{info.path}: HDR video ({name}); its colours were converted to those of a normal video")
+        notes += _changes(info, start if seek else 0.0, process.warned)
         if read == most:
             return  # ffmpeg may complain about the closed pipe
-        wrong = _fault(info, read, expected, *process.finish())
+        wrong = _fault(info, read, expected, status, said)
         if wrong:
             notes.append(wrong)
+            faults.append(wrong)
     finally:
         process.kill()
 
 
-def _decoder_arguments(info: VideoInfo, start: float, end: float | None, fps: Fraction) -> list[str]:
-    seek = ["-ss", f"{start:.6f}"] if start > 0 else []
-    until = ["-t", f"{end - start:.6f}"] if end is not None else []
+def _changes(info: VideoInfo, start: float, warned: list[str]) -> list[str]:
+    """A line about the first change of size or pixel format in the middle of a stream; nothing when there is none.
+
+    `start`: the time from which ffmpeg counts, in seconds.
+    """
+    for line in warned:
+        change = _CHANGE.search(line)
+        if change:
+            when = start + float(change["time"])
+            before, after = f"{change['width']}x{change['height']}", f"{change['new_width']}x{change['new_height']}"
+            what = f"from {before} to {after}" if before != after else "in pixel format or colour range"
+            return [f"{info.path}: the video changes {what} at {when:.2f} s; all frames get its first size"]
+    return []
+
+
+def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction, *, seek: bool) -> list[str]:
+    """The arguments that decode from `start` on. The first frame is the one that is shown at that moment."""
+    # Frames before `start` get negative times. The fps filter needs the last of them.
+    seeking = ["-noaccurate_seek", "-ss", f"{start:.6f}"] if seek else []
+    shift = f"setpts=PTS-{start:.6f}/TB," if start > 0 and not seek else ""
     height, width = info.size
     # start_time: if the frames start later than the sound, the first is shown from 0, so that both stay in sync.
     even = f"fps={info.fps}:start_time=0"
     # round=up: the frame that is shown at that moment, not the next one.
     resampled = "" if fps == info.fps else f",fps={fps}:start_time=0:round=up"
-    # The size is given again because it may change in the middle of a stream.
-    filters = f"{even}{resampled},scale={width}:{height},setsar=1"
-    chosen = ["-map", "0:V:0", "-vf", filters, "-fps_mode", "passthrough"]
-    pixels = ["-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "pipe:1"]
-    return ["-nostdin", *seek, *until, *file_input(info.path), *chosen, *pixels]
+    pixels = "rgba" if info.alpha else "rgb24"
+    fitted = f"{_fitted(width, height)},format={pixels},{_padded(width, height)}"
+    if info.hdr:  # zscale wants frames of one size
+        fitted = f"scale={width}:{height},{_tone_mapped(info.hdr)},format={pixels}"
+    filters = f"{shift}{even}{resampled},{fitted},setsar=1"
+    chosen = ["-map", info.stream, "-vf", filters, "-fps_mode", "passthrough", "-pix_fmt", pixels]
+    # Size and format may change in the middle of a stream. By default ffmpeg then starts new filters, which count
+    # time from 0 again and repeat a frame until the time of the change.
+    kept = ["-reinit_filter:v", "0"]
+    return ["-nostdin", *kept, *seeking, *file_input(info.path), *chosen, "-f", "rawvideo", "pipe:1"]
+
+
+def _fitted(width: int, height: int) -> str:
+    """The filter that scales each frame into this size; frames of another aspect ratio become smaller."""
+    aspect = f"(iw*sar*{height}/(ih*{width}))"  # relative to the wanted one
+    same = f"lt(abs({aspect}-1),{_SAME_ASPECT})"
+    wide = f"if({same},{width},max(1,round({width}*min(1,{aspect}))))"
+    high = f"if({same},{height},max(1,round({height}*min(1,1/{aspect}))))"
+    return f"scale=w='{wide}':h='{high}':eval=frame"
+
+
+def _tone_mapped(hdr: tuple[str, str, str]) -> str:
+    """The filters that bring HLG or PQ to RGB as of BT.709. Below white, colours stay; highlights are compressed."""
+    matrix, primaries, transfer = hdr
+    told = f"setparams=colorspace={matrix}:color_primaries={primaries}:color_trc={transfer}"
+    linear = f"{told},zscale=t=linear:npl={_HDR_WHITE},format=gbrpf32le"
+    mapped = "zscale=p=bt709,tonemap=mobius:param=0.6:desat=0"
+    return f"{linear},{mapped},zscale=t=bt709:m=gbr:r=pc,format=gbrp"
+
+
+def _padded(width: int, height: int) -> str:
+    """The filter that centres smaller frames in this size, on black."""
+    return f"pad=w={width}:h={height}:x=(ow-iw)/2:y=(oh-ih)/2:eval=frame"
 
 
 def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[str]) -> str:
     """What is wrong with the file, in one line, or an empty string. Raises MediaError when no frame was read."""
     bad = [line for line in said if _DAMAGE.search(line)]
     reason = complaint(bad or said, status)
+    if read == 0 and info.hdr and any("No such filter" in line for line in said):
+        what = f"{info.path}: this is an HDR video (HLG or PQ), and ffmpeg lacks the filters that convert it"
+        raise MediaError(what, hint="convert it to SDR first, or pip install -U imageio-ffmpeg")
     if read == 0:
         raise MediaError(f"{info.path}: no frame can be decoded ({reason})", hint="copy or download it again")
     if read < expected * (1 - _TOLERATED) - 2:
@@ -233,11 +301,33 @@ class Sound:
     path: Path | str
     codec: str  # as in VideoInfo.audio_codec
     start: float = 0.0  # seconds
+    stream: int | None = None  # its number in the file; None = the first with sound
+    seek: bool = True  # ffmpeg finds `start` by the index; else the file is read from its beginning
+
+    def opened(self) -> list[str]:
+        """The arguments that open the file as an input; its times count from `start`."""
+        if self.start <= 0:
+            return file_input(self.path)
+        begin = ["-ss", f"{self.start:.6f}"] if self.seek else ["-itsoffset", f"{-self.start:.6f}"]
+        return [*begin, *file_input(self.path)]
+
+    def copied(self) -> list[str]:
+        """The arguments that copy the packets."""
+        # The first copied packet begins before the time range, and its negative time would delay the frames.
+        # Without it at most 25 ms of sound are missing, and both stay in sync.
+        return ["-c:a", "copy", *(["-bsf:a", "noise=drop='lt(pts,0)'"] if self.start > 0 else [])]
+
+    def encoded(self, codec: Sequence[str]) -> list[str]:
+        """The arguments that convert the sound with an encoder and its options."""
+        return ["-c:a", *codec, *([] if self.start <= 0 or self.seek else ["-af", "atrim=start=0"])]
 
 
 def sound_of(info: VideoInfo, trim: Trim | None = None) -> Sound | None:
     """The sound of a video whose time range `trim` is used; None when it has none."""
-    return Sound(info.path, info.audio_codec, trim[0] if trim else 0.0) if info.audio_codec else None
+    start = trim[0] if trim else 0.0
+    if info.audio_codec is None:
+        return None
+    return Sound(info.path, info.audio_codec, start, info.audio_stream, start <= 0 or can_seek(info, start))
 
 
 class VideoWriter:
@@ -334,18 +424,20 @@ class VideoWriter:
         self._run([*draft, *colours, "-loop", "0", "-f", "gif", str(self._temporary)])
 
     def _finish_with(self, sound: Sound) -> None:
-        """Adds the sound to the draft: copied if possible, else converted, else left out with a note."""
-        encoded = ["-c:a", *self._container.audio]
-        ways = [encoded]
-        if sound.codec in self._container.copied:
-            # The first copied packet begins before the time range, and its negative time would delay the frames.
-            # Without it at most 25 ms of sound are missing, and both stay in sync.
-            after_seek = ["-bsf:a", "noise=drop='lt(pts,0)'"] if sound.start > 0 else []
-            ways.insert(0, ["-c:a", "copy", *after_seek])
+        """Adds the sound to the draft: copied if possible, else converted, else in stereo, else left out.
+
+        There is a note about stereo and about sound that is left out.
+        """
+        encoded = sound.encoded(self._container.audio)
+        ways = [sound.copied()] if sound.codec in self._container.copied else []
+        in_stereo = [*encoded, "-ac", "2"]  # some encoders refuse 5.1(side) and other layouts
+        ways += [encoded, in_stereo]
         reasons = []
         for way in ways:
             status, said = self._mux(sound, way)
             if status == 0:
+                if way is in_stereo:
+                    self.notes.append(f"{self.path}: the sound is mixed down to stereo")
                 return
             self._check_disk(said)
             reasons.append(complaint(said, status))
@@ -355,8 +447,8 @@ class VideoWriter:
     def _mux(self, sound: Sound | None, way: list[str]) -> tuple[int, list[str]]:
         inputs, chosen = ["-i", str(self._draft)], ["-map", "0:v:0"]
         if sound is not None:
-            inputs += [*(["-ss", f"{sound.start:.6f}"] if sound.start > 0 else []), *file_input(sound.path)]
-            chosen += ["-map", "1:a:0"]
+            inputs += sound.opened()
+            chosen += ["-map", "1:a:0" if sound.stream is None else f"1:{sound.stream}"]
         length = ["-t", f"{float(self.count / self.fps):.6f}"]
         form = ["-f", self._container.name, *self._container.options]
         arguments = ["-nostdin", "-y", *inputs, *chosen, "-c:v", "copy", *way, *length, *form, str(self._temporary)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Points
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, RIGID, eye_openings, face_size, mouth_opening
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import JOINTS, Pose
 
 _UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
 _ROUNDS = 4  # of reweighting in the robust fit
@@ -20,7 +20,29 @@ _WIDEST = 1.6  # times the source's own opening: eyes do not open further
 _SHUT = 0.08  # eye opening that MediaPipe measures for closed eyes
 _HALF_OPEN = 0.18  # least eye opening of a reference frame; smaller ones are replaced by it
 _LOCAL = (0.6, 1.5)  # limits for the scale of a part of the face, relative to the scale of the face
+_FARTHEST, _FASTEST = 0.4, 3.0  # sizes, and sizes per second: a longer way is a jump
+_FACE_GROWTH, _BODY_GROWTH = 1.2, 1.35  # from frame to frame, more is a jump; torsos are measured less exactly
 _FRONT = 0.35  # penalty for a different turn of the head in a reference frame, per radian
+
+
+def jumped(before: Points, now: Points, seconds: float) -> bool:
+    """Whether a face (68, n) or body (18, n) moved or grew faster than anybody moves: a cut, a zoom, another person.
+
+    `seconds`: between both. The unit of length is the size of the face, or the torso.
+    """
+    if len(now) == len(JOINTS):
+        there = (before[:, 2] > 0) & (now[:, 2] > 0)
+        sizes = [torso_length(Pose.of(points, (1, 1))) for points in (before, now)]
+        growth = _BODY_GROWTH
+    else:
+        there = np.ones(len(now), np.bool_)
+        sizes = [face_size(points) for points in (before, now)]
+        growth = _FACE_GROWTH
+    if not there.any() or min(sizes) <= 0:
+        return False
+    way = float(np.linalg.norm(np.median(now[there, :2] - before[there, :2], axis=0))) / max(sizes)
+    ratio = max(sizes) / min(sizes)
+    return way > _FARTHEST + _FASTEST * seconds or ratio > growth * (1 + seconds)
 
 
 class BodyMotion:

@@ -20,11 +20,13 @@ _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a c
 _MARGIN = 0.4  # of the person's longer side, around it: the window stays while the person moves
 _BODY_ROOM = 0.04  # of the window's side: least distance between the person and the window's border
 _APART = 0.6  # torsos between two frames; more is another person
+_GROWTH = 1.35  # of the torso between two frames; more is a cut, and the network only follows slowly
 _LEAST_VISIBILITY = 0.5  # of the shoulders of a tracked person
 _FACE_CUT_SIDE = 512  # pixels of the window; the network inside sees 192
 _FACE_WINDOW = 3.0  # width of the window in which a face is tracked, in face sizes
 _FACE_ROOM = 0.25  # face sizes: least distance between the face and the window's border
 _SHOULDERS = [11, 12]
+_NEAR = 1.0  # face sizes or torsos between the people of two shots; a nearer one is the same person
 
 
 class BodyTracker(Closeable):
@@ -43,6 +45,11 @@ class BodyTracker(Closeable):
         self._network: Any = None
         self._window: Window | None = None  # None: detect in the next frame
         self._last: NDArray[np.float32] | None = None  # (33, 5) landmarks
+        self._new_shot = False
+
+    def restart(self) -> None:
+        """Call it before the first frame after a cut: people are detected anew."""
+        self._window, self._new_shot = None, True
 
     def close(self) -> None:
         """Frees the networks."""
@@ -80,6 +87,9 @@ class BodyTracker(Closeable):
             return choose_person(people, self._which, where=self._where, notes=self._notes).landmarks
         before = torso_of(self._last)[0][1:].mean(axis=0)
         apart = [np.linalg.norm(torso_of(person.landmarks)[0][1:].mean(axis=0) - before) for person in people]
+        new_shot, self._new_shot = self._new_shot, False
+        if new_shot and self._which == "largest" and min(apart) > _NEAR * torso_of(self._last)[1]:
+            return choose_person(people, self._which, where=self._where).landmarks
         return people[int(np.argmin(apart))].landmarks
 
     def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
@@ -99,7 +109,9 @@ class BodyTracker(Closeable):
         landmarks[:, :2] -= 0.5  # MediaPipe counts from the image's edge, this package from the first pixel's centre
         if not np.isfinite(landmarks).all() or landmarks[_SHOULDERS, 3].mean() < _LEAST_VISIBILITY:
             return None
-        if self._last is not None and _moved(landmarks, self._last) > _APART:
+        if self._last is not None and (
+            _moved(landmarks, self._last) > _APART or _grown(landmarks, self._last) > _GROWTH
+        ):
             return None
         return landmarks
 
@@ -124,6 +136,12 @@ def _moved(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(here[1:].mean(axis=0) - there[1:].mean(axis=0))) / length
 
 
+def _grown(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
+    """How many times as long the longer torso is."""
+    (_, here), (_, there) = torso_of(now), torso_of(before)
+    return float(max(here, there) / max(min(here, there), 1e-6))
+
+
 class FaceTracker(Closeable):
     """Tracks one face through a video. The first frame with faces decides which one.
 
@@ -141,6 +159,11 @@ class FaceTracker(Closeable):
         self._window: Window | None = None  # None: detect in the next frame
         self._last: Face | None = None
         self._chosen = False
+        self._new_shot = False
+
+    def restart(self) -> None:
+        """Call it before the first frame after a cut: faces are detected anew."""
+        self._window, self._new_shot = None, True
 
     def close(self) -> None:
         self._detector.close()
@@ -177,7 +200,11 @@ class FaceTracker(Closeable):
             return self._last
         assert self._last is not None
         x, y = self._last.points[:, :2].mean(axis=0)
-        return min(faces, key=lambda face: float(np.hypot(*(face.points[:, :2].mean(axis=0) - (x, y)))))
+        nearest = min(faces, key=lambda face: float(np.hypot(*(face.points[:, :2].mean(axis=0) - (x, y)))))
+        new_shot, self._new_shot = self._new_shot, False
+        if new_shot and self._which == "largest" and faces_apart(nearest.points, self._last.points) > _NEAR:
+            return choose_person(faces, self._which, where=self._where)
+        return nearest
 
     def _start(self, frame: NDArray[np.uint8], face: Face) -> None:
         """A window around the face. It must not move, because the network remembers where the face was."""

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +21,13 @@ from gfla_cli.arrays import Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
-from gfla_cli.errors import DetectionError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, overlapped
-from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.io.video import Sound, Trim
-from gfla_cli.person.body import body_crop, torso_length
+from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, to_planes
+from gfla_cli.io.video import Sound, Trim, probe, read_frames
+from gfla_cli.person.body import body_crop, has_feet, torso_length
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
@@ -34,7 +35,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver
+from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 
@@ -53,6 +54,7 @@ MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the 
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a video
 _WAITING = 4  # conditions that wait for the network
 _SMALL_FACE = 60.0  # pixels across; results of smaller faces are blurred
+_LISTED = 5  # times of cuts that a note names
 _FEW_JOINTS = 8  # of 18; with fewer a body cannot be animated
 
 
@@ -69,9 +71,13 @@ class Subject(Protocol):
     kind: Kind
     crop: Crop  # the part of the image that the network draws
     source_image: Image  # (H, W, 3) that part, as the network sees it
+    cut_below: bool  # the driver's image cuts the body, and the crop ends there, above the source's feet
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """Fits the driver to the source: landmarks of its first seconds, in images of `size` (height, width)."""
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """Fits the driver to the source anew after a cut: landmarks of the first frames of the new shot."""
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """The network's condition for the driver's next landmarks. `missing`: frames without a person before it."""
@@ -84,6 +90,7 @@ class FaceSubject:
     """A face that is moved by the landmarks of another face."""
 
     kind: Kind = "face"
+    cut_below = False
 
     def __init__(
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
@@ -100,9 +107,8 @@ class FaceSubject:
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Subject. The crop holds the face in all of these frames."""
-        reference = driving[best_reference(self.points, driving)]
-        self._motion = FaceMotion(self.points, reference, absolute=self._settings.absolute)
-        self._filter = OneEuro(fps) if self._settings.smooth else None
+        self._fps = fps
+        self.restart(driving)
         if self._settings.crop:
             moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
             height, width = self._image.shape[:2]
@@ -113,6 +119,12 @@ class FaceSubject:
         points = cropped_face(self.points[:, :2], self.crop)
         self._edges = background_edges(self.source_image, points)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """See Subject."""
+        reference = driving[best_reference(self.points, driving)]
+        self._motion = FaceMotion(self.points, reference, absolute=self._settings.absolute)
+        self._filter = OneEuro(self._fps) if self._settings.smooth else None
 
     def _maps(self, points: Points) -> NDArray[np.float32]:
         return face_structure(points, self.crop.size, self._edges)[None]
@@ -144,18 +156,22 @@ class BodySubject:
             what = f"{where}: only {joints} of 18 joints of the person are visible"
             raise DetectionError(what, hint="use an image with the whole body, or --task face")
         self._session, self._image, self._settings = session, image, settings
+        self._where, self._notes = where, notes
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
         """See Subject. The crop holds the body in all of these frames."""
+        self._driver_size, self._fps = size, fps
+        self.restart(driving)
         poses = [Pose.of(points, size) for points in driving]
-        self._motion = BodyMotion(self.pose, poses, absolute=self._settings.absolute)
-        self._filter = BodyFilter(fps, smooth=self._settings.smooth)
-        self._driver_size = size
         config = self._session.config
         if self._settings.crop:
             self.crop = body_crop([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
         else:
             self.crop = Crop.whole(self._image.shape, config.image_size)
+        without_feet = not all(map(has_feet, poses))
+        self.cut_below = self._settings.crop and has_feet(self.pose) and without_feet
+        if self.cut_below:
+            self._notes.append(f"{self._where}: the driver shows no feet; below its lower border the source stays")
         self.source_image = self.crop.image(self._image)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
         self._head = None
@@ -164,6 +180,12 @@ class BodySubject:
         if self._head is not None:  # the same size in all frames, from whatever side the body is seen
             self._torso = float(np.median([torso_length(self._motion(pose)) for pose in poses]))
             self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
+
+    def restart(self, driving: Sequence[Points]) -> None:
+        """See Subject."""
+        poses = [Pose.of(points, self._driver_size) for points in driving]
+        self._motion = BodyMotion(self.pose, poses, absolute=self._settings.absolute)
+        self._filter = BodyFilter(self._fps, smooth=self._settings.smooth)
 
     def _maps(self, pose: Pose) -> NDArray[np.float32]:
         return self._drawn(pose.cropped(self.crop).within_frame().deep_points)
@@ -231,17 +253,17 @@ class Animator:
     ) -> Animation:
         """The person of `source` moving as the person of `driving`: an iterator that makes the frames one by one.
 
-        `source` is an image file or (H, W, 3) uint8 RGB. `driving` is a video, an image or a landmarks file. `trim`
-        (start and end in seconds) and `fps` choose its frames. `driving_person` is tracked, see `choose_person`.
-        `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without a person. `images`: also
-        return the driver's frames. Raises GflaError children for wrong input.
+        `source` is an image file or (H, W, 3) uint8 RGB; of a video the first frame is taken. `driving` is a video, an
+        image or a landmarks file. `trim` (start and end in seconds) and `fps` choose its frames. `driving_person` is
+        tracked, see `choose_person`. `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without
+        a person. `images`: also return the driver's frames. Raises GflaError children for wrong input.
         """
         notes: list[str] = []
         watch = stopwatch or Stopwatch()
         driver = open_driver(
             driving, self.kind, trim=trim, fps=fps, person=driving_person, images=images, stopwatch=watch
         )
-        image = read_source(source)
+        image = read_source(source, notes)
         kind = FaceSubject if self.kind == "face" else BodySubject
         subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
         subject.start(driver.preview(), driver.size, driver.fps)
@@ -264,6 +286,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.image = image  # (H, W, 3) the whole source
         self.source_image = subject.source_image  # (H, W, 3) what the network sees of it
         self.crop = subject.crop  # where that is
+        self.cut_below = subject.cut_below  # whether the crop ends within the body
         self.fps, self.expected = driver.fps, driver.expected
         self.track = Track(driver.kind, driver.fps, driver.size)  # grows with the frames
         self.missing = 0  # frames without a person so far
@@ -271,6 +294,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self._subject, self._driver, self._on_missing, self._where = subject, driver, on_missing, where
         self._notes = notes
         self._first_missing = 0
+        self._cuts: list[float] = []  # seconds
         self._frames = self._made()
 
     def __next__(self) -> AnimatedFrame:
@@ -294,6 +318,12 @@ class Animation(Iterator[AnimatedFrame], Closeable):
     def notes(self) -> list[str]:
         """What the user should know; complete after the last frame."""
         notes = [*self._notes, *self._driver.notes]
+        if self._cuts:
+            times = ", ".join(f"{time:.2f} s" for time in self._cuts[:_LISTED])
+            more = f" and {len(self._cuts) - _LISTED} more" if len(self._cuts) > _LISTED else ""
+            notes.append(
+                f"{self._where}: a cut or jump at {times}{more}; the motion was fitted to the image anew there"
+            )
         if self.missing:
             became = "held" if self._on_missing == "hold" else "left out"
             first = float(self._first_missing / self.fps)
@@ -308,10 +338,13 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         """The driver's frames and the network's conditions; None where there is no person."""
         gap = 0
         with closing(self._driver.frames()) as frames:
-            for driven in frames:
+            for driven, shot in shots(frames, self.fps):
                 condition = None
                 if driven.points is not None:
                     with self.stopwatch.measure("structure"):
+                        if shot is not None:
+                            self._subject.restart(shot)
+                            self._cuts.append(float(driven.number / self.fps))
                         condition = self._subject.condition(driven.points, gap)
                     gap = 0
                 else:
@@ -341,6 +374,36 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.missing += 1
 
 
-def read_source(source: ImageSource) -> Image:
-    """The image to animate, (H, W, 3), reduced to the largest size of a video. Raises MediaError."""
-    return load_image(source, _LARGEST_SIDE)
+def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:
+    """The image to animate, (H, W, 3), reduced to the largest size of a video. Raises MediaError.
+
+    Of a video or animation it is the first frame; `notes` gets a line about that.
+    """
+    notes = [] if notes is None else notes
+    if not isinstance(source, str | Path):
+        return load_image(source, _LARGEST_SIDE)
+    try:
+        image = load_image(source, _LARGEST_SIDE)
+        moves = is_animated(source)
+    except MediaError as error:
+        image, moves = _first_frame(source, error), True
+    if moves:
+        notes.append(f"{source}: a video; its first frame is animated")
+    return image
+
+
+def _first_frame(path: str | Path, as_image: MediaError) -> Image:
+    """The first frame of a video. Raises `as_image`, the error of reading it as an image, when it is no video."""
+    try:
+        info = probe(path)
+    except MediaError:
+        raise as_image from None
+    if info.still:
+        raise as_image
+    with read_frames(path) as frames:
+        image = next(frames)
+    scale = _LARGEST_SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -32,6 +32,9 @@ from gfla_cli.pipelines.animation import (
 from gfla_cli.pipelines.driver import OnMissing, TaskName
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
 
+_MASK_SIDE = 256  # pixels of the mask that fades a crop; it is enlarged
+_SOFT, _LONG = 0.04, 0.2  # share of the crop's side over which it fades: at its sides, and where it cuts a body
+
 
 @dataclass(frozen=True, slots=True)
 class AnimationJob:
@@ -194,7 +197,7 @@ def _write(
 ) -> None:
     """Writes every frame into the result, and into the side-by-side video."""
     sound = _sound(animation, options, report)
-    paster = Paster(animation.image, animation.crop) if options.paste_back else None
+    paster = _paster(animation) if options.paste_back else None
     still = animation.source_image if paster is None else animation.image
     with ExitStack() as stack:
 
@@ -215,6 +218,26 @@ def _write(
             raise MediaError(f"{job.driving}: no person found in any frame", hint="--on-missing hold")
     report.frames = video.count
     report.notes += [*video.notes, *(concat.notes if concat is not None else [])]
+
+
+def _paster(animation: Animation) -> Paster:
+    """Blends the frames into the source. Where the crop cuts the body, they fade over a longer way."""
+    if not animation.cut_below:
+        return Paster(animation.image, animation.crop)
+    height, width = _MASK_SIDE, _MASK_SIDE
+    left, _, right, _ = animation.crop.box
+    rows = np.arange(height, dtype=np.float32) + 0.5
+    columns = np.arange(width, dtype=np.float32) + 0.5
+    across = np.ones(width, np.float32)
+    if left > 0:
+        across = np.minimum(across, columns / (_SOFT * width))
+    if right < animation.image.shape[1]:
+        across = np.minimum(across, (width - columns) / (_SOFT * width))
+    down = np.minimum(1, (height - rows) / (_LONG * height))
+    if animation.crop.box[1] > 0:
+        down = np.minimum(down, rows / (_SOFT * height))
+    smooth = [part * part * (3 - 2 * part) for part in (down, across)]
+    return Paster(animation.image, animation.crop, np.outer(*smooth).astype(np.float32))
 
 
 def _sound(animation: Animation, options: AnimateOptions, report: AnimationReport) -> Sound | None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
@@ -16,6 +22,7 @@ from gfla_cli.io.background import overlapped
 from gfla_cli.io.video import Sound, Trim, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
+from gfla_cli.person.retarget import jumped
 from gfla_cli.person.track import BodyTracker, FaceTracker
 from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
 
@@ -24,6 +31,9 @@ OnMissing = Literal["hold", "skip", "fail"]
 
 _Item = TypeVar("_Item")
 _PREVIEW_S, _PREVIEW_FRAMES = 2.0, 60  # how much is known before the first frame is made: the shorter of both
+_SHOT_FRAMES = 12  # frames after a cut that are read ahead, to fit the driver to the source
+_CUT_SIDE = 32  # pixels of the small images in which cuts are found
+_CUT_CHANGE, _CUT_RATIO = 12.0, 4.0  # mean difference of 0..255, and relative to the change before
 _AHEAD = 2  # decoded frames that wait; frames of a video are large
 
 
@@ -93,6 +103,7 @@ class DrivenFrame:
     number: int  # from 0
     points: Points | None  # (68, 3) or (18, 3 or 4) in pixels of the driver's image; None = no person found
     image: Image | None  # (H, W, 3); None for landmarks files, and when images were not asked for
+    cut: bool = False  # the image differs from the one before as it does at a scene cut
 
 
 class Driver(Protocol):
@@ -107,7 +118,7 @@ class Driver(Protocol):
     damaged: bool  # whether frames were missing or wrong; known after the last frame
 
     def preview(self) -> list[Points]:
-        """The landmarks of the first seconds that show a person. Raises DetectionError when there is none."""
+        """The landmarks of the first seconds that show a person, up to a cut. Raises DetectionError without any."""
 
     def frames(self) -> Generator[DrivenFrame]:
         """All frames, once."""
@@ -140,6 +151,75 @@ def _preview_frames(fps: Fraction) -> int:
     return min(_PREVIEW_FRAMES, max(1, round(_PREVIEW_S * fps)))
 
 
+def shots(frames: Iterable[DrivenFrame], fps: Fraction) -> Generator[tuple[DrivenFrame, list[Points] | None]]:
+    """The same frames. The first person after a cut comes with the landmarks of the shot's first frames, else None.
+
+    A jump of the person in place or size counts as a cut. A flash, or wrong landmarks in one frame, do not.
+    """
+    source = iter(frames)
+    waiting: deque[DrivenFrame] = deque()
+    last: Points | None = None
+    elapsed, cut = 0.0, False  # seconds since `last`; whether there was a cut since
+    while True:
+        if not waiting:
+            waiting.extend(islice(source, 1))
+        if not waiting:
+            return
+        driven = waiting.popleft()
+        elapsed, cut, shot = elapsed + float(1 / fps), cut or driven.cut, None
+        points = driven.points
+        if points is not None and last is not None and (cut or jumped(last, points, elapsed)):
+            waiting.extend(islice(source, _SHOT_FRAMES - len(waiting)))
+            after = waiting[0].points if waiting else None
+            if after is not None and not jumped(last, after, elapsed) and (waiting[0].cut or not cut):
+                waiting[0] = replace(waiting[0], cut=False)  # back again: no cut
+                cut = False
+                yield driven, None
+                continue
+            shot = _until_cut(points, waiting, fps)
+        if points is not None:
+            last, elapsed, cut = points, 0.0, False
+        yield driven, shot
+
+
+def _until_cut(first: Points, following: Iterable[DrivenFrame], fps: Fraction) -> list[Points]:
+    shot = [first]
+    for driven in following:
+        if driven.cut or (driven.points is not None and jumped(shot[-1], driven.points, float(1 / fps))):
+            break
+        if driven.points is not None:
+            shot.append(driven.points)
+    return shot
+
+
+def _first_shot(frames: Iterable[DrivenFrame], fps: Fraction, most: int) -> list[Points]:
+    """The landmarks of at most `most` frames before the first cut."""
+    seen: list[Points] = []
+    for driven, shot in shots(frames, fps):
+        if shot is not None or len(seen) == most:
+            break
+        if driven.points is not None:
+            seen.append(driven.points)
+    return seen
+
+
+class _CutFinder:
+    """Tells scene cuts by the difference between small versions of successive images."""
+
+    def __init__(self) -> None:
+        self._before: NDArray[np.float32] | None = None
+        self._change = 0.0
+
+    def __call__(self, image: Image) -> bool:
+        small = cv2.resize(image, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, change = self._before, self._change
+        self._before = small
+        if before is None:
+            return False
+        self._change = float(np.abs(small - before).mean())
+        return self._change > _CUT_CHANGE and self._change > _CUT_RATIO * change
+
+
 class _VideoDriver:
     """A video or image in which one person is tracked."""
 
@@ -161,24 +241,24 @@ class _VideoDriver:
         self.notes: list[str] = []
         self.damaged = False
         self._trim, self._person, self._images, self._stopwatch = trim, person, images, stopwatch
-        self._known: list[Points | None] = []  # landmarks of the frames that `preview` has read
+        self._known: list[DrivenFrame] = []  # the frames that `preview` has read, without their images
+        self._cut_finder = _CutFinder()
         self._tracker: FaceTracker | BodyTracker | None = None
 
     def preview(self) -> list[Points]:
         wanted = _preview_frames(self.fps)
-        seen: list[Points] = []
+        found = 0
         with read_frames(self.path, self._trim, self.fps) as frames, closing(_ahead(frames)) as images:
-            for image in images:
-                points = self._track(image)
-                self._known.append(points)
-                if points is not None:
-                    seen.append(points)
-                if len(seen) == wanted:
+            for number, image in enumerate(images):
+                driven = self._track(number, image)
+                self._known.append(driven)
+                found += driven.points is not None
+                if found == wanted:
                     break
-        if not seen:
+        if not found:
             self._close()
             raise not_found(str(self.path), self.kind)
-        return seen
+        return _first_shot(self._known, self.fps, wanted)
 
     def frames(self) -> Generator[DrivenFrame]:
         # The first seconds are decoded again: keeping their images would take a hundred times the memory.
@@ -187,22 +267,24 @@ class _VideoDriver:
                 with closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
                     for number, image in enumerate(images):
                         known = number < len(self._known)
-                        points = self._known[number] if known else self._track(image)
-                        yield DrivenFrame(number, points, image if self._images else None)
+                        driven = self._known[number] if known else self._track(number, image)
+                        yield replace(driven, image=image) if self._images else driven
             finally:
                 self._close()
             self.notes += frames.notes
             self.damaged = frames.damaged
 
-    def _track(self, image: Image) -> Points | None:
+    def _track(self, number: int, image: Image) -> DrivenFrame:
         if self._tracker is None:
             follow = FaceTracker if self.kind == "face" else BodyTracker
             self._tracker = follow(self._person, where=str(self.path), notes=self.notes)
         with self._stopwatch.measure("landmarks"):
+            cut = self._cut_finder(image)
+            if cut:
+                self._tracker.restart()
             found = self._tracker.track(image)
-            if found is None:
-                return None
-            return found.known_points if isinstance(found, Pose) else found.points
+        points = None if found is None else found.known_points if isinstance(found, Pose) else found.points
+        return DrivenFrame(number, points, None, cut)
 
     def _close(self) -> None:
         if self._tracker is not None:
@@ -232,7 +314,7 @@ class _LandmarksDriver:
 
     def preview(self) -> list[Points]:
         wanted = _preview_frames(self.fps)
-        seen = [points for points in self._points if points is not None][:wanted]
+        seen = _first_shot(self.frames(), self.fps, wanted)
         if not seen:
             raise not_found(str(self.path), self.kind)
         return seen

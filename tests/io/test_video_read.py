@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from films import H264, children, make, pictures
 
-from gfla_cli.errors import UsageError
+from gfla_cli.errors import MediaError, UsageError
+from gfla_cli.io import video
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.video import probe, read_frames
 
@@ -124,3 +125,159 @@ def test_reading_stops_when_the_consumer_stops(ntsc):
         break
     gc.collect()
     assert children() == []
+
+
+_MPEG2 = ["-c:v", "mpeg2video", "-q:v", "3", "-bf", "2", "-pix_fmt", "yuv420p"]
+_X264 = ["-c:v", "libx264", "-bf", "2", "-pix_fmt", "yuv420p"]
+_VP8 = ["-c:v", "libvpx", "-b:v", "1M"]
+_FRAGMENTS = ["-movflags", "frag_keyframe+empty_moov"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("film.ts", _X264),
+        ("film.m2ts", [*_X264, "-mpegts_m2ts_mode", "1"]),
+        ("film.mpg", _MPEG2),
+        ("film.h264", _X264),
+        ("film.avi", _MPEG2),
+        ("film.flv", _X264),
+        ("film.mkv", [*_X264, "-f", "matroska", "-live", "1"]),
+        ("film.webm", [*_VP8, "-f", "webm", "-live", "1"]),
+        ("film.mp4", [*_X264, *_FRAGMENTS]),
+        ("film.mp4", [*_X264, "-x264-params", "open-gop=1"]),
+        ("film.mkv", [*_X264, "-x264-params", "open-gop=1"]),
+        ("film.gif", []),
+    ],
+)
+@pytest.mark.parametrize("trim", [(0.4, 1.2), (1.96, None)])
+def test_a_time_range_is_frame_exact_with_and_without_an_index(tmp_path, name, options, trim):
+    path = make(tmp_path / name, *pictures("25", "3"), "-g", "25", *options)
+    everything = list(read_frames(path))
+    part = list(read_frames(path, trim=trim))
+    start = round(trim[0] * 25)
+    stop = len(everything) if trim[1] is None else round(trim[1] * 25)
+    assert len(part) == stop - start
+    assert all(np.array_equal(here, there) for here, there in zip(part, everything[start:stop], strict=True))
+
+
+def test_a_time_range_begins_with_the_frame_that_is_shown_then(tmp_path):
+    """A screen recorder writes no new frame while nothing changes."""
+    path = make(tmp_path / "still.mkv", *pictures("25", "4"), "-vf", "select='lt(n,10)+gt(n,90)'", *H264)
+    everything = list(read_frames(path))
+    with read_frames(path, trim=(2.0, 3.0)) as frames:
+        part = list(frames)
+    assert len(part) == round(frames.fps)
+    assert all(np.array_equal(image, everything[round(2 * frames.fps)]) for image in part)
+
+
+def _changing(folder, *parts):
+    """A raw H.264 stream of 20 frames for each list of options."""
+    shots = [
+        make(folder / f"part{i}.h264", *pictures("25", "0.8"), "-c:v", "libx264", *options)
+        for i, options in enumerate(parts)
+    ]
+    path = folder / "changing.h264"
+    path.write_bytes(b"".join(shot.read_bytes() for shot in shots))
+    return path
+
+
+_YUV = ["-pix_fmt", "yuv420p", "-bsf:v", "h264_metadata=video_full_range_flag=0"]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (["-vf", "scale=80:60", *_YUV], "from 160x120 to 80x60"),
+        (["-vf", "scale=320:240", *_YUV], "from 160x120 to 320x240"),
+        (["-pix_fmt", "yuv444p"], "pixel format"),
+        (["-vf", "scale=out_range=pc", "-pix_fmt", "yuvj420p", "-color_range", "pc"], "colour range"),
+    ],
+)
+def test_a_change_in_the_middle_repeats_no_frame(tmp_path, second, said):
+    shots = [next(read_frames(make(tmp_path / "one.mp4", *pictures(), *H264)))]
+    with read_frames(_changing(tmp_path, _YUV, second, _YUV)) as frames:
+        images = list(frames)
+    assert len(images) == 60
+    for first in (0, 20, 40):  # every part begins with the same image
+        assert images[first].shape == (120, 160, 3)
+        assert np.abs(images[first].astype(int) - shots[0]).mean() < 12
+        assert not any(np.array_equal(a, b) for a, b in pairwise(images[first : first + 20]))
+    assert not frames.damaged
+    assert len(frames.notes) == 1
+    assert said in frames.notes[0]
+    assert "at 0.8" in frames.notes[0]
+
+
+def test_a_change_in_aspect_distorts_nothing(tmp_path):
+    turned = ["-vf", "transpose", *_YUV]
+    with read_frames(_changing(tmp_path, _YUV, turned)) as frames:
+        images = list(frames)
+    assert len(images) == 40
+    upright = images[25]
+    assert upright[:, :34].max() < 20  # 120 x 160 becomes 90 x 120 between black bars
+    assert upright[:, -34:].max() < 20
+    assert upright[:, 40:-40].mean() > 40
+
+
+def test_a_change_after_the_start_of_a_time_range_is_dated_in_the_whole_video(tmp_path):
+    with read_frames(_changing(tmp_path, _YUV, ["-pix_fmt", "yuv444p"]), trim=(0.4, 1.2)) as frames:
+        assert sum(1 for _ in frames) == 20
+    assert "at 0.8" in frames.notes[0]
+
+
+_BT709 = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+
+
+def _hdr(path, transfer, *, tags=True):
+    """Colour bars as HLG or PQ video with white at 203 cd/m2, as broadcasters and phones record it."""
+    bars = ["-f", "lavfi", "-i", "smptehdbars=s=320x240:r=25:d=0.4"]
+    linear = f"format=yuv444p,{_BT709},zscale=t=linear:npl=203,format=gbrpf32le"
+    coded = f"{linear},zscale=t={transfer}:p=bt2020:m=bt2020nc:r=tv:npl=203,format=yuv420p10le"
+    untold = "" if tags else ",setparams=colorspace=unknown:color_primaries=unknown"
+    return make(path, *bars, "-vf", coded + untold, "-c:v", "libx265", "-x265-params", "log-level=error")
+
+
+@pytest.mark.parametrize("tags", [True, False])
+@pytest.mark.parametrize(("transfer", "name"), [("arib-std-b67", "HLG"), ("smpte2084", "PQ")])
+def test_hdr_video_has_the_colours_of_a_normal_one(tmp_path, transfer, name, tags):
+    usual = ["-vf", f"format=yuv444p,{_BT709}", "-c:v", "libx264"]
+    wanted = make(tmp_path / "sdr.mkv", "-f", "lavfi", "-i", "smptehdbars=s=320x240:r=25:d=0.4", *usual)
+    with read_frames(_hdr(tmp_path / "hdr.mp4", transfer, tags=tags)) as frames:
+        images = list(frames)
+    assert len(images) == 10
+    difference = np.abs(images[0].astype(int) - next(read_frames(wanted)))
+    assert np.median(difference) <= 4
+    assert np.percentile(difference, 95) < 30
+    assert [name in note for note in frames.notes] == [True]
+    assert not frames.damaged
+
+
+def test_hdr_video_is_refused_with_a_line_when_it_cannot_be_converted(tmp_path, monkeypatch):
+    path = _hdr(tmp_path / "hdr.mp4", "smpte2084")
+    monkeypatch.setattr(video, "_tone_mapped", lambda hdr: "zscalf")
+    with pytest.raises(MediaError, match=r"hdr\.mp4.*HDR"):
+        next(read_frames(path))
+
+
+def test_an_animated_avif_has_all_its_frames(tmp_path):
+    avif = make(
+        tmp_path / "many.avif",
+        *pictures("10", "2"),
+        "-c:v",
+        "libaom-av1",
+        "-cpu-used",
+        "8",
+        "-g",
+        "5",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    with read_frames(avif) as frames:
+        assert (frames.info.fps, frames.expected) == (10, 20)
+        images = list(frames)
+    assert len(images) == 20
+    assert not any(np.array_equal(a, b) for a, b in pairwise(images))
+    part = list(read_frames(avif, trim=(0.5, 1.2)))
+    assert len(part) == 7
+    assert all(np.array_equal(here, there) for here, there in zip(part, images[5:12], strict=True))

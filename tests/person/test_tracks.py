@@ -12,6 +12,7 @@ from paths import ANNA
 
 from gfla_cli.errors import DetectionError, LandmarkError, MediaError, UsageError
 from gfla_cli.io.image import read_image
+from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.person.retarget import BodyMotion
 from gfla_cli.person.smoothing import BodyFilter
@@ -106,6 +107,16 @@ def test_a_body_is_followed_while_it_moves_and_found_again_after_it_was_gone(ann
         assert pose.size == anna.shape[:2]
         moved = pose.points[torso, 0] - poses[0].points[torso, 0] - shift
         assert np.abs(moved).max() < 0.03 * anna.shape[0]
+
+
+def test_a_body_that_is_suddenly_smaller_is_detected_again(anna):
+    """The network that tracks would only slowly adapt to the new size."""
+    half = np.full_like(anna, anna[0, 0])
+    half[160:480, 120:360] = anna[::2, ::2]
+    with BodyTracker() as tracker:
+        before = [torso_length(tracker.track(anna)) for _ in range(3)][-1]
+        after = [torso_length(tracker.track(half)) for _ in range(5)]
+    assert after == pytest.approx([before / 2] * 5, rel=0.08)
 
 
 def test_the_number_of_a_missing_person_is_refused(anna):

@@ -11,13 +11,13 @@ from commands import names_in, refused
 from films import NTSC, children, make
 from paths import ANNA
 
-from gfla_cli.errors import DetectionError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.io.image import read_image
 from gfla_cli.io.video import probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.face import mouth_opening
 from gfla_cli.person.track_files import read_track, write_track
-from gfla_cli.pipelines.animation import AnimationSettings, Animator
+from gfla_cli.pipelines.animation import AnimationSettings, Animator, read_source
 from gfla_cli.pipelines.driver import open_driver
 
 
@@ -196,3 +196,29 @@ def test_skipped_frames_leave_no_sound_behind(animate, tmp_path):
     result = animate("film.mp4", "-o", "out.mp4", "--on-missing", "skip")
     assert "no sound" in result.stderr
     assert probe(tmp_path / "out.mp4").audio_codec is None
+
+
+def test_a_video_as_the_source_gives_its_first_frame(animate, head_track, head_videos, tmp_path):
+    result = animate("film.json", "-o", "out.mp4", source="film.mp4")
+    assert result.exit_code == 0, result.output
+    assert "film.mp4: a video; its first frame is animated" in result.stderr
+    first = next(read_frames(head_videos / "film.mp4"))
+    assert np.array_equal(read_source(head_videos / "film.mp4"), first)
+    assert probe(tmp_path / "out.mp4").size == first.shape[:2]
+
+
+def test_an_animation_as_the_source_gives_its_first_frame_with_a_note(head_videos, tmp_path):
+    gif = make(tmp_path / "head.gif", "-i", str(head_videos / "silent.mp4"))
+    notes = []
+    assert read_source(gif, notes).shape == (256, 222, 3)
+    assert notes == [f"{gif}: a video; its first frame is animated"]
+
+
+def test_a_source_that_is_neither_image_nor_video_keeps_its_message(tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    with pytest.raises(MediaError, match="broken") as as_image:
+        read_image(broken)
+    with pytest.raises(MediaError) as as_source:
+        read_source(broken)
+    assert str(as_source.value) == str(as_image.value)
