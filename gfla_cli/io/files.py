@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -147,8 +148,34 @@ def cache_folder() -> Path:
     return user_cache_path("gfla")
 
 
-def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
-    """Raises the errors that `atomic_path` raises at once. Call it before long work whose result goes to `path`."""
+class InputFiles:
+    """The files that a command reads. None of them may be replaced by a result, under whatever name or link."""
+
+    def __init__(self, paths: Iterable[Path | str]) -> None:
+        """Paths of files. Names of files that do not exist, such as names of models, are ignored."""
+        self._known = {_file_id(path) for path in set(paths)} - {None}
+
+    def refuse(self, output: Path | str) -> None:
+        """Raises UsageError when `output` is one of the files."""
+        if self._known and _file_id(output) in self._known:
+            raise UsageError(f"{output} is an input, too", hint="choose another name for the output")
+
+
+def _file_id(path: Path | str) -> tuple[int, int] | None:
+    """What all names and links of a file have in common; None when there is no file of that name."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat, for lists of many files
+    except (OSError, ValueError):  # ValueError: a NUL byte
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def refuse_output(path: Path | str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:
+    """Raises the errors that `atomic_path` raises at once, and UsageError when `path` is one of the `inputs`.
+
+    Call it before long work whose result goes to `path`.
+    """
+    InputFiles(inputs).refuse(path)
     target = _checked_target(Path(path), overwrite=overwrite)
     if not os.access(target.parent, os.W_OK):
         what, hint = _DISK_ERRORS[errno.EACCES]

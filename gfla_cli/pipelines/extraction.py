@@ -42,6 +42,11 @@ class ExtractJob:
         return str(self.source)
 
     @property
+    def inputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [self.source]
+
+    @property
     def outputs(self) -> list[Path]:
         """See `jobs.Job`."""
         return [self.output, *([self.overlay] if self.overlay is not None else [])]
@@ -92,7 +97,7 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
     refuse_track_name(output)
     job = _job(source, output, overlay=overlay)
     for path in job.outputs:
-        refuse_output(path, overwrite=overwrite)
+        refuse_output(path, overwrite=overwrite, inputs=job.inputs)
     return [job]
 
 

@@ -46,6 +46,11 @@ class ClipJob:
         return str(self.video)
 
     @property
+    def inputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [self.video]
+
+    @property
     def outputs(self) -> list[Path]:
         """See `jobs.Job`. Unknown before the video is read; existing clips are never touched."""
         return []

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from gfla_cli.errors import GflaError
 from gfla_cli.io.background import overlapped
+from gfla_cli.io.files import InputFiles
 
 _AHEAD = 3  # batches that are prepared while one is generated
 
@@ -28,6 +29,10 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """Its name in messages and in `JobReport.failed`."""
+
+    @property
+    def inputs(self) -> Sequence[Path | str]:
+        """All files that it reads. Names of models may be among them."""
 
     @property
     def outputs(self) -> Sequence[Path]:
@@ -80,18 +85,26 @@ class JobRunner(Generic[JobT]):
         say: Say = silent,
         progress: Progress = silent,
     ) -> None:
-        """Skips jobs with a result, unless `overwrite`. `alone`: treat as a single job (default: if it is one)."""
-        self.todo: list[JobT] = []
-        for job in jobs:
-            if overwrite or not any(path.exists() for path in job.outputs):
-                self.todo.append(job)
-            else:
-                report.skipped.append(job.outputs[0])
-        if report.skipped:
-            say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite makes them again")
+        """Skips jobs with a result, unless `overwrite`. `alone`: treat as a single job (default: if it is one).
+
+        A job fails at once when one of its outputs is an input of any job.
+        """
         self._report, self._say, self._progress = report, say, progress
         self._alone = len(jobs) == 1 if alone is None else alone
         self._done = 0
+        self._count = len(jobs)
+        self.todo: list[JobT] = []
+        inputs = InputFiles(path for job in jobs for path in job.inputs) if overwrite else InputFiles(())
+        for job in jobs:
+            if not overwrite and any(path.exists() for path in job.outputs):
+                report.skipped.append(job.outputs[0])
+                continue
+            with self._attempt(job):
+                for path in job.outputs:
+                    inputs.refuse(path)
+                self.todo.append(job)
+        if report.skipped:
+            say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite makes them again")
 
     def run(self, work: Callable[[JobT, Progress], Sequence[Path]]) -> None:
         """Calls `work(job, progress)` for each job, one after the other. `work` returns the files that it wrote."""
@@ -162,7 +175,7 @@ class JobRunner(Generic[JobT]):
 
     def _summarise(self) -> None:
         if self._report.failed:
-            self._say(f"{len(self._report.failed)} of {len(self.todo)} failed")
+            self._say(f"{len(self._report.failed)} of {self._count} failed")
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

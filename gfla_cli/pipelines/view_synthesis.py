@@ -231,11 +231,17 @@ class ViewJob:
     views: dict[float, Path]  # azimuth -> file to write
     turntable: Path | None
     grid: Path | None
+    model: str = ""  # it may be a file
 
     @property
     def name(self) -> str:
         """See `jobs.Job`."""
         return str(self.source)
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """See `jobs.Job`."""
+        return [self.source, self.model]
 
     @property
     def outputs(self) -> list[Path]:
@@ -278,6 +284,7 @@ def plan_views(
     *,
     turntable: Path | None = None,
     grid: Path | None = None,
+    model: str = "",
     overwrite: bool = False,
 ) -> ViewJob:
     """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
@@ -292,7 +299,7 @@ def plan_views(
         )
     if not azimuths and turntable is None and grid is None:
         raise UsageError("which views?", hint="--azimuth 60, --turntable turn.mp4 or --grid sheet.png")
-    job = ViewJob(source, _view_files(source, azimuths, output), turntable, grid)
+    job = ViewJob(source, _view_files(source, azimuths, output), turntable, grid, model)
     for path in (*job.views.values(), *([grid] if grid is not None else [])):
         if path.suffix.lower() not in WRITABLE:
             raise UsageError(f"{path}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
@@ -304,7 +311,7 @@ def plan_views(
     if output is not None and output not in job.views.values():
         make_folder(output)
     for path in job.outputs:
-        refuse_output(path, overwrite=overwrite)
+        refuse_output(path, overwrite=overwrite, inputs=job.inputs)
     require_file(source, "image")
     return job
 

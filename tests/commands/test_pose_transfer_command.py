@@ -331,3 +331,49 @@ def test_the_python_api_takes_arrays_and_gives_poses(shelf, monkeypatch):
     assert whole.image.shape == whole.source_image.shape
     small = model.transfer(ANNA, BEN, crop=True, size=None)
     np.testing.assert_array_equal(small.image, small.frame.image)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Copies of both photographs in the folder of the command, and a function that tells whether they are whole."""
+    for path in (ANNA, BEN):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return lambda: all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in (ANNA, BEN))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-o", "anna.jpg"),
+        ("-o", "ben.jpg"),
+        ("-o", "link.jpg"),
+        ("-o", "new.png", "--background", "new.png"),
+        ("--background", "anna--ben.png"),
+        ("-o", "row.png", "--show", "flow", "--background", "row--flow.png"),
+    ],
+)
+def test_no_result_replaces_an_input(transfer, own, tmp_path, arguments):
+    (tmp_path / "link.jpg").symlink_to("anna.jpg")
+    for name in ("new.png", "anna--ben.png", "row--flow.png"):
+        (tmp_path / name).write_bytes(ANNA.read_bytes())
+    result = transfer("anna.jpg", "--pose", "ben.jpg", "--overwrite", *arguments)
+    assert refused(result, 2, "is an input, too")
+    assert own()
+    assert (tmp_path / "new.png").read_bytes() == ANNA.read_bytes()
+
+
+def test_in_a_batch_the_job_that_would_replace_an_input_fails(transfer, own, tmp_path):
+    (tmp_path / "anna--ben.png").write_bytes(BEN.read_bytes())
+    (tmp_path / "pose.png").write_bytes(BEN.read_bytes())
+    result = transfer(".", "--pose", "anna--ben.png", "-o", "out", "--overwrite", "--json")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "poses").mkdir()
+    (tmp_path / "poses" / "ben.png").write_bytes(BEN.read_bytes())
+    (tmp_path / "people").mkdir()
+    for name in ("anna.jpg", "anna--ben.png"):
+        (tmp_path / "people" / name).write_bytes(ANNA.read_bytes())
+    result = transfer("people", "--pose", "poses", "-o", "people", "--overwrite", "--json")
+    assert result.exit_code == 1
+    assert "people/anna--ben.png is an input, too" in next(iter(json.loads(result.stdout)["failed"].values()))
+    assert (tmp_path / "people" / "anna--ben.png").read_bytes() == ANNA.read_bytes()
+    assert own()

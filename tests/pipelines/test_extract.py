@@ -148,3 +148,13 @@ def test_a_clip_ends_where_the_face_is_lost_or_jumps():
     moved = face + 300
     found = tracked_ranges([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
     assert found == [range(1, 6), range(10, 14)]
+
+
+def test_an_overlay_replaces_no_image_of_the_folder(gfla, portrait, tmp_path):
+    write_image(tmp_path / "a.png", portrait)
+    write_image(tmp_path / "a_overlay.png", portrait[:, ::-1])
+    before = (tmp_path / "a_overlay.png").read_bytes()
+    result = gfla("extract", ".", "-o", ".", "--overlay", "--overwrite", "--json")
+    assert result.exit_code == 1
+    assert list(json.loads(result.stdout)["failed"].values()) == ["a_overlay.png is an input, too"]
+    assert (tmp_path / "a_overlay.png").read_bytes() == before

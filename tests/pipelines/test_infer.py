@@ -227,3 +227,19 @@ def test_a_memory_error_is_known_behind_the_error_of_a_session_and_others_are_no
     wrapped.__cause__ = RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9")
     assert is_out_of_memory(wrapped)
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_neither_a_result_nor_the_list_of_failures_replaces_an_input(infer, bundle, photos, tmp_path):
+    (photos / "anna--ben.png").write_bytes((photos / "ben.jpg").read_bytes())
+    rows = [("anna.jpg", "ben.jpg"), ("anna--ben.png", "ben.jpg")]
+    result = infer(rows, "-o", str(photos), "--overwrite")
+    assert result.exit_code == 1
+    assert "is an input, too" in (photos / "failures.csv").read_text()
+    assert (photos / "anna--ben.png").read_bytes() == (photos / "ben.jpg").read_bytes()
+    table = tmp_path / "failures.csv"
+    table.write_text("from,to\nbroken.jpg,ben.jpg\n")
+    arguments = ["infer", str(table), "--images", str(photos), "-o", str(tmp_path), "--model", str(bundle)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "failures.csv is an input, too" in result.stderr
+    assert table.read_text() == "from,to\nbroken.jpg,ben.jpg\n"
