@@ -32,6 +32,7 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 WRITABLE = tuple(_WRITABLE)
 WITH_ALPHA = (".png", ".webp")
+_RESULT, _SOFTWARE_TAG = "gfla", 0x0131  # what results say, and where in EXIF they do
 ImageSource = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
@@ -72,9 +73,23 @@ def is_animated(path: Path | str) -> bool:
         return image.format != "MPO" and int(getattr(image, "n_frames", 1)) > 1
 
 
-def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
+def is_result(path: Path | str) -> bool:
+    """Whether the file says that `write_image` wrote it as a result. False for files that cannot be read."""
+    from gfla_cli.io.image_decoding import open_image
+
+    if Path(path).suffix.lower() not in WRITABLE:
+        return False
+    try:
+        with open_image(Path(path)) as image:
+            return _RESULT in (image.info.get("Software"), image.getexif().get(_SOFTWARE_TAG))
+    except MediaError:
+        return False
+
+
+def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False, result: bool = False) -> None:
     """Writes (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, in the format of the suffix.
 
+    `result`: the file says that gfla made it, see `is_result`. BMP files cannot say so.
     The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
     transparency when there is an alpha channel, for an existing file (unless `overwrite`) and for a missing folder.
     Raises MediaError when the image is too large for the format or the disk refuses.
@@ -89,6 +104,8 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
     if image.shape[2] == 4 and path.suffix.lower() not in WITH_ALPHA:
         raise UsageError(f"{path}: {path.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}")
     name, options, longest = _WRITABLE[path.suffix.lower()]
+    if result:
+        options = options | _result_mark(name)
     if max(image.shape) > longest:
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise MediaError(f"{path}: a {path.suffix} image cannot be {size}", hint="write a .png instead")
@@ -96,6 +113,21 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
         encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
         Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options)
         temporary.write_bytes(encoded.getbuffer())
+
+
+def _result_mark(name: str) -> dict[str, Any]:
+    """The options with which Pillow writes into a file of that format that gfla made it."""
+    from PIL import Image, PngImagePlugin
+
+    if name == "BMP":
+        return {}
+    if name == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_text("Software", _RESULT)
+        return {"pnginfo": chunks}
+    exif = Image.Exif()
+    exif[_SOFTWARE_TAG] = _RESULT
+    return {"exif": exif}
 
 
 def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from gfla_cli.person.keypoint_files import write_poses
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.track_files import Kind, Track, refuse_track_name, write_track
 from gfla_cli.pipelines.driver import TaskName, not_found, open_driver
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 _LOOK_EVERY = 10  # frames between attempts to find out what a video shows
@@ -79,15 +79,18 @@ class ExtractReport(JobReport):
         return {**JobReport.to_json(self), "damaged": [str(path) for path in self.damaged]}
 
 
-def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwrite: bool) -> list[ExtractJob]:
+def plan_extraction(
+    source: Path, output: Path | None, *, overlay: bool, overwrite: bool, say: Say = silent
+) -> list[ExtractJob]:
     """A job for a file, or for every image and video of a folder. Raises UsageError and MediaError.
 
     `output` is a .json file for one source, else a folder. Without it results go to the current folder. Results of a
     folder are named after their sources: walk.json, or walk.jpg.json and walk.mp4.json where two would share a name.
     """
     if source.is_dir():
-        sources = media_files(source, (*READABLE, *VIDEOS), "images or videos")
         folder = output or Path()
+        sources = media_files(source, (*READABLE, *VIDEOS), "images or videos")
+        sources = without_results(sources, source, folder, say)
         make_folder(folder)
         names = names_of_results(sources)
         return [_job(path, folder / f"{names[path]}.json", overlay=overlay) for path in sources]
@@ -170,7 +173,7 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
         write_poses(job.output, poses, overwrite=options.overwrite)
         drawn = draw_pose(image, poses)
     if job.overlay is not None:
-        write_image(job.overlay, drawn, overwrite=options.overwrite)
+        write_image(job.overlay, drawn, overwrite=options.overwrite, result=True)
 
 
 def _extract_video(

@@ -6,6 +6,7 @@ A pipeline offers `plan_...`, which checks all input before a model is loaded, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import InputFiles
+from gfla_cli.io.image import is_result
 
 _AHEAD = 3  # batches that are prepared while one is generated
 
@@ -66,6 +68,28 @@ class JobReport:
 
 def silent(*_: Any) -> None:
     """The default of `say` and `progress`: does nothing."""
+
+
+def without_results(paths: Sequence[Path], folder: Path, output: Path, say: Say) -> list[Path]:
+    """The files of a folder that a batch takes. `output`: where its results go.
+
+    Files that gfla wrote are left out where the folder holds other files, too, and where the results go to the same
+    folder: otherwise each call would take the results of the last one. Raises MediaError when no file is left.
+    """
+    own = {path for path in paths if is_result(path) or is_overlay(path)}
+    same_folder = os.path.realpath(folder) == os.path.realpath(output)
+    if not own or (len(own) == len(paths) and not same_folder):
+        return list(paths)
+    if len(own) == len(paths):
+        raise MediaError(f"{folder}: holds nothing but results of gfla", hint="choose another folder with --output")
+    say(f"{folder}: {len(own)} of {len(paths)} files are results of gfla and were left out")
+    return [path for path in paths if path not in own]
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether the landmarks that belong to an overlay of `gfla extract` are in the same folder. Videos have no mark."""
+    name = path.stem.removesuffix("_overlay")
+    return name != path.stem and path.suffix == ".mp4" and path.with_name(f"{name}.json").is_file()
 
 
 class JobRunner(Generic[JobT]):

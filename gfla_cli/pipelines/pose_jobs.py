@@ -36,7 +36,7 @@ from gfla_cli.io.files import (
 from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
 from gfla_cli.person.keypoint_files import split_row
 from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose_transfer import PoseTransfer, PreparedTransfer, TransferResult
@@ -102,15 +102,21 @@ def plan_transfers(
     shows: tuple[str, ...] = (),
     reads: tuple[Path | str, ...] = (),
     overwrite: bool = False,
+    say: Say = silent,
 ) -> list[TransferJob]:
     """A job for every source with every pose. Raises UsageError and MediaError before any work is done.
 
     `source` and `pose` are files or folders. `output` is a file for one job, else a folder. Without it, results go to
     the current folder as SOURCE--POSE.png, with the suffixes of both where two results would share that name.
+    Results of earlier calls are left out, see `without_results`.
     `reads`: further files that the call reads, such as a background. No result may replace one of them.
     """
-    sources = find_images(source) if source.is_dir() else [source]
-    poses = [str(path) for path in find_images(pose)] if Path(pose).is_dir() else [pose]
+
+    def images_of(folder: Path) -> list[Path]:
+        return without_results(find_images(folder), folder, output or Path(), say)
+
+    sources = images_of(source) if source.is_dir() else [source]
+    poses = [str(path) for path in images_of(Path(pose))] if Path(pose).is_dir() else [pose]
     single = not source.is_dir() and not Path(pose).is_dir()
     if output is not None and single and not output.is_dir():
         if output.suffix.lower() not in WRITABLE:
@@ -190,12 +196,12 @@ def run_transfers(
 
     def write(job: TransferJob, result: TransferResult) -> None:
         image = side_by_side(result) if options.side_by_side else result.image
-        write_image(job.output, image, overwrite=options.overwrite)
+        write_image(job.output, image, overwrite=options.overwrite, result=True)
         for show, path in job.extras.items():
             frame = result.frame
             assert frame.inside is not None
             shown = VISUALIZATIONS[show](frame.source_image, frame.image, frame.inside, frame.target_pose)
-            write_image(path, shown, overwrite=options.overwrite)
+            write_image(path, shown, overwrite=options.overwrite, result=True)
 
     runner.run_batches(prepare, generate, write, size=options.batch)
     return report

@@ -354,7 +354,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
     report.estimated = source.estimated
     views, turn = result.images[: len(job.views)], result.images[len(job.views) :]
     for path, image in zip(job.views.values(), views, strict=True):
-        write_image(path, image, overwrite=options.overwrite)
+        write_image(path, image, overwrite=options.overwrite, result=True)
     if job.turntable is not None:
         # It begins with the view of the source image, so that the first frame looks familiar.
         start = around.index(nearest_view(source.angles).azimuth)
@@ -362,7 +362,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
             for frame in [*turn[start:], *turn[:start]]:
                 video.write(frame)
     if job.grid is not None:
-        write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite)
+        write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite, result=True)
     return job.outputs
 
 

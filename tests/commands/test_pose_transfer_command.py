@@ -377,3 +377,25 @@ def test_in_a_batch_the_job_that_would_replace_an_input_fails(transfer, own, tmp
     assert "people/anna--ben.png is an input, too" in next(iter(json.loads(result.stdout)["failed"].values()))
     assert (tmp_path / "people" / "anna--ben.png").read_bytes() == ANNA.read_bytes()
     assert own()
+
+
+def test_a_second_run_over_a_folder_takes_none_of_its_own_results(transfer, own, tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "anna.jpg").write_bytes(ANNA.read_bytes())
+    assert transfer("people", "--pose", BEN, "-o", "people", "--show", "flow").exit_code == 0
+    results = ["anna--ben--flow.png", "anna--ben.png", "anna.jpg"]
+    assert names_in(tmp_path / "people") == results
+    again = transfer("people", "--pose", BEN, "-o", "people", "--show", "flow", "--json")
+    assert json.loads(again.stdout) == {"written": [], "skipped": ["people/anna--ben.png"], "failed": {}}
+    assert "people: 2 of 3 files are results of gfla and were left out" in again.stderr
+    assert names_in(tmp_path / "people") == results
+    for target in ("people", "elsewhere"):  # with another pose, and with the folder as poses, too
+        assert transfer("people", "--pose", "anna.jpg", "-o", target, "-q").stdout == f"{target}/anna--anna.png\n"
+    assert transfer(BEN, "--pose", "people", "-o", "poses", "-q").stdout == "poses/ben--anna.png\n"
+
+
+def test_a_folder_of_results_alone_is_taken_but_not_onto_itself(transfer, tmp_path):
+    (tmp_path / "results").mkdir()
+    transfer(ANNA, "--pose", BEN, "-o", "results/a.png")
+    assert transfer("results", "--pose", BEN, "-o", "more", "-q").stdout == "more/a--ben.png\n"
+    assert refused(transfer("results", "--pose", BEN, "-o", "results"), 1, "nothing but results of gfla")

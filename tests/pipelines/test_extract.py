@@ -158,3 +158,15 @@ def test_an_overlay_replaces_no_image_of_the_folder(gfla, portrait, tmp_path):
     assert result.exit_code == 1
     assert list(json.loads(result.stdout)["failed"].values()) == ["a_overlay.png is an input, too"]
     assert (tmp_path / "a_overlay.png").read_bytes() == before
+
+
+def test_a_second_run_over_a_folder_takes_none_of_its_own_overlays(gfla, portrait, head_videos, tmp_path):
+    write_image(tmp_path / "a.png", portrait)
+    shutil.copy(head_videos / "gaps.mp4", tmp_path / "walk.mp4")
+    shutil.copy(head_videos / "gaps.mp4", tmp_path / "my_overlay.mp4")  # the name alone does not make it a result
+    assert gfla("extract", ".", "-o", ".", "--overlay").exit_code == 0
+    sources = {"a.png", "walk.mp4", "my_overlay.mp4"}
+    for _ in range(2):
+        jobs = plan_extraction(tmp_path, tmp_path, overlay=True, overwrite=True)
+        assert {job.source.name for job in jobs} == sources
+    assert {job.video.name for job in plan_clips(tmp_path)} == {"walk.mp4", "my_overlay.mp4"}
