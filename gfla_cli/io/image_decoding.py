@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import native_stderr_silenced
@@ -87,17 +87,25 @@ def _is_heic(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
+def load_upright(picture: Image.Image) -> None:
+    """Decodes an opened image and turns it by its orientation tag. Nothing else in this package turns images."""
+    if picture.format == "TIFF" and isinstance(picture, ImageFile.ImageFile):
+        # Pillow maps uncompressed files into memory by their name, and then with the sides of the turned image.
+        picture.filename = ""
+    # libtiff prints errors of damaged files to stderr.
+    with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
+        picture.load()  # turns TIFF files and removes their tag
+    with suppress(Exception):  # the image may be good although its EXIF block is damaged
+        ImageOps.exif_transpose(picture, in_place=True)
+
+
 def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an opened image: upright, over white, at most `max_side` pixels on the longer side."""
     if max_side is not None:
         wanted = min(1.0, max_side / max(picture.size))
         # JPEG only: decodes at 1/2, 1/4 or 1/8, but not below the wanted size.
         picture.draft(None, (max(1, int(picture.width * wanted)), max(1, int(picture.height * wanted))))
-    # libtiff prints errors of damaged files to stderr.
-    with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
-        picture.load()
-    with suppress(Exception):  # the image may be good although its EXIF block is damaged
-        ImageOps.exif_transpose(picture, in_place=True)
+    load_upright(picture)
     longest = max(picture.size)
     # Blocks are averaged first, so that the slow filter starts at about twice the wanted size.
     step = 1 if max_side is None else max(1, longest // (2 * max_side))

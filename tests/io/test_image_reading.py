@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from tiny_images import GREEN_D50, PICTURE, RAMP, RED_D50, cmyk_profile, grey_profile, rgb_profile, saved
 
 from gfla_cli.errors import MediaError
+from gfla_cli.io.cutout import read_cutout
 from gfla_cli.io.image import (
     READABLE,
     WRITABLE,
@@ -36,16 +37,54 @@ def test_colours_survive_every_format(tmp_path, suffix, tolerance):
     assert np.abs(read.astype(int) - PICTURE).max() <= tolerance
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270"}
+TURNS |= {7: "TRANSVERSE", 8: "ROTATE_90"}  # orientation tag -> what makes the stored image upright
+
+
+def upright(picture, orientation):
+    """The array of an image that was stored with an orientation tag."""
+    return np.asarray(picture.transpose(Image.Transpose[TURNS[orientation]]) if orientation > 1 else picture)
+
+
+JPEG = {"quality": 98, "subsampling": 0}
+TURNED_FILES = [(".png", mode, {}) for mode in ("RGB", "L", "RGBA")]
+TURNED_FILES += [(".jpg", mode, JPEG) for mode in ("RGB", "L", "CMYK")] + [(".mpo", "RGB", JPEG)]
+TURNED_FILES += [(".webp", mode, {"lossless": True}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".avif", mode, {"quality": 98}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".tif", mode, {}) for mode in ("RGB", "L", "RGBA", "CMYK")]  # uncompressed
+TURNED_FILES += [(".tif", mode, {"compression": "tiff_lzw"}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".tif", "RGB", {"compression": "jpeg", "quality": 98})]
+
+
+@pytest.mark.parametrize(("suffix", "mode", "options"), TURNED_FILES)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_turn_is_applied(tmp_path, orientation, suffix):
+def test_the_orientation_tag_is_applied_once(tmp_path, orientation, suffix, mode, options):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / f"a{suffix}", Image.fromarray(PICTURE), exif=exif)
-    with Image.open(path) as stored:
-        expected = np.asarray(ImageOps.exif_transpose(stored))
-    np.testing.assert_array_equal(read_image(path), expected)
+    asymmetric = PICTURE.copy()
+    asymmetric[:16, :20] = (255, 0, 0)
+    picture = Image.fromarray(asymmetric).convert(mode)
+    path = saved(tmp_path / f"a{suffix}", picture, exif=exif, **options)
+    expected = upright(picture.convert("RGB"), orientation).astype(int)
+    read = read_image(path)
+    assert read.shape == expected.shape
+    assert np.abs(read - expected).mean() < 6
     assert max(read_image(path, max_side=32).shape) == 32
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_transparency_is_turned_with_its_image(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    alpha = np.zeros(PICTURE.shape[:2], np.uint8)
+    alpha[5:20, 8:50] = 255
+    picture = Image.fromarray(np.dstack([PICTURE, alpha]))
+    path = saved(tmp_path / f"a{suffix}", picture, exif=exif)
+    cover = read_cutout(path).cover
+    expected = upright(Image.fromarray(alpha), orientation).astype(int)
+    assert cover.shape == expected.shape
+    assert np.abs(cover - expected).mean() < 4
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
