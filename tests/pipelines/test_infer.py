@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import gfla_cli.pipelines.pose_jobs
 from gfla_cli.app import app
+from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.io.files import sole_writer
@@ -243,3 +244,18 @@ def test_neither_a_result_nor_the_list_of_failures_replaces_an_input(infer, bund
     assert result.exit_code == 2
     assert "failures.csv is an input, too" in result.stderr
     assert table.read_text() == "from,to\nbroken.jpg,ben.jpg\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from;to\nanna.jpg;ben.jpg\n",
+        "from\tto\nanna.jpg\tben.jpg\n",
+        "\ufeffFrom,To\nanna.jpg,ben.jpg\n",
+        'From, To\n"anna.jpg", "ben.jpg"\n',
+        '"from" ; "to"\r\n"anna.jpg" ; "ben.jpg"\r\n',
+    ],
+)
+def test_pairs_as_spreadsheets_write_them_are_read(tmp_path, text):
+    (tmp_path / "pairs.csv").write_text(text, encoding="utf-8", newline="")
+    assert read_pairs(tmp_path / "pairs.csv") == [("anna.jpg", "ben.jpg")]
