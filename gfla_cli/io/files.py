@@ -89,14 +89,18 @@ def path_inside(folder: Path, name: str) -> Path:
 def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Gives an empty temporary file beside `path`, with its suffix, and renames it to `path` after the block.
 
-    If the block raises, Ctrl-C included, the temporary file is removed and `path` stays as it was. Raises UsageError
-    when `path` exists (unless `overwrite`) or its folder does not, MediaError when the disk cannot be written.
+    Missing folders are made. If the block raises, Ctrl-C included, they and the temporary file are removed and `path`
+    stays as it was. Raises UsageError when `path` exists (unless `overwrite`), MediaError when the disk cannot be
+    written.
     """
     target = _checked_target(Path(path), overwrite=overwrite)
+    made = [folder for folder in target.parents if not folder.exists()]  # the innermost first
     # Without the stem: a long one with a marker could exceed the 255 bytes that file systems allow.
     temporary = target.with_name(f".gfla-{secrets.token_hex(6)}{target.suffix}")
     try:
         with disk_errors_explained(path, temporary):
+            if made:
+                make_folder(target.parent)
             # O_EXCL follows no links. Unlike `tempfile`, 0o666 leaves the permissions to the umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
@@ -104,6 +108,9 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        with suppress(OSError):  # another file may have come into a folder
+            for folder in made:
+                folder.rmdir()
         raise
 
 
@@ -177,7 +184,7 @@ def refuse_output(path: Path | str, *, overwrite: bool = False, inputs: Iterable
     """
     InputFiles(inputs).refuse(path)
     target = _checked_target(Path(path), overwrite=overwrite)
-    if not os.access(target.parent, os.W_OK):
+    if not os.access(_nearest_folder(target), os.W_OK):
         what, hint = _DISK_ERRORS[errno.EACCES]
         raise MediaError(f"{path} cannot be written: {what}", hint=hint)
 
@@ -194,14 +201,19 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
         raise UsageError(f"{str(path)!r} cannot be written: {error}", hint="choose another name") from error
     if is_folder:
         raise UsageError(f"{path} is a folder, not a file", hint=f"add a file name, such as {path / 'result.png'}")
-    if not target.parent.is_dir():
-        raise UsageError(f"{path}: the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
+    if not (nearest := _nearest_folder(target)).is_dir():
+        raise UsageError(f"{path}: {nearest} is a file, not a folder", hint="choose another folder with --output")
     if exists and not is_file:
         # As root, renaming onto /dev/null would replace the device.
         raise UsageError(f"{path} is a device or pipe, not a file", hint="choose a file name with --output")
     if exists and not overwrite:
         raise UsageError(f"{path} exists already", hint="--overwrite replaces it, --output chooses another name")
     return target
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder of a path, or the first one above it that exists."""
+    return next(folder for folder in path.parents if os.path.lexists(folder))
 
 
 @contextmanager

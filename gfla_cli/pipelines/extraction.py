@@ -11,7 +11,7 @@ from typing import Any
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError
-from gfla_cli.io.files import make_folder, names_of_results, refuse_output, require_path
+from gfla_cli.io.files import names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
 from gfla_cli.person.detect import PersonDetector
@@ -91,7 +91,6 @@ def plan_extraction(
         folder = output or Path()
         sources = media_files(source, (*READABLE, *VIDEOS), "images or videos")
         sources = without_results(sources, source, folder, say)
-        make_folder(folder)
         names = names_of_results(sources)
         return [_job(path, folder / f"{names[path]}.json", overlay=overlay) for path in sources]
     require_path(source)

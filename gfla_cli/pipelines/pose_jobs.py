@@ -26,7 +26,6 @@ from gfla_cli.io.files import (
     atomic_path,
     distinct_names,
     is_too_long,
-    make_folder,
     path_inside,
     refuse_output,
     require_file,
@@ -165,7 +164,6 @@ def run_transfers(
         return report
     from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-    make_folder(runner.todo[0].output.parent)
     model = PoseTransfer(options.model, **options.execution)
     show_inside = bool(jobs[0].shows)
     announced = False

@@ -29,7 +29,7 @@ from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.files import make_folder, refuse_output, require_file
+from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
 from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
@@ -308,8 +308,6 @@ def plan_views(
     places = [path.resolve() for path in job.outputs]
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
-    if output is not None and output not in job.views.values():
-        make_folder(output)
     for path in job.outputs:
         refuse_output(path, overwrite=overwrite, inputs=job.inputs)
     require_file(source, "image")

@@ -187,7 +187,7 @@ def test_outputs_that_cannot_be_written(transfer, tmp_path):
     assert (tmp_path / "out.png").read_text() == "precious"
     assert transfer(ANNA, "--pose", BEN, "-o", "out.png", "--overwrite").exit_code == 0
     assert refused(transfer(ANNA, "--pose", BEN, "-o", "out.xyz"), 2, "out.xyz", ".png")
-    assert refused(transfer(ANNA, "--pose", BEN, "-o", "no/such/folder/out.png"), 2, "does not exist")
+    assert refused(transfer(ANNA, "--pose", BEN, "-o", "out.png/out.png"), 2, "out.png is a file, not a folder")
     assert refused(transfer(tmp_path, "--pose", BEN, "-o", "out.png"), 2, "out.png is a file")
 
 
@@ -399,3 +399,22 @@ def test_a_folder_of_results_alone_is_taken_but_not_onto_itself(transfer, tmp_pa
     transfer(ANNA, "--pose", BEN, "-o", "results/a.png")
     assert transfer("results", "--pose", BEN, "-o", "more", "-q").stdout == "more/a--ben.png\n"
     assert refused(transfer("results", "--pose", BEN, "-o", "results"), 1, "nothing but results of gfla")
+
+
+def test_folders_appear_with_the_first_result_only(transfer, tmp_path):
+    (tmp_path / "walls").mkdir()
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "walls" / name, np.full((90, 90, 3), 80, np.uint8))
+    assert transfer("walls", "--pose", BEN, "-o", "out/of").exit_code == 1
+    assert names_in(tmp_path) == ["walls"]
+    assert transfer(ANNA, "--pose", BEN, "-o", "new/folder/x.png", "-q").stdout == "new/folder/x.png\n"
+
+
+def test_json_is_printed_for_a_failure_too(transfer, tmp_path):
+    for arguments, code in ((("-o", "out.xyz"), 2), (("--person", "7"), 1)):
+        result = transfer(ANNA, "--pose", BEN, "--json", *arguments)
+        assert result.exit_code in (code, 2)
+        report = json.loads(result.stdout)
+        assert report["written"] == []
+        assert f"gfla: {report['error']}" in result.stderr
+        assert report["hint"]

@@ -89,7 +89,7 @@ def test_the_report_says_where_the_source_was_seen_from(synthesis):
         (("--turntable", "turn.xyz"), 2, ["turn.xyz", ".mp4"]),
         (("--grid", "chair.png"), 2, ["chair.png is an input, too"]),
         (("--grid", "a.png", "--azimuth", "0", "-o", "a.png"), 2, ["named twice"]),
-        (("--grid", "no/such/folder.png"), 2, ["does not exist"]),
+        (("--grid", "chair.png/a.png"), 2, ["chair.png is a file, not a folder"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(synthesis, tmp_path, arguments, code, words):

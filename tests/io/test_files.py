@@ -140,3 +140,23 @@ def test_an_input_is_no_output_by_any_of_its_names(tmp_path):
         inputs.refuse(name)
     with pytest.raises(UsageError, match="is an input, too"):
         refuse_output(link, overwrite=True, inputs=[photograph])
+
+
+def test_missing_folders_are_made_for_a_file_and_only_for_a_whole_one(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.txt"
+    refuse_output(target)
+    assert list(tmp_path.iterdir()) == []
+
+    def interrupted():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        refuse_output(target / "b" / "c.txt")

@@ -170,3 +170,11 @@ def test_a_second_run_over_a_folder_takes_none_of_its_own_overlays(gfla, portrai
         jobs = plan_extraction(tmp_path, tmp_path, overlay=True, overwrite=True)
         assert {job.source.name for job in jobs} == sources
     assert {job.video.name for job in plan_clips(tmp_path)} == {"walk.mp4", "my_overlay.mp4"}
+
+
+def test_a_batch_that_fails_leaves_no_empty_folder(gfla, tmp_path):
+    (tmp_path / "walls").mkdir()
+    write_image(tmp_path / "walls" / "a.png", np.full((90, 90, 3), 80, np.uint8))
+    write_image(tmp_path / "walls" / "b.png", np.full((90, 90, 3), 80, np.uint8))
+    assert gfla("extract", "walls", "-o", "out", "--overlay").exit_code == 1
+    assert names_in(tmp_path) == ["walls"]
