@@ -96,7 +96,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
 
     `result`: the file says that gfla made it, see `is_result`. BMP files cannot say so.
     The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
-    transparency when there is an alpha channel, for an existing file (unless `overwrite`) and for a missing folder.
+    transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders are made.
     Raises MediaError when the image is too large for the format or the disk refuses.
     """
     from PIL import Image
