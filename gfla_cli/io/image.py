@@ -96,8 +96,8 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
 
     `result`: the file says that gfla made it, see `is_result`. BMP files cannot say so.
     The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
-    transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders are made.
-    Raises MediaError when the image is too large for the format or the disk refuses.
+    transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders
+    are made. Raises MediaError when the image is too large for the format or the disk refuses.
     """
     from PIL import Image
 
