@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from io import TextIOWrapper
@@ -35,8 +36,11 @@ _LONGEST = 1000  # characters of a message; a name from a file may be much longe
 class _OneLineErrors(TyperGroup):
     """Prints a GflaError as one line and a hint. Part of the group, so that tests of commands see it, too."""
 
+    _wants_json = False
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accepts the old names of renamed options."""
+        self._wants_json = "--json" in args
         return super().parse_args(ctx, [RENAMED_OPTIONS.get(argument, argument) for argument in args])
 
     def invoke(self, ctx: Any) -> Any:
@@ -45,15 +49,24 @@ class _OneLineErrors(TyperGroup):
         except GflaError as error:
             if os.environ.get("GFLA_DEBUG"):
                 raise
-            raise _exit_with(error) from None
+            raise self._exit_with(error) from None
         except OSError as error:  # a path that cannot be used, or a failing disk
             # click handles a closed pipe, as in `gfla ... | head`: it ends without a message.
             if error.errno == errno.EPIPE or os.environ.get("GFLA_DEBUG"):
                 raise
-            raise _exit_with(_from_system(error)) from None
+            raise self._exit_with(_from_system(error)) from None
         except KeyboardInterrupt:
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
+
+    def _exit_with(self, error: GflaError) -> typer.Exit:
+        """Prints the error; raising the result ends the process with its exit code."""
+        typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
+        if error.hint:
+            typer.echo(_line(f"      {error.hint}"), err=True)
+        if self._wants_json:  # the line on stderr is for people, this is for programs
+            typer.echo(json.dumps({"written": [], "error": str(error), "hint": error.hint}, indent=2))
+        return typer.Exit(error.exit_code)
 
 
 def _from_system(error: OSError) -> GflaError:
@@ -63,14 +76,6 @@ def _from_system(error: OSError) -> GflaError:
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = error.strerror or str(error) or type(error).__name__
     return GflaError(": ".join([*files, what]), hint="check paths, permissions and disks; GFLA_DEBUG=1 shows the place")
-
-
-def _exit_with(error: GflaError) -> typer.Exit:
-    """Prints the error; raising the result ends the process with its exit code."""
-    typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
-    if error.hint:
-        typer.echo(_line(f"      {error.hint}"), err=True)
-    return typer.Exit(error.exit_code)
 
 
 def _line(text: str) -> str:

@@ -93,7 +93,9 @@ def animate(
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
 
     time_range, rate = parse_trim(trim), parse_rate(fps)
-    job = plan_animation(source, driving, output, concat=concat, landmarks=save_landmarks, overwrite=overwrite)
+    job = plan_animation(
+        source, driving, output, concat=concat, landmarks=save_landmarks, model=model, overwrite=overwrite
+    )
     options = AnimateOptions(
         settings=AnimationSettings(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
         task=task,

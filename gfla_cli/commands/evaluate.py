@@ -173,6 +173,7 @@ def evaluate(
     Example: gfla evaluate --real test/ --generated results/ --protocol gfla --html report.html
     """
     from gfla_cli.evaluation.report import ReportFiles
+    from gfla_cli.io.files import InputFiles
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
@@ -180,6 +181,11 @@ def evaluate(
     if table:
         _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
+    folders = [real, *(generated or ()), masks, keypoints, pairs, fid_reference, data_root]
+    folders += [*map(Path, models or ()), vgg, lpips_backbone, inception]
+    inputs = InputFiles(path for folder in folders if folder is not None for path in _files_read(folder))
+    for path in files.paths():
+        inputs.refuse(path)
     files.check(overwrite=overwrite)
     from gfla_cli.evaluation.measures import Wanted
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
@@ -236,6 +242,16 @@ def _check_mode(
         raise UsageError(what, hint="name models, or --real and --generated")
     if not real and not of_models["models"]:
         raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
+
+
+def _files_read(path: Path) -> list[Path]:
+    """A file, or what is read of a folder: images, the tables of a data set, the files of a model."""
+    from gfla_cli.io.image import READABLE
+
+    if not path.is_dir():
+        return [path]
+    tables = [*path.glob("*-train.csv"), *path.glob("*-test.csv"), *path.glob("*.lst")]
+    return [*tables, path / "config.json", *(entry for entry in path.iterdir() if entry.suffix.lower() in READABLE)]
 
 
 def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:

@@ -29,7 +29,7 @@ def export_onnx(
 
     output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_export_name(output)
-    refuse_output(output, overwrite=overwrite)
+    refuse_output(output, overwrite=overwrite, inputs=[model, *find_bundle(model).iterdir()])
     from gfla_cli.inference.export import TOLERANCE
     from gfla_cli.inference.export import export_onnx as export
 

@@ -149,7 +149,9 @@ def export_pth(
     from gfla_cli.bundles.convert import export_checkpoint
     from gfla_cli.bundles.files import read_config
     from gfla_cli.bundles.shelf import find_bundle
+    from gfla_cli.io.files import InputFiles
 
+    InputFiles(find_bundle(model).iterdir()).refuse(output)
     export_checkpoint(model, output, flow_only=flow_only, overwrite=overwrite)
     say(f"these weights are licensed {read_config(find_bundle(model))[1].get('license') or 'as their maker says'}")
     typer.echo(output)

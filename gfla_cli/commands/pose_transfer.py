@@ -95,7 +95,15 @@ def pose_transfer(
     )
 
     frame_size, behind = parse_size(size), parse_background(background, output)
-    jobs = plan_transfers(source, pose, output, shows=parse_shows(show), overwrite=overwrite)
+    jobs = plan_transfers(
+        source,
+        pose,
+        output,
+        shows=parse_shows(show),
+        reads=(background, model),
+        overwrite=overwrite,
+        say=lambda line: say(line, quiet=quiet),
+    )
     options = TransferOptions(
         model=model,
         crop=crop,

@@ -56,6 +56,8 @@ def make(
     Example: gfla study make real/ ours=results/ theirs=baseline/ -o study.html
     """
     from gfla_cli.commands.console import progress_bar
+    from gfla_cli.io.files import InputFiles
+    from gfla_cli.io.image import READABLE
     from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study, parse_models
 
     options = StudyOptions(
@@ -68,8 +70,12 @@ def make(
         practice=practice,
         catch=catch,
     )
+    models = parse_models(generated)
+    folders = [folder for folder in (real, *models.values()) if folder.is_dir()]
+    if output.suffix.lower() in READABLE:
+        InputFiles(image for folder in folders for image in folder.iterdir()).refuse(output)
     with progress_bar("pairs", quiet=quiet) as progress:
-        report = make_study(real, parse_models(generated), output, options, overwrite=overwrite, progress=progress)
+        report = make_study(real, models, output, options, overwrite=overwrite, progress=progress)
     made = report.settings
     if report.left_out:
         say(

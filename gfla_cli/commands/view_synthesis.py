@@ -74,7 +74,7 @@ def view_synthesis(
 
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)
-    job = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, overwrite=overwrite)
+    job = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, model=model, overwrite=overwrite)
     options = ViewOptions(
         model=model,
         source_azimuth=source_azimuth,

@@ -229,11 +229,14 @@ def picture_names(photos: Iterable[PurePath]) -> dict[PurePath, str]:
 def split_people(people: Iterable[str], test_share: float, seed: int) -> dict[str, Split]:
     """Person -> training or test, by a digest of the name: people that are added later move no others.
 
-    About `test_share` of the people are for the test. Of two or more, at least one is in each split.
+    About `test_share` of the people are for the test. Of two or more, at least one is in each split. A share of up to
+    a half never puts more people into the test than into training: of few people, chance could.
     """
     draws = {person: int.from_bytes(_sha256(f"{seed}/{person}")[:7]) / 2**56 for person in people}  # in [0, 1)
     order = sorted(draws, key=lambda person: (draws[person], person))
     split: dict[str, Split] = {person: "test" if draws[person] < test_share else "train" for person in order}
+    if test_share <= 0.5:
+        split |= dict.fromkeys(order[len(order) // 2 :], "train")
     if len(order) > 1 and 0 < test_share < 1:
         split[order[0]], split[order[-1]] = "test", "train"
     return split

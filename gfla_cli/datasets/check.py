@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gfla_cli.arrays import Float64Array
-from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER, SPLITS, Layout, Split, numbers_in
+from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER, SPLITS, Layout, Split, delimiter_of, numbers_in
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import read_image
@@ -164,14 +164,15 @@ class _Check:
         except UnicodeDecodeError as error:
             self.add(file, data[: error.start].count(b"\n") + 1, "not UTF-8 text; save it as UTF-8")
             return
-        reader = csv.reader(text.splitlines(), delimiter=delimiter)
+        delimiter = delimiter_of(text.partition("\n")[0], delimiter)
+        reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=delimiter != "\t")
         try:
             rows = [(reader.line_num, [column.strip() for column in row]) for row in reader]
         except csv.Error as error:
             self.add(file, reader.line_num, f"not readable as a table: {error}")
             return
         first = rows[0][1] if rows else []
-        if tuple(first) != header:
+        if tuple(name.lower() for name in first) != header:
             self.add(file, 1, _wrong_header(first, header, delimiter))
             if len(first) < len(header):
                 return

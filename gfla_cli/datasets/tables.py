@@ -109,20 +109,32 @@ def read_rows(path: Path, delimiter: str, header: tuple[str, ...]) -> list[Row]:
     if not path.is_file():
         raise DataError(f"{path}: not found", hint=f"the data set needs {path.name}; --data-root names its folder")
     rows = read_table(path, delimiter)
-    if not rows or tuple(rows[0][1]) != header:
+    if not rows or tuple(name.lower() for name in rows[0][1]) != header:
         found = (delimiter.join(rows[0][1])[:100] if rows else "") or "nothing"
         raise DataError(f"{path}: should begin with the line {delimiter.join(header)}", hint=f"it begins with {found}")
     return full_rows(path, rows[1:], len(header), hint=f"every line needs {delimiter.join(header)}")
 
 
 def read_table(path: Path, delimiter: str = ",") -> list[Row]:
-    """All lines of a CSV, empty ones too; a BOM and Windows line ends are fine. Raises DataError when it is not one."""
+    """All lines of a CSV, empty ones too; a BOM and Windows line ends are fine. Raises DataError when it is not one.
+
+    Where commas are expected, semicolons or tabs are fine, too: Excel writes them in many countries.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(enumerate(csv.reader(file, delimiter=delimiter), start=1))
+            used = delimiter_of(file.readline(), delimiter)
+            file.seek(0)
+            rows = list(enumerate(csv.reader(file, delimiter=used, skipinitialspace=used != "\t"), start=1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a table ({error})"[:300], hint="save it as UTF-8 text") from error
     return [(number, [column.strip() for column in row]) for number, row in rows]
+
+
+def delimiter_of(first_line: str, expected: str) -> str:
+    """What separates the columns: the expected character, or for a comma a semicolon or tab that stands instead."""
+    if expected != "," or "," in first_line:
+        return expected
+    return next((other for other in (";", "\t") if other in first_line), expected)
 
 
 def full_rows(path: Path, rows: list[Row], columns: int, hint: str) -> list[Row]:

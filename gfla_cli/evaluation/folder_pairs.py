@@ -127,7 +127,7 @@ def _rows(table: Path) -> tuple[tuple[str, ...], list[Row]]:
     if not table.is_file():
         raise DataError(f"{table}: no such file", hint=_TABLE)
     rows = read_table(table)
-    header = tuple(rows[0][1][:2]) if rows else ()
+    header = tuple(name.lower() for name in rows[0][1][:2]) if rows else ()
     if header not in (PAIRS_HEADER, _RESULTS_HEADER):
         raise DataError(f"{table}: should begin with the line from,to or generated,real", hint=_TABLE)
     return header, full_rows(table, rows[1:], 2, hint=_TABLE)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
-from gfla_cli.io.image_decoding import decode, open_image
+from gfla_cli.io.image_decoding import decode, load_upright, open_image
 
 Mask = NDArray[np.bool_]
 
@@ -57,11 +57,10 @@ def read_cutout(path: Path | str, max_side: int | None = None) -> Cutout:
 def _alpha(path: Path, size: tuple[int, int]) -> Image:
     """(H, W) opacity 0..255, upright and resized to (height, width)."""
     from PIL import Image as PillowImage
-    from PIL import ImageOps
 
     with open_image(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        alpha = upright.convert("RGBA").getchannel("A")
+        load_upright(picture)
+        alpha = picture.convert("RGBA").getchannel("A")
         return np.array(alpha.resize(size[::-1], PillowImage.Resampling.BOX))
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -88,14 +89,18 @@ def path_inside(folder: Path, name: str) -> Path:
 def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Gives an empty temporary file beside `path`, with its suffix, and renames it to `path` after the block.
 
-    If the block raises, Ctrl-C included, the temporary file is removed and `path` stays as it was. Raises UsageError
-    when `path` exists (unless `overwrite`) or its folder does not, MediaError when the disk cannot be written.
+    Missing folders are made. If the block raises, Ctrl-C included, they and the temporary file are removed and `path`
+    stays as it was. Raises UsageError when `path` exists (unless `overwrite`), MediaError when the disk cannot be
+    written.
     """
     target = _checked_target(Path(path), overwrite=overwrite)
+    made = [folder for folder in target.parents if not folder.exists()]  # the innermost first
     # Without the stem: a long one with a marker could exceed the 255 bytes that file systems allow.
     temporary = target.with_name(f".gfla-{secrets.token_hex(6)}{target.suffix}")
     try:
         with disk_errors_explained(path, temporary):
+            if made:
+                make_folder(target.parent)
             # O_EXCL follows no links. Unlike `tempfile`, 0o666 leaves the permissions to the umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
@@ -103,6 +108,9 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        with suppress(OSError):  # another file may have come into a folder
+            for folder in made:
+                folder.rmdir()
         raise
 
 
@@ -147,10 +155,36 @@ def cache_folder() -> Path:
     return user_cache_path("gfla")
 
 
-def refuse_output(path: Path | str, *, overwrite: bool = False) -> None:
-    """Raises the errors that `atomic_path` raises at once. Call it before long work whose result goes to `path`."""
+class InputFiles:
+    """The files that a command reads. None of them may be replaced by a result, under whatever name or link."""
+
+    def __init__(self, paths: Iterable[Path | str]) -> None:
+        """Paths of files. Names of files that do not exist, such as names of models, are ignored."""
+        self._known = {_file_id(path) for path in set(paths)} - {None}
+
+    def refuse(self, output: Path | str) -> None:
+        """Raises UsageError when `output` is one of the files."""
+        if self._known and _file_id(output) in self._known:
+            raise UsageError(f"{output} is an input, too", hint="choose another name for the output")
+
+
+def _file_id(path: Path | str) -> tuple[int, int] | None:
+    """What all names and links of a file have in common; None when there is no file of that name."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat, for lists of many files
+    except (OSError, ValueError):  # ValueError: a NUL byte
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def refuse_output(path: Path | str, *, overwrite: bool = False, inputs: Iterable[Path | str] = ()) -> None:
+    """Raises the errors that `atomic_path` raises at once, and UsageError when `path` is one of the `inputs`.
+
+    Call it before long work whose result goes to `path`.
+    """
+    InputFiles(inputs).refuse(path)
     target = _checked_target(Path(path), overwrite=overwrite)
-    if not os.access(target.parent, os.W_OK):
+    if not os.access(_nearest_folder(target), os.W_OK):
         what, hint = _DISK_ERRORS[errno.EACCES]
         raise MediaError(f"{path} cannot be written: {what}", hint=hint)
 
@@ -167,14 +201,19 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
         raise UsageError(f"{str(path)!r} cannot be written: {error}", hint="choose another name") from error
     if is_folder:
         raise UsageError(f"{path} is a folder, not a file", hint=f"add a file name, such as {path / 'result.png'}")
-    if not target.parent.is_dir():
-        raise UsageError(f"{path}: the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
+    if not (nearest := _nearest_folder(target)).is_dir():
+        raise UsageError(f"{path}: {nearest} is a file, not a folder", hint="choose another folder with --output")
     if exists and not is_file:
         # As root, renaming onto /dev/null would replace the device.
         raise UsageError(f"{path} is a device or pipe, not a file", hint="choose a file name with --output")
     if exists and not overwrite:
         raise UsageError(f"{path} exists already", hint="--overwrite replaces it, --output chooses another name")
     return target
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder of a path, or the first one above it that exists."""
+    return next(folder for folder in path.parents if os.path.lexists(folder))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Outside the networks an image is `uint8 (H, W, 3)` RGB; inside it is float `(1, 
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-READABLE = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2")
+READABLE = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2"),
+    *(".heic", ".heif", ".hif"),  # with the package pillow-heif; without it, an error names the package
+)
 # suffix -> Pillow's name, its options, the longest side the format can store
 _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
     ".png": ("PNG", {"compress_level": 4}, 1 << 31),
@@ -32,13 +36,15 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 WRITABLE = tuple(_WRITABLE)
 WITH_ALPHA = (".png", ".webp")
+_RESULT, _SOFTWARE_TAG = "gfla", 0x0131  # what results say, and where in EXIF they do
 ImageSource = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
 
 
 def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
-    """An image file as (H, W, 3) uint8 RGB: turned upright by its EXIF orientation, transparency over white.
+    """An image file as (H, W, 3) uint8 sRGB: turned upright by its EXIF orientation, transparency over white.
 
-    Of several frames or pages the first is read (see `is_animated`). `max_side` limits the longer side in pixels.
+    Colours are brought to sRGB by the embedded profile. Of several frames or pages the first is read (see
+    `is_animated`). `max_side` limits the longer side in pixels.
     Raises MediaError when the file is missing, damaged or no image, below 16 px a side or above 200 megapixels.
     """
     from gfla_cli.io.image_decoding import decode, open_image
@@ -68,16 +74,30 @@ def is_animated(path: Path | str) -> bool:
     from gfla_cli.io.image_decoding import open_image
 
     with open_image(Path(path)) as image:
-        # The further images of an MPO file are depth and gain maps of a phone's photograph.
-        return image.format != "MPO" and int(getattr(image, "n_frames", 1)) > 1
+        # The further images of MPO and HEIC files are depth and gain maps of a phone's photograph.
+        return image.format not in ("MPO", "HEIF") and int(getattr(image, "n_frames", 1)) > 1
 
 
-def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:
-    """Writes (H, W, 3) uint8 RGB, or (H, W, 4) RGBA, in the format of the suffix.
+def is_result(path: Path | str) -> bool:
+    """Whether the file says that `write_image` wrote it as a result. False for files that cannot be read."""
+    from gfla_cli.io.image_decoding import open_image
 
+    if Path(path).suffix.lower() not in WRITABLE:
+        return False
+    try:
+        with open_image(Path(path)) as image:
+            return _RESULT in (image.info.get("Software"), image.getexif().get(_SOFTWARE_TAG))
+    except MediaError:
+        return False
+
+
+def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False, result: bool = False) -> None:
+    """Writes (H, W, 3) uint8 sRGB, or (H, W, 4) with alpha, in the format of the suffix, tagged as sRGB but for BMP.
+
+    `result`: the file says that gfla made it, see `is_result`. BMP files cannot say so.
     The file appears complete or not at all. Raises UsageError for an unknown suffix, for one that cannot hold
-    transparency when there is an alpha channel, for an existing file (unless `overwrite`) and for a missing folder.
-    Raises MediaError when the image is too large for the format or the disk refuses.
+    transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders
+    are made. Raises MediaError when the image is too large for the format or the disk refuses.
     """
     from PIL import Image
 
@@ -94,8 +114,36 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
         raise MediaError(f"{path}: a {path.suffix} image cannot be {size}", hint="write a .png instead")
     with atomic_path(path, overwrite=overwrite) as temporary:
         encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
-        Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options)
+        Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options, **_tags(name, result=result))
         temporary.write_bytes(encoded.getbuffer())
+
+
+def _tags(name: str, *, result: bool) -> dict[str, Any]:
+    """The options with which Pillow writes into a file of that format that it is sRGB, and that gfla made it."""
+    from PIL import Image, PngImagePlugin
+
+    if name == "BMP":
+        return {}
+    if name == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add(b"sRGB", b"\1")  # relative colorimetric
+        if result:
+            chunks.add_text("Software", _RESULT)
+        return {"pnginfo": chunks}
+    exif = Image.Exif()
+    if result:
+        exif[_SOFTWARE_TAG] = _RESULT
+    return {"icc_profile": _srgb_profile(), **({"exif": exif} if result else {})}
+
+
+@cache
+def _srgb_profile() -> bytes:
+    """The ICC profile of sRGB. The same bytes every time: without the date that it was made on."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)
+    return bytes(profile)
 
 
 def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -1,18 +1,24 @@
-"""Decode untrusted image files: every mode that Pillow knows, in strips, so that memory holds one full RGB copy."""
+"""Decode untrusted image files: every mode that Pillow knows, in strips, so that memory holds one full RGB copy.
+
+Colours come out as sRGB. An embedded profile says what the numbers of the file mean; without one they are sRGB.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cache
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import native_stderr_silenced
@@ -25,6 +31,12 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "PPM", "
 _STRIP_AREA = 4_000_000  # pixels converted at a time
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 _DAMAGED = "the file may be cut off or damaged: copy or export it again"
+_Conversion = Callable[[Image.Image], Image.Image]
+# Colours on a grid, as an image: a profile that leaves all of them as they are is that of sRGB.
+_COLOURS = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(
+    64, 64, 3
+)
+_ROUNDING = 2  # levels
 _EXPORT = "open it in an image viewer and export it as PNG or JPEG"
 
 
@@ -57,7 +69,34 @@ def _identified(path: Path) -> Image.Image:
     with suppress(UnidentifiedImageError):
         return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
     Image.init()  # loads all formats in 0.1 s, which PNG and JPEG do not need
-    return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+    with suppress(UnidentifiedImageError):
+        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+    with path.open("rb") as file:
+        is_heic = _is_heic(file.read(12))
+    if not is_heic:
+        raise UnidentifiedImageError
+    try:
+        import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        what = f"{path}: HEIC images need the package pillow-heif"
+        raise MediaError(what, hint=f"pip install pillow-heif, or {_EXPORT}") from error
+    return Image.open(path, formats=["HEIF"])
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
+
+
+def load_upright(picture: Image.Image) -> None:
+    """Decodes an opened image and turns it by its orientation tag. Nothing else in this package turns images."""
+    if picture.format == "TIFF" and isinstance(picture, ImageFile.ImageFile):
+        # Pillow maps uncompressed files into memory by their name, and then with the sides of the turned image.
+        picture.filename = ""
+    # libtiff prints errors of damaged files to stderr.
+    with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
+        picture.load()  # turns TIFF files and removes their tag
+    with suppress(Exception):  # the image may be good although its EXIF block is damaged
+        ImageOps.exif_transpose(picture, in_place=True)
 
 
 def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
@@ -66,11 +105,7 @@ def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
         wanted = min(1.0, max_side / max(picture.size))
         # JPEG only: decodes at 1/2, 1/4 or 1/8, but not below the wanted size.
         picture.draft(None, (max(1, int(picture.width * wanted)), max(1, int(picture.height * wanted))))
-    # libtiff prints errors of damaged files to stderr.
-    with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
-        picture.load()
-    with suppress(Exception):  # the image may be good although its EXIF block is damaged
-        ImageOps.exif_transpose(picture, in_place=True)
+    load_upright(picture)
     longest = max(picture.size)
     # Blocks are averaged first, so that the slow filter starts at about twice the wanted size.
     step = 1 if max_side is None else max(1, longest // (2 * max_side))
@@ -103,10 +138,8 @@ def _not_an_image(path: Path) -> MediaError:
     """An error that says what the file is instead, by its first bytes."""
     with path.open("rb") as file:
         head = file.read(512)
-    if head.startswith(_SIGNATURES) or head[8:12] in (b"WEBP", b"avif", b"avis"):
+    if head.startswith(_SIGNATURES) or head[8:12] in (b"WEBP", b"avif", b"avis") or _is_heic(head):
         return MediaError(f"{path}: the image cannot be decoded (its header is damaged)", hint=_DAMAGED)
-    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf"):
-        return MediaError(f"{path}: HEIC images are not supported", hint=_EXPORT)
     if head[4:8] == b"ftyp" or head[:4] in (b"\x1a\x45\xdf\xa3",) or head[8:12] == b"AVI ":
         return MediaError(f"{path} is a video, not an image", hint="`gfla animate` and `gfla extract` take videos")
     if head[:4] == b"%PDF":
@@ -152,16 +185,80 @@ _quiet_pillow = _QuietPillow()
 
 
 def _rgb_conversion(picture: Image.Image) -> Any:
-    """A function from a strip of the image to RGB. It maps the value range of the whole image to 0..255."""
+    """A function from a strip of the image to sRGB. It maps the value range of the whole image to 0..255."""
+    to_srgb = _srgb_conversion(picture)
     if picture.mode.startswith("I;16"):
-        return lambda strip: _grey(np.asarray(strip, dtype=np.float32) / np.float32(257))
+        return lambda strip: to_srgb(_grey(np.asarray(strip, dtype=np.float32) / np.float32(257)))
     if picture.mode in ("I", "F"):
         high = float(np.max(picture.getextrema()))
         scale = 1 / 257 if picture.format in ("PNG", "PPM") else _scale_of_wide_values(picture.mode, high)
-        return lambda strip: _grey(np.nan_to_num(np.asarray(strip, dtype=np.float32)) * scale)
+        return lambda strip: to_srgb(_grey(np.nan_to_num(np.asarray(strip, dtype=np.float32)) * scale))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        return _over_white
-    return lambda strip: strip.convert("RGB")
+        return lambda strip: _over_white(strip.convert("RGBA"), to_srgb)
+    return to_srgb
+
+
+def _srgb_conversion(picture: Image.Image) -> _Conversion:
+    """A function from a strip of the image without alpha channel to sRGB, by the image's colour profile."""
+    from PIL import ImageCms
+
+    def transform(profile: Any, mode: str) -> _Conversion:
+        intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        srgb = ImageCms.createProfile("sRGB")
+        colours = ImageCms.buildTransform(profile, srgb, mode, "RGB", intent, flags)
+
+        def applied(strip: Image.Image) -> Image.Image:
+            converted = ImageCms.applyTransform(strip if strip.mode == mode else strip.convert(mode), colours)
+            assert converted is not None
+            return converted
+
+        return applied
+
+    if picture.mode == "LAB":
+        return transform(ImageCms.createProfile("LAB"), "LAB")
+    embedded = picture.info.get("icc_profile")
+    # A damaged profile, or one for another kind of image, does not count; browsers ignore it, too.
+    with suppress(ImageCms.PyCMSError, OSError, AttributeError, TypeError):
+        if not embedded:
+            return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
+        profile = ImageCms.getOpenProfile(BytesIO(embedded))
+        space = profile.profile.xcolor_space.strip()
+        if space == "CMYK" and picture.mode == "CMYK":
+            return transform(profile, "CMYK")
+        if space == "GRAY" and (picture.mode[0] in "1LIF" or picture.mode in ("PA", "P")):
+            return transform(profile, "L")
+        if space == "RGB" and picture.mode != "CMYK":
+            convert = transform(profile, "RGB")
+            changed = np.asarray(convert(Image.fromarray(_COLOURS)), np.int16) - _COLOURS
+            return convert if np.abs(changed).max() > _ROUNDING else _plain
+    return _plain
+
+
+def _plain(strip: Image.Image) -> Image.Image:
+    return strip.convert("RGB")
+
+
+def _means_adobe_rgb(picture: Image.Image) -> bool:
+    """Whether a camera says in EXIF that the colours are Adobe RGB; it then embeds no profile (DCF 2.0)."""
+    with suppress(Exception):  # the EXIF block may be damaged
+        return picture.getexif().get_ifd(ExifTags.IFD.Interop).get(1) == "R03"
+    return False
+
+
+def _from_adobe_rgb(strip: Image.Image) -> Image.Image:
+    return strip.convert("RGB").filter(_adobe_rgb_table())
+
+
+@cache
+def _adobe_rgb_table() -> ImageFilter.Color3DLUT:
+    """Adobe RGB (1998) to sRGB: gamma 563/256, primaries by IEC 61966-2-5, white D65 in both."""
+
+    def converted(*adobe: float) -> tuple[float, ...]:
+        red, green, blue = (value ** (563 / 256) for value in adobe)
+        linear = (1.39836 * red - 0.39836 * green, green, 1.04293 * blue - 0.04293 * green)
+        return tuple(12.92 * v if v <= 0.0031308 else 1.055 * min(v, 1.0) ** (1 / 2.4) - 0.055 for v in linear)
+
+    return ImageFilter.Color3DLUT.generate(33, converted)
 
 
 def _scale_of_wide_values(mode: str, high: float) -> float:
@@ -174,10 +271,11 @@ def _scale_of_wide_values(mode: str, high: float) -> float:
 
 
 def _grey(values: NDArray[np.float32]) -> Image.Image:
-    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 
-def _over_white(strip: Image.Image) -> Image.Image:
-    coloured = strip.convert("RGBA")
+def _over_white(strip: Image.Image, to_srgb: _Conversion) -> Image.Image:
+    coloured = to_srgb(strip.convert("RGB"))
+    coloured.putalpha(strip.getchannel("A"))
     paper = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
     return Image.alpha_composite(paper, coloured).convert("RGB")

@@ -337,7 +337,7 @@ class VideoWriter:
             video.write(frame)
 
     `.mp4`, `.mov` and `.mkv` hold H.264 (yuv420p, crf 18), `.webm` holds VP9. `.gif` is an endless loop of 256 colours
-    without sound. Raises UsageError for another suffix, an existing file (unless `overwrite`) or a missing folder;
+    without sound. Raises UsageError for another suffix or an existing file (unless `overwrite`);
     MediaError when ffmpeg fails, the disk is full, or no frame was written.
     """
 

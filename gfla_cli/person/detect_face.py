@@ -14,7 +14,7 @@ from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closeable
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
-from gfla_cli.person.detect import PersonDetector
+from gfla_cli.person.detect import PersonDetector, turned, turned_back, upright_turns
 from gfla_cli.person.face import face_box, face_size, from_mesh
 from gfla_cli.person.mediapipe import (
     Window,
@@ -106,7 +106,10 @@ class FaceDetector(Closeable):
         check_image(image)
         self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        found = self._search(pixels)
+        turns = upright_turns(self._box_network, pixels)
+        found = [turned_back(mesh, turns, pixels.shape) for mesh in self._search(turned(pixels, turns))]
+        if turns and not found:
+            found = self._search(pixels)
         faces = [face_of(mesh / np.float32(factor)) for mesh in found]
         return sorted(faces, key=lambda face: face_size(face.points), reverse=True)
 

@@ -45,11 +45,17 @@ class AnimationJob:
     output: Path
     concat: Path | None = None  # a video of source, driver and result side by side
     landmarks: Path | None = None  # the driver's landmarks
+    model: str = ""  # it may be a file
 
     @property
     def name(self) -> str:
         """See `jobs.Job`."""
         return f"{self.source}, {self.driving}"
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """See `jobs.Job`."""
+        return [self.source, self.driving, self.model]
 
     @property
     def outputs(self) -> list[Path]:
@@ -103,6 +109,7 @@ def plan_animation(
     *,
     concat: bool = False,
     landmarks: Path | None = None,
+    model: str | None = None,
     overwrite: bool = False,
 ) -> AnimationJob:
     """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
@@ -115,11 +122,9 @@ def plan_animation(
     container_of(path)
     if landmarks is not None:
         refuse_track_name(landmarks)
-    job = AnimationJob(source, driving, path, side_by_side, landmarks)
+    job = AnimationJob(source, driving, path, side_by_side, landmarks, model or "")
     for one in job.outputs:
-        refuse_output(one, overwrite=overwrite)
-        if one.resolve() in (source.resolve(), driving.resolve()):
-            raise UsageError(f"{one} is an input, too", hint="choose another name for the output")
+        refuse_output(one, overwrite=overwrite, inputs=job.inputs)
     require_file(source, "image")
     if is_track_file(driving):
         read_track(driving)

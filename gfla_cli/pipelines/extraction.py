@@ -11,7 +11,7 @@ from typing import Any
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError
-from gfla_cli.io.files import make_folder, names_of_results, refuse_output, require_path
+from gfla_cli.io.files import names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
 from gfla_cli.person.detect import PersonDetector
@@ -21,7 +21,7 @@ from gfla_cli.person.keypoint_files import write_poses
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.track_files import Kind, Track, refuse_track_name, write_track
 from gfla_cli.pipelines.driver import TaskName, not_found, open_driver
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 _LOOK_EVERY = 10  # frames between attempts to find out what a video shows
@@ -40,6 +40,11 @@ class ExtractJob:
     def name(self) -> str:
         """See `jobs.Job`."""
         return str(self.source)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [self.source]
 
     @property
     def outputs(self) -> list[Path]:
@@ -74,16 +79,18 @@ class ExtractReport(JobReport):
         return {**JobReport.to_json(self), "damaged": [str(path) for path in self.damaged]}
 
 
-def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwrite: bool) -> list[ExtractJob]:
+def plan_extraction(
+    source: Path, output: Path | None, *, overlay: bool, overwrite: bool, say: Say = silent
+) -> list[ExtractJob]:
     """A job for a file, or for every image and video of a folder. Raises UsageError and MediaError.
 
     `output` is a .json file for one source, else a folder. Without it results go to the current folder. Results of a
     folder are named after their sources: walk.json, or walk.jpg.json and walk.mp4.json where two would share a name.
     """
     if source.is_dir():
-        sources = media_files(source, (*READABLE, *VIDEOS), "images or videos")
         folder = output or Path()
-        make_folder(folder)
+        sources = media_files(source, (*READABLE, *VIDEOS), "images or videos")
+        sources = without_results(sources, source, folder, say)
         names = names_of_results(sources)
         return [_job(path, folder / f"{names[path]}.json", overlay=overlay) for path in sources]
     require_path(source)
@@ -92,7 +99,7 @@ def plan_extraction(source: Path, output: Path | None, *, overlay: bool, overwri
     refuse_track_name(output)
     job = _job(source, output, overlay=overlay)
     for path in job.outputs:
-        refuse_output(path, overwrite=overwrite)
+        refuse_output(path, overwrite=overwrite, inputs=job.inputs)
     return [job]
 
 
@@ -165,7 +172,7 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
         write_poses(job.output, poses, overwrite=options.overwrite)
         drawn = draw_pose(image, poses)
     if job.overlay is not None:
-        write_image(job.overlay, drawn, overwrite=options.overwrite)
+        write_image(job.overlay, drawn, overwrite=options.overwrite, result=True)
 
 
 def _extract_video(

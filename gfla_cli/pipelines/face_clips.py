@@ -25,7 +25,7 @@ from gfla_cli.person.detect_face import faces_apart
 from gfla_cli.person.face import cropped_face, face_crop, square_crop
 from gfla_cli.pipelines.driver import open_driver
 from gfla_cli.pipelines.extraction import VIDEOS, media_files
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, is_overlay, silent
 
 _ROOM = 1.3  # times the side of the usual crop: training takes larger and smaller crops out of it
 _LARGEST_SIDE = 320  # pixels of the images; faces are never enlarged
@@ -46,6 +46,11 @@ class ClipJob:
         return str(self.video)
 
     @property
+    def inputs(self) -> list[Path]:
+        """See `jobs.Job`."""
+        return [self.video]
+
+    @property
     def outputs(self) -> list[Path]:
         """See `jobs.Job`. Unknown before the video is read; existing clips are never touched."""
         return []
@@ -53,7 +58,9 @@ class ClipJob:
 
 def plan_clips(source: Path) -> list[ClipJob]:
     """A job for a video, or for every video of a folder. Raises MediaError for a folder without videos."""
-    videos = media_files(source, VIDEOS, "videos") if source.is_dir() else [source]
+    videos = [source]
+    if source.is_dir():
+        videos = [video for video in media_files(source, VIDEOS, "videos") if not is_overlay(video)]
     names = names_of_results(videos)
     taken = set(names.values())
     for video, name in names.items():  # talk-2.mp4 must not take the name of the second clip of talk.mp4

@@ -6,6 +6,7 @@ A pipeline offers `plan_...`, which checks all input before a model is loaded, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import overlapped
+from gfla_cli.io.files import InputFiles
+from gfla_cli.io.image import is_result
 
 _AHEAD = 3  # batches that are prepared while one is generated
 
@@ -28,6 +31,10 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """Its name in messages and in `JobReport.failed`."""
+
+    @property
+    def inputs(self) -> Sequence[Path | str]:
+        """All files that it reads. Names of models may be among them."""
 
     @property
     def outputs(self) -> Sequence[Path]:
@@ -63,6 +70,28 @@ def silent(*_: Any) -> None:
     """The default of `say` and `progress`: does nothing."""
 
 
+def without_results(paths: Sequence[Path], folder: Path, output: Path, say: Say) -> list[Path]:
+    """The files of a folder that a batch takes. `output`: where its results go.
+
+    Files that gfla wrote are left out where the folder holds other files, too, and where the results go to the same
+    folder: otherwise each call would take the results of the last one. Raises MediaError when no file is left.
+    """
+    own = {path for path in paths if is_result(path) or is_overlay(path)}
+    same_folder = os.path.realpath(folder) == os.path.realpath(output)
+    if not own or (len(own) == len(paths) and not same_folder):
+        return list(paths)
+    if len(own) == len(paths):
+        raise MediaError(f"{folder}: holds nothing but results of gfla", hint="choose another folder with --output")
+    say(f"{folder}: {len(own)} of {len(paths)} files are results of gfla and were left out")
+    return [path for path in paths if path not in own]
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether the landmarks that belong to an overlay of `gfla extract` are in the same folder. Videos have no mark."""
+    name = path.stem.removesuffix("_overlay")
+    return name != path.stem and path.suffix == ".mp4" and path.with_name(f"{name}.json").is_file()
+
+
 class JobRunner(Generic[JobT]):
     """Runs jobs one by one (`run`), or in batches (`run_batches`).
 
@@ -80,18 +109,26 @@ class JobRunner(Generic[JobT]):
         say: Say = silent,
         progress: Progress = silent,
     ) -> None:
-        """Skips jobs with a result, unless `overwrite`. `alone`: treat as a single job (default: if it is one)."""
-        self.todo: list[JobT] = []
-        for job in jobs:
-            if overwrite or not any(path.exists() for path in job.outputs):
-                self.todo.append(job)
-            else:
-                report.skipped.append(job.outputs[0])
-        if report.skipped:
-            say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite makes them again")
+        """Skips jobs with a result, unless `overwrite`. `alone`: treat as a single job (default: if it is one).
+
+        A job fails at once when one of its outputs is an input of any job.
+        """
         self._report, self._say, self._progress = report, say, progress
         self._alone = len(jobs) == 1 if alone is None else alone
         self._done = 0
+        self._count = len(jobs)
+        self.todo: list[JobT] = []
+        inputs = InputFiles(path for job in jobs for path in job.inputs) if overwrite else InputFiles(())
+        for job in jobs:
+            if not overwrite and any(path.exists() for path in job.outputs):
+                report.skipped.append(job.outputs[0])
+                continue
+            with self._attempt(job):
+                for path in job.outputs:
+                    inputs.refuse(path)
+                self.todo.append(job)
+        if report.skipped:
+            say(f"{len(report.skipped)} of {len(jobs)} exist already and were skipped; --overwrite makes them again")
 
     def run(self, work: Callable[[JobT, Progress], Sequence[Path]]) -> None:
         """Calls `work(job, progress)` for each job, one after the other. `work` returns the files that it wrote."""
@@ -162,7 +199,7 @@ class JobRunner(Generic[JobT]):
 
     def _summarise(self) -> None:
         if self._report.failed:
-            self._say(f"{len(self._report.failed)} of {len(self.todo)} failed")
+            self._say(f"{len(self._report.failed)} of {self._count} failed")
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

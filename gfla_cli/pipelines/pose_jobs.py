@@ -22,10 +22,10 @@ from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
 from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.files import (
+    InputFiles,
     atomic_path,
     distinct_names,
     is_too_long,
-    make_folder,
     path_inside,
     refuse_output,
     require_file,
@@ -35,7 +35,7 @@ from gfla_cli.io.files import (
 from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
 from gfla_cli.person.keypoint_files import split_row
 from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose_transfer import PoseTransfer, PreparedTransfer, TransferResult
@@ -52,6 +52,7 @@ class TransferJob:
     output: Path
     shows: tuple[str, ...] = ()  # of inference.inside.VISUALIZATIONS: images about the result, written next to it
     pair: tuple[str, str] = ("", "")  # source and pose as the CSV file names them
+    reads: tuple[Path | str, ...] = ()  # files that all jobs of the call read
 
     @property
     def name(self) -> str:
@@ -62,6 +63,11 @@ class TransferJob:
     def extras(self) -> dict[str, Path]:
         """Where the images about the result go."""
         return {show: self.output.with_name(f"{self.output.stem}--{show}.png") for show in self.shows}
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """See `jobs.Job`."""
+        return [self.source, split_row(self.pose)[0], *self.reads]
 
     @property
     def outputs(self) -> list[Path]:
@@ -88,29 +94,44 @@ class TransferOptions:
 
 
 def plan_transfers(
-    source: Path, pose: str, output: Path | None, *, shows: tuple[str, ...] = (), overwrite: bool = False
+    source: Path,
+    pose: str,
+    output: Path | None,
+    *,
+    shows: tuple[str, ...] = (),
+    reads: tuple[Path | str, ...] = (),
+    overwrite: bool = False,
+    say: Say = silent,
 ) -> list[TransferJob]:
     """A job for every source with every pose. Raises UsageError and MediaError before any work is done.
 
     `source` and `pose` are files or folders. `output` is a file for one job, else a folder. Without it, results go to
     the current folder as SOURCE--POSE.png, with the suffixes of both where two results would share that name.
+    Results of earlier calls are left out, see `without_results`.
+    `reads`: further files that the call reads, such as a background. No result may replace one of them.
     """
-    sources = find_images(source) if source.is_dir() else [source]
-    poses = [str(path) for path in find_images(pose)] if Path(pose).is_dir() else [pose]
+
+    def images_of(folder: Path) -> list[Path]:
+        return without_results(find_images(folder), folder, output or Path(), say)
+
+    sources = images_of(source) if source.is_dir() else [source]
+    poses = [str(path) for path in images_of(Path(pose))] if Path(pose).is_dir() else [pose]
     single = not source.is_dir() and not Path(pose).is_dir()
     if output is not None and single and not output.is_dir():
         if output.suffix.lower() not in WRITABLE:
             raise UsageError(f"{output}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
-        jobs = [TransferJob(source, pose, output, shows)]
+        jobs = [TransferJob(source, pose, output, shows, reads=reads)]
     else:
         folder = output or Path()
         if output is not None and output.exists() and not output.is_dir():
             raise UsageError(f"{output} is a file, but there are several images to write", hint="give a folder")
         names = _output_names(sources, poses)
-        jobs = [TransferJob(one, other, folder / f"{name}.png", shows) for (one, other), name in names.items()]
+        jobs = [
+            TransferJob(one, other, folder / f"{name}.png", shows, reads=reads) for (one, other), name in names.items()
+        ]
     if single:
         for path in jobs[0].outputs:
-            refuse_output(path, overwrite=overwrite)
+            refuse_output(path, overwrite=overwrite, inputs=jobs[0].inputs)
         require_file(source, "image")
         require_path(split_row(pose)[0])
     return jobs
@@ -143,7 +164,6 @@ def run_transfers(
         return report
     from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-    make_folder(runner.todo[0].output.parent)
     model = PoseTransfer(options.model, **options.execution)
     show_inside = bool(jobs[0].shows)
     announced = False
@@ -174,12 +194,12 @@ def run_transfers(
 
     def write(job: TransferJob, result: TransferResult) -> None:
         image = side_by_side(result) if options.side_by_side else result.image
-        write_image(job.output, image, overwrite=options.overwrite)
+        write_image(job.output, image, overwrite=options.overwrite, result=True)
         for show, path in job.extras.items():
             frame = result.frame
             assert frame.inside is not None
             shown = VISUALIZATIONS[show](frame.source_image, frame.image, frame.inside, frame.target_pose)
-            write_image(path, shown, overwrite=options.overwrite)
+            write_image(path, shown, overwrite=options.overwrite, result=True)
 
     runner.run_batches(prepare, generate, write, size=options.batch)
     return report
@@ -312,7 +332,9 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
         raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
     named, impossible = _with_names(read_pairs(pairs_csv))
     count = len(named) + len(impossible)
+    InputFiles([pairs_csv]).refuse(output / FAILURES)
     held.enter_context(sole_writer(output))
+    inputs = InputFiles(images / split_row(name)[0] for pair in named for name in pair)
     todo: list[TransferJob] = []
     for pair, name in named.items():
         path = output / name
@@ -320,6 +342,7 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
             continue
         try:
             source, pose = (path_inside(images, part) for part in pair)
+            inputs.refuse(path)
         except GflaError as error:
             impossible.append((*pair, str(error)))
         else:

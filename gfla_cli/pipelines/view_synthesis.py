@@ -29,7 +29,7 @@ from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.files import make_folder, refuse_output, require_file
+from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
 from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
@@ -231,11 +231,17 @@ class ViewJob:
     views: dict[float, Path]  # azimuth -> file to write
     turntable: Path | None
     grid: Path | None
+    model: str = ""  # it may be a file
 
     @property
     def name(self) -> str:
         """See `jobs.Job`."""
         return str(self.source)
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """See `jobs.Job`."""
+        return [self.source, self.model]
 
     @property
     def outputs(self) -> list[Path]:
@@ -278,6 +284,7 @@ def plan_views(
     *,
     turntable: Path | None = None,
     grid: Path | None = None,
+    model: str = "",
     overwrite: bool = False,
 ) -> ViewJob:
     """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
@@ -292,7 +299,7 @@ def plan_views(
         )
     if not azimuths and turntable is None and grid is None:
         raise UsageError("which views?", hint="--azimuth 60, --turntable turn.mp4 or --grid sheet.png")
-    job = ViewJob(source, _view_files(source, azimuths, output), turntable, grid)
+    job = ViewJob(source, _view_files(source, azimuths, output), turntable, grid, model)
     for path in (*job.views.values(), *([grid] if grid is not None else [])):
         if path.suffix.lower() not in WRITABLE:
             raise UsageError(f"{path}: unknown image format", hint=f"known: {' '.join(WRITABLE)}")
@@ -301,10 +308,8 @@ def plan_views(
     places = [path.resolve() for path in job.outputs]
     if twice := next((path for path in places if places.count(path) > 1), None):
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
-    if output is not None and output not in job.views.values():
-        make_folder(output)
     for path in job.outputs:
-        refuse_output(path, overwrite=overwrite)
+        refuse_output(path, overwrite=overwrite, inputs=job.inputs)
     require_file(source, "image")
     return job
 
@@ -347,7 +352,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
     report.estimated = source.estimated
     views, turn = result.images[: len(job.views)], result.images[len(job.views) :]
     for path, image in zip(job.views.values(), views, strict=True):
-        write_image(path, image, overwrite=options.overwrite)
+        write_image(path, image, overwrite=options.overwrite, result=True)
     if job.turntable is not None:
         # It begins with the view of the source image, so that the first frame looks familiar.
         start = around.index(nearest_view(source.angles).azimuth)
@@ -355,7 +360,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
             for frame in [*turn[start:], *turn[:start]]:
                 video.write(frame)
     if job.grid is not None:
-        write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite)
+        write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite, result=True)
     return job.outputs
 
 

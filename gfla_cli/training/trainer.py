@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import save_bundle
+from gfla_cli.bundles.files import CARD
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import atomic_path
@@ -290,11 +291,22 @@ class Trainer:
         if self.recipe.average_decay:  # averaged weights are useful long before the end
             self.save_bundle()
 
+    def _card(self) -> str:
+        """The model card of a run: what is known about it, and what its owner should add."""
+        height, width = self.recipe.model.image_size
+        return (
+            f"# {self.folder.resolve().name}\n\n"
+            f"A model for {self.recipe.model.task}, {width}x{height} pixels, trained with "
+            f"`gfla train --dataset {self.recipe.dataset}`. config.json says on how many samples.\n\n"
+            "Licence and limits: not stated yet. They depend on the training images.\n"
+        )
+
     def save_bundle(self) -> Path:
         """Writes a bundle of the current weights, and returns its folder."""
         folder = self.folder / "bundle"
         trained = {"dataset": self.recipe.dataset, "samples": self.samples}
-        save_bundle(folder, self.recipe.model, self.weights(), trained=trained)
+        card = None if (folder / CARD).exists() else self._card()  # one that the user wrote stays
+        save_bundle(folder, self.recipe.model, self.weights(), card=card, trained=trained)
         save_critics(self.learner, folder)
         return folder
 

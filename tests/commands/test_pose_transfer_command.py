@@ -187,7 +187,7 @@ def test_outputs_that_cannot_be_written(transfer, tmp_path):
     assert (tmp_path / "out.png").read_text() == "precious"
     assert transfer(ANNA, "--pose", BEN, "-o", "out.png", "--overwrite").exit_code == 0
     assert refused(transfer(ANNA, "--pose", BEN, "-o", "out.xyz"), 2, "out.xyz", ".png")
-    assert refused(transfer(ANNA, "--pose", BEN, "-o", "no/such/folder/out.png"), 2, "does not exist")
+    assert refused(transfer(ANNA, "--pose", BEN, "-o", "out.png/out.png"), 2, "out.png is a file, not a folder")
     assert refused(transfer(tmp_path, "--pose", BEN, "-o", "out.png"), 2, "out.png is a file")
 
 
@@ -331,3 +331,90 @@ def test_the_python_api_takes_arrays_and_gives_poses(shelf, monkeypatch):
     assert whole.image.shape == whole.source_image.shape
     small = model.transfer(ANNA, BEN, crop=True, size=None)
     np.testing.assert_array_equal(small.image, small.frame.image)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Copies of both photographs in the folder of the command, and a function that tells whether they are whole."""
+    for path in (ANNA, BEN):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return lambda: all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in (ANNA, BEN))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-o", "anna.jpg"),
+        ("-o", "ben.jpg"),
+        ("-o", "link.jpg"),
+        ("-o", "new.png", "--background", "new.png"),
+        ("--background", "anna--ben.png"),
+        ("-o", "row.png", "--show", "flow", "--background", "row--flow.png"),
+    ],
+)
+def test_no_result_replaces_an_input(transfer, own, tmp_path, arguments):
+    (tmp_path / "link.jpg").symlink_to("anna.jpg")
+    for name in ("new.png", "anna--ben.png", "row--flow.png"):
+        (tmp_path / name).write_bytes(ANNA.read_bytes())
+    result = transfer("anna.jpg", "--pose", "ben.jpg", "--overwrite", *arguments)
+    assert refused(result, 2, "is an input, too")
+    assert own()
+    assert (tmp_path / "new.png").read_bytes() == ANNA.read_bytes()
+
+
+def test_in_a_batch_the_job_that_would_replace_an_input_fails(transfer, own, tmp_path):
+    (tmp_path / "anna--ben.png").write_bytes(BEN.read_bytes())
+    (tmp_path / "pose.png").write_bytes(BEN.read_bytes())
+    result = transfer(".", "--pose", "anna--ben.png", "-o", "out", "--overwrite", "--json")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "poses").mkdir()
+    (tmp_path / "poses" / "ben.png").write_bytes(BEN.read_bytes())
+    (tmp_path / "people").mkdir()
+    for name in ("anna.jpg", "anna--ben.png"):
+        (tmp_path / "people" / name).write_bytes(ANNA.read_bytes())
+    result = transfer("people", "--pose", "poses", "-o", "people", "--overwrite", "--json")
+    assert result.exit_code == 1
+    assert "people/anna--ben.png is an input, too" in next(iter(json.loads(result.stdout)["failed"].values()))
+    assert (tmp_path / "people" / "anna--ben.png").read_bytes() == ANNA.read_bytes()
+    assert own()
+
+
+def test_a_second_run_over_a_folder_takes_none_of_its_own_results(transfer, own, tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "anna.jpg").write_bytes(ANNA.read_bytes())
+    assert transfer("people", "--pose", BEN, "-o", "people", "--show", "flow").exit_code == 0
+    results = ["anna--ben--flow.png", "anna--ben.png", "anna.jpg"]
+    assert names_in(tmp_path / "people") == results
+    again = transfer("people", "--pose", BEN, "-o", "people", "--show", "flow", "--json")
+    assert json.loads(again.stdout) == {"written": [], "skipped": ["people/anna--ben.png"], "failed": {}}
+    assert "people: 2 of 3 files are results of gfla and were left out" in again.stderr
+    assert names_in(tmp_path / "people") == results
+    for target in ("people", "elsewhere"):  # with another pose, and with the folder as poses, too
+        assert transfer("people", "--pose", "anna.jpg", "-o", target, "-q").stdout == f"{target}/anna--anna.png\n"
+    assert transfer(BEN, "--pose", "people", "-o", "poses", "-q").stdout == "poses/ben--anna.png\n"
+
+
+def test_a_folder_of_results_alone_is_taken_but_not_onto_itself(transfer, tmp_path):
+    (tmp_path / "results").mkdir()
+    transfer(ANNA, "--pose", BEN, "-o", "results/a.png")
+    assert transfer("results", "--pose", BEN, "-o", "more", "-q").stdout == "more/a--ben.png\n"
+    assert refused(transfer("results", "--pose", BEN, "-o", "results"), 1, "nothing but results of gfla")
+
+
+def test_folders_appear_with_the_first_result_only(transfer, tmp_path):
+    (tmp_path / "walls").mkdir()
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "walls" / name, np.full((90, 90, 3), 80, np.uint8))
+    assert transfer("walls", "--pose", BEN, "-o", "out/of").exit_code == 1
+    assert names_in(tmp_path) == ["walls"]
+    assert transfer(ANNA, "--pose", BEN, "-o", "new/folder/x.png", "-q").stdout == "new/folder/x.png\n"
+
+
+def test_json_is_printed_for_a_failure_too(transfer, tmp_path):
+    for arguments, code in ((("-o", "out.xyz"), 2), (("--person", "7"), 1)):
+        result = transfer(ANNA, "--pose", BEN, "--json", *arguments)
+        assert result.exit_code in (code, 2)
+        report = json.loads(result.stdout)
+        assert report["written"] == []
+        assert f"gfla: {report['error']}" in result.stderr
+        assert report["hint"]

@@ -87,9 +87,9 @@ def test_the_report_says_where_the_source_was_seen_from(synthesis):
         (("--azimuth", "60", "-o", "x.xyz"), 2, ["x.xyz", ".png"]),
         (("--azimuth", "60", "--azimuth", "80", "-o", "x.png"), 2, ["2 views", "folder"]),
         (("--turntable", "turn.xyz"), 2, ["turn.xyz", ".mp4"]),
-        (("--grid", "chair.png"), 2, ["chair.png", "--overwrite"]),
+        (("--grid", "chair.png"), 2, ["chair.png is an input, too"]),
         (("--grid", "a.png", "--azimuth", "0", "-o", "a.png"), 2, ["named twice"]),
-        (("--grid", "no/such/folder.png"), 2, ["does not exist"]),
+        (("--grid", "chair.png/a.png"), 2, ["chair.png is a file, not a folder"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(synthesis, tmp_path, arguments, code, words):
@@ -177,3 +177,13 @@ def test_the_library_renders_from_an_array_and_says_what_it_did(view_shelf):
         model.render(np.zeros((64, 64), np.uint8), [0])
     with pytest.raises(DetectionError, match="no object"):
         model.render(np.full((100, 100, 3), 200, np.uint8), [0])
+
+
+@pytest.mark.parametrize("option", ["-o", "--grid", "--turntable"])
+def test_no_result_replaces_the_image(synthesis, tmp_path, option):
+    name = "chair.gif" if option == "--turntable" else "chair.png"
+    if option == "--turntable":
+        (tmp_path / name).write_bytes((tmp_path / "chair.png").read_bytes())
+    before = (tmp_path / name).read_bytes()
+    assert refused(synthesis(name, "--azimuth", "60", option, name, "--overwrite"), 2, "is an input, too")
+    assert (tmp_path / name).read_bytes() == before

@@ -66,3 +66,10 @@ def test_pairs_go_both_ways_and_films_do_not_drown_the_rest():
     assert len(set(many)) == 100
     assert all(source != target for source, target in many)
     assert many == pairs_of({"a": [str(k) for k in range(50)]}, 100, 0)
+
+
+def test_the_test_never_gets_more_people_than_the_training():
+    for seed in range(300):
+        sides = list(split_people(["anna", "ben", "cleo", "dan", "eve"], 0.5, seed).values())
+        assert 1 <= sides.count("test") <= sides.count("train"), seed
+    assert list(split_people(["anna", "ben", "cleo", "dan"], 0.9, 0).values()).count("test") >= 2  # asked for

@@ -198,3 +198,13 @@ def test_depth_is_refused_where_nothing_uses_it(gfla, pose_shelf, view_shelf, re
         ("--real", "real", "--generated", made),
     ):
         assert refused(gfla("evaluate", *of, "--depth"), 2, "--depth")
+
+
+def test_no_report_replaces_what_is_measured(gfla, result_folders, pose_shelf, tmp_path):
+    made = result_folders("made", a_0_DOT_png=picture(0))
+    before = (tmp_path / "real" / "a_0.jpg").read_bytes()
+    folders = ("evaluate", "--real", "real", "--generated", made, "--overwrite")
+    assert refused(gfla(*folders, "--sheet", "real/a_0.jpg"), 2, "real/a_0.jpg is an input, too")
+    assert (tmp_path / "real" / "a_0.jpg").read_bytes() == before
+    table = pose_shelf / "set" / "fasion-pairs-test.csv"
+    assert refused(gfla("evaluate", "tiny-none", "--data-root", pose_shelf / "set", "--csv", table, "--overwrite"), 2)

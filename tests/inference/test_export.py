@@ -39,8 +39,8 @@ def test_bad_requests_are_refused_before_the_export_begins(tiny_bundle, tmp_path
     monkeypatch.chdir(tmp_path)
     run = lambda *arguments: CliRunner().invoke(app, ["export-onnx", "--model", str(tiny_bundle), *arguments])  # noqa: E731
     assert refused(run("-o", "model.pt"), 2, "an exported model is an .onnx file")
-    assert refused(run("-o", "no/folder/model.onnx"), 2, "does not exist")
     (tmp_path / "there.onnx").touch()
+    assert refused(run("-o", "there.onnx/model.onnx"), 2, "is a file, not a folder")
     assert refused(run("-o", "there.onnx"), 2, "--overwrite")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     assert refused(run("-o", "locked.onnx"), 1, "no permission to write there")

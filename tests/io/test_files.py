@@ -13,10 +13,12 @@ from paths import ROOT
 from gfla_cli.errors import DataError, MediaError, UsageError
 from gfla_cli.io.files import (
     LONGEST,
+    InputFiles,
     atomic_folder,
     atomic_path,
     distinct_names,
     names_of_results,
+    refuse_output,
     sole_writer,
     with_digest,
 )
@@ -123,3 +125,38 @@ def test_long_names_are_cut_and_stay_different(letter):
     assert len(set(found)) == 3
     assert all(len(os.fsencode(name)) <= LONGEST for name in found)
     assert with_digest("a", "b/a.jpg") != with_digest("a", "c/a.jpg")
+
+
+def test_an_input_is_no_output_by_any_of_its_names(tmp_path):
+    photograph, link, copy = tmp_path / "a.jpg", tmp_path / "link.jpg", tmp_path / "copy.jpg"
+    photograph.write_text("a")
+    copy.write_text("a")
+    link.symlink_to(photograph)
+    inputs = InputFiles([photograph, "pose-people", tmp_path])
+    for name in (photograph, link, tmp_path / "." / "a.jpg", os.path.relpath(photograph)):
+        with pytest.raises(UsageError, match="is an input, too"):
+            inputs.refuse(name)
+    for name in (copy, tmp_path, tmp_path / "b.jpg", "pose-people"):
+        inputs.refuse(name)
+    with pytest.raises(UsageError, match="is an input, too"):
+        refuse_output(link, overwrite=True, inputs=[photograph])
+
+
+def test_missing_folders_are_made_for_a_file_and_only_for_a_whole_one(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.txt"
+    refuse_output(target)
+    assert list(tmp_path.iterdir()) == []
+
+    def interrupted():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+    with atomic_path(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    with pytest.raises(UsageError, match="is a file, not a folder"):
+        refuse_output(target / "b" / "c.txt")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
-from tiny_images import PICTURE, RAMP, saved
+from PIL import Image, PngImagePlugin
+from tiny_images import GREEN_D50, PICTURE, RAMP, RED_D50, cmyk_profile, grey_profile, rgb_profile, saved
 
 from gfla_cli.errors import MediaError
+from gfla_cli.io.cutout import read_cutout
 from gfla_cli.io.image import (
     READABLE,
     WRITABLE,
@@ -33,16 +37,54 @@ def test_colours_survive_every_format(tmp_path, suffix, tolerance):
     assert np.abs(read.astype(int) - PICTURE).max() <= tolerance
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270"}
+TURNS |= {7: "TRANSVERSE", 8: "ROTATE_90"}  # orientation tag -> what makes the stored image upright
+
+
+def upright(picture, orientation):
+    """The array of an image that was stored with an orientation tag."""
+    return np.asarray(picture.transpose(Image.Transpose[TURNS[orientation]]) if orientation > 1 else picture)
+
+
+JPEG = {"quality": 98, "subsampling": 0}
+TURNED_FILES = [(".png", mode, {}) for mode in ("RGB", "L", "RGBA")]
+TURNED_FILES += [(".jpg", mode, JPEG) for mode in ("RGB", "L", "CMYK")] + [(".mpo", "RGB", JPEG)]
+TURNED_FILES += [(".webp", mode, {"lossless": True}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".avif", mode, {"quality": 98}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".tif", mode, {}) for mode in ("RGB", "L", "RGBA", "CMYK")]  # uncompressed
+TURNED_FILES += [(".tif", mode, {"compression": "tiff_lzw"}) for mode in ("RGB", "RGBA")]
+TURNED_FILES += [(".tif", "RGB", {"compression": "jpeg", "quality": 98})]
+
+
+@pytest.mark.parametrize(("suffix", "mode", "options"), TURNED_FILES)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_turn_is_applied(tmp_path, orientation, suffix):
+def test_the_orientation_tag_is_applied_once(tmp_path, orientation, suffix, mode, options):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / f"a{suffix}", Image.fromarray(PICTURE), exif=exif)
-    with Image.open(path) as stored:
-        expected = np.asarray(ImageOps.exif_transpose(stored))
-    np.testing.assert_array_equal(read_image(path), expected)
+    asymmetric = PICTURE.copy()
+    asymmetric[:16, :20] = (255, 0, 0)
+    picture = Image.fromarray(asymmetric).convert(mode)
+    path = saved(tmp_path / f"a{suffix}", picture, exif=exif, **options)
+    expected = upright(picture.convert("RGB"), orientation).astype(int)
+    read = read_image(path)
+    assert read.shape == expected.shape
+    assert np.abs(read - expected).mean() < 6
     assert max(read_image(path, max_side=32).shape) == 32
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_transparency_is_turned_with_its_image(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    alpha = np.zeros(PICTURE.shape[:2], np.uint8)
+    alpha[5:20, 8:50] = 255
+    picture = Image.fromarray(np.dstack([PICTURE, alpha]))
+    path = saved(tmp_path / f"a{suffix}", picture, exif=exif)
+    cover = read_cutout(path).cover
+    expected = upright(Image.fromarray(alpha), orientation).astype(int)
+    assert cover.shape == expected.shape
+    assert np.abs(cover - expected).mean() < 4
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -171,3 +213,105 @@ def test_only_rgb_pictures_are_converted(tmp_path, shape):
     if shape != (8, 8, 4):  # which is written with its alpha channel
         with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
             write_image(tmp_path / "a.png", np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_brought_to_srgb_by_the_embedded_profile(tmp_path, suffix, mode):
+    if mode == "RGBA" and suffix == ".jpg":
+        pytest.skip("JPEG has no transparency")
+    swapped = rgb_profile(red=GREEN_D50, green=RED_D50)
+    picture = Image.fromarray(PICTURE).convert(mode)
+    options = {"quality": 95, "subsampling": 0} if suffix == ".jpg" else {"quality": 95}
+    read = read_image(saved(tmp_path / f"a{suffix}", picture, icc_profile=swapped, **options))
+    assert np.abs(read.astype(int) - PICTURE[..., [1, 0, 2]]).mean() < 5
+    assert (
+        np.abs(read_image(tmp_path / f"a{suffix}", max_side=32).astype(int)[12, 3:-3, 0] - read[24, 6:-6:2, 0]).max()
+        < 9
+    )
+
+
+def test_palettes_and_grey_have_profiles_too(tmp_path):
+    swapped = rgb_profile(red=GREEN_D50, green=RED_D50)
+    palette = Image.fromarray(PICTURE).quantize(64)
+    read = read_image(saved(tmp_path / "a.png", palette, icc_profile=swapped)).astype(int)
+    assert np.abs(read - np.asarray(palette.convert("RGB"), int)[..., [1, 0, 2]]).mean() < 5
+    expected = 255 * np.clip(1.055 * (RAMP / 255) ** (1 / 2.4) - 0.055, 0, 1)  # the file's numbers are linear
+    grey, wide = Image.fromarray(RAMP), Image.fromarray(RAMP.astype(np.uint16) * 257)
+    for number, picture in enumerate((grey, grey.convert("LA"), wide)):
+        read = read_image(saved(tmp_path / f"{number}.png", picture, icc_profile=grey_profile(1.0)))
+        assert np.abs(read[..., 0] - expected)[:, 4:].max() < 2.5
+        assert (np.ptp(read, axis=2) <= 1).all()
+
+
+def test_cmyk_is_printed_as_its_profile_says(tmp_path):
+    red, green = (54, 80, 70), (88, -86, 83)
+    press = cmyk_profile([red, green, (60, 0, 0), (0, 0, 0)])
+    for ink, expected in (((255, 0, 0, 0), (255, 0, 0)), ((0, 255, 0, 0), (0, 255, 0)), ((0, 0, 0, 0), (255,) * 3)):
+        path = saved(tmp_path / "a.tif", Image.new("CMYK", (64, 48), ink), icc_profile=press)
+        assert np.abs(read_image(path)[5, 5].astype(int) - expected).max() < 12, ink
+
+
+def test_lab_files_are_read(tmp_path):
+    path = saved(tmp_path / "a.tif", Image.new("LAB", (64, 48), (138, 208, 198)))
+    assert np.abs(read_image(path)[5, 5].astype(int) - (255, 0, 0)).max() < 16
+
+
+def test_a_camera_may_say_adobe_rgb_in_exif_alone(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    picture = Image.new("RGB", (64, 48), (100, 150, 200))
+    path = saved(tmp_path / "a.jpg", picture, exif=exif, quality=98, subsampling=0)
+    assert np.abs(read_image(path)[5, 5].astype(int) - (65, 151, 203)).max() <= 3
+    exif.get_ifd(0x8769)[0xA005] = {1: "R98"}
+    path = saved(tmp_path / "b.jpg", picture, exif=exif, quality=98, subsampling=0)
+    assert np.abs(read_image(path)[5, 5].astype(int) - (100, 150, 200)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "profile", [b"", b"no profile", rgb_profile()[:200], grey_profile(1.0), cmyk_profile([(0, 0, 0)] * 4)]
+)
+def test_a_profile_that_is_damaged_or_of_another_kind_does_not_count(tmp_path, profile):
+    path = saved(tmp_path / "a.png", Image.fromarray(PICTURE), icc_profile=profile)
+    np.testing.assert_array_equal(read_image(path), PICTURE)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in WRITABLE if suffix != ".bmp"])
+def test_what_is_written_is_tagged_as_srgb_and_reads_back_unchanged(tmp_path, suffix):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}{suffix}", PICTURE)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    with Image.open(tmp_path / f"a{suffix}") as written:
+        assert written.info.get("icc_profile") or written.info["srgb"] == 1
+        plain = np.asarray(written.convert("RGB"))
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), plain)
+
+
+def test_heic_needs_a_package_that_is_named_and_is_never_passed_over(tmp_path, monkeypatch):
+    heic = tmp_path / "photo.HEIC"
+    heic.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    assert find_images(tmp_path) == [heic]
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MediaError, match=r"photo\.HEIC: HEIC images need the package pillow-heif") as caught:
+        read_image(heic)
+    assert "pip install pillow-heif" in caught.value.hint
+
+
+def test_heic_is_read_when_the_package_is_there(tmp_path, monkeypatch):
+    class Heif(PngImagePlugin.PngImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self.fp = BytesIO(self.fp.read()[24:])
+            super()._open()
+
+    def register():
+        Image.register_open("HEIF", Heif, lambda head: head[4:12] == b"ftypheic")
+
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    encoded = BytesIO()
+    Image.fromarray(PICTURE).save(encoded, format="PNG")
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + encoded.getvalue())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.heic"), PICTURE)

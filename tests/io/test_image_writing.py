@@ -16,6 +16,7 @@ from tiny_images import PICTURE
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.io.image import (
     WRITABLE,
+    is_result,
     read_image,
     write_image,
 )
@@ -40,10 +41,12 @@ def test_an_existing_file_is_replaced_only_on_request(tmp_path):
 
 
 def test_names_that_cannot_be_written_are_refused(tmp_path):
-    for name in ("a.xyz", "a", "missing/a.png"):
+    for name in ("a.xyz", "a"):
         with pytest.raises(UsageError) as caught:
             write_image(tmp_path / name, PICTURE)
         assert caught.value.hint
+    write_image(tmp_path / "missing" / "a.png", PICTURE)
+    assert (tmp_path / "missing" / "a.png").is_file()
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError, match="folder"):
         write_image(tmp_path / "folder.png", PICTURE, overwrite=True)
@@ -85,3 +88,14 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.stdout.strip(), done.stderr) == ("MediaError", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in WRITABLE if suffix != ".bmp"])
+def test_a_result_says_that_it_is_one_and_other_images_do_not(tmp_path, suffix):
+    write_image(tmp_path / f"result{suffix}", PICTURE, result=True)
+    write_image(tmp_path / f"image{suffix}", PICTURE)
+    assert is_result(tmp_path / f"result{suffix}")
+    assert not is_result(tmp_path / f"image{suffix}")
+    (tmp_path / f"cut{suffix}").write_bytes((tmp_path / f"result{suffix}").read_bytes()[:10])
+    assert not is_result(tmp_path / f"cut{suffix}")
+    assert not is_result(tmp_path / f"none{suffix}")

@@ -12,7 +12,7 @@ from paths import ROOT, SHARED
 
 from gfla_cli.errors import GflaError
 from gfla_cli.io.image import read_image
-from gfla_cli.person.detect import Person, PersonDetector
+from gfla_cli.person.detect import Person, PersonDetector, turned, turned_back
 from gfla_cli.person.mediapipe import solution
 
 
@@ -146,3 +146,23 @@ def test_the_same_person_is_found_at_every_scale(detector, rendered):
     same = small.pose.present & large.pose.present
     np.testing.assert_allclose(large.pose.points[same, :2] / 12, small.pose.points[same, :2], atol=8)
     assert large.pose.size == (3072, 3072)
+
+
+def test_points_of_a_turned_image_are_turned_back():
+    image = np.zeros((3, 5, 3), np.uint8)
+    image[2, 1] = 255
+    for turns in range(4):
+        (y,), (x,) = np.nonzero(turned(image, turns)[..., 0])
+        point = np.array([[x + 0.5, y + 0.5, 7]], np.float32)
+        np.testing.assert_array_equal(turned_back(point, turns, image.shape), [[1.5, 2.5, 7]])
+
+
+@pytest.mark.parametrize("name", ["anna", "ben", "cleo"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_lying_people_and_people_upside_down_are_seen_as_upright_ones(detector, name, turns):
+    image = read_image(ROOT / "assets" / f"{name}.jpg")
+    (upright,) = detector.detect(image)
+    (person,) = detector.detect(turned(image, turns))
+    back = turned_back(np.add(person.landmarks, (0.5, 0.5, 0, 0, 0)), turns, image.shape)[:, :2] - 0.5
+    assert np.linalg.norm(back - upright.landmarks[:, :2], axis=1).max() < 0.02 * image.shape[0]
+    np.testing.assert_array_equal(person.pose.present, upright.pose.present)

@@ -11,6 +11,7 @@ from paths import ANNA, ROOT
 
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.image import read_image
+from gfla_cli.person.detect import turned, turned_back
 from gfla_cli.person.detect_face import Face, FaceDetector, no_face
 from gfla_cli.person.face import (
     eye_openings,
@@ -141,3 +142,13 @@ def test_paintings_and_videos_have_faces(detector, shared):
     assert min(mouths) < 0.02
     assert max(mouths) > 0.25
     assert min(min(eye_openings(face.points)) for face in faces) < 0.12  # he blinks
+
+
+@pytest.mark.parametrize("name", ["anna", "ben", "cleo", "eve"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_faces_are_found_in_turned_images_and_the_right_way_round(detector, name, turns):
+    image = read_image(ROOT / "assets" / f"{name}.jpg")
+    (upright,) = detector.detect(image)
+    (face,) = detector.detect(turned(image, turns))
+    back = turned_back(np.add(face.points, (0.5, 0.5, 0)), turns, image.shape) - (0.5, 0.5, 0)
+    assert np.linalg.norm(back[:, :2] - upright.points[:, :2], axis=1).max() < 0.1 * face_size(upright.points)

@@ -71,7 +71,11 @@ def test_wrong_input_files_are_refused_before_a_model_is_loaded(animate, tmp_pat
 
 def test_wrong_outputs_are_refused_before_a_model_is_loaded(animate, tmp_path):
     (tmp_path / "there.mp4").write_bytes(b"x")
-    for output, said in (("out.wmv", ".mp4"), ("there.mp4", "exists"), ("none/out.mp4", "does not exist")):
+    for output, said in (
+        ("out.wmv", ".mp4"),
+        ("there.mp4", "exists"),
+        ("there.mp4/out.mp4", "is a file, not a folder"),
+    ):
         assert refused(animate("film.mp4", "-o", output, model="no-such-model"), 2, said)
     landmarks = animate("film.mp4", "-o", "out.mp4", "--save-landmarks", "l.txt", model="no-such-model")
     assert refused(landmarks, 2, "l.txt")

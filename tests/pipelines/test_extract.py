@@ -148,3 +148,33 @@ def test_a_clip_ends_where_the_face_is_lost_or_jumps():
     moved = face + 300
     found = tracked_ranges([None, *[face] * 5, None, *[face] * 3, *[moved] * 4])
     assert found == [range(1, 6), range(10, 14)]
+
+
+def test_an_overlay_replaces_no_image_of_the_folder(gfla, portrait, tmp_path):
+    write_image(tmp_path / "a.png", portrait)
+    write_image(tmp_path / "a_overlay.png", portrait[:, ::-1])
+    before = (tmp_path / "a_overlay.png").read_bytes()
+    result = gfla("extract", ".", "-o", ".", "--overlay", "--overwrite", "--json")
+    assert result.exit_code == 1
+    assert list(json.loads(result.stdout)["failed"].values()) == ["a_overlay.png is an input, too"]
+    assert (tmp_path / "a_overlay.png").read_bytes() == before
+
+
+def test_a_second_run_over_a_folder_takes_none_of_its_own_overlays(gfla, portrait, head_videos, tmp_path):
+    write_image(tmp_path / "a.png", portrait)
+    shutil.copy(head_videos / "gaps.mp4", tmp_path / "walk.mp4")
+    shutil.copy(head_videos / "gaps.mp4", tmp_path / "my_overlay.mp4")  # the name alone does not make it a result
+    assert gfla("extract", ".", "-o", ".", "--overlay").exit_code == 0
+    sources = {"a.png", "walk.mp4", "my_overlay.mp4"}
+    for _ in range(2):
+        jobs = plan_extraction(tmp_path, tmp_path, overlay=True, overwrite=True)
+        assert {job.source.name for job in jobs} == sources
+    assert {job.video.name for job in plan_clips(tmp_path)} == {"walk.mp4", "my_overlay.mp4"}
+
+
+def test_a_batch_that_fails_leaves_no_empty_folder(gfla, tmp_path):
+    (tmp_path / "walls").mkdir()
+    write_image(tmp_path / "walls" / "a.png", np.full((90, 90, 3), 80, np.uint8))
+    write_image(tmp_path / "walls" / "b.png", np.full((90, 90, 3), 80, np.uint8))
+    assert gfla("extract", "walls", "-o", "out", "--overlay").exit_code == 1
+    assert names_in(tmp_path) == ["walls"]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import gfla_cli.pipelines.pose_jobs
 from gfla_cli.app import app
+from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.io.files import sole_writer
@@ -227,3 +228,34 @@ def test_a_memory_error_is_known_behind_the_error_of_a_session_and_others_are_no
     wrapped.__cause__ = RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9")
     assert is_out_of_memory(wrapped)
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_neither_a_result_nor_the_list_of_failures_replaces_an_input(infer, bundle, photos, tmp_path):
+    (photos / "anna--ben.png").write_bytes((photos / "ben.jpg").read_bytes())
+    rows = [("anna.jpg", "ben.jpg"), ("anna--ben.png", "ben.jpg")]
+    result = infer(rows, "-o", str(photos), "--overwrite")
+    assert result.exit_code == 1
+    assert "is an input, too" in (photos / "failures.csv").read_text()
+    assert (photos / "anna--ben.png").read_bytes() == (photos / "ben.jpg").read_bytes()
+    table = tmp_path / "failures.csv"
+    table.write_text("from,to\nbroken.jpg,ben.jpg\n")
+    arguments = ["infer", str(table), "--images", str(photos), "-o", str(tmp_path), "--model", str(bundle)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "failures.csv is an input, too" in result.stderr
+    assert table.read_text() == "from,to\nbroken.jpg,ben.jpg\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from;to\nanna.jpg;ben.jpg\n",
+        "from\tto\nanna.jpg\tben.jpg\n",
+        "\ufeffFrom,To\nanna.jpg,ben.jpg\n",
+        'From, To\n"anna.jpg", "ben.jpg"\n',
+        '"from" ; "to"\r\n"anna.jpg" ; "ben.jpg"\r\n',
+    ],
+)
+def test_pairs_as_spreadsheets_write_them_are_read(tmp_path, text):
+    (tmp_path / "pairs.csv").write_text(text, encoding="utf-8", newline="")
+    assert read_pairs(tmp_path / "pairs.csv") == [("anna.jpg", "ben.jpg")]

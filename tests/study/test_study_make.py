@@ -177,3 +177,11 @@ def test_make_says_what_it_made_and_refuses_without_leaving_anything(gfla_study,
     assert "p3.jpg is 48x32, but the generated image is 32x32" in broken.stderr
     assert gfla_study("make", "real", "nowhere", "-o", "t.html").exit_code == 1
     assert names_in(study_folders) == ["ours", "real", "s.html", "theirs"]
+
+
+def test_the_page_replaces_none_of_the_images(gfla_study, study_folders):
+    before = (study_folders / "real" / "p0.jpg").read_bytes()
+    result = gfla_study("make", "real", "ours", "-o", "real/p0.jpg", "--overwrite")
+    assert result.exit_code == 2
+    assert "real/p0.jpg is an input, too" in result.stderr
+    assert (study_folders / "real" / "p0.jpg").read_bytes() == before

@@ -109,6 +109,7 @@ def test_a_run_may_start_from_the_flow_estimator_of_a_bundle(small_set, tmp_path
     options = {"resume": False, "vgg": None, "cache": None, "placement": CPU}
     start = RunOptions(workers=0, flow=tmp_path / "flow")
     bundle = run_training(still, small_set, output=tmp_path / "run", options=start, **options)
+    assert f"--dataset {still.dataset}" in (bundle / "README.md").read_text()  # the model card
     made = load_bundle(bundle).network.state_dict()
     assert all(torch.equal(made[name], tensor.half().float()) for name, tensor in theirs.items())
     other = replace(still, model=replace(tiny(), flow_width=12))
