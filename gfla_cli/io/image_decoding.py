@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
-from gfla_cli.io.background import native_stderr_silenced
+from gfla_cli.io.background import ProcessLock, native_stderr_silenced, python_warnings_silenced
 from gfla_cli.io.files import require_file
 
 SMALLEST_SIDE = 16
@@ -125,7 +123,7 @@ class _QuietPillow:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ProcessLock()
         self._inside = 0
         self._restore = ExitStack()
 
@@ -133,8 +131,7 @@ class _QuietPillow:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._restore.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
+                self._restore.enter_context(python_warnings_silenced)
                 logger = logging.getLogger("PIL")
                 self._restore.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)

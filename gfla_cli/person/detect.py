@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.geometry.crop import Box, Crop
-from gfla_cli.io.background import Closeable
+from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.mediapipe import (
+    Network,
     Window,
     around,
     around_body_of,
     body_network,
     boxes_in,
     face_box_network,
-    run,
     squares,
     whole,
 )
@@ -67,27 +67,28 @@ class Person:
 class PersonDetector(Closeable):
     """Finds people. Keep it for many images: the first one takes half a second longer.
 
-    A context manager. Not safe for use from several threads.
+    A context manager. Threads may share it: they take turns. For forks see `Network`.
     """
 
     def __init__(self) -> None:
-        self._pose_network: Any = None
-        self._face_network: Any = None
-        self._cover_network: Any = None
+        self._lock = ProcessLock()
+        self._pose_network: Network | None = None
+        self._face_network: Network | None = None
+        self._cover_network: Network | None = None
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""
-        for network in (self._pose_network, self._face_network, self._cover_network):
-            if network is not None:
-                network.close()
-        self._pose_network = self._face_network = self._cover_network = None
+        with self._lock:
+            for network in (self._pose_network, self._face_network, self._cover_network):
+                if network is not None:
+                    network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
-        self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        found = self._search(pixels)
+        with self._lock:
+            found = self._search(pixels)
         scale = np.array([1 / factor, 1 / factor, 1 / factor, 1, 1 / factor], np.float32)
         # MediaPipe counts from the image's edge, this package from the centre of the first pixel.
         shift = np.array([-0.5, -0.5, 0, 0, 0], np.float32)
@@ -101,13 +102,15 @@ class PersonDetector(Closeable):
 
         `pose`: the person's, in pixels of the image.
         """
-        if self._cover_network is None:
-            self._cover_network = body_network(tracking=False, segmentation=True)
         left, top, right, bottom = pose.box
         half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
-        answer = run(self._cover_network, crop.image(image))
+        pixels = crop.image(image)
+        with self._lock:
+            if self._cover_network is None:
+                self._cover_network = body_network(tracking=False, segmentation=True)
+            answer = self._cover_network.process(pixels)
         if answer.segmentation_mask is None:
             return None
         mask = np.asarray(answer.segmentation_mask, np.float32)
@@ -134,6 +137,8 @@ class PersonDetector(Closeable):
             _paint_over(canvas, confirmed)  # so that the next look finds another person
             return True
 
+        if self._face_network is None:
+            self._face_network = face_box_network()
         faces = boxes_in(self._face_network, image, whole(image), _LOOK_SIDE, _MOST_FACES)
         while len(found) < _MOST_PEOPLE and look(whole(image)):
             pass
@@ -167,26 +172,22 @@ class PersonDetector(Closeable):
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
+        if self._pose_network is None:
+            self._pose_network = body_network(tracking=False)
         longest = _LOOK_SIDE if window == whole(image) else _CUT_SIDE
         landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
         return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
 
-    def _load(self) -> None:
-        if self._pose_network is not None:
-            return
-        self._pose_network = body_network(tracking=False)
-        self._face_network = face_box_network()
-
 
 def landmarks_in(
-    network: Any, image: NDArray[np.uint8], window: Window, longest: int, *, mirrored: bool = False
+    network: Network, image: NDArray[np.uint8], window: Window, longest: int, *, mirrored: bool = False
 ) -> NDArray[np.float32] | None:
     """(33, 5) landmarks of the person in the window, in pixels of the image from its edge; None when there is none.
 
     The network sees the window reduced to at most `longest` pixels. `mirrored`: it sees the mirrored window.
     """
     pixels, factor = window.cut(image, longest)
-    answer = run(network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
+    answer = network.process(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
     if answer.pose_landmarks is None:
         return None
     marks = answer.pose_landmarks.landmark

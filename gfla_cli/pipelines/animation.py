@@ -23,7 +23,7 @@ from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
-from gfla_cli.io.background import Closeable, overlapped
+from gfla_cli.io.background import Closeable, ProcessLock, overlapped
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
 from gfla_cli.io.video import Sound, Trim
 from gfla_cli.person.body import body_crop, torso_length
@@ -199,7 +199,11 @@ class AnimatedFrame:
 
 
 class Animator:
-    """A loaded model that animates the person of an image. Keep it for many videos."""
+    """A loaded model that animates the person of an image. Keep it for many videos.
+
+    Threads may share it: every animation has detectors of its own, and the network runs for one thread at a time. For
+    forks see `PoseTransfer`.
+    """
 
     def __init__(
         self,
@@ -271,10 +275,12 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self._subject, self._driver, self._on_missing, self._where = subject, driver, on_missing, where
         self._notes = notes
         self._first_missing = 0
+        self._lock = ProcessLock()
         self._frames = self._made()
 
     def __next__(self) -> AnimatedFrame:
-        return next(self._frames)
+        with self._lock:
+            return next(self._frames)
 
     def close(self) -> None:
         """Ends the work; there are no more frames afterwards."""

@@ -121,7 +121,11 @@ class ViewResult:
 
 
 class ViewSynthesizer:
-    """A loaded model that shows objects from other sides. Keep it for many images."""
+    """A loaded model that shows objects from other sides. Keep it for many images.
+
+    Threads may share it: the network runs for one at a time. A forked child goes on with one thread on the CPU, and not
+    at all on a GPU.
+    """
 
     def __init__(
         self,
