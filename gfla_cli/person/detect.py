@@ -26,7 +26,7 @@ from gfla_cli.person.mediapipe import (
     squares,
     whole,
 )
-from gfla_cli.person.pose import MISSING, Pose, extent
+from gfla_cli.person.pose import LEAST_CONFIDENCE, MISSING, Pose, extent
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; a person of a fifth of its height is still sharp
 _LOOK_SIDE = 1280  # pixels of the whole image in one look
@@ -62,6 +62,11 @@ class Person:
     def box(self) -> Box:
         """Left, top, right, bottom of the joints in the image."""
         return self.pose.box
+
+    @property
+    def prominence(self) -> float:
+        """See `Pose`."""
+        return self.pose.prominence
 
 
 class PersonDetector(Closeable):
@@ -279,7 +284,6 @@ _SEEN = 0.5  # visibility that a joint outside the image needs for that
 _BAND = 0.04  # of the image's side: in this band inside, ...
 _GUESSED = 0.2  # ... joints below this visibility are guesses about what the image cuts off
 _HIDDEN_LEG = 0.1  # visibility; the body itself rarely hides feet, so below this they are absent or behind an object
-_LEAST_CONFIDENCE = 0.05  # of a joint that is present but hidden
 
 # How far (in degrees) the head may be turned away until a feature disappears; positive = its own side turns away.
 _NOSE_GONE = 120
@@ -302,7 +306,7 @@ def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
     there &= ~_hidden_legs(points[:, 2])
     for joint, seen in _face_seen(head_turn_deg(landmarks)).items():
         there[joint] &= seen
-    points[:, 2] = points[:, 2].clip(_LEAST_CONFIDENCE, 1)
+    points[:, 2] = points[:, 2].clip(LEAST_CONFIDENCE, 1)  # hidden joints are present
     points[:, :2] = points[:, :2].clip(0, (size[1] - 1, size[0] - 1))
     points[~there] = MISSING
     return Pose(points.astype(np.float32), size, joints[:, 4].astype(np.float32) if joints.shape[1] > 4 else None)

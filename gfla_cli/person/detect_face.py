@@ -25,6 +25,7 @@ from gfla_cli.person.mediapipe import (
     squares,
     whole,
 )
+from gfla_cli.person.pose import extent
 from gfla_cli.person.track_files import Kind
 
 _SMALLEST = 12.0  # pixels of a face
@@ -73,6 +74,11 @@ class Face:
     def box(self) -> Box:
         """Left, top, right, bottom of the landmarks."""
         return face_box(self.points)
+
+    @property
+    def prominence(self) -> float:
+        """Its size in pixels, see `choose_person`."""
+        return extent(self.box)
 
 
 def face_of(mesh: NDArray[np.float32]) -> Face:

@@ -25,7 +25,7 @@ from gfla_cli.errors import LandmarkError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, parse
-from gfla_cli.person.pose import LIMBS, Pose, choose_person, shortest_decimals
+from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, choose_person, shortest_decimals
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
@@ -52,7 +52,7 @@ def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes:
     """
     file, wanted = split_row(path)
     with _about(path, notes) as said:
-        return [validate_and_scale(found, frame, said) for found in parse(_text(file), wanted)]
+        return [validate_and_scale(one, frame, said) for one in _with_joints(parse(_text(file), wanted), said)]
 
 
 def read_pose(
@@ -73,7 +73,7 @@ def read_pose(
         names = list(dict.fromkeys(pose.name for pose in found))
         if len(names) > 1:
             raise LandmarkError(f"holds poses of {len(names)} images", hint=f"choose one: {file}#{names[0]}")
-        poses = [validate_and_scale(pose, frame, said) for pose in found]
+        poses = [validate_and_scale(pose, frame, said) for pose in _with_joints(found, said)]
     return choose_person(poses, person, where=str(path), notes=notes)
 
 
@@ -151,6 +151,17 @@ def _text(file: Path) -> str:
         raise LandmarkError("not a text file", hint="keypoints are read from .json and .csv files") from error
 
 
+def _with_joints(people: Sequence[FoundPose], notes: list[str]) -> list[FoundPose]:
+    """The people who have joints. Programs also write empty people, and people they are not sure of."""
+    found = [one for one in people if (one.points[:, 2] >= LEAST_CONFIDENCE).any()]
+    if not found:
+        hint = f"a confidence below {LEAST_CONFIDENCE} means that a joint was not found"
+        raise LandmarkError("no joint is marked as found", hint=hint)
+    if len(found) < len(people):
+        notes.append(f"{len(people) - len(found)} of {len(people)} people have no joints and were left out")
+    return found
+
+
 # Validation: exchanged axes, wrong scales, joints of another image.
 
 
@@ -160,9 +171,11 @@ def validate_and_scale(found: FoundPose, frame: tuple[int, int] | None, notes: l
     `frame` is the height and width of the image, used when the file does not contain them.
     """
     points = found.points.copy()
-    there = points[:, 2] > 0
-    if not there.any():
-        raise LandmarkError("no joint is marked as found", hint="a confidence of 0 means that a joint was not found")
+    there = points[:, 2] >= LEAST_CONFIDENCE
+    doubtful = int(((points[:, 2] > 0) & ~there).sum())
+    if doubtful:
+        points[~there] = MISSING
+        notes.append(f"{doubtful} joints have a confidence below {LEAST_CONFIDENCE} and are taken as missing")
     size = found.size or frame
     if np.abs(points[there, :2]).max() <= _TOO_LARGE and there.sum() > 1:
         size = _scaled_up(points, there, size, notes)
