@@ -33,6 +33,10 @@ _READABLE = "gfla reads 18 or 25 (OpenPose) and 17 (COCO)"
 _KNOWN = "known: gfla-pose JSON, OpenPose JSON (people), COCO JSON (keypoints), name:keypoints_y:keypoints_x rows"
 
 
+class NobodyError(LandmarkError):
+    """A keypoint file that is right, and lists no person."""
+
+
 @dataclass(frozen=True, eq=False)
 class FoundPose:
     """18 joints as a file has them, before validation."""
@@ -84,7 +88,7 @@ def _from_json(content: Any) -> list[FoundPose]:
         if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
             return _from_json(content[0])
     if content == []:
-        raise LandmarkError("an empty list, no person in it", hint="did the detector find a person in that image?")
+        raise NobodyError("an empty list, no person in it", hint="did the detector find a person in that image?")
     keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
     holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
     raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
@@ -243,7 +247,7 @@ def _closest(names: list[str], wanted: str) -> str:
 
 def _require_people(people: Sequence[Any]) -> None:
     if not people:
-        raise LandmarkError("no person in it", hint="did the detector find a person in that image?")
+        raise NobodyError("no person in it", hint="did the detector find a person in that image?")
 
 
 def _size(value: Any) -> tuple[int, int] | None:

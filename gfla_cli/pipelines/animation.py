@@ -235,7 +235,8 @@ class Animator:
     ) -> Animation:
         """The person of `source` moving as the person of `driving`: an iterator that makes the frames one by one.
 
-        `source` is an image file or (H, W, 3) uint8 RGB. `driving` is a video, an image or a landmarks file. `trim`
+        `source` is an image file or (H, W, 3) uint8 RGB. `driving` is a video, an image, a landmarks file,
+        or a folder with a keypoint file for every frame. `trim`
         (start and end in seconds) and `fps` choose its frames. `driving_person` is tracked, see `choose_person`.
         `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without a person. `images`: also
         return the driver's frames. Raises GflaError children for wrong input.
