@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, import_failed
 from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import (
     ProcessLock,
@@ -38,6 +38,9 @@ def solution(name: str) -> Any:
     try:
         with _one_at_a_time, _packages_hollow():
             return import_module(f"mediapipe.python.solutions.{name}")
+    except ImportError as error:
+        known = import_failed(error)
+        raise GflaError(f"mediapipe cannot be loaded: {error}".splitlines()[0], hint=known.hint) from error
     except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
         raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
 
