@@ -32,7 +32,10 @@ _WHOSE = {
     135: "OpenPose BODY_135", 136: "Halpe full body", 468: "a MediaPipe face", 478: "a MediaPipe face",
 }  # fmt: skip
 _READABLE = "gfla reads 18 or 25 (OpenPose), 17 (COCO), 26, 133 or 136 that begin with COCO's, and 33 (MediaPipe)"
-_KNOWN = "known: JSON of gfla, OpenPose, DWPose, COCO, AlphaPose, MMPose, Ultralytics, MediaPipe; name:keypoints_y:keypoints_x rows"
+_KNOWN = (
+    "known: JSON of gfla, OpenPose, DWPose, COCO, AlphaPose, MMPose, Ultralytics, MediaPipe; "
+    "name:keypoints_y:keypoints_x rows"
+)
 
 
 class NobodyError(LandmarkError):
@@ -231,6 +234,13 @@ def _from_dwpose(content: Mapping[str, Any]) -> list[FoundPose]:
     for number, own in enumerate(scores, 1):
         where = f"person {number}"
         places = candidates[(number - 1) * len(JOINTS) : number * len(JOINTS)]
+        if isinstance(own, list) and any(_is_number(value) and value > 1 for value in own[: len(JOINTS)]):
+            # Indices into the candidates, -1 for a missing joint.
+            indices = [
+                int(value) if _is_number(value) and value < len(candidates) else -1 for value in own[: len(JOINTS)]
+            ]
+            places = [candidates[index] if index >= 0 else [-1, -1] for index in indices]
+            own = [float(index >= 0) for index in indices]
         if not isinstance(own, list) or len(own) < len(JOINTS) or len(places) != len(JOINTS):
             raise LandmarkError(f"{where} has no 18 joints with scores", hint=_KNOWN)
         if not all(isinstance(place, list) and len(place) >= 2 for place in places):

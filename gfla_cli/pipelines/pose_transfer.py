@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +111,8 @@ class PoseTransfer:
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
-        `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
+        `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, a Pose,
+        or its (18, 3) points in pixels of the source. Images may be PIL images, tensors and bytes, see `load_image`.
         `crop`: by default the result is the whole source image with its person in the new pose. True gives the frame
         around the person alone; False stretches the whole image to the network's frame, as data sets want it.
         `align`: give the target pose the size and place of the source's body; "placed": it has them, in pixels of the
@@ -145,6 +147,8 @@ class PoseTransfer:
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
+        if isinstance(target, np.ndarray) and target.shape in ((18, 3), (18, 4)):  # such as `result.target_pose`
+            target = Pose.of(target.astype(np.float32), (image.shape[0], image.shape[1]))
         target_pose = self._find_target(target, target_person, notes)
         if align is True:
             target_pose = aligned(target_pose, source_pose)
@@ -256,7 +260,8 @@ class PoseTransfer:
     def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
-        if not isinstance(target, np.ndarray):
+        if isinstance(target, str | PathLike):
+            target = Path(target) if not isinstance(target, str) else target
             if is_pose_file(target):
                 return read_pose(target, person=which, notes=notes)
             if (people := self._known(_file_state(target))) is not None:
@@ -281,7 +286,7 @@ class PoseTransfer:
 
 def _file_state(source: ImageSource) -> _FileState | None:
     """What tells a file from another one that took its name later; None for an array, and for no file."""
-    if isinstance(source, np.ndarray):
+    if not isinstance(source, str | PathLike):
         return None
     try:
         state = Path(source).stat()

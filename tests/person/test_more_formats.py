@@ -55,6 +55,13 @@ def test_the_same_joints_come_out(pose_file, name):
     assert pose.present[1]
 
 
+def test_dwpose_may_list_indices(pose_file):
+    subset = [*range(17), -1]
+    pose = read_pose(pose_file({"bodies": {"candidate": DWPOSE, "subset": [subset]}}), frame=SIZE)
+    np.testing.assert_allclose(pose.points[:17, :2], STANDING[:17], atol=0.001)
+    assert not pose.present[17]
+
+
 @pytest.mark.parametrize(
     "broken",
     [
