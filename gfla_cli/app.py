@@ -28,7 +28,7 @@ from gfla_cli.commands.pose_transfer import pose_transfer
 from gfla_cli.commands.study import app as study
 from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
-from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.errors import GflaError, UsageError, import_failed
 
 _LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
@@ -50,6 +50,10 @@ class _OneLineErrors(TyperGroup):
             if os.environ.get("GFLA_DEBUG"):
                 raise
             raise self._exit_with(error) from None
+        except ImportError as error:
+            if os.environ.get("GFLA_DEBUG"):
+                raise
+            raise self._exit_with(import_failed(error)) from None
         except OSError as error:  # a path that cannot be used, or a failing disk
             # click handles a closed pipe, as in `gfla ... | head`: it ends without a message.
             if error.errno == errno.EPIPE or os.environ.get("GFLA_DEBUG"):

@@ -49,3 +49,19 @@ class MissingExtraError(GflaError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(what, hint=f'pip install "gfla[{extra}]"')
+
+
+# Part of an import error's message -> what installs the missing library.
+_LIBRARIES = {
+    "libGL.so": "apt-get install libgl1, or: pip install --force-reinstall opencv-contrib-python-headless",
+    "libgthread": "apt-get install libglib2.0-0",
+    "libglib": "apt-get install libglib2.0-0",
+    "No module named 'cv2'": "pip install opencv-contrib-python-headless",
+}
+
+
+def import_failed(error: ImportError) -> GflaError:
+    """The error for a package, or a system library that it needs, that is missing."""
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    hint = next((hint for sign, hint in _LIBRARIES.items() if sign in reason), "gfla doctor shows what is installed")
+    return GflaError(f"a library cannot be loaded: {reason}", hint=hint)

@@ -26,7 +26,10 @@ from gfla_cli.commands.options import (
 def animate(
     source: Annotated[Path, typer.Argument(help="Image of a face or of a whole person.", show_default=False)],
     driving: Annotated[
-        Path, typer.Argument(help="Video, image, or landmarks of --save-landmarks (.json).", show_default=False)
+        Path,
+        typer.Argument(
+            help="Video, image, landmarks (.json), or a folder of keypoint files, one a frame.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,

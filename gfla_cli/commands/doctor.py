@@ -17,8 +17,10 @@ import typer
 
 from gfla_cli import __version__
 from gfla_cli.commands.options import AsJson
+from gfla_cli.errors import import_failed
 
-_PACKAGES = ("torch", "numpy", "opencv-python", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
+_PACKAGES = ("torch", "numpy", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
+_OPENCV = tuple(f"opencv-{kind}" for kind in ("python", "contrib-python", "python-headless", "contrib-python-headless"))
 _OPTIONAL = ("triton", "numba", "onnx", "torchmetrics", "h5py")
 # Their values hold paths and numbers, and no secrets.
 _SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
@@ -58,11 +60,12 @@ def _examine() -> list[Finding]:
         Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"),
         Finding("packages", _versions(_PACKAGES)),
         Finding("extras", _versions(_OPTIONAL) or "none"),
+        _checked("opencv", _opencv),
         _checked("torch", _torch),
         _checked("onnxruntime", _onnxruntime),
         _checked("person detector", _detector),
         _checked("ffmpeg", _ffmpeg),
-        *_models(),
+        *_all_models(),
         _checked("cache", _cache),
         Finding("settings", ", ".join(_settings()) or "none"),
     ]
@@ -72,7 +75,13 @@ def _checked(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, check())
     except Exception as error:  # a broken library must not end the report
-        return Finding(name, _anonymous(f"{type(error).__name__}: {error}".splitlines()[0]), fine=False)
+        return _broken(name, error)
+
+
+def _broken(name: str, error: Exception) -> Finding:
+    hint = import_failed(error).hint if isinstance(error, ImportError) else getattr(error, "hint", "")
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Finding(name, _anonymous(f"{what} ({hint})" if hint else what), fine=False)
 
 
 def _anonymous(text: str) -> str:
@@ -89,6 +98,13 @@ def _versions(packages: tuple[str, ...]) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return ", ".join(found)
+
+
+def _opencv() -> str:
+    import cv2
+
+    # Several wheels provide the same module; the one that was installed last is used.
+    return f"{cv2.__version__} ({_versions(_OPENCV) or 'no wheel'})"
 
 
 def _torch() -> str:
@@ -123,6 +139,13 @@ def _ffmpeg() -> str:
 
     said = subprocess.run([executable(), "-version"], capture_output=True, text=True, timeout=20, check=True)
     return said.stdout.split(" Copyright")[0]
+
+
+def _all_models() -> list[Finding]:
+    try:
+        return list(_models())
+    except Exception as error:
+        return [_broken("models", error)]
 
 
 def _models() -> Iterator[Finding]:

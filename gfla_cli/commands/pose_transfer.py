@@ -26,7 +26,8 @@ from gfla_cli.commands.options import (
 def pose_transfer(
     source: Annotated[Path, typer.Argument(help="Image of the person, or a folder of images.", show_default=False)],
     pose: Annotated[
-        str, typer.Option(help="Image or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder.")
+        str,
+        typer.Option(help="Image or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder."),
     ],
     output: Annotated[
         Path | None,

@@ -18,15 +18,15 @@ import binascii
 import json
 import mmap
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
-from gfla_cli.inference.session import DeviceName
+from gfla_cli.inference.session import DeviceName, no_gpu_after_fork
+from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
@@ -102,27 +102,60 @@ def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
 
 
 class OnnxFile:
-    """An exported model. Its main graph is loaded at once in the background, its parts on first use."""
+    """An exported model. Its main graph is loaded at once in the background, its parts on first use.
+
+    Threads may share it: ONNX Runtime runs graphs in parallel. A forked child loads its own graphs; on a GPU it cannot.
+    """
 
     def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
         """Raises BundleError when the file is no model of gfla, UsageError when the device is not available."""
         self.path, self._device, self._threads = path, device, threads
         self._metadata = _metadata(path)
         self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
-        # Loading for a GPU silences stderr of the whole process. This is waited for, so that no message of another
-        # thread is lost.
-        on_cpu = providers_for(device) == [CPU]
-        starter = ThreadPoolExecutor(1)
-        self._starting = starter.submit(OnnxGraph, path, str(path), device, threads)
-        starter.shutdown(wait=not on_cpu)
+        self._on_gpu = providers_for(device) != [CPU]
+        self._lost_gpu = False
+        self._lock = ProcessLock()
+        self._starting: Future[OnnxGraph] | None = self._started()
         self.name = _printable(self.about.get("name")) or path.stem
         self.precision = str(self.about.get("precision", "fp32"))
+        self._step: OnnxGraph | None = None
         self._parts: dict[Part, OnnxGraph] = {}
+        tell_of_forks(self)
 
-    @cached_property
+    def _started(self) -> Future[OnnxGraph]:
+        starter = ThreadPoolExecutor(1)
+        starting = starter.submit(OnnxGraph, self.path, str(self.path), self._device, self._threads)
+        # Loading for a GPU silences stderr of the whole process. This is waited for, so that no message of another
+        # thread is lost.
+        starter.shutdown(wait=self._on_gpu)
+        return starting
+
+    def forked(self) -> None:
+        """See `tell_of_forks`. The threads that run the parent's graphs are not in this process."""
+        for thing in (self._starting, self._step, *self._parts.values()):
+            never_freed(thing)
+        self._starting = self._step = None
+        self._lost_gpu = self._on_gpu
+        if self._parts:
+            self._parts, self._metadata = {}, _metadata(self.path)
+
+    @property
     def step(self) -> OnnxGraph:
-        """The main graph. Raises BundleError when it is damaged or not for the task, UsageError without its device."""
-        graph = self._starting.result()
+        """The main graph.
+
+        Raises BundleError when it is damaged or not for the task, UsageError without its device, GflaError in a forked
+        process without its GPU.
+        """
+        with self._lock:
+            if self._lost_gpu:
+                raise no_gpu_after_fork()
+            if self._step is None:
+                if self._starting is None:
+                    self._starting = self._started()
+                self._step = self._checked(self._starting.result())
+            return self._step
+
+    def _checked(self, graph: OnnxGraph) -> OnnxGraph:
         graph.name = self.name
         unknown = set(graph.inputs) - set(INPUTS[self.config.task])
         if graph.outputs[:1] != ["image"] or (unknown and not self.has("encode")):
@@ -136,13 +169,16 @@ class OnnxFile:
 
     def part(self, part: Part) -> OnnxGraph:
         """That graph, loaded on first use. Raises BundleError when it is damaged or missing."""
-        if part not in self._parts:
-            try:
-                content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
-            except (KeyError, binascii.Error, ValueError) as error:
-                raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
-            self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
-        return self._parts[part]
+        with self._lock:
+            if self._lost_gpu:
+                raise no_gpu_after_fork()
+            if part not in self._parts:
+                try:
+                    content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
+                except (KeyError, binascii.Error, ValueError) as error:
+                    raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
+                self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
+            return self._parts[part]
 
 
 def exported_config(path: Path) -> ModelConfig:

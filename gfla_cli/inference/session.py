@@ -17,7 +17,7 @@ from gfla_cli.config import DeviceName as DeviceName
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.config import Precision as Precision
 from gfla_cli.config import Runtime as Runtime
-from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.files import cache_folder, make_folder
 
@@ -188,14 +188,18 @@ def model_config(model: str | Path) -> ModelConfig:
 
 
 def _open_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView, use_threads
+
     if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView
-
+        use_threads(threads)
     kinds: dict[Task, type[TorchSession]] = {"pose": TorchSession, "view": TorchView}
     return kinds.get(task, TorchSequence)(bundle, device, precision)
+
+
+def no_gpu_after_fork() -> GflaError:
+    """The error in a forked child of a process that used the GPU."""
+    hint = 'multiprocessing.get_context("spawn") starts processes that can, and so does device="cpu"'
+    return GflaError("a forked process cannot use the GPU of its parent", hint=hint)
 
 
 def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:

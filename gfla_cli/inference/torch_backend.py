@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,17 +18,40 @@ from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import choose_device
 from gfla_cli.inference.memory import keep_freed_memory
-from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.session import Array, DeviceName, Precision, no_gpu_after_fork
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
+from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.layers import pixel_layers
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
+_is_forked = False
+
+
+def _single_threaded() -> None:
+    # OpenMP would wait for ever for the parent's threads, which a forked child does not have.
+    global _is_forked
+    _is_forked = True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_single_threaded)
+
+
+def use_threads(count: int) -> None:
+    """Sets torch's threads on the CPU. A forked child keeps its single one."""
+    if not _is_forked:
+        torch.set_num_threads(count)
+
 
 class TorchSession:
     """A bundle's network on the chosen device. See Session.
+
+    Threads may share it: the network runs for one at a time. A forked child goes on with one thread on the CPU; there
+    is no GPU in it.
 
     On the CPU the process keeps the memory that torch frees (`keep_freed_memory`).
     """
@@ -36,6 +60,11 @@ class TorchSession:
         bundle = load_bundle(model)
         self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
+        self._lock = ProcessLock()
+        self._lost_gpu = False
+        if self._placement.device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise no_gpu_after_fork()
+        tell_of_forks(self)
         # oneDNN's convolutions on the CPU are fastest with channels last.
         on_cpu = self._placement.device.type == "cpu"
         if on_cpu:
@@ -49,10 +78,18 @@ class TorchSession:
         """See Session."""
         return str(self._placement)
 
-    @property
-    def autocast(self) -> torch.autocast:
-        """The context to run the network in."""
-        return self._placement.autocast
+    def forked(self) -> None:
+        """See `tell_of_forks`."""
+        self._lost_gpu = self._placement.device.type != "cpu"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The context to run the network in. Raises GflaError in a forked process without its GPU."""
+        with self._lock:
+            if self._lost_gpu:
+                raise no_gpu_after_fork()
+            with self._placement.autocast:
+                yield
 
     def tensor(self, array: Array) -> Tensor:
         """An array (B, C, H, W) on the network's device and in its memory layout."""
@@ -66,14 +103,14 @@ class TorchSession:
     @torch.inference_mode()
     def image(self, *inputs: Array) -> Array:
         """See Session."""
-        with self.autocast:
+        with self.running():
             return self.array(self.network(*map(self.tensor, inputs)).image)
 
     @torch.inference_mode()
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
         """See Session."""
-        given = [self.tensor(array) for array in inputs]
-        with self.autocast:
+        with self.running():
+            given = [self.tensor(array) for array in inputs]
             made = self.network(*given)
             flow = made.flows[-1] if made.flows else None
             layers = pixel_layers(made.image, given[0], flow, made.blend)
@@ -87,7 +124,7 @@ class TorchSession:
                 f"{self.name} has the sampler {self.config.sampler!r}, which has no flow to show",
                 hint="use a model with the sampler local or bilinear",
             )
-        with self.autocast, _recorded_attention(self.network) as attention:
+        with self.running(), _recorded_attention(self.network) as attention:
             made = self.network(*map(self.tensor, inputs))
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
         levels = [
@@ -132,16 +169,16 @@ class TorchClip:
     def __init__(self, session: TorchSequence, image: Array, structure: Array) -> None:
         assert isinstance(session.network, SequenceGenerator)
         self._network, self._session = session.network, session
-        self._reference = session.tensor(image), session.tensor(structure)
-        self._previous = self._reference  # of the first frame
-        with session.autocast:
+        with session.running():
+            self._reference = session.tensor(image), session.tensor(structure)
+            self._previous = self._reference  # of the first frame
             self._encoded = self._network.encode_reference(self._reference[0])
 
     @torch.inference_mode()
     def next(self, structure: Array) -> Array:
         """See Clip."""
-        target = self._session.tensor(structure)
-        with self._session.autocast:
+        with self._session.running():
+            target = self._session.tensor(structure)
             made = self._network(target, *self._previous, *self._reference, self._encoded).image
         self._previous = made.float().clamp(-1, 1), target
         return self._session.array(self._previous[0])
@@ -167,19 +204,20 @@ class TorchView(TorchSession):
     def encode(self, image: Array) -> EncodedImage:
         """See ViewSession."""
         assert isinstance(self.network, ViewGenerator | AppearanceFlow)
-        source = self.tensor(image)
-        with self.autocast:
+        with self.running():
+            source = self.tensor(image)
             return EncodedImage(source, self.network.encode_source(source))
 
     @torch.inference_mode()
     def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
-        codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
-        with self.autocast:
+        with self.running():
+            codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
             return self.array(self.network(source.image, *codes, source.encoded).image)
 
     @torch.inference_mode()
     def view_scores(self, image: Array) -> Array:
         """See ViewSession."""
         assert isinstance(self.network, ViewGenerator)
-        return self.array(self.network.estimate_view(self.tensor(image)))  # float32: cheap, and ties matter
+        with self.running(), torch.autocast(self._placement.device.type, enabled=False):  # cheap, and ties matter
+            return self.array(self.network.estimate_view(self.tensor(image)))

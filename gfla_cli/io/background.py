@@ -1,17 +1,20 @@
-"""Threads and resources: closing, working ahead in a thread, and silencing native libraries."""
+"""Threads, forks and resources: closing, working ahead in a thread, locks, and silencing libraries."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
+from weakref import WeakSet
 
 
 class Closeable(ABC):
@@ -28,6 +31,51 @@ class Closeable(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _ForkAware(Protocol):
+    def forked(self) -> None:
+        """Called in a forked child before anything else runs there."""
+
+
+_fork_aware: WeakSet[_ForkAware] = WeakSet()
+
+
+def tell_of_forks(owner: _ForkAware) -> None:
+    """From now on calls `owner.forked()` in every forked child: it has no threads but the one that forked."""
+    _fork_aware.add(owner)
+
+
+def _forked() -> None:
+    for owner in list(_fork_aware):
+        owner.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
+
+
+def never_freed(thing: object) -> None:
+    """Keeps an object for ever: in a forked child its destructor would wait for threads that are not there."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+class ProcessLock:
+    """A reentrant lock that is free in a forked child, even if another thread held it during the fork."""
+
+    def __init__(self) -> None:
+        self.forked()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """See `tell_of_forks`."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 _Item = TypeVar("_Item")
@@ -101,9 +149,15 @@ class _Silence:
     """Counts the blocks, of all threads, that silence stderr. The last one to end restores it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._blocks = 0
         self._saved: int | None = None
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """See `tell_of_forks`. The blocks of other threads do not end in the child."""
+        self._blocks = 0
+        self._restore()
 
     def begin(self) -> None:
         with self._lock:
@@ -114,10 +168,14 @@ class _Silence:
     def end(self) -> None:
         with self._lock:
             self._blocks -= 1
-            if self._blocks == 0 and self._saved is not None:
-                os.dup2(self._saved, _STDERR)
-                os.close(self._saved)
-                self._saved = None
+            if self._blocks == 0:
+                self._restore()
+
+    def _restore(self) -> None:
+        if self._saved is not None:
+            os.dup2(self._saved, _STDERR)
+            os.close(self._saved)
+            self._saved = None
 
 
 _silence = _Silence()
@@ -145,3 +203,35 @@ def _redirect_to_null() -> int | None:
     os.dup2(null, _STDERR)
     os.close(null)
     return saved
+
+
+class _WarningsSilence:
+    """Counts the blocks, of all threads, that ignore Python's warnings. The last one to end restores the filters."""
+
+    def __init__(self) -> None:
+        self._lock = ProcessLock()
+        self._blocks = 0
+        self._restore = ExitStack()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """See `tell_of_forks`. The blocks of other threads do not end in the child."""
+        self._blocks = 0
+        self._restore.close()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._blocks += 1
+            if self._blocks == 1:
+                self._restore.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                self._restore.close()
+
+
+# Filters belong to the whole process. All code that silences warnings in threads shares these blocks.
+python_warnings_silenced = _WarningsSilence()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +39,8 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any], int]] = {
 WRITABLE = tuple(_WRITABLE)
 WITH_ALPHA = (".png", ".webp")
 _RESULT, _SOFTWARE_TAG = "gfla", 0x0131  # what results say, and where in EXIF they do
-ImageSource = Path | str | NDArray[np.uint8]  # a file, or (H, W, 3) RGB
+# A file, the bytes of one, (H, W, 3) uint8 RGB, or what NumPy sees as such an array: a PIL image, a torch tensor, ...
+ImageSource = Path | str | bytes | NDArray[np.uint8] | Any
 
 
 def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
@@ -54,19 +57,37 @@ def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint
 
 
 def load_image(source: ImageSource, max_side: int | None = None) -> NDArray[np.uint8]:
-    """A file read by `read_image`, or the array itself in its own size. Raises MediaError when it is no image."""
-    if not isinstance(source, np.ndarray):
-        return read_image(source, max_side)
+    """A file read by `read_image`, or an array in its own size. Raises MediaError when it is no image."""
+    if isinstance(source, str | PathLike):
+        return read_image(Path(source), max_side)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read_bytes(bytes(source), max_side)
     try:
+        if hasattr(source, "convert"):  # a PIL image in any mode
+            source = source.convert("RGB")
+        source = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
         check_image(source)
+    except (TypeError, RuntimeError, OSError) as error:
+        what = f"a {type(source).__name__} is not an image"
+        raise MediaError(what, hint="give a uint8 RGB array (H, W, 3), or a file name") from error
     except ValueError as error:
         raise MediaError(str(error), hint="give a uint8 RGB array (H, W, 3), or a file name") from error
     return source
 
 
+def _read_bytes(content: bytes, max_side: int | None) -> NDArray[np.uint8]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        path.write_bytes(content)
+        try:
+            return read_image(path, max_side)
+        except MediaError as error:
+            raise MediaError(str(error).replace(str(path), "the image"), hint=error.hint) from error
+
+
 def image_name(source: ImageSource) -> str:
     """The image's name in messages."""
-    return "the image" if isinstance(source, np.ndarray) else str(source)
+    return str(source) if isinstance(source, str | PathLike) else "the image"
 
 
 def is_animated(path: Path | str) -> bool:

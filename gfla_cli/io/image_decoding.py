@@ -6,14 +6,12 @@ Colours come out as sRGB. An embedded profile says what the numbers of the file 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
-from gfla_cli.io.background import native_stderr_silenced
+from gfla_cli.io.background import ProcessLock, native_stderr_silenced, python_warnings_silenced
 from gfla_cli.io.files import require_file
 
 SMALLEST_SIDE = 16
@@ -158,7 +156,7 @@ class _QuietPillow:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ProcessLock()
         self._inside = 0
         self._restore = ExitStack()
 
@@ -166,8 +164,7 @@ class _QuietPillow:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._restore.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
+                self._restore.enter_context(python_warnings_silenced)
                 logger = logging.getLogger("PIL")
                 self._restore.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)

@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.geometry.crop import Box, Crop
-from gfla_cli.io.background import Closeable
+from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.mediapipe import (
+    Network,
     Window,
     around,
     around_body_of,
     body_network,
     boxes_in,
     face_box_network,
-    run,
     squares,
     whole,
 )
-from gfla_cli.person.pose import MISSING, Pose, extent
+from gfla_cli.person.pose import LEAST_CONFIDENCE, MISSING, Pose, extent
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; a person of a fifth of its height is still sharp
 _LOOK_SIDE = 1280  # pixels of the whole image in one look
@@ -68,31 +68,37 @@ class Person:
         """Left, top, right, bottom of the joints in the image."""
         return self.pose.box
 
+    @property
+    def prominence(self) -> float:
+        """See `Pose`."""
+        return self.pose.prominence
+
 
 class PersonDetector(Closeable):
     """Finds people. Keep it for many images: the first one takes half a second longer.
 
-    A context manager. Not safe for use from several threads.
+    A context manager. Threads may share it: they take turns. For forks see `Network`.
     """
 
     def __init__(self) -> None:
-        self._pose_network: Any = None
-        self._face_network: Any = None
-        self._cover_network: Any = None
+        self._lock = ProcessLock()
+        self._pose_network: Network | None = None
+        self._face_network: Network | None = None
+        self._cover_network: Network | None = None
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""
-        for network in (self._pose_network, self._face_network, self._cover_network):
-            if network is not None:
-                network.close()
-        self._pose_network = self._face_network = self._cover_network = None
+        with self._lock:
+            for network in (self._pose_network, self._face_network, self._cover_network):
+                if network is not None:
+                    network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
-        self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        found = self._search_turned(pixels)
+        with self._lock:
+            found = self._search_turned(pixels)
         scale = np.array([1 / factor, 1 / factor, 1 / factor, 1, 1 / factor], np.float32)
         # MediaPipe counts from the image's edge, this package from the centre of the first pixel.
         shift = np.array([-0.5, -0.5, 0, 0, 0], np.float32)
@@ -106,13 +112,15 @@ class PersonDetector(Closeable):
 
         `pose`: the person's, in pixels of the image.
         """
-        if self._cover_network is None:
-            self._cover_network = body_network(tracking=False, segmentation=True)
         left, top, right, bottom = pose.box
         half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
-        answer = run(self._cover_network, crop.image(image))
+        pixels = crop.image(image)
+        with self._lock:
+            if self._cover_network is None:
+                self._cover_network = body_network(tracking=False, segmentation=True)
+            answer = self._cover_network.process(pixels)
         if answer.segmentation_mask is None:
             return None
         mask = np.asarray(answer.segmentation_mask, np.float32)
@@ -130,7 +138,7 @@ class PersonDetector(Closeable):
             found = self._search(turned(image, turns), closely=closely)
             return [turned_back(landmarks, turns, image.shape) for landmarks in found]
 
-        by_face = upright_turns(self._face_network, image)
+        by_face = upright_turns(self._face_boxes(), image)
         if by_face and (found := search(by_face)):
             return found
         found = search(0)
@@ -140,6 +148,11 @@ class PersonDetector(Closeable):
         turns = _turns_of_body(largest)
         again = search(turns) if turns else []
         return again if len(again) >= len(found) and turns else found
+
+    def _face_boxes(self) -> Network:
+        if self._face_network is None:
+            self._face_network = face_box_network()
+        return self._face_network
 
     def _search(self, image: NDArray[np.uint8], *, closely: bool) -> list[NDArray[np.float32]]:
         """The landmarks of all people: in the whole image, below faces, in squares side by side.
@@ -160,7 +173,7 @@ class PersonDetector(Closeable):
             _paint_over(canvas, confirmed)  # so that the next look finds another person
             return True
 
-        faces = boxes_in(self._face_network, image, whole(image), _LOOK_SIDE, _MOST_FACES)
+        faces = boxes_in(self._face_boxes(), image, whole(image), _LOOK_SIDE, _MOST_FACES)
         while len(found) < _MOST_PEOPLE and look(whole(image)):
             pass
         for face in faces:
@@ -193,15 +206,11 @@ class PersonDetector(Closeable):
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
+        if self._pose_network is None:
+            self._pose_network = body_network(tracking=False)
         longest = _LOOK_SIDE if window == whole(image) else _CUT_SIDE
         landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
         return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
-
-    def _load(self) -> None:
-        if self._pose_network is not None:
-            return
-        self._pose_network = body_network(tracking=False)
-        self._face_network = face_box_network()
 
 
 def turned(image: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
@@ -221,7 +230,7 @@ def turned_back(points: NDArray[np.float32], turns: int, shape: tuple[int, ...])
     return points
 
 
-def upright_turns(network: Any, image: NDArray[np.uint8]) -> int:
+def upright_turns(network: Network, image: NDArray[np.uint8]) -> int:
     """How many quarters to the left bring the clearest face of (H, W, 3) upright; 0 when it is, or there is none.
 
     MediaPipe also finds faces that lie or stand on their head, but with less confidence than in the upright image.
@@ -233,10 +242,10 @@ def upright_turns(network: Any, image: NDArray[np.uint8]) -> int:
     return best if scores[best] > max(scores[0] + _CLEARER, _CLEAR_FACE) else 0
 
 
-def _face_score(network: Any, image: NDArray[np.uint8]) -> float:
+def _face_score(network: Network, image: NDArray[np.uint8]) -> float:
     """The confidence, 0..1, of the clearest face."""
     pixels, _ = whole(image).cut(image, _LOOK_SIDE)
-    return max((float(answer.score[0]) for answer in run(network, pixels).detections or []), default=0.0)
+    return max((float(answer.score[0]) for answer in network.process(pixels).detections or []), default=0.0)
 
 
 def _turns_of_body(landmarks: NDArray[np.float32]) -> int:
@@ -248,14 +257,14 @@ def _turns_of_body(landmarks: NDArray[np.float32]) -> int:
 
 
 def landmarks_in(
-    network: Any, image: NDArray[np.uint8], window: Window, longest: int, *, mirrored: bool = False
+    network: Network, image: NDArray[np.uint8], window: Window, longest: int, *, mirrored: bool = False
 ) -> NDArray[np.float32] | None:
     """(33, 5) landmarks of the person in the window, in pixels of the image from its edge; None when there is none.
 
     The network sees the window reduced to at most `longest` pixels. `mirrored`: it sees the mirrored window.
     """
     pixels, factor = window.cut(image, longest)
-    answer = run(network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
+    answer = network.process(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
     if answer.pose_landmarks is None:
         return None
     marks = answer.pose_landmarks.landmark
@@ -347,7 +356,6 @@ _SEEN = 0.5  # visibility that a joint outside the image needs for that
 _BAND = 0.04  # of the image's side: in this band inside, ...
 _GUESSED = 0.2  # ... joints below this visibility are guesses about what the image cuts off
 _HIDDEN_LEG = 0.1  # visibility; the body itself rarely hides feet, so below this they are absent or behind an object
-_LEAST_CONFIDENCE = 0.05  # of a joint that is present but hidden
 
 # How far (in degrees) the head may be turned away until a feature disappears; positive = its own side turns away.
 _NOSE_GONE = 120
@@ -370,7 +378,7 @@ def to_openpose(landmarks: NDArray[np.float32], size: tuple[int, int]) -> Pose:
     there &= ~_hidden_legs(points[:, 2])
     for joint, seen in _face_seen(head_turn_deg(landmarks)).items():
         there[joint] &= seen
-    points[:, 2] = points[:, 2].clip(_LEAST_CONFIDENCE, 1)
+    points[:, 2] = points[:, 2].clip(LEAST_CONFIDENCE, 1)  # hidden joints are present
     points[:, :2] = points[:, :2].clip(0, (size[1] - 1, size[0] - 1))
     points[~there] = MISSING
     return Pose(points.astype(np.float32), size, joints[:, 4].astype(np.float32) if joints.shape[1] > 4 else None)

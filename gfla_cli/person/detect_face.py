@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closeable
+from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector, turned, turned_back, upright_turns
 from gfla_cli.person.face import face_box, face_size, from_mesh
 from gfla_cli.person.mediapipe import (
+    Network,
     Window,
     around,
     boxes_in,
     face_box_network,
     face_mesh_network,
-    run,
     squares,
     whole,
 )
+from gfla_cli.person.pose import extent
 from gfla_cli.person.track_files import Kind
 
 _SMALLEST = 12.0  # pixels of a face
@@ -41,7 +41,7 @@ _LARGE_FACE = 0.16  # of the image's longer side; an image with a larger face sh
 _SMALL_FACE = 0.07  # of the longer side; an image with a smaller face shows a body, even without feet
 
 
-def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
+def meshes_in(network: Network, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
     """(478, 3) meshes, in pixels of the image, of the faces in the window.
 
     The network sees the window reduced to at most `longest` pixels.
@@ -49,7 +49,7 @@ def meshes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: i
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
     meshes = []
-    found = run(network, pixels).multi_face_landmarks or []
+    found = network.process(pixels).multi_face_landmarks or []
     for face in found:
         mesh = np.array([(mark.x, mark.y, mark.z) for mark in face.landmark], np.float32)
         mesh *= np.array([width, height, width], np.float32)  # z is in units of the width
@@ -75,6 +75,11 @@ class Face:
         """Left, top, right, bottom of the landmarks."""
         return face_box(self.points)
 
+    @property
+    def prominence(self) -> float:
+        """Its size in pixels, see `choose_person`."""
+        return extent(self.box)
+
 
 def face_of(mesh: NDArray[np.float32]) -> Face:
     """The face of a mesh (478, 3) from MediaPipe.
@@ -87,36 +92,37 @@ def face_of(mesh: NDArray[np.float32]) -> Face:
 class FaceDetector(Closeable):
     """Finds faces. Keep it for many images: loading takes half a second.
 
-    A context manager. Not safe for use from several threads.
+    A context manager. Threads may share it: they take turns. For forks see `Network`.
     """
 
     def __init__(self) -> None:
-        self._mesh_network: Any = None
-        self._box_network: Any = None
+        self._lock = ProcessLock()
+        self._mesh_network: Network | None = None
+        self._box_network: Network | None = None
 
     def close(self) -> None:
         """Frees the networks. The next `detect` loads them again."""
-        for network in (self._mesh_network, self._box_network):
-            if network is not None:
-                network.close()
-        self._mesh_network = self._box_network = None
+        with self._lock:
+            for network in (self._mesh_network, self._box_network):
+                if network is not None:
+                    network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
-        self._load()
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
-        turns = upright_turns(self._box_network, pixels)
-        found = [turned_back(mesh, turns, pixels.shape) for mesh in self._search(turned(pixels, turns))]
-        if turns and not found:
-            found = self._search(pixels)
+        with self._lock:
+            turns = upright_turns(self._face_boxes(), pixels)
+            found = [turned_back(mesh, turns, pixels.shape) for mesh in self._search(turned(pixels, turns))]
+            if turns and not found:
+                found = self._search(pixels)
         faces = [face_of(mesh / np.float32(factor)) for mesh in found]
         return sorted(faces, key=lambda face: face_size(face.points), reverse=True)
 
     def _search(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The meshes of all faces: in the whole image, around boxes of small faces, in squares side by side."""
         found: list[NDArray[np.float32]] = []
-        for mesh in meshes_in(self._mesh_network, image, whole(image), _LOOK_SIDE):
+        for mesh in self._meshes(image, whole(image), _LOOK_SIDE):
             box = face_box(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
             # The mesh of a small face may be distorted, so it is searched again in a smaller window.
@@ -131,15 +137,20 @@ class FaceDetector(Closeable):
         return found[:_MOST_FACES]
 
     def _closely(self, image: NDArray[np.uint8], box: Box) -> list[NDArray[np.float32]]:
-        return meshes_in(self._mesh_network, image, around(box, _MARGIN), _CUT_SIDE)[:1]
+        return self._meshes(image, around(box, _MARGIN), _CUT_SIDE)[:1]
 
-    def _boxes(self, image: NDArray[np.uint8], window: Window) -> list[Box]:
-        return boxes_in(self._box_network, image, window, _LOOK_SIDE, _MOST_FACES)
-
-    def _load(self) -> None:
+    def _meshes(self, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
         if self._mesh_network is None:
             self._mesh_network = face_mesh_network(tracking=False, most=4)
+        return meshes_in(self._mesh_network, image, window, longest)
+
+    def _boxes(self, image: NDArray[np.uint8], window: Window) -> list[Box]:
+        return boxes_in(self._face_boxes(), image, window, _LOOK_SIDE, _MOST_FACES)
+
+    def _face_boxes(self) -> Network:
+        if self._box_network is None:
             self._box_network = face_box_network()
+        return self._box_network
 
 
 def no_face(where: str) -> DetectionError:

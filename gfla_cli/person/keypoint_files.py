@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import LandmarkError, UsageError
+from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.body import torso_length
-from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, parse
-from gfla_cli.person.pose import LIMBS, Pose, choose_person, shortest_decimals
+from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
+from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, choose_person, shortest_decimals
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
@@ -52,7 +52,7 @@ def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes:
     """
     file, wanted = split_row(path)
     with _about(path, notes) as said:
-        return [validate_and_scale(found, frame, said) for found in parse(_text(file), wanted)]
+        return [validate_and_scale(one, frame, said) for one in _with_joints(parse(_text(file), wanted), said)]
 
 
 def read_pose(
@@ -73,8 +73,79 @@ def read_pose(
         names = list(dict.fromkeys(pose.name for pose in found))
         if len(names) > 1:
             raise LandmarkError(f"holds poses of {len(names)} images", hint=f"choose one: {file}#{names[0]}")
-        poses = [validate_and_scale(pose, frame, said) for pose in found]
+        poses = [validate_and_scale(pose, frame, said) for pose in _with_joints(found, said)]
     return choose_person(poses, person, where=str(path), notes=notes)
+
+
+def poses_of_folder(folder: Path) -> list[str]:
+    """Every keypoint file of a folder, by name; of one with several named images `file#image` for each of them.
+
+    JSON files without keypoints are listed, too: reading them says what is wrong. Raises MediaError.
+    """
+    found: list[str] = []
+    for path in list_keypoint_files(folder):
+        try:
+            names = list(dict.fromkeys(one.name for one in parse(_text(path), None)))
+        except LandmarkError:
+            if path.suffix.lower() == ".json":  # a CSV file may hold anything
+                found.append(str(path))
+            continue
+        found += [f"{path}#{name}" for name in names] if len(names) > 1 else [str(path)]
+    return found
+
+
+def list_keypoint_files(folder: Path) -> list[Path]:
+    """The .json and .csv files of a folder by name, frame_2 before frame_10. Raises MediaError."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
+    files = [path for path in entries if is_pose_file(path) and not path.name.startswith(".") and path.is_file()]
+    return sorted(files, key=lambda path: _by_number(path.name))
+
+
+def _by_number(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """A key that sorts digits in a name as numbers."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(part[0].isdecimal(), int(part) if part[0].isdecimal() else 0, part) for part in parts], name
+
+
+def read_frames_of_folder(folder: Path, *, notes: list[str]) -> tuple[list[list[Pose]], tuple[int, int]]:
+    """The people in each file of a folder that holds one JSON file per frame, and the size of the frames.
+
+    A frame may be without people. Raises LandmarkError and MediaError.
+    """
+    files = [path for path in list_keypoint_files(folder) if path.suffix.lower() == ".json"]
+    if not files:
+        raise MediaError(f"{folder}: no JSON files in this folder", hint="one keypoint file per frame, or a video")
+    found: list[list[FoundPose]] = []
+    for path in files:
+        with _about(path, None):
+            found.append(_people_or_none(path))
+    people = [one for frame in found for one in frame]
+    if not people:
+        raise LandmarkError(f"{folder}: no person in any of {len(files)} files", hint="is this the right folder?")
+    size = next((one.size for one in people if one.size is not None), None)
+    if size is None:  # of the whole video, or the person would jump from frame to frame
+        joints = np.concatenate([one.points[one.points[:, 2] >= LEAST_CONFIDENCE] for one in people])
+        if np.abs(joints[:, :2]).max() > _TOO_LARGE:
+            size = _guessed_frame(joints, table=False)
+            notes.append(f"{folder}: no size of the video is given, took {size[1]}x{size[0]}")
+    said: list[str] = []
+    frames = []
+    for path, frame in zip(files, found, strict=True):
+        with _about(path, None):
+            frames.append([validate_and_scale(one, size, said) for one in frame])
+    notes += [f"{folder}: {note}" for note in dict.fromkeys(said) if "confidence" not in note]
+    return frames, frames[next(number for number, frame in enumerate(frames) if frame)][0].size
+
+
+def _people_or_none(path: Path) -> list[FoundPose]:
+    try:
+        people = parse(_text(path))
+    except NobodyError:
+        return []
+    return [one for one in people if (one.points[:, 2] >= LEAST_CONFIDENCE).any()]
 
 
 def write_pose(path: Path | str, pose: Pose, *, overwrite: bool = False) -> None:
@@ -124,7 +195,7 @@ def _about(path: Path | str, notes: list[str] | None) -> Iterator[list[str]]:
     try:
         yield said
     except LandmarkError as error:
-        raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
     finally:
         if notes is not None:
             notes.extend(f"{path}: {note}" for note in dict.fromkeys(said))
@@ -151,6 +222,17 @@ def _text(file: Path) -> str:
         raise LandmarkError("not a text file", hint="keypoints are read from .json and .csv files") from error
 
 
+def _with_joints(people: Sequence[FoundPose], notes: list[str]) -> list[FoundPose]:
+    """The people who have joints. Programs also write empty people, and people they are not sure of."""
+    found = [one for one in people if (one.points[:, 2] >= LEAST_CONFIDENCE).any()]
+    if not found:
+        hint = f"a confidence below {LEAST_CONFIDENCE} means that a joint was not found"
+        raise LandmarkError("no joint is marked as found", hint=hint)
+    if len(found) < len(people):
+        notes.append(f"{len(people) - len(found)} of {len(people)} people have no joints and were left out")
+    return found
+
+
 # Validation: exchanged axes, wrong scales, joints of another image.
 
 
@@ -160,9 +242,11 @@ def validate_and_scale(found: FoundPose, frame: tuple[int, int] | None, notes: l
     `frame` is the height and width of the image, used when the file does not contain them.
     """
     points = found.points.copy()
-    there = points[:, 2] > 0
-    if not there.any():
-        raise LandmarkError("no joint is marked as found", hint="a confidence of 0 means that a joint was not found")
+    there = points[:, 2] >= LEAST_CONFIDENCE
+    doubtful = int(((points[:, 2] > 0) & ~there).sum())
+    if doubtful:
+        points[~there] = MISSING
+        notes.append(f"{doubtful} joints have a confidence below {LEAST_CONFIDENCE} and are taken as missing")
     size = found.size or frame
     if np.abs(points[there, :2]).max() <= _TOO_LARGE and there.sum() > 1:
         size = _scaled_up(points, there, size, notes)

@@ -23,14 +23,23 @@ OWN_FORMAT, OWN_VERSION = "gfla-pose", 1
 # Our joints in the order of each format; the neck of COCO is the middle of the shoulders.
 _FROM_BODY_25 = [*range(8), *range(9, 19)]  # without mid-hip (8) and feet (19-24)
 _FROM_COCO_17 = [0, 0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
+_FROM_MEDIAPIPE_33 = [0, 0, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7]
 _NECK, _SHOULDERS = 1, [2, 5]
+_COCO_FIRST = (17, 26, 133, 136)  # COCO, Halpe, COCO-WholeBody, Halpe full body: all begin with COCO's 17
 _WHOSE = {
     14: "LSP", 15: "OpenPose MPI", 16: "MPII", 17: "COCO", 18: "OpenPose COCO", 20: "CrowdPose or LSP", 21: "one hand",
     25: "OpenPose BODY_25", 26: "Halpe", 33: "MediaPipe", 68: "a face", 70: "an OpenPose face", 133: "COCO-WholeBody",
     135: "OpenPose BODY_135", 136: "Halpe full body", 468: "a MediaPipe face", 478: "a MediaPipe face",
 }  # fmt: skip
-_READABLE = "gfla reads 18 or 25 (OpenPose) and 17 (COCO)"
-_KNOWN = "known: gfla-pose JSON, OpenPose JSON (people), COCO JSON (keypoints), name:keypoints_y:keypoints_x rows"
+_READABLE = "gfla reads 18 or 25 (OpenPose), 17 (COCO), 26, 133 or 136 that begin with COCO's, and 33 (MediaPipe)"
+_KNOWN = (
+    "known: JSON of gfla, OpenPose, DWPose, COCO, AlphaPose, MMPose, Ultralytics, MediaPipe; "
+    "name:keypoints_y:keypoints_x rows"
+)
+
+
+class NobodyError(LandmarkError):
+    """A keypoint file that is right, and lists no person."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +87,23 @@ def _from_json(content: Any) -> list[FoundPose]:
         return _from_coco(content["annotations"], content.get("images"))
     if isinstance(content, Mapping) and "keypoints" in content:
         return _from_coco([content], None)
+    if isinstance(content, Mapping) and isinstance(content.get("instance_info"), list):
+        return _from_mmpose(content["instance_info"])
+    if isinstance(content, Mapping) and "bodies" in content:
+        return _from_dwpose(content)
+    if isinstance(content, Mapping):
+        for key in ("pose_landmarks", "poseLandmarks", "landmarks"):
+            if isinstance(content.get(key), list):
+                return _from_mediapipe(content[key])
+    if _is_landmark_list(content) or (isinstance(content, list) and content and all(map(_is_landmark_list, content))):
+        return _from_mediapipe(content)
     if isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
         if all("keypoints" in item for item in content):
             return _from_coco(content, None)
         if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
             return _from_json(content[0])
     if content == []:
-        raise LandmarkError("an empty list, no person in it", hint="did the detector find a person in that image?")
+        raise NobodyError("an empty list, no person in it", hint="did the detector find a person in that image?")
     keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
     holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
     raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
@@ -152,13 +171,114 @@ def _from_coco(annotations: Sequence[Any], images: Any) -> list[FoundPose]:
             continue  # COCO lists objects of other kinds as well
         identity = str(person.get("image_id", ""))
         image = by_id.get(identity, {})
-        points = _points(person["keypoints"], f"person {number}")
-        if len(points) != 17:
+        points = _points(_with_scores(person, f"person {number}"), f"person {number}")
+        if len(points) not in _COCO_FIRST:
             raise _wrong_count(f"person {number}", len(points))
+        points = points[:17]
         size = _size([image.get("height"), image.get("width")])
         found.append(FoundPose(_cleaned(_with_neck(points)), size, str(image.get("file_name", identity))))
     _require_people(found)
     return found
+
+
+def _with_scores(person: Mapping[str, Any], where: str) -> Any:
+    """A person's keypoints as `_points` takes them. MMPose and Ultralytics list the confidences apart."""
+    values, scores = person["keypoints"], person.get("keypoint_scores")
+    if isinstance(values, Mapping):  # Ultralytics
+        columns = [values.get("x"), values.get("y"), values.get("visible")]
+        if columns[2] is None and isinstance(columns[0], list):
+            columns[2] = [1.0] * len(columns[0])
+        values = _joined(columns, where)
+    elif isinstance(scores, list) and isinstance(values, list):  # MMPose; some versions nest the only person
+        if len(values) == 1 and isinstance(values[0], list) and len(scores) == 1 and isinstance(scores[0], list):
+            values, scores = values[0], scores[0]
+        if not all(isinstance(place, list) and len(place) >= 2 for place in values):
+            raise LandmarkError(f"{where} has keypoints that are not x, y", hint=_KNOWN)
+        values = _joined([[place[0] for place in values], [place[1] for place in values], scores], where)
+    return values
+
+
+def _joined(columns: Sequence[Any], where: str) -> list[Any]:
+    """Lists of x, of y and of confidences as one list of [x, y, confidence]."""
+    if not all(isinstance(column, list) for column in columns) or len({len(column) for column in columns}) != 1:
+        raise LandmarkError(f"{where} has no x, y and confidence for every joint", hint="three lists of one length")
+    return [list(joint) for joint in zip(*columns, strict=True)]
+
+
+def _from_mmpose(frames: Sequence[Any]) -> list[FoundPose]:
+    """The frames of a video, each with a list of instances."""
+    _require_people(frames)
+    people = []
+    for frame in frames:
+        instances = frame.get("instances") if isinstance(frame, Mapping) else None
+        for person in instances if isinstance(instances, list) else []:
+            if isinstance(person, Mapping):
+                people.append({**person, "image_id": frame.get("frame_id", "")})
+    return _from_coco(people, None)
+
+
+def _from_dwpose(content: Mapping[str, Any]) -> list[FoundPose]:
+    """Candidates (n, 2) for each joint and person, as shares of the image, and 18 scores or indices a person."""
+    bodies = content["bodies"]
+    candidates = bodies.get("candidate") if isinstance(bodies, Mapping) else bodies
+    scores = content.get("body_scores")
+    if isinstance(bodies, Mapping):
+        scores = bodies.get("score", bodies.get("subset"))
+    if not isinstance(candidates, list) or not isinstance(scores, list):
+        raise LandmarkError("no candidates and scores of bodies", hint=_KNOWN)
+    _require_people(scores)
+    size = _size(
+        [content.get("canvas_height", content.get("height")), content.get("canvas_width", content.get("width"))]
+    )
+    found = []
+    for number, own in enumerate(scores, 1):
+        where = f"person {number}"
+        places = candidates[(number - 1) * len(JOINTS) : number * len(JOINTS)]
+        if isinstance(own, list) and any(_is_number(value) and value > 1 for value in own[: len(JOINTS)]):
+            # Indices into the candidates, -1 for a missing joint.
+            indices = [
+                int(value) if _is_number(value) and value < len(candidates) else -1 for value in own[: len(JOINTS)]
+            ]
+            places = [candidates[index] if index >= 0 else [-1, -1] for index in indices]
+            own = [float(index >= 0) for index in indices]
+        if not isinstance(own, list) or len(own) < len(JOINTS) or len(places) != len(JOINTS):
+            raise LandmarkError(f"{where} has no 18 joints with scores", hint=_KNOWN)
+        if not all(isinstance(place, list) and len(place) >= 2 for place in places):
+            raise LandmarkError(f"{where} has places that are not x, y", hint=_KNOWN)
+        points = _points(_joined([[p[0] for p in places], [p[1] for p in places], own[: len(JOINTS)]], where), where)
+        found.append(FoundPose(_cleaned(points), size))
+    return found
+
+
+def _is_landmark_list(value: Any) -> bool:
+    """Whether these are MediaPipe's landmarks of one person: objects with x and y."""
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(m, Mapping) and {"x", "y"} <= set(m) for m in value)
+    )
+
+
+def _from_mediapipe(value: list[Any]) -> list[FoundPose]:
+    """33 landmarks of one person, or a list of people, as shares of the image."""
+    people = [value] if _is_landmark_list(value) else value
+    _require_people(people)
+    found = []
+    for number, marks in enumerate(people, 1):
+        if not _is_landmark_list(marks):
+            raise LandmarkError(
+                f"person {number} is no list of landmarks", hint='[{"x": ..., "y": ..., "visibility": ...}]'
+            )
+        points = _points([[m["x"], m["y"], m.get("visibility", 1.0)] for m in marks], f"person {number}")
+        if len(points) != 33:
+            raise _wrong_count(f"person {number}", len(points))
+        found.append(FoundPose(_cleaned(_necked(points[_FROM_MEDIAPIPE_33])), None))
+    return found
+
+
+def _necked(ours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 18 joints with the neck in the middle of the shoulders."""
+    shoulders = ours[_SHOULDERS]
+    ours[_NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
+    return ours
 
 
 def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,10 +288,7 @@ def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
     if flags:  # annotations: 1 = labelled but not visible. The training data has only visible joints of the face.
         points[:5][points[:5, 2] == 1] = MISSING
         points[:, 2] /= 2
-    ours = points[_FROM_COCO_17]
-    shoulders = ours[_SHOULDERS]
-    ours[_NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
-    return ours
+    return _necked(points[_FROM_COCO_17])
 
 
 _HEADER = re.compile(r"^\s*name\s*:\s*keypoints_([xy])\s*:\s*keypoints_([xy])\s*$", re.IGNORECASE)
@@ -243,7 +360,7 @@ def _closest(names: list[str], wanted: str) -> str:
 
 def _require_people(people: Sequence[Any]) -> None:
     if not people:
-        raise LandmarkError("no person in it", hint="did the detector find a person in that image?")
+        raise NobodyError("no person in it", hint="did the detector find a person in that image?")
 
 
 def _size(value: Any) -> tuple[int, int] | None:

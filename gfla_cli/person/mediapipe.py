@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
-from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, import_failed
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import native_stderr_silenced
+from gfla_cli.io.background import (
+    ProcessLock,
+    native_stderr_silenced,
+    never_freed,
+    python_warnings_silenced,
+    tell_of_forks,
+)
 
 _PACKAGES = ("mediapipe", "mediapipe.python.solutions")
 _hollow: dict[str, ModuleType] = {}  # packages whose own code has not run
-_one_at_a_time = Lock()
+_one_at_a_time = ProcessLock()
 _EMPTY = np.zeros((64, 64, 3), np.uint8)
 _GREY = 128  # outside of the image
 
@@ -34,6 +38,9 @@ def solution(name: str) -> Any:
     try:
         with _one_at_a_time, _packages_hollow():
             return import_module(f"mediapipe.python.solutions.{name}")
+    except ImportError as error:
+        known = import_failed(error)
+        raise GflaError(f"mediapipe cannot be loaded: {error}".splitlines()[0], hint=known.hint) from error
     except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
         raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
 
@@ -72,7 +79,71 @@ class _Completion:
         return getattr(package, attribute)
 
 
-def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
+class _Fork:
+    """Whether this process was forked from one that had started networks. MediaPipe crashes in such a process."""
+
+    def __init__(self) -> None:
+        self.started = self.unusable = False
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """See `tell_of_forks`."""
+        self.unusable = self.started
+
+
+_fork = _Fork()
+
+
+class Network:
+    """One of MediaPipe's networks. Threads may share it: they take turns.
+
+    A child that was forked before the first network started can start its own; later ones raise GflaError.
+    """
+
+    def __init__(self, module: str, kind: str, **options: Any) -> None:
+        """`module` and `kind`: the names of a solution and of its class, which takes the `options`."""
+        self._module, self._kind, self._options = module, kind, options
+        self._lock = ProcessLock()
+        self._graph: Any = self._started()
+        tell_of_forks(self)
+
+    def process(self, pixels: NDArray[np.uint8]) -> Any:
+        """MediaPipe's result for (H, W, 3) uint8 RGB. Raises GflaError when MediaPipe fails."""
+        with self._lock, python_warnings_silenced:  # protobuf warns about a call that this MediaPipe makes every time
+            if self._graph is None:
+                self._graph = self._started()
+            try:
+                return self._graph.process(pixels)
+            except Exception as error:  # any type; a graph that has failed once fails always
+                self.close()
+                raise GflaError(f"mediapipe failed: {error}".splitlines()[0], hint="try again") from error
+
+    def close(self) -> None:
+        """Frees the network. The next `process` starts it again."""
+        with self._lock:
+            graph, self._graph = self._graph, None
+            if graph is not None:
+                with suppress(Exception):  # a graph that failed reports its failure once more
+                    graph.close()
+
+    def forked(self) -> None:
+        """See `tell_of_forks`. The parent's threads, without which the graph does not run, are not in this process."""
+        if self._graph is not None:
+            never_freed(self._graph)
+            self._graph = None
+
+    def _started(self) -> Any:
+        if _fork.unusable:
+            hint = 'fork before the first image, or start processes with multiprocessing.get_context("spawn")'
+            raise GflaError("mediapipe cannot run in a process that was forked after mediapipe was used", hint=hint)
+        _fork.started = True
+        with native_stderr_silenced(), python_warnings_silenced:
+            graph = getattr(solution(self._module), self._kind)(**self._options)
+            graph.process(_EMPTY)  # the graph starts, and logs, at the first image
+        return graph
+
+
+def body_network(*, tracking: bool, segmentation: bool = False) -> Network:
     """33 landmarks of one person, and with `segmentation` which pixels show it.
 
     With `tracking` it looks near the person's place in the last image.
@@ -80,44 +151,23 @@ def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
     # The wheel contains complexity 1 only. MediaPipe's smoothing depends on the time between calls, so it is off.
     options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
     options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
-    return _started("pose", "Pose", min_detection_confidence=0.4, **options)
+    return Network("pose", "Pose", min_detection_confidence=0.4, **options)
 
 
-def face_mesh_network(*, tracking: bool, most: int) -> Any:
+def face_mesh_network(*, tracking: bool, most: int) -> Network:
     """478 points per face. With `tracking` it looks near the face's place in the last image."""
     options = {"static_image_mode": not tracking, "max_num_faces": most, "refine_landmarks": True}
-    return _started("face_mesh", "FaceMesh", min_detection_confidence=0.5, **options)
+    return Network("face_mesh", "FaceMesh", min_detection_confidence=0.5, **options)
 
 
-def face_box_network() -> Any:
+def face_box_network() -> Network:
     """A box per face, small faces included: MediaPipe's model for faces beyond 2 metres."""
-    return _started("face_detection", "FaceDetection", min_detection_confidence=0.5, model_selection=1)
+    return Network("face_detection", "FaceDetection", min_detection_confidence=0.5, model_selection=1)
 
 
-def run(network: Any, pixels: NDArray[np.uint8]) -> Any:
-    """MediaPipe's result for (H, W, 3) uint8 RGB."""
-    with _python_warnings_silenced():
-        return network.process(pixels)
-
-
-def reset_tracking(network: Any) -> None:
+def reset_tracking(network: Network) -> None:
     """Makes a tracking network detect again: an empty image is cheaper and quieter than a restart."""
-    run(network, _EMPTY)
-
-
-def _started(module: str, kind: str, **options: Any) -> Any:
-    with native_stderr_silenced(), _python_warnings_silenced():
-        network = getattr(solution(module), kind)(**options)
-        network.process(_EMPTY)  # the graph starts, and logs, at the first image
-    return network
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf warns about a call that this MediaPipe makes for every image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    network.process(_EMPTY)
 
 
 class Window(NamedTuple):
@@ -189,11 +239,11 @@ def _steps(length: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, max(0, length - side), count)]
 
 
-def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
+def boxes_in(network: Network, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
     """Boxes of faces in the window, most confident first, in pixels of the image."""
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
-    answers = run(network, pixels).detections or []
+    answers = network.process(pixels).detections or []
     boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
     places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
     return [

@@ -29,14 +29,18 @@ LIMBS = (
 )  # fmt: skip
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
+LEAST_CONFIDENCE = 0.05  # joints below it are missing: programs write a place for every joint, found or not
 _LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """18 joints of one person. Joints may lie outside the frame; `within_frame` drops those."""
+    """18 joints of one person. Joints may lie outside the frame; `within_frame` drops those.
 
-    points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in (0, 1]; missing = (-1, -1, 0)
+    Joints with a confidence below LEAST_CONFIDENCE become missing.
+    """
+
+    points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in [0.05, 1]; missing = (-1, -1, 0)
     size: tuple[int, int]  # height, width of the image that x and y refer to
     # (18,) distance of the joints from the camera in pixels, with any zero; None where it is unknown.
     depths: NDArray[np.float32] | None = None
@@ -53,7 +57,7 @@ class Pose:
             raise LandmarkError("a pose holds NaN or infinite numbers", hint="missing joints are written as -1, -1, 0")
         if points[:, 2].max() > 1:
             raise LandmarkError(f"confidences go from 0 to 1, got {points[:, 2].max():g}", hint="x, y, confidence")
-        points[points[:, 2] <= 0] = MISSING
+        points[points[:, 2] < LEAST_CONFIDENCE] = MISSING
         points.flags.writeable = False
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "size", (height, width))
@@ -95,6 +99,11 @@ class Pose:
         (left, top), (right, bottom) = there.min(axis=0).tolist(), there.max(axis=0).tolist()
         return (left, top, right, bottom)
 
+    @property
+    def prominence(self) -> float:
+        """Size in pixels times mean confidence: the person of an image has more of it than a false detection."""
+        return extent(self.box) * float(self.points[self.present, 2].mean()) if self.present.any() else 0.0
+
     def cropped(self, crop: Crop) -> Pose:
         """The same pose in a crop of its image. A crop that mirrors swaps left and right joints."""
         pose = self.transformed(crop.matrix, crop.size)
@@ -135,6 +144,9 @@ class _Boxed(Protocol):
     @property
     def box(self) -> Box: ...
 
+    @property
+    def prominence(self) -> float: ...
+
 
 _Person = TypeVar("_Person", bound=_Boxed)
 
@@ -147,6 +159,8 @@ def choose_person(
     notes: list[str] | None = None,
 ) -> _Person:
     """One of several people, poses or detections: "largest", "left", "right", or N, counted from the left, from 1.
+
+    "largest" is the one with the largest size times confidence.
 
     Adds a line to `notes` when "largest" had a choice. `where` is the image's name in messages. Raises DetectionError
     when there is no person or no N-th one, UsageError for any other `which`.
@@ -167,7 +181,7 @@ def choose_person(
     if which == "largest":
         if len(people) > 1 and notes is not None:
             notes.append(f"{where}: {len(people)} people found, took the largest; --person left|right|N picks another")
-        return max(people, key=lambda person: extent(person.box))
+        return max(people, key=lambda person: person.prominence)
     return from_left[place]
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.geometry.crop import Box
-from gfla_cli.io.background import Closeable
+from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.detect import PersonDetector, landmarks_in, to_openpose, torso_of
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
 from gfla_cli.person.face import face_size
-from gfla_cli.person.mediapipe import Window, around, body_network, face_mesh_network, reset_tracking, whole
+from gfla_cli.person.mediapipe import Network, Window, around, body_network, face_mesh_network, reset_tracking, whole
 from gfla_cli.person.pose import Pose, choose_person, extent
 
 _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
@@ -33,7 +31,7 @@ class BodyTracker(Closeable):
     """Tracks one person through a video. The first frame with people decides which one.
 
     Several times faster and steadier than detection, because each frame tells where to look in the next. A context
-    manager. Not safe for use from several threads.
+    manager. Threads may share it: they take turns.
     """
 
     def __init__(
@@ -42,7 +40,8 @@ class BodyTracker(Closeable):
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         self._which, self._where, self._notes = which, where, notes
         self._detector = PersonDetector()
-        self._network: Any = None
+        self._lock = ProcessLock()
+        self._network: Network | None = None
         self._window: Window | None = None  # None: detect in the next frame
         self._last: NDArray[np.float32] | None = None  # (33, 5) landmarks
         self._new_shot = False
@@ -53,16 +52,21 @@ class BodyTracker(Closeable):
 
     def close(self) -> None:
         """Frees the networks."""
-        self._detector.close()
-        if self._network is not None:
-            self._network.close()
-        self._network = self._window = None
+        with self._lock:
+            self._detector.close()
+            if self._network is not None:
+                self._network.close()
+            self._window = None
 
     def track(self, frame: NDArray[np.uint8]) -> Pose | None:
         """The person in the next frame, (H, W, 3) uint8 RGB; None while no person is visible.
 
         Raises DetectionError and UsageError as `choose_person` does.
         """
+        with self._lock:
+            return self._next(frame)
+
+    def _next(self, frame: NDArray[np.uint8]) -> Pose | None:
         size = (frame.shape[0], frame.shape[1])
         landmarks = self._tracked(frame) if self._window is not None else None
         if landmarks is None:
@@ -103,6 +107,7 @@ class BodyTracker(Closeable):
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
         assert self._window is not None
+        assert self._network is not None
         landmarks = landmarks_in(self._network, frame, self._window, _BODY_CUT_SIDE)
         if landmarks is None:
             return None
@@ -145,8 +150,8 @@ def _grown(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
 class FaceTracker(Closeable):
     """Tracks one face through a video. The first frame with faces decides which one.
 
-    Faster and steadier than detection, because each frame tells where to look in the next. A context manager. Not safe
-    for use from several threads.
+    Faster and steadier than detection, because each frame tells where to look in the next. A context manager.
+    Threads may share it: they take turns.
     """
 
     def __init__(
@@ -155,7 +160,8 @@ class FaceTracker(Closeable):
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         self._which, self._where, self._notes = which, where, notes
         self._detector = FaceDetector()
-        self._network: Any = None
+        self._lock = ProcessLock()
+        self._network: Network | None = None
         self._window: Window | None = None  # None: detect in the next frame
         self._last: Face | None = None
         self._chosen = False
@@ -166,10 +172,11 @@ class FaceTracker(Closeable):
         self._window, self._new_shot = None, True
 
     def close(self) -> None:
-        self._detector.close()
-        if self._network is not None:
-            self._network.close()
-        self._network = self._window = None
+        with self._lock:
+            self._detector.close()
+            if self._network is not None:
+                self._network.close()
+            self._window = None
 
     def track(self, frame: NDArray[np.uint8]) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None while it is not visible.
@@ -177,6 +184,10 @@ class FaceTracker(Closeable):
         Raises DetectionError and UsageError as `choose_person` does.
         """
         check_image(frame)
+        with self._lock:
+            return self._next(frame)
+
+    def _next(self, frame: NDArray[np.uint8]) -> Face | None:
         face = self._tracked(frame) if self._window is not None else None
         if face is None:
             found = self._found(frame)
@@ -217,6 +228,7 @@ class FaceTracker(Closeable):
 
     def _tracked(self, frame: NDArray[np.uint8]) -> Face | None:
         assert self._window is not None
+        assert self._network is not None
         meshes = meshes_in(self._network, frame, self._window, _FACE_CUT_SIDE)
         if not meshes:
             return None

@@ -11,6 +11,7 @@ options give the same video again.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,11 +24,13 @@ from numpy.typing import NDArray
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
-from gfla_cli.person.pose import Pose, shortest_decimals
+from gfla_cli.person.keypoint_files import read_frames_of_folder
+from gfla_cli.person.pose import Pose, choose_person, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": 68, "body": 18}
+_FOLDER_FPS = Fraction(25)
 _LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
 _LARGEST_SIDE = 100_000  # pixels
 _LARGEST_VALUE = 1e7  # pixels; larger values are mistakes
@@ -46,13 +49,13 @@ class Track:
 
 
 def is_track_file(path: Path | str) -> bool:
-    """Whether the name is that of a landmarks file. Reads no file."""
-    return Path(path).suffix.lower() == ".json"
+    """Whether this is a landmarks file, by its name, or a folder with a keypoint file for every frame."""
+    return Path(path).suffix.lower() == ".json" or Path(path).is_dir()
 
 
 def refuse_track_name(path: Path | str) -> None:
     """Raises UsageError when a track cannot be written under this name."""
-    if not is_track_file(path):
+    if Path(path).suffix.lower() != ".json":
         raise UsageError(f"{path}: landmarks are written as .json", hint=f"choose {Path(path).stem}.json")
 
 
@@ -68,9 +71,21 @@ def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> N
         file.write("\n]}\n")
 
 
-def read_track(path: Path | str) -> Track:
-    """The track in a file. Raises MediaError when there is no file, LandmarkError when it is not a track."""
+def read_track(
+    path: Path | str,
+    *,
+    fps: Fraction | None = None,
+    person: str | int = "largest",
+    notes: list[str] | None = None,
+) -> Track:
+    """The track in a file, or in a folder with a keypoint file for every frame.
+
+    A folder does not know its frame rate, `fps`, else 25; and which `person` of its frames is meant, see
+    `choose_person`. Raises MediaError when there is no file, LandmarkError when it is not a track.
+    """
     path = Path(path)
+    if path.is_dir():
+        return _track_of_folder(path, fps, person, [] if notes is None else notes)
     try:
         if not path.is_file():
             what = "is a folder, not a landmarks file" if path.is_dir() else "no such file"
@@ -84,6 +99,31 @@ def read_track(path: Path | str) -> Track:
         return _parsed(content)
     except LandmarkError as error:
         raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
+
+
+def _track_of_folder(folder: Path, fps: Fraction | None, which: str | int, notes: list[str]) -> Track:
+    """One person of all frames: the chosen one of the first frame with people, then the nearest to the last place."""
+    frames, size = read_frames_of_folder(folder, notes=notes)
+    if fps is None:
+        notes.append(f"{folder}: took {_FOLDER_FPS} frames per second; --fps says another rate")
+    track = Track("body", fps or _FOLDER_FPS, size)
+    place: tuple[float, float] | None = None
+    for people in frames:
+        if not people:
+            track.frames.append(None)
+            continue
+        if place is None:
+            chosen = choose_person(people, which, where=str(folder), notes=notes)
+        else:
+            chosen = people[int(np.argmin([math.dist(_middle(one), place) for one in people]))]
+        place = _middle(chosen)
+        track.frames.append(chosen.known_points)
+    return track
+
+
+def _middle(pose: Pose) -> tuple[float, float]:
+    left, top, right, bottom = pose.box
+    return (left + right) / 2, (top + bottom) / 2
 
 
 def _parsed(content: Any) -> Track:

@@ -24,7 +24,7 @@ from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
-from gfla_cli.io.background import Closeable, overlapped
+from gfla_cli.io.background import Closeable, ProcessLock, overlapped
 from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, to_planes
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
 from gfla_cli.person.body import body_crop, has_feet, torso_length
@@ -221,7 +221,11 @@ class AnimatedFrame:
 
 
 class Animator:
-    """A loaded model that animates the person of an image. Keep it for many videos."""
+    """A loaded model that animates the person of an image. Keep it for many videos.
+
+    Threads may share it: every animation has detectors of its own, and the network runs for one thread at a time. For
+    forks see `PoseTransfer`.
+    """
 
     def __init__(
         self,
@@ -254,9 +258,10 @@ class Animator:
         """The person of `source` moving as the person of `driving`: an iterator that makes the frames one by one.
 
         `source` is an image file or (H, W, 3) uint8 RGB; of a video the first frame is taken. `driving` is a video, an
-        image or a landmarks file. `trim` (start and end in seconds) and `fps` choose its frames. `driving_person` is
-        tracked, see `choose_person`. `on_missing`: "hold", "skip" or "fail" (raise DetectionError) for a frame without
-        a person. `images`: also return the driver's frames. Raises GflaError children for wrong input.
+        image, a landmarks file or a folder with a keypoint file for every frame. `trim` (start and end in seconds) and
+        `fps` choose its frames. `driving_person` is tracked, see `choose_person`. `on_missing`: "hold", "skip" or
+        "fail" (raise DetectionError) for a frame without a person. `images`: also return the driver's frames. Raises
+        GflaError children for wrong input.
         """
         notes: list[str] = []
         watch = stopwatch or Stopwatch()
@@ -295,10 +300,12 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self._notes = notes
         self._first_missing = 0
         self._cuts: list[float] = []  # seconds
+        self._lock = ProcessLock()
         self._frames = self._made()
 
     def __next__(self) -> AnimatedFrame:
-        return next(self._frames)
+        with self._lock:
+            return next(self._frames)
 
     def close(self) -> None:
         """Ends the work; there are no more frames afterwards."""

@@ -136,7 +136,7 @@ def open_driver(
 ) -> Driver:
     """Opens a driver. `images`: also return its frames as images. Raises GflaError children for bad files."""
     if is_track_file(path):
-        return _LandmarksDriver(path, kind, trim, fps)
+        return _LandmarksDriver(path, kind, trim, fps, person)
     return _VideoDriver(path, kind, trim, fps, person, images=images, stopwatch=stopwatch or Stopwatch())
 
 
@@ -298,18 +298,26 @@ def _ahead(frames: Iterator[Image]) -> Generator[Image]:
 class _LandmarksDriver:
     """The landmarks of a video, from a file."""
 
-    def __init__(self, path: Path | str, kind: Kind, trim: Trim | None, fps: Fraction | float | str | None) -> None:
-        track = read_track(path)
+    def __init__(
+        self,
+        path: Path | str,
+        kind: Kind,
+        trim: Trim | None,
+        fps: Fraction | float | str | None,
+        person: str | int,
+    ) -> None:
+        self.notes: list[str] = []
+        rate = None if fps is None else exact_rate(fps)
+        track = read_track(path, fps=rate, person=person, notes=self.notes)
         if track.kind != kind:
             raise UsageError(f"{path} holds a {track.kind}, a {kind} is needed", hint=f"--task {track.kind}")
         self.kind, self.path, self.size = kind, path, track.size
-        self.fps = track.fps if fps is None else exact_rate(fps)
+        self.fps = rate or track.fps
         self._points = _resampled(track, trim, self.fps)
         if not self._points:
             raise UsageError(f"{path}: no frame in that time range", hint=f"it lasts {len(track.frames) / track.fps} s")
         self.expected = len(self._points)
         self.sound: Sound | None = None
-        self.notes: list[str] = []
         self.damaged = False
 
     def preview(self) -> list[Points]:

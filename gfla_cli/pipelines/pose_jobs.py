@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +17,7 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
-from gfla_cli.errors import DataError, GflaError, UsageError
+from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
 from gfla_cli.inference.visualize import VISUALIZATIONS
@@ -33,7 +33,7 @@ from gfla_cli.io.files import (
     sole_writer,
 )
 from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
-from gfla_cli.person.keypoint_files import split_row
+from gfla_cli.person.keypoint_files import poses_of_folder, split_row
 from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
@@ -115,7 +115,7 @@ def plan_transfers(
         return without_results(find_images(folder), folder, output or Path(), say)
 
     sources = images_of(source) if source.is_dir() else [source]
-    poses = [str(path) for path in images_of(Path(pose))] if Path(pose).is_dir() else [pose]
+    poses = _poses_in(Path(pose), images_of) if Path(pose).is_dir() else [pose]
     single = not source.is_dir() and not Path(pose).is_dir()
     if output is not None and single and not output.is_dir():
         if output.suffix.lower() not in WRITABLE:
@@ -140,7 +140,27 @@ def plan_transfers(
 def _output_names(sources: Sequence[Path], poses: Sequence[str]) -> dict[tuple[Path, str], str]:
     """A file name for every source in every pose."""
     wanted = {(one, other): f"{one.stem}--{_stem(other)}" for one, other in product(sources, poses)}
-    return distinct_names(wanted, {(one, other): f"{one.name}--{Path(other).name}" for one, other in wanted})
+    return distinct_names(wanted, {(one, other): f"{one.name}--{_whole_name(other)}" for one, other in wanted})
+
+
+def _poses_in(folder: Path, images_of: Callable[[Path], list[Path]]) -> list[str]:
+    """Every pose of a folder: its images, and what its keypoint files hold. Raises MediaError if there are none."""
+    found = poses_of_folder(folder)
+    try:
+        return [*(str(path) for path in images_of(folder)), *found]
+    except MediaError as error:
+        if found:
+            return found
+        raise MediaError(f"{folder}: no images and no keypoint files in this folder", hint=error.hint) from error
+
+
+def _whole_name(pose: str) -> str:
+    path, row = split_row(pose)
+    return path.name if row is None else f"{path.name}_{_as_file_name(row)}"
+
+
+def _as_file_name(name: str) -> str:
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name)
 
 
 def _stem(pose: str) -> str:
@@ -370,7 +390,7 @@ def _with_names(pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str],
 def _result_name(pair: tuple[str, str]) -> str:
     """FROM--TO.png, where `a/b.jpg` and `a.csv#b.jpg` become `a_b`. _ replaces unportable characters, too."""
     source, target = ("_".join(map(_bare, name.split("#"))) for name in pair)
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", f"{source}--{target}.png")
+    return _as_file_name(f"{source}--{target}.png")
 
 
 def _bare(name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
+from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
 from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
@@ -28,6 +30,7 @@ from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
+_FileState = tuple[str, int, int]  # name, time of the last change, size
 Align = bool | Literal["placed"]  # "placed": the target pose lies in the source's image already
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
@@ -72,7 +75,11 @@ class PreparedTransfer:
 
 
 class PoseTransfer:
-    """A loaded model that generates people in other poses. Keep it for many images."""
+    """A loaded model that generates people in other poses. Keep it for many images.
+
+    Threads may share it: detection and network each run for one thread at a time. A forked child goes on with one
+    thread on the CPU; on a GPU, or after the parent has searched an image for people, it raises GflaError.
+    """
 
     def __init__(
         self,
@@ -84,8 +91,9 @@ class PoseTransfer:
         threads: int | None = None,
     ) -> None:
         self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
-        self._detector: PersonDetector | None = None
-        self._found: dict[str, list[Pose]] = {}  # file -> all people in it
+        self._detector = PersonDetector()
+        self._lock = ProcessLock()
+        self._found: dict[_FileState, list[Pose]] = {}  # all people in a file
 
     def transfer(
         self,
@@ -103,7 +111,8 @@ class PoseTransfer:
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
-        `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, or a Pose.
+        `source` is an image file or an (H, W, 3) uint8 RGB array. `target` is the same, a keypoint file, a Pose,
+        or its (18, 3) points in pixels of the source. Images may be PIL images, tensors and bytes, see `load_image`.
         `crop`: by default the result is the whole source image with its person in the new pose. True gives the frame
         around the person alone; False stretches the whole image to the network's frame, as data sets want it.
         `align`: give the target pose the size and place of the source's body; "placed": it has them, in pixels of the
@@ -138,6 +147,8 @@ class PoseTransfer:
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
         source_pose = self._find_person(image, source, person, notes)
+        if isinstance(target, np.ndarray) and target.shape in ((18, 3), (18, 4)):  # such as `result.target_pose`
+            target = Pose.of(target.astype(np.float32), (image.shape[0], image.shape[1]))
         target_pose = self._find_target(target, target_person, notes)
         if align is True:
             target_pose = aligned(target_pose, source_pose)
@@ -215,8 +226,6 @@ class PoseTransfer:
         """Where an image shows a person; None when the model does not tell its people from the background."""
         if not self.session.config.pixel_blend:
             return None
-        if self._detector is None:
-            self._detector = PersonDetector()
         return self._detector.cover(image, pose)
 
     def _inputs(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[NDArray[np.float32]]:
@@ -233,26 +242,30 @@ class PoseTransfer:
 
     def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
         """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
-        name = image_name(source)
-        people = self._found.get(name) if not isinstance(source, np.ndarray) else None
+        file = _file_state(source)
+        people = self._known(file)
         if people is None:
-            if self._detector is None:
-                self._detector = PersonDetector()
             people = [person.pose for person in self._detector.detect(image)]
-            if not isinstance(source, np.ndarray):
-                self._found[name] = people
-                while len(self._found) > _CACHED:
-                    self._found.pop(next(iter(self._found)))
-        return choose_person(people, which, where=name, notes=notes)
+            if file is not None:
+                with self._lock:
+                    self._found[file] = people
+                    while len(self._found) > _CACHED:
+                        self._found.pop(next(iter(self._found)))
+        return choose_person(people, which, where=image_name(source), notes=notes)
+
+    def _known(self, file: _FileState | None) -> list[Pose] | None:
+        with self._lock:
+            return None if file is None else self._found.get(file)
 
     def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
-        if not isinstance(target, np.ndarray):
+        if isinstance(target, str | PathLike):
+            target = Path(target) if not isinstance(target, str) else target
             if is_pose_file(target):
                 return read_pose(target, person=which, notes=notes)
-            if str(target) in self._found:
-                return choose_person(self._found[str(target)], which, where=str(target), notes=notes)
+            if (people := self._known(_file_state(target))) is not None:
+                return choose_person(people, which, where=str(target), notes=notes)
         return self._find_person(load_image(target, _LARGEST_SIDE), target, which, notes)
 
     def pose_of(self, target: ImageSource, which: Person = "largest", notes: list[str] | None = None) -> Pose:
@@ -269,6 +282,17 @@ class PoseTransfer:
             both = body_crop([source, target], size, aspect)
             return both, both
         return body_crop([source], size, aspect), body_crop([target], size, aspect)
+
+
+def _file_state(source: ImageSource) -> _FileState | None:
+    """What tells a file from another one that took its name later; None for an array, and for no file."""
+    if not isinstance(source, str | PathLike):
+        return None
+    try:
+        state = Path(source).stat()
+    except (OSError, ValueError):
+        return None
+    return str(source), state.st_mtime_ns, state.st_size
 
 
 def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,11 @@ class ViewResult:
 
 
 class ViewSynthesizer:
-    """A loaded model that shows objects from other sides. Keep it for many images."""
+    """A loaded model that shows objects from other sides. Keep it for many images.
+
+    Threads may share it: the network runs for one at a time. A forked child goes on with one thread on the CPU, and not
+    at all on a GPU.
+    """
 
     def __init__(
         self,
@@ -172,10 +177,11 @@ class ViewSynthesizer:
     def frame(self, image: ImageSource, notes: list[str]) -> Image:
         """The object of an image on white, (H, W, 3), cropped as in the training images."""
         size, name = self.session.config.image_size, image_name(image)
-        if isinstance(image, np.ndarray):
-            _check_size(load_image(image), name)
+        if not isinstance(image, str | PathLike):
+            image = load_image(image)
+            _check_size(image, name)
             return frame_object(cut_out(image), size, name, notes)
-        cutout = read_cutout(image, _LARGEST_SIDE)
+        cutout = read_cutout(Path(image), _LARGEST_SIDE)
         _check_size(cutout.on_white, name)
         return frame_object(cutout, size, name, notes)
 
