@@ -108,9 +108,9 @@ class PersonDetector(Closeable):
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
         answer = run(self._cover_network, crop.image(image))
-        if answer.segmentation_mask is None:
+        if not answer.segmentation_masks:
             return None
-        mask = np.asarray(answer.segmentation_mask, np.float32)
+        mask = np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(_CUT_SIDE, _CUT_SIDE)
         region = crop.region(image.shape)
         cover = np.zeros(image.shape[:2], np.float32)
         if region is not None:
@@ -187,13 +187,13 @@ def landmarks_in(
     """
     pixels, factor = window.cut(image, longest)
     answer = run(network, np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
-    if answer.pose_landmarks is None:
+    if not answer.pose_landmarks:
         return None
-    marks = answer.pose_landmarks.landmark
+    marks = answer.pose_landmarks[0]
     landmarks = np.array([[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in marks], np.float32)
     height, width = (side / factor for side in pixels.shape[:2])
     landmarks[:, :3] *= np.array([width, height, width], np.float32)  # z is in units of the width
-    landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks.landmark)
+    landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks[0])
     if mirrored:
         landmarks = landmarks[_MIRRORED]
         landmarks[:, 0] = width - landmarks[:, 0]

@@ -1,16 +1,23 @@
-"""MediaPipe's networks ("solutions"): loading and running them, and the windows of an image that they are run on."""
+"""MediaPipe's networks: loading and running them, and the windows of an image that they are run on.
+
+The networks run in MediaPipe's Tasks API. Its packages contain no models, so `bundles` holds them. They give the same
+results with mediapipe 0.10.14 and 0.10.31.
+"""
 
 from __future__ import annotations
 
+import atexit
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +26,34 @@ from gfla_cli.errors import GflaError
 from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import native_stderr_silenced
 
-_PACKAGES = ("mediapipe", "mediapipe.python.solutions")
+# Their own code imports every task, and looks for a sound library with a compiler, which takes half a second.
+_PACKAGES = ("mediapipe", "mediapipe.tasks.python", "mediapipe.tasks.python.vision")
 _hollow: dict[str, ModuleType] = {}  # packages whose own code has not run
 _one_at_a_time = Lock()
+_BUNDLES = Path(__file__).with_name("bundles")
 _EMPTY = np.zeros((64, 64, 3), np.uint8)
 _GREY = 128  # outside of the image
 
+# Time between two frames that a tracking network is told, in ms. MediaPipe smooths the landmarks of one person by time.
+# The longer the time, the weaker the smoothing: at these values, the landmarks
+# are as restless as without smoothing.
+_BODY_STEP_MS = 10_000
+_FACE_STEP_MS = 100_000_000
 
-def solution(name: str) -> Any:
-    """One of MediaPipe's solutions, such as "pose". Raises GflaError when MediaPipe cannot be loaded.
 
-    Each is loaded alone: MediaPipe's package imports all of them, and matplotlib, which takes half a second.
+def task_module(name: str) -> Any:
+    """The module of one of MediaPipe's vision tasks, such as "pose_landmarker".
+
+    Each is loaded alone: see `_PACKAGES`. Raises GflaError when MediaPipe cannot be loaded.
     """
+    return _module(f"mediapipe.tasks.python.vision.{name}")
+
+
+def _module(name: str) -> Any:
     try:
         with _one_at_a_time, _packages_hollow():
-            return import_module(f"mediapipe.python.solutions.{name}")
-    except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
+            return import_module(name)
+    except Exception as error:  # a damaged installation raises any type
         raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
 
 
@@ -57,67 +76,137 @@ def _packages_hollow() -> Iterator[None]:
 
 
 class _Completion:
-    """Runs a package's own code at the first access to a missing attribute."""
+    """Runs the packages' own code at the first access to a missing attribute of one of them."""
 
     def __init__(self, package: ModuleType) -> None:
         self._package = package
 
     def __call__(self, attribute: str) -> Any:
-        package, spec = self._package, self._package.__spec__
-        if attribute.startswith("__") or spec is None or spec.loader is None:  # the import system looks for these
-            raise AttributeError(f"module {package.__name__!r} has no attribute {attribute!r}")
-        del vars(package)["__getattr__"]
-        _hollow.pop(package.__name__, None)
-        spec.loader.exec_module(package)
-        return getattr(package, attribute)
+        if attribute.startswith("__"):  # the import system looks for these
+            raise AttributeError(f"module {self._package.__name__!r} has no attribute {attribute!r}")
+        # The innermost first: mediapipe's own code gives the name mediapipe.tasks to another package.
+        packages = [_hollow.pop(name) for name in reversed(_PACKAGES) if name in _hollow]
+        for package in packages:
+            vars(package).pop("__getattr__", None)
+        for package in packages:
+            if package.__spec__ is not None and package.__spec__.loader is not None:
+                package.__spec__.loader.exec_module(package)
+        return getattr(self._package, attribute)
 
 
-def body_network(*, tracking: bool, segmentation: bool = False) -> Any:
+class Network:
+    """A running MediaPipe task. Not safe for use from several threads."""
+
+    def __init__(self, task: Any, step_ms: int) -> None:
+        """`step_ms`: the time between frames for a task in video mode, 0 for one in image mode."""
+        self._task = task
+        self._step_ms = step_ms
+        self._time_ms = 0
+        self._images = _image_module()
+        self._is_new = True  # it has found nothing yet
+        _open_networks.add(self)
+
+    def run(self, pixels: NDArray[np.uint8]) -> Any:
+        """The task's result for (H, W, 3) uint8 RGB."""
+        # MediaPipe ignores the strides of an array.
+        image = self._images.Image(image_format=self._images.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+        if not self._is_new:
+            return self._result(image)
+        with native_stderr_silenced():  # the last part of the graph starts, and logs, at the first person or face
+            result = self._result(image)
+        self._is_new = not any(vars(result).values())
+        return result
+
+    def _result(self, image: Any) -> Any:
+        with _protobuf_silenced():
+            if not self._step_ms:
+                return self._task.detect(image)
+            self._time_ms += self._step_ms
+            return self._task.detect_for_video(image, self._time_ms)
+
+    def close(self) -> None:
+        self._task.close()
+
+    def abandon(self) -> None:
+        """Leaves the task to the operating system, which frees it when the process ends."""
+        self._task._handle = None
+
+
+_open_networks: WeakSet[Network] = WeakSet()
+
+
+@atexit.register
+def _abandon_open_networks() -> None:
+    """MediaPipe closes a task in a thread. None can start any more at exit, so that would print a traceback."""
+    for network in _open_networks:
+        network.abandon()
+
+
+def _image_module() -> Any:
+    """The module with MediaPipe's Image and ImageFormat."""
+    return _module("mediapipe.python" if _is_old() else "mediapipe.tasks.python.vision.core.image")
+
+
+def _is_old() -> bool:
+    """Whether the loaded tasks are those of 0.10.14, the last mediapipe with a wheel for Linux on aarch64."""
+    return "mediapipe.python" in sys.modules
+
+
+@contextmanager
+def _protobuf_silenced() -> Iterator[None]:
+    """mediapipe 0.10.14 makes a call for every image that protobuf warns about. Later versions use no protobuf."""
+    if not _is_old():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def body_network(*, tracking: bool, segmentation: bool = False) -> Network:
     """33 landmarks of one person, and with `segmentation` which pixels show it.
 
     With `tracking` it looks near the person's place in the last image.
     """
-    # The wheel contains complexity 1 only. MediaPipe's smoothing depends on the time between calls, so it is off.
-    options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
-    options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
-    return _started("pose", "Pose", min_detection_confidence=0.4, **options)
+    options = {"min_pose_detection_confidence": 0.4, "output_segmentation_masks": segmentation}
+    step_ms = _BODY_STEP_MS if tracking else 0
+    return _started("pose_landmarker", "PoseLandmarker", "pose_landmarker_full.task", step_ms, **options)
 
 
-def face_mesh_network(*, tracking: bool, most: int) -> Any:
+def face_mesh_network(*, tracking: bool, most: int) -> Network:
     """478 points per face. With `tracking` it looks near the face's place in the last image."""
-    options = {"static_image_mode": not tracking, "max_num_faces": most, "refine_landmarks": True}
-    return _started("face_mesh", "FaceMesh", min_detection_confidence=0.5, **options)
+    step_ms = _FACE_STEP_MS if tracking else 0
+    return _started("face_landmarker", "FaceLandmarker", "face_landmarker.task", step_ms, num_faces=most)
 
 
-def face_box_network() -> Any:
+def face_box_network() -> Network:
     """A box per face, small faces included: MediaPipe's model for faces beyond 2 metres."""
-    return _started("face_detection", "FaceDetection", min_detection_confidence=0.5, model_selection=1)
+    return _started("face_detector", "FaceDetector", "face_detector_far.tflite", 0)
 
 
-def run(network: Any, pixels: NDArray[np.uint8]) -> Any:
+def run(network: Network, pixels: NDArray[np.uint8]) -> Any:
     """MediaPipe's result for (H, W, 3) uint8 RGB."""
-    with _python_warnings_silenced():
-        return network.process(pixels)
+    return network.run(pixels)
 
 
-def reset_tracking(network: Any) -> None:
+def reset_tracking(network: Network) -> None:
     """Makes a tracking network detect again: an empty image is cheaper and quieter than a restart."""
     run(network, _EMPTY)
 
 
-def _started(module: str, kind: str, **options: Any) -> Any:
-    with native_stderr_silenced(), _python_warnings_silenced():
-        network = getattr(solution(module), kind)(**options)
-        network.process(_EMPTY)  # the graph starts, and logs, at the first image
+def _started(module: str, kind: str, bundle: str, step_ms: int, **options: Any) -> Network:
+    """A task that has seen an empty image: its graph starts, and logs, at the first image."""
+    with native_stderr_silenced():
+        tasks = task_module(module)
+        mode = _module("mediapipe.tasks.python.vision.core.vision_task_running_mode").VisionTaskRunningMode
+        base = _module("mediapipe.tasks.python.core.base_options").BaseOptions
+        # Read here, because MediaPipe does not open every path on Windows.
+        model = base(model_asset_buffer=(_BUNDLES / bundle).read_bytes())
+        running_mode = mode.VIDEO if step_ms else mode.IMAGE
+        described = getattr(tasks, f"{kind}Options")(base_options=model, running_mode=running_mode, **options)
+        network = Network(getattr(tasks, kind).create_from_options(described), step_ms)
+        network.run(_EMPTY)
     return network
-
-
-@contextmanager
-def _python_warnings_silenced() -> Iterator[None]:
-    """protobuf warns about a call that this MediaPipe makes for every image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 class Window(NamedTuple):
@@ -192,11 +281,10 @@ def _steps(length: int, side: int) -> list[int]:
 def boxes_in(network: Any, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
     """Boxes of faces in the window, most confident first, in pixels of the image."""
     pixels, factor = window.cut(image, longest)
-    height, width = (side / factor for side in pixels.shape[:2])
     answers = run(network, pixels).detections or []
-    boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
-    places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
+    boxes = [answer.bounding_box for answer in answers[:most]]
+    places = [(window.left + box.origin_x / factor, window.top + box.origin_y / factor) for box in boxes]
     return [
-        (left, top, left + box.width * width, top + box.height * height)
+        (left, top, left + box.width / factor, top + box.height / factor)
         for (left, top), box in zip(places, boxes, strict=True)
     ]
