@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,11 @@ class Network:
         self._time_ms = 0
         self._images = _image_module()
         self._is_new = True  # it has found nothing yet
-        _open_networks.add(self)
+        _open_tasks.add(task)
+        # MediaPipe closes a task in a thread, and waits for it for ever when the garbage collector has ended that
+        # thread. So a task outlives its network, and is closed later.
+        self._orphaned = finalize(self, _orphans.append, task)
+        self._orphaned.atexit = False
 
     def run(self, pixels: NDArray[np.uint8]) -> Any:
         """The task's result for (H, W, 3) uint8 RGB."""
@@ -125,21 +129,24 @@ class Network:
             return self._task.detect_for_video(image, self._time_ms)
 
     def close(self) -> None:
+        self._orphaned.detach()
         self._task.close()
 
-    def abandon(self) -> None:
-        """Leaves the task to the operating system, which frees it when the process ends."""
-        self._task._handle = None
+
+_open_tasks: WeakSet[Any] = WeakSet()
+_orphans: list[Any] = []  # tasks of networks that were collected without being closed
 
 
-_open_networks: WeakSet[Network] = WeakSet()
+def _close_orphans() -> None:
+    while _orphans:
+        _orphans.pop().close()
 
 
 @atexit.register
-def _abandon_open_networks() -> None:
-    """MediaPipe closes a task in a thread. None can start any more at exit, so that would print a traceback."""
-    for network in _open_networks:
-        network.abandon()
+def _abandon_open_tasks() -> None:
+    """Leaves open tasks to the operating system: no thread can start any more, so closing would print a traceback."""
+    for task in _open_tasks:
+        task._handle = None
 
 
 def _image_module() -> Any:
@@ -196,6 +203,7 @@ def reset_tracking(network: Network) -> None:
 
 def _started(module: str, kind: str, bundle: str, step_ms: int, **options: Any) -> Network:
     """A task that has seen an empty image: its graph starts, and logs, at the first image."""
+    _close_orphans()
     with native_stderr_silenced():
         tasks = task_module(module)
         mode = _module("mediapipe.tasks.python.vision.core.vision_task_running_mode").VisionTaskRunningMode

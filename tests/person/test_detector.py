@@ -41,6 +41,23 @@ def test_a_detector_can_be_closed_and_used_again():
     detector.close()
 
 
+def test_a_detector_that_is_lost_in_a_cycle_holds_nothing_up():
+    code = """
+import gc
+import numpy as np
+from gfla_cli.person.detect import PersonDetector
+for _ in range(2):
+    detector = PersonDetector()
+    detector.detect(np.zeros((64, 64, 3), np.uint8))
+    detector.itself = detector
+    del detector
+    gc.collect()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_only_rgb_bytes_are_looked_at(detector):
     for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)):
         with pytest.raises(ValueError, match="uint8"):
