@@ -121,9 +121,9 @@ class PersonDetector(Closeable):
             if self._cover_network is None:
                 self._cover_network = body_network(tracking=False, segmentation=True)
             answer = self._cover_network.process(pixels)
-        if answer.segmentation_mask is None:
+        if not answer.segmentation_masks:
             return None
-        mask = np.asarray(answer.segmentation_mask, np.float32)
+        mask = np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(_CUT_SIDE, _CUT_SIDE)
         region = crop.region(image.shape)
         cover = np.zeros(image.shape[:2], np.float32)
         if region is not None:
@@ -245,7 +245,7 @@ def upright_turns(network: Network, image: NDArray[np.uint8]) -> int:
 def _face_score(network: Network, image: NDArray[np.uint8]) -> float:
     """The confidence, 0..1, of the clearest face."""
     pixels, _ = whole(image).cut(image, _LOOK_SIDE)
-    return max((float(answer.score[0]) for answer in network.process(pixels).detections or []), default=0.0)
+    return max((box.categories[0].score for box in network.process(pixels).detections or []), default=0.0)
 
 
 def _turns_of_body(landmarks: NDArray[np.float32]) -> int:
@@ -265,13 +265,13 @@ def landmarks_in(
     """
     pixels, factor = window.cut(image, longest)
     answer = network.process(np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels)
-    if answer.pose_landmarks is None:
+    if not answer.pose_landmarks:
         return None
-    marks = answer.pose_landmarks.landmark
+    marks = answer.pose_landmarks[0]
     landmarks = np.array([[mark.x, mark.y, mark.z, mark.visibility, 0] for mark in marks], np.float32)
     height, width = (side / factor for side in pixels.shape[:2])
     landmarks[:, :3] *= np.array([width, height, width], np.float32)  # z is in units of the width
-    landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks.landmark)
+    landmarks[:, 4] = world_depths(landmarks[:, :2], answer.pose_world_landmarks[0])
     if mirrored:
         landmarks = landmarks[_MIRRORED]
         landmarks[:, 0] = width - landmarks[:, 0]

@@ -49,9 +49,8 @@ def meshes_in(network: Network, image: NDArray[np.uint8], window: Window, longes
     pixels, factor = window.cut(image, longest)
     height, width = (side / factor for side in pixels.shape[:2])
     meshes = []
-    found = network.process(pixels).multi_face_landmarks or []
-    for face in found:
-        mesh = np.array([(mark.x, mark.y, mark.z) for mark in face.landmark], np.float32)
+    for face in network.process(pixels).face_landmarks:
+        mesh = np.array([(mark.x, mark.y, mark.z) for mark in face], np.float32)
         mesh *= np.array([width, height, width], np.float32)  # z is in units of the width
         mesh[:, :2] += (window.left, window.top)
         if np.isfinite(mesh).all() and face_size(from_mesh(mesh)) > _SMALLEST:

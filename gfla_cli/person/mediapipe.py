@@ -1,14 +1,21 @@
-"""MediaPipe's networks ("solutions"): loading and running them, and the windows of an image that they are run on."""
+"""MediaPipe's networks: loading and running them, and the windows of an image that they are run on.
+
+The networks run in MediaPipe's Tasks API. Its packages contain no models, so `bundles` holds them. They give the same
+results with mediapipe 0.10.14 and 0.10.31.
+"""
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakSet, finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,25 +30,37 @@ from gfla_cli.io.background import (
     tell_of_forks,
 )
 
-_PACKAGES = ("mediapipe", "mediapipe.python.solutions")
+# Their own code imports every task, and looks for a sound library with a compiler, which takes half a second.
+_PACKAGES = ("mediapipe", "mediapipe.tasks.python", "mediapipe.tasks.python.vision")
 _hollow: dict[str, ModuleType] = {}  # packages whose own code has not run
 _one_at_a_time = ProcessLock()
+_BUNDLES = Path(__file__).with_name("bundles")
 _EMPTY = np.zeros((64, 64, 3), np.uint8)
 _GREY = 128  # outside of the image
 
+# Time between two frames that a tracking network is told, in ms. MediaPipe smooths the landmarks of one person by time.
+# The longer the time, the weaker the smoothing: at these values, the landmarks
+# are as restless as without smoothing.
+_BODY_STEP_MS = 10_000
+_FACE_STEP_MS = 100_000_000
 
-def solution(name: str) -> Any:
-    """One of MediaPipe's solutions, such as "pose". Raises GflaError when MediaPipe cannot be loaded.
 
-    Each is loaded alone: MediaPipe's package imports all of them, and matplotlib, which takes half a second.
+def task_module(name: str) -> Any:
+    """The module of one of MediaPipe's vision tasks, such as "pose_landmarker".
+
+    Each is loaded alone: see `_PACKAGES`. Raises GflaError when MediaPipe cannot be loaded.
     """
+    return _module(f"mediapipe.tasks.python.vision.{name}")
+
+
+def _module(name: str) -> Any:
     try:
         with _one_at_a_time, _packages_hollow():
-            return import_module(f"mediapipe.python.solutions.{name}")
+            return import_module(name)
     except ImportError as error:
         known = import_failed(error)
         raise GflaError(f"mediapipe cannot be loaded: {error}".splitlines()[0], hint=known.hint) from error
-    except Exception as error:  # a clash of protobuf or cv2 versions comes as any type
+    except Exception as error:  # a damaged installation raises any type
         raise GflaError(f"mediapipe cannot be loaded: {error}", hint="gfla doctor shows the versions") from error
 
 
@@ -64,19 +83,98 @@ def _packages_hollow() -> Iterator[None]:
 
 
 class _Completion:
-    """Runs a package's own code at the first access to a missing attribute."""
+    """Runs the packages' own code at the first access to a missing attribute of one of them."""
 
     def __init__(self, package: ModuleType) -> None:
         self._package = package
 
     def __call__(self, attribute: str) -> Any:
-        package, spec = self._package, self._package.__spec__
-        if attribute.startswith("__") or spec is None or spec.loader is None:  # the import system looks for these
-            raise AttributeError(f"module {package.__name__!r} has no attribute {attribute!r}")
-        del vars(package)["__getattr__"]
-        _hollow.pop(package.__name__, None)
-        spec.loader.exec_module(package)
-        return getattr(package, attribute)
+        if attribute.startswith("__"):  # the import system looks for these
+            raise AttributeError(f"module {self._package.__name__!r} has no attribute {attribute!r}")
+        # The innermost first: mediapipe's own code gives the name mediapipe.tasks to another package.
+        packages = [_hollow.pop(name) for name in reversed(_PACKAGES) if name in _hollow]
+        for package in packages:
+            vars(package).pop("__getattr__", None)
+        for package in packages:
+            if package.__spec__ is not None and package.__spec__.loader is not None:
+                package.__spec__.loader.exec_module(package)
+        return getattr(self._package, attribute)
+
+
+class _Task:
+    """A running MediaPipe task. Not safe for use from several threads."""
+
+    def __init__(self, task: Any, step_ms: int) -> None:
+        """`step_ms`: the time between frames for a task in video mode, 0 for one in image mode."""
+        self._task = task
+        self._step_ms = step_ms
+        self._time_ms = 0
+        self._images = _image_module()
+        self._is_new = True  # it has found nothing yet
+        _open_tasks.add(task)
+        # MediaPipe closes a task in a thread, and waits for it for ever when the garbage collector has ended that
+        # thread. So MediaPipe's own object outlives this one, and is closed later.
+        self._orphaned = finalize(self, _orphans.append, task)
+        self._orphaned.atexit = False
+
+    def process(self, pixels: NDArray[np.uint8]) -> Any:
+        """The task's result for (H, W, 3) uint8 RGB."""
+        # MediaPipe ignores the strides of an array.
+        image = self._images.Image(image_format=self._images.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+        if not self._is_new:
+            return self._result(image)
+        with native_stderr_silenced():  # the last part of the graph starts, and logs, at the first person or face
+            result = self._result(image)
+        self._is_new = not any(vars(result).values())
+        return result
+
+    def _result(self, image: Any) -> Any:
+        with _protobuf_silenced():
+            if not self._step_ms:
+                return self._task.detect(image)
+            self._time_ms += self._step_ms
+            return self._task.detect_for_video(image, self._time_ms)
+
+    def abandon(self) -> None:
+        """Never closes the task: in a forked process its threads are not there."""
+        self._orphaned.detach()
+        _open_tasks.discard(self._task)
+
+    def close(self) -> None:
+        """Frees the task."""
+        self._orphaned.detach()
+        self._task.close()
+
+
+_open_tasks: WeakSet[Any] = WeakSet()
+_orphans: list[Any] = []  # tasks of networks that were collected without being closed
+
+
+def _close_orphans() -> None:
+    while _orphans:
+        _orphans.pop().close()
+
+
+@atexit.register
+def _abandon_open_tasks() -> None:
+    """Leaves open tasks to the operating system: no thread can start any more, so closing would print a traceback."""
+    for task in _open_tasks:
+        task._handle = None
+
+
+def _image_module() -> Any:
+    """The module with MediaPipe's Image and ImageFormat."""
+    return _module("mediapipe.python" if _is_old() else "mediapipe.tasks.python.vision.core.image")
+
+
+def _is_old() -> bool:
+    """Whether the loaded tasks are those of 0.10.14, the last mediapipe with a wheel for Linux on aarch64."""
+    return "mediapipe.python" in sys.modules
+
+
+def _protobuf_silenced() -> Any:
+    """mediapipe 0.10.14 makes a call for every image that protobuf warns about. Later versions use no protobuf."""
+    return python_warnings_silenced if _is_old() else nullcontext()
 
 
 class _Fork:
@@ -100,16 +198,19 @@ class Network:
     A child that was forked before the first network started can start its own; later ones raise GflaError.
     """
 
-    def __init__(self, module: str, kind: str, **options: Any) -> None:
-        """`module` and `kind`: the names of a solution and of its class, which takes the `options`."""
-        self._module, self._kind, self._options = module, kind, options
+    def __init__(self, module: str, kind: str, bundle: str, step_ms: int, **options: Any) -> None:
+        """`module`, `kind`: a task's module and class, which takes the `options`; `bundle`: the file of its model.
+
+        `step_ms`: the time between frames for a network that tracks, 0 for one that does not.
+        """
+        self._module, self._kind, self._bundle, self._step_ms, self._options = module, kind, bundle, step_ms, options
         self._lock = ProcessLock()
-        self._graph: Any = self._started()
+        self._graph: _Task | None = self._started()
         tell_of_forks(self)
 
     def process(self, pixels: NDArray[np.uint8]) -> Any:
         """MediaPipe's result for (H, W, 3) uint8 RGB. Raises GflaError when MediaPipe fails."""
-        with self._lock, python_warnings_silenced:  # protobuf warns about a call that this MediaPipe makes every time
+        with self._lock:
             if self._graph is None:
                 self._graph = self._started()
             try:
@@ -130,17 +231,29 @@ class Network:
         """See `tell_of_forks`. The parent's threads, without which the graph does not run, are not in this process."""
         if self._graph is not None:
             never_freed(self._graph)
+            self._graph.abandon()
             self._graph = None
 
-    def _started(self) -> Any:
+    def _started(self) -> _Task:
+        """A task that has seen an empty image: its graph starts, and logs, at the first image."""
         if _fork.unusable:
             hint = 'fork before the first image, or start processes with multiprocessing.get_context("spawn")'
             raise GflaError("mediapipe cannot run in a process that was forked after mediapipe was used", hint=hint)
         _fork.started = True
-        with native_stderr_silenced(), python_warnings_silenced:
-            graph = getattr(solution(self._module), self._kind)(**self._options)
-            graph.process(_EMPTY)  # the graph starts, and logs, at the first image
-        return graph
+        _close_orphans()
+        with native_stderr_silenced():
+            tasks = task_module(self._module)
+            mode = _module("mediapipe.tasks.python.vision.core.vision_task_running_mode").VisionTaskRunningMode
+            base = _module("mediapipe.tasks.python.core.base_options").BaseOptions
+            # Read here, because MediaPipe does not open every path on Windows.
+            model = base(model_asset_buffer=(_BUNDLES / self._bundle).read_bytes())
+            running_mode = mode.VIDEO if self._step_ms else mode.IMAGE
+            options = getattr(tasks, f"{self._kind}Options")(
+                base_options=model, running_mode=running_mode, **self._options
+            )
+            task = _Task(getattr(tasks, self._kind).create_from_options(options), self._step_ms)
+            task.process(_EMPTY)
+        return task
 
 
 def body_network(*, tracking: bool, segmentation: bool = False) -> Network:
@@ -148,21 +261,20 @@ def body_network(*, tracking: bool, segmentation: bool = False) -> Network:
 
     With `tracking` it looks near the person's place in the last image.
     """
-    # The wheel contains complexity 1 only. MediaPipe's smoothing depends on the time between calls, so it is off.
-    options = {"static_image_mode": not tracking, "model_complexity": 1, "smooth_landmarks": False}
-    options |= {"enable_segmentation": segmentation, "smooth_segmentation": False}
-    return Network("pose", "Pose", min_detection_confidence=0.4, **options)
+    options = {"min_pose_detection_confidence": 0.4, "output_segmentation_masks": segmentation}
+    step_ms = _BODY_STEP_MS if tracking else 0
+    return Network("pose_landmarker", "PoseLandmarker", "pose_landmarker_full.task", step_ms, **options)
 
 
 def face_mesh_network(*, tracking: bool, most: int) -> Network:
     """478 points per face. With `tracking` it looks near the face's place in the last image."""
-    options = {"static_image_mode": not tracking, "max_num_faces": most, "refine_landmarks": True}
-    return Network("face_mesh", "FaceMesh", min_detection_confidence=0.5, **options)
+    step_ms = _FACE_STEP_MS if tracking else 0
+    return Network("face_landmarker", "FaceLandmarker", "face_landmarker.task", step_ms, num_faces=most)
 
 
 def face_box_network() -> Network:
     """A box per face, small faces included: MediaPipe's model for faces beyond 2 metres."""
-    return Network("face_detection", "FaceDetection", min_detection_confidence=0.5, model_selection=1)
+    return Network("face_detector", "FaceDetector", "face_detector_far.tflite", 0)
 
 
 def reset_tracking(network: Network) -> None:
@@ -242,11 +354,10 @@ def _steps(length: int, side: int) -> list[int]:
 def boxes_in(network: Network, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
     """Boxes of faces in the window, most confident first, in pixels of the image."""
     pixels, factor = window.cut(image, longest)
-    height, width = (side / factor for side in pixels.shape[:2])
     answers = network.process(pixels).detections or []
-    boxes = [answer.location_data.relative_bounding_box for answer in answers[:most]]
-    places = [(window.left + box.xmin * width, window.top + box.ymin * height) for box in boxes]
+    boxes = [answer.bounding_box for answer in answers[:most]]
+    places = [(window.left + box.origin_x / factor, window.top + box.origin_y / factor) for box in boxes]
     return [
-        (left, top, left + box.width * width, top + box.height * height)
+        (left, top, left + box.width / factor, top + box.height / factor)
         for (left, top), box in zip(places, boxes, strict=True)
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from paths import ROOT, SHARED
 from gfla_cli.errors import GflaError
 from gfla_cli.io.image import read_image
 from gfla_cli.person.detect import Person, PersonDetector, turned, turned_back
-from gfla_cli.person.mediapipe import solution
+from gfla_cli.person.mediapipe import task_module
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,23 @@ def test_a_detector_can_be_closed_and_used_again():
     detector.close()
 
 
+def test_a_detector_that_is_lost_in_a_cycle_holds_nothing_up():
+    code = """
+import gc
+import numpy as np
+from gfla_cli.person.detect import PersonDetector
+for _ in range(2):
+    detector = PersonDetector()
+    detector.detect(np.zeros((64, 64, 3), np.uint8))
+    detector.itself = detector
+    del detector
+    gc.collect()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_only_rgb_bytes_are_looked_at(detector):
     for wrong in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)):
         with pytest.raises(ValueError, match="uint8"):
@@ -61,24 +80,74 @@ with module.PersonDetector() as detector:
 def test_mediapipe_is_loaded_in_parts_and_still_whole_for_others():
     code = """
 import sys
-from gfla_cli.person.mediapipe import solution
-parts = [solution("pose"), solution("face_detection"), solution("face_mesh")]
-assert "matplotlib" not in sys.modules  # what its package imports besides takes half a second
+from gfla_cli.person.mediapipe import task_module
+parts = [task_module("pose_landmarker"), task_module("face_detector"), task_module("face_landmarker")]
+assert not {"matplotlib", "sounddevice"} & set(sys.modules)  # what its packages import besides takes half a second
 import mediapipe
 assert not hasattr(mediapipe, "nonsense")
-assert mediapipe.solutions.pose is parts[0]
-assert mediapipe.solutions.drawing_utils and mediapipe.tasks.vision and mediapipe.__version__
-from mediapipe.python.solutions import hands
+assert mediapipe.tasks.vision.PoseLandmarker is parts[0].PoseLandmarker
+assert mediapipe.Image and mediapipe.tasks.BaseOptions and mediapipe.__version__
+from mediapipe.tasks.python.vision import hand_landmarker
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_mediapipe_that_does_not_load_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.hands", None)
+    monkeypatch.setitem(sys.modules, "mediapipe.tasks.python.vision.hand_landmarker", None)
     with pytest.raises(GflaError, match="mediapipe cannot be loaded"):
-        solution("hands")
-    assert solution("pose").Pose
+        task_module("hand_landmarker")
+    assert task_module("pose_landmarker").PoseLandmarker
+
+
+_EVERY_NETWORK = """
+import sys
+def forbid(event, details):
+    if event.startswith("socket."):
+        raise AssertionError((event, details))
+sys.addaudithook(forbid)
+from gfla_cli.io.image import read_image
+from gfla_cli.person.detect import PersonDetector
+from gfla_cli.person.detect_face import FaceDetector
+from gfla_cli.person.track import BodyTracker, FaceTracker
+image = read_image("assets/anna.jpg")
+person = PersonDetector()  # no network is closed: that must not print anything at exit
+assert person.cover(image, person.detect(image)[0].pose) is not None
+assert FaceDetector().detect(image)
+trackers = [BodyTracker(), FaceTracker()]
+assert all(tracker.track(image) is not None for tracker in trackers for _ in range(3))
+"""
+
+
+def test_the_networks_open_no_socket_and_print_nothing():
+    done = subprocess.run([sys.executable, "-c", _EVERY_NETWORK], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_mediapipes_own_code_opens_no_socket(tmp_path):
+    log = tmp_path / "calls.txt"
+    # 0.10.35 looks up its server about 40 s after the start, which is too long to wait for here.
+    trace = ["strace", "-f", "-qq", "-e", "trace=socket,connect,sendto,sendmsg", "-o", str(log)]
+    command = [*trace, sys.executable, "-c", "import os; os.getpid()"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    command[-1] = _EVERY_NETWORK
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    assert not [line for line in log.read_text().splitlines() if "exited" not in line and "SIG" not in line]
+
+
+def test_the_installed_mediapipe_is_one_that_was_watched_for_a_minute():
+    assert version("mediapipe") in ("0.10.14", "0.10.31")
+
+
+def test_the_bundles_have_their_licence_beside_them():
+    folder = ROOT / "gfla_cli" / "person" / "bundles"
+    assert "Apache License" in (folder / "LICENSE").read_text()
+    notice = (folder / "NOTICE").read_text()
+    models = [path.name for path in folder.iterdir() if path.suffix in (".task", ".tflite")]
+    assert len(models) == 3
+    assert all(name in notice for name in models)
 
 
 @pytest.fixture(scope="module")
