@@ -14,9 +14,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the networ
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from paths import GOLDEN, SHARED
 
 import gfla_cli.inference.memory
+
+settings.register_profile("repeatable", derandomize=True)  # a run tells about the change, not about luck
+settings.load_profile("repeatable")
 
 # Of a command's process this saves time; in one that runs every test it would only ever grow.
 gfla_cli.inference.memory.keep_freed_memory = lambda: None

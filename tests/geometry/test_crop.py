@@ -103,7 +103,7 @@ def test_crop_and_paste_give_the_image_back(crop, right, down):
     dark = np.zeros_like(image)
     pasted = crop.paste(dark, crop.image(image))
     assume(shows(crop, place, 18))
-    assert middle(pasted) == pytest.approx(place, abs=0.05)
+    assert middle(pasted) == pytest.approx(place, abs=0.1)  # twice 0.05: cut, and pasted
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
