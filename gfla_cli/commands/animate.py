@@ -36,14 +36,14 @@ def animate(
         typer.Option(
             "--output",
             "-o",
-            help="Video to write: .mp4 .mov .mkv .webm .gif. [default: SOURCE--DRIVING.mp4 here]",
+            help="Video to write: .mp4 .mov .mkv .webm .gif. \\[default: SOURCE--DRIVING.mp4 here]",
             rich_help_panel="Output",
         ),
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what SOURCE mostly shows.")] = "auto",
     model: Annotated[
         str | None,
-        typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. [default: that of the task]"),
+        typer.Option(help="Name, folder, .onnx file or hf:owner/name of a model. \\[default: that of the task]"),
     ] = None,
     person: Annotated[str, typer.Option(help=f"Person of SOURCE. {WHICH_PERSON}")] = "largest",
     driving_person: Annotated[str, typer.Option(help=f"Person of DRIVING. {WHICH_PERSON}")] = "largest",
@@ -58,7 +58,7 @@ def animate(
     smooth: Annotated[bool, typer.Option(help="Smooth the driver's landmarks over time.")] = True,
     trim: Annotated[str | None, typer.Option(help="Time range of DRIVING, START:END in seconds.")] = None,
     fps: Annotated[
-        str | None, typer.Option(help="Frames per second, such as 25 or 29.97. [default: as DRIVING]")
+        str | None, typer.Option(help="Frames per second, such as 25 or 29.97. \\[default: as DRIVING]")
     ] = None,
     on_missing: Annotated[
         Literal["hold", "skip", "fail"],
@@ -67,7 +67,7 @@ def animate(
     paste_back: Annotated[
         bool | None,
         typer.Option(
-            help="Blend the result into the whole SOURCE. [default: yes, with --crop]", rich_help_panel="Output"
+            help="Blend the result into the whole SOURCE. \\[default: yes, with --crop]", rich_help_panel="Output"
         ),
     ] = None,
     concat: Annotated[

@@ -77,7 +77,7 @@ def check(
     root: Annotated[Path, typer.Argument(help="Folder of the data set.", show_default=False)],
     layout: Annotated[
         Layout | None,
-        typer.Option(help="Names of the files and frame of the points. [default: as it was built, else fashion]"),
+        typer.Option(help="Names of the files and frame of the points. \\[default: as it was built, else fashion]"),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Read every image to its last byte.")] = False,
     as_json: AsJson = False,
@@ -114,7 +114,7 @@ def fashion(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the data set.")],
     lists: Annotated[
-        Path | None, typer.Option(help="Folder of train.lst, test.lst and the fasion-*.csv. [default: --output]")
+        Path | None, typer.Option(help="Folder of train.lst, test.lst and the fasion-*.csv. \\[default: --output]")
     ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies, where the disk can.")] = False,
     quiet: Quiet = False,
@@ -170,7 +170,7 @@ def faces(
         str, typer.Option(help="Of several faces: largest, left, right, or a number counted from the left.")
     ] = "largest",
     trim: Annotated[str | None, typer.Option(help="Time range of every video, START:END in seconds.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second. [default: the video's own]")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second. \\[default: the video's own]")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn videos into clips for gfla train --dataset faces: frames around the face, and 68 landmarks for each.
@@ -251,7 +251,7 @@ def render(
     ] = "people",
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
     most: Annotated[
-        int | None, typer.Option(min=1, help="People, objects or clips of each kind at most. [default: all]")
+        int | None, typer.Option(min=1, help="People, objects or clips of each kind at most. \\[default: all]")
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,
     detect: Annotated[

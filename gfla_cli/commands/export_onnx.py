@@ -13,7 +13,9 @@ from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
 
 def export_onnx(
     model: Annotated[str, typer.Option(help="Name or folder of a model, or hf:owner/name.")] = "pose-people",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. [default: MODEL.onnx]")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. \\[default: MODEL.onnx]")
+    ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Weights and arithmetic in half precision, for GPUs.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

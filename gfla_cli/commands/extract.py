@@ -15,13 +15,13 @@ def extract(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write (.json), or a folder. [default: here]", rich_help_panel="Output"
+            "--output", "-o", help="File to write (.json), or a folder. \\[default: here]", rich_help_panel="Output"
         ),
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what the image mostly shows.")] = "auto",
     person: Annotated[str, typer.Option(help=f"Which face, and which person of a video. {WHICH_PERSON}")] = "largest",
     trim: Annotated[str | None, typer.Option(help="Time range of a video, START:END in seconds.")] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second of a video. [default: its own]")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second of a video. \\[default: its own]")] = None,
     overlay: Annotated[
         bool,
         typer.Option(

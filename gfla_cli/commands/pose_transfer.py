@@ -34,7 +34,7 @@ def pose_transfer(
         typer.Option(
             "--output",
             "-o",
-            help="Image to write, or a folder. [default: SOURCE--POSE.png here]",
+            help="Image to write, or a folder. \\[default: SOURCE--POSE.png here]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -54,7 +54,7 @@ def pose_transfer(
         bool | None,
         typer.Option(
             help="Write the frame around the person alone; --no-crop takes the whole image, stretched to a frame. "
-            "[default: the whole image as it is]",
+            "\\[default: the whole image as it is]",
             show_default=False,
         ),
     ] = None,

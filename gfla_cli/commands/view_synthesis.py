@@ -31,7 +31,7 @@ def view_synthesis(
         typer.Option(
             "--output",
             "-o",
-            help="Image to write, or a folder. [default: SOURCE--AZIMUTH.png here]",
+            help="Image to write, or a folder. \\[default: SOURCE--AZIMUTH.png here]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -50,7 +50,7 @@ def view_synthesis(
     ] = None,
     source_elevation: Annotated[float | None, typer.Option(help="The same above the horizon, 0 to 20.")] = None,
     elevation: Annotated[
-        float | None, typer.Option(help="Of the new views, 0 to 20. [default: as SOURCE]", show_default=False)
+        float | None, typer.Option(help="Of the new views, 0 to 20. \\[default: as SOURCE]", show_default=False)
     ] = None,
     between: Annotated[
         Literal["nearest", "blend"],

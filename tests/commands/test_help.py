@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.commands.options import RENAMED_OPTIONS
@@ -99,6 +100,19 @@ def test_old_names_lead_to_options_that_exist():
     names = {name for described in options().values() for option in described for name in option.split("/")}
     assert set(RENAMED_OPTIONS.values()) <= names
     assert not set(RENAMED_OPTIONS) & (names - set(RENAMED_OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("pose-transfer", "SOURCE--POSE.png here"),
+        ("extract", "[default: here]"),
+        ("animate", "SOURCE--DRIVING.mp4 here"),
+    ],
+)
+def test_defaults_that_the_help_explains_are_shown(command, default):
+    said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert default in " ".join(said.replace("│", " ").split())
 
 
 if __name__ == "__main__":
