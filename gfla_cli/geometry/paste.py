@@ -43,13 +43,8 @@ class Paster:
         """A copy of the image with the generated `part` (h, w, 3), of any size, in its place."""
         return self.set_in(self._crop.uncropped(part, self._region))
 
-    @property
-    def region(self) -> tuple[slice, slice]:
-        """Rows and columns of the image that a part covers."""
-        return self._region
-
     def set_in(self, part: Image) -> Image:
-        """As by calling it, for a part in the pixels of `region`."""
+        """As by calling it, for a part in the pixels of the crop's region of the image."""
         part = self._levelled(part)
         whole = self._image.copy()
         whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, 1 - self._weight)

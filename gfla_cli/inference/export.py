@@ -32,7 +32,7 @@ from gfla_cli.inference.session import refuse_export_name
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.build import ALWAYS_FLOAT
 from gfla_cli.networks.generator import PoseGenerator
-from gfla_cli.networks.layers import pixel_layers
+from gfla_cli.networks.layers import layers_of
 from gfla_cli.networks.priors.curves import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
@@ -77,8 +77,7 @@ class Step(nn.Module):
         made = self.network(*given, *encoded)
         if len(self.outputs) == 1:
             return (made.image.float(),)
-        flow = made.flows[-1] if made.flows else None
-        return made.image.float(), pixel_layers(made.image, given[0], flow, made.blend)
+        return made.image.float(), layers_of(made, given[0])
 
 
 class Encode(nn.Module):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from gfla_cli.arrays import LAYERS
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
@@ -30,24 +32,26 @@ class OnnxSession:
 
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
         """See Session. Files that were exported before there were layers have the image alone."""
-        named = dict(zip(INPUTS[self.config.task], inputs, strict=True))
-        made = self.file.step.run(named | self.encoded(named[SOURCE[self.config.task]]))
+        made = self._run(inputs)
         image = np.asarray(made["image"], np.float32)
         if "layers" in made:
             return image, np.asarray(made["layers"], np.float32)
-        batch, _, height, width = image.shape
-        rest = np.zeros((batch, 7, height, width), np.float32)
+        batch, drawn, height, width = image.shape
+        rest = np.zeros((batch, sum(LAYERS.values()) - drawn, height, width), np.float32)
         rest[:, -1] = 1  # no matte
         return image, np.concatenate([image, rest], axis=1)
 
-    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
-        """Raises UsageError: exported graphs have one output, the image."""
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
+        """Raises UsageError: exported graphs do not give them."""
         raise UsageError("an exported model shows no flows", hint="give the bundle that it was exported from")
 
     def image(self, *inputs: Array) -> Array:
         """See Session."""
+        return np.asarray(self._run(inputs)["image"], np.float32)
+
+    def _run(self, inputs: Sequence[Array]) -> Tensors:
         named = dict(zip(INPUTS[self.config.task], inputs, strict=True))
-        return self.step(named, self.encoded(named[SOURCE[self.config.task]]))
+        return self.file.step.run(named | self.encoded(named[SOURCE[self.config.task]]))
 
     def encoded(self, source_image: Array) -> Tensors:
         """What depends on the source image alone, by name; empty when the file has no graph for it."""

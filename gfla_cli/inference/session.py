@@ -61,8 +61,8 @@ class Session(Protocol):
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
         """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.pixel_layers`."""
 
-    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
-        """The images, and the intermediates of the first one. Raises UsageError when the model cannot give them."""
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
+        """Images and layers, and the intermediates of the first image. Raises UsageError when the model has none."""
 
 
 class Clip(Protocol):

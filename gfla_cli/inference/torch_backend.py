@@ -22,7 +22,7 @@ from gfla_cli.inference.session import Array, DeviceName, Precision, no_gpu_afte
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
-from gfla_cli.networks.layers import pixel_layers
+from gfla_cli.networks.layers import layers_of
 from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
@@ -112,12 +112,11 @@ class TorchSession:
         with self.running():
             given = [self.tensor(array) for array in inputs]
             made = self.network(*given)
-            flow = made.flows[-1] if made.flows else None
-            layers = pixel_layers(made.image, given[0], flow, made.blend)
+            layers = layers_of(made, given[0])
         return self.array(made.image), self.array(layers)
 
     @torch.inference_mode()
-    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Intermediates]:
+    def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
         """See Session."""
         if not self.config.has_flow:
             raise UsageError(
@@ -125,7 +124,9 @@ class TorchSession:
                 hint="use a model with the sampler local or bilinear",
             )
         with self.running(), _recorded_attention(self.network) as attention:
-            made = self.network(*map(self.tensor, inputs))
+            given = [self.tensor(array) for array in inputs]
+            made = self.network(*given)
+            layers = layers_of(made, given[0])
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
         levels = [
             AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
@@ -133,7 +134,7 @@ class TorchSession:
         ]
         bodies = getattr(made, "body_prior", None)
         maps = None if bodies is None else np.stack([self.array(body[0]) for body in (bodies.source, bodies.target)])
-        return self.array(made.image), Intermediates(levels, maps)
+        return self.array(made.image), self.array(layers), Intermediates(levels, maps)
 
 
 @contextmanager

@@ -13,16 +13,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import Blend
 from gfla_cli.ops.warp import bilinear_warp
 
-LAYERS = ("drawn", "share", "residual", "offset", "matte")  # of 3, 1, 3, 2 and 1 channels
 _BLUR = 1.2  # pixels, sigma: detail is what is finer
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 
 
+def layers_of(made: Generated, source: Tensor) -> Tensor:
+    """`pixel_layers` of what a network of one source image (B, 3, H, W) has made."""
+    return pixel_layers(made.image, source, made.flows[-1] if made.flows else None, made.blend)
+
+
 def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend | None) -> Tensor:
-    """(B, 10, H, W): `LAYERS` one after the other, which mix to `image`.
+    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to `image`.
 
     `image` and `source` (B, 3, H, W) in [-1, 1]; `flow` of the finest level to this source; `blend` of models that
     learnt one. Offsets are in widths of the frame. The matte is 1 everywhere where the model has none. Without a flow

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import LAYERS, Image
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.pipelines.head_refinement import HeadCrop
@@ -27,7 +28,7 @@ Background = Literal["keep", "white", "transparent"] | Image
 SMALLEST_FRAME = 32  # pixels
 LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as in its source
 
-_ENDS = (3, 4, 7, 9)  # of all but the last layer, in channels
+_ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
@@ -165,6 +166,7 @@ class Canvas:
     background: Image  # (N, M, 3) the canvas before anything is set into it
     source_cover: Map | None  # (H, W) in [0, 1]: where `source` shows its subject; None if that is not known
     keeps: bool  # whether the background stays behind the result; else the frame hides it
+    transparent: bool  # whether the result has an alpha channel
 
     @classmethod
     def of(
@@ -184,6 +186,8 @@ class Canvas:
         `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. A `target_crop` other
         than `source_crop` belongs to another image: then there is no background to keep.
         """
+        wanted = background_name(background)
+        transparent = wanted == "transparent"
         left, top, right, bottom = source_crop.box
         side = max(right - left, bottom - top)
         factor = min(1.0, LARGEST_FRAME / side) if size == "source" else size / side
@@ -197,10 +201,10 @@ class Canvas:
             shown = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
             blank = np.full((*shown, 3), 255, np.uint8)
             original = Crop(seen.box, shown).image(source)
-            return cls(source, scale, seen, Crop.whole(shown, seen.size), original, blank, None, keeps=False)
+            place = Crop.whole(shown, seen.size)
+            return cls(source, scale, seen, place, original, blank, None, keeps=False, transparent=transparent)
         found = cover(source, scale)
-        own = isinstance(background, str) and background == "keep"
-        around = without_subject(source, found) if own and found is not None else source
+        around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
         if not whole:
             x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
@@ -209,9 +213,15 @@ class Canvas:
             around, original = frame.image(around), frame.image(source)
             left, top, right, bottom = seen.box
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
-        if not own:
+        if wanted != "keep":
             around = _given_background(background, around.shape[:2])
-        return cls(source, scale, seen, place, original, around, found, keeps=found is not None)
+        keeps = found is not None
+        return cls(source, scale, seen, place, original, around, found, keeps=keeps, transparent=transparent)
+
+
+def background_name(background: Background) -> str | None:
+    """The name of a background; None for an image."""
+    return background if isinstance(background, str) else None
 
 
 def _given_background(background: Background, size: tuple[int, int]) -> Image:
@@ -225,8 +235,11 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
     return Crop(box, size).image(background)
 
 
-def composed(canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None) -> tuple[Image, Map]:
-    """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it; and its cover (N, M)."""
+def composed(canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None) -> Image:
+    """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it.
+
+    (N, M, 4) with the cover as alpha channel where the canvas is transparent.
+    """
     shape = canvas.background.shape[:2]
     image, cover = canvas.background.copy(), np.zeros(shape, np.float32)
     region = canvas.place.region(shape)
@@ -236,10 +249,11 @@ def composed(canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | Non
     image[region], cover[region] = part
     if head is not None:
         _set_head(image, cover, canvas, *head)
-    if not canvas.keeps:
-        return Paster(canvas.background, canvas.place).set_in(image[region]), np.ones(shape, np.float32)
-    image[region] = on_background(Mixed(image[region], cover[region]), canvas.background[region])
-    return image, cover
+    if canvas.keeps:
+        image[region] = on_background(Mixed(image[region], cover[region]), canvas.background[region])
+    else:
+        image, cover = Paster(canvas.background, canvas.place).set_in(image[region]), np.ones(shape, np.float32)
+    return np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)]) if canvas.transparent else image
 
 
 def _set_head(image: Image, cover: Map, canvas: Canvas, head: HeadCrop, layers: Layers) -> None:
@@ -252,6 +266,4 @@ def _set_head(image: Image, cover: Map, canvas: Canvas, head: HeadCrop, layers: 
     part = mixed(layers, canvas.source, source_crop, place, region, canvas.source_cover)
     weight = place.uncropped(head.mask(), region, beyond=0)
     cover[region] += weight * (part.cover - cover[region])
-    image[region] = (image[region] + weight[..., None] * (part.image.astype(np.float32) - image[region]) + 0.5).clip(
-        0, 255
-    )
+    image[region] = on_background(Mixed(part.image, weight), image[region])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, composed
+from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, background_name, composed
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
@@ -70,8 +70,15 @@ class PreparedTransfer:
     target_points: NDArray[np.float32]
     head: HeadCrop | None = None  # to be refined
     canvas: Canvas | None = None  # what the result is set into; None: the result is the network's frame
-    transparent: bool = False  # whether the result has an alpha channel
     notes: list[str] = field(default_factory=list)
+
+
+class _Generated(NamedTuple):
+    """One frame from the network."""
+
+    image: Image  # (H, W, 3)
+    layers: Layers | None = None  # what it is mixed from; None where it is the result
+    inside: Intermediates | None = None
 
 
 class PoseTransfer:
@@ -140,7 +147,7 @@ class PoseTransfer:
         background: Background = "keep",
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
-        if not (isinstance(background, str) and background == "keep") and not self.session.config.pixel_blend:
+        if background_name(background) != "keep" and not self.session.config.pixel_blend:
             raise UsageError(
                 f"{self.session.name} does not separate people from their background", hint="leave --background out"
             )
@@ -175,51 +182,48 @@ class PoseTransfer:
                 background=background,
             )
         points = [pose.deep_points for pose in poses]
-        frame = source_crop.image(image)
-        return PreparedTransfer(
-            frame,
-            points[0],
-            points[1],
-            head,
-            canvas,
-            isinstance(background, str) and background == "transparent",
-            notes,
-        )
+        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, canvas, notes)
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
-        shown: list[Intermediates | None] = [None] * len(prepared)
-        if inside:
-            shown = [self.session.image_and_intermediates(*self._inputs([one]))[1] for one in prepared]
-        frames = self._frames(prepared)
+        layered = any(one.canvas is not None for one in prepared)
+        frames = self._frames(prepared, layered=layered, inside=inside)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
-        drawn = dict(zip((number for number, _ in heads), self._frames([head for _, head in heads]), strict=True))
-        results = []
-        for number, one in enumerate(prepared):
-            image, layers = frames[number]
-            refined = None
-            if one.head is not None:
-                image = one.head.paste(image, drawn[number][0])
-                refined = one.head, drawn[number][1]
-            points = [one.source_points[:, :3], one.target_points[:, :3]]
-            frame = NetworkFrame(one.source_image, image, points[1], shown[number])
-            source = one.source_image
-            if one.canvas is not None:
-                points = [_moved_back(one.canvas.place, place) for place in points]
-                source = one.canvas.original
-                image, cover = composed(one.canvas, layers, refined)
-                if one.transparent:
-                    image = np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)])
-            results.append(TransferResult(image, source, points[0], points[1], frame, one.notes))
-        return results
+        drawn = self._frames([head for _, head in heads], layered=layered)
+        refined = {number: (head, made) for (number, head), made in zip(heads, drawn, strict=True)}
+        return [self._result(one, frames[number], refined.get(number)) for number, one in enumerate(prepared)]
 
-    def _frames(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[tuple[Image, Layers]]:
-        """The network's frames (H, W, 3), and what each is mixed from."""
+    def _result(
+        self, one: PreparedTransfer, made: _Generated, refined: tuple[HeadCrop, _Generated] | None
+    ) -> TransferResult:
+        image = made.image if refined is None else refined[0].paste(made.image, refined[1].image)
+        points = [one.source_points[:, :3], one.target_points[:, :3]]
+        frame = NetworkFrame(one.source_image, image, points[1], made.inside)
+        source = one.source_image
+        if one.canvas is not None:
+            assert made.layers is not None
+            head = None
+            if refined is not None and refined[1].layers is not None:
+                head = refined[0], refined[1].layers
+            points = [_moved_back(one.canvas.place, place) for place in points]
+            image, source = composed(one.canvas, made.layers, head), one.canvas.original
+        return TransferResult(image, source, points[0], points[1], frame, one.notes)
+
+    def _frames(
+        self, prepared: Sequence[PreparedTransfer] | Sequence[HeadCrop], *, layered: bool, inside: bool = False
+    ) -> list[_Generated]:
+        """What the network generates. `layered`: with layers; `inside`: with intermediates, one pass for each."""
         if not prepared:
             return []
+        if inside:
+            found = [self.session.image_and_intermediates(*self._inputs([one])) for one in prepared]
+            return [_Generated(from_planes(image), Layers.unpacked(parts), within) for image, (parts,), within in found]
+        if not layered:
+            return [_Generated(from_planes(planes[None])) for planes in self.session.image(*self._inputs(prepared))]
         images, layers = self.session.image_and_layers(*self._inputs(prepared))
         return [
-            (from_planes(planes[None]), Layers.unpacked(parts)) for planes, parts in zip(images, layers, strict=True)
+            _Generated(from_planes(planes[None]), Layers.unpacked(parts))
+            for planes, parts in zip(images, layers, strict=True)
         ]
 
     def _cover(self, image: Image, pose: Pose) -> Map | None:
