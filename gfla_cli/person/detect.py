@@ -21,8 +21,8 @@ from gfla_cli.person.mediapipe import (
     around,
     around_body_of,
     body_network,
-    boxes_in,
     face_box_network,
+    faces_in,
     squares,
     whole,
 )
@@ -82,16 +82,15 @@ class PersonDetector(Closeable):
 
     def __init__(self) -> None:
         self._lock = ProcessLock()
-        self._pose_network: Network | None = None
-        self._face_network: Network | None = None
-        self._cover_network: Network | None = None
+        self._pose_network = body_network(tracking=False)
+        self._face_network = face_box_network()
+        self._cover_network = body_network(tracking=False, segmentation=True)
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""
         with self._lock:
             for network in (self._pose_network, self._face_network, self._cover_network):
-                if network is not None:
-                    network.close()
+                network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
@@ -116,11 +115,8 @@ class PersonDetector(Closeable):
         half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
-        pixels = crop.image(image)
         with self._lock:
-            if self._cover_network is None:
-                self._cover_network = body_network(tracking=False, segmentation=True)
-            answer = self._cover_network.process(pixels)
+            answer = self._cover_network.process(crop.image(image))
         if not answer.segmentation_masks:
             return None
         mask = np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(_CUT_SIDE, _CUT_SIDE)
@@ -134,11 +130,13 @@ class PersonDetector(Closeable):
     def _search_turned(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The landmarks of all people. Images that seem to lie on a side or upside down are also searched upright."""
 
+        faces = TurnedFaces(self._face_network, image, _MOST_FACES)
+
         def search(turns: int, *, closely: bool = True) -> list[NDArray[np.float32]]:
-            found = self._search(turned(image, turns), closely=closely)
+            found = self._search(turned(image, turns), faces.boxes(turns), closely=closely)
             return [turned_back(landmarks, turns, image.shape) for landmarks in found]
 
-        by_face = upright_turns(self._face_boxes(), image)
+        by_face = faces.upright_turns()
         if by_face and (found := search(by_face)):
             return found
         found = search(0)
@@ -149,13 +147,8 @@ class PersonDetector(Closeable):
         again = search(turns) if turns else []
         return again if len(again) >= len(found) and turns else found
 
-    def _face_boxes(self) -> Network:
-        if self._face_network is None:
-            self._face_network = face_box_network()
-        return self._face_network
-
-    def _search(self, image: NDArray[np.uint8], *, closely: bool) -> list[NDArray[np.float32]]:
-        """The landmarks of all people: in the whole image, below faces, in squares side by side.
+    def _search(self, image: NDArray[np.uint8], faces: list[Box], *, closely: bool) -> list[NDArray[np.float32]]:
+        """The landmarks of all people: in the whole image, below the boxes of faces, in squares side by side.
 
         `closely`: also look into small squares when nothing is found.
         """
@@ -173,7 +166,6 @@ class PersonDetector(Closeable):
             _paint_over(canvas, confirmed)  # so that the next look finds another person
             return True
 
-        faces = boxes_in(self._face_boxes(), image, whole(image), _LOOK_SIDE, _MOST_FACES)
         while len(found) < _MOST_PEOPLE and look(whole(image)):
             pass
         for face in faces:
@@ -206,8 +198,6 @@ class PersonDetector(Closeable):
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
-        if self._pose_network is None:
-            self._pose_network = body_network(tracking=False)
         longest = _LOOK_SIDE if window == whole(image) else _CUT_SIDE
         landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
         return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
@@ -230,22 +220,38 @@ def turned_back(points: NDArray[np.float32], turns: int, shape: tuple[int, ...])
     return points
 
 
-def upright_turns(network: Network, image: NDArray[np.uint8]) -> int:
-    """How many quarters to the left bring the clearest face of (H, W, 3) upright; 0 when it is, or there is none.
+class TurnedFaces:
+    """The faces that MediaPipe finds in a whole image (H, W, 3) and in its quarter turns. Each is searched once."""
 
-    MediaPipe also finds faces that lie or stand on their head, but with less confidence than in the upright image.
-    """
-    scores = [_face_score(network, image)]
-    if scores[0] < _SURE_FACE:
-        scores += [_face_score(network, turned(image, turns)) for turns in (1, 2, 3)]
-    best = int(np.argmax(scores))
-    return best if scores[best] > max(scores[0] + _CLEARER, _CLEAR_FACE) else 0
+    def __init__(self, network: Network, image: NDArray[np.uint8], most: int) -> None:
+        """`network`: of `face_box_network`. `most`: faces that count, those with most confidence."""
+        self._network, self._image, self._most = network, image, most
+        self._found: dict[int, list[tuple[float, Box]]] = {}  # by quarters to the left
 
+    def boxes(self, turns: int) -> list[Box]:
+        """The boxes of faces in the image that is turned to the left by that many quarters, in its pixels."""
+        return [box for _, box in self._faces(turns)]
 
-def _face_score(network: Network, image: NDArray[np.uint8]) -> float:
-    """The confidence, 0..1, of the clearest face."""
-    pixels, _ = whole(image).cut(image, _LOOK_SIDE)
-    return max((box.categories[0].score for box in network.process(pixels).detections or []), default=0.0)
+    def upright_turns(self) -> int:
+        """How many quarters to the left bring the clearest face upright; 0 when it is, or there is none.
+
+        MediaPipe also finds faces that lie or stand on their head, but with less confidence than in the upright image.
+        """
+        scores = [self._score(0)]
+        if scores[0] < _SURE_FACE:
+            scores += [self._score(turns) for turns in (1, 2, 3)]
+        best = int(np.argmax(scores))
+        return best if scores[best] > max(scores[0] + _CLEARER, _CLEAR_FACE) else 0
+
+    def _score(self, turns: int) -> float:
+        """The confidence, 0..1, of the clearest face."""
+        return max((score for score, _ in self._faces(turns)), default=0.0)
+
+    def _faces(self, turns: int) -> list[tuple[float, Box]]:
+        if turns not in self._found:
+            image = turned(self._image, turns)
+            self._found[turns] = faces_in(self._network, image, whole(image), _LOOK_SIDE, self._most)
+        return self._found[turns]
 
 
 def _turns_of_body(landmarks: NDArray[np.float32]) -> int:

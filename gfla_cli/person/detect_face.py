@@ -13,15 +13,15 @@ from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
-from gfla_cli.person.detect import PersonDetector, turned, turned_back, upright_turns
+from gfla_cli.person.detect import PersonDetector, TurnedFaces, turned, turned_back
 from gfla_cli.person.face import face_box, face_size, from_mesh
 from gfla_cli.person.mediapipe import (
     Network,
     Window,
     around,
-    boxes_in,
     face_box_network,
     face_mesh_network,
+    faces_in,
     squares,
     whole,
 )
@@ -96,42 +96,43 @@ class FaceDetector(Closeable):
 
     def __init__(self) -> None:
         self._lock = ProcessLock()
-        self._mesh_network: Network | None = None
-        self._box_network: Network | None = None
+        self._mesh_network = face_mesh_network(tracking=False, most=4)
+        self._box_network = face_box_network()
 
     def close(self) -> None:
         """Frees the networks. The next `detect` loads them again."""
         with self._lock:
             for network in (self._mesh_network, self._box_network):
-                if network is not None:
-                    network.close()
+                network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         with self._lock:
-            turns = upright_turns(self._face_boxes(), pixels)
-            found = [turned_back(mesh, turns, pixels.shape) for mesh in self._search(turned(pixels, turns))]
+            faces = TurnedFaces(self._box_network, pixels, _MOST_FACES)
+            turns = faces.upright_turns()
+            meshes = self._search(turned(pixels, turns), faces.boxes(turns))
+            found = [turned_back(mesh, turns, pixels.shape) for mesh in meshes]
             if turns and not found:
-                found = self._search(pixels)
-        faces = [face_of(mesh / np.float32(factor)) for mesh in found]
-        return sorted(faces, key=lambda face: face_size(face.points), reverse=True)
+                found = self._search(pixels, faces.boxes(0))
+        placed = [face_of(mesh / np.float32(factor)) for mesh in found]
+        return sorted(placed, key=lambda face: face_size(face.points), reverse=True)
 
-    def _search(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """The meshes of all faces: in the whole image, around boxes of small faces, in squares side by side."""
+    def _search(self, image: NDArray[np.uint8], boxes: list[Box]) -> list[NDArray[np.float32]]:
+        """The meshes of all faces: in the whole image, around the boxes of small faces, in squares side by side."""
         found: list[NDArray[np.float32]] = []
         for mesh in self._meshes(image, whole(image), _LOOK_SIDE):
             box = face_box(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
             # The mesh of a small face may be distorted, so it is searched again in a smaller window.
             _add(found, [mesh] if is_large else self._closely(image, box))
-        for box in self._boxes(image, whole(image)):
+        for box in boxes:
             if not any(_holds(box, mesh) for mesh in found):
                 _add(found, self._closely(image, box))
         if not found:
             for window in squares(image, max(64, round(0.6 * min(image.shape[:2]))))[:_MOST_SQUARES]:
-                for box in self._boxes(image, window):
+                for _, box in faces_in(self._box_network, image, window, _LOOK_SIDE, _MOST_FACES):
                     _add(found, self._closely(image, box))
         return found[:_MOST_FACES]
 
@@ -139,17 +140,7 @@ class FaceDetector(Closeable):
         return self._meshes(image, around(box, _MARGIN), _CUT_SIDE)[:1]
 
     def _meshes(self, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
-        if self._mesh_network is None:
-            self._mesh_network = face_mesh_network(tracking=False, most=4)
         return meshes_in(self._mesh_network, image, window, longest)
-
-    def _boxes(self, image: NDArray[np.uint8], window: Window) -> list[Box]:
-        return boxes_in(self._face_boxes(), image, window, _LOOK_SIDE, _MOST_FACES)
-
-    def _face_boxes(self) -> Network:
-        if self._box_network is None:
-            self._box_network = face_box_network()
-        return self._box_network
 
 
 def no_face(where: str) -> DetectionError:

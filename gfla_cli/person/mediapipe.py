@@ -193,7 +193,7 @@ _fork = _Fork()
 
 
 class Network:
-    """One of MediaPipe's networks. Threads may share it: they take turns.
+    """One of MediaPipe's networks, which starts when it is first used. Threads may share it: they take turns.
 
     A child that was forked before the first network started can start its own; later ones raise GflaError.
     """
@@ -205,7 +205,7 @@ class Network:
         """
         self._module, self._kind, self._bundle, self._step_ms, self._options = module, kind, bundle, step_ms, options
         self._lock = ProcessLock()
-        self._graph: _Task | None = self._started()
+        self._graph: _Task | None = None
         tell_of_forks(self)
 
     def process(self, pixels: NDArray[np.uint8]) -> Any:
@@ -351,13 +351,14 @@ def _steps(length: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, max(0, length - side), count)]
 
 
-def boxes_in(network: Network, image: NDArray[np.uint8], window: Window, longest: int, most: int) -> list[Box]:
-    """Boxes of faces in the window, most confident first, in pixels of the image."""
+def faces_in(
+    network: Network, image: NDArray[np.uint8], window: Window, longest: int, most: int
+) -> list[tuple[float, Box]]:
+    """Confidence in [0, 1] and box, in pixels of the image, of the faces in the window, most confident first."""
     pixels, factor = window.cut(image, longest)
-    answers = network.process(pixels).detections or []
-    boxes = [answer.bounding_box for answer in answers[:most]]
-    places = [(window.left + box.origin_x / factor, window.top + box.origin_y / factor) for box in boxes]
-    return [
-        (left, top, left + box.width / factor, top + box.height / factor)
-        for (left, top), box in zip(places, boxes, strict=True)
-    ]
+    faces = []
+    for found in (network.process(pixels).detections or [])[:most]:
+        box = found.bounding_box
+        left, top = window.left + box.origin_x / factor, window.top + box.origin_y / factor
+        faces.append((found.categories[0].score, (left, top, left + box.width / factor, top + box.height / factor)))
+    return faces

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,34 @@ _SHOULDERS = [11, 12]
 _NEAR = 1.0  # face sizes or torsos between the people of two shots; a nearer one is the same person
 
 
-class BodyTracker(Closeable):
+_Detector = TypeVar("_Detector", bound=Closeable)
+
+
+class _Tracker(Closeable, Generic[_Detector]):
+    """What both trackers have: a detector, and a network that tracks in a window."""
+
+    def __init__(
+        self, detector: _Detector, network: Network, which: str | int, where: str, notes: list[str] | None
+    ) -> None:
+        self._detector, self._network = detector, network
+        self._which, self._where, self._notes = which, where, notes
+        self._lock = ProcessLock()
+        self._window: Window | None = None  # None: detect in the next frame
+        self._new_shot = False
+
+    def restart(self) -> None:
+        """Call it before the first frame after a cut: people or faces are detected anew."""
+        self._window, self._new_shot = None, True
+
+    def close(self) -> None:
+        """Frees the networks."""
+        with self._lock:
+            self._detector.close()
+            self._network.close()
+            self._window = None
+
+
+class BodyTracker(_Tracker[PersonDetector]):
     """Tracks one person through a video. The first frame with people decides which one.
 
     Several times faster and steadier than detection, because each frame tells where to look in the next. A context
@@ -38,25 +67,8 @@ class BodyTracker(Closeable):
         self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
-        self._which, self._where, self._notes = which, where, notes
-        self._detector = PersonDetector()
-        self._lock = ProcessLock()
-        self._network: Network | None = None
-        self._window: Window | None = None  # None: detect in the next frame
+        super().__init__(PersonDetector(), body_network(tracking=True), which, where, notes)
         self._last: NDArray[np.float32] | None = None  # (33, 5) landmarks
-        self._new_shot = False
-
-    def restart(self) -> None:
-        """Call it before the first frame after a cut: people are detected anew."""
-        self._window, self._new_shot = None, True
-
-    def close(self) -> None:
-        """Frees the networks."""
-        with self._lock:
-            self._detector.close()
-            if self._network is not None:
-                self._network.close()
-            self._window = None
 
     def track(self, frame: NDArray[np.uint8]) -> Pose | None:
         """The person in the next frame, (H, W, 3) uint8 RGB; None while no person is visible.
@@ -75,9 +87,8 @@ class BodyTracker(Closeable):
             if landmarks is None:
                 return None
             self._start(landmarks, size)
-            self._tracked(
-                frame
-            )  # starts the tracking network; the detector's joints are better, because it looked twice
+            # This only shows the frame to the network: the detector's joints are better, because it looked twice.
+            self._tracked(frame)
         self._last = landmarks
         if not self._has_room(landmarks, size):
             self._window = None
@@ -97,8 +108,6 @@ class BodyTracker(Closeable):
         return people[int(np.argmin(apart))].landmarks
 
     def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
-        if self._network is None:
-            self._network = body_network(tracking=True)
         reset_tracking(self._network)
         everything = Window(0, 0, size[1], size[0])
         window = around(_box(landmarks), _MARGIN)
@@ -107,7 +116,6 @@ class BodyTracker(Closeable):
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
         assert self._window is not None
-        assert self._network is not None
         landmarks = landmarks_in(self._network, frame, self._window, _BODY_CUT_SIDE)
         if landmarks is None:
             return None
@@ -147,7 +155,7 @@ def _grown(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(max(here, there) / max(min(here, there), 1e-6))
 
 
-class FaceTracker(Closeable):
+class FaceTracker(_Tracker[FaceDetector]):
     """Tracks one face through a video. The first frame with faces decides which one.
 
     Faster and steadier than detection, because each frame tells where to look in the next. A context manager.
@@ -158,25 +166,8 @@ class FaceTracker(Closeable):
         self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
-        self._which, self._where, self._notes = which, where, notes
-        self._detector = FaceDetector()
-        self._lock = ProcessLock()
-        self._network: Network | None = None
-        self._window: Window | None = None  # None: detect in the next frame
+        super().__init__(FaceDetector(), face_mesh_network(tracking=True, most=1), which, where, notes)
         self._last: Face | None = None
-        self._chosen = False
-        self._new_shot = False
-
-    def restart(self) -> None:
-        """Call it before the first frame after a cut: faces are detected anew."""
-        self._window, self._new_shot = None, True
-
-    def close(self) -> None:
-        with self._lock:
-            self._detector.close()
-            if self._network is not None:
-                self._network.close()
-            self._window = None
 
     def track(self, frame: NDArray[np.uint8]) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None while it is not visible.
@@ -205,11 +196,9 @@ class FaceTracker(Closeable):
         faces = self._detector.detect(frame)
         if not faces:
             return None
-        if not self._chosen:
+        if self._last is None:
             self._last = choose_person(faces, self._which, where=self._where, notes=self._notes)
-            self._chosen = True
             return self._last
-        assert self._last is not None
         x, y = self._last.points[:, :2].mean(axis=0)
         nearest = min(faces, key=lambda face: float(np.hypot(*(face.points[:, :2].mean(axis=0) - (x, y)))))
         new_shot, self._new_shot = self._new_shot, False
@@ -219,8 +208,6 @@ class FaceTracker(Closeable):
 
     def _start(self, frame: NDArray[np.uint8], face: Face) -> None:
         """A window around the face. It must not move, because the network remembers where the face was."""
-        if self._network is None:
-            self._network = face_mesh_network(tracking=True, most=1)
         reset_tracking(self._network)
         self._window = around(face.box, (_FACE_WINDOW - 1) / 2)
         if self._window.longest > 0.8 * max(frame.shape[:2]):
@@ -228,7 +215,6 @@ class FaceTracker(Closeable):
 
     def _tracked(self, frame: NDArray[np.uint8]) -> Face | None:
         assert self._window is not None
-        assert self._network is not None
         meshes = meshes_in(self._network, frame, self._window, _FACE_CUT_SIDE)
         if not meshes:
             return None
