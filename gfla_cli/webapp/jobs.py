@@ -1,4 +1,4 @@
-"""The jobs behind the page: one model of each kind, each behind a queue, because models are not safe for threads."""
+"""The jobs behind the page: one model of each kind, each behind a queue, from which jobs of lost clients are dropped."""
 
 from __future__ import annotations
 
