@@ -263,6 +263,26 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+def files_of(folder: Path, suffixes: Iterable[str], *, recursive: bool = False) -> list[Path]:
+    """The files of a folder with one of these suffixes, in small letters; sorted by name, without hidden ones.
+
+    Raises MediaError when there is no such folder, or it cannot be listed.
+    """
+    if not folder.is_dir():
+        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=CHECK_SPELLING)
+    try:
+        entries = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    except OSError as error:
+        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
+    wanted = set(suffixes)
+    # macOS leaves ._photo.jpg files that are no images; a killed writer leaves hidden temporary files.
+    return [
+        entry
+        for entry in entries
+        if entry.suffix.lower() in wanted and not entry.name.startswith(".") and entry.is_file()
+    ]
+
+
 def require_path(path: Path) -> None:
     """Raises MediaError when the path does not exist."""
     try:

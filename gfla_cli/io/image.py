@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.io.files import CHECK_SPELLING, atomic_path
+from gfla_cli.io.files import atomic_path, files_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -178,19 +178,7 @@ def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """The image files of a folder, sorted by name, without hidden ones. Raises MediaError if there are none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise MediaError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}", hint=CHECK_SPELLING)
-    try:
-        entries = sorted(folder.rglob("*") if recursive else folder.iterdir())
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
-    found = [
-        entry
-        for entry in entries
-        # macOS leaves ._photo.jpg files that are no images; a killed writer leaves hidden temporary files.
-        if entry.suffix.lower() in READABLE and not entry.name.startswith(".") and entry.is_file()
-    ]
+    found = files_of(Path(folder), READABLE, recursive=recursive)
     if not found:
         raise MediaError(f"{folder}: no images in this folder", hint=f"looked for {' '.join(READABLE)}")
     return found

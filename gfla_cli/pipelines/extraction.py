@@ -11,7 +11,7 @@ from typing import Any
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError
-from gfla_cli.io.files import names_of_results, refuse_output, require_path
+from gfla_cli.io.files import files_of, names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
 from gfla_cli.person.detect import PersonDetector
@@ -105,11 +105,7 @@ def plan_extraction(
 
 def media_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]:
     """The files of a folder with these suffixes, sorted by name. Raises MediaError if there are none."""
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
+    found = files_of(folder, suffixes)
     if not found:
         raise MediaError(f"{folder}: no {what} in this folder", hint=f"known: {' '.join(suffixes)}")
     return found

@@ -360,14 +360,23 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
     for path, image in zip(job.views.values(), views, strict=True):
         write_image(path, image, overwrite=options.overwrite, result=True)
     if job.turntable is not None:
-        # It begins with the view of the source image, so that the first frame looks familiar.
-        start = around.index(nearest_view(source.angles).azimuth)
-        with VideoWriter(job.turntable, len(turn) / _TURN_SECONDS, overwrite=options.overwrite) as video:
-            for frame in [*turn[start:], *turn[:start]]:
-                video.write(frame)
+        write_turntable(job.turntable, turn, around, source.angles, overwrite=options.overwrite)
     if job.grid is not None:
         write_image(job.grid, tiled(turn[:: len(turn) // len(AZIMUTHS)]), overwrite=options.overwrite, result=True)
     return job.outputs
+
+
+def write_turntable(
+    path: Path, images: Sequence[Image], azimuths: Sequence[float], source: ViewAngles, *, overwrite: bool = False
+) -> None:
+    """Writes views of one turn, in the order of their azimuths, as a video.
+
+    It begins with the view that is nearest to the `source` image, so that the first frame looks familiar.
+    """
+    start = azimuths.index(nearest_view(source).azimuth)
+    with VideoWriter(path, len(images) / _TURN_SECONDS, overwrite=overwrite) as video:
+        for image in [*images[start:], *images[:start]]:
+            video.write(image)
 
 
 def tiled(images: Iterable[Image]) -> Image:

@@ -1,4 +1,4 @@
-"""The jobs behind the page: one model of each kind, each behind a queue, from which jobs of lost clients are dropped."""
+"""The jobs behind the page: one model of each kind, each with a queue, from which jobs of lost clients are dropped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from threading import Event
 from typing import Generic, TypeVar
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.conditioning.view_code import AZIMUTHS, nearest_view
+from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
@@ -26,7 +26,7 @@ from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
 from gfla_cli.pipelines.compositing import Background, Size
 from gfla_cli.pipelines.pose_transfer import Align, Person, PoseTransfer
-from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled
+from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled, write_turntable
 from gfla_cli.webapp.expression import Expression, with_expression
 
 _Model = TypeVar("_Model")
@@ -36,7 +36,6 @@ _MOST_WAITING = 16  # jobs of one model
 _LOOK_UP_S = 0.2  # how often a job looks whether its client is still there
 _PREVIEW_SIDE = 640  # pixels of the longer side of a preview
 _FACES_KEPT = 4
-_TURN_S = 3  # seconds of one turn
 
 
 class BusyError(GflaError):
@@ -227,8 +226,5 @@ def contact_sheet(result: ViewResult) -> Image:
 
 
 def turntable(result: ViewResult, output: Path) -> None:
-    """One turn as a video, which begins where the image was taken from."""
-    start = AZIMUTHS.index(nearest_view(result.source_view.angles).azimuth)
-    with VideoWriter(output, len(AZIMUTHS) / _TURN_S) as video:
-        for image in [*result.images[start:], *result.images[:start]]:
-            video.write(image)
+    """One turn as a video."""
+    write_turntable(output, result.images, AZIMUTHS, result.source_view.angles)
