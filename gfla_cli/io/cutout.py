@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
+from gfla_cli.io.image import reduced
 from gfla_cli.io.image_decoding import decode, load_upright, open_image
 
 Mask = NDArray[np.bool_]
@@ -66,7 +67,7 @@ def _alpha(path: Path, size: tuple[int, int]) -> Image:
 
 def cut_out(image: Image) -> Cutout:
     """The object in an (H, W, 3) RGB image without transparency. `cover` is all 0 when nothing stands out."""
-    small = _reduced(image, _WORKING_SIDE)
+    small = reduced(image, _WORKING_SIDE)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     fit = _background(lab)
     mask = _guess(small) if fit is None else _unlike(small, lab, fit)
@@ -76,14 +77,6 @@ def cut_out(image: Image) -> Cutout:
     share = cover[..., None].astype(np.float32) / 255
     on_white = (image * share + 255 * (1 - share) + 0.5).astype(np.uint8)
     return Cutout(on_white, cover, guessed=fit is None)
-
-
-def _reduced(image: Image, side: int) -> Image:
-    scale = side / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +170,7 @@ def _flooded(small: Image, allowed: Mask) -> Mask:
 
 def _guess(small: Image) -> Mask:
     """GrabCut, given only that the object does not touch the border."""
-    tiny = _reduced(small, _GUESSING_SIDE)
+    tiny = reduced(small, _GUESSING_SIDE)
     height, width = tiny.shape[:2]
     margin_x, margin_y = max(1, width // 30), max(1, height // 30)
     mask = np.zeros((height, width), np.uint8)

@@ -10,7 +10,7 @@ from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ WITH_ALPHA = (".png", ".webp")
 _RESULT, _SOFTWARE_TAG = "gfla", 0x0131  # what results say, and where in EXIF they do
 # A file, the bytes of one, (H, W, 3) uint8 RGB, or what NumPy sees as such an array: a PIL image, a torch tensor, ...
 ImageSource = Path | str | bytes | NDArray[np.uint8] | Any
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
@@ -182,6 +183,17 @@ def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     if not found:
         raise MediaError(f"{folder}: no images in this folder", hint=f"looked for {' '.join(READABLE)}")
     return found
+
+
+def reduced(image: Pixels, longest: int) -> Pixels:
+    """(H, W) or (H, W, C), uint8 or float32, reduced until no side is longer than `longest` pixels."""
+    import cv2  # takes a tenth of a second, and most commands look at their input first
+
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

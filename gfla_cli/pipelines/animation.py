@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +24,7 @@ from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
-from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, to_planes
+from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, reduced, to_planes
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
 from gfla_cli.person.body import body_crop, has_feet, torso_length
 from gfla_cli.person.detect import PersonDetector
@@ -408,9 +407,4 @@ def _first_frame(path: str | Path, as_image: MediaError) -> Image:
     if info.still:
         raise as_image
     with read_frames(path) as frames:
-        image = next(frames)
-    scale = _LARGEST_SIDE / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return reduced(next(frames), _LARGEST_SIDE)

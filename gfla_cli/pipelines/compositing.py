@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import LAYERS, Image
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
+from gfla_cli.io.image import reduced
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
@@ -105,13 +106,10 @@ def without_subject(image: Image, cover: Map) -> Image:
     hole = cv2.dilate((cover > 0.1).astype(np.uint8), np.ones((2 * grown + 1, 2 * grown + 1), np.uint8))
     if not hole.any():
         return image.copy()
-    scale = min(1.0, _FILL_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small_hole = (cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    small_hole = reduced(hole.astype(np.float32), _FILL_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    filled = _filled(small, small_hole > 0)
+    filled = _filled(reduced(image, _FILL_SIDE), small_hole)
     large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
     soft = cv2.blur(hole.astype(np.float32), (2 * grown + 1, 2 * grown + 1))[..., None]
     soft = np.minimum(1, soft * 2)
