@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.distributed.process_group import all_reduce_gradients, broadcast_weights
-from gfla_cli.errors import GflaError
+from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.networks.build import build, initialise
@@ -130,13 +130,19 @@ class Learner:
         self._sent: tuple[list[str], Tensor, torch.cuda.Event] | None = None
 
     def start_stage(self, stage: Stage) -> None:
-        """Creates the optimisers for what the stage trains."""
+        """Creates the optimisers for what the stage trains. Raises UsageError for a frozen part that does not exist."""
         self._sent = None  # losses of the previous stage
         for network in (self.generator, self.average):
             _reduce_for(network, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
-        self._trained = list(trained.parameters())
+        modules = dict(self.generator.named_modules())
+        if unknown := [name for name in stage.frozen if name not in modules]:
+            raise UsageError(f"the stage {stage.name} freezes {unknown[0]}, which this network does not have")
+        self.generator.requires_grad_(True)
+        for name in stage.frozen:
+            modules[name].requires_grad_(False)
+        self._trained = [parameter for parameter in trained.parameters() if parameter.requires_grad]
         fused = True if self._ahead else None
         self.optimiser = torch.optim.Adam(self._trained, lr=stage.learning_rate, betas=stage.betas, fused=fused)
         self.discriminator_optimiser = torch.optim.Adam(

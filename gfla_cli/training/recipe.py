@@ -53,6 +53,7 @@ class Stage:
     warmup: int = 0  # steps over which the learning rate rises from zero
     adversarial_from: int = 0  # step of this stage at which adversarial training begins
     ground_truth_flows: float = 0.0  # fraction of the pairs whose features are warped by the renderer's flows
+    frozen: tuple[str, ...] = ()  # parts of the network that keep their weights, such as "flow_estimator.refiner"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

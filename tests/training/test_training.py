@@ -54,6 +54,26 @@ def test_a_few_steps_learn_a_small_set(open_data, tmp_path):
     assert last < 0.5 * first
 
 
+@pytest.mark.parametrize("frozen", [(), ("flow_estimator.down", "decoder.to_image")])
+def test_frozen_parts_keep_their_weights(open_data, tmp_path, frozen):
+    recipe = plan(flow=1, joint=2)
+    recipe = replace(recipe, stages=(replace(recipe.stages[1], frozen=frozen),))
+    run = trainer(recipe, open_data, tmp_path, small_vgg())
+    before = {name: weight.detach().clone() for name, weight in run.generator.named_parameters()}
+    run.run(lambda progress: None)
+    changed = {name for name, weight in run.generator.named_parameters() if not torch.equal(weight, before[name])}
+    parts = ("flow_estimator.down", "flow_estimator.up", "decoder.to_image", "decoder.levels", "source_encoder.down")
+    still = {part for part in parts if not any(name.startswith(f"{part}.") for name in changed)}
+    assert still == set(frozen)
+
+
+def test_a_part_that_is_frozen_must_exist(open_data, tmp_path):
+    recipe = plan(flow=1, joint=1)
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], frozen=("refiner",)),))
+    with pytest.raises(UsageError, match="freezes refiner"):
+        trainer(recipe, open_data, tmp_path, small_vgg()).run(lambda progress: None)
+
+
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_path):
     recipe = plan(flow=3, joint=3, average_decay=0.9)
     whole = trainer(recipe, open_data, tmp_path / "whole", small_vgg())
