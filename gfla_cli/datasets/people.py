@@ -22,7 +22,7 @@ from gfla_cli.io.files import atomic_path
 from gfla_cli.person.pose import FACE, MISSING, Pose
 
 if TYPE_CHECKING:
-    from gfla_cli.synth.people.people import AlbumMix, People
+    from gfla_cli.synth.people.people import People, ViewMix
 
 _DETECTED = "detected.npy"
 _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
@@ -50,11 +50,11 @@ class RenderPlan:
     size: int = 256
     depths: bool = True  # store the joints' depths; older caches have none
 
-    def mix(self) -> AlbumMix:
+    def mix(self) -> ViewMix:
         """What the images show."""
-        from gfla_cli.synth.people.people import AlbumMix
+        from gfla_cli.synth.people.people import ViewMix
 
-        return AlbumMix()
+        return ViewMix()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +65,11 @@ class HeadRenderPlan(RenderPlan):
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
 
-    def mix(self) -> AlbumMix:
+    def mix(self) -> ViewMix:
         """What the images show."""
-        from gfla_cli.synth.people.people import AlbumMix
+        from gfla_cli.synth.people.people import ViewMix
 
-        return AlbumMix(crops={"head": 1}, margins=self.margins)
+        return ViewMix(crops={"head": 1}, margins=self.margins)
 
 
 def _read_detections(folder: Path) -> Float32Array:
@@ -143,7 +143,7 @@ class RenderedPeople:
         if self._people is None:
             self._people = People(Pack.load(self._pack))
         rng = np.random.default_rng([self.plan.seed, sample])
-        views = self._people.album(rng, self.plan.views, self.plan.size, self.plan.mix())
+        views = self._people.random_views(rng, self.plan.views, self.plan.size, self.plan.mix())
         depths = np.stack([view.depths for view in views])
         return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
 

@@ -1,7 +1,7 @@
 """Synthetic training data: dressed people and objects, drawn by a small software renderer.
 
     people = People(Pack.load(folder))
-    views = people.album(np.random.default_rng(0), views=5, size=256)
+    views = people.random_views(np.random.default_rng(0), count=5, size=256)
 
 Lengths are decimetres, y is up, a person faces +z and has +x on the left. Equal states of a random generator give equal
 results. Needs the packages of the extra `render`.
@@ -9,6 +9,6 @@ results. Needs the packages of the extra `render`.
 
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.data_sets import write_people_hard, write_people_mini
-from gfla_cli.synth.people.people import AlbumMix, Clip, People
+from gfla_cli.synth.people.people import Clip, People, ViewMix
 
-__all__ = ["AlbumMix", "Clip", "Pack", "People", "write_people_hard", "write_people_mini"]
+__all__ = ["Clip", "Pack", "People", "ViewMix", "write_people_hard", "write_people_mini"]

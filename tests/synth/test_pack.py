@@ -199,7 +199,7 @@ def test_people_without_motion_capture_can_be_photographed(tmp_path):
     poses |= {"clip_start": np.arange(len(rows)), "unique": np.arange(len(rows))}
     np.savez(tmp_path / "poses.npz", **poses)
     people = People(Pack.load(tmp_path))
-    views = people.album(np.random.default_rng(0), views=2, size=64)
+    views = people.random_views(np.random.default_rng(0), count=2, size=64)
     assert all(view.mask.any() for view in views)
     with pytest.raises(UsageError, match="no motion capture"):
         people.person_clip(np.random.default_rng(0), frames=4, size=64)

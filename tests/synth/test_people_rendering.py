@@ -15,7 +15,7 @@ from prototype_people import face_clip, person_pair
 from scipy.spatial import cKDTree
 
 from gfla_cli.errors import UsageError
-from gfla_cli.synth import AlbumMix, Pack, People, write_people_hard, write_people_mini
+from gfla_cli.synth import Pack, People, ViewMix, write_people_hard, write_people_mini
 from gfla_cli.synth.people.character import sample_character
 from gfla_cli.synth.people.data_sets import SplitWriter
 from gfla_cli.synth.people.posing import pose_character
@@ -125,8 +125,8 @@ def test_surfaces_lie_under_the_pixels_that_show_them(pack):
 
 @pytest.mark.shared
 def test_equal_surfaces_of_two_views_have_equal_colours(people):
-    mix = AlbumMix(crops={"full": 1}, directions={"front": 1}, backgrounds={"white": 1})
-    first, second = people.album(np.random.default_rng(1), 2, 256, mix)
+    mix = ViewMix(crops={"full": 1}, directions={"front": 1}, backgrounds={"white": 1})
+    first, second = people.random_views(np.random.default_rng(1), 2, 256, mix)
     colours, places = [], []
     for view in (first, second):
         seen = ~np.isnan(view.surface[..., 0])
@@ -141,9 +141,9 @@ def test_equal_surfaces_of_two_views_have_equal_colours(people):
 
 
 @pytest.mark.shared
-def test_an_album_is_a_pure_function_of_its_generator(people):
-    albums = [people.album(np.random.default_rng(7), 3, 64) for _ in range(2)]
-    for first, again in zip(*albums, strict=True):
+def test_random_views_are_a_pure_function_of_the_generator(people):
+    drawn = [people.random_views(np.random.default_rng(7), 3, 64) for _ in range(2)]
+    for first, again in zip(*drawn, strict=True):
         assert first.image.shape == (64, 64, 3)
         assert first.mask.shape == first.inverse_depth.shape == (64, 64)
         assert first.keypoints.shape == (18, 3)
@@ -154,12 +154,12 @@ def test_an_album_is_a_pure_function_of_its_generator(people):
 
 
 @pytest.mark.shared
-def test_an_album_shows_what_its_mix_asks_for(people):
-    heads = people.album(np.random.default_rng(0), 4, 64, AlbumMix(crops={"head": 1}, directions={"front": 1}))
+def test_random_views_show_what_their_mix_asks_for(people):
+    heads = people.random_views(np.random.default_rng(0), 4, 64, ViewMix(crops={"head": 1}, directions={"front": 1}))
     assert all((view.landmarks > -1).all() and (view.landmarks < 65).all() for view in heads)
     assert all((view.keypoints[[10, 13]] == [-1, -1, 0]).all() for view in heads)
 
-    backs = people.album(np.random.default_rng(0), 4, 64, AlbumMix(crops={"full": 1}, directions={"back": 1}))
+    backs = people.random_views(np.random.default_rng(0), 4, 64, ViewMix(crops={"full": 1}, directions={"back": 1}))
     assert sum(view.keypoints[0, 2] for view in backs) == 0  # no nose is seen from behind
     assert all((view.keypoints[[10, 13], :2] >= 0).all() for view in backs)
 

@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 
 from gfla_cli.errors import UsageError
-from gfla_cli.synth import AlbumMix
+from gfla_cli.synth import ViewMix
 from gfla_cli.synth.people.mesh import clip_mesh, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
@@ -189,7 +189,7 @@ def test_choices_follow_their_shares():
 )
 def test_an_impossible_mix_is_refused(wrong):
     with pytest.raises(UsageError):
-        AlbumMix(**wrong)
+        ViewMix(**wrong)
 
 
 def test_without_numba_the_extra_is_named():

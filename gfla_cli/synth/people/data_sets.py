@@ -96,8 +96,8 @@ def write_people_mini(
     for split, count in (("train", train), ("test", test)):
         writer = SplitWriter(out, split)
         for identity in range(first, first + count):
-            album = _mini_views(people, np.random.default_rng([seed, identity]), views, size)
-            writer.add(identity, album, lambda names: permutations(names, 2))
+            shown = _mini_views(people, np.random.default_rng([seed, identity]), views, size)
+            writer.add(identity, shown, lambda names: permutations(names, 2))
         writer.close()
         first += count
 

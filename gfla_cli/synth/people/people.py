@@ -1,4 +1,4 @@
-"""Random images of synthetic people: albums of views, clips of motion, and talking heads.
+"""Random images of synthetic people: views of a character, clips of motion, and talking heads.
 
 Equal states of the random generator give equal results.
 """
@@ -52,8 +52,8 @@ _MAX_JAW = 0.45  # radians
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlbumMix:
-    """How often an album shows what. Shares need not add up to one; a name that is left out never occurs.
+class ViewMix:
+    """How often random views show what. Shares need not add up to one; a name that is left out never occurs.
 
     Raises UsageError for unknown names and for values that are out of range.
     """
@@ -88,16 +88,18 @@ class People:
 
     pack: Pack
 
-    def album(self, rng: np.random.Generator, views: int, size: int = 256, mix: AlbumMix | None = None) -> list[View]:
+    def random_views(
+        self, rng: np.random.Generator, count: int, size: int = 256, mix: ViewMix | None = None
+    ) -> list[View]:
         """Views of one random character in one scene, each with a pose, direction and crop of its own."""
-        mix = mix or AlbumMix()
+        mix = mix or ViewMix()
         character = sample_character(rng, self.pack)
         scene = sample_scene(rng, size, mix.backgrounds)
-        album = []
-        for _ in range(views):
+        views = []
+        for _ in range(count):
             shot = sample_shot(rng, crops=mix.crops, directions=mix.directions, margins=mix.margins)
-            album.append(self.random_view(rng, character, scene, shot, mix.catalogue))
-        return album
+            views.append(self.random_view(rng, character, scene, shot, mix.catalogue))
+        return views
 
     def person_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256) -> Clip:
         """A whole person in motion, from motion capture at 15 frames per second.
