@@ -37,6 +37,7 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
+_LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))  # joints, each from its parent, from the neck down
 _SMALLEST = 0.8  # scale of a body that is fitted into its image
 _TOWARDS_NECK, _FARTHEST = 0.7, 0.25  # share of the way to the neck, and the longest way in torso lengths
 
@@ -149,6 +150,32 @@ def aligned(target: Pose, source: Pose) -> Pose:
     last = scale * (target.size[0] - 0.5) + place[1]
     ground = math.floor(last + 1)
     return replace(moved, size=(max(1, min(ground, source.size[0])), source.size[1]))
+
+
+def with_legs_of(pose: Pose, source: Pose) -> Pose:
+    """A pose without feet, completed by the legs of the body that the image shows, which is then on its old ground.
+
+    `pose` has the size and place of `source`. Joints that it lacks lie as far from the joint before them as in the
+    source. A pose with feet, and one for a source without feet, stays as it is.
+    """
+    if has_feet(pose) or not has_feet(source):
+        return pose
+    points = pose.points.copy()
+    depths = None if pose.depths is None else pose.depths.copy()
+    for parent, joint in _LEGS:
+        if points[joint, 2] > 0 or points[parent, 2] == 0 or not (source.present[joint] and source.present[parent]):
+            continue
+        points[joint, :2] = points[parent, :2] + source.points[joint, :2] - source.points[parent, :2]
+        points[joint, 2] = source.points[joint, 2]
+        if depths is not None:
+            depths[joint] = depths[parent]
+            if source.depths is not None:
+                depths[joint] += source.depths[joint] - source.depths[parent]
+    whole = Pose(points, source.size, depths)
+    if not has_feet(whole):
+        return pose
+    x, y = anchor(source, feet=True) - anchor(whole, feet=True)
+    return whole.transformed(np.array([[1, 0, x], [0, 1, y]]), source.size)
 
 
 def fitted_into_image(pose: Pose, source: Pose) -> Pose:

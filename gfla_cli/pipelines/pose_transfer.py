@@ -22,7 +22,7 @@ from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_sess
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
-from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
+from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet, with_legs_of
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
@@ -160,7 +160,10 @@ class PoseTransfer:
         if align is True:
             target_pose = aligned(target_pose, source_pose)
             if size is not None and crop is None:
-                target_pose = fitted_into_image(target_pose, source_pose)
+                whole = with_legs_of(target_pose, source_pose)
+                if whole is not target_pose:
+                    notes.append("the pose shows no feet; the legs are those of the source")
+                target_pose = fitted_into_image(whole, source_pose)
         source_crop, target_crop = self._crops(
             image, source_pose, target_pose, crop=crop is not False, align=bool(align)
         )

@@ -19,7 +19,7 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
-from gfla_cli.person.body import aligned, body_crop, fitted_into_image
+from gfla_cli.person.body import aligned, body_crop, fitted_into_image, with_legs_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
@@ -103,7 +103,7 @@ def find_pose(model: PoseTransfer, image: Path, which: Person, onto: Path | None
     if onto is None:
         return pose
     body = model.pose_of(onto)
-    return fitted_into_image(aligned(pose, body), body)
+    return fitted_into_image(with_legs_of(aligned(pose, body), body), body)
 
 
 def transfer_pose(

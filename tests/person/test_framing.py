@@ -7,7 +7,7 @@ import pytest
 from drawn_landmarks import drawn_body
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.person.body import aligned, body_box, body_crop, fitted_into_image, torso_length
+from gfla_cli.person.body import aligned, anchor, body_box, body_crop, fitted_into_image, torso_length, with_legs_of
 from gfla_cli.person.pose import MISSING, Pose
 
 # A standing person, 100 px of torso: x, y of the 18 joints.
@@ -130,3 +130,40 @@ def test_a_source_that_its_image_cuts_may_be_cut_in_the_new_pose():
     source, pose = standing(shift=(20, -40)), standing(shift=(20, -30))
     assert body_box(source)[1] < -20
     assert fitted_into_image(pose, source) is pose
+
+
+def without(pose, *joints):
+    points = pose.points.copy()
+    points[list(joints)] = MISSING
+    return Pose(points, pose.size)
+
+
+@pytest.mark.parametrize("missing", [(10, 13), (9, 10, 12, 13), (8, 9, 10, 11, 12, 13)])
+def test_a_pose_without_feet_stands_on_the_legs_of_the_source(missing):
+    source = standing(shift=(20, 100))
+    bent = standing(shift=(35, 90)).points.copy()
+    bent[4, :2] += 30  # a wrist
+    pose = Pose(bent, source.size)
+    whole = with_legs_of(without(pose, *missing), source)
+    assert whole.present.all()
+    np.testing.assert_allclose(anchor(whole, feet=True), anchor(source, feet=True), atol=1e-3)
+    legs = [8, 9, 10, 11, 12, 13]
+    np.testing.assert_allclose(whole.points[legs, :2], source.points[legs, :2], atol=1e-3)
+    np.testing.assert_allclose(whole.points[4, :2] - whole.points[1, :2], bent[4, :2] - bent[1, :2], atol=1e-3)
+
+
+def test_legs_that_no_image_shows_are_not_invented():
+    source = standing(shift=(20, 100))
+    half = without(source, 10, 13)
+    assert with_legs_of(half, half) is half
+    assert with_legs_of(source, source) is source
+    head = without(source, *range(1, 14))
+    assert with_legs_of(head, source) is head
+
+
+def test_completed_legs_have_depths_where_the_pose_has_them():
+    source = standing(shift=(20, 100))
+    deep = Pose(source.points, source.size, np.arange(18, dtype=np.float32))
+    half = without(source, 9, 10, 12, 13)
+    whole = with_legs_of(Pose(half.points, half.size, np.full(18, 5, np.float32)), deep)
+    np.testing.assert_allclose(whole.depths[[8, 9, 10]], [5, 6, 7])

@@ -1,0 +1,143 @@
+"""Shows what the shipped models make of a fixed set of images, and measures results at the size of the photograph.
+
+    python tests/support/gallery.py FOLDER      writes FOLDER/index.html: source, pose, the network's frame, the result
+    python tests/support/gallery.py --measure   prints VGG19 distances of rendered pairs at 768 pixels
+
+Needs the training material beside the checkout. Rendered people and their ground truth come from `../shared/humans`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import typer
+from paths import ANNA, BEN, ROOT, SHARED
+
+from gfla_cli import PoseTransfer
+from gfla_cli.arrays import Image
+from gfla_cli.errors import GflaError
+from gfla_cli.evaluation.metrics import ImageMetrics
+from gfla_cli.io.image import load_image, reduced, to_planes, write_image
+from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.synth import Pack, People, ViewMix
+
+SIDE = 768  # pixels of rendered pairs
+SHOWN = 480  # pixels of the longer side on the page
+PAIRS, CLIPS = 16, 8
+STILL = 0.02  # share of the frame by which joints of a nearly equal pose move at most
+BUSY = ("white", "grey", "gradient", "colour", "clutter")
+STYLE = "body{font:14px sans-serif;margin:24px}img{max-width:24vw;vertical-align:top}td{padding:4px}"
+
+
+class Case(NamedTuple):
+    """A source and a pose; the truth is known for rendered people alone."""
+
+    name: str
+    source: Image
+    pose: Image
+    truth: Image | None = None
+
+
+def photographs() -> Iterator[Case]:
+    """Images from files: each of them in the pose of another."""
+    cleo = ROOT / "assets" / "cleo.jpg"
+    files = [ANNA, BEN, cleo, *(SHARED / "media" / f"anyone-{k}.png" for k in (3, 11))]
+    for k, source in enumerate(files):
+        for pose in (files[(k + 1) % len(files)], files[(k + 2) % len(files)]):
+            yield Case(f"{source.stem}, pose of {pose.stem}", load_image(source), load_image(pose))
+
+
+def rendered() -> Iterator[Case]:
+    """Two views of one person on backgrounds of all kinds."""
+    people = People(Pack.load(SHARED / "humans"))
+    for k in range(PAIRS):
+        mix = ViewMix(crops={"full": 0.8, "three_quarter": 0.2}, backgrounds={BUSY[k % len(BUSY)]: 1})
+        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, mix)
+        yield Case(f"rendered {k}, {BUSY[k % len(BUSY)]}", one.image, other.image, other.image)
+
+
+def nearly_equal() -> Iterator[Case]:
+    """Frames of a moving person whose joints move by at most 2 % of the frame."""
+    people, found = People(Pack.load(SHARED / "humans")), 0
+    for k in count():
+        clip = people.person_clip(np.random.default_rng([23, k]), 3, SIDE)
+        first, *_, last = clip.frames
+        seen = (first.keypoints[:, 2] > 0) & (last.keypoints[:, 2] > 0)
+        moved = np.linalg.norm((last.keypoints - first.keypoints)[seen, :2], axis=1)
+        if 0 < moved.max() <= STILL * SIDE:
+            found += 1
+            yield Case(f"clip {k}", first.image, last.image, last.image)
+        if found == CLIPS:
+            break
+
+
+def enlarged(image: Image, shape: tuple[int, ...]) -> Image:
+    """An image at the size (height, width) of another."""
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def measure() -> None:
+    """Prints the distances of copies, enlarged frames and native results from the truth."""
+    vgg = load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz")
+    metrics, model = ImageMetrics(vgg, metrics=("vgg",)), PoseTransfer(device="cpu")
+
+    def distance(made: Image, truth: Image) -> float:
+        return metrics(*(torch.from_numpy(to_planes(image)) for image in (made, truth)))[0]["vgg"]
+
+    typer.echo(f"VGG19 distance at {SIDE} px       copy   256 enlarged   native   native/enlarged")
+    for name, cases in (("people in another pose", rendered()), ("poses that hardly change", nearly_equal())):
+        found = []
+        for case in cases:
+            assert case.truth is not None
+            try:
+                result = model.transfer(case.source, case.pose, crop=False, align=False, size="source")
+            except GflaError as error:
+                typer.echo(f"{case.name}: {error}")
+                continue
+            drawn = enlarged(result.frame.image, case.truth.shape)
+            found.append([distance(image, case.truth) for image in (case.source, drawn, result.image)])
+        copy, drawn, native = np.mean(found, axis=0)
+        typer.echo(f"{name:24} {len(found):3} pairs {copy:8.3f} {drawn:12.3f} {native:10.3f} {native / drawn:12.2f}")
+
+
+def page(folder: Path) -> None:
+    """Writes the page and its images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, rows = PoseTransfer(), []
+    for number, case in enumerate([*photographs(), *rendered()]):
+        try:
+            result = model.transfer(case.source, case.pose)
+        except GflaError as error:
+            rows.append(f"<tr><td>{case.name}<td colspan=4>{error}")
+            continue
+        cells = []
+        for kind, image in enumerate((case.source, case.pose, result.frame.image, result.image)):
+            file = f"{number:02}-{kind}.jpg"
+            write_image(folder / file, reduced(image, SHOWN), overwrite=True)
+            cells.append(f"<td><img src={file}>")
+        rows.append(f"<tr><td>{number} {case.name}<br>{'<br>'.join(result.notes)}{''.join(cells)}")
+    head = "<tr><th><th>source<th>pose<th>the network's frame<th>result"
+    text = (
+        f"<!doctype html><meta charset=utf-8><title>gallery</title><style>{STYLE}</style><table>{head}{''.join(rows)}"
+    )
+    (folder / "index.html").write_text(text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="where the page goes")
+    parser.add_argument("--measure", action="store_true", help="measure instead of showing")
+    options = parser.parse_args()
+    if options.measure:
+        measure()
+    elif options.folder is None:
+        parser.error("where should the page go?")
+    else:
+        page(options.folder)
