@@ -110,11 +110,23 @@ def without_subject(image: Image, cover: Map) -> Image:
     if small_hole.all():
         return image.copy()
     filled = _filled(reduced(image, _FILL_SIDE), small_hole)
-    large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
-    soft = cv2.blur(hole.astype(np.float32), (2 * grown + 1, 2 * grown + 1))[..., None]
-    soft = np.minimum(1, soft * 2)
-    grain = _grain(image, hole > 0)
-    return np.asarray((image + soft * (large + grain - image) + 0.5).clip(0, 255), np.uint8)
+    region = _around(hole, 2 * grown)
+    part, hole = image[region].astype(np.float32), hole[region]
+    large = Crop.whole(image.shape, filled.shape[:2]).uncropped(filled, region).astype(np.float32)
+    soft = np.minimum(1, 2 * cv2.blur(hole.astype(np.float32), (2 * grown + 1, 2 * grown + 1)))[..., None]
+    result = image.copy()
+    result[region] = (part + soft * (large + _grain(part, hole > 0) - part) + 0.5).clip(0, 255)
+    return result
+
+
+def _around(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
+    """The rows and columns that hold a mask and a margin around it."""
+    there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (
+        slice(max(0, int(found[0]) - margin), min(side, int(found[-1]) + 1 + margin))
+        for found, side in zip(there, mask.shape, strict=True)
+    )
+    return rows, columns
 
 
 def _filled(image: Image, hole: NDArray[np.bool_]) -> Image:
@@ -133,9 +145,9 @@ def _filled(image: Image, hole: NDArray[np.bool_]) -> Image:
     return np.asarray(filled.clip(0, 255), np.uint8)
 
 
-def _grain(image: Image, hole: NDArray[np.bool_]) -> Map:
+def _grain(image: Map, hole: NDArray[np.bool_]) -> Map:
     """(H, W, 3) noise as fine and as strong as around a hole, so that a filled wall is no smooth spot."""
-    fine = image.astype(np.float32) - cv2.GaussianBlur(image, (0, 0), 2.0)
+    fine = image - cv2.GaussianBlur(image, (0, 0), 2.0)
     around = ~hole
     values = fine[around]
     calm = values[np.abs(values).max(axis=1) < _TONE_AROUND]
