@@ -1,7 +1,8 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
-Not in the paper. A model with `pixel_blend` learnt the mixing. For others it follows from the finest flow and its
-mask: the detail of the moved source is added where both images agree when they are blurred.
+Not in the paper. A model with `pixel_blend` learnt the mixing; what stands still comes from the source. For others it
+follows from the finest flow and its mask: the detail of the moved source is added where both images agree when they
+are blurred.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gfla_cli.ops.warp import bilinear_warp
 
 _BLUR = 1.2  # pixels, sigma: detail is what is finer
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
+_STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
 
 
 def layers_of(made: Generated, source: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ def layers_of(made: Generated, source: Tensor) -> Tensor:
 
 
 def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend | None) -> Tensor:
-    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to `image`.
+    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to `image`, with more detail of the source.
 
     `image` and `source` (B, 3, H, W) in [-1, 1]; `flow` of the finest level to this source; `blend` of models that
     learnt one. Offsets are in widths of the frame. The matte is 1 everywhere where the model has none. Without a flow
@@ -39,14 +41,17 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
         return torch.cat([image, 0 * one, 0 * image, 0 * image[:, :2], one], dim=1).float()
     scale = width / flow.offset.shape[-1]
     offset = F.interpolate(flow.offset.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
-    if blend is not None:
-        parts = [blend.generated, blend.shares[:, :1], blend.residual, offset / width, blend.matte.sigmoid()]
-        return torch.cat([part.float() for part in parts], dim=1)
-    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     image = image.float()
     detail = _blurred(image) - _blurred(bilinear_warp(source.float(), offset))
-    apart = detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN
-    share = mask * _blurred(torch.exp(-apart.square()))
+    agrees = torch.exp(-(detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
+    if blend is not None:
+        # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws.
+        still = torch.exp(-(offset / (_STILL_WITHIN * width)).square().sum(dim=1, keepdim=True))
+        share = torch.maximum(blend.shares[:, :1].float(), _blurred(agrees * still))
+        parts = [blend.generated, share, blend.residual, offset / width, blend.matte.sigmoid()]
+        return torch.cat([part.float() for part in parts], dim=1)
+    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
+    share = mask * _blurred(agrees)
     return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
 
 

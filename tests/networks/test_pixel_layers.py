@@ -18,16 +18,33 @@ def remixed(layers, source):
     return drawn * (1 - share) + share * bilinear_warp(source, offset * source.shape[-1]) + residual
 
 
-def test_a_learnt_blend_mixes_to_the_image():
+def learnt(offset):
+    """A source, and what a network with a learnt blend makes of it when all of its flow is `offset`, in pixels."""
     network = fresh(tiny()).eval()
     source = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
         made = network(source, *torch.rand(2, 2, 36, 64, 64))
-        layers = pixel_layers(made.image, source, made.flows[-1], made.blend)
+    return source, made, Flow(torch.full((2, 2, 32, 32), offset / 2), made.flows[-1].mask)
+
+
+def test_a_learnt_blend_mixes_to_the_image():
+    source, made, far = learnt(offset=20.0)
+    layers = pixel_layers(made.image, source, far, made.blend)
     assert layers.shape == (2, 10, 64, 64)
-    torch.testing.assert_close(remixed(layers, source), made.image, atol=1e-5, rtol=0)
+    moved = bilinear_warp(source, torch.full((2, 2, 64, 64), 20.0))
+    torch.testing.assert_close(remixed(layers, source), made.blend.composite([moved]), atol=1e-5, rtol=0)
     assert 0 < layers[:, 3].min() < layers[:, 3].max() < 1
     assert 0 < layers[:, 9].min() < layers[:, 9].max() < 1
+
+
+def test_what_stands_still_comes_from_the_source():
+    source, made, still = learnt(offset=0.0)
+    drawn = _blurred(source)  # right, but without any detail
+    blend = made.blend._replace(residual=0 * source, shares=0 * made.blend.shares, generated=drawn)
+    share = pixel_layers(drawn, source, still, blend)[:, 3]
+    assert share.mean() > 0.9
+    wrong = pixel_layers(drawn + 1, source, still, blend._replace(generated=drawn + 1))[:, 3]
+    assert wrong.max() < 0.01
 
 
 def flow(offset=0.0, mask=1.0):
