@@ -20,7 +20,7 @@ from gfla_cli.ops.warp import bilinear_warp
 
 _BLUR = 1.2  # pixels, sigma: detail is what is finer
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
-_STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
+_STILL_WITHIN = 1 / 48  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
 
 
 def layers_of(made: Generated, source: Tensor) -> Tensor:
@@ -44,13 +44,15 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
     image = image.float()
     detail = _blurred(image) - _blurred(bilinear_warp(source.float(), offset))
     agrees = torch.exp(-(detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
+    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     if blend is not None:
-        # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws.
+        # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it
+        # shows this place at all: both agree, or the flow is sure.
         still = torch.exp(-(offset / (_STILL_WITHIN * width)).square().sum(dim=1, keepdim=True))
-        share = torch.maximum(blend.shares[:, :1].float(), _blurred(agrees * still))
+        shown = torch.maximum(agrees, ((mask - 0.5) * 4).clamp(0, 1))
+        share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
         parts = [blend.generated, share, blend.residual, offset / width, blend.matte.sigmoid()]
         return torch.cat([part.float() for part in parts], dim=1)
-    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     share = mask * _blurred(agrees)
     return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
 
