@@ -6,6 +6,7 @@ MediaPipe finds one person per call, and only one who fills most of the image. S
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
+from gfla_cli.person.body import torso_length
 from gfla_cli.person.mediapipe import (
     Network,
     Window,
@@ -26,7 +28,7 @@ from gfla_cli.person.mediapipe import (
     squares,
     whole,
 )
-from gfla_cli.person.pose import LEAST_CONFIDENCE, MISSING, Pose, extent
+from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, extent
 
 _LARGEST_SIDE = 2560  # pixels of the copy that is searched; a person of a fifth of its height is still sharp
 _LOOK_SIDE = 1280  # pixels of the whole image in one look
@@ -52,6 +54,8 @@ _MOST_DISAGREEMENT = 0.18
 _LEAST_VISIBILITY = 0.9  # of the shoulders; 99 in 100 people have 0.98 or more
 _COVER_ROOM = 1.4  # side of the square that is searched for a person's pixels, in sides of the box of the joints
 _COVER_EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
+_HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
+_BETWEEN = 0.1  # torso lengths over which the cover of a person fades towards a neighbour's
 _SAME_TORSO = 0.4  # of a torso's length: closer torsos are one person seen twice
 
 
@@ -106,20 +110,27 @@ class PersonDetector(Closeable):
         people = [Person(to_openpose(landmarks, size), landmarks) for landmarks in placed]
         return sorted(people, key=lambda person: extent(person.box), reverse=True)
 
-    def cover(self, image: NDArray[np.uint8], pose: Pose) -> NDArray[np.float32] | None:
+    def cover(self, image: NDArray[np.uint8], pose: Pose, others: Sequence[Pose] = ()) -> NDArray[np.float32] | None:
         """Where an image (H, W, 3) shows a person, (H, W) in [0, 1]; None when MediaPipe does not see the person there.
 
-        `pose`: the person's, in pixels of the image.
+        `pose`: the person's, in pixels of the image. MediaPipe shows one person of an image, and does not separate
+        people who touch. So what is nearer to the limbs of one of the `others` is hidden from it.
         """
         left, top, right, bottom = pose.box
         half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
+        part, own = crop.image(image), np.ones(crop.size, np.float32)
+        if others:
+            away = _from_limbs([other.cropped(crop) for other in others])
+            own = ((away - _from_limbs([pose.cropped(crop)])) / _BETWEEN + 0.5).clip(0, 1)
+            hidden = (own < 0.5) & (away < _HIDDEN)
+            part[hidden] = np.median(part[~hidden], axis=0)
         with self._lock:
-            answer = self._cover_network.process(crop.image(image))
+            answer = self._cover_network.process(part)
         if not answer.segmentation_masks:
             return None
-        mask = np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(_CUT_SIDE, _CUT_SIDE)
+        mask = own * np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size)
         region = crop.region(image.shape)
         cover = np.zeros(image.shape[:2], np.float32)
         if region is not None:
@@ -252,6 +263,21 @@ class TurnedFaces:
             image = turned(self._image, turns)
             self._found[turns] = faces_in(self._network, image, whole(image), _LOOK_SIDE, self._most)
         return self._found[turns]
+
+
+def _from_limbs(people: Sequence[Pose]) -> NDArray[np.float32]:
+    """(H, W) distance from each pixel to the nearest limb of these people, in torso lengths of theirs."""
+    import cv2
+
+    distances = []
+    for pose in people:
+        free = np.ones(pose.size, np.uint8)
+        for a, b in LIMBS:
+            if pose.present[a] and pose.present[b]:
+                start, end = ((round(float(x)), round(float(y))) for x, y in pose.points[[a, b], :2])
+                cv2.line(free, start, end, 0, 2)
+        distances.append(cv2.distanceTransform(free, cv2.DIST_L2, 5) / max(torso_length(pose), 1.0))
+    return np.asarray(np.min(distances, axis=0), np.float32)
 
 
 def _turns_of_body(landmarks: NDArray[np.float32]) -> int:

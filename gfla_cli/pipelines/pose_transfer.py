@@ -153,7 +153,9 @@ class PoseTransfer:
             )
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
-        source_pose = self._find_person(image, source, person, notes)
+        people = self._people(image, source)
+        source_pose = choose_person(people, person, where=image_name(source), notes=notes)
+        others = [pose for pose in people if pose is not source_pose]
         if isinstance(target, np.ndarray) and target.shape in ((18, 3), (18, 4)):  # such as `result.target_pose`
             target = Pose.of(target.astype(np.float32), (image.shape[0], image.shape[1]))
         target_pose = self._find_target(target, target_person, notes)
@@ -181,7 +183,7 @@ class PoseTransfer:
                 target_crop,
                 size,
                 whole=crop is None and bool(align),
-                cover=lambda scaled, scale: self._cover(scaled, source_pose.cropped(scale)),
+                cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
                 background=background,
             )
         points = [pose.deep_points for pose in poses]
@@ -229,11 +231,11 @@ class PoseTransfer:
             for planes, parts in zip(images, layers, strict=True)
         ]
 
-    def _cover(self, image: Image, pose: Pose) -> Map | None:
-        """Where an image shows a person; None when the model does not tell its people from the background."""
+    def _cover(self, image: Image, scale: Crop, pose: Pose, others: Sequence[Pose]) -> Map | None:
+        """Where an image, to which `scale` maps the poses, shows a person; None when the model has no matte."""
         if not self.session.config.pixel_blend:
             return None
-        return self._detector.cover(image, pose)
+        return self._detector.cover(image, pose.cropped(scale), [other.cropped(scale) for other in others])
 
     def _inputs(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[NDArray[np.float32]]:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
@@ -247,8 +249,8 @@ class PoseTransfer:
         ]
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
-    def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
-        """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
+    def _people(self, image: Image, source: ImageSource) -> list[Pose]:
+        """All people of an image. Those of files are cached, because jobs use each file many times."""
         file = _file_state(source)
         people = self._known(file)
         if people is None:
@@ -258,7 +260,7 @@ class PoseTransfer:
                     self._found[file] = people
                     while len(self._found) > _CACHED:
                         self._found.pop(next(iter(self._found)))
-        return choose_person(people, which, where=image_name(source), notes=notes)
+        return people
 
     def _known(self, file: _FileState | None) -> list[Pose] | None:
         with self._lock:
@@ -273,7 +275,8 @@ class PoseTransfer:
                 return read_pose(target, person=which, notes=notes)
             if (people := self._known(_file_state(target))) is not None:
                 return choose_person(people, which, where=str(target), notes=notes)
-        return self._find_person(load_image(target, _LARGEST_SIDE), target, which, notes)
+        people = self._people(load_image(target, _LARGEST_SIDE), target)
+        return choose_person(people, which, where=image_name(target), notes=notes)
 
     def pose_of(self, target: ImageSource, which: Person = "largest", notes: list[str] | None = None) -> Pose:
         """A person's pose in an image or keypoint file, in its pixels. Raises GflaError children."""

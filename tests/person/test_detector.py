@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
-from paths import ROOT, SHARED
+from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli.errors import GflaError
 from gfla_cli.io.image import read_image
@@ -235,3 +235,20 @@ def test_lying_people_and_people_upside_down_are_seen_as_upright_ones(detector, 
     back = turned_back(np.add(person.landmarks, (0.5, 0.5, 0, 0, 0)), turns, image.shape)[:, :2] - 0.5
     assert np.linalg.norm(back - upright.landmarks[:, :2], axis=1).max() < 0.02 * image.shape[0]
     np.testing.assert_array_equal(person.pose.present, upright.pose.present)
+
+
+def test_people_who_touch_have_covers_of_their_own(detector):
+    anna, ben = (read_image(path) for path in (ANNA, BEN))
+    both = np.full((640, 700, 3), 235, np.uint8)
+    both[:, :480] = anna
+    seen = ben.min(axis=2) < 225
+    both[:, 220:][seen] = ben[seen]
+    left, right = sorted((one.pose for one in detector.detect(both)), key=lambda pose: pose.box[0])
+    alone = detector.cover(ben, right.transformed(np.array([[1, 0, -220], [0, 1, 0]]), (640, 480)))
+    cover = detector.cover(both, right, [left])
+    expected = np.zeros_like(cover)
+    expected[:, 220:] = alone
+    overlap = np.minimum(cover, expected).sum() / np.maximum(cover, expected).sum()
+    assert overlap > 0.85
+    other = detector.cover(both, left, [right])
+    assert np.minimum(cover, other).sum() < 0.02 * cover.sum()

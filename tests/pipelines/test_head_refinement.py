@@ -140,8 +140,8 @@ class Found(PoseTransfer):
 
     people = (body(),)
 
-    def _find_person(self, picture, source, which, notes):
-        return self.people[0]
+    def _people(self, image, source):
+        return list(self.people)
 
 
 def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tmp_path):

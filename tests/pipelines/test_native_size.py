@@ -27,12 +27,13 @@ def body(shift=(0, 0)):
 class Found(PoseTransfer):
     """Always finds the same person, in the same pixels."""
 
-    def _find_person(self, image, source, which, notes):
-        return body()
+    def _people(self, image, source):
+        return [body()]
 
-    def _cover(self, image, pose):
+    def _cover(self, image, scale, pose, others):
         if not self.session.config.pixel_blend:
             return None
+        pose = pose.cropped(scale)
         cover = np.zeros(image.shape[:2], np.float32)
         left, top, right, bottom = (round(side) for side in pose.box)
         cover[top:bottom, left:right] = 1
