@@ -18,7 +18,6 @@ from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import Blend
 from gfla_cli.ops.warp import bilinear_warp
 
-_BLUR = 1.2  # pixels, sigma: detail is what is finer
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 _STILL_WITHIN = 1 / 48  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
 
@@ -51,19 +50,29 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
         still = torch.exp(-(offset / (_STILL_WITHIN * width)).square().sum(dim=1, keepdim=True))
         shown = torch.maximum(agrees, ((mask - 0.5) * 4).clamp(0, 1))
         share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
-        parts = [blend.generated, share, blend.residual, offset / width, blend.matte.sigmoid()]
-        return torch.cat([part.float() for part in parts], dim=1)
+        parts = [blend.generated, share, blend.residual, blend.matte.sigmoid()]
+        # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
+        drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
+        return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
     share = mask * _blurred(agrees)
     return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """(B, C, H, W), each channel by itself."""
-    reach = math.ceil(3 * _BLUR)
-    places = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    weights = torch.exp(-(places / _BLUR).square() / 2)
-    weights = (weights / weights.sum())[None, None, None]
+def _gaussian(sigma: float) -> tuple[float, ...]:
+    reach = math.ceil(3 * sigma)
+    weights = [math.exp(-((place / sigma) ** 2) / 2) for place in range(-reach, reach + 1)]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+_DETAIL = _gaussian(1.2)  # what it takes away is detail; pixels
+_PATTERN = (0.25, 0.5, 0.25)  # takes a pattern of two pixels away
+
+
+def _blurred(x: Tensor, weights: tuple[float, ...] = _DETAIL) -> Tensor:
+    """(B, C, H, W), each channel by itself, with these weights along both axes."""
+    reach = len(weights) // 2
+    kernel = torch.tensor(weights, device=x.device, dtype=x.dtype)[None, None, None]
     # As images of one channel: ONNX knows no number of groups that depends on the input.
     channels = F.pad(x, [reach] * 4, mode="replicate").flatten(0, 1)[:, None]
-    channels = F.conv2d(F.conv2d(channels, weights), weights.transpose(2, 3))
+    channels = F.conv2d(F.conv2d(channels, kernel), kernel.transpose(2, 3))
     return channels.reshape(x.shape)

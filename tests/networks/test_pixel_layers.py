@@ -7,7 +7,7 @@ import torch
 from tiny_models import fresh, tiny
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.layers import _blurred, pixel_layers
+from gfla_cli.networks.layers import _PATTERN, _blurred, pixel_layers
 from gfla_cli.ops.warp import bilinear_warp
 
 SIZES = (3, 1, 3, 2, 1)
@@ -32,9 +32,20 @@ def test_a_learnt_blend_mixes_to_the_image():
     layers = pixel_layers(made.image, source, far, made.blend)
     assert layers.shape == (2, 10, 64, 64)
     moved = bilinear_warp(source, torch.full((2, 2, 64, 64), 20.0))
-    torch.testing.assert_close(remixed(layers, source), made.blend.composite([moved]), atol=1e-5, rtol=0)
+    blend = made.blend._replace(
+        **{name: _blurred(getattr(made.blend, name), _PATTERN) for name in ("generated", "shares", "residual")}
+    )
+    torch.testing.assert_close(remixed(layers, source), blend.composite([moved]), atol=1e-5, rtol=0)
     assert 0 < layers[:, 3].min() < layers[:, 3].max() < 1
     assert 0 < layers[:, 9].min() < layers[:, 9].max() < 1
+
+
+def test_a_pattern_of_two_pixels_is_taken_away():
+    source, made, far = learnt(offset=20.0)
+    smooth = torch.linspace(-0.5, 0.5, 64).expand(2, 3, 64, 64)
+    checker = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.2 - 0.1
+    layers = pixel_layers(smooth, source, far, made.blend._replace(generated=smooth + checker))
+    torch.testing.assert_close(layers[:, :3, 2:-2, 2:-2], smooth[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("mask", "error", "taken"), [(0.0, 0, True), (1.0, 1, True), (0.0, 1, False)])
