@@ -35,6 +35,7 @@ Align = bool | Literal["placed"]  # "placed": the target pose lies in the source
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
 _CACHED = 4096  # images whose people are cached; a pose has 288 bytes
+_ENLARGED = 1.05  # times; a source that is enlarged more is said
 _FEW_JOINTS = 8  # with fewer the result is poor
 _FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
@@ -186,6 +187,7 @@ class PoseTransfer:
                 cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
                 background=background,
             )
+            notes += _said_about_size(canvas, source_crop, size)
         points = [pose.deep_points for pose in poses]
         return PreparedTransfer(source_crop.image(image), points[0], points[1], head, canvas, notes)
 
@@ -308,6 +310,19 @@ def _file_state(source: ImageSource) -> _FileState | None:
 def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Joints (18, 3) of a crop in pixels of its image; missing ones stay -1, -1, 0."""
     return np.where(points[:, 2:] > 0, crop.points_back(points), points)
+
+
+def _said_about_size(canvas: Canvas, source_crop: Crop, size: Size) -> list[str]:
+    """A note on results that are small, or larger than what the source shows."""
+    shown, written = (max(box[2] - box[0], box[3] - box[1]) for box in (source_crop.box, canvas.place.box))
+    network = max(source_crop.size)
+    if size == "source" and shown < network:
+        return [
+            f"the source shows the person in {shown:.0f} pixels, so the result is small; --size {network} enlarges it"
+        ]
+    if written > _ENLARGED * shown:
+        return [f"--size {size} enlarges the source {written / shown:.1f} times; that adds no detail"]
+    return []
 
 
 def _check_joints(poses: tuple[Pose, Pose], notes: list[str]) -> None:

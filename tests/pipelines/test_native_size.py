@@ -8,6 +8,7 @@ from drawn_landmarks import drawn_body
 from tiny_models import save_tiny, tiny
 
 from gfla_cli.errors import UsageError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.body import body_crop
 from gfla_cli.person.pose import Pose
@@ -90,6 +91,25 @@ def test_a_size_scales_the_frame_and_with_it_the_photograph(model, photograph, s
     _, top, _, bottom = model.prepare(photograph, body()).canvas.place.box
     whole = model.transfer(photograph, body(), size=size).image
     assert abs(whole.shape[0] - SIZE[0] * size / (bottom - top)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("factor", "size", "said"),
+    [
+        (1, "source", None),
+        (1, 200, None),
+        (1, 1000, "enlarges the source 2.4 times; that adds no detail"),
+        (0.1, "source", "shows the person in 42 pixels, so the result is small; --size 64 enlarges it"),
+        (0.1, 64, "enlarges the source 1.5 times"),
+    ],
+)
+def test_a_source_with_less_detail_than_the_result_is_said(model, photograph, monkeypatch, factor, size, said):
+    scale = Crop.whole(photograph.shape, (round(SIZE[0] * factor), round(SIZE[1] * factor)))
+    small = body().cropped(scale)
+    monkeypatch.setattr(model, "_people", lambda image, source: [small])
+    notes = model.prepare(scale.image(photograph), small, size=size).notes
+    assert [note for note in notes if "enlarges" in note] == [note for note in notes if said and said in note]
+    assert any("enlarges" in note for note in notes) is (said is not None)
 
 
 def test_without_a_size_the_result_is_the_networks_frame(model, photograph):
