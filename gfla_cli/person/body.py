@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, Crop, Size
 from gfla_cli.person.pose import FACE, Pose
@@ -95,10 +95,17 @@ def anchor(pose: Pose, *, feet: bool) -> Float32Array:
     return np.array([across[0], down[1]], np.float32)
 
 
-def body_crop(poses: Sequence[Pose], size: Size, aspect: float) -> Crop:
+def frame_height(box: Box, aspect: float) -> float:
+    """Height of the crop in which the training images frame a body with this box; `aspect` is its width over height."""
+    left, top, right, bottom = box
+    return max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+
+
+def body_crop(poses: Sequence[Pose], size: Size, aspect: float, *, least_height: float = 0.0) -> Crop:
     """The crop of one image that holds all these poses, framed as the training images frame a body.
 
     `aspect` is width over height of the crop. If the image cuts a body at its lower border, the crop ends there too.
+    `least_height`: of the crop, in pixels of the image.
     Raises DetectionError when the joints lie impossibly far apart.
     """
     boxes = np.array([body_box(pose) for pose in poses])
@@ -106,7 +113,7 @@ def body_crop(poses: Sequence[Pose], size: Size, aspect: float) -> Crop:
     right = boxes[:, 2].max()
     cut = [pose for pose in poses if not has_feet(pose)]
     bottom = min(body_box(pose)[3] for pose in cut) if cut else boxes[:, 3].max()
-    height = max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+    height = max(frame_height((left, top, right, bottom), aspect), least_height)
     lowest = bottom if cut else (top + bottom + height) / 2
     centre = (left + right) / 2
     half = height * aspect / 2
@@ -152,17 +159,23 @@ def aligned(target: Pose, source: Pose) -> Pose:
 
 
 def fitted_into_image(pose: Pose, source: Pose) -> Pose:
-    """A whole body that would leave its image, moved and made smaller so that it stays inside.
+    """A whole body that would leave its image, moved and made smaller so that it stays inside; see `fit_into_image`."""
+    matrix = fit_into_image([pose], source)
+    return pose if matrix is None else pose.transformed(matrix, pose.size)
 
-    `source`: the body that the image shows. A side that cuts it may cut the new pose as well. The new pose gets smaller
-    by at most a fifth: a person that shrinks more looks wrong in the image.
+
+def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
+    """(2, 3) the one map of points that keeps whole bodies inside of their image; None if nothing has to change.
+
+    `source`: the body that the image shows. A side that cuts it may cut the poses as well. Bodies get smaller by at
+    most a fifth: a person that shrinks more looks wrong in the image. None where a body is without feet.
     """
-    if not (has_feet(pose) and has_feet(source)):
-        return pose
-    height, width = pose.size
-    left, top, right, bottom = body_box(pose)
-    cut = body_box(source)
-    first, last = np.minimum(0.0, cut[:2]), np.maximum((width, height), cut[2:])
+    if not (has_feet(source) and all(map(has_feet, poses))):
+        return None
+    boxes = np.array([body_box(pose) for pose in poses])
+    left, top = boxes[:, 0].min(), boxes[:, 1].min()
+    right, bottom = boxes[:, 2].max(), boxes[:, 3].max()
+    first, last = image_limits(source)
     wanted = np.array([right - left, bottom - top])
     scale = float(np.clip(min(1.0, *((last - first) / wanted)), _SMALLEST, 1.0))
     stand = np.array([(left + right) / 2, bottom])  # feet stay where they are
@@ -170,6 +183,13 @@ def fitted_into_image(pose: Pose, source: Pose) -> Pose:
     high = stand + (np.array([right, bottom]) - stand) * scale
     shift = np.maximum(first - low, 0) + np.minimum(last - high, 0)
     if scale == 1 and not shift.any():
-        return pose
+        return None
     move = stand * (1 - scale) + shift + 0.5 * (scale - 1)
-    return pose.transformed(np.array([[scale, 0, move[0]], [0, scale, move[1]]]), pose.size)
+    return np.array([[scale, 0, move[0]], [0, scale, move[1]]])
+
+
+def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
+    """The first and last x, y that a body may take: those of its image, or of the body where the image cuts it."""
+    height, width = source.size
+    box = body_box(source)
+    return np.minimum(0.0, box[:2]), np.maximum((width, height), box[2:])

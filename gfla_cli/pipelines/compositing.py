@@ -10,16 +10,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, Image
+from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
-from gfla_cli.io.image import reduced
+from gfla_cli.io.image import WITH_ALPHA, read_image, reduced
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
@@ -255,11 +257,13 @@ class Canvas:
         around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
         if not whole:
-            x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
-            span = max(1, math.ceil(seen.box[3]) - y), max(1, math.ceil(seen.box[2]) - x)
+            left, top, right, bottom = seen.box
+            x, y, span = left, top, (max(1, round(bottom - top)), max(1, round(right - left)))
+            if size == "source":  # whole pixels of the photograph
+                x, y = math.floor(left), math.floor(top)
+                span = max(1, math.ceil(bottom) - y), max(1, math.ceil(right) - x)
             frame = Crop((x, y, x + span[1], y + span[0]), span)
             around, original = frame.image(around), frame.image(source)
-            left, top, right, bottom = seen.box
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
         if wanted != "keep":
             around = _given_background(background, around.shape[:2])
@@ -276,7 +280,8 @@ class Canvas:
 def _rows_above_cut(place: Crop, height: int) -> Map:
     """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
     _, top, _, bottom = place.box
-    return _smooth((bottom - np.arange(height, dtype=np.float32)[:, None] - 0.5) / (_LONG * (bottom - top)))
+    above = bottom - 0.5 - np.arange(height)[:, None]
+    return _smooth(np.asarray(above / (_LONG * (bottom - top)), np.float32))
 
 
 def _cut_mask(place: Crop, width: int) -> Map:
@@ -293,6 +298,30 @@ def _cut_mask(place: Crop, width: int) -> Map:
 def _smooth(ramp: Map) -> Map:
     ramp = ramp.clip(0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+
+
+def parse_size(text: str) -> Size:
+    """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
+    if text == "source":
+        return "source"
+    if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
+        raise UsageError(
+            f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
+        )
+    return int(text)
+
+
+def parse_background(text: str, output: Path | None, *, video: bool = False) -> Background:
+    """What stands behind the result; a file is read. Raises UsageError where `output` cannot hold transparency."""
+    if text == "transparent" and video:
+        raise UsageError("--background transparent: videos have no transparency", hint="white, or an image file")
+    if text == "transparent" and output is not None and output.suffix.lower() not in ("", *WITH_ALPHA):
+        raise UsageError(
+            f"{output}: {output.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}"
+        )
+    if text in ("keep", "white", "transparent"):
+        return cast(Background, text)
+    return read_image(text)
 
 
 def background_name(background: Background) -> str | None:
@@ -325,9 +354,7 @@ def composed(
     keeps = canvas.source_cover is not None
     if region is None:
         raise ValueError("the frame lies outside of the canvas")
-    part = mixed(
-        layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps
-    )
+    part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
     if head is not None:
         _set_head(part, region, canvas, place, *head)
     image, cover = canvas.background.copy(), np.full(shape, not keeps, np.float32)
@@ -345,7 +372,7 @@ def composed(
 def _set_head(
     body: Mixed, body_region: tuple[slice, slice], canvas: Canvas, place: Crop, head: HeadCrop, layers: Layers
 ) -> None:
-    """Mixes a refined head into a generated body, in place. `place`: of the body; `body_region`: what is there of it."""
+    """Mixes a refined head into a generated body, in place. `place`: of the body's frame; `body_region`: its pixels."""
     place = Crop(place.bounds_back(head.place.box), head.place.size)
     top, left = (span.start for span in body_region)
     region = Crop(_shifted(place.box, -left, -top), place.size).region(body.cover.shape)
