@@ -280,8 +280,7 @@ class Canvas:
 def _rows_above_cut(place: Crop, height: int) -> Map:
     """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
     _, top, _, bottom = place.box
-    above = bottom - 0.5 - np.arange(height)[:, None]
-    return _smooth(np.asarray(above / (_LONG * (bottom - top)), np.float32))
+    return _smooth((bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top)))
 
 
 def _cut_mask(place: Crop, width: int) -> Map:
@@ -295,7 +294,7 @@ def _cut_mask(place: Crop, width: int) -> Map:
     return np.outer(_smooth(down), _smooth(across))
 
 
-def _smooth(ramp: Map) -> Map:
+def _smooth(ramp: NDArray[np.floating]) -> Map:
     ramp = ramp.clip(0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
