@@ -32,6 +32,10 @@ _SEGMENTS: dict[tuple[int, int], float] = {
 # How far a body reaches beyond its joints, in torsos: crown, soles, arms and hands. Medians over 180 rendered views.
 _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
+# How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
+_TRUNK_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.35, 0.8, 0.2
+_TRUNK, _ARMS = (1, 2, 5, 8, 9, 10, 11, 12, 13), ((2, 3), (3, 4), (5, 6), (6, 7))
+_FAR = 4  # images; cv2 draws no line to a point farther away
 _LARGEST_AREA = 100_000_000  # pixels: more is a mistake in the joints
 _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the training images (median)
 # In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
@@ -138,6 +142,31 @@ def head_box(pose: Pose, torso: float) -> Box | None:
     return Crop.square((float(x), float(y)), _HEAD_SIDE * torso, (1, 1)).box
 
 
+def body_reach(pose: Pose, size: Size) -> Float32Array:
+    """(H, W) in [0, 1], 1 where an image of `size` may show a body with its clothes and hair, 0 far from it."""
+    import cv2
+
+    torso = torso_length(pose)
+    if torso <= 0:
+        return np.ones(size, np.float32)
+    far = _FAR * max(size)
+    points = pose.points[:, :2].clip(-far, far).round().astype(np.int32)
+    mask = np.zeros(size, np.float32)
+    trunk = points[[joint for joint in _TRUNK if pose.present[joint]]]
+    lines = [(points[[a, b]], _ARM_REACH) for a, b in _ARMS if pose.present[a] and pose.present[b]]
+    if len(trunk):
+        hull = cv2.convexHull(trunk)[:, 0]
+        cv2.fillConvexPoly(mask, hull, 1.0)
+        lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
+    if (head := head_box(pose, torso)) is not None:
+        middle = np.clip([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], -far, far).round().astype(np.int32)
+        lines.append((np.stack([middle, middle]), _HEAD_REACH))
+    for line, reach in lines:
+        cv2.polylines(mask, [line], False, 1.0, max(1, round(2 * reach * torso)))
+    soft = max(1, round(_SOFT_REACH * torso))
+    return np.asarray(cv2.blur(mask, (soft, soft)), np.float32)
+
+
 def aligned(target: Pose, source: Pose) -> Pose:
     """The target pose at the size and the place of the source's body, in pixels of the source's image.
 
@@ -168,7 +197,8 @@ def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
     """(2, 3) the one map of points that keeps whole bodies inside of their image; None if nothing has to change.
 
     `source`: the body that the image shows. A side that cuts it may cut the poses as well. Bodies get smaller by at
-    most a fifth: a person that shrinks more looks wrong in the image. None where a body is without feet.
+    most a fifth: a person that shrinks more looks wrong in the image. Poses of one who walks too far for that begin
+    inside of it. None where a body is without feet.
     """
     if not (has_feet(source) and all(map(has_feet, poses))):
         return None
@@ -176,6 +206,8 @@ def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
     left, top = boxes[:, 0].min(), boxes[:, 1].min()
     right, bottom = boxes[:, 2].max(), boxes[:, 3].max()
     first, last = image_limits(source)
+    if _SMALLEST * (right - left) > last[0] - first[0]:
+        left, right = boxes[0, 0], boxes[0, 2]
     wanted = np.array([right - left, bottom - top])
     scale = float(np.clip(min(1.0, *((last - first) / wanted)), _SMALLEST, 1.0))
     stand = np.array([(left + right) / 2, bottom])  # feet stay where they are

@@ -75,6 +75,7 @@ class FrameCondition(NamedTuple):
     """What the network is to draw in one frame."""
 
     structure: NDArray[np.float32]  # (1, S, H, W) the pose map
+    body: Pose | None = None  # in pixels of the network's frame
     head: HeadCrop | None = None  # to be refined
     place: Crop | None = None  # of the canvas: where the frame lies, unless it stays where it is
 
@@ -205,7 +206,8 @@ class BodySubject:
         self.crop = self._planned_crop(poses)
         self.source_image = self.crop.image(self._image)
         self.canvas = canvas_of(self._image, self.crop, settings, self._cover, self._notes, cut_below=self.cut_below)
-        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose, self.crop))
+        points = self.pose.cropped(self.crop).within_frame().deep_points
+        self._clip = start_clip(self._session, to_planes(self.source_image), self._drawn(points))
         self._head = None
         if settings.refine_head and config.refines_heads:
             self._head = SourceHead.of(self._image, self.pose, config.image_size)
@@ -252,12 +254,12 @@ class BodySubject:
         fitting = [pose for pose in poses if self.cut_below or has_feet(pose)] or list(poses)
         if not self._follows or self.cut_below:
             return body_crop([self.pose, *fitting], config.image_size, config.frame_aspect)
-        heights = [frame_height(self._visible_box(pose), config.frame_aspect) for pose in fitting]
+        heights = [frame_height(self._visible(body_box(pose)), config.frame_aspect) for pose in fitting]
         return body_crop([self.pose], config.image_size, config.frame_aspect, least_height=max(heights))
 
-    def _visible_box(self, pose: Pose) -> Box:
-        """The box of a body inside of the image."""
-        left, top, right, bottom = body_box(pose)
+    def _visible(self, box: Box) -> Box:
+        """The part of a box inside of the image."""
+        left, top, right, bottom = box
         height, width = self._image.shape[:2]
         left, top = min(max(left, 0.0), width - 1.0), min(max(top, 0.0), height - 1.0)
         return left, top, max(min(right, float(width)), left + 1), max(min(bottom, float(height)), top + 1)
@@ -283,17 +285,17 @@ class BodySubject:
         """The part of the image that shows a pose. It only moves when the body would leave it."""
         if not self._follows or self.cut_below:
             return self.crop
-        box = np.reshape(self._visible_box(pose), (2, 2))
+        whole = body_box(pose)
         frame = np.reshape(self.crop.box, (2, 2)) + self._shift
+        box = np.reshape(whole, (2, 2))
+        if (np.ptp(box, axis=0) > np.ptp(frame, axis=0)).any():
+            box = np.reshape(self._visible(whole), (2, 2))
         move = np.maximum(0, box[1] - frame[1]) + np.minimum(0, box[0] - frame[0])
         if not has_feet(self.pose):  # the frame ends where the image does
             move[1] = 0
         self._shift = self._shift + move
         left, top, right, bottom = (frame + move).ravel().tolist()
         return Crop((left, top, right, bottom), self.crop.size)
-
-    def _maps(self, pose: Pose, frame: Crop) -> NDArray[np.float32]:
-        return self._drawn(pose.cropped(frame).within_frame().deep_points)
 
     def _drawn(self, points: Points) -> NDArray[np.float32]:
         config = self._session.config
@@ -306,11 +308,14 @@ class BodySubject:
         frame = self._frame(pose)
         head = self._head.at(pose, frame, self._torso) if self._head else None
         place = None if frame is self.crop else Crop(self.canvas.scale.bounds(frame.box), frame.size)
-        return FrameCondition(self._maps(pose, frame), head, place)
+        body = pose.cropped(frame)
+        return FrameCondition(self._drawn(body.within_frame().deep_points), body, head, place)
 
     def draw(self, condition: FrameCondition) -> DrawnFrame:
         """See Subject."""
         layers, head = Layers.unpacked(self._clip.next_layers(condition.structure)[0]), condition.head
+        assert condition.body is not None
+        layers = layers.around(condition.body)
         if head is None:
             return DrawnFrame(layers, place=condition.place)
         refined = self._head_clip.next_layers(self._drawn(head.target_points))[0]

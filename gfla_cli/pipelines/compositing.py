@@ -22,6 +22,8 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.io.image import WITH_ALPHA, read_image, reduced
+from gfla_cli.person.body import body_reach
+from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
@@ -33,9 +35,11 @@ LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as
 
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
+_CERTAIN = 4  # 1 / matte from which on the edge of the subject is that which the source shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
+_SMOOTHED = 12  # times that each level of a filled hole is smoothed
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the person: soft edges and contact shadows
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -59,6 +63,13 @@ class Layers(NamedTuple):
         """One frame (10, H, W) of what `networks.layers.pixel_layers` gives."""
         drawn, share, residual, offset, matte = np.split(np.ascontiguousarray(planes.transpose(1, 2, 0)), _ENDS, axis=2)
         return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
+
+    def around(self, body: Pose) -> Layers:
+        """The same without what the matte shows far from a body, whose pose is in pixels of the matte.
+
+        Networks take a floor for a part of the person, with the source's feet on it.
+        """
+        return self._replace(matte=self.matte * body_reach(body, self.matte.shape))
 
 
 class Mixed(NamedTuple):
@@ -95,6 +106,7 @@ def mixed(
         share, matte = (_enlarged(part, place, band) for part in (maps.share, maps.matte))
         if source_cover is not None:
             seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
             matte += share * (seen - matte)
         cover[to] = matte
         shown = slice(None)
@@ -179,7 +191,9 @@ def _filled(image: Image, hole: NDArray[np.bool_]) -> Image:
     filled = levels[-1][0]
     for values, known in levels[-2::-1]:
         filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        filled = np.where(known[..., None] > 0, values, filled)
+        inside = known[..., None] == 0
+        for _ in range(_SMOOTHED):
+            filled = np.where(inside, cv2.blur(filled, (3, 3)), values)
     return np.asarray(filled.clip(0, 255), np.uint8)
 
 
@@ -351,8 +365,8 @@ def composed(
     shape = canvas.background.shape[:2]
     region = place.region(shape)
     keeps = canvas.source_cover is not None
-    if region is None:
-        raise ValueError("the frame lies outside of the canvas")
+    if region is None:  # the subject has left
+        region = slice(0), slice(0)
     part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
     if head is not None:
         _set_head(part, region, canvas, place, *head)
