@@ -21,13 +21,14 @@ from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.animation import AnimationSettings
 from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
+from gfla_cli.pipelines.compositing import Size
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 _TORCH = "torch"  # all ratios of single transfers are to this way
 ONE_BY_ONE = "pose-transfer, a command each"  # all ratios of many pairs are to this way
 _COMMANDS = 3  # pairs for ONE_BY_ONE, the slowest way; its time for each hardly varies
-STAGES = ("decode", "landmarks", "structure", "network", "encode")
+STAGES = ("decode", "landmarks", "structure", "network", "compose", "encode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +220,11 @@ class ClipSpeed:
         return {**values, "milliseconds": self.milliseconds, "network_share": self.network_share}
 
 
-def measure_animation(source: Path, driving: Path, model: str | None, execution: Execution) -> ClipSpeed:
-    """Animates once, into a temporary file, without pasting the frames back into the source."""
-    options = AnimateOptions(settings=AnimationSettings(), execution=execution, model=model, paste_back=False)
+def measure_animation(
+    source: Path, driving: Path, model: str | None, execution: Execution, size: Size = "source"
+) -> ClipSpeed:
+    """Animates once, into a temporary file. `size`: of the frames, see `AnimationSettings`."""
+    options = AnimateOptions(settings=AnimationSettings(size=size), execution=execution, model=model)
     with TemporaryDirectory() as folder:
         report = run_animation(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
     spent = {stage: round(1000 * report.seconds.get(stage, 0.0) / report.frames, 2) for stage in STAGES}

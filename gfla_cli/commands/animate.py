@@ -47,6 +47,15 @@ def animate(
     ] = None,
     person: Annotated[str, typer.Option(help=f"Person of SOURCE. {WHICH_PERSON}")] = "largest",
     driving_person: Annotated[str, typer.Option(help=f"Person of DRIVING. {WHICH_PERSON}")] = "largest",
+    size: Annotated[
+        str,
+        typer.Option(
+            help="Longer side of the person's frame in pixels; source: as large as SOURCE shows it, up to 1920."
+        ),
+    ] = "source",
+    background: Annotated[
+        str, typer.Option(help="Behind a body: keep that of SOURCE, white, or an image file.")
+    ] = "keep",
     crop: Crop = True,
     refine_head: RefineHead = True,
     absolute: Annotated[
@@ -93,18 +102,34 @@ def animate(
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.animation import AnimationSettings
     from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
+    from gfla_cli.pipelines.compositing import parse_background, parse_size
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
 
     time_range, rate = parse_trim(trim), parse_rate(fps)
+    frame_size, behind = parse_size(size), parse_background(background, None, video=True)
     job = plan_animation(
-        source, driving, output, concat=concat, landmarks=save_landmarks, model=model, overwrite=overwrite
+        source,
+        driving,
+        output,
+        concat=concat,
+        landmarks=save_landmarks,
+        reads=(background, model or ""),
+        overwrite=overwrite,
     )
     options = AnimateOptions(
-        settings=AnimationSettings(person=person, crop=crop, absolute=absolute, refine_head=refine_head, smooth=smooth),
+        settings=AnimationSettings(
+            person=person,
+            crop=crop,
+            absolute=absolute,
+            refine_head=refine_head,
+            smooth=smooth,
+            paste_back=crop if paste_back is None else paste_back,
+            size=frame_size,
+            background=behind,
+        ),
         task=task,
         model=model,
         driving_person=driving_person,
-        paste_back=crop if paste_back is None else paste_back,
         trim=time_range,
         fps=rate,
         on_missing=on_missing,
@@ -113,5 +138,8 @@ def animate(
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)
-    say(f"{report.frames} frames, {report.frames_per_second:.1f} per second", quiet=quiet)
+    say(
+        f"{report.frames} frames of {report.width}x{report.height}, {report.frames_per_second:.1f} per second",
+        quiet=quiet,
+    )
     finish(report, as_json=as_json)

@@ -225,6 +225,7 @@ def animate(
     model: Annotated[
         str | None, typer.Option(help="Name or folder of a model.", show_default="by what SOURCE shows")
     ] = None,
+    size: Annotated[str, typer.Option(help="Size of the frames, as of gfla animate.")] = "source",
     as_json: AsJson = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -239,9 +240,10 @@ def animate(
 
     from gfla_cli.benchmark.pipelines import measure_animation
     from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.compositing import parse_size
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
-    speed = measure_animation(source, driving, model, execution)
+    speed = measure_animation(source, driving, model, execution, parse_size(size))
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
         return

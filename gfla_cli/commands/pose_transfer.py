@@ -86,14 +86,8 @@ def pose_transfer(
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.pose_jobs import (
-        TransferOptions,
-        parse_background,
-        parse_shows,
-        parse_size,
-        plan_transfers,
-        run_transfers,
-    )
+    from gfla_cli.pipelines.compositing import parse_background, parse_size
+    from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers
 
     frame_size, behind = parse_size(size), parse_background(background, output)
     jobs = plan_transfers(

@@ -56,6 +56,14 @@ def view_synthesis(
         Literal["nearest", "blend"],
         typer.Option(help="Angles between the trained ones: take the nearest, or blend both."),
     ] = "nearest",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Side of a view in pixels; source: as large as SOURCE shows the object, up to 1024. "
+            "\\[default: the network's, 256]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -70,8 +78,10 @@ def view_synthesis(
     """
     from gfla_cli.conditioning.view_code import view_angles
     from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.compositing import parse_size
     from gfla_cli.pipelines.view_synthesis import ViewOptions, plan_views, run_views
 
+    frame_size = None if size is None else parse_size(size)
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)
     job = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, model=model, overwrite=overwrite)
@@ -81,6 +91,7 @@ def view_synthesis(
         source_elevation=source_elevation,
         elevation=elevation,
         between=between,
+        size=frame_size,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
         overwrite=overwrite,
     )

@@ -24,14 +24,13 @@ from torch.utils import _pytree as pytree
 from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.conditioning.face_map import INSIDE_LIPS
 from gfla_cli.conditioning.heatmap import joint_map_batch
-from gfla_cli.config import ModelConfig
+from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
 from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, Part, metadata_of
 from gfla_cli.inference.session import refuse_export_name
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.build import ALWAYS_FLOAT
-from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.layers import layers_of
 from gfla_cli.networks.priors.curves import CURVE_DISTANCES
 from gfla_cli.networks.sequence import SequenceGenerator
@@ -64,20 +63,18 @@ class Graph:
 class Step(nn.Module):
     """The network's inputs in order, then what was encoded before, to the image in float32, and its layers."""
 
-    def __init__(self, network: nn.Module, inputs: int, dtype: torch.dtype, spec: pytree.TreeSpec | None) -> None:
+    def __init__(self, network: nn.Module, task: Task, dtype: torch.dtype, spec: pytree.TreeSpec | None) -> None:
         super().__init__()
         self.network = network
-        self.outputs = ("image", "layers") if isinstance(network, PoseGenerator) else ("image",)
-        self._inputs, self._dtype, self._spec = inputs, dtype, spec
+        self._inputs, self._source = len(INPUTS[task]), INPUTS[task].index(SOURCE[task])
+        self._dtype, self._spec = dtype, spec
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) in [-1, 1], and of pose models layers (B, 10, H, W): see `pixel_layers`."""
+        """Images (B, 3, H, W) in [-1, 1], and layers (B, 10, H, W): see `pixel_layers`."""
         given = [x.to(self._dtype) for x in tensors[: self._inputs]]
         encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
         made = self.network(*given, *encoded)
-        if len(self.outputs) == 1:
-            return (made.image.float(),)
-        return made.image.float(), layers_of(made, given[0])
+        return made.image.float(), layers_of(made, given[self._source])
 
 
 class Encode(nn.Module):
@@ -130,8 +127,8 @@ def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
             parts["encode"] = Graph(encode, {source: inputs[source]}, tuple(encoded))
     if isinstance(network, ViewGenerator) and network.view_estimator is not None:
         parts["estimate"] = Graph(Estimate(network), {source: inputs[source]}, ("scores",))
-    step = Step(network, len(inputs), dtype, spec)
-    return Graph(step, inputs | encoded, step.outputs), parts
+    step = Step(network, task, dtype, spec)
+    return Graph(step, inputs | encoded, ("image", "layers")), parts
 
 
 def example_inputs(config: ModelConfig, batch: int, height: int, width: int, seed: int = 0) -> dict[str, Tensor]:

@@ -31,15 +31,9 @@ class OnnxSession:
         return f"ONNX Runtime, {self.file.step.place}{precision}"
 
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
-        """See Session. Files that were exported before there were layers have the image alone."""
+        """See Session."""
         made = self._run(inputs)
-        image = np.asarray(made["image"], np.float32)
-        if "layers" in made:
-            return image, np.asarray(made["layers"], np.float32)
-        batch, drawn, height, width = image.shape
-        rest = np.zeros((batch, sum(LAYERS.values()) - drawn, height, width), np.float32)
-        rest[:, -1] = 1  # no matte
-        return image, np.concatenate([image, rest], axis=1)
+        return np.asarray(made["image"], np.float32), layers_in(made)
 
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
         """Raises UsageError: exported graphs do not give them."""
@@ -59,9 +53,20 @@ class OnnxSession:
             return {}
         return self.file.part("encode").run({SOURCE[self.config.task]: source_image})
 
-    def step(self, inputs: Tensors, encoded: Tensors) -> Array:
-        """The images (B, 3, H, W) from the network's inputs by name and the result of `encoded`."""
-        return np.asarray(self.file.step.run(inputs | encoded)["image"], np.float32)
+    def step(self, inputs: Tensors, encoded: Tensors) -> Tensors:
+        """Images and layers from the network's inputs by name and the result of `encoded`."""
+        return self.file.step.run(inputs | encoded)
+
+
+def layers_in(made: Tensors) -> Array:
+    """The layers (B, 10, H, W). Files that were exported before there were layers have the image alone."""
+    if "layers" in made:
+        return np.asarray(made["layers"], np.float32)
+    image = np.asarray(made["image"], np.float32)
+    batch, drawn, height, width = image.shape
+    rest = np.zeros((batch, sum(LAYERS.values()) - drawn, height, width), np.float32)
+    rest[:, -1] = 1  # no matte
+    return np.concatenate([image, rest], axis=1)
 
 
 class OnnxSequence(OnnxSession):
@@ -83,10 +88,18 @@ class OnnxClip:
 
     def next(self, structure: Array) -> Array:
         """See Clip."""
+        self._made(structure)
+        return self._previous[0]
+
+    def next_layers(self, structure: Array) -> Array:
+        """See Clip."""
+        return layers_in(self._made(structure))
+
+    def _made(self, structure: Array) -> Tensors:
         previous: Tensors = dict(zip(("previous_image", "previous_structure"), self._previous, strict=True))
         made = self._session.step({"target_structure": structure} | previous | self._reference, self._encoded)
-        self._previous = np.clip(made, -1, 1), structure
-        return self._previous[0]
+        self._previous = np.asarray(made["image"], np.float32).clip(-1, 1), structure
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +124,15 @@ class OnnxView(OnnxSession):
 
     def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
-        codes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in (source_code, target_code))
-        return self.step(dict(zip(INPUTS["view"], (source.image, *codes), strict=True)), source.encoded)
+        return np.asarray(self._seen(source, source_code, target_code)["image"], np.float32)
+
+    def view_layers(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
+        """See ViewSession."""
+        return layers_in(self._seen(source, source_code, target_code))
+
+    def _seen(self, source: EncodedImage, *codes: Array) -> Tensors:
+        planes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in codes)
+        return self.step(dict(zip(INPUTS["view"], (source.image, *planes), strict=True)), source.encoded)
 
     def view_scores(self, image: Array) -> Array:
         """See ViewSession."""

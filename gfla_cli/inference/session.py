@@ -22,6 +22,7 @@ from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.files import cache_folder, make_folder
 
 Array = NDArray[np.float32]
+_GRAPHS = 2  # grows when exported graphs change: those in the cache are then exported again
 
 
 class Execution(TypedDict, total=False):
@@ -71,6 +72,9 @@ class Clip(Protocol):
     def next(self, structure: Array) -> Array:
         """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W)."""
 
+    def next_layers(self, structure: Array) -> Array:
+        """The same as what it is mixed from and the reference, (1, 10, H, W): see `networks.layers.pixel_layers`."""
+
 
 @runtime_checkable
 class SequenceSession(Session, Protocol):
@@ -93,6 +97,9 @@ class ViewSession(Session, Protocol):
     def view(self, source: Any, source_code: Array, target_code: Array) -> Array:
         """The objects in the target view, (B, 3, H, W) in [-1, 1]. View codes are (B, 21), or (21,) for one image."""
 
+    def view_layers(self, source: Any, source_code: Array, target_code: Array) -> Array:
+        """The same as what they are mixed from and the source, (B, 10, H, W): see `networks.layers.pixel_layers`."""
+
     def view_scores(self, image: Array) -> Array:
         """Logits (B, 21) of the view codes of images (B, 3, H, W) in [-1, 1]."""
 
@@ -106,6 +113,10 @@ class _PoseClip:
     def next(self, structure: Array) -> Array:
         """See Clip."""
         return self._session.image(*self._reference, structure)
+
+    def next_layers(self, structure: Array) -> Array:
+        """See Clip."""
+        return self._session.image_and_layers(*self._reference, structure)[1]
 
 
 def start_clip(session: Session, reference_image: Array, reference_structure: Array) -> Clip:
@@ -168,7 +179,7 @@ def cached_export(bundle: Path, *, half: bool = False) -> Path:
     except OSError as error:
         raise BundleError(f"{bundle}: cannot be read: {error.strerror}", hint="get the bundle again") from error
     precision = "-fp16" if half else ""
-    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}{precision}.onnx"
+    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}-{_GRAPHS}{precision}.onnx"
     if not path.is_file():
         from gfla_cli.inference.export import export_onnx
 

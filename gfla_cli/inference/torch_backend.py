@@ -22,9 +22,10 @@ from gfla_cli.inference.session import Array, DeviceName, Precision, no_gpu_afte
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
+from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import layers_of
 from gfla_cli.networks.samplers import LocalAttention
-from gfla_cli.networks.sequence import SequenceGenerator
+from gfla_cli.networks.sequence import GeneratedFrame, SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
 _is_forked = False
@@ -179,10 +180,21 @@ class TorchClip:
     def next(self, structure: Array) -> Array:
         """See Clip."""
         with self._session.running():
-            target = self._session.tensor(structure)
-            made = self._network(target, *self._previous, *self._reference, self._encoded).image
-        self._previous = made.float().clamp(-1, 1), target
+            self._made(structure)
         return self._session.array(self._previous[0])
+
+    @torch.inference_mode()
+    def next_layers(self, structure: Array) -> Array:
+        """See Clip."""
+        with self._session.running():
+            layers = layers_of(self._made(structure), self._reference[0])
+        return self._session.array(layers)
+
+    def _made(self, structure: Array) -> GeneratedFrame:
+        target = self._session.tensor(structure)
+        made: GeneratedFrame = self._network(target, *self._previous, *self._reference, self._encoded)
+        self._previous = made.image.float().clamp(-1, 1), target
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +225,18 @@ class TorchView(TorchSession):
     def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
         with self.running():
-            codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
-            return self.array(self.network(source.image, *codes, source.encoded).image)
+            return self.array(self._seen(source, source_code, target_code).image)
+
+    @torch.inference_mode()
+    def view_layers(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
+        """See ViewSession."""
+        with self.running():
+            return self.array(layers_of(self._seen(source, source_code, target_code), source.image))
+
+    def _seen(self, source: EncodedImage, *codes: Array) -> Generated:
+        planes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in codes)
+        made: Generated = self.network(source.image, *planes, source.encoded)
+        return made
 
     @torch.inference_mode()
     def view_scores(self, image: Array) -> Array:

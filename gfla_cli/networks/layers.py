@@ -16,14 +16,20 @@ from torch import Tensor
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import Blend
+from gfla_cli.networks.sequence import GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp
 
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 _STILL_WITHIN = 1 / 48  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
 
 
-def layers_of(made: Generated, source: Tensor) -> Tensor:
-    """`pixel_layers` of what a network of one source image (B, 3, H, W) has made."""
+def layers_of(made: Generated | GeneratedFrame, source: Tensor) -> Tensor:
+    """`pixel_layers` of what a network has made.
+
+    `source` (B, 3, H, W): its source image, which is the reference of a sequence model.
+    """
+    if isinstance(made, GeneratedFrame):
+        return pixel_layers(made.image, source, made.flows[-1].reference if made.flows else None, None)
     return pixel_layers(made.image, source, made.flows[-1] if made.flows else None, made.blend)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, Crop, Size
 from gfla_cli.person.pose import FACE, Pose
@@ -32,6 +32,10 @@ _SEGMENTS: dict[tuple[int, int], float] = {
 # How far a body reaches beyond its joints, in torsos: crown, soles, arms and hands. Medians over 180 rendered views.
 _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
+# How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
+_TRUNK_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.35, 0.8, 0.2
+_TRUNK, _ARMS = (1, 2, 5, 8, 9, 10, 11, 12, 13), ((2, 3), (3, 4), (5, 6), (6, 7))
+_FAR = 4  # images; cv2 draws no line to a point farther away
 _LARGEST_AREA = 100_000_000  # pixels: more is a mistake in the joints
 _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the training images (median)
 # In torso lengths, medians of 1 455 training images of heads: the side of their crop, and how far its middle lies below
@@ -96,10 +100,17 @@ def anchor(pose: Pose, *, feet: bool) -> Float32Array:
     return np.array([across[0], down[1]], np.float32)
 
 
-def body_crop(poses: Sequence[Pose], size: Size, aspect: float) -> Crop:
+def frame_height(box: Box, aspect: float) -> float:
+    """Height of the crop in which the training images frame a body with this box; `aspect` is its width over height."""
+    left, top, right, bottom = box
+    return max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+
+
+def body_crop(poses: Sequence[Pose], size: Size, aspect: float, *, least_height: float = 0.0) -> Crop:
     """The crop of one image that holds all these poses, framed as the training images frame a body.
 
     `aspect` is width over height of the crop. If the image cuts a body at its lower border, the crop ends there too.
+    `least_height`: of the crop, in pixels of the image.
     Raises DetectionError when the joints lie impossibly far apart.
     """
     boxes = np.array([body_box(pose) for pose in poses])
@@ -107,7 +118,7 @@ def body_crop(poses: Sequence[Pose], size: Size, aspect: float) -> Crop:
     right = boxes[:, 2].max()
     cut = [pose for pose in poses if not has_feet(pose)]
     bottom = min(body_box(pose)[3] for pose in cut) if cut else boxes[:, 3].max()
-    height = max(bottom - top, (right - left) / aspect) / _BODY_SHARE
+    height = max(frame_height((left, top, right, bottom), aspect), least_height)
     lowest = bottom if cut else (top + bottom + height) / 2
     centre = (left + right) / 2
     half = height * aspect / 2
@@ -130,6 +141,31 @@ def head_box(pose: Pose, torso: float) -> Box | None:
     if len(face) and pose.present[1]:  # the face of a profile is on one side of the head
         x += np.clip(_TOWARDS_NECK * (neck[0] - x), -_FARTHEST * torso, _FARTHEST * torso)
     return Crop.square((float(x), float(y)), _HEAD_SIDE * torso, (1, 1)).box
+
+
+def body_reach(pose: Pose, size: Size) -> Float32Array:
+    """(H, W) in [0, 1], 1 where an image of `size` may show a body with its clothes and hair, 0 far from it."""
+    import cv2
+
+    torso = torso_length(pose)
+    if torso <= 0:
+        return np.ones(size, np.float32)
+    far = _FAR * max(size)
+    points = pose.points[:, :2].clip(-far, far).round().astype(np.int32)
+    mask = np.zeros(size, np.float32)
+    trunk = points[[joint for joint in _TRUNK if pose.present[joint]]]
+    lines = [(points[[a, b]], _ARM_REACH) for a, b in _ARMS if pose.present[a] and pose.present[b]]
+    if len(trunk):
+        hull = cv2.convexHull(trunk)[:, 0]
+        cv2.fillConvexPoly(mask, hull, 1.0)
+        lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
+    if (head := head_box(pose, torso)) is not None:
+        middle = np.clip([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], -far, far).round().astype(np.int32)
+        lines.append((np.stack([middle, middle]), _HEAD_REACH))
+    for line, reach in lines:
+        cv2.polylines(mask, [line], False, 1.0, max(1, round(2 * reach * torso)))
+    soft = max(1, round(_SOFT_REACH * torso))
+    return np.asarray(cv2.blur(mask, (soft, soft)), np.float32)
 
 
 def aligned(target: Pose, source: Pose) -> Pose:
@@ -179,17 +215,26 @@ def with_legs_of(pose: Pose, source: Pose) -> Pose:
 
 
 def fitted_into_image(pose: Pose, source: Pose) -> Pose:
-    """A whole body that would leave its image, moved and made smaller so that it stays inside.
+    """A whole body that would leave its image, moved and made smaller so that it stays inside; see `fit_into_image`."""
+    matrix = fit_into_image([pose], source)
+    return pose if matrix is None else pose.transformed(matrix, pose.size)
 
-    `source`: the body that the image shows. A side that cuts it may cut the new pose as well. The new pose gets smaller
-    by at most a fifth: a person that shrinks more looks wrong in the image.
+
+def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
+    """(2, 3) the one map of points that keeps whole bodies inside of their image; None if nothing has to change.
+
+    `source`: the body that the image shows. A side that cuts it may cut the poses as well. Bodies get smaller by at
+    most a fifth: a person that shrinks more looks wrong in the image. Poses of one who walks too far for that begin
+    inside of it. None where a body is without feet.
     """
-    if not (has_feet(pose) and has_feet(source)):
-        return pose
-    height, width = pose.size
-    left, top, right, bottom = body_box(pose)
-    cut = body_box(source)
-    first, last = np.minimum(0.0, cut[:2]), np.maximum((width, height), cut[2:])
+    if not (has_feet(source) and all(map(has_feet, poses))):
+        return None
+    boxes = np.array([body_box(pose) for pose in poses])
+    left, top = boxes[:, 0].min(), boxes[:, 1].min()
+    right, bottom = boxes[:, 2].max(), boxes[:, 3].max()
+    first, last = image_limits(source)
+    if _SMALLEST * (right - left) > last[0] - first[0]:
+        left, right = boxes[0, 0], boxes[0, 2]
     wanted = np.array([right - left, bottom - top])
     scale = float(np.clip(min(1.0, *((last - first) / wanted)), _SMALLEST, 1.0))
     stand = np.array([(left + right) / 2, bottom])  # feet stay where they are
@@ -197,6 +242,13 @@ def fitted_into_image(pose: Pose, source: Pose) -> Pose:
     high = stand + (np.array([right, bottom]) - stand) * scale
     shift = np.maximum(first - low, 0) + np.minimum(last - high, 0)
     if scale == 1 and not shift.any():
-        return pose
+        return None
     move = stand * (1 - scale) + shift + 0.5 * (scale - 1)
-    return pose.transformed(np.array([[scale, 0, move[0]], [0, scale, move[1]]]), pose.size)
+    return np.array([[scale, 0, move[0]], [0, scale, move[1]]])
+
+
+def image_limits(source: Pose) -> tuple[Float64Array, Float64Array]:
+    """The first and last x, y that a body may take: those of its image, or of the body where the image cuts it."""
+    height, width = source.size
+    box = body_box(source)
+    return np.minimum(0.0, box[:2]), np.maximum((width, height), box[2:])

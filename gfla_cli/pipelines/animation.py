@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,13 +20,21 @@ from gfla_cli.arrays import Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
-from gfla_cli.errors import DetectionError, MediaError
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
-from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, reduced, to_planes
+from gfla_cli.io.image import ImageSource, image_name, is_animated, load_image, reduced, to_planes
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
-from gfla_cli.person.body import body_crop, has_feet, torso_length
+from gfla_cli.person.body import (
+    body_box,
+    body_crop,
+    fit_into_image,
+    frame_height,
+    has_feet,
+    image_limits,
+    torso_length,
+)
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
@@ -34,46 +42,66 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver, shots
+from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, background_name, composed
+from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnimationSettings:
-    """Choices about the person of the source image."""
+    """Choices about the person of the source image, and about the frames of the result."""
 
     person: str | int = "largest"  # which one, see `choose_person`
     crop: bool = True  # animate the part around the person; else the whole image, resized to the network's input
     absolute: bool = False  # use the driver's own shape and place
     refine_head: bool = True  # body models that support it: draw a small head again at a larger scale
     smooth: bool = True  # smooth the driver's landmarks over time
+    paste_back: bool = True  # frames are the whole source image; else the network's frame of it alone
+    size: Size = "source"  # longer side of the network's frame in the result, pixels; or as large as in the source
+    background: Background = "keep"  # of bodies whose model separates them from it: "keep", "white", or an image
 
 
 MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the default of each task
 _LARGEST_SIDE = 1920  # pixels of a source, and with it of a video
-_WAITING = 4  # conditions that wait for the network
+_WAITING, _DRAWN = 4, 2  # conditions that wait for the network, and frames that it has drawn
 _SMALL_FACE = 60.0  # pixels across; results of smaller faces are blurred
 _LISTED = 5  # times of cuts that a note names
 _FEW_JOINTS = 8  # of 18; with fewer a body cannot be animated
+_FEW_WITHOUT_FEET = 0.1  # share of a clip's frames; with more the driver counts as cut above the feet
+_CUT_OFF = 0.15  # torso lengths; a body that leaves the image by less looks whole
 
 
 class FrameCondition(NamedTuple):
     """What the network is to draw in one frame."""
 
     structure: NDArray[np.float32]  # (1, S, H, W) the pose map
+    body: Pose | None = None  # in pixels of the network's frame
     head: HeadCrop | None = None  # to be refined
+    place: Crop | None = None  # of the canvas: where the frame lies, unless it stays where it is
+
+
+class DrawnFrame(NamedTuple):
+    """What the network has drawn."""
+
+    layers: Layers
+    head: tuple[HeadCrop, Layers] | None = None
+    place: Crop | None = None  # see FrameCondition
 
 
 class Subject(Protocol):
-    """The person of the source image. `start` comes first, then `condition` and `render` for each frame."""
+    """The person of the source image. `start` comes first, then `condition`, `draw` and `compose` for each frame."""
 
     kind: Kind
-    crop: Crop  # the part of the image that the network draws
+    crop: Crop  # the part of the image that the network sees
     source_image: Image  # (H, W, 3) that part, as the network sees it
     cut_below: bool  # the driver's image cuts the body, and the crop ends there, above the source's feet
+    canvas: Canvas  # what the frames are set into
 
-    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
-        """Fits the driver to the source: landmarks of its first seconds, in images of `size` (height, width)."""
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
+        """Fits the driver to the source.
+
+        `driving`: landmarks of its first seconds, in images of `size` (height, width). `clip`: all of them, if known.
+        """
 
     def restart(self, driving: Sequence[Points]) -> None:
         """Fits the driver to the source anew after a cut: landmarks of the first frames of the new shot."""
@@ -81,8 +109,11 @@ class Subject(Protocol):
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """The network's condition for the driver's next landmarks. `missing`: frames without a person before it."""
 
-    def render(self, condition: FrameCondition) -> Image:
-        """The next frame, (H, W, 3)."""
+    def draw(self, condition: FrameCondition) -> DrawnFrame:
+        """The network's part of the next frame."""
+
+    def compose(self, drawn: DrawnFrame) -> Image:
+        """The frame, (N, M, 3)."""
 
 
 class FaceSubject:
@@ -95,6 +126,7 @@ class FaceSubject:
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
     ) -> None:
         """Raises DetectionError when the image has no face."""
+        _check_background(session, settings)
         with FaceDetector() as detector:
             faces = detector.detect(image)
         if not faces:
@@ -102,10 +134,10 @@ class FaceSubject:
         self.points = choose_person(faces, settings.person, where=where, notes=notes).points
         if face_size(self.points) < _SMALL_FACE:
             notes.append(f"{where}: the face is {face_size(self.points):.0f} px wide; expect a blurred result")
-        self._session, self._image, self._settings = session, image, settings
+        self._session, self._image, self._settings, self._notes = session, image, settings, notes
 
-    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
-        """See Subject. The crop holds the face in all of these frames."""
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
+        """See Subject. The crop holds the face in all frames of `driving`."""
         self._fps = fps
         self.restart(driving)
         if self._settings.crop:
@@ -118,6 +150,7 @@ class FaceSubject:
         points = cropped_face(self.points[:, :2], self.crop)
         self._edges = background_edges(self.source_image, points)
         self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
+        self.canvas = canvas_of(self._image, self.crop, self._settings, lambda image, scale: None, self._notes)
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""
@@ -133,9 +166,13 @@ class FaceSubject:
         smooth = points if self._filter is None else self._filter(points, face_size(points), missing)
         return FrameCondition(self._maps(cropped_face(self._motion(smooth), self.crop)))
 
-    def render(self, condition: FrameCondition) -> Image:
+    def draw(self, condition: FrameCondition) -> DrawnFrame:
         """See Subject."""
-        return from_planes(self._clip.next(condition.structure))
+        return DrawnFrame(Layers.unpacked(self._clip.next_layers(condition.structure)[0]))
+
+    def compose(self, drawn: DrawnFrame) -> Image:
+        """See Subject."""
+        return composed(self.canvas, drawn.layers)
 
 
 class BodySubject:
@@ -147,47 +184,118 @@ class BodySubject:
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
     ) -> None:
         """Raises DetectionError when the image shows no person, or too little of one."""
-        with PersonDetector() as detector:
-            people = detector.detect(image)
+        self._detector = PersonDetector()
+        people = self._detector.detect(image)
         self.pose = choose_person([one.pose for one in people], settings.person, where=where, notes=notes)
         joints = int(self.pose.present.sum())
         if joints < _FEW_JOINTS:
             what = f"{where}: only {joints} of 18 joints of the person are visible"
             raise DetectionError(what, hint="use an image with the whole body, or --task face")
+        _check_background(session, settings)
         self._session, self._image, self._settings = session, image, settings
         self._where, self._notes = where, notes
+        # A sequence model continues its last frame, so its frame has to stay where it is.
+        self._follows = settings.crop and settings.paste_back and session.config.task == "pose"
 
-    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction) -> None:
-        """See Subject. The crop holds the body in all of these frames."""
+    def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
+        """See Subject. The frame holds the body in all of these frames: it follows the body, or is large enough."""
         self._driver_size, self._fps = size, fps
+        poses = self._planned(clip or [Shot(driving, driving)])
         self.restart(driving)
-        poses = [Pose.of(points, size) for points in driving]
-        config = self._session.config
-        if self._settings.crop:
-            self.crop = body_crop([self.pose, *map(self._motion, poses)], config.image_size, config.frame_aspect)
-        else:
-            self.crop = Crop.whole(self._image.shape, config.image_size)
-        without_feet = not all(map(has_feet, poses))
-        self.cut_below = self._settings.crop and has_feet(self.pose) and without_feet
-        if self.cut_below:
-            self._notes.append(f"{self._where}: the driver shows no feet; below its lower border the source stays")
+        config, settings = self._session.config, self._settings
+        self.crop = self._planned_crop(poses)
         self.source_image = self.crop.image(self._image)
-        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self.pose))
+        self.canvas = canvas_of(self._image, self.crop, settings, self._cover, self._notes, cut_below=self.cut_below)
+        points = self.pose.cropped(self.crop).within_frame().deep_points
+        self._clip = start_clip(self._session, to_planes(self.source_image), self._drawn(points))
         self._head = None
-        if self._settings.refine_head and config.refines_heads:
+        if settings.refine_head and config.refines_heads:
             self._head = SourceHead.of(self._image, self.pose, config.image_size)
         if self._head is not None:  # the same size in all frames, from whatever side the body is seen
-            self._torso = float(np.median([torso_length(self._motion(pose)) for pose in poses]))
+            self._torso = float(np.median([torso_length(pose) for pose in poses]))
             self._head_clip = start_clip(self._session, to_planes(self._head.image), self._drawn(self._head.points))
+
+    def _planned(self, clip: Sequence[Shot]) -> list[Pose]:
+        """The poses of all frames, moved so that they stay inside of the image as far as that is possible."""
+        self._fitted: NDArray[np.float64] | None = None
+        poses = []
+        for shot in clip:
+            self.restart(shot.first)
+            poses += [self._posed(points, 0) for points in shot.points]
+        whole = [pose for pose in poses if has_feet(pose)]
+        without_feet = len(poses) - len(whole)
+        self.cut_below = self._settings.crop and has_feet(self.pose) and without_feet > _FEW_WITHOUT_FEET * len(poses)
+        if self.cut_below:
+            self._notes.append(f"{self._where}: the driver shows no feet; below its lower border the source stays")
+        elif self._settings.crop and not self._settings.absolute and whole:
+            self._fitted = fit_into_image(whole, self.pose)
+            if self._fitted is not None:
+                poses = [pose.transformed(self._fitted, pose.size) for pose in poses]
+        self._count_outside(poses)
+        return poses
+
+    def _count_outside(self, poses: Sequence[Pose]) -> None:
+        """Notes how many poses do not fit into the image."""
+        first, last = image_limits(self.pose)
+        boxes = np.array([body_box(pose) for pose in poses])
+        beyond = np.maximum(first - boxes[:, :2], boxes[:, 2:] - last).max(axis=1)
+        outside = int((beyond > _CUT_OFF * torso_length(self.pose)).sum())
+        if outside and self._settings.crop and not self.cut_below:
+            self._notes.append(
+                f"{self._where}: in {outside} of {len(poses)} frames the person does not fit into the image, "
+                "which cuts it off; an image with more room around the person shows all"
+            )
+
+    def _planned_crop(self, poses: Sequence[Pose]) -> Crop:
+        """The part of the image that the network sees, for a frame that holds all poses."""
+        config = self._session.config
+        if not self._settings.crop:
+            return Crop.whole(self._image.shape, config.image_size)
+        fitting = [pose for pose in poses if self.cut_below or has_feet(pose)] or list(poses)
+        if not self._follows or self.cut_below:
+            return body_crop([self.pose, *fitting], config.image_size, config.frame_aspect)
+        heights = [frame_height(self._visible(body_box(pose)), config.frame_aspect) for pose in fitting]
+        return body_crop([self.pose], config.image_size, config.frame_aspect, least_height=max(heights))
+
+    def _visible(self, box: Box) -> Box:
+        """The part of a box inside of the image."""
+        left, top, right, bottom = box
+        height, width = self._image.shape[:2]
+        left, top = min(max(left, 0.0), width - 1.0), min(max(top, 0.0), height - 1.0)
+        return left, top, max(min(right, float(width)), left + 1), max(min(bottom, float(height)), top + 1)
+
+    def _cover(self, image: Image, scale: Crop) -> Map | None:
+        if not self._session.config.pixel_blend:
+            return None
+        return self._detector.cover(image, self.pose.cropped(scale))
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""
         poses = [Pose.of(points, self._driver_size) for points in driving]
         self._motion = BodyMotion(self.pose, poses, absolute=self._settings.absolute)
         self._filter = BodyFilter(self._fps, smooth=self._settings.smooth)
+        self._shift = np.zeros(2)  # of the frame, in pixels of the image
 
-    def _maps(self, pose: Pose) -> NDArray[np.float32]:
-        return self._drawn(pose.cropped(self.crop).within_frame().deep_points)
+    def _posed(self, points: Points, missing: int) -> Pose:
+        """The driver's next pose in the source's image."""
+        pose = self._motion(self._filter(Pose.of(points, self._driver_size), missing))
+        return pose if self._fitted is None else pose.transformed(self._fitted, pose.size)
+
+    def _frame(self, pose: Pose) -> Crop:
+        """The part of the image that shows a pose. It only moves when the body would leave it."""
+        if not self._follows or self.cut_below:
+            return self.crop
+        whole = body_box(pose)
+        frame = np.reshape(self.crop.box, (2, 2)) + self._shift
+        box = np.reshape(whole, (2, 2))
+        if (np.ptp(box, axis=0) > np.ptp(frame, axis=0)).any():
+            box = np.reshape(self._visible(whole), (2, 2))
+        move = np.maximum(0, box[1] - frame[1]) + np.minimum(0, box[0] - frame[0])
+        if not has_feet(self.pose):  # the frame ends where the image does
+            move[1] = 0
+        self._shift = self._shift + move
+        left, top, right, bottom = (frame + move).ravel().tolist()
+        return Crop((left, top, right, bottom), self.crop.size)
 
     def _drawn(self, points: Points) -> NDArray[np.float32]:
         config = self._session.config
@@ -196,16 +304,56 @@ class BodySubject:
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """See Subject."""
-        pose = self._motion(self._filter(Pose.of(points, self._driver_size), missing))
-        head = self._head.at(pose, self.crop, self._torso) if self._head else None
-        return FrameCondition(self._maps(pose), head)
+        pose = self._posed(points, missing)
+        frame = self._frame(pose)
+        head = self._head.at(pose, frame, self._torso) if self._head else None
+        place = None if frame is self.crop else Crop(self.canvas.scale.bounds(frame.box), frame.size)
+        body = pose.cropped(frame)
+        return FrameCondition(self._drawn(body.within_frame().deep_points), body, head, place)
 
-    def render(self, condition: FrameCondition) -> Image:
+    def draw(self, condition: FrameCondition) -> DrawnFrame:
         """See Subject."""
-        image, head = from_planes(self._clip.next(condition.structure)), condition.head
+        layers, head = Layers.unpacked(self._clip.next_layers(condition.structure)[0]), condition.head
+        assert condition.body is not None
+        layers = layers.around(condition.body)
         if head is None:
-            return image
-        return head.paste(image, from_planes(self._head_clip.next(self._drawn(head.target_points))))
+            return DrawnFrame(layers, place=condition.place)
+        refined = self._head_clip.next_layers(self._drawn(head.target_points))[0]
+        return DrawnFrame(layers, (head, Layers.unpacked(refined)), condition.place)
+
+    def compose(self, drawn: DrawnFrame) -> Image:
+        """See Subject."""
+        return composed(self.canvas, drawn.layers, drawn.head, place=drawn.place)
+
+
+def _check_background(session: Session, settings: AnimationSettings) -> None:
+    """Raises UsageError for a background behind people whom the model does not separate from theirs."""
+    if background_name(settings.background) != "keep" and not session.config.pixel_blend:
+        raise UsageError(
+            f"{session.name} does not separate people from their background", hint="leave --background out"
+        )
+
+
+def canvas_of(
+    image: Image,
+    crop: Crop,
+    settings: AnimationSettings,
+    cover: Callable[[Image, Crop], Map | None],
+    notes: list[str],
+    *,
+    cut_below: bool = False,
+) -> Canvas:
+    """What the frames of a clip are set into. No side of it is longer than the largest side of a video."""
+    size = settings.size
+    whole = settings.crop and settings.paste_back
+    if whole and size != "source":
+        left, top, right, bottom = crop.box
+        most = int(_LARGEST_SIDE * max(right - left, bottom - top) / max(image.shape[:2]))
+        if size > most:
+            notes.append(f"--size {size} became {most}: a video has at most {_LARGEST_SIDE} pixels a side")
+            size = most
+    background = settings.background
+    return Canvas.of(image, crop, crop, size, whole=whole, cover=cover, background=background, cut_below=cut_below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +361,7 @@ class AnimatedFrame:
     """One frame of the result."""
 
     number: int  # of the driver's frame
-    image: Image  # (H, W, 3) the network's frame
+    image: Image  # (N, M, 3) the whole source image, or with `paste_back=False` the network's frame of it
     driving: Image | None  # (H, W, 3) the driver's frame, if it was asked for and there is one
     points: Points | None  # the driver's landmarks in its own pixels
     held: bool  # no person was found, and the previous frame is shown again
@@ -270,7 +418,8 @@ class Animator:
         image = read_source(source, notes)
         kind = FaceSubject if self.kind == "face" else BodySubject
         subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
-        subject.start(driver.preview(), driver.size, driver.fps)
+        clip = driver.survey() if self.kind == "body" else []  # the frame of a body is planned for the whole clip
+        subject.start(clip[0].first if clip else driver.preview(), driver.size, driver.fps, clip)
         return Animation(image, subject, driver, on_missing, str(driving), notes, watch)
 
 
@@ -290,6 +439,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.image = image  # (H, W, 3) the whole source
         self.source_image = subject.source_image  # (H, W, 3) what the network sees of it
         self.crop = subject.crop  # where that is
+        self.still = subject.canvas.original  # (N, M, 3) what the source shows in the place of a frame
         self.cut_below = subject.cut_below  # whether the crop ends within the body
         self.fps, self.expected = driver.fps, driver.expected
         self.track = Track(driver.kind, driver.fps, driver.size)  # grows with the frames
@@ -357,20 +507,29 @@ class Animation(Iterator[AnimatedFrame], Closeable):
                     gap += 1
                 yield driven, condition
 
-    def _made(self) -> Generator[AnimatedFrame]:
-        image = self.source_image
-        # Reading, landmarks and conditions run ahead in threads of their own, the network in that of the caller.
+    def _drawn(self) -> Generator[tuple[DrivenFrame, DrawnFrame | None]]:
         with closing(overlapped(self._conditions(), _WAITING)) as ready:
             for driven, condition in ready:
+                drawn = None
+                if condition is not None:
+                    with self.stopwatch.measure("network"):
+                        drawn = self._subject.draw(condition)
+                yield driven, drawn
+
+    def _made(self) -> Generator[AnimatedFrame]:
+        image = self.still
+        # Reading, landmarks and conditions, and the network, run ahead in threads of their own.
+        with closing(overlapped(self._drawn(), _DRAWN)) as frames:
+            for driven, drawn in frames:
                 self.track.frames.append(driven.points)
-                if condition is None:
+                if drawn is None:
                     self._count_missing(driven.number)
                     if self._on_missing == "skip":
                         continue
                 else:
-                    with self.stopwatch.measure("network"):
-                        image = self._subject.render(condition)
-                yield AnimatedFrame(driven.number, image, driven.image, driven.points, condition is None)
+                    with self.stopwatch.measure("compose"):
+                        image = self._subject.compose(drawn)
+                yield AnimatedFrame(driven.number, image, driven.image, driven.points, drawn is None)
 
     def _count_missing(self, number: int) -> None:
         if self._on_missing == "fail":

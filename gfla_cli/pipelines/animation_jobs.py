@@ -14,7 +14,6 @@ import numpy as np
 
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
-from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import refuse_output, require_file
@@ -32,9 +31,6 @@ from gfla_cli.pipelines.animation import (
 from gfla_cli.pipelines.driver import OnMissing, TaskName
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
 
-_MASK_SIDE = 256  # pixels of the mask that fades a crop; it is enlarged
-_SOFT, _LONG = 0.04, 0.2  # share of the crop's side over which it fades: at its sides, and where it cuts a body
-
 
 @dataclass(frozen=True, slots=True)
 class AnimationJob:
@@ -45,7 +41,7 @@ class AnimationJob:
     output: Path
     concat: Path | None = None  # a video of source, driver and result side by side
     landmarks: Path | None = None  # the driver's landmarks
-    model: str = ""  # it may be a file
+    reads: tuple[Path | str, ...] = ()  # further files: a background, a model
 
     @property
     def name(self) -> str:
@@ -55,7 +51,7 @@ class AnimationJob:
     @property
     def inputs(self) -> list[Path | str]:
         """See `jobs.Job`."""
-        return [self.source, self.driving, self.model]
+        return [self.source, self.driving, *self.reads]
 
     @property
     def outputs(self) -> list[Path]:
@@ -72,7 +68,6 @@ class AnimateOptions:
     task: TaskName = "auto"
     model: str | None = None  # None: the default of the task
     driving_person: str = "largest"
-    paste_back: bool = True  # blend the result into the whole source image
     trim: Trim | None = None
     fps: Fraction | None = None
     on_missing: OnMissing = "hold"
@@ -85,6 +80,8 @@ class AnimationReport(JobReport):
 
     task: str = ""
     frames: int = 0
+    width: int = 0  # of a frame, pixels
+    height: int = 0
     missing: int = 0  # frames of the driver in which no person was found
     damaged: bool = False  # the driver was cut off or damaged; what could be read was used
     notes: list[str] = field(default_factory=list)
@@ -98,7 +95,7 @@ class AnimationReport(JobReport):
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        names = ("task", "frames", "missing", "damaged", "notes", "frames_per_second", "seconds")
+        names = ("task", "frames", "width", "height", "missing", "damaged", "notes", "frames_per_second", "seconds")
         return {"written": [str(path) for path in self.written], **{name: getattr(self, name) for name in names}}
 
 
@@ -109,12 +106,13 @@ def plan_animation(
     *,
     concat: bool = False,
     landmarks: Path | None = None,
-    model: str | None = None,
+    reads: tuple[Path | str, ...] = (),
     overwrite: bool = False,
 ) -> AnimationJob:
     """Checks everything that can be checked before a model is loaded. Raises UsageError and MediaError.
 
     Without `output` the video goes to the current folder as SOURCE--DRIVING.mp4; a folder gets that name inside.
+    `reads`: further files that the call reads, such as a background. No result may replace one of them.
     """
     name = f"{source.stem}--{driving.stem}.mp4"
     path = Path(name) if output is None else output / name if output.is_dir() else output
@@ -122,7 +120,7 @@ def plan_animation(
     container_of(path)
     if landmarks is not None:
         refuse_track_name(landmarks)
-    job = AnimationJob(source, driving, path, side_by_side, landmarks, model or "")
+    job = AnimationJob(source, driving, path, side_by_side, landmarks, reads)
     for one in job.outputs:
         refuse_output(one, overwrite=overwrite, inputs=job.inputs)
     require_file(source, "image")
@@ -202,8 +200,6 @@ def _write(
 ) -> None:
     """Writes every frame into the result, and into the side-by-side video."""
     sound = _sound(animation, options, report)
-    paster = _paster(animation) if options.paste_back else None
-    still = animation.source_image if paster is None else animation.image
     with ExitStack() as stack:
 
         def writer(path: Path) -> VideoWriter:
@@ -211,38 +207,18 @@ def _write(
 
         video = writer(job.output)
         concat = writer(job.concat) if job.concat is not None else None
-        # The network goes on in a thread of its own while a frame is pasted and written.
+        # The next frames are made in threads of their own while one is written.
         for frame in stack.enter_context(closing(overlapped(animation, 2))):
-            image = frame.image if paster is None else paster(frame.image)
             with animation.stopwatch.measure("encode"):
-                video.write(image)
+                video.write(frame.image)
                 if concat is not None:
-                    concat.write(_side_by_side(still, frame, image))
+                    concat.write(_side_by_side(animation.still, frame))
             progress(video.count, animation.expected)
         if video.count == 0:
             raise MediaError(f"{job.driving}: no person found in any frame", hint="--on-missing hold")
     report.frames = video.count
+    report.height, report.width = animation.still.shape[:2]
     report.notes += [*video.notes, *(concat.notes if concat is not None else [])]
-
-
-def _paster(animation: Animation) -> Paster:
-    """Blends the frames into the source. Where the crop cuts the body, they fade over a longer way."""
-    if not animation.cut_below:
-        return Paster(animation.image, animation.crop)
-    height, width = _MASK_SIDE, _MASK_SIDE
-    left, _, right, _ = animation.crop.box
-    rows = np.arange(height, dtype=np.float32) + 0.5
-    columns = np.arange(width, dtype=np.float32) + 0.5
-    across = np.ones(width, np.float32)
-    if left > 0:
-        across = np.minimum(across, columns / (_SOFT * width))
-    if right < animation.image.shape[1]:
-        across = np.minimum(across, (width - columns) / (_SOFT * width))
-    down = np.minimum(1, (height - rows) / (_LONG * height))
-    if animation.crop.box[1] > 0:
-        down = np.minimum(down, rows / (_SOFT * height))
-    smooth = [part * part * (3 - 2 * part) for part in (down, across)]
-    return Paster(animation.image, animation.crop, np.outer(*smooth).astype(np.float32))
 
 
 def _sound(animation: Animation, options: AnimateOptions, report: AnimationReport) -> Sound | None:
@@ -253,10 +229,10 @@ def _sound(animation: Animation, options: AnimateOptions, report: AnimationRepor
     return None
 
 
-def _side_by_side(source: Image, frame: AnimatedFrame, result: Image) -> Image:
+def _side_by_side(source: Image, frame: AnimatedFrame) -> Image:
     """Source, driver (where there is an image of it) and result in one row, at the result's height."""
-    parts = [source, *([frame.driving] if frame.driving is not None else []), result]
-    return np.hstack([_at_height(part, result.shape[0]) for part in parts])
+    parts = [source, *([frame.driving] if frame.driving is not None else []), frame.image]
+    return np.hstack([_at_height(part, frame.image.shape[0]) for part in parts])
 
 
 def _at_height(image: Image, height: int) -> Image:

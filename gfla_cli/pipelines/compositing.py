@@ -10,16 +10,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, Image
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.errors import UsageError
+from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
-from gfla_cli.io.image import reduced
+from gfla_cli.io.image import WITH_ALPHA, read_image, reduced
+from gfla_cli.person.body import body_reach
+from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
@@ -31,9 +35,14 @@ LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as
 
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
+_CERTAIN = 4  # 1 / matte from which on the edge of the subject is that which the source shows
+_INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
+_SMOOTHED = 12  # times that each level of a filled hole is smoothed
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the person: soft edges and contact shadows
+_MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
+_SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the fill is no grain
 
 
@@ -55,6 +64,13 @@ class Layers(NamedTuple):
         drawn, share, residual, offset, matte = np.split(np.ascontiguousarray(planes.transpose(1, 2, 0)), _ENDS, axis=2)
         return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
 
+    def around(self, body: Pose) -> Layers:
+        """The same without what the matte shows far from a body, whose pose is in pixels of the matte.
+
+        Networks take a floor for a part of the person, with the source's feet on it.
+        """
+        return self._replace(matte=self.matte * body_reach(body, self.matte.shape))
+
 
 class Mixed(NamedTuple):
     """A part of an image, at its full size."""
@@ -70,33 +86,79 @@ def mixed(
     place: Crop,
     region: tuple[slice, slice],
     source_cover: Map | None = None,
+    *,
+    only_subject: bool = False,
 ) -> Mixed:
     """A `region` (rows, columns) of an image in which the crop `place` is the frame that layers describe.
 
-    `source` (H, W, 3), of which the network saw `source_crop`; both crops have the size of the network's frame.
+    `source` (H, W, 3), of which the network saw `source_crop`; both crops are upright.
     `source_cover` (H, W) in [0, 1], where the source shows its subject, sharpens the edge of the result's.
+    `only_subject`: leave the image black where nothing of the subject is. This takes less time.
     """
     rows, columns = region
-    image = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+    image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
+    maps = Layers(*(_not_finer(part, place) for part in layers))
     for top in range(rows.start, rows.stop, _BAND):
-        band = (slice(top, min(top + _BAND, rows.stop)), columns)
-        drawn, share, residual, offset, matte = (place.uncropped(part, band) for part in layers)
-        y, x = np.mgrid[band].astype(np.float32)
-        frame = place.points(np.stack([x, y], axis=-1)) + offset * np.float32(place.size[1])
-        x, y = np.moveaxis(source_crop.points_back(frame), -1, 0)
-        # Points that did not move come back with rounding errors. As whole pixels they are copied, not interpolated.
-        x, y = (np.where(abs(v - v.round()) < _SLACK, v.round(), v) for v in (x, y))
-        moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        own = (drawn + 1) * 127.5
-        made = own + share[..., None] * (moved - own) + residual * 127.5
-        to = slice(top - rows.start, band[0].stop - rows.start)
-        image[to] = (made + 0.5).clip(0, 255)
+        bottom = min(top + _BAND, rows.stop)
+        band, to = (slice(top, bottom), columns), slice(top - rows.start, bottom - rows.start)
+        x, y = _places(maps.offset, source_crop, place, band)
+        share, matte = (_enlarged(part, place, band) for part in (maps.share, maps.matte))
         if source_cover is not None:
             seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-            matte = matte + share * (seen - matte)
+            seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
+            matte += share * (seen - matte)
         cover[to] = matte
+        shown = slice(None)
+        if only_subject:
+            there = np.flatnonzero((matte > _INVISIBLE).any(axis=0))
+            if not len(there):
+                continue
+            shown = slice(int(there[0]), int(there[-1]) + 1)
+            x, y, share = x[:, shown], y[:, shown], share[:, shown]
+            band = band[0], slice(columns.start + shown.start, columns.start + shown.stop)
+        moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        made = (_enlarged(maps.drawn, place, band) + 1) * 127.5
+        made += share[..., None] * (moved - made)
+        made += _enlarged(maps.residual, place, band) * 127.5
+        image[to, shown] = (made + 0.5).clip(0, 255)
     return Mixed(image, cover)
+
+
+def _places(offset: Map, source_crop: Crop, place: Crop, region: tuple[slice, slice]) -> tuple[Map, Map]:
+    """(N, M) x and y in the source of what a region shows. The offset (h, w, 2) is in widths of the frame."""
+    places = []
+    width = place.size[1]
+    for axis, moved in enumerate(np.moveaxis(_enlarged(offset, place, region), -1, 0)):
+        scale = source_crop.matrix[axis, axis]
+        start = (place.matrix[axis, 2] - source_crop.matrix[axis, 2]) / scale
+        pixels = np.arange(region[1 - axis].start, region[1 - axis].stop)
+        still = (pixels * (place.matrix[axis, axis] / scale) + start).astype(np.float32)
+        at = moved * np.float32(width / scale) + (still if axis == 0 else still[:, None])
+        # Points that did not move come with rounding errors. As whole pixels they are copied, not interpolated.
+        whole = np.rint(at)
+        places.append(np.where(np.abs(at - whole) < _SLACK, whole, at))
+    return places[0], places[1]
+
+
+def _not_finer(part: Map, place: Crop) -> Map:
+    """A map of a frame, reduced where it has more pixels than its place."""
+    left, top, right, bottom = place.box
+    size = min(part.shape[1], max(1, round(right - left))), min(part.shape[0], max(1, round(bottom - top)))
+    if size == part.shape[1::-1]:
+        return part
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarged(part: Map, place: Crop, region: tuple[slice, slice]) -> Map:
+    """A map of a frame (h, w, ...) in the pixels of a region; beyond the frame it goes on as at its border."""
+    left, top, right, bottom = place.box
+    across, down = part.shape[1] / (right - left), part.shape[0] / (bottom - top)
+    first = (region[1].start + 0.5 - left) * across - 0.5, (region[0].start + 0.5 - top) * down - 0.5
+    size = region[1].stop - region[1].start, region[0].stop - region[0].start
+    matrix = np.array([[across, 0, first[0]], [0, down, first[1]]])
+    method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(part, matrix, size, flags=method, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def without_subject(image: Image, cover: Map) -> Image:
@@ -141,7 +203,9 @@ def _filled(image: Image, hole: NDArray[np.bool_]) -> Image:
     filled = levels[-1][0]
     for values, known in levels[-2::-1]:
         filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        filled = np.where(known[..., None] > 0, values, filled)
+        inside = known[..., None] == 0
+        for _ in range(_SMOOTHED):
+            filled = np.where(inside, cv2.blur(filled, (3, 3)), values)
     return np.asarray(filled.clip(0, 255), np.uint8)
 
 
@@ -160,8 +224,7 @@ def _grain(image: Map, hole: NDArray[np.bool_]) -> Map:
 
 def on_background(frame: Mixed, background: Image) -> Image:
     """A part of an image before its background (N, M, 3)."""
-    cover = frame.cover[..., None]
-    return np.asarray(background + cover * (frame.image.astype(np.float32) - background) + 0.5, np.uint8)
+    return np.asarray(cv2.blendLinear(frame.image, background, frame.cover, 1 - frame.cover), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +237,10 @@ class Canvas:
     place: Crop  # of the canvas: where the network's frame lies
     original: Image  # (N, M, 3) what the source shows in the place of the canvas
     background: Image  # (N, M, 3) the canvas before anything is set into it
-    source_cover: Map | None  # (H, W) in [0, 1]: where `source` shows its subject; None if that is not known
-    keeps: bool  # whether the background stays behind the result; else the frame hides it
-    transparent: bool  # whether the result has an alpha channel
+    source_cover: Map | None = None  # (H, W) in [0, 1]: where `source` shows its subject; None: the frame hides all
+    shown: Map | None = None  # (N, 1) in [0, 1]: how much of the subject each row may show; None: all of it
+    paster: Paster | None = None  # softens the border of a frame that hides its background; None: it fills the canvas
+    transparent: bool = False  # whether the result has an alpha channel
 
     @classmethod
     def of(
@@ -189,10 +253,12 @@ class Canvas:
         whole: bool,
         cover: Callable[[Image, Crop], Map | None],
         background: Background = "keep",
+        cut_below: bool = False,
     ) -> Canvas:
         """The canvas for a photograph (H, W, 3) of which the network sees `source_crop`.
 
         `size`: longer side of the frame in pixels, or "source". `whole`: the canvas is the photograph, not the frame.
+        `cut_below`: the frame ends within the subject, so that it fades there into what the source shows.
         `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. A `target_crop` other
         than `source_crop` belongs to another image: then there is no background to keep.
         """
@@ -208,25 +274,79 @@ class Canvas:
         if target_crop != source_crop:
             aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
             long = side * factor
-            shown = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
-            blank = np.full((*shown, 3), 255, np.uint8)
-            original = Crop(seen.box, shown).image(source)
-            place = Crop.whole(shown, seen.size)
-            return cls(source, scale, seen, place, original, blank, None, keeps=False, transparent=transparent)
+            extent = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
+            blank = np.full((*extent, 3), 255, np.uint8)
+            original = Crop(seen.box, extent).image(source)
+            place = Crop.whole(extent, seen.size)
+            return cls(source, scale, seen, place, original, blank, transparent=transparent)
         found = cover(source, scale)
         around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
         if not whole:
-            x, y = math.floor(seen.box[0]), math.floor(seen.box[1])
-            span = max(1, math.ceil(seen.box[3]) - y), max(1, math.ceil(seen.box[2]) - x)
+            left, top, right, bottom = seen.box
+            x, y, span = left, top, (max(1, round(bottom - top)), max(1, round(right - left)))
+            if size == "source":  # whole pixels of the photograph
+                x, y = math.floor(left), math.floor(top)
+                span = max(1, math.ceil(bottom) - y), max(1, math.ceil(right) - x)
             frame = Crop((x, y, x + span[1], y + span[0]), span)
             around, original = frame.image(around), frame.image(source)
-            left, top, right, bottom = seen.box
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
         if wanted != "keep":
             around = _given_background(background, around.shape[:2])
-        keeps = found is not None
-        return cls(source, scale, seen, place, original, around, found, keeps=keeps, transparent=transparent)
+        shown = _rows_above_cut(place, len(around)) if cut_below and whole else None
+        if found is None:
+            mask = None if shown is None else _cut_mask(place, around.shape[1])
+            paster = Paster(around, place, mask) if whole else None
+            return cls(source, scale, seen, place, original, around, None, shown, paster, transparent)
+        if shown is not None and wanted == "keep":
+            around = (original + shown[..., None] * (around.astype(np.float32) - original) + 0.5).astype(np.uint8)
+        return cls(source, scale, seen, place, original, around, found, shown, None, transparent)
+
+
+def _rows_above_cut(place: Crop, height: int) -> Map:
+    """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
+    _, top, _, bottom = place.box
+    return _smooth((bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top)))
+
+
+def _cut_mask(place: Crop, width: int) -> Map:
+    """(h, w) opacity of a frame whose lower end cuts a body, in an image that is `width` pixels wide."""
+    left, top, right, _ = place.box
+    at = (np.arange(_MASK_SIDE, dtype=np.float32) + 0.5) / _MASK_SIDE
+    down, across = np.minimum(1, (1 - at) / _LONG), np.ones_like(at)
+    for inside, weights, way in ((top > 0, down, at), (left > 0, across, at), (right < width, across, 1 - at)):
+        if inside:
+            np.minimum(weights, way / _SOFT, out=weights)
+    return np.outer(_smooth(down), _smooth(across))
+
+
+def _smooth(ramp: NDArray[np.floating]) -> Map:
+    ramp = ramp.clip(0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+
+
+def parse_size(text: str) -> Size:
+    """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
+    if text == "source":
+        return "source"
+    if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
+        raise UsageError(
+            f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
+        )
+    return int(text)
+
+
+def parse_background(text: str, output: Path | None, *, video: bool = False) -> Background:
+    """What stands behind the result; a file is read. Raises UsageError where `output` cannot hold transparency."""
+    if text == "transparent" and video:
+        raise UsageError("--background transparent: videos have no transparency", hint="white, or an image file")
+    if text == "transparent" and output is not None and output.suffix.lower() not in ("", *WITH_ALPHA):
+        raise UsageError(
+            f"{output}: {output.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}"
+        )
+    if text in ("keep", "white", "transparent"):
+        return cast(Background, text)
+    return read_image(text)
 
 
 def background_name(background: Background) -> str | None:
@@ -245,35 +365,55 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
     return Crop(box, size).image(background)
 
 
-def composed(canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None) -> Image:
+def composed(
+    canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None, *, place: Crop | None = None
+) -> Image:
     """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it.
 
-    (N, M, 4) with the cover as alpha channel where the canvas is transparent.
+    (N, M, 4) with the cover as alpha channel where the canvas is transparent. `place`: where the frame lies, if it is
+    not the place for which the canvas was made.
     """
+    place = place or canvas.place
     shape = canvas.background.shape[:2]
-    image, cover = canvas.background.copy(), np.zeros(shape, np.float32)
-    region = canvas.place.region(shape)
-    if region is None:
-        raise ValueError("the frame lies outside of the canvas")
-    part = mixed(layers, canvas.source, canvas.source_crop, canvas.place, region, canvas.source_cover)
-    image[region], cover[region] = part
+    region = place.region(shape)
+    keeps = canvas.source_cover is not None
+    if region is None:  # the subject has left
+        region = slice(0), slice(0)
+    part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
     if head is not None:
-        _set_head(image, cover, canvas, *head)
-    if canvas.keeps:
-        image[region] = on_background(Mixed(image[region], cover[region]), canvas.background[region])
+        _set_head(part, region, canvas, place, *head)
+    image, cover = canvas.background.copy(), np.full(shape, not keeps, np.float32)
+    if keeps:
+        if canvas.shown is not None:
+            part = Mixed(part.image, part.cover * canvas.shown[region[0]])
+        image[region], cover[region] = on_background(part, image[region]), part.cover
+    elif canvas.paster is not None:
+        image = canvas.paster.set_in(part.image)
     else:
-        image, cover = Paster(canvas.background, canvas.place).set_in(image[region]), np.ones(shape, np.float32)
+        image[region] = part.image
     return np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)]) if canvas.transparent else image
 
 
-def _set_head(image: Image, cover: Map, canvas: Canvas, head: HeadCrop, layers: Layers) -> None:
-    """Mixes a refined head into a generated body, in place."""
-    place = Crop(canvas.place.bounds_back(head.place.box), head.place.size)
-    region = place.region(image.shape)
+def _set_head(
+    body: Mixed, body_region: tuple[slice, slice], canvas: Canvas, place: Crop, head: HeadCrop, layers: Layers
+) -> None:
+    """Mixes a refined head into a generated body, in place. `place`: of the body's frame; `body_region`: its pixels."""
+    place = Crop(place.bounds_back(head.place.box), head.place.size)
+    top, left = (span.start for span in body_region)
+    region = Crop(_shifted(place.box, -left, -top), place.size).region(body.cover.shape)
     if region is None:
         return
+    there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
-    part = mixed(layers, canvas.source, source_crop, place, region, canvas.source_cover)
-    weight = place.uncropped(head.mask(), region, beyond=0)
-    cover[region] += weight * (part.cover - cover[region])
-    image[region] = on_background(Mixed(part.image, weight), image[region])
+    part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
+    weight = place.uncropped(head.mask(), there, beyond=0)
+    own, other = weight, 1 - weight
+    if canvas.source_cover is not None:  # what is no person has no colour to mix
+        own, other = own * part.cover, other * body.cover[region]
+    body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
+    body.cover[region] += weight * (part.cover - body.cover[region])
+
+
+def _shifted(box: Box, x: float, y: float) -> Box:
+    left, top, right, bottom = box
+    return left + x, top + y, right + x, bottom + y

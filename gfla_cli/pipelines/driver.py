@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -106,6 +106,14 @@ class DrivenFrame:
     cut: bool = False  # the image differs from the one before as it does at a scene cut
 
 
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A part of a driver between two cuts."""
+
+    first: Sequence[Points]  # landmarks of its first frames, to fit the driver to the source
+    points: Sequence[Points]  # of all its frames that show a person
+
+
 class Driver(Protocol):
     """The motion of one person."""
 
@@ -119,6 +127,9 @@ class Driver(Protocol):
 
     def preview(self) -> list[Points]:
         """The landmarks of the first seconds that show a person, up to a cut. Raises DetectionError without any."""
+
+    def survey(self) -> list[Shot]:
+        """All landmarks. Raises DetectionError without any."""
 
     def frames(self) -> Generator[DrivenFrame]:
         """All frames, once."""
@@ -182,6 +193,17 @@ def shots(frames: Iterable[DrivenFrame], fps: Fraction) -> Generator[tuple[Drive
         yield driven, shot
 
 
+def _survey(first: Sequence[Points], frames: Iterable[DrivenFrame], fps: Fraction) -> list[Shot]:
+    """All shots; `first`: see `Shot`, of the first one."""
+    found: list[tuple[Sequence[Points], list[Points]]] = [(first, [])]
+    for driven, shot in shots(frames, fps):
+        if shot is not None:
+            found.append((shot, []))
+        if driven.points is not None:
+            found[-1][1].append(driven.points)
+    return [Shot(*shot) for shot in found]
+
+
 def _until_cut(first: Points, following: Iterable[DrivenFrame], fps: Fraction) -> list[Points]:
     shot = [first]
     for driven in following:
@@ -241,12 +263,19 @@ class _VideoDriver:
         self.notes: list[str] = []
         self.damaged = False
         self._trim, self._person, self._images, self._stopwatch = trim, person, images, stopwatch
-        self._known: list[DrivenFrame] = []  # the frames that `preview` has read, without their images
+        self._known: list[DrivenFrame] = []  # frames that `preview` or `survey` has read, without their images
         self._cut_finder = _CutFinder()
         self._tracker: FaceTracker | BodyTracker | None = None
 
     def preview(self) -> list[Points]:
-        wanted = _preview_frames(self.fps)
+        return self._looked_at(_preview_frames(self.fps))
+
+    def survey(self) -> list[Shot]:
+        first = self._looked_at(None)
+        return _survey(first, self._known, self.fps)
+
+    def _looked_at(self, wanted: int | None) -> list[Points]:
+        """Tracks the person until it was found in `wanted` frames, else in all frames; see `preview`."""
         found = 0
         with read_frames(self.path, self._trim, self.fps) as frames, closing(_ahead(frames)) as images:
             for number, image in enumerate(images):
@@ -258,10 +287,10 @@ class _VideoDriver:
         if not found:
             self._close()
             raise not_found(str(self.path), self.kind)
-        return _first_shot(self._known, self.fps, wanted)
+        return _first_shot(self._known, self.fps, _preview_frames(self.fps))
 
     def frames(self) -> Generator[DrivenFrame]:
-        # The first seconds are decoded again: keeping their images would take a hundred times the memory.
+        # Frames that are known are decoded again: keeping their images would take a hundred times the memory.
         with read_frames(self.path, self._trim, self.fps) as frames:
             try:
                 with closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
@@ -326,6 +355,9 @@ class _LandmarksDriver:
         if not seen:
             raise not_found(str(self.path), self.kind)
         return seen
+
+    def survey(self) -> list[Shot]:
+        return _survey(self.preview(), self.frames(), self.fps)
 
     def frames(self) -> Generator[DrivenFrame]:
         for number, points in enumerate(self._points):

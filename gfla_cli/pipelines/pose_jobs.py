@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,9 +32,9 @@ from gfla_cli.io.files import (
     require_path,
     sole_writer,
 )
-from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
+from gfla_cli.io.image import WRITABLE, find_images, write_image
 from gfla_cli.person.keypoint_files import poses_of_folder, split_row
-from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
+from gfla_cli.pipelines.compositing import Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 if TYPE_CHECKING:
@@ -247,28 +247,6 @@ def parse_shows(text: str | None) -> tuple[str, ...]:
         if name not in VISUALIZATIONS:
             raise UsageError(f"--show {name}: unknown name", hint=f"known: {', '.join(VISUALIZATIONS)}")
     return names
-
-
-def parse_size(text: str) -> Size:
-    """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
-    if text == "source":
-        return "source"
-    if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
-        raise UsageError(
-            f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
-        )
-    return int(text)
-
-
-def parse_background(text: str, output: Path | None) -> Background:
-    """What stands behind the result; a file is read. Raises UsageError where `output` cannot hold transparency."""
-    if text == "transparent" and output is not None and output.suffix.lower() not in ("", *WITH_ALPHA):
-        raise UsageError(
-            f"{output}: {output.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}"
-        )
-    if text in ("keep", "white", "transparent"):
-        return cast(Background, text)
-    return read_image(text)
 
 
 def side_by_side(result: TransferResult) -> Image:

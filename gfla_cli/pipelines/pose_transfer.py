@@ -213,7 +213,9 @@ class PoseTransfer:
             if refined is not None and refined[1].layers is not None:
                 head = refined[0], refined[1].layers
             points = [_moved_back(one.canvas.place, place) for place in points]
-            image, source = composed(one.canvas, made.layers, head), one.canvas.original
+            body = Pose.of(one.target_points, (one.source_image.shape[0], one.source_image.shape[1]))
+            layers = made.layers.around(body)
+            image, source = composed(one.canvas, layers, head), one.canvas.original
         return TransferResult(image, source, points[0], points[1], frame, one.notes)
 
     def _frames(

@@ -33,9 +33,11 @@ from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
 from gfla_cli.io.video import VideoWriter, container_of
+from gfla_cli.pipelines.compositing import Layers, Size, mixed
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
 
-_LARGEST_SIDE = 2048  # pixels; the network's input is 256, more only costs memory
+_LARGEST_SIDE = 2048  # pixels of an image
+_LARGEST_VIEW = 1024  # pixels of a view that is as large as in its source
 _SHARE = 0.755  # of the crop that the longer side of an object fills in the training images (median of 1 600)
 _SEEN = 128  # cover, 0..255, from which on a pixel belongs to the object
 _SMALLEST_IMAGE, _SMALLEST_OBJECT, _COARSE = 64, 32, 120  # pixels of the longer side
@@ -58,8 +60,29 @@ def _check_size(image: Image, name: str) -> None:
         raise MediaError(f"{name}: {width}x{height} is too narrow to show an object", hint="leave room around it")
 
 
-def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[str]) -> Image:
-    """The object on white, (height, width, 3), cropped as in the training images.
+@dataclass(frozen=True, slots=True)
+class FramedObject:
+    """An object on white, and the part of its image that is cropped as in the training images."""
+
+    on_white: Image  # (N, M, 3) the whole image
+    crop: Crop
+
+    @property
+    def side(self) -> float:
+        """The side of the frame in pixels of the image."""
+        return self.crop.box[2] - self.crop.box[0]
+
+    def image(self) -> Image:
+        """The frame as the network sees it."""
+        return self.crop.image(self.on_white, beyond=255)
+
+    def image_of_side(self, side: int) -> Image:
+        """The frame, (side, side, 3)."""
+        return Crop(self.crop.box, (side, side)).image(self.on_white, beyond=255)
+
+
+def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[str]) -> FramedObject:
+    """The object in a frame as in the training images, which the network sees at `size` (height, width).
 
     Adds to `notes` what the user should know. Raises DetectionError when there is no object, or when it touches all
     borders.
@@ -83,7 +106,7 @@ def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[s
         notes.append(f"the object is only {longer} px large; expect a coarse result")
     half = longer / _SHARE / 2
     x, y = (left + right) / 2, (top + bottom) / 2
-    return Crop((x - half, y - half, x + half, y + half), size).image(cutout.on_white, beyond=255)
+    return FramedObject(cutout.on_white, Crop((x - half, y - half, x + half, y + half), size))
 
 
 def _object_box(cutout: Cutout, name: str) -> tuple[int, int, int, int]:
@@ -114,7 +137,7 @@ class SourceView:
 class ViewResult:
     """New views of an object, what they were made from, and what the user should know about them."""
 
-    images: list[Image]  # (H, W, 3) RGB each, in the order of the azimuths
+    images: list[Image]  # (N, N, 3) RGB each, in the order of the azimuths
     views: list[ViewAngles]  # of the images; the nearest trained views with between="nearest"
     source_image: Image  # (H, W, 3) the source as the network saw it
     source_view: SourceView
@@ -147,13 +170,15 @@ class ViewSynthesizer:
         source_elevation: float | None = None,
         elevation: float | None = None,
         between: Between = "nearest",
+        size: Size | None = None,
     ) -> ViewResult:
         """The object of `image` from each of the azimuths.
 
         `image` is a file or an (H, W, 3) uint8 RGB array. All angles are in degrees. Azimuth 0 is the object's front,
         90 its left side (on the right of the image). Elevations are 0 to 20. Missing angles of the source are
         estimated. The new views have the source's elevation unless `elevation` is given. `between`, for azimuths
-        between the 18 trained ones: take the nearest, or blend the codes of both neighbours.
+        between the 18 trained ones: take the nearest, or blend the codes of both neighbours. `size`: side of the views
+        in pixels; "source" is as large as the source shows the object, up to 1024; None is that of the network's frame.
         Raises GflaError children for wrong input.
         """
         # Wrong angles are reported before any work.
@@ -162,20 +187,26 @@ class ViewSynthesizer:
         for height in (source_elevation, elevation):
             view_angles(0, height or 0)
         notes: list[str] = []
-        source_image = self.frame(image, notes)
+        framed = self.frame(image, notes)
+        source_image = framed.image()
         source = self.source_view(source_image, source_azimuth, source_elevation, notes)
         asked = [view_angles(a, source.angles.elevation if elevation is None else elevation) for a in azimuths_deg]
         shown = asked
         if between == "nearest":
             shown = [nearest_view(angles) for angles in asked]
             _say_nearest([source.angles, *asked], [nearest_view(source.angles), *shown], notes)
-        planes = to_planes(source_image)
-        encoded, source_code = self.session.encode(planes), view_code(source.angles, between)
-        images = [from_planes(self.session.view(encoded, source_code, view_code(view, between))) for view in shown]
+        encoded, source_code = self.session.encode(to_planes(source_image)), view_code(source.angles, between)
+        codes = [view_code(view, between) for view in shown]
+        if size is None:
+            images = [from_planes(self.session.view(encoded, source_code, code)) for code in codes]
+        else:
+            large = framed.image_of_side(min(round(framed.side), _LARGEST_VIEW) if size == "source" else size)
+            layers = (Layers.unpacked(self.session.view_layers(encoded, source_code, code)[0]) for code in codes)
+            images = [_at_size_of(large, one) for one in layers]
         return ViewResult(images, shown, source_image, source, notes)
 
-    def frame(self, image: ImageSource, notes: list[str]) -> Image:
-        """The object of an image on white, (H, W, 3), cropped as in the training images."""
+    def frame(self, image: ImageSource, notes: list[str]) -> FramedObject:
+        """The object of an image, cropped as in the training images."""
         size, name = self.session.config.image_size, image_name(image)
         if not isinstance(image, str | PathLike):
             image = load_image(image)
@@ -208,6 +239,13 @@ class ViewSynthesizer:
         unsure = f" ({chance:.0%} sure; --source-azimuth corrects it)" if chance < _UNSURE else ""
         notes.append(f"the image seems to be taken from {source.angles}{unsure}")
         return source
+
+
+def _at_size_of(large: Image, layers: Layers) -> Image:
+    """A view (N, N, 3) from its layers and the frame of the source (N, N, 3): its pixels move along the flow."""
+    height, width = large.shape[:2]
+    place = Crop.whole(large.shape, (layers.drawn.shape[0], layers.drawn.shape[1]))
+    return mixed(layers, large, place, place, (slice(0, height), slice(0, width))).image
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -264,6 +302,7 @@ class ViewOptions:
     source_elevation: float | None
     elevation: float | None
     between: Between
+    size: Size | None
     execution: Execution
     overwrite: bool = False
 
@@ -275,12 +314,14 @@ class ViewReport(JobReport):
     source_azimuth: float = 0.0
     source_elevation: float = 0.0
     estimated: bool = False
+    size: int = 0  # side of a view, pixels
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         source = {"azimuth": self.source_azimuth, "elevation": self.source_elevation, "estimated": self.estimated}
-        return {"written": [str(path) for path in self.written], "source_view": source, "notes": self.notes}
+        written = [str(path) for path in self.written]
+        return {"written": written, "source_view": source, "size": self.size, "notes": self.notes}
 
 
 def plan_views(
@@ -350,12 +391,13 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
         options.source_elevation,
         options.elevation,
         options.between,
+        options.size,
     )
     for note in result.notes:
         say(note)
     source, report.notes = result.source_view, result.notes
     report.source_azimuth, report.source_elevation = source.angles.azimuth, source.angles.elevation
-    report.estimated = source.estimated
+    report.estimated, report.size = source.estimated, max(result.images[0].shape[:2])
     views, turn = result.images[: len(job.views)], result.images[len(job.views) :]
     for path, image in zip(job.views.values(), views, strict=True):
         write_image(path, image, overwrite=options.overwrite, result=True)

@@ -150,8 +150,7 @@ class _Face:
 
     def made(self, points: Points) -> Made:
         """The face as landmarks of its driver say."""
-        frame = self.subject.render(self.subject.condition(points, 0))
-        return Made(Paster(self.image, self.subject.crop)(frame), self.notes)
+        return Made(self.subject.compose(self.subject.draw(self.subject.condition(points, 0))), self.notes)
 
 
 class FaceModel:
@@ -200,12 +199,11 @@ class FaceModel:
     def animate(self, source: Path, driving: Path, output: Path, gone: Event) -> list[str]:
         """Writes the clip to `output` and returns its notes. Stops early when the client has gone."""
         with self.animator.animate(source, driving) as clip:
-            paste = Paster(clip.image, clip.crop)
             with VideoWriter(output, clip.fps, sound=clip.sound) as video:
                 for frame in clip:
                     if gone.is_set():
                         raise ClientGoneError
-                    video.write(paste(frame.image))
+                    video.write(frame.image)
             return [*clip.notes, *video.notes]
 
 

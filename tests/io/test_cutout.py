@@ -55,7 +55,7 @@ def test_transparency_is_used_and_turned_with_the_image(tmp_path):
 
 def test_the_object_is_framed_as_training_pictures_are():
     notes = []
-    framed = frame_object(cut_out(draw_chair(400, at=(0.05, 0.1, 0.3, 0.5))), (128, 128), "chair", notes)
+    framed = frame_object(cut_out(draw_chair(400, at=(0.05, 0.1, 0.3, 0.5))), (128, 128), "chair", notes).image()
     ys, xs = np.nonzero((framed < 200).any(axis=2))
     assert notes == []
     assert 0.7 < max(np.ptp(ys), np.ptp(xs)) / 128 < 0.8

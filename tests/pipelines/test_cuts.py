@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,8 +15,8 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.face import face_size
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
-from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject
-from gfla_cli.pipelines.animation_jobs import _paster
+from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject, canvas_of
+from gfla_cli.pipelines.compositing import Layers, composed
 from gfla_cli.pipelines.driver import DrivenFrame, open_driver, shots
 
 FPS = Fraction(25)
@@ -150,9 +149,10 @@ def test_a_driver_without_feet_is_said_and_fades_into_the_source(animators, head
     assert subject.cut_below is not feet
     assert ["no feet" in note for note in notes] == [True] * (not feet)
 
-    black = np.zeros_like(subject.source_image)
-    shown = SimpleNamespace(image=np.full_like(image, 255), crop=subject.crop, cut_below=subject.cut_below)
-    column = _paster(shown)(black)[:, int(sum(subject.crop.box[::2]) / 2), 0].astype(int)
+    white = np.full_like(image, 255)
+    canvas = canvas_of(white, subject.crop, AnimationSettings(), lambda *_: None, [], cut_below=subject.cut_below)
+    black = Layers.unpacked(np.full((10, 64, 64), [[[-1.0]]] * 3 + [[[0.0]]] * 7, np.float32))
+    column = composed(canvas, black)[:, int(sum(subject.crop.box[::2]) / 2), 0].astype(int)
     bottom = min(len(column), int(subject.crop.box[3]))
     height = subject.crop.box[3] - subject.crop.box[1]
     assert column[int(bottom - 0.3 * height)] == 0

@@ -12,8 +12,7 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.body import body_crop
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.compositing import LARGEST_FRAME, Canvas
-from gfla_cli.pipelines.pose_jobs import parse_background, parse_size
+from gfla_cli.pipelines.compositing import LARGEST_FRAME, Canvas, parse_background, parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 SIZE = (600, 500)
