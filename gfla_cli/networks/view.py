@@ -16,7 +16,7 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, activation, widths
 from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.priors.volume import REFINED, Projection, Volume, VolumeEstimator, VolumeRefiner, project_volume
+from gfla_cli.networks.priors.volume import REFINED, Projection, Volume, VolumeEstimator, FlowCorrector, project_volume
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
@@ -82,7 +82,7 @@ class VolumeFlowEstimator(nn.Module):
         self.reduction = config.flow_reduction
         self.strides = [level.stride for level in config.levels]
         self.volume = VolumeEstimator(config)
-        self.refiner = VolumeRefiner()
+        self.corrector = FlowCorrector()
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Everything that depends on the source image (B, 3, H, W) only."""
@@ -93,7 +93,7 @@ class VolumeFlowEstimator(nn.Module):
         shape = project_volume(Volume(*encoded), source_code, target_code)
         # The volume has losses of its own: the prior is a constant to what corrects it.
         still = Projection(*(part.detach() for part in shape))
-        corrections, masks, features = self.refiner(still.maps.to(source_code.dtype))
+        corrections, masks, features = self.corrector(still.maps.to(source_code.dtype))
         flows = []
         for stride in self.strides:
             # The corrections lie at strides 8, 4 and 2 of the reduced frame.

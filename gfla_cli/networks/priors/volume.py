@@ -24,7 +24,7 @@ from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, s
 
 DEPTHS = 32  # slices of a volume, and samples along a ray
 MAPS = 9  # channels of `Projection.maps`
-REFINED = 48  # channels of the features of `VolumeRefiner`
+REFINED = 48  # channels of the features of `FlowCorrector`
 _NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 _DISTANCE = 5.4  # usual distance of the camera
 _EMPTY, _OUTSIDE = -4.0, -12.0  # logits of the density where nothing is learnt yet, and beyond the volume
@@ -200,7 +200,7 @@ def _resized(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False) if height > x.shape[-2] else x
 
 
-class VolumeRefiner(nn.Module):
+class FlowCorrector(nn.Module):
     """Corrects the flows of a projected volume, and finds their masks: a small U-Net on the maps of the projection."""
 
     def __init__(self) -> None:
