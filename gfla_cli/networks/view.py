@@ -16,7 +16,7 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, activation, widths
 from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.priors.volume import REFINED, Projection, Volume, VolumeEstimator, FlowCorrector, project_volume
+from gfla_cli.networks.priors.volume import REFINED, FlowCorrector, Projection, Volume, VolumeEstimator, project_volume
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
@@ -67,6 +67,7 @@ class ViewFlow(NamedTuple):
 
     flows: list[Flow]  # one per attention level, coarse to fine
     shape: Projection | None = None  # with the flow prior "volume"
+    volume: Volume | None = None
     features: Tensor | None = None  # (B, REFINED, H/8, W/8) of that object, for the decoder
 
 
@@ -90,7 +91,8 @@ class VolumeFlowEstimator(nn.Module):
 
     def decode(self, encoded: Sequence[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
         """The flow of a target view from the result of `encode`. View codes are (B, 21, 1, 1)."""
-        shape = project_volume(Volume(*encoded), source_code, target_code)
+        volume = Volume(*encoded)
+        shape = project_volume(volume, source_code, target_code)
         # The volume has losses of its own: the prior is a constant to what corrects it.
         still = Projection(*(part.detach() for part in shape))
         corrections, masks, features = self.corrector(still.maps.to(source_code.dtype))
@@ -101,7 +103,7 @@ class VolumeFlowEstimator(nn.Module):
             offset = upsample(corrections[k], self.reduction) * self.reduction
             offset = offset + still.offset_at(offset.shape[-2], offset.shape[-1])
             flows.append(Flow(offset, upsample(masks[k], self.reduction)))
-        return ViewFlow(flows, shape, downsample(features, 2 // self.reduction))
+        return ViewFlow(flows, shape, volume, downsample(features, 2 // self.reduction))
 
 
 def _flow_estimator(config: ModelConfig) -> FlowEstimator | VolumeFlowEstimator:

@@ -28,7 +28,8 @@ class LossWeights:
     refined: float = 0  # of the refined joints with the ground truth; for the flow prior "solids"
     choice: float = 0  # of the choice between body parts with the ground truth; for the flow prior "solids"
     volume: float = 0  # of the flow of the volume with the ground truth; for the flow prior "volume"
-    silhouette: float = 0  # of the silhouette of the volume; for the flow prior "volume"
+    rays: float = 0  # of where rays of both cameras meet the volume, with the ground truth; for the flow prior "volume"
+    middle: float = 0  # of the object's middle in the image; for the flow prior "volume"
     visibility: float = 0  # of the mask with the renderer's ground truth
     share: float = 0  # copied pixels where the flow is right, generated ones elsewhere; for models with `pixel_blend`
     matte: float = 0  # of the matte with the silhouette; for models with `pixel_blend`
@@ -178,8 +179,8 @@ _PEOPLE = _rendered(
 _CHAIRS = _rendered(
     "chairs",
     "view-chairs",
-    replace(_FLOW, view=1, volume=1, silhouette=5),
-    replace(_JOINT, view=1, volume=0.1, silhouette=0.5),
+    replace(_FLOW, view=1, volume=0.3, rays=1, middle=3),
+    replace(_JOINT, view=1, volume=0.03, rays=0.1, middle=0.3),
     (12_000, 14_000, 3_000),
 )
 

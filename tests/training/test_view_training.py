@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import ViewAngles, view_code
-from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.datasets.sample import ViewPair, unknown_correspondence, unknown_geometry
 from gfla_cli.training.batch import GroundTruthFlow
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
 from gfla_cli.training.run import RunOptions, run_training
@@ -35,7 +35,7 @@ class TwoViews(torch.utils.data.Dataset):
 
         mask = np.full((64, 64), 255, np.uint8)
         codes = (view_code(ViewAngles(20.0 * k, 10)) for k in (first, second))
-        return ViewPair(view(first), view(second), *codes, mask, unknown_correspondence(32))
+        return ViewPair(view(first), view(second), *codes, mask, unknown_correspondence(32), unknown_geometry(32))
 
 
 def plan(*, flow=1, joint=2, weights=None, model=TINY):

@@ -40,6 +40,10 @@ class Volume(NamedTuple):
     camera: Tensor  # (B, 3, 1, 1) x and y of the object's middle, and the logarithm of the distance / _DISTANCE
     image: Tensor  # (B, 3, h, w) the source image
 
+    def hit(self) -> Tensor:
+        """(B, K, h, w) share of a ray of the source camera that ends at each depth."""
+        return self.density.sigmoid() * self.clear
+
 
 class Projection(NamedTuple):
     """A volume as the target camera sees it."""
@@ -47,6 +51,7 @@ class Projection(NamedTuple):
     moved: Tensor  # (B, 2, h, w) opacity times offset to the source, in pixels of this grid
     opacity: Tensor  # (B, 1, h, w) in [0, 1]: the silhouette
     matter: Tensor  # (B, 1, h, w) -log(1 - opacity)
+    hit: Tensor  # (B, K, h, w) share of a ray of the target that ends at each depth
     maps: Tensor  # (B, MAPS, h, w) for a network: opacity, flow, depths, visibility, warped source image
 
     def offset_at(self, height: int, width: int) -> Tensor:
@@ -136,7 +141,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     visible = _sampled(volume.clear.float(), spot.permute(0, 2, 3, 1)[:, None])
     warped = sample_at(volume.image, (place + 1) / half - 0.5)
     maps = torch.cat([opacity, moved / solid, far, near, visible * opacity, warped], dim=1)
-    return Projection(moved / half, opacity, before[:, -1:], maps)
+    return Projection(moved / half, opacity, before[:, -1:], weight, maps)
 
 
 def camera_rotation(code: Tensor) -> Tensor:
@@ -155,6 +160,11 @@ def camera_rotation(code: Tensor) -> Tensor:
     rows = [cosine, zero, -sine, -tilt.sin() * sine, tilt.cos(), -tilt.sin() * cosine]
     rows += [tilt.cos() * sine, tilt.sin(), tilt.cos() * cosine]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def slice_of(depth: Tensor) -> Tensor:
+    """Depths towards the camera, in halves of the frame, as numbers of slices; -inf becomes K + 1 and more."""
+    return ((1 - depth / _NEAREST) * (DEPTHS / 2) - 0.5).clamp(0, DEPTHS + 1)
 
 
 def _slices(like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
-from gfla_cli.losses.flow import silhouette_loss, surface_flow_loss, thinness
+from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinness
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
@@ -34,6 +34,8 @@ class ViewBatch:
     target_code: Tensor  # (B, 21, 1, 1)
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the object
     true_flow: GroundTruthFlow
+    depth: Tensor  # (B, 2, g, g) of the surface in both images, see ObjectGeometry
+    middle: Tensor  # (B, 2)
 
     def pixel_weight(self, extra: float) -> Tensor:
         """(B, 1, H, W) of mean 1: the object counts `extra` times more than the background, thin parts even more."""
@@ -51,6 +53,8 @@ def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
         target_code=target_code.to(device)[..., None, None],
         target_mask=mask.to(device)[:, None].float().div(255),
         true_flow=GroundTruthFlow.of(pair.correspondence, device),
+        depth=torch.as_tensor(pair.geometry[0]).to(device),
+        middle=torch.as_tensor(pair.geometry[1]).to(device),
     )
 
 
@@ -88,11 +92,15 @@ class ViewTask(TrainingTask):
     def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
         images = batch.source_image, batch.target_image
         terms = self.flow_losses(found.flows, *images, batch.true_flow.at, weights)
-        if found.shape is not None and (weights.volume or weights.silhouette):
-            size = (found.shape.opacity.shape[2], found.shape.opacity.shape[3])
+        if (shape := found.shape) is not None and (volume := found.volume) is not None:
+            size = (shape.opacity.shape[2], shape.opacity.shape[3])
             mask = F.adaptive_avg_pool2d(batch.target_mask, size)
-            terms["silhouette"] = silhouette_loss(found.shape.matter, mask, thinness(mask))
-            terms["volume"] = surface_flow_loss(found.shape, mask, *batch.true_flow.at(*size))
+            terms["volume"] = surface_flow_loss(shape, mask, *batch.true_flow.at(*size))
+            depths = batch.depth[:, :, :: batch.depth.shape[2] // size[0], :: batch.depth.shape[3] // size[1]]
+            terms["rays"] = total(
+                ray_loss(hit, depths[:, i : i + 1]) for i, hit in enumerate((volume.hit(), shape.hit))
+            )
+            terms["middle"] = middle_loss(volume.camera[:, :2].flatten(1), batch.middle)
         return terms
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
