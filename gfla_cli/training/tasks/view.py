@@ -92,15 +92,8 @@ class ViewTask(TrainingTask):
     def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
         images = batch.source_image, batch.target_image
         terms = self.flow_losses(found.flows, *images, batch.true_flow.at, weights)
-        if (shape := found.shape) is not None and (volume := found.volume) is not None:
-            size = (shape.opacity.shape[2], shape.opacity.shape[3])
-            mask = F.adaptive_avg_pool2d(batch.target_mask, size)
-            terms["volume"] = surface_flow_loss(shape, mask, *batch.true_flow.at(*size))
-            depths = batch.depth[:, :, :: batch.depth.shape[2] // size[0], :: batch.depth.shape[3] // size[1]]
-            terms["rays"] = total(
-                ray_loss(hit, depths[:, i : i + 1]) for i, hit in enumerate((volume.hit(), shape.hit))
-            )
-            terms["middle"] = middle_loss(volume.camera[:, :2].flatten(1), batch.middle)
+        if found.shape is not None and (weights.volume or weights.rays or weights.middle):
+            terms |= _volume_terms(batch, found)
         return terms
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
@@ -126,6 +119,22 @@ def _checked(generator: nn.Module) -> ViewGenerator | AppearanceFlow:
 
 def _inputs(batch: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.source_image, batch.source_code, batch.target_code
+
+
+def _volume_terms(batch: ViewBatch, found: ViewFlow) -> Terms:
+    """Losses of the volume and of its projection."""
+    volume, shape = found.volume, found.shape
+    assert volume is not None
+    assert shape is not None
+    height, width = shape.opacity.shape[-2:]
+    mask = F.adaptive_avg_pool2d(batch.target_mask, (height, width))
+    depths = batch.depth[:, :, :: batch.depth.shape[2] // height, :: batch.depth.shape[3] // width].split(1, dim=1)
+    hits = volume.hit(), shape.hit
+    return {
+        "volume": surface_flow_loss(shape, mask, *batch.true_flow.at(height, width)),
+        "rays": total(ray_loss(hit, depth) for hit, depth in zip(hits, depths, strict=True)),
+        "middle": middle_loss(volume.camera[:, :2].flatten(1), batch.middle),
+    }
 
 
 def _made(
