@@ -130,7 +130,9 @@ def _curve_motion(grid: Tensor, face: Face, motions: Sequence[Tensor]) -> list[T
     # Parts of the grid fit into the cache of a processor core, which makes this three times as fast.
     for part in [grid] if torch.onnx.is_in_onnx_export() else grid.split(_PART, dim=1):
         position = (part - face.eyes[:, None]) / scale
-        known = torch.cat([position.square().sum(dim=2, keepdim=True), position, torch.ones_like(part[..., :1])], dim=2)
+        known = torch.cat(
+            [position.square().sum(dim=2, keepdim=True), position, torch.ones_like(position[..., :1])], dim=2
+        )
         share = known @ along
         nearest = share.clamp(0, 1)
         squared = (known @ away + nearest * (nearest - 2 * share) * length).clamp(min=0)
