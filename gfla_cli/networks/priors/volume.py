@@ -28,7 +28,7 @@ REFINED = 48  # channels of the features of `FlowCorrector`
 _NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 _DISTANCE = 5.4  # usual distance of the camera
 _EMPTY, _OUTSIDE = -4.0, -12.0  # logits of the density where nothing is learnt yet, and beyond the volume
-_THIN = 0.05  # opacity at which a flow has faded to one half
+_THIN = 0.05  # opacity below which a flow fades to zero
 _WIDTH = 48  # channels of the features that densities are read from
 
 
@@ -57,7 +57,7 @@ class Projection(NamedTuple):
     def offset_at(self, height: int, width: int) -> Tensor:
         """(B, 2, height, width) the flow in pixels of that grid. It fades to zero outside of the object."""
         moved, opacity = (_resized(x, height, width) for x in (self.moved, self.opacity))
-        return moved / (opacity + _THIN) * (_size(moved) / _size(self.moved))
+        return moved / opacity.clamp(min=_THIN) * (_size(moved) / _size(self.moved))
 
 
 class VolumeEstimator(nn.Module):
@@ -134,7 +134,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
 
     opacity = weight.sum(dim=1, keepdim=True)
     moved = torch.cat([met(seen_x - here[:, :1]), met(seen_y - here[:, 1:])], dim=1)
-    solid = opacity + _THIN
+    solid = opacity.clamp(min=_THIN)
     place = here + moved / solid
     far, near = met(z.expand_as(weight)) / solid, met(there_z) / solid
     spot = torch.cat([place, (near + 2 * _NEAREST / DEPTHS) / -_NEAREST], dim=1)  # a slice in front of the surface
