@@ -246,7 +246,7 @@ class FlowEstimator(nn.Module):
         return self._encode_reduced([self._reduce(x) for x in inputs])
 
     def _encode_reduced(self, reduced: Sequence[Tensor]) -> list[Tensor]:
-        # One part in another memory format would change that of all: the first convolution would take four times as long.
+        # One part in another memory format would change that of all, and slow the first convolution down.
         last = reduced[0].is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         x = torch.cat([part.contiguous(memory_format=layout) for part in reduced], dim=1)
