@@ -30,7 +30,7 @@ _SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size
 _LARGER = 0.08  # upper limit of the zoom, which may cut the object off
 
 _FRAME = 10.0  # units of length that an image shows at the object's middle (synth.objects.objects, which needs numba)
-_DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
+DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +165,7 @@ def _depth(surface: Float32Array, angles: ViewAngles, grid: int) -> Float32Array
     step = len(surface) // grid
     towards = view_rotation(angles.azimuth, angles.elevation)[2].astype(np.float32)
     depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
-    return np.nan_to_num(depth, nan=-np.inf)
+    return np.where(np.isnan(depth), np.float32(-np.inf), depth)
 
 
 def _mirrored(angles: ViewAngles) -> ViewAngles:
@@ -201,19 +201,20 @@ class UnseenChairs(Dataset[ViewPair]):
     Pair number i shows chair i // 9 at one elevation, turned by 20, 40 ... 180 degrees to a random side.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, grid: int | None = None) -> None:
+        """Images are `size` x `size`; with `grid` the pairs have the ground-truth flow, on a grid of that side."""
+        self.size, self.grid = size, grid
 
     def __getitem__(self, index: int) -> ViewPair:
         from gfla_cli.synth.objects.chairs import sample_chair
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
-        rng = np.random.default_rng([TEST_SEED, index // len(_DIFFERENCES)])
+        rng = np.random.default_rng([TEST_SEED, index // len(DIFFERENCES)])
         chair, light = sample_chair(rng), sample_object_light(rng)
         azimuth, elevation = float(rng.choice(AZIMUTHS)), float(rng.choice(ELEVATIONS))
-        side = rng.choice([-1, 1], len(_DIFFERENCES))
-        number = index % len(_DIFFERENCES)
-        turned = (azimuth + float(side[number]) * _DIFFERENCES[number]) % 360
+        side = rng.choice([-1, 1], len(DIFFERENCES))
+        number = index % len(DIFFERENCES)
+        turned = (azimuth + float(side[number]) * DIFFERENCES[number]) % 360
         source, target = (photograph_object(chair, a, elevation, light, self.size) for a in (azimuth, turned))
         return ViewPair(
             source.image,
@@ -221,6 +222,6 @@ class UnseenChairs(Dataset[ViewPair]):
             view_code(ViewAngles(azimuth, elevation)),
             view_code(ViewAngles(turned, elevation)),
             target.mask,
-            unknown_correspondence(),
+            correspond(source.surface, target.surface, self.grid, _SAME) if self.grid else unknown_correspondence(),
             unknown_geometry(),
         )

@@ -212,8 +212,8 @@ class FlowEstimator(nn.Module):
     ) -> list[_Prior]:
         """One prior per reference, from inputs of the full and of the reduced frame."""
         if faces:
-            target, *sources = (reading.face for reading in faces)
-            found = curve_priors(sources, target, inputs[0])
+            face, *others = (reading.face for reading in faces)
+            found = curve_priors(others, face, inputs[0])
             return [
                 _Prior(image, downsample(prior.flow, self.reduction) / self.reduction, prior.flow, prior.visibility)
                 for image, prior in zip((reduced[1], reduced[3]), found, strict=True)
