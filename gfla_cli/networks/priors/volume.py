@@ -29,6 +29,7 @@ _NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 _DISTANCE = 5.4  # usual distance of the camera
 _EMPTY, _OUTSIDE = -4.0, -12.0  # logits of the density where nothing is learnt yet, and beyond the volume
 _THIN = 0.05  # opacity below which a flow fades to zero
+_CAMERA_LIMITS, _CAMERA_STEP = (0.3, 0.3, 0.6), 0.02  # of `Volume.camera`
 _WIDTH = 48  # channels of the features that densities are read from
 
 
@@ -78,7 +79,6 @@ class VolumeEstimator(nn.Module):
         self.fine = nn.Conv2d(width[0], _WIDTH, 3, padding=1)  # skip connection at PRIOR_STRIDE
         self.volume_head = nn.Conv2d(_WIDTH, DEPTHS, 3, padding=1)
         self.camera_head = nn.Conv2d(width[-1], 3, 1)
-        nn.init.zeros_(self.camera_head.weight)
 
     def forward(self, image: Tensor) -> Volume:
         """The volume of an image (B, 3, H', W') in [-1, 1], of the reduced frame."""
@@ -89,12 +89,15 @@ class VolumeEstimator(nn.Module):
             features.append(x)
         x = self.middle(x)
         middle = x.float().mean(dim=(2, 3), keepdim=True)
+        middle = middle / (middle.square().mean(dim=1, keepdim=True).sqrt() + 1e-3)
         for i, up in enumerate(self.up):
             before = features[-2 - i]
             x = up(x) + (self.skip[i](before) if i < len(self.skip) else self.fine(before))
         with torch.autocast(image.device.type, enabled=False):
             density = self.volume_head(F.leaky_relu(x.float(), 0.1)) + _EMPTY
-            camera = self.camera_head(middle).tanh() * constant((0.2, 0.2, 0.6), middle.device).view(1, 3, 1, 1)
+            # In small steps: a tanh that is far out has no gradient.
+            limit = constant(_CAMERA_LIMITS, middle.device).view(1, 3, 1, 1)
+            camera = (self.camera_head(middle) * _CAMERA_STEP).tanh() * limit
             matter = F.softplus(density)
             clear = torch.exp(matter - matter.cumsum(dim=1))
         return Volume(density, clear, camera, downsample(image, PRIOR_STRIDE).float())
