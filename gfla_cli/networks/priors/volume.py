@@ -156,7 +156,7 @@ def camera_rotation(code: Tensor) -> Tensor:
     step = constant(tuple(range(count)), code.device, torch.float32) * (AZIMUTH_STEP * torch.pi / 180)
     azimuths, elevations = code[:, :count, 0, 0], code[:, count:, 0, 0]
     sine, cosine = azimuths @ step.sin(), azimuths @ step.cos()
-    length = (sine.square() + cosine.square()).sqrt().clamp(min=1e-6)
+    length = (sine.square() + cosine.square()).sqrt().clamp(min=1e-3)
     sine, cosine = sine / length, cosine / length
     tilt = elevations @ (constant(ELEVATIONS, code.device, torch.float32) * (torch.pi / 180))
     zero = torch.zeros_like(sine)
