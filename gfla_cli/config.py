@@ -12,7 +12,7 @@ from gfla_cli.errors import ConfigError, UsageError
 Task = Literal["pose", "face", "body", "view"]
 Sampler = Literal["local", "bilinear", "global", "none", "pixels"]
 Reduction = Literal["mean", "sum"]
-FlowPrior = Literal["none", "limbs", "matches", "curves", "solids"]
+FlowPrior = Literal["none", "limbs", "matches", "curves", "solids", "volume"]
 
 # How a network is run.
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -79,6 +79,7 @@ class ModelConfig:
     # "limbs": each limb moves with its two joints. "curves": each part of a face moves with its curves.
     # "matches": source and target positions that a network describes alike.
     # "solids": one candidate flow for each part of a 3-D body model; the estimator chooses.
+    # "volume": the object is estimated in space, and seen from the target view; for view models.
     flow_prior: FlowPrior = "none"
     match_width: int = 24  # channels of the prior "matches" at stride 2; they double up to match_max_width
     match_max_width: int = 96
@@ -187,6 +188,10 @@ class ModelConfig:
             raise ConfigError("flow_prior solids and 36 structure channels (joints with depth) go together")
         if self.flow_prior == "solids" and self.levels[-1].stride != 2:
             raise ConfigError("flow_prior solids needs an attention level at stride 2")
+        if self.flow_prior == "volume" and self.task != "view":
+            raise ConfigError("flow_prior volume is for view models")
+        if self.flow_prior == "volume" and self.flow_reduction > 2:
+            raise ConfigError("flow_prior volume needs a flow_reduction of 1 or 2")
         if self.pixel_blend and (not self.has_flow or self.levels[-1].stride != 2):
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
         if self.refines_heads and (self.task != "pose" or not self.is_square):
@@ -261,19 +266,16 @@ FACE_PEOPLE = replace(
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
-# flow_max_width 128, not 144: the code widens the bottleneck, and the view estimator takes space.
+# flow_max_width 128, not 144: the view estimator takes space.
 VIEW_CHAIRS = replace(
     POSE_PEOPLE,
     task="view",
     structure_channels=21,
     levels=tuple(replace(level, hidden=128) for level in POSE_PEOPLE.levels),
     flow_max_width=128,
-    flow_depth=5,
-    flow_prior="none",
-    up_kernel=3,
+    flow_prior="volume",
     pixel_blend=False,
     refines_heads=False,
-    code_gates=True,
     view_width=16,
 )
 

@@ -316,9 +316,12 @@ def train(
 @app.command()
 def flows(
     pack: Annotated[
-        Path, typer.Argument(help="Pack of people to render; gfla data humans makes one.", show_default=False)
-    ],
-    model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
+        Path | None,
+        typer.Argument(
+            help="Pack of people to render; gfla data humans makes one. View models need none.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name or folder of a pose or view model.")] = "pose-people",
     pairs: Annotated[int, typer.Option(min=1, help="Number of rendered pairs.")] = 60,
     vgg: Annotated[
         Path | None, typer.Option(help="VGG19 weights; adds the perceptual distance.", show_default=False)
@@ -334,6 +337,7 @@ def flows(
     """Errors of flows against ground truth, in pixels, and of the images they lead to.
 
     Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
+    or, of chairs: gfla benchmark flows --model view-chairs
     """
     from rich.table import Table
 
@@ -343,7 +347,8 @@ def flows(
     from gfla_cli.synth.pack import check_pack
 
     set_threads(threads)
-    check_pack(pack)
+    if pack is not None:
+        check_pack(pack)
     placement = choose_device(device, precision)
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
     report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)

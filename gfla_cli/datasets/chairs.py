@@ -11,23 +11,26 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.render_cache import TEST_SEED, RenderCache, RenderedSample, StoredView
-from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.datasets.sample import ObjectGeometry, ViewPair, unknown_correspondence, unknown_geometry
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.synth.renderer.camera import view_rotation
 
 if TYPE_CHECKING:
     from gfla_cli.synth.objects.objects import ObjectFolder, SolidObject
 
+_OUTWARDS = 0.175  # units by which the points of a surface map lie in front of the surface, on average
 _SAME = 0.15  # surface points this close are the same point, in tenths of the frame
 _OTHER_ELEVATION, _SAME_VIEW = 0.1, 0.03  # shares of pairs; all others have one elevation, as in the paper
 _SHIFT, _ZOOM = 0.02, 0.06  # standard deviations of the object's place and size in the frame
 _LARGER = 0.08  # upper limit of the zoom, which may cut the object off
 
-_DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
+_FRAME = 10.0  # units of length that an image shows at the object's middle (synth.objects.objects, which needs numba)
+DIFFERENCES = tuple(range(AZIMUTH_STEP, 181, AZIMUTH_STEP))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,13 +130,21 @@ class ChairPairs(Dataset[ViewPair]):
         curve = light_curve(rng)
         crop = _sample_crop(rng, source.view.image.shape, self.size, mirrored)
         seen, wanted = (side.view.cropped(crop, beyond=255) for side in (source, target))
+        angles = [_mirrored(side.angles) if mirrored else side.angles for side in (source, target)]
+        depths = [_depth(view.surface, own, self.grid) for view, own in zip((seen, wanted), angles, strict=True)]
+        whole = source.view.image.shape[0]
+        middle = crop.points(np.array([[(whole - 1) / 2] * 2], np.float32))[0]
         return ViewPair(
             source_image=_degraded(_relit(seen, curve), seen.mask, rng),
             target_image=_relit(wanted, curve),
-            source_code=view_code(_mirrored(source.angles) if mirrored else source.angles),
-            target_code=view_code(_mirrored(target.angles) if mirrored else target.angles),
+            source_code=view_code(angles[0]),
+            target_code=view_code(angles[1]),
             target_mask=wanted.mask,
             correspondence=correspond(seen.surface, wanted.surface, self.grid, _SAME),
+            geometry=ObjectGeometry(
+                np.stack(depths) * np.float32(2 / _FRAME * crop.scale * whole / self.size),
+                ((middle + 0.5) * 2 / self.size - 1).astype(np.float32),
+            ),
         )
 
     def _views(self, rng: np.random.Generator) -> tuple[ObjectView, ObjectView]:
@@ -147,6 +158,14 @@ class ChairPairs(Dataset[ViewPair]):
         elif kind < _SAME_VIEW + _OTHER_ELEVATION and plan.elevations > 1:
             other_row = (row + 1) % plan.elevations
         return self.chairs.view(sample, row, first), self.chairs.view(sample, other_row, second)
+
+
+def _depth(surface: Float32Array, angles: ViewAngles, grid: int) -> Float32Array:
+    """(grid, grid) how far towards the camera the surface lies, in units of length; -inf where there is none."""
+    step = len(surface) // grid
+    towards = view_rotation(angles.azimuth, angles.elevation)[2].astype(np.float32)
+    depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
+    return np.where(np.isnan(depth), np.float32(-np.inf), depth)
 
 
 def _mirrored(angles: ViewAngles) -> ViewAngles:
@@ -182,19 +201,20 @@ class UnseenChairs(Dataset[ViewPair]):
     Pair number i shows chair i // 9 at one elevation, turned by 20, 40 ... 180 degrees to a random side.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, grid: int | None = None) -> None:
+        """Images are `size` x `size`; with `grid` the pairs have the ground-truth flow, on a grid of that side."""
+        self.size, self.grid = size, grid
 
     def __getitem__(self, index: int) -> ViewPair:
         from gfla_cli.synth.objects.chairs import sample_chair
         from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
-        rng = np.random.default_rng([TEST_SEED, index // len(_DIFFERENCES)])
+        rng = np.random.default_rng([TEST_SEED, index // len(DIFFERENCES)])
         chair, light = sample_chair(rng), sample_object_light(rng)
         azimuth, elevation = float(rng.choice(AZIMUTHS)), float(rng.choice(ELEVATIONS))
-        side = rng.choice([-1, 1], len(_DIFFERENCES))
-        number = index % len(_DIFFERENCES)
-        turned = (azimuth + float(side[number]) * _DIFFERENCES[number]) % 360
+        side = rng.choice([-1, 1], len(DIFFERENCES))
+        number = index % len(DIFFERENCES)
+        turned = (azimuth + float(side[number]) * DIFFERENCES[number]) % 360
         source, target = (photograph_object(chair, a, elevation, light, self.size) for a in (azimuth, turned))
         return ViewPair(
             source.image,
@@ -202,5 +222,6 @@ class UnseenChairs(Dataset[ViewPair]):
             view_code(ViewAngles(azimuth, elevation)),
             view_code(ViewAngles(turned, elevation)),
             target.mask,
-            unknown_correspondence(),
+            correspond(source.surface, target.surface, self.grid, _SAME) if self.grid else unknown_correspondence(),
+            unknown_geometry(),
         )

@@ -21,6 +21,13 @@ class Correspondence(NamedTuple):
     visible: Float32Array  # (1, g, g) 1 visible in the source, 0 hidden there, -1 not known
 
 
+class ObjectGeometry(NamedTuple):
+    """Where the surface of an object is, in halves of the frame, on a g x g grid; NaN where that is not known."""
+
+    depth: Float32Array  # (2, g, g) of source and target: towards the camera, from the object's middle; -inf = none
+    middle: Float32Array  # (2,) x, y of the object's middle in both images, -1 at the left and at the top
+
+
 class PosePair(NamedTuple):
     """Two images of one person."""
 
@@ -44,6 +51,7 @@ class ViewPair(NamedTuple):
     target_code: Float32Array  # (21,)
     target_mask: Image  # (H, W) 255 on the object, 0 around; all 255 where no mask is known
     correspondence: Correspondence
+    geometry: ObjectGeometry
 
 
 class ClipSample(NamedTuple):
@@ -64,6 +72,11 @@ def unknown_correspondence(grid: int = 1) -> Correspondence:
     """For images without ground truth: no offset counts, no visibility is known."""
     zero = np.zeros((1, grid, grid), np.float32)
     return Correspondence(np.zeros((2, grid, grid), np.float32), zero, zero - 1)
+
+
+def unknown_geometry(grid: int = 1) -> ObjectGeometry:
+    """For objects of which only images are known."""
+    return ObjectGeometry(np.full((2, grid, grid), np.nan, np.float32), np.full(2, np.nan, np.float32))
 
 
 def unknown_correspondences(frames: int) -> tuple[Correspondence, Correspondence]:

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
-from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.datasets.sample import ViewPair, unknown_correspondence, unknown_geometry
 from gfla_cli.errors import DataError, MissingExtraError, UsageError
 
 Split = Literal["train", "test"]
@@ -63,7 +63,9 @@ class ShapeNetPairs(Dataset[ViewPair]):
             self._read(f"{name}_{azimuth}_{elevation}") for azimuth in (source, target)
         )
         mask = np.full(self.size, 255, np.uint8)
-        return ViewPair(source_image, target_image, source_code, target_code, mask, unknown_correspondence())
+        return ViewPair(
+            source_image, target_image, source_code, target_code, mask, unknown_correspondence(), unknown_geometry()
+        )
 
     def _read(self, group: str) -> tuple[Image, Float32Array]:
         if self._opened is None:

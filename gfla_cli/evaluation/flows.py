@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
+from gfla_cli.datasets.chairs import DIFFERENCES, UnseenChairs
 from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.loop import COPY, REAL
-from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge
+from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, hole_share
+from gfla_cli.evaluation.scores import column_means
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
 from gfla_cli.losses.vgg import Vgg19
@@ -25,7 +27,9 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
-from gfla_cli.training.batch import PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
+from gfla_cli.networks.view import ViewGenerator
+from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
+from gfla_cli.training.tasks.view import view_batch
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
 _PAIRS_OF_ONE = 2  # character
@@ -65,24 +69,57 @@ class FlowReport:
 
 @torch.inference_mode()
 def measure_flows(
-    model: str | Path, pack: Path, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
+    model: str | Path, pack: Path | None, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
 ) -> FlowReport:
-    """Measures on rendered characters that no training saw. Raises UsageError for a model without such flows.
+    """Measures on rendered people or chairs that no training saw. Raises UsageError for a model without such flows.
 
-    `pack`: what people are rendered from. `pck`: find the pose in every image, and in the real one, too.
+    `pack`: what people are rendered from; view models need none. `pck`: find the pose in every image, and in the real
+    one, too.
     """
     bundle = load_bundle(model)
     network, config = bundle.network.to(placement.device), bundle.config
-    if not isinstance(network, PoseGenerator) or not config.has_flow or not config.is_square:
+    if not isinstance(network, PoseGenerator | ViewGenerator) or not config.has_flow or not config.is_square:
         raise UsageError(
-            f"{bundle.name}: its flows cannot be compared with those of rendered people",
-            hint="pose models with a square frame and a flow, such as pose-people, can",
+            f"{bundle.name}: its flows cannot be compared with those of rendered people or chairs",
+            hint="pose and view models with a square frame and a flow can, such as pose-people and view-chairs",
         )
-    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ())))
-    judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
-    names = (*metrics.names, *(("pck",) if judge else ()))
-    errors: dict[str, list[tuple[float, float]]] = {}
-    pictures: dict[str, list[list[float]]] = {}
+    tables = _Tables(ImageMetrics(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ()))))
+    if isinstance(network, ViewGenerator):
+        if pck:
+            raise UsageError("--pck is for pose models", hint="leave it out")
+        _measure_chairs(tables, network, placement, pairs)
+    elif pack is None:
+        raise UsageError(f"{bundle.name}: people are rendered from a pack", hint="gfla data humans makes one")
+    else:
+        judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
+        _measure_people(tables, network, pack, placement, pairs, judge)
+    return tables.report(pairs)
+
+
+class _Tables:
+    """Errors of flows and figures of images, by name, as pairs are measured."""
+
+    def __init__(self, metrics: ImageMetrics) -> None:
+        self.metrics = metrics
+        self.errors: dict[str, list[tuple[float, float]]] = {}
+        self.images: dict[str, list[dict[str, float]]] = {}
+
+    def add(self, found: dict[str, Tensor], true_flow: GroundTruthFlow, frame: int) -> None:
+        """`found` flows (1, 2, g, g) by name, in pixels of a frame of that side."""
+        for name, flow in found.items():
+            if (error := _error(flow, true_flow, frame)) is not None:
+                self.errors.setdefault(name, []).append(error)
+
+    def report(self, pairs: int) -> FlowReport:
+        """The means over all pairs."""
+        errors = [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in self.errors.items()]
+        return FlowReport(pairs, errors, [PictureFigures(n, column_means(rows)) for n, rows in self.images.items()])
+
+
+def _measure_people(
+    tables: _Tables, network: PoseGenerator, pack: Path, placement: Placement, pairs: int, judge: PoseJudge | None
+) -> None:
+    config = network.config
     with TemporaryDirectory() as cache:
         plan = RenderPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
         grid = min(_FINEST, plan.size // 2)
@@ -95,22 +132,46 @@ def measure_flows(
                 made = _pictures(network, batch, flows)
             if judge is not None:
                 made = {REAL: batch.target_image} | made
-            for name, flow in found.items():
-                if (error := _error(flow, batch)) is not None:
-                    errors.setdefault(name, []).append(error)
+            tables.add(found, batch.true_flow, plan.size)
             for name, image in made.items():
-                (figures,) = metrics(image.float().clamp(-1, 1), batch.target_image)
+                (figures,) = tables.metrics(image.float().clamp(-1, 1), batch.target_image)
                 if judge is not None:
                     figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
-                pictures.setdefault(name, []).append([figures[key] for key in names])
-    return FlowReport(
-        pairs,
-        [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in errors.items()],
-        [
-            PictureFigures(name, dict(zip(names, np.mean(values, axis=0).tolist(), strict=True)))
-            for name, values in pictures.items()
-        ],
-    )
+                tables.images.setdefault(name, []).append(figures)
+
+
+def _measure_chairs(tables: _Tables, network: ViewGenerator, placement: Placement, pairs: int) -> None:
+    size = network.config.image_size[0]
+    data = UnseenChairs(size, min(_FINEST, size // 2))
+    for number in range(pairs):
+        # Every pair shows another chair; the angles of the turns follow each other.
+        pair = data[number * (len(DIFFERENCES) + 1)]
+        batch = view_batch(default_collate([pair]), placement.device)
+        inputs = batch.source_image, batch.source_code, batch.target_code
+        with placement.autocast:
+            found = network.estimate_flow(*inputs)
+            known = with_ground_truth_flows(
+                found.flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, placement.device)
+            )
+            only_offsets = [flow._replace(mask=own.mask) for flow, own in zip(known, found.flows, strict=True)]
+            ways = {
+                "its own flows": found.flows,
+                "the renderer's flows, its own masks": only_offsets,
+                "the renderer's flows": known,
+            }
+            made = {COPY: batch.source_image}
+            made |= {n: network.render(*inputs[::2], found._replace(flows=flows)) for n, flows in ways.items()}
+        flows = {"no motion": torch.zeros_like(batch.true_flow.offset)}
+        if found.shape is not None:
+            grid = (found.shape.opacity.shape[2], found.shape.opacity.shape[3])
+            flows["the volume"] = found.shape.offset_at(*grid) * (size / grid[1])
+        finest = found.flows[-1].offset
+        flows["the network"] = finest * (size / finest.shape[-1])
+        tables.add(flows, batch.true_flow, size)
+        for name, image in made.items():
+            (figures,) = tables.metrics(image.float().clamp(-1, 1), batch.target_image)
+            figures["holes"] = hole_share(to_uint8(image), pair.target_image, pair.target_mask)
+            tables.images.setdefault(name, []).append(figures)
 
 
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
@@ -144,13 +205,13 @@ def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[s
     return flows, found
 
 
-def _error(flow: Tensor, batch: PoseBatch) -> tuple[float, float] | None:
+def _error(flow: Tensor, true_flow: GroundTruthFlow, frame: int) -> tuple[float, float] | None:
     """Mean and median over the cells that both images show; None when these are too few."""
-    size = (batch.true_flow.offset.shape[2], batch.true_flow.offset.shape[3])
-    offset, weight, visible = batch.true_flow.at(*size)
+    size = (true_flow.offset.shape[2], true_flow.offset.shape[3])
+    offset, weight, visible = true_flow.at(*size)
     shown = (visible > 0.5) & (weight > 0.5)
     if int(shown.sum()) < _FEWEST:
         return None
-    cell = batch.source_image.shape[-1] / size[1]
+    cell = frame / size[1]
     error = (F.interpolate(flow, size=size, mode="bilinear") - offset * cell).norm(dim=1, keepdim=True)[shown]
     return float(error.mean()), float(error.median())

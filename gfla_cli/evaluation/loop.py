@@ -32,6 +32,7 @@ class Batch:
     numbers: Sequence[int]  # of the pairs in the set
     made: Mapping[str, Tensor]  # name of a score -> (B, 3, H, W) in [-1, 1]
     real: Tensor | None = None  # (B, 3, H, W); None: these images have no partners
+    silhouettes: Sequence[Image] = ()  # (H, W) 255 on the object of the B real images; () where they are not known
     real_names: Sequence[str] = ()  # of the B real images; needed for masks and FID
     joints: Sequence[Points | None] = ()  # (18, 3) or (68, 2) of the real images, in their pixels
     parts: Sequence[str | None] = ()  # of the set; () where it has none

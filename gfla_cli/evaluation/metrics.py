@@ -38,6 +38,9 @@ MASK_RULE = "limbs as strokes of H/8, torso filled, head disc of H/10, closed by
 _MOST_DB = 100.0  # of equal images, so that means stay finite
 _WHITE = 128  # of 255; from there on a pixel of a mask file belongs to the person
 _TORSO = (2, 5, 11, 8)  # around it: right shoulder, left shoulder, left hip, right hip
+_CONTRAST = 48 / 255  # mean difference from white below which a hole in an object could not be seen
+_NEAR_WHITE = 225  # of 255, the darkest channel of a pixel of the background
+_HOLE_RIM, _LEAST_HOLE = 2, 8  # pixels: the outline may lie this far off; smaller spots are no hole
 _PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is correct
 
 
@@ -130,6 +133,28 @@ class PoseJudge:
         """(18, 3) joints of the largest person; None when no person is found."""
         people = self._detector.detect(image)
         return people[0].pose.points if people else None
+
+
+def hole_share(made: Image, real: Image, silhouette: Image) -> float:
+    """The share of an object on white, in the real image, that a generated image shows as enclosed background.
+
+    Images (H, W, 3) of RGB bytes, `silhouette` (H, W) 255 on the object. A pixel of the object is a hole when it is
+    nearer to white than to its real colour, and when object lies all around: gaps that the real object has, and pieces
+    that are missing at its edge, are none.
+    """
+    inside = silhouette >= _WHITE
+    if not inside.any():
+        return 0.0
+    fade = (255 - real.astype(np.float32)) / 255  # from the real colour to white
+    depth = np.square(fade).sum(axis=2)
+    whiter = (fade * (made.astype(np.float32) - real) / 255).sum(axis=2) > depth / 2
+    empty = np.where(inside, whiter & (fade.mean(axis=2) > _CONTRAST), made.min(axis=2) >= _NEAR_WHITE)
+    empty = np.pad(empty, 1, constant_values=True).astype(np.uint8)
+    _, parts = cv2.connectedComponents(empty, connectivity=4)
+    parts = np.where(parts == parts[0, 0], 0, parts)[1:-1, 1:-1]  # all that the frame's edge is connected with
+    core = cv2.erode(inside.astype(np.uint8), np.ones((2 * _HOLE_RIM + 1, 2 * _HOLE_RIM + 1), np.uint8))
+    counts = np.bincount(parts[core > 0], minlength=2)[1:]
+    return float(counts[counts >= _LEAST_HOLE].sum() / inside.sum())
 
 
 def pose_change(source: Points, target: Points) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gfla_cli.arrays import Image
@@ -17,6 +18,7 @@ from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 from gfla_cli.errors import DataError
 from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generate, only_pairs
 from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.metrics import hole_share
 from gfla_cli.evaluation.protocols import OWN, Size
 from gfla_cli.evaluation.scores import Score
 from gfla_cli.inference.session import ViewSession
@@ -64,6 +66,12 @@ class ViewPairs(TestSet):
         for first in range(0, self.total, _BATCH):
             yield self._generated(range(first, min(first + _BATCH, self.total)))
 
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        if batch.real is None or not batch.silhouettes:
+            return {}
+        images = to_uint8(made), to_uint8(batch.real[k : k + 1])
+        return {"holes": hole_share(*images, batch.silhouettes[k])}
+
     def describe(self) -> tuple[dict[str, Any], str]:
         return {"name": self._root.resolve().name if self._root else _WHAT, "what": _WHAT}, ""
 
@@ -78,12 +86,14 @@ class ViewPairs(TestSet):
         return rows
 
     def _generated(self, numbers: Sequence[int]) -> Batch:
-        views = view_batch(default_collate([self._data[number] for number in numbers]), self._device)
+        pairs = [self._data[number] for number in numbers]
+        views = view_batch(default_collate(pairs), self._device)
         inputs = views.source_image, views.source_code, views.target_code
         return Batch(
             numbers=numbers,
             made={COPY: views.source_image} | {name: generate(m, *inputs) for name, m in self._models.items()},
             real=views.target_image,
+            silhouettes=[] if self._root is not None else [pair.target_mask for pair in pairs],
             parts=_differences(views),
             views={name: _guesses(model, views) for name, model in self._models.items() if model.estimates_views},
         )

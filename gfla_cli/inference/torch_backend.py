@@ -174,7 +174,8 @@ class TorchClip:
         with session.running():
             self._reference = session.tensor(image), session.tensor(structure)
             self._previous = self._reference  # of the first frame
-            self._encoded = self._network.encode_reference(self._reference[0])
+            self._encoded = session.network.encode_reference(self._reference[0])
+            self._faces = [session.network.read_face(self._reference[1])] * 2  # of the previous frame and the reference
 
     @torch.inference_mode()
     def next(self, structure: Array) -> Array:
@@ -192,8 +193,11 @@ class TorchClip:
 
     def _made(self, structure: Array) -> GeneratedFrame:
         target = self._session.tensor(structure)
-        made: GeneratedFrame = self._network(target, *self._previous, *self._reference, self._encoded)
-        self._previous = made.image.float().clamp(-1, 1), target
+        previous_face, reference_face = self._faces
+        face = self._network.read_face(target)
+        faces = [face, previous_face, reference_face] if face is not None else None
+        made: GeneratedFrame = self._network(target, *self._previous, *self._reference, self._encoded, faces)
+        self._previous, self._faces = (made.image.float().clamp(-1, 1), target), [face, reference_face]
         return made
 
 

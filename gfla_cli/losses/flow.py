@@ -13,6 +13,7 @@ from torch import Tensor
 from gfla_cli.networks.flow import Choice, Flow
 from gfla_cli.networks.priors.body import body_shape, trunk_length
 from gfla_cli.networks.priors.solids import Joints
+from gfla_cli.networks.priors.volume import Projection, slice_of
 from gfla_cli.ops.warp import gaussian_warp
 
 _HIDDEN_WEIGHT = 0.3  # of hidden places, relative to visible ones
@@ -20,6 +21,9 @@ _CHOSEN_WITHIN = 0.5  # pixels of the grid by which a candidate may be worse tha
 _NOT_THERE, _FAR_OFF = -40.0, 1e4  # logit of candidates that the pose does not have, and the error they are given
 _FOUND_WITHIN = 1.5  # pixels of the grid that a flow may be off, about as far as a patch of 3 reaches
 _RIGHT_WITHIN = 0.75  # the same where pixels are copied
+_THIN_WEIGHT = 3.0  # of thin parts of a silhouette
+_PER_THIN = 16  # width of the frame / width of the window in which a part is thin or not
+_DEPTH_WITHIN = 1.5  # slices of a volume in front of a surface and behind it that count as the surface
 _NECK = 1
 _SHORTEST_TRUNK = 8.0  # pixels; shorter trunks are no unit of length
 _SQUARED_WITHIN = 0.05  # trunks; larger distances count linearly
@@ -97,6 +101,47 @@ def visible_flow_loss(found: Tensor, offset: Tensor, weight: Tensor, visible: Te
     """
     weight = weight * torch.where(visible > 0.5, 1.0, _HIDDEN_WEIGHT)
     return (_distance(found, offset) * weight).sum() / _mean_count(weight)
+
+
+def surface_flow_loss(shape: Projection, mask: Tensor, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
+    """Distance of the flow of a projected volume from the ground truth where both images show the object. Collective.
+
+    `mask` (B, 1, h, w) is the target's silhouette on the grid of `shape`; the rest as for `correspondence_loss`.
+    """
+    weight = weight * (visible > 0.5) * (mask > 0.5)  # a hidden place has no true flow, only a guess
+    found = shape.offset_at(mask.shape[-2], mask.shape[-1])
+    return (_distance(found, offset) * weight).sum() / _mean_count(weight)
+
+
+def ray_loss(hit: Tensor, depth: Tensor) -> Tensor:
+    """Cross-entropy of where the rays of a camera end, a scalar; thin parts have more weight. Collective.
+
+    `hit` (B, K, h, w): the share of each ray that ends in each slice. `depth` (B, 1, h, w): of the surface, in halves
+    of the frame; -inf = the ray meets nothing, NaN = unknown.
+    """
+    known = ~depth.isnan()
+    solid = (depth > -math.inf).float().masked_fill(~known, 0)
+    place = slice_of(depth.nan_to_num(0, neginf=-math.inf))
+    slices = torch.arange(hit.shape[1], device=hit.device).view(1, -1, 1, 1)
+    near = (1 - (slices - place).abs() / _DEPTH_WITHIN).clamp(min=0)  # 1 at the surface
+    there = (hit * near).sum(dim=1, keepdim=True)
+    through = 1 - hit.sum(dim=1, keepdim=True)
+    entropy = -torch.log((solid * there + (1 - solid) * through).clamp(min=1e-4))
+    weight = known * (1 + _THIN_WEIGHT * thinness(solid) + solid)
+    return (entropy * weight).sum() / _mean_count(weight)
+
+
+def middle_loss(found: Tensor, middle: Tensor) -> Tensor:
+    """Mean distance of an object's middle (B, 2) from the true one, in halves of the frame; NaN = unknown."""
+    known = ~middle.isnan()
+    return ((found - middle.nan_to_num()).abs() * known).sum() / known.sum().clamp(min=1)
+
+
+def thinness(mask: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1] from a silhouette: near 1 on thin parts, 0 inside wide ones and on the background."""
+    side = mask.shape[-1] // _PER_THIN | 1
+    around = F.avg_pool2d(mask, side, stride=1, padding=side // 2, count_include_pad=False)
+    return mask * (1 - around)
 
 
 def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from gfla_cli.networks.sequence import SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
 # Parts that always compute in float32: positions need its digits, and the view estimator costs almost nothing.
-ALWAYS_FLOAT = ("offset_head", "mask_head", "choice_head", "refiner", "view_estimator")
+ALWAYS_FLOAT = ("offset_head", "mask_head", "choice_head", "volume_head", "camera_head", "refiner", "view_estimator")
 
 
 def build(config: ModelConfig) -> nn.Module:

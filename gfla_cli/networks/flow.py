@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.priors.curves import curve_priors
+from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
 from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
@@ -65,8 +65,8 @@ class _Prior(NamedTuple):
 
     def corrected_by(self, flow: Flow, stride: int) -> Flow:
         """Adds a correction, (B, 2, H/stride, W/stride), to this prior, and limits its mask to what is visible."""
-        offset = flow.offset + F.avg_pool2d(self.full_flow, stride // PRIOR_STRIDE) / stride
-        mask = flow.mask if self.visibility is None else flow.mask * F.avg_pool2d(self.visibility, stride)
+        offset = flow.offset + downsample(self.full_flow, stride // PRIOR_STRIDE) / stride
+        mask = flow.mask if self.visibility is None else flow.mask * downsample(self.visibility, stride)
         return Flow(offset, mask)
 
     def features(self) -> Tensor:
@@ -79,6 +79,13 @@ class _Prior(NamedTuple):
             maps = [bodies.logits.softmax(dim=1), bodies.target, warped, bodies.visibility]
             parts.append(upsample(torch.cat(maps, dim=1), PRIOR_STRIDE))
         return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
+
+
+class FaceReading(NamedTuple):
+    """What a flow estimator derives from one face map alone. A map serves as target, then as the previous frame's."""
+
+    reduced: Tensor  # (B, 16, H', W') of the reduced frame
+    face: Face
 
 
 class FlowEstimator(nn.Module):
@@ -143,22 +150,32 @@ class FlowEstimator(nn.Module):
             self.refiner = PoseRefiner()
             self.choice_head = nn.Conv2d(at_stride[PRIOR_STRIDE], SOLIDS + 1, 3, padding=1)
 
-    def forward(self, inputs: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
+    def forward(
+        self, inputs: Sequence[Tensor], code: Tensor | None = None, faces: Sequence[FaceReading] | None = None
+    ) -> list[list[Flow]]:
         """Flows per level, coarse to fine; each level holds one Flow per reference.
 
         `inputs` are images (B, 3, H, W) and structures (B, S, H, W) in the order the network was built for;
-        `code` is (B, code_channels, 1, 1).
+        `code` is (B, code_channels, 1, 1). `faces`: what `read_face` gave for the structures, in their order; pass it
+        to avoid recomputing it.
         """
         if self.prior == "none":
             return self.decode(self.encode(inputs), code)
-        return self.estimate(inputs).levels
+        return self.estimate(inputs, faces=faces).levels
 
-    def estimate(self, inputs: Sequence[Tensor], bodies: BodyPrior | None = None) -> Estimated:
+    def estimate(
+        self, inputs: Sequence[Tensor], bodies: BodyPrior | None = None, faces: Sequence[FaceReading] | None = None
+    ) -> Estimated:
         """Like `forward`, for networks with a prior. Pass what `body_prior` gave to avoid recomputing it."""
         inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
-        reduced = [self._reduce(x) for x in inputs]
+        if self.prior == "curves" and faces is None:
+            faces = [self.read_face(structure) for structure in inputs[::2]]
+        if faces:
+            reduced = [faces[i // 2].reduced if i % 2 == 0 else self._reduce(x) for i, x in enumerate(inputs)]
+        else:
+            reduced = [self._reduce(x) for x in inputs]
         with torch.no_grad():  # the prior is a constant to the estimator; the refiner has losses of its own
-            priors = self._priors(inputs, reduced, bodies)
+            priors = self._priors(inputs, reduced, bodies, faces)
         drawn = [self._drawn(x) for x in reduced]
         x, *skipped = self._encode_reduced([*drawn, *(prior.features() for prior in priors)])
         features = self._up(x, skipped, None)
@@ -167,6 +184,12 @@ class FlowEstimator(nn.Module):
             choice, full_flow = self._choose(features[PRIOR_STRIDE], priors[0])
             priors = [priors[0]._replace(full_flow=full_flow)]
         return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
+
+    def read_face(self, structure: Tensor) -> FaceReading:
+        """What the flow prior "curves" derives from one face map (B, 16, H, W) alone."""
+        return FaceReading(
+            self._reduce(structure), read_face(structure)
+        )  # of the full frame: lids are only a pixel high
 
     def body_prior(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
         """The flow prior "solids", with refined joints, for an image (B, 3, H, W) and two structures."""
@@ -180,13 +203,19 @@ class FlowEstimator(nn.Module):
         """The channels of an image or a structure that the convolutions see: all but the depths."""
         return x[:, : self.drawn_channels] if self.prior == "solids" else x
 
-    def _priors(self, inputs: Sequence[Tensor], reduced: Sequence[Tensor], bodies: BodyPrior | None) -> list[_Prior]:
+    def _priors(
+        self,
+        inputs: Sequence[Tensor],
+        reduced: Sequence[Tensor],
+        bodies: BodyPrior | None,
+        faces: Sequence[FaceReading] | None,
+    ) -> list[_Prior]:
         """One prior per reference, from inputs of the full and of the reduced frame."""
-        if self.prior == "curves":
-            target, _, previous, _, reference = inputs
-            found = curve_priors([previous, reference], target)  # of the full frame: lids are only a pixel or two high
+        if faces:
+            face, *others = (reading.face for reading in faces)
+            found = curve_priors(others, face, inputs[0])
             return [
-                _Prior(image, F.avg_pool2d(prior.flow, self.reduction) / self.reduction, prior.flow, prior.visibility)
+                _Prior(image, downsample(prior.flow, self.reduction) / self.reduction, prior.flow, prior.visibility)
                 for image, prior in zip((reduced[1], reduced[3]), found, strict=True)
             ]
         image, source, target = reduced
@@ -217,7 +246,10 @@ class FlowEstimator(nn.Module):
         return self._encode_reduced([self._reduce(x) for x in inputs])
 
     def _encode_reduced(self, reduced: Sequence[Tensor]) -> list[Tensor]:
-        x = torch.cat(list(reduced), dim=1)
+        # One part in another memory format would change that of all, and slow the first convolution down.
+        last = reduced[0].is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        x = torch.cat([part.contiguous(memory_format=layout) for part in reduced], dim=1)
         features = {}
         for i, down in enumerate(self.down):
             x = down(x)
@@ -268,6 +300,6 @@ def downsample_face_map(structure: Tensor, factor: int) -> Tensor:
     Lines stay one pixel wide. Distances, which are shares of the frame, are averaged. Labels are sampled.
     """
     lines = F.max_pool2d(structure[:, :1], factor)
-    distances = F.avg_pool2d(structure[:, 1:-1], factor)
+    distances = downsample(structure[:, 1:-1], factor)
     labels = structure[:, -1:, ::factor, ::factor]
     return torch.cat([lines, distances, labels], dim=1)

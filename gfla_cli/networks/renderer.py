@@ -74,11 +74,12 @@ class DecoderLevel(nn.Module):
 
     def _blend(self, x: Tensor, sources: Sequence[Source], flows: Sequence[Flow]) -> Tensor:
         masks = self.gate(x).sigmoid().split(1, dim=1) if self.gate is not None else [flow.mask for flow in flows]
-        parts = []
+        blended, own = None, x.float()
         for i, sample in enumerate(self.samplers):
             fetched = sample(sources[i], x, flows[i] if flows else None)
-            parts.append(torch.lerp(x.float(), fetched.float(), masks[i].float()))
-        blended = torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+            part = torch.lerp(own, fetched.float(), masks[i].float())
+            blended = part if blended is None else blended + part  # not a stack, which would lose channels_last
+        assert blended is not None
         return blended.to(self.residual.conv1.weight.dtype)  # half where the convolutions are
 
 

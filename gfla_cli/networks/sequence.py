@@ -5,12 +5,13 @@ B batch, S structure channels, H x W frame. Images are in [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.flow import Flow, FlowEstimator
+from gfla_cli.networks.flow import FaceReading, Flow, FlowEstimator
 from gfla_cli.networks.renderer import Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 
@@ -58,14 +59,16 @@ class SequenceGenerator(nn.Module):
         reference_image: Tensor,
         reference_structure: Tensor,
         reference: dict[str, Source] | None = None,
+        faces: Sequence[FaceReading] | None = None,
     ) -> GeneratedFrame:
         """Renders one frame; at the first one, previous = reference.
 
-        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is the result of `encode_reference`: pass
-        it for every frame of a clip to avoid recomputing it.
+        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is the result of `encode_reference`, and
+        `faces` those of `read_face` for the structures of target, previous frame and reference: pass them for every
+        frame of a clip to avoid recomputing them.
         """
         flows = self.estimate_flow(
-            target_structure, previous_image, previous_structure, reference_image, reference_structure
+            target_structure, previous_image, previous_structure, reference_image, reference_structure, faces
         )
         if reference is None:
             reference = self.encode_reference(reference_image)
@@ -84,6 +87,10 @@ class SequenceGenerator(nn.Module):
         """Everything that depends on the reference image only."""
         return self.decoder.prepare(self.reference_encoder(reference_image), 1)
 
+    def read_face(self, structure: Tensor) -> FaceReading | None:
+        """What the flow prior "curves" derives from one structure alone; None for models with another prior."""
+        return self.flow_estimator.read_face(structure) if self.config.flow_prior == "curves" else None
+
     def estimate_flow(
         self,
         target_structure: Tensor,
@@ -91,12 +98,12 @@ class SequenceGenerator(nn.Module):
         previous_structure: Tensor,
         reference_image: Tensor,
         reference_structure: Tensor,
+        faces: Sequence[FaceReading] | None = None,
     ) -> list[FrameFlows]:
         """The flows only, coarse to fine."""
         if self.config.task == "face":
-            levels = self.flow_estimator(
-                [target_structure, previous_image, previous_structure, reference_image, reference_structure]
-            )
+            inputs = [target_structure, previous_image, previous_structure, reference_image, reference_structure]
+            levels = self.flow_estimator(inputs, faces=faces)
             return [FrameFlows(*level) for level in levels]
         previous = self.previous_flow([previous_image, previous_structure, target_structure])
         reference = self.reference_flow([reference_image, reference_structure, target_structure])

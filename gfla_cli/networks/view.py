@@ -6,6 +6,7 @@ then one-hot elevation (0, 10, 20 degrees).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,9 +16,10 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, activation, widths
 from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
+from gfla_cli.networks.priors.volume import REFINED, FlowCorrector, Projection, Volume, VolumeEstimator, project_volume
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
-from gfla_cli.ops.warp import bilinear_warp, upsample
+from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
 
 _SIDE = 128  # pixels to which the view estimator reduces an image
 _DEPTH = 4  # its stride-2 blocks
@@ -60,6 +62,68 @@ class ViewEstimator(nn.Module):
         return scores.float()
 
 
+class ViewFlow(NamedTuple):
+    """The flow to a source image, and the object that it shows."""
+
+    flows: list[Flow]  # one per attention level, coarse to fine
+    shape: Projection | None = None  # with the flow prior "volume"
+    volume: Volume | None = None
+    features: Tensor | None = None  # (B, REFINED, H/8, W/8) of that object, for the decoder
+
+
+class VolumeFlowEstimator(nn.Module):
+    """The flow estimator of the flow prior "volume": a volume gives the flows, a small network corrects them.
+
+    Estimates on the frame at 1/flow_reduction of its side, as `FlowEstimator` does.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
+        self.reduction = config.flow_reduction
+        self.strides = [level.stride for level in config.levels]
+        self.volume = VolumeEstimator(config)
+        self.corrector = FlowCorrector()
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Everything that depends on the source image (B, 3, H, W) only."""
+        return list(self.volume(downsample(image, self.reduction)))
+
+    def decode(self, encoded: Sequence[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
+        """The flow of a target view from the result of `encode`. View codes are (B, 21, 1, 1)."""
+        volume = Volume(*encoded)
+        shape = project_volume(volume, source_code, target_code)
+        # The volume has losses of its own: the prior is a constant to what corrects it.
+        still = Projection(*(part.detach() for part in shape))
+        corrections, masks, features = self.corrector(still.maps.to(source_code.dtype))
+        flows = []
+        for stride in self.strides:
+            # The corrections lie at strides 8, 4 and 2 of the reduced frame.
+            k = (8, 4, 2).index(stride)
+            offset = upsample(corrections[k], self.reduction) * self.reduction
+            offset = offset + still.offset_at(offset.shape[-2], offset.shape[-1])
+            flows.append(Flow(offset, upsample(masks[k], self.reduction)))
+        return ViewFlow(flows, shape, volume, downsample(features, 2 // self.reduction))
+
+
+def _flow_estimator(config: ModelConfig) -> FlowEstimator | VolumeFlowEstimator:
+    if config.flow_prior == "volume":
+        return VolumeFlowEstimator(config)
+    return FlowEstimator(config, 3, code_channels=config.structure_channels)
+
+
+def _encode_flow(estimator: nn.Module, image: Tensor) -> list[Tensor]:
+    assert isinstance(estimator, FlowEstimator | VolumeFlowEstimator)
+    return estimator.encode(image) if isinstance(estimator, VolumeFlowEstimator) else estimator.encode([image])
+
+
+def _decode_flow(estimator: nn.Module, encoded: list[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
+    if isinstance(estimator, VolumeFlowEstimator):
+        return estimator.decode(encoded, source_code, target_code)
+    assert isinstance(estimator, FlowEstimator)
+    return ViewFlow([level[0] for level in estimator.decode(encoded, source_code - target_code)])
+
+
 class EncodedSource(NamedTuple):
     """Everything about a source image that does not depend on the target view."""
 
@@ -84,7 +148,9 @@ class ViewGenerator(nn.Module):
             DecoderBlock(code, width[0], normed=normed), DecoderBlock(width[0], width[-1], normed=normed)
         )
         if self.config.has_flow:
-            self.flow_estimator = FlowEstimator(config, 3, code_channels=code)
+            self.flow_estimator = _flow_estimator(config)
+            if config.flow_prior == "volume":
+                self.shape_features = nn.Conv2d(REFINED, width[-1], 3, padding=1)
         self.decoder = Decoder(config)
         self.view_estimator = ViewEstimator(code, config.view_width) if config.view_width else None
 
@@ -96,32 +162,34 @@ class ViewGenerator(nn.Module):
         `source_image` (B, 3, H, W) in [-1, 1], codes (B, 21, 1, 1). `source` is the result of `encode_source`: pass it
         for every view of a turntable to avoid recomputing it.
         """
-        flows = self.estimate_flow(source_image, source_code, target_code, source)
-        return Generated(self.render(source_image, target_code, flows, source), flows)
+        found = self.estimate_flow(source_image, source_code, target_code, source)
+        return Generated(self.render(source_image, target_code, found, source), found.flows)
 
     def render(
-        self, source_image: Tensor, target_code: Tensor, flows: list[Flow], source: EncodedSource | None = None
+        self, source_image: Tensor, target_code: Tensor, found: ViewFlow, source: EncodedSource | None = None
     ) -> Tensor:
-        """The view (B, 3, H, W) for given flows, one per attention level."""
+        """The view (B, 3, H, W) for a given flow."""
         samples = self._samples(source_image) if source is None else source.samples
         height, width = source_image.shape[-2:]
         target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
-        image: Tensor = self.decoder(target, [samples], [[flow] for flow in flows]).image
+        if found.features is not None:
+            target = target + self.shape_features(found.features)
+        image: Tensor = self.decoder(target, [samples], [[flow] for flow in found.flows]).image
         return image
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:
         """Everything that depends on the source image only: almost half of the work of a view."""
-        flow = self.flow_estimator.encode([source_image]) if self.config.has_flow else []
+        flow = _encode_flow(self.flow_estimator, source_image) if self.config.has_flow else []
         return EncodedSource(self._samples(source_image), flow)
 
     def estimate_flow(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: EncodedSource | None = None
-    ) -> list[Flow]:
-        """The flows only, coarse to fine."""
+    ) -> ViewFlow:
+        """The flow only."""
         if not self.config.has_flow:
-            return []
-        encoded = self.flow_estimator.encode([source_image]) if source is None else source.flow
-        return [level[0] for level in self.flow_estimator.decode(encoded, source_code - target_code)]
+            return ViewFlow([])
+        encoded = _encode_flow(self.flow_estimator, source_image) if source is None else source.flow
+        return _decode_flow(self.flow_estimator, encoded, source_code, target_code)
 
     def _samples(self, source_image: Tensor) -> dict[str, Source]:
         return self.decoder.prepare(self.source_encoder(source_image))
@@ -140,24 +208,27 @@ class AppearanceFlow(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.flow_estimator = FlowEstimator(config, 3, code_channels=config.structure_channels)
+        self.flow_estimator = _flow_estimator(config)
 
     def forward(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
     ) -> Generated:
         """Warps images (B, 3, H, W) in [-1, 1]; codes (B, 21, 1, 1). `source` is the result of `encode_source`."""
-        flows = self.estimate_flow(source_image, source_code, target_code, source)
+        found = self.estimate_flow(source_image, source_code, target_code, source)
+        return Generated(self.warp(source_image, found), found.flows)
+
+    def warp(self, source_image: Tensor, found: ViewFlow) -> Tensor:
+        """The source image (B, 3, H, W), warped by the finest flow."""
         stride = self.config.levels[-1].stride
-        offset = upsample(flows[-1].offset * stride, stride)
-        return Generated(bilinear_warp(source_image, offset), flows)
+        return bilinear_warp(source_image, upsample(found.flows[-1].offset * stride, stride))
 
     def encode_source(self, source_image: Tensor) -> list[Tensor]:
         """Everything that depends on the source image only."""
-        return self.flow_estimator.encode([source_image])
+        return _encode_flow(self.flow_estimator, source_image)
 
     def estimate_flow(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
-    ) -> list[Flow]:
-        """The flows, coarse to fine; the finest one warps the pixels."""
+    ) -> ViewFlow:
+        """The flow; its finest level warps the pixels."""
         encoded = self.encode_source(source_image) if source is None else source
-        return [level[0] for level in self.flow_estimator.decode(encoded, source_code - target_code)]
+        return _decode_flow(self.flow_estimator, encoded, source_code, target_code)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.warp import bag_of_pixels, padded, pixel_grid, sample_at
+from gfla_cli.ops.warp import bag_of_pixels, constant, padded, pixel_grid, sample_at
 
 
 class Attended(NamedTuple):
@@ -136,13 +136,14 @@ def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKH
     x, y = position_B2HW.unbind(1)  # (B, h, w)
     column, fx = _split(x, -r - 1, W + r)
     row, fy = _split(y, -r - 1, H + r)
-    weight = _spread_over_corners(attention_BKHW.permute(0, 2, 3, 1).unflatten(-1, (n, n)), fx, fy)
-
-    taps = torch.arange(n + 1, device=x.device) - r
-    rows = (row[..., None] + taps).clamp(0, H - 1)  # (B, h, w, n+1)
-    columns = (column[..., None] + taps).clamp(0, W - 1)
-    index = rows[..., :, None] * W + columns[..., None, :]
-    return bag_of_pixels(source_BCHW, index.flatten(-2), weight.flatten(-2))
+    # With a border that repeats the edge, the taps of all positions have the same steps, and none has to be clamped.
+    border = 2 * r + 2
+    padded_source = padded(source_BCHW, border, "replicate")
+    width = W + 2 * border
+    taps = torch.arange(n + 1, device=x.device) + (border - r)
+    steps = (taps[:, None] * width + taps).flatten()
+    index = (row * width + column)[..., None] + steps
+    return bag_of_pixels(padded_source, index, _spread_over_corners(attention_BKHW.permute(0, 2, 3, 1), fx, fy))
 
 
 def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
@@ -162,11 +163,26 @@ def _split(position: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     return whole.long(), position - whole
 
 
-def _spread_over_corners(attention_BHWnn: Tensor, fx: Tensor, fy: Tensor) -> Tensor:
-    """(B, h, w, n+1, n+1): outer product of the attention with the bilinear weights of the shared fraction."""
-    fx, fy = fx[..., None, None], fy[..., None, None]
-    left_right = F.pad(attention_BHWnn * (1 - fx), [0, 1]) + F.pad(attention_BHWnn * fx, [1, 0])
-    return F.pad(left_right * (1 - fy), [0, 0, 0, 1]) + F.pad(left_right * fy, [0, 0, 1, 0])
+def _spread_over_corners(attention_BHWK: Tensor, fx: Tensor, fy: Tensor) -> Tensor:
+    """(B, h, w, (n+1)²): the attention, spread over the corners of its taps by the bilinear weights that they share."""
+    left, top = 1 - fx, 1 - fy
+    corners = torch.stack([left * top, fx * top, left * fy, fx * fy], dim=-1)  # (B, h, w, 4)
+    K = attention_BHWK.shape[-1]
+    if K == 1:
+        return corners * attention_BHWK
+    # As one matrix product: on the CPU sums of small windows are several times slower.
+    pixels = constant(_pixels_of_corners(K), fx.device, fx.dtype)
+    with torch.autocast(fx.device.type, enabled=False):  # positions have more digits than bfloat16
+        return (corners[..., None] * attention_BHWK[..., None, :]).flatten(-2) @ pixels
+
+
+@functools.cache
+def _pixels_of_corners(K: int) -> tuple[tuple[float, ...], ...]:
+    """(4 K, (n+1)²) of zeros and ones: which pixel each corner of each tap is."""
+    n = math.isqrt(K)
+    taps = [(row, column) for row in range(n) for column in range(n)]
+    pixels = [(row + down) * (n + 1) + column + right for down in (0, 1) for right in (0, 1) for row, column in taps]
+    return tuple(tuple(float(pixel == k) for k in range((n + 1) ** 2)) for pixel in pixels)
 
 
 def _taps(n: int, like: Tensor) -> list[Tensor]:

@@ -20,6 +20,7 @@ from gfla_cli.inference.device import Placement
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator
+from gfla_cli.networks.view import VolumeFlowEstimator
 from gfla_cli.training.recipe import Recipe, Stage
 from gfla_cli.training.tasks.base import (
     CriticInput,
@@ -63,7 +64,7 @@ def memory_error(
 def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
     """Adapts flow estimators that reduce their input: they see it at the same size in all stages, where possible."""
     for module in generator.modules():
-        if isinstance(module, FlowEstimator):
+        if isinstance(module, FlowEstimator | VolumeFlowEstimator):
             fitting = module.full_reduction * size[0] // module.full_height
             module.reduction = max(1, min(fitting, module.full_reduction))
 

@@ -27,6 +27,9 @@ class LossWeights:
     solids: float = 0  # of the flow of the refined solids with the ground truth; for the flow prior "solids"
     refined: float = 0  # of the refined joints with the ground truth; for the flow prior "solids"
     choice: float = 0  # of the choice between body parts with the ground truth; for the flow prior "solids"
+    volume: float = 0  # of the flow of the volume with the ground truth; for the flow prior "volume"
+    rays: float = 0  # of where rays of both cameras meet the volume, with the ground truth; for the flow prior "volume"
+    middle: float = 0  # of the object's middle in the image; for the flow prior "volume"
     visibility: float = 0  # of the mask with the renderer's ground truth
     share: float = 0  # copied pixels where the flow is right, generated ones elsewhere; for models with `pixel_blend`
     matte: float = 0  # of the matte with the silhouette; for models with `pixel_blend`
@@ -174,7 +177,13 @@ _PEOPLE = _rendered(
     replace(_JOINT, solids=0.2, refined=1, choice=0.03, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
-_CHAIRS = _rendered("chairs", "view-chairs", replace(_FLOW, view=1), replace(_JOINT, view=1), (12_000, 14_000, 3_000))
+_CHAIRS = _rendered(
+    "chairs",
+    "view-chairs",
+    replace(_FLOW, view=1, volume=0.3, rays=1, middle=3),
+    replace(_JOINT, view=1, volume=0.03, rays=0.1, middle=0.3),
+    (12_000, 14_000, 3_000),
+)
 
 
 def _clips(plan: Recipe, batch: int) -> Recipe:

@@ -48,3 +48,23 @@ def test_models_without_such_flows_and_folders_without_people_are_refused(gfla, 
     result = gfla("benchmark", "flows", str(shelf))
     assert result.exit_code == 1
     assert "not a pack" in result.stderr
+
+
+def test_view_models_are_measured_on_rendered_chairs(gfla, shelf):
+    pytest.importorskip("numba")
+    save_tiny(shelf / "shelf/view", tiny("view-chairs", view_width=4))
+    result = gfla("benchmark", "flows", "--model", "view", "--pairs", "3", "--threads", "1", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [error["name"] for error in report["errors"]] == ["no motion", "the volume", "the network"]
+    names = ["copy of the source", "its own flows", "the renderer's flows, its own masks", "the renderer's flows"]
+    assert [picture["name"] for picture in report["pictures"]] == names
+    assert all(set(picture["figures"]) == {"ssim", "l1", "holes"} for picture in report["pictures"])
+
+
+def test_people_need_a_pack_and_chairs_have_no_joints(gfla, shelf):
+    save_tiny(shelf / "shelf/view", tiny("view-chairs", view_width=4))
+    for arguments, why in ((("--model", "tiny"), "pack"), (("--model", "view", "--pck"), "pose models")):
+        result = gfla("benchmark", "flows", *arguments, "--pairs", "1")
+        assert result.exit_code == 2
+        assert why in result.stderr

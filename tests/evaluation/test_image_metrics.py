@@ -16,7 +16,7 @@ from gfla_cli.evaluation.protocols import padding
 pytest.importorskip("torchmetrics")
 
 from gfla_cli.evaluation.lpips import Lpips, load_lpips
-from gfla_cli.evaluation.metrics import ImageMetrics, body_mask
+from gfla_cli.evaluation.metrics import ImageMetrics, body_mask, hole_share
 
 
 def flat(value, size=(32, 32)):
@@ -128,3 +128,31 @@ def test_the_mask_covers_the_body_and_not_the_corners():
     twice = POINTS * (2, 2, 1)
     grown = body_mask(twice.astype(np.float32), (256, 128))
     assert np.abs(grown[::2, ::2].astype(int) - mask).mean() < 0.05  # strokes grow with the body
+
+
+def seat(colour=(120, 70, 40)):
+    """A wide board with a gap in it, on white, and its silhouette."""
+    image, inside = np.full((64, 64, 3), 255, np.uint8), np.zeros((64, 64), np.uint8)
+    image[10:50, 10:50], inside[10:50, 10:50] = colour, 255
+    image[20:40, 30:40], inside[20:40, 30:40] = 255, 0
+    return image, inside
+
+
+def test_background_that_the_object_encloses_is_a_hole():
+    real, inside = seat()
+    assert hole_share(real, real, inside) == 0
+    holed = real.copy()
+    holed[20:30, 15:25] = 220  # greyish, but nearer to white than to brown
+    assert hole_share(holed, real, inside) == pytest.approx(100 / (inside > 0).sum())
+    holed[20:30, 10:15] = 255  # now open to the background
+    assert hole_share(holed, real, inside) == 0
+
+
+def test_other_colours_and_a_shifted_outline_are_no_holes():
+    real, inside = seat()
+    assert hole_share(np.roll(real, 1, axis=1), real, inside) == 0
+    pale, _ = seat((240, 240, 235))
+    assert hole_share(np.full_like(pale, 255), pale, inside) == 0
+    darker = real.copy()
+    darker[20:30, 15:25] = 20
+    assert hole_share(darker, real, inside) == 0

@@ -43,7 +43,9 @@ def graphs_in(path):
 def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
     bundle, report = exported(kind)
     assert len({(check.batch, check.height, check.width) for check in report.checks}) == 3
-    assert all(check.largest_difference < 1e-4 for check in report.checks)
+    # Appearance flow takes each pixel from where 32 samples of a volume put it: rounding moves it by a thousandth.
+    limit = 5e-4 if kind == "view-chairs:pixels" else 1e-4
+    assert all(check.largest_difference < limit for check in report.checks)
     session, config = open_exported(report.path), small(kind)
     assert (session.config, session.name) == (config, bundle.name)
     for batch, height, width in ((1, 96, 160), (3, 128, 64)):

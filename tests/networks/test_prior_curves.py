@@ -15,7 +15,7 @@ from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.curves import curve_priors
+from gfla_cli.networks.priors.curves import curve_priors, read_face
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 
 FACE = drawn_face() * 0.55 + (128, 110)
@@ -30,8 +30,12 @@ def maps(*faces, size=(256, 256)):
     return torch.from_numpy(np.stack([face_structure(face, size) for face in faces]))
 
 
+def priors(sources, target):
+    return curve_priors([read_face(source) for source in sources], read_face(target), target)
+
+
 def curve_flow(source, target):
-    (guess,) = curve_priors([source], target)
+    (guess,) = priors([source], target)
     return guess.flow
 
 
@@ -94,7 +98,7 @@ def test_the_whole_head_moves_with_a_turned_face():
 
 def test_priors_of_two_sources_are_independent():
     target = maps(with_open_mouth(FACE, 10))
-    together = curve_priors([maps(FACE), maps(moved(9, 2))], target)
+    together = priors([maps(FACE), maps(moved(9, 2))], target)
     for guess, face in zip(together, (FACE, moved(9, 2)), strict=True):
         torch.testing.assert_close(guess.flow, curve_flow(maps(face), target))
 
@@ -113,11 +117,11 @@ def test_eyes_and_mouth_that_open_further_than_in_the_source_are_not_visible():
         (FACE, opened, opened[30], 1, 1),  # the nose
         (FACE, opened, opened[57], 1, 1),  # the lip itself
     ):
-        (guess,) = curve_priors([maps(source)], maps(target))
+        (guess,) = priors([maps(source)], maps(target))
         x, y = place.round().astype(int)
         assert least <= guess.visibility[0, 0, y, x].item() <= most
     nobody = torch.ones(1, 16, 256, 256)
-    assert curve_priors([nobody], maps(opened))[0].visibility.min() == 1
+    assert priors([nobody], maps(opened))[0].visibility.min() == 1
 
 
 def test_the_flow_is_zero_far_from_the_face_and_without_a_face():
@@ -175,7 +179,7 @@ def test_masks_do_not_exceed_visibility():
     with torch.inference_mode():
         levels = estimator([target, picture, previous, picture, reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
-        for flow, guess in zip(sides, curve_priors([previous, reference], target), strict=True):
+        for flow, guess in zip(sides, priors([previous, reference], target), strict=True):
             torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.visibility, stride))
         assert sides[0].mask.min() == 0.5
         assert sides[1].mask.min() < 0.28

@@ -53,7 +53,7 @@ def test_the_view_generator_takes_any_frame_and_encodes_the_source_once(size):
     made = network(picture, code(0), code(60))
     assert made.image.shape == (1, 3, size, size)
     encoded = network.encode_source(picture)
-    for module in (*network.flow_estimator.down, network.source_encoder):
+    for module in (network.flow_estimator.volume, network.source_encoder):
         module.register_forward_hook(lambda *_: pytest.fail("the source was encoded again"))
     assert torch.equal(made.image, network(picture, code(0), code(60), encoded).image)
     assert network.estimate_view(picture).shape == (1, 21)
@@ -78,6 +78,9 @@ def test_every_sampler_of_view_models_trains_all_its_parameters(sampler):
     made = network(torch.rand(1, 3, 64, 64), code(0), code(60))
     terms = made.image.square().mean() + sum(flow.mask.mean() for flow in made.flows)
     terms = terms + sum(flow.offset.square().mean() for flow in made.flows)
+    if made.flows:  # the volume has losses of its own
+        shape = network.estimate_flow(torch.rand(1, 3, 64, 64), code(0), code(60)).shape
+        terms = terms + shape.matter.mean() + shape.moved.mean()
     if config.view_width:
         terms = terms + network.estimate_view(torch.rand(1, 3, 64, 64)).square().mean()
     terms.backward()

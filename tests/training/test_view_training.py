@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import ViewAngles, view_code
-from gfla_cli.datasets.sample import ViewPair, unknown_correspondence
+from gfla_cli.datasets.sample import ViewPair, unknown_correspondence, unknown_geometry
 from gfla_cli.training.batch import GroundTruthFlow
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage, with_sampler
 from gfla_cli.training.run import RunOptions, run_training
@@ -35,7 +35,7 @@ class TwoViews(torch.utils.data.Dataset):
 
         mask = np.full((64, 64), 255, np.uint8)
         codes = (view_code(ViewAngles(20.0 * k, 10)) for k in (first, second))
-        return ViewPair(view(first), view(second), *codes, mask, unknown_correspondence(32))
+        return ViewPair(view(first), view(second), *codes, mask, unknown_correspondence(32), unknown_geometry(32))
 
 
 def plan(*, flow=1, joint=2, weights=None, model=TINY):
@@ -79,9 +79,18 @@ def test_a_view_batch_is_what_the_network_takes():
     assert batch.source_code.shape == (2, 21, 1, 1)
     assert batch.source_image.max() == 1
     assert batch.target_mask.shape == (2, 1, 64, 64)
-    weight = replace(batch, target_mask=(batch.target_image[:, 1:2] < 0).float()).pixel_weight(2)
+
+
+def test_an_object_counts_more_than_the_background_and_its_thin_parts_even_more():
+    batch = view_batch(torch.utils.data.default_collate([TwoViews()[0], TwoViews()[1]]), torch.device("cpu"))
+    mask = torch.zeros(2, 1, 64, 64)
+    mask[..., 20:40, 20:40] = 1  # a seat
+    mask[..., 40:60, 21] = 1  # a leg
+    weight = replace(batch, target_mask=mask).pixel_weight(2)
+    background, seat, leg = (float(weight[0, 0, y, x]) for y, x in ((0, 0), (30, 30), (50, 21)))
     assert weight.mean() == pytest.approx(1)
-    assert weight.max() == pytest.approx(3 * float(weight.min()))
+    assert seat == pytest.approx(3 * background)
+    assert leg > 1.5 * seat
 
 
 @pytest.mark.parametrize("dataset", ["chairs", "shapenet"])

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
+from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinness
 from gfla_cli.networks.discriminator import Discriminator
-from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
+from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
 from gfla_cli.training.recipe import LossWeights, Stage
 from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, total
 
 # Augmentation of the view estimator's images:
 _ZOOM, _SHIFT = 0.1, 0.06  # standard deviations of log scale and of shift, the latter as a fraction of the frame
+_THIN_PARTS = 2.0  # extra weight of thin parts, relative to the object's
 _GAIN, _BASE = 0.3, 0.15  # standard deviations of log contrast and of brightness
 
 
@@ -34,10 +34,12 @@ class ViewBatch:
     target_code: Tensor  # (B, 21, 1, 1)
     target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the object
     true_flow: GroundTruthFlow
+    depth: Tensor  # (B, 2, g, g) of the surface in both images, see ObjectGeometry
+    middle: Tensor  # (B, 2)
 
     def pixel_weight(self, extra: float) -> Tensor:
-        """(B, 1, H, W) of mean 1: the object counts `extra` times more than the background."""
-        weight = 1 + extra * self.target_mask
+        """(B, 1, H, W) of mean 1: the object counts `extra` times more than the background, thin parts even more."""
+        weight = 1 + extra * (self.target_mask + _THIN_PARTS * thinness(self.target_mask))
         return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
@@ -51,6 +53,8 @@ def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
         target_code=target_code.to(device)[..., None, None],
         target_mask=mask.to(device)[:, None].float().div(255),
         true_flow=GroundTruthFlow.of(pair.correspondence, device),
+        depth=torch.as_tensor(pair.geometry[0]).to(device),
+        middle=torch.as_tensor(pair.geometry[1]).to(device),
     )
 
 
@@ -75,18 +79,22 @@ class ViewTask(TrainingTask):
         """The flows and views alone, or the generated image and its flows."""
         generator = _checked(generator)
         terms = self._view_terms(generator, batch, stage.weights)
+        found = generator.estimate_flow(*_inputs(batch))
+        terms |= self._flow_terms(batch, found, stage.weights)
         if stage.train == "flow":
-            flows = generator.estimate_flow(*_inputs(batch))
-            return Outcome(terms | self._flow_terms(batch, flows, stage.weights), {})
-        made = _made(generator, batch, stage.ground_truth_flows)
-        terms |= self._flow_terms(batch, made.flows, stage.weights)
+            return Outcome(terms, {})
+        made = _made(generator, batch, found, stage.ground_truth_flows)
         weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
-        terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
-        terms |= self.image_losses.features(made.image, batch.target_image, stage.weights, weight)
-        return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
+        terms |= self.image_losses.pixels(made, batch.target_image, weight)
+        terms |= self.image_losses.features(made, batch.target_image, stage.weights, weight)
+        return Outcome(terms, {"image": CriticInput(batch.target_image, made)})
 
-    def _flow_terms(self, batch: ViewBatch, flows: list[Flow], weights: LossWeights) -> Terms:
-        return self.flow_losses(flows, batch.source_image, batch.target_image, batch.true_flow.at, weights)
+    def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
+        images = batch.source_image, batch.target_image
+        terms = self.flow_losses(found.flows, *images, batch.true_flow.at, weights)
+        if found.shape is not None and (weights.volume or weights.rays or weights.middle):
+            terms |= _volume_terms(batch, found)
+        return terms
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
         """Cross-entropy of azimuth and elevation on both images, under domain augmentation."""
@@ -113,18 +121,35 @@ def _inputs(batch: ViewBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.source_image, batch.source_code, batch.target_code
 
 
-def _made(generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, ground_truth_flows: float) -> Generated:
-    """The generated view, and the flows that the network estimates.
+def _volume_terms(batch: ViewBatch, found: ViewFlow) -> Terms:
+    """Losses of the volume and of its projection."""
+    volume, shape = found.volume, found.shape
+    assert volume is not None
+    assert shape is not None
+    height, width = shape.opacity.shape[-2:]
+    mask = F.adaptive_avg_pool2d(batch.target_mask, (height, width))
+    depths = batch.depth[:, :, :: batch.depth.shape[2] // height, :: batch.depth.shape[3] // width].split(1, dim=1)
+    hits = volume.hit(), shape.hit
+    return {
+        "volume": surface_flow_loss(shape, mask, *batch.true_flow.at(height, width)),
+        "rays": total(ray_loss(hit, depth) for hit, depth in zip(hits, depths, strict=True)),
+        "middle": middle_loss(volume.camera[:, :2].flatten(1), batch.middle),
+    }
+
+
+def _made(
+    generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, found: ViewFlow, ground_truth_flows: float
+) -> Tensor:
+    """The generated view (B, 3, H, W).
 
     For the fraction `ground_truth_flows` of the pairs the view is generated from the renderer's flows. Appearance
     flow would learn nothing from them.
     """
-    if not ground_truth_flows or isinstance(generator, AppearanceFlow):
-        made: Generated = generator(*_inputs(batch))
-        return made
-    flows = generator.estimate_flow(*_inputs(batch))
-    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows)
-    return Generated(generator.render(batch.source_image, batch.target_code, moved), flows)
+    if isinstance(generator, AppearanceFlow):
+        return generator.warp(batch.source_image, found)
+    if ground_truth_flows:
+        found = found._replace(flows=mix_ground_truth_flows(found.flows, batch.true_flow.at, ground_truth_flows))
+    return generator.render(batch.source_image, batch.target_code, found)
 
 
 @torch.no_grad()
