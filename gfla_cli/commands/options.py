@@ -8,6 +8,7 @@ import typer
 
 from gfla_cli import config
 from gfla_cli.config import DeviceName, Runtime
+from gfla_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.jobs import JobReport
@@ -38,6 +39,20 @@ RefineHead = Annotated[
     ),
 ]
 WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
+
+
+def was_given(context: typer.Context, parameter: str) -> bool:
+    """Whether the command line names this parameter, also if it gives the default."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_unused(context: typer.Context, why: str, *parameters: str, hint: str = "leave it out") -> None:
+    """Raises UsageError when the command line names one of these parameters: it would do nothing, because of `why`."""
+    names = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params}
+    for parameter in parameters:
+        if was_given(context, parameter):
+            raise UsageError(f"{names[parameter]}: {why}", hint=hint)
 
 
 def printable(text: str) -> str:

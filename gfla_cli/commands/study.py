@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, refuse_unused, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Tally
@@ -22,6 +22,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0
 
 @app.command()
 def make(
+    context: typer.Context,
     real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of real images.", show_default=False)],
     generated: Annotated[
         list[str],
@@ -60,6 +61,8 @@ def make(
     from gfla_cli.io.image import READABLE
     from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study, parse_models
 
+    if not serve:
+        refuse_unused(context, "nothing is served", "results", "port", hint="add --serve, or leave it out")
     options = StudyOptions(
         title=title,
         pairs=pairs,

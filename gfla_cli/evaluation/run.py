@@ -97,8 +97,9 @@ def _open_models(request: Request) -> TestSet:
     task, device = tasks.pop(), request.placement.device
     if task == "pose":
         return _open_poses(request)
-    if request.protocol is not None or request.size is not None:
-        raise UsageError("protocols and sizes are those of person images", hint="leave --protocol and --size out")
+    if request.protocol is not None or request.size is not None or request.layout is not None:
+        what = "protocols, sizes and layouts are those of person images"
+        raise UsageError(what, hint="leave --protocol, --size and --layout out")
     if request.depth:
         raise UsageError("--depth is for pose models", hint=f"leave it out: these are {task} models")
     if task == "view":

@@ -209,10 +209,12 @@ class Canvas:
             aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
             long = side * factor
             shown = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
-            blank = np.full((*shown, 3), 255, np.uint8)
             original = Crop(seen.box, shown).image(source)
             place = Crop.whole(shown, seen.size)
-            return cls(source, scale, seen, place, original, blank, None, keeps=False, transparent=transparent)
+            behind = _given_background("white" if wanted == "keep" else background, shown)
+            found = cover(source, scale) if wanted != "keep" else None
+            keeps = found is not None
+            return cls(source, scale, seen, place, original, behind, found, keeps=keeps, transparent=transparent)
         found = cover(source, scale)
         around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
