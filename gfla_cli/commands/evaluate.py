@@ -105,10 +105,17 @@ Vgg = Annotated[
 ]
 LpipsNet = Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)]
 LpipsBackbone = Annotated[
-    Path | None, typer.Option(help="Weights of that network. By default those in torch's cache.", rich_help_panel=_HOW)
+    Path | None,
+    typer.Option(
+        help="Weights of that network. By default those in torch's cache, downloaded when needed.", rich_help_panel=_HOW
+    ),
 ]
 Inception = Annotated[
-    Path | None, typer.Option(help="Inception weights of FID. By default those in torch's cache.", rich_help_panel=_HOW)
+    Path | None,
+    typer.Option(
+        help="Inception weights of FID. By default those in torch's cache, downloaded when needed.",
+        rich_help_panel=_HOW,
+    ),
 ]
 FidReference = Annotated[
     Path | None,
@@ -304,7 +311,7 @@ def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: b
     from gfla_cli.evaluation.run import run
 
     with progress_bar("evaluating") as progress:
-        evaluation = run(request, progress)
+        evaluation = run(request, progress, say)
     say(f"{evaluation.count} on {request.placement if request.models else request.placement.device}")
     _show(evaluation, as_json=as_json)
     files.write(evaluation, overwrite=overwrite)
