@@ -60,9 +60,11 @@ def run(request: Request, progress: Progress, say: Callable[[str], None] = lambd
     """
     from gfla_cli.evaluation.loop import measure
     from gfla_cli.evaluation.measures import gather
+    from gfla_cli.io.background import said_when_slow
     from gfla_cli.io.files import cache_folder
 
-    test = _open_folders(request, request.real) if request.real else _open_models(request)
+    with said_when_slow(say, "opening the images and loading the models"):
+        test = _open_folders(request, request.real) if request.real else _open_models(request)
     compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
     measures = gather(request.wanted, request.placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import files_of, names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
@@ -137,7 +138,8 @@ def run_extraction(
 
     def extract(job: ExtractJob, progress: Progress) -> list[Path]:
         if _is_image(job.source):
-            _extract_image(job, options, say)
+            with said_when_slow(say if len(jobs) == 1 else silent, "looking for people"):
+                _extract_image(job, options, say)
         else:
             _extract_video(job, options, say, progress, report)
         return job.outputs
