@@ -18,6 +18,7 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
+    counted,
     finish,
     say,
 )
@@ -113,5 +114,5 @@ def animate(
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)
-    say(f"{report.frames} frames, {report.frames_per_second:.1f} per second", quiet=quiet)
+    say(f"{counted(report.frames, 'frame')}, {report.frames_per_second:.1f} per second", quiet=quiet)
     finish(report, as_json=as_json)

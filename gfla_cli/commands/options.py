@@ -60,6 +60,11 @@ def printable(text: str) -> str:
     return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number of things: "1 frame", "2 frames"; `several` where that is no s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def say(line: str, *, quiet: bool = False) -> None:
     """Prints a message on stderr; stdout is for results."""
     if not quiet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, refuse_unused, say
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, refuse_unused, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Tally
@@ -85,8 +85,9 @@ def make(
             f"{report.left_out} generated images left out: without a real one, missing for a model, or a second one",
             quiet=quiet,
         )
-    counts = f"{made.pairs} pairs of {made.models} model{'s' if made.models > 1 else ''}"
-    say(f"{counts}, {made.sittings} sittings for {repeats} answers each", quiet=quiet)
+    counts = f"{counted(made.pairs, 'pair')} of {counted(made.models, 'model')}"
+    answers = counted(repeats, "answer")
+    say(f"{counts}, {counted(made.sittings, 'sitting')} for {answers} each", quiet=quiet)
     say(f"{report.bytes / 1e6:.1f} MB, study {made.id}", quiet=quiet)
     if report.bytes > HEAVY_BYTES:
         say("phones may refuse a page of this size; a smaller --pairs helps", quiet=quiet)
@@ -130,7 +131,7 @@ def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say(f"ended; {study.count()} sittings in {folder}", quiet=quiet)
+            say(f"ended; {counted(study.count(), 'sitting')} in {folder}", quiet=quiet)
 
 
 @app.command("tally")

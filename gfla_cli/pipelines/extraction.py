@@ -172,6 +172,8 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
             raise not_found(where, "body")
         if options.person is not None:
             poses = [choose_person(poses, options.person, where=where)]
+        elif len(poses) > 1:
+            say(f"{where}: {len(poses)} people found, all are written; --person left|right|N writes one")
         write_poses(job.output, poses, overwrite=options.overwrite)
         drawn = draw_pose(image, poses)
     if job.overlay is not None:

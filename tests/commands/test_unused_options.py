@@ -97,7 +97,9 @@ def test_a_study_that_is_not_served_has_no_port(gfla, option, value):
 def test_one_person_of_an_image_is_extracted_when_asked_for(gfla, tmp_path):
     anna, ben = (read_image(ASSETS / f"{name}.jpg") for name in ("anna", "ben"))
     write_image(tmp_path / "both.png", np.hstack([anna, ben]))
-    assert gfla("extract", "both.png", "-o", "all.json", "--task", "body").exit_code == 0
+    result = gfla("extract", "both.png", "-o", "all.json", "--task", "body")
+    assert result.exit_code == 0
+    assert "2 people found, all are written" in result.stderr
     assert gfla("extract", "both.png", "-o", "right.json", "--task", "body", "--person", "right").exit_code == 0
     everybody, right = (json.loads((tmp_path / name).read_text()) for name in ("all.json", "right.json"))
     assert len(everybody["people"]) == 2
