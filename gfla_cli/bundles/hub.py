@@ -22,6 +22,7 @@ from gfla_cli.errors import BundleError, GflaError, UsageError
 PREFIX = "hf:"
 _NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w./-]*))?", re.ASCII)
 _TIMEOUT_S = 20
+_LISTED = 6  # files that a message names
 _AGAIN = "try again: finished files are kept"
 
 
@@ -39,6 +40,13 @@ class HubName:
 def is_hub_name(model: str | Path) -> bool:
     """Whether the name is that of a model on the hub."""
     return str(model).startswith(PREFIX)
+
+
+def as_hub_name(text: str) -> str:
+    """`hf:owner/name` for what people write instead: owner/name, or the address of its page."""
+    name = re.sub(r"^(https?://)?(www\.)?(huggingface\.co|hf\.co)/", "", text).rstrip("/")
+    name = name.replace("/tree/", "@", 1)
+    return PREFIX + name if not is_hub_name(text) and "/" in name else text
 
 
 def parse_hub_name(model: str) -> HubName:
@@ -64,7 +72,8 @@ def hub_bundle(model: str, *, newest: bool = False, weights: bool = True) -> Pat
         commit, listed = _listing(name)
         for file in required:
             if file not in listed:
-                hint = "bundles hold config.json and model.safetensors; pickles are never read"
+                there = ", ".join(sorted(listed)[:_LISTED]) + (", ..." if len(listed) > _LISTED else "")
+                hint = f"it holds {there or 'nothing'}; pickles are never read"
                 raise BundleError(f"{name}: no bundle, it has no {file}", hint=hint)
         files = [listed[file] for file in (*required[:-1], CARD) if file in listed]
         _refuse_too_large(name, [*files, listed[CONFIG]])

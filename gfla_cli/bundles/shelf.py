@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from gfla_cli.bundles.files import read_config
-from gfla_cli.bundles.hub import cached_bundles, hub_bundle, is_hub_name
+from gfla_cli.bundles.hub import as_hub_name, cached_bundles, hub_bundle, is_hub_name
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
 
+_LIKE_HUB = re.compile(r"(https://\S+/)?\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -70,7 +72,8 @@ def find_bundle(name_or_path: str | Path) -> Path:
         return folder
     known = ", ".join(bundle_names()) or "none"
     what = f"{text}: a folder without config.json" if folder.is_dir() else f"unknown model: {text}"
-    raise BundleError(what, hint=f"known models: {known}; or give the folder of a bundle")
+    hub = f", or {as_hub_name(text)} for one of the hub" if _LIKE_HUB.fullmatch(text) else ""
+    raise BundleError(what, hint=f"known models: {known}; or give the folder of a bundle{hub}")
 
 
 @dataclass(frozen=True, slots=True)

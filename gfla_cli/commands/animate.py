@@ -18,6 +18,7 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
+    counted,
     finish,
     say,
 )
@@ -138,8 +139,6 @@ def animate(
     )
     with progress_bar("frames", quiet=quiet) as progress:
         report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)
-    say(
-        f"{report.frames} frames of {report.width}x{report.height}, {report.frames_per_second:.1f} per second",
-        quiet=quiet,
-    )
+    what = f"{counted(report.frames, 'frame')} of {report.width}x{report.height}"
+    say(f"{what}, {report.frames_per_second:.1f} per second", quiet=quiet)
     finish(report, as_json=as_json)

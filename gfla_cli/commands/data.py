@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Layout, Quiet, say
+from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, say
 
 _MOST_NAMED = 5
 
@@ -63,8 +63,12 @@ def build(
         typer.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
         return
     for split in report.pairs:
-        counts = f"{report.people[split]} people, {report.pictures[split]} images, {report.pairs[split]} pairs"
-        say(f"{split}: {counts}", quiet=quiet)
+        counts = [
+            counted(report.people[split], "person", "people"),
+            counted(report.pictures[split], "image"),
+            counted(report.pairs[split], "pair"),
+        ]
+        say(f"{split}: {', '.join(counts)}", quiet=quiet)
     if report.left_out:
         reasons = ", ".join(f"{count} {kind}" for kind, count in report.reasons.items())
         say(f"{len(report.left_out)} of {report.photos} photos left out: {reasons}", quiet=quiet)
@@ -281,7 +285,7 @@ def render(
             detect=detect,
             progress=progress,
         )
-    say(f"{report.samples} samples rendered", quiet=quiet)
+    say(f"{counted(report.samples, 'sample')} rendered", quiet=quiet)
     if detect:
-        say(f"joints detected in {report.detections} samples", quiet=quiet)
+        say(f"joints detected in {counted(report.detections, 'sample')}", quiet=quiet)
     typer.echo(output)

@@ -15,7 +15,9 @@ from gfla_cli.commands.options import (
     Overwrite,
     Precision,
     RefineHead,
+    refuse_unused,
     say,
+    was_given,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
     from gfla_cli.evaluation.run import Request
 
 
+# Options that only one kind of metric uses, and its name.
+_OF_METRIC = {
+    "vgg": "vgg",
+    "lpips_net": "lpips",
+    "lpips_backbone": "lpips",
+    "inception": "fid",
+    "fid_reference": "fid",
+    "masks": "mask",
+}
 _FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
 
 # What is measured.
@@ -94,10 +105,17 @@ Vgg = Annotated[
 ]
 LpipsNet = Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)]
 LpipsBackbone = Annotated[
-    Path | None, typer.Option(help="Weights of that network. By default those in torch's cache.", rich_help_panel=_HOW)
+    Path | None,
+    typer.Option(
+        help="Weights of that network. By default those in torch's cache, downloaded when needed.", rich_help_panel=_HOW
+    ),
 ]
 Inception = Annotated[
-    Path | None, typer.Option(help="Inception weights of FID. By default those in torch's cache.", rich_help_panel=_HOW)
+    Path | None,
+    typer.Option(
+        help="Inception weights of FID. By default those in torch's cache, downloaded when needed.",
+        rich_help_panel=_HOW,
+    ),
 ]
 FidReference = Annotated[
     Path | None,
@@ -133,6 +151,7 @@ PaperTable = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     models: Models = None,
     data_root: DataRoot = None,
     layout: LayoutOption = None,
@@ -178,6 +197,7 @@ def evaluate(
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
     of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
     _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
+    _check_unused(context, real=real is not None, metrics=metrics, table=table)
     if table:
         _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
@@ -244,6 +264,22 @@ def _check_mode(
         raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
 
 
+def _check_unused(context: typer.Context, *, real: bool, metrics: str | None, table: bool) -> None:
+    """Raises UsageError for an option that would do nothing next to the others; files of weights get a message."""
+    if table:
+        names = [parameter.name for parameter in context.command.params if parameter.name is not None]
+        others = [name for name in names if name not in ("models", "table", "as_json")]
+        refuse_unused(context, "--table measures nothing", *others)
+        return
+    if real:
+        refuse_unused(context, "folders hold finished images", "refine_head", "depth")
+    if metrics is not None:
+        named = metrics.split(",")
+        for option, metric in _OF_METRIC.items():  # scripts may name all weights, whatever they measure
+            if was_given(context, option) and not any(metric in name for name in named):
+                say(f"--{option.replace('_', '-')} is not used: --metrics names no {metric}")
+
+
 def _files_read(path: Path) -> list[Path]:
     """A file, or what is read of a folder: images, the tables of a data set, the files of a model."""
     from gfla_cli.io.image import READABLE
@@ -275,7 +311,7 @@ def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: b
     from gfla_cli.evaluation.run import run
 
     with progress_bar("evaluating") as progress:
-        evaluation = run(request, progress)
+        evaluation = run(request, progress, say)
     say(f"{evaluation.count} on {request.placement if request.models else request.placement.device}")
     _show(evaluation, as_json=as_json)
     files.write(evaluation, overwrite=overwrite)

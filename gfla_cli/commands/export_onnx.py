@@ -27,16 +27,16 @@ def export_onnx(
     """
     from gfla_cli.bundles.shelf import bundle_name, find_bundle
     from gfla_cli.inference.session import refuse_export_name
+    from gfla_cli.io.background import said_when_slow
     from gfla_cli.io.files import refuse_output
 
     output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_export_name(output)
     refuse_output(output, overwrite=overwrite, inputs=[model, *find_bundle(model).iterdir()])
-    from gfla_cli.inference.export import TOLERANCE
-    from gfla_cli.inference.export import export_onnx as export
-
-    say("exporting, then comparing with torch", quiet=quiet)
-    report = export(model, output, half=fp16, overwrite=overwrite)
+    with said_when_slow(lambda line: say(line, quiet=quiet), "loading torch"):
+        from gfla_cli.inference.export import TOLERANCE
+        from gfla_cli.inference.export import export_onnx as export
+    report = export(model, output, half=fp16, overwrite=overwrite, say=lambda line: say(line, quiet=quiet))
     for check in report.checks:
         size = f"{check.batch} x {check.width}x{check.height}"
         say(f"ONNX Runtime and torch at {size}: largest difference {check.largest_difference:.1e}", quiet=quiet)

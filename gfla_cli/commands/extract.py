@@ -19,7 +19,10 @@ def extract(
         ),
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what the image mostly shows.")] = "auto",
-    person: Annotated[str, typer.Option(help=f"Which face, and which person of a video. {WHICH_PERSON}")] = "largest",
+    person: Annotated[
+        str | None,
+        typer.Option(help=f"{WHICH_PERSON} \\[default: largest; of an image all people]", show_default=False),
+    ] = None,
     trim: Annotated[str | None, typer.Option(help="Time range of a video, START:END in seconds.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames per second of a video. \\[default: its own]")] = None,
     overlay: Annotated[

@@ -32,6 +32,14 @@ def infer(
     crop: Crop = True,
     align: Align = True,
     refine_head: RefineHead = True,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Longer side of the results in pixels, or source: as large as it shows the person. "
+            "\\[default: the network's own size]",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -51,13 +59,14 @@ def infer(
 
     from gfla_cli.distributed.launch import current_launch, init_distributed
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
+    from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, parse_size, transfer_pairs
 
     options = TransferOptions(
         model=model,
         crop=crop,
         align=align,
         refine_head=refine_head,
+        size=parse_size(size) if size is not None else None,
         batch=batch,
         overwrite=overwrite,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),

@@ -9,6 +9,7 @@ import typer
 
 from gfla_cli.commands.options import Overwrite, printable, say
 from gfla_cli.config import Task
+from gfla_cli.errors import UsageError
 
 app = typer.Typer(help="List, show, pull and push models, and convert the authors' checkpoints.", no_args_is_help=True)
 
@@ -64,7 +65,14 @@ def show(name: Annotated[str, typer.Argument(help="A model's name or folder, or 
 
 @app.command()
 def pull(
-    model: Annotated[str, typer.Argument(help="hf:owner/name or hf:owner/name@revision.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="hf:owner/name or hf:owner/name@revision; or vgg19, alexnet, vgg16, inception: what training and "
+            "evaluation download when they need it.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="New folder for a copy.")] = None,
 ) -> None:
     """Download a model from the Hugging Face hub into its cache, or its newest version; every file is checked.
@@ -74,10 +82,29 @@ def pull(
     import shutil
 
     from gfla_cli.bundles.files import CARD, CONFIG, WEIGHTS, read_config
-    from gfla_cli.bundles.hub import hub_bundle
+    from gfla_cli.bundles.hub import as_hub_name, hub_bundle
+    from gfla_cli.bundles.shelf import bundle_names, find_bundle
+    from gfla_cli.evaluation.weights import NETWORKS
     from gfla_cli.io.files import atomic_folder
 
-    folder = hub_bundle(model, newest=True)
+    if output is not None and model in ("vgg19", *NETWORKS):
+        raise UsageError(f"{model} goes into the cache, not to --output", hint="leave --output out")
+    if model == "vgg19":
+        from gfla_cli.losses.vgg import fetch_vgg19
+
+        say("VGG19's weights, from the Hugging Face hub")
+        typer.echo(fetch_vgg19())
+        return
+    if model in NETWORKS:
+        from gfla_cli.evaluation.weights import find_weights
+
+        typer.echo(find_weights(NETWORKS[model], say=say).path)
+        return
+    if model in bundle_names():
+        say(f"{model} is installed, there is nothing to download")
+        folder = find_bundle(model)
+    else:
+        folder = hub_bundle(as_hub_name(model), newest=True)
     _, about = read_config(folder)
     if output is not None:
         with atomic_folder(output) as copy:
@@ -101,10 +128,10 @@ def push(
     """
     from gfla_cli.bundles.bundle import read_bundle
     from gfla_cli.bundles.files import CARD, CONFIG, WEIGHTS
-    from gfla_cli.bundles.hub import parse_hub_name, require_token, upload
+    from gfla_cli.bundles.hub import as_hub_name, parse_hub_name, require_token, upload
     from gfla_cli.bundles.shelf import bundle_name
 
-    name = parse_hub_name(to)
+    name = parse_hub_name(as_hub_name(to))
     require_token()
     stored = read_bundle(model)  # raises BundleError when it is damaged
     files = [stored.folder / file for file in (CONFIG, WEIGHTS, CARD) if (stored.folder / file).is_file()]

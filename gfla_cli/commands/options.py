@@ -8,6 +8,7 @@ import typer
 
 from gfla_cli import config
 from gfla_cli.config import DeviceName, Runtime
+from gfla_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.jobs import JobReport
@@ -40,9 +41,28 @@ RefineHead = Annotated[
 WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
 
 
+def was_given(context: typer.Context, parameter: str) -> bool:
+    """Whether the command line names this parameter, also if it gives the default."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_unused(context: typer.Context, why: str, *parameters: str, hint: str = "leave it out") -> None:
+    """Raises UsageError when the command line names one of these parameters: it would do nothing, because of `why`."""
+    names = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params}
+    for parameter in parameters:
+        if was_given(context, parameter):
+            raise UsageError(f"{names[parameter]}: {why}", hint=hint)
+
+
 def printable(text: str) -> str:
     """Untrusted text without control characters, which could change what a terminal shows."""
     return "".join(c for c in text.replace("\xa0", " ") if c.isprintable() or c in "\n\t")
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number of things: "1 frame", "2 frames"; `several` where that is no s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def say(line: str, *, quiet: bool = False) -> None:

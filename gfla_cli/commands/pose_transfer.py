@@ -85,6 +85,7 @@ def pose_transfer(
 
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
+    from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.compositing import parse_background, parse_size
     from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers
@@ -112,5 +113,6 @@ def pose_transfer(
         overwrite=overwrite,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
-    report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet))
+    with progress_bar("images", quiet=quiet or len(jobs) == 1) as progress:
+        report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet), progress=progress)
     finish(report, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, say
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, refuse_unused, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Tally
@@ -22,6 +22,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0
 
 @app.command()
 def make(
+    context: typer.Context,
     real: Annotated[Path, typer.Argument(metavar="REAL", help="Folder of real images.", show_default=False)],
     generated: Annotated[
         list[str],
@@ -60,6 +61,8 @@ def make(
     from gfla_cli.io.image import READABLE
     from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study, parse_models
 
+    if not serve:
+        refuse_unused(context, "nothing is served", "results", "port", hint="add --serve, or leave it out")
     options = StudyOptions(
         title=title,
         pairs=pairs,
@@ -82,8 +85,9 @@ def make(
             f"{report.left_out} generated images left out: without a real one, missing for a model, or a second one",
             quiet=quiet,
         )
-    counts = f"{made.pairs} pairs of {made.models} model{'s' if made.models > 1 else ''}"
-    say(f"{counts}, {made.sittings} sittings for {repeats} answers each", quiet=quiet)
+    counts = f"{counted(made.pairs, 'pair')} of {counted(made.models, 'model')}"
+    answers = counted(repeats, "answer")
+    say(f"{counts}, {counted(made.sittings, 'sitting')} for {answers} each", quiet=quiet)
     say(f"{report.bytes / 1e6:.1f} MB, study {made.id}", quiet=quiet)
     if report.bytes > HEAVY_BYTES:
         say("phones may refuse a page of this size; a smaller --pairs helps", quiet=quiet)
@@ -127,7 +131,7 @@ def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say(f"ended; {study.count()} sittings in {folder}", quiet=quiet)
+            say(f"ended; {counted(study.count(), 'sitting')} in {folder}", quiet=quiet)
 
 
 @app.command("tally")

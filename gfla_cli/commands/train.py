@@ -14,8 +14,10 @@ from gfla_cli.commands.options import (
     Device,
     Precision,
     Threads,
+    refuse_unused,
     say,
     set_threads,
+    was_given,
 )
 from gfla_cli.config import Sampler, Task
 from gfla_cli.distributed.launch import current_launch, init_distributed
@@ -30,6 +32,7 @@ _OUTPUT = "Files of a run"
 
 
 def train(
+    context: typer.Context,
     dataset: Annotated[Dataset, typer.Option(help="The training data, and with it the recipe.")],
     task: Annotated[Task | None, typer.Option(help="Check that the data set is for this task.")] = None,
     data_root: Annotated[
@@ -40,10 +43,15 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --output.")] = False,
     sampler: Annotated[Sampler, typer.Option(help="How source features are sampled.")] = "local",
-    steps: Annotated[float, typer.Option(min=0, help="Factor for the number of steps of every stage.")] = 1.0,
+    steps: Annotated[
+        float, typer.Option(min=0, help="Factor for the number of steps of every stage; --max-steps is a number.")
+    ] = 1.0,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Recipe in JSON, as printed by --show: stages, batches, learning rates, weights."),
+        typer.Option(
+            help="Recipe in JSON, as printed by --show: stages, batches, learning rates, weights. --steps, --seed and "
+            "--minutes change it."
+        ),
     ] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many steps; continue with --resume and more.")
@@ -106,15 +114,27 @@ def train(
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
     the recipe's size, so a step has four times as many samples. With --steps 0.25 the run sees as many as on one GPU.
     """
-    from gfla_cli.training.recipe import check_task, for_processes
+    from gfla_cli.training.recipe import check_task, for_processes, scaled
 
     launch = current_launch()
-    plan = _read_recipe(recipe, dataset) if recipe is not None else _recipe(dataset, sampler, steps, seed, flow, init)
+    if flow is not None and init is not None:
+        raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
+    if init is not None:
+        refuse_unused(context, "the model of --init keeps its own", "sampler")
+    if recipe is not None:
+        refuse_unused(context, f"{recipe} says it", "sampler", hint="leave it out, or change it in the file")
+        plan = _read_recipe(recipe, dataset)
+    else:
+        plan = _recipe(dataset, sampler, flow, init)
     if task is not None:
         check_task(plan, task)
-    plan = for_processes(plan, launch.world_size)
     if minutes is not None:
         plan = replace(plan, minutes=minutes)
+    if plan.minutes:
+        refuse_unused(context, f"the run ends after {plan.minutes:g} minutes, whatever the steps", "steps")
+    if recipe is None or was_given(context, "seed"):
+        plan = replace(plan, seed=seed)
+    plan = for_processes(scaled(plan, steps), launch.world_size)
     if show:
         if launch.is_rank0:
             typer.echo(json.dumps(plan.to_json(), indent=2))
@@ -176,13 +196,11 @@ def _read_recipe(file: Path, dataset: Dataset) -> Recipe:
     return plan
 
 
-def _recipe(dataset: Dataset, sampler: Sampler, steps: float, seed: int, flow: str | None, init: str | None) -> Recipe:
-    """The recipe of a data set, changed by the options. With `flow` or `init` it has no flow stage."""
-    from gfla_cli.training.recipe import recipe, scaled, with_sampler
+def _recipe(dataset: Dataset, sampler: Sampler, flow: str | None, init: str | None) -> Recipe:
+    """The recipe of a data set, for a sampler. With `flow` or `init` it has no flow stage."""
+    from gfla_cli.training.recipe import recipe, with_sampler
 
-    plan = replace(scaled(with_sampler(recipe(dataset), sampler), steps), seed=seed)
-    if flow is not None and init is not None:
-        raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
+    plan = with_sampler(recipe(dataset), sampler)
     if flow is not None:
         from gfla_cli.training.checkpoint import without_flow_stage
 
@@ -190,7 +208,5 @@ def _recipe(dataset: Dataset, sampler: Sampler, steps: float, seed: int, flow: s
     if init is not None:
         from gfla_cli.training.checkpoint import fine_tuning_recipe
 
-        if sampler != "local":
-            raise UsageError("--sampler: the model of --init keeps its own", hint="leave --sampler out")
         plan = fine_tuning_recipe(plan, init)
     return plan

@@ -6,7 +6,7 @@ fitted weights come with torchmetrics (the same files as in the package lpips), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -80,10 +80,13 @@ class Lpips(nn.Module):
         return distance
 
 
-def load_lpips(backbone: Backbone = "alex", given: Path | None = None) -> tuple[Lpips, WeightFile]:
-    """The distance and the file of its network: `given`, or torch's cache. Raises BundleError when it is not there."""
-    file = find_weights(_NETWORKS[backbone][1], given)
-    return Lpips(backbone, read_state(file.path, _NETWORKS[backbone][1].what), _judgements(backbone)), file
+def load_lpips(
+    backbone: Backbone = "alex", given: Path | None = None, *, say: Callable[[str], None] = lambda line: None
+) -> tuple[Lpips, WeightFile]:
+    """The distance and the file of its network, see `find_weights`. Raises BundleError when there is none."""
+    judgements = _judgements(backbone)  # first: without torchmetrics nothing needs to be downloaded
+    file = find_weights(_NETWORKS[backbone][1], given, say=say)
+    return Lpips(backbone, read_state(file.path, _NETWORKS[backbone][1].what), judgements), file
 
 
 def _judgements(backbone: Backbone) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,16 @@ class Measures:
         self.without(metric, "as lpips" if metric == "mask-lpips" and "lpips" in self.skipped else reason)
 
 
-def gather(wanted: Wanted, device: torch.device) -> Measures:
-    """Loads the networks of the wanted metrics.
+def gather(
+    wanted: Wanted,
+    device: torch.device,
+    *,
+    compares_sets: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Measures:
+    """Loads the networks of the wanted metrics; that of FID only if the test set `compares_sets`.
+
+    `say` gets a line before a download.
 
     A metric whose weights are missing is left out, with the reason. Raises BundleError instead when an option named
     the metric or the file.
@@ -159,15 +168,15 @@ def gather(wanted: Wanted, device: torch.device) -> Measures:
         measures.described["vgg"] = {"layers": "+".join(VGG_LAYERS), **file}
     if {"lpips", "mask-lpips"} & asked:
         try:
-            lpips, used = load_lpips(wanted.lpips_net, wanted.lpips_backbone)
+            lpips, used = load_lpips(wanted.lpips_net, wanted.lpips_backbone, say=say)
             measures.lpips = lpips.to(device)
             measures.described["lpips"] = {"network": wanted.lpips_net, "version": VERSION, **used.to_json()}
         except GflaError as error:
             for name in ("lpips", "mask-lpips"):
                 measures.missing(name, error, required=wanted.lpips_backbone is not None)
-    if "fid" in asked:
+    if "fid" in asked and compares_sets:
         try:
-            inception, used = _load_inception(wanted.inception)
+            inception, used = _load_inception(wanted.inception, say)
             measures.inception = inception.to(device)
             features = f"{FEATURES} of Inception-v3, bilinear to {SIDE}x{SIDE} without antialiasing"
             measures.described["fid"] = {"features": features, **used.to_json()}
@@ -176,8 +185,8 @@ def gather(wanted: Wanted, device: torch.device) -> Measures:
     return measures
 
 
-def _load_inception(given: Path | None) -> tuple[FidInception, WeightFile]:
-    file = find_weights(INCEPTION, given)
+def _load_inception(given: Path | None, say: Callable[[str], None]) -> tuple[FidInception, WeightFile]:
+    file = find_weights(INCEPTION, given, say=say)
     try:
         return build_inception(read_state(file.path, INCEPTION.what)), file
     except BundleError as error:

@@ -54,6 +54,8 @@ class ReportFiles:
         if self.rank_by is not None and self.rank_by not in RANKING:
             what = f"--rank-by {self.rank_by}: not a metric of single images"
             raise UsageError(what, hint=f"known: {', '.join(RANKING)}")
+        if self.rank_by is not None and self.html is None:
+            raise UsageError("--rank-by chooses the examples of --html", hint="add --html FILE, or leave it out")
 
     def write(self, evaluation: Evaluation, *, overwrite: bool) -> None:
         """All of them, each complete or not at all."""

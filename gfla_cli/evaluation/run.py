@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -53,14 +53,20 @@ class Request:
     sheet: bool  # whether a contact sheet is wanted
 
 
-def run(request: Request, progress: Progress) -> Evaluation:
-    """Measures; raises BundleError when models cannot be compared, UsageError for what does not go together."""
+def run(request: Request, progress: Progress, say: Callable[[str], None] = lambda line: None) -> Evaluation:
+    """Measures. `say` gets a line before a download.
+
+    Raises BundleError when models cannot be compared, UsageError for what does not go together.
+    """
     from gfla_cli.evaluation.loop import measure
     from gfla_cli.evaluation.measures import gather
+    from gfla_cli.io.background import said_when_slow
     from gfla_cli.io.files import cache_folder
 
-    test = _open_folders(request, request.real) if request.real else _open_models(request)
-    measures = gather(request.wanted, request.placement.device)
+    with said_when_slow(say, "opening the images and loading the models"):
+        test = _open_folders(request, request.real) if request.real else _open_models(request)
+    compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
+    measures = gather(request.wanted, request.placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:
         raise UsageError("FID alone pairs no images for --sheet", hint="leave --sheet out, or name more metrics")
     cache = cache_folder() / "fid"
@@ -97,8 +103,9 @@ def _open_models(request: Request) -> TestSet:
     task, device = tasks.pop(), request.placement.device
     if task == "pose":
         return _open_poses(request)
-    if request.protocol is not None or request.size is not None:
-        raise UsageError("protocols and sizes are those of person images", hint="leave --protocol and --size out")
+    if request.protocol is not None or request.size is not None or request.layout is not None:
+        what = "protocols, sizes and layouts are those of person images"
+        raise UsageError(what, hint="leave --protocol, --size and --layout out")
     if request.depth:
         raise UsageError("--depth is for pose models", hint=f"leave it out: these are {task} models")
     if task == "view":

@@ -1,4 +1,4 @@
-"""Finding the weights of FID and LPIPS: a file that was named, or one in torch's cache. Nothing is downloaded.
+"""Finding the weights of FID and LPIPS: a file that was named, one in torch's cache, or the published one.
 
 Both metrics are defined by their weights, so every report holds the hash of the file that was used.
 """
@@ -6,13 +6,22 @@ Both metrics are defined by their weights, so every report holds the hash of the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
+from gfla_cli import __version__
 from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import BundleError
+from gfla_cli.io.files import atomic_path
 
 _PYTORCH = "https://download.pytorch.org/models"
+_TIMEOUT_S = 15
+_LARGEST = 1 << 30  # bytes
 _FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 
 
@@ -42,6 +51,9 @@ ALEXNET = KnownWeights(
 VGG16 = KnownWeights("VGG16's weights", ("vgg16-397923af.pth",), f"{_PYTORCH}/vgg16-397923af.pth", "--lpips-backbone")
 
 
+NETWORKS = {"inception": INCEPTION, "alexnet": ALEXNET, "vgg16": VGG16}
+
+
 @dataclass(frozen=True, slots=True)
 class WeightFile:
     """A file that was found, and its sha256 in hexadecimal."""
@@ -54,8 +66,13 @@ class WeightFile:
         return {"weights": self.path.name, "sha256": self.sha256}
 
 
-def find_weights(known: KnownWeights, given: Path | None = None) -> WeightFile:
-    """The file that was given, else one in torch's cache; BundleError says what is missing and where it belongs."""
+def find_weights(
+    known: KnownWeights, given: Path | None = None, *, say: Callable[[str], None] = lambda line: None
+) -> WeightFile:
+    """The file that was given, else the one in torch's cache; when it is not there, it is downloaded to there.
+
+    Raises BundleError when there is no such file, or when it cannot be downloaded; with HF_HUB_OFFLINE nothing is.
+    """
     if given is not None:
         if not given.is_file():
             raise BundleError(f"{given}: no such file", hint=f"{known.option} takes {known.what}")
@@ -64,10 +81,34 @@ def find_weights(known: KnownWeights, given: Path | None = None) -> WeightFile:
     for name in known.names:
         if (folder / name).is_file():
             return WeightFile(folder / name, sha256_of(folder / name))
-    raise BundleError(
-        f"no {known.names[0]} in {_shortened(folder)}",
-        hint=f"download {known.url} to there, or name a file with {known.option}",
-    )
+    from huggingface_hub import constants
+
+    by_hand = f"download {known.url} to {_shortened(folder)}, or name a file with {known.option}"
+    if constants.HF_HUB_OFFLINE:
+        raise BundleError(f"no {known.names[0]} in {_shortened(folder)}, and HF_HUB_OFFLINE is set", hint=by_hand)
+    path = folder / known.names[0]
+    try:
+        _download(known, path, say)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        what = f"{path.name} cannot be downloaded from {urlsplit(known.url).hostname} ({reason})"
+        raise BundleError(what, hint=by_hand) from error
+    return WeightFile(path, sha256_of(path))
+
+
+def _download(known: KnownWeights, path: Path, say: Callable[[str], None]) -> None:
+    """Writes the published file, compared with the digits of its hash that its name ends with."""
+    request = Request(known.url, headers={"User-Agent": f"gfla/{__version__}"})
+    with urlopen(request, timeout=_TIMEOUT_S) as answer, atomic_path(path, overwrite=True) as temporary:
+        size = int(answer.headers.get("Content-Length") or 0)
+        say(f"downloading {known.what} ({size / 1e6:.0f} MB) from {urlsplit(known.url).hostname} to {path.parent}")
+        with temporary.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+                if file.tell() > _LARGEST:
+                    raise URLError("it is too large")
+        if not sha256_of(temporary).startswith(path.stem.rsplit("-", 1)[-1]):
+            raise URLError("it is not what its hash says")
 
 
 def torch_cache() -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -214,8 +214,15 @@ class ExportReport:
         return {**asdict(self), "path": str(self.path)}
 
 
-def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrite: bool = False) -> ExportReport:
-    """Writes the file, runs it at three sizes and compares the results with torch's.
+def export_onnx(
+    model: str | Path,
+    output: Path,
+    *,
+    half: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> ExportReport:
+    """Writes the file, runs it at three sizes and compares the results with torch's. `say` gets each step.
 
     Raises GflaError, and leaves no file, when they differ too much; MissingExtraError without the package onnx;
     UsageError and MediaError when the output cannot be written.
@@ -223,11 +230,13 @@ def export_onnx(model: str | Path, output: Path, *, half: bool = False, overwrit
     refuse_export_name(output)
     bundle = load_bundle(model)
     precision = "fp16" if half else "fp32"
+    say(f"exporting {bundle.name} in {precision}")
     step, parts = graphs_of(bundle, half=half)
     with atomic_path(output, overwrite=overwrite) as temporary:
         contents = {name: to_onnx(graph) for name, graph in parts.items()}
         about = {"name": bundle.name, "model": bundle.config.to_json(), "precision": precision, **bundle.about}
         _save(to_onnx(step), metadata_of(about, contents), temporary)
+        say("comparing with torch at several sizes")
         checks = _compare(bundle, temporary)
         worst = max(check.largest_difference for check in checks)
         if not worst <= TOLERANCE[precision]:

@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -31,6 +31,21 @@ class Closeable(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+SLOW_S = 1.0  # from then on a wait is said
+
+
+@contextmanager
+def said_when_slow(say: Callable[[str], None], what: str) -> Iterator[None]:
+    """Calls `say` with what the block does, from another thread, if it takes more than a second."""
+    timer = threading.Timer(SLOW_S, say, [f"{what} ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _ForkAware(Protocol):

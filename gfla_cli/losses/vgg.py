@@ -95,8 +95,11 @@ def load_vgg19(path: Path | None) -> Vgg19:
 
     Raises BundleError when the file is missing, damaged, or holds no VGG19 weights.
     """
-    if path is None:
-        from gfla_cli.bundles.hub import fetch
+    return Vgg19(read_state(path or fetch_vgg19(), "a VGG19 state dict"))
 
-        path = fetch(*_HUB)
-    return Vgg19(read_state(path, "a VGG19 state dict"))
+
+def fetch_vgg19() -> Path:
+    """The file of VGG19's weights, downloaded from the hub on first use. Raises BundleError when that fails."""
+    from gfla_cli.bundles.hub import fetch
+
+    return fetch(*_HUB)

@@ -15,7 +15,7 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.inference.session import Execution
-from gfla_cli.io.background import overlapped
+from gfla_cli.io.background import overlapped, said_when_slow
 from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe
 from gfla_cli.person.detect_face import kind_of_image
@@ -147,19 +147,22 @@ def run_animation(
 def _animate(
     job: AnimationJob, options: AnimateOptions, report: AnimationReport, say: Say, progress: Progress
 ) -> list[Path]:
-    animator = _animator(job, options)
+    with said_when_slow(say, "looking at the image and loading the model"):
+        animator = _animator(job, options)
     say(f"{animator.session.name} on {animator.session.place}")
     started = time.perf_counter()
-    with animator.animate(
-        job.source,
-        job.driving,
-        settings=options.settings,
-        trim=options.trim,
-        fps=options.fps,
-        driving_person=options.driving_person,
-        on_missing=options.on_missing,
-        images=job.concat is not None,
-    ) as animation:
+    with said_when_slow(say, "fitting the first seconds of the motion to the image"):
+        animation = animator.animate(
+            job.source,
+            job.driving,
+            settings=options.settings,
+            trim=options.trim,
+            fps=options.fps,
+            driving_person=options.driving_person,
+            on_missing=options.on_missing,
+            images=job.concat is not None,
+        )
+    with animation:
         report.task = animator.kind
         _write(animation, job, options, report, progress)
     report.missing, report.damaged = animation.missing, animation.damaged

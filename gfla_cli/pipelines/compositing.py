@@ -275,10 +275,11 @@ class Canvas:
             aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
             long = side * factor
             extent = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
-            blank = np.full((*extent, 3), 255, np.uint8)
             original = Crop(seen.box, extent).image(source)
             place = Crop.whole(extent, seen.size)
-            return cls(source, scale, seen, place, original, blank, transparent=transparent)
+            behind = _given_background("white" if wanted == "keep" else background, extent)
+            found = cover(source, scale) if wanted != "keep" else None
+            return cls(source, scale, seen, place, original, behind, found, transparent=transparent)
         found = cover(source, scale)
         around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source

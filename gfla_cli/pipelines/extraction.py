@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.errors import DetectionError, MediaError
+from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import files_of, names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
@@ -57,7 +58,7 @@ class ExtractOptions:
     """Everything that holds for all jobs of a call."""
 
     task: TaskName = "auto"
-    person: str = "largest"  # whose face, and which person of a video
+    person: str | None = None  # None: the largest face, the largest person of a video, all people of an image
     trim: Trim | None = None
     fps: Fraction | None = None
     overwrite: bool = False
@@ -131,10 +132,14 @@ def run_extraction(
 ) -> ExtractReport:
     """Runs all jobs. Raises the error of a single job; errors of several are reported."""
     report = ExtractReport()
+    if len(jobs) == 1 and _is_image(jobs[0].source) and (options.trim or options.fps):
+        what = f"{jobs[0].source} is an image, which has no time"
+        raise UsageError(what, hint="--trim and --fps are for videos; leave them out")
 
     def extract(job: ExtractJob, progress: Progress) -> list[Path]:
         if _is_image(job.source):
-            _extract_image(job, options, say)
+            with said_when_slow(say if len(jobs) == 1 else silent, "looking for people"):
+                _extract_image(job, options, say)
         else:
             _extract_video(job, options, say, progress, report)
         return job.outputs
@@ -154,7 +159,7 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
         if not faces:
             raise no_face(where)
         notes: list[str] = []
-        points = choose_person(faces, options.person, where=where, notes=notes).points
+        points = choose_person(faces, options.person or "largest", where=where, notes=notes).points
         for note in notes:
             say(note)
         track = Track("face", _STILL_FPS, (image.shape[0], image.shape[1]), [points])
@@ -165,6 +170,10 @@ def _extract_image(job: ExtractJob, options: ExtractOptions, say: Say) -> None:
             poses = [person.pose for person in people_detector.detect(image)]
         if not poses:
             raise not_found(where, "body")
+        if options.person is not None:
+            poses = [choose_person(poses, options.person, where=where)]
+        elif len(poses) > 1:
+            say(f"{where}: {len(poses)} people found, all are written; --person left|right|N writes one")
         write_poses(job.output, poses, overwrite=options.overwrite)
         drawn = draw_pose(image, poses)
     if job.overlay is not None:
@@ -181,7 +190,7 @@ def _extract_video(
         kind,
         trim=options.trim,
         fps=options.fps,
-        person=options.person,
+        person=options.person or "largest",
         images=job.overlay is not None,
     )
     track = Track(kind, driver.fps, driver.size)

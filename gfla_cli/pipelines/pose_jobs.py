@@ -21,6 +21,7 @@ from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution
 from gfla_cli.inference.visualize import VISUALIZATIONS
+from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import (
     InputFiles,
     atomic_path,
@@ -182,31 +183,35 @@ def run_transfers(
     runner = JobRunner(jobs, report, overwrite=options.overwrite, alone=alone, say=say, progress=progress)
     if not runner.todo:
         return report
-    from gfla_cli.pipelines.pose_transfer import PoseTransfer
+    with said_when_slow(say, f"loading {options.model}"):
+        from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-    model = PoseTransfer(options.model, **options.execution)
+        model = PoseTransfer(options.model, **options.execution)
+    of_one: Say = say if len(runner.todo) == 1 else silent  # several have a bar
     show_inside = bool(jobs[0].shows)
     announced = False
 
     def prepare(job: TransferJob) -> PreparedTransfer:
-        return model.prepare(
-            job.source,
-            job.pose,
-            crop=options.crop,
-            align=options.align,
-            person=options.person,
-            target_person=options.target_person,
-            refine_head=options.refine_head,
-            size=options.size,
-            background=options.background,
-        )
+        with said_when_slow(of_one, "finding the person and the pose"):
+            return model.prepare(
+                job.source,
+                job.pose,
+                crop=options.crop,
+                align=options.align,
+                person=options.person,
+                target_person=options.target_person,
+                refine_head=options.refine_head,
+                size=options.size,
+                background=options.background,
+            )
 
     def generate(batch: list[PreparedTransfer]) -> list[TransferResult]:
         nonlocal announced
         if not announced:  # an exported model starts while the first people are found
             say(f"{model.session.name} on {model.session.place}")
             announced = True
-        results = _generated(model, batch, inside=show_inside)
+        with said_when_slow(of_one, "generating the image"):
+            results = _generated(model, batch, inside=show_inside)
         for result in results:
             for note in result.notes:
                 say(note)

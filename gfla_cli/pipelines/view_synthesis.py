@@ -29,6 +29,7 @@ from gfla_cli.conditioning.view_code import (
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
+from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output, require_file
 from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
@@ -378,21 +379,24 @@ def run_views(job: ViewJob, options: ViewOptions, *, say: Say = silent) -> ViewR
 
 
 def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) -> list[Path]:
-    model = ViewSynthesizer(options.model, **options.execution)
+    with said_when_slow(say, f"loading {options.model}"):
+        model = ViewSynthesizer(options.model, **options.execution)
     say(f"{model.session.name} on {model.session.place}")
     around: list[float] = []  # the azimuths of one turn; blended codes give twice as many
     if job.turntable is not None or job.grid is not None:
         step = AZIMUTH_STEP / (2 if options.between == "blend" else 1)
         around = [step * number for number in range(round(360 / step))]
-    result = model.render(
-        job.source,
-        [*job.views, *around],
-        options.source_azimuth,
-        options.source_elevation,
-        options.elevation,
-        options.between,
-        options.size,
-    )
+    azimuths = [*job.views, *around]
+    with said_when_slow(say, f"generating {len(azimuths)} view{'s' if len(azimuths) > 1 else ''}"):
+        result = model.render(
+            job.source,
+            azimuths,
+            options.source_azimuth,
+            options.source_elevation,
+            options.elevation,
+            options.between,
+            options.size,
+        )
     for note in result.notes:
         say(note)
     source, report.notes = result.source_view, result.notes

@@ -15,12 +15,13 @@ from typing import Any, Self
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.inference.device import Placement
+from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
-from gfla_cli.training.data import open_training_data
+from gfla_cli.training.data import RENDERED, open_training_data
 from gfla_cli.training.learner import AbandonedStepError, Engine
-from gfla_cli.training.log import show_progress
+from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.recipe import Recipe
 from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
@@ -125,7 +126,13 @@ def run_training(
         # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
         group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
     folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
-    task = group.run_on_all(lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render))
+    if cache is not None and recipe.dataset not in RENDERED:
+        hint = f"leave it out; rendered data sets: {', '.join(RENDERED)}"
+        group.raise_on_rank0(UsageError(f"--cache: {recipe.dataset} is not rendered", hint=hint))
+    with said_when_slow(say, "opening the data and the networks of the losses"):
+        task = group.run_on_all(
+            lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render)
+        )
     with ExitStack() as held, Interruption(say) as interruption:
         group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
         settings: dict[str, Any] = {"tensorboard": options.tensorboard, "group": group}
@@ -139,9 +146,18 @@ def run_training(
             group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
         elif (init := options.init) is not None:
             group.run_on_all(lambda: load_weights(trainer.learner, init))
-        with show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(lambda progress: None) as report:
+        with (
+            show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(lambda progress: None) as report,
+            ExitStack() as waiting,
+        ):
+            waiting.enter_context(said_when_slow(say, "the first step waits for its images"))
+
+            def report_step(progress: Progress) -> None:
+                waiting.close()
+                report(progress)
+
             finished = trainer.run(
-                report,
+                report_step,
                 options.pace,
                 lambda: interruption.signal is not None,
                 # Several processes must finish a step together.

@@ -181,6 +181,51 @@ def test_names_come_back_as_they_were_written():
     assert parse_hub_name("hf:a/b@refs/pr/1") == HubName("a/b", "refs/pr/1")
 
 
+@pytest.mark.parametrize(
+    "written", ["somebody/model", "https://huggingface.co/somebody/model", "huggingface.co/somebody/model/tree/main"]
+)
+def test_a_model_is_pulled_by_what_people_copy(hub, written, files):
+    result = run("models", "pull", written)
+    assert result.exit_code == 0, result.output
+    assert sorted(hub.downloads) == sorted(files)
+
+
+def test_models_that_come_with_gfla_need_no_download(hub, tmp_path):
+    result = run("models", "pull", "pose-people", "-o", tmp_path / "copy")
+    assert result.exit_code == 0, result.output
+    assert "pose-people is installed" in result.stderr
+    assert (tmp_path / "copy" / "model.safetensors").is_file()
+    assert hub.asked == []
+
+
+def test_a_repository_without_a_bundle_says_what_it_holds(hub):
+    del hub.files["config.json"]
+    result = run("models", "pull", MODEL)
+    assert result.exit_code == 1
+    assert "no bundle, it has no config.json" in result.stderr
+    assert "it holds README.md, model.bin, model.safetensors, onnx/model.onnx, training_args.bin" in result.stderr
+
+
+def test_networks_of_training_and_evaluation_can_be_pulled(hub, tmp_path, monkeypatch):
+    hub.files = {"model.safetensors": b"abc"}
+    monkeypatch.setattr("gfla_cli.losses.vgg._HUB", ("somebody/model", "model.safetensors"))
+    result = run("models", "pull", "vgg19")
+    assert result.exit_code == 0, result.output
+    assert Path(result.stdout.strip()).read_bytes() == b"abc"
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (folder / "vgg16-397923af.pth").write_bytes(b"abc")
+    assert run("models", "pull", "vgg16").stdout.strip() == str(folder / "vgg16-397923af.pth")
+    assert run("models", "pull", "vgg16", "-o", tmp_path / "copy").exit_code == 2
+
+
+def test_a_name_without_hf_gets_a_hint(hub):
+    result = run("models", "show", "somebody/model")
+    assert result.exit_code == 1
+    assert "hf:somebody/model for one of the hub" in result.stderr
+
+
 def test_one_file_is_fetched_and_checked_too(hub, files):
     assert fetch("somebody/model", "model.safetensors").read_bytes() == files["model.safetensors"]
     assert hub.downloads == ["model.safetensors"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from gfla_cli.bundles.convert import read_state
 from gfla_cli.errors import BundleError
@@ -29,6 +34,70 @@ def test_weights_are_found_in_torchs_cache_and_missing_ones_are_named(tmp_path, 
     assert find_weights(ALEXNET, folder / "alexnet-owt-4df8aa71.pth") == found
     with pytest.raises(BundleError, match="no such file"):
         find_weights(ALEXNET, tmp_path / "nothing.pth")
+
+
+@pytest.fixture
+def online(tmp_path, monkeypatch):
+    """AlexNet's weights, published by a server on this machine: sets its answer, and gives the requests."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        content = b"abc"
+
+        def do_GET(self):
+            asked.append(self.path)
+            if self.content is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.content)))
+            self.end_headers()
+            self.wfile.write(self.content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/alexnet-ba7816bf.pth"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    known = replace(ALEXNET, names=("alexnet-ba7816bf.pth",), url=url)
+    yield known, Handler, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_missing_weights_are_downloaded_once_and_said(online, tmp_path):
+    known, _, asked = online
+    said = []
+    found = find_weights(known, say=said.append)
+    assert found.path == tmp_path / "hub" / "checkpoints" / "alexnet-ba7816bf.pth"
+    assert found.path.read_bytes() == b"abc"
+    assert len(said) == 1
+    assert "downloading AlexNet's weights (0 MB) from 127.0.0.1" in said[0]
+    assert find_weights(known, say=said.append) == found
+    assert (len(asked), len(said)) == (1, 1)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"abd", "not what its hash says"), (None, "Not Found")])
+def test_a_download_that_fails_leaves_nothing_and_says_how_to_do_it_by_hand(online, tmp_path, content, reason):
+    known, handler, _ = online
+    handler.content = content
+    with pytest.raises(BundleError, match=f"cannot be downloaded from 127.0.0.1 .*{reason}") as error:
+        find_weights(known)
+    assert known.url in error.value.hint
+    assert "--lpips-backbone" in error.value.hint
+    assert list(tmp_path.rglob("*.pth")) == []
+
+
+def test_nothing_is_downloaded_offline(online, monkeypatch):
+    known, _, asked = online
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BundleError, match="HF_HUB_OFFLINE is set") as error:
+        find_weights(known)
+    assert known.url in error.value.hint  # what it would download
+    assert asked == []
 
 
 def test_torchs_cache_is_where_torch_says(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -13,28 +14,63 @@ from paths import ROOT, SHARED
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
+from gfla_cli.datasets.tables import read_annotations, read_pairs
 from gfla_cli.io.image import read_image, write_image
+from gfla_cli.person.keypoint_files import read_pose
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", "\n".join([README, *PAGES]), flags=re.DOTALL)
-LINES = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line]
-# The first two lines install; what they run afterwards is here without the path of the environment.
-COMMANDS = [
-    re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in LINES if "gfla " in line and "pip install" not in line
-]
-COMMANDS = list(dict.fromkeys([re.sub(r".*\.venv/bin/gfla", "gfla", LINES[0]), *COMMANDS]))
-NEEDS_SHARED = ("PACK", "people-mini")
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))}
+# In the order in which a newcomer reads them.
+TEXTS = {"README.md": README, "tutorial.md": PAGES["tutorial.md"], **PAGES}
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "assets").rglob("*.md"))]
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]+) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```", re.DOTALL | re.MULTILINE
+)
+NEEDS_SHARED = ("PACK", "people-mini")
+WRITTEN_BY = (
+    "-o",
+    "--output",
+    "--turntable",
+    "--grid",
+    "--save-landmarks",
+    "--html",
+    "--csv",
+    "--json-file",
+    "--sheet",
+)
+FILE = re.compile(r"[\w./-]+\.(?:jpg|png|mp4|gif|json|csv|npz|pth|onnx|html)")
+# Of gfla's commands; `pip` and `source` prepare the shell that the reader has.
+PREPARES = ("pip install", "source ")
+
+
+def blocks(text, kind):
+    """The blocks of a kind with the reason why they are not run, or None."""
+    return [(found["body"], found["reason"]) for found in BLOCK.finditer(text) if found["kind"] == kind]
+
+
+def shell_lines(text):
+    """Every line that a reader types: (line, reason why it is not run or None)."""
+    typed = [(line, reason) for body, reason in blocks(text, "sh") for line in body.splitlines() if line]
+    for body, reason in blocks(text, "console"):
+        typed += [(line.removeprefix("$ "), reason) for line in body.splitlines() if line.startswith("$ ")]
+    return [(line.split("  #")[0].rstrip(), reason) for line, reason in typed]
+
+
+def commands_of(text):
+    """The commands of gfla that are run. The first line of the README installs; what it runs then is one, too."""
+    lines = [line for line, reason in shell_lines(text) if reason is None and not line.startswith(PREPARES)]
+    return [re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in lines if "-m pytest" not in line]
+
+
+COMMANDS = list(dict.fromkeys(command for text in TEXTS.values() for command in commands_of(text)))
+PYTHON = [(name, body) for name, text in TEXTS.items() for body, _ in blocks(text, "python")]
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory, seeded):
-    """A folder with everything that the README's commands name."""
+    """A folder like a clone, with the files that the text says the reader has."""
     folder = tmp_path_factory.mktemp("desk")
     shutil.copytree(ROOT / "assets", folder / "assets")
-    for name in ("anna.jpg", "ben.jpg"):
-        shutil.copy(ROOT / "assets" / name, folder)
     for person in ("anna", "ben", "cleo"):
         (folder / "photos" / person).mkdir(parents=True)
         picture = read_image(ROOT / "assets" / f"{person}.jpg")
@@ -56,42 +92,91 @@ def desk(tmp_path_factory, seeded):
 
 
 def shortened(arguments):
-    """The same command, on less data where it would take hours."""
-    if arguments[0] == "train":
+    """The same command, on less data where it would take minutes or hours, and run again where another page has it."""
+    if arguments[0] == "train" and "--show" not in arguments:
         return [*arguments, "--steps", "0"]
     if arguments[:2] == ["data", "render"]:
         return [*arguments, "--most", "1"]
+    if arguments[0] == "animate":
+        return [*arguments, "--overwrite", *([] if "--trim" in arguments else ["--trim", "0:0.2"])]
     if arguments[0] == "evaluate":
-        return [*arguments, "--limit", "4"]
+        return [*arguments, "--overwrite", "--limit", "4"]
+    if arguments[0] in ("pose-transfer", "view-synthesis", "extract", "export-onnx"):
+        return [*arguments, "--overwrite"]
     return arguments
 
 
 def test_the_readme_opens_with_two_complete_commands():
-    assert LINES[0].startswith(
-        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gfla pose-transfer assets/"
-    )
-    install, test = LINES[1].split(" && .venv/bin/python ")
+    first, second = (line for body, _ in blocks(README, "sh")[:2] for line in body.splitlines())
+    assert first.startswith("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/gfla pose-transfer assets/")
+    install, test = second.split(" && .venv/bin/python ")
     assert install == 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]"'
     assert test.startswith("-m pytest")
-    assert len(COMMANDS) >= 6
+    assert len(commands_of(README)) >= 6
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_readme_run(command, desk, monkeypatch):
+def test_commands_of_the_readme_and_the_pages_run(command, desk, monkeypatch):
     if any(word in command for word in NEEDS_SHARED) and not SHARED.is_dir():
         pytest.skip("needs the training material")
     monkeypatch.chdir(desk)
     program, *arguments = shlex.split(command)
-    assert program == "gfla"
+    assert program == "gfla", "mark the block with <!-- not run: REASON -->"
     result = CliRunner().invoke(app, shortened(arguments))
     assert result.exit_code == 0, result.output
 
 
-def test_the_python_of_the_readme_runs(desk, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "code"), PYTHON, ids=[name for name, _ in PYTHON])
+def test_the_python_of_the_readme_and_the_pages_runs(name, code, desk, monkeypatch, capsys):
     monkeypatch.chdir(desk)
-    (code,) = [block for kind, block in BLOCKS if kind == "python"]
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip() == "(640, 480, 3) (18, 3)"
+    exec(compile(code, name, "exec"), {})
+    if name == "README.md":
+        assert capsys.readouterr().out.strip() == "(640, 480, 3) (18, 3)"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_files_that_a_page_reads_are_in_the_clone_or_made_or_explained(name):
+    text = TEXTS[name]
+    prose = BLOCK.sub("", text)
+    made, missing = set(), []
+    for line, reason in shell_lines(text):
+        if reason is not None or not line.startswith("gfla"):
+            continue
+        arguments = shlex.split(line)
+        for before, argument in itertools.pairwise(arguments):
+            file = argument.split("#")[0]
+            if before in WRITTEN_BY:
+                made.add(file)
+            elif FILE.fullmatch(file) and not (ROOT / file).exists() and file not in made and f"`{file}`" not in prose:
+                missing.append(file)
+    assert missing == []
+
+
+def test_json_examples_of_the_formats_are_read_and_hold_one_pose(tmp_path):
+    examples = [body for body, _ in blocks(PAGES["keypoints.md"], "json")]
+    poses = []
+    for number, example in enumerate(examples):
+        (tmp_path / f"{number}.json").write_text(example)
+        poses.append(read_pose(tmp_path / f"{number}.json"))
+    assert len(poses) == 3
+    for pose in poses:
+        assert pose.size == (640, 480)
+        known = pose.points[:, 2] > 0
+        assert known.sum() == 17
+        np.testing.assert_allclose(pose.points[known, :2], poses[0].points[known, :2], atol=4)  # necks differ
+
+
+def test_rows_of_the_tables_are_read(tmp_path):
+    examples = [body for page in ("data.md", "keypoints.md") for body, _ in blocks(PAGES[page], "text")]
+    rows = [body for body in examples if body.startswith("name:keypoints_y")]
+    pairs = [body for body in examples if body.startswith("from,to")]
+    assert (len(rows), len(pairs)) == (2, 2)
+    for body in rows:
+        (tmp_path / "rows.csv").write_text(body)
+        assert len(read_annotations(tmp_path / "rows.csv")) == 1
+    for body in pairs:
+        (tmp_path / "pairs.csv").write_text(body)
+        assert read_pairs(tmp_path / "pairs.csv")
 
 
 def test_messages_that_the_readme_explains_are_those_of_the_code():

@@ -62,6 +62,14 @@ def names(folder):
 ALL = [(f"{a}.jpg", f"{b}.jpg") for a in PEOPLE for b in PEOPLE if a != b]
 
 
+def test_results_have_the_size_that_was_asked_for(infer, tmp_path):
+    assert infer(ALL[:1], "--size", "100", "--no-crop").exit_code == 0
+    assert max(read_image(tmp_path / "out" / "anna--ben.png").shape) == 100
+    result = infer(ALL[:1], "--size", "big")
+    assert result.exit_code == 2
+    assert "--size big: not a size" in result.stderr
+
+
 def test_every_pair_becomes_the_image_that_pose_transfer_makes(infer, bundle, photos, tmp_path):
     result = infer(ALL, "--precision", "fp32")
     assert result.exit_code == 0, result.output

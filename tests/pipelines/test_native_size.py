@@ -141,6 +141,18 @@ def test_backgrounds(model, photograph):
     assert (model.transfer(photograph, body(), background=other).image[:20] == (10, 200, 30)).all()
 
 
+def test_backgrounds_of_a_pose_that_stays_where_it_is(model, photograph):
+    """Its frame belongs to another image, so there is no background to keep, but any other may be given."""
+
+    def made(background):
+        return model.transfer(photograph, body((40, 0)), align=False, background=background).image
+
+    alpha = made("transparent")[..., 3:]
+    assert alpha.min() < 128
+    black = made(np.zeros((8, 8, 3), np.uint8))
+    np.testing.assert_allclose(made("white").astype(float) - black, np.broadcast_to(255.0 - alpha, black.shape), atol=2)
+
+
 @pytest.mark.parametrize("background", ["white", "transparent", np.zeros((8, 8, 3), np.uint8)])
 def test_a_model_that_cannot_separate_people_says_so(plain, photograph, background):
     with pytest.raises(UsageError, match="does not separate"):

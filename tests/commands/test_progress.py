@@ -1,0 +1,98 @@
+"""What commands say while people wait, and that completion installs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from paths import ROOT
+
+from gfla_cli.commands import console
+from gfla_cli.io import background
+from gfla_cli.io.background import said_when_slow
+
+ANNA, BEN = ROOT / "assets" / "anna.jpg", ROOT / "assets" / "ben.jpg"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Every step takes long."""
+    monkeypatch.setattr(background, "SLOW_S", 0.0)
+
+
+def test_only_slow_steps_are_said(monkeypatch):
+    monkeypatch.setattr(background, "SLOW_S", 0.05)
+    said = []
+    with said_when_slow(said.append, "a quick step"):
+        pass
+    with said_when_slow(said.append, "a slow step"):
+        time.sleep(0.3)
+    time.sleep(0.1)
+    assert said == ["a slow step ..."]
+
+
+def test_a_single_transfer_says_its_steps(gfla, impatient):
+    said = gfla("pose-transfer", ANNA, "--pose", BEN, "-o", "a.png").stderr
+    for step in ("loading pose-people ...", "finding the person and the pose ...", "generating the image ..."):
+        assert f"gfla: {step}\n" in said
+    assert gfla("pose-transfer", ANNA, "--pose", BEN, "-o", "b.png", "--quiet").stderr == ""
+
+
+def test_views_say_their_steps(gfla, impatient):
+    said = gfla("view-synthesis", ROOT / "assets" / "armchair.jpg", "--azimuth", "60", "-o", "a.png").stderr
+    assert "loading view-chairs ..." in said
+    assert "generating 1 view ..." in said
+
+
+def test_progress_in_a_file_is_a_line_a_minute(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.progress_bar("frames") as progress:
+        for done in range(200):
+            now[0] += 1.0
+            progress(done, 200)
+    assert capsys.readouterr().err.splitlines() == [
+        "gfla: frames: 59 of 200",
+        "gfla: frames: 119 of 200",
+        "gfla: frames: 179 of 200",
+    ]
+    with console.progress_bar("frames", quiet=True) as progress:
+        now[0] += 1000
+        progress(1, 2)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "words"),
+    [
+        ("bash", ".bash_completions/gfla.sh", "_GFLA_COMPLETE=complete_bash"),
+        ("zsh", ".zfunc/_gfla", "_GFLA_COMPLETE=complete_zsh"),
+        ("fish", ".config/fish/completions/gfla.fish", "_GFLA_COMPLETE=complete_fish"),
+    ],
+)
+def test_completion_is_installed_and_completes(tmp_path, shell, file, words):
+    program = "import sys; sys.argv[0] = 'gfla'; from gfla_cli.app import app; app(prog_name='gfla')"
+    # The variable lets a test name the shell, which Typer otherwise finds out.
+    detect = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    environment = {**os.environ, **detect, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def run(*arguments, **more):
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env={**environment, **more}, check=False)
+
+    installed = run("--install-completion", shell)
+    assert installed.returncode == 0, installed.stderr
+    assert words in (tmp_path / file).read_text()
+    asked = {
+        "bash": {"COMP_WORDS": "gfla pose", "COMP_CWORD": "1", "_GFLA_COMPLETE": "complete_bash"},
+        "zsh": {"_TYPER_COMPLETE_ARGS": "gfla pose", "_GFLA_COMPLETE": "complete_zsh"},
+        "fish": {
+            "_TYPER_COMPLETE_ARGS": "gfla pose",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            "_GFLA_COMPLETE": "complete_fish",
+        },
+    }[shell]
+    assert "pose-transfer" in run(**asked).stdout
