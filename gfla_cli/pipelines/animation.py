@@ -234,10 +234,20 @@ class Animator:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        """`model`: for faces, for bodies, or for poses, which animates bodies frame by frame. Raises BundleError."""
+        """`model`: for faces, for bodies, or for poses, which animates bodies frame by frame. Raises BundleError.
+
+        `images`: how many frames will be made, as far as is known; for many, another runtime is faster.
+        """
         self.session = open_session(
-            model, "face", "body", "pose", device=device, precision=precision, runtime=runtime, threads=threads
+            model,
+            *("face", "body", "pose"),
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            threads=threads,
+            images=images,
         )
         self.kind: Kind = "face" if self.session.config.task == "face" else "body"
 

@@ -18,7 +18,7 @@ from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import overlapped
 from gfla_cli.io.files import refuse_output, require_file
-from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe
+from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.pipelines.animation import (
@@ -179,11 +179,20 @@ def _animator(job: AnimationJob, options: AnimateOptions) -> Animator:
     """The loaded model. Raises UsageError when it is for another task."""
     kind = _kind(job, options)
     model = options.model or MODELS[kind or "face"]
-    animator = Animator(model, **options.execution)
+    execution: Execution = {**options.execution, "images": _frames(job, options)}
+    animator = Animator(model, **execution)
     if kind not in (None, animator.kind):
         what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
         raise UsageError(what, hint=f"--task {animator.kind}, or another --model")
     return animator
+
+
+def _frames(job: AnimationJob, options: AnimateOptions) -> int:
+    """How many frames the video will have, as far as is known."""
+    if is_track_file(job.driving):
+        return len(read_track(job.driving).frames)
+    with read_frames(job.driving, options.trim, options.fps) as frames:  # decodes nothing yet
+        return frames.expected
 
 
 def _kind(job: AnimationJob, options: AnimateOptions) -> Kind | None:

@@ -19,7 +19,7 @@ from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
-from gfla_cli.inference.session import Execution
+from gfla_cli.inference.session import Execution, exported_file
 from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.files import (
     InputFiles,
@@ -184,8 +184,11 @@ def run_transfers(
         return report
     from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-    model = PoseTransfer(options.model, **options.execution)
     show_inside = bool(jobs[0].shows)
+    execution: Execution = {**options.execution, "images": len(runner.todo)}
+    if show_inside and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
+        execution["runtime"] = "torch"  # graphs show no flows
+    model = PoseTransfer(options.model, **execution)
     announced = False
 
     def prepare(job: TransferJob) -> PreparedTransfer:

@@ -96,8 +96,12 @@ class PoseTransfer:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
+        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
+        self.session = open_session(
+            model, "pose", device=device, precision=precision, runtime=runtime, threads=threads, images=images
+        )
         self._detector = PersonDetector()
         self._lock = ProcessLock()
         self._found: dict[_FileState, list[Pose]] = {}  # all people in a file

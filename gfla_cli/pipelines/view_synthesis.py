@@ -136,8 +136,12 @@ class ViewSynthesizer:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        self.session = open_session(model, "view", device=device, precision=precision, runtime=runtime, threads=threads)
+        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
+        self.session = open_session(
+            model, "view", device=device, precision=precision, runtime=runtime, threads=threads, images=images
+        )
 
     def render(
         self,
