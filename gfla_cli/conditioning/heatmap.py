@@ -62,10 +62,12 @@ def joint_maps(points: Points, size: tuple[int, int], sigma: float) -> Float32Ar
     away from the camera, from any origin; NaN = unknown. Centres are not truncated, as flow priors are computed from
     them.
     """
-    maps = heatmaps(points, size, sigma, whole_pixels=False)
     depth = points[:, 3] if points.shape[1] > 3 else np.full(len(points), np.nan, np.float32)
-    near = np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1)
-    return np.concatenate([maps, maps * np.nan_to_num(near)[:, None, None]]).astype(np.float32)
+    near = np.nan_to_num(np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1))
+    maps = np.empty((2 * len(points), *size), np.float32)
+    maps[: len(points)] = heatmaps(points, size, sigma, whole_pixels=False)
+    np.multiply(maps[: len(points)], near[:, None, None], out=maps[len(points) :], casting="same_kind")
+    return maps
 
 
 def joint_map_batch(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:

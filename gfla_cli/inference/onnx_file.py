@@ -27,6 +27,7 @@ from gfla_cli.bundles.files import WEIGHTS, architecture_of, check_digest, read_
 from gfla_cli.bundles.shelf import bundle_name, graphs
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
 from gfla_cli.inference.session import DeviceName, no_gpu_after_fork
 from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
@@ -128,6 +129,8 @@ class OnnxFile:
             self.about["name"] = bundle_name(bundle)
             check_digest(bundle / WEIGHTS, self.about.get("sha256"))
         self._on_gpu = providers_for(device) != [CPU]
+        if not self._on_gpu:
+            keep_freed_memory()
         self._lost_gpu = False
         self._lock = ProcessLock()
         self._starting: Future[OnnxGraph] | None = self._started()

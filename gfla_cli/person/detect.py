@@ -82,15 +82,15 @@ class PersonDetector(Closeable):
 
     def __init__(self) -> None:
         self._lock = ProcessLock()
-        self._pose_network = body_network(tracking=False)
+        # One network for joints and cover: a second one would start for a tenth of a second.
+        self._pose_network = body_network(tracking=False, segmentation=True)
         self._face_network = face_box_network()
-        self._cover_network = body_network(tracking=False, segmentation=True)
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""
         with self._lock:
-            for network in (self._pose_network, self._face_network, self._cover_network):
-                network.close()
+            self._pose_network.close()
+            self._face_network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
@@ -116,7 +116,7 @@ class PersonDetector(Closeable):
         x, y = (left + right) / 2, (top + bottom) / 2
         crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
         with self._lock:
-            answer = self._cover_network.process(crop.image(image))
+            answer = self._pose_network.process(crop.image(image))
         if not answer.segmentation_masks:
             return None
         mask = np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(_CUT_SIDE, _CUT_SIDE)

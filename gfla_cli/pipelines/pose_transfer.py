@@ -189,11 +189,19 @@ class PoseTransfer:
         return PreparedTransfer(source_crop.image(image), points[0], points[1], head, canvas, notes)
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
-        """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
+        """The results of several prepared pairs in one pass of the network, and a second pass for their heads.
+
+        A single image and its head are generated together.
+        """
         layered = any(one.canvas is not None for one in prepared)
-        frames = self._frames(prepared, layered=layered, inside=inside)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
-        drawn = self._frames([head for _, head in heads], layered=layered)
+        wanted = [head for _, head in heads]
+        if len(prepared) == 1 and not inside:  # its head at the same time; more images fill the processor anyway
+            made = self._frames([*prepared, *wanted], layered=layered)
+            frames, drawn = made[:1], made[1:]
+        else:
+            frames = self._frames(prepared, layered=layered, inside=inside)
+            drawn = self._frames(wanted, layered=layered)
         refined = {number: (head, made) for (number, head), made in zip(heads, drawn, strict=True)}
         return [self._result(one, frames[number], refined.get(number)) for number, one in enumerate(prepared)]
 
@@ -214,7 +222,7 @@ class PoseTransfer:
         return TransferResult(image, source, points[0], points[1], frame, one.notes)
 
     def _frames(
-        self, prepared: Sequence[PreparedTransfer] | Sequence[HeadCrop], *, layered: bool, inside: bool = False
+        self, prepared: Sequence[PreparedTransfer | HeadCrop], *, layered: bool, inside: bool = False
     ) -> list[_Generated]:
         """What the network generates. `layered`: with layers; `inside`: with intermediates, one pass for each."""
         if not prepared:
@@ -246,7 +254,7 @@ class PoseTransfer:
             np.stack([encode(points, (height, width), sigma) for points in side])
             for side in ([one.source_points for one in prepared], [one.target_points for one in prepared])
         ]
-        return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
+        return [np.stack([to_planes(one.source_image)[0] for one in prepared]), *maps]
 
     def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
         """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
