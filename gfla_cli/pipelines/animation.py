@@ -24,7 +24,16 @@ from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
-from gfla_cli.io.image import ImageSource, from_planes, image_name, is_animated, load_image, reduced, to_planes
+from gfla_cli.io.image import (
+    ImageSource,
+    check_image_file,
+    from_planes,
+    image_name,
+    is_animated,
+    load_image,
+    reduced,
+    to_planes,
+)
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
 from gfla_cli.person.body import body_crop, has_feet, torso_length
 from gfla_cli.person.detect import PersonDetector
@@ -406,6 +415,14 @@ def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:
     if moves:
         notes.append(f"{source}: a video; its first frame is animated")
     return image
+
+
+def check_source(path: Path) -> None:
+    """Raises MediaError unless the header of the file is that of an image or a video."""
+    try:
+        check_image_file(path)
+    except MediaError as error:
+        _first_frame(path, error)
 
 
 def _first_frame(path: str | Path, as_image: MediaError) -> Image:

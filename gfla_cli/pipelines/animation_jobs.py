@@ -17,7 +17,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import overlapped
-from gfla_cli.io.files import refuse_output, require_file
+from gfla_cli.io.files import refuse_output
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
@@ -27,6 +27,7 @@ from gfla_cli.pipelines.animation import (
     Animation,
     AnimationSettings,
     Animator,
+    check_source,
     read_source,
 )
 from gfla_cli.pipelines.driver import OnMissing, TaskName
@@ -125,7 +126,7 @@ def plan_animation(
     job = AnimationJob(source, driving, path, side_by_side, landmarks, model or "")
     for one in job.outputs:
         refuse_output(one, overwrite=overwrite, inputs=job.inputs)
-    require_file(source, "image")
+    check_source(source)
     if is_track_file(driving):
         read_track(driving)
     else:

@@ -28,12 +28,11 @@ from gfla_cli.io.files import (
     is_too_long,
     path_inside,
     refuse_output,
-    require_file,
     require_path,
     sole_writer,
 )
-from gfla_cli.io.image import WITH_ALPHA, WRITABLE, find_images, read_image, write_image
-from gfla_cli.person.keypoint_files import poses_of_folder, split_row
+from gfla_cli.io.image import WITH_ALPHA, WRITABLE, check_image_file, find_images, read_image, write_image
+from gfla_cli.person.keypoint_files import is_pose_file, poses_of_folder, read_poses, split_row
 from gfla_cli.pipelines.compositing import LARGEST_FRAME, SMALLEST_FRAME, Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
@@ -132,8 +131,12 @@ def plan_transfers(
     if single:
         for path in jobs[0].outputs:
             refuse_output(path, overwrite=overwrite, inputs=jobs[0].inputs)
-        require_file(source, "image")
+        check_image_file(source)
         require_path(split_row(pose)[0])
+        if is_pose_file(pose):
+            read_poses(pose)
+        else:
+            check_image_file(pose)
     return jobs
 
 

@@ -30,8 +30,17 @@ from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.files import refuse_output, require_file
-from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
+from gfla_cli.io.files import refuse_output
+from gfla_cli.io.image import (
+    WRITABLE,
+    ImageSource,
+    check_image_file,
+    from_planes,
+    image_name,
+    load_image,
+    to_planes,
+    write_image,
+)
 from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
 
@@ -320,7 +329,7 @@ def plan_views(
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
     for path in job.outputs:
         refuse_output(path, overwrite=overwrite, inputs=job.inputs)
-    require_file(source, "image")
+    check_image_file(source)
     return job
 
 
