@@ -249,12 +249,14 @@ class PoseTransfer:
         config = self.session.config
         height, width = prepared[0].source_image.shape[:2]
         sigma = config.heatmap_sigma * height / config.image_size[0]
-        encode = joint_maps if config.has_depth else heatmaps
-        maps = [
-            np.stack([encode(points, (height, width), sigma) for points in side])
-            for side in ([one.source_points for one in prepared], [one.target_points for one in prepared])
-        ]
-        return [np.stack([to_planes(one.source_image)[0] for one in prepared]), *maps]
+        maps = np.zeros((2, len(prepared), config.structure_channels, height, width), np.float32)
+        for k, one in enumerate(prepared):
+            for side, points in enumerate((one.source_points, one.target_points)):
+                if config.has_depth:
+                    joint_maps(points, (height, width), sigma, out=maps[side, k])
+                else:
+                    heatmaps(points, (height, width), sigma, out=maps[side, k])
+        return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
     def _find_person(self, image: Image, source: ImageSource, which: Person, notes: list[str]) -> Pose:
         """The chosen person of an image. The people of files are cached, because jobs use each file many times."""
