@@ -95,6 +95,7 @@ class PersonDetector(Closeable):
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
+        self._pose_network.start_in_background()  # while the other one starts
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         with self._lock:
             found = self._search_turned(pixels)
