@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import sys
 from io import TextIOWrapper
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +43,8 @@ class _OneLineErrors(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accepts the old names of renamed options."""
         self._wants_json = "--json" in args
+        if not args or {"--help", "-h"} & set(args):
+            _import_help()
         return super().parse_args(ctx, [RENAMED_OPTIONS.get(argument, argument) for argument in args])
 
     def invoke(self, ctx: Any) -> Any:
@@ -71,6 +75,21 @@ class _OneLineErrors(TyperGroup):
         if self._wants_json:  # the line on stderr is for people, this is for programs
             typer.echo(json.dumps({"written": [], "error": str(error), "hint": error.hint}, indent=2))
         return typer.Exit(error.exit_code)
+
+
+def _import_help() -> None:
+    """Imports typer's help without what it needs for Markdown and tracebacks, which takes most of the time."""
+    unused = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
+    if "typer.rich_utils" in sys.modules or unused.keys() & sys.modules.keys():
+        return
+    for module, name in unused.items():
+        sys.modules[module] = ModuleType(module)
+        setattr(sys.modules[module], name, type(name, (), {}))
+    try:
+        importlib.import_module("typer.rich_utils")
+    finally:
+        for module in unused:
+            del sys.modules[module]
 
 
 def _from_system(error: OSError) -> GflaError:

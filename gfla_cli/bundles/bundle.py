@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, read_config, refuse_too_large, sha256_of
+from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, check_digest, read_config
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
@@ -114,9 +114,7 @@ def is_flow_tensor(name: str) -> bool:
 
 
 def _read_weights(path: Path, digest: object) -> dict[str, Tensor]:
-    refuse_too_large(path)
-    if isinstance(digest, str) and sha256_of(path) != digest:
-        raise BundleError(f"{path}: damaged, its sha256 is not the one in {CONFIG}", hint="get the bundle again")
+    check_digest(path, digest)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The files of a bundle: their names, largest sizes and hashes, and reading config.json. Imports no torch."""
+"""The files of a bundle: their names, largest sizes and hashes, and reading them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from gfla_cli.arrays import Float32Array
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError, ConfigError
 
 FORMAT = "gfla-bundle"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+GRAPH = "graph.onnx"  # how ONNX Runtime computes the network; without the weights
 # Bytes. The largest network that a config may describe is smaller.
-LARGEST = {CONFIG: 1 << 20, WEIGHTS: 4 << 30, CARD: 1 << 20}
+LARGEST = {CONFIG: 1 << 20, WEIGHTS: 4 << 30, CARD: 1 << 20, GRAPH: 64 << 20}
 _AGAIN = "get the bundle again"
 
 
@@ -46,6 +50,42 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})", hint="check its permissions") from error
+
+
+def shapes_of(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file, by name. Raises BundleError when it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    refuse_too_large(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path}: damaged ({error})", hint=_AGAIN) from error
+
+
+def read_arrays(path: Path) -> dict[str, Float32Array]:
+    """The weights in float32, by name. Raises BundleError when the file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            return {name: np.ascontiguousarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise BundleError(f"{path}: damaged ({error})", hint=_AGAIN) from error
+
+
+def check_digest(path: Path, digest: object) -> None:
+    """Raises BundleError when the weights are missing, too large, or not those of the config's sha256."""
+    refuse_too_large(path)
+    if isinstance(digest, str) and sha256_of(path) != digest:
+        raise BundleError(f"{path}: damaged, its sha256 is not the one in {CONFIG}", hint=_AGAIN)
+
+
+def architecture_of(config: ModelConfig, shapes: dict[str, list[int]]) -> str:
+    """What a graph depends on, as a hash: all but the values of the weights."""
+    described = json.dumps([config.to_json(), shapes], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def refuse_too_large(path: Path) -> None:

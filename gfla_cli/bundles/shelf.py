@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfla_cli.bundles.files import read_config
+from gfla_cli.bundles.files import GRAPH, read_config
 from gfla_cli.bundles.hub import as_hub_name, cached_bundles, hub_bundle, is_hub_name
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
@@ -26,6 +26,12 @@ def shelves() -> list[Path]:
     """Folders of bundles: first the user's own (GFLA_MODELS), then that of gfla."""
     own = [Path(folder) for folder in os.environ.get("GFLA_MODELS", "").split(os.pathsep) if folder]
     return [*own, _beside("models")]
+
+
+def graphs(folder: Path) -> list[Path]:
+    """Graphs for ONNX Runtime that may fit the bundle in a folder: its own, then those of the bundles of gfla."""
+    places = [folder, *sorted(_beside("models").glob("*/"))]
+    return [place / GRAPH for place in places if (place / GRAPH).is_file()]
 
 
 def assets() -> Path:

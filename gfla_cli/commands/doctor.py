@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -91,6 +90,8 @@ def _anonymous(text: str) -> str:
 
 
 def _versions(packages: tuple[str, ...]) -> str:
+    import importlib.metadata  # slow to load, and --help loads this module
+
     found = []
     for name in packages:
         try:

@@ -144,6 +144,23 @@ def push(
     typer.echo(upload(files, name, title=f"{bundle_name(stored.folder)}, sent with gfla", private=private))
 
 
+@app.command()
+def graph(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model.", show_default=False)],
+) -> None:
+    """Write graph.onnx into a model's folder: by it ONNX Runtime computes the model, without torch.
+
+    It depends on the network, not on its weights: a model that was trained further keeps its graph.
+
+    Example: gfla models graph my-fashion/
+    """
+    from gfla_cli.inference.export import write_graph
+
+    report = write_graph(folder)
+    say(f"differs from torch by {report.checks[0].largest_difference:.1g} at most")
+    typer.echo(report.path)
+
+
 @app.command("import")
 def import_model(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' latest_net_G.pth.", show_default=False)],

@@ -9,6 +9,7 @@ the training device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,19 +25,44 @@ _FARTHEST = 1 / 16  # 0 is unknown
 _LEAST = 1e-9  # smaller values are 0: products of them would be denormal numbers, which are a hundred times slower
 
 
-def heatmaps(points: Points, size: tuple[int, int], sigma: float = 6.0, *, whole_pixels: bool = True) -> Float32Array:
+def heatmaps(
+    points: Points,
+    size: tuple[int, int],
+    sigma: float = 6.0,
+    *,
+    whole_pixels: bool = True,
+    out: Float32Array | None = None,
+) -> Float32Array:
     """(J, H, W) float32 in [0, 1] from (J, >=2) points x, y in pixels of the H x W frame; missing = negative.
 
     `sigma` is in pixels. With `whole_pixels` centres are truncated, as in the released models' training data.
+    `out`: zeros of the result's shape, to draw into.
     """
+    maps = np.zeros((len(points), *size), np.float32) if out is None else out
+    for joint, (rows, columns, values) in enumerate(_spots(points, size, sigma, whole_pixels=whole_pixels)):
+        maps[joint, rows, columns] = values
+    return maps
+
+
+def _spots(
+    points: Points, size: tuple[int, int], sigma: float, *, whole_pixels: bool
+) -> Iterator[tuple[slice, slice, Float32Array]]:
+    """The part of each heat map that is not zero: its rows, its columns and its values."""
     height, width = size
     centre = np.trunc(points[:, :2]) if whole_pixels else points[:, :2]
     present = (points[:, 0] >= 0) & (points[:, 1] >= 0)
     x = np.exp(-((np.arange(width) - centre[:, :1]) ** 2) / (2 * sigma**2))  # (J, W)
     y = np.exp(-((np.arange(height) - centre[:, 1:2]) ** 2) / (2 * sigma**2))  # (J, H)
     x, y = (np.where((values >= _LEAST) & present[:, None], values, 0).astype(np.float32) for values in (x, y))
-    maps: Float32Array = y[:, :, None] * x[:, None, :]
-    return maps
+    for across, down in zip(x, y, strict=True):
+        columns, rows = (_extent(values) for values in (across, down))
+        yield rows, columns, down[rows, None] * across[None, columns]
+
+
+def _extent(values: Float32Array) -> slice:
+    """From the first to the last value that is not zero."""
+    found = np.flatnonzero(values)
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0)
 
 
 def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0, *, whole_pixels: bool = True) -> Tensor:
@@ -55,17 +81,20 @@ def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0, *, 
     return (down * present)[..., :, None] * across[..., None, :]
 
 
-def joint_maps(points: Points, size: tuple[int, int], sigma: float) -> Float32Array:
+def joint_maps(points: Points, size: tuple[int, int], sigma: float, *, out: Float32Array | None = None) -> Float32Array:
     """(36, H, W) float32 in [0, 1]: 18 heat maps, then 18 nearness maps.
 
     `points` are (18, 4) x, y, confidence, depth in pixels of the H x W frame, or (18, 3) without depths. Depths grow
     away from the camera, from any origin; NaN = unknown. Centres are not truncated, as flow priors are computed from
-    them.
+    them. `out`: as for `heatmaps`.
     """
-    maps = heatmaps(points, size, sigma, whole_pixels=False)
     depth = points[:, 3] if points.shape[1] > 3 else np.full(len(points), np.nan, np.float32)
-    near = np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1)
-    return np.concatenate([maps, maps * np.nan_to_num(near)[:, None, None]]).astype(np.float32)
+    near = np.nan_to_num(np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1)).astype(np.float32)
+    maps = np.zeros((2 * len(points), *size), np.float32) if out is None else out
+    for joint, (rows, columns, values) in enumerate(_spots(points, size, sigma, whole_pixels=False)):
+        maps[joint, rows, columns] = values
+        maps[len(points) + joint, rows, columns] = values * near[joint]
+    return maps
 
 
 def joint_map_batch(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:

@@ -166,7 +166,8 @@ def open_compared(models: Sequence[str | Path], placement: Placement, task: Task
     for model in models:
         device = cast(DeviceName, placement.device.type)
         if exported_file(model) is None:
-            sessions.append(open_session(model, task, device=device, precision=_PRECISIONS[str(placement.dtype)]))
+            precision = _PRECISIONS[str(placement.dtype)]
+            sessions.append(open_session(model, task, device=device, precision=precision, runtime="torch"))
         else:  # it has a number format of its own
             sessions.append(open_session(model, task, device="cpu" if device == "cpu" else "auto"))
     return dict(zip(_labels(models, sessions), sessions, strict=True))

@@ -1,6 +1,9 @@
-"""Export a bundle as one .onnx file: standard operators, any batch and frame size, compared with torch afterwards.
+"""Export a bundle as ONNX: standard operators, compared with torch afterwards.
 
-A file holds a main graph that runs for every image, and parts that run once per source image.
+A file holds a main graph that runs for every image, and parts that run once per source image. There are two kinds:
+
+    exported file    any batch and frame size, with its weights (`export_onnx`)
+    bundle's graph   one image of the model's frame size; the weights stay in the bundle (`write_graph`)
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +25,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from gfla_cli.bundles.bundle import Bundle, load_bundle
+from gfla_cli.bundles.files import GRAPH, WEIGHTS, architecture_of, shapes_of
 from gfla_cli.conditioning.face_map import INSIDE_LIPS
 from gfla_cli.conditioning.heatmap import joint_map_batch
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
-from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported
-from gfla_cli.inference.onnx_file import INPUTS, SOURCE, Part, metadata_of
+from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported, open_graph
+from gfla_cli.inference.onnx_file import INPUTS, SOURCE, WEIGHT_PREFIX, GraphDescription, Part, metadata_of
 from gfla_cli.inference.session import refuse_export_name
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.build import ALWAYS_FLOAT
@@ -109,13 +113,18 @@ class Estimate(nn.Module):
 
 
 @torch.inference_mode()
-def graphs_of(bundle: Bundle, *, half: bool) -> tuple[Graph, dict[Part, Graph]]:
-    """The main graph, and the parts by name. `half`: in float16, but for layers that need float32."""
+def graphs_of(
+    bundle: Bundle, *, half: bool, batch: int = _BATCH, size: tuple[int, int] | None = None
+) -> tuple[Graph, dict[Part, Graph]]:
+    """The main graph, and the parts by name. `half`: in float16, but for layers that need float32.
+
+    `batch` and `size` (height, width) are those of the traced example, which is small by default.
+    """
     network = _half_precision(bundle.network) if half else bundle.network
     dtype = torch.float16 if half else torch.float32
     task, parts = bundle.config.task, dict[Part, Graph]()
     reduction = bundle.config.flow_reduction
-    inputs = example_inputs(bundle.config, _BATCH, reduction * _HEIGHT, reduction * _WIDTH)
+    inputs = example_inputs(bundle.config, batch, *(size or (reduction * _HEIGHT, reduction * _WIDTH)))
     source = SOURCE[task]
     encoded, spec = {}, None
     if task != "pose":
@@ -248,8 +257,38 @@ def export_onnx(
     return ExportReport(output, bundle.config.task, megabytes, precision, ["step", *parts], checks)
 
 
-def to_onnx(graph: Graph) -> bytes:
-    """The graph as an ONNX model, by tracing: 1 s, where torch's newer exporter takes 30 s for free sizes."""
+def write_graph(folder: Path) -> ExportReport:
+    """Writes the graph of a bundle into its folder, replacing an older one, and compares the results with torch's.
+
+    Raises GflaError, and writes nothing, when they differ too much; MissingExtraError without the package onnx.
+    """
+    bundle = load_bundle(folder)
+    step, parts = graphs_of(bundle, half=False, batch=1, size=bundle.config.image_size)
+    weights = {f"{WEIGHT_PREFIX}{name}" for name in bundle.network.state_dict()}
+    with atomic_path(bundle.folder / GRAPH, overwrite=True) as temporary:
+        contents = {name: to_onnx(graph, weights) for name, graph in parts.items()}
+        main = to_onnx(step, weights)
+        architecture = architecture_of(bundle.config, shapes_of(bundle.folder / WEIGHTS))
+        used = {"step": _named_weights(main)}
+        used |= {str(name): _named_weights(content) for name, content in contents.items()}
+        _save(main, metadata_of(GraphDescription(architecture, used).to_json(), contents), temporary)
+        inputs = example_inputs(bundle.config, 1, *bundle.config.image_size, seed=1)
+        difference = _difference(bundle, open_graph(bundle.folder, temporary), inputs)
+        if not difference <= TOLERANCE["fp32"]:
+            raise GflaError(
+                f"the graph differs from torch by {difference:.2g}, more than {TOLERANCE['fp32']:.0e}",
+                hint="nothing was written; please report this model",
+            )
+        megabytes = temporary.stat().st_size / 1e6
+    check = SizeCheck(1, *bundle.config.image_size, difference)
+    return ExportReport(bundle.folder / GRAPH, bundle.config.task, megabytes, "fp32", ["step", *parts], [check])
+
+
+def to_onnx(graph: Graph, weights: Collection[str] = ()) -> bytes:
+    """The graph as an ONNX model, by tracing: 1 s, where torch's newer exporter takes 30 s for free sizes.
+
+    With the names of its `weights`, their values are left out, and all sizes are those of the example.
+    """
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("exporting to ONNX needs onnx", "export")
     with TemporaryDirectory() as folder, _silent_exporter(), torch.inference_mode():
@@ -262,13 +301,16 @@ def to_onnx(graph: Graph) -> bytes:
             opset_version=OPSET,
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
-            dynamic_axes={name: _free_axes(name) for name in (*graph.inputs, *graph.outputs)},
+            dynamic_axes=None if weights else {name: _free_axes(name) for name in (*graph.inputs, *graph.outputs)},
+            # ONNX Runtime folds no weights into other constants while they are inputs.
+            do_constant_folding=not weights,
+            keep_initializers_as_inputs=bool(weights),
         )
-        return _simplified(written)
+        _fold_constants(written)
+        return _without_weights(written, graph, weights) if weights else _with_shapes(written)
 
 
-def _simplified(path: Path) -> bytes:
-    """The model with folded constants and inferred shapes, which loads in two thirds of the time."""
+def _fold_constants(path: Path) -> None:
     import onnx
     import onnxruntime
 
@@ -283,7 +325,46 @@ def _simplified(path: Path) -> bytes:
     standard = [used for used in proto.opset_import if used.domain == ""]  # it lists every domain that it knows
     del proto.opset_import[:]
     proto.opset_import.extend(standard)
-    return bytes(onnx.shape_inference.infer_shapes(proto, data_prop=True).SerializeToString())
+    onnx.save(proto, path)
+
+
+def _with_shapes(path: Path) -> bytes:
+    """The model with inferred shapes, which loads in two thirds of the time."""
+    import onnx
+
+    return bytes(onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).SerializeToString())
+
+
+def _without_weights(path: Path, graph: Graph, weights: Collection[str]) -> bytes:
+    """The model with short names, and with weights that are only named: they lie in the bundle's own file."""
+    import onnx
+
+    proto = onnx.load(path)
+    inside = proto.graph
+    for tensor in inside.initializer:
+        if tensor.name in weights:
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=WEIGHTS)
+    kept = [given for given in inside.input if given.name in graph.inputs]
+    del inside.input[:], inside.value_info[:]
+    inside.input.extend(kept)
+    short = {name: name for name in (*graph.inputs, *graph.outputs, *weights, "")}
+    for tensor in inside.initializer:
+        tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
+    for node in inside.node:
+        node.name = node.doc_string = ""
+        for names in (node.input, node.output):
+            names[:] = [short.setdefault(name, f"v{len(short)}") for name in names]
+    return bytes(proto.SerializeToString())
+
+
+def _named_weights(content: bytes) -> list[str]:
+    """The names of the weights that a graph takes from its bundle."""
+    import onnx
+
+    tensors = onnx.load_from_string(content).graph.initializer
+    return [tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
 
 
 def _free_axes(name: str) -> dict[int, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -13,22 +14,27 @@ from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_runtime import Tensors
-from gfla_cli.inference.session import Array, DeviceName, Precision
+from gfla_cli.inference.session import Array, DeviceName, Precision, Session
 from gfla_cli.inference.visualize import Intermediates
+from gfla_cli.io.background import ProcessLock
 
 
 class OnnxSession:
     """An exported model of any task. See Session."""
 
-    def __init__(self, file: OnnxFile) -> None:
-        self.file = file
+    def __init__(self, file: OnnxFile, other: Callable[[], Session] | None = None, reason: str = "") -> None:
+        """`other` opens the same model in torch, which can show more of it. `reason`: why ONNX Runtime, for people."""
+        self.file, self._reason = file, reason
+        self._other, self._in_torch = other, cast("Session | None", None)
+        self._lock = ProcessLock()
         self.name, self.config, self.about = file.name, file.config, file.about
 
     @property
     def place(self) -> str:
-        """The provider, and the number format unless it is float32. See Session."""
+        """The provider, the number format unless it is float32, and the reason. See Session."""
         precision = "" if self.file.precision == "fp32" else f", {self.file.precision}"
-        return f"ONNX Runtime, {self.file.step.place}{precision}"
+        reason = f" ({self._reason})" if self._reason else ""
+        return f"ONNX Runtime, {self.file.step.place}{precision}{reason}"
 
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
         """See Session."""
@@ -36,8 +42,12 @@ class OnnxSession:
         return np.asarray(made["image"], np.float32), layers_in(made)
 
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
-        """Raises UsageError: exported graphs do not give them."""
-        raise UsageError("an exported model shows no flows", hint="give the bundle that it was exported from")
+        """See Session. Graphs do not give them, so torch is loaded. Raises UsageError for an exported file."""
+        if self._other is None:
+            raise UsageError("an exported model shows no flows", hint="give the bundle that it was exported from")
+        with self._lock:
+            self._in_torch = self._in_torch or self._other()
+        return self._in_torch.image_and_intermediates(*inputs)
 
     def image(self, *inputs: Array) -> Array:
         """See Session."""
@@ -152,5 +162,24 @@ def open_exported(
             f"{path} computes in {file.precision}, as it was exported, not in {precision}",
             hint="leave --precision out, or export again; gfla export-onnx --fp16 writes half precision",
         )
-    kinds: dict[str, type[OnnxSession]] = {"face": OnnxSequence, "body": OnnxSequence, "view": OnnxView}
-    return kinds.get(file.config.task, OnnxSession)(file)
+    return _KINDS.get(file.config.task, OnnxSession)(file)
+
+
+def open_graph(
+    bundle: Path,
+    graph: Path,
+    threads: int | None = None,
+    other: Callable[[], Session] | None = None,
+    *,
+    reason: str = "",
+) -> OnnxSession:
+    """Opens a bundle by a graph that fits it (`fitting_graph`), in float32 on the CPU. For `other` and `reason` see
+    OnnxSession.
+
+    Raises BundleError when its weights are damaged. The graph is loaded in the background, as by `open_exported`.
+    """
+    file = OnnxFile(graph, "cpu", threads, bundle)
+    return _KINDS.get(file.config.task, OnnxSession)(file, other, reason)
+
+
+_KINDS: dict[str, type[OnnxSession]] = {"face": OnnxSequence, "body": OnnxSequence, "view": OnnxView}

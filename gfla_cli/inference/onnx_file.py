@@ -19,11 +19,15 @@ import json
 import mmap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gfla_cli.bundles.files import WEIGHTS, architecture_of, check_digest, read_arrays, read_config, shapes_of
+from gfla_cli.bundles.shelf import bundle_name, graphs
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
+from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
 from gfla_cli.inference.session import DeviceName, no_gpu_after_fork
 from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
@@ -33,6 +37,7 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10  # bytes
 DESCRIPTION = "gfla"
 _LONGEST_NAME = 80  # characters
+WEIGHT_PREFIX = "network."  # of a weight's name in a graph
 Part = Literal["encode", "estimate"]
 # The networks' inputs, in order.
 INPUTS: dict[Task, tuple[str, ...]] = {
@@ -102,17 +107,30 @@ def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
 
 
 class OnnxFile:
-    """An exported model. Its main graph is loaded at once in the background, its parts on first use.
+    """An exported model, or a bundle with its graph. Its main graph is loaded at once in the background, its parts on
+    first use.
 
     Threads may share it: ONNX Runtime runs graphs in parallel. A forked child loads its own graphs; on a GPU it cannot.
     """
 
-    def __init__(self, path: Path, device: DeviceName = "auto", threads: int | None = None) -> None:
-        """Raises BundleError when the file is no model of gfla, UsageError when the device is not available."""
-        self.path, self._device, self._threads = path, device, threads
+    def __init__(
+        self, path: Path, device: DeviceName = "auto", threads: int | None = None, bundle: Path | None = None
+    ) -> None:
+        """`bundle`: the folder of the model, if `path` is only its graph.
+
+        Raises BundleError when the file is no model of gfla, UsageError when the device is not available.
+        """
+        self.path, self._device, self._threads, self._bundle = path, device, threads, bundle
         self._metadata = _metadata(path)
-        self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
+        if bundle is None:
+            self.config, self.about = _description(path, self._metadata.pop(DESCRIPTION, None))
+        else:
+            self.config, self.about = read_config(bundle)
+            self.about["name"] = bundle_name(bundle)
+            check_digest(bundle / WEIGHTS, self.about.get("sha256"))
         self._on_gpu = providers_for(device) != [CPU]
+        if not self._on_gpu:
+            keep_freed_memory()
         self._lost_gpu = False
         self._lock = ProcessLock()
         self._starting: Future[OnnxGraph] | None = self._started()
@@ -124,11 +142,19 @@ class OnnxFile:
 
     def _started(self) -> Future[OnnxGraph]:
         starter = ThreadPoolExecutor(1)
-        starting = starter.submit(OnnxGraph, self.path, str(self.path), self._device, self._threads)
+        starting = starter.submit(self._loaded, self.path, str(self.path), "step")
         # Loading for a GPU silences stderr of the whole process. This is waited for, so that no message of another
         # thread is lost.
         starter.shutdown(wait=self._on_gpu)
         return starting
+
+    def _loaded(self, model: Path | bytes, name: str, graph: str) -> OnnxGraph:
+        weights = None
+        if self._bundle is not None:
+            arrays = read_arrays(self._bundle / WEIGHTS)
+            used = _graph_description(self.path, self._metadata.get(DESCRIPTION)).weights.get(graph, ())
+            weights = {name: arrays[name.removeprefix(WEIGHT_PREFIX)] for name in used}
+        return OnnxGraph(model, name, self._device, self._threads, weights)
 
     def forked(self) -> None:
         """See `tell_of_forks`. The threads that run the parent's graphs are not in this process."""
@@ -177,8 +203,45 @@ class OnnxFile:
                     content = base64.b64decode(self._metadata.pop(part_key(part)), validate=True)
                 except (KeyError, binascii.Error, ValueError) as error:
                     raise BundleError(f"{self.path}: its part {part!r} is damaged", hint="export it again") from error
-                self._parts[part] = OnnxGraph(content, f"{self.name}, {part}", self._device, self._threads)
+                self._parts[part] = self._loaded(content, f"{self.name}, {part}", part)
             return self._parts[part]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphDescription:
+    """What the metadata of a bundle's graph says."""
+
+    architecture: str  # see `bundles.files.architecture_of`
+    weights: dict[str, list[str]]  # the weights that each graph takes, by "step" or the part's name
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def fitting_graph(bundle: Path) -> Path | None:
+    """The graph of a bundle, or one of gfla's own for the same architecture; None when there is none.
+
+    Raises BundleError when the bundle is damaged.
+    """
+    known = graphs(bundle)
+    if not known:
+        return None
+    architecture = architecture_of(read_config(bundle)[0], shapes_of(bundle / WEIGHTS))
+    for path in known:
+        try:
+            if _graph_description(path, _metadata(path).get(DESCRIPTION)).architecture == architecture:
+                return path
+        except BundleError:  # a damaged graph is as good as none: the weights are what counts
+            continue
+    return None
+
+
+def _graph_description(path: Path, text: str | None) -> GraphDescription:
+    try:
+        return GraphDescription(**json.loads(text or ""))
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path}: not the graph of a bundle", hint="gfla models graph writes it again") from error
 
 
 def exported_config(path: Path) -> ModelConfig:

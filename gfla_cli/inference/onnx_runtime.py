@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,44 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from gfla_cli.bundles.files import WEIGHTS
 from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.runtime import gpu_count
 from gfla_cli.inference.session import DeviceName
 from gfla_cli.io.background import native_stderr_silenced
 
 CPU = "CPUExecutionProvider"
 _CUDA, _TENSORRT, _COREML = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CoreMLExecutionProvider"
-_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _TENSORRT_LIBRARY = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 _SHORT = {CPU: "CPU", _CUDA: "CUDA", _TENSORRT: "TensorRT", _COREML: "CoreML"}
 _LOCATION = b"location"  # key of the name of an external data file
+# The entry of a weight whose value a bundle gives. Without one, ONNX Runtime finds no such file and refuses the graph.
+_IN_BUNDLE = b"\n\x08" + _LOCATION + b"\x12" + bytes([len(WEIGHTS)]) + WEIGHTS.encode()
 Tensors = dict[str, NDArray[Any]]
 
 
 class OnnxGraph:
     """A graph on the best provider that is available."""
 
-    def __init__(self, model: Path | bytes, name: str, device: DeviceName = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path | bytes,
+        name: str,
+        device: DeviceName = "auto",
+        threads: int | None = None,
+        weights: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         """`model`: a file or its content. `name`: for messages. `threads`: on the CPU, else all that are allowed.
 
+        `weights`: of a bundle, for a graph that was written without them; it is for one image of one size.
         Raises BundleError when ONNX Runtime cannot read the model, UsageError when the device is not available.
         """
         self.name = name
         wanted = providers_for(device)
-        self._session, reason = _start_session(model, name, wanted, threads)
+        self._session, reason = _start_session(model, name, wanted, threads, weights)
+        self._one_by_one, self._threads = weights is not None, cpu_threads(threads) or os.cpu_count() or 1
         self.outputs = [output.name for output in self._session.get_outputs()]
         self.inputs = [given.name for given in self._session.get_inputs()]
         self._provider = self._session.get_providers()[0]
@@ -63,8 +76,12 @@ class OnnxGraph:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
         """All outputs by name. Inputs that the graph does not take are ignored. Raises GflaError when it fails."""
+        given = {name: inputs[name] for name in self.inputs}
         try:
-            made = self._session.run(self.outputs, {name: inputs[name] for name in self.inputs})
+            if self._one_by_one and len(next(iter(given.values()))) > 1:
+                made = self._each(given)
+            else:
+                made = self._session.run(self.outputs, given)
         except Exception as error:  # ONNX Runtime raises a dozen private types
             if is_out_of_memory(error):
                 raise GflaError(
@@ -76,14 +93,38 @@ class OnnxGraph:
             ) from error
         return {name: np.asarray(value) for name, value in zip(self.outputs, made, strict=True)}
 
+    def _each(self, inputs: Tensors) -> list[NDArray[Any]]:
+        """The outputs for several images, which are computed side by side: that fills the cores better than one."""
+        count = len(next(iter(inputs.values())))
 
-def _start_session(model: Path | bytes, name: str, providers: list[str], threads: int | None) -> tuple[Any, str]:
+        def one(k: int) -> list[NDArray[Any]]:
+            found: list[NDArray[Any]] = self._session.run(self.outputs, {n: v[k : k + 1] for n, v in inputs.items()})
+            return found
+
+        with ThreadPoolExecutor(min(count, self._threads)) as pool:
+            return [np.concatenate(values) for values in zip(*pool.map(one, range(count)), strict=True)]
+
+
+def _start_session(
+    model: Path | bytes,
+    name: str,
+    providers: list[str],
+    threads: int | None,
+    weights: Mapping[str, NDArray[np.float32]] | None,
+) -> tuple[Any, str]:
     """The session, and why the last GPU provider failed, if ONNX Runtime gave a reason."""
-    content = _content(model, name)
+    content = _content(model, name, weights)
     onnxruntime.set_default_logger_severity(4)  # the session's own setting does not cover provider loading
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = cpu_threads(threads)
+    if providers == [CPU]:
+        # Planning which results may share memory takes most of the start, and saves nothing: results that are no longer
+        # needed are freed in any case.
+        options.enable_mem_reuse = options.enable_mem_pattern = False
+    if weights is not None:
+        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in weights.items()}
+        options.add_external_initializers(list(values), list(values.values()))
     reason = ""
     for chosen in dict.fromkeys([tuple(providers), tuple(providers[-2:]), (CPU,)]):
         try:
@@ -104,8 +145,8 @@ def _start_session(model: Path | bytes, name: str, providers: list[str], threads
     raise AssertionError("the CPU is always tried")
 
 
-def _content(model: Path | bytes, name: str) -> bytes:
-    """The model's bytes. Raises BundleError when it keeps its weights in other files.
+def _content(model: Path | bytes, name: str, weights: Mapping[str, Any] | None) -> bytes:
+    """The model's bytes. Raises BundleError when it keeps its weights in other files; `weights` may be missing there.
 
     An untrusted model could name any file. ONNX Runtime refuses only files outside the model's folder, and older
     versions refuse none.
@@ -115,7 +156,7 @@ def _content(model: Path | bytes, name: str) -> bytes:
         content = model.read_bytes() if isinstance(model, Path) else model
     except OSError as error:
         raise unreadable(name, str(error)) from error
-    if _names_a_file(content):
+    if _names_a_file(content if weights is None else content.replace(_IN_BUNDLE, b"")):
         raise BundleError(f"{name}: keeps its weights in other files", hint="gfla export-onnx writes a single one")
     return content
 
@@ -156,7 +197,7 @@ def providers_for(device: DeviceName) -> list[str]:
         if _COREML not in built_for:
             raise UsageError("--device mps: this ONNX Runtime has no CoreML", hint="--device auto chooses a device")
         return [_COREML, CPU]
-    has_gpu = _CUDA in built_for and _gpu_count() > 0
+    has_gpu = _CUDA in built_for and gpu_count() > 0
     if device == "cuda" and not has_gpu:
         raise UsageError(
             "--device cuda: no NVIDIA GPU that ONNX Runtime can use", hint="--device auto chooses a device"
@@ -173,7 +214,7 @@ def with_own_gpu(providers: Sequence[str]) -> list[str | tuple[str, dict[str, in
     If there are more processes than GPUs, the rest share the first one.
     """
     number = current_launch().local_rank
-    options = {"device_id": number if number < _gpu_count() else 0} if number else {}
+    options = {"device_id": number if number < gpu_count() else 0} if number else {}
     return [(name, options) if options and name in (_CUDA, _TENSORRT) else name for name in providers]
 
 
@@ -191,17 +232,6 @@ def cpu_threads(wanted: int | None) -> int:
         return wanted
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     return allowed if allowed < (os.cpu_count() or 1) else 0
-
-
-def _gpu_count() -> int:
-    """How many GPUs NVIDIA's driver shows to this process."""
-    count = ctypes.c_int(0)
-    try:
-        driver = ctypes.CDLL(_DRIVER)
-        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    except (OSError, AttributeError):
-        return 0
-    return 0 if failed else count.value
 
 
 def _loads(library: str) -> bool:

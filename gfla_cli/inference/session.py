@@ -18,6 +18,7 @@ from gfla_cli.config import ModelConfig, Task
 from gfla_cli.config import Precision as Precision
 from gfla_cli.config import Runtime as Runtime
 from gfla_cli.errors import BundleError, GflaError, UsageError
+from gfla_cli.inference.runtime import choose_runtime, gpu_count
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.files import cache_folder, make_folder
 
@@ -32,6 +33,7 @@ class Execution(TypedDict, total=False):
     precision: Precision
     runtime: Runtime
     threads: int | None
+    images: int  # how many will be generated, as far as is known
 
 
 class Session(Protocol):
@@ -141,22 +143,37 @@ def open_session(
     precision: Precision = "auto",
     runtime: Runtime = "auto",
     threads: int | None = None,
+    images: int = 1,
 ) -> Session:
     """Loads the network of a bundle or of an exported .onnx file.
 
-    `runtime` "auto" runs .onnx files with ONNX Runtime and bundles with torch; "onnx" exports a bundle into the cache
-    on first use. `threads`: on the CPU, else all. Raises BundleError when the model is damaged or for none of `tasks`,
-    UsageError when the options contradict each other.
+    `runtime` "auto" runs .onnx files with ONNX Runtime, and chooses for bundles (`choose_runtime`); `images`, how many
+    will be generated, counts there. "onnx" exports a bundle without a graph into the cache on first use. `threads`: on
+    the CPU, else all. Raises BundleError when the model is damaged or for none of `tasks`, UsageError when the options
+    contradict each other.
     """
     exported = exported_file(model)
     if exported is None:
         bundle = find_bundle(model)
-        config, _ = read_config(bundle)
+        config, about = read_config(bundle)
         check_task(bundle_name(bundle), config, *tasks)
-        if runtime != "onnx":
-            return _open_torch(bundle, config.task, device, precision, threads)
+        graph = None
+        if runtime != "torch" and device in ("auto", "cpu") and precision in ("auto", "fp32") and "part" not in about:
+            from gfla_cli.inference.onnx_file import fitting_graph
+
+            graph = fitting_graph(bundle)
+        choice = choose_runtime(runtime, device, precision, has_graph=graph is not None, images=images)
+        if choice.runtime == "torch":
+            return _open_torch(bundle, config.task, device, precision, threads, choice.reason)
         if precision == "bf16":
             raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
+        if graph is not None and (device == "cpu" or not gpu_count()):
+            from gfla_cli.inference.onnx_backend import open_graph
+
+            def in_torch() -> Session:
+                return _open_torch(bundle, config.task, "cpu", precision, threads)
+
+            return open_graph(bundle, graph, threads, in_torch, reason=choice.reason)
         exported = cached_export(bundle, half=precision == "fp16")
     if runtime == "torch":
         raise UsageError(
@@ -198,13 +215,15 @@ def model_config(model: str | Path) -> ModelConfig:
     return exported_config(exported)
 
 
-def _open_torch(bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None) -> Session:
+def _open_torch(
+    bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None, reason: str = ""
+) -> Session:
     from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView, use_threads
 
     if threads is not None:
         use_threads(threads)
     kinds: dict[Task, type[TorchSession]] = {"pose": TorchSession, "view": TorchView}
-    return kinds.get(task, TorchSequence)(bundle, device, precision)
+    return kinds.get(task, TorchSequence)(bundle, device, precision, reason)
 
 
 def no_gpu_after_fork() -> GflaError:

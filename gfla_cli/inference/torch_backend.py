@@ -57,7 +57,11 @@ class TorchSession:
     On the CPU the process keeps the memory that torch frees (`keep_freed_memory`).
     """
 
-    def __init__(self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto", reason: str = ""
+    ) -> None:
+        """`reason`: why torch computes it, for people."""
+        self._reason = reason
         bundle = load_bundle(model)
         self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
@@ -77,7 +81,7 @@ class TorchSession:
     @property
     def place(self) -> str:
         """See Session."""
-        return str(self._placement)
+        return f"torch, {self._placement}" + (f", {self._reason}" if self._reason else "")
 
     def forked(self) -> None:
         """See `tell_of_forks`."""

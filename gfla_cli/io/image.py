@@ -57,6 +57,14 @@ def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint
         return decode(image, max_side)
 
 
+def check_image_file(path: Path | str) -> None:
+    """Raises the MediaError of `read_image` if the file's header already tells that it cannot be read."""
+    from gfla_cli.io.image_decoding import open_image
+
+    with open_image(Path(path)):
+        pass
+
+
 def load_image(source: ImageSource, max_side: int | None = None) -> NDArray[np.uint8]:
     """A file read by `read_image`, or an array in its own size. Raises MediaError when it is no image."""
     if isinstance(source, str | PathLike):

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import Level, ModelConfig
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, ToImage, activation, widths
+from gfla_cli.networks.blocks import (
+    DecoderBlock,
+    EncoderBlock,
+    ResidualBlock,
+    ToImage,
+    activation,
+    conv_of_parts,
+    widths,
+)
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.samplers import Source, sampler
 from gfla_cli.ops.warp import bilinear_warp, upsample
@@ -118,7 +126,8 @@ class PixelBlend(nn.Module):
     def forward(self, x: Tensor, generated: Tensor, warped: Sequence[Tensor], masks: Sequence[Tensor]) -> Blend:
         """`x` (B, C, H, W) features; `generated` and each of `warped` (B, 3, H, W); each of `masks` (B, 1, H, W)."""
         inputs = [x, generated, *warped, *masks]
-        y: Tensor = self.output(self.act(self.hidden(torch.cat([part.to(x.dtype) for part in inputs], dim=1)))).float()
+        hidden = conv_of_parts(self.hidden, [part.to(x.dtype) for part in inputs])
+        y: Tensor = self.output(self.act(hidden)).float()
         share, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
         return Blend(generated, share.softmax(dim=1)[:, 1:], residual.tanh() * _LARGEST_RESIDUAL, matte)
 

@@ -86,19 +86,20 @@ class PersonDetector(Closeable):
 
     def __init__(self) -> None:
         self._lock = ProcessLock()
-        self._pose_network = body_network(tracking=False)
+        # One network for joints and cover: a second one would start for a tenth of a second.
+        self._pose_network = body_network(tracking=False, segmentation=True)
         self._face_network = face_box_network()
-        self._cover_network = body_network(tracking=False, segmentation=True)
 
     def close(self) -> None:
         """Frees the networks; the next `detect` would load them again."""
         with self._lock:
-            for network in (self._pose_network, self._face_network, self._cover_network):
-                network.close()
+            self._pose_network.close()
+            self._face_network.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Person]:
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
+        self._pose_network.start_in_background()  # while the other one starts
         pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
         with self._lock:
             found = self._search_turned(pixels)
@@ -127,7 +128,7 @@ class PersonDetector(Closeable):
             hidden = (own < 0.5) & (away < _HIDDEN)
             part[hidden] = np.median(part[~hidden], axis=0)
         with self._lock:
-            answer = self._cover_network.process(part)
+            answer = self._pose_network.process(part)
         if not answer.segmentation_masks:
             return None
         mask = own * np.array(answer.segmentation_masks[0].numpy_view(), np.float32).reshape(crop.size)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakSet, finalize
@@ -207,6 +208,16 @@ class Network:
         self._lock = ProcessLock()
         self._graph: _Task | None = None
         tell_of_forks(self)
+
+    def start_in_background(self) -> None:
+        """Starts it in a thread, unless it has started. An error there is raised by `process`, which tries again."""
+
+        def start() -> None:
+            with self._lock, suppress(GflaError):
+                self._graph = self._graph or self._started()
+
+        if self._graph is None:
+            Thread(target=start, daemon=True).start()
 
     def process(self, pixels: NDArray[np.uint8]) -> Any:
         """MediaPipe's result for (H, W, 3) uint8 RGB. Raises GflaError when MediaPipe fails."""

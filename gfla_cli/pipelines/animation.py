@@ -24,7 +24,15 @@ from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
-from gfla_cli.io.image import ImageSource, image_name, is_animated, load_image, reduced, to_planes
+from gfla_cli.io.image import (
+    ImageSource,
+    check_image_file,
+    image_name,
+    is_animated,
+    load_image,
+    reduced,
+    to_planes,
+)
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
 from gfla_cli.person.body import (
     body_box,
@@ -382,10 +390,20 @@ class Animator:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        """`model`: for faces, for bodies, or for poses, which animates bodies frame by frame. Raises BundleError."""
+        """`model`: for faces, for bodies, or for poses, which animates bodies frame by frame. Raises BundleError.
+
+        `images`: how many frames will be made, as far as is known; for many, another runtime is faster.
+        """
         self.session = open_session(
-            model, "face", "body", "pose", device=device, precision=precision, runtime=runtime, threads=threads
+            model,
+            *("face", "body", "pose"),
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            threads=threads,
+            images=images,
         )
         self.kind: Kind = "face" if self.session.config.task == "face" else "body"
 
@@ -555,6 +573,14 @@ def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:
     if moves:
         notes.append(f"{source}: a video; its first frame is animated")
     return image
+
+
+def check_source(path: Path) -> None:
+    """Raises MediaError unless the header of the file is that of an image or a video."""
+    try:
+        check_image_file(path)
+    except MediaError as error:
+        _first_frame(path, error)
 
 
 def _first_frame(path: str | Path, as_image: MediaError) -> Image:

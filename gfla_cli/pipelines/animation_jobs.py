@@ -16,8 +16,8 @@ from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import overlapped, said_when_slow
-from gfla_cli.io.files import refuse_output, require_file
-from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe
+from gfla_cli.io.files import refuse_output
+from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
 from gfla_cli.pipelines.animation import (
@@ -26,6 +26,7 @@ from gfla_cli.pipelines.animation import (
     Animation,
     AnimationSettings,
     Animator,
+    check_source,
     read_source,
 )
 from gfla_cli.pipelines.driver import OnMissing, TaskName
@@ -123,7 +124,7 @@ def plan_animation(
     job = AnimationJob(source, driving, path, side_by_side, landmarks, reads)
     for one in job.outputs:
         refuse_output(one, overwrite=overwrite, inputs=job.inputs)
-    require_file(source, "image")
+    check_source(source)
     if is_track_file(driving):
         read_track(driving)
     else:
@@ -180,11 +181,20 @@ def _animator(job: AnimationJob, options: AnimateOptions) -> Animator:
     """The loaded model. Raises UsageError when it is for another task."""
     kind = _kind(job, options)
     model = options.model or MODELS[kind or "face"]
-    animator = Animator(model, **options.execution)
+    execution: Execution = {**options.execution, "images": _frames(job, options)}
+    animator = Animator(model, **execution)
     if kind not in (None, animator.kind):
         what = f"the task is {kind}, but the model {model} is for a {animator.kind}"
         raise UsageError(what, hint=f"--task {animator.kind}, or another --model")
     return animator
+
+
+def _frames(job: AnimationJob, options: AnimateOptions) -> int:
+    """How many frames the video will have, as far as is known."""
+    if is_track_file(job.driving):
+        return len(read_track(job.driving).frames)
+    with read_frames(job.driving, options.trim, options.fps) as frames:  # decodes nothing yet
+        return frames.expected
 
 
 def _kind(job: AnimationJob, options: AnimateOptions) -> Kind | None:

@@ -19,7 +19,7 @@ from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
-from gfla_cli.inference.session import Execution
+from gfla_cli.inference.session import Execution, exported_file
 from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import (
@@ -29,12 +29,11 @@ from gfla_cli.io.files import (
     is_too_long,
     path_inside,
     refuse_output,
-    require_file,
     require_path,
     sole_writer,
 )
-from gfla_cli.io.image import WRITABLE, find_images, write_image
-from gfla_cli.person.keypoint_files import poses_of_folder, split_row
+from gfla_cli.io.image import WRITABLE, check_image_file, find_images, write_image
+from gfla_cli.person.keypoint_files import is_pose_file, poses_of_folder, read_poses, split_row
 from gfla_cli.pipelines.compositing import Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
@@ -133,8 +132,12 @@ def plan_transfers(
     if single:
         for path in jobs[0].outputs:
             refuse_output(path, overwrite=overwrite, inputs=jobs[0].inputs)
-        require_file(source, "image")
+        check_image_file(source)
         require_path(split_row(pose)[0])
+        if is_pose_file(pose):
+            read_poses(pose)
+        else:
+            check_image_file(pose)
     return jobs
 
 
@@ -183,12 +186,15 @@ def run_transfers(
     runner = JobRunner(jobs, report, overwrite=options.overwrite, alone=alone, say=say, progress=progress)
     if not runner.todo:
         return report
+    show_inside = bool(jobs[0].shows)
+    execution: Execution = {**options.execution, "images": len(runner.todo)}
+    if show_inside and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
+        execution["runtime"] = "torch"  # graphs show no flows
     with said_when_slow(say, f"loading {options.model}"):
         from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-        model = PoseTransfer(options.model, **options.execution)
+        model = PoseTransfer(options.model, **execution)
     of_one: Say = say if len(runner.todo) == 1 else silent  # several have a bar
-    show_inside = bool(jobs[0].shows)
     announced = False
 
     def prepare(job: TransferJob) -> PreparedTransfer:

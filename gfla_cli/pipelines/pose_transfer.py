@@ -97,8 +97,12 @@ class PoseTransfer:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        self.session = open_session(model, "pose", device=device, precision=precision, runtime=runtime, threads=threads)
+        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
+        self.session = open_session(
+            model, "pose", device=device, precision=precision, runtime=runtime, threads=threads, images=images
+        )
         self._detector = PersonDetector()
         self._lock = ProcessLock()
         self._found: dict[_FileState, list[Pose]] = {}  # all people in a file
@@ -192,11 +196,19 @@ class PoseTransfer:
         return PreparedTransfer(source_crop.image(image), points[0], points[1], head, canvas, notes)
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
-        """The results of several prepared pairs in one pass of the network, and a second pass for their heads."""
+        """The results of several prepared pairs in one pass of the network, and a second pass for their heads.
+
+        A single image and its head are generated together.
+        """
         layered = any(one.canvas is not None for one in prepared)
-        frames = self._frames(prepared, layered=layered, inside=inside)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
-        drawn = self._frames([head for _, head in heads], layered=layered)
+        wanted = [head for _, head in heads]
+        if len(prepared) == 1 and not inside:  # its head at the same time; more images fill the processor anyway
+            made = self._frames([*prepared, *wanted], layered=layered)
+            frames, drawn = made[:1], made[1:]
+        else:
+            frames = self._frames(prepared, layered=layered, inside=inside)
+            drawn = self._frames(wanted, layered=layered)
         refined = {number: (head, made) for (number, head), made in zip(heads, drawn, strict=True)}
         return [self._result(one, frames[number], refined.get(number)) for number, one in enumerate(prepared)]
 
@@ -219,7 +231,7 @@ class PoseTransfer:
         return TransferResult(image, source, points[0], points[1], frame, one.notes)
 
     def _frames(
-        self, prepared: Sequence[PreparedTransfer] | Sequence[HeadCrop], *, layered: bool, inside: bool = False
+        self, prepared: Sequence[PreparedTransfer | HeadCrop], *, layered: bool, inside: bool = False
     ) -> list[_Generated]:
         """What the network generates. `layered`: with layers; `inside`: with intermediates, one pass for each."""
         if not prepared:
@@ -246,11 +258,13 @@ class PoseTransfer:
         config = self.session.config
         height, width = prepared[0].source_image.shape[:2]
         sigma = config.heatmap_sigma * height / config.image_size[0]
-        encode = joint_maps if config.has_depth else heatmaps
-        maps = [
-            np.stack([encode(points, (height, width), sigma) for points in side])
-            for side in ([one.source_points for one in prepared], [one.target_points for one in prepared])
-        ]
+        maps = np.zeros((2, len(prepared), config.structure_channels, height, width), np.float32)
+        for k, one in enumerate(prepared):
+            for side, points in enumerate((one.source_points, one.target_points)):
+                if config.has_depth:
+                    joint_maps(points, (height, width), sigma, out=maps[side, k])
+                else:
+                    heatmaps(points, (height, width), sigma, out=maps[side, k])
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
     def _people(self, image: Image, source: ImageSource) -> list[Pose]:

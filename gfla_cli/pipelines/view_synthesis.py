@@ -31,8 +31,17 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
-from gfla_cli.io.files import refuse_output, require_file
-from gfla_cli.io.image import WRITABLE, ImageSource, from_planes, image_name, load_image, to_planes, write_image
+from gfla_cli.io.files import refuse_output
+from gfla_cli.io.image import (
+    WRITABLE,
+    ImageSource,
+    check_image_file,
+    from_planes,
+    image_name,
+    load_image,
+    to_planes,
+    write_image,
+)
 from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.compositing import Layers, Size, mixed
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
@@ -160,8 +169,12 @@ class ViewSynthesizer:
         precision: Precision = "auto",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        images: int = 1,
     ) -> None:
-        self.session = open_session(model, "view", device=device, precision=precision, runtime=runtime, threads=threads)
+        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
+        self.session = open_session(
+            model, "view", device=device, precision=precision, runtime=runtime, threads=threads, images=images
+        )
 
     def render(
         self,
@@ -358,7 +371,7 @@ def plan_views(
         raise UsageError(f"{twice} is named twice", hint="every output needs a name of its own")
     for path in job.outputs:
         refuse_output(path, overwrite=overwrite, inputs=job.inputs)
-    require_file(source, "image")
+    check_image_file(source)
     return job
 
 

@@ -20,13 +20,13 @@ def test_a_provider_that_cannot_be_used_is_not_tried(monkeypatch):
     built_for = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built_for)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(onnx_runtime, "_gpu_count", lambda: 0)
+    monkeypatch.setattr(onnx_runtime, "gpu_count", lambda: 0)
     assert onnx_runtime.providers_for("auto") == ["CPUExecutionProvider"]
     with pytest.raises(UsageError, match="no NVIDIA GPU"):
         onnx_runtime.providers_for("cuda")
     with pytest.raises(UsageError, match="no CoreML"):
         onnx_runtime.providers_for("mps")
-    monkeypatch.setattr(onnx_runtime, "_gpu_count", lambda: 1)
+    monkeypatch.setattr(onnx_runtime, "gpu_count", lambda: 1)
     monkeypatch.setattr(onnx_runtime, "_loads", lambda library: False)
     assert onnx_runtime.providers_for("auto") == built_for[1:]
     monkeypatch.setattr(onnx_runtime, "_loads", lambda library: True)
@@ -58,7 +58,7 @@ def test_several_processes_of_a_machine_take_a_gpu_each(tiny_export, monkeypatch
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
     monkeypatch.setattr("gfla_cli.inference.onnx_runtime.providers_for", lambda _: [*GPU, onnx_runtime.CPU])
-    monkeypatch.setattr(onnx_runtime, "_gpu_count", lambda: gpus)
+    monkeypatch.setattr(onnx_runtime, "gpu_count", lambda: gpus)
     OnnxGraph(tiny_export.path, "tiny")
     assert asked[0] == [*GPU, onnx_runtime.CPU]  # of one process alone
     names = {"RANK": 7, "WORLD_SIZE": 8, "LOCAL_RANK": local_rank, "MASTER_PORT": 1, "MASTER_ADDR": "localhost"}

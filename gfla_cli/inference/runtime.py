@@ -1,0 +1,65 @@
+"""Which runtime computes a bundle: ONNX Runtime or torch. Imports neither.
+
+On the CPU, ONNX Runtime is ready in a tenth of the time that torch takes. Torch in bfloat16 takes less time for each
+image, on processors that have instructions for it: after about a hundred images it is ahead (assets/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from gfla_cli.config import DeviceName, Precision, Runtime
+
+MANY = 100  # images, from which on torch in bfloat16 is worth its start
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+class Choice(NamedTuple):
+    """A runtime, and why."""
+
+    runtime: Runtime  # "torch" or "onnx"
+    reason: str  # for people; empty when the user chose it
+
+
+def choose_runtime(
+    runtime: Runtime, device: DeviceName, precision: Precision, *, has_graph: bool, images: int = 1
+) -> Choice:
+    """The runtime for a bundle. `has_graph`: one for ONNX Runtime. `images`: how many will be generated."""
+    if runtime != "auto":
+        return Choice(runtime, "")
+    if device in ("cuda", "mps") or precision in ("bf16", "fp16"):
+        return Choice("torch", "")
+    if device == "auto" and (gpu_count() or (sys.platform == "darwin" and platform.machine() == "arm64")):
+        return Choice("torch", "")
+    if not has_graph:
+        return Choice("torch", "no graph for ONNX Runtime; gfla models graph makes one")
+    if images >= MANY and precision == "auto" and has_bf16():
+        return Choice("torch", f"faster for {images} images")
+    return Choice("onnx", "starts faster than torch")
+
+
+@cache
+def gpu_count() -> int:
+    """How many GPUs NVIDIA's driver shows to this process."""
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+        failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return 0
+    return 0 if failed else count.value
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16, as far as Linux tells."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
