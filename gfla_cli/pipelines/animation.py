@@ -193,8 +193,9 @@ class BodySubject:
     ) -> None:
         """Raises DetectionError when the image shows no person, or too little of one."""
         self._detector = PersonDetector()
-        people = self._detector.detect(image)
-        self.pose = choose_person([one.pose for one in people], settings.person, where=where, notes=notes)
+        people = [one.pose for one in self._detector.detect(image)]
+        self.pose = choose_person(people, settings.person, where=where, notes=notes)
+        self._others = [pose for pose in people if pose is not self.pose]
         joints = int(self.pose.present.sum())
         if joints < _FEW_JOINTS:
             what = f"{where}: only {joints} of 18 joints of the person are visible"
@@ -275,7 +276,7 @@ class BodySubject:
     def _cover(self, image: Image, scale: Crop) -> Map | None:
         if not self._session.config.pixel_blend:
             return None
-        return self._detector.cover(image, self.pose.cropped(scale))
+        return self._detector.cover(image, self.pose.cropped(scale), [pose.cropped(scale) for pose in self._others])
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""
