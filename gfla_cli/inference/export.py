@@ -351,8 +351,15 @@ def _without_weights(path: Path, graph: Graph, weights: Collection[str]) -> byte
     del inside.input[:], inside.value_info[:]
     inside.input.extend(kept)
     short = {name: name for name in (*graph.inputs, *graph.outputs, *weights, "")}
+    constants: dict[bytes, onnx.TensorProto] = {}  # equal ones, such as grids of pixels, are written once
     for tensor in inside.initializer:
-        tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
+        if tensor.name not in weights:
+            name, tensor.name = tensor.name, ""
+            first = constants.setdefault(tensor.SerializeToString(), tensor)
+            first.name = short[name] = first.name or f"c{len(constants)}"
+    named = [tensor for tensor in inside.initializer if tensor.name]
+    del inside.initializer[:]
+    inside.initializer.extend(named)
     for node in inside.node:
         node.name = node.doc_string = ""
         for names in (node.input, node.output):

@@ -82,7 +82,11 @@ def sample_at(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
 def bilinear_warp(source_BCHW: Tensor, offset_B2HW: Tensor) -> Tensor:
     """Warps (B, C, H, W) by offsets (B, 2, h, w) to (B, C, h, w): the value at l is the source at l + offset(l)."""
     height, width = offset_B2HW.shape[-2:]
-    return sample_at(source_BCHW, pixel_grid(height, width, offset_B2HW) + offset_B2HW)
+    dtype = torch.promote_types(offset_B2HW.dtype, torch.float32)
+    # Rows and columns by themselves: a whole grid of pixels would be the largest constant of an exported graph.
+    x = offset_B2HW[:, 0] + torch.arange(width, dtype=dtype, device=offset_B2HW.device)
+    y = offset_B2HW[:, 1] + torch.arange(height, dtype=dtype, device=offset_B2HW.device)[:, None]
+    return sample_at(source_BCHW, torch.stack([x, y], dim=1))
 
 
 def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) -> Tensor:
