@@ -184,8 +184,8 @@ class BodySubject:
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
     ) -> None:
         """Raises DetectionError when the image shows no person, or too little of one."""
-        self._detector = PersonDetector()
-        people = self._detector.detect(image)
+        with PersonDetector() as detector:
+            people = detector.detect(image)
         self.pose = choose_person([one.pose for one in people], settings.person, where=where, notes=notes)
         joints = int(self.pose.present.sum())
         if joints < _FEW_JOINTS:
@@ -267,7 +267,8 @@ class BodySubject:
     def _cover(self, image: Image, scale: Crop) -> Map | None:
         if not self._session.config.pixel_blend:
             return None
-        return self._detector.cover(image, self.pose.cropped(scale))
+        with PersonDetector() as detector:
+            return detector.cover(image, self.pose.cropped(scale))
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""
