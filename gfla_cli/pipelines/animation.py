@@ -192,8 +192,8 @@ class BodySubject:
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
     ) -> None:
         """Raises DetectionError when the image shows no person, or too little of one."""
-        self._detector = PersonDetector()
-        people = [one.pose for one in self._detector.detect(image)]
+        with PersonDetector() as detector:
+            people = [one.pose for one in detector.detect(image)]
         self.pose = choose_person(people, settings.person, where=where, notes=notes)
         self._others = [pose for pose in people if pose is not self.pose]
         joints = int(self.pose.present.sum())
@@ -276,7 +276,9 @@ class BodySubject:
     def _cover(self, image: Image, scale: Crop) -> Map | None:
         if not self._session.config.pixel_blend:
             return None
-        return self._detector.cover(image, self.pose.cropped(scale), [pose.cropped(scale) for pose in self._others])
+        others = [pose.cropped(scale) for pose in self._others]
+        with PersonDetector() as detector:
+            return detector.cover(image, self.pose.cropped(scale), others)
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""

@@ -378,12 +378,12 @@ def composed(
     shape = canvas.background.shape[:2]
     region = place.region(shape)
     keeps = canvas.source_cover is not None
-    if region is None:  # the subject has left
-        region = slice(0), slice(0)
+    image, cover = canvas.background.copy(), np.full(shape, not keeps, np.float32)
+    if region is None:  # the subject has left the canvas
+        return np.dstack([image, cover.astype(np.uint8) * 255]) if canvas.transparent else image
     part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
     if head is not None:
         _set_head(part, region, canvas, place, *head)
-    image, cover = canvas.background.copy(), np.full(shape, not keeps, np.float32)
     if keeps:
         if canvas.shown is not None:
             part = Mixed(part.image, part.cover * canvas.shown[region[0]])

@@ -66,7 +66,7 @@ def test_the_head_is_drawn_from_near_unless_that_is_not_wanted(transfer, tmp_pat
     transfer(ANNA, "--pose", BEN, "-o", "near.png")
     transfer(ANNA, "--pose", BEN, "-o", "far.png", "--no-near-head")
     near, far = (read_image(tmp_path / name).astype(int) for name in ("near.png", "far.png"))
-    changed = np.abs(near - far).max(axis=2) > 0
+    changed = np.abs(near - far).max(axis=2) > 1  # body and head in one batch, which rounds differently
     height = len(changed)
     assert changed[: height // 3].any()
     assert not changed[height // 2 :].any()

@@ -24,6 +24,8 @@ from gfla_cli.inference.onnx_file import DESCRIPTION, part_key
 from gfla_cli.inference.session import SequenceSession, open_session
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
+from gfla_cli.networks.layers import _blurred
+from gfla_cli.ops.warp import bilinear_warp
 
 # The ablations and appearance flow have graphs of their own.
 SAMPLERS = ("pose-people:none", "face:bilinear", "face:none", "body:global", "view-chairs:pixels", "view-chairs:global")
@@ -82,8 +84,7 @@ def test_half_precision_is_close_and_samples_in_float(exported, kind):
     graphs = graphs_in(report.path)
     # CUDA's provider has GridSample in float32 alone; in float16 it would run on the CPU.
     config, floats = small(kind), {onnx.TensorProto.FLOAT}
-    warps = config.flow_prior != "none" or config.sampler == "pixels"
-    assert types_of(graphs[DESCRIPTION], "GridSample") == (floats if warps else set())
+    assert types_of(graphs[DESCRIPTION], "GridSample") == floats  # if for nothing else, then for the layers
     if config.sampler == "local":
         assert types_of(graphs[DESCRIPTION], "MatMul") == floats  # weighted sums of pixels
     for key in (DESCRIPTION, part_key("encode")):
@@ -124,15 +125,39 @@ def test_a_clip_is_that_of_torch_and_the_reference_is_encoded_once(exported, kin
     )
     given = example_inputs(small(kind), 1, 64, 96)
     frames = [example_inputs(small(kind), 1, 64, 96, seed=k)["target_structure"].numpy() for k in range(3)]
-    clips = []
+    clips, layers = [], []
     for session in sessions:
         assert isinstance(session, SequenceSession)
         clip = session.start(given["reference_image"].numpy(), given["reference_structure"].numpy())
         if session is sessions[1]:
             session.file.part("encode").run = lambda _: pytest.fail("the reference was encoded again")
         clips.append([clip.next(frame) for frame in frames])
+        layers.append(clip.next_layers(frames[0]))
     np.testing.assert_allclose(clips[1], clips[0], atol=1e-4)
     assert np.abs(clips[0][1] - clips[0][2]).max() > 1e-3
+    assert layers[0].shape == (1, 10, 64, 96)
+    np.testing.assert_allclose(layers[1], layers[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["face-people", "view-chairs"])
+def test_layers_give_the_image_the_fine_detail_of_the_moved_source(exported, kind):
+    bundle, _ = exported(kind)
+    session = open_session(bundle, small(kind).task, device="cpu", precision="fp32")
+    given = {name: tensor.numpy() for name, tensor in example_inputs(small(kind), 1, 64, 64).items()}
+    if kind == "view-chairs":
+        source, codes = given["source_image"], (given["source_code"], given["target_code"])
+        encoded = session.encode(source)
+        image, layers = session.view(encoded, *codes), session.view_layers(encoded, *codes)
+    else:
+        source, structures = given["reference_image"], (given["reference_structure"], given["target_structure"])
+        image = session.start(source, structures[0]).next(structures[1])
+        layers = session.start(source, structures[0]).next_layers(structures[1])
+    drawn, share, residual, offset = np.split(layers[:, :9], [3, 4, 7], axis=1)
+    assert share.max() > 0.05
+    moved = bilinear_warp(torch.from_numpy(source), torch.from_numpy(offset * 64)).numpy()
+    mixed = drawn * (1 - share) + share * moved + residual
+    fine = [x - _blurred(torch.from_numpy(x)).numpy() for x in (moved, image)]
+    np.testing.assert_allclose(mixed, image + share * (fine[0] - fine[1]), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["view-chairs", "view-chair", "view-chairs:pixels"])
@@ -144,8 +169,12 @@ def test_views_and_their_scores_are_those_of_torch(exported, kind):
     codes = np.eye(21, dtype=np.float32)
     encoded = torchs.encode(picture), onnxs.encode(picture)
     for k in (1, 9):
-        views = [s.view(source, codes[0], codes[k]) for s, source in zip((torchs, onnxs), encoded, strict=True)]
+        pairs = list(zip((torchs, onnxs), encoded, strict=True))
+        views = [session.view(source, codes[0], codes[k]) for session, source in pairs]
         np.testing.assert_allclose(views[1], views[0], atol=1e-4)
+        layers = [session.view_layers(source, codes[0], codes[k]) for session, source in pairs]
+        assert layers[0].shape == (1, 10, 96, 64)
+        np.testing.assert_allclose(layers[1], layers[0], atol=1e-3)
     assert onnxs.estimates_views == torchs.estimates_views == (kind == "view-chairs")
     if onnxs.estimates_views:
         np.testing.assert_allclose(onnxs.view_scores(picture), torchs.view_scores(picture), atol=1e-4)
@@ -173,7 +202,7 @@ def test_animate_takes_the_file(exported, tmp_path, kind, task):
     write_image(tmp_path / "source.png", picture[0:255, 165:386] if task == "face" else picture)
     model = exported(kind)[1].path
     arguments = ("source.png", "source.png", "--task", task, "--threads", "1", "--model", model, "-o", "out.mp4")
-    printed, said = command_without_torch(tmp_path, "animate", *arguments, "--no-paste-back")
+    printed, said = command_without_torch(tmp_path, "animate", *arguments, "--no-paste-back", "--size", "64")
     assert (printed, said[0]) == ("out.mp4\n", f"gfla: {kind} on ONNX Runtime, CPU")
     assert [line for line in said[1:] if "a blurred result" not in line] == said[-1:], said
     assert probe(tmp_path / "out.mp4").size == (64, 64)

@@ -27,7 +27,8 @@ def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(ani
     report = json.loads(result.stdout)
     assert report["written"] == ["out.mp4"]
     assert (report["task"], report["frames"], report["missing"]) == ("face", FRAMES, 0)
-    assert set(report["seconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
+    assert (report["width"], report["height"]) == (221, 255)
+    assert set(report["seconds"]) == {"decode", "landmarks", "structure", "network", "compose", "encode"}
     info = probe(tmp_path / "out.mp4")
     assert (info.fps, info.frames, info.audio_codec) == (NTSC, FRAMES, "aac")
     assert info.size == (256, 222)  # of a 255 x 221 image; yuv420p has even sides
@@ -38,7 +39,7 @@ def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(ani
 
 
 def test_the_clip_is_named_after_both_inputs_and_may_be_the_frame_alone(animate, tmp_path):
-    result = animate("film.mp4", "--no-paste-back", "--quiet")
+    result = animate("film.mp4", "--no-paste-back", "--size", "64", "--quiet")
     assert result.stdout == "face--film.mp4\n"
     assert result.stderr == ""
     assert probe(tmp_path / "face--film.mp4").size == (64, 64)
@@ -86,7 +87,7 @@ def test_a_time_range_at_another_rate(animate, head_track, tmp_path):
 def test_the_frames_are_made_one_by_one(face_animator, head_videos):
     with face_animator.animate(head_videos / "face.png", head_videos / "film.mp4", images=True) as clip:
         first = next(clip)
-        assert first.image.shape == (64, 64, 3)
+        assert first.image.shape == clip.still.shape == (255, 221, 3)
         assert first.driving.shape == (256, 222, 3)
         assert first.points.shape == (68, 3)
         assert clip.expected == FRAMES
@@ -135,7 +136,7 @@ def test_the_benchmark_reports_the_time_of_each_stage(gfla, animators, head_vide
     result = gfla("benchmark", "animate", *clip, "--model", animators / "tiny-face", "--json")
     assert result.exit_code == 0, result.output
     speed = json.loads(result.stdout)
-    assert set(speed["milliseconds"]) == {"decode", "landmarks", "structure", "network", "encode"}
+    assert set(speed["milliseconds"]) == {"decode", "landmarks", "structure", "network", "compose", "encode"}
     assert 0 < speed["network_share"] < 1
     assert names_in(tmp_path) == []
 

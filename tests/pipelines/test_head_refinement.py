@@ -151,10 +151,11 @@ def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tm
     far, near = (model.transfer(picture, pose, refine_head=wanted, size=None).image for wanted in (False, True))
     assert (far != near).any()
     prepared = model.prepare(picture, pose, size=None)
-    np.testing.assert_array_equal(around(prepared.head, far), around(prepared.head, near))
+    np.testing.assert_allclose(around(prepared.head, far).astype(int), around(prepared.head, near), atol=1)
+    # Body and head are one batch, which rounds differently.
     together, alone = model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image
-    assert np.abs(together.astype(int) - alone).max() <= 1  # a batch of two rounds differently
-    np.testing.assert_array_equal(model.generate([prepared], inside=True)[0].image, near)
+    np.testing.assert_allclose(together.astype(int), alone, atol=1)
+    np.testing.assert_allclose(model.generate([prepared], inside=True)[0].image.astype(int), near, atol=1)
 
     plain = Found(save_tiny(tmp_path / "far", replace(config, refines_heads=False)), device="cpu", precision="fp32")
     assert plain.prepare(picture, pose).head is None

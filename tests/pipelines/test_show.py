@@ -31,7 +31,8 @@ def test_looks_are_those_of_the_network(model):
         return
     result = transfer.generate([ready], inside=True)[0]
     inside = result.frame.inside
-    np.testing.assert_array_equal(result.image, transfer.generate([ready])[0].image)
+    usual = transfer.generate([ready])[0].image  # body and head in one batch, which rounds differently
+    np.testing.assert_allclose(result.image.astype(int), usual, atol=1)
     with torch.inference_mode():
         flows = transfer.session.network(*(torch.from_numpy(x) for x in transfer._inputs([ready]))).flows
     for level, look, flow in zip(TINY.levels, inside.levels, flows, strict=True):
