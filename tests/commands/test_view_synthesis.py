@@ -70,6 +70,7 @@ def test_the_report_says_where_the_source_was_seen_from(synthesis):
     assert json.loads(result.stdout) == {
         "written": ["chair--60.png"],
         "source_view": {"azimuth": 320.0, "elevation": 20.0, "estimated": False},
+        "size": 64,
         "notes": [],
     }
 

@@ -160,9 +160,10 @@ def test_a_pose_model_refines_the_head_in_every_frame(animators, head_videos, da
             head_videos / "body.png", head_videos / dance, settings=AnimationSettings(refine_head=near)
         )
         clips.append(np.stack([frame.image for frame in frames]).astype(int))
-    changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 0
-    assert changed[:24].any()  # of 64 rows
-    assert not changed[40:].any()
+    changed = np.abs(clips[0] - clips[1]).max(axis=(0, 3)) > 1  # body and head in one batch, which rounds differently
+    height = len(changed)
+    assert changed[: height // 3].any()
+    assert not changed[height * 2 // 3 :].any()
     assert all((near != far).any() for near, far in zip(*clips, strict=True))
 
 

@@ -56,7 +56,7 @@ def found(image):
     detector = PersonDetector()
     people = detector.detect(image)
     cover = detector.cover(image, people[0].pose)
-    sized = lambda picture, pose: cv2.resize(cover, picture.shape[1::-1])  # noqa: E731
+    sized = lambda picture, pose, others: cv2.resize(cover, picture.shape[1::-1])  # noqa: E731
     return lambda: nullcontext(SimpleNamespace(detect=lambda picture: people, cover=sized))
 
 
