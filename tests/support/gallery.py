@@ -2,6 +2,7 @@
 
     python tests/support/gallery.py FOLDER      writes FOLDER/index.html: source, pose, the network's frame, the result
     python tests/support/gallery.py --measure   prints VGG19 distances of rendered pairs at 768 pixels
+    python tests/support/gallery.py --assets    makes the images of results in the README and on the pages anew
 
 Needs the training material beside the checkout. Rendered people and their ground truth come from `../shared/humans`.
 """
@@ -29,6 +30,7 @@ from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.synth import Pack, People, ViewMix
 
 SIDE = 768  # pixels of rendered pairs
+TILE = 360  # pixels of the height of an image in the README
 SHOWN = 480  # pixels of the longer side on the page
 PAIRS, CLIPS = 16, 8
 STILL = 0.02  # share of the frame by which joints of a nearly equal pose move at most
@@ -107,6 +109,20 @@ def measure() -> None:
         typer.echo(f"{name:24} {len(found):3} pairs {copy:8.3f} {drawn:12.3f} {native:10.3f} {native / drawn:12.2f}")
 
 
+def assets() -> None:
+    """Writes source, pose and result side by side: one transfer at full size, and four on one image."""
+    model, cleo, tiles = PoseTransfer(), ROOT / "assets" / "cleo.jpg", []
+    for source, pose in ((ANNA, BEN), (BEN, cleo), (cleo, ANNA), (cleo, BEN)):
+        images = [load_image(source), load_image(pose), model.transfer(source, pose).image]
+        if not tiles:
+            write_image(ROOT / "assets" / "anna-as-ben.jpg", np.hstack(images), overwrite=True)
+        tiles.append(np.hstack([enlarged(image, (TILE, TILE * image.shape[1] // image.shape[0])) for image in images]))
+    width = max(tile.shape[1] for tile in tiles)
+    padded = [np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255) for tile in tiles]
+    both = np.vstack([np.hstack(padded[:2]), np.hstack(padded[2:])])
+    write_image(ROOT / "assets" / "pose-transfer.jpg", both, overwrite=True)
+
+
 def page(folder: Path) -> None:
     """Writes the page and its images."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,9 +150,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="where the page goes")
     parser.add_argument("--measure", action="store_true", help="measure instead of showing")
+    parser.add_argument("--assets", action="store_true", help="make the images of the README and the pages")
     options = parser.parse_args()
     if options.measure:
         measure()
+    elif options.assets:
+        assets()
     elif options.folder is None:
         parser.error("where should the page go?")
     else:
