@@ -180,6 +180,19 @@ def test_the_library_renders_from_an_array_and_says_what_it_did(view_shelf):
         model.render(np.full((100, 100, 3), 200, np.uint8), [0])
 
 
+def test_views_of_any_size(synthesis, view_shelf, tmp_path):
+    result = synthesis("chair.png", "--azimuth", "60", "-o", "large.png", "--size", "100", "--json")
+    assert json.loads(result.stdout)["size"] == 100
+    assert read_image(tmp_path / "large.png").shape == (100, 100, 3)
+    assert refused(synthesis("chair.png", "--azimuth", "60", "-o", "x.png", "--size", "5"), 2, "--size 5", "source")
+    model = ViewSynthesizer(view_shelf / "tiny-view", device="cpu", precision="fp32")
+    chair = draw_chair(400)
+    own, same, native = (model.render(chair, [60], 20, 0, size=size).images[0] for size in (None, 64, "source"))
+    assert same.shape == own.shape
+    assert np.abs(same.astype(int) - own).mean() < 12  # with the finest detail of the source
+    assert native.shape[0] == native.shape[1] == round(model.frame(chair, []).side)
+
+
 @pytest.mark.parametrize("option", ["-o", "--grid", "--turntable"])
 def test_no_result_replaces_the_image(synthesis, tmp_path, option):
     name = "chair.gif" if option == "--turntable" else "chair.png"

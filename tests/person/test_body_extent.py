@@ -1,0 +1,78 @@
+"""How far a body reaches in an image, and how bodies are kept inside of theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_landmarks import drawn_body
+
+from gfla_cli.person.body import body_box, body_reach, fit_into_image, fitted_into_image, image_limits
+from gfla_cli.person.pose import MISSING, Pose
+
+SIZE = (700, 400)
+
+
+def body(x=0.0, y=0.0, without=()):
+    points = drawn_body((640, 640), 32.0)
+    points[:, :2] += (x - 120, y)
+    points[list(without)] = MISSING
+    return Pose(points, SIZE)
+
+
+def boxes(poses, matrix):
+    return np.array([body_box(pose.transformed(matrix, pose.size)) for pose in poses])
+
+
+def test_bodies_that_fit_stay_where_they_are():
+    assert fit_into_image([body(), body(10)], body()) is None
+    pose = body()
+    assert fitted_into_image(pose, body()) is pose
+
+
+def test_one_map_keeps_all_poses_inside():
+    poses = [body(), body(y=-90), body(90)]
+    matrix = fit_into_image(poses, body())
+    first, last = image_limits(body())
+    moved = boxes(poses, matrix)
+    assert (moved[:, :2] >= first - 0.5).all()
+    assert (moved[:, 2:] <= last + 0.5).all()
+    assert 0.8 <= matrix[0, 0] <= 1
+    np.testing.assert_allclose(matrix[:, :2], matrix[0, 0] * np.eye(2))
+
+
+def test_one_who_walks_too_far_begins_inside():
+    poses = [body(), body(2000)]
+    matrix = fit_into_image(poses, body())
+    start, end = boxes(poses, np.eye(2, 3) if matrix is None else matrix)
+    assert start[0] >= -0.5
+    assert start[2] <= 400.5
+    assert end[0] > 400
+
+
+@pytest.mark.parametrize("missing", [(10, 13)])
+def test_bodies_without_feet_are_not_moved(missing):
+    assert fit_into_image([body(y=-90, without=missing)], body()) is None
+    assert fit_into_image([body(y=-90)], body(without=missing)) is None
+
+
+def test_a_body_reaches_its_joints_and_not_the_far_floor():
+    pose = body()
+    reach = body_reach(pose, SIZE)
+    assert reach.shape == SIZE
+    assert (reach.min(), reach.max()) == (0, 1)
+    for x, y in pose.points[pose.present, :2].round().astype(int):
+        assert reach[y, x] == 1
+    left, _, right, bottom = (round(side) for side in body_box(pose))
+    assert (reach[:, :5] == 0).all()
+    assert (reach[:, -5:] == 0).all()
+    ankles = pose.points[[10, 13], :2]
+    between = ankles.mean(axis=0).round().astype(int)
+    assert reach[between[1], between[0]] == 1  # a skirt
+    assert 0 < left < right < 400
+    assert bottom < 700
+
+
+def test_a_body_far_outside_of_its_image_reaches_nothing_and_without_joints_everything():
+    assert (body_reach(body(9000), SIZE) == 0).all()
+    nobody = Pose(np.tile(np.array(MISSING, np.float32), (18, 1)), SIZE)
+    assert (body_reach(nobody, SIZE) == 1).all()
