@@ -22,6 +22,7 @@ from gfla_cli.commands.options import (
     finish,
     say,
 )
+from gfla_cli.errors import UsageError
 
 
 def animate(
@@ -99,6 +100,11 @@ def animate(
 
     Example: gfla animate face.jpg talking.mp4 -o out.mp4
     """
+    if paste_back and not crop:
+        hint = "leave one of them out"
+        raise UsageError(
+            "--paste-back: --no-crop resizes the whole image to one frame, so there is no place", hint=hint
+        )
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.animation import AnimationSettings

@@ -81,7 +81,7 @@ def pull(
     """
     import shutil
 
-    from gfla_cli.bundles.files import CARD, CONFIG, WEIGHTS, read_config
+    from gfla_cli.bundles.files import CARD, CONFIG, GRAPH, WEIGHTS, read_config
     from gfla_cli.bundles.hub import as_hub_name, hub_bundle
     from gfla_cli.bundles.shelf import bundle_names, find_bundle
     from gfla_cli.evaluation.weights import NETWORKS
@@ -108,7 +108,7 @@ def pull(
     _, about = read_config(folder)
     if output is not None:
         with atomic_folder(output) as copy:
-            for file in (WEIGHTS, CARD, CONFIG):
+            for file in (WEIGHTS, CARD, GRAPH, CONFIG):
                 if (folder / file).is_file():
                     shutil.copyfile(folder / file, copy / file)
     say(f"licence: {about.get('license') or 'none is stated, ask its maker'}")

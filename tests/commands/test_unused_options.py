@@ -89,6 +89,11 @@ def test_views_have_no_layout_of_person_images(gfla, option):
     assert refused(gfla("evaluate", "view-chairs", option, value), 2, "those of person images")
 
 
+def test_a_frame_of_the_whole_image_has_no_place_to_be_pasted_to(gfla):
+    options = ("--paste-back", "--no-crop")
+    assert refused(gfla("animate", ASSETS / "eve.jpg", ASSETS / "finn.mp4", *options), 2, "--paste-back: --no-crop")
+
+
 @pytest.mark.parametrize(("option", "value"), [("--port", "8000"), ("--results", "answers")])
 def test_a_study_that_is_not_served_has_no_port(gfla, option, value):
     assert refused(gfla("study", "make", "real", "made", option, value), 2, f"{option}: nothing is served")
