@@ -82,6 +82,7 @@ class VolumeFlowEstimator(nn.Module):
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.strides = [level.stride for level in config.levels]
+        self.learns_from_pixels = config.sampler == "pixels"  # appearance flow has no renderer
         self.volume = VolumeEstimator(config)
         self.masks = MaskEstimator()
 
@@ -93,8 +94,8 @@ class VolumeFlowEstimator(nn.Module):
         """The flow of a target view from the result of `encode`. View codes are (B, 21, 1, 1)."""
         volume = Volume(*encoded)
         shape = project_volume(volume, source_code, target_code)
-        # The volume has losses of its own: to the rest of the network its projection is a constant.
-        still = Projection(*(part.detach() for part in shape))
+        # The volume has losses of its own: to a renderer its projection is a constant.
+        still = shape if self.learns_from_pixels else Projection(*(part.detach() for part in shape))
         masks, features = self.masks(still.maps.to(source_code.dtype))
         flows = []
         for stride in self.strides:
