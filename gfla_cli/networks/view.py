@@ -16,7 +16,7 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, activation, widths
 from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.priors.volume import REFINED, FlowCorrector, Projection, Volume, VolumeEstimator, project_volume
+from gfla_cli.networks.priors.volume import REFINED, MaskEstimator, Projection, Volume, VolumeEstimator, project_volume
 from gfla_cli.networks.renderer import DEPTH, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
@@ -72,7 +72,7 @@ class ViewFlow(NamedTuple):
 
 
 class VolumeFlowEstimator(nn.Module):
-    """The flow estimator of the flow prior "volume": a volume gives the flows, a small network corrects them.
+    """The flow estimator of the flow prior "volume": the volume gives the flows, a small network their masks.
 
     Estimates on the frame at 1/flow_reduction of its side, as `FlowEstimator` does.
     """
@@ -82,8 +82,9 @@ class VolumeFlowEstimator(nn.Module):
         self.full_height, self.full_reduction = config.image_size[0], config.flow_reduction
         self.reduction = config.flow_reduction
         self.strides = [level.stride for level in config.levels]
+        self.learns_from_pixels = config.sampler == "pixels"  # appearance flow has no renderer
         self.volume = VolumeEstimator(config)
-        self.corrector = FlowCorrector()
+        self.masks = MaskEstimator()
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Everything that depends on the source image (B, 3, H, W) only."""
@@ -93,16 +94,13 @@ class VolumeFlowEstimator(nn.Module):
         """The flow of a target view from the result of `encode`. View codes are (B, 21, 1, 1)."""
         volume = Volume(*encoded)
         shape = project_volume(volume, source_code, target_code)
-        # The volume has losses of its own: the prior is a constant to what corrects it.
-        still = Projection(*(part.detach() for part in shape))
-        corrections, masks, features = self.corrector(still.maps.to(source_code.dtype))
+        # The volume has losses of its own: to a renderer its projection is a constant.
+        still = shape if self.learns_from_pixels else Projection(*(part.detach() for part in shape))
+        masks, features = self.masks(still.maps.to(source_code.dtype))
         flows = []
         for stride in self.strides:
-            # The corrections lie at strides 8, 4 and 2 of the reduced frame.
-            k = (8, 4, 2).index(stride)
-            offset = upsample(corrections[k], self.reduction) * self.reduction
-            offset = offset + still.offset_at(offset.shape[-2], offset.shape[-1])
-            flows.append(Flow(offset, upsample(masks[k], self.reduction)))
+            mask = upsample(masks[(8, 4, 2).index(stride)], self.reduction)  # at this stride of the reduced frame
+            flows.append(Flow(still.offset_at(mask.shape[-2], mask.shape[-1]), mask))
         return ViewFlow(flows, shape, volume, downsample(features, 2 // self.reduction))
 
 

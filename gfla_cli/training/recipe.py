@@ -177,11 +177,12 @@ _PEOPLE = _rendered(
     replace(_JOINT, solids=0.2, refined=1, choice=0.03, share=0.05, matte=0.3),
     (16_000, 5_500, 4_400),
 )
+_VOLUME = {"correspondence": 0, "affine": 0, "view": 1}  # flows of a volume are learnt by its own losses
 _CHAIRS = _rendered(
     "chairs",
     "view-chairs",
-    replace(_FLOW, view=1, volume=0.3, rays=1, middle=3),
-    replace(_JOINT, view=1, volume=0.03, rays=0.1, middle=0.3),
+    replace(_FLOW, volume=0.3, rays=1, middle=3, **_VOLUME),
+    replace(_JOINT, volume=0.1, rays=0.3, middle=1, **_VOLUME),
     (12_000, 14_000, 3_000),
 )
 

@@ -24,11 +24,12 @@ from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, s
 
 DEPTHS = 32  # slices of a volume, and samples along a ray
 MAPS = 9  # channels of `Projection.maps`
-REFINED = 48  # channels of the features of `FlowCorrector`
+REFINED = 48  # channels of the features of `MaskEstimator`
 _NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 _DISTANCE = 5.4  # usual distance of the camera
 _EMPTY, _OUTSIDE = -4.0, -12.0  # logits of the density where nothing is learnt yet, and beyond the volume
 _THIN = 0.05  # opacity below which a flow fades to zero
+_SHARPNESS, _LEAST = 3.0, 1e-12
 _CAMERA_LIMITS, _CAMERA_STEP = (0.3, 0.3, 0.6), 0.02  # of `Volume.camera`
 _WIDTH = 48  # channels of the features that densities are read from
 
@@ -132,18 +133,25 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     before = matter.cumsum(dim=1)
     weight = density.sigmoid() * torch.exp(matter - before)  # of each sample, as what the ray hits first
 
-    def met(values: Tensor) -> Tensor:
-        return (weight * values).sum(dim=1, keepdim=True)
-
     opacity = weight.sum(dim=1, keepdim=True)
-    moved = torch.cat([met(seen_x - here[:, :1]), met(seen_y - here[:, 1:])], dim=1)
     solid = opacity.clamp(min=_THIN)
+    # The flow leads to the place that is hit most, not between two legs that may both be hit.
+    most = weight**_SHARPNESS
+    most = most * (opacity / most.sum(dim=1, keepdim=True).clamp(min=_LEAST))
+
+    def met(values: Tensor) -> Tensor:
+        return (most * values).sum(dim=1, keepdim=True)
+
+    moved = torch.cat([met(seen_x - here[:, :1]), met(seen_y - here[:, 1:])], dim=1)
     place = here + moved / solid
     far, near = met(z.expand_as(weight)) / solid, met(there_z) / solid
     spot = torch.cat([place, (near + 2 * _NEAREST / DEPTHS) / -_NEAREST], dim=1)  # a slice in front of the surface
     visible = _sampled(volume.clear.float(), spot.permute(0, 2, 3, 1)[:, None])
-    warped = sample_at(volume.image, (place + 1) / half - 0.5)
-    maps = torch.cat([opacity, moved / solid, far, near, visible * opacity, warped], dim=1)
+    # Colours are those of all places that may be hit.
+    seen = torch.stack([seen_x, seen_y], dim=1).flatten(2, 3)  # (B, 2, K * h, w)
+    colours = sample_at(volume.image, (seen + 1) / half - 0.5).unflatten(2, (DEPTHS, height))  # (B, 3, K, h, w)
+    colour = (weight[:, None] * colours).sum(dim=2) / solid
+    maps = torch.cat([opacity, moved / solid, far, near, visible * opacity, colour], dim=1)
     return Projection(moved / half, opacity, before[:, -1:], weight, maps)
 
 
@@ -213,21 +221,19 @@ def _resized(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False) if height > x.shape[-2] else x
 
 
-class FlowCorrector(nn.Module):
-    """Corrects the flows of a projected volume, and finds their masks: a small U-Net on the maps of the projection."""
+class MaskEstimator(nn.Module):
+    """How far the flows of a projected volume can be trusted, and what the decoder should know of it: a small U-Net."""
 
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(MAPS, 32, 3, padding=1)
         self.down = nn.ModuleList([EncoderBlock(32, 48), EncoderBlock(48, 64), EncoderBlock(64, 96)])
-        self.up = nn.ModuleList(
-            DecoderBlock(a, b, hidden=b, kernel=4) for a, b in ((96, 64), (64, REFINED), (REFINED, 32))
-        )
-        self.offset_head = nn.ModuleList(nn.Conv2d(c, 2, 3, padding=1) for c in (64, REFINED, 32))
+        steps = ((96, 64), (64, REFINED), (REFINED, 32))
+        self.up = nn.ModuleList(DecoderBlock(a, b, hidden=b, kernel=4) for a, b in steps)
         self.mask_head = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in (64, REFINED, 32))
 
-    def forward(self, maps: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Offsets and masks on grids of 1/4, 1/2 and 1 of the side of `maps` (B, MAPS, h, w); features at 1/2."""
+    def forward(self, maps: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Masks on grids of 1/4, 1/2 and 1 of the side of `maps` (B, MAPS, h, w); features (B, REFINED, h/2, w/2)."""
         features = [self.enter(maps)]
         for down in self.down:
             features.append(down(features[-1]))
@@ -236,7 +242,6 @@ class FlowCorrector(nn.Module):
         for up in self.up:
             x = up(x) + features.pop()
             found.append(x)
-        with torch.autocast(maps.device.type, enabled=False):  # positions need more digits than bfloat16 has
-            offsets = [head(y.float()) for head, y in zip(self.offset_head, found, strict=True)]
+        with torch.autocast(maps.device.type, enabled=False):
             masks = [head(y.float()).sigmoid() for head, y in zip(self.mask_head, found, strict=True)]
-        return offsets, masks, found[1]
+        return masks, found[1]
