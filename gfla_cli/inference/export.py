@@ -342,17 +342,22 @@ def _without_weights(path: Path, graph: Graph, weights: Collection[str]) -> byte
 
     proto = onnx.load(path)
     inside = proto.graph
-    for tensor in inside.initializer:
+    short = {name: name for name in (*graph.inputs, *graph.outputs, *weights, "")}
+    constants: dict[bytes, str] = {}  # by their content: pixel grids are there many times
+    for tensor in list(inside.initializer):
         if tensor.name in weights:
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value=WEIGHTS)
+            continue
+        old, tensor.name = tensor.name, ""
+        content = tensor.SerializeToString()
+        if content in constants:
+            inside.initializer.remove(tensor)
+        tensor.name = short[old] = constants.setdefault(content, f"c{len(short)}")
     kept = [given for given in inside.input if given.name in graph.inputs]
     del inside.input[:], inside.value_info[:]
     inside.input.extend(kept)
-    short = {name: name for name in (*graph.inputs, *graph.outputs, *weights, "")}
-    for tensor in inside.initializer:
-        tensor.name = short.setdefault(tensor.name, f"c{len(short)}")
     for node in inside.node:
         node.name = node.doc_string = ""
         for names in (node.input, node.output):
