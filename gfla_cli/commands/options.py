@@ -19,9 +19,7 @@ RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refin
 
 RuntimeOption = Annotated[
     Runtime,
-    typer.Option(
-        "--runtime", help="auto: torch on a GPU and for long clips, else ONNX Runtime.", rich_help_panel="Execution"
-    ),
+    typer.Option("--runtime", help="auto: ONNX Runtime where it is faster, else torch.", rich_help_panel="Execution"),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
 Precision = Annotated[

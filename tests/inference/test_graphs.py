@@ -38,7 +38,7 @@ def copied(tmp_path):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_graph_of_every_bundle_fits_and_agrees_with_torch(name):
     assert fitting_graph(MODELS / name) == MODELS / name / GRAPH, f"gfla models graph models/{name} writes it again"
-    assert (MODELS / name / GRAPH).stat().st_size < 1_500_000
+    assert (MODELS / name / GRAPH).stat().st_size < 2_000_000
     bundle = load_bundle(name)
     session = open_session(name, bundle.config.task, device="cpu", threads=1)
     assert isinstance(session, OnnxSession)
@@ -46,8 +46,10 @@ def test_the_graph_of_every_bundle_fits_and_agrees_with_torch(name):
     with torch.inference_mode():
         expected = bundle.network(*map(torch.from_numpy, inputs)).image.numpy()
         apart = np.abs(session.image(*inputs) - expected)
-        assert np.quantile(apart, 0.999) < TOLERANCE["fp32"]  # by rounding, a place between two parts may take either
-        assert apart.mean() < 1e-5
+        # By rounding, a place between two parts of a body or face takes its pixel from the other one.
+        assert np.quantile(apart, 0.999) <= TOLERANCE["fp32"]
+        assert apart.mean() < TOLERANCE["fp32"] / 100
+        assert apart.max() < 20 * TOLERANCE["fp32"]
         if isinstance(session, OnnxView):
             scores = bundle.network.estimate_view(torch.from_numpy(inputs[0])).numpy()
             np.testing.assert_allclose(session.view_scores(inputs[0]), scores, atol=1e-3 * np.abs(scores).max())
@@ -124,7 +126,7 @@ def test_the_command_loads_no_torch(tmp_path):
     arguments = ("pose-transfer", ANNA, "--pose", BEN, "-o", "out.png", "--threads", "1", "--device", "cpu")
     printed, said = command_without_torch(tmp_path, *arguments)
     assert printed == "out.png\n"
-    assert said == ["gfla: pose-people on ONNX Runtime, CPU (starts faster than torch)"]
+    assert "gfla: pose-people on ONNX Runtime, CPU (starts faster than torch)" in said
 
 
 def test_a_graph_is_written_for_a_bundle_of_ones_own(tiny_bundle, tmp_path):
