@@ -28,6 +28,11 @@ def run_gfla(*arguments: str) -> None:
         raise GflaError(f"the measured command failed: {done.stderr.strip()[:200]}")
 
 
+def import_torch() -> None:
+    """Runs `python -c "import torch"`, a measure of the machine for starts."""
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+
+
 def interleaved_times(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each function. They run in turns, so that a busy moment of the machine affects all of them."""
     for function in functions.values():

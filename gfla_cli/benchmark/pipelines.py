@@ -12,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gfla_cli.benchmark.measure import interleaved_times, run_gfla
-from gfla_cli.config import DeviceName, Precision
+from gfla_cli.benchmark.measure import import_torch, interleaved_times, run_gfla
+from gfla_cli.config import DeviceName, Precision, Runtime
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import DataError, GflaError
-from gfla_cli.inference.export import export_onnx
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.animation import AnimationSettings
@@ -25,6 +24,7 @@ from gfla_cli.pipelines.compositing import Size
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
+_IMPORT = "import torch"
 _TORCH = "torch"  # all ratios of single transfers are to this way
 ONE_BY_ONE = "pose-transfer, a command each"  # all ratios of many pairs are to this way
 _COMMANDS = 3  # pairs for ONE_BY_ONE, the slowest way; its time for each hardly varies
@@ -40,9 +40,11 @@ class TransferSpeed:
     cold_seconds: float
     cold_cpu_seconds: float  # of all cores; varies less than wall time on a busy machine
     cold_ratio: float  # how many times faster than torch in the same run
+    cold_in_torch_imports: float  # the first result's time divided by that of `python -c "import torch"`
     warm_milliseconds: float  # one more transfer, with detection
     network_milliseconds: float  # the network's part of it
     warm_ratio: float
+    warm_in_torch_imports: float
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -51,32 +53,31 @@ class TransferSpeed:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    model: str
     precision: Precision
+    runtime: Runtime
 
 
 def measure_transfers(
     source: Path, pose: Path, model: str, *, device: DeviceName = "auto", threads: int | None = None, rounds: int = 5
 ) -> list[TransferSpeed]:
     """Torch in its own choice of number format, torch in float32, and ONNX Runtime; medians of runs in turns."""
+    ways = {
+        _TORCH: _Way("auto", "torch"),
+        "torch, fp32": _Way("fp32", "torch"),
+        "ONNX Runtime": _Way("auto", "onnx"),
+    }
+    loaded = {
+        name: PoseTransfer(model, device=device, precision=way.precision, runtime=way.runtime, threads=threads)
+        for name, way in ways.items()
+    }
+    warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
+    ready = loaded[_TORCH].prepare(source, pose)
+    network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
+    shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device, "--model", model]
+    shared += ["--threads", str(threads)] if threads else []
     with TemporaryDirectory() as folder:
-        exported = export_onnx(model, Path(folder) / "model.onnx").path
-        ways = {
-            _TORCH: _Way(model, "auto"),
-            "torch, fp32": _Way(model, "fp32"),
-            "ONNX Runtime": _Way(str(exported), "auto"),
-        }
-        loaded = {
-            name: PoseTransfer(way.model, device=device, precision=way.precision, threads=threads)
-            for name, way in ways.items()
-        }
-        warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
-        ready = loaded[_TORCH].prepare(source, pose)
-        network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
-        shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device]
-        shared += ["--threads", str(threads)] if threads else []
         starts = {name: _Start(shared, way, Path(folder)) for name, way in ways.items()}
-        cold = interleaved_times(starts, rounds)
+        cold = interleaved_times({_IMPORT: import_torch, **starts}, rounds)
     return [
         TransferSpeed(
             name,
@@ -84,9 +85,11 @@ def measure_transfers(
             cold_seconds=cold[name],
             cold_cpu_seconds=starts[name].cpu_seconds,
             cold_ratio=cold[_TORCH] / cold[name],
+            cold_in_torch_imports=cold[name] / cold[_IMPORT],
             warm_milliseconds=warm[name] * 1e3,
             network_milliseconds=network[name] * 1e3,
             warm_ratio=warm[_TORCH] / warm[name],
+            warm_in_torch_imports=warm[name] / cold[_IMPORT],
         )
         for name in ways
     ]
@@ -101,7 +104,7 @@ class _Start:
     """Runs the command in a new process, and records its CPU time on all cores."""
 
     def __init__(self, arguments: list[str], way: _Way, folder: Path) -> None:
-        output = ["--model", way.model, "--precision", way.precision, "-o", str(folder / "out.png")]
+        output = ["--runtime", way.runtime, "--precision", way.precision, "-o", str(folder / "out.png")]
         self._arguments = [*arguments, *output, "--overwrite", "--quiet"]
         self._spent: list[float] = []
 

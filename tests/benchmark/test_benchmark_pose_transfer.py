@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,11 +14,7 @@ from gfla_cli.app import app
 @pytest.fixture(autouse=True)
 def _exported_already(tiny_export, monkeypatch):
     """What the benchmark exports is a copy: that exporting works is tested elsewhere."""
-
-    def export_onnx(model, output):
-        return replace(tiny_export, path=Path(shutil.copy(tiny_export.path, output)))
-
-    monkeypatch.setattr("gfla_cli.benchmark.pipelines.export_onnx", export_onnx)
+    monkeypatch.setattr("gfla_cli.inference.session.cached_export", lambda *_, **__: tiny_export.path)
 
 
 def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(tiny_bundle, monkeypatch):
@@ -39,10 +32,13 @@ def test_the_benchmark_starts_every_runtime_in_a_process_of_its_own(tiny_bundle,
     assert [speed["name"] for speed in speeds] == ["torch", "torch, fp32", "ONNX Runtime"]
     assert speeds[0]["cold_ratio"] == speeds[0]["warm_ratio"] == 1
     assert all(0 < speed["network_milliseconds"] < speed["warm_milliseconds"] for speed in speeds)
-    assert len(commands) == 6  # each once to warm the disk, once to be measured
-    models = [command[command.index("--model") + 1] for command in commands[:3]]
-    assert models[:2] == [str(tiny_bundle)] * 2
-    assert models[2].endswith(".onnx")
+    assert all(speed["cold_in_torch_imports"] > 0 for speed in speeds)
+    assert len(commands) == 8  # each once to warm the disk, once to be measured
+    imports = [command for command in commands if "import torch" in command]
+    assert len(imports) == 2
+    commands = [command for command in commands if command not in imports]
+    runtimes = [command[command.index("--runtime") + 1] for command in commands[:3]]
+    assert runtimes == ["torch", "torch", "onnx"]
     assert all(command[1:4] == ["-m", "gfla_cli", "pose-transfer"] for command in commands)
 
 
