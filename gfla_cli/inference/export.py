@@ -53,7 +53,7 @@ OPSET = 18
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}  # largest allowed difference from torch, of values in [-1, 1]
 # Share of the values that count. By rounding, a place between two parts of a body or face may take its pixel from the
 # other one.
-_COUNTED = {"fp32": 0.9999, "fp16": 0.999}
+_COUNTED = {"fp32": 0.999, "fp16": 0.999}
 
 
 @dataclass(frozen=True, slots=True)
