@@ -127,7 +127,7 @@ def ray_loss(hit: Tensor, depth: Tensor) -> Tensor:
     there = (hit * near).sum(dim=1, keepdim=True)
     through = 1 - hit.sum(dim=1, keepdim=True)
     entropy = -torch.log((solid * there + (1 - solid) * through).clamp(min=1e-4))
-    weight = known * (1 + _THIN_WEIGHT * thinness(solid) + solid)
+    weight = known * (1 + _THIN_WEIGHT * thinness(solid))
     return (entropy * weight).sum() / _mean_count(weight)
 
 
@@ -138,10 +138,14 @@ def middle_loss(found: Tensor, middle: Tensor) -> Tensor:
 
 
 def thinness(mask: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] from a silhouette: near 1 on thin parts, 0 inside wide ones and on the background."""
+    """(B, 1, H, W) in [0, 1] from a silhouette: near 1 on thin parts and close around them, 0 elsewhere.
+
+    The surroundings count as the parts do. Else a network that is not sure where a leg stands draws it too thick.
+    """
     side = mask.shape[-1] // _PER_THIN | 1
     around = F.avg_pool2d(mask, side, stride=1, padding=side // 2, count_include_pad=False)
-    return mask * (1 - around)
+    side = side // 2 | 1
+    return F.max_pool2d(mask * (1 - around), side, stride=1, padding=side // 2)
 
 
 def share_loss(share: Tensor, flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> Tensor:
