@@ -33,7 +33,9 @@ _SEGMENTS: dict[tuple[int, int], float] = {
 _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
 # How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
-_TRUNK_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.35, 0.8, 0.2
+# Beside a shin there may be the source's foot, which a network copies.
+_TRUNK_REACH, _SHIN_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.28, 0.35, 0.8, 0.2
+_SHINS = (9, 10), (12, 13)
 _TRUNK, _ARMS = (1, 2, 5, 8, 9, 10, 11, 12, 13), ((2, 3), (3, 4), (5, 6), (6, 7))
 _FAR = 4  # images; cv2 draws no line to a point farther away
 _LARGEST_AREA = 100_000_000  # pixels: more is a mistake in the joints
@@ -155,10 +157,13 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
     mask = np.zeros(size, np.float32)
     trunk = points[[joint for joint in _TRUNK if pose.present[joint]]]
     lines = [(points[[a, b]], _ARM_REACH) for a, b in _ARMS if pose.present[a] and pose.present[b]]
+    lines += [(points[[a, b]], _SHIN_REACH) for a, b in _SHINS if pose.present[a] and pose.present[b]]
     if len(trunk):
-        hull = cv2.convexHull(trunk)[:, 0]
-        cv2.fillConvexPoly(mask, hull, 1.0)
-        lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
+        cv2.fillConvexPoly(mask, cv2.convexHull(trunk)[:, 0], 1.0)
+        upper = points[[joint for joint in _TRUNK if pose.present[joint] and joint not in _ANKLES]]
+        if len(upper):
+            hull = cv2.convexHull(upper)[:, 0]
+            lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
     if (head := head_box(pose, torso)) is not None:
         middle = np.clip([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], -far, far).round().astype(np.int32)
         lines.append((np.stack([middle, middle]), _HEAD_REACH))

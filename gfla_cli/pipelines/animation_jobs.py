@@ -152,7 +152,7 @@ def _animate(
         animator = _animator(job, options)
     say(f"{animator.session.name} on {animator.session.place}")
     started = time.perf_counter()
-    with said_when_slow(say, "fitting the first seconds of the motion to the image"):
+    with said_when_slow(say, "fitting the motion to the image"):
         animation = animator.animate(
             job.source,
             job.driving,
