@@ -27,7 +27,7 @@ def test_every_kind_of_model_is_measured(gfla, shelf):
     assert all(model["first_milliseconds"] > 0 < model["further_milliseconds"] for model in found)
     table = gfla("benchmark", "models", "tiny-view", "--rounds", "1", "--threads", "1")
     assert "view" in table.stdout
-    assert "tiny-view: cpu" in table.stderr
+    assert "tiny-view: torch, cpu" in table.stderr
 
 
 def test_what_depends_on_the_source_alone_is_computed_once(gfla, shelf, monkeypatch):

@@ -46,7 +46,7 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
     bundle, report = exported(kind)
     assert len({(check.batch, check.height, check.width) for check in report.checks}) == 3
     # Appearance flow takes each pixel from where 32 samples of a volume put it: rounding moves it by a thousandth.
-    limit = 5e-4 if kind == "view-chairs:pixels" else 1e-4
+    limit = 1e-3 if kind == "view-chairs:pixels" else 1e-4
     assert all(check.largest_difference < limit for check in report.checks)
     session, config = open_exported(report.path), small(kind)
     assert (session.config, session.name) == (config, bundle.name)
@@ -54,7 +54,7 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
         given = example_inputs(config, batch, height, width, seed=width)
         with torch.inference_mode():
             made = load_bundle(bundle).network(*given.values())
-        np.testing.assert_allclose(session.image(*(x.numpy() for x in given.values())), made.image, atol=5e-4)
+        np.testing.assert_allclose(session.image(*(x.numpy() for x in given.values())), made.image, atol=max(limit, 5e-4))
     flows = [flow for level in made.flows for flow in (level if isinstance(level[0], tuple) else [level])]
     if flows:
         assert max(flow.offset.abs().max() for flow in flows) > 1  # else a wrong grid would not be noticed

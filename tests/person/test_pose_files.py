@@ -178,7 +178,7 @@ def test_an_image_may_have_any_name(tmp_path):
     folder = tmp_path / "c#"
     folder.mkdir()
     for name in ("x#1.png", "y#1.png"):
-        write_image(folder / name, np.zeros((8, 8, 3), np.uint8))
+        write_image(folder / name, np.zeros((64, 64, 3), np.uint8))
     (job,) = plan_transfers(folder / "x#1.png", str(folder / "y#1.png"), tmp_path / "out.png", overwrite=False)
     assert job.pose == str(folder / "y#1.png")
     several = plan_transfers(folder / "x#1.png", str(folder), tmp_path / "out", overwrite=False)

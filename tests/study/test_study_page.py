@@ -87,12 +87,12 @@ def test_a_rater_goes_through_reloads_and_saves_what_tally_reads(page, browser, 
             browser.until("get('stage').dataset.phase === 'covered'")
             assert browser.evaluate("getComputedStyle(document.querySelector('#left img')).visibility") == "hidden"
         if number == 2:  # a phone's browser drops the page in the middle
-            for _ in range(20):  # the browser passes what is stored to its next process when it finds the time
+            for _ in range(60):  # the browser passes what is stored to its next process when it finds the time
                 browser.open(page.as_uri())
                 browser.until("!get('welcome').hidden")
                 if browser.evaluate("get('length').textContent").startswith("Welcome back: 2 of 4"):
                     break
-                time.sleep(0.2)
+                time.sleep(0.5)
             assert browser.evaluate("get('length').textContent").startswith("Welcome back: 2 of 4")
             browser.click("#begin")
             browser.until(SHOWN)
