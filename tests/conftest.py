@@ -52,11 +52,23 @@ pytest_plugins = (
 )
 
 
+# Files that take most of the time: they start processes, train, export or run a browser. -m "not slow" leaves them out.
+SLOW = {
+    "test_animate.py", "test_animate_refusals.py", "test_cuts.py", "test_extract.py", "test_infer.py", "test_kill.py",
+    "test_loading.py", "test_onnx_files.py", "test_onnx_tasks.py", "test_pose_transfer_command.py", "test_readme.py",
+    "test_several_processes.py", "test_stopped_training.py", "test_study_page.py", "test_threads.py",
+    "test_torchrun.py", "test_training.py", "test_training_time.py", "test_triton.py", "test_unreadable.py",
+    "test_video_read.py", "test_webapp_page.py", "test_webapp_server.py",
+}  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, with the reason."""
+    """Marks slow tests, and skips what this machine cannot run, with the reason."""
     without_shared = pytest.mark.skip(reason="no training material beside the checkout")
     without_cuda = pytest.mark.skip(reason="no CUDA device")
     for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
         if "shared" in item.keywords and not SHARED.is_dir():
             item.add_marker(without_shared)
         if "cuda" in item.keywords and not torch.cuda.is_available():

@@ -54,7 +54,9 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
         given = example_inputs(config, batch, height, width, seed=width)
         with torch.inference_mode():
             made = load_bundle(bundle).network(*given.values())
-        np.testing.assert_allclose(session.image(*(x.numpy() for x in given.values())), made.image, atol=max(limit, 5e-4))
+        np.testing.assert_allclose(
+            session.image(*(x.numpy() for x in given.values())), made.image, atol=max(limit, 5e-4)
+        )
     flows = [flow for level in made.flows for flow in (level if isinstance(level[0], tuple) else [level])]
     if flows:
         assert max(flow.offset.abs().max() for flow in flows) > 1  # else a wrong grid would not be noticed
