@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from gfla_cli.arrays import Image
 from gfla_cli.errors import GflaError, UsageError
+from gfla_cli.inference.runtime import MANY
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image
 from gfla_cli.person.keypoint_files import pose_json, read_pose
@@ -80,9 +81,10 @@ class Server:
 
     def __init__(self, models: Models) -> None:
         self.uploads = Uploads()
-        self.pose = Worker(lambda: PoseTransfer(models.pose, **models.execution))
-        self.face = Worker(lambda: FaceModel(Animator(models.face, **models.execution)))
-        self.view = Worker(lambda: ViewSynthesizer(models.view, **models.execution))
+        execution: Execution = {"images": MANY, **models.execution}  # a dragged joint asks for ten images a second
+        self.pose = Worker(lambda: PoseTransfer(models.pose, **execution))
+        self.face = Worker(lambda: FaceModel(Animator(models.face, **execution)))
+        self.view = Worker(lambda: ViewSynthesizer(models.view, **execution))
 
     def app(self, token: str, port: int) -> Guard:
         """The ASGI application, for clients that know the token."""
