@@ -1,7 +1,8 @@
 """Which runtime computes a bundle: ONNX Runtime or torch. Imports neither.
 
-On the CPU, ONNX Runtime is ready in a tenth of the time that torch takes. Torch in bfloat16 takes less time for each
-image, on processors that have instructions for it: after about a hundred images it is ahead (assets/benchmarks.md).
+On the CPU, ONNX Runtime is ready in a tenth of the time that torch takes. Torch in bfloat16 takes less than half of the
+time for each image, on processors that have instructions for it: after about sixteen images it is ahead
+(assets/pages/speed.md).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from gfla_cli.config import DeviceName, Precision, Runtime
 
-MANY = 100  # images, from which on torch in bfloat16 is worth its start
+MANY = 16  # images, from which on torch in bfloat16 is worth its start
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 

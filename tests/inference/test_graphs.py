@@ -38,7 +38,7 @@ def copied(tmp_path):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_graph_of_every_bundle_fits_and_agrees_with_torch(name):
     assert fitting_graph(MODELS / name) == MODELS / name / GRAPH, f"gfla models graph models/{name} writes it again"
-    assert (MODELS / name / GRAPH).stat().st_size < 2_000_000
+    assert (MODELS / name / GRAPH).stat().st_size < 2_500_000
     bundle = load_bundle(name)
     session = open_session(name, bundle.config.task, device="cpu", threads=1)
     assert isinstance(session, OnnxSession)
