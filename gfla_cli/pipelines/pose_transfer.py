@@ -120,6 +120,7 @@ class PoseTransfer:
         background: Background = "keep",
         *,
         inside: bool = False,
+        near_head: bool | None = None,
     ) -> TransferResult:
         """The person of `source` in the pose of `target`.
 
@@ -134,8 +135,10 @@ class PoseTransfer:
         `size`: longer side of the frame around the person in the result, in pixels; "source" is as large as the source
         shows it, at most 2048; None is the network's own frame as it was generated.
         `background`: "keep" that of the source, "white", "transparent" (the result is RGBA), or an image.
-        `inside`: return flows and attention, too. Raises GflaError children for wrong input.
+        `inside`: return flows and attention, too. `near_head`: the old name of `refine_head`, until the next release.
+        Raises GflaError children for wrong input.
         """
+        refine_head = refine_head if near_head is None else near_head
         prepared = self.prepare(source, target, crop, align, person, target_person, refine_head, size, background)
         return self.generate([prepared], inside=inside)[0]
 

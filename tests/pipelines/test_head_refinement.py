@@ -150,6 +150,7 @@ def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tm
     model = Found(save_tiny(tmp_path / "near", config), device="cpu", precision="fp32")
     far, near = (model.transfer(picture, pose, refine_head=wanted, size=None).image for wanted in (False, True))
     assert (far != near).any()
+    np.testing.assert_array_equal(model.transfer(picture, pose, near_head=False, size=None).image, far)  # the old name
     prepared = model.prepare(picture, pose, size=None)
     np.testing.assert_allclose(around(prepared.head, far).astype(int), around(prepared.head, near), atol=1)
     # Body and head are one batch, which rounds differently.
