@@ -20,7 +20,7 @@ from gfla_cli.arrays import Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
-from gfla_cli.errors import DetectionError, MediaError, UsageError
+from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
@@ -50,7 +50,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, background_name, composed
+from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, check_background, composed
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
@@ -134,7 +134,7 @@ class FaceSubject:
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]
     ) -> None:
         """Raises DetectionError when the image has no face."""
-        _check_background(session, settings)
+        check_background(settings.background, session)
         with FaceDetector() as detector:
             faces = detector.detect(image)
         if not faces:
@@ -200,7 +200,7 @@ class BodySubject:
         if joints < _FEW_JOINTS:
             what = f"{where}: only {joints} of 18 joints of the person are visible"
             raise DetectionError(what, hint="use an image with the whole body, or --task face")
-        _check_background(session, settings)
+        check_background(settings.background, session)
         self._session, self._image, self._settings = session, image, settings
         self._where, self._notes = where, notes
         # A sequence model continues its last frame, so its frame has to stay where it is.
@@ -335,14 +335,6 @@ class BodySubject:
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
         return composed(self.canvas, drawn.layers, drawn.head, place=drawn.place)
-
-
-def _check_background(session: Session, settings: AnimationSettings) -> None:
-    """Raises UsageError for a background behind people whom the model does not separate from theirs."""
-    if background_name(settings.background) != "keep" and not session.config.pixel_blend:
-        raise UsageError(
-            f"{session.name} does not separate people from their background", hint="leave --background out"
-        )
 
 
 def canvas_of(

@@ -21,6 +21,7 @@ from gfla_cli.arrays import LAYERS, Image
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
+from gfla_cli.inference.session import Session
 from gfla_cli.io.image import WITH_ALPHA, read_image, reduced
 from gfla_cli.person.body import body_reach
 from gfla_cli.person.pose import Pose
@@ -348,6 +349,14 @@ def parse_background(text: str, output: Path | None, *, video: bool = False) -> 
     if text in ("keep", "white", "transparent"):
         return cast(Background, text)
     return read_image(text)
+
+
+def check_background(background: Background, session: Session) -> None:
+    """Raises UsageError for a background behind people whom the model does not separate from theirs."""
+    if background_name(background) != "keep" and not session.config.pixel_blend:
+        raise UsageError(
+            f"{session.name} does not separate people from their background", hint="leave --background out"
+        )
 
 
 def background_name(background: Background) -> str | None:

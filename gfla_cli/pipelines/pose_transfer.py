@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
-from gfla_cli.errors import DetectionError, UsageError
+from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
 from gfla_cli.inference.visualize import Intermediates
@@ -26,7 +26,7 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, background_name, composed
+from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, check_background, composed
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left
@@ -155,10 +155,7 @@ class PoseTransfer:
         background: Background = "keep",
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`."""
-        if background_name(background) != "keep" and not self.session.config.pixel_blend:
-            raise UsageError(
-                f"{self.session.name} does not separate people from their background", hint="leave --background out"
-            )
+        check_background(background, self.session)
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
         people = self._people(image, source)
