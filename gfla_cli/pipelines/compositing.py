@@ -153,11 +153,10 @@ def _not_finer(part: Map, place: Crop) -> Map:
 
 def _enlarged(part: Map, place: Crop, region: tuple[slice, slice]) -> Map:
     """A map of a frame (h, w, ...) in the pixels of a region; beyond the frame it goes on as at its border."""
-    left, top, right, bottom = place.box
-    across, down = part.shape[1] / (right - left), part.shape[0] / (bottom - top)
-    first = (region[1].start + 0.5 - left) * across - 0.5, (region[0].start + 0.5 - top) * down - 0.5
-    size = region[1].stop - region[1].start, region[0].stop - region[0].start
-    matrix = np.array([[across, 0, first[0]], [0, down, first[1]]])
+    rows, columns = region
+    matrix = Crop(place.box, (part.shape[0], part.shape[1])).matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ (columns.start, rows.start)
+    size = columns.stop - columns.start, rows.stop - rows.start
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(part, matrix, size, flags=method, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
