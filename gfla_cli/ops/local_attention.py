@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.warp import bag_of_pixels, constant, padded, pixel_grid, sample_at
+from gfla_cli.ops.warp import bag_of_pixels, constant, padded, pixel_grid, positions, sample_at
 
 
 class Attended(NamedTuple):
@@ -101,8 +101,7 @@ def attend(
     """Local attention with the result of `source_keys` as `keys_BDHW` (B, D, H+2r, W+2r)."""
     C, n = source_BCHW.shape[1], weights.hidden.shape[-1]
     r = n // 2
-    H, W = offset_B2HW.shape[-2:]
-    position = pixel_grid(H, W, offset_B2HW) + offset_B2HW
+    position = positions(offset_B2HW)
     query = F.conv2d(padded(target_BCHW, r, "replicate"), weights.hidden[:, :C], weights.hidden_bias)
     hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)

@@ -63,6 +63,16 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
 
 
+def positions(offset_B2HW: Tensor) -> Tensor:
+    """(B, 2, h, w): the x and y in the source to which the offset of each pixel points, float32 at least."""
+    height, width = offset_B2HW.shape[-2:]
+    dtype = torch.promote_types(offset_B2HW.dtype, torch.float32)
+    # Rows and columns by themselves: a whole grid of pixels would be the largest constant of an exported graph.
+    x = offset_B2HW[:, 0] + torch.arange(width, dtype=dtype, device=offset_B2HW.device)
+    y = offset_B2HW[:, 1] + torch.arange(height, dtype=dtype, device=offset_B2HW.device)[:, None]
+    return torch.stack([x, y], dim=1)
+
+
 def cell_middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     """(1, 2, height, width): the x and y, in pixels, of the middles of cells that are `stride` pixels wide."""
     return pixel_grid(height, width, like) * stride + (stride - 1) / 2
@@ -81,12 +91,7 @@ def sample_at(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
 
 def bilinear_warp(source_BCHW: Tensor, offset_B2HW: Tensor) -> Tensor:
     """Warps (B, C, H, W) by offsets (B, 2, h, w) to (B, C, h, w): the value at l is the source at l + offset(l)."""
-    height, width = offset_B2HW.shape[-2:]
-    dtype = torch.promote_types(offset_B2HW.dtype, torch.float32)
-    # Rows and columns by themselves: a whole grid of pixels would be the largest constant of an exported graph.
-    x = offset_B2HW[:, 0] + torch.arange(width, dtype=dtype, device=offset_B2HW.device)
-    y = offset_B2HW[:, 1] + torch.arange(height, dtype=dtype, device=offset_B2HW.device)[:, None]
-    return sample_at(source_BCHW, torch.stack([x, y], dim=1))
+    return sample_at(source_BCHW, positions(offset_B2HW))
 
 
 def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) -> Tensor:
@@ -97,8 +102,7 @@ def gaussian_warp(source_BCHW: Tensor, offset_B2HW: Tensor, sigma: float = 2.0) 
     """
     B, _, H, W = source_BCHW.shape
     height, width = offset_B2HW.shape[-2:]
-    position = pixel_grid(height, width, offset_B2HW) + offset_B2HW
-    x, y = position.unbind(1)  # (B, h, w)
+    x, y = positions(offset_B2HW).unbind(1)  # (B, h, w)
     taps = torch.arange(-1, 3, device=x.device)
     columns, weight_x = _gaussian_taps(x, taps, W, sigma)  # (B, h, w, 4)
     rows, weight_y = _gaussian_taps(y, taps, H, sigma)
