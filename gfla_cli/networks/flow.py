@@ -187,9 +187,7 @@ class FlowEstimator(nn.Module):
 
     def read_face(self, structure: Tensor) -> FaceReading:
         """What the flow prior "curves" derives from one face map (B, 16, H, W) alone."""
-        return FaceReading(
-            self._reduce(structure), read_face(structure)
-        )  # of the full frame: lids are only a pixel high
+        return FaceReading(self._reduce(structure), read_face(structure))  # curves of the full frame: lids are thin
 
     def body_prior(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
         """The flow prior "solids", with refined joints, for an image (B, 3, H, W) and two structures."""

@@ -20,7 +20,7 @@ from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
-from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, sample_at
+from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, sample_at, upsample
 
 DEPTHS = 32  # slices of a volume, and samples along a ray
 MAPS = 9  # channels of `Projection.maps`
@@ -58,7 +58,7 @@ class Projection(NamedTuple):
 
     def offset_at(self, height: int, width: int) -> Tensor:
         """(B, 2, height, width) the flow in pixels of that grid. It fades to zero outside of the object."""
-        moved, opacity = (_resized(x, height, width) for x in (self.moved, self.opacity))
+        moved, opacity = (_resized(x, height) for x in (self.moved, self.opacity))
         return moved / opacity.clamp(min=_THIN) * (_size(moved) / _size(self.moved))
 
 
@@ -214,11 +214,10 @@ def _sampled(volume: Tensor, place: Tensor) -> Tensor:
     return samples.view(place.shape[:4])
 
 
-def _resized(x: Tensor, height: int, width: int) -> Tensor:
+def _resized(x: Tensor, height: int) -> Tensor:
     """To a grid that is smaller or larger by a power of two."""
-    if height < x.shape[-2]:
-        return F.avg_pool2d(x, x.shape[-2] // height)
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False) if height > x.shape[-2] else x
+    own = x.shape[-2]
+    return downsample(x, own // height) if height < own else upsample(x, height // own)
 
 
 class MaskEstimator(nn.Module):
