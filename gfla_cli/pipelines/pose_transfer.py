@@ -158,7 +158,7 @@ class PoseTransfer:
         check_background(background, self.session)
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)
-        people = self._people(image, source)
+        people = self._people(source, image)
         source_pose = choose_person(people, person, where=image_name(source), notes=notes)
         others = [pose for pose in people if pose is not source_pose]
         if isinstance(target, np.ndarray) and target.shape in ((18, 3), (18, 4)):  # such as `result.target_pose`
@@ -267,11 +267,13 @@ class PoseTransfer:
                     heatmaps(points, (height, width), sigma, out=maps[side, k])
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
-    def _people(self, image: Image, source: ImageSource) -> list[Pose]:
-        """All people of an image. Those of files are cached, because jobs use each file many times."""
+    def _people(self, source: ImageSource, image: Image | None = None) -> list[Pose]:
+        """All people of an image, which is read unless it is given. Those of files are cached: jobs use files often."""
         file = _file_state(source)
-        people = self._known(file)
+        with self._lock:
+            people = None if file is None else self._found.get(file)
         if people is None:
+            image = load_image(source, _LARGEST_SIDE) if image is None else image
             people = [person.pose for person in self._detector.detect(image)]
             if file is not None:
                 with self._lock:
@@ -280,10 +282,6 @@ class PoseTransfer:
                         self._found.pop(next(iter(self._found)))
         return people
 
-    def _known(self, file: _FileState | None) -> list[Pose] | None:
-        with self._lock:
-            return None if file is None else self._found.get(file)
-
     def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
@@ -291,10 +289,7 @@ class PoseTransfer:
             target = Path(target) if not isinstance(target, str) else target
             if is_pose_file(target):
                 return read_pose(target, person=which, notes=notes)
-            if (people := self._known(_file_state(target))) is not None:
-                return choose_person(people, which, where=str(target), notes=notes)
-        people = self._people(load_image(target, _LARGEST_SIDE), target)
-        return choose_person(people, which, where=image_name(target), notes=notes)
+        return choose_person(self._people(target), which, where=image_name(target), notes=notes)
 
     def pose_of(self, target: ImageSource, which: Person = "largest", notes: list[str] | None = None) -> Pose:
         """A person's pose in an image or keypoint file, in its pixels. Raises GflaError children."""

@@ -140,7 +140,7 @@ class Found(PoseTransfer):
 
     people = (body(),)
 
-    def _people(self, image, source):
+    def _people(self, source, image=None):
         return list(self.people)
 
 

@@ -27,7 +27,7 @@ def body(shift=(0, 0)):
 class Found(PoseTransfer):
     """Always finds the same person, in the same pixels."""
 
-    def _people(self, image, source):
+    def _people(self, source, image=None):
         return [body()]
 
     def _cover(self, image, scale, pose, others):
@@ -105,7 +105,7 @@ def test_a_size_scales_the_frame_and_with_it_the_photograph(model, photograph, s
 def test_a_source_with_less_detail_than_the_result_is_said(model, photograph, monkeypatch, factor, size, said):
     scale = Crop.whole(photograph.shape, (round(SIZE[0] * factor), round(SIZE[1] * factor)))
     small = body().cropped(scale)
-    monkeypatch.setattr(model, "_people", lambda image, source: [small])
+    monkeypatch.setattr(model, "_people", lambda source, image: [small])
     notes = model.prepare(scale.image(photograph), small, size=size).notes
     assert [note for note in notes if "enlarges" in note] == [note for note in notes if said and said in note]
     assert any("enlarges" in note for note in notes) is (said is not None)
