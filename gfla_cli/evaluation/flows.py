@@ -160,7 +160,7 @@ def _measure_chairs(tables: _Tables, network: ViewGenerator, placement: Placemen
                 "the renderer's flows": known,
             }
             made = {COPY: batch.source_image}
-            made |= {n: network.render(*inputs[::2], found._replace(flows=flows)) for n, flows in ways.items()}
+            made |= {n: network.render(*inputs[::2], found._replace(flows=flows)).image for n, flows in ways.items()}
         flows = {"no motion": torch.zeros_like(batch.true_flow.offset)}
         if found.shape is not None:
             grid = (found.shape.opacity.shape[2], found.shape.opacity.shape[3])

@@ -161,19 +161,19 @@ class ViewGenerator(nn.Module):
         for every view of a turntable to avoid recomputing it.
         """
         found = self.estimate_flow(source_image, source_code, target_code, source)
-        return Generated(self.render(source_image, target_code, found, source), found.flows)
+        return self.render(source_image, target_code, found, source)
 
     def render(
         self, source_image: Tensor, target_code: Tensor, found: ViewFlow, source: EncodedSource | None = None
-    ) -> Tensor:
-        """The view (B, 3, H, W) for a given flow."""
+    ) -> Generated:
+        """The view for a given flow."""
         samples = self._samples(source_image) if source is None else source.samples
         height, width = source_image.shape[-2:]
         target = self.code_up(target_code.expand(-1, -1, height // 32, width // 32))
         if found.features is not None:
             target = target + self.shape_features(found.features)
-        image: Tensor = self.decoder(target, [samples], [[flow] for flow in found.flows]).image
-        return image
+        decoded = self.decoder(target, [samples], [[flow] for flow in found.flows], [source_image])
+        return Generated(decoded.image, found.flows, decoded.blend)
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:
         """Everything that depends on the source image only: almost half of the work of a view."""

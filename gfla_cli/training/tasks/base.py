@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.config import Level
-from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness
-from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss, joint_loss
+from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness, share_loss
+from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss, joint_loss, matte_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.generator import Generated
 from gfla_cli.training.batch import GroundTruthAt
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
@@ -158,6 +159,22 @@ class ImageLosses:
         assert self.perceptual is not None
         content: Tensor = self.perceptual(made, real, with_style=False).content
         return content
+
+
+def blend_losses(made: Generated, ground_truth_at: GroundTruthAt, mask: Tensor, weights: LossWeights) -> Terms:
+    """Losses of models with `pixel_blend`: of the copied shares, and of the matte, without those of weight 0.
+
+    `mask` (B, 1, H, W) in [0, 1] is 1 on the person or the object.
+    """
+    terms: Terms = {}
+    if made.blend is None:
+        return terms
+    if weights.share:
+        flow = made.flows[-1]
+        terms["share"] = share_loss(made.blend.shares, flow, *ground_truth_at(*flow.offset.shape[-2:]))
+    if weights.matte:
+        terms["matte"] = matte_loss(made.blend.matte, mask)
+    return terms
 
 
 def weighted(terms: Terms, weights: LossWeights) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.losses.flow import choice_loss, refined_loss, share_loss, visible_flow_loss
-from gfla_cli.losses.image import JOINT_SIGMA, matte_loss
+from gfla_cli.losses.flow import choice_loss, refined_loss, visible_flow_loss
+from gfla_cli.losses.image import JOINT_SIGMA
 from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
@@ -17,7 +17,7 @@ from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.training.batch import PoseBatch, close_up, mix_ground_truth_flows, to_device
 from gfla_cli.training.recipe import LossWeights, Stage
-from gfla_cli.training.tasks.base import CriticInput, Outcome, PoseReaderInput, Terms, TrainingTask
+from gfla_cli.training.tasks.base import CriticInput, Outcome, PoseReaderInput, Terms, TrainingTask, blend_losses
 
 
 class PoseTask(TrainingTask):
@@ -52,7 +52,7 @@ class PoseTask(TrainingTask):
         if stage.train == "flow":
             return Outcome(terms, {})
         made = _made(generator, batch, stage.ground_truth_flows, estimated.flows, bodies)
-        terms |= _blend_terms(batch, made, stage.weights)
+        terms |= blend_losses(made, batch.true_flow.at, batch.target_mask, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged: dict[str, CriticInput | PoseReaderInput] = {"image": CriticInput(batch.target_image, made.image)}
         if stage.weights.close_up:
@@ -113,17 +113,3 @@ def _made(
         return made
     moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows) if ground_truth_flows else flows
     return generator.render(batch.source_image, batch.target_structure, moved, bodies)
-
-
-def _blend_terms(batch: PoseBatch, made: Generated, weights: LossWeights) -> Terms:
-    """Losses of models with `pixel_blend`, which mix copied and generated pixels."""
-    terms: Terms = {}
-    if made.blend is None:
-        return terms
-    if weights.share:
-        flow = made.flows[-1]
-        ground_truth = batch.true_flow.at(*flow.offset.shape[-2:])
-        terms["share"] = share_loss(made.blend.shares, flow, *ground_truth)
-    if weights.matte:
-        terms["matte"] = matte_loss(made.blend.matte, batch.target_mask)
-    return terms

@@ -13,10 +13,11 @@ from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinness
 from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
 from gfla_cli.training.recipe import LossWeights, Stage
-from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, total
+from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, blend_losses, total
 
 # Augmentation of the view estimator's images:
 _ZOOM, _SHIFT = 0.1, 0.06  # standard deviations of log scale and of shift, the latter as a fraction of the frame
@@ -85,9 +86,10 @@ class ViewTask(TrainingTask):
             return Outcome(terms, {})
         made = _made(generator, batch, found, stage.ground_truth_flows)
         weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
-        terms |= self.image_losses.pixels(made, batch.target_image, weight)
-        terms |= self.image_losses.features(made, batch.target_image, stage.weights, weight)
-        return Outcome(terms, {"image": CriticInput(batch.target_image, made)})
+        terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
+        terms |= self.image_losses.features(made.image, batch.target_image, stage.weights, weight)
+        terms |= blend_losses(made, batch.true_flow.at, batch.target_mask, stage.weights)
+        return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
 
     def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
         images = batch.source_image, batch.target_image
@@ -139,14 +141,14 @@ def _volume_terms(batch: ViewBatch, found: ViewFlow) -> Terms:
 
 def _made(
     generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, found: ViewFlow, ground_truth_flows: float
-) -> Tensor:
-    """The generated view (B, 3, H, W).
+) -> Generated:
+    """The generated view.
 
     For the fraction `ground_truth_flows` of the pairs the view is generated from the renderer's flows. Appearance
     flow would learn nothing from them.
     """
     if isinstance(generator, AppearanceFlow):
-        return generator.warp(batch.source_image, found)
+        return Generated(generator.warp(batch.source_image, found), found.flows)
     if ground_truth_flows:
         found = found._replace(flows=mix_ground_truth_flows(found.flows, batch.true_flow.at, ground_truth_flows))
     return generator.render(batch.source_image, batch.target_code, found)
