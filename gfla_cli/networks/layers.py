@@ -20,7 +20,9 @@ from gfla_cli.networks.sequence import GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp
 
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
-_STILL_WITHIN = 1 / 48  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
+_STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
+_UNSURE = 1.5 / 256  # widths of the frame: flows as short as this are halved, for detected joints are as far off
+_NEAR, _THIN = 3, 6  # pixels: reach of a moving place, and half the width of what it takes to be no gap of the share
 
 
 def layers_of(made: Generated | GeneratedFrame, source: Tensor) -> Tensor:
@@ -46,22 +48,38 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
         return torch.cat([image, 0 * one, 0 * image, 0 * image[:, :2], one], dim=1).float()
     scale = width / flow.offset.shape[-1]
     offset = F.interpolate(flow.offset.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
+    if blend is not None:
+        offset = _steadied(offset, _UNSURE * width)
     image = image.float()
     detail = _blurred(image) - _blurred(bilinear_warp(source.float(), offset))
     agrees = torch.exp(-(detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
     mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     if blend is not None:
         # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it
-        # shows this place at all: both agree, or the flow is sure.
-        still = torch.exp(-(offset / (_STILL_WITHIN * width)).square().sum(dim=1, keepdim=True))
+        # shows this place at all: both agree, or the flow is sure. Narrow gaps are edges, where neither holds.
+        moved = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
+        still = torch.exp(-moved / (_STILL_WITHIN * width) ** 2)
         shown = torch.maximum(agrees, ((mask - 0.5) * 4).clamp(0, 1))
         share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
-        parts = [blend.generated, share, blend.residual, blend.matte.sigmoid()]
+        closed = -_dilated(-_dilated(share, _THIN), _THIN)
+        share = torch.maximum(share, still * closed)
+        parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
         # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
         drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
         return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
     share = mask * _blurred(agrees)
     return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
+
+
+def _steadied(offset: Tensor, unsure: float) -> Tensor:
+    """Offsets (B, 2, H, W) without their noise: those much longer than `unsure` stay, shorter ones shrink to 0."""
+    power = _blurred(offset.square().sum(dim=1, keepdim=True), _AROUND)
+    return offset * power / (power + unsure**2)
+
+
+def _dilated(x: Tensor, reach: int) -> Tensor:
+    """(B, 1, H, W): the largest value of the square around each place."""
+    return F.max_pool2d(x, 2 * reach + 1, stride=1, padding=reach)
 
 
 def _gaussian(sigma: float) -> tuple[float, ...]:
@@ -71,6 +89,7 @@ def _gaussian(sigma: float) -> tuple[float, ...]:
 
 
 _DETAIL = _gaussian(1.2)  # what it takes away is detail; pixels
+_AROUND = _gaussian(2.0)  # over which motion is averaged; pixels
 _PATTERN = (0.25, 0.5, 0.25)  # takes a pattern of two pixels away
 
 

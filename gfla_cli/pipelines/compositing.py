@@ -37,6 +37,7 @@ LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
 _CERTAIN = 4  # 1 / matte from which on the edge of the subject is that which the source shows
+_MATTE_RANGE = 0.25, 0.95  # of what a network's matte says, enlarged: less is background, more is subject
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
@@ -105,6 +106,8 @@ def mixed(
         band, to = (slice(top, bottom), columns), slice(top - rows.start, bottom - rows.start)
         x, y = _places(maps.offset, source_crop, place, band)
         share, matte = (_enlarged(part, place, band) for part in (maps.share, maps.matte))
+        low, high = _MATTE_RANGE  # an enlarged edge is soft, and where the source stood the network sees a little of it
+        matte = ((matte - low) / (high - low)).clip(0, 1)
         if source_cover is not None:
             seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
             seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source

@@ -31,7 +31,7 @@ def test_a_learnt_blend_mixes_to_the_image():
     source, made, far = learnt(offset=20.0)
     layers = pixel_layers(made.image, source, far, made.blend)
     assert layers.shape == (2, 10, 64, 64)
-    moved = bilinear_warp(source, torch.full((2, 2, 64, 64), 20.0))
+    moved = bilinear_warp(source, layers[:, 7:9] * 64)
     blend = made.blend._replace(
         **{name: _blurred(getattr(made.blend, name), _PATTERN) for name in ("generated", "shares", "residual")}
     )
@@ -56,6 +56,24 @@ def test_what_stands_still_comes_from_the_source(mask, error, taken):
     blend = made.blend._replace(generated=drawn, residual=0 * source, shares=0 * made.blend.shares)
     share = pixel_layers(drawn, source, still, blend)[:, 3]
     assert share.min() > 0.7 if taken else share.max() < 0.01
+
+
+@pytest.mark.parametrize(("pixels", "kept"), [(0.1, 0.125), (0.265, 0.5), (6.0, 1.0)])
+def test_short_flows_shrink_because_detected_joints_are_as_far_off(pixels, kept):
+    source, made, short = learnt(offset=pixels)
+    offset = pixel_layers(made.image, source, short, made.blend)[:, 7:9] * 64
+    assert offset.norm(dim=1).mean() == pytest.approx(pixels * kept * 2**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("width", "offset", "closed"), [(8, 0.0, True), (24, 0.0, False), (8, 20.0, False)])
+def test_narrow_gaps_of_what_is_copied_close_where_nothing_moves(width, offset, closed):
+    """An edge is such a gap, a place that the source does not show is wider."""
+    source, made, found = learnt(offset)
+    shares = torch.ones_like(made.blend.shares)
+    shares[..., 32 - width // 2 : 32 + width // 2] = 0
+    drawn = source + 1  # nothing agrees
+    share = pixel_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
+    assert share.min() > 0.9 if closed else share.max() < 0.1
 
 
 def flow(offset=0.0, mask=1.0):

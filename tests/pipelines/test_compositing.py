@@ -87,8 +87,14 @@ def test_the_edge_of_the_source_sharpens_the_edge_of_the_result(photograph):
     edge[:, 300:] = 1
     cover = at_full_size(layers(matte=0.5), photograph, edge).cover
     np.testing.assert_allclose(cover, edge, atol=1e-5)
-    half = at_full_size(layers(matte=0.5, share=0.5), photograph, edge).cover
+    half = at_full_size(layers(matte=0.6, share=0.5), photograph, edge).cover
     np.testing.assert_allclose(half, 0.25 + edge / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("matte", "cover"), [(0.2, 0), (0.6, 0.5), (0.97, 1)])
+def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
+    """It would be a ghost where the source stood."""
+    np.testing.assert_allclose(at_full_size(layers(matte=matte), photograph).cover, cover, atol=1e-5)
 
 
 @pytest.mark.parametrize("bottom", [380, 400])  # within the image, and cut by its border
