@@ -22,9 +22,10 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
-from gfla_cli.io.image import WITH_ALPHA, read_image, reduced
+from gfla_cli.io.image import WITH_ALPHA, read_image
 from gfla_cli.person.body import body_reach
 from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.background import without_subject
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
@@ -40,12 +41,8 @@ _CERTAIN = 4  # 1 / matte from which on the edge of the subject is that which th
 _MATTE_RANGE = 0.25, 0.95  # of what a network's matte says, enlarged: less is background, more is subject
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
-_FILL_SIDE = 384  # pixels of the longer side at which holes are filled; larger holes are as smooth anyway
-_SMOOTHED = 12  # times that each level of a filled hole is smoothed
-_GROWN = 0.012  # share of the longer side by which a hole is larger than the person: soft edges and contact shadows
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
-_TONE_AROUND = 24.0  # grey levels: what differs by more from the fill is no grain
 
 
 class Layers(NamedTuple):
@@ -162,67 +159,6 @@ def _enlarged(part: Map, place: Crop, region: tuple[slice, slice]) -> Map:
     size = columns.stop - columns.start, rows.stop - rows.start
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(part, matrix, size, flags=method, borderMode=cv2.BORDER_REPLICATE), np.float32)
-
-
-def without_subject(image: Image, cover: Map) -> Image:
-    """The background of an image (H, W, 3), filled from around where `cover` (H, W) in [0, 1] shows the subject."""
-    height, width = image.shape[:2]
-    grown = max(1, round(_GROWN * max(height, width)))
-    hole = cv2.dilate((cover > 0.1).astype(np.uint8), np.ones((2 * grown + 1, 2 * grown + 1), np.uint8))
-    if not hole.any():
-        return image.copy()
-    small_hole = reduced(hole.astype(np.float32), _FILL_SIDE) > 0
-    if small_hole.all():
-        return image.copy()
-    filled = _filled(reduced(image, _FILL_SIDE), small_hole)
-    region = _around(hole, 2 * grown)
-    part, hole = image[region].astype(np.float32), hole[region]
-    large = Crop.whole(image.shape, filled.shape[:2]).uncropped(filled, region).astype(np.float32)
-    soft = np.minimum(1, 2 * cv2.blur(hole.astype(np.float32), (2 * grown + 1, 2 * grown + 1)))[..., None]
-    result = image.copy()
-    result[region] = (part + soft * (large + _grain(part, hole > 0) - part) + 0.5).clip(0, 255)
-    return result
-
-
-def _around(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
-    """The rows and columns that hold a mask and a margin around it."""
-    there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (
-        slice(max(0, int(found[0]) - margin), min(side, int(found[-1]) + 1 + margin))
-        for found, side in zip(there, mask.shape, strict=True)
-    )
-    return rows, columns
-
-
-def _filled(image: Image, hole: NDArray[np.bool_]) -> Image:
-    """A smooth continuation of what is around: means of coarser and coarser levels, then smoothed inside the hole."""
-    levels = [(image.astype(np.float32), (~hole).astype(np.float32))]
-    while min(levels[-1][1].shape) > 1 and levels[-1][1].min() == 0:
-        values, known = levels[-1]
-        size = (max(1, (known.shape[1] + 1) // 2), max(1, (known.shape[0] + 1) // 2))
-        weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
-        total = cv2.resize(values * known[..., None], size, interpolation=cv2.INTER_AREA)
-        levels.append((total / np.maximum(weight, 1e-6)[..., None], (weight > 0).astype(np.float32)))
-    filled = levels[-1][0]
-    for values, known in levels[-2::-1]:
-        filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        inside = known[..., None] == 0
-        for _ in range(_SMOOTHED):
-            filled = np.where(inside, cv2.blur(filled, (3, 3)), values)
-    return np.asarray(filled.clip(0, 255), np.uint8)
-
-
-def _grain(image: Map, hole: NDArray[np.bool_]) -> Map:
-    """(H, W, 3) noise as fine and as strong as around a hole, so that a filled wall is no smooth spot."""
-    fine = image - cv2.GaussianBlur(image, (0, 0), 2.0)
-    around = ~hole
-    values = fine[around]
-    calm = values[np.abs(values).max(axis=1) < _TONE_AROUND]
-    if len(calm) < 64:
-        return np.zeros_like(fine)
-    rng = np.random.default_rng(0)
-    strength = 1.4826 * np.median(np.abs(calm), axis=0)
-    return np.asarray(rng.standard_normal(fine.shape, np.float32) * strength.astype(np.float32))
 
 
 def on_background(frame: Mixed, background: Image) -> Image:

@@ -7,7 +7,7 @@ import pytest
 
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.pipelines import compositing
-from gfla_cli.pipelines.compositing import Layers, Mixed, mixed, on_background, without_subject
+from gfla_cli.pipelines.compositing import Layers, Mixed, mixed, on_background
 
 
 def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
@@ -95,31 +95,6 @@ def test_the_edge_of_the_source_sharpens_the_edge_of_the_result(photograph):
 def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
     """It would be a ghost where the source stood."""
     np.testing.assert_allclose(at_full_size(layers(matte=matte), photograph).cover, cover, atol=1e-5)
-
-
-@pytest.mark.parametrize("bottom", [380, 400])  # within the image, and cut by its border
-def test_a_smooth_wall_stays_a_wall(bottom):
-    y, x = np.mgrid[:400, :300]
-    wall = np.stack([120 + x / 6, 100 + y / 8, 140 - x / 8], axis=-1)
-    noise = np.random.default_rng(0).normal(0, 2, wall.shape)
-    clean = (wall + noise).clip(0, 255).astype(np.uint8)
-    person = np.zeros((400, 300), np.float32)
-    person[80:bottom, 110:190] = 1
-    seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), clean).astype(np.uint8)
-    filled = without_subject(seen, person)
-    hole = person > 0
-    assert np.abs(filled[hole].mean(axis=0) - wall[hole].mean(axis=0)).max() < 4
-    assert np.abs(filled.astype(int) - wall)[hole].mean() < 6
-    assert 0.5 < (filled - wall)[150:350, 130:170].std() / 2 < 2  # grain as around it
-    np.testing.assert_array_equal(filled[:, :80], seen[:, :80])
-
-
-def test_without_a_subject_the_background_is_the_image(photograph):
-    np.testing.assert_array_equal(without_subject(photograph, np.zeros((600, 600), np.float32)), photograph)
-
-
-def test_a_subject_that_fills_the_image_leaves_it_as_it_is(photograph):
-    np.testing.assert_array_equal(without_subject(photograph, np.ones((600, 600), np.float32)), photograph)
 
 
 def test_a_frame_stands_before_its_background(photograph):

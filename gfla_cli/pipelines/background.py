@@ -1,0 +1,263 @@
+"""The background of a photograph without its subject: what the subject hides is filled from what is around.
+
+A calm wall is continued smoothly, with its grain. On a busy background, patches from elsewhere in the photograph are
+put together, after Wexler et al., "Space-Time Completion of Video" (2007), and Barnes et al., "PatchMatch" (2009).
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Image
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.io.image import reduced
+
+Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Places = NDArray[np.intp]  # (2, ...) y, x
+
+_GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
+_BAND = 256  # rows that are filled at a time; it bounds the memory that large images take
+
+_SMOOTH_SIDE = 384  # pixels of the longer side at which holes are filled smoothly; larger holes are as smooth anyway
+_SMOOTHED = 12  # times that each level of a smooth filling is smoothed
+_TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
+
+_DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
+_CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued, and from which patches are copied
+_PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
+_PATCH = 7  # pixels of the side of a patch
+_FEWEST = 64  # patches to choose from
+_ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
+_SWEEPS = 3  # of trying the neighbours' places and random ones, in each round
+_STEPS = tuple((dy * far, dx * far) for far in (4, 2, 1) for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
+
+
+def without_subject(image: Image, cover: Map) -> Image:
+    """The background of an image (H, W, 3), filled from around where `cover` (H, W) in [0, 1] shows the subject."""
+    height, width = image.shape[:2]
+    grown = max(1, round(_GROWN * max(height, width)))
+    hole = cv2.dilate((cover > 0.1).astype(np.uint8), np.ones((2 * grown + 1, 2 * grown + 1), np.uint8))
+    if not hole.any():
+        return image.copy()
+    small, small_hole = reduced(image, _SMOOTH_SIDE), reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
+    if small_hole.all():
+        return image.copy()
+    region = _around(hole, 2 * grown)
+    smooth = _enlarged(_smoothly_filled(small.astype(np.float32), small_hole), image, region)
+    part, inside = image[region].astype(np.float32), hole[region]
+    filling = smooth + _grain(part, inside > 0)
+    busy = _busy(small, small_hole)
+    if busy.max() > 0 and (shifts := _patch_shifts(image, hole > 0)) is not None:
+        share = _enlarged(busy, image, region)[..., None]
+        filling += share * (_patches(image, shifts, region) - filling)
+    soft = np.minimum(1, 2 * cv2.blur(inside.astype(np.float32), (2 * grown + 1, 2 * grown + 1)))[..., None]
+    result = image.copy()
+    result[region] = (part + soft * (filling - part) + 0.5).clip(0, 255)
+    return result
+
+
+def _around(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
+    """The rows and columns that hold a mask and a margin around it."""
+    there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (
+        slice(max(0, int(found[0]) - margin), min(side, int(found[-1]) + 1 + margin))
+        for found, side in zip(there, mask.shape, strict=True)
+    )
+    return rows, columns
+
+
+def _enlarged(small: Map, image: Image, region: tuple[slice, slice]) -> Map:
+    """A region of a small map of an image, at the size of the image."""
+    return Crop.whole(image.shape, (small.shape[0], small.shape[1])).uncropped(small, region).astype(np.float32)
+
+
+def _smoothly_filled(image: Map, hole: Mask) -> Map:
+    """A smooth continuation of what is around: means of coarser and coarser levels, then smoothed inside the hole.
+
+    `image` (H, W) or (H, W, 3).
+    """
+    levels = [(image, (~hole).astype(np.float32))]
+    while min(levels[-1][1].shape) > 1 and levels[-1][1].min() == 0:
+        values, known = levels[-1]
+        size = (max(1, (known.shape[1] + 1) // 2), max(1, (known.shape[0] + 1) // 2))
+        weight = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
+        total = cv2.resize(values * _as(known, values), size, interpolation=cv2.INTER_AREA)
+        mean = np.asarray(total / np.maximum(_as(weight, total), 1e-6), np.float32)
+        levels.append((mean, (weight > 0).astype(np.float32)))
+    filled = levels[-1][0]
+    for values, known in levels[-2::-1]:
+        filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        inside = _as(known, values) == 0
+        for _ in range(_SMOOTHED):
+            filled = np.where(inside, cv2.blur(filled, (3, 3)), values)
+    return filled
+
+
+def _as(weight: Map, values: Map) -> Map:
+    """A weight (H, W) with an axis for the channels, if the values have one."""
+    return weight[..., None] if values.ndim == 3 else weight
+
+
+def _grain(image: Map, hole: Mask) -> Map:
+    """(H, W, 3) noise as fine and as strong as around a hole, so that a filled wall is no smooth spot."""
+    fine = image - cv2.GaussianBlur(image, (0, 0), 2.0)
+    values = fine[~hole]
+    calm = values[np.abs(values).max(axis=1) < _TONE_AROUND]
+    if len(calm) < 64:
+        return np.zeros_like(fine)
+    rng = np.random.default_rng(0)
+    strength = 1.4826 * np.median(np.abs(calm), axis=0)
+    return np.asarray(rng.standard_normal(fine.shape, np.float32) * strength.astype(np.float32))
+
+
+def _busy(image: Image, hole: Mask) -> Map:
+    """(H, W) in [0, 1]: how much detail is around each place of the hole; where it is 1, patches have to fill it."""
+    known = _smoothly_filled(image.astype(np.float32), hole)
+    detail = np.abs(known - cv2.GaussianBlur(known, (0, 0), _DETAIL)).mean(axis=2)
+    detail = cv2.blur(detail, (2 * math.ceil(_DETAIL) + 1,) * 2)
+    ring = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # its detail is an edge of the filling
+    detail = _smoothly_filled(np.asarray(detail, np.float32), ring)
+    return np.asarray(((detail - _CALM) / (_BUSY - _CALM)).clip(0, 1) * hole, np.float32)
+
+
+def _patch_shifts(image: Image, hole: Mask) -> Map | None:
+    """(h, w, 2): from each place to the one that fills it, y, x, as shares of the image's height and width.
+
+    It is 0 outside the hole. None when too little of the image is known.
+    """
+    rng = np.random.default_rng(0)
+    longer, filled, shifts = max(hole.shape), None, None
+    for side, rounds in zip(_PATCH_SIDES, _ROUNDS, strict=True):
+        width, height = (max(_PATCH, round(length * side / longer)) for length in hole.shape[::-1])
+        known = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+        inside = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+        if filled is None or shifts is None:
+            guess, start = _smoothly_filled(known, inside), None
+        else:
+            guess = np.where(inside[..., None], cv2.resize(filled, (width, height)), known)
+            start = cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width)
+        matched = _matched(guess, inside, start, rng, rounds)
+        if matched is None:
+            return None
+        places, filled = matched
+        shifts = ((places - np.indices((height, width))).transpose(1, 2, 0) / (height, width)).astype(np.float32)
+    return shifts
+
+
+def _matched(
+    image: Map, hole: Mask, start: NDArray[np.floating] | None, rng: np.random.Generator, rounds: int
+) -> tuple[Places, Map] | None:
+    """The places (2, h, w) of the known patches that fit best, and the image (h, w, 3) that they mix to.
+
+    `start` (h, w, 2): first guess of the shifts to them. None when there are too few known patches.
+    """
+    shape, reach = hole.shape, _PATCH // 2
+    touched = cv2.dilate(hole.astype(np.uint8), np.ones((_PATCH, _PATCH), np.uint8)) > 0
+    whole = np.zeros_like(hole)
+    whole[reach : shape[0] - reach, reach : shape[1] - reach] = True
+    usable = whole & ~touched
+    choices = np.stack(np.nonzero(usable))
+    if choices.shape[1] < _FEWEST:
+        return None
+    here = np.stack(np.nonzero(touched))
+    count = here.shape[1]
+    number = np.zeros(shape, np.intp)
+    number[tuple(here)] = np.arange(count)
+    largest = np.array(shape)[:, None] - 1
+
+    found = choices[:, rng.integers(choices.shape[1], size=count)]
+    if start is not None:
+        guess = (here + np.rint(start[tuple(here)]).astype(np.intp).T).clip(0, largest)
+        found = np.where(usable[tuple(guess)], guess, found)
+    for _ in range(rounds):
+        match = _Match(_all_patches(image), usable, here, found)
+        for _ in range(_SWEEPS):
+            for step in _STEPS:  # what fits a neighbour fits here, moved by as much
+                beside = (here + np.array(step)[:, None]).clip(0, largest)
+                beside = np.where(touched[tuple(beside)], beside, here)
+                match.attempt(match.found[:, number[tuple(beside)]] + here - beside)
+            radius = max(shape)
+            while radius >= 1:
+                match.attempt(match.found + rng.integers(-radius, radius + 1, found.shape))
+                radius //= 3
+        found = match.found
+        image = np.where(hole[..., None], _voted(image, here, found, match.error), image)
+    places = np.indices(shape)
+    places[:, touched] = found
+    return places, image
+
+
+class _Match:
+    """For every patch that touches the hole, the known patch that is most like it of those that were tried."""
+
+    def __init__(self, patches: Map, usable: Mask, here: Places, found: Places) -> None:
+        """`patches` (h, w, n); `usable` (h, w) where known ones are; `here` and `found` (2, count) y, x of both."""
+        self._patches, self._usable = patches, usable
+        self._wanted = patches[tuple(here)]
+        self.found = found
+        self.error = self._distance(found)
+
+    def attempt(self, places: Places) -> None:
+        """Takes those of other known patches (2, count) that are more alike."""
+        places = places.clip(0, np.array(self._usable.shape)[:, None] - 1)
+        error = self._distance(places)
+        better = self._usable[tuple(places)] & (error < self.error)
+        self.found, self.error = np.where(better, places, self.found), np.where(better, error, self.error)
+
+    def _distance(self, places: Places) -> Map:
+        return np.asarray(np.square(self._wanted - self._patches[tuple(places)]).sum(axis=1))
+
+
+def _all_patches(image: Map) -> Map:
+    """(h, w, n): the values of the patch around every pixel."""
+    padded = np.pad(image, ((_PATCH // 2,) * 2, (_PATCH // 2,) * 2, (0, 0)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (_PATCH, _PATCH), axis=(0, 1))
+    return np.ascontiguousarray(windows.reshape(*image.shape[:2], -1))
+
+
+def _voted(image: Map, here: Places, found: Places, error: Map) -> Map:
+    """(h, w, 3): each pixel is the mean of what all patches over it show there; those that fit better count more."""
+    reach = _PATCH // 2
+    weight = np.exp(-error / (np.percentile(error, 75) + 1e-6)).astype(np.float32)[:, None]
+    total = np.zeros((image.shape[0] + 2 * reach, image.shape[1] + 2 * reach, 4), np.float32)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            values = image[found[0] + dy, found[1] + dx]
+            total[here[0] + dy + reach, here[1] + dx + reach] += np.hstack([values * weight, weight])
+    total = total[reach:-reach, reach:-reach]
+    return np.asarray(total[..., :3] / np.maximum(total[..., 3:], 1e-6))
+
+
+def _patches(image: Image, shifts: Map, region: tuple[slice, slice]) -> Map:
+    """(N, M, 3): a region of the image, filled from the places that `shifts` gives, at full size.
+
+    The patches of the four nearest places of `shifts` are mixed, so there are no seams between them.
+    """
+    (height, width), (small_height, small_width) = image.shape[:2], shifts.shape[:2]
+    rows, columns = region
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)
+    across = (x + 0.5) * (small_width / width) - 0.5
+    result = np.zeros((rows.stop - rows.start, len(x), 3), np.float32)
+    for top in range(rows.start, rows.stop, _BAND):
+        y = np.arange(top, min(top + _BAND, rows.stop), dtype=np.float32)[:, None]
+        down = (y + 0.5) * (small_height / height) - 0.5
+        band = result[top - rows.start :][: len(y)]
+        for row, part_down in _nearest_two(down, small_height):
+            for column, part_across in _nearest_two(across, small_width):
+                shift = shifts[row, column] * np.array([height, width], np.float32)
+                moved = cv2.remap(
+                    image, x + shift[..., 1], y + shift[..., 0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+                )
+                band += (part_down * part_across)[..., None] * moved
+    return result
+
+
+def _nearest_two(at: Map, count: int) -> list[tuple[Places, Map]]:
+    """The whole numbers below and above, within 0..count - 1, and the share of each."""
+    below = np.floor(at)
+    return [((below + k).clip(0, count - 1).astype(np.intp), 1 - np.abs(at - below - k)) for k in (0, 1)]

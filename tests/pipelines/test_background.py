@@ -1,0 +1,94 @@
+"""What a person hides is filled from around: a wall stays a wall, and a busy background stays busy."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from gfla_cli.pipelines import background
+from gfla_cli.pipelines.background import without_subject
+
+
+@pytest.fixture
+def photograph():
+    """Fine texture everywhere."""
+    return np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+
+
+@pytest.fixture
+def bricks():
+    """(600, 450, 3) a wall of bricks with its grain."""
+    wall = np.full((600, 450, 3), 150, np.uint8)
+    for row, y in enumerate(range(0, 600, 30)):
+        cv2.line(wall, (0, y), (450, y), (90, 80, 80), 3)
+        for x in range(row % 2 * 30, 450, 60):
+            cv2.line(wall, (x, y), (x, y + 30), (90, 80, 80), 3)
+    return (wall + np.random.default_rng(0).normal(0, 6, wall.shape)).clip(0, 255).astype(np.uint8)
+
+
+def ellipse(height, width):
+    cover = np.zeros((height, width), np.uint8)
+    cv2.ellipse(cover, (width * 4 // 9, height // 2), (width // 8, height // 3), 10, 0, 360, 1, -1)
+    return cover.astype(np.float32)
+
+
+@pytest.mark.parametrize("bottom", [380, 400])  # within the image, and cut by its border
+def test_a_smooth_wall_stays_a_wall(bottom):
+    y, x = np.mgrid[:400, :300]
+    wall = np.stack([120 + x / 6, 100 + y / 8, 140 - x / 8], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 2, wall.shape)
+    clean = (wall + noise).clip(0, 255).astype(np.uint8)
+    person = np.zeros((400, 300), np.float32)
+    person[80:bottom, 110:190] = 1
+    seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), clean).astype(np.uint8)
+    filled = without_subject(seen, person)
+    hole = person > 0
+    assert np.abs(filled[hole].mean(axis=0) - wall[hole].mean(axis=0)).max() < 4
+    assert np.abs(filled.astype(int) - wall)[hole].mean() < 6
+    assert 0.5 < (filled - wall)[150:350, 130:170].std() / 2 < 2  # grain as around it
+    np.testing.assert_array_equal(filled[:, :80], seen[:, :80])
+
+
+def test_without_a_subject_the_background_is_the_image(photograph):
+    np.testing.assert_array_equal(without_subject(photograph, np.zeros((600, 600), np.float32)), photograph)
+
+
+def test_a_subject_that_fills_the_image_leaves_it_as_it_is(photograph):
+    np.testing.assert_array_equal(without_subject(photograph, np.ones((600, 600), np.float32)), photograph)
+
+
+def test_a_wall_of_bricks_is_continued_brick_by_brick(bricks, monkeypatch):
+    person = ellipse(600, 450)
+    seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), bricks)
+    filled = without_subject(seen, person)
+    monkeypatch.setattr(background, "_patch_shifts", lambda image, hole: None)
+    smooth = without_subject(seen, person)
+
+    def error(image):
+        rows = image[:, :, 1].astype(float)[200:400, 170:230].mean(axis=1)  # where the joints between bricks lie
+        return np.abs(rows - bricks[200:400, 170:230, 1].mean(axis=1)).mean()
+
+    assert error(filled) < 0.4 * error(smooth)
+    assert not (filled[..., 2] > 190).any()  # nothing of the person
+    np.testing.assert_array_equal(filled[:, :100], seen[:, :100])
+
+
+def test_the_same_image_is_filled_the_same_way(bricks):
+    person = ellipse(600, 450)
+    np.testing.assert_array_equal(without_subject(bricks, person), without_subject(bricks, person))
+
+
+def test_large_images_are_filled_in_bands(bricks, monkeypatch):
+    person = ellipse(600, 450)
+    whole = without_subject(bricks, person)
+    monkeypatch.setattr(background, "_BAND", 37)
+    assert np.abs(whole.astype(int) - without_subject(bricks, person)).max() <= 2
+
+
+def test_where_too_little_is_known_the_filling_is_smooth(photograph):
+    cover = np.ones((600, 600), np.float32)
+    cover[:30] = cover[-30:] = 0
+    filled = without_subject(photograph, cover)
+    assert cv2.blur(filled, (9, 9))[200:400, 200:400].std() < 20
+    np.testing.assert_array_equal(filled[:10], photograph[:10])
