@@ -21,6 +21,7 @@ from gfla_cli.ops.warp import bilinear_warp
 
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 _STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
+_CALM_WITHIN = 1 / 16  # widths of the frame: when nothing moves further, nothing that was hidden comes to light
 _UNSURE = 1.5 / 256  # widths of the frame: flows as short as this are halved, for detected joints are as far off
 _NEAR, _THIN = 3, 6  # pixels: reach of a moving place, and half the width of what it takes to be no gap of the share
 
@@ -51,18 +52,22 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
     if blend is not None:
         offset = _steadied(offset, _UNSURE * width)
     image = image.float()
-    detail = _blurred(image) - _blurred(bilinear_warp(source.float(), offset))
-    agrees = torch.exp(-(detail.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
+    moved = bilinear_warp(source.float(), offset)
+    detail = _blurred(image) - _blurred(moved)
+    agrees = _agreement(detail)
     mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     if blend is not None:
         # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it
         # shows this place at all: both agree, or the flow is sure. Narrow gaps are edges, where neither holds.
-        moved = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
-        still = torch.exp(-moved / (_STILL_WITHIN * width) ** 2)
+        power = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
+        still = torch.exp(-power / (_STILL_WITHIN * width) ** 2)
         shown = torch.maximum(agrees, ((mask - 0.5) * 4).clamp(0, 1))
         share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
         closed = -_dilated(-_dilated(share, _THIN), _THIN)
-        share = torch.maximum(share, still * closed)
+        # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
+        alike = _agreement(_blurred(image, _AROUND) - _blurred(moved, _AROUND))
+        calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
+        share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
         parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
         # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
         drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
@@ -75,6 +80,11 @@ def _steadied(offset: Tensor, unsure: float) -> Tensor:
     """Offsets (B, 2, H, W) without their noise: those much longer than `unsure` stay, shorter ones shrink to 0."""
     power = _blurred(offset.square().sum(dim=1, keepdim=True), _AROUND)
     return offset * power / (power + unsure**2)
+
+
+def _agreement(difference: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1]: whether two blurred images with this difference (B, 3, H, W) show the same."""
+    return torch.exp(-(difference.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
 
 
 def _dilated(x: Tensor, reach: int) -> Tensor:

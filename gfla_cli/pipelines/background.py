@@ -128,7 +128,7 @@ def _busy(image: Image, hole: Mask) -> Map:
 def _patch_shifts(image: Image, hole: Mask) -> Map | None:
     """(h, w, 2): from each place to the one that fills it, y, x, as shares of the image's height and width.
 
-    It is 0 outside the hole. None when too little of the image is known.
+    It is 0 outside the hole. None when too little of the image is known at any size.
     """
     rng = np.random.default_rng(0)
     longer, filled, shifts = max(hole.shape), None, None
@@ -142,8 +142,8 @@ def _patch_shifts(image: Image, hole: Mask) -> Map | None:
             guess = np.where(inside[..., None], cv2.resize(filled, (width, height)), known)
             start = cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width)
         matched = _matched(guess, inside, start, rng, rounds)
-        if matched is None:
-            return None
+        if matched is None:  # too little is known at this size
+            continue
         places, filled = matched
         shifts = ((places - np.indices((height, width))).transpose(1, 2, 0) / (height, width)).astype(np.float32)
     return shifts

@@ -76,6 +76,18 @@ def test_narrow_gaps_of_what_is_copied_close_where_nothing_moves(width, offset, 
     assert share.min() > 0.9 if closed else share.max() < 0.1
 
 
+@pytest.mark.parametrize(("error", "closed"), [(1.0, False), (0.0, True)])
+def test_a_gap_that_something_left_stays(error, closed):
+    """A hand that moved far away leaves one. The drawn image shows what was behind it."""
+    source, made, found = learnt(0.0)
+    found.offset[..., :4] = 10
+    shares = torch.ones_like(made.blend.shares)
+    shares[..., 28:36] = 0
+    drawn = source + error
+    share = pixel_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
+    assert share.min() > 0.9 if closed else share.max() < 0.1
+
+
 def flow(offset=0.0, mask=1.0):
     return Flow(torch.full((1, 2, 32, 32), offset), torch.full((1, 1, 32, 32), mask))
 
