@@ -95,12 +95,14 @@ class ComparedFolders(TestSet):
                 )
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        """PCK is NaN where neither a table nor the detector knows the pose of the real image."""
+        """NaN where neither a table nor the detector knows the pose of the real image."""
         if self._judge is None or batch.real is None:
             return {}
         joints = batch.joints[k]
         wanted = joints if joints is not None else self._judge.pose(to_uint8(batch.real[k]))
-        return {"pck": math.nan if wanted is None else self._judge.pck(to_uint8(made), wanted)}
+        if wanted is None:
+            return {"pck": math.nan, "mirrored": math.nan}
+        return self._judge.figures(to_uint8(made), wanted)
 
     def fid_reference(self, given: Path | None) -> FidReference | None:
         return find_reference(self.protocol, given, None) or FidReference(self.real, "all real pictures")

@@ -24,7 +24,7 @@ from gfla_cli.io.image import find_images, read_image
 from gfla_cli.losses.image import PerceptualLoss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.person.detect import PersonDetector
-from gfla_cli.person.pose import FACE, LIMBS
+from gfla_cli.person.pose import FACE, LIMBS, MIRRORED
 
 try:
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -42,6 +42,7 @@ _CONTRAST = 48 / 255  # mean difference from white below which a hole in an obje
 _NEAR_WHITE = 225  # of 255, the darkest channel of a pixel of the background
 _HOLE_RIM, _LEAST_HOLE = 2, 8  # pixels: the outline may lie this far off; smaller spots are no hole
 _PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is correct
+_MIRRORED_LEAD = 0.2  # share of joints: a pose that fits this much better with left and right exchanged is mirrored
 
 
 class ImageMetrics:
@@ -118,21 +119,33 @@ class PoseJudge:
 
         In place: within a tenth of the longer side of the box around the wanted joints (PCK of Yang & Ramanan).
         """
+        return self.figures(made, wanted)["pck"]
+
+    def figures(self, made: Image, wanted: Points) -> dict[str, float]:
+        """`pck`, and `mirrored`: 1 when the found pose fits clearly better with its left and right joints exchanged.
+
+        Then MediaPipe has taken the front of the body for its back. No coordinates are mirrored.
+        """
         if self._rendered:
             wanted = as_detected(wanted)
         found, there = self.pose(made), wanted[:, 2] > 0
         if found is None or not there.any():
-            return 0.0
-        box = wanted[there, :2]
-        size = float((box.max(axis=0) - box.min(axis=0)).max())
-        distance = np.linalg.norm(found[:, :2] - wanted[:, :2], axis=1)
-        hit = there & (found[:, 2] > 0) & (distance <= _PCK_SHARE * size)
-        return int(hit.sum()) / int(there.sum())
+            return {"pck": 0.0, "mirrored": 0}
+        count, hits, exchanged = int(there.sum()), _hits(found, wanted), _hits(found[list(MIRRORED)], wanted)
+        return {"pck": hits / count, "mirrored": int(exchanged - hits >= _MIRRORED_LEAD * count)}
 
     def pose(self, image: Image) -> Points | None:
         """(18, 3) joints of the largest person; None when no person is found."""
         people = self._detector.detect(image)
         return people[0].pose.points if people else None
+
+
+def _hits(found: Points, wanted: Points) -> int:
+    """How many of the wanted joints are found in place."""
+    there = wanted[:, 2] > 0
+    size = float(np.ptp(wanted[there, :2], axis=0).max())
+    distance = np.linalg.norm(found[:, :2] - wanted[:, :2], axis=1)
+    return int((there & (found[:, 2] > 0) & (distance <= _PCK_SHARE * size)).sum())
 
 
 def hole_share(made: Image, real: Image, silhouette: Image) -> float:

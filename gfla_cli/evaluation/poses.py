@@ -114,7 +114,7 @@ class PosePairs(TestSet):
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
         joints = batch.joints[k]
-        return {} if self._poses is None or joints is None else {"pck": self._poses.pck(to_uint8(made), joints)}
+        return {} if self._poses is None or joints is None else self._poses.figures(to_uint8(made), joints)
 
     def fid_reference(self, given: Path | None) -> FidReference | None:
         return find_reference(self.protocol, given, self.root / "train")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfla_cli.errors import UsageError
-from gfla_cli.evaluation.scores import LABELS, RANKING, figure_text, higher_is_better, picked
+from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, figure_text, higher_is_better, picked
 
 if TYPE_CHECKING:
     from gfla_cli.arrays import Image
@@ -155,8 +155,8 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the figures in these rows, in order."""
-    columns = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, float | None))
-    return list(columns)
+    figures = (item for row in rows for item in row.items())
+    return list(dict.fromkeys(name for name, value in figures if isinstance(value, float | None) or name in COUNTED))
 
 
 def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:

@@ -12,6 +12,7 @@ MASKED = ("mask-ssim", "mask-lpips")
 RANKING = (*BY_PAIR, "pck")  # of single images: examples can be chosen by them
 METRICS = (*RANKING, "fid")  # in the order of every table; fid is of sets of images
 ALWAYS = ("ssim", "psnr", "l1")  # need nothing but the images
+COUNTED = ("mirrored",)  # 0 or 1 of an image; the number of images, not a mean, of several
 LABELS = {
     "ssim": "SSIM",
     "psnr": "PSNR, dB",
@@ -26,7 +27,7 @@ LABELS = {
 # Mean joint displacement in torsos; each class holds about a third of the rendered test pairs.
 CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": math.inf}
 _HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
-_DECIMALS = {"psnr": 2, "fid": 2}
+_DECIMALS = {"psnr": 2, "fid": 2, "mirrored": 0}
 
 _Item = TypeVar("_Item")
 
@@ -95,13 +96,19 @@ class Score:
 
 
 def column_means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Name -> mean over the rows in which that figure exists; NaN where it exists in none."""
+    """Name -> mean over the rows in which that figure exists, or their sum if it is COUNTED; NaN where none has it."""
     columns: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
-    known = {name: [value for value in values if not math.isnan(value)] for name, values in columns.items()}
-    return {name: math.fsum(values) / len(values) if values else math.nan for name, values in known.items()}
+    means: dict[str, float] = {}
+    for name, values in columns.items():
+        known = [value for value in values if not math.isnan(value)]
+        if not known:
+            means[name] = math.nan
+        else:
+            means[name] = sum(map(int, known)) if name in COUNTED else math.fsum(known) / len(known)
+    return means
 
 
 def plain(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -51,8 +51,8 @@ def score_tables(scores: Sequence[Score]) -> list[Table]:
             figures = plain(score.means(part))
             if figures:
                 label = "all" if part is None else f"{part}°" if score.parted_by == "difference" else part
+                cells = [_cell(figures.get(metric)) for metric in names]
                 name = escape(score.name)
-                cells = ["-" if (value := figures.get(n)) is None else f"{value:.4f}" for n in names]
                 table.add_row(*((label, name) if parted else (name, str(len(score.images)))), *cells)
         table.add_section()
     if not any(score.views for score in scores):
@@ -63,6 +63,12 @@ def score_tables(scores: Sequence[Score]) -> list[Table]:
             count, *shares = score.view_accuracy().values()
             views.add_row(escape(score.name), str(count), *(f"{share:.1%}" for share in shares))
     return [table, views]
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from compared_pictures import SEEDS, picture
 from judges import Colours
 
 from gfla_cli.io.image import read_image
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import MIRRORED, Pose
 
 pytest.importorskip("torchmetrics")
 
@@ -198,6 +198,33 @@ def test_depth_is_refused_where_nothing_uses_it(gfla, pose_shelf, view_shelf, re
         ("--real", "real", "--generated", made),
     ):
         assert refused(gfla("evaluate", *of, "--depth"), 2, "--depth")
+
+
+def test_mirrored_results_are_counted_where_pck_is_measured(gfla, pose_shelf, result_folders, monkeypatch, tmp_path):
+    import gfla_cli.evaluation.metrics as metrics
+    from gfla_cli.datasets.tables import read_poses
+
+    table = pose_shelf / "set" / "fasion-annotation-test.csv"
+    pose = read_poses(table, "square")["a_0"].scaled((64, 64))
+
+    class Detector:
+        """Finds the front of the person in bright images, the back in dark ones."""
+
+        def detect(self, image):
+            dark = image.mean() < 60
+            return [SimpleNamespace(pose=Pose(pose.points[list(MIRRORED)], pose.size) if dark else pose)]
+
+    monkeypatch.setattr(metrics, "PersonDetector", Detector)
+    made = result_folders("made", a_0_DOT_png=picture(0), b_0_DOT_png=picture(1) // 4)
+    run = ("evaluate", "--real", "real", "--generated", made, "--keypoints", table, "--metrics", "l1")
+    (row,) = json.loads(gfla(*run, "--pck", "--json", "--html", "t.html", "--csv", "t.csv").stdout)
+    assert row["mirrored"] == 1
+    assert 0.5 < row["pck"] < 1
+    assert re.search(r"mirrored ↓.*<td>1</td>", (tmp_path / "t.html").read_text(), re.DOTALL)
+    assert next(csv.DictReader((tmp_path / "t.csv").open()))["mirrored"] == "1"
+    assert re.search(r"│ all +│ made +│ \S+ │ \S+ │ 1 +│", gfla(*run, "--pck").stdout)
+    (row,) = json.loads(gfla(*run, "--json").stdout)
+    assert "mirrored" not in row
 
 
 def test_no_report_replaces_what_is_measured(gfla, result_folders, pose_shelf, tmp_path):

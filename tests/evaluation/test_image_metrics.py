@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 from judges import lpips_state
+from keypoints import STANDING, points
 from paths import GOLDEN
 
 from gfla_cli.errors import BundleError
 from gfla_cli.evaluation.protocols import padding
+from gfla_cli.person.pose import MIRRORED
 
 pytest.importorskip("torchmetrics")
 
 from gfla_cli.evaluation.lpips import Lpips, load_lpips
-from gfla_cli.evaluation.metrics import ImageMetrics, body_mask, hole_share
+from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, body_mask, hole_share
 
 
 def flat(value, size=(32, 32)):
@@ -33,6 +35,31 @@ def lpips(seeded):
     from gfla_cli.evaluation.lpips import _judgements
 
     return Lpips("alex", lpips_state(seeded, "alex"), _judgements("alex"))
+
+
+@pytest.fixture
+def front_is_found(monkeypatch):
+    """Every image shows the standing person from the front."""
+    monkeypatch.setattr(PoseJudge, "pose", lambda judge, image: points())
+    return PoseJudge(rendered=False), np.zeros((256, 176, 3), np.uint8)
+
+
+def test_a_front_that_should_be_a_back_counts_as_mirrored(front_is_found):
+    judge, image = front_is_found
+    back = points(STANDING[list(MIRRORED)])
+    # Nose, neck, eyes and ears are so near to the middle that they are in place either way.
+    assert judge.figures(image, back) == {"pck": 6 / 18, "mirrored": 1}
+    assert judge.figures(image, points()) == {"pck": 1, "mirrored": 0}
+    assert judge.figures(image, points(STANDING + 100)) == {"pck": 0, "mirrored": 0}
+
+
+def test_mirrored_needs_a_fifth_of_the_joints(front_is_found):
+    judge, image = front_is_found
+    for others, mirrored in (4, 1), (5, 0):  # joints that are in place neither way
+        wanted = np.full((18, 3), (-1, -1, 0), np.float32)
+        wanted[8 : 8 + others] = points(STANDING + np.array([0, 150]))[8 : 8 + others]
+        wanted[3] = points()[6]  # an elbow
+        assert judge.figures(image, wanted) == {"pck": 0, "mirrored": mirrored}
 
 
 def test_figures_of_pairs_are_what_their_formulas_give(seeded):
