@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 # These libraries report usage over the network unless told not to before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# The threads of numpy's OpenBLAS spin for 50 ms after every use, also after the import. 4 is the shortest time.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 if TYPE_CHECKING:
     from gfla_cli.bundles.bundle import Bundle, load_bundle

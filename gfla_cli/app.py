@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import importlib
 import json
 import os
@@ -32,6 +34,7 @@ from gfla_cli.commands.train import train
 from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError, UsageError, import_failed
 
+atexit.register(gc.freeze)  # else Python searches all objects for garbage when it ends
 _LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
 

@@ -21,13 +21,13 @@ def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, i
 
     In a file or pipe it prints a line a minute instead.
     """
+    if quiet:
+        yield lambda done, expected: None
+        return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if quiet:
-        yield lambda done, expected: None
-        return
     if not console.is_terminal:  # in a file or pipe a bar leaves empty lines
         yield _lines(what)
         return

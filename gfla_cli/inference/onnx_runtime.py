@@ -118,6 +118,8 @@ def _start_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = cpu_threads(threads)
+    # Idle threads sleep. Spinning, they took the cores from the other image of a pair, and from MediaPipe.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if providers == [CPU]:
         # Planning which results may share memory takes most of the start, and saves nothing: results that are no longer
         # needed are freed in any case.

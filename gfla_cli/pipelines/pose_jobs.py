@@ -33,6 +33,7 @@ from gfla_cli.io.files import (
     sole_writer,
 )
 from gfla_cli.io.image import WRITABLE, check_image_file, find_images, write_image
+from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, poses_of_folder, read_poses, split_row
 from gfla_cli.pipelines.compositing import Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
@@ -191,9 +192,11 @@ def run_transfers(
     if show_inside and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
         execution["runtime"] = "torch"  # graphs show no flows
     with said_when_slow(say, f"loading {options.model}"):
+        detector = PersonDetector()
+        detector.start_in_background()  # MediaPipe takes a tenth of a second, meanwhile the network is opened
         from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
-        model = PoseTransfer(options.model, **execution)
+        model = PoseTransfer(options.model, **execution, detector=detector)
     of_one: Say = say if len(runner.todo) == 1 else silent  # several have a bar
     announced = False
 

@@ -98,12 +98,16 @@ class PoseTransfer:
         runtime: Runtime = "auto",
         threads: int | None = None,
         images: int = 1,
+        detector: PersonDetector | None = None,
     ) -> None:
-        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
+        """`images`: how many will be made, as far as is known; for many, another runtime is faster.
+
+        `detector`: one that starts already.
+        """
         self.session = open_session(
             model, "pose", device=device, precision=precision, runtime=runtime, threads=threads, images=images
         )
-        self._detector = PersonDetector()
+        self._detector = detector or PersonDetector()
         self._lock = ProcessLock()
         self._found: dict[_FileState, list[Pose]] = {}  # all people in a file
 
