@@ -20,7 +20,7 @@ from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.animation import AnimationSettings
 from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
-from gfla_cli.pipelines.compositing import Size
+from gfla_cli.pipelines.framing import Size
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 

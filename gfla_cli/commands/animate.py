@@ -109,8 +109,8 @@ def animate(
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.animation import AnimationSettings
     from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
-    from gfla_cli.pipelines.compositing import parse_background, parse_size
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
+    from gfla_cli.pipelines.framing import parse_background, parse_size
 
     time_range, rate = parse_trim(trim), parse_rate(fps)
     frame_size, behind = parse_size(size), parse_background(background, None, video=True)

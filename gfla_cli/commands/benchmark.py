@@ -243,7 +243,7 @@ def animate(
 
     from gfla_cli.benchmark.pipelines import measure_animation
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.compositing import parse_size
+    from gfla_cli.pipelines.framing import parse_size
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     speed = measure_animation(source, driving, model, execution, parse_size(size))

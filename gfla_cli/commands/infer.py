@@ -59,7 +59,7 @@ def infer(
 
     from gfla_cli.distributed.launch import current_launch, init_distributed
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.compositing import parse_size
+    from gfla_cli.pipelines.framing import parse_size
     from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
 
     options = TransferOptions(

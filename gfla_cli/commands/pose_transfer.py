@@ -87,7 +87,7 @@ def pose_transfer(
     """
     from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.compositing import parse_background, parse_size
+    from gfla_cli.pipelines.framing import parse_background, parse_size
     from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers
 
     frame_size, behind = parse_size(size), parse_background(background, output)

@@ -78,7 +78,7 @@ def view_synthesis(
     """
     from gfla_cli.conditioning.view_code import view_angles
     from gfla_cli.inference.session import Execution
-    from gfla_cli.pipelines.compositing import parse_size
+    from gfla_cli.pipelines.framing import parse_size
     from gfla_cli.pipelines.view_synthesis import ViewOptions, plan_views, run_views
 
     frame_size = None if size is None else parse_size(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from gfla_cli.errors import UsageError
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_runtime import Tensors
 from gfla_cli.inference.session import Array, DeviceName, Precision, Session
-from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
+
+if TYPE_CHECKING:
+    from gfla_cli.inference.visualize import Intermediates
 
 
 class OnnxSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, Unpack, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from gfla_cli.config import Precision as Precision
 from gfla_cli.config import Runtime as Runtime
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.inference.runtime import choose_runtime, gpu_count
-from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.files import cache_folder, make_folder
+
+if TYPE_CHECKING:
+    from gfla_cli.inference.visualize import Intermediates
 
 Array = NDArray[np.float32]
 _GRAPHS = 2  # grows when exported graphs change: those in the cache are then exported again

@@ -50,8 +50,9 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, Map, check_background, composed
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
+from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 

@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,18 +21,13 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
-from gfla_cli.io.image import WITH_ALPHA, read_image
 from gfla_cli.person.body import body_reach
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.background import without_subject
+from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 Map = NDArray[np.float32]
-Size = Literal["source"] | int  # longer side of the network's frame in the result, pixels
-Background = Literal["keep", "white", "transparent"] | Image
-
-SMALLEST_FRAME = 32  # pixels
-LARGEST_FRAME = 2048  # pixels of the longer side of a frame that is as large as in its source
 
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
@@ -263,30 +257,6 @@ def _cut_mask(place: Crop, width: int) -> Map:
 def _smooth(ramp: NDArray[np.floating]) -> Map:
     ramp = ramp.clip(0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
-
-
-def parse_size(text: str) -> Size:
-    """The longer side of a frame in pixels, or "source". Raises UsageError for anything else."""
-    if text == "source":
-        return "source"
-    if not text.isdecimal() or not SMALLEST_FRAME <= int(text) <= LARGEST_FRAME:
-        raise UsageError(
-            f"--size {text}: not a size", hint=f"source, or pixels from {SMALLEST_FRAME} to {LARGEST_FRAME}"
-        )
-    return int(text)
-
-
-def parse_background(text: str, output: Path | None, *, video: bool = False) -> Background:
-    """What stands behind the result; a file is read. Raises UsageError where `output` cannot hold transparency."""
-    if text == "transparent" and video:
-        raise UsageError("--background transparent: videos have no transparency", hint="white, or an image file")
-    if text == "transparent" and output is not None and output.suffix.lower() not in ("", *WITH_ALPHA):
-        raise UsageError(
-            f"{output}: {output.suffix} files have no transparency", hint=f"write {' or '.join(WITH_ALPHA)}"
-        )
-    if text in ("keep", "white", "transparent"):
-        return cast(Background, text)
-    return read_image(text)
 
 
 def check_background(background: Background, session: Session) -> None:

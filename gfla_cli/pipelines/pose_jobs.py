@@ -20,7 +20,6 @@ from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution, exported_file
-from gfla_cli.inference.visualize import VISUALIZATIONS
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import (
     InputFiles,
@@ -35,7 +34,7 @@ from gfla_cli.io.files import (
 from gfla_cli.io.image import WRITABLE, check_image_file, find_images, write_image
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, poses_of_folder, read_poses, split_row
-from gfla_cli.pipelines.compositing import Background, Size
+from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
 
 if TYPE_CHECKING:
@@ -229,6 +228,10 @@ def run_transfers(
     def write(job: TransferJob, result: TransferResult) -> None:
         image = side_by_side(result) if options.side_by_side else result.image
         write_image(job.output, image, overwrite=options.overwrite, result=True)
+        if not job.shows:
+            return
+        from gfla_cli.inference.visualize import VISUALIZATIONS
+
         for show, path in job.extras.items():
             frame = result.frame
             assert frame.inside is not None
@@ -256,7 +259,11 @@ def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bo
 
 def parse_shows(text: str | None) -> tuple[str, ...]:
     """Names of VISUALIZATIONS from a comma-separated list. Raises UsageError that lists the known ones."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text else ()
+    if not text:
+        return ()
+    from gfla_cli.inference.visualize import VISUALIZATIONS
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in VISUALIZATIONS:
             raise UsageError(f"--show {name}: unknown name", hint=f"known: {', '.join(VISUALIZATIONS)}")

@@ -26,7 +26,8 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.compositing import Background, Canvas, Layers, Map, Size, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, Map, check_background, composed
+from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
 Person = str | int  # "largest", "left", "right", or a number from the left

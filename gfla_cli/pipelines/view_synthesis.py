@@ -43,7 +43,8 @@ from gfla_cli.io.image import (
     write_image,
 )
 from gfla_cli.io.video import VideoWriter, container_of
-from gfla_cli.pipelines.compositing import Layers, Size, mixed
+from gfla_cli.pipelines.compositing import Layers, mixed
+from gfla_cli.pipelines.framing import Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
 
 _LARGEST_SIDE = 2048  # pixels of an image

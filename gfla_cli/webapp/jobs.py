@@ -24,7 +24,7 @@ from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
-from gfla_cli.pipelines.compositing import Background, Size
+from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.pose_transfer import Align, Person, PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled, write_turntable
 from gfla_cli.webapp.expression import Expression, with_expression

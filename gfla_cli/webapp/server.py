@@ -29,7 +29,7 @@ from gfla_cli.inference.session import Execution
 from gfla_cli.io.image import read_image
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
-from gfla_cli.pipelines.compositing import Background, parse_size
+from gfla_cli.pipelines.framing import Background, parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
 from gfla_cli.webapp.expression import Expression
