@@ -14,34 +14,63 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gfla_cli import __version__
-from gfla_cli.commands.animate import animate
-from gfla_cli.commands.app import app as web_app
-from gfla_cli.commands.benchmark import app as benchmark
-from gfla_cli.commands.data import app as data
-from gfla_cli.commands.doctor import doctor
-from gfla_cli.commands.evaluate import evaluate
-from gfla_cli.commands.export_onnx import export_onnx
-from gfla_cli.commands.extract import extract
-from gfla_cli.commands.infer import infer
-from gfla_cli.commands.models import app as models
 from gfla_cli.commands.options import RENAMED_OPTIONS, printable
-from gfla_cli.commands.pose_transfer import pose_transfer
-from gfla_cli.commands.study import app as study
-from gfla_cli.commands.train import train
-from gfla_cli.commands.view_synthesis import view_synthesis
 from gfla_cli.errors import GflaError, UsageError, import_failed
 
 atexit.register(gc.freeze)  # else Python searches all objects for garbage when it ends
 _LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
 
-class _OneLineErrors(TyperGroup):
-    """Prints a GflaError as one line and a hint. Part of the group, so that tests of commands see it, too."""
+# The commands and the first lines of their help, in its order. Only the command that runs is imported.
+COMMANDS = {
+    "pose-transfer": "Redraw the person of SOURCE in the pose of the person of --pose.",
+    "animate": "Make the person of SOURCE move like the person of DRIVING.",
+    "view-synthesis": "Show the object of SOURCE from other sides.",
+    "app": "Open a page on which poses are dragged, faces are moved and objects are turned.",
+    "infer": "Pose transfer for every row of a CSV: what exists is skipped, what fails is listed, the rest goes on.",
+    "extract": "Find faces or bodies, and write their landmarks.",
+    "train": "Train a model, stage by stage. Ctrl-C and SIGTERM save the run.",
+    "evaluate": "Measure models against copying the source, or folders of images from any code.",
+    "export-onnx": "Export a model of any task to ONNX with standard operators, for any batch and frame size, "
+    "and check it.",
+    "doctor": "Describe this installation, paste-ready for a bug report: versions, devices, models; no secrets, "
+    "no home folder.",
+    "models": "List, show, pull and push models, and convert the authors' checkpoints.",
+    "data": "Data sets to train on and to measure with, made on this machine.",
+    "study": "User study: raters tell real images from generated ones.",
+    "benchmark": "Measure speed and memory on this machine, and errors of flows.",
+}
+
+
+def load_command(name: str) -> Any:
+    """The command or group of commands with that name: its module's `app`, or the function that is named like it."""
+    module = importlib.import_module(f"gfla_cli.commands.{name.replace('-', '_')}")
+    found = getattr(module, "app", None) or getattr(module, name.replace("-", "_"))
+    holder = typer.Typer(rich_markup_mode="rich", pretty_exceptions_show_locals=False)
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=name)
+    else:
+        holder.command(name)(found)
+    return typer.main.get_group(holder).commands[name]
+
+
+class _Commands(TyperGroup):
+    """Loads the command that runs. Prints a GflaError as one line and a hint, also in tests of commands."""
 
     _wants_json = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, line in COMMANDS.items():  # what the help and suggestions of names need
+            self.add_command(TyperCommand(name, help=line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in COMMANDS:
+            self.add_command(load_command(args[0]))
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accepts the old names of renamed options."""
@@ -111,7 +140,7 @@ def _line(text: str) -> str:
 
 
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -135,19 +164,3 @@ def gfla(
     # Names may hold characters that the terminal's encoding lacks; on POSIX also bytes that are no text.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "replace")
-
-
-app.command()(pose_transfer)
-app.command()(animate)
-app.command()(view_synthesis)
-app.command("app")(web_app)
-app.command()(infer)
-app.command()(extract)
-app.command()(train)
-app.command()(evaluate)
-app.command()(export_onnx)
-app.command()(doctor)
-app.add_typer(models, name="models")
-app.add_typer(data, name="data")
-app.add_typer(study, name="study")
-app.add_typer(benchmark, name="benchmark")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from gfla_cli.app import app
+from gfla_cli import commands as commands_room
+from gfla_cli.app import COMMANDS as SUMMARIES
+from gfla_cli.app import app, load_command
 from gfla_cli.commands.options import RENAMED_OPTIONS
 
 OPTIONS = Path(__file__).resolve().parents[1] / "golden" / "options.json"
@@ -26,7 +31,9 @@ def commands(command, path=()):
     return found + [one for name, below in inner.items() for one in commands(below, (*path, name))]
 
 
-COMMANDS = commands(typer.main.get_command(app))
+ROOT = typer.main.get_command(app)
+ROOT.commands = {name: load_command(name) for name in SUMMARIES}  # it loads them one by one, when they run
+COMMANDS = commands(ROOT)
 
 
 def plain(value):
@@ -83,6 +90,32 @@ def changes(before, now):
 )
 def test_every_command_has_an_example(name, said):
     assert re.search(rf"Example: gfla {name}( |$)", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_the_help_of_gfla_shows_the_first_lines_of_its_commands(name):
+    first, *_ = (ROOT.commands[name].help or "").split("\n\n")
+    assert SUMMARIES[name] == " ".join(first.split())
+    assert name in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_every_command_is_listed():
+    modules = {file.stem.replace("_", "-") for file in Path(commands_room.__file__).parent.glob("*.py")}
+    assert set(SUMMARIES) == modules - {"--init--", "options", "console"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["pose-transfer", "--help"], ["models", "--help"]])
+def test_only_the_command_that_runs_is_imported(arguments):
+    code = (
+        f"import sys\nfrom gfla_cli.app import app\ntry:\n    app({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "print([name.split('.')[2] for name in sys.modules if name.startswith('gfla_cli.commands.')])\n"
+        "print([name for name in ('numpy', 'cv2', 'PIL', 'torch', 'rich.markdown') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported, heavy = map(literal_eval, done.stdout.splitlines()[-2:])
+    own = set() if arguments[0].startswith("--") else {arguments[0].replace("-", "_")}
+    assert set(imported) - {"options"} == set(own)
+    assert not heavy
 
 
 def test_no_option_changes_unnoticed():
