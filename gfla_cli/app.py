@@ -17,13 +17,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gfla_cli import __version__
-from gfla_cli.commands.options import RENAMED_OPTIONS, printable
 from gfla_cli.errors import GflaError, UsageError, import_failed
 
 atexit.register(gc.freeze)  # else Python searches all objects for garbage when it ends
 _LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
 
+# Names of the previous release. They still work, but the help does not show them.
+RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
 # The commands and the first lines of their help, in its order. Only the command that runs is imported.
 COMMANDS = {
     "pose-transfer": "Redraw the person of SOURCE in the pose of the person of --pose.",
@@ -135,6 +136,8 @@ def _from_system(error: OSError) -> GflaError:
 
 def _line(text: str) -> str:
     """One line that is safe for a terminal; it may quote names and values from untrusted files."""
+    from gfla_cli.commands.options import printable
+
     line = printable(text).replace("\n", " ")
     return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 

@@ -13,10 +13,6 @@ from gfla_cli.errors import UsageError
 if TYPE_CHECKING:
     from gfla_cli.pipelines.jobs import JobReport
 
-# Names of the previous release. They still work, but the help does not show them.
-RENAMED_OPTIONS = {"--near-head": "--refine-head", "--no-near-head": "--no-refine-head"}
-
-
 RuntimeOption = Annotated[
     Runtime,
     typer.Option("--runtime", help="auto: ONNX Runtime where it is faster, else torch.", rich_help_panel="Execution"),

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from gfla_cli import commands as commands_room
 from gfla_cli.app import COMMANDS as SUMMARIES
-from gfla_cli.app import app, load_command
-from gfla_cli.commands.options import RENAMED_OPTIONS
+from gfla_cli.app import RENAMED_OPTIONS, app, load_command
 
 OPTIONS = Path(__file__).resolve().parents[1] / "golden" / "options.json"
 RENEW = "if this is wanted, renew the file and list the change in assets/pages/changelog.md: python {}"
