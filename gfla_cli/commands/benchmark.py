@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -46,9 +47,13 @@ def models(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.networks import RESULT, measure_models
     from gfla_cli.bundles.shelf import bundle_names
-    from gfla_cli.inference.session import Execution
+    from gfla_cli.config import Task
+    from gfla_cli.inference.session import Execution, check_model
+
+    for name in names or ():
+        check_model(name, *get_args(Task))
+    from gfla_cli.benchmark.networks import RESULT, measure_models
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
@@ -78,6 +83,9 @@ def network(
     """
     from rich.table import Table
 
+    from gfla_cli.inference.session import check_model
+
+    check_model(model, "pose")
     from gfla_cli.benchmark.networks import measure_networks
     from gfla_cli.inference.device import choose_device
 
@@ -157,12 +165,19 @@ def pose_transfer(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.pipelines import measure_transfers
     from gfla_cli.bundles.shelf import assets
+    from gfla_cli.inference.session import check_model
+    from gfla_cli.io.image import check_image_file
+
+    source, pose = source or assets() / "anna.jpg", pose or assets() / "ben.jpg"
+    check_image_file(source)
+    check_image_file(pose)
+    check_model(model, "pose")
+    from gfla_cli.benchmark.pipelines import measure_transfers
 
     speeds = measure_transfers(
-        source or assets() / "anna.jpg",
-        pose or assets() / "ben.jpg",
+        source,
+        pose,
         model,
         device=device,
         threads=threads,
@@ -207,8 +222,11 @@ def infer(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.pipelines import measure_throughput
     from gfla_cli.inference.session import Execution
+    from gfla_cli.pipelines.pose_jobs import read_pairs_of
+
+    read_pairs_of(pairs, images)
+    from gfla_cli.benchmark.pipelines import measure_throughput
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
@@ -241,12 +259,19 @@ def animate(
     """
     from rich.table import Table
 
-    from gfla_cli.benchmark.pipelines import measure_animation
-    from gfla_cli.inference.session import Execution
+    from gfla_cli.inference.session import Execution, check_model
+    from gfla_cli.pipelines.animation_jobs import plan_animation
     from gfla_cli.pipelines.framing import parse_size
 
+    frame_size = parse_size(size)
+    with TemporaryDirectory() as folder:
+        plan_animation(source, driving, Path(folder) / "clip.mp4")
+    if model is not None:
+        check_model(model, "face", "body", "pose")
+    from gfla_cli.benchmark.pipelines import measure_animation
+
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
-    speed = measure_animation(source, driving, model, execution, parse_size(size))
+    speed = measure_animation(source, driving, model, execution, frame_size)
     if as_json:
         typer.echo(json.dumps(speed.to_json(), indent=2))
         return
@@ -344,14 +369,21 @@ def flows(
     """
     from rich.table import Table
 
+    from gfla_cli.inference.session import check_model
+    from gfla_cli.io.files import require_path
+
+    check_model(model, "pose", "view")
+    if pack is not None:
+        from gfla_cli.synth.pack import check_pack
+
+        check_pack(pack)
+    if vgg is not None:
+        require_path(vgg)
     from gfla_cli.evaluation.flows import measure_flows
     from gfla_cli.inference.device import choose_device
     from gfla_cli.losses.vgg import load_vgg19
-    from gfla_cli.synth.pack import check_pack
 
     set_threads(threads)
-    if pack is not None:
-        check_pack(pack)
     placement = choose_device(device, precision)
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
     report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)

@@ -158,7 +158,9 @@ def people(
     """
     from gfla_cli.io.files import atomic_folder
     from gfla_cli.synth import write_people_hard, write_people_mini
+    from gfla_cli.synth.pack import check_pack
 
+    check_pack(pack)
     write = write_people_hard if hard else write_people_mini
     with atomic_folder(output) as folder:
         say("rendering; the same pack gives the same images")
@@ -270,8 +272,11 @@ def render(
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
     """
     from gfla_cli.commands.console import progress_bar
-    from gfla_cli.pipelines.render_data import render_data
+    from gfla_cli.training.inputs import check_data
     from gfla_cli.training.recipe import recipe
+
+    check_data(recipe(dataset), pack, output)
+    from gfla_cli.pipelines.render_data import render_data
 
     seconds = None if minutes is None else 60 * minutes
     with progress_bar("samples", quiet=quiet) as progress:

@@ -207,11 +207,11 @@ def evaluate(
     for path in files.paths():
         inputs.refuse(path)
     files.check(overwrite=overwrite)
-    from gfla_cli.evaluation.measures import Wanted
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
-    from gfla_cli.evaluation.run import Request
-    from gfla_cli.inference.device import choose_device
+    from gfla_cli.evaluation.run import Request, check_inputs
+    from gfla_cli.evaluation.scores import Wanted
 
+    compared_at = parse_size(size) if size else None
     wanted = Wanted(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
         vgg=vgg,
@@ -223,6 +223,19 @@ def evaluate(
         mask_folder=masks,
         rank_by=rank_by,
     )
+    weights = ((vgg, "vgg"), (lpips_backbone, "lpips"), (inception, "fid"))
+    of_metric = (*weights, (fid_reference, "fid"), (masks, "mask"))
+    check_inputs(
+        models or (),
+        data_root,
+        layout,
+        real=real,
+        generated=generated or (),
+        pairs=pairs,
+        files=[keypoints, *(file for file, metric in of_metric if any(metric in name for name in wanted.asked))],
+    )
+    from gfla_cli.inference.device import choose_device
+
     request = Request(
         models=models or [],
         data_root=data_root,
@@ -233,7 +246,7 @@ def evaluate(
         layout=layout,
         wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,
-        size=parse_size(size) if size else None,
+        size=compared_at,
         fid_reference=fid_reference,
         placement=choose_device(device, precision),
         limit=limit,

@@ -154,6 +154,9 @@ def graph(
 
     Example: gfla models graph my-fashion/
     """
+    from gfla_cli.bundles.shelf import find_bundle
+
+    find_bundle(folder)
     from gfla_cli.inference.export import write_graph
 
     report = write_graph(folder)
@@ -172,6 +175,9 @@ def import_model(
 
     Example: gfla models import latest_net_G.pth --preset pose-fashion -o my-fashion/
     """
+    from gfla_cli.io.files import require_path
+
+    require_path(checkpoint)
     from gfla_cli.bundles.convert import AUTHORS_LICENCE, import_checkpoint
 
     folder = import_checkpoint(checkpoint, preset, output, overwrite=overwrite)
@@ -190,12 +196,13 @@ def export_pth(
 
     Example: gfla models export-pth my-fashion/ -o latest_net_G.pth
     """
-    from gfla_cli.bundles.convert import export_checkpoint
     from gfla_cli.bundles.files import read_config
     from gfla_cli.bundles.shelf import find_bundle
-    from gfla_cli.io.files import InputFiles
+    from gfla_cli.io.files import refuse_output
 
-    InputFiles(find_bundle(model).iterdir()).refuse(output)
+    refuse_output(output, overwrite=overwrite, inputs=find_bundle(model).iterdir())
+    from gfla_cli.bundles.convert import export_checkpoint
+
     export_checkpoint(model, output, flow_only=flow_only, overwrite=overwrite)
     say(f"these weights are licensed {read_config(find_bundle(model))[1].get('license') or 'as their maker says'}")
     typer.echo(output)

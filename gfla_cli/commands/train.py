@@ -114,6 +114,8 @@ def train(
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli train ... Each process computes a batch of
     the recipe's size, so a step has four times as many samples. With --steps 0.25 the run sees as many as on one GPU.
     """
+    from gfla_cli.inference.session import check_model
+    from gfla_cli.io.files import require_path
     from gfla_cli.training.recipe import check_task, for_processes, scaled
 
     launch = current_launch()
@@ -139,6 +141,15 @@ def train(
         if launch.is_rank0:
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
+    if not launch.distributed:  # several processes report errors once, when they are connected
+        from gfla_cli.training.inputs import check_data, check_run
+
+        check_run(output, resume=resume)
+        if vgg is not None:
+            require_path(vgg)
+        if flow is not None:
+            check_model(flow, plan.model.task)
+        check_data(plan, data_root, cache or (None if output is None else output / "cache"), render=render)
     import torch
 
     from gfla_cli.inference.device import choose_own_device
@@ -202,11 +213,11 @@ def _recipe(dataset: Dataset, sampler: Sampler, flow: str | None, init: str | No
 
     plan = with_sampler(recipe(dataset), sampler)
     if flow is not None:
-        from gfla_cli.training.checkpoint import without_flow_stage
+        from gfla_cli.training.inputs import without_flow_stage
 
         plan = without_flow_stage(plan)
     if init is not None:
-        from gfla_cli.training.checkpoint import fine_tuning_recipe
+        from gfla_cli.training.inputs import fine_tuning_recipe
 
         plan = fine_tuning_recipe(plan, init)
     return plan

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Float64Array, Image, Int64Array, Points
 from gfla_cli.datasets.sample import PosePair, unknown_correspondence, unknown_joints
-from gfla_cli.datasets.tables import Layout, Split, built_layout, read_annotations, read_pairs
+from gfla_cli.datasets.tables import Layout, Split, read_annotations, read_pairs, require_set
 from gfla_cli.errors import DataError
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import read_image
@@ -31,15 +31,8 @@ class BenchmarkPairs(Dataset[PosePair]):
         Raises DataError that names the file and line of what is wrong with the tables, or the missing folder.
         """
         self.root, self.split, self.layout, self.size = root, split, layout, size
+        require_set(root, split, layout)
         annotation, pairs = layout.tables(split)
-        if not (root / annotation).is_file() and not (root / pairs).is_file():
-            what = f"{root}: no {layout.prefix} set to {'train on' if split == 'train' else 'measure with'} in it"
-            hint = f"looked for {annotation}, {pairs} and the folder {split}/; --data-root names theirs"
-            raise DataError(what, hint=hint)
-        built = built_layout(root)
-        if built is not None and built != layout:  # all joints would be in the wrong place
-            hint = f"gfla data build PHOTOS -o OTHER --layout {layout.name} makes one in that frame"
-            raise DataError(f"{root} was built with --layout {built.name}, not {layout.name}", hint=hint)
         self.points = read_annotations(root / annotation)
         self.pairs = read_pairs(root / pairs)
         self.pictures = len(self.points)
@@ -49,9 +42,6 @@ class BenchmarkPairs(Dataset[PosePair]):
             if name not in self.points:
                 what = f"{root}: {name} is in the pairs but has no keypoints"
                 raise DataError(what, hint="gfla data check names all")
-        if not (root / split).is_dir():
-            hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
-            raise DataError(f"{root / split}: no such folder, but the images belong there", hint=hint)
 
     def __len__(self) -> int:
         return len(self.pairs)

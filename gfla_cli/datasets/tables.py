@@ -61,6 +61,22 @@ def built_layout(root: Path) -> Layout | None:
     return None
 
 
+def require_set(root: Path, split: Split, layout: Layout) -> None:
+    """Raises DataError unless `root` holds the tables and the images of a split, in that layout."""
+    annotation, pairs = layout.tables(split)
+    if not (root / annotation).is_file() and not (root / pairs).is_file():
+        what = f"{root}: no {layout.prefix} set to {'train on' if split == 'train' else 'measure with'} in it"
+        hint = f"looked for {annotation}, {pairs} and the folder {split}/; --data-root names theirs"
+        raise DataError(what, hint=hint)
+    built = built_layout(root)
+    if built is not None and built != layout:  # all joints would be in the wrong place
+        hint = f"gfla data build PHOTOS -o OTHER --layout {layout.name} makes one in that frame"
+        raise DataError(f"{root} was built with --layout {built.name}, not {layout.name}", hint=hint)
+    if not (root / split).is_dir():
+        hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
+        raise DataError(f"{root / split}: no such folder, but the images belong there", hint=hint)
+
+
 def read_annotations(path: Path) -> dict[str, Points]:
     """Name -> (18, 3) x, y, confidence in the frame of the layout; missing = -1, -1, 0. Raises DataError."""
     poses: dict[str, Points] = {}

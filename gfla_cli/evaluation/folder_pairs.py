@@ -92,7 +92,7 @@ def _stem(name: str) -> str:
 
 
 def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
-    header, rows = _rows(table)
+    header, rows = read_pairing(table)
     for number, (first, second, *_) in rows:
         target = _stem(PurePath(second).name)
         if target not in wanted:
@@ -122,8 +122,8 @@ def _spellings(first: str, second: str) -> list[tuple[str, str]]:
     return [(_stem(names[0]), _stem(names[1])), names]
 
 
-def _rows(table: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """The header, and the rows below it, of two names or more each."""
+def read_pairing(table: Path) -> tuple[tuple[str, ...], list[Row]]:
+    """The header, and the rows below it, of two names or more each. Raises DataError when it is no such table."""
     if not table.is_file():
         raise DataError(f"{table}: no such file", hint=_TABLE)
     rows = read_table(table)

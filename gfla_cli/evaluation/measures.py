@@ -15,10 +15,10 @@ from gfla_cli.bundles.convert import read_state
 from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.evaluation.inception import FEATURES, SIDE, FidInception, build_inception
-from gfla_cli.evaluation.lpips import VERSION, Backbone, Lpips, load_lpips
+from gfla_cli.evaluation.lpips import VERSION, Lpips, load_lpips
 from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, ImageMetrics, MaskFiles, body_mask
 from gfla_cli.evaluation.protocols import OWN, Protocol, Size
-from gfla_cli.evaluation.scores import ALWAYS, MASKED, METRICS
+from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
 from gfla_cli.evaluation.weights import INCEPTION, WeightFile, find_weights
 from gfla_cli.losses.vgg import Vgg19, load_vgg19
 
@@ -30,43 +30,6 @@ _RULES = {
     "mask-lpips": MASK_RULE,
     "pck": "share of joints that mediapipe finds within a tenth of the longer side of the wanted pose",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The metrics and files that were asked for. Raises UsageError for what is unknown or contradicts itself."""
-
-    metrics: tuple[str, ...] | None = None  # None: whatever is possible
-    vgg: Path | None = None
-    lpips_net: Backbone = "alex"
-    lpips_backbone: Path | None = None
-    inception: Path | None = None
-    pck: bool = False
-    masks: bool = False  # whether masked metrics are taken without being named
-    mask_folder: Path | None = None  # masks from files instead of from the pose
-    rank_by: str | None = None  # metric that examples are chosen by
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.metrics or ()) - set(METRICS)):
-            raise UsageError(f"unknown metric: {', '.join(unknown)}", hint=f"known: {', '.join(METRICS)}")
-        if self.rank_by is not None and self.rank_by not in self.asked:
-            taken = ", ".join(name for name in METRICS if name in self.asked)
-            raise UsageError(f"--rank-by {self.rank_by}: not among the figures that are taken", hint=f"taken: {taken}")
-
-    @property
-    def asked(self) -> set[str]:
-        """The metrics to take, as far as they are possible."""
-        pck = {"pck"} if self.pck else set()
-        if self.metrics is not None:
-            return {*self.metrics, *pck}
-        masked = set(MASKED) if self.masks else set()
-        return {*ALWAYS, "lpips", "fid"} | masked | ({"vgg"} if self.vgg else set()) | pck
-
-    @property
-    def named(self) -> frozenset[str]:
-        """The metrics that an option names; they must be possible."""
-        ranking = (self.rank_by,) if self.rank_by is not None else ()
-        return frozenset({*(self.metrics or ()), *(("pck",) if self.pck else ()), *ranking})
 
 
 @dataclass(slots=True)

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import Task
-from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.datasets.tables import LAYOUTS, require_set
+from gfla_cli.errors import BundleError, DataError, UsageError
+from gfla_cli.evaluation.folder_pairs import read_pairing
 from gfla_cli.inference.session import (
     DeviceName,
     Precision,
     Session,
     ViewSession,
+    check_model,
     exported_file,
     model_config,
     open_session,
 )
+from gfla_cli.io.files import require_path
+from gfla_cli.io.image import find_images
 
 if TYPE_CHECKING:
     from gfla_cli.evaluation.fid import Progress
     from gfla_cli.evaluation.loop import Evaluation, TestSet
-    from gfla_cli.evaluation.measures import Wanted
     from gfla_cli.evaluation.protocols import Protocol, Size
+    from gfla_cli.evaluation.scores import Wanted
     from gfla_cli.inference.device import Placement
 
+_CLIPS = "faces and bodies are measured on rendered clips"
+_NEEDS = {"pose": "pose models are measured on a data set", "face": _CLIPS, "body": _CLIPS}
 # By the text of their torch.dtype: this module imports no torch.
 _PRECISIONS: dict[str, Precision] = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 
@@ -51,6 +58,47 @@ class Request:
     refine_head: bool
     depth: bool
     sheet: bool  # whether a contact sheet is wanted
+
+
+def check_inputs(
+    models: Sequence[str],
+    data_root: Path | None,
+    layout: str | None,
+    *,
+    real: Path | None,
+    generated: Sequence[Path],
+    pairs: Path | None,
+    files: Iterable[Path | None],
+) -> None:
+    """Raises GflaError children for models, folders and files that are not there, or not what they should be.
+
+    Comes before torch and loads no weights. For the arguments see `Request`; `files`: others that are read, if named.
+    """
+    for path in files:
+        if path is not None:
+            require_path(path)
+    if real is not None:
+        for folder in (real, *generated):
+            find_images(folder)
+        if pairs is not None:
+            read_pairing(pairs)
+        return
+    task = _task_of(models)
+    if task == "pose":
+        require_set(_required(data_root, _NEEDS["pose"]), "test", LAYOUTS[layout or "square"])
+    elif task == "view":
+        if data_root is not None and not data_root.exists():
+            raise no_view_data(data_root)
+    else:
+        pack = _required(data_root, _NEEDS[task])
+        from gfla_cli.synth.pack import check_pack
+
+        check_pack(pack)
+
+
+def no_view_data(root: Path) -> DataError:
+    """The error for data of views that is not there."""
+    return DataError(f"{root}: no such file or folder", hint="without --data-root, rendered chairs are the test set")
 
 
 def run(request: Request, progress: Progress, say: Callable[[str], None] = lambda line: None) -> Evaluation:
@@ -95,12 +143,7 @@ def _open_folders(request: Request, real: Path) -> TestSet:
 
 def _open_models(request: Request) -> TestSet:
     """The test set of the models' task, with the models opened. Raises UsageError for options it does not have."""
-    tasks = {model_config(model).task for model in request.models}
-    if len(tasks) != 1:
-        raise BundleError(
-            f"models for {' and '.join(sorted(tasks))} have no table in common", hint="evaluate one task at a time"
-        )
-    task, device = tasks.pop(), request.placement.device
+    task, device = _task_of(request.models), request.placement.device
     if task == "pose":
         return _open_poses(request)
     if request.protocol is not None or request.size is not None or request.layout is not None:
@@ -117,16 +160,27 @@ def _open_models(request: Request) -> TestSet:
 
     if request.sheet:
         raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
-    pack = _required(request.data_root, "faces and bodies are measured on rendered clips")
+    pack = _required(request.data_root, _NEEDS[task])
     return RenderedClips(open_compared(request.models, request.placement, task), pack, device, clips=request.limit)
 
 
+def _task_of(models: Sequence[str]) -> Task:
+    """The task of all models. Raises BundleError when one is not there, or when they have several tasks."""
+    for model in models:
+        check_model(model, *get_args(Task))
+    tasks = {model_config(model).task for model in models}
+    if len(tasks) != 1:
+        raise BundleError(
+            f"models for {' and '.join(sorted(tasks))} have no table in common", hint="evaluate one task at a time"
+        )
+    return tasks.pop()
+
+
 def _open_poses(request: Request) -> TestSet:
-    from gfla_cli.datasets.tables import LAYOUTS
     from gfla_cli.evaluation.poses import PosePairs
     from gfla_cli.evaluation.protocols import OWN
 
-    root = _required(request.data_root, "pose models are measured on a data set")
+    root = _required(request.data_root, _NEEDS["pose"])
     return PosePairs(
         open_compared(request.models, request.placement, "pose"),
         root,

@@ -1,11 +1,17 @@
-"""The metrics by name, and the score of a model or a folder: the figures of every image and their means."""
+"""The metrics by name, which of them are wanted, and the score of a model or a folder. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from gfla_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gfla_cli.evaluation.lpips import Backbone
 
 BY_PAIR = ("ssim", "psnr", "l1", "vgg", "lpips", "mask-ssim", "mask-lpips")  # of a generated image and the real one
 MASKED = ("mask-ssim", "mask-lpips")
@@ -131,3 +137,40 @@ def picked(score: Score, metric: str, count: int = 4) -> dict[str, Sequence[Imag
     best, middle = rest[max(0, len(rest) - count) :], rest[: max(0, len(rest) - count)]
     start = max(0, (len(middle) - count) // 2)
     return {"worst": worst, "median": middle[start : start + count], "best": best[::-1]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The metrics and files that were asked for. Raises UsageError for what is unknown or contradicts itself."""
+
+    metrics: tuple[str, ...] | None = None  # None: whatever is possible
+    vgg: Path | None = None
+    lpips_net: Backbone = "alex"
+    lpips_backbone: Path | None = None
+    inception: Path | None = None
+    pck: bool = False
+    masks: bool = False  # whether masked metrics are taken without being named
+    mask_folder: Path | None = None  # masks from files instead of from the pose
+    rank_by: str | None = None  # metric that examples are chosen by
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.metrics or ()) - set(METRICS)):
+            raise UsageError(f"unknown metric: {', '.join(unknown)}", hint=f"known: {', '.join(METRICS)}")
+        if self.rank_by is not None and self.rank_by not in self.asked:
+            taken = ", ".join(name for name in METRICS if name in self.asked)
+            raise UsageError(f"--rank-by {self.rank_by}: not among the figures that are taken", hint=f"taken: {taken}")
+
+    @property
+    def asked(self) -> set[str]:
+        """The metrics to take, as far as they are possible."""
+        pck = {"pck"} if self.pck else set()
+        if self.metrics is not None:
+            return {*self.metrics, *pck}
+        masked = set(MASKED) if self.masks else set()
+        return {*ALWAYS, "lpips", "fid"} | masked | ({"vgg"} if self.vgg else set()) | pck
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The metrics that an option names; they must be possible."""
+        ranking = (self.rank_by,) if self.rank_by is not None else ()
+        return frozenset({*(self.metrics or ()), *(("pck",) if self.pck else ()), *ranking})

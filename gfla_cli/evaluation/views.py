@@ -15,11 +15,11 @@ from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, azimuth_diff
 from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
-from gfla_cli.errors import DataError
 from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generate, only_pairs
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.metrics import hole_share
 from gfla_cli.evaluation.protocols import OWN, Size
+from gfla_cli.evaluation.run import no_view_data
 from gfla_cli.evaluation.scores import Score
 from gfla_cli.inference.session import ViewSession
 from gfla_cli.io.image import to_uint8
@@ -53,8 +53,7 @@ class ViewPairs(TestSet):
         elif root.exists():
             self._data = ShapeNetPairs(find_file(root), "test", self.size)
         else:
-            what = f"{root}: no such file or folder"
-            raise DataError(what, hint="without --data-root, rendered chairs are the test set")
+            raise no_view_data(root)
 
     def prepare(self, measures: Measures) -> None:
         only_pairs(measures, bodies=False)

@@ -29,7 +29,7 @@ from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
 from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
-from gfla_cli.inference.session import DeviceName, no_gpu_after_fork
+from gfla_cli.inference.session import DeviceName, no_exported_file, no_gpu_after_fork
 from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -251,7 +251,7 @@ def exported_config(path: Path) -> ModelConfig:
 
 def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
-        raise BundleError(f"{path}: no such file", hint="check the spelling, or make it with gfla export-onnx")
+        raise no_exported_file(path)
     try:
         return read_metadata(path)
     except UnicodeDecodeError as error:

@@ -245,6 +245,24 @@ def check_task(name: str, config: ModelConfig, *tasks: Task) -> None:
         )
 
 
+def check_model(model: str | Path, *tasks: Task) -> None:
+    """Raises BundleError for a model that is not there, and for a bundle that is for none of the tasks.
+
+    Reads no weights and loads no runtime. What an exported file is for is only known when it is opened.
+    """
+    exported = exported_file(model)
+    if exported is None:
+        bundle = find_bundle(model)
+        check_task(bundle_name(bundle), read_config(bundle)[0], *tasks)
+    elif not exported.is_file():
+        raise no_exported_file(exported)
+
+
+def no_exported_file(path: Path) -> BundleError:
+    """The error for an .onnx file that is not there."""
+    return BundleError(f"{path}: no such file", hint="check the spelling, or make it with gfla export-onnx")
+
+
 def refuse_export_name(path: Path) -> None:
     """Raises UsageError unless the file name ends in .onnx."""
     if path.suffix.lower() != ".onnx":

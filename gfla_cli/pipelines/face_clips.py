@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from gfla_cli.arrays import Points
-from gfla_cli.datasets.face_folders import SHORTEST, write_landmarks
 from gfla_cli.errors import DataError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.io.files import atomic_folder, make_folder, names_of_results
+from gfla_cli.io.files import atomic_folder, make_folder, names_of_results, require_path
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import Trim, read_frames
 from gfla_cli.person.detect_face import faces_apart
@@ -58,6 +57,7 @@ class ClipJob:
 
 def plan_clips(source: Path) -> list[ClipJob]:
     """A job for a video, or for every video of a folder. Raises MediaError for a folder without videos."""
+    require_path(source)
     videos = [source]
     if source.is_dir():
         videos = [video for video in media_files(source, VIDEOS, "videos") if not is_overlay(video)]
@@ -105,6 +105,8 @@ def write_clips(
     tracked long enough, MediaError when the video cannot be read.
     """
     driver = open_driver(video, "face", trim=trim, fps=fps, person=person)
+    from gfla_cli.datasets.face_folders import SHORTEST, write_landmarks  # imports torch, for the training
+
     faces: list[Points | None] = []
     for frame in driver.frames():
         faces.append(frame.points)
@@ -136,6 +138,8 @@ def write_clips(
 
 def tracked_ranges(faces: Sequence[Points | None]) -> list[range]:
     """The numbers of consecutive frames in which one face is visible and does not jump."""
+    from gfla_cli.datasets.face_folders import SHORTEST
+
     breaks = [0]
     for number, (before, after) in enumerate(pairwise(faces), start=1):
         if before is None or after is None or faces_apart(before, after) > _JUMP:

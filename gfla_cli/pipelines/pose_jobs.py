@@ -19,7 +19,7 @@ from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
-from gfla_cli.inference.session import Execution, exported_file
+from gfla_cli.inference.session import Execution, check_model, exported_file
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import (
     InputFiles,
@@ -186,6 +186,7 @@ def run_transfers(
     runner = JobRunner(jobs, report, overwrite=options.overwrite, alone=alone, say=say, progress=progress)
     if not runner.todo:
         return report
+    check_model(options.model, "pose")
     show_inside = bool(jobs[0].shows)
     execution: Execution = {**options.execution, "images": len(runner.todo)}
     if show_inside and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
@@ -345,11 +346,7 @@ def transfer_pairs(
 
 def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOptions, held: ExitStack) -> _PairsPlan:
     """Reads the CSV file, and locks the folder of the results until `held` ends."""
-    if not pairs_csv.is_file():
-        raise DataError(f"{pairs_csv}: no such file", hint="a CSV that begins with the line from,to")
-    if not images.is_dir():
-        raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
-    named, impossible = _with_names(read_pairs(pairs_csv))
+    named, impossible = _with_names(read_pairs_of(pairs_csv, images))
     count = len(named) + len(impossible)
     InputFiles([pairs_csv]).refuse(output / FAILURES)
     held.enter_context(sole_writer(output))
@@ -367,6 +364,15 @@ def _plan_pairs(pairs_csv: Path, images: Path, output: Path, options: TransferOp
         else:
             todo.append(TransferJob(source, str(pose), path, pair=pair))
     return _PairsPlan(count, todo, impossible)
+
+
+def read_pairs_of(pairs_csv: Path, images: Path) -> list[tuple[str, str]]:
+    """The rows of a CSV file about the images of a folder. Raises DataError for a wrong file or folder."""
+    if not pairs_csv.is_file():
+        raise DataError(f"{pairs_csv}: no such file", hint="a CSV that begins with the line from,to")
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder", hint="--images names the folder that the CSV's names are in")
+    return read_pairs(pairs_csv)
 
 
 def _with_names(pairs: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], str], list[_Failure]]:

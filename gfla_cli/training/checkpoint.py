@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
-from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import ModelConfig
-from gfla_cli.errors import BundleError, DataError, UsageError
+from gfla_cli.errors import BundleError, DataError
 from gfla_cli.io.files import atomic_path
+from gfla_cli.training.inputs import no_checkpoint
 from gfla_cli.training.learner import Learner
-from gfla_cli.training.recipe import Recipe, joint_stages
+from gfla_cli.training.recipe import Recipe
 
-LAST, BEST, _NUMBERED = "checkpoint.pt", "checkpoint-best.pt", "checkpoint-[0-9]*.pt"
+BEST, _NUMBERED = "checkpoint-best.pt", "checkpoint-[0-9]*.pt"
 CRITICS = "critics.safetensors"
 
 
@@ -38,7 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads tensors and plain values only. Raises DataError when the file is missing or damaged."""
     if not path.is_file():
-        raise DataError(f"{path}: no checkpoint to resume from", hint="leave out --resume to start a new run")
+        raise no_checkpoint(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -98,30 +97,6 @@ def check_same_recipe(path: Path, saved_json: str, wanted: Recipe) -> None:
     if differs:
         hint = "resume with the options it was started with, or choose another --output"
         raise DataError(f"{path}: made with {'; '.join(differs)}", hint=hint)
-
-
-def without_flow_stage(plan: Recipe) -> Recipe:
-    """The recipe from its first joint stage on. Raises UsageError when it has no stage for the flow alone."""
-    joint = joint_stages(plan)
-    if len(joint) == len(plan.stages):
-        raise UsageError(
-            f"a model with the sampler {plan.model.sampler} has no flow estimator", hint="leave --flow out"
-        )
-    return replace(plan, stages=joint)
-
-
-def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
-    """The recipe from its first joint stage on, for the network of a bundle, whatever its size.
-
-    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
-    """
-    folder = find_bundle(model)
-    config, _ = read_config(folder)  # the weights are read later, into the network
-    if config.task != plan.model.task:
-        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
-        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
-    refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)
-    return replace(plan, model=replace(config, refines_heads=refines_heads), stages=joint_stages(plan))
 
 
 def load_flow_estimator(learner: Learner, model: str | Path) -> None:

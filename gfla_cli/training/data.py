@@ -10,12 +10,9 @@ from torch.utils.data import Dataset
 
 from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
 from gfla_cli.datasets.render_cache import RenderCache
-from gfla_cli.datasets.tables import DEEPFASHION, MARKET, SQUARE
-from gfla_cli.errors import DataError, UsageError
+from gfla_cli.training.inputs import LAYOUTS, RENDERED, check_data
 from gfla_cli.training.recipe import Recipe, Stage
 
-RENDERED = ("people", "chairs", "people-faces", "bodies")
-_LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 _FINEST_GRID = 64  # of ground-truth flow
 
 OpenStage = Callable[[Stage], Dataset[Any]]
@@ -28,12 +25,13 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path, *, render
     without the root that a data set needs, or without `render` for data that is not rendered; DataError when the data
     cannot be used.
     """
-    open_stage = _open_chairs(recipe, root, cache) if recipe.dataset == "chairs" else _open(recipe, root, cache)
+    check_data(recipe, root, cache, render=render)
+    if root is None or recipe.dataset == "chairs":
+        open_stage = _open_chairs(recipe, root, cache)
+    else:
+        open_stage = _open(recipe, root, cache)
     if render:
         return open_stage
-    if recipe.dataset not in RENDERED:
-        hint = f"rendered data sets: {', '.join(RENDERED)}"
-        raise UsageError(f"--no-render: {recipe.dataset} is not rendered", hint=hint)
 
     def open_existing(stage: Stage) -> Dataset[Any]:
         dataset = open_stage(stage)
@@ -50,17 +48,9 @@ def render_caches(dataset: Dataset[Any]) -> list[RenderCache]:
     return caches
 
 
-def _open(recipe: Recipe, root: Path | None, cache: Path) -> OpenStage:
+def _open(recipe: Recipe, root: Path, cache: Path) -> OpenStage:
     name = recipe.dataset
-    if root is None:
-        raise UsageError(f"--dataset {name} needs --data-root", hint="the folder that holds the data")
-    if not root.is_dir() and not (name == "shapenet" and root.is_file()):
-        raise DataError(f"{root}: no such folder", hint="--data-root names the folder that holds the data")
     if name in RENDERED:
-        if not (cache.is_dir() and any(cache.iterdir())):  # images of an earlier run may be enough without a pack
-            from gfla_cli.synth.pack import check_pack
-
-            check_pack(root)
         return lambda stage: _rendered(recipe, root, cache, stage)
 
     def open_stage(stage: Stage) -> Dataset[Any]:
@@ -72,7 +62,7 @@ def _open(recipe: Recipe, root: Path | None, cache: Path) -> OpenStage:
             from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 
             return ShapeNetPairs(find_file(root), "train", stage.image_size, recipe.seed)
-        pairs = BenchmarkPairs(root, "train", _LAYOUTS[name], stage.image_size)
+        pairs = BenchmarkPairs(root, "train", LAYOUTS[name], stage.image_size)
         return ShuffledPairs(pairs, recipe.seed, jittered=name == "market")
 
     open_stage(recipe.stages[0])  # reports errors before anything is written
@@ -83,8 +73,6 @@ def _open_chairs(recipe: Recipe, extras: Path | None, cache: Path) -> OpenStage:
     """Chairs need no root; it may be a folder of GLB files to mix in."""
     from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs, plan_with
 
-    if extras is not None and not extras.is_dir():
-        raise DataError(f"{extras}: no such folder", hint="for chairs, --data-root may name a folder of .glb files")
     plan = plan_with(extras)
     return lambda stage: ChairPairs(
         RenderedChairs(cache, plan, extras), size=stage.image_size[0], grid=_grid(recipe, stage), seed=recipe.seed

@@ -13,13 +13,14 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from gfla_cli.distributed.launch import ProcessGroup
-from gfla_cli.errors import DataError, UsageError
+from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.training.checkpoint import LAST, load_flow_estimator, load_weights
-from gfla_cli.training.data import RENDERED, open_training_data
+from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
+from gfla_cli.training.data import open_training_data
+from gfla_cli.training.inputs import LAST, RENDERED, run_exists
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.recipe import Recipe
@@ -174,9 +175,7 @@ def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[
     folder = output or _next_folder(dataset, job)
     there = (folder / LAST).exists()
     if there and not resume and not _is_of(job, folder):
-        raise DataError(
-            f"{folder}: there is a run already", hint="continue it with --resume, or choose another --output"
-        )
+        raise run_exists(folder)
     return folder, there or resume
 
 

@@ -22,7 +22,6 @@ from gfla_cli.inference.device import Placement
 from gfla_cli.io.files import atomic_path
 from gfla_cli.training.checkpoint import (
     BEST,
-    LAST,
     check_same_recipe,
     keep_copy,
     keep_last,
@@ -30,6 +29,7 @@ from gfla_cli.training.checkpoint import (
     save_checkpoint,
     save_critics,
 )
+from gfla_cli.training.inputs import LAST
 from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, StagePosition, StepResult, memory_error
 from gfla_cli.training.loading import ReadableSamples, Step, StepLoader, Unreadable
 from gfla_cli.training.log import Journal, Progress, StageStats

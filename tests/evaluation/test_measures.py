@@ -15,7 +15,8 @@ from gfla_cli.evaluation.scores import ImageFigures, Score, column_means, picked
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.measures import Wanted, gather
+from gfla_cli.evaluation.measures import gather
+from gfla_cli.evaluation.scores import Wanted
 
 
 def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_path, monkeypatch):

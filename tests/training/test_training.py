@@ -15,7 +15,7 @@ from gfla_cli.app import app
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.errors import BundleError, DataError, GflaError, UsageError
 from gfla_cli.networks.build import build
-from gfla_cli.training.checkpoint import fine_tuning_recipe, without_flow_stage
+from gfla_cli.training.inputs import fine_tuning_recipe, without_flow_stage
 from gfla_cli.training.recipe import RECIPES, LossWeights, with_sampler
 from gfla_cli.training.run import RunOptions, run_training
 from gfla_cli.training.tasks.base import Outcome
