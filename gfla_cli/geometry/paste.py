@@ -34,6 +34,7 @@ class Paster:
         size = max(round(bottom - top), 1), max(round(right - left), 1)  # as fine as the image that it fades into
         weight = _square(*size, fades, over=_SOFT) if mask is None else mask
         self._weight = crop.uncropped(weight, region, beyond=0)
+        self._rest = 1 - self._weight
         self._behind = np.ascontiguousarray(image[region])
         # (c, c, 1) 1 at the sides that fade
         self._rim = 1 - _coarse(crop.uncropped(_square(*size, fades, over=_RIM), region))
@@ -47,7 +48,7 @@ class Paster:
         """As by calling it, for a part in the pixels of the crop's region of the image."""
         part = self._levelled(part)
         whole = self._image.copy()
-        whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, 1 - self._weight)
+        whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, self._rest)
         return whole
 
     def _levelled(self, part: Image) -> Image:

@@ -54,7 +54,9 @@ class Layers(NamedTuple):
     @classmethod
     def unpacked(cls, planes: Map) -> Layers:
         """One frame (10, H, W) of what `networks.layers.pixel_layers` gives."""
-        drawn, share, residual, offset, matte = np.split(np.ascontiguousarray(planes.transpose(1, 2, 0)), _ENDS, axis=2)
+        # Each map side by side in memory: cv2 would copy anything else in every call.
+        parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
+        drawn, share, residual, offset, matte = parts
         return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
 
     def around(self, body: Pose) -> Layers:
@@ -92,13 +94,17 @@ def mixed(
     image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
     maps = Layers(*(_not_finer(part, place) for part in layers))
+    everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
         band, to = (slice(top, bottom), columns), slice(top - rows.start, bottom - rows.start)
         x, y = _places(maps.offset, source_crop, place, band)
-        share, matte = (_enlarged(part, place, band) for part in (maps.share, maps.matte))
-        low, high = _MATTE_RANGE  # an enlarged edge is soft, and where the source stood the network sees a little of it
-        matte = ((matte - low) / (high - low)).clip(0, 1)
+        share = _enlarged(maps.share, place, band)
+        if everywhere:
+            matte = np.ones_like(share)
+        else:
+            low, high = _MATTE_RANGE  # an enlarged edge is soft, and the network sees a little where the source stood
+            matte = ((_enlarged(maps.matte, place, band) - low) / (high - low)).clip(0, 1)
         if source_cover is not None:
             seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
             seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
@@ -114,7 +120,9 @@ def mixed(
             band = band[0], slice(columns.start + shown.start, columns.start + shown.stop)
         moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
         made = (_enlarged(maps.drawn, place, band) + 1) * 127.5
-        made += share[..., None] * (moved - made)
+        moved -= made
+        moved *= share[..., None]
+        made += moved
         made += _enlarged(maps.residual, place, band) * 127.5
         image[to, shown] = (made + 0.5).clip(0, 255)
     return Mixed(image, cover)
@@ -295,21 +303,23 @@ def composed(
     shape = canvas.background.shape[:2]
     region = place.region(shape)
     keeps = canvas.source_cover is not None
-    image, cover = canvas.background.copy(), np.full(shape, not keeps, np.float32)
+    alpha = np.full((*shape, 1), 0 if keeps else 255, np.uint8) if canvas.transparent else None
     if region is None:  # the subject has left the canvas
-        return np.dstack([image, cover.astype(np.uint8) * 255]) if canvas.transparent else image
-    part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
-    if head is not None:
-        _set_head(part, region, canvas, place, *head)
-    if keeps:
-        if canvas.shown is not None:
-            part = Mixed(part.image, part.cover * canvas.shown[region[0]])
-        image[region], cover[region] = on_background(part, image[region]), part.cover
-    elif canvas.paster is not None:
-        image = canvas.paster.set_in(part.image)
+        image = canvas.background.copy()
     else:
-        image[region] = part.image
-    return np.dstack([image, (cover * 255 + 0.5).astype(np.uint8)]) if canvas.transparent else image
+        part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
+        if head is not None:
+            _set_head(part, region, canvas, place, *head)
+        if keeps and canvas.shown is not None:
+            part = Mixed(part.image, part.cover * canvas.shown[region[0]])
+        if canvas.paster is not None and not keeps:
+            image = canvas.paster.set_in(part.image)
+        else:
+            image = canvas.background.copy()
+            image[region] = on_background(part, image[region]) if keeps else part.image
+        if keeps and alpha is not None:
+            alpha[region] = (part.cover * 255 + 0.5)[..., None]
+    return image if alpha is None else np.dstack([image, alpha])
 
 
 def _set_head(
