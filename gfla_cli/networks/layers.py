@@ -52,8 +52,8 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
     if blend is not None:
         offset = _steadied(offset, _UNSURE * width)
     image = image.float()
-    moved = bilinear_warp(source.float(), offset)
-    detail = _blurred(image) - _blurred(moved)
+    difference = image - bilinear_warp(source.float(), offset)
+    detail = _blurred(difference)
     agrees = _agreement(detail)
     mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
     if blend is not None:
@@ -65,7 +65,7 @@ def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend 
         share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
         closed = -_dilated(-_dilated(share, _THIN), _THIN)
         # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
-        alike = _agreement(_blurred(image, _AROUND) - _blurred(moved, _AROUND))
+        alike = _agreement(_blurred(difference, _AROUND))
         calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
         share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
         parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
@@ -106,8 +106,12 @@ _PATTERN = (0.25, 0.5, 0.25)  # takes a pattern of two pixels away
 def _blurred(x: Tensor, weights: tuple[float, ...] = _DETAIL) -> Tensor:
     """(B, C, H, W), each channel by itself, with these weights along both axes."""
     reach = len(weights) // 2
-    kernel = torch.tensor(weights, device=x.device, dtype=x.dtype)[None, None, None]
-    # As images of one channel: ONNX knows no number of groups that depends on the input.
-    channels = F.pad(x, [reach] * 4, mode="replicate").flatten(0, 1)[:, None]
-    channels = F.conv2d(F.conv2d(channels, kernel), kernel.transpose(2, 3))
-    return channels.reshape(x.shape)
+    x = F.pad(x, [reach] * 4, mode="replicate")
+    # Sums of shifted maps: on the CPU three times as fast as a convolution of single channels.
+    for axis in (3, 2):
+        length = x.shape[axis] - 2 * reach
+        shifted = [x.narrow(axis, start, length) for start in range(len(weights))]
+        x = shifted[0] * weights[0]
+        for part, weight in zip(shifted[1:], weights[1:], strict=True):
+            x = torch.add(x, part, alpha=weight)
+    return x

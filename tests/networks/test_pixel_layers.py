@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tiny_models import fresh, tiny
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.layers import _PATTERN, _blurred, pixel_layers
+from gfla_cli.networks.layers import _DETAIL, _PATTERN, _blurred, pixel_layers
 from gfla_cli.ops.warp import bilinear_warp
 
 SIZES = (3, 1, 3, 2, 1)
@@ -115,3 +117,13 @@ def test_where_drawn_and_moved_disagree_the_drawn_image_wins():
     source, drawn = torch.full((1, 3, 64, 64), 0.9), torch.full((1, 3, 64, 64), -0.9)
     layers = pixel_layers(drawn, source, flow(), None)
     torch.testing.assert_close(remixed(layers, source), drawn, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("weights", [_DETAIL, _PATTERN])
+def test_blurring_is_exact_to_the_border_also_in_bfloat16_inference(weights):
+    image = np.random.default_rng(0).random((40, 56, 3), np.float32)
+    kernel = np.array(weights, np.float32)
+    expected = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    with torch.autocast("cpu", torch.bfloat16):
+        blurred = _blurred(torch.from_numpy(image).permute(2, 0, 1)[None], weights)
+    np.testing.assert_allclose(blurred[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
