@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -21,6 +22,7 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.animation import AnimationSettings
 from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
 from gfla_cli.pipelines.framing import Size
+from gfla_cli.pipelines.jobs import Say, silent
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
@@ -209,8 +211,12 @@ class ClipSpeed:
 
     task: str
     frames: int
-    frames_per_second: float  # from opening the driver to the finished file
-    milliseconds: dict[str, float]  # per frame, by stage; stages overlap
+    width: int  # of a frame, pixels
+    height: int
+    cold_seconds: float  # `gfla animate` in a new process, from its start to its end
+    frames_per_second: float  # the model is loaded: from opening the driver to the finished file
+    cpu_milliseconds: float  # per frame, in that time: of all cores, with ffmpeg; varies less on a busy machine
+    milliseconds: dict[str, float]  # per frame, by stage, while no other stage runs
 
     @property
     def network_share(self) -> float:
@@ -219,16 +225,34 @@ class ClipSpeed:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        values = {"task": self.task, "frames": self.frames, "frames_per_second": self.frames_per_second}
-        return {**values, "milliseconds": self.milliseconds, "network_share": self.network_share}
+        return {**asdict(self), "network_share": self.network_share}
 
 
 def measure_animation(
-    source: Path, driving: Path, model: str | None, execution: Execution, size: Size = "source"
+    source: Path, driving: Path, model: str | None, execution: Execution, size: Size = "source", say: Say = silent
 ) -> ClipSpeed:
-    """Animates once, into a temporary file. `size`: of the frames, see `AnimationSettings`."""
+    """Animates three times into temporary files: in a new process, in this one, and here one stage at a time.
+
+    `size`: of the frames, see `AnimationSettings`.
+    """
     options = AnimateOptions(settings=AnimationSettings(size=size), execution=execution, model=model)
     with TemporaryDirectory() as folder:
-        report = run_animation(plan_animation(source, driving, Path(folder) / "clip.mp4"), options)
-    spent = {stage: round(1000 * report.seconds.get(stage, 0.0) / report.frames, 2) for stage in STAGES}
-    return ClipSpeed(report.task, report.frames, report.frames_per_second, spent)
+        jobs = [plan_animation(source, driving, Path(folder) / f"{name}.mp4") for name in ("cold", "warm", "in-turns")]
+        given = {"model": model, "size": size, **execution}
+        named = chain.from_iterable((f"--{name}", str(value)) for name, value in given.items() if value is not None)
+        started = time.perf_counter()
+        run_gfla("animate", str(source), str(driving), "-o", str(jobs[0].output), *named, "--quiet")
+        cold = time.perf_counter() - started
+        warm = run_animation(jobs[1], options, say=say)
+        in_turns = run_animation(jobs[2], replace(options, in_turns=True))
+    per_frame = {stage: round(1000 * in_turns.seconds.get(stage, 0.0) / in_turns.frames, 2) for stage in STAGES}
+    return ClipSpeed(
+        warm.task,
+        warm.frames,
+        warm.width,
+        warm.height,
+        cold_seconds=round(cold, 2),
+        frames_per_second=warm.frames_per_second,
+        cpu_milliseconds=round(1000 * warm.cpu_seconds / warm.frames, 1),
+        milliseconds=per_frame,
+    )

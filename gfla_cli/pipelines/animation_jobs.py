@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from gfla_cli.pipelines.animation import (
     check_source,
     read_source,
 )
-from gfla_cli.pipelines.driver import OnMissing, TaskName
+from gfla_cli.pipelines.driver import OnMissing, Stopwatch, TaskName
 from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
 
 
@@ -73,6 +74,7 @@ class AnimateOptions:
     fps: Fraction | None = None
     on_missing: OnMissing = "hold"
     overwrite: bool = False
+    in_turns: bool = False  # one stage at a time, see `Stopwatch`: slower, but shows what each stage takes by itself
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class AnimationReport(JobReport):
     damaged: bool = False  # the driver was cut off or damaged; what could be read was used
     notes: list[str] = field(default_factory=list)
     frames_per_second: float = 0.0  # from opening the driver to the finished file
+    cpu_seconds: float = 0.0  # of all cores in that time; on Linux and macOS ffmpeg's are included
     seconds: dict[str, float] = field(default_factory=dict)  # by stage; stages overlap
 
     @property
@@ -96,8 +99,9 @@ class AnimationReport(JobReport):
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        names = ("task", "frames", "width", "height", "missing", "damaged", "notes", "frames_per_second", "seconds")
-        return {"written": [str(path) for path in self.written], **{name: getattr(self, name) for name in names}}
+        names = ("task", "frames", "width", "height", "missing", "damaged", "notes", "frames_per_second")
+        values = {name: getattr(self, name) for name in (*names, "cpu_seconds", "seconds")}
+        return {"written": [str(path) for path in self.written], **values}
 
 
 def plan_animation(
@@ -151,7 +155,7 @@ def _animate(
     with said_when_slow(say, "looking at the image and loading the model"):
         animator = _animator(job, options)
     say(f"{animator.session.name} on {animator.session.place}")
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), _cpu_seconds()
     with said_when_slow(say, "fitting the motion to the image"):
         animation = animator.animate(
             job.source,
@@ -162,6 +166,7 @@ def _animate(
             driving_person=options.driving_person,
             on_missing=options.on_missing,
             images=job.concat is not None,
+            stopwatch=Stopwatch(in_turns=options.in_turns),
         )
     with animation:
         report.task = animator.kind
@@ -170,11 +175,17 @@ def _animate(
     report.notes = [*animation.notes, *report.notes]
     report.seconds = {stage: round(seconds, 3) for stage, seconds in animation.stopwatch.seconds.items()}
     report.frames_per_second = round(report.frames / (time.perf_counter() - started), 2)
+    report.cpu_seconds = round(_cpu_seconds() - spent, 3)
     if job.landmarks is not None:
         write_track(job.landmarks, animation.track, overwrite=options.overwrite)
     for note in report.notes:
         say(note)
     return job.outputs
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _animator(job: AnimationJob, options: AnimateOptions) -> Animator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
-from gfla_cli.io.background import overlapped
+from gfla_cli.io.background import ProcessLock, overlapped
 from gfla_cli.io.video import Sound, Trim, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
@@ -38,19 +38,24 @@ _AHEAD = 2  # decoded frames that wait; frames of a video are large
 
 
 class Stopwatch:
-    """Adds up the seconds of named stages. Stages run in parallel, so the sum may exceed the time that passed."""
+    """Adds up the seconds of named stages. Stages run in parallel, so the sum may exceed the time that passed.
 
-    def __init__(self) -> None:
+    `in_turns`: one stage at a time, for times that other stages on the same cores do not stretch.
+    """
+
+    def __init__(self, *, in_turns: bool = False) -> None:
         self.seconds: dict[str, float] = {}
+        self._turn: AbstractContextManager[None] = ProcessLock() if in_turns else nullcontext()
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Adds the seconds that the block takes."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+        """Adds the seconds that the block takes. With `in_turns` the block must not wait for another stage."""
+        with self._turn:
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
 
     def timed(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
         """The same items; adds the seconds that each takes to arrive."""

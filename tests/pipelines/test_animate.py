@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.face import mouth_opening
 from gfla_cli.person.track_files import read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, read_source
-from gfla_cli.pipelines.driver import open_driver
+from gfla_cli.pipelines.driver import Stopwatch, open_driver
 
 
 def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_videos, tmp_path):
@@ -138,7 +140,30 @@ def test_the_benchmark_reports_the_time_of_each_stage(gfla, animators, head_vide
     speed = json.loads(result.stdout)
     assert set(speed["milliseconds"]) == {"decode", "landmarks", "structure", "network", "compose", "encode"}
     assert 0 < speed["network_share"] < 1
+    assert (speed["frames"], speed["width"], speed["height"]) == (FRAMES, 221, 255)
+    assert all(speed[name] > 0 for name in ("cold_seconds", "frames_per_second", "cpu_milliseconds"))
     assert names_in(tmp_path) == []
+
+
+def test_stages_in_turns_never_run_at_the_same_time():
+    watch = Stopwatch(in_turns=True)
+    running, most = set(), []
+
+    def work(stage):
+        for _ in range(20):
+            with watch.measure(stage):
+                running.add(stage)
+                most.append(len(running))
+                time.sleep(0.001)
+                running.remove(stage)
+
+    threads = [threading.Thread(target=work, args=(stage,)) for stage in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert all(watch.seconds[stage] >= 0.02 for stage in "abc")
 
 
 @pytest.mark.parametrize("model", ["tiny-body", "tiny-pose"])
