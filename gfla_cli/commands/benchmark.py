@@ -392,14 +392,14 @@ def flows(
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
     report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json.dumps(report, indent=2))
         return
     table = Table("flows by", "mean error, px", "median, px")
-    for error in report.errors:
-        table.add_row(error.name, f"{error.mean:.1f}", f"{error.median:.1f}")
+    for error in report["errors"]:
+        table.add_row(error["name"], f"{error['mean']:.1f}", f"{error['median']:.1f}")
     print_table(table)
-    names = list(report.pictures[0].figures)
+    names = list(report["pictures"][0]["figures"])
     table = Table("images by", *names)
-    for image in report.pictures:
-        table.add_row(image.name, *(f"{image.figures[name]:.3f}" for name in names))
+    for image in report["pictures"]:
+        table.add_row(image["name"], *(f"{image['figures'][name]:.3f}" for name in names))
     print_table(table)

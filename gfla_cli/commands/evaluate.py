@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,7 +23,6 @@ from gfla_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from gfla_cli.evaluation.loop import Evaluation
     from gfla_cli.evaluation.report import ReportFiles
     from gfla_cli.evaluation.run import Request
 
@@ -35,7 +36,9 @@ _OF_METRIC = {
     "fid_reference": "fid",
     "masks": "mask",
 }
-_FOLDERS, _HOW, _OUTPUT = "Two folders", "How it is measured", "Output"
+_folders = partial(typer.Option, rich_help_panel="Two folders")
+_how = partial(typer.Option, rich_help_panel="How it is measured")
+_output = partial(typer.Option, rich_help_panel="Output")
 
 # What is measured.
 Models = Annotated[
@@ -62,92 +65,55 @@ Depth = Annotated[
         "images. In their first row joints have none.",
     ),
 ]
-Real = Annotated[Path | None, typer.Option(help="Folder of real images, instead of models.", rich_help_panel=_FOLDERS)]
-Generated = Annotated[
-    list[Path] | None,
-    typer.Option(help="Folder of generated images; may be repeated.", rich_help_panel=_FOLDERS),
-]
+Real = Annotated[Path | None, _folders(help="Folder of real images, instead of models.")]
+Generated = Annotated[list[Path] | None, _folders(help="Folder of generated images; may be repeated.")]
 Pairs = Annotated[
     Path | None,
-    typer.Option(
+    _folders(
         help="CSV with from,to or generated,real. By default pairs are found by name: equal names, FROM--TO, "
-        "FROM_2_TO_vis and the like.",
-        rich_help_panel=_FOLDERS,
+        "FROM_2_TO_vis and the like."
     ),
 ]
 Keypoints = Annotated[
-    Path | None,
-    typer.Option(
-        help="Joints of the real images (name:keypoints_y:keypoints_x), for masks and PCK.", rich_help_panel=_FOLDERS
-    ),
+    Path | None, _folders(help="Joints of the real images (name:keypoints_y:keypoints_x), for masks and PCK.")
 ]
 
 # How it is measured.
 MetricNames = Annotated[
     str | None,
-    typer.Option(
+    _how(
         "--metrics",
         help="ssim, psnr, l1, vgg, lpips, mask-ssim, mask-lpips, pck, fid, separated by commas. Named metrics must be "
         "possible. By default all that are possible.",
-        rich_help_panel=_HOW,
     ),
 ]
 ProtocolOption = Annotated[
     Literal["gfla", "patn", "pidm", "cfld"] | None,
-    typer.Option("--protocol", help="Sizes, filters, formats and FID reference of a paper.", rich_help_panel=_HOW),
+    _how("--protocol", help="Sizes, filters, formats and FID reference of a paper."),
 ]
-SizeOption = Annotated[
-    str | None, typer.Option("--size", help="Compare at HEIGHTxWIDTH, such as 512x352.", rich_help_panel=_HOW)
-]
-Vgg = Annotated[
-    Path | None,
-    typer.Option(help="VGG19 weights; without them the VGG distance is left out.", rich_help_panel=_HOW),
-]
-LpipsNet = Annotated[Literal["alex", "vgg"], typer.Option(help="Network of LPIPS.", rich_help_panel=_HOW)]
+SizeOption = Annotated[str | None, _how("--size", help="Compare at HEIGHTxWIDTH, such as 512x352.")]
+Vgg = Annotated[Path | None, _how(help="VGG19 weights; without them the VGG distance is left out.")]
+LpipsNet = Annotated[Literal["alex", "vgg"], _how(help="Network of LPIPS.")]
 LpipsBackbone = Annotated[
-    Path | None,
-    typer.Option(
-        help="Weights of that network. By default those in torch's cache, downloaded when needed.", rich_help_panel=_HOW
-    ),
+    Path | None, _how(help="Weights of that network. By default those in torch's cache, downloaded when needed.")
 ]
 Inception = Annotated[
-    Path | None,
-    typer.Option(
-        help="Inception weights of FID. By default those in torch's cache, downloaded when needed.",
-        rich_help_panel=_HOW,
-    ),
+    Path | None, _how(help="Inception weights of FID. By default those in torch's cache, downloaded when needed.")
 ]
 FidReference = Annotated[
     Path | None,
-    typer.Option(
-        help="Images that FID is measured against, or .npz statistics. By default those of the protocol.",
-        rich_help_panel=_HOW,
-    ),
+    _how(help="Images that FID is measured against, or .npz statistics. By default those of the protocol."),
 ]
-Masks = Annotated[
-    Path | None,
-    typer.Option(help="Folder of masks for masked metrics, instead of masks from the pose.", rich_help_panel=_HOW),
-]
-Pck = Annotated[
-    bool,
-    typer.Option("--pck", help="Find the pose in every result: share of joints in place.", rich_help_panel=_HOW),
-]
+Masks = Annotated[Path | None, _how(help="Folder of masks for masked metrics, instead of masks from the pose.")]
+Pck = Annotated[bool, _how("--pck", help="Find the pose in every result: share of joints in place.")]
 
 # What is written.
-Sheet = Annotated[Path | None, typer.Option(help="Image of a dozen examples to write.", rich_help_panel=_OUTPUT)]
-Csv = Annotated[Path | None, typer.Option(help="The table as CSV.", rich_help_panel=_OUTPUT)]
-JsonFile = Annotated[Path | None, typer.Option(help="The report as JSON, beside the table.", rich_help_panel=_OUTPUT)]
-Html = Annotated[
-    Path | None,
-    typer.Option(help="A page with figures and the worst, median and best examples.", rich_help_panel=_OUTPUT),
-]
-RankBy = Annotated[
-    str | None, typer.Option(help="Metric that examples of the page are chosen by.", rich_help_panel=_OUTPUT)
-]
-PaperTable = Annotated[
-    bool,
-    typer.Option("--table", help="The paper's table 2 with the given reports beside it.", rich_help_panel=_OUTPUT),
-]
+Sheet = Annotated[Path | None, _output(help="Image of a dozen examples to write.")]
+Csv = Annotated[Path | None, _output(help="The table as CSV.")]
+JsonFile = Annotated[Path | None, _output(help="The report as JSON, beside the table.")]
+Html = Annotated[Path | None, _output(help="A page with figures and the worst, median and best examples.")]
+RankBy = Annotated[str | None, _output(help="Metric that examples of the page are chosen by.")]
+PaperTable = Annotated[bool, _output("--table", help="The paper's table 2 with the given reports beside it.")]
 
 
 def evaluate(
@@ -201,9 +167,9 @@ def evaluate(
     if table:
         _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
-    folders = [real, *(generated or ()), masks, keypoints, pairs, fid_reference, data_root]
-    folders += [*map(Path, models or ()), vgg, lpips_backbone, inception]
-    inputs = InputFiles(path for folder in folders if folder is not None for path in _files_read(folder))
+    read = [*map(Path, models or ()), data_root, real, *(generated or ()), pairs, keypoints, masks]
+    read += [vgg, lpips_backbone, inception, fid_reference]
+    inputs = InputFiles(file for path in read if path is not None for file in _files_read(path))
     for path in files.paths():
         inputs.refuse(path)
     files.check(overwrite=overwrite)
@@ -311,7 +277,7 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
 
     columns = read_columns(reports)
     if as_json:
-        _print_json(ablation_json(columns))
+        typer.echo(json.dumps(ablation_json(columns), indent=2))
         return
     table, lines = ablation_table(columns)
     print_table(table)
@@ -320,38 +286,26 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
 
 
 def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
-    """Measures, shows and writes."""
+    """Measures, shows and writes. With `as_json` stdout holds JSON and nothing else."""
+    from gfla_cli.evaluation.report import condition_lines
     from gfla_cli.evaluation.run import run
+    from gfla_cli.evaluation.tables import score_tables
 
     with progress_bar("evaluating") as progress:
         evaluation = run(request, progress, say)
     say(f"{evaluation.count} on {request.placement if request.models else request.placement.device}")
-    _show(evaluation, as_json=as_json)
-    files.write(evaluation, overwrite=overwrite)
-    for path in files.paths():
-        if as_json:
-            say(f"written: {path}")  # stdout holds JSON and nothing else
-        else:
-            typer.echo(path)
-
-
-def _show(evaluation: Evaluation, *, as_json: bool) -> None:
-    """Tables, what was left out and why, and the conditions; or JSON alone on stdout."""
-    from gfla_cli.evaluation.report import condition_lines
-    from gfla_cli.evaluation.tables import score_tables
-
     for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
     if as_json:
-        _print_json(evaluation.to_json())
-        return
-    for table in score_tables(evaluation.scores):
-        print_table(table)
-    for name, text in condition_lines(evaluation.conditions):
-        typer.echo(f"{name}: {text}")
-
-
-def _print_json(values: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(values, indent=2))
+        typer.echo(json.dumps(evaluation.to_json(), indent=2))
+    else:
+        for table in score_tables(evaluation.scores):
+            print_table(table)
+        for name, text in condition_lines(evaluation.conditions):
+            typer.echo(f"{name}: {text}")
+    files.write(evaluation, overwrite=overwrite)
+    for path in files.paths():
+        if as_json:
+            say(f"written: {path}")
+        else:
+            typer.echo(path)

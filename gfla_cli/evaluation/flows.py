@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from gfla_cli.arrays import Image, Points
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.datasets.chairs import DIFFERENCES, UnseenChairs
 from gfla_cli.datasets.people import PeoplePairs, RenderPlan
+from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.loop import COPY, REAL
 from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, hole_share
@@ -37,44 +39,28 @@ _FINEST = 64  # side of the grid of ground-truth flows, as in training
 _FEWEST = 20  # cells that both images of a pair must show
 
 
-@dataclass(frozen=True, slots=True)
-class FlowError:
-    """Endpoint error of one way to find flows: its distance from the ground-truth flow."""
+class _Pair(NamedTuple):
+    """What is measured of one pair, all of batch size 1."""
 
-    name: str
-    mean: float  # pixels of the model's frame, where both images show the same, averaged over pairs
-    median: float
-
-
-@dataclass(frozen=True, slots=True)
-class PictureFigures:
-    """Of images made by one kind of flow, against the real ones."""
-
-    name: str
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class FlowReport:
-    """The result of `measure_flows`."""
-
-    pairs: int
-    errors: list[FlowError]
-    pictures: list[PictureFigures]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+    flows: dict[str, Tensor]  # way to find it -> (1, 2, g, g) in pixels of the frame
+    true_flow: GroundTruthFlow
+    images: dict[str, Tensor]  # what it is made by -> (1, 3, H, W)
+    real: Tensor
+    more: Callable[[Image], dict[str, float]]  # further figures of an image
 
 
 @torch.inference_mode()
 def measure_flows(
     model: str | Path, pack: Path | None, placement: Placement, *, pairs: int, vgg: Vgg19 | None, pck: bool = False
-) -> FlowReport:
+) -> dict[str, Any]:
     """Measures on rendered people or chairs that no training saw. Raises UsageError for a model without such flows.
 
     `pack`: what people are rendered from; view models need none. `pck`: find the pose in every image, and in the real
     one, too.
+
+    Gives JSON values: the number of `pairs`; `errors`, for each way to find flows its `name`, and `mean` and `median`
+    distance from the ground truth in pixels of the frame, where both images show the same; `pictures`, by the `name`
+    of the flows they are made by, with their `figures`. All are means over the pairs.
     """
     bundle = load_bundle(model)
     network, config = bundle.network.to(placement.device), bundle.config
@@ -83,42 +69,36 @@ def measure_flows(
             f"{bundle.name}: its flows cannot be compared with those of rendered people or chairs",
             hint="pose and view models with a square frame and a flow can, such as pose-people and view-chairs",
         )
-    tables = _Tables(ImageMetrics(vgg, None, metrics=("ssim", "l1", *(("vgg",) if vgg else ()))))
     if isinstance(network, ViewGenerator):
         if pck:
             raise UsageError("--pck is for pose models", hint="leave it out")
-        _measure_chairs(tables, network, placement, pairs)
+        measured = _chairs(network, placement, pairs)
     elif pack is None:
         raise UsageError(f"{bundle.name}: people are rendered from a pack", hint="gfla data humans makes one")
     else:
-        judge = PoseJudge(rendered=False) if pck else None  # wanted are the joints that the network was given
-        _measure_people(tables, network, pack, placement, pairs, judge)
-    return tables.report(pairs)
+        measured = _people(network, pack, placement, pairs, PoseJudge(rendered=False) if pck else None)
+    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", "vgg"))
+    errors: dict[str, list[tuple[float, float]]] = {}
+    images: dict[str, list[dict[str, float]]] = {}
+    for pair in measured:
+        for name, flow in pair.flows.items():
+            if (error := _error(flow, pair.true_flow, config.image_size[0])) is not None:
+                errors.setdefault(name, []).append(error)
+        for name, image in pair.images.items():
+            (figures,) = metrics(image.float().clamp(-1, 1), pair.real)
+            images.setdefault(name, []).append(figures | pair.more(to_uint8(image)))
+    means = {name: np.mean(values, axis=0).tolist() for name, values in errors.items()}
+    return {
+        "pairs": pairs,
+        "errors": [{"name": name, "mean": mean, "median": median} for name, (mean, median) in means.items()],
+        "pictures": [{"name": name, "figures": column_means(rows)} for name, rows in images.items()],
+    }
 
 
-class _Tables:
-    """Errors of flows and figures of images, by name, as pairs are measured."""
-
-    def __init__(self, metrics: ImageMetrics) -> None:
-        self.metrics = metrics
-        self.errors: dict[str, list[tuple[float, float]]] = {}
-        self.images: dict[str, list[dict[str, float]]] = {}
-
-    def add(self, found: dict[str, Tensor], true_flow: GroundTruthFlow, frame: int) -> None:
-        """`found` flows (1, 2, g, g) by name, in pixels of a frame of that side."""
-        for name, flow in found.items():
-            if (error := _error(flow, true_flow, frame)) is not None:
-                self.errors.setdefault(name, []).append(error)
-
-    def report(self, pairs: int) -> FlowReport:
-        """The means over all pairs."""
-        errors = [FlowError(name, *np.mean(values, axis=0).tolist()) for name, values in self.errors.items()]
-        return FlowReport(pairs, errors, [PictureFigures(n, column_means(rows)) for n, rows in self.images.items()])
-
-
-def _measure_people(
-    tables: _Tables, network: PoseGenerator, pack: Path, placement: Placement, pairs: int, judge: PoseJudge | None
-) -> None:
+def _people(
+    network: PoseGenerator, pack: Path, placement: Placement, pairs: int, judge: PoseJudge | None
+) -> Iterator[_Pair]:
+    """The `judge` wants the joints that the network was given."""
     config = network.config
     with TemporaryDirectory() as cache:
         plan = RenderPlan(seed=_UNSEEN, characters=-(-pairs // _PAIRS_OF_ONE), size=config.image_size[0])
@@ -130,17 +110,16 @@ def _measure_people(
             with placement.autocast:
                 flows, found = _flows(network, batch)
                 made = _pictures(network, batch, flows)
+
+            def more(image: Image, wanted: Points = pair.target_points[:, :3]) -> dict[str, float]:
+                return {"pck": judge.pck(image, wanted)} if judge is not None else {}
+
             if judge is not None:
                 made = {REAL: batch.target_image} | made
-            tables.add(found, batch.true_flow, plan.size)
-            for name, image in made.items():
-                (figures,) = tables.metrics(image.float().clamp(-1, 1), batch.target_image)
-                if judge is not None:
-                    figures["pck"] = judge.pck(to_uint8(image), pair.target_points[:, :3])
-                tables.images.setdefault(name, []).append(figures)
+            yield _Pair(found, batch.true_flow, made, batch.target_image, more)
 
 
-def _measure_chairs(tables: _Tables, network: ViewGenerator, placement: Placement, pairs: int) -> None:
+def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterator[_Pair]:
     size = network.config.image_size[0]
     data = UnseenChairs(size, min(_FINEST, size // 2))
     for number in range(pairs):
@@ -167,11 +146,11 @@ def _measure_chairs(tables: _Tables, network: ViewGenerator, placement: Placemen
             flows["the volume"] = found.shape.offset_at(*grid) * (size / grid[1])
         finest = found.flows[-1].offset
         flows["the network"] = finest * (size / finest.shape[-1])
-        tables.add(flows, batch.true_flow, size)
-        for name, image in made.items():
-            (figures,) = tables.metrics(image.float().clamp(-1, 1), batch.target_image)
-            figures["holes"] = hole_share(to_uint8(image), pair.target_image, pair.target_mask)
-            tables.images.setdefault(name, []).append(figures)
+
+        def more(image: Image, pair: ViewPair = pair) -> dict[str, float]:
+            return {"holes": hole_share(image, pair.target_image, pair.target_mask)}
+
+        yield _Pair(flows, batch.true_flow, made, batch.target_image, more)
 
 
 def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
