@@ -119,10 +119,11 @@ def read_gaussian(path: Path) -> Gaussian:
 class FidMeter:
     """Gathers features of any number of named sets; a batch for the network may hold images of several."""
 
-    def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device, batch: int = _BATCH) -> None:
-        self._network, self._device, self._batch = network, device, batch
+    def __init__(self, network: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self._network, self._device = network, device
         self._sums: dict[str, FeatureSums] = {}
         self._waiting: list[tuple[str, Tensor]] = []
+        self._known = set[tuple[str, str]]()
 
     def add(self, name: str, images: Tensor) -> None:
         """(B, 3, H, W) images in [-1, 1] of a set."""
@@ -130,17 +131,20 @@ class FidMeter:
             if self._waiting and self._waiting[0][1].shape != image.shape:
                 self._flush()
             self._waiting.append((name, image))
-            if len(self._waiting) >= self._batch:
+            if len(self._waiting) >= _BATCH:
                 self._flush()
+
+    def add_once(self, name: str, images: Tensor, files: Sequence[str]) -> None:
+        """The same for the images of these files, each of which counts once."""
+        for file, image in zip(files, images.split(1), strict=True):
+            if (name, file) not in self._known:
+                self._known.add((name, file))
+                self.add(name, image)
 
     def gaussian(self, name: str) -> Gaussian:
         """Mean and covariance of a set; raises DataError when it has fewer than two images."""
         self._flush()
         return self._sums.get(name, FeatureSums()).gaussian()
-
-    def distance(self, name: str, reference: Gaussian) -> float:
-        """FID of a set."""
-        return frechet_distance(self.gaussian(name), reference)
 
     @torch.inference_mode()
     def _flush(self) -> None:
@@ -195,11 +199,6 @@ class FidReference:
             write_gaussian(kept, found)
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        digest = {"sha256": sha256_of(self.path)} if self.path.suffix == ".npz" else {}
-        return {"kind": self.kind, "name": self.path.name, **digest}
-
 
 def _key(paths: Sequence[Path], digest: str, protocol: Protocol, size: Size) -> str:
     """Changes when an image, the network (`digest`: sha256 of its weights) or the preparation does."""
@@ -231,8 +230,13 @@ def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -
 
 def fid_conditions(reference: FidReference | None, against: Gaussian, generated: int) -> dict[str, Any]:
     """What FID was measured against, and a note when one of the sets is small."""
-    said = reference.to_json() if reference else {"kind": "the real pictures of these pairs"}
-    said = {**said, "pictures": against.count or "unknown", "generated": generated}
+    said: dict[str, Any] = {"kind": "the real pictures of these pairs"}
+    if reference is not None:
+        said = {"kind": reference.kind, "name": reference.path.name}
+        if reference.path.suffix == ".npz":
+            said["sha256"] = sha256_of(reference.path)
+    said |= {"pictures": against.count or "unknown", "generated": generated}
     smallest = min(against.count or generated, generated)
-    note = f"of {smallest} pictures only: too high, by an unknown amount"
-    return said | ({"note": note} if smallest < _FEW else {})
+    if smallest < _FEW:
+        said["note"] = f"of {smallest} pictures only: too high, by an unknown amount"
+    return said

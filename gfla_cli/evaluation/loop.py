@@ -15,8 +15,9 @@ from torch import Tensor
 from gfla_cli import __version__
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DataError
-from gfla_cli.evaluation.fid import FidMeter, FidReference, Gaussian, Progress, fid_conditions
+from gfla_cli.evaluation.fid import FidMeter, FidReference, Progress, fid_conditions, frechet_distance
 from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.metrics import ImageMetrics
 from gfla_cli.evaluation.protocols import Protocol, Size
 from gfla_cli.evaluation.scores import MASKED, ImageFigures, Score
 from gfla_cli.inference.session import Session
@@ -125,20 +126,24 @@ def measure(
     `cache`. Raises what reading the set raises, and UsageError when a metric that an option named cannot be taken.
     """
     test.prepare(measures)
-    fid = _Fid(test, measures, fid_reference, cache, progress)
-    scores = {score.name: score for score in test.scores(with_real=measures.pck or fid.against is not None)}
-    metrics = measures.image_metrics(test.protocol, test.layout)
+    assert test.size is not None
+    reference = _reference(test, measures, fid_reference)
+    against = reference.gaussian(measures, test.protocol, test.size, cache, progress) if reference else None
+    meter = FidMeter(measures.inception, measures.device) if measures.inception else None
+    scores = {score.name: score for score in test.scores(with_real=measures.pck or against is not None)}
+    padded = test.protocol.padded_for_ssim.get(test.layout)
+    metrics = ImageMetrics(measures.vgg, measures.lpips, metrics=measures.metrics, padded=padded)
     done = 0
     for batch in test.batches():
         masks = None
         if measures.masked and batch.real is not None:
             size = (batch.real.shape[2], batch.real.shape[3])
-            known = zip(batch.real_names, batch.joints, strict=True)
-            masks = torch.cat([measures.mask(name, points, size) for name, points in known])
+            masks = measures.masks(batch.real_names, batch.joints, size)
         for name, made in batch.made.items():
             if name not in scores:
                 continue
-            fid.add(name, made)
+            if meter is not None:
+                meter.add(name, made)
             if batch.real is None:
                 scores[name].unpaired += len(made)
                 continue
@@ -147,54 +152,29 @@ def measure(
                 figures |= test.more(made[k : k + 1], batch, k)
                 part = batch.parts[k] if batch.parts else None
                 scores[name].images.append(ImageFigures(batch.numbers[k], part, figures))
-        fid.add_real(batch)
+        if meter is not None and against is None and batch.real is not None:
+            meter.add_once(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
         progress(done, test.total)
-    conditions = _conditions(test, measures) | fid.finish(list(scores.values()))
+    conditions = _conditions(test, measures)
+    if meter is not None:
+        against = against or meter.gaussian(_REAL_SET)
+        for score in scores.values():
+            score.sets["fid"] = frechet_distance(meter.gaussian(score.name), against)
+        fewest = min(score.unpaired or len(score.images) for score in scores.values())
+        conditions["fid_reference"] = fid_conditions(reference, against, fewest)
     return Evaluation(test, list(scores.values()), conditions, measures.skipped)
 
 
-class _Fid:
-    """FID of every score against one reference; does nothing where FID is left out."""
-
-    def __init__(
-        self, test: TestSet, measures: Measures, given: Path | None, cache: Path | None, progress: Progress
-    ) -> None:
-        self._reference: FidReference | None = None
-        self.against: Gaussian | None = None  # None: the real images of the pairs
-        if "fid" in measures.metrics:
-            try:
-                self._reference = test.fid_reference(given)
-            except DataError as error:
-                measures.without("fid", f"{error}; {error.hint}")
-        if self._reference is not None and test.size is not None:
-            self.against = self._reference.gaussian(measures, test.protocol, test.size, cache, progress)
-        self._meter = FidMeter(measures.inception, measures.device) if measures.inception else None
-        self._real = set[str]()
-
-    def add(self, name: str, made: Tensor) -> None:
-        """(B, 3, H, W) images of one score."""
-        if self._meter is not None:
-            self._meter.add(name, made)
-
-    def add_real(self, batch: Batch) -> None:
-        """The real images of a batch, where they are the reference; one that several pairs share counts once."""
-        if self._meter is None or self.against is not None or batch.real is None:
-            return
-        for name, image in zip(batch.real_names, batch.real.split(1), strict=True):
-            if name not in self._real:
-                self._real.add(name)
-                self._meter.add(_REAL_SET, image)
-
-    def finish(self, scores: Sequence[Score]) -> dict[str, Any]:
-        """Adds the figure to the scores; returns what the report says about its reference."""
-        if self._meter is None:
-            return {}
-        against = self.against or self._meter.gaussian(_REAL_SET)
-        for score in scores:
-            score.sets["fid"] = self._meter.distance(score.name, against)
-        smallest = min(score.unpaired or len(score.images) for score in scores)
-        return {"fid_reference": fid_conditions(self._reference, against, smallest)}
+def _reference(test: TestSet, measures: Measures, given: Path | None) -> FidReference | None:
+    """What FID is measured against; None for the real images of the pairs, and where FID is left out."""
+    if "fid" not in measures.metrics:
+        return None
+    try:
+        return test.fid_reference(given)
+    except DataError as error:
+        measures.without("fid", f"{error}; {error.hint}")
+        return None
 
 
 def _conditions(test: TestSet, measures: Measures) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,8 @@ from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.evaluation.inception import FEATURES, SIDE, FidInception, build_inception
 from gfla_cli.evaluation.lpips import VERSION, Lpips, load_lpips
-from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, ImageMetrics, MaskFiles, body_mask
-from gfla_cli.evaluation.protocols import OWN, Protocol, Size
+from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, MaskFiles, body_mask
+from gfla_cli.evaluation.protocols import Size
 from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
 from gfla_cli.evaluation.weights import INCEPTION, WeightFile, find_weights
 from gfla_cli.losses.vgg import Vgg19, load_vgg19
@@ -46,11 +47,6 @@ class Measures:
     skipped: dict[str, str] = field(default_factory=dict)
     described: dict[str, Any] = field(default_factory=dict)  # name -> how and with which weights it is measured
 
-    def image_metrics(self, protocol: Protocol = OWN, layout: str = "") -> ImageMetrics:
-        """The metrics of pairs under a protocol."""
-        padded = protocol.padded_for_ssim.get(layout)
-        return ImageMetrics(self.vgg, self.lpips, metrics=self.metrics, padded=padded)
-
     @property
     def masked(self) -> bool:
         """Whether any metric needs a mask."""
@@ -66,15 +62,17 @@ class Measures:
         """Whether the pose is looked for in every result."""
         return "pck" in self.metrics
 
-    def mask(self, name: str, points: Points | None, size: Size) -> Tensor:
-        """(1, 1, H, W) on the device, 1 on the person of the image `name`, from its file or from (18, 3) points."""
-        if self.mask_files is not None:
-            mask = self.mask_files(name, size)
-        elif points is not None:
-            mask = body_mask(points, size)
-        else:
-            raise ValueError(f"{name}: neither a mask nor a pose")
-        return torch.from_numpy(mask).float().view(1, 1, *size).to(self.device)
+    def masks(self, names: Sequence[str], joints: Sequence[Points | None], size: Size) -> Tensor:
+        """(B, 1, H, W) on the device, 1 on the person of each named image, from its file or from (18, 3) joints."""
+        masks = []
+        for name, points in zip(names, joints, strict=True):
+            if self.mask_files is not None:
+                masks.append(self.mask_files(name, size))
+            elif points is not None:
+                masks.append(body_mask(points, size))
+            else:
+                raise ValueError(f"{name}: neither a mask nor a pose")
+        return torch.from_numpy(np.stack(masks)).float()[:, None].to(self.device)
 
     def refine(self, metric: str, more: str) -> None:
         """Adds to the description of a metric, if it is taken."""
