@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ from gfla_cli.commands.console import print_table
 from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, refuse_unused, say
 
 if TYPE_CHECKING:
-    from gfla_cli.study.results import Tally
+    from gfla_cli.study.results import Result, Tally
 
 
 app = typer.Typer(help="User study: raters tell real images from generated ones.", no_args_is_help=True)
@@ -120,12 +122,11 @@ def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
 
     folder = results or page.with_name(f"{page.stem}-results")
     study = ServedStudy(page, folder)
-    with (
-        sole_writer(folder),
-        StudyServer(
-            study, port, lambda path, result: say(f"{len(result.answers)} answers: {path}", quiet=quiet)
-        ) as server,
-    ):
+
+    def saved(path: Path, result: Result) -> None:
+        say(f"{len(result.answers)} answers: {path}", quiet=quiet)
+
+    with sole_writer(folder), StudyServer(study, port, saved) as server:
         typer.echo(f"http://{HOST}:{server.server_port}/")
         say(f"answers go to {folder}; Ctrl-C ends it", quiet=quiet)
         try:
@@ -157,16 +158,9 @@ def tally_study(
         say(f"hint: {found.unreadable[0].hint}")
     for path, why in found.excluded:
         say(f"left out: {path}: {why}")
-    if as_json:
-        _print_json(found)
-    else:
+    if not as_json:
         _print_table(found)
-
-
-def _print_json(found: Tally) -> None:
-    import json
-    from dataclasses import asdict
-
+        return
     report = {
         "study": found.study,
         "raters": found.raters,

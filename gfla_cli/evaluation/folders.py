@@ -22,6 +22,7 @@ from gfla_cli.evaluation.metrics import PoseJudge, pose_change
 from gfla_cli.evaluation.protocols import OWN_FILES, Protocol, Size, prepared
 from gfla_cli.evaluation.scores import MASKED, Score, change_class, spread
 from gfla_cli.io.background import overlapped
+from gfla_cli.io.files import distinct_names
 from gfla_cli.io.image import find_images, read_image, to_tensor, to_uint8
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import Pose
@@ -50,7 +51,10 @@ class ComparedFolders(TestSet):
 
     def prepare(self, measures: Measures) -> None:
         """FID alone needs no pairs."""
-        named = dict(zip(_labels(self.generated), self.generated, strict=True))
+        resolved = dict(enumerate(folder.resolve() for folder in self.generated))
+        short = {k: folder.name for k, folder in resolved.items()}
+        names = distinct_names(short, {k: f"{folder.parent.name}/{folder.name}" for k, folder in resolved.items()})
+        named = dict(zip(names.values(), self.generated, strict=True))
         if measures.paired:
             pairs = {name: pair_folders(self.real, folder, self.table) for name, folder in named.items()}
             self._pairs = {name: spread(found, self.limit) for name, found in pairs.items()}
@@ -62,7 +66,7 @@ class ComparedFolders(TestSet):
                 measures.without(metric, "no masks; --keypoints names a table of joints, --masks a folder of masks")
         if not self.poses:
             measures.refine("pck", "of the pose that it finds in the real picture")
-        self.size = self.size or self.protocol.size(self.layout)
+        self.size = self.size or self.protocol.sizes.get(self.layout)
         if self.size is None:
             files = self._alone or {name: [pair.generated for pair in found] for name, found in self._pairs.items()}
             first = read_image(next(iter(files.values()))[0])
@@ -158,12 +162,3 @@ class ComparedFolders(TestSet):
         """How far the pose changed; NaN where one of the two is not known."""
         source = self._joints(pair.source) if pair.source else None
         return math.nan if source is None or target is None else pose_change(source, target)
-
-
-def _labels(folders: Sequence[Path]) -> list[str]:
-    """Names of folders; those of one name with the one above."""
-    resolved = [folder.resolve() for folder in folders]
-    names = [folder.name for folder in resolved]
-    return [
-        n if names.count(n) == 1 else f"{folder.parent.name}/{n}" for n, folder in zip(names, resolved, strict=True)
-    ]

@@ -91,7 +91,7 @@ class PosePairs(TestSet):
         self.frame = self._config.image_size
         self.root, self._layout, self.placement = root, layout, placement
         self.layout = layout.name
-        self.size = size or protocol.size(layout.name) or self.frame
+        self.size = size or protocol.sizes.get(layout.name) or self.frame
         self._refines = refine_head and any(config.refines_heads for config in configs)
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)

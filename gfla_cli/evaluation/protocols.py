@@ -47,7 +47,7 @@ class Protocol:
     """How images become comparable, and what FID is measured against."""
 
     name: str
-    sizes: Mapping[str, Size] = field(default_factory=dict)  # data layout -> size compared at; none: the generated size
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # layout -> size compared at; else that of the result
     first: Size | None = None  # a size in between, in the first filter
     filters: tuple[Filter, ...] = ("bicubic",)
     jpeg_quality: int | None = None  # of resized and of generated images; None = png, no loss
@@ -55,10 +55,6 @@ class Protocol:
     rounded: bool = True  # to the 256 levels of a file; ours takes a network's output as it is
     fid_reference: FidReference = "train"
     note: str = ""
-
-    def size(self, layout: str) -> Size | None:
-        """Height and width that images of this layout are compared at; None = those of the generated image."""
-        return self.sizes.get(layout)
 
     def to_json(self, layout: str, size: Size) -> dict[str, Any]:
         """How images of this layout were brought to `size`, in words."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,16 +165,6 @@ def _jpeg_uri(data: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """Which images are real: the page needs it, raters must not see it."""
-
-    models: list[str]
-    pairs: list[_Entry]
-    practice: list[_Entry]
-    catch: list[_Entry]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOptions:
     """Options of a study. The numbers of pairs and repeats, and the seconds, are the paper's."""
@@ -232,14 +223,30 @@ def make_study(
     pairs, left_out = find_pairs(real, models)
     sample = draw(pairs, options.pairs, practice=options.practice, catch=options.catch, seed=options.seed)
     images = _Images(progress, expected=len(sample.pairs) + len(sample.practice) + len(sample.catch))
-    key = _Key(
-        models=list(models),
-        pairs=[images.add(pair) for pair in sample.pairs],
-        practice=[images.add(pair) for pair in sample.practice],
-        catch=[images.add_catch(pair) for pair in sample.catch],
-    )
+    # Which images are real: the page needs it, raters must not see it.
+    key = {
+        "models": list(models),
+        "pairs": [images.add(pair) for pair in sample.pairs],
+        "practice": [images.add(pair) for pair in sample.practice],
+        "catch": [images.add_catch(pair) for pair in sample.catch],
+    }
     uris = images.shuffled(options.seed)
-    settings = _settings(options, key, uris, images.ratio)
+    digest = hashlib.sha256(json.dumps([asdict(options), key]).encode())
+    for number, uri in uris.items():
+        digest.update(f"{number} {uri}".encode())
+    settings = StudySettings(
+        id=digest.hexdigest()[:16],
+        title=options.title,
+        seconds=options.seconds,
+        pairs=len(sample.pairs),
+        models=len(models),
+        trials=options.trials,
+        repeats=options.repeats,
+        sittings=math.ceil(len(sample.pairs) / options.trials) * len(models) * options.repeats,
+        practice=len(sample.practice),
+        catch=len(sample.catch),
+        ratio=images.ratio,
+    )
     page = _page(settings, key, uris).encode()
     with atomic_path(output, overwrite=overwrite) as temporary:
         temporary.write_bytes(page)
@@ -265,9 +272,8 @@ class _Images:
 
     def add_catch(self, pair: Pair) -> _Entry:
         size = shown_size(pair.generated[0])
-        return self._entry(
-            pair, [(self._number(as_data_uri(pair.real, size)), self._number(mosaic_uri(pair.real, size)))], size
-        )
+        images = self._number(as_data_uri(pair.real, size)), self._number(mosaic_uri(pair.real, size))
+        return self._entry(pair, [images], size)
 
     def shuffled(self, seed: int) -> dict[int, str]:
         """Number -> data URI in random order: the order in the page's source does not tell real images."""
@@ -287,26 +293,7 @@ class _Images:
         return len(self._uris) - 1
 
 
-def _settings(options: StudyOptions, key: _Key, uris: Mapping[int, str], ratio: float) -> StudySettings:
-    digest = hashlib.sha256(json.dumps([asdict(options), asdict(key)]).encode())
-    for number, uri in uris.items():
-        digest.update(f"{number} {uri}".encode())
-    return StudySettings(
-        id=digest.hexdigest()[:16],
-        title=options.title,
-        seconds=options.seconds,
-        pairs=len(key.pairs),
-        models=len(key.models),
-        trials=options.trials,
-        repeats=options.repeats,
-        sittings=math.ceil(len(key.pairs) / options.trials) * len(key.models) * options.repeats,
-        practice=len(key.practice),
-        catch=len(key.catch),
-        ratio=ratio,
-    )
-
-
-def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
+def _page(settings: StudySettings, key: Mapping[str, Any], uris: Mapping[int, str]) -> str:
     template, style, *scripts = (
         files("gfla_cli.study").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.html", "page.css", "plan.js", "memory.js", "page.js")
@@ -320,7 +307,7 @@ def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
         "settings": json.dumps(asdict(settings), ensure_ascii=False).replace("<", "\\u003c"),
         "images": "\n".join(f'<script type="text/plain" id="p{number}">{uri}</script>' for number, uri in uris.items()),
         # Encoded, so that a look at the source does not show which images are real.
-        "key": base64.b64encode(json.dumps(asdict(key)).encode()).decode("ascii"),
+        "key": base64.b64encode(json.dumps(key).encode()).decode("ascii"),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
@@ -328,16 +315,10 @@ def _page(settings: StudySettings, key: _Key, uris: Mapping[int, str]) -> str:
 
 def content_policy(scripts: Sequence[str], style: str) -> str:
     """Content security policy: these scripts, this style, embedded images, and requests to its own server only."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {' '.join(_source_hash(script) for script in scripts)}",
-            f"style-src {_source_hash(style)}",
-            "img-src data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
+    hashes = " ".join(_source_hash(script) for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src {_source_hash(style)}; img-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'"
     )
 
 

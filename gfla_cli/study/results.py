@@ -239,34 +239,22 @@ def _exclude(results: list[tuple[Path, Result]], study: str) -> tuple[list[Resul
     # The longest file of a session comes first, and the earliest session of a rater.
     for path, result in sorted(results, key=lambda item: (item[1].started, -len(item[1].answers), str(item[0]))):
         place = (result.rater, result.sitting)
+        caught = [answer for answer in result.answers if answer.kind == "catch"]
+        failed = sum(answer.fooled for answer in caught)
         if result.study != study:
             excluded.append((path, f"belongs to study {result.study}"))
         elif result.session in sessions:
             excluded.append((path, f"the same session as {sessions[result.session].name}"))
         elif place in sittings:
             excluded.append((path, f"the same rater did set {result.sitting} in {sittings[place].name} already"))
-        elif not _is_attentive(result):
-            excluded.append((path, _failed_trials(result)))
+        elif failed > (1 - CATCH_SHARE) * len(caught):
+            excluded.append((path, f"failed {failed} of {len(caught)} catch trials"))
         else:
             counted.append(result)
         if result.study == study:
             sessions.setdefault(result.session, path)
             sittings.setdefault(place, path)
     return counted, excluded
-
-
-def _catch_answers(result: Result) -> list[Answer]:
-    return [answer for answer in result.answers if answer.kind == "catch"]
-
-
-def _is_attentive(result: Result) -> bool:
-    caught = _catch_answers(result)
-    return sum(not answer.fooled for answer in caught) >= CATCH_SHARE * len(caught)
-
-
-def _failed_trials(result: Result) -> str:
-    caught = _catch_answers(result)
-    return f"failed {sum(answer.fooled for answer in caught)} of {len(caught)} catch trials"
 
 
 def _per_model(answers: Sequence[tuple[str, Answer]]) -> list[ModelTally]:

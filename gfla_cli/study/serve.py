@@ -31,7 +31,11 @@ class ServedStudy:
 
     def __init__(self, page: Path, results: Path) -> None:
         """Raises DataError if `page` was not made by gfla, MediaError if `results` cannot be a folder."""
-        self.page = _read(page)
+        try:
+            self.page = page.read_bytes()
+        except OSError as error:
+            hint = "gfla study make writes the page"
+            raise DataError(f"{page} cannot be read: {error.strerror}", hint=hint) from error
         self.study, self.sittings = _settings_of(page, self.page)
         self.results = results
         make_folder(results, hint="choose another --results")
@@ -180,12 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
-        for name, value in {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            **HEADERS,
-            "Connection": "close",
-        }.items():
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS, "Connection": "close"}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         for start in range(0, len(body), _PIECE):
@@ -201,13 +201,6 @@ def _answers_in(path: Path) -> int:
         return len(read_result(path).answers)
     except DataError:
         return -1
-
-
-def _read(page: Path) -> bytes:
-    try:
-        return page.read_bytes()
-    except OSError as error:
-        raise DataError(f"{page} cannot be read: {error.strerror}", hint="gfla study make writes the page") from error
 
 
 def _settings_of(path: Path, page: bytes) -> tuple[str, int]:

@@ -29,7 +29,7 @@ def test_protocols_bring_pictures_to_their_size_and_format():
 
 def test_every_protocol_says_its_conditions():
     for name, protocol in PROTOCOLS.items():
-        size = protocol.size("fashion") or (256, 256)
+        size = protocol.sizes.get("fashion") or (256, 256)
         said = protocol.to_json("fashion", size)
         assert said["name"] == name
         assert said["size"] == f"{size[0]}x{size[1]}"
