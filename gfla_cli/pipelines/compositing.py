@@ -23,9 +23,9 @@ from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
 from gfla_cli.person.body import body_reach
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.background import without_subject
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop
+from gfla_cli.pipelines.inpainting import without_subject
 
 Map = NDArray[np.float32]
 

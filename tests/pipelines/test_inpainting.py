@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gfla_cli.pipelines import background
-from gfla_cli.pipelines.background import without_subject
+from gfla_cli.pipelines import inpainting
+from gfla_cli.pipelines.inpainting import without_subject
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_wall_of_bricks_is_continued_brick_by_brick(bricks, monkeypatch):
     person = ellipse(600, 450)
     seen = np.where(person[..., None] > 0, np.uint8([20, 20, 200]), bricks)
     filled = without_subject(seen, person)
-    monkeypatch.setattr(background, "_patch_shifts", lambda image, hole: None)
+    monkeypatch.setattr(inpainting, "_patch_shifts", lambda image, hole: None)
     smooth = without_subject(seen, person)
 
     def error(image):
@@ -82,7 +82,7 @@ def test_the_same_image_is_filled_the_same_way(bricks):
 def test_large_images_are_filled_in_bands(bricks, monkeypatch):
     person = ellipse(600, 450)
     whole = without_subject(bricks, person)
-    monkeypatch.setattr(background, "_BAND", 37)
+    monkeypatch.setattr(inpainting, "_BAND", 37)
     assert np.abs(whole.astype(int) - without_subject(bricks, person)).max() <= 2
 
 

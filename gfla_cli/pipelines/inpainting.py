@@ -1,4 +1,4 @@
-"""The background of a photograph without its subject: what the subject hides is filled from what is around.
+"""Inpainting: the background of a photograph without its subject, filled from what is around.
 
 A calm wall is continued smoothly, with its grain. On a busy background, patches from elsewhere in the photograph are
 put together, after Wexler et al., "Space-Time Completion of Video" (2007), and Barnes et al., "PatchMatch" (2009).
