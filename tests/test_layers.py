@@ -58,7 +58,6 @@ NO_TORCH = (
 UPWARD: dict[tuple[str, str], str] = {}
 CYCLES: dict[tuple[str, ...], str] = {}
 TORCH = {
-    "gfla_cli.pipelines.face_clips": "writes training data; datasets.face_folders is a torch Dataset",
     "gfla_cli.pipelines.render_data": "writes training data; datasets.people is a torch Dataset",
 }
 

@@ -62,7 +62,7 @@ def built_layout(root: Path) -> Layout | None:
 
 
 def require_set(root: Path, split: Split, layout: Layout) -> None:
-    """Raises DataError unless `root` holds the tables and the images of a split, in that layout."""
+    """Raises DataError unless `root` holds the tables of a split, in that layout."""
     annotation, pairs = layout.tables(split)
     if not (root / annotation).is_file() and not (root / pairs).is_file():
         what = f"{root}: no {layout.prefix} set to {'train on' if split == 'train' else 'measure with'} in it"
@@ -72,6 +72,10 @@ def require_set(root: Path, split: Split, layout: Layout) -> None:
     if built is not None and built != layout:  # all joints would be in the wrong place
         hint = f"gfla data build PHOTOS -o OTHER --layout {layout.name} makes one in that frame"
         raise DataError(f"{root} was built with --layout {built.name}, not {layout.name}", hint=hint)
+
+
+def require_images(root: Path, split: Split) -> None:
+    """Raises DataError unless `root` holds the folder of a split's images."""
     if not (root / split).is_dir():
         hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
         raise DataError(f"{root / split}: no such folder, but the images belong there", hint=hint)
