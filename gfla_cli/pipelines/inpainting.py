@@ -29,6 +29,7 @@ _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no 
 
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
 _CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued, and from which patches are copied
+_WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
 _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
 _PATCH = 7  # pixels of the side of a patch
 _FEWEST = 64  # patches to choose from
@@ -52,7 +53,7 @@ def without_subject(image: Image, cover: Map) -> Image:
     part, inside = image[region].astype(np.float32), hole[region]
     filling = smooth + _grain(part, inside > 0)
     busy = _busy(small, small_hole)
-    if busy.max() > 0 and (shifts := _patch_shifts(image, hole > 0)) is not None:
+    if busy.sum() > _WORTH * small_hole.sum() and (shifts := _patch_shifts(image, hole > 0)) is not None:
         share = _enlarged(busy, image, region)[..., None]
         filling += share * (_patches(image, shifts, region) - filling)
     soft = np.minimum(1, 2 * cv2.blur(inside.astype(np.float32), (2 * grown + 1, 2 * grown + 1)))[..., None]
