@@ -25,6 +25,7 @@ from gfla_cli.datasets.photos import Finder, Found, look_at_all
 from gfla_cli.datasets.tables import BUILD_PLAN, SPLITS, SQUARE, Layout, Split, write_tables
 from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, is_inside, is_too_long, sole_writer, with_digest
 from gfla_cli.io.image import find_images, read_image, write_image
 
@@ -76,7 +77,7 @@ def build_set(
     options: BuildOptions,
     *,
     finder: Finder | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> BuildReport:
     """Writes `output`/train, test and their tables, and left-out.csv with a reason for every photo that is in none.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from gfla_cli.arrays import Float64Array
 from gfla_cli.datasets.tables import ANNOTATION_HEADER, PAIRS_HEADER, SPLITS, Layout, Split, delimiter_of, numbers_in
 from gfla_cli.errors import DataError, GflaError
+from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import read_image
 from gfla_cli.io.image_decoding import open_image
@@ -36,9 +37,7 @@ class Finding:
         return f"{self.file}{f':{self.line}' if self.line else ''}: {self.what}"
 
 
-def check_set(
-    root: Path, layout: Layout, *, decode: bool = False, progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[Finding]:
+def check_set(root: Path, layout: Layout, *, decode: bool = False, progress: Progress = silent) -> list[Finding]:
     """Everything that is wrong with the set in `root`, in the order of its files and lines.
 
     Images are opened, and with `decode` read to their last byte. Raises DataError when there is no set of that
@@ -96,7 +95,7 @@ class _Check:
         split: Split,
         table: str,
         lines: Mapping[str, int],
-        progress: Callable[[int, int], None],
+        progress: Progress,
         *,
         decode: bool,
     ) -> None:

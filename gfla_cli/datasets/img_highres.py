@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from gfla_cli.datasets.tables import DEEPFASHION, SPLITS
 from gfla_cli.errors import DataError
+from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, sole_writer
 from gfla_cli.io.image import find_images
 
@@ -39,7 +39,7 @@ def sort_img_highres(
     output: Path,
     *,
     link: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> SortReport:
     """Copies every listed image to `output`/train or /test, and the set's tables beside them; existing ones stay.
 

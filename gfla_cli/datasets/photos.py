@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
@@ -23,7 +23,7 @@ from typing import IO, Protocol
 from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import SPLITS, whole_points
 from gfla_cli.errors import DataError, GflaError
-from gfla_cli.io.background import overlapped
+from gfla_cli.io.background import Progress, overlapped
 from gfla_cli.io.files import atomic_path, disk_errors_explained, leads_out
 from gfla_cli.io.image import read_image
 from gfla_cli.person.body import body_crop
@@ -103,7 +103,7 @@ def look_at_all(
     file: Path,
     frame: tuple[int, int],
     finder: Finder | None,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> tuple[dict[str, Found], int]:
     """An entry for every photo, in their order, and how many of them were looked at by this call.
 

@@ -20,14 +20,12 @@ from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.protocols import Protocol, Size, prepared
-from gfla_cli.io.background import overlapped
+from gfla_cli.io.background import Progress, overlapped, silent
 from gfla_cli.io.files import atomic_path
 from gfla_cli.io.image import find_images, read_image, to_tensor
 
 _BATCH = 16
 _FEW = 2048  # images; with fewer than features the covariance is not known in every direction
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -171,7 +169,7 @@ class FidReference:
         protocol: Protocol,
         size: Size,
         cache: Path | None,
-        progress: Progress = lambda done, total: None,
+        progress: Progress = silent,
     ) -> Gaussian:
         """Its mean and covariance. Those of a folder are computed once and kept in `cache`.
 

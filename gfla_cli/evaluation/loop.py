@@ -15,12 +15,13 @@ from torch import Tensor
 from gfla_cli import __version__
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DataError
-from gfla_cli.evaluation.fid import FidMeter, FidReference, Progress, fid_conditions, frechet_distance
+from gfla_cli.evaluation.fid import FidMeter, FidReference, fid_conditions, frechet_distance
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.metrics import ImageMetrics
 from gfla_cli.evaluation.protocols import Protocol, Size
 from gfla_cli.evaluation.scores import MASKED, ImageFigures, Score
 from gfla_cli.inference.session import Session
+from gfla_cli.io.background import Progress, silent
 
 COPY, REAL = "copy of the source", "the target itself"
 _REAL_SET = "\0real"  # in the FID meter, the real images of the pairs; no score has this name
@@ -118,7 +119,7 @@ def measure(
     *,
     fid_reference: Path | None = None,
     cache: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """One score for each model or folder, after the scores of a copy of the source and the like.
 

@@ -6,7 +6,7 @@ fitted weights come with torchmetrics (the same files as in the package lpips), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gfla_cli.bundles.convert import read_state
 from gfla_cli.errors import BundleError, MissingExtraError
 from gfla_cli.evaluation.weights import ALEXNET, VGG16, KnownWeights, WeightFile, find_weights
+from gfla_cli.io.background import Say, silent
 
 Backbone = Literal["alex", "vgg"]
 
@@ -81,7 +82,7 @@ class Lpips(nn.Module):
 
 
 def load_lpips(
-    backbone: Backbone = "alex", given: Path | None = None, *, say: Callable[[str], None] = lambda line: None
+    backbone: Backbone = "alex", given: Path | None = None, *, say: Say = silent
 ) -> tuple[Lpips, WeightFile]:
     """The distance and the file of its network, see `find_weights`. Raises BundleError when there is none."""
     judgements = _judgements(backbone)  # first: without torchmetrics nothing needs to be downloaded

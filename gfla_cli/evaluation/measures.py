@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, MaskFi
 from gfla_cli.evaluation.protocols import Size
 from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
 from gfla_cli.evaluation.weights import INCEPTION, WeightFile, find_weights
+from gfla_cli.io.background import Say, silent
 from gfla_cli.losses.vgg import Vgg19, load_vgg19
 
 _RULES = {
@@ -107,7 +108,7 @@ def gather(
     device: torch.device,
     *,
     compares_sets: bool = True,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
 ) -> Measures:
     """Loads the networks of the wanted metrics; that of FID only if the test set `compares_sets`.
 
@@ -146,7 +147,7 @@ def gather(
     return measures
 
 
-def _load_inception(given: Path | None, say: Callable[[str], None]) -> tuple[FidInception, WeightFile]:
+def _load_inception(given: Path | None, say: Say) -> tuple[FidInception, WeightFile]:
     file = find_weights(INCEPTION, given, say=say)
     try:
         return build_inception(read_state(file.path, INCEPTION.what)), file

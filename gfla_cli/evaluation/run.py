@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
@@ -22,11 +22,11 @@ from gfla_cli.inference.session import (
     model_config,
     open_session,
 )
+from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import require_path
 from gfla_cli.io.image import find_images
 
 if TYPE_CHECKING:
-    from gfla_cli.evaluation.fid import Progress
     from gfla_cli.evaluation.loop import Evaluation, TestSet
     from gfla_cli.evaluation.protocols import Protocol, Size
     from gfla_cli.evaluation.scores import Wanted
@@ -101,14 +101,13 @@ def no_view_data(root: Path) -> DataError:
     return DataError(f"{root}: no such file or folder", hint="without --data-root, rendered chairs are the test set")
 
 
-def run(request: Request, progress: Progress, say: Callable[[str], None] = lambda line: None) -> Evaluation:
+def run(request: Request, progress: Progress, say: Say = silent) -> Evaluation:
     """Measures. `say` gets a line before a download.
 
     Raises BundleError when models cannot be compared, UsageError for what does not go together.
     """
     from gfla_cli.evaluation.loop import measure
     from gfla_cli.evaluation.measures import gather
-    from gfla_cli.io.background import said_when_slow
     from gfla_cli.io.files import cache_folder
 
     with said_when_slow(say, "opening the images and loading the models"):

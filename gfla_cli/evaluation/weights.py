@@ -6,7 +6,6 @@ Both metrics are defined by their weights, so every report holds the hash of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.request import Request, urlopen
 from gfla_cli import __version__
 from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import BundleError
+from gfla_cli.io.background import Say, silent
 from gfla_cli.io.files import atomic_path
 
 _PYTORCH = "https://download.pytorch.org/models"
@@ -66,9 +66,7 @@ class WeightFile:
         return {"weights": self.path.name, "sha256": self.sha256}
 
 
-def find_weights(
-    known: KnownWeights, given: Path | None = None, *, say: Callable[[str], None] = lambda line: None
-) -> WeightFile:
+def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = silent) -> WeightFile:
     """The file that was given, else the one in torch's cache; when it is not there, it is downloaded to there.
 
     Raises BundleError when there is no such file, or when it cannot be downloaded; with HF_HUB_OFFLINE nothing is.
@@ -96,7 +94,7 @@ def find_weights(
     return WeightFile(path, sha256_of(path))
 
 
-def _download(known: KnownWeights, path: Path, say: Callable[[str], None]) -> None:
+def _download(known: KnownWeights, path: Path, say: Say) -> None:
     """Writes the published file, compared with the digits of its hash that its name ends with."""
     request = Request(known.url, headers={"User-Agent": f"gfla/{__version__}"})
     with urlopen(request, timeout=_TIMEOUT_S) as answer, atomic_path(path, overwrite=True) as temporary:

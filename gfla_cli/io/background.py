@@ -16,6 +16,13 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 from weakref import WeakSet
 
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]  # done, expected
+
+
+def silent(*_: object) -> None:
+    """For `Say` and `Progress`: takes anything and does nothing."""
+
 
 class Closeable(ABC):
     """An owner of networks, files or processes, closed at the end of its `with` block."""
@@ -37,7 +44,7 @@ SLOW_S = 1.0  # from then on a wait is said
 
 
 @contextmanager
-def said_when_slow(say: Callable[[str], None], what: str) -> Iterator[None]:
+def said_when_slow(say: Say, what: str) -> Iterator[None]:
     """Calls `say` with what the block does, from another thread, if it takes more than a second."""
     timer = threading.Timer(SLOW_S, say, [f"{what} ..."])
     timer.daemon = True

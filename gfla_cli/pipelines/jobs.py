@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from gfla_cli.errors import GflaError, MediaError
+from gfla_cli.io.background import Progress as Progress
+from gfla_cli.io.background import Say as Say
 from gfla_cli.io.background import overlapped
+from gfla_cli.io.background import silent as silent
 from gfla_cli.io.files import InputFiles
 from gfla_cli.io.image import is_result
 
 _AHEAD = 3  # batches that are prepared while one is generated
-
-Say = Callable[[str], None]
-Progress = Callable[[int, int], None]  # done, expected
 
 
 class Job(Protocol):
@@ -64,10 +64,6 @@ class JobReport:
         """As plain JSON values."""
         paths = {name: [str(path) for path in getattr(self, name)] for name in ("written", "skipped")}
         return {**paths, "failed": self.failed}
-
-
-def silent(*_: Any) -> None:
-    """The default of `say` and `progress`: does nothing."""
 
 
 def without_results(paths: Sequence[Path], folder: Path, output: Path, say: Say) -> list[Path]:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from gfla_cli.arrays import Float32Array
 from gfla_cli.datasets.people import PeoplePairs, RenderedPeople, write_detections
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.errors import DataError, GflaError, UsageError
+from gfla_cli.io.background import Progress, silent
 from gfla_cli.person.pose import nearest_person
 from gfla_cli.training.data import open_training_data, render_caches
 from gfla_cli.training.inputs import RENDERED
@@ -51,7 +52,7 @@ def render_data(
     most: int | None = None,
     seconds: float | None = None,
     detect: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> RenderReport:
     """Renders samples into `cache` until it holds `most` of each kind, or until `seconds` have passed.
 

@@ -9,7 +9,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -22,6 +22,7 @@ from PIL import Image
 
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
+from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
 from gfla_cli.io.image_decoding import decode, open_image
@@ -212,7 +213,7 @@ def make_study(
     options: StudyOptions,
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] = lambda done, expected: None,
+    progress: Progress = silent,
 ) -> StudyReport:
     """Writes the page. The same images and options give the same file.
 
@@ -256,7 +257,7 @@ def make_study(
 class _Images:
     """The images of a page, each under a number that does not tell whether it is real."""
 
-    def __init__(self, progress: Callable[[int, int], None], expected: int) -> None:
+    def __init__(self, progress: Progress, expected: int) -> None:
         self.ratio = 1.0
         self._uris: list[str] = []
         self._progress, self._expected, self._done = progress, expected, 0
