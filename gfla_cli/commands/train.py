@@ -142,8 +142,9 @@ def train(
             typer.echo(json.dumps(plan.to_json(), indent=2))
         return
     if not launch.distributed:  # several processes report errors once, when they are connected
-        from gfla_cli.training.inputs import check_data, check_run
+        from gfla_cli.training.inputs import check_cache, check_data, check_run
 
+        check_cache(plan, cache)
         check_run(output, resume=resume)
         if vgg is not None:
             require_path(vgg)

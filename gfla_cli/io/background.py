@@ -10,10 +10,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import TextIOBase
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TextIO, TypeVar, cast
 from weakref import WeakSet
 
 Say = Callable[[str], None]
@@ -167,13 +168,37 @@ def _put(item: _Item | _End, queue: Queue[_Item | _End], stopped: Event) -> bool
 _STDERR = 2  # file descriptor
 
 
+class _Stderr(TextIOBase):
+    """Writes to a copy of the process's stderr, without a buffer."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, text: str, /) -> int:
+        os.write(self._descriptor, text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
 class _Silence:
-    """Counts the blocks, of all threads, that silence stderr. The last one to end restores it."""
+    """Counts the blocks, of all threads, that silence stderr. The last one to end restores it.
+
+    Python's own stderr is not silenced: another thread may have something to say.
+    """
 
     def __init__(self) -> None:
         self._lock = ProcessLock()
         self._blocks = 0
         self._saved: int | None = None
+        self._python: TextIO | None = None
         tell_of_forks(self)
 
     def forked(self) -> None:
@@ -185,6 +210,8 @@ class _Silence:
         with self._lock:
             if self._blocks == 0:
                 self._saved = _redirect_to_null()
+                if self._saved is not None and _is_of_process(sys.stderr):
+                    self._python, sys.stderr = sys.stderr, cast(TextIO, _Stderr(self._saved))
             self._blocks += 1
 
     def end(self) -> None:
@@ -194,6 +221,8 @@ class _Silence:
                 self._restore()
 
     def _restore(self) -> None:
+        if self._python is not None:
+            sys.stderr, self._python = self._python, None
         if self._saved is not None:
             os.dup2(self._saved, _STDERR)
             os.close(self._saved)
@@ -211,6 +240,14 @@ def native_stderr_silenced() -> Iterator[None]:
         yield
     finally:
         _silence.end()
+
+
+def _is_of_process(stream: TextIO | None) -> bool:
+    """Whether a stream writes to the process's stderr; tests have others."""
+    try:
+        return stream is not None and stream.fileno() == _STDERR
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _redirect_to_null() -> int | None:

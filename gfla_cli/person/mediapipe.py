@@ -210,14 +210,17 @@ class Network:
         tell_of_forks(self)
 
     def start_in_background(self) -> None:
-        """Starts it in a thread, unless it has started. An error there is raised by `process`, which tries again."""
+        """Starts it in a thread, unless it has started. An error there is raised by `process`, which tries again.
+
+        A process that ends waits for the thread: MediaPipe crashes when it is interrupted.
+        """
 
         def start() -> None:
-            with self._lock, suppress(GflaError):
+            with self._lock, suppress(Exception):  # of any type
                 self._graph = self._graph or self._started()
 
         if self._graph is None:
-            Thread(target=start, daemon=True).start()
+            Thread(target=start).start()
 
     def process(self, pixels: NDArray[np.uint8]) -> Any:
         """MediaPipe's result for (H, W, 3) uint8 RGB. Raises GflaError when MediaPipe fails."""

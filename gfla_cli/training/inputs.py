@@ -66,6 +66,13 @@ def check_data(recipe: Recipe, root: Path | None, cache: Path | None, *, render:
         require_set(root, "train", LAYOUTS[name])
 
 
+def check_cache(recipe: Recipe, cache: Path | None) -> None:
+    """Raises UsageError for a folder of rendered images when the data set is not rendered."""
+    if cache is not None and recipe.dataset not in RENDERED:
+        hint = f"leave it out; rendered data sets: {', '.join(RENDERED)}"
+        raise UsageError(f"--cache: {recipe.dataset} is not rendered", hint=hint)
+
+
 def check_run(folder: Path | None, *, resume: bool) -> None:
     """Raises DataError when the folder of a run holds a run that is not to be resumed, or none to resume."""
     if folder is None:

@@ -20,7 +20,7 @@ from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.vgg import load_vgg19
 from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
-from gfla_cli.training.inputs import LAST, RENDERED, run_exists
+from gfla_cli.training.inputs import LAST, check_cache, run_exists
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.recipe import Recipe
@@ -127,9 +127,7 @@ def run_training(
         # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
         group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
     folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
-    if cache is not None and recipe.dataset not in RENDERED:
-        hint = f"leave it out; rendered data sets: {', '.join(RENDERED)}"
-        group.raise_on_rank0(UsageError(f"--cache: {recipe.dataset} is not rendered", hint=hint))
+    group.run_on_rank0(lambda: check_cache(recipe, cache))
     with said_when_slow(say, "opening the data and the networks of the losses"):
         task = group.run_on_all(
             lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render)

@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 import pytest
-from compared_pictures import picture
+from compared_pictures import empty_pack, picture
 from judges import Colours, lpips_state
 from paths import GOLDEN
 
@@ -139,7 +139,7 @@ def test_clips_of_faces(evaluate, animators, monkeypatch, tmp_path):
             )
 
     monkeypatch.setattr(clips, "UnseenFaces", Still)
-    assert keeps("clips-faces", evaluate(animators / "tiny-face", "--data-root", tmp_path, "--limit", "1"))
+    assert keeps("clips-faces", evaluate(animators / "tiny-face", "--data-root", empty_pack(tmp_path), "--limit", "1"))
 
 
 def test_the_table_of_ablations(evaluate, tmp_path):

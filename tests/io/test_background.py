@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -93,3 +95,17 @@ def test_it_comes_back_after_an_error(capfd):
     except ValueError:
         os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+def test_messages_get_out_while_native_libraries_are_silenced():
+    """A thread may start MediaPipe while another one has an error to tell."""
+    program = (
+        "import os, sys\n"
+        "from gfla_cli.io.background import native_stderr_silenced\n"
+        "with native_stderr_silenced():\n"
+        "    os.write(2, b'from a library\\n')\n"
+        "    print('from gfla: caf\\u00e9', file=sys.stderr)\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
+    assert done.stderr.splitlines() == ["from gfla: café", "after"]

@@ -78,3 +78,11 @@ def colour_fid(*others):
 
     names = ("ssim", "psnr", "l1", *others, "fid")
     return Measures(names, CPU.device, inception=Colours(), described={"fid": {"sha256": "0" * 64}})
+
+
+def empty_pack(folder):
+    """A folder with the names of a pack of synthetic people, but nothing in them."""
+    for name in ("humans.npz", "poses.npz"):
+        (folder / name).touch()
+    (folder / "textures").mkdir()
+    return folder
