@@ -274,7 +274,6 @@ VIEW_CHAIRS = replace(
     levels=tuple(replace(level, hidden=128) for level in POSE_PEOPLE.levels),
     flow_max_width=128,
     flow_prior="volume",
-    pixel_blend=False,
     refines_heads=False,
     view_width=16,
 )

@@ -182,7 +182,7 @@ _CHAIRS = _rendered(
     "chairs",
     "view-chairs",
     replace(_FLOW, volume=0.3, rays=1, middle=3, **_VOLUME),
-    replace(_JOINT, volume=0.1, rays=0.3, middle=1, person=0.5, **_VOLUME),
+    replace(_JOINT, volume=0.1, rays=0.3, middle=1, share=0.05, matte=0.3, person=0.5, **_VOLUME),
     (12_000, 14_000, 3_000),
 )
 

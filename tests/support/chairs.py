@@ -48,7 +48,7 @@ def view_shelf(tmp_path_factory):
     """A folder of small untrained models: three for view synthesis, one for pose transfer."""
     folder = tmp_path_factory.mktemp("views")
     save_tiny(folder / "tiny-view", TINY, license="MIT")
-    save_tiny(folder / "tiny-pixels", replace(TINY, sampler="pixels", view_width=0))
+    save_tiny(folder / "tiny-pixels", replace(TINY, sampler="pixels", view_width=0, pixel_blend=False))
     save_tiny(folder / "tiny-authors", tiny("view-chair"))
     save_tiny(folder / "tiny-pose", tiny())
     return folder

@@ -19,8 +19,9 @@ def tiny(name="pose-people", **changes):
     small = {"image_size": (64, 64), "heatmap_sigma": 2, "width": 8, "flow_width": 8, "flow_reduction": 1}
     if changes.get("flow_prior", "solids") != "solids" and preset(name).has_depth:
         small["structure_channels"] = 18  # depth is for solids only
-    if changes.get("sampler", "local") in ("none", "global"):
-        small["pixel_blend"] = False  # pixel blending needs a flow
+    levels = changes.get("levels", preset(name).levels)
+    if changes.get("sampler", "local") not in ("local", "bilinear") or levels[-1].stride != 2:
+        small["pixel_blend"] = False  # pixel blending needs a flow at stride 2
     return replace(preset(name), **small | changes)
 
 
