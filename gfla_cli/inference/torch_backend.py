@@ -24,7 +24,7 @@ from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import layers_of
-from gfla_cli.networks.samplers import LocalAttention
+from gfla_cli.networks.samplers import LocalAttention, Source
 from gfla_cli.networks.sequence import GeneratedFrame, SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
 
@@ -48,6 +48,21 @@ def use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """A context in which torch uses one thread, so that OpenMP starts none for the caller.
+
+    OpenMP keeps threads for every thread that has computed something. Once there are more than cores, all of them go
+    to sleep after each operation, and a network takes twice as long. So only the thread that draws computes.
+    """
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
 class TorchSession:
     """A bundle's network on the chosen device. See Session.
 
@@ -62,7 +77,8 @@ class TorchSession:
     ) -> None:
         """`reason`: why torch computes it, for people."""
         self._reason = reason
-        bundle = load_bundle(model)
+        with _single_thread():
+            bundle = load_bundle(model)
         self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
         self._lock = ProcessLock()
@@ -75,8 +91,9 @@ class TorchSession:
         if on_cpu:
             keep_freed_memory()
         self._layout = torch.channels_last if on_cpu else torch.contiguous_format
-        network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
-        self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        with _single_thread():
+            network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
+            self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     @property
     def place(self) -> str:
@@ -169,17 +186,13 @@ class TorchSequence(TorchSession):
 
 
 class TorchClip:
-    """A clip that is being generated. The reference is encoded once."""
+    """A clip that is being generated. The reference is encoded once, by the thread that asks for the first frame."""
 
-    @torch.inference_mode()
     def __init__(self, session: TorchSequence, image: Array, structure: Array) -> None:
         assert isinstance(session.network, SequenceGenerator)
         self._network, self._session = session.network, session
-        with session.running():
-            self._reference = session.tensor(image), session.tensor(structure)
-            self._previous = self._reference  # of the first frame
-            self._encoded = session.network.encode_reference(self._reference[0])
-            self._faces = [session.network.read_face(self._reference[1])] * 2  # of the previous frame and the reference
+        self._given = image, structure
+        self._encoded: dict[str, Source] | None = None
 
     @torch.inference_mode()
     def next(self, structure: Array) -> Array:
@@ -195,7 +208,16 @@ class TorchClip:
             layers = layers_of(self._made(structure), self._reference[0])
         return self._session.array(layers)
 
+    def _encode(self) -> dict[str, Source]:
+        image, structure = self._given
+        self._reference = self._session.tensor(image), self._session.tensor(structure)
+        self._previous = self._reference  # of the first frame
+        self._faces = [self._network.read_face(self._reference[1])] * 2  # of the previous frame and the reference
+        return self._network.encode_reference(self._reference[0])
+
     def _made(self, structure: Array) -> GeneratedFrame:
+        if self._encoded is None:
+            self._encoded = self._encode()
         target = self._session.tensor(structure)
         previous_face, reference_face = self._faces
         face = self._network.read_face(target)

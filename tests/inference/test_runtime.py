@@ -1,11 +1,17 @@
-"""Which runtime computes a bundle."""
+"""Which runtime computes a bundle, and in which threads."""
 
 from __future__ import annotations
 
-import pytest
+from threading import Thread, current_thread
 
-from gfla_cli.inference import runtime
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_tiny, tiny
+
+from gfla_cli.inference import runtime, torch_backend
 from gfla_cli.inference.runtime import MANY, choose_runtime
+from gfla_cli.inference.session import open_session
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +52,31 @@ def test_a_gpu_is_torchs(monkeypatch):
     monkeypatch.setattr(runtime.sys, "platform", "darwin")
     monkeypatch.setattr(runtime.platform, "machine", lambda: "arm64")
     assert (chosen(), chosen(device="cpu")) == ("torch", "onnx")
+
+
+def test_only_the_thread_that_draws_computes(tmp_path, monkeypatch):
+    """OpenMP keeps threads for every thread that has computed. Too many of them make drawing slow."""
+    counts, threads, load = [], [], torch_backend.load_bundle
+
+    def watched(model):
+        counts.append(torch.get_num_threads())
+        return load(model)
+
+    monkeypatch.setattr(torch_backend, "load_bundle", watched)
+    before = torch.get_num_threads()
+    bundle = save_tiny(tmp_path / "face", tiny("face-people"))
+    torch.set_num_threads(2)
+    try:
+        session = open_session(bundle, "face", device="cpu", precision="fp32", runtime="torch")
+        assert (counts, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+    encode = session.network.encode_reference
+    monkeypatch.setattr(
+        session.network, "encode_reference", lambda image: threads.append(current_thread().name) or encode(image)
+    )
+    clip = session.start(np.zeros((1, 3, 64, 64), np.float32), np.zeros((1, 16, 64, 64), np.float32))
+    drawing = Thread(target=lambda: clip.next(np.zeros((1, 16, 64, 64), np.float32)), name="drawing")
+    drawing.start()
+    drawing.join()
+    assert threads == ["drawing"]
