@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image, Points
+from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.conditioning.skeleton import body_structure
@@ -50,7 +50,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.smoothing import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.compositing import Canvas, Layers, Map, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
@@ -274,7 +274,7 @@ class BodySubject:
         left, top = min(max(left, 0.0), width - 1.0), min(max(top, 0.0), height - 1.0)
         return left, top, max(min(right, float(width)), left + 1), max(min(bottom, float(height)), top + 1)
 
-    def _cover(self, image: Image, scale: Crop) -> Map | None:
+    def _cover(self, image: Image, scale: Crop) -> Float32Array | None:
         if not self._session.config.pixel_blend:
             return None
         others = [pose.cropped(scale) for pose in self._others]
@@ -342,7 +342,7 @@ def canvas_of(
     image: Image,
     crop: Crop,
     settings: AnimationSettings,
-    cover: Callable[[Image, Crop], Map | None],
+    cover: Callable[[Image, Crop], Float32Array | None],
     notes: list[str],
     *,
     cut_below: bool = False,

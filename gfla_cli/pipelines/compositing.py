@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import LAYERS, Image
+from gfla_cli.arrays import LAYERS, Float32Array, Image
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
@@ -26,8 +26,6 @@ from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop
 from gfla_cli.pipelines.inpainting import without_subject
-
-Map = NDArray[np.float32]
 
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
@@ -45,14 +43,14 @@ class Layers(NamedTuple):
     All maps cover the same frame. Their sizes may differ, and so may that of the image that they are used for.
     """
 
-    drawn: Map  # (H, W, 3) in [-1, 1]
-    share: Map  # (H, W) in [0, 1], of the moved source
-    residual: Map  # (H, W, 3)
-    offset: Map  # (H, W, 2) x, y from each place to where the source shows the same, in widths of the frame
-    matte: Map  # (H, W) in [0, 1]: the person or object, not the background
+    drawn: Float32Array  # (H, W, 3) in [-1, 1]
+    share: Float32Array  # (H, W) in [0, 1], of the moved source
+    residual: Float32Array  # (H, W, 3)
+    offset: Float32Array  # (H, W, 2) x, y from each place to where the source shows the same, in widths of the frame
+    matte: Float32Array  # (H, W) in [0, 1]: the person or object, not the background
 
     @classmethod
-    def unpacked(cls, planes: Map) -> Layers:
+    def unpacked(cls, planes: Float32Array) -> Layers:
         """One frame (10, H, W) of what `networks.layers.pixel_layers` gives."""
         # Each map side by side in memory: cv2 would copy anything else in every call.
         parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
@@ -71,7 +69,7 @@ class Mixed(NamedTuple):
     """A part of an image, at its full size."""
 
     image: Image  # (N, M, 3)
-    cover: Map  # (N, M) in [0, 1]: what is the subject
+    cover: Float32Array  # (N, M) in [0, 1]: what is the subject
 
 
 def mixed(
@@ -80,7 +78,7 @@ def mixed(
     source_crop: Crop,
     place: Crop,
     region: tuple[slice, slice],
-    source_cover: Map | None = None,
+    source_cover: Float32Array | None = None,
     *,
     only_subject: bool = False,
 ) -> Mixed:
@@ -128,7 +126,9 @@ def mixed(
     return Mixed(image, cover)
 
 
-def _places(offset: Map, source_crop: Crop, place: Crop, region: tuple[slice, slice]) -> tuple[Map, Map]:
+def _places(
+    offset: Float32Array, source_crop: Crop, place: Crop, region: tuple[slice, slice]
+) -> tuple[Float32Array, Float32Array]:
     """(N, M) x and y in the source of what a region shows. The offset (h, w, 2) is in widths of the frame."""
     places = []
     width = place.size[1]
@@ -144,7 +144,7 @@ def _places(offset: Map, source_crop: Crop, place: Crop, region: tuple[slice, sl
     return places[0], places[1]
 
 
-def _not_finer(part: Map, place: Crop) -> Map:
+def _not_finer(part: Float32Array, place: Crop) -> Float32Array:
     """A map of a frame, reduced where it has more pixels than its place."""
     left, top, right, bottom = place.box
     size = min(part.shape[1], max(1, round(right - left))), min(part.shape[0], max(1, round(bottom - top)))
@@ -153,7 +153,7 @@ def _not_finer(part: Map, place: Crop) -> Map:
     return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _enlarged(part: Map, place: Crop, region: tuple[slice, slice]) -> Map:
+def _enlarged(part: Float32Array, place: Crop, region: tuple[slice, slice]) -> Float32Array:
     """A map of a frame (h, w, ...) in the pixels of a region; beyond the frame it goes on as at its border."""
     rows, columns = region
     matrix = Crop(place.box, (part.shape[0], part.shape[1])).matrix.copy()
@@ -178,8 +178,10 @@ class Canvas:
     place: Crop  # of the canvas: where the network's frame lies
     original: Image  # (N, M, 3) what the source shows in the place of the canvas
     background: Image  # (N, M, 3) the canvas before anything is set into it
-    source_cover: Map | None = None  # (H, W) in [0, 1]: where `source` shows its subject; None: the frame hides all
-    shown: Map | None = None  # (N, 1) in [0, 1]: how much of the subject each row may show; None: all of it
+    source_cover: Float32Array | None = (
+        None  # (H, W) where `source` shows its subject; None: the frame hides all
+    )
+    shown: Float32Array | None = None  # (N, 1) in [0, 1]: how much of the subject each row may show; None: all of it
     paster: Paster | None = None  # softens the border of a frame that hides its background; None: it fills the canvas
     transparent: bool = False  # whether the result has an alpha channel
 
@@ -192,7 +194,7 @@ class Canvas:
         size: Size,
         *,
         whole: bool,
-        cover: Callable[[Image, Crop], Map | None],
+        cover: Callable[[Image, Crop], Float32Array | None],
         background: Background = "keep",
         cut_below: bool = False,
     ) -> Canvas:
@@ -245,13 +247,13 @@ class Canvas:
         return cls(source, scale, seen, place, original, around, found, shown, None, transparent)
 
 
-def _rows_above_cut(place: Crop, height: int) -> Map:
+def _rows_above_cut(place: Crop, height: int) -> Float32Array:
     """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
     _, top, _, bottom = place.box
     return _smooth((bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top)))
 
 
-def _cut_mask(place: Crop, width: int) -> Map:
+def _cut_mask(place: Crop, width: int) -> Float32Array:
     """(h, w) opacity of a frame whose lower end cuts a body, in an image that is `width` pixels wide."""
     left, top, right, _ = place.box
     at = (np.arange(_MASK_SIDE, dtype=np.float32) + 0.5) / _MASK_SIDE
@@ -262,7 +264,7 @@ def _cut_mask(place: Crop, width: int) -> Map:
     return np.outer(_smooth(down), _smooth(across))
 
 
-def _smooth(ramp: NDArray[np.floating]) -> Map:
+def _smooth(ramp: NDArray[np.floating]) -> Float32Array:
     ramp = ramp.clip(0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 

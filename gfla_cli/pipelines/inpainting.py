@@ -12,12 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import reduced
 
-Map = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]  # (2, ...) y, x
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
@@ -38,7 +36,7 @@ _SWEEPS = 3  # of trying the neighbours' places and random ones, in each round
 _STEPS = tuple((dy * far, dx * far) for far in (4, 2, 1) for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
 
 
-def without_subject(image: Image, cover: Map) -> Image:
+def without_subject(image: Image, cover: Float32Array) -> Image:
     """The background of an image (H, W, 3), filled from around where `cover` (H, W) in [0, 1] shows the subject."""
     height, width = image.shape[:2]
     grown = max(1, round(_GROWN * max(height, width)))
@@ -49,10 +47,11 @@ def without_subject(image: Image, cover: Map) -> Image:
     if small_hole.all():
         return image.copy()
     region = _around(hole, 2 * grown)
-    smooth = _enlarged(_smoothly_filled(small.astype(np.float32), small_hole), image, region)
+    small_filled = _smoothly_filled(small.astype(np.float32), small_hole)
+    smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
     filling = smooth + _grain(part, inside > 0)
-    busy = _busy(small, small_hole)
+    busy = _busy(small_filled, small_hole)
     if busy.sum() > _WORTH * small_hole.sum() and (shifts := _patch_shifts(image, hole > 0)) is not None:
         share = _enlarged(busy, image, region)[..., None]
         filling += share * (_patches(image, shifts, region) - filling)
@@ -62,7 +61,7 @@ def without_subject(image: Image, cover: Map) -> Image:
     return result
 
 
-def _around(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
+def _around(mask: ByteArray, margin: int) -> tuple[slice, slice]:
     """The rows and columns that hold a mask and a margin around it."""
     there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     rows, columns = (
@@ -72,12 +71,12 @@ def _around(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _enlarged(small: Map, image: Image, region: tuple[slice, slice]) -> Map:
+def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:
     """A region of a small map of an image, at the size of the image."""
     return Crop.whole(image.shape, (small.shape[0], small.shape[1])).uncropped(small, region).astype(np.float32)
 
 
-def _smoothly_filled(image: Map, hole: Mask) -> Map:
+def _smoothly_filled(image: Float32Array, hole: BoolArray) -> Float32Array:
     """A smooth continuation of what is around: means of coarser and coarser levels, then smoothed inside the hole.
 
     `image` (H, W) or (H, W, 3).
@@ -99,12 +98,12 @@ def _smoothly_filled(image: Map, hole: Mask) -> Map:
     return filled
 
 
-def _as(weight: Map, values: Map) -> Map:
+def _as(weight: Float32Array, values: Float32Array) -> Float32Array:
     """A weight (H, W) with an axis for the channels, if the values have one."""
     return weight[..., None] if values.ndim == 3 else weight
 
 
-def _grain(image: Map, hole: Mask) -> Map:
+def _grain(image: Float32Array, hole: BoolArray) -> Float32Array:
     """(H, W, 3) noise as fine and as strong as around a hole, so that a filled wall is no smooth spot."""
     fine = image - cv2.GaussianBlur(image, (0, 0), 2.0)
     values = fine[~hole]
@@ -116,17 +115,19 @@ def _grain(image: Map, hole: Mask) -> Map:
     return np.asarray(rng.standard_normal(fine.shape, np.float32) * strength.astype(np.float32))
 
 
-def _busy(image: Image, hole: Mask) -> Map:
-    """(H, W) in [0, 1]: how much detail is around each place of the hole; where it is 1, patches have to fill it."""
-    known = _smoothly_filled(image.astype(np.float32), hole)
-    detail = np.abs(known - cv2.GaussianBlur(known, (0, 0), _DETAIL)).mean(axis=2)
+def _busy(filled: Float32Array, hole: BoolArray) -> Float32Array:
+    """(H, W) in [0, 1]: how much detail is around each place of the hole; where it is 1, patches have to fill it.
+
+    `filled` (H, W, 3): the image, with its hole filled smoothly.
+    """
+    detail = np.abs(filled - cv2.GaussianBlur(filled, (0, 0), _DETAIL)).mean(axis=2)
     detail = cv2.blur(detail, (2 * math.ceil(_DETAIL) + 1,) * 2)
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # its detail is an edge of the filling
     detail = _smoothly_filled(np.asarray(detail, np.float32), ring)
     return np.asarray(((detail - _CALM) / (_BUSY - _CALM)).clip(0, 1) * hole, np.float32)
 
 
-def _patch_shifts(image: Image, hole: Mask) -> Map | None:
+def _patch_shifts(image: Image, hole: BoolArray) -> Float32Array | None:
     """(h, w, 2): from each place to the one that fills it, y, x, as shares of the image's height and width.
 
     It is 0 outside the hole. None when too little of the image is known at any size.
@@ -151,8 +152,8 @@ def _patch_shifts(image: Image, hole: Mask) -> Map | None:
 
 
 def _matched(
-    image: Map, hole: Mask, start: NDArray[np.floating] | None, rng: np.random.Generator, rounds: int
-) -> tuple[Places, Map] | None:
+    image: Float32Array, hole: BoolArray, start: NDArray[np.floating] | None, rng: np.random.Generator, rounds: int
+) -> tuple[Places, Float32Array] | None:
     """The places (2, h, w) of the known patches that fit best, and the image (h, w, 3) that they mix to.
 
     `start` (h, w, 2): first guess of the shifts to them. None when there are too few known patches.
@@ -196,7 +197,7 @@ def _matched(
 class _Match:
     """For every patch that touches the hole, the known patch that is most like it of those that were tried."""
 
-    def __init__(self, patches: Map, usable: Mask, here: Places, found: Places) -> None:
+    def __init__(self, patches: Float32Array, usable: BoolArray, here: Places, found: Places) -> None:
         """`patches` (h, w, n); `usable` (h, w) where known ones are; `here` and `found` (2, count) y, x of both."""
         self._patches, self._usable = patches, usable
         self._wanted = patches[tuple(here)]
@@ -210,18 +211,18 @@ class _Match:
         better = self._usable[tuple(places)] & (error < self.error)
         self.found, self.error = np.where(better, places, self.found), np.where(better, error, self.error)
 
-    def _distance(self, places: Places) -> Map:
+    def _distance(self, places: Places) -> Float32Array:
         return np.asarray(np.square(self._wanted - self._patches[tuple(places)]).sum(axis=1))
 
 
-def _all_patches(image: Map) -> Map:
+def _all_patches(image: Float32Array) -> Float32Array:
     """(h, w, n): the values of the patch around every pixel."""
     padded = np.pad(image, ((_PATCH // 2,) * 2, (_PATCH // 2,) * 2, (0, 0)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (_PATCH, _PATCH), axis=(0, 1))
     return np.ascontiguousarray(windows.reshape(*image.shape[:2], -1))
 
 
-def _voted(image: Map, here: Places, found: Places, error: Map) -> Map:
+def _voted(image: Float32Array, here: Places, found: Places, error: Float32Array) -> Float32Array:
     """(h, w, 3): each pixel is the mean of what all patches over it show there; those that fit better count more."""
     reach = _PATCH // 2
     weight = np.exp(-error / (np.percentile(error, 75) + 1e-6)).astype(np.float32)[:, None]
@@ -234,7 +235,7 @@ def _voted(image: Map, here: Places, found: Places, error: Map) -> Map:
     return np.asarray(total[..., :3] / np.maximum(total[..., 3:], 1e-6))
 
 
-def _patches(image: Image, shifts: Map, region: tuple[slice, slice]) -> Map:
+def _patches(image: Image, shifts: Float32Array, region: tuple[slice, slice]) -> Float32Array:
     """(N, M, 3): a region of the image, filled from the places that `shifts` gives, at full size.
 
     The patches of the four nearest places of `shifts` are mixed, so there are no seams between them.
@@ -258,7 +259,7 @@ def _patches(image: Image, shifts: Map, region: tuple[slice, slice]) -> Map:
     return result
 
 
-def _nearest_two(at: Map, count: int) -> list[tuple[Places, Map]]:
+def _nearest_two(at: Float32Array, count: int) -> list[tuple[Places, Float32Array]]:
     """The whole numbers below and above, within 0..count - 1, and the share of each."""
     below = np.floor(at)
     return [((below + k).clip(0, count - 1).astype(np.intp), 1 - np.abs(at - below - k)) for k in (0, 1)]

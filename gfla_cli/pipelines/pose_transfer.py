@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
@@ -26,7 +26,7 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.compositing import Canvas, Layers, Map, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
@@ -252,7 +252,7 @@ class PoseTransfer:
             for planes, parts in zip(images, layers, strict=True)
         ]
 
-    def _cover(self, image: Image, scale: Crop, pose: Pose, others: Sequence[Pose]) -> Map | None:
+    def _cover(self, image: Image, scale: Crop, pose: Pose, others: Sequence[Pose]) -> Float32Array | None:
         """Where an image, to which `scale` maps the poses, shows a person; None when the model has no matte."""
         if not self.session.config.pixel_blend:
             return None
