@@ -50,7 +50,7 @@ def use_threads(count: int) -> None:
 
 @contextmanager
 def _single_thread() -> Iterator[None]:
-    """A context in which torch uses one thread, so that OpenMP starts none for the caller.
+    """A context, or a decorator: torch uses one thread there, so that OpenMP starts none for the caller.
 
     OpenMP keeps threads for every thread that has computed something. Once there are more than cores, all of them go
     to sleep after each operation, and a network takes twice as long. So only the thread that draws computes.
@@ -72,13 +72,13 @@ class TorchSession:
     On the CPU the process keeps the memory that torch frees (`keep_freed_memory`).
     """
 
+    @_single_thread()
     def __init__(
         self, model: str | Path, device: DeviceName = "auto", precision: Precision = "auto", reason: str = ""
     ) -> None:
         """`reason`: why torch computes it, for people."""
         self._reason = reason
-        with _single_thread():
-            bundle = load_bundle(model)
+        bundle = load_bundle(model)
         self.name, self.config, self.about = bundle.name, bundle.config, bundle.about
         self._placement = choose_device(device, precision)
         self._lock = ProcessLock()
@@ -91,9 +91,8 @@ class TorchSession:
         if on_cpu:
             keep_freed_memory()
         self._layout = torch.channels_last if on_cpu else torch.contiguous_format
-        with _single_thread():
-            network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
-            self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        network = convolutions_in(bundle.network, self._placement.dtype).to(self._placement.device)
+        self.network = network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     @property
     def place(self) -> str:
