@@ -18,11 +18,11 @@ from gfla_cli.config import DeviceName, Precision, Runtime
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.inference.session import Execution
+from gfla_cli.io.background import Say, silent
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.animation import AnimationSettings
 from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
 from gfla_cli.pipelines.framing import Size
-from gfla_cli.pipelines.jobs import Say, silent
 from gfla_cli.pipelines.pose_jobs import TransferOptions, transfer_pairs
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 

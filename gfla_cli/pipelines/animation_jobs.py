@@ -16,7 +16,7 @@ import numpy as np
 from gfla_cli.arrays import Image
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.inference.session import Execution
-from gfla_cli.io.background import overlapped, said_when_slow
+from gfla_cli.io.background import Progress, Say, overlapped, said_when_slow, silent
 from gfla_cli.io.files import refuse_output
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
@@ -31,7 +31,7 @@ from gfla_cli.pipelines.animation import (
     read_source,
 )
 from gfla_cli.pipelines.driver import OnMissing, Stopwatch, TaskName
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner
 
 
 @dataclass(frozen=True, slots=True)

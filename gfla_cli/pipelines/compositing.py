@@ -178,9 +178,7 @@ class Canvas:
     place: Crop  # of the canvas: where the network's frame lies
     original: Image  # (N, M, 3) what the source shows in the place of the canvas
     background: Image  # (N, M, 3) the canvas before anything is set into it
-    source_cover: Float32Array | None = (
-        None  # (H, W) where `source` shows its subject; None: the frame hides all
-    )
+    source_cover: Float32Array | None = None  # (H, W) where `source` shows its subject; None: the frame hides all
     shown: Float32Array | None = None  # (N, 1) in [0, 1]: how much of the subject each row may show; None: all of it
     paster: Paster | None = None  # softens the border of a frame that hides its background; None: it fills the canvas
     transparent: bool = False  # whether the result has an alpha channel

@@ -11,7 +11,7 @@ from typing import Any
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError, UsageError
-from gfla_cli.io.background import said_when_slow
+from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import files_of, names_of_results, refuse_output, require_path
 from gfla_cli.io.image import READABLE, is_animated, read_image, write_image
 from gfla_cli.io.video import Trim, VideoWriter, read_frames
@@ -22,7 +22,7 @@ from gfla_cli.person.keypoint_files import write_poses
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.track_files import Kind, Track, refuse_track_name, write_track
 from gfla_cli.pipelines.driver import TaskName, not_found, open_driver
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, without_results
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 _LOOK_EVERY = 10  # frames between attempts to find out what a video shows

@@ -17,6 +17,7 @@ import numpy as np
 from gfla_cli.arrays import Points
 from gfla_cli.errors import DataError
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.io.background import Progress, Say, silent
 from gfla_cli.io.files import atomic_folder, make_folder, names_of_results, require_path
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import Trim, read_frames
@@ -24,7 +25,7 @@ from gfla_cli.person.detect_face import faces_apart
 from gfla_cli.person.face import cropped_face, face_crop, square_crop
 from gfla_cli.pipelines.driver import open_driver
 from gfla_cli.pipelines.extraction import VIDEOS, media_files
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, is_overlay, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, is_overlay
 
 _ROOM = 1.3  # times the side of the usual crop: training takes larger and smaller crops out of it
 _LARGEST_SIDE = 320  # pixels of the images; faces are never enlarged

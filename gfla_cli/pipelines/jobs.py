@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from gfla_cli.errors import GflaError, MediaError
-from gfla_cli.io.background import Progress as Progress
-from gfla_cli.io.background import Say as Say
-from gfla_cli.io.background import overlapped
-from gfla_cli.io.background import silent as silent
+from gfla_cli.io.background import Progress, Say, overlapped, silent
 from gfla_cli.io.files import InputFiles
 from gfla_cli.io.image import is_result
 

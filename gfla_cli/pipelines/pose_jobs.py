@@ -20,7 +20,7 @@ from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
 from gfla_cli.inference.memory import is_out_of_memory
 from gfla_cli.inference.session import Execution, check_model, exported_file
-from gfla_cli.io.background import said_when_slow
+from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import (
     InputFiles,
     atomic_path,
@@ -35,7 +35,7 @@ from gfla_cli.io.image import WRITABLE, check_image_file, find_images, write_ima
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, poses_of_folder, read_poses, split_row
 from gfla_cli.pipelines.framing import Background, Size
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Progress, Say, silent, without_results
+from gfla_cli.pipelines.jobs import JobReport, JobRunner, without_results
 
 if TYPE_CHECKING:
     from gfla_cli.pipelines.pose_transfer import PoseTransfer, PreparedTransfer, TransferResult

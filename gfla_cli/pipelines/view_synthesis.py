@@ -29,7 +29,7 @@ from gfla_cli.conditioning.view_code import (
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
-from gfla_cli.io.background import said_when_slow
+from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output
 from gfla_cli.io.image import (
@@ -45,7 +45,7 @@ from gfla_cli.io.image import (
 from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.compositing import Layers, mixed
 from gfla_cli.pipelines.framing import Size
-from gfla_cli.pipelines.jobs import JobReport, JobRunner, Say, silent
+from gfla_cli.pipelines.jobs import JobReport, JobRunner
 
 _LARGEST_SIDE = 2048  # pixels of an image
 _LARGEST_VIEW = 1024  # pixels of a view that is as large as in its source
