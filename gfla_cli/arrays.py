@@ -17,5 +17,5 @@ FloatArray = Float32Array | Float64Array
 Image = ByteArray  # (H, W, 3) RGB, (H, W) grey, or (H, W, 4) with alpha
 Points = Float32Array  # (N, 2), (N, 3) or (N, 4): x, y (, confidence or z) (, depth)
 
-# What a generated image is mixed from, with channels, in the order of `networks.layers.pixel_layers`.
+# What a generated image is mixed from, with channels, in the order of `networks.layers.layers_of`.
 LAYERS = {"drawn": 3, "share": 1, "residual": 3, "offset": 2, "matte": 1}

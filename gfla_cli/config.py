@@ -101,6 +101,8 @@ class ModelConfig:
 
     # The last step mixes pixels of the warped source image with generated ones (networks/renderer.py).
     pixel_blend: bool = False
+    # Side of the frame divided by the side at which it is predicted how to mix them. 2 takes a quarter of the time.
+    blend_reduction: int = 1
 
     # Trained on close-ups of heads as well: a small head can be generated again in a crop of its own.
     refines_heads: bool = False
@@ -194,6 +196,8 @@ class ModelConfig:
             raise ConfigError("flow_prior volume needs a flow_reduction of 1 or 2")
         if self.pixel_blend and (not self.has_flow or self.levels[-1].stride != 2):
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
+        if self.blend_reduction not in (1, 2):
+            raise ConfigError(f"blend_reduction must be 1 or 2, got {self.blend_reduction}")
         if self.refines_heads and (self.task != "pose" or not self.is_square):
             raise ConfigError("refines_heads is for pose models whose frame is a square")
 
@@ -261,7 +265,7 @@ FACE_PEOPLE = replace(
     flow_depth=5,
     flow_prior="curves",
     up_kernel=3,
-    pixel_blend=False,
+    blend_reduction=2,
     refines_heads=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")

@@ -75,7 +75,7 @@ class Step(nn.Module):
         self._dtype, self._spec = dtype, spec
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W) in [-1, 1], and layers (B, 10, H, W): see `pixel_layers`."""
+        """Images (B, 3, H, W) in [-1, 1], and layers (B, 10, H, W): see `layers_of`."""
         given = [x.to(self._dtype) for x in tensors[: self._inputs]]
         encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
         made = self.network(*given, *encoded)

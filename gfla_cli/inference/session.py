@@ -64,7 +64,7 @@ class Session(Protocol):
         """The generated images, (B, 3, H, W) in [-1, 1], from the network's inputs in order."""
 
     def image_and_layers(self, *inputs: Array) -> tuple[Array, Array]:
-        """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.pixel_layers`."""
+        """The image (B, 3, H, W), and what it is mixed from, (B, 10, H, W): see `networks.layers.layers_of`."""
 
     def image_and_intermediates(self, *inputs: Array) -> tuple[Array, Array, Intermediates]:
         """Images and layers, and the intermediates of the first image. Raises UsageError when the model has none."""
@@ -77,7 +77,7 @@ class Clip(Protocol):
         """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W)."""
 
     def next_layers(self, structure: Array) -> Array:
-        """The same as what it is mixed from and the reference, (1, 10, H, W): see `networks.layers.pixel_layers`."""
+        """The same as what it is mixed from and the reference, (1, 10, H, W): see `networks.layers.layers_of`."""
 
 
 @runtime_checkable
@@ -102,7 +102,7 @@ class ViewSession(Session, Protocol):
         """The objects in the target view, (B, 3, H, W) in [-1, 1]. View codes are (B, 21), or (21,) for one image."""
 
     def view_layers(self, source: Any, source_code: Array, target_code: Array) -> Array:
-        """The same as what they are mixed from and the source, (B, 10, H, W): see `networks.layers.pixel_layers`."""
+        """The same as what they are mixed from and the source, (B, 10, H, W): see `networks.layers.layers_of`."""
 
     def view_scores(self, image: Array) -> Array:
         """Logits (B, 21) of the view codes of images (B, 3, H, W) in [-1, 1]."""

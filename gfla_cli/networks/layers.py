@@ -1,8 +1,7 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
-Not in the paper. A model with `pixel_blend` learnt the mixing; what stands still comes from the source. For others it
-follows from the finest flow and its mask: the detail of the moved source is added where both images agree when they
-are blurred.
+Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; what stands still comes from the
+source. To others the detail of the moved source is added where both images agree when they are blurred.
 """
 
 from __future__ import annotations
@@ -27,53 +26,71 @@ _NEAR, _THIN = 3, 6  # pixels: reach of a moving place, and half the width of wh
 
 
 def layers_of(made: Generated | GeneratedFrame, source: Tensor) -> Tensor:
-    """`pixel_layers` of what a network has made.
+    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to what a network made, with more detail.
 
-    `source` (B, 3, H, W): its source image, which is the reference of a sequence model.
+    `source` (B, 3, H, W) in [-1, 1]: its source image, which is the reference of a sequence model. Offsets are in
+    widths of the frame. The matte is 1 everywhere where the model has none, and in clips. Without a flow the share of
+    the source is 0.
     """
+    if not made.flows:
+        one = torch.ones_like(made.image[:, :1])
+        return torch.cat([made.image, 0 * one, 0 * made.image, 0 * made.image[:, :2], one], dim=1).float()
     if isinstance(made, GeneratedFrame):
-        return pixel_layers(made.image, source, made.flows[-1].reference if made.flows else None, None)
-    return pixel_layers(made.image, source, made.flows[-1] if made.flows else None, made.blend)
+        to_source = made.flows[-1].reference
+        if made.blend is None:
+            return detail_layers(made.image, source, to_source)
+        # No more of the source than the network took: where a face stands still, its eyes and mouth may not.
+        offset, _ = _enlarged(to_source, made.image)
+        drawn, share = _blurred(made.blend.generated, _PATTERN), made.blend.shares[:, -1:]
+        return torch.cat([drawn, share, made.blend.residual, offset / offset.shape[-1], torch.ones_like(share)], dim=1)
+    if made.blend is None:
+        return detail_layers(made.image, source, made.flows[-1])
+    return blend_layers(made.image, source, made.flows[-1], made.blend)
 
 
-def pixel_layers(image: Tensor, source: Tensor, flow: Flow | None, blend: Blend | None) -> Tensor:
-    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to `image`, with more detail of the source.
+def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
+    """`image` (B, 3, H, W) as layers that add the detail of the moved source where both agree.
 
-    `image` and `source` (B, 3, H, W) in [-1, 1]; `flow` of the finest level to this source; `blend` of models that
-    learnt one. Offsets are in widths of the frame. The matte is 1 everywhere where the model has none. Without a flow
-    the share of the source is 0.
+    The detail comes from where the flow is trusted.
     """
-    height, width = image.shape[-2:]
-    one = torch.ones_like(image[:, :1])
-    if flow is None:
-        return torch.cat([image, 0 * one, 0 * image, 0 * image[:, :2], one], dim=1).float()
-    scale = width / flow.offset.shape[-1]
-    offset = F.interpolate(flow.offset.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
-    if blend is not None:
-        offset = _steadied(offset, _UNSURE * width)
-    image = image.float()
-    difference = image - bilinear_warp(source.float(), offset)
-    detail = _blurred(difference)
-    agrees = _agreement(detail)
-    mask = F.interpolate(flow.mask.float(), size=(height, width), mode="bilinear", align_corners=False)
-    if blend is not None:
-        # The model learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it
-        # shows this place at all: both agree, or the flow is sure. Narrow gaps are edges, where neither holds.
-        power = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
-        still = torch.exp(-power / (_STILL_WITHIN * width) ** 2)
-        shown = torch.maximum(agrees, ((mask - 0.5) * 4).clamp(0, 1))
-        share = torch.maximum(blend.shares[:, :1].float(), _blurred(shown * still))
-        closed = -_dilated(-_dilated(share, _THIN), _THIN)
-        # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
-        alike = _agreement(_blurred(difference, _AROUND))
-        calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
-        share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
-        parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
-        # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
-        drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
-        return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
-    share = mask * _blurred(agrees)
-    return torch.cat([image, share, share * detail, offset / width, one.float()], dim=1)
+    offset, mask = _enlarged(flow, image)
+    difference = _blurred(image.float() - bilinear_warp(source.float(), offset))
+    share = mask * _blurred(_agreement(difference))
+    one = torch.ones_like(share)
+    return torch.cat([image.float(), share, share * difference, offset / image.shape[-1], one], dim=1)
+
+
+def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Tensor:
+    """`image` (B, 3, H, W) as layers that mix what the network drew and the moved source, as it learnt to.
+
+    It learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it shows this
+    place at all: both agree, or the flow is sure. Narrow gaps are edges, where neither holds.
+    """
+    width = image.shape[-1]
+    offset, mask = _enlarged(flow, image)
+    offset = _steadied(offset, _UNSURE * width)
+    difference = image.float() - bilinear_warp(source.float(), offset)
+    power = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
+    still = torch.exp(-power / (_STILL_WITHIN * width) ** 2)
+    shown = torch.maximum(_agreement(_blurred(difference)), ((mask - 0.5) * 4).clamp(0, 1))
+    share = torch.maximum(blend.shares[:, -1:].float(), _blurred(shown * still))
+    closed = -_dilated(-_dilated(share, _THIN), _THIN)
+    # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
+    alike = _agreement(_blurred(difference, _AROUND))
+    calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
+    share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
+    parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
+    # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
+    drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
+    return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
+
+
+def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets (B, 2, H, W) and mask (B, 1, H, W) of a flow at the size of an image, offsets in its pixels."""
+    size = image.shape[-2:]
+    maps = (F.interpolate(x.float(), size=size, mode="bilinear", align_corners=False) for x in (flow.offset, flow.mask))
+    offset, mask = maps
+    return offset * (size[1] / flow.offset.shape[-1]), mask
 
 
 def _steadied(offset: Tensor, unsure: float) -> Tensor:

@@ -25,7 +25,7 @@ from gfla_cli.networks.blocks import (
 )
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.samplers import Source, sampler
-from gfla_cli.ops.warp import bilinear_warp, upsample
+from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
 
 DEPTH = 3  # strides 2, 4, 8
 _FINEST = 2  # stride of the finest flow of models that blend in pixels
@@ -92,20 +92,20 @@ class DecoderLevel(nn.Module):
 
 
 class Blend(NamedTuple):
-    """Composition of an image: `(1 - sum of shares) * generated + sum of share * warped source + residual`."""
+    """Composition of an image: `(1 - share) * generated + share * warped source + residual`.
+
+    With several sources the warped images are mixed in one after the other. `generated` then holds all but the last.
+    """
 
     generated: Tensor  # (B, 3, H, W) in [-1, 1]
-    shares: Tensor  # (B, R, H, W) in [0, 1], of each warped source image
+    shares: Tensor  # (B, R, H, W) in [0, 1]: of each warped source image in its mix with what comes before it
     residual: Tensor  # (B, 3, H, W) within ±_LARGEST_RESIDUAL
     matte: Tensor  # (B, 1, H, W) logits: foreground (person or object) against background
 
-    def composite(self, warped: Sequence[Tensor]) -> Tensor:
-        """The image (B, 3, H, W), from the R warped source images (B, 3, H, W)."""
-        shares = self.shares.split(1, dim=1)
-        image = self.generated * (1 - self.shares.sum(dim=1, keepdim=True)) + self.residual
-        for share, source in zip(shares, warped, strict=True):
-            image = image + share * source
-        return image
+    def composite(self, warped: Tensor) -> Tensor:
+        """The image (B, 3, H, W), from the warped image of the last source, (B, 3, H, W)."""
+        share = self.shares[:, -1:]
+        return self.generated * (1 - share) + share * warped + self.residual
 
 
 class PixelBlend(nn.Module):
@@ -115,21 +115,29 @@ class PixelBlend(nn.Module):
     the foreground.
     """
 
-    def __init__(self, channels: int, references: int) -> None:
+    def __init__(self, channels: int, references: int, reduction: int = 1) -> None:
+        """`reduction`: side of the frame divided by the side at which shares, residual and matte are predicted."""
         super().__init__()
-        self.references = references
+        self.references, self.reduction = references, reduction
         # Inputs: features of the decoder, the generated image, and the warped image and the mask of each source.
         self.hidden = nn.Conv2d(channels + 3 + 4 * references, _BLEND_WIDTH, 3, padding=1)
         self.output = nn.Conv2d(_BLEND_WIDTH, references + 5, 3, padding=1)
         self.act = activation()
 
     def forward(self, x: Tensor, generated: Tensor, warped: Sequence[Tensor], masks: Sequence[Tensor]) -> Blend:
-        """`x` (B, C, H, W) features; `generated` and each of `warped` (B, 3, H, W); each of `masks` (B, 1, H, W)."""
-        inputs = [x, generated, *warped, *masks]
-        hidden = conv_of_parts(self.hidden, [part.to(x.dtype) for part in inputs])
-        y: Tensor = self.output(self.act(hidden)).float()
-        share, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
-        return Blend(generated, share.softmax(dim=1)[:, 1:], residual.tanh() * _LARGEST_RESIDUAL, matte)
+        """`x` (B, C, H, W) features; `generated`, `warped` (B, 3, H, W) each; `masks` (B, 1, H/2, W/2) each."""
+        inputs = [downsample(part.to(x.dtype), self.reduction) for part in (x, generated, *warped)]
+        inputs += [upsample(mask, _FINEST // self.reduction).to(x.dtype) for mask in masks]
+        y = self.output(self.act(conv_of_parts(self.hidden, inputs))).float()
+        logits, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
+        # Of the first i sources and the generated image, each softmax gives the share of source i.
+        shares = torch.cat([logits[:, : i + 2].softmax(dim=1)[:, -1:] for i in range(self.references)], dim=1)
+        shares, residual, matte = (
+            upsample(part, self.reduction) for part in (shares, residual.tanh() * _LARGEST_RESIDUAL, matte)
+        )
+        for i, image in enumerate(warped[:-1]):
+            generated = torch.lerp(generated, image.float(), shares[:, i : i + 1])
+        return Blend(generated, shares, residual, matte)
 
 
 class Decoded(NamedTuple):
@@ -155,7 +163,7 @@ class Decoder(nn.Module):
             }
         )
         self.to_image = ToImage(width[2])
-        self.pixel_blend = PixelBlend(width[2], references) if config.pixel_blend else None
+        self.pixel_blend = PixelBlend(width[2], references, config.blend_reduction) if config.pixel_blend else None
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """Everything that the samplers derive from one reference's features (strides 2, 4, 8) only, by level."""
@@ -188,9 +196,8 @@ class Decoder(nn.Module):
         if self.pixel_blend is None:
             return Decoded(generated, None)
         warped = [warp_image(image, flow) for image, flow in zip(images, flows[-1], strict=True)]
-        masks = [upsample(flow.mask, _FINEST) for flow in flows[-1]]
-        blend: Blend = self.pixel_blend(x, generated, warped, masks)
-        return Decoded(blend.composite(warped), blend)
+        blend: Blend = self.pixel_blend(x, generated, warped, [flow.mask for flow in flows[-1]])
+        return Decoded(blend.composite(warped[-1]), blend)
 
 
 def warp_image(image: Tensor, flow: Flow) -> Tensor:

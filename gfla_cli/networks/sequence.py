@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.flow import FaceReading, Flow, FlowEstimator
-from gfla_cli.networks.renderer import Decoder, Encoder
+from gfla_cli.networks.renderer import Blend, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
 
 
@@ -24,10 +24,11 @@ class FrameFlows(NamedTuple):
 
 
 class GeneratedFrame(NamedTuple):
-    """One generated frame and its flows."""
+    """One generated frame and what it was made from."""
 
     image: Tensor  # (B, 3, H, W) in [-1, 1]
     flows: list[FrameFlows]  # one per attention level, coarse to fine
+    blend: Blend | None = None  # of models with `pixel_blend`; the sources are the previous frame, then the reference
 
 
 class SequenceGenerator(nn.Module):
@@ -72,16 +73,21 @@ class SequenceGenerator(nn.Module):
         )
         if reference is None:
             reference = self.encode_reference(reference_image)
-        return GeneratedFrame(self.render(target_structure, previous_image, reference, flows), flows)
+        return self.render(target_structure, previous_image, reference_image, reference, flows)
 
     def render(
-        self, target_structure: Tensor, previous_image: Tensor, reference: dict[str, Source], flows: list[FrameFlows]
-    ) -> Tensor:
-        """The frame (B, 3, H, W) for given flows, one pair per attention level."""
+        self,
+        target_structure: Tensor,
+        previous_image: Tensor,
+        reference_image: Tensor,
+        reference: dict[str, Source],
+        flows: list[FrameFlows],
+    ) -> GeneratedFrame:
+        """The frame for given flows, one pair per attention level. `reference`: the result of `encode_reference`."""
         previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         target = self.target_encoder(target_structure)[-1]
-        image: Tensor = self.decoder(target, [previous, reference], flows).image
-        return image
+        decoded = self.decoder(target, [previous, reference], flows, [previous_image, reference_image])
+        return GeneratedFrame(decoded.image, flows, decoded.blend)
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
         """Everything that depends on the reference image only."""

@@ -51,7 +51,7 @@ class Layers(NamedTuple):
 
     @classmethod
     def unpacked(cls, planes: Float32Array) -> Layers:
-        """One frame (10, H, W) of what `networks.layers.pixel_layers` gives."""
+        """One frame (10, H, W) of what `networks.layers.layers_of` gives."""
         # Each map side by side in memory: cv2 would copy anything else in every call.
         parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
         drawn, share, residual, offset, matte = parts
@@ -269,7 +269,8 @@ def _smooth(ramp: NDArray[np.floating]) -> Float32Array:
 
 def check_background(background: Background, session: Session) -> None:
     """Raises UsageError for a background behind people whom the model does not separate from theirs."""
-    if background_name(background) != "keep" and not session.config.pixel_blend:
+    separates = session.config.task == "pose" and session.config.pixel_blend
+    if background_name(background) != "keep" and not separates:
         raise UsageError(
             f"{session.name} does not separate people from their background", hint="leave --background out"
         )

@@ -203,7 +203,7 @@ def _detailed(plan: Recipe) -> Recipe:
 
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
     """As for rendered images. The VGG19 losses see two of six frames, which halves the time of a step."""
-    joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1)
+    joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1, share=0.05, matte=0.3)
     plan = _clips(_rendered(name, model, _FLOW, joint, steps), batch=2)
     *before, last = plan.stages
     weights = replace(last.weights, close_up=0.5)

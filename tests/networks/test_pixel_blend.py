@@ -20,27 +20,37 @@ from gfla_cli.training.recipe import recipe, with_sampler
 
 
 def test_a_composite_follows_its_shares():
-    drawn, one, two = torch.rand(3, 1, 3, 4, 4)
-    shares = torch.zeros(1, 2, 4, 4)
-    shares[:, 0, :2], shares[:, 1, 2:] = 1.0, 0.25
+    drawn, source = torch.rand(2, 1, 3, 4, 4)
+    shares = torch.zeros(1, 1, 4, 4)
+    shares[:, :, :2], shares[:, :, 2:] = 1.0, 0.25
     residual = torch.full((1, 3, 4, 4), 0.1)
-    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).composite([one, two])
-    torch.testing.assert_close(image[:, :, :2], one[:, :, :2] + 0.1)
-    torch.testing.assert_close(image[:, :, 2:], (0.75 * drawn + 0.25 * two)[:, :, 2:] + 0.1)
+    image = Blend(drawn, shares, residual, torch.zeros(1, 1, 4, 4)).composite(source)
+    torch.testing.assert_close(image[:, :, :2], source[:, :, :2] + 0.1)
+    torch.testing.assert_close(image[:, :, 2:], (0.75 * drawn + 0.25 * source)[:, :, 2:] + 0.1)
 
 
-@pytest.mark.parametrize("references", [1, 2])
-def test_shares_sum_to_at_most_one(references):
+def test_two_sources_are_mixed_in_one_after_the_other():
     torch.manual_seed(0)
-    blend = PixelBlend(8, references)
+    blend = PixelBlend(8, 2)
+    torch.nn.init.normal_(blend.output.weight, std=5)
+    drawn, one, two = torch.rand(3, 2, 3, 16, 16)
+    made = blend(torch.rand(2, 8, 16, 16), drawn, [one, two], list(torch.rand(2, 2, 1, 8, 8)))
+    first = made.shares[:, :1]
+    torch.testing.assert_close(made.generated, (1 - first) * drawn + first * one)
+    assert made.shares.std(dim=(0, 2, 3)).min() > 0.1
+
+
+@pytest.mark.parametrize(("references", "reduction"), [(1, 1), (2, 1), (2, 2)])
+def test_shares_are_fractions(references, reduction):
+    torch.manual_seed(0)
+    blend = PixelBlend(8, references, reduction)
     torch.nn.init.normal_(blend.output.weight, std=5)
     moved = list(torch.rand(references, 2, 3, 16, 16))
-    masks = list(torch.rand(references, 2, 1, 16, 16))
+    masks = list(torch.rand(references, 2, 1, 8, 8))
     made = blend(torch.rand(2, 8, 16, 16), torch.rand(2, 3, 16, 16), moved, masks)
     assert made.shares.shape == (2, references, 16, 16)
     assert made.matte.shape == (2, 1, 16, 16)
-    assert made.shares.min() >= 0
-    assert made.shares.sum(dim=1).max() <= 1 + 1e-5
+    assert 0 <= made.shares.min() < made.shares.max() <= 1
     assert made.residual.abs().max() <= 0.5
 
 
@@ -59,7 +69,7 @@ def test_models_without_blend_generate_every_pixel():
         assert network(*given).blend is None
         made = fresh(tiny()).eval()(*given)
     assert made.blend.generated.shape == made.image.shape
-    torch.testing.assert_close(made.blend.composite([warp_image(given[0], made.flows[-1])]), made.image)
+    torch.testing.assert_close(made.blend.composite(warp_image(given[0], made.flows[-1])), made.image)
 
 
 def test_settings_without_a_flow_at_stride_2_are_refused():
@@ -70,8 +80,9 @@ def test_settings_without_a_flow_at_stride_2_are_refused():
     for sampler in ("none", "global"):
         assert not with_sampler(recipe("people"), sampler).model.pixel_blend
     assert with_sampler(recipe("people"), "bilinear").model.pixel_blend
-    with pytest.raises(ConfigError, match="up_kernel"):
-        replace(model, up_kernel=5)
+    for name, value in (("up_kernel", 5), ("blend_reduction", 3)):
+        with pytest.raises(ConfigError, match=name):
+            replace(model, **{name: value})
 
 
 def test_the_share_loss_raises_shares_where_the_flow_is_right():

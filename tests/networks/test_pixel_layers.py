@@ -9,7 +9,10 @@ import torch
 from tiny_models import fresh, tiny
 
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.layers import _DETAIL, _PATTERN, _blurred, pixel_layers
+from gfla_cli.networks.generator import Generated
+from gfla_cli.networks.layers import _DETAIL, _PATTERN, _blurred, blend_layers, detail_layers, layers_of
+from gfla_cli.networks.renderer import Blend
+from gfla_cli.networks.sequence import FrameFlows, GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp
 
 SIZES = (3, 1, 3, 2, 1)
@@ -31,13 +34,13 @@ def learnt(offset, mask=0.0):
 
 def test_a_learnt_blend_mixes_to_the_image():
     source, made, far = learnt(offset=20.0)
-    layers = pixel_layers(made.image, source, far, made.blend)
+    layers = blend_layers(made.image, source, far, made.blend)
     assert layers.shape == (2, 10, 64, 64)
     moved = bilinear_warp(source, layers[:, 7:9] * 64)
     blend = made.blend._replace(
         **{name: _blurred(getattr(made.blend, name), _PATTERN) for name in ("generated", "shares", "residual")}
     )
-    torch.testing.assert_close(remixed(layers, source), blend.composite([moved]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(remixed(layers, source), blend.composite(moved), atol=1e-5, rtol=0)
     assert 0 < layers[:, 3].min() < layers[:, 3].max() < 1
     assert 0 < layers[:, 9].min() < layers[:, 9].max() < 1
 
@@ -46,7 +49,7 @@ def test_a_pattern_of_two_pixels_is_taken_away():
     source, made, far = learnt(offset=20.0)
     smooth = torch.linspace(-0.5, 0.5, 64).expand(2, 3, 64, 64)
     checker = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.2 - 0.1
-    layers = pixel_layers(smooth, source, far, made.blend._replace(generated=smooth + checker))
+    layers = blend_layers(smooth, source, far, made.blend._replace(generated=smooth + checker))
     torch.testing.assert_close(layers[:, :3, 2:-2, 2:-2], smooth[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
 
 
@@ -56,14 +59,14 @@ def test_what_stands_still_comes_from_the_source(mask, error, taken):
     source, made, still = learnt(offset=0.0, mask=mask)
     drawn = _blurred(source) + error
     blend = made.blend._replace(generated=drawn, residual=0 * source, shares=0 * made.blend.shares)
-    share = pixel_layers(drawn, source, still, blend)[:, 3]
+    share = blend_layers(drawn, source, still, blend)[:, 3]
     assert share.min() > 0.7 if taken else share.max() < 0.01
 
 
 @pytest.mark.parametrize(("pixels", "kept"), [(0.1, 0.125), (0.265, 0.5), (6.0, 1.0)])
 def test_short_flows_shrink_because_detected_joints_are_as_far_off(pixels, kept):
     source, made, short = learnt(offset=pixels)
-    offset = pixel_layers(made.image, source, short, made.blend)[:, 7:9] * 64
+    offset = blend_layers(made.image, source, short, made.blend)[:, 7:9] * 64
     assert offset.norm(dim=1).mean() == pytest.approx(pixels * kept * 2**0.5, rel=0.01)
 
 
@@ -74,7 +77,7 @@ def test_narrow_gaps_of_what_is_copied_close_where_nothing_moves(width, offset, 
     shares = torch.ones_like(made.blend.shares)
     shares[..., 32 - width // 2 : 32 + width // 2] = 0
     drawn = source + 1  # nothing agrees
-    share = pixel_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
+    share = blend_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
     assert share.min() > 0.9 if closed else share.max() < 0.1
 
 
@@ -86,7 +89,7 @@ def test_a_gap_that_something_left_stays(error, closed):
     shares = torch.ones_like(made.blend.shares)
     shares[..., 28:36] = 0
     drawn = source + error
-    share = pixel_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
+    share = blend_layers(drawn, source, found, made.blend._replace(shares=shares))[:, 3, :, 30:34]
     assert share.min() > 0.9 if closed else share.max() < 0.1
 
 
@@ -99,23 +102,35 @@ def test_without_a_blend_the_detail_of_the_moved_source_is_added():
     offset = 3.0  # pixels of the grid, so 6 of the frame
     moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 2 * offset))
     drawn = _blurred(moved)  # right, but without any detail
-    layers = pixel_layers(drawn, source, flow(offset), None)
+    layers = detail_layers(drawn, source, flow(offset))
     made = remixed(layers, source)
     inside = (..., slice(0, 50), slice(0, 50))
     assert (made - moved)[inside].abs().mean() < 0.2 * (drawn - moved)[inside].abs().mean()
     assert (layers[:, 9] == 1).all()
 
 
-@pytest.mark.parametrize("given", [flow(mask=0.0), None])
-def test_where_no_flow_is_trusted_the_drawn_image_stays(given):
+@pytest.mark.parametrize("flows", [[flow(mask=0.0)], []])
+def test_where_no_flow_is_trusted_the_drawn_image_stays(flows):
     source, drawn = torch.rand(2, 1, 3, 64, 64) * 2 - 1
-    layers = pixel_layers(drawn, source, given, None)
+    layers = layers_of(Generated(drawn, flows), source)
     torch.testing.assert_close(remixed(layers, source), drawn)
+
+
+def test_a_frame_takes_from_the_reference_what_its_network_took():
+    source, drawn = torch.rand(2, 1, 3, 64, 64)
+    drawn = _blurred(_blurred(drawn))
+    shares = torch.tensor([0.5, 0.8]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
+    blend = Blend(drawn, shares, 0 * drawn, 0 * drawn[:, :1])
+    made = GeneratedFrame(drawn, [FrameFlows(previous=flow(9.0), reference=flow(3.0, mask=0.0))], blend)
+    layers = layers_of(made, source)
+    moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 6.0))
+    torch.testing.assert_close(remixed(layers, source), 0.2 * drawn + 0.8 * moved, atol=0.01, rtol=0)
+    assert (layers[:, 9] == 1).all()
 
 
 def test_where_drawn_and_moved_disagree_the_drawn_image_wins():
     source, drawn = torch.full((1, 3, 64, 64), 0.9), torch.full((1, 3, 64, 64), -0.9)
-    layers = pixel_layers(drawn, source, flow(), None)
+    layers = detail_layers(drawn, source, flow())
     torch.testing.assert_close(remixed(layers, source), drawn, atol=1e-3, rtol=0)
 
 

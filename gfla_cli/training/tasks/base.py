@@ -19,7 +19,7 @@ from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sam
 from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss, joint_loss, matte_loss
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.generator import Generated
+from gfla_cli.networks.renderer import Blend
 from gfla_cli.training.batch import GroundTruthAt
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 
@@ -161,19 +161,29 @@ class ImageLosses:
         return content
 
 
-def blend_losses(made: Generated, ground_truth_at: GroundTruthAt, mask: Tensor, weights: LossWeights) -> Terms:
+def blend_losses(
+    blend: Blend | None,
+    flows: Sequence[Flow],
+    ground_truth: Sequence[GroundTruthAt],
+    mask: Tensor,
+    weights: LossWeights,
+) -> Terms:
     """Losses of models with `pixel_blend`: of the copied shares, and of the matte, without those of weight 0.
 
+    `flows` of the finest level, which warped the source images, and their ground truth; one of each for every source.
     `mask` (B, 1, H, W) in [0, 1] is 1 on the person or the object.
     """
     terms: Terms = {}
-    if made.blend is None:
+    if blend is None:
         return terms
     if weights.share:
-        flow = made.flows[-1]
-        terms["share"] = share_loss(made.blend.shares, flow, *ground_truth_at(*flow.offset.shape[-2:]))
+        shares = blend.shares.split(1, dim=1)
+        terms["share"] = total(
+            share_loss(share, flow, *at(*flow.offset.shape[-2:]))
+            for share, flow, at in zip(shares, flows, ground_truth, strict=True)
+        )
     if weights.matte:
-        terms["matte"] = matte_loss(made.blend.matte, mask)
+        terms["matte"] = matte_loss(blend.matte, mask)
     return terms
 
 

@@ -6,8 +6,9 @@ The trainer passes it on and keeps it in its checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from gfla_cli.datasets.sample import ClipSample, Correspondence
 from gfla_cli.losses.vgg import Vgg19
 from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
 from gfla_cli.networks.flow import Flow
+from gfla_cli.networks.renderer import Blend
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
 from gfla_cli.training.batch import (
     GroundTruthFlow,
@@ -34,7 +36,7 @@ from gfla_cli.training.batch import (
     with_ground_truth_flows,
 )
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
-from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask
+from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, blend_losses
 
 _HEAD_AND_HANDS = (0, 3, 6, 13, 14, 15, 16)  # channels of the body structure: nose, wrists, eyes, ears
 _FACE_LABELS = 15  # the channel of the face structure that says which part of the face a pixel is
@@ -180,8 +182,11 @@ class SequenceTask(TrainingTask):
         if stage.train == "flow":
             flows = generator.estimate_flow(*_real_inputs(batch))
             return Outcome(self._flow_terms(batch, flows, stage.weights), {})
-        made, flows = _generated(generator, batch, stage.ground_truth_flows)  # (B, T, 3, H, W)
-        terms = self._flow_terms(batch, flows, stage.weights) | self._picture_terms(batch, made, stage.weights)
+        clip = _generated(generator, batch, stage.ground_truth_flows)
+        made = clip.images
+        terms = self._flow_terms(batch, clip.estimated, stage.weights) | self._picture_terms(batch, made, stage.weights)
+        truth = [batch.to_previous.at, batch.to_reference.at]
+        terms |= blend_losses(clip.blend, clip.finest, truth, batch.masks.flatten(0, 1), stage.weights)
         judged = self._judged(batch, made)
         if stage.weights.close_up:
             judged["close_up"] = CriticInput(*(_close_ups(batch, pair) for pair in judged["image"]))
@@ -223,7 +228,7 @@ class SequenceTask(TrainingTask):
     @torch.no_grad()
     def rows(self, generator: nn.Module, batch: SequenceBatch) -> Tensor:
         """Reference, structure, generated, real of the step's last frame: (B, 3, H, 4W)."""
-        made, _ = _generated(_checked(generator), batch)
+        made = _generated(_checked(generator), batch).images
         structure = batch.structures[:, -1]
         lines = structure[:, :1].expand(-1, 3, -1, -1) if self.recipe.model.task == "face" else structure[:, -3:]
         images = [batch.reference_image, lines * 2 - 1, made[:, -1].clamp(-1, 1), batch.images[:, -1]]
@@ -255,30 +260,41 @@ def _repeated(x: Tensor, frames: int) -> Tensor:
     return x[:, None].expand(-1, frames, *x.shape[1:]).flatten(0, 1)
 
 
-def _generated(
-    generator: SequenceGenerator, batch: SequenceBatch, ground_truth_flows: float = 0.0
-) -> tuple[Tensor, list[FrameFlows]]:
-    """(B, T, 3, H, W) frames, each from the one generated before it, and per level the estimated flows of B x T frames.
+class _GeneratedClip(NamedTuple):
+    """T frames of B clips, each from the one generated before it."""
 
-    For the fraction `ground_truth_flows` of the clips, the renderer's flows warp the features instead.
-    """
+    images: Tensor  # (B, T, 3, H, W)
+    estimated: list[FrameFlows]  # per level, of B x T frames
+    finest: FrameFlows  # that warped the images: estimated or ground truth
+    blend: Blend | None  # of B x T frames, of models with `pixel_blend`
+
+
+def _generated(generator: SequenceGenerator, batch: SequenceBatch, ground_truth_flows: float = 0.0) -> _GeneratedClip:
+    """The frames of a step. The renderer's flows warp a fraction `ground_truth_flows` of the clips."""
     reference = generator.encode_reference(batch.reference_image)
     previous = batch.before_image if batch.carried is None else batch.carried
     previous_structure = batch.before_structure
     chosen = draw_teacher_forced(len(previous), ground_truth_flows, previous.device) if ground_truth_flows else None
-    images, flows = [], []
+    frames, flows = [], []
     for k in range(batch.images.shape[1]):
         structure = batch.structures[:, k]
         estimated = generator.estimate_flow(
             structure, previous, previous_structure, batch.reference_image, batch.reference_structure
         )
         moved = estimated if chosen is None else _with_ground_truth(estimated, batch, k, chosen)
-        previous = generator.render(structure, previous, reference, moved)
-        previous_structure = structure
-        images.append(previous)
+        made = generator.render(structure, previous, batch.reference_image, reference, moved)
+        previous, previous_structure = made.image, structure
+        frames.append(made)
         flows.append(estimated)
     levels = [FrameFlows(*(_joined(sides) for sides in zip(*level, strict=True))) for level in zip(*flows, strict=True)]
-    return torch.stack(images, dim=1), levels
+    finest = FrameFlows(*(_joined(sides) for sides in zip(*(made.flows[-1] for made in frames), strict=True)))
+    blends = [made.blend for made in frames if made.blend is not None]
+    return _GeneratedClip(
+        images=torch.stack([made.image for made in frames], dim=1),
+        estimated=levels,
+        finest=finest,
+        blend=Blend(*map(_flattened, zip(*blends, strict=True))) if blends else None,
+    )
 
 
 def _with_ground_truth(flows: list[FrameFlows], batch: SequenceBatch, k: int, chosen: Tensor) -> list[FrameFlows]:
@@ -292,8 +308,13 @@ def _with_ground_truth(flows: list[FrameFlows], batch: SequenceBatch, k: int, ch
 
 
 def _joined(flows: tuple[Flow, ...]) -> Flow:
-    """Flows of T frames, (B, ...) each, as those of B x T frames, in the order of `flatten`."""
-    return Flow(*(torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*flows, strict=True)))
+    """Flows of T frames, (B, ...) each, as those of B x T frames."""
+    return Flow(*map(_flattened, zip(*flows, strict=True)))
+
+
+def _flattened(frames: Sequence[Tensor]) -> Tensor:
+    """T tensors (B, ...) as one of B x T, in the order of `flatten`."""
+    return torch.stack(list(frames), dim=1).flatten(0, 1)
 
 
 def _close_ups(batch: SequenceBatch, images: Tensor) -> Tensor:

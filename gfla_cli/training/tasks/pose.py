@@ -52,7 +52,8 @@ class PoseTask(TrainingTask):
         if stage.train == "flow":
             return Outcome(terms, {})
         made = _made(generator, batch, stage.ground_truth_flows, estimated.flows, bodies)
-        terms |= blend_losses(made, batch.true_flow.at, batch.target_mask, stage.weights)
+        truth = [batch.true_flow.at]
+        terms |= blend_losses(made.blend, made.flows[-1:], truth, batch.target_mask, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
         judged: dict[str, CriticInput | PoseReaderInput] = {"image": CriticInput(batch.target_image, made.image)}
         if stage.weights.close_up:

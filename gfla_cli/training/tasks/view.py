@@ -88,7 +88,8 @@ class ViewTask(TrainingTask):
         weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
         terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
         terms |= self.image_losses.features(made.image, batch.target_image, stage.weights, weight)
-        terms |= blend_losses(made, batch.true_flow.at, batch.target_mask, stage.weights)
+        truth = [batch.true_flow.at]
+        terms |= blend_losses(made.blend, made.flows[-1:], truth, batch.target_mask, stage.weights)
         return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
 
     def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
