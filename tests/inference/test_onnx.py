@@ -54,7 +54,10 @@ def test_the_file_says_what_it_is(tiny_export, tiny_bundle):
 
 def test_pose_transfer_takes_the_file_and_loads_no_torch(tiny_export, tmp_path):
     arguments = ("pose-transfer", ANNA, "--pose", BEN, "-o", "out.png", "--threads", "1", "--model", tiny_export.path)
-    assert command_without_torch(tmp_path, *arguments) == ("out.png\n", ["gfla: pose-people on ONNX Runtime, CPU"])
+    out, messages = command_without_torch(tmp_path, *arguments)
+    assert out == "out.png\n"
+    # A slow machine gets a line for each step that takes more than a second.
+    assert [line for line in messages if not line.endswith("...")] == ["gfla: pose-people on ONNX Runtime, CPU"]
     assert (tmp_path / "out.png").is_file()
 
 
