@@ -8,7 +8,9 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
+import threading
 from io import TextIOWrapper
 from types import ModuleType
 from typing import Annotated, Any
@@ -100,6 +102,17 @@ class _Commands(TyperGroup):
             typer.echo("gfla: interrupted, nothing half-written", err=True)
             raise typer.Exit(130) from None
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Schedulers and containers stop a command by SIGTERM. Files that it has begun are removed, as after Ctrl-C."""
+        in_main = threading.current_thread() is threading.main_thread()
+        if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return super().main(*args, **settings)
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().main(*args, **settings)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def _exit_with(self, error: GflaError) -> typer.Exit:
         """Prints the error; raising the result ends the process with its exit code."""
         typer.secho(_line(f"gfla: {error}"), fg=typer.colors.RED, err=True)
@@ -108,6 +121,10 @@ class _Commands(TyperGroup):
         if self._wants_json:  # the line on stderr is for people, this is for programs
             typer.echo(json.dumps({"written": [], "error": str(error), "hint": error.hint}, indent=2))
         return typer.Exit(error.exit_code)
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _import_help() -> None:

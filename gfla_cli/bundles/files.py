@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,10 @@ def check_digest(path: Path, digest: object) -> None:
 
 def architecture_of(config: ModelConfig, shapes: dict[str, list[int]]) -> str:
     """What a graph depends on, as a hash: all but the values of the weights."""
-    described = json.dumps([config.to_json(), shapes], sort_keys=True)
+    # Without defaults: a graph must not become useless because a later release has more settings.
+    defaults = {field.name: field.default for field in fields(config)}
+    settings = {name: value for name, value in config.to_json().items() if value != defaults[name]}
+    described = json.dumps([settings, shapes], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 

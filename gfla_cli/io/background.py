@@ -123,8 +123,8 @@ def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
     queue: Queue[_Item | _End] = Queue(size)
     stopped = Event()
     producer = Thread(target=_produce, args=(items, queue, stopped), name="overlapped", daemon=True)
-    producer.start()
     try:
+        producer.start()  # waits until the thread runs, where Ctrl-C may come
         while True:
             item = queue.get()
             if isinstance(item, _End):
@@ -137,7 +137,8 @@ def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
         with suppress(Empty):  # makes room, so that the producer stops at once
             while True:
                 queue.get_nowait()
-        producer.join()
+        if producer.ident is not None:
+            producer.join()
 
 
 def _produce(items: Iterable[_Item], queue: Queue[_Item | _End], stopped: Event) -> None:

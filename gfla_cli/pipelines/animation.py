@@ -471,8 +471,9 @@ class Animation(Iterator[AnimatedFrame], Closeable):
             return next(self._frames)
 
     def close(self) -> None:
-        """Ends the work; there are no more frames afterwards."""
-        self._frames.close()
+        """Ends the work, after the frame that another thread is making; there are no more frames afterwards."""
+        with self._lock:
+            self._frames.close()
 
     @property
     def damaged(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from gfla_cli.bundles.files import architecture_of
 from gfla_cli.config import Level, ModelConfig, preset
 from gfla_cli.errors import ConfigError, UsageError
 
@@ -71,3 +72,10 @@ def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(UsageError) as caught:
         preset("pose-martian")
     assert "pose-fashion" in caught.value.hint
+
+
+def test_a_graph_stays_usable_when_later_releases_have_more_settings():
+    """The hashes are those of graphs that are in use. A new setting with a default must not change them."""
+    assert architecture_of(preset("pose-market"), {"a": [1]}) == "3dff608b3c091533"
+    assert architecture_of(preset("view-chairs"), {"a": [1]}) == "ccf01ff82fe58035"
+    assert architecture_of(preset("view-chairs"), {"a": [2]}) != "ccf01ff82fe58035"

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from gfla_cli.errors import MediaError
+from gfla_cli.io import background
 from gfla_cli.io.background import native_stderr_silenced, overlapped
 
 
@@ -74,6 +75,27 @@ def test_a_consumer_that_stops_stops_the_producer():
     gc.collect()
     assert closed.wait(2)
     assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
+
+
+def test_ctrl_c_while_the_thread_starts_stops_it(monkeypatch):
+    class Interrupted(threading.Thread):
+        def start(self):
+            super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(background, "Thread", Interrupted)
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        next(overlapped(endless()))
+    assert closed.is_set()
 
 
 def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):
