@@ -34,8 +34,7 @@ def app(
     from gfla_cli.inference.session import Execution
 
     try:
-        from gfla_cli.webapp.run import serve
-        from gfla_cli.webapp.server import Models
+        from gfla_cli.webapp.server import Models, serve
     except ModuleNotFoundError as error:
         if error.name in ("starlette", "uvicorn", "python_multipart"):
             raise MissingExtraError("the page needs a web server", "app") from error

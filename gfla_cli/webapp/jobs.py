@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
@@ -21,13 +23,11 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
 from gfla_cli.person.body import aligned, body_crop, fitted_into_image, with_legs_of
 from gfla_cli.person.detect_face import no_face
+from gfla_cli.person.face import EYES, face_size
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
-from gfla_cli.pipelines.framing import Background, Size
-from gfla_cli.pipelines.pose_transfer import Align, Person, PoseTransfer
-from gfla_cli.pipelines.view_synthesis import ViewResult, ViewSynthesizer, tiled, write_turntable
-from gfla_cli.webapp.expression import Expression, with_expression
+from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
 
 _Model = TypeVar("_Model")
 _Result = TypeVar("_Result")
@@ -36,6 +36,10 @@ _MOST_WAITING = 16  # jobs of one model
 _LOOK_UP_S = 0.2  # how often a job looks whether its client is still there
 _PREVIEW_SIDE = 640  # pixels of the longer side of a preview
 _FACES_KEPT = 4
+# In face sizes at the slider's end: how far a brow rises, and how far the lower lip and the chin sink.
+_BROWS, _MOUTH = 0.07, 0.16
+_BROW_POINTS, _LOWER_LIP = list(range(17, 27)), [*range(55, 60), *range(65, 68)]
+_JAW = dict(zip(range(4, 13), (0.2, 0.4, 0.6, 0.75, 0.8, 0.75, 0.6, 0.4, 0.2), strict=True))  # share of the lip's way
 
 
 class BusyError(GflaError):
@@ -43,7 +47,7 @@ class BusyError(GflaError):
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the result any more."""
+    """The client of a job has closed its connection."""
 
 
 class Worker(Generic[_Model]):
@@ -106,26 +110,8 @@ def find_pose(model: PoseTransfer, image: Path, which: Person, onto: Path | None
     return fitted_into_image(with_legs_of(aligned(pose, body), body), body)
 
 
-def transfer_pose(
-    model: PoseTransfer,
-    source: Path,
-    target: Path | Pose,
-    *,
-    placed: bool = False,
-    person: Person = "largest",
-    target_person: Person = "largest",
-    refine_head: bool = True,
-    size: Size = "source",
-    background: Background = "keep",
-) -> Made:
-    """As `PoseTransfer.transfer`. `placed`: the pose is in pixels of `source`."""
-    align: Align = "placed" if placed else True
-    result = model.transfer(source, target, None, align, person, target_person, refine_head, size, background)
-    return Made(result.image, result.notes)
-
-
 def preview_pose(model: PoseTransfer, source: Path, pose: Pose) -> Made:
-    """The same with a placed pose, fast: a smaller image, and no refined head."""
+    """`PoseTransfer.transfer` with a placed pose, fast: a smaller image, and no refined head."""
     image = source.with_name(".preview.bmp")  # no upload has this name
     if not image.exists():
         write_image(image, read_image(source, _PREVIEW_SIDE))
@@ -139,6 +125,56 @@ def preview_pose(model: PoseTransfer, source: Path, pose: Pose) -> Made:
     return Made(Paster(read_image(image), crop)(result.image), result.notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Changes of a face. Zeros leave it as it is."""
+
+    turn: float = 0.0  # degrees, -30..30; positive: to the right of the image
+    nod: float = 0.0  # degrees, -20..20; positive: down
+    tilt: float = 0.0  # degrees, -30..30; positive: clockwise
+    eyes: float = 0.0  # -1 (closed)..1 (wide open)
+    mouth: float = 0.0  # 0..1 (open)
+    brows: float = 0.0  # -1..1 (raised)
+
+    @classmethod
+    def parse(cls, values: Any) -> Expression:
+        """From a JSON object. Raises UsageError for unknown names and for values out of range."""
+        known = [field.name for field in fields(cls)]
+        if not isinstance(values, dict) or not set(values) <= set(known):
+            raise UsageError("an expression is a JSON object", hint=f"known: {', '.join(known)}")
+        for name, value in values.items():
+            low, high = LIMITS[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(f"{name} is {value!r:.30}", hint=f"{name} goes from {low:g} to {high:g}")
+        return cls(**values)
+
+
+LIMITS = {"turn": (-30, 30), "nod": (-20, 20), "tilt": (-30, 30), "eyes": (-1, 1), "mouth": (0, 1), "brows": (-1, 1)}
+
+
+def with_expression(points: NDArray[np.floating], expression: Expression) -> NDArray[np.float32]:
+    """(68, 3) landmarks x, y, z in pixels, z away from the camera, with the features moved and then the head turned."""
+    face = np.asarray(points, np.float64).copy()
+    size = face_size(face)
+    down = face[8] - face[27]  # from the bridge of the nose to the chin
+    down /= max(float(np.linalg.norm(down)), 1e-9)
+    for _, first, second, _, below_second, below_first in EYES:
+        for upper, lower in ((first, below_first), (second, below_second)):
+            part = 1 + expression.eyes * (1.0 if expression.eyes < 0 else 0.5)
+            face[upper] = face[lower] + part * (face[upper] - face[lower])
+    face[_BROW_POINTS] -= expression.brows * _BROWS * size * down
+    face[_LOWER_LIP] += expression.mouth * _MOUTH * size * down
+    for point, share in _JAW.items():
+        face[point] += expression.mouth * _MOUTH * share * size * down
+    turn, nod, tilt = np.radians([expression.turn, expression.nod, expression.tilt])
+    about_y = [[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]]
+    about_x = [[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]]
+    about_z = [[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]]
+    middle = (face[0] + face[16]) / 2  # between the ears
+    rotation = np.array(about_z) @ np.array(about_x) @ np.array(about_y)
+    return np.asarray((face - middle) @ rotation.T + middle, np.float32)
+
+
 @dataclass(slots=True)
 class _Face:
     """A face that sliders or a camera move."""
@@ -146,7 +182,7 @@ class _Face:
     image: Image  # (H, W, 3) the whole image
     subject: FaceSubject
     notes: list[str]
-    camera: FaceTracker | None = None  # whom the camera shows
+    camera: FaceTracker | None = None  # follows the person before the camera
 
     def made(self, points: Points) -> Made:
         """The face as landmarks of its driver say."""
@@ -205,24 +241,3 @@ class FaceModel:
                         raise ClientGoneError
                     video.write(frame.image)
             return [*clip.notes, *video.notes]
-
-
-def render_view(
-    model: ViewSynthesizer,
-    source: Path,
-    azimuths: Sequence[float],
-    elevation: float | None,
-    source_azimuth: float | None,
-) -> ViewResult:
-    """The object from each azimuth; from all that the model knows when none is given."""
-    return model.render(source, azimuths or [float(a) for a in AZIMUTHS], source_azimuth, None, elevation)
-
-
-def contact_sheet(result: ViewResult) -> Image:
-    """All views in rows of six."""
-    return tiled(result.images)
-
-
-def turntable(result: ViewResult, output: Path) -> None:
-    """One turn as a video."""
-    write_turntable(output, result.images, AZIMUTHS, result.source_view.angles)

@@ -4,53 +4,46 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
+import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, cast
+from threading import Timer
+from typing import Any, Literal
 
+import python_multipart  # noqa: F401  # Starlette loads it with the first form; a missing one is reported at the start
+import uvicorn
 from PIL import Image as PillowImage
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gfla_cli.arrays import Image
+from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.runtime import MANY
 from gfla_cli.inference.session import Execution
-from gfla_cli.io.image import read_image
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
-from gfla_cli.pipelines.framing import Background, parse_size
+from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
-from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
-from gfla_cli.webapp.expression import Expression
-from gfla_cli.webapp.jobs import (
-    BusyError,
-    ClientGoneError,
-    FaceModel,
-    Worker,
-    contact_sheet,
-    find_pose,
-    preview_pose,
-    render_view,
-    transfer_pose,
-    turntable,
-)
-from gfla_cli.webapp.local import HEADERS, is_own_name, refused_length
-from gfla_cli.webapp.uploads import Uploads
+from gfla_cli.pipelines.view_synthesis import ViewSynthesizer, tiled, write_turntable
+from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
+from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
+from gfla_cli.webapp.uploads import Form, Uploads
 
 LARGEST_BODY = 256 << 20  # bytes of one request; videos are large
-_LARGEST_FIELD = 1 << 20
-_CLIENT_GONE = 499  # the code that nginx logs; it reaches nobody
+_CLIENT_GONE = 499  # the code that nginx logs; no client gets it
+_BROWSER_AFTER_S = 0.5
 _PAGE = files("gfla_cli.webapp") / "page"
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 _HEADERS = {
@@ -115,10 +108,8 @@ class Server:
                 worker.close()
             self.uploads.close()
 
-    def _endpoint(
-        self, job: Callable[[Form, Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """Reads the form, answers errors as JSON, and deletes the files that nobody asked to keep."""
+    def _endpoint(self, job: Callable[[Form, Request], Awaitable[Response]]) -> _Endpoint:
+        """Reads the form, answers errors as JSON, and deletes the files that are not to be kept."""
 
         async def endpoint(request: Request) -> Response:
             form = Form(self.uploads)
@@ -162,12 +153,11 @@ class Server:
             made = await self.pose.run(lambda model, _: preview_pose(model, source, pose), request.is_disconnected)
             return await self._image(made.image, made.notes, kind="JPEG")
         size, background = parse_size(form.text("size", "source")), form.background()
-        made = await self.pose.run(
-            lambda model, _: transfer_pose(
-                model,
+        result = await self.pose.run(
+            lambda model, _: model.transfer(
                 source,
                 target,
-                placed=form.flag("placed"),
+                align="placed" if form.flag("placed") else True,
                 person=form.text("person", "largest"),
                 target_person=form.text("target_person", "largest"),
                 refine_head=form.flag("refine_head", default=True),
@@ -176,7 +166,7 @@ class Server:
             ),
             request.is_disconnected,
         )
-        return await self._image(made.image, made.notes)
+        return await self._image(result.image, result.notes)
 
     async def _animate(self, form: Form, request: Request) -> Response:
         source = form.file("source")
@@ -201,20 +191,19 @@ class Server:
         source, wanted = form.file("source"), form.text("output", "view")
         if wanted not in ("view", "grid", "turntable"):
             raise UsageError(f"unknown output: {wanted:.30}", hint="known: view, grid, turntable")
-        azimuths = [form.number("azimuth") or 0.0] if wanted == "view" else []
+        azimuths = [form.number("azimuth") or 0.0] if wanted == "view" else [float(azimuth) for azimuth in AZIMUTHS]
         elevation, source_azimuth = form.number("elevation"), form.number("source_azimuth")
         result = await self.view.run(
-            lambda model, _: render_view(model, source, azimuths, elevation, source_azimuth), request.is_disconnected
+            lambda model, _: model.render(source, azimuths, source_azimuth, None, elevation), request.is_disconnected
         )
         angles = result.source_view.angles
         found = {"source_azimuth": angles.azimuth, "source_elevation": angles.elevation}
         if wanted == "turntable":
             with self._output("turntable.mp4") as output:
-                await run_in_threadpool(turntable, result, output)
+                await run_in_threadpool(write_turntable, output, result.images, AZIMUTHS, angles)
                 return self._answer(output.read_bytes(), "video/mp4", result.notes, found)
-        return await self._image(
-            result.images[0] if wanted == "view" else contact_sheet(result), result.notes, found=found
-        )
+        image = result.images[0] if wanted == "view" else tiled(result.images)
+        return await self._image(image, result.notes, found=found)
 
     @contextmanager
     def _output(self, name: str) -> Any:
@@ -242,80 +231,33 @@ class Server:
         )
 
 
-class Form:
-    """The fields of a request. Files are stored while the request lasts."""
-
-    def __init__(self, uploads: Uploads) -> None:
-        self._uploads = uploads
-        self._fields: dict[str, str | Path] = {}
-        self.files: list[Path] = []  # to be deleted
-
-    async def read(self, request: Request) -> None:
-        """Reads the body of a multipart request."""
-        async with request.form(max_files=4, max_fields=32, max_part_size=_LARGEST_FIELD) as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    path = await run_in_threadpool(self._uploads.store, value.filename or "file", value.file)
-                    self.files.append(path)
-                    self._fields[name] = path
-                else:
-                    self._fields[name] = value
-
-    def delete(self) -> None:
-        """Deletes the files."""
-        for path in self.files:
-            self._uploads.delete(path)
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a field."""
-        return name in self._fields
-
-    def file(self, name: str) -> Path:
-        """A file that came with the request, or the one of an id. Raises UsageError when there is none."""
-        value = self._fields.get(name)
-        if value is None:
-            raise UsageError(f"the request has no field {name}", hint="GET /openapi.json lists the fields")
-        return self._uploads.find(value) if isinstance(value, str) else value
-
-    def json_file(self, name: str) -> Path:
-        """The same, or a JSON text as a file."""
-        value = self._fields.get(name)
-        if not isinstance(value, str) or not value.lstrip().startswith("{"):
-            return self.file(name)
-        path = self._uploads.store(f"{name}.json", BytesIO(value.encode()))
-        self.files.append(path)
-        return path
-
-    def text(self, name: str, default: str) -> str:
-        """A text field."""
-        value = self._fields.get(name, default)
-        return value if isinstance(value, str) else default
-
-    def background(self) -> Background:
-        """What stands behind a result: a word, or an image."""
-        value = self._fields.get("background", "keep")
-        if value in ("keep", "white", "transparent"):
-            return cast(Background, value)
-        return read_image(self.file("background"))
-
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """A field that says 1 or true for yes."""
-        return self.text(name, str(default)).lower() in ("1", "true", "yes", "on")
-
-    def number(self, name: str) -> float | None:
-        """A number, None without the field. Raises UsageError."""
-        text = self.text(name, "")
+def serve(models: Models, port: int, announce: Callable[[str], None], *, browser: bool) -> None:
+    """Serves until Ctrl-C. `announce` gets the address with its token. Raises UsageError when the port is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
         try:
-            return float(text) if text else None
-        except ValueError as error:
-            raise UsageError(f"{name} is {text!r:.30}, not a number", hint=f"{name}=60") from error
-
-    def json(self, name: str) -> Any:
-        """A JSON field. Raises UsageError."""
-        try:
-            return json.loads(self.text(name, ""))
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{name} is not JSON", hint="GET /openapi.json shows an example") from error
+            listening.bind((HOST, port))
+        except OSError as error:
+            raise port_taken(port, error) from error
+        listening.listen()
+        port = listening.getsockname()[1]
+        token = secrets.token_urlsafe(24)
+        address = f"http://{HOST}:{port}/?token={token}"
+        server = Server(models)
+        config = uvicorn.Config(
+            server.app(token, port),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=100,
+            timeout_graceful_shutdown=1,
+        )
+        announce(address)
+        if browser:
+            opening = Timer(_BROWSER_AFTER_S, webbrowser.open, [address])
+            opening.daemon = True
+            opening.start()
+        with suppress(KeyboardInterrupt):  # raised again by uvicorn after it has ended
+            uvicorn.Server(config).run([listening])
 
 
 class Guard:

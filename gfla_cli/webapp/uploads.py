@@ -1,22 +1,31 @@
-"""Files that requests bring, in a private folder that is deleted with the process."""
+"""What requests bring: their fields, and files in a private folder that is deleted with the process."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import shutil
 from collections import OrderedDict
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import IO
+from typing import IO, Any, cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
 from gfla_cli.errors import UsageError
 from gfla_cli.io.background import Closeable
+from gfla_cli.io.image import read_image
+from gfla_cli.pipelines.framing import Background
 
 _MOST_KEPT = 32
 _LONGEST_NAME = 100
+_LARGEST_FIELD = 1 << 20  # bytes
 
 
 class Uploads(Closeable):
@@ -69,3 +78,79 @@ class Uploads(Closeable):
     def without_folder(self, text: str) -> str:
         """A message in which files have the names that the user gave them."""
         return re.sub(re.escape(self._folder.name + os.sep) + r"[0-9a-f]{16}" + re.escape(os.sep), "", text)
+
+
+class Form:
+    """The fields of a request. Files are stored while the request lasts."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self._fields: dict[str, str | Path] = {}
+        self.files: list[Path] = []  # to be deleted
+
+    async def read(self, request: Request) -> None:
+        """Reads the body of a multipart request."""
+        async with request.form(max_files=4, max_fields=32, max_part_size=_LARGEST_FIELD) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    path = await run_in_threadpool(self._uploads.store, value.filename or "file", value.file)
+                    self.files.append(path)
+                    self._fields[name] = path
+                else:
+                    self._fields[name] = value
+
+    def delete(self) -> None:
+        """Deletes the files."""
+        for path in self.files:
+            self._uploads.delete(path)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return name in self._fields
+
+    def file(self, name: str) -> Path:
+        """A file that came with the request, or the one of an id. Raises UsageError when there is none."""
+        value = self._fields.get(name)
+        if value is None:
+            raise UsageError(f"the request has no field {name}", hint="GET /openapi.json lists the fields")
+        return self._uploads.find(value) if isinstance(value, str) else value
+
+    def json_file(self, name: str) -> Path:
+        """The same, or a JSON text as a file."""
+        value = self._fields.get(name)
+        if not isinstance(value, str) or not value.lstrip().startswith("{"):
+            return self.file(name)
+        path = self._uploads.store(f"{name}.json", BytesIO(value.encode()))
+        self.files.append(path)
+        return path
+
+    def text(self, name: str, default: str) -> str:
+        """A text field."""
+        value = self._fields.get(name, default)
+        return value if isinstance(value, str) else default
+
+    def background(self) -> Background:
+        """What stands behind a result: a word, or an image."""
+        value = self._fields.get("background", "keep")
+        if value in ("keep", "white", "transparent"):
+            return cast(Background, value)
+        return read_image(self.file("background"))
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A field that says 1 or true for yes."""
+        return self.text(name, str(default)).lower() in ("1", "true", "yes", "on")
+
+    def number(self, name: str) -> float | None:
+        """A number, None without the field. Raises UsageError."""
+        text = self.text(name, "")
+        try:
+            return float(text) if text else None
+        except ValueError as error:
+            raise UsageError(f"{name} is {text!r:.30}, not a number", hint=f"{name}=60") from error
+
+    def json(self, name: str) -> Any:
+        """A JSON field. Raises UsageError."""
+        try:
+            return json.loads(self.text(name, ""))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{name} is not JSON", hint="GET /openapi.json shows an example") from error

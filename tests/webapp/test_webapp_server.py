@@ -34,8 +34,7 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
-from gfla_cli.webapp.expression import Expression, with_expression
-from gfla_cli.webapp.jobs import BusyError, ClientGoneError, FaceModel, Worker
+from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, with_expression
 from gfla_cli.webapp.server import LARGEST_BODY, Server
 from gfla_cli.webapp.uploads import Uploads
 
@@ -313,7 +312,7 @@ def test_a_taken_port_and_a_missing_extra_are_said(gfla, monkeypatch):
     assert refused.exit_code == 2
     assert f"port {port} cannot be used" in refused.stderr
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "gfla_cli.webapp.run")
+    monkeypatch.delitem(sys.modules, "gfla_cli.webapp.server")
     missing = gfla("app")
     assert 'pip install "gfla[app]"' in missing.stderr
 
