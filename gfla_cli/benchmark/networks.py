@@ -85,16 +85,16 @@ class AttentionSpeed:
         return {**asdict(self.case), **ratios, **measured}
 
 
-def measure_attention(case: AttentionCase, device: torch.device, batch: int = 1, rounds: int = 15) -> AttentionSpeed:
-    """Times and memory of both forms in float32, on random features and flows of a few pixels."""
+def measure_attention(case: AttentionCase, device: torch.device, rounds: int = 15) -> AttentionSpeed:
+    """Times and memory of both forms in float32, at batch 1, on random features and flows of a few pixels."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator).to(device).requires_grad_(case.backward)
 
     C, n = case.channels, case.patch
-    source, target = (random(batch, C, case.height, case.width) for _ in range(2))
-    offset = random(batch, 2, case.height, case.width).detach().mul(4).requires_grad_(case.backward)
+    source, target = (random(1, C, case.height, case.width) for _ in range(2))
+    offset = random(1, 2, case.height, case.width).detach().mul(4).requires_grad_(case.backward)
     weights = AttentionWeights(
         random(_HIDDEN, 2 * C, n, n).detach().div(n * C**0.5).requires_grad_(case.backward),
         random(_HIDDEN),
@@ -124,7 +124,7 @@ def measure_attention(case: AttentionCase, device: torch.device, batch: int = 1,
 
 
 class PatchByPatch(LocalAttention):
-    """Local attention as the paper defines it. An instance of LocalAttention is turned into it by its `__class__`."""
+    """Local attention as the paper defines it. See `attend_by_patches`."""
 
     def prepare(self, features: Tensor) -> Source:
         """Nothing is derived: this form uses the features as they are."""
@@ -135,13 +135,11 @@ class PatchByPatch(LocalAttention):
         return local_attention_reference(source.features, target, flow.offset, self.weights(), self.reduction).features
 
 
-def patch_by_patch(network: nn.Module) -> nn.Module:
-    """A copy of a generator with PatchByPatch attention."""
-    network = copy.deepcopy(network)
+def attend_by_patches(network: nn.Module) -> None:
+    """Turns the local attention of a generator into PatchByPatch."""
     for module in network.modules():
         if isinstance(module, LocalAttention):
             module.__class__ = PatchByPatch
-    return network
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +152,6 @@ class NetworkSpeed:
     gflops: float  # GFLOP/s of convolutions and matrix products
     share_of_peak: float  # gflops divided by that of a large matrix product in the same number format
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
 
 def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx: bool = True) -> list[NetworkSpeed]:
     """Pose generators at 256x256, batch 1: the full-width one with random weights, and the compact `model`.
@@ -169,7 +163,9 @@ def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx:
     laid_out = tuple(x.contiguous(memory_format=torch.channels_last) for x in inputs)
     full = build(preset("pose-fashion")).eval().requires_grad_(False).to(placement.device)
     compact = load_bundle(model).network.to(placement.device)
-    plain = _runner(patch_by_patch(full), inputs, torch.float32)
+    by_patches = copy.deepcopy(full)
+    attend_by_patches(by_patches)
+    plain = _runner(by_patches, inputs, torch.float32)
     seconds = interleaved_times({REFERENCE: plain}, rounds)
     keep_freed_memory()  # as inference and training do
     ways: dict[str, Callable[[], object]] = {_KEPT: plain}
@@ -279,10 +275,6 @@ class ModelSpeed:
     place: str  # device and number format
     first_milliseconds: float  # for a new source
     further_milliseconds: float  # for another result of the same source
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def measure_models(models: list[str], execution: Execution, rounds: int = 7) -> list[ModelSpeed]:

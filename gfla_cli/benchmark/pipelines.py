@@ -6,7 +6,7 @@ import csv
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,11 @@ from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
 _IMPORT = "import torch"
 _TORCH = "torch"  # all ratios of single transfers are to this way
+_WAYS: dict[str, tuple[Precision, Runtime]] = {
+    _TORCH: ("auto", "torch"),
+    "torch, fp32": ("fp32", "torch"),
+    "ONNX Runtime": ("auto", "onnx"),
+}
 ONE_BY_ONE = "pose-transfer, a command each"  # all ratios of many pairs are to this way
 _COMMANDS = 3  # pairs for ONE_BY_ONE, the slowest way; its time for each hardly varies
 STAGES = ("decode", "landmarks", "structure", "network", "compose", "encode")
@@ -48,37 +53,23 @@ class TransferSpeed:
     warm_ratio: float
     warm_in_torch_imports: float
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    precision: Precision
-    runtime: Runtime
-
 
 def measure_transfers(
     source: Path, pose: Path, model: str, *, device: DeviceName = "auto", threads: int | None = None, rounds: int = 5
 ) -> list[TransferSpeed]:
     """Torch in its own choice of number format, torch in float32, and ONNX Runtime; medians of runs in turns."""
     ways = {
-        _TORCH: _Way("auto", "torch"),
-        "torch, fp32": _Way("fp32", "torch"),
-        "ONNX Runtime": _Way("auto", "onnx"),
+        name: Execution(device=device, precision=precision, runtime=runtime, threads=threads)
+        for name, (precision, runtime) in _WAYS.items()
     }
-    loaded = {
-        name: PoseTransfer(model, device=device, precision=way.precision, runtime=way.runtime, threads=threads)
-        for name, way in ways.items()
-    }
+    loaded = {name: PoseTransfer(model, **execution) for name, execution in ways.items()}
     warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
     ready = loaded[_TORCH].prepare(source, pose)
     network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
-    shared = ["pose-transfer", str(source), "--pose", str(pose), "--device", device, "--model", model]
-    shared += ["--threads", str(threads)] if threads else []
     with TemporaryDirectory() as folder:
-        starts = {name: _Start(shared, way, Path(folder)) for name, way in ways.items()}
+        files = [str(source), "--pose", str(pose), "-o", str(Path(folder) / "out.png")]
+        command = ["pose-transfer", *files, "--model", model, "--overwrite", "--quiet"]
+        starts = {name: _Start([*command, *_as_options(execution)]) for name, execution in ways.items()}
         cold = interleaved_times({_IMPORT: import_torch, **starts}, rounds)
     return [
         TransferSpeed(
@@ -105,9 +96,8 @@ def _transfer(model: PoseTransfer, source: Path, pose: Path) -> Callable[[], obj
 class _Start:
     """Runs the command in a new process, and records its CPU time on all cores."""
 
-    def __init__(self, arguments: list[str], way: _Way, folder: Path) -> None:
-        output = ["--runtime", way.runtime, "--precision", way.precision, "-o", str(folder / "out.png")]
-        self._arguments = [*arguments, *output, "--overwrite", "--quiet"]
+    def __init__(self, arguments: list[str]) -> None:
+        self._arguments = arguments
         self._spent: list[float] = []
 
     def __call__(self) -> None:
@@ -119,6 +109,12 @@ class _Start:
     def cpu_seconds(self) -> float:
         """Median without the first call, which reads from a cold disk."""
         return statistics.median(self._spent[1:])
+
+
+def _as_options(values: Mapping[str, object]) -> list[str]:
+    """Settings by name as options of the command line, without those that are None."""
+    given = ((f"--{name}", str(value)) for name, value in values.items() if value is not None)
+    return list(chain.from_iterable(given))
 
 
 def _children_seconds() -> float:
@@ -134,10 +130,6 @@ class Throughput:
     pairs: int
     pairs_per_second: float
     ratio: float  # how many times faster than a command for each pair
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def measure_throughput(
@@ -181,8 +173,7 @@ class _Work:
     options: TransferOptions
 
     def by_commands(self) -> None:
-        given = {f"--{name}": str(value) for name, value in self.options.execution.items() if value is not None}
-        shared = [*chain.from_iterable(given.items()), "--quiet", "--overwrite"]
+        shared = [*_as_options(self.options.execution), "--quiet", "--overwrite"]
         for source, pose, result in self._files():
             files = [str(source), "--pose", str(pose), "-o", str(result)]
             run_gfla("pose-transfer", *files, *shared)
@@ -238,8 +229,7 @@ def measure_animation(
     options = AnimateOptions(settings=AnimationSettings(size=size), execution=execution, model=model)
     with TemporaryDirectory() as folder:
         jobs = [plan_animation(source, driving, Path(folder) / f"{name}.mp4") for name in ("cold", "warm", "in-turns")]
-        given = {"model": model, "size": size, **execution}
-        named = chain.from_iterable((f"--{name}", str(value)) for name, value in given.items() if value is not None)
+        named = _as_options({"model": model, "size": size, **execution})
         started = time.perf_counter()
         run_gfla("animate", str(source), str(driving), "-o", str(jobs[0].output), *named, "--quiet")
         cold = time.perf_counter() - started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +15,13 @@ import torch
 from torch.utils.data import default_collate
 
 from gfla_cli.benchmark.measure import interleaved_times
-from gfla_cli.benchmark.networks import PatchByPatch
+from gfla_cli.benchmark.networks import attend_by_patches
 from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.tables import SQUARE, write_tables
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement, bf16_on_cpu
 from gfla_cli.io.image import write_image
 from gfla_cli.losses.vgg import LAYERS, Vgg19
-from gfla_cli.networks.samplers import LocalAttention
 from gfla_cli.training.learner import Engine, Learner, StagePosition
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Recipe, Stage
@@ -51,10 +50,6 @@ class StepSpeed:
     images_per_second: float
     ratio: float  # how many times faster than the first way in the same run
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpeed:
@@ -67,10 +62,6 @@ class TrainingSpeed:
     workers: int
     images_per_second: float  # of the fastest way, with data loading
     waiting: float  # share of that time spent waiting for images
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def measure_training(
@@ -119,9 +110,8 @@ def _ways(device: torch.device, *, compiled: bool) -> list[Way]:
 def _learner(recipe: Recipe, task: PoseTask, stage: Stage, device: torch.device, way: Way) -> Learner:
     learner = Learner(recipe, task, Placement(device, way.dtype, "benchmark"), way.engine)
     learner.start_stage(stage)
-    for module in learner.generator.modules() if way.patches else ():
-        if isinstance(module, LocalAttention):
-            module.__class__ = PatchByPatch
+    if way.patches:
+        attend_by_patches(learner.generator)
     return learner
 
 

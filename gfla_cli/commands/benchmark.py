@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal, get_args
@@ -10,15 +11,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import (
-    AsJson,
-    Device,
-    Precision,
-    RuntimeOption,
-    Threads,
-    say,
-    set_threads,
-)
+from gfla_cli.commands.options import AsJson, Device, Precision, RuntimeOption, Threads, say, set_threads
 
 app = typer.Typer(help="Measure speed and memory on this machine, and errors of flows.", no_args_is_help=True)
 _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
@@ -58,7 +51,7 @@ def models(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
     if as_json:
-        typer.echo(json.dumps({"models": [result.to_json() for result in results]}, indent=2))
+        typer.echo(json.dumps({"models": [asdict(result) for result in results]}, indent=2))
         return
     table = Table("model", "result", "new source, ms", "same source, ms")
     for result in results:
@@ -93,7 +86,7 @@ def network(
     placement = choose_device(device)
     results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
     if as_json:
-        typer.echo(json.dumps({"networks": [result.to_json() for result in results]}, indent=2))
+        typer.echo(json.dumps({"networks": [asdict(result) for result in results]}, indent=2))
         return
     table = Table("network", "ms", "times faster", "GFLOP/s", "share of peak")
     for result in results:
@@ -175,16 +168,9 @@ def pose_transfer(
     check_model(model, "pose")
     from gfla_cli.benchmark.pipelines import measure_transfers
 
-    speeds = measure_transfers(
-        source,
-        pose,
-        model,
-        device=device,
-        threads=threads,
-        rounds=rounds,
-    )
+    speeds = measure_transfers(source, pose, model, device=device, threads=threads, rounds=rounds)
     if as_json:
-        typer.echo(json.dumps({"transfers": [speed.to_json() for speed in speeds]}, indent=2))
+        typer.echo(json.dumps({"transfers": [asdict(speed) for speed in speeds]}, indent=2))
         return
     of_import = "of import torch"
     table = Table("runtime", "first result", of_import, "CPU time", "further results", of_import, "of that the network")
@@ -231,7 +217,7 @@ def infer(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
     if as_json:
-        typer.echo(json.dumps({"ways": [result.to_json() for result in results]}, indent=2))
+        typer.echo(json.dumps({"ways": [asdict(result) for result in results]}, indent=2))
         return
     table = Table("way", "pairs", "pairs/s", "times faster")
     for result in results:
@@ -333,7 +319,7 @@ def train(
     )
     machine = f"{placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     if as_json:
-        typer.echo(json.dumps({"machine": machine} | speed.to_json(), indent=2))
+        typer.echo(json.dumps({"machine": machine} | asdict(speed), indent=2))
         return
     say(f"{dataset}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
     table = Table("step", "ms", "images/s", "times faster")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -10,72 +9,43 @@ from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, 
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2). The first one has no activation on its input."""
+    """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2). The first one has no activation on its input.
 
-    def __init__(self, a: int, b: int, *, first: bool = False) -> None:
+    `clips`: the 3-D form, which keeps the number of frames: (B, a, T, H, W) -> (B, b, T, H/2, W/2).
+    """
+
+    def __init__(self, a: int, b: int, *, first: bool = False, clips: bool = False) -> None:
         super().__init__()
         hidden = b if first else a
+        conv = nn.Conv3d if clips else nn.Conv2d
         self.before = nn.Identity() if first else activation()
-        self.conv = spectral_norm(nn.Conv2d(a, hidden, 3, padding=1))
-        self.down = spectral_norm(nn.Conv2d(hidden, b, 4, stride=2, padding=1))
-        self.shortcut = spectral_norm(nn.Conv2d(a, b, 1))
+        self.conv = spectral_norm(conv(a, hidden, 3, padding=1))
+        down = nn.Conv3d(hidden, b, (3, 4, 4), (1, 2, 2), 1) if clips else nn.Conv2d(hidden, b, 4, 2, 1)
+        self.down = spectral_norm(down)
+        self.shortcut = spectral_norm(conv(a, b, 1))
+        self.pool = nn.AvgPool3d((1, 2, 2)) if clips else nn.AvgPool2d(2)
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down(self.act(self.conv(self.before(x))))
-        y = y + self.shortcut(F.avg_pool2d(x, 2))
+        y = y + self.shortcut(self.pool(x))
         return y
 
 
 class Discriminator(nn.Module):
     """Residual patch discriminator with spectral norm: (B, C, H, W) -> scores (B, 1, H/2^blocks, W/2^blocks), 1 = real.
 
-    The input is in [-1, 1]; C = 3 per image.
+    The input is in [-1, 1]; C = 3 per image. `clips`: it scores the motion of (B, C, T, H, W) frames, with half of the
+    channels: (B, 1, T, H/2^blocks, W/2^blocks).
     """
 
-    def __init__(self, channels: int = 3, blocks: int = 4, width: int = 32, max_width: int = 128) -> None:
+    def __init__(self, channels: int = 3, blocks: int = 4, *, clips: bool = False) -> None:
         super().__init__()
-        w = widths(width, max_width, blocks)
-        self.blocks = nn.Sequential(
-            *(DiscriminatorBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip([channels, *w], w, strict=False)))
-        )
+        w = widths(*((16, 64) if clips else (32, 128)), blocks)
+        pairs = enumerate(zip([channels, *w], w, strict=False))
+        self.blocks = nn.Sequential(*(DiscriminatorBlock(a, b, first=i == 0, clips=clips) for i, (a, b) in pairs))
         self.act = activation()
-        self.score = spectral_norm(nn.Conv2d(w[-1], 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.score(self.act(self.blocks(x)))
-        return scores
-
-
-class ClipDiscriminatorBlock(nn.Module):
-    """The 3-D form; the number of frames is kept: (B, a, T, H, W) -> (B, b, T, H/2, W/2)."""
-
-    def __init__(self, a: int, b: int, *, first: bool = False) -> None:
-        super().__init__()
-        hidden = b if first else a
-        self.before = nn.Identity() if first else activation()
-        self.conv = spectral_norm(nn.Conv3d(a, hidden, 3, padding=1))
-        self.down = spectral_norm(nn.Conv3d(hidden, b, (3, 4, 4), stride=(1, 2, 2), padding=1))
-        self.shortcut = spectral_norm(nn.Conv3d(a, b, 1))
-        self.act = activation()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.down(self.act(self.conv(self.before(x))))
-        y = y + self.shortcut(F.avg_pool3d(x, (1, 2, 2)))
-        return y
-
-
-class ClipDiscriminator(nn.Module):
-    """Scores the motion of clips: (B, 3, T, H, W) frames in [-1, 1] -> (B, 1, T, H/2^blocks, W/2^blocks), 1 = real."""
-
-    def __init__(self, blocks: int = 4, width: int = 16, max_width: int = 64) -> None:
-        super().__init__()
-        w = widths(width, max_width, blocks)
-        self.blocks = nn.Sequential(
-            *(ClipDiscriminatorBlock(a, b, first=i == 0) for i, (a, b) in enumerate(zip([3, *w], w, strict=False)))
-        )
-        self.act = activation()
-        self.score = spectral_norm(nn.Conv3d(w[-1], 1, 1))
+        self.score = spectral_norm((nn.Conv3d if clips else nn.Conv2d)(w[-1], 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.score(self.act(self.blocks(x)))

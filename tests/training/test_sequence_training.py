@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.networks.build import build
-from gfla_cli.networks.discriminator import ClipDiscriminator
+from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.training.batch import SIDE as CUT
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.tasks.clip import SequenceTask, image_batches, sequence_batches
@@ -99,7 +99,7 @@ def test_a_flow_stage_of_bodies_trains_both_estimators():
 
 def test_motion_is_judged_by_two_differences_or_by_the_whole_clip():
     frames = torch.randn(2, 3, 4, 32, 32)
-    assert ClipDiscriminator(blocks=3)(frames).shape == (2, 1, 4, 4, 4)
+    assert Discriminator(blocks=3, clips=True)(frames).shape == (2, 1, 4, 4, 4)
     recipe = clip_plan("face", flow=0)
     task = SequenceTask(recipe, lambda stage: Drawn("face"), small_vgg())
     batch = next(task.batches(default_collate([Drawn("face")[0], Drawn("face")[1]]), torch.device("cpu")))

@@ -22,7 +22,7 @@ from gfla_cli.conditioning.skeleton import body_structure
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.sample import ClipSample, Correspondence
 from gfla_cli.losses.vgg import Vgg19
-from gfla_cli.networks.discriminator import ClipDiscriminator, Discriminator
+from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.renderer import Blend
 from gfla_cli.networks.sequence import FrameFlows, SequenceGenerator
@@ -159,7 +159,8 @@ class SequenceTask(TrainingTask):
     def discriminators(self) -> nn.ModuleDict:
         """One for single images, and one for motion: two frame differences of a face, all frames of a body."""
         blocks = self.recipe.discriminator_blocks
-        motion = Discriminator(6, blocks) if self.recipe.model.task == "face" else ClipDiscriminator(blocks)
+        clips = self.recipe.model.task == "body"
+        motion = Discriminator(3 if clips else 6, blocks, clips=clips)
         networks = nn.ModuleDict({"image": Discriminator(blocks=blocks), "motion": motion})
         if self.recipe.has_close_ups:
             networks["close_up"] = Discriminator(blocks=3)
