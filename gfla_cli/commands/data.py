@@ -156,8 +156,8 @@ def people(
 
     Example: gfla data people PACK --hard -o people-hard/
     """
+    from gfla_cli.datasets.people_sets import write_people_hard, write_people_mini
     from gfla_cli.io.files import atomic_folder
-    from gfla_cli.synth import write_people_hard, write_people_mini
     from gfla_cli.synth.pack import check_pack
 
     check_pack(pack)
@@ -233,7 +233,8 @@ def humans(
     Example: gfla data humans makehuman-checkouts/ -o PACK
     """
     from gfla_cli.io.files import atomic_folder
-    from gfla_cli.synth.makehuman import MakeHumanFiles, build_pack
+    from gfla_cli.synth.makehuman.build import build_pack
+    from gfla_cli.synth.makehuman.files import MakeHumanFiles
 
     files = MakeHumanFiles(makehuman)
     files.check()

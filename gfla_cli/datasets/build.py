@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from gfla_cli.datasets.photos import Finder, Found, look_at_all
+from gfla_cli.datasets.photos import Found, look_at_all
 from gfla_cli.datasets.tables import BUILD_PLAN, SPLITS, SQUARE, Layout, Split, write_tables
 from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
@@ -71,14 +71,7 @@ class BuildReport:
         return dict(Counter(kind for kind, _ in self.left_out.values()).most_common())
 
 
-def build_set(
-    photos: Path,
-    output: Path,
-    options: BuildOptions,
-    *,
-    finder: Finder | None = None,
-    progress: Progress = silent,
-) -> BuildReport:
+def build_set(photos: Path, output: Path, options: BuildOptions, *, progress: Progress = silent) -> BuildReport:
     """Writes `output`/train, test and their tables, and left-out.csv with a reason for every photo that is in none.
 
     Raises GflaError for what concerns all photos: missing folders, options other than last time's, no pairs.
@@ -91,9 +84,7 @@ def build_set(
     identify = identities(options.identity, list(paths))
     with sole_writer(output):
         _same_plan(output / BUILD_PLAN, photos, options)
-        found, looked_at = look_at_all(
-            paths, picture_names(paths), output / _FOUND, options.layout.frame, finder, progress
-        )
+        found, looked_at = look_at_all(paths, picture_names(paths), output / _FOUND, options.layout.frame, progress)
         report = BuildReport(photos=len(paths), looked_at=looked_at)
         people = _usable(found, identify, report)
         kept = {entry.name for entries in people.values() for entry in entries}

@@ -15,10 +15,9 @@ import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import IO, Protocol
+from typing import IO
 
 from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import SPLITS, whole_points
@@ -27,19 +26,12 @@ from gfla_cli.io.background import Progress, overlapped
 from gfla_cli.io.files import atomic_path, disk_errors_explained, leads_out
 from gfla_cli.io.image import read_image
 from gfla_cli.person.body import body_crop
-from gfla_cli.person.detect import Person, PersonDetector
+from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import extent
 
 _SMALLEST = 128  # pixels of a person's crop: a smaller one has too little detail for a frame of 256
 _ALIKE = 0.5  # of the largest person's extent: a second person of that size could be the one that is meant
 _FEWEST = 8  # joints: with fewer there is no body to put into another pose
-
-
-class Finder(Protocol):
-    """What looks at photos; `PersonDetector` is one."""
-
-    def detect(self, image: Image) -> list[Person]:
-        """People in (H, W, 3) uint8 RGB, largest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +94,6 @@ def look_at_all(
     names: Mapping[PurePath, str],
     file: Path,
     frame: tuple[int, int],
-    finder: Finder | None,
     progress: Progress,
 ) -> tuple[dict[str, Found], int]:
     """An entry for every photo, in their order, and how many of them were looked at by this call.
@@ -125,8 +116,7 @@ def look_at_all(
     todo = [photo for photo in paths if photo.as_posix() not in entries]
     progress(len(entries), len(paths))
     if todo:
-        opened: AbstractContextManager[Finder] = PersonDetector() if finder is None else nullcontext(finder)
-        with opened as detector:
+        with PersonDetector() as detector:
             for photo_read in overlapped(_read(todo, paths)):
                 entry = _look(photo_read, names[photo_read.path], detector, frame)
                 notes.add(entry)
@@ -177,7 +167,7 @@ def _read(todo: list[PurePath], paths: Mapping[PurePath, Path]) -> Iterator[_Pho
         yield _Photo(photo, stamp, digest, image)
 
 
-def _look(photo: _Photo, name: str, finder: Finder, size: tuple[int, int]) -> Found:
+def _look(photo: _Photo, name: str, detector: PersonDetector, size: tuple[int, int]) -> Found:
     """The one person of a photo in a frame of `size` (height, width), or why there is none."""
     entry = Found(photo=photo.path.as_posix(), stamp=photo.stamp, digest=photo.digest, name=name)
 
@@ -186,7 +176,7 @@ def _look(photo: _Photo, name: str, finder: Finder, size: tuple[int, int]) -> Fo
 
     if isinstance(photo.image, GflaError):
         return left_out("not readable", str(photo.image))
-    people = finder.detect(photo.image)
+    people = detector.detect(photo.image)
     if not people:
         return left_out("no person found")
     if len(people) > 1 and extent(people[1].box) > _ALIKE * extent(people[0].box):

@@ -3,12 +3,10 @@
     people = People(Pack.load(folder))
     views = people.random_views(np.random.default_rng(0), count=5, size=256)
 
+renderer/   meshes to images         people/      bodies, clothes and poses (`people.py` is the way in)
+objects/    chairs and GLB files     makehuman/   builds the pack that people are made of
+pack.py     reads that pack
+
 Lengths are decimetres, y is up, a person faces +z and has +x on the left. Equal states of a random generator give equal
 results. Needs the packages of the extra `render`.
 """
-
-from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.data_sets import write_people_hard, write_people_mini
-from gfla_cli.synth.people.people import Clip, People, ViewMix
-
-__all__ = ["Clip", "Pack", "People", "ViewMix", "write_people_hard", "write_people_mini"]

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from paths import ROOT
-from photographs import OPTIONS, Finder, draw
+from photographs import OPTIONS, Finder, build_set_with, draw
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.datasets.build import build_set
 from gfla_cli.datasets.check import check_set
 from gfla_cli.datasets.photos import Found, FoundFile
 from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
@@ -44,7 +43,7 @@ def everything_in(folder):
 
 @pytest.mark.parametrize(("dataset", "layout"), [("photos", SQUARE), ("fashion", DEEPFASHION)])
 def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_path, dataset, layout):
-    report = build_set(photos, tmp_path / "set", replace(OPTIONS, layout=layout), finder=Finder())
+    report = build_set_with(Finder(), photos, tmp_path / "set", replace(OPTIONS, layout=layout))
     assert (report.photos, report.left_out) == (15, {})
     assert report.people["train"] + report.people["test"] == 5
     assert report.pairs == {split: 6 * report.people[split] for split in ("train", "test")}
@@ -58,7 +57,7 @@ def test_photos_become_a_set_that_is_whole_and_can_be_trained_on(photos, tmp_pat
 
 
 def test_no_person_is_in_both_splits(photos, tmp_path):
-    build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     people = [
         {line.split("--")[0] for line in (tmp_path / "set" / f"{split}.lst").read_text().split()}
         for split in ("train", "test")
@@ -76,18 +75,18 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(photos, tmp_path)
             return super().detect(image)
 
     with pytest.raises(KeyboardInterrupt):
-        build_set(photos, tmp_path / "broken", OPTIONS, finder=Killed())
+        build_set_with(Killed(), photos, tmp_path / "broken", OPTIONS)
     with (tmp_path / "broken" / "found.jsonl").open("a") as file:
         file.write('{"photo": "person4/2.png", "sta')  # what a power cut leaves
     finder = Finder()
-    report = build_set(photos, tmp_path / "broken", OPTIONS, finder=finder)
+    report = build_set_with(finder, photos, tmp_path / "broken", OPTIONS)
     assert finder.looks == report.looked_at == 15 - 7
-    build_set(photos, tmp_path / "whole", OPTIONS, finder=Finder())
+    build_set_with(Finder(), photos, tmp_path / "whole", OPTIONS)
     assert everything_in(tmp_path / "broken") == everything_in(tmp_path / "whole")
 
 
 def test_a_second_call_looks_at_what_changed_only(photos, tmp_path):
-    build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     draw(photos / "person0" / "3.png", 77)
     draw_again = photos / "person1" / "0.png"
     draw_again.unlink()
@@ -95,7 +94,7 @@ def test_a_second_call_looks_at_what_changed_only(photos, tmp_path):
     os.utime(draw_again, (1, 1))
     (photos / "person2" / "0.png").unlink()
     finder = Finder()
-    report = build_set(photos, tmp_path / "set", OPTIONS, finder=finder)
+    report = build_set_with(finder, photos, tmp_path / "set", OPTIONS)
     assert finder.looks == 2
     assert sum(report.pictures.values()) == 15
     assert check_set(tmp_path / "set", DEEPFASHION) == []
@@ -113,7 +112,7 @@ def test_every_photo_that_is_left_out_has_a_reason(photos, tmp_path):
     draw(photos / "loose.png", 98)
     draw(photos / ".thumbnails" / "x.png", 97)
     (photos / "person1" / "again.png").write_bytes((photos / "person1" / "0.png").read_bytes())
-    report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    report = build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     assert left_out(tmp_path / "set") == {
         "person0/dark.png": "no person found",
         "person0/two.png": "several people",
@@ -137,27 +136,27 @@ def test_small_and_cropped_people_are_left_out(photos, tmp_path):
                 points[:, :2] = points[:, :2] * 0.2 + 50
             return [Person(Pose(points, person.pose.size), person.landmarks)]
 
-    build_set(photos, tmp_path / "set", OPTIONS, finder=Partial())
+    build_set_with(Partial(), photos, tmp_path / "set", OPTIONS)
     reasons = left_out(tmp_path / "set")
     assert (reasons["person0/0.png"], reasons["person0/1.png"]) == ("too little of the body", "too small")
 
 
 def test_a_set_inside_its_own_photos_does_not_eat_itself(photos):
-    build_set(photos, photos / "set", OPTIONS, finder=Finder())
-    assert build_set(photos, photos / "set", OPTIONS, finder=Finder()).photos == 15
+    build_set_with(Finder(), photos, photos / "set", OPTIONS)
+    assert build_set_with(Finder(), photos, photos / "set", OPTIONS).photos == 15
 
 
 def test_nobody_to_pair_and_other_options_are_refused(photos, tmp_path):
     with pytest.raises(DataError, match="nothing to train on") as raised:
-        build_set(photos, tmp_path / "none", replace(OPTIONS, identity=r"(\w+/\d)"), finder=Finder())
+        build_set_with(Finder(), photos, tmp_path / "none", replace(OPTIONS, identity=r"(\w+/\d)"))
     assert "the only image of a person" in raised.value.hint
-    build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     with pytest.raises(DataError, match="another height"):
-        build_set(photos, tmp_path / "set", replace(OPTIONS, height=32), finder=Finder())
+        build_set_with(Finder(), photos, tmp_path / "set", replace(OPTIONS, height=32))
     with sole_writer(tmp_path / "set"), pytest.raises(DataError, match="another run is writing"):
-        build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+        build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     with pytest.raises(MediaError, match="no such folder"):
-        build_set(tmp_path / "nowhere", tmp_path / "new", OPTIONS, finder=Finder())
+        build_set_with(Finder(), tmp_path / "nowhere", tmp_path / "new", OPTIONS)
 
 
 def test_the_command_finds_real_people(tmp_path, monkeypatch):
@@ -177,7 +176,7 @@ def test_the_command_finds_real_people(tmp_path, monkeypatch):
 def test_a_set_is_not_read_in_another_frame_than_it_was_built_in(photos, tmp_path):
     """Its joints would all be in the wrong place."""
     built = tmp_path / "set"
-    build_set(photos, built, replace(OPTIONS, layout=DEEPFASHION), finder=Finder())
+    build_set_with(Finder(), photos, built, replace(OPTIONS, layout=DEEPFASHION))
     with pytest.raises(DataError, match="built with --layout fashion, not square") as refused:
         open_training_data(recipe("photos"), built, tmp_path)
     assert "--layout square" in refused.value.hint
@@ -185,8 +184,8 @@ def test_a_set_is_not_read_in_another_frame_than_it_was_built_in(photos, tmp_pat
 
 
 def test_pictures_of_the_set_have_the_layout_s_shape(photos, tmp_path):
-    build_set(photos, tmp_path / "tall", replace(OPTIONS, layout=DEEPFASHION, height=128), finder=Finder())
-    build_set(photos, tmp_path / "square", OPTIONS, finder=Finder())
+    build_set_with(Finder(), photos, tmp_path / "tall", replace(OPTIONS, layout=DEEPFASHION, height=128))
+    build_set_with(Finder(), photos, tmp_path / "square", OPTIONS)
     shapes = [read_image(next((tmp_path / s / "train").iterdir())).shape for s in ("tall", "square")]
     assert shapes == [(128, 88, 3), (64, 64, 3)]
     assert check_set(tmp_path / "square", SQUARE) == []
@@ -199,7 +198,7 @@ def test_photos_and_folders_may_have_names_that_are_no_text(photos, tmp_path):
     (photos / "person1" / "0.png").rename(photos / "person1" / os.fsdecode(b"\xff.png"))
     draw(photos / "person2" / os.fsdecode(b"dark\xe9.png"), colour=0)
     for looked_at in (16, 0):
-        report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+        report = build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
         assert (report.looked_at, sum(report.pictures.values())) == (looked_at, 15)
     assert left_out(tmp_path / "set") == {"person2/dark\\udce9.png": "no person found"}
     assert check_set(tmp_path / "set", SQUARE) == []
@@ -212,7 +211,7 @@ def test_photos_may_lie_deep(photos, tmp_path):
     found = tmp_path / "set" / "found.jsonl"
     found.parent.mkdir()
     found.write_text('{"photo": "a.png", "stamp": [1, 2], "digest": "", "name": "%s.jpg"}\n' % ("a" * 300))
-    report = build_set(photos, tmp_path / "set", OPTIONS, finder=Finder())
+    report = build_set_with(Finder(), photos, tmp_path / "set", OPTIONS)
     assert (report.left_out, sum(report.pictures.values())) == ({}, 15)
     assert check_set(tmp_path / "set", SQUARE) == []
 

@@ -27,7 +27,8 @@ from gfla_cli.errors import GflaError
 from gfla_cli.evaluation.metrics import ImageMetrics
 from gfla_cli.io.image import load_image, reduced, to_planes, write_image
 from gfla_cli.losses.vgg import load_vgg19
-from gfla_cli.synth import Pack, People, ViewMix
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.people import People, ViewMix
 
 SIDE = 768  # pixels of rendered pairs
 TILE = 360  # pixels of the height of an image in the README

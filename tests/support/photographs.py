@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -35,6 +37,12 @@ class Finder:
         return [person, person] if colour[0] > 200 > colour[1] else [person]
 
 
+def build_set_with(finder, *arguments):
+    """`build_set` with another detector, such as a Finder."""
+    with patch("gfla_cli.datasets.photos.PersonDetector", lambda: nullcontext(finder)):
+        return build_set(*arguments)
+
+
 def draw(path, seed=0, colour=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(60, 190, (300, 200, 3), dtype=np.uint8)
@@ -48,7 +56,7 @@ def photo_session(tmp_path_factory):
     for person in range(5):
         for view in range(3):
             draw(folder / "photos" / f"person{person}" / f"{view}.png", 10 * person + view)
-    build_set(folder / "photos", folder / "set", replace(OPTIONS, layout=DEEPFASHION), finder=Finder())
+    build_set_with(Finder(), folder / "photos", folder / "set", replace(OPTIONS, layout=DEEPFASHION))
     return folder
 
 

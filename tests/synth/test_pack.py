@@ -18,8 +18,11 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.synth import Pack, People
-from gfla_cli.synth.makehuman import MakeHumanFiles, build_pack, catalogue
+from gfla_cli.synth.makehuman import catalogue
+from gfla_cli.synth.makehuman.build import build_pack
+from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.people import People
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
 from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, PoseSolver, catalogue_pose
 from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Textures

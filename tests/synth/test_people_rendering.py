@@ -14,10 +14,11 @@ from paths import SHARED
 from prototype_people import face_clip, person_pair
 from scipy.spatial import cKDTree
 
+from gfla_cli.datasets.people_sets import write_people_hard, write_people_mini, write_split
 from gfla_cli.errors import UsageError
-from gfla_cli.synth import Pack, People, ViewMix, write_people_hard, write_people_mini
+from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.data_sets import SplitWriter
+from gfla_cli.synth.people.people import People, ViewMix
 from gfla_cli.synth.people.posing import pose_character
 from gfla_cli.synth.people.views import Shot, aim_camera
 from gfla_cli.synth.renderer.render import Light, Scene, render
@@ -168,7 +169,7 @@ def test_random_views_show_what_their_mix_asks_for(people):
 def test_a_set_may_lie_anywhere(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     view = SimpleNamespace(image=image, keypoints=np.full((18, 3), 9, np.float32))
-    SplitWriter(tmp_path / "Leute-é", "train").add(7, [view], lambda names: [])
+    write_split(tmp_path / "Leute-é", "train", [(7, [view])], lambda names: [])
     (path,) = (tmp_path / "Leute-é" / "train").iterdir()
     written = path.read_bytes()
     assert written == cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()

@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 
 from gfla_cli.errors import UsageError
-from gfla_cli.synth import ViewMix
+from gfla_cli.synth.people.people import ViewMix
 from gfla_cli.synth.people.mesh import clip_mesh, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
@@ -196,7 +196,7 @@ def test_without_numba_the_extra_is_named():
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "from gfla_cli.errors import MissingExtraError\n"
-        "try:\n    import gfla_cli.synth\n"
+        "try:\n    import gfla_cli.synth.people.people\n"
         "except MissingExtraError as error:\n    sys.exit(error.hint != 'pip install \"gfla[render]\"')\n"
         "sys.exit(2)"
     )
