@@ -176,27 +176,16 @@ def run_transfers(
     jobs: Sequence[TransferJob],
     options: TransferOptions,
     *,
-    report: JobReport | None = None,
     alone: bool | None = None,
     say: Say = silent,
     progress: Progress = silent,
 ) -> JobReport:
     """Runs all jobs with one loaded model. `alone`: see `JobRunner`."""
-    report = report or JobReport()
+    report = JobReport()
     runner = JobRunner(jobs, report, overwrite=options.overwrite, alone=alone, say=say, progress=progress)
     if not runner.todo:
         return report
-    check_model(options.model, "pose")
-    show_inside = bool(jobs[0].shows)
-    execution: Execution = {**options.execution, "images": len(runner.todo)}
-    if show_inside and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
-        execution["runtime"] = "torch"  # graphs show no flows
-    with said_when_slow(say, f"loading {options.model}"):
-        detector = PersonDetector()
-        detector.start_in_background()  # MediaPipe takes a tenth of a second, meanwhile the network is opened
-        from gfla_cli.pipelines.pose_transfer import PoseTransfer
-
-        model = PoseTransfer(options.model, **execution, detector=detector)
+    model = _open_model(options, runner.todo, say)
     of_one: Say = say if len(runner.todo) == 1 else silent  # several have a bar
     announced = False
 
@@ -220,7 +209,7 @@ def run_transfers(
             say(f"{model.session.name} on {model.session.place}")
             announced = True
         with said_when_slow(of_one, "generating the image"):
-            results = _generated(model, batch, inside=show_inside)
+            results = _generated(model, batch, inside=bool(jobs[0].shows))
         for result in results:
             for note in result.notes:
                 say(note)
@@ -241,6 +230,19 @@ def run_transfers(
 
     runner.run_batches(prepare, generate, write, size=options.batch)
     return report
+
+
+def _open_model(options: TransferOptions, todo: Sequence[TransferJob], say: Say) -> PoseTransfer:
+    check_model(options.model, "pose")
+    execution: Execution = {**options.execution, "images": len(todo)}
+    if todo[0].shows and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
+        execution["runtime"] = "torch"  # graphs show no flows
+    with said_when_slow(say, f"loading {options.model}"):
+        detector = PersonDetector()
+        detector.start_in_background()  # MediaPipe takes a tenth of a second, meanwhile the network is opened
+        from gfla_cli.pipelines.pose_transfer import PoseTransfer
+
+        return PoseTransfer(options.model, **execution, detector=detector)
 
 
 def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bool) -> list[TransferResult]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,17 @@ class _Done(NamedTuple):
     sample: int
     rendered: bool  # it was not on disk before
     detected: Float32Array | None  # (views, 18, 4) of rendered people
+
+
+class _Order(NamedTuple):
+    """What every worker is told."""
+
+    recipe: Recipe
+    root: Path | None
+    cache: Path
+    processes: int
+    most: int | None
+    detect: bool
 
 
 class RenderReport(NamedTuple):
@@ -68,32 +81,25 @@ def render_data(
     total = sum(min(kind.count, most or kind.count) for kind in kinds)
     context = multiprocessing.get_context("spawn")  # threads of this process may hold locks
     done, errors = context.SimpleQueue(), context.SimpleQueue()
+    order = _Order(recipe, root, cache, processes, most, detect)
     workers = [
-        context.Process(
-            target=_work, args=(recipe, root, cache, rank, processes, most, detect, done, errors), daemon=True
-        )
-        for rank in range(processes)
+        context.Process(target=_work, args=(order, rank, done, errors), daemon=True) for rank in range(processes)
     ]
-    started = written = time.monotonic()
     for worker in workers:
         worker.start()
     found: dict[int, Float32Array] = {}
     finished = new = looked = 0
+    written = time.monotonic()
     try:
-        while any(worker.is_alive() for worker in workers) or not done.empty():
-            while not done.empty():
-                report: _Done = done.get()
-                finished, new = finished + 1, new + report.rendered
-                if report.detected is not None:
-                    looked += 1
-                    found[report.sample] = report.detected
-                progress(finished, total)
+        for report in _reports(workers, done, math.inf if seconds is None else seconds):
+            finished, new = finished + 1, new + report.rendered
+            if report.detected is not None:
+                looked += 1
+                found[report.sample] = report.detected
+            progress(finished, total)
             if time.monotonic() - written > _WRITE_EVERY_S:
                 _write(kinds[0], found)
                 written = time.monotonic()
-            if seconds is not None and time.monotonic() - started > seconds:
-                break
-            time.sleep(_POLL_S)
     finally:
         for worker in workers:
             worker.terminate()  # a sample appears complete or not at all
@@ -106,6 +112,20 @@ def render_data(
     return RenderReport(new, looked)
 
 
+def _reports(
+    workers: Sequence[BaseProcess], done: multiprocessing.SimpleQueue[_Done], seconds: float
+) -> Iterator[_Done]:
+    """What the workers report, as it comes, until all of them have ended or `seconds` have passed."""
+    end = time.monotonic() + seconds
+    while True:
+        running = any(worker.is_alive() for worker in workers)
+        while not done.empty():
+            yield done.get()
+        if not running or time.monotonic() > end:
+            return
+        time.sleep(_POLL_S)
+
+
 def _write(people: RenderCache, found: dict[int, Float32Array]) -> None:
     """Moves the joints that were found to the folder of rendered people."""
     if found:
@@ -114,13 +134,8 @@ def _write(people: RenderCache, found: dict[int, Float32Array]) -> None:
 
 
 def _work(
-    recipe: Recipe,
-    root: Path | None,
-    cache: Path,
+    order: _Order,
     rank: int,
-    processes: int,
-    most: int | None,
-    detect: bool,
     done: multiprocessing.SimpleQueue[_Done],
     errors: multiprocessing.SimpleQueue[tuple[str, str]],
 ) -> None:
@@ -128,10 +143,10 @@ def _work(
     if hasattr(os, "nice"):
         os.nice(_LOWER_PRIORITY)
     try:
-        dataset = open_training_data(recipe, root, cache)(recipe.stages[-1])
-        look = _Detection(dataset.people) if detect and isinstance(dataset, PeoplePairs) else None
-        turns = _turns(render_caches(dataset), most)
-        for kind, sample in islice(turns, rank, None, processes):
+        dataset = open_training_data(order.recipe, order.root, order.cache)(order.recipe.stages[-1])
+        look = _Detection(dataset.people) if order.detect and isinstance(dataset, PeoplePairs) else None
+        turns = _turns(render_caches(dataset), order.most)
+        for kind, sample in islice(turns, rank, None, order.processes):
             rendered = kind.ensure(sample)
             detected = look(sample) if look is not None and kind is look.people.cache else None
             done.put(_Done(sample, rendered, detected))

@@ -115,7 +115,7 @@ def _stage(values: dict[str, Any]) -> Stage:
     return Stage(**plain)
 
 
-def _paper_recipe(name: str, size: tuple[int, int], flow_steps: int, joint_steps: int) -> Recipe:
+def _paper_recipe(name: str, size: tuple[int, int] = (256, 256)) -> Recipe:
     """The paper's two stages with the released code's constants."""
     flow = LossWeights(correctness=20, affine=0.01)
     joint = LossWeights(l1=5, content=0.5, style=500, adversarial=2, correctness=5, affine=0.0025)
@@ -123,8 +123,8 @@ def _paper_recipe(name: str, size: tuple[int, int], flow_steps: int, joint_steps
         dataset=name,
         model=preset({"market": "pose-market", "shapenet": "view-chair", "faces": "face"}.get(name, "pose-fashion")),
         stages=(
-            Stage(name="flow", train="flow", steps=flow_steps, image_size=size, batch=8, weights=flow),
-            Stage(name="joint", train="joint", steps=joint_steps, image_size=size, batch=8, weights=joint),
+            Stage(name="flow", train="flow", steps=200_000, image_size=size, batch=8, weights=flow),
+            Stage(name="joint", train="joint", steps=400_000, image_size=size, batch=8, weights=joint),
         ),
         discriminator_blocks=3 if name == "market" else 4,
     )
@@ -187,9 +187,9 @@ _CHAIRS = _rendered(
 )
 
 
-def _clips(plan: Recipe, batch: int) -> Recipe:
-    """The same recipe for clips, with another batch: a clip is several images."""
-    return replace(plan, stages=tuple(replace(stage, batch=batch) for stage in plan.stages))
+def _clips(plan: Recipe) -> Recipe:
+    """The same recipe for clips, with a smaller batch: a clip is several images."""
+    return replace(plan, stages=tuple(replace(stage, batch=2) for stage in plan.stages))
 
 
 def _detailed(plan: Recipe) -> Recipe:
@@ -204,7 +204,7 @@ def _detailed(plan: Recipe) -> Recipe:
 def _rendered_clips(name: str, model: str, steps: tuple[int, int, int]) -> Recipe:
     """As for rendered images. The VGG19 losses see two of six frames, which halves the time of a step."""
     joint = replace(_JOINT, person=3, correspondence=0.3, visibility=0.1, share=0.05, matte=0.3)
-    plan = _clips(_rendered(name, model, _FLOW, joint, steps), batch=2)
+    plan = _clips(_rendered(name, model, _FLOW, joint, steps))
     *before, last = plan.stages
     weights = replace(last.weights, close_up=0.5)
     last = replace(last, batch=1, weights=weights, learning_rate=4e-4, ground_truth_flows=0.25)
@@ -222,13 +222,13 @@ def _photographed(plan: Recipe) -> Recipe:
 
 
 RECIPES = {
-    "fashion": _paper_recipe("fashion", (256, 256), 200_000, 400_000),
-    "market": _paper_recipe("market", (128, 64), 200_000, 400_000),
+    "fashion": _paper_recipe("fashion"),
+    "market": _paper_recipe("market", (128, 64)),
     "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
-    "shapenet": _paper_recipe("shapenet", (256, 256), 200_000, 400_000),
-    "faces": _clips(_paper_recipe("faces", (256, 256), 200_000, 400_000), batch=2),
+    "shapenet": _paper_recipe("shapenet"),
+    "faces": _clips(_paper_recipe("faces")),
     "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 1_200)),
     "bodies": _rendered_clips("bodies", "body-people", (5_000, 12_000, 1_500)),
 }

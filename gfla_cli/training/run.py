@@ -134,38 +134,57 @@ def run_training(
         )
     with ExitStack() as held, Interruption(say) as interruption:
         group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
-        settings: dict[str, Any] = {"tensorboard": options.tensorboard, "group": group}
         trainer = group.run_on_all(
-            lambda: Trainer(recipe, task, folder, placement, options.workers, options.engine, **settings)
-        )
-        if resume:
-            trainer.resume()
-            say(f"resuming after step {trainer.steps}")
-        elif (flow := options.flow) is not None:
-            group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
-        elif (init := options.init) is not None:
-            group.run_on_all(lambda: load_weights(trainer.learner, init))
-        with (
-            show_progress(trainer.recipe, say) if group.is_rank0 else nullcontext(lambda progress: None) as report,
-            ExitStack() as waiting,
-        ):
-            waiting.enter_context(said_when_slow(say, "the first step waits for its images"))
-
-            def report_step(progress: Progress) -> None:
-                waiting.close()
-                report(progress)
-
-            finished = trainer.run(
-                report_step,
-                options.pace,
-                lambda: interruption.signal is not None,
-                # Several processes must finish a step together.
-                partial(interruption.raising, AbandonedStepError) if group.world_size == 1 else None,
+            lambda: Trainer(
+                recipe,
+                task,
+                folder,
+                placement,
+                options.workers,
+                options.engine,
+                tensorboard=options.tensorboard,
+                group=group,
             )
+        )
+        _set_start(trainer, options, resume=resume, say=say)
+        finished = _run_reported(trainer, options.pace, interruption, say)
         if not finished:
             say(f"stopped and saved after step {trainer.steps}; continue with --resume in {folder}")
             raise _stopped(group, group.all_reduce_max(interruption.signal or 0)[0])
         return group.run_on_rank0(trainer.save_bundle)
+
+
+def _set_start(trainer: Trainer, options: RunOptions, *, resume: bool, say: Callable[[str], None]) -> None:
+    """Restores the last checkpoint, or copies weights of another model."""
+    if resume:
+        trainer.resume()
+        say(f"resuming after step {trainer.steps}")
+    elif (flow := options.flow) is not None:
+        trainer.group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
+    elif (init := options.init) is not None:
+        trainer.group.run_on_all(lambda: load_weights(trainer.learner, init))
+
+
+def _run_reported(trainer: Trainer, pace: Pace, interruption: Interruption, say: Callable[[str], None]) -> bool:
+    """Runs with messages and a progress bar. False after an interruption."""
+    is_rank0, alone = trainer.group.is_rank0, trainer.group.world_size == 1
+    with (
+        show_progress(trainer.recipe, say) if is_rank0 else nullcontext(lambda progress: None) as report,
+        ExitStack() as waiting,
+    ):
+        waiting.enter_context(said_when_slow(say, "the first step waits for its images"))
+
+        def report_step(progress: Progress) -> None:
+            waiting.close()
+            report(progress)
+
+        return trainer.run(
+            report_step,
+            pace,
+            lambda: interruption.signal is not None,
+            # Several processes must finish a step together.
+            partial(interruption.raising, AbandonedStepError) if alone else None,
+        )
 
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:

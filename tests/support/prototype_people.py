@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gfla_cli.synth.people.people import Clip
 from gfla_cli.synth.people.character import sample_character
+from gfla_cli.synth.people.people import Clip
 from gfla_cli.synth.people.posing import pose_character, sample_talk
 from gfla_cli.synth.people.views import Shot, aim_camera, photograph, sample_shot
 from gfla_cli.synth.renderer.procedural import background

@@ -15,11 +15,10 @@ from tiny_makehuman import (
 
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
 from gfla_cli.synth.makehuman.build import _read_colour
 from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
 from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest_bones
-from gfla_cli.synth.makehuman.files import read_obj
+from gfla_cli.synth.makehuman.files import MakeHumanFiles, read_obj
 from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
 from gfla_cli.synth.makehuman.poses import read_bvh, rotation_between
 from gfla_cli.synth.renderer.camera import rotation_matrix

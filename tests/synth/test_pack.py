@@ -20,13 +20,12 @@ from gfla_cli.app import app
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.build import build_pack
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
-from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.people import People
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
+from gfla_cli.synth.makehuman.files import MakeHumanFiles
 from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, PoseSolver, catalogue_pose
-from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Textures
+from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Pack, Textures
 from gfla_cli.synth.people.body import PoseLibrary, Skeleton
+from gfla_cli.synth.people.people import People
 
 
 @pytest.fixture

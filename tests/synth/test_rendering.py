@@ -9,8 +9,8 @@ import pytest
 from paths import ROOT
 
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.people.people import ViewMix
 from gfla_cli.synth.people.mesh import clip_mesh, merge_references
+from gfla_cli.synth.people.people import ViewMix
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
 from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
 from gfla_cli.synth.renderer.procedural import (
