@@ -21,7 +21,7 @@ from gfla_cli.datasets.tables import SQUARE, write_tables
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement, bf16_on_cpu
 from gfla_cli.io.image import write_image
-from gfla_cli.losses.vgg import LAYERS, Vgg19
+from gfla_cli.losses.image import LAYERS, Vgg19
 from gfla_cli.training.learner import Engine, Learner, StagePosition
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Recipe, Stage

@@ -20,6 +20,7 @@ from gfla_cli.commands.options import (
     Threads,
     counted,
     finish,
+    progress_bar,
     say,
 )
 from gfla_cli.errors import UsageError
@@ -105,7 +106,6 @@ def animate(
         raise UsageError(
             "--paste-back: --no-crop resizes the whole image to one frame, so there is no place", hint=hint
         )
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.animation import AnimationSettings
     from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation

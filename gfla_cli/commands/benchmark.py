@@ -10,8 +10,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import AsJson, Device, Precision, RuntimeOption, Threads, say, set_threads
+from gfla_cli.commands.options import AsJson, Device, Precision, RuntimeOption, Threads, print_table, say, set_threads
 
 app = typer.Typer(help="Measure speed and memory on this machine, and errors of flows.", no_args_is_help=True)
 _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
@@ -371,7 +370,7 @@ def flows(
         require_path(vgg)
     from gfla_cli.evaluation.flows import measure_flows
     from gfla_cli.inference.device import choose_device
-    from gfla_cli.losses.vgg import load_vgg19
+    from gfla_cli.losses.image import load_vgg19
 
     set_threads(threads)
     placement = choose_device(device, precision)

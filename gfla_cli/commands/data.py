@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, say
+from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, progress_bar, say
 
 _MOST_NAMED = 5
 
@@ -45,7 +45,6 @@ def build(
     import json
     from dataclasses import asdict
 
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.datasets.build import LEFT_OUT, BuildOptions, build_set
     from gfla_cli.datasets.tables import LAYOUTS
 
@@ -93,7 +92,6 @@ def check(
     import json
     from dataclasses import asdict
 
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.datasets.check import check_set
     from gfla_cli.datasets.tables import DEEPFASHION, LAYOUTS, built_layout
 
@@ -127,7 +125,6 @@ def fashion(
 
     Example: gfla data fashion img_highres/ --lists lists/ -o fashion/
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.datasets.img_highres import sort_img_highres
 
     with progress_bar("images", quiet=quiet) as progress:
@@ -185,7 +182,6 @@ def faces(
 
     Example: gfla data faces films/ -o faces/
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
     from gfla_cli.pipelines.face_clips import plan_clips, run_clips
 
@@ -272,7 +268,6 @@ def render(
     Example: gfla data render PACK -o albums/ --processes 8
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.training.inputs import check_data
     from gfla_cli.training.recipe import recipe
 

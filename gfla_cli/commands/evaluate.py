@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gfla_cli.commands.console import print_table, progress_bar
 from gfla_cli.commands.options import (
     AsJson,
     Device,
@@ -17,6 +16,8 @@ from gfla_cli.commands.options import (
     Overwrite,
     Precision,
     RefineHead,
+    print_table,
+    progress_bar,
     refuse_unused,
     say,
     was_given,
@@ -273,7 +274,7 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
     """The paper's table 2 beside the figures of reports, or the same as JSON."""
     from rich.console import Console
 
-    from gfla_cli.evaluation.tables import ablation_json, ablation_table, read_columns
+    from gfla_cli.evaluation.report import ablation_json, ablation_table, read_columns
 
     columns = read_columns(reports)
     if as_json:
@@ -287,9 +288,8 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
 
 def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
     """Measures, shows and writes. With `as_json` stdout holds JSON and nothing else."""
-    from gfla_cli.evaluation.report import condition_lines
+    from gfla_cli.evaluation.report import condition_lines, score_tables
     from gfla_cli.evaluation.run import run
-    from gfla_cli.evaluation.tables import score_tables
 
     with progress_bar("evaluating") as progress:
         evaluation = run(request, progress, say)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import WHICH_PERSON, AsJson, Overwrite, Quiet, finish, say
+from gfla_cli.commands.options import WHICH_PERSON, AsJson, Overwrite, Quiet, finish, progress_bar, say
 
 
 def extract(
@@ -39,7 +39,6 @@ def extract(
 
     Example: gfla extract talking.mp4 -o talking.json --overlay
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.pipelines.driver import parse_rate, parse_trim
     from gfla_cli.pipelines.extraction import ExtractOptions, plan_extraction, run_extraction
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.console import progress_bar
 from gfla_cli.commands.options import (
     Align,
     AsJson,
@@ -18,6 +17,7 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
+    progress_bar,
     say,
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.options import Overwrite, printable, say
+from gfla_cli.commands.options import Overwrite, print_table, printable, say
 from gfla_cli.config import Task
 from gfla_cli.errors import UsageError
 
@@ -26,7 +26,6 @@ def list_models(
     from rich.table import Table
 
     from gfla_cli.bundles.shelf import installed_bundles
-    from gfla_cli.commands.console import print_table
 
     table = Table("name", "task", "frame", "sampler", "MB", "licence", "folder")
     for entry in installed_bundles():
@@ -90,7 +89,7 @@ def pull(
     if output is not None and model in ("vgg19", *NETWORKS):
         raise UsageError(f"{model} goes into the cache, not to --output", hint="leave --output out")
     if model == "vgg19":
-        from gfla_cli.losses.vgg import fetch_vgg19
+        from gfla_cli.losses.image import fetch_vgg19
 
         say("VGG19's weights, from the Hugging Face hub")
         typer.echo(fetch_vgg19())

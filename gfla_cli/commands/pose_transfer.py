@@ -19,6 +19,7 @@ from gfla_cli.commands.options import (
     RuntimeOption,
     Threads,
     finish,
+    progress_bar,
     say,
 )
 
@@ -85,7 +86,6 @@ def pose_transfer(
 
     Example: gfla pose-transfer anna.jpg --pose ben.jpg -o anna-as-ben.png
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.framing import parse_background, parse_size
     from gfla_cli.pipelines.pose_jobs import TransferOptions, parse_shows, plan_transfers, run_transfers

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gfla_cli.commands.console import print_table
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, refuse_unused, say
+from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, print_table, progress_bar, refuse_unused, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Result, Tally
@@ -58,7 +57,6 @@ def make(
 
     Example: gfla study make real/ ours=results/ theirs=baseline/ -o study.html
     """
-    from gfla_cli.commands.console import progress_bar
     from gfla_cli.io.files import InputFiles
     from gfla_cli.io.image import READABLE
     from gfla_cli.study.make import HEAVY_BYTES, StudyOptions, make_study, parse_models

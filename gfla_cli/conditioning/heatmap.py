@@ -1,10 +1,19 @@
-"""The pose map of pose transfer: a heat map (a Gaussian) per joint and, for models with depth, a nearness map.
+"""Pose maps (the paper's "structure"): heat maps of joints, with nearness maps or with a drawn skeleton.
 
-A nearness map is the joint's heat map times how near the joint is to the camera. Nearness is positive where the depth
-is known, because the networks' first activation keeps only a tenth of negative values. It is 0 where it is not known.
+Pose transfer takes a heat map (a Gaussian) per joint and, for models with depth, a nearness map per joint: the heat map
+times how near the joint is to the camera. Nearness is positive where the depth is known, because the networks' first
+activation keeps only a tenth of negative values. It is 0 where it is not known.
 
-Every map has two forms of one definition: numpy for a single image, without importing torch, and torch for batches on
-the training device.
+Both have two forms of one definition: numpy for a single image, without importing torch, and torch for batches on the
+training device.
+
+Body animation takes 20 channels:
+
+    channels 0..16    a heat map of every joint
+    channels 17..19   red, green and blue, in [0, 1], of the skeleton's limbs on black
+
+The 17 joints are OpenPose's 18 without the neck, in their order, which are the joints of COCO. The neck is only the
+middle of the shoulders. The drawing still has the limbs that end at the neck, if it or both shoulders are known.
 """
 
 from __future__ import annotations
@@ -12,9 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Points
+from gfla_cli.arrays import Float32Array, Image, Points
+from gfla_cli.person.drawing import limb_colours
+from gfla_cli.person.pose import LIMBS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +34,11 @@ if TYPE_CHECKING:
 JOINTS, _NECK = 18, 1
 MIDDLE = 0.5  # nearness of the neck; 0 and 1 are half a frame's height behind it and in front of it
 _FARTHEST = 1 / 16  # 0 is unknown
+CHANNELS = 20  # of the pose map of body animation
+JOINTS_OF_MAPS = (0, *range(2, 18))
+_SHOULDERS = (2, 5)
+_THICKNESS = 1 / 64  # of the frame's height
+_SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
 _LEAST = 1e-9  # smaller values are 0: products of them would be denormal numbers, which are a hundred times slower
 
 
@@ -107,3 +124,27 @@ def joint_map_batch(points: Tensor, size: tuple[int, int], sigma: float) -> Tens
     depth = points[..., 3].float()
     near = (MIDDLE - (depth - depth[:, _NECK, None]) / size[0]).clamp(_FARTHEST, 1).nan_to_num()
     return torch.cat([maps, maps * near[..., None, None]], dim=1)
+
+
+def body_structure(points: Points, size: tuple[int, int], sigma: float = 6.0) -> Float32Array:
+    """(20, H, W) float32 in [0, 1] from (18, >=2) points in pixels of the H x W frame; missing = negative."""
+    structure = np.empty((CHANNELS, *size), np.float32)
+    structure[:17] = heatmaps(points[list(JOINTS_OF_MAPS)], size, sigma)
+    structure[17:] = skeleton(points, size).transpose(2, 0, 1) / np.float32(255)
+    return structure
+
+
+def skeleton(points: Points, size: tuple[int, int]) -> Image:
+    """(H, W, 3) uint8: the limbs whose ends (18, >=2) are present, each in a colour of its own, on black."""
+    places = points[:, :2].astype(np.float64)
+    present = np.asarray((places >= 0).all(axis=1), np.bool_)
+    if not present[_NECK] and present[list(_SHOULDERS)].all():
+        places[_NECK], present[_NECK] = places[list(_SHOULDERS)].mean(axis=0), True
+    canvas: Image = np.zeros((*size, 3), np.uint8)
+    thickness = max(1, round(_THICKNESS * size[0]))
+    fixed = np.rint(places.clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(int)
+    for (start, end), colour in zip(LIMBS, limb_colours(), strict=True):
+        if present[start] and present[end]:
+            ends = tuple(fixed[start].tolist()), tuple(fixed[end].tolist())
+            cv2.line(canvas, *ends, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
+    return canvas

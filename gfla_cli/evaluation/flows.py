@@ -24,7 +24,7 @@ from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, hole_share
 from gfla_cli.evaluation.scores import column_means
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.image import Vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE

@@ -19,7 +19,7 @@ from gfla_cli.evaluation.fid import FidMeter, FidReference, fid_conditions, frec
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.metrics import ImageMetrics
 from gfla_cli.evaluation.protocols import Protocol, Size
-from gfla_cli.evaluation.scores import MASKED, ImageFigures, Score
+from gfla_cli.evaluation.scores import ImageFigures, Score
 from gfla_cli.inference.session import Session
 from gfla_cli.io.background import Progress, silent
 
@@ -185,17 +185,6 @@ def _conditions(test: TestSet, measures: Measures) -> dict[str, Any]:
     how = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
     run = {"gfla": __version__, **{name: version(name) for name in ("torch", "torchmetrics")}, "place": place}
     return {**how, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": run}
-
-
-def only_pairs(measures: Measures, *, bodies: bool) -> None:
-    """Leaves out what sets of rendered views and clips cannot give: masked metrics, FID, and PCK without bodies.
-
-    Raises UsageError for a metric that an option named.
-    """
-    for metric in ("fid", *MASKED):
-        measures.without(metric, "measured only for pose models and for folders")
-    if not bodies:
-        measures.without("pck", "measured only for models that draw whole people, and for folders")
 
 
 def generate(model: Session, *inputs: Tensor) -> Tensor:

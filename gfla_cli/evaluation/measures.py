@@ -22,7 +22,7 @@ from gfla_cli.evaluation.protocols import Size
 from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
 from gfla_cli.evaluation.weights import INCEPTION, WeightFile, find_weights
 from gfla_cli.io.background import Say, silent
-from gfla_cli.losses.vgg import Vgg19, load_vgg19
+from gfla_cli.losses.image import Vgg19, load_vgg19
 
 _RULES = {
     "ssim": SSIM_RULE,

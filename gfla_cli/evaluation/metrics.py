@@ -21,8 +21,7 @@ from gfla_cli.evaluation.lpips import Lpips
 from gfla_cli.evaluation.protocols import Size, padding
 from gfla_cli.evaluation.scores import BY_PAIR, MASKED
 from gfla_cli.io.image import find_images, read_image
-from gfla_cli.losses.image import PerceptualLoss
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.image import PerceptualLoss, Vgg19
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import FACE, LIMBS, MIRRORED
 

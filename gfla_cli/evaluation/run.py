@@ -88,17 +88,13 @@ def check_inputs(
         require_set(_required(data_root, _NEEDS["pose"]), "test", LAYOUTS[layout or "square"])
     elif task == "view":
         if data_root is not None and not data_root.exists():
-            raise no_view_data(data_root)
+            hint = "without --data-root, rendered chairs are the test set"
+            raise DataError(f"{data_root}: no such file or folder", hint=hint)
     else:
         pack = _required(data_root, _NEEDS[task])
         from gfla_cli.synth.pack import check_pack
 
         check_pack(pack)
-
-
-def no_view_data(root: Path) -> DataError:
-    """The error for data of views that is not there."""
-    return DataError(f"{root}: no such file or folder", hint="without --data-root, rendered chairs are the test set")
 
 
 def run(request: Request, progress: Progress, say: Say = silent) -> Evaluation:
@@ -151,11 +147,11 @@ def _open_models(request: Request) -> TestSet:
     if request.depth:
         raise UsageError("--depth is for pose models", hint=f"leave it out: these are {task} models")
     if task == "view":
-        from gfla_cli.evaluation.views import ViewPairs
+        from gfla_cli.evaluation.rendered import ViewPairs
 
         views = open_compared(request.models, request.placement, "view")
         return ViewPairs(views, request.data_root, device, request.limit)
-    from gfla_cli.evaluation.clips import RenderedClips
+    from gfla_cli.evaluation.rendered import RenderedClips
 
     if request.sheet:
         raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")

@@ -1,21 +1,111 @@
-"""Losses of generated images: adversarial, matte, joints, content and style."""
+"""Losses of generated images: adversarial, matte, joints, and content and style by the features of VGG19."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.bundles.convert import read_state
+from gfla_cli.errors import BundleError
 
 JOINT_SIGMA = 1.75  # of a joint in a pose reader's heat maps, in their cells
+_CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
+_HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
 
-# The authors' layers.
-CONTENT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-STYLE_LAYERS = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
+
+def _layers() -> dict[str, int]:
+    """Name of every activation -> torchvision's number of the convolution before it."""
+    numbers, index = {}, 0
+    for block, count in enumerate(_CONVS_PER_BLOCK, start=1):
+        for i in range(1, count + 1):
+            numbers[f"relu{block}_{i}"] = index
+            index += 2
+        index += 1  # the pool
+    return numbers
+
+
+LAYERS = _layers()
+
+
+class Vgg19(nn.Module):
+    """Frozen VGG19 convolutions. Files may have fewer than 16; `available` names the activations that exist.
+
+    The input is RGB in [-1, 1] without normalisation, as the authors trained. Files whose first layer includes the
+    original mean subtraction expect the same.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict()
+        inside = 3
+        for name, number in LAYERS.items():
+            weight, bias = state.get(f"features.{number}.weight"), state.get(f"features.{number}.bias")
+            if weight is None or bias is None:
+                break
+            outside = len(bias)
+            if tuple(weight.shape) != (outside, inside, 3, 3):
+                what = f"features.{number} is {tuple(weight.shape)} instead of {(outside, inside, 3, 3)}"
+                raise BundleError(f"no VGG19 weights: {what}", hint="use the network without batch normalisation")
+            conv = nn.Conv2d(inside, outside, 3, padding=1)
+            conv.weight.data, conv.bias.data = weight.float(), bias.float()  # type: ignore[union-attr]
+            self.convs[name], inside = conv, outside
+        if not self.convs:
+            raise BundleError(
+                "no VGG19 weights in this file", hint="expected tensors named features.0.weight and so on"
+            )
+        self.requires_grad_(False)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of the activations that the weights provide, shallow to deep."""
+        return tuple(self.convs)
+
+    def forward(self, image: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Activations by name for (B, 3, H, W) images in [-1, 1]; computes no deeper than needed."""
+        wanted = set(layers)
+        if missing := wanted - set(self.convs):
+            raise BundleError(f"these VGG19 weights stop before {', '.join(sorted(missing))}")
+        found: dict[str, Tensor] = {}
+        x = image
+        for name, conv in self.convs.items():
+            if name.endswith("_1") and name != "relu1_1":
+                x = _max_pool(x)
+            x = F.relu(conv(x))
+            if name in wanted:
+                found[name] = x
+                if len(found) == len(wanted):
+                    break
+        return found
+
+
+def _max_pool(x: Tensor) -> Tensor:
+    """2x2 max pooling; three maxima of strided views are several times faster on the CPU than torch's own pool."""
+    if x.device.type == "cuda":
+        return F.max_pool2d(x, 2)
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+def load_vgg19(path: Path | None) -> Vgg19:
+    """VGG19 from a local .npz, .safetensors or .pth file, or from the hub when no path is given.
+
+    Raises BundleError when the file is missing, damaged, or holds no VGG19 weights.
+    """
+    return Vgg19(read_state(path or fetch_vgg19(), "a VGG19 state dict"))
+
+
+def fetch_vgg19() -> Path:
+    """The file of VGG19's weights, downloaded from the hub on first use. Raises BundleError when that fails."""
+    from gfla_cli.bundles.hub import fetch
+
+    return fetch(*_HUB)
 
 
 def generator_loss(fake_scores: Tensor) -> Tensor:
@@ -52,9 +142,7 @@ class VggDistance(NamedTuple):
 class PerceptualLoss(nn.Module):
     """Distances between images in the features of a frozen VGG19. Layers that the weights lack are left out."""
 
-    def __init__(
-        self, vgg: Vgg19, content: tuple[str, ...] = CONTENT_LAYERS, style: tuple[str, ...] = STYLE_LAYERS
-    ) -> None:
+    def __init__(self, vgg: Vgg19, content: tuple[str, ...], style: tuple[str, ...]) -> None:
         super().__init__()
         self.vgg = vgg
         self.content = tuple(name for name in content if name in vgg.available)

@@ -23,8 +23,7 @@ from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
 from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
-from gfla_cli.networks.priors.refiner import PoseRefiner
-from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, compute_body_prior
+from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, PoseRefiner, compute_body_prior
 from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
 
 # Channels of `_Prior.features`. All priors: warped image (3) and flow (2). "matches": also the spread of the matches.
@@ -100,7 +99,7 @@ class FlowEstimator(nn.Module):
         "curves"   each part of a face moves with its curves (`priors/curves.py`); two sources;
         "matches"  positions that a second network describes alike (`priors/matching.py`);
         "solids"   one candidate flow per part of a 3-D body (`priors/solids.py`), whose joints a second network
-                   corrects (`priors/refiner.py`). The estimator also chooses among the candidates.
+                   corrects (`PoseRefiner`). The estimator also chooses among the candidates.
 
     `flow_reduction` and `flow_prior` are not in the paper.
     """

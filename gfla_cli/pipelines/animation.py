@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import background_edges, face_structure
-from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
-from gfla_cli.conditioning.skeleton import body_structure
+from gfla_cli.conditioning.heatmap import body_structure, heatmaps, joint_maps
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
@@ -48,7 +47,7 @@ from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
-from gfla_cli.person.smoothing import BodyFilter, OneEuro
+from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
 from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots

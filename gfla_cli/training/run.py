@@ -17,7 +17,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.background import said_when_slow
 from gfla_cli.io.files import sole_writer
-from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.losses.image import load_vgg19
 from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.inputs import LAST, check_cache, run_exists

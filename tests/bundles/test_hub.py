@@ -208,7 +208,7 @@ def test_a_repository_without_a_bundle_says_what_it_holds(hub):
 
 def test_networks_of_training_and_evaluation_can_be_pulled(hub, tmp_path, monkeypatch):
     hub.files = {"model.safetensors": b"abc"}
-    monkeypatch.setattr("gfla_cli.losses.vgg._HUB", ("somebody/model", "model.safetensors"))
+    monkeypatch.setattr("gfla_cli.losses.image._HUB", ("somebody/model", "model.safetensors"))
     result = run("models", "pull", "vgg19")
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()).read_bytes() == b"abc"

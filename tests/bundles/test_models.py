@@ -10,7 +10,7 @@ from compared_pictures import plain_measures, pose_pairs
 from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer, load_bundle
-from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.losses.image import load_vgg19
 from gfla_cli.person.detect import PersonDetector
 
 SHIPPED = sorted(path.parent for path in (ROOT / "models").glob("*/config.json"))

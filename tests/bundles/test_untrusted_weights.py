@@ -18,7 +18,7 @@ from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.bundles.convert import import_checkpoint, read_tensors
 from gfla_cli.errors import BundleError
 from gfla_cli.io.npz import read_npz
-from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.losses.image import load_vgg19
 
 
 @pytest.fixture

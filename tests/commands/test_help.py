@@ -100,7 +100,7 @@ def test_the_help_of_gfla_shows_the_first_lines_of_its_commands(name):
 
 def test_every_command_is_listed():
     modules = {file.stem.replace("_", "-") for file in Path(commands_room.__file__).parent.glob("*.py")}
-    assert set(SUMMARIES) == modules - {"--init--", "options", "console"}
+    assert set(SUMMARIES) == modules - {"--init--", "options"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["pose-transfer", "--help"], ["models", "--help"]])

@@ -10,7 +10,7 @@ import time
 import pytest
 from paths import ROOT
 
-from gfla_cli.commands import console
+from gfla_cli.commands import options
 from gfla_cli.io import background
 from gfla_cli.io.background import said_when_slow
 
@@ -49,8 +49,8 @@ def test_views_say_their_steps(gfla, impatient):
 
 def test_progress_in_a_file_is_a_line_a_minute(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.progress_bar("frames") as progress:
+    monkeypatch.setattr(options.time, "monotonic", lambda: now[0])
+    with options.progress_bar("frames") as progress:
         for done in range(200):
             now[0] += 1.0
             progress(done, 200)
@@ -59,7 +59,7 @@ def test_progress_in_a_file_is_a_line_a_minute(monkeypatch, capsys):
         "gfla: frames: 119 of 200",
         "gfla: frames: 179 of 200",
     ]
-    with console.progress_bar("frames", quiet=True) as progress:
+    with options.progress_bar("frames", quiet=True) as progress:
         now[0] += 1000
         progress(1, 2)
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, misdetected
 from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan
 from gfla_cli.datasets.render_cache import RenderCache
-from gfla_cli.losses.vgg import _max_pool
+from gfla_cli.losses.image import _max_pool
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.training.batch import GroundTruthFlow, PoseBatch

@@ -9,8 +9,8 @@ from tiny_models import CPU
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.clips import HELD, REAL, RenderedClips
 from gfla_cli.evaluation.loop import measure
+from gfla_cli.evaluation.rendered import HELD, REAL, RenderedClips
 from gfla_cli.evaluation.run import open_compared
 from gfla_cli.evaluation.scores import ImageFigures, Score
 

@@ -10,10 +10,10 @@ from commands import refused
 from compared_pictures import plain_measures
 from tiny_models import CPU, save_tiny
 
-from gfla_cli.commands.console import print_table
+from gfla_cli.commands.options import print_table
 from gfla_cli.errors import BundleError, DataError
+from gfla_cli.evaluation.report import score_tables
 from gfla_cli.evaluation.scores import ImageFigures, Score
-from gfla_cli.evaluation.tables import score_tables
 from gfla_cli.io.image import read_image
 
 
@@ -27,8 +27,8 @@ def measured(models, root, limit):
     """Scores, and the test set."""
     pytest.importorskip("torchmetrics")
     from gfla_cli.evaluation.loop import measure
+    from gfla_cli.evaluation.rendered import ViewPairs
     from gfla_cli.evaluation.run import open_compared
-    from gfla_cli.evaluation.views import ViewPairs
 
     test = ViewPairs(open_compared(models, CPU, "view"), root, CPU.device, limit)
     return measure(test, plain_measures()).scores, test

@@ -115,7 +115,7 @@ def test_models_that_animate(evaluate, animators, shared):
 
 
 def test_clips_of_faces(evaluate, animators, monkeypatch, tmp_path):
-    import gfla_cli.evaluation.clips as clips
+    import gfla_cli.evaluation.rendered as clips
     from gfla_cli.datasets.sample import ClipSample, unknown_correspondence
 
     class Still:

@@ -11,8 +11,7 @@ from paths import GOLDEN
 
 from gfla_cli.errors import BundleError
 from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness
-from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss
-from gfla_cli.losses.vgg import LAYERS, Vgg19, load_vgg19
+from gfla_cli.losses.image import LAYERS, PerceptualLoss, Vgg19, discriminator_loss, generator_loss, load_vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.ops.warp import bilinear_warp
 

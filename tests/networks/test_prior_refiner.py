@@ -9,8 +9,7 @@ import torch
 from gfla_cli.conditioning.heatmap import JOINTS
 from gfla_cli.losses.flow import refined_loss
 from gfla_cli.networks.build import initialise
-from gfla_cli.networks.priors.refiner import PoseRefiner
-from gfla_cli.networks.priors.solids import SOLIDS, Joints
+from gfla_cli.networks.priors.solids import SOLIDS, Joints, PoseRefiner
 
 STANDING = torch.tensor(
     [[64, 20], [64, 34], [50, 34], [46, 52], [44, 70], [78, 34], [82, 52], [84, 70], [56, 68], [55, 90], [54, 112],

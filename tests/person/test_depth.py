@@ -15,8 +15,7 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import read_pose, read_poses, write_poses
 from gfla_cli.person.pose import Pose
-from gfla_cli.person.smoothing import BodyFilter
-from gfla_cli.person.track import BodyTracker
+from gfla_cli.person.track import BodyFilter, BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
 DEPTHS = np.linspace(-20, 20, 18).astype(np.float32)  # pixels

@@ -10,7 +10,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.person.face import (
     eye_openings,
 )
-from gfla_cli.person.smoothing import OneEuro, Smoothing
+from gfla_cli.person.track import OneEuro, Smoothing
 
 
 def smoothed(track, size=200.0, fps=30, **settings):

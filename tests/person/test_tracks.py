@@ -15,8 +15,7 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.person.retarget import BodyMotion
-from gfla_cli.person.smoothing import BodyFilter
-from gfla_cli.person.track import BodyTracker
+from gfla_cli.person.track import BodyFilter, BodyTracker
 from gfla_cli.person.track_files import Track, read_track, write_track
 
 NTSC = Fraction(30000, 1001)

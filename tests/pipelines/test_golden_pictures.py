@@ -53,7 +53,7 @@ def small(image):
 def metrics():
     """SSIM, and the distance of VGG19 where its weights are beside the checkout."""
     from gfla_cli.evaluation.metrics import ImageMetrics
-    from gfla_cli.losses.vgg import load_vgg19
+    from gfla_cli.losses.image import load_vgg19
 
     weights = SHARED / "weights" / "vgg19_to_relu3_4.npz"
     return ImageMetrics(load_vgg19(weights) if weights.is_file() else None, metrics=("ssim", "vgg"))

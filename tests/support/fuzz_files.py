@@ -28,7 +28,7 @@ from gfla_cli.inference.onnx_backend import open_exported
 from gfla_cli.io.ffmpeg import executable
 from gfla_cli.io.image import is_animated, read_image
 from gfla_cli.io.video import read_frames
-from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.losses.image import load_vgg19
 from gfla_cli.networks.build import build
 from gfla_cli.person.body import aligned, body_crop
 from gfla_cli.person.keypoint_files import read_poses

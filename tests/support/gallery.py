@@ -26,7 +26,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.errors import GflaError
 from gfla_cli.evaluation.metrics import ImageMetrics
 from gfla_cli.io.image import load_image, reduced, to_planes, write_image
-from gfla_cli.losses.vgg import load_vgg19
+from gfla_cli.losses.image import load_vgg19
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.people import People, ViewMix
 

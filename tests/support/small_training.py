@@ -11,7 +11,7 @@ from tiny_models import CPU, tiny
 
 from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.tables import SQUARE
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.image import Vgg19
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Trainer

@@ -5,6 +5,6 @@ Not in the paper. `ModelConfig.flow_prior` chooses one.
 limbs.py     "limbs": each limb moves with its two joints
 curves.py    "curves": each part of a face moves with its curves
 matching.py  "matches": positions that a network describes alike
-solids.py    "solids": one candidate flow per part of a 3-D body model (body.py), whose joints refiner.py corrects
+solids.py    "solids": one candidate flow per part of a 3-D body model (body.py), whose joints a network corrects
 features.py  what the flow estimator sees of a prior
 """

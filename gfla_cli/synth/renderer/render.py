@@ -1,5 +1,7 @@
 """Light and scene, and the image that a camera takes of a mesh in them.
 
+Visible samples are shaded by compiled kernels: texture, ambient light, one key light with soft shadows, highlights.
+
 Lengths are decimetres (dm), y is up.
 """
 
@@ -7,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray
+from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray, Int32Array
 from gfla_cli.synth.renderer.camera import Camera
 from gfla_cli.synth.renderer.procedural import BackgroundKind, background, choose
-from gfla_cli.synth.renderer.rasterizer import Mesh, empty_samples, interpolate_on_surface, rasterize, render_shadow_map
-from gfla_cli.synth.renderer.shading import Lighting, shade
+from gfla_cli.synth.renderer.rasterizer import (
+    Mesh,
+    Samples,
+    empty_samples,
+    fast_kernel,
+    interpolate_on_surface,
+    rasterize,
+    render_shadow_map,
+)
 
 _SUPERSAMPLING = 2  # samples per pixel and axis
 _SHADOW_SIDE = 320  # texels of the shadow map
@@ -24,6 +34,178 @@ _FLOOR_SIDE = 64  # pixels of the shadow on the floor before it is upsampled
 _FLOOR_REACH = 5.0  # dm; parts of a body lower than this darken the floor
 _OCCLUSION_RADIUS = 0.55  # dm around a point, whose mean depth the point is compared with
 _OCCLUSION_DEPTH = 0.9  # dm behind that mean depth at which occlusion is strongest
+
+Triple = tuple[float, float, float]
+
+
+class Lighting(NamedTuple):
+    """The light of one image, in world coordinates."""
+
+    eye: Float64Array  # (3,) position of the camera
+    direction: Float64Array  # (3,) unit vector towards the key light
+    key: Float64Array  # (3,) linear RGB of the key light
+    ambient: Float64Array  # (3,) linear RGB of the ambient light
+    shadow_depth: Float32Array  # (m,m) the result of `render_shadow_map`
+    to_shadow: Float64Array  # (3,4) world point -> column, row, coordinate towards the light
+
+
+# The compiler inlines small functions of scalars and one or two arrays, so they cost nothing. A record of arrays is an
+# expensive argument: numba counts references to all of its arrays at every call. That took longer than the shading.
+
+
+@fast_kernel
+def _dot(a: Triple, b: Triple) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@fast_kernel
+def _scaled(a: Triple, factor: float) -> Triple:
+    return a[0] * factor, a[1] * factor, a[2] * factor
+
+
+@fast_kernel
+def _interpolated(values: Float32Array, corners: tuple[int, int, int], w0: float, w1: float, w2: float) -> Triple:
+    """A vertex attribute (vertices,3) at a point of a triangle with barycentric weights w0, w1, w2."""
+    i, j, k = corners
+    return (
+        w0 * values[i, 0] + w1 * values[j, 0] + w2 * values[k, 0],
+        w0 * values[i, 1] + w1 * values[j, 1] + w2 * values[k, 1],
+        w0 * values[i, 2] + w1 * values[j, 2] + w2 * values[k, 2],
+    )
+
+
+@fast_kernel
+def _transformed(matrix: Float64Array, point: Triple) -> Triple:
+    """Applies an affine map (3,4) to a point."""
+    return (
+        matrix[0, 0] * point[0] + matrix[0, 1] * point[1] + matrix[0, 2] * point[2] + matrix[0, 3],
+        matrix[1, 0] * point[0] + matrix[1, 1] * point[1] + matrix[1, 2] * point[2] + matrix[1, 3],
+        matrix[2, 0] * point[0] + matrix[2, 1] * point[1] + matrix[2, 2] * point[2] + matrix[2, 3],
+    )
+
+
+@fast_kernel
+def _bilinear(texels: ByteArray, corners: tuple[int, int, int, int], x: float, y: float, channel: int) -> float:
+    top_left, top_right, bottom_left, bottom_right = corners
+    above = texels[top_left + channel] * (1 - x) + texels[top_right + channel] * x
+    below = texels[bottom_left + channel] * (1 - x) + texels[bottom_right + channel] * x
+    return (above * (1 - y) + below * y) / 255.0  # type: ignore[no-any-return]
+
+
+@fast_kernel
+def _texture(texels: ByteArray, start: int, side: int, u: float, v: float) -> Triple:
+    """RGB, 0..1, of one mip level of a texture at (u, v), bilinear and wrapped."""
+    x, y = (u - np.floor(u)) * side - 0.5, (1 - (v - np.floor(v))) * side - 0.5
+    column, row = int(np.floor(x)), int(np.floor(y))
+    left, right = (column % side) * 4, ((column + 1) % side) * 4
+    top, bottom = start + (row % side) * side * 4, start + ((row + 1) % side) * side * 4
+    corners = top + left, top + right, bottom + left, bottom + right
+    x, y = x - column, y - row
+    return (
+        _bilinear(texels, corners, x, y, 0),
+        _bilinear(texels, corners, x, y, 1),
+        _bilinear(texels, corners, x, y, 2),
+    )
+
+
+@fast_kernel
+def _shadow_factor(depth: Float32Array, x: float, y: float, least: float) -> float:
+    """The share of the key light, 0..1, that reaches (x, y) of a shadow map: 3 x 3 percentage-closer filtering."""
+    side, lit = depth.shape[0], 0.0
+    for down in range(-1, 2):
+        for across in range(-1, 2):
+            column, row = int(x + across * 1.2), int(y + down * 1.2)
+            outside = column < 0 or row < 0 or column >= side or row >= side
+            if outside or depth[row, column] < least:
+                lit += 1.0
+    return lit / 9
+
+
+@fast_kernel
+def _sky(normal: Triple, view: Triple) -> float:
+    """The share of the ambient light that a surface reflects, 0..1: more if it faces upwards, less at outlines."""
+    rim = 1 - max(_dot(normal, view), 0.0)
+    return (0.78 + 0.22 * normal[1]) * (1 - 0.25 * rim)
+
+
+@fast_kernel
+def _highlight(normal: Triple, view: Triple, light: Triple, strength: float, power: float) -> float:
+    """The share of the key light in the highlight, 0..strength (Blinn-Phong)."""
+    if strength == 0:  # most cloth is matt, and the power is slow to compute
+        return 0.0
+    halfway = light[0] + view[0], light[1] + view[1], light[2] + view[2]
+    alike = _dot(normal, halfway) / max(np.sqrt(_dot(halfway, halfway)), 1e-6)
+    return strength * max(alike, 0.0) ** power  # type: ignore[no-any-return]
+
+
+@fast_kernel
+def _is_inside_one_part(triangle: Int32Array, part: Int32Array, row: int, column: int, supersampling: int) -> bool:
+    """Whether all samples of a pixel see the same part of the mesh; (row, column) is the pixel's first sample."""
+    first = triangle[row, column]
+    if first < 0:
+        return False
+    for k in range(1, supersampling * supersampling):
+        t = triangle[row + k // supersampling, column + k % supersampling]
+        if t < 0 or part[t] != part[first]:
+            return False
+    return True
+
+
+# One long kernel, for the reason above: only this function takes records.
+@fast_kernel
+def shade(
+    mesh: Mesh,
+    samples: Samples,
+    vertices: Float32Array,
+    normals: Float32Array,
+    lighting: Lighting,
+    supersampling: int,
+    image: Float32Array,
+) -> None:
+    """Adds the light of the samples to image (s,s,3): linear RGB 0..1, multiplied by the coverage of the pixel.
+
+    samples: (s * supersampling) squared; vertices, normals: (n,3). A pixel inside one part is shaded once, one mip
+    level coarser. A pixel at an edge is shaded at every sample.
+    """
+    _, triangle, barycentric, sample_level = samples
+    triangles, corner_uv, parts, materials, _ = mesh
+    _, _, tint, specular, level_offset, level_size, texels = materials
+    eye, direction, key, ambient, shadow_depth, to_shadow = lighting
+    light = direction[0], direction[1], direction[2]
+    for row in range(image.shape[0]):
+        for column in range(image.shape[1]):
+            top, left = row * supersampling, column * supersampling
+            once = supersampling > 1 and _is_inside_one_part(triangle, parts, top, left, supersampling)
+            count = 1 if once else supersampling * supersampling
+            for sample in range(count):
+                at = top + sample // supersampling, left + sample % supersampling
+                t = triangle[at]
+                if t < 0:
+                    continue
+                part, corners = parts[t], (triangles[t, 0], triangles[t, 1], triangles[t, 2])
+                w1, w2 = barycentric[at[0], at[1], 0], barycentric[at[0], at[1], 1]
+                w0 = 1 - w1 - w2
+                point = _interpolated(vertices, corners, w0, w1, w2)
+                view = eye[0] - point[0], eye[1] - point[1], eye[2] - point[2]
+                view = _scaled(view, 1 / np.sqrt(_dot(view, view)))
+                normal = _interpolated(normals, corners, w0, w1, w2)
+                length = max(np.sqrt(_dot(normal, normal)), 1e-6)
+                normal = _scaled(normal, (-1 if _dot(normal, view) < 0 else 1) / length)  # surfaces have two sides
+
+                x, y, towards = _transformed(to_shadow, point)
+                lit = _shadow_factor(shadow_depth, x, y, towards + specular[part, 2])
+                diffuse = max((_dot(normal, light) + 0.3) / 1.3, 0.0) * lit  # skin and cloth scatter light around
+                mirrored = _highlight(normal, view, light, specular[part, 0], specular[part, 1]) * lit
+                sky = _sky(normal, view)
+                u = w0 * corner_uv[t, 0, 0] + w1 * corner_uv[t, 1, 0] + w2 * corner_uv[t, 2, 0]
+                v = w0 * corner_uv[t, 0, 1] + w1 * corner_uv[t, 1, 1] + w2 * corner_uv[t, 2, 1]
+                level = min(sample_level[t] + once, level_size[part, 1] - 1)
+                colour = _texture(texels, level_offset[part, level], level_size[part, 0] >> level, u, v)
+                for channel in range(3):
+                    albedo = colour[channel] * colour[channel] * tint[part, channel]  # textures have gamma 2
+                    matt = albedo * (ambient[channel] * sky + key[channel] * diffuse)
+                    image[row, column, channel] += min(matt + key[channel] * mirrored, 1.0) / count
+
 
 Box = tuple[FloatArray, FloatArray]  # lowest and highest corner, (3,) each, dm
 

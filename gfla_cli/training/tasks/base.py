@@ -16,8 +16,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.config import Level
 from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness, share_loss
-from gfla_cli.losses.image import PerceptualLoss, discriminator_loss, generator_loss, joint_loss, matte_loss
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.image import PerceptualLoss, Vgg19, discriminator_loss, generator_loss, joint_loss, matte_loss
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.renderer import Blend
 from gfla_cli.training.batch import GroundTruthAt

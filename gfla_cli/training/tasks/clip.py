@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gfla_cli.conditioning.face_map import EYE, face_structure
-from gfla_cli.conditioning.skeleton import body_structure
+from gfla_cli.conditioning.heatmap import body_structure
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.sample import ClipSample, Correspondence
-from gfla_cli.losses.vgg import Vgg19
+from gfla_cli.losses.image import Vgg19
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.renderer import Blend

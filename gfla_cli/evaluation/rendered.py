@@ -1,0 +1,224 @@
+"""Test sets of rendered images: views of objects, and clips of people.
+
+View models are measured by how far the object is turned, beside copying the source (paper, Fig. 7); on the paper's
+ShapeNet list instead of rendered chairs, if it is given. Models that animate are measured beside holding the source's
+frame. Every frame is generated from the frame before it, as in `gfla animate`. A second kind of figure says whether the
+motion arrived: the landmarks that a detector finds in the result against those that were wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from gfla_cli.arrays import Image
+from gfla_cli.conditioning.face_map import face_structure
+from gfla_cli.conditioning.heatmap import body_structure
+from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, azimuth_difference
+from gfla_cli.config import ModelConfig
+from gfla_cli.datasets.chairs import UnseenChairs
+from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
+from gfla_cli.datasets.sample import ClipSample, ViewPair
+from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
+from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generate
+from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.metrics import PoseJudge, hole_share
+from gfla_cli.evaluation.protocols import OWN, Size
+from gfla_cli.evaluation.scores import MASKED, Score
+from gfla_cli.inference.session import Session, ViewSession, start_clip
+from gfla_cli.io.image import from_planes, to_planes, to_tensor, to_uint8
+from gfla_cli.person.detect_face import FaceDetector
+from gfla_cli.person.face import face_size
+from gfla_cli.training.tasks.view import ViewBatch, view_batch
+
+_PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
+_BATCH = 6
+_TARGET = "target"
+_WHAT = "rendered chairs that no training sees"
+HELD, REAL = "the source, held", "the real frames"
+_CLIPS = 20  # unless a limit is given
+_FRAMES = 12  # of a clip
+
+
+def _only_pairs(measures: Measures, *, bodies: bool) -> None:
+    """Leaves out what these sets cannot give: masked metrics, FID, and PCK without bodies.
+
+    Raises UsageError for a metric that an option named.
+    """
+    for metric in ("fid", *MASKED):
+        measures.without(metric, "measured only for pose models and for folders")
+    if not bodies:
+        measures.without("pck", "measured only for models that draw whole people, and for folders")
+
+
+class ViewPairs(TestSet):
+    """View models and pairs of views: of the paper's test list, or of rendered chairs that no training sees."""
+
+    protocol, layout = OWN, "square"
+    size: Size
+
+    def __init__(
+        self, models: Mapping[str, ViewSession], root: Path | None, device: torch.device, limit: int | None = None
+    ) -> None:
+        """`models` by name, all of one frame size. `root`: the data of the paper's list, else chairs are rendered.
+
+        Raises DataError when `root` cannot be used.
+        """
+        self._models, self._root, self._device = models, root, device
+        self.size = next(iter(models.values())).config.image_size
+        self.total = limit or _PAIRS
+        self._data: Dataset[ViewPair] = (
+            UnseenChairs(self.size[0]) if root is None else ShapeNetPairs(find_file(root), "test", self.size)
+        )
+
+    def prepare(self, measures: Measures) -> None:
+        _only_pairs(measures, bodies=False)
+
+    def scores(self, *, with_real: bool) -> list[Score]:
+        return [Score(name, parted_by="difference") for name in (COPY, *self._models)]
+
+    def batches(self) -> Iterator[Batch]:
+        for first in range(0, self.total, _BATCH):
+            yield self._generated(range(first, min(first + _BATCH, self.total)))
+
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        if batch.real is None or not batch.silhouettes:
+            return {}
+        images = to_uint8(made), to_uint8(batch.real[k : k + 1])
+        return {"holes": hole_share(*images, batch.silhouettes[k])}
+
+    def describe(self) -> tuple[dict[str, Any], str]:
+        return {"name": self._root.resolve().name if self._root else _WHAT, "what": _WHAT}, ""
+
+    def sheet(self, count: int) -> list[dict[str, Image]]:
+        # Neighbouring pairs share an object, and every ninth turns by the same angle; a sheet should show many of both.
+        numbers = {(i * self.total // count + i) % self.total for i in range(min(count, self.total))}
+        rows = []
+        for number in sorted(numbers):
+            batch = self._generated([number])
+            assert batch.real is not None
+            rows.append({name: to_uint8(image) for name, image in {**batch.made, _TARGET: batch.real}.items()})
+        return rows
+
+    def _generated(self, numbers: Sequence[int]) -> Batch:
+        pairs = [self._data[number] for number in numbers]
+        views = view_batch(default_collate(pairs), self._device)
+        inputs = views.source_image, views.source_code, views.target_code
+        return Batch(
+            numbers=numbers,
+            made={COPY: views.source_image} | {name: generate(m, *inputs) for name, m in self._models.items()},
+            real=views.target_image,
+            silhouettes=[] if self._root is not None else [pair.target_mask for pair in pairs],
+            parts=_differences(views),
+            views={name: _guesses(model, views) for name, model in self._models.items() if model.estimates_views},
+        )
+
+
+def _differences(batch: ViewBatch) -> list[str]:
+    """Degrees between source and target of every pair."""
+    codes = (batch.source_code, batch.target_code)
+    source, target = (code[:, : len(AZIMUTHS)].argmax(dim=1).flatten() for code in codes)
+    pairs = zip(source.tolist(), target.tolist(), strict=True)
+    return [str(round(azimuth_difference(s * AZIMUTH_STEP, t * AZIMUTH_STEP))) for s, t in pairs]
+
+
+def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
+    """Whether the model sees the view of every target: the azimuth, one at most a step away, the elevation."""
+    scores = torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy()))
+    code = batch.target_code.flatten(1).cpu()
+    count = len(AZIMUTHS)
+    found, true = (x[:, :count].argmax(dim=1) * AZIMUTH_STEP for x in (scores, code))
+    elevation = scores[:, count:].argmax(dim=1) == code[:, count:].argmax(dim=1)
+    errors = [azimuth_difference(f, t) for f, t in zip(found.tolist(), true.tolist(), strict=True)]
+    return [
+        {"azimuth": float(error == 0), "neighbour": float(error <= AZIMUTH_STEP), "elevation": float(right)}
+        for error, right in zip(errors, elevation.tolist(), strict=True)
+    ]
+
+
+class RenderedClips(TestSet):
+    """Models that animate faces, or bodies, and clips of people that no training sees."""
+
+    protocol, layout = OWN, "square"
+    size: Size
+
+    def __init__(
+        self,
+        models: Mapping[str, Session],
+        pack: Path,
+        device: torch.device,
+        *,
+        clips: int | None = None,
+        frames: int = _FRAMES,
+        cache: Path | None = None,
+    ) -> None:
+        """`models` by name, all of one frame size, all for faces or all for bodies.
+
+        `pack`: the folder that people are rendered from. `cache`: where rendered clips are kept. Figures beside the
+        distances: of faces `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`,
+        the share of frames in which a face was found; of bodies `pck`.
+        """
+        self._models, self._pack, self._device = models, pack, device
+        config = next(iter(models.values())).config
+        self.size, self._faces = config.image_size, config.task == "face"
+        self._clips, self._frames, self._cache = clips or _CLIPS, frames, cache
+        self.total = self._clips * self._frames
+        self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
+
+    def prepare(self, measures: Measures) -> None:
+        _only_pairs(measures, bodies=not self._faces)
+
+    def scores(self, *, with_real: bool) -> list[Score]:
+        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL, *self._models)]
+
+    def batches(self) -> Iterator[Batch]:
+        """A batch is a clip."""
+        with TemporaryDirectory() as folder:
+            unseen = UnseenFaces if self._faces else UnseenBodies
+            cache = self._cache or Path(folder)
+            data: Dataset[ClipSample] = unseen(self._pack, cache, size=self.size[0], frames=self._frames)
+            for number in range(self._clips):
+                sample = data[number]
+                made = {HELD: [sample.images[0]] * self._frames, REAL: list(sample.images[1:])}
+                made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
+                tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
+                on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
+                numbers = [number] * self._frames
+                yield Batch(numbers=numbers, made=on_device, real=on_device[REAL], joints=list(sample.points[1:]))
+
+    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
+        image, wanted = to_uint8(made), batch.joints[k]
+        assert wanted is not None
+        if not self._faces:
+            return {"pck": self._judge.pck(image, wanted)}
+        faces = self._face_detector.detect(image)
+        if not faces:
+            return {"landmarks": np.nan, "found": 0.0}
+        apart = np.linalg.norm(faces[0].points[:, :2] - wanted[:, :2], axis=1).mean()
+        return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}
+
+    def describe(self) -> tuple[dict[str, Any], str]:
+        return {"name": self._pack.resolve().name, "what": "rendered clips of unseen people"}, ""
+
+
+def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
+    """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
+    structures = (_structure(model.config, sample, row)[None] for row in range(len(sample.images)))
+    clip = start_clip(model, to_planes(sample.images[0]), next(structures))
+    for structure in structures:
+        yield from_planes(clip.next(structure))
+
+
+def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.float32]:
+    points, size = sample.points[row], (sample.images.shape[1], sample.images.shape[2])
+    if config.task == "face":
+        return face_structure(points[:, :2], size, sample.edges[row])
+    return body_structure(points, size, config.heatmap_sigma)
