@@ -67,7 +67,7 @@ def _peak_of_cpu_allocator(function: Callable[[], object]) -> int:
     """From torch's trace of allocations, which does not see what other libraries allocate."""
     from torch.profiler import ProfilerActivity, profile
 
-    with native_stderr_silenced(), TemporaryDirectory() as folder:
+    with native_stderr_silenced, TemporaryDirectory() as folder:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
             function()
         trace = Path(folder) / "trace.json"

@@ -21,7 +21,7 @@ from gfla_cli.bundles.files import CARD, CONFIG, FORMAT, WEIGHTS, check_digest, 
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError
-from gfla_cli.io.files import atomic_path, make_folder
+from gfla_cli.io.files import atomic_path, make_folder, write_text
 from gfla_cli.networks.build import build
 
 FLOW_ONLY = "flow"  # value of `part` in config.json
@@ -100,12 +100,10 @@ def save_bundle(
     with atomic_path(folder / WEIGHTS, overwrite=True) as temporary:
         temporary.write_bytes(content)
     if card is not None:
-        with atomic_path(folder / CARD, overwrite=True) as temporary:
-            temporary.write_text(card, encoding="utf-8")
+        write_text(folder / CARD, card)
     digest = hashlib.sha256(content).hexdigest()
     description = {"format": FORMAT, "version": 1, "model": config.to_json(), "sha256": digest, **about}
-    with atomic_path(folder / CONFIG, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / CONFIG, json.dumps(description, indent=2) + "\n")
 
 
 def is_flow_tensor(name: str) -> bool:

@@ -145,14 +145,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(f"{path}: not a checkpoint of plain tensors ({first[:120]})", hint=_HINT) from error
-    if not isinstance(content, dict) or not content:
+    items = content.items() if isinstance(content, dict) else ()
+    if not items or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in items):
         raise BundleError(f"{path}: not a state dict", hint="names with tensors, as in latest_net_G.pth")
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise BundleError(f"{path}: not a state dict", hint="names with tensors, as in latest_net_G.pth")
+    for name, tensor in items:
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.dtype.is_floating_point:
             raise BundleError(f"{path}: {name:.80} is not a plain tensor of numbers", hint=_HINT)
-    return content
+    return dict(items)
 
 
 def _refuse_bomb(path: Path) -> None:

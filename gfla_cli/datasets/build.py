@@ -9,7 +9,6 @@ photos that are added later move no person from training to test.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -26,7 +25,7 @@ from gfla_cli.datasets.tables import BUILD_PLAN, SPLITS, SQUARE, Layout, Split, 
 from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.background import Progress, silent
-from gfla_cli.io.files import atomic_path, is_inside, is_too_long, sole_writer, with_digest
+from gfla_cli.io.files import is_inside, is_too_long, sole_writer, with_digest, write_csv, write_text
 from gfla_cli.io.image import find_images, read_image, write_image
 
 LEFT_OUT, _FOUND = "left-out.csv", "found.jsonl"
@@ -93,7 +92,8 @@ def build_set(photos: Path, output: Path, options: BuildOptions, *, progress: Pr
                 for split in SPLITS:
                     (output / split / entry.name).unlink(missing_ok=True)
         _write_set(people, photos, output, options, report)
-        _write_left_out(output / LEFT_OUT, report)
+        rows = [(photo, *why) for photo, why in sorted(report.left_out.items())]
+        write_csv(output / LEFT_OUT, [("photo", "why", "detail"), *rows], lineterminator="\n")
     if not report.pairs.get("train"):
         most = next(iter(report.reasons), "")
         hint = f"{output / LEFT_OUT} says why, mostly: {most}; --identity says how to tell people apart"
@@ -112,8 +112,7 @@ def _same_plan(path: Path, photos: Path, options: BuildOptions) -> None:
             if changed:
                 what = f"{path.parent} was built with another {' and '.join(changed)}"
                 raise DataError(what, hint="choose another --output, or build it as before")
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(plan, indent=2) + "\n")
 
 
 def _usable(found: Mapping[str, Found], identify: Identify, report: BuildReport) -> dict[str, list[Found]]:
@@ -172,16 +171,6 @@ def _write_image(
         return False
     write_image(path, Crop((left, top, right, bottom), options.size).image(image))
     return True
-
-
-def _write_left_out(path: Path, report: BuildReport) -> None:
-    rows = [(photo, *why) for photo, why in sorted(report.left_out.items())]
-    with (
-        atomic_path(path, overwrite=True) as temporary,
-        # A name may hold bytes that are no text; they are shown as \udcff.
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([("photo", "why", "detail"), *rows])
 
 
 def identities(rule: str, photos: Sequence[PurePath]) -> Identify:

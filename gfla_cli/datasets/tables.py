@@ -22,7 +22,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array, Int64Array, Points
 from gfla_cli.errors import DataError
-from gfla_cli.io.files import atomic_path
+from gfla_cli.io.files import write_csv, write_text
 from gfla_cli.person.pose import Pose
 
 ANNOTATION_HEADER = ("name", "keypoints_y", "keypoints_x")
@@ -185,10 +185,5 @@ def write_tables(
     annotation, pairs_table = layout.tables(split)
     rows = [f"{name}: {[int(y) for _, y in points]}: {[int(x) for x, _ in points]}" for name, points in poses.items()]
     for name, lines in ((annotation, [":".join(ANNOTATION_HEADER), *rows]), (f"{split}.lst", list(poses))):
-        with atomic_path(root / name, overwrite=True) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    with (
-        atomic_path(root / pairs_table, overwrite=True) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([PAIRS_HEADER, *pairs])
+        write_text(root / name, "\n".join(lines) + "\n")
+    write_csv(root / pairs_table, [PAIRS_HEADER, *pairs], lineterminator="\n")

@@ -68,24 +68,18 @@ class ReportFiles:
 
     def write(self, evaluation: Evaluation, *, overwrite: bool) -> None:
         """All of them, each complete or not at all."""
+        from gfla_cli.io.files import write_text
         from gfla_cli.io.image import write_image
 
         rows = evaluation.to_json()
         if self.csv is not None:
-            _write(self.csv, as_csv(rows), overwrite=overwrite)
+            write_text(self.csv, as_csv(rows), overwrite=overwrite)
         if self.json is not None:
-            _write(self.json, json.dumps(rows, indent=2) + "\n", overwrite=overwrite)
+            write_text(self.json, json.dumps(rows, indent=2) + "\n", overwrite=overwrite)
         if self.html is not None:
-            _write(self.html, as_page(evaluation, self.rank_by), overwrite=overwrite)
+            write_text(self.html, as_page(evaluation, self.rank_by), overwrite=overwrite)
         if self.sheet is not None:
             write_image(self.sheet, contact_sheet(evaluation.test.sheet(_ON_SHEET)), overwrite=overwrite)
-
-
-def _write(path: Path, text: str, *, overwrite: bool) -> None:
-    from gfla_cli.io.files import atomic_path
-
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def condition_lines(conditions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -199,7 +199,12 @@ def _moved(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray
 def _bounds(edges: NDArray[np.float64], box: Box) -> Box:
     left, top, right, bottom = box
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) @ edges[:, :2].T + edges[:, 2]
-    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return box_of(corners)
+
+
+def box_of(points: NDArray[np.floating]) -> Box:
+    """Left, top, right, bottom of points (N, 2 or more) x, y."""
+    (left, top), (right, bottom) = points[:, :2].min(axis=0).tolist(), points[:, :2].max(axis=0).tolist()
     return left, top, right, bottom
 
 

@@ -131,7 +131,7 @@ def _start_session(
     for chosen in dict.fromkeys([tuple(providers), tuple(providers[-2:]), (CPU,)]):
         try:
             # GPU providers print about missing libraries; `OnnxGraph` reports that in one line.
-            with native_stderr_silenced() if chosen != (CPU,) else contextlib.nullcontext():
+            with native_stderr_silenced if chosen != (CPU,) else contextlib.nullcontext():
                 session = onnxruntime.InferenceSession(
                     content,
                     options,

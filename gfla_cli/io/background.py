@@ -189,58 +189,58 @@ class _Stderr(TextIOBase):
         os.close(self._descriptor)
 
 
-class _Silence:
-    """Counts the blocks, of all threads, that silence stderr. The last one to end restores it.
+class ProcessWide:
+    """A context manager for settings that belong to the whole process, such as filters of warnings.
 
-    Python's own stderr is not silenced: another thread may have something to say.
+    The first thread to enter changes them, the last one to leave restores them. In a forked child they are restored at
+    once: the blocks of other threads do not end there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[ExitStack], None]) -> None:
+        """`change` makes the changes, and puts onto the stack what undoes them."""
+        self._change = change
         self._lock = ProcessLock()
-        self._blocks = 0
-        self._saved: int | None = None
-        self._python: TextIO | None = None
+        self._inside = 0
+        self._restore = ExitStack()
         tell_of_forks(self)
 
     def forked(self) -> None:
-        """See `tell_of_forks`. The blocks of other threads do not end in the child."""
-        self._blocks = 0
-        self._restore()
+        """See `tell_of_forks`."""
+        self._inside = 0
+        self._restore.close()
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
-            if self._blocks == 0:
-                self._saved = _redirect_to_null()
-                if self._saved is not None and _is_of_process(sys.stderr):
-                    self._python, sys.stderr = sys.stderr, cast(TextIO, _Stderr(self._saved))
-            self._blocks += 1
+            self._inside += 1
+            if self._inside == 1:
+                self._change(self._restore)
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._blocks -= 1
-            if self._blocks == 0:
-                self._restore()
-
-    def _restore(self) -> None:
-        if self._python is not None:
-            sys.stderr, self._python = self._python, None
-        if self._saved is not None:
-            os.dup2(self._saved, _STDERR)
-            os.close(self._saved)
-            self._saved = None
+            self._inside = max(0, self._inside - 1)  # 0 already in a forked child
+            if self._inside == 0:
+                self._restore.close()
 
 
-_silence = _Silence()
+def _silence_stderr(restore: ExitStack) -> None:
+    saved = _redirect_to_null()
+    if saved is None:
+        return
+    restore.callback(_point_stderr_to, saved)
+    if _is_of_process(sys.stderr):  # Python's own is not silenced: another thread may have something to say
+        restore.callback(setattr, sys, "stderr", sys.stderr)
+        sys.stderr = cast(TextIO, _Stderr(saved))
 
 
-@contextmanager
-def native_stderr_silenced() -> Iterator[None]:
-    """Discards what native libraries write to stderr. This affects the whole process: keep the block short."""
-    _silence.begin()
-    try:
-        yield
-    finally:
-        _silence.end()
+def _ignore_warnings(restore: ExitStack) -> None:
+    restore.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+
+
+# Discards what native libraries write to stderr. Keep its blocks short.
+native_stderr_silenced = ProcessWide(_silence_stderr)
+# All code that silences Python's warnings in threads shares these blocks.
+python_warnings_silenced = ProcessWide(_ignore_warnings)
 
 
 def _is_of_process(stream: TextIO | None) -> bool:
@@ -265,33 +265,7 @@ def _redirect_to_null() -> int | None:
     return saved
 
 
-class _WarningsSilence:
-    """Counts the blocks, of all threads, that ignore Python's warnings. The last one to end restores the filters."""
-
-    def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._blocks = 0
-        self._restore = ExitStack()
-        tell_of_forks(self)
-
-    def forked(self) -> None:
-        """See `tell_of_forks`. The blocks of other threads do not end in the child."""
-        self._blocks = 0
-        self._restore.close()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._blocks += 1
-            if self._blocks == 1:
-                self._restore.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._blocks -= 1
-            if self._blocks == 0:
-                self._restore.close()
-
-
-# Filters belong to the whole process. All code that silences warnings in threads shares these blocks.
-python_warnings_silenced = _WarningsSilence()
+def _point_stderr_to(descriptor: int) -> None:
+    """Points stderr back to a copy that `_redirect_to_null` has made, and closes the copy."""
+    os.dup2(descriptor, _STDERR)
+    os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import os
@@ -112,6 +113,21 @@ def atomic_path(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
             for folder in made:
                 folder.rmdir()
         raise
+
+
+def write_text(path: Path | str, text: str, *, overwrite: bool = True) -> None:
+    """Writes a UTF-8 file that appears complete or not at all, see `atomic_path`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]], *, lineterminator: str = "\r\n") -> None:
+    """Replaces a CSV file as a whole. Names that hold bytes that are no text show them as \\udcff."""
+    with (
+        atomic_path(path, overwrite=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        csv.writer(file, lineterminator=lineterminator).writerows(rows)
 
 
 @contextmanager

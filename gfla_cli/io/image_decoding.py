@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
 from gfla_cli.errors import GflaError, MediaError
-from gfla_cli.io.background import ProcessLock, native_stderr_silenced, python_warnings_silenced
+from gfla_cli.io.background import ProcessWide, native_stderr_silenced, python_warnings_silenced
 from gfla_cli.io.files import require_file
 
 SMALLEST_SIDE = 16
@@ -63,12 +63,11 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 
 def _identified(path: Path) -> Image.Image:
-    Image.preinit()
-    with suppress(UnidentifiedImageError):
-        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
-    Image.init()  # loads all formats in 0.1 s, which PNG and JPEG do not need
-    with suppress(UnidentifiedImageError):
-        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
+    # `init` loads all formats in 0.1 s, which PNG and JPEG do not need.
+    for load_formats in (Image.preinit, Image.init):
+        load_formats()
+        with suppress(UnidentifiedImageError):
+            return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
     with path.open("rb") as file:
         is_heic = _is_heic(file.read(12))
     if not is_heic:
@@ -91,7 +90,7 @@ def load_upright(picture: Image.Image) -> None:
         # Pillow maps uncompressed files into memory by their name, and then with the sides of the turned image.
         picture.filename = ""
     # libtiff prints errors of damaged files to stderr.
-    with native_stderr_silenced() if picture.format == "TIFF" else nullcontext():
+    with native_stderr_silenced if picture.format == "TIFF" else nullcontext():
         picture.load()  # turns TIFF files and removes their tag
     with suppress(Exception):  # the image may be good although its EXIF block is damaged
         ImageOps.exif_transpose(picture, in_place=True)
@@ -149,36 +148,17 @@ def _not_an_image(path: Path) -> MediaError:
     return MediaError(f"{path} is not an image in any known format", hint=_EXPORT)
 
 
-class _QuietPillow:
-    """Turns off Pillow's warnings, log lines and size limit in its block; `open_image` reports errors itself.
-
-    These settings belong to the whole process: the first thread to enter changes them, the last to leave restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = ProcessLock()
-        self._inside = 0
-        self._restore = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._restore.enter_context(python_warnings_silenced)
-                logger = logging.getLogger("PIL")
-                self._restore.callback(logger.setLevel, logger.level)
-                logger.setLevel(logging.CRITICAL + 1)
-                self._restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._restore.close()
+def _silence_pillow(restore: ExitStack) -> None:
+    """Turns off Pillow's warnings, log lines and size limit; `open_image` reports errors itself."""
+    restore.enter_context(python_warnings_silenced)
+    logger = logging.getLogger("PIL")
+    restore.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.CRITICAL + 1)
+    restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    Image.MAX_IMAGE_PIXELS = None
 
 
-_quiet_pillow = _QuietPillow()
+_quiet_pillow = ProcessWide(_silence_pillow)
 
 
 def _rgb_conversion(picture: Image.Image) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.geometry.crop import Box, Crop
+from gfla_cli.geometry.crop import Box, Crop, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
@@ -331,9 +331,7 @@ def _believable(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> bool:
 def _box_inside(landmarks: NDArray[np.float32], shape: tuple[int, ...]) -> Box:
     """The box of the landmarks, cut at the border of the image."""
     last = np.array([shape[1] - 1, shape[0] - 1], np.float32)
-    place = landmarks[:, :2].clip(0, last)
-    (left, top), (right, bottom) = place.min(axis=0).tolist(), place.max(axis=0).tolist()
-    return (left, top, right, bottom)
+    return box_of(landmarks[:, :2].clip(0, last))
 
 
 def _paint_over(canvas: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:

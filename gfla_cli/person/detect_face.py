@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import DetectionError
-from gfla_cli.geometry.crop import Box
+from gfla_cli.geometry.crop import Box, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector, TurnedFaces, turned, turned_back
-from gfla_cli.person.face import face_box, face_size, from_mesh
+from gfla_cli.person.face import face_size, from_mesh
 from gfla_cli.person.mediapipe import (
     Network,
     Window,
@@ -72,7 +72,7 @@ class Face:
     @property
     def box(self) -> Box:
         """Left, top, right, bottom of the landmarks."""
-        return face_box(self.points)
+        return box_of(self.points)
 
     @property
     def prominence(self) -> float:
@@ -123,7 +123,7 @@ class FaceDetector(Closeable):
         """The meshes of all faces: in the whole image, around the boxes of small faces, in squares side by side."""
         found: list[NDArray[np.float32]] = []
         for mesh in self._meshes(image, whole(image), _LOOK_SIDE):
-            box = face_box(from_mesh(mesh))
+            box = box_of(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
             # The mesh of a small face may be distorted, so it is searched again in a smaller window.
             _add(found, [mesh] if is_large else self._closely(image, box))

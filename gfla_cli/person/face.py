@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import FloatArray
-from gfla_cli.geometry.crop import Box, Crop, Size
+from gfla_cli.geometry.crop import Crop, Size
 
 # MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings, then by the distance to the
 # landmarks of the rendered people (300 views; mean distance 2.2 % of the face's width from the front).
@@ -53,19 +53,6 @@ def face_size(points: FloatArray) -> float:
     """About the width of the face in pixels, from all of its points: steady when it talks or turns a little."""
     place = points[:, :2].astype(np.float64)
     return max(1e-6, _WIDTH * float(np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())))
-
-
-def face_box(points: FloatArray) -> Box:
-    """Left, top, right, bottom of the points: ear to ear, eyebrows to chin."""
-    (left, top), (right, bottom) = points[:, :2].min(axis=0).tolist(), points[:, :2].max(axis=0).tolist()
-    return (left, top, right, bottom)
-
-
-def mirrored(points: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The face in the mirrored image of `width` pixels."""
-    turned = points[list(MIRRORED)]
-    turned[:, 0] = width - 1 - turned[:, 0]
-    return turned
 
 
 def eye_openings(points: FloatArray) -> tuple[float, float]:

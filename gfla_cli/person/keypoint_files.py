@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
-from gfla_cli.io.files import CHECK_SPELLING, atomic_path
+from gfla_cli.io.files import CHECK_SPELLING, write_text
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
 from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, choose_person, shortest_decimals
@@ -160,8 +160,7 @@ def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = Fa
         raise UsageError(f"{path}: poses are written as .json", hint=f"choose {path.with_suffix('.json').name}")
     if not poses or len({pose.size for pose in poses}) != 1:
         raise ValueError("one file holds the people of one image")
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(pose_json(*poses)) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(pose_json(*poses)) + "\n", overwrite=overwrite)
 
 
 def pose_json(*poses: Pose) -> dict[str, Any]:

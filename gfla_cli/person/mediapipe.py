@@ -124,7 +124,7 @@ class _Task:
         image = self._images.Image(image_format=self._images.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
         if not self._is_new:
             return self._result(image)
-        with native_stderr_silenced():  # the last part of the graph starts, and logs, at the first person or face
+        with native_stderr_silenced:  # the last part of the graph starts, and logs, at the first person or face
             result = self._result(image)
         self._is_new = not any(vars(result).values())
         return result
@@ -255,7 +255,7 @@ class Network:
             raise GflaError("mediapipe cannot run in a process that was forked after mediapipe was used", hint=hint)
         _fork.started = True
         _close_orphans()
-        with native_stderr_silenced():
+        with native_stderr_silenced:
             tasks = task_module(self._module)
             mode = _module("mediapipe.tasks.python.vision.core.vision_task_running_mode").VisionTaskRunningMode
             base = _module("mediapipe.tasks.python.core.base_options").BaseOptions

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
-from gfla_cli.geometry.crop import Box, Crop, Size
+from gfla_cli.geometry.crop import Box, Crop, Size, box_of
 
 JOINTS = (
     "nose", "neck",
@@ -94,10 +94,7 @@ class Pose:
     def box(self) -> Box:
         """Left, top, right, bottom of the present joints, as points; all zero without joints."""
         there = self.points[self.present, :2]
-        if not len(there):
-            return (0.0, 0.0, 0.0, 0.0)
-        (left, top), (right, bottom) = there.min(axis=0).tolist(), there.max(axis=0).tolist()
-        return (left, top, right, bottom)
+        return box_of(there) if len(there) else (0.0, 0.0, 0.0, 0.0)
 
     @property
     def prominence(self) -> float:
@@ -120,10 +117,6 @@ class Pose:
         points[:, :2] = points[:, :2] @ affine[:, :2].T + affine[:, 2]  # missing joints go back to -1 below
         scale = math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))
         return Pose(points, size, None if self.depths is None else self.depths * np.float32(scale))
-
-    def mirrored(self) -> Pose:
-        """The pose in the mirrored image: left and right joints change places too."""
-        return self.cropped(replace(Crop.whole(self.size), flip=True))
 
     def _swapped(self) -> Pose:
         order = list(MIRRORED)

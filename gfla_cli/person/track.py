@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import UsageError
-from gfla_cli.geometry.crop import Box
+from gfla_cli.geometry.crop import box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
@@ -120,7 +120,7 @@ class BodyTracker(_Tracker[PersonDetector]):
     def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
         reset_tracking(self._network)
         everything = Window(0, 0, size[1], size[0])
-        window = around(_box(landmarks), _MARGIN)
+        window = around(box_of(landmarks), _MARGIN)
         self._window = everything if window.longest > 0.8 * everything.longest else window
 
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -142,15 +142,10 @@ class BodyTracker(_Tracker[PersonDetector]):
         """Whether the person is still well inside the window, and not small in it."""
         assert self._window is not None
         window = self._window
-        box = _box(landmarks)
+        box = box_of(landmarks)
         if extent(box) < 0.3 * window.longest:
             return False
         return window == Window(0, 0, size[1], size[0]) or window.holds(box, _BODY_ROOM * window.longest)
-
-
-def _box(landmarks: NDArray[np.float32]) -> Box:
-    (left, top), (right, bottom) = landmarks[:, :2].min(axis=0).tolist(), landmarks[:, :2].max(axis=0).tolist()
-    return (left, top, right, bottom)
 
 
 def _moved(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:

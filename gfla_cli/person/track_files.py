@@ -88,8 +88,7 @@ def read_track(
         return _track_of_folder(path, fps, person, [] if notes is None else notes)
     try:
         if not path.is_file():
-            what = "is a folder, not a landmarks file" if path.is_dir() else "no such file"
-            raise MediaError(f"{path}: {what}", hint=CHECK_SPELLING)
+            raise MediaError(f"{path}: no such file", hint=CHECK_SPELLING)
         if path.stat().st_size > _LARGEST_FILE:
             raise LandmarkError("too large for landmarks", hint=_MADE_BY)
         content = json.loads(path.read_text(encoding="utf-8-sig"))

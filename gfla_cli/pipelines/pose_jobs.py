@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -23,13 +22,13 @@ from gfla_cli.inference.session import Execution, check_model, exported_file
 from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import (
     InputFiles,
-    atomic_path,
     distinct_names,
     is_too_long,
     path_inside,
     refuse_output,
     require_path,
     sole_writer,
+    write_csv,
 )
 from gfla_cli.io.image import WRITABLE, check_image_file, find_images, write_image
 from gfla_cli.person.detect import PersonDetector
@@ -409,5 +408,4 @@ def _write_failures(path: Path, failures: Sequence[_Failure]) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    with atomic_path(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("from", "to", "error"), *failures])
+    write_csv(path, [("from", "to", "error"), *failures])

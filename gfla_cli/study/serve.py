@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gfla_cli.errors import DataError, GflaError, MediaError
-from gfla_cli.io.files import atomic_path, make_folder
+from gfla_cli.io.files import make_folder, write_text
 from gfla_cli.study.results import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
 from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 
@@ -65,8 +65,7 @@ class ServedStudy:
                 raise MediaError("the results folder is full")
             if _answers_in(path) < len(result.answers):
                 text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(result)}, indent=1)
-                with atomic_path(path, overwrite=True) as temporary:
-                    temporary.write_text(text + "\n", encoding="utf-8")
+                write_text(path, text + "\n")
         return path, result
 
     def count(self) -> int:

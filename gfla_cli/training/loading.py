@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError
-from gfla_cli.io.files import atomic_path
+from gfla_cli.io.files import write_csv
 from gfla_cli.training.recipe import Recipe
 from gfla_cli.training.tasks.base import TrainingTask
 
@@ -217,11 +217,7 @@ class Unreadable:
         if not new:
             return new
         self._names |= dict.fromkeys(new)
-        with (
-            atomic_path(self._path, overwrite=True) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file).writerows([["what"], *([name] for name in self._names)])
+        write_csv(self._path, [["what"], *([name] for name in self._names)])
         if images is not None and len(self) > _TOLERATED * images:
             what = f"{len(self)} of {images} images cannot be read, more than 1 %; the last: {new[-1]}"
             raise DataError(what, hint=f"{self._path} lists them; repair the data set, then --resume")

@@ -21,7 +21,7 @@ from rich.progress import Progress as Bars
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
-from gfla_cli.io.files import atomic_path, disk_errors_explained, make_folder
+from gfla_cli.io.files import disk_errors_explained, make_folder, write_csv
 from gfla_cli.io.image import to_uint8, write_image
 from gfla_cli.training.recipe import Recipe, Stage, time_shares
 
@@ -120,11 +120,7 @@ class Journal:
         with self._losses.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if len(row) == len(_HEADER)]  # the last line may be cut off
         kept = [row for row in rows[1:] if row[0].isdecimal() and int(row[0]) <= step]
-        with (
-            atomic_path(self._losses, overwrite=True) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file).writerows([_HEADER, *kept])
+        write_csv(self._losses, [_HEADER, *kept])
 
     def samples(self, step: int, rows: Tensor) -> None:
         """Writes a grid of (N, 3, H, W) rows in [-1, 1], two side by side."""

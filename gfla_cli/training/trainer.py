@@ -19,7 +19,7 @@ from gfla_cli.bundles.bundle import save_bundle
 from gfla_cli.bundles.files import CARD
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.inference.device import Placement
-from gfla_cli.io.files import atomic_path
+from gfla_cli.io.files import write_text
 from gfla_cli.training.checkpoint import (
     BEST,
     check_same_recipe,
@@ -155,8 +155,7 @@ class Trainer:
         """
         pace = pace or Pace()
         if self.journal is not None:
-            with atomic_path(self.folder / "recipe.json", overwrite=True) as temporary:
-                temporary.write_text(json.dumps(self.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+            write_text(self.folder / "recipe.json", json.dumps(self.recipe.to_json(), indent=2) + "\n")
             if self.steps == 0:
                 self.journal.rewind(0)  # a run was killed here before its first checkpoint
         finished = self._run_stages(report, pace, stop, may_abandon)

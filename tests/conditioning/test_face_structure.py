@@ -9,9 +9,7 @@ import pytest
 from drawn_landmarks import drawn_face, turned, with_open_mouth
 
 from gfla_cli.conditioning.face_map import CURVES, background_edges, face_structure, part_labels
-from gfla_cli.person.face import (
-    face_box,
-)
+from gfla_cli.geometry.crop import box_of
 from gfla_cli.person.retarget import fit_similarity
 
 
@@ -80,7 +78,7 @@ def test_a_mouth_wide_open_throws_no_pixels_about():
         structure = face_structure(points)
         lips = structure[11:15].min(axis=0) * 255 * 3
         rows, columns = np.nonzero((lips == 0) & (structure[0] > 0))
-        left, top, right, bottom = face_box(points[48:68])
+        left, top, right, bottom = box_of(points[48:68])
         slack = 9
         assert columns.min() > left - slack
         assert columns.max() < right + slack

@@ -99,7 +99,7 @@ def test_ctrl_c_while_the_thread_starts_stops_it(monkeypatch):
 
 
 def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):
-    first, second = native_stderr_silenced(), native_stderr_silenced()
+    first = second = native_stderr_silenced
     first.__enter__()
     second.__enter__()
     os.write(2, b"both")
@@ -112,7 +112,7 @@ def test_stderr_is_silent_until_the_last_of_overlapping_blocks_ends(capfd):
 
 def test_it_comes_back_after_an_error(capfd):
     try:
-        with native_stderr_silenced():
+        with native_stderr_silenced:
             raise ValueError
     except ValueError:
         os.write(2, b"heard")
@@ -124,7 +124,7 @@ def test_messages_get_out_while_native_libraries_are_silenced():
     program = (
         "import os, sys\n"
         "from gfla_cli.io.background import native_stderr_silenced\n"
-        "with native_stderr_silenced():\n"
+        "with native_stderr_silenced:\n"
         "    os.write(2, b'from a library\\n')\n"
         "    print('from gfla: caf\\u00e9', file=sys.stderr)\n"
         "print('after', file=sys.stderr)\n"

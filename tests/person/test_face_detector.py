@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from drawn_landmarks import mirrored_face
 from paths import ANNA, ROOT
 
 from gfla_cli.errors import DetectionError, UsageError
@@ -16,7 +17,6 @@ from gfla_cli.person.detect_face import Face, FaceDetector, no_face
 from gfla_cli.person.face import (
     eye_openings,
     face_size,
-    mirrored,
     mouth_opening,
 )
 from gfla_cli.person.track import FaceTracker
@@ -65,7 +65,7 @@ def test_the_points_lie_where_their_names_say(detector, portrait):
 def test_the_mirrored_image_gives_the_mirrored_face(detector, portrait):
     (face,) = detector.detect(portrait)
     (other,) = detector.detect(np.ascontiguousarray(portrait[:, ::-1]))
-    apart = np.linalg.norm(mirrored(other.points, 256)[:, :2] - face.points[:, :2], axis=1)
+    apart = np.linalg.norm(mirrored_face(other.points, 256)[:, :2] - face.points[:, :2], axis=1)
     assert apart.mean() < 0.03 * face_size(face.points)
 
 

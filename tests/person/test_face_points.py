@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_landmarks import drawn_face, with_closed_eyes, with_open_mouth
+from drawn_landmarks import drawn_face, mirrored_face, with_closed_eyes, with_open_mouth
 
 from gfla_cli.person.face import (
     MESH_POINTS,
@@ -12,7 +12,6 @@ from gfla_cli.person.face import (
     eye_openings,
     face_size,
     from_mesh,
-    mirrored,
     mouth_opening,
 )
 
@@ -27,8 +26,8 @@ def test_the_table_names_68_points_of_the_mesh():
 def test_mirroring_twice_changes_nothing_and_once_swaps_the_sides():
     face = drawn_face().astype(np.float32) + 200
     assert [MIRRORED[point] for point in MIRRORED] == list(range(68))
-    np.testing.assert_allclose(mirrored(mirrored(face, 401), 401), face, rtol=1e-6)
-    np.testing.assert_allclose(mirrored(face, 401), face, atol=1e-4)  # it is symmetrical
+    np.testing.assert_allclose(mirrored_face(mirrored_face(face, 401), 401), face, rtol=1e-6)
+    np.testing.assert_allclose(mirrored_face(face, 401), face, atol=1e-4)  # it is symmetrical
 
 
 def test_openings_are_measured_in_face_sizes():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keypoints import SIZE, STANDING, points
 
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import FACE, JOINTS, LIMBS, MIRRORED, Pose, choose_person
+
+
+def mirrored(pose):
+    return pose.cropped(replace(Crop.whole(pose.size), flip=True))
 
 
 def test_missing_joints_look_the_same_everywhere():
     values = points()
     values[3] = [7, 9, 0]
     pose = Pose(values, SIZE)
-    for changed in (pose, pose.scaled((512, 512)), pose.mirrored().mirrored(), pose.transformed(np.eye(2, 3), SIZE)):
+    for changed in (pose, pose.scaled((512, 512)), mirrored(mirrored(pose)), pose.transformed(np.eye(2, 3), SIZE)):
         assert changed.points[3].tolist() == [-1, -1, 0]
     with pytest.raises(ValueError, match="read-only"):
         pose.points[0] = 0
@@ -24,9 +31,9 @@ def test_a_pose_can_be_resized_moved_and_mirrored():
     pose = Pose(points(), SIZE)
     assert pose.scaled((512, 88)).points[0].tolist() == [43.75, 60.5, 0.5]
     assert pose.transformed([[2, 0, 10], [0, 1, -5]], (300, 400)).points[0].tolist() == [186, 25, 0.5]
-    mirrored = pose.mirrored()
-    assert mirrored.points[2].tolist() == [175 - 106, 56, 0.5]  # the left shoulder is the right one now
-    np.testing.assert_array_equal(mirrored.mirrored().points, pose.points)
+    other = mirrored(pose)
+    assert other.points[2].tolist() == [175 - 106, 56, 0.5]  # the left shoulder is the right one now
+    np.testing.assert_array_equal(mirrored(other).points, pose.points)
     assert pose.box == (58, 26, 118, 228)
 
 
@@ -91,7 +98,7 @@ def test_depths_follow_what_happens_to_the_image():
     pose = Pose(points, (100, 200), depths)
     np.testing.assert_allclose(pose.scaled((200, 400)).depths, 2 * depths, rtol=1e-6)
     np.testing.assert_allclose(pose.transformed([[0, -3, 5], [3, 0, 7]], (300, 300)).depths, 3 * depths, rtol=1e-6)
-    assert pose.mirrored().depths[2] == 5  # the right shoulder is the left one
+    assert mirrored(pose).depths[2] == 5  # the right shoulder is the left one
     assert pose.within_frame().depths is not None
     assert Pose(points, (100, 200)).scaled((50, 50)).depths is None
     assert np.isnan(Pose(points, (100, 200)).deep_points[:, 3]).all()

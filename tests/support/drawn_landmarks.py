@@ -6,6 +6,7 @@ import numpy as np
 
 from gfla_cli.person.face import (
     EYES,
+    MIRRORED,
 )
 
 
@@ -58,3 +59,10 @@ def drawn_body(size=(64, 64), middle=32.0):
     points[:, 1] = [8, 14, 14, 22, 30, 14, 22, 30, 32, 44, 56, 32, 44, 56, 7, 7, 8, 8]
     points[:, :2] *= np.array([size[1], size[0]]) / 64
     return points
+
+
+def mirrored_face(points, width):
+    """The face in the mirrored image of `width` pixels."""
+    turned = points[list(MIRRORED)]
+    turned[:, 0] = width - 1 - turned[:, 0]
+    return turned
