@@ -41,7 +41,9 @@ def picture(seeded):
 
 
 def test_content_and_style_equal_the_released_values(vgg, picture):
-    distance = PerceptualLoss(vgg)(picture("generated"), picture("target"))
+    content = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    loss = PerceptualLoss(vgg, content, style=("relu2_2", "relu3_4", "relu4_4", "relu5_2"))
+    distance = loss(picture("generated"), picture("target"))
     assert distance.content.item() == pytest.approx(EXPECTED["content"], rel=1e-4)
     assert distance.style.item() == pytest.approx(EXPECTED["style"], rel=1e-3)
 
@@ -137,7 +139,7 @@ def test_vgg_weights_that_stop_early_offer_what_they_have(tmp_path, vgg):
     short = {f"features.{n}.{k}": t for n in (0, 2) for k, t in zip(("weight", "bias"), _conv(vgg, n), strict=True)}
     network = Vgg19(short)
     assert network.available == ("relu1_1", "relu1_2")
-    assert PerceptualLoss(network).content == ("relu1_1",)
+    assert PerceptualLoss(network, ("relu1_1", "relu2_1"), ()).content == ("relu1_1",)
     with pytest.raises(BundleError, match="relu3_1"):
         network(torch.zeros(1, 3, 8, 8), ["relu3_1"])
 
