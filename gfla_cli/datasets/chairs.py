@@ -97,15 +97,15 @@ class RenderedChairs:
         return self._extras.sample(rng)
 
 
-def plan_with(extras: Path | None, seed: int = 0) -> ChairPlan:
+def plan_with(extras: Path | None) -> ChairPlan:
     """The plan of a training. The content of the folder of extra objects is part of it. Raises DataError."""
     if extras is None:
-        return ChairPlan(seed=seed)
+        return ChairPlan()
     from gfla_cli.synth.objects.objects import ObjectFolder
 
     found = ObjectFolder(extras)  # reads all of them, so a broken one is reported before the training starts
     listed = " ".join(f"{path.name}:{path.stat().st_size}:{found.facing.get(path.stem, 0)}" for path in found.paths)
-    return ChairPlan(seed=seed, extras=hashlib.sha256(listed.encode()).hexdigest()[:8])
+    return ChairPlan(extras=hashlib.sha256(listed.encode()).hexdigest()[:8])
 
 
 class ChairPairs(Dataset[ViewPair]):

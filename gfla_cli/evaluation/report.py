@@ -213,8 +213,8 @@ def _embedded(image: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
-def contact_sheet(rows: Sequence[Mapping[str, Image]], columns: int = 2) -> Image:
-    """Every row's images side by side under their names, `columns` rows next to each other.
+def contact_sheet(rows: Sequence[Mapping[str, Image]]) -> Image:
+    """Every row's images side by side under their names, two rows next to each other.
 
     All images are (H, W, 3) uint8 of one size, all rows have the same keys.
     """
@@ -224,9 +224,10 @@ def contact_sheet(rows: Sequence[Mapping[str, Image]], columns: int = 2) -> Imag
     if not rows:
         raise ValueError("a sheet needs at least one row")
     lines = [np.hstack(list(row.values())) for row in rows]
-    lines += [np.full_like(lines[0], 255)] * (-len(lines) % columns)
-    body = np.vstack([np.hstack(lines[i : i + columns]) for i in range(0, len(lines), columns)])
-    labels, width = list(rows[0]) * columns, next(iter(rows[0].values())).shape[1]
+    if len(lines) % 2:
+        lines.append(np.full_like(lines[0], 255))
+    body = np.hstack([np.vstack(lines[::2]), np.vstack(lines[1::2])])
+    labels, width = list(rows[0]) * 2, next(iter(rows[0].values())).shape[1]
     header = np.full((22, body.shape[1], 3), 255, np.uint8)
     for i, label in enumerate(labels):
         cv2.putText(header, label, (i * width + 4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)

@@ -32,6 +32,7 @@ LABELS = {
 }
 # Mean joint displacement in torsos; each class holds about a third of the rendered test pairs.
 CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": math.inf}
+_PICKED = 4  # images that are shown as worst, as median and as best
 _HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
 _DECIMALS = {"psnr": 2, "fid": 2, "mirrored": 0}
 
@@ -128,11 +129,11 @@ def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
     return [items[k * len(items) // count] for k in range(count)]
 
 
-def picked(score: Score, metric: str, count: int = 4) -> dict[str, Sequence[ImageFigures]]:
+def picked(score: Score, metric: str) -> dict[str, Sequence[ImageFigures]]:
     """Worst, median and best images by one metric, none of them twice; all of them when there are few."""
     known = [image for image in score.images if not math.isnan(image.figures.get(metric, math.nan))]
     order = sorted(known, key=lambda image: image.figures[metric], reverse=not higher_is_better(metric))
-    count = min(count, -(-len(order) // 3))
+    count = min(_PICKED, -(-len(order) // 3))
     worst, rest = order[:count], order[count:]
     best, middle = rest[max(0, len(rest) - count) :], rest[: max(0, len(rest) - count)]
     start = max(0, (len(middle) - count) // 2)

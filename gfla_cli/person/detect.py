@@ -18,6 +18,9 @@ from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.mediapipe import (
+    LARGEST_SIDE,
+    LOOK_SIDE,
+    MOST_SQUARES,
     Network,
     Window,
     around,
@@ -30,16 +33,12 @@ from gfla_cli.person.mediapipe import (
 )
 from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, extent
 
-_LARGEST_SIDE = 2560  # pixels of the copy that is searched; a person of a fifth of its height is still sharp
-_LOOK_SIDE = 1280  # pixels of the whole image in one look
 _CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 256
 _WIDE = 1.3  # width / height; wider images are also searched in squares side by side
 _HEADS = 9.5  # a standing body and some air, in heights of MediaPipe's face box (brow to chin)
 _MARGIN = 0.15  # around a person for the second, closer look
 _CLOSE = 0.55  # of the window; for a larger person the closer look is no better than the first
 _MOST_PEOPLE = 8  # in one image, before squares are searched; larger groups are of no use here
-_MOST_FACES = 8
-_MOST_SQUARES = 12
 
 _SURE_FACE = 0.9  # confidence; such a face is upright
 _CLEAR_FACE = 0.75  # confidence that a face of a turned image needs, ...
@@ -105,7 +104,7 @@ class PersonDetector(Closeable):
         """The people in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
         self._pose_network.start_in_background()  # while the other one starts
-        pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
+        pixels, factor = whole(image).cut(image, LARGEST_SIDE)
         with self._lock:
             found = self._search_turned(pixels)
         scale = np.array([1 / factor, 1 / factor, 1 / factor, 1, 1 / factor], np.float32)
@@ -147,7 +146,7 @@ class PersonDetector(Closeable):
     def _search_turned(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The landmarks of all people. Images that seem to lie on a side or upside down are also searched upright."""
 
-        faces = TurnedFaces(self._face_network, image, _MOST_FACES)
+        faces = TurnedFaces(self._face_network, image)
 
         def search(turns: int, *, closely: bool = True) -> list[NDArray[np.float32]]:
             found = self._search(turned(image, turns), faces.boxes(turns), closely=closely)
@@ -191,10 +190,10 @@ class PersonDetector(Closeable):
                     look(around_body_of(face, heads))
         height, width = image.shape[:2]
         if width > _WIDE * height:
-            for window in squares(image, height)[:_MOST_SQUARES]:
+            for window in squares(image, height)[:MOST_SQUARES]:
                 look(window)
         if closely and not found:
-            for window in squares(image, round(0.6 * min(height, width)))[:_MOST_SQUARES]:
+            for window in squares(image, round(0.6 * min(height, width)))[:MOST_SQUARES]:
                 look(window)
         return found
 
@@ -215,7 +214,7 @@ class PersonDetector(Closeable):
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
-        longest = _LOOK_SIDE if window == whole(image) else _CUT_SIDE
+        longest = LOOK_SIDE if window == whole(image) else _CUT_SIDE
         landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
         return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
 
@@ -240,9 +239,9 @@ def turned_back(points: NDArray[np.float32], turns: int, shape: tuple[int, ...])
 class TurnedFaces:
     """The faces that MediaPipe finds in a whole image (H, W, 3) and in its quarter turns. Each is searched once."""
 
-    def __init__(self, network: Network, image: NDArray[np.uint8], most: int) -> None:
-        """`network`: of `face_box_network`. `most`: faces that count, those with most confidence."""
-        self._network, self._image, self._most = network, image, most
+    def __init__(self, network: Network, image: NDArray[np.uint8]) -> None:
+        """`network`: of `face_box_network`."""
+        self._network, self._image = network, image
         self._found: dict[int, list[tuple[float, Box]]] = {}  # by quarters to the left
 
     def boxes(self, turns: int) -> list[Box]:
@@ -267,7 +266,7 @@ class TurnedFaces:
     def _faces(self, turns: int) -> list[tuple[float, Box]]:
         if turns not in self._found:
             image = turned(self._image, turns)
-            self._found[turns] = faces_in(self._network, image, whole(image), _LOOK_SIDE, self._most)
+            self._found[turns] = faces_in(self._network, image, whole(image))
         return self._found[turns]
 
 

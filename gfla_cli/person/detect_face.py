@@ -16,6 +16,10 @@ from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector, TurnedFaces, turned, turned_back
 from gfla_cli.person.face import face_size, from_mesh
 from gfla_cli.person.mediapipe import (
+    LARGEST_SIDE,
+    LOOK_SIDE,
+    MOST_FACES,
+    MOST_SQUARES,
     Network,
     Window,
     around,
@@ -29,12 +33,8 @@ from gfla_cli.person.pose import extent
 from gfla_cli.person.track_files import Kind
 
 _SMALLEST = 12.0  # pixels of a face
-_LARGEST_SIDE = 2560  # pixels of the copy that is searched
-_LOOK_SIDE = 1280  # pixels of the whole image in one look
 _CUT_SIDE = 512  # pixels of a cut-out; the network inside sees 192
 _MARGIN = 0.5  # around a face's box: a window of twice its size
-_MOST_FACES = 8
-_MOST_SQUARES = 12
 _CLOSE = 0.25  # of the image; a larger face needs no closer look
 _SAME_FACE = 0.5  # of a face's size; closer faces are one face found twice
 _LARGE_FACE = 0.16  # of the image's longer side; an image with a larger face shows a face, not a body
@@ -108,9 +108,9 @@ class FaceDetector(Closeable):
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
-        pixels, factor = whole(image).cut(image, _LARGEST_SIDE)
+        pixels, factor = whole(image).cut(image, LARGEST_SIDE)
         with self._lock:
-            faces = TurnedFaces(self._box_network, pixels, _MOST_FACES)
+            faces = TurnedFaces(self._box_network, pixels)
             turns = faces.upright_turns()
             meshes = self._search(turned(pixels, turns), faces.boxes(turns))
             found = [turned_back(mesh, turns, pixels.shape) for mesh in meshes]
@@ -122,7 +122,7 @@ class FaceDetector(Closeable):
     def _search(self, image: NDArray[np.uint8], boxes: list[Box]) -> list[NDArray[np.float32]]:
         """The meshes of all faces: in the whole image, around the boxes of small faces, in squares side by side."""
         found: list[NDArray[np.float32]] = []
-        for mesh in self._meshes(image, whole(image), _LOOK_SIDE):
+        for mesh in self._meshes(image, whole(image), LOOK_SIDE):
             box = box_of(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
             # The mesh of a small face may be distorted, so it is searched again in a smaller window.
@@ -131,10 +131,10 @@ class FaceDetector(Closeable):
             if not any(_holds(box, mesh) for mesh in found):
                 _add(found, self._closely(image, box))
         if not found:
-            for window in squares(image, max(64, round(0.6 * min(image.shape[:2]))))[:_MOST_SQUARES]:
-                for _, box in faces_in(self._box_network, image, window, _LOOK_SIDE, _MOST_FACES):
+            for window in squares(image, max(64, round(0.6 * min(image.shape[:2]))))[:MOST_SQUARES]:
+                for _, box in faces_in(self._box_network, image, window):
                     _add(found, self._closely(image, box))
-        return found[:_MOST_FACES]
+        return found[:MOST_FACES]
 
     def _closely(self, image: NDArray[np.uint8], box: Box) -> list[NDArray[np.float32]]:
         return self._meshes(image, around(box, _MARGIN), _CUT_SIDE)[:1]

@@ -39,6 +39,11 @@ _BUNDLES = Path(__file__).with_name("bundles")
 _EMPTY = np.zeros((64, 64, 3), np.uint8)
 _GREY = 128  # outside of the image
 
+LARGEST_SIDE = 2560  # pixels of the copy that is searched; a person of a fifth of its height is still sharp
+LOOK_SIDE = 1280  # pixels of the whole image in one look
+MOST_FACES = 8  # that count: those with most confidence
+MOST_SQUARES = 12
+
 # Time between two frames that a tracking network is told, in ms. MediaPipe smooths the landmarks of one person by time.
 # The longer the time, the weaker the smoothing: at these values, the landmarks
 # are as restless as without smoothing.
@@ -365,13 +370,11 @@ def _steps(length: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, max(0, length - side), count)]
 
 
-def faces_in(
-    network: Network, image: NDArray[np.uint8], window: Window, longest: int, most: int
-) -> list[tuple[float, Box]]:
+def faces_in(network: Network, image: NDArray[np.uint8], window: Window) -> list[tuple[float, Box]]:
     """Confidence in [0, 1] and box, in pixels of the image, of the faces in the window, most confident first."""
-    pixels, factor = window.cut(image, longest)
+    pixels, factor = window.cut(image, LOOK_SIDE)
     faces = []
-    for found in (network.process(pixels).detections or [])[:most]:
+    for found in (network.process(pixels).detections or [])[:MOST_FACES]:
         box = found.bounding_box
         left, top = window.left + box.origin_x / factor, window.top + box.origin_y / factor
         faces.append((found.categories[0].score, (left, top, left + box.width / factor, top + box.height / factor)))
