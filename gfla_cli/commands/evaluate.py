@@ -26,6 +26,7 @@ from gfla_cli.commands.options import (
 if TYPE_CHECKING:
     from gfla_cli.evaluation.report import ReportFiles
     from gfla_cli.evaluation.run import Request
+    from gfla_cli.inference.device import Placement
 
 
 # Options that only one kind of metric uses, and its name.
@@ -178,7 +179,6 @@ def evaluate(
     from gfla_cli.evaluation.run import Request, check_inputs
     from gfla_cli.evaluation.scores import Wanted
 
-    compared_at = parse_size(size) if size else None
     wanted = Wanted(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
         vgg=vgg,
@@ -190,19 +190,6 @@ def evaluate(
         mask_folder=masks,
         rank_by=rank_by,
     )
-    weights = ((vgg, "vgg"), (lpips_backbone, "lpips"), (inception, "fid"))
-    of_metric = (*weights, (fid_reference, "fid"), (masks, "mask"))
-    check_inputs(
-        models or (),
-        data_root,
-        layout,
-        real=real,
-        generated=generated or (),
-        pairs=pairs,
-        files=[keypoints, *(file for file, metric in of_metric if any(metric in name for name in wanted.asked))],
-    )
-    from gfla_cli.inference.device import choose_device
-
     request = Request(
         models=models or [],
         data_root=data_root,
@@ -213,15 +200,18 @@ def evaluate(
         layout=layout,
         wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,
-        size=compared_at,
+        size=parse_size(size) if size else None,
         fid_reference=fid_reference,
-        placement=choose_device(device, precision),
         limit=limit,
         refine_head=refine_head,
         depth=depth,
         sheet=sheet is not None,
     )
-    _report(request, files, as_json=as_json, overwrite=overwrite)
+    check_inputs(request)
+    from gfla_cli.inference.device import choose_device
+
+    placement = choose_device(device, precision)
+    _report(request, placement, files, as_json=as_json, overwrite=overwrite)
 
 
 def _check_mode(
@@ -286,14 +276,14 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
         Console().print(line, highlight=False)
 
 
-def _report(request: Request, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
+def _report(request: Request, placement: Placement, files: ReportFiles, *, as_json: bool, overwrite: bool) -> None:
     """Measures, shows and writes. With `as_json` stdout holds JSON and nothing else."""
     from gfla_cli.evaluation.report import condition_lines, score_tables
     from gfla_cli.evaluation.run import run
 
     with progress_bar("evaluating") as progress:
-        evaluation = run(request, progress, say)
-    say(f"{evaluation.count} on {request.placement if request.models else request.placement.device}")
+        evaluation = run(request, placement, progress, say)
+    say(f"{evaluation.count} on {placement if request.models else placement.device}")
     for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
     if as_json:

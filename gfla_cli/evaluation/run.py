@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
@@ -53,39 +53,33 @@ class Request:
     protocol: Protocol | None
     size: Size | None
     fid_reference: Path | None
-    placement: Placement
     limit: int | None
     refine_head: bool
     depth: bool
     sheet: bool  # whether a contact sheet is wanted
 
 
-def check_inputs(
-    models: Sequence[str],
-    data_root: Path | None,
-    layout: str | None,
-    *,
-    real: Path | None,
-    generated: Sequence[Path],
-    pairs: Path | None,
-    files: Iterable[Path | None],
-) -> None:
+def check_inputs(request: Request) -> None:
     """Raises GflaError children for models, folders and files that are not there, or not what they should be.
 
-    Comes before torch and loads no weights. For the arguments see `Request`; `files`: others that are read, if named.
+    Comes before torch and loads no weights.
     """
-    for path in files:
+    wanted = request.wanted
+    weights = ((wanted.vgg, "vgg"), (wanted.lpips_backbone, "lpips"), (wanted.inception, "fid"))
+    of_metric = (*weights, (request.fid_reference, "fid"), (wanted.mask_folder, "mask"))
+    asked = [file for file, metric in of_metric if any(metric in name for name in wanted.asked)]
+    for path in (request.keypoints, *asked):
         if path is not None:
             require_path(path)
-    if real is not None:
-        for folder in (real, *generated):
+    if request.real is not None:
+        for folder in (request.real, *request.generated):
             find_images(folder)
-        if pairs is not None:
-            read_pairing(pairs)
+        if request.pairs is not None:
+            read_pairing(request.pairs)
         return
-    task = _task_of(models)
+    task, data_root = _task_of(request.models), request.data_root
     if task == "pose":
-        require_set(_required(data_root, _NEEDS["pose"]), "test", LAYOUTS[layout or "square"])
+        require_set(_required(data_root, _NEEDS["pose"]), "test", LAYOUTS[request.layout or "square"])
     elif task == "view":
         if data_root is not None and not data_root.exists():
             hint = "without --data-root, rendered chairs are the test set"
@@ -97,7 +91,7 @@ def check_inputs(
         check_pack(pack)
 
 
-def run(request: Request, progress: Progress, say: Say = silent) -> Evaluation:
+def run(request: Request, placement: Placement, progress: Progress, say: Say = silent) -> Evaluation:
     """Measures. `say` gets a line before a download.
 
     Raises BundleError when models cannot be compared, UsageError for what does not go together.
@@ -107,9 +101,9 @@ def run(request: Request, progress: Progress, say: Say = silent) -> Evaluation:
     from gfla_cli.io.files import cache_folder
 
     with said_when_slow(say, "opening the images and loading the models"):
-        test = _open_folders(request, request.real) if request.real else _open_models(request)
+        test = _open_folders(request, request.real) if request.real else _open_models(request, placement)
     compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
-    measures = gather(request.wanted, request.placement.device, compares_sets=compares_sets, say=say)
+    measures = gather(request.wanted, placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:
         raise UsageError("FID alone pairs no images for --sheet", hint="leave --sheet out, or name more metrics")
     cache = cache_folder() / "fid"
@@ -136,11 +130,11 @@ def _open_folders(request: Request, real: Path) -> TestSet:
     )
 
 
-def _open_models(request: Request) -> TestSet:
+def _open_models(request: Request, placement: Placement) -> TestSet:
     """The test set of the models' task, with the models opened. Raises UsageError for options it does not have."""
-    task, device = _task_of(request.models), request.placement.device
+    task = _task_of(request.models)
     if task == "pose":
-        return _open_poses(request)
+        return _open_poses(request, placement)
     if request.protocol is not None or request.size is not None or request.layout is not None:
         what = "protocols, sizes and layouts are those of person images"
         raise UsageError(what, hint="leave --protocol, --size and --layout out")
@@ -149,14 +143,15 @@ def _open_models(request: Request) -> TestSet:
     if task == "view":
         from gfla_cli.evaluation.rendered import ViewPairs
 
-        views = open_compared(request.models, request.placement, "view")
-        return ViewPairs(views, request.data_root, device, request.limit)
+        views = open_compared(request.models, placement, "view")
+        return ViewPairs(views, request.data_root, placement.device, request.limit)
     from gfla_cli.evaluation.rendered import RenderedClips
 
     if request.sheet:
         raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
     pack = _required(request.data_root, _NEEDS[task])
-    return RenderedClips(open_compared(request.models, request.placement, task), pack, device, clips=request.limit)
+    models = open_compared(request.models, placement, task)
+    return RenderedClips(models, pack, placement.device, clips=request.limit)
 
 
 def _task_of(models: Sequence[str]) -> Task:
@@ -171,16 +166,16 @@ def _task_of(models: Sequence[str]) -> Task:
     return tasks.pop()
 
 
-def _open_poses(request: Request) -> TestSet:
+def _open_poses(request: Request, placement: Placement) -> TestSet:
     from gfla_cli.evaluation.poses import PosePairs
     from gfla_cli.evaluation.protocols import OWN
 
     root = _required(request.data_root, _NEEDS["pose"])
     return PosePairs(
-        open_compared(request.models, request.placement, "pose"),
+        open_compared(request.models, placement, "pose"),
         root,
         LAYOUTS[request.layout or "square"],
-        request.placement,
+        placement,
         protocol=request.protocol or OWN,
         size=request.size,
         limit=request.limit,
