@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,7 +145,7 @@ def animate(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
-        report = run_animation(job, options, say=lambda line: say(line, quiet=quiet), progress=progress)
+        report = run_animation(job, options, say=partial(say, quiet=quiet), progress=progress)
     what = f"{counted(report.frames, 'frame')} of {report.width}x{report.height}"
     say(f"{what}, {report.frames_per_second:.1f} per second", quiet=quiet)
     finish(report, as_json=as_json)

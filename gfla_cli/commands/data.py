@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -194,7 +195,7 @@ def faces(
             person=person,
             trim=chosen,
             fps=rate,
-            say=lambda line: say(line, quiet=quiet),
+            say=partial(say, quiet=quiet),
             progress=progress,
         )
     for folder in report.written:

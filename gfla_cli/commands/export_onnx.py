@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -33,10 +34,10 @@ def export_onnx(
     output = output or Path(f"{bundle_name(find_bundle(model))}.onnx")
     refuse_export_name(output)
     refuse_output(output, overwrite=overwrite, inputs=[model, *find_bundle(model).iterdir()])
-    with said_when_slow(lambda line: say(line, quiet=quiet), "loading torch"):
+    with said_when_slow(partial(say, quiet=quiet), "loading torch"):
         from gfla_cli.inference.export import TOLERANCE
         from gfla_cli.inference.export import export_onnx as export
-    report = export(model, output, half=fp16, overwrite=overwrite, say=lambda line: say(line, quiet=quiet))
+    report = export(model, output, half=fp16, overwrite=overwrite, say=partial(say, quiet=quiet))
     for check in report.checks:
         size = f"{check.batch} x {check.width}x{check.height}"
         say(f"ONNX Runtime and torch at {size}: largest difference {check.largest_difference:.1e}", quiet=quiet)

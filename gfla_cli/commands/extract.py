@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,9 +44,7 @@ def extract(
     from gfla_cli.pipelines.extraction import ExtractOptions, plan_extraction, run_extraction
 
     options = ExtractOptions(task=task, person=person, trim=parse_trim(trim), fps=parse_rate(fps), overwrite=overwrite)
-    jobs = plan_extraction(
-        source, output, overlay=overlay, overwrite=overwrite, say=lambda line: say(line, quiet=quiet)
-    )
+    jobs = plan_extraction(source, output, overlay=overlay, overwrite=overwrite, say=partial(say, quiet=quiet))
     with progress_bar("frames" if len(jobs) == 1 else "files", quiet=quiet) as progress:
-        report = run_extraction(jobs, options, say=lambda line: say(line, quiet=quiet), progress=progress)
+        report = run_extraction(jobs, options, say=partial(say, quiet=quiet), progress=progress)
     finish(report, as_json=as_json)

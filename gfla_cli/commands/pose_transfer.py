@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -98,7 +99,7 @@ def pose_transfer(
         shows=parse_shows(show),
         reads=(background, model),
         overwrite=overwrite,
-        say=lambda line: say(line, quiet=quiet),
+        say=partial(say, quiet=quiet),
     )
     options = TransferOptions(
         model=model,
@@ -114,5 +115,5 @@ def pose_transfer(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("images", quiet=quiet or len(jobs) == 1) as progress:
-        report = run_transfers(jobs, options, say=lambda line: say(line, quiet=quiet), progress=progress)
+        report = run_transfers(jobs, options, say=partial(say, quiet=quiet), progress=progress)
     finish(report, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -95,5 +96,5 @@ def view_synthesis(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
         overwrite=overwrite,
     )
-    report = run_views(job, options, say=lambda line: say(line, quiet=quiet))
+    report = run_views(job, options, say=partial(say, quiet=quiet))
     finish(report, as_json=as_json)

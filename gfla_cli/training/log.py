@@ -21,6 +21,7 @@ from rich.progress import Progress as Bars
 from torch import Tensor
 
 from gfla_cli.errors import MissingExtraError
+from gfla_cli.io.background import Say
 from gfla_cli.io.files import disk_errors_explained, make_folder, write_csv
 from gfla_cli.io.image import to_uint8, write_image
 from gfla_cli.training.recipe import Recipe, Stage, time_shares
@@ -151,7 +152,7 @@ def tile(rows: Tensor, columns: int = 2) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def show_progress(recipe: Recipe, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+def show_progress(recipe: Recipe, say: Say) -> Iterator[Callable[[Progress], None]]:
     """The report for `Trainer.run`: bars on a terminal, else a line each minute. Skipped images are named at once."""
     console = Console(stderr=True)
     with _bars(recipe, console) if console.is_terminal else _lines(say) as show:
@@ -191,7 +192,7 @@ def _bars(plan: Recipe, console: Console) -> Iterator[Callable[[Progress], None]
 
 
 @contextmanager
-def _lines(say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+def _lines(say: Say) -> Iterator[Callable[[Progress], None]]:
     said_s = -_LINE_EVERY_S
 
     def show(progress: Progress) -> None:

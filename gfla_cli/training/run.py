@@ -15,7 +15,7 @@ from typing import Any, Self
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
-from gfla_cli.io.background import said_when_slow
+from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.image import load_vgg19
 from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
@@ -40,7 +40,7 @@ class Interruption:
     Outside the main thread Python handles no signals, and nothing happens.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, say: Say = silent) -> None:
         self.signal: signal.Signals | None = None
         self._say = say
         self._before: dict[signal.Signals, Any] = {}
@@ -111,7 +111,7 @@ def run_training(
     render: bool = True,
     options: RunOptions | None = None,
     group: ProcessGroup | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
 ) -> Path:
     """Trains to the end of the recipe, writes a bundle, and returns the bundle's folder.
 
@@ -154,7 +154,7 @@ def run_training(
         return group.run_on_rank0(trainer.save_bundle)
 
 
-def _set_start(trainer: Trainer, options: RunOptions, *, resume: bool, say: Callable[[str], None]) -> None:
+def _set_start(trainer: Trainer, options: RunOptions, *, resume: bool, say: Say) -> None:
     """Restores the last checkpoint, or copies weights of another model."""
     if resume:
         trainer.resume()
@@ -165,11 +165,11 @@ def _set_start(trainer: Trainer, options: RunOptions, *, resume: bool, say: Call
         trainer.group.run_on_all(lambda: load_weights(trainer.learner, init))
 
 
-def _run_reported(trainer: Trainer, pace: Pace, interruption: Interruption, say: Callable[[str], None]) -> bool:
+def _run_reported(trainer: Trainer, pace: Pace, interruption: Interruption, say: Say) -> bool:
     """Runs with messages and a progress bar. False after an interruption."""
     is_rank0, alone = trainer.group.is_rank0, trainer.group.world_size == 1
     with (
-        show_progress(trainer.recipe, say) if is_rank0 else nullcontext(lambda progress: None) as report,
+        show_progress(trainer.recipe, say) if is_rank0 else nullcontext(silent) as report,
         ExitStack() as waiting,
     ):
         waiting.enter_context(said_when_slow(say, "the first step waits for its images"))
