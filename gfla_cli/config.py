@@ -203,7 +203,7 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` gives an equal config."""
-        return {name: value for name, value in json.loads(json.dumps(asdict(self))).items()}
+        return dict(json.loads(json.dumps(asdict(self))))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +9,17 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Device, Precision, RuntimeOption, Threads, print_table, say, set_threads
+from gfla_cli.commands.options import (
+    AsJson,
+    Device,
+    Precision,
+    RuntimeOption,
+    Threads,
+    print_json,
+    print_table,
+    say,
+    set_threads,
+)
 
 app = typer.Typer(help="Measure speed and memory on this machine, and errors of flows.", no_args_is_help=True)
 _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
@@ -50,7 +59,7 @@ def models(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
     if as_json:
-        typer.echo(json.dumps({"models": [asdict(result) for result in results]}, indent=2))
+        print_json({"models": [asdict(result) for result in results]})
         return
     table = Table("model", "result", "new source, ms", "same source, ms")
     for result in results:
@@ -85,7 +94,7 @@ def network(
     placement = choose_device(device)
     results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
     if as_json:
-        typer.echo(json.dumps({"networks": [asdict(result) for result in results]}, indent=2))
+        print_json({"networks": [asdict(result) for result in results]})
         return
     table = Table("network", "ms", "times faster", "GFLOP/s", "share of peak")
     for result in results:
@@ -121,7 +130,7 @@ def ops(
     say(f"fp32 on {placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     results = [measure_attention(case, placement.device, rounds=rounds) for case in ATTENTION_CASES]
     if as_json:
-        typer.echo(json.dumps({"cases": [result.to_json() for result in results]}, indent=2))
+        print_json({"cases": [result.to_json() for result in results]})
         return
     table = Table("case", "C", "map", "patch", "definition", "without patches", "times faster", "times less memory")
     for result in results:
@@ -169,7 +178,7 @@ def pose_transfer(
 
     speeds = measure_transfers(source, pose, model, device=device, threads=threads, rounds=rounds)
     if as_json:
-        typer.echo(json.dumps({"transfers": [asdict(speed) for speed in speeds]}, indent=2))
+        print_json({"transfers": [asdict(speed) for speed in speeds]})
         return
     of_import = "of import torch"
     table = Table("runtime", "first result", of_import, "CPU time", "further results", of_import, "of that the network")
@@ -216,7 +225,7 @@ def infer(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
     if as_json:
-        typer.echo(json.dumps({"ways": [asdict(result) for result in results]}, indent=2))
+        print_json({"ways": [asdict(result) for result in results]})
         return
     table = Table("way", "pairs", "pairs/s", "times faster")
     for result in results:
@@ -260,7 +269,7 @@ def animate(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     speed = measure_animation(source, driving, model, execution, frame_size, say)
     if as_json:
-        typer.echo(json.dumps(speed.to_json(), indent=2))
+        print_json(speed.to_json())
         return
     table = Table("stage, by itself", "ms per frame")
     for stage, spent in speed.milliseconds.items():
@@ -318,7 +327,7 @@ def train(
     )
     machine = f"{placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     if as_json:
-        typer.echo(json.dumps({"machine": machine} | asdict(speed), indent=2))
+        print_json({"machine": machine} | asdict(speed))
         return
     say(f"{dataset}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
     table = Table("step", "ms", "images/s", "times faster")
@@ -377,7 +386,7 @@ def flows(
     judge = load_vgg19(vgg).to(placement.device) if vgg is not None else None
     report = measure_flows(model, pack, placement, pairs=pairs, vgg=judge, pck=pck)
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        print_json(report)
         return
     table = Table("flows by", "mean error, px", "median, px")
     for error in report["errors"]:

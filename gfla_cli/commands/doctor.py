@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import typer
 
 from gfla_cli import __version__
-from gfla_cli.commands.options import AsJson
+from gfla_cli.commands.options import AsJson, print_json
 from gfla_cli.errors import import_failed
 
 _PACKAGES = ("torch", "numpy", "mediapipe", "onnxruntime-gpu", "onnxruntime", "pillow", "typer")
@@ -43,7 +42,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     findings = _examine()
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings])
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:

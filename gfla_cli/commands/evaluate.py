@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +15,7 @@ from gfla_cli.commands.options import (
     Overwrite,
     Precision,
     RefineHead,
+    print_json,
     print_table,
     progress_bar,
     refuse_unused,
@@ -268,7 +268,7 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
 
     columns = read_columns(reports)
     if as_json:
-        typer.echo(json.dumps(ablation_json(columns), indent=2))
+        print_json(ablation_json(columns))
         return
     table, lines = ablation_table(columns)
     print_table(table)
@@ -287,7 +287,7 @@ def _report(request: Request, placement: Placement, files: ReportFiles, *, as_js
     for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
     if as_json:
-        typer.echo(json.dumps(evaluation.to_json(), indent=2))
+        print_json(evaluation.to_json())
     else:
         for table in score_tables(evaluation.scores):
             print_table(table)

@@ -17,6 +17,7 @@ from gfla_cli.commands.options import (
     RefineHead,
     RuntimeOption,
     Threads,
+    print_json,
     progress_bar,
     say,
 )
@@ -54,7 +55,6 @@ def infer(
 
     On several GPUs: torchrun --standalone --nproc-per-node 4 -m gfla_cli infer ... shares the missing pairs.
     """
-    import json
     from dataclasses import asdict
 
     from gfla_cli.distributed.launch import current_launch, init_distributed
@@ -77,7 +77,7 @@ def infer(
     if not group.is_rank0:
         return
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=2))
+        print_json(asdict(report))
     else:
         say(f"{report.written} written, {report.skipped} existed, {report.failed} failed")
         typer.echo(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,9 +74,7 @@ def say(line: str, *, quiet: bool = False) -> None:
 def finish(report: JobReport, *, as_json: bool) -> None:
     """Prints the paths of the results, or the whole report, on stdout. Exits with the report's exit code."""
     if as_json:
-        import json
-
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        print_json(report.to_json())
     else:
         for path in report.written:
             typer.echo(path)
@@ -132,6 +131,11 @@ def _lines(what: str) -> Callable[[int, int], None]:
             say(f"{what}: {done} of {max(done, expected)}")
 
     return show
+
+
+def print_json(values: object) -> None:
+    """Prints values of plain types as JSON."""
+    typer.echo(json.dumps(values, indent=2))
 
 
 def print_table(table: Table) -> None:

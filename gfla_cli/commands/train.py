@@ -14,6 +14,7 @@ from gfla_cli.commands.options import (
     Device,
     Precision,
     Threads,
+    print_json,
     refuse_unused,
     say,
     set_threads,
@@ -139,7 +140,7 @@ def train(
     plan = for_processes(scaled(plan, steps), launch.world_size)
     if show:
         if launch.is_rank0:
-            typer.echo(json.dumps(plan.to_json(), indent=2))
+            print_json(plan.to_json())
         return
     if not launch.distributed:  # several processes report errors once, when they are connected
         from gfla_cli.training.inputs import check_cache, check_data, check_run
