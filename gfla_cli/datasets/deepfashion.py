@@ -35,7 +35,7 @@ class BenchmarkPairs(Dataset[PosePair]):
         annotation, pairs = layout.tables(split)
         self.points = read_annotations(root / annotation)
         self.pairs = read_pairs(root / pairs)
-        self.pictures = len(self.points)
+        self.image_count = len(self.points)
         for name in {name for pair in self.pairs for name in pair}:
             if leads_out(name):
                 raise DataError(f"{root}: {name} leads out of {split}/", hint="names are those of images in it")
@@ -81,7 +81,7 @@ class ShuffledPairs(Dataset[PosePair]):
 
     def __init__(self, pairs: BenchmarkPairs, seed: int, *, jittered: bool = False) -> None:
         self.pairs, self.seed, self.jittered = pairs, seed, jittered
-        self.pictures = pairs.pictures
+        self.image_count = pairs.image_count
         self._order: tuple[int, Int64Array] | None = None  # epoch, rows
 
     def __getitem__(self, index: int) -> PosePair:

@@ -23,7 +23,7 @@ from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 # Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
 # hundredths of a torso; and the yaw of their chest in degrees.
 _ERRORS = "detection_errors.npz"
-_SIMILAR = 200  # measured people to either side of a yaw, of whom one is drawn
+_SIMILAR = 200  # measured people on each side of a yaw, from which one is drawn
 
 _NECK, _HIPS = 1, (8, 11)
 # Joint -> the share of the torso, from the hips to the neck, by which it moves up.

@@ -40,7 +40,7 @@ class FaceFolders(Dataset[ClipSample]):
     def __init__(self, root: Path, size: int, frames: int, seed: int = 0) -> None:
         """Raises DataError when there is no clip, or when the first frame of one cannot be used."""
         self.clips = find_clips(root)
-        self.pictures = sum(len(clip) for clip in self.clips)
+        self.image_count = sum(len(clip) for clip in self.clips)
         self.size, self.frames, self.seed = size, frames, seed
         for clip in self.clips:  # reports a fault before the training starts
             read_landmarks(clip[0][1])

@@ -34,7 +34,7 @@ class SortReport:
 
 
 def sort_img_highres(
-    pictures: Path,
+    originals: Path,
     lists: Path,
     output: Path,
     *,
@@ -50,13 +50,13 @@ def sort_img_highres(
     if both := set(listed["train"]) & set(listed["test"]):
         what = f"{lists}: {min(both)} and {len(both) - 1} others are in train.lst and in test.lst"
         raise DataError(what, hint="an image is for training or for testing")
-    photos = find_images(pictures, recursive=True)
-    there = {_bare("".join(path.relative_to(pictures).parts[-_LEVELS:])): path for path in photos}
+    photos = find_images(originals, recursive=True)
+    there = {_bare("".join(path.relative_to(originals).parts[-_LEVELS:])): path for path in photos}
     report = SortReport(listed=sum(map(len, listed.values())))
     report.missing = [name for names in listed.values() for name in names if _bare(name) not in there]
     if len(report.missing) == report.listed:
         hint = "expected MEN/Denim/id_00000080/01_1_front.jpg and the like in it; the archive needs a password"
-        raise DataError(f"{pictures}: none of the {report.listed} listed images is there", hint=hint)
+        raise DataError(f"{originals}: none of the {report.listed} listed images is there", hint=hint)
     with sole_writer(output):
         for split, names in listed.items():
             (output / split).mkdir(exist_ok=True)

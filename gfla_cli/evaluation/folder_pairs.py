@@ -35,14 +35,14 @@ def pair_folders(real: Path, generated: Path, table: Path | None = None) -> list
     without a generated one are no error. Raises DataError that names a generated image without a real one, MediaError
     for a folder without images.
     """
-    made, wanted = pictures_by_stem(generated), pictures_by_stem(real)
+    made, wanted = images_by_stem(generated), images_by_stem(real)
     pairs = list(_from_table(table, made, wanted, generated)) if table else list(_by_name(made, wanted, real))
     if not pairs:
         raise DataError(f"{table}: no pairs in it", hint="rows below the header name two images each")
     return pairs
 
 
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
+def images_by_stem(folder: Path) -> dict[str, Path]:
     """Name without suffix -> image; raises DataError when two have one name, MediaError when there are none."""
     found: dict[str, Path] = {}
     for path in find_images(folder):

@@ -228,7 +228,7 @@ class PosePairs(TestSet):
 
 
 class _DetectedDepths:
-    """Depths for joints that were annotated without: those of the person whom MediaPipe finds at the same place.
+    """Depths for joints that were annotated without: those of the person that MediaPipe finds at the same place.
 
     Looks at every image once. Not to be shared between threads.
     """

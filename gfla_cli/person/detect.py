@@ -271,7 +271,7 @@ class TurnedFaces:
 
 
 def _from_limbs(people: Sequence[Pose]) -> NDArray[np.float32]:
-    """(H, W) distance from each pixel to the nearest limb of these people, in torso lengths of theirs."""
+    """(H, W) distance from each pixel to the nearest limb of these people, in their torso lengths."""
     import cv2
 
     distances = []

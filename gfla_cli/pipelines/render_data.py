@@ -39,7 +39,7 @@ class _Done(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """What every worker is told."""
+    """The order to every worker."""
 
     recipe: Recipe
     root: Path | None

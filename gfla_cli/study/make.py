@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.evaluation.folder_pairs import from_and_to, pictures_by_stem
+from gfla_cli.evaluation.folder_pairs import from_and_to, images_by_stem
 from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
@@ -83,8 +83,8 @@ def find_pairs(real: Path, models: Mapping[str, Path]) -> tuple[list[Pair], int]
     belongs to TARGET. Left out are generated images without a real one, those that another model lacks, and all but
     one for each real image: a rater who sees an image twice learns which one is real.
     """
-    originals = pictures_by_stem(real)
-    made = [pictures_by_stem(folder) for folder in models.values()]
+    originals = images_by_stem(real)
+    made = [images_by_stem(folder) for folder in models.values()]
     names = set.intersection(*(set(images) for images in made))
     pairs: dict[Path, Pair] = {}
     for name in sorted(names):

@@ -257,7 +257,7 @@ class StepLoader:
         dataset = self.task.dataset(stage)
         numbers = (list(self.group.shard(range(k, k + stage.batch))) for k in range(first, last, stage.batch))
         batches = load_samples(dataset, numbers, self.workers)
-        return self._steps(batches, range(step, end), getattr(dataset, "pictures", None), stop)
+        return self._steps(batches, range(step, end), getattr(dataset, "image_count", None), stop)
 
     def _steps(
         self, batches: Batches, steps: range, images: int | None, stop: Callable[[], bool]

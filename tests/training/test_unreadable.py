@@ -13,11 +13,11 @@ class Damaged(Dataset):
     """The small set, as often as wanted; some of its pictures are damaged."""
 
     def __init__(self, pairs, damaged, pictures, error=MediaError):
-        self.pairs, self.damaged, self.pictures, self.error = pairs, damaged, pictures, error
+        self.pairs, self.damaged, self.image_count, self.error = pairs, damaged, pictures, error
 
     def __getitem__(self, index):
-        if index % self.pictures in self.damaged:
-            raise self.error(f"{index % self.pictures}.jpg: cut off", hint="export it again")
+        if index % self.image_count in self.damaged:
+            raise self.error(f"{index % self.image_count}.jpg: cut off", hint="export it again")
         return self.pairs[index]
 
 
