@@ -136,25 +136,18 @@ def measure(
     metrics = ImageMetrics(measures.vgg, measures.lpips, metrics=measures.metrics, padded=padded)
     done = 0
     for batch in test.batches():
+        made = {name: images for name, images in batch.made.items() if name in scores}
         masks = None
         if measures.masked and batch.real is not None:
             size = (batch.real.shape[2], batch.real.shape[3])
             masks = measures.masks(batch.real_names, batch.joints, size)
-        for name, made in batch.made.items():
-            if name not in scores:
-                continue
-            if meter is not None:
-                meter.add(name, made)
-            if batch.real is None:
-                scores[name].unpaired += len(made)
-                continue
-            scores[name].views += batch.views.get(name, ())
-            for k, figures in enumerate(metrics(made, batch.real, masks)):
-                figures |= test.more(made[k : k + 1], batch, k)
-                part = batch.parts[k] if batch.parts else None
-                scores[name].images.append(ImageFigures(batch.numbers[k], part, figures))
-        if meter is not None and against is None and batch.real is not None:
-            meter.add_once(_REAL_SET, batch.real, batch.real_names)
+        for name, images in made.items():
+            _add(scores[name], test, batch, images, metrics, masks)
+        if meter is not None:
+            for name, images in made.items():
+                meter.add(name, images)
+            if against is None and batch.real is not None:
+                meter.add_once(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
         progress(done, test.total)
     conditions = _conditions(test, measures)
@@ -165,6 +158,18 @@ def measure(
         fewest = min(score.unpaired or len(score.images) for score in scores.values())
         conditions["fid_reference"] = fid_conditions(reference, against, fewest)
     return Evaluation(test, list(scores.values()), conditions, measures.skipped)
+
+
+def _add(score: Score, test: TestSet, batch: Batch, made: Tensor, metrics: ImageMetrics, masks: Tensor | None) -> None:
+    """Adds the figures of the B generated images of one batch to their score."""
+    if batch.real is None:
+        score.unpaired += len(made)
+        return
+    score.views += batch.views.get(score.name, ())
+    for k, figures in enumerate(metrics(made, batch.real, masks)):
+        figures |= test.more(made[k : k + 1], batch, k)
+        part = batch.parts[k] if batch.parts else None
+        score.images.append(ImageFigures(batch.numbers[k], part, figures))
 
 
 def _reference(test: TestSet, measures: Measures, given: Path | None) -> FidReference | None:

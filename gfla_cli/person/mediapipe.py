@@ -44,8 +44,8 @@ LOOK_SIDE = 1280  # pixels of the whole image in one look
 MOST_FACES = 8  # that count: those with most confidence
 MOST_SQUARES = 12
 
-# Time between two frames of a tracking network, in ms. MediaPipe smooths the landmarks of one person by time: the longer
-# the time, the weaker the smoothing. At these values, the landmarks are as restless as without it.
+# Time between two frames of a tracking network, in ms. MediaPipe smooths the landmarks of one person by time: less when
+# the time is longer. At these values, the landmarks are as restless as without smoothing.
 _BODY_STEP_MS = 10_000
 _FACE_STEP_MS = 100_000_000
 
