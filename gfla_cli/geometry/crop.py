@@ -162,22 +162,6 @@ class Crop:
         back[:, 2] -= columns.start, rows.start
         return _resampled(part, back, (rows.stop - rows.start, columns.stop - columns.start), beyond)
 
-    def paste(self, image: Pixels, part: Pixels, weight: NDArray[np.float32] | None = None) -> Pixels:
-        """A copy of an image with `part`, of any size, in the place of this crop.
-
-        `weight` (h, w) in [0, 1], of any size: the opacity of the part.
-        """
-        whole = image.copy()
-        region = self.region(image.shape)
-        if region is None:
-            return whole
-        cover = self.uncropped(np.ones(part.shape[:2], np.float32) if weight is None else weight, region, beyond=0)
-        cover = cover.reshape(*cover.shape, *[1] * (image.ndim - 2))
-        behind = whole[region].astype(np.float32)
-        mixed = behind + cover * (self.uncropped(part, region) - behind)
-        whole[region] = mixed.round() if image.dtype == np.uint8 else mixed
-        return whole
-
     @property
     def _scales(self) -> tuple[float, float]:
         left, top, right, bottom = self.box
