@@ -98,29 +98,6 @@ class Crop:
         """The upright box that holds a box of the crop, in the image."""
         return _bounds(_inverse(self._edges), box)
 
-    def within(self, outer: Crop) -> Crop:
-        """This crop of the crop `outer`, as a crop of the image that `outer` is cut from.
-
-        Raises ValueError where that is no rectangle: a turned one in an outer one with unequal scales.
-        """
-        across, down = outer._scales
-        sideways = abs(self.turn % 180 - 90) < 1e-9
-        if not (np.isclose(across, down) or sideways or self.turn % 180 == 0):
-            raise ValueError("a turned part of an image with unequal scales is not a rectangle of that image")
-        back = _inverse(outer._edges)
-        left, top, right, bottom = self.box
-        x, y = back[:, :2] @ ((left + right) / 2, (top + bottom) / 2) + back[:, 2]
-        if sideways:
-            across, down = down, across
-        half_width, half_height = (right - left) / 2 / across, (bottom - top) / 2 / down
-        turn = outer.turn + (-self.turn if outer.flip else self.turn)
-        return Crop(
-            (x - half_width, y - half_height, x + half_width, y + half_height),
-            self.size,
-            turn,
-            self.flip != outer.flip,
-        )
-
     def image(self, image: Pixels, *, beyond: Beyond = "background") -> Pixels:
         """The crop of an image (H, W) or (H, W, C), uint8 or float32, without aliasing.
 
@@ -161,11 +138,6 @@ class Crop:
         back = _inverse(to_part)
         back[:, 2] -= columns.start, rows.start
         return _resampled(part, back, (rows.stop - rows.start, columns.stop - columns.start), beyond)
-
-    @property
-    def _scales(self) -> tuple[float, float]:
-        left, top, right, bottom = self.box
-        return self.size[1] / (right - left), self.size[0] / (bottom - top)
 
 
 def _of_points(edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -167,10 +167,8 @@ class VideoInfo:
     duration: float  # seconds of the video stream
     audio_codec: str | None = None  # of the audio stream that players choose, by ffmpeg's name
     audio_stream: int | None = None  # its number in the file
-    variable: bool = False  # the frames are not evenly spaced in time
     still: bool = False  # an image: one frame
     alpha: bool = False  # may have transparent pixels
-    cut_short: bool = False  # the header promises more than there is
     hdr: tuple[str, str, str] | None = None  # matrix, primaries and transfer by ffmpeg's names, when HLG or PQ
     stream: str = "0:V:0"  # the video stream, as ffmpeg's -map wants it
     container: str = ""  # ffmpeg's name of its format; empty for an image
@@ -230,10 +228,9 @@ def _probe_video(path: Path) -> VideoInfo:
     height, width = int(size[2]), int(size[1])
     if height * width > LARGEST_FRAME:  # after narrow pixels were made square, for instance
         raise MediaError(f"{path}: frames of {width}x{height} are too large", hint="scale the video down first")
-    fps, variable = _rate(video, guess)
+    fps = _rate(video, guess)
     audio = _audio_stream(header)
-    promised = _promised_s(header)
-    end, cut_short = _end(video, sound, promised)
+    end = _end(video, sound, _promised_s(header))
     return VideoInfo(
         path=path,
         size=(height, width),
@@ -242,9 +239,7 @@ def _probe_video(path: Path) -> VideoInfo:
         duration=float(end),
         audio_codec=audio[1] if audio else None,
         audio_stream=audio[0] if audio else None,
-        variable=variable,
         alpha=bool(_ALPHA.match(first[1])),
-        cut_short=cut_short,
         hdr=_hdr(header),
         stream=stream,
         container=container[1] if container else "",
@@ -346,34 +341,33 @@ def _promised_s(header: str) -> Fraction | None:
     return int(length[1]) * 3600 + int(length[2]) * 60 + Fraction(length[3]) if length else None
 
 
-def _end(video: _Stamps, sound: _Stamps, promised: Fraction | None) -> tuple[Fraction, bool]:
-    """When the video stream ends, in seconds, and whether the file is cut short."""
+def _end(video: _Stamps, sound: _Stamps, promised: Fraction | None) -> Fraction:
+    """When the video stream ends, in seconds. Of a file that is cut short, when it would have ended."""
     last = max(video.end, sound.end)
     if promised is None or last >= promised:
-        return video.end, False
+        return video.end
     if last >= _LISTED_S - 2:  # not listed to the end
-        return promised, False
+        return promised
     missing = promised - last
-    cut_short = missing > Fraction(1, 2) and missing > _MISSING * promised
-    return (promised, True) if cut_short else (video.end, False)
+    return promised if missing > Fraction(1, 2) and missing > _MISSING * promised else video.end
 
 
-def _rate(video: _Stamps, guess: Fraction) -> tuple[Fraction, bool]:
-    """The exact constant rate, and whether it is a substitute because the frames are unevenly spaced."""
+def _rate(video: _Stamps, guess: Fraction) -> Fraction:
+    """The exact constant rate, or a substitute for it where the frames are unevenly spaced."""
     count, span = len(video) - 1, video.times[-1] - video.times[0]
     if count < 1 or span <= 0:
-        return (exact_rate(guess) if 1 <= guess <= _FASTEST else _STILL_FPS), False
+        return exact_rate(guess) if 1 <= guess <= _FASTEST else _STILL_FPS
     mean = Fraction(count) / span
     for rate in (guess, exact_rate(max(Fraction(1, 1000), min(mean, Fraction(1000))))):
         slack = max(Fraction(3, 2) * video.tick, Fraction(_UNEVEN) / rate)
         first = video.times[0]
         if all(abs(time - first - k / rate) <= slack for k, time in enumerate(video.times)):
-            return rate, False
+            return rate
     if Fraction(99, 100) * mean <= guess <= _FASTEST:
-        return exact_rate(guess), True
+        return exact_rate(guess)
     steps = sorted(late - early for early, late in zip(video.times, video.times[1:], strict=False))
     usual = 1 / max(steps[len(steps) // 2], Fraction(1, _FASTEST))
-    return exact_rate(min(max(usual, mean, Fraction(1)), Fraction(_FASTEST))), True
+    return exact_rate(min(max(usual, mean, Fraction(1)), Fraction(_FASTEST)))
 
 
 def _unreadable(path: Path, status: int, said: list[str]) -> VideoInfo:
