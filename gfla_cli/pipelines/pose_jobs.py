@@ -49,7 +49,7 @@ class TransferJob:
     source: Path
     pose: str  # a path, or FILE.csv#name
     output: Path
-    shows: tuple[str, ...] = ()  # of inference.inside.VISUALIZATIONS: images about the result, written next to it
+    shows: tuple[str, ...] = ()  # of VISUALIZATIONS: images about the result, written next to it
     pair: tuple[str, str] = ("", "")  # source and pose as the CSV file names them
     reads: tuple[Path | str, ...] = ()  # files that all jobs of the call read
 
