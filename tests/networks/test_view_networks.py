@@ -80,7 +80,7 @@ def test_every_sampler_of_view_models_trains_all_its_parameters(sampler):
     terms = terms + sum(flow.offset.square().mean() for flow in made.flows)
     if made.flows:  # the volume has losses of its own
         shape = network.estimate_flow(torch.rand(1, 3, 64, 64), code(0), code(60)).shape
-        terms = terms + shape.matter.mean() + shape.moved.mean()
+        terms = terms + shape.opacity.mean() + shape.moved.mean()
     if config.view_width:
         terms = terms + network.estimate_view(torch.rand(1, 3, 64, 64)).square().mean()
     terms.backward()

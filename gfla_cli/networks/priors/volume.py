@@ -52,7 +52,6 @@ class Projection(NamedTuple):
 
     moved: Tensor  # (B, 2, h, w) opacity times offset to the source, in pixels of this grid
     opacity: Tensor  # (B, 1, h, w) in [0, 1]: the silhouette
-    matter: Tensor  # (B, 1, h, w) -log(1 - opacity)
     hit: Tensor  # (B, K, h, w) share of a ray of the target that ends at each depth
     maps: Tensor  # (B, MAPS, h, w) for a network: opacity, flow, depths, visibility, warped source image
 
@@ -130,8 +129,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     seen_x, seen_y = there_x * scale + middle_x, middle_y - there_y * scale
     density = _sampled(volume.density - _OUTSIDE, torch.stack([seen_x, seen_y, there_z / -_NEAREST], dim=-1)) + _OUTSIDE
     matter = F.softplus(density)
-    before = matter.cumsum(dim=1)
-    weight = density.sigmoid() * torch.exp(matter - before)  # of each sample, as what the ray hits first
+    weight = density.sigmoid() * torch.exp(matter - matter.cumsum(dim=1))  # of each sample, as what the ray hits first
 
     opacity = weight.sum(dim=1, keepdim=True)
     solid = opacity.clamp(min=_THIN)
@@ -152,7 +150,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     colours = sample_at(volume.image, (seen + 1) / half - 0.5).unflatten(2, (DEPTHS, height))  # (B, 3, K, h, w)
     colour = (weight[:, None] * colours).sum(dim=2) / solid
     maps = torch.cat([opacity, moved / solid, far, near, visible * opacity, colour], dim=1)
-    return Projection(moved / half, opacity, before[:, -1:], weight, maps)
+    return Projection(moved / half, opacity, weight, maps)
 
 
 def camera_rotation(code: Tensor) -> Tensor:
