@@ -71,7 +71,7 @@ class Step(nn.Module):
     def __init__(self, network: nn.Module, task: Task, dtype: torch.dtype, spec: pytree.TreeSpec | None) -> None:
         super().__init__()
         self.network = network
-        self._inputs, self._source = len(INPUTS[task]), INPUTS[task].index(SOURCE[task])
+        self._task, self._inputs, self._source = task, len(INPUTS[task]), INPUTS[task].index(SOURCE[task])
         self._dtype, self._spec = dtype, spec
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -79,7 +79,7 @@ class Step(nn.Module):
         given = [x.to(self._dtype) for x in tensors[: self._inputs]]
         encoded = [] if self._spec is None else [pytree.tree_unflatten(tensors[self._inputs :], self._spec)]
         made = self.network(*given, *encoded)
-        return made.image.float(), layers_of(made, given[self._source])
+        return made.image.float(), layers_of(made, given[self._source], self._task)
 
 
 class Encode(nn.Module):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gfla_cli.inference.visualize import Intermediates
 
 Array = NDArray[np.float32]
-_GRAPHS = 2  # grows when exported graphs change: those in the cache are then exported again
+_GRAPHS = 3  # grows when exported graphs change: those in the cache are then exported again
 
 
 class Execution(TypedDict, total=False):

@@ -133,7 +133,7 @@ class TorchSession:
         with self.running():
             given = [self.tensor(array) for array in inputs]
             made = self.network(*given)
-            layers = layers_of(made, given[0])
+            layers = layers_of(made, given[0], self.config.task)
         return self.array(made.image), self.array(layers)
 
     @torch.inference_mode()
@@ -147,7 +147,7 @@ class TorchSession:
         with self.running(), _recorded_attention(self.network) as attention:
             given = [self.tensor(array) for array in inputs]
             made = self.network(*given)
-            layers = layers_of(made, given[0])
+            layers = layers_of(made, given[0], self.config.task)
         weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
         levels = [
             AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
@@ -204,7 +204,7 @@ class TorchClip:
     def next_layers(self, structure: Array) -> Array:
         """See Clip."""
         with self._session.running():
-            layers = layers_of(self._made(structure), self._reference[0])
+            layers = layers_of(self._made(structure), self._reference[0], self._session.config.task)
         return self._session.array(layers)
 
     def _encode(self) -> dict[str, Source]:
@@ -260,7 +260,7 @@ class TorchView(TorchSession):
     def view_layers(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""
         with self.running():
-            return self.array(layers_of(self._seen(source, source_code, target_code), source.image))
+            return self.array(layers_of(self._seen(source, source_code, target_code), source.image, "view"))
 
     def _seen(self, source: EncodedImage, *codes: Array) -> Generated:
         planes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in codes)

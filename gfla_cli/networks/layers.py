@@ -1,7 +1,7 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
-Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; what stands still comes from the
-source. To others the detail of the moved source is added where both images agree when they are blurred.
+Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; of people, what stands still comes
+from the source. To others the detail of the moved source is added where both images agree when they are blurred.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gfla_cli.config import Task
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.renderer import Blend
@@ -25,8 +26,8 @@ _UNSURE = 1.5 / 256  # widths of the frame: flows as short as this are halved, f
 _NEAR, _THIN = 3, 6  # pixels: reach of a moving place, and half the width of what it takes to be no gap of the share
 
 
-def layers_of(made: Generated | GeneratedFrame, source: Tensor) -> Tensor:
-    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to what a network made, with more detail.
+def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> Tensor:
+    """(B, 10, H, W): `arrays.LAYERS` one after the other, which mix to what a network for `task` made.
 
     `source` (B, 3, H, W) in [-1, 1]: its source image, which is the reference of a sequence model. Offsets are in
     widths of the frame. The matte is 1 everywhere where the model has none, and in clips. Without a flow the share of
@@ -45,6 +46,8 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor) -> Tensor:
         return torch.cat([drawn, share, made.blend.residual, offset / offset.shape[-1], torch.ones_like(share)], dim=1)
     if made.blend is None:
         return detail_layers(made.image, source, made.flows[-1])
+    if task == "view":
+        return turned_layers(made.image, made.flows[-1], made.blend)
     return blend_layers(made.image, source, made.flows[-1], made.blend)
 
 
@@ -79,10 +82,24 @@ def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Ten
     alike = _agreement(_blurred(difference, _AROUND))
     calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
     share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
-    parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
+    return _mixed_by(blend, share, blend.residual * (1 - still), offset / width)
+
+
+def turned_layers(image: Tensor, flow: Flow, blend: Blend) -> Tensor:
+    """`image` (B, 3, H, W) of an object from another side than its source, as the layers that the network mixed.
+
+    Beside the object the flow is zero. There the source may show the object, so nothing counts as standing still.
+    """
+    offset, _ = _enlarged(flow, image)
+    return _mixed_by(blend, blend.shares[:, -1:], blend.residual, offset / image.shape[-1])
+
+
+def _mixed_by(blend: Blend, share: Tensor, residual: Tensor, offset: Tensor) -> Tensor:
+    """The layers of a learnt blend, as (B, 10, H, W)."""
     # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
+    parts = [blend.generated, share, residual, blend.matte.sigmoid()]
     drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
-    return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
+    return torch.cat([drawn, share, residual, offset, matte], dim=1)
 
 
 def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -112,7 +112,7 @@ def test_without_a_blend_the_detail_of_the_moved_source_is_added():
 @pytest.mark.parametrize("flows", [[flow(mask=0.0)], []])
 def test_where_no_flow_is_trusted_the_drawn_image_stays(flows):
     source, drawn = torch.rand(2, 1, 3, 64, 64) * 2 - 1
-    layers = layers_of(Generated(drawn, flows), source)
+    layers = layers_of(Generated(drawn, flows), source, "pose")
     torch.testing.assert_close(remixed(layers, source), drawn)
 
 
@@ -122,7 +122,7 @@ def test_a_frame_takes_from_the_reference_what_its_network_took():
     shares = torch.tensor([0.5, 0.8]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
     blend = Blend(drawn, shares, 0 * drawn, 0 * drawn[:, :1])
     made = GeneratedFrame(drawn, [FrameFlows(previous=flow(9.0), reference=flow(3.0, mask=0.0))], blend)
-    layers = layers_of(made, source)
+    layers = layers_of(made, source, "face")
     moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 6.0))
     torch.testing.assert_close(remixed(layers, source), 0.2 * drawn + 0.8 * moved, atol=0.01, rtol=0)
     assert (layers[:, 9] == 1).all()
@@ -142,3 +142,17 @@ def test_blurring_is_exact_to_the_border_also_in_bfloat16_inference(weights):
     with torch.autocast("cpu", torch.bfloat16):
         blurred = _blurred(torch.from_numpy(image).permute(2, 0, 1)[None], weights)
     np.testing.assert_allclose(blurred[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+
+
+def test_an_object_from_another_side_has_nothing_that_stands_still():
+    """Where the flow of a view is zero, there is no object, and the source may show it there."""
+    source, made, still = learnt(offset=0.0, mask=1.0)
+    drawn = _blurred(source)  # it agrees
+    shares = made.blend.shares.clone()
+    shares[..., 28:36] = 0
+    blend = made.blend._replace(generated=drawn, shares=shares)
+    layers = layers_of(Generated(drawn, [still], blend), source, "view")
+    torch.testing.assert_close(layers[:, 3:4], _blurred(shares, _PATTERN))
+    torch.testing.assert_close(layers[:, 4:7], _blurred(blend.residual, _PATTERN))
+    of_person = layers_of(Generated(drawn, [still], blend), source, "pose")
+    assert of_person[:, 3, :, 30:34].min() > 0.7
