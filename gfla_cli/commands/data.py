@@ -245,13 +245,14 @@ def humans(
 def render(
     pack: Annotated[
         Path | None,
-        typer.Argument(help="Folder of the pack of people, or of extra .glb objects for chairs.", show_default=False),
+        typer.Argument(help="Folder of the pack of people, or of .glb objects.", show_default=False),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the render cache: --cache of the training.")
     ] = Path("albums"),
     dataset: Annotated[
-        Literal["people", "chairs", "people-faces", "bodies"], typer.Option(help="What a training would render.")
+        Literal["people", "chairs", "objects", "people-faces", "bodies"],
+        typer.Option(help="What a training would render."),
     ] = "people",
     processes: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 1,
     most: Annotated[

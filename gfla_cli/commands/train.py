@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from gfla_cli.training.recipe import Recipe
 
 
-Dataset = Literal["people", "photos", "fashion", "market", "chairs", "shapenet", "faces", "people-faces", "bodies"]
+Dataset = Literal[
+    "people", "photos", "fashion", "market", "chairs", "objects", "shapenet", "faces", "people-faces", "bodies"
+]
 _OUTPUT = "Files of a run"
 
 
@@ -37,7 +39,7 @@ def train(
     dataset: Annotated[Dataset, typer.Option(help="The training data, and with it the recipe.")],
     task: Annotated[Task | None, typer.Option(help="Check that the data set is for this task.")] = None,
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of extra .glb objects.")
+        Path | None, typer.Option(help="Folder of the data set, of the pack of people, or of .glb objects.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME-N by default.")

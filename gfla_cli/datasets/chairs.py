@@ -42,7 +42,7 @@ class ChairPlan:
     elevations: int = 2  # of the three, in every sample
     azimuths: int = 6  # of the eighteen, at each of these elevations
     size: int = 256
-    extra_share: float = 0.1  # of the samples that show an extra object, when there is a folder of them
+    extra_share: float = 0.1  # of the samples that show an extra object, when there is a folder of them; 1: no chairs
     extras: str = ""  # digest of that folder, "" = none
 
 
@@ -62,7 +62,8 @@ class RenderedChairs:
         self.plan = plan
         self._extras_folder = extras
         self._extras: ObjectFolder | None = None
-        name = f"chairs-{plan.objects}x{plan.elevations}x{plan.azimuths}"
+        kind = "chairs" if plan.extra_share < 1 else "objects"
+        name = f"{kind}-{plan.objects}x{plan.elevations}x{plan.azimuths}"
         self.cache = RenderCache(folder, name, plan, plan.objects, self._render)
 
     def view(self, sample: int, elevation: int, azimuth: int) -> ObjectView:

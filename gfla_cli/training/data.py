@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path, *, render
     cannot be used.
     """
     check_data(recipe, root, cache, render=render)
-    if root is None or recipe.dataset == "chairs":
+    if root is None or recipe.dataset in ("chairs", "objects"):
         open_stage = _open_chairs(recipe, root, cache)
     else:
         open_stage = _open(recipe, root, cache)
@@ -70,10 +71,12 @@ def _open(recipe: Recipe, root: Path, cache: Path) -> OpenStage:
 
 
 def _open_chairs(recipe: Recipe, extras: Path | None, cache: Path) -> OpenStage:
-    """Chairs need no root; it may be a folder of GLB files to mix in."""
+    """Chairs need no root; it may be a folder of GLB files to mix in. Objects are the files of that folder alone."""
     from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs, plan_with
 
     plan = plan_with(extras)
+    if recipe.dataset == "objects":
+        plan = replace(plan, extra_share=1.0)
     return lambda stage: ChairPairs(
         RenderedChairs(cache, plan, extras), size=stage.image_size[0], grid=_grid(recipe, stage), seed=recipe.seed
     )

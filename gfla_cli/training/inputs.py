@@ -12,7 +12,7 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.training.recipe import Recipe, joint_stages
 
 LAST = "checkpoint.pt"  # of a run: the checkpoint that --resume continues
-RENDERED = ("people", "chairs", "people-faces", "bodies")
+RENDERED = ("people", "chairs", "objects", "people-faces", "bodies")
 LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 
 
@@ -58,7 +58,9 @@ def check_data(recipe: Recipe, root: Path | None, cache: Path | None, *, render:
         raise UsageError(f"--dataset {name} needs --data-root", hint="the folder that holds the data")
     if not root.is_dir() and not (name == "shapenet" and root.is_file()):
         raise DataError(f"{root}: no such folder", hint="--data-root names the folder that holds the data")
-    if name in RENDERED and not (cache is not None and cache.is_dir() and any(cache.iterdir())):
+    if name == "objects" and not any(root.glob("*.glb")):
+        raise DataError(f"{root}: no .glb files in it", hint="objects to train on are .glb files that face +z")
+    if name in RENDERED and name != "objects" and not (cache is not None and cache.is_dir() and any(cache.iterdir())):
         from gfla_cli.synth.pack import check_pack
 
         check_pack(root)

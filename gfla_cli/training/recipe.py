@@ -227,6 +227,7 @@ RECIPES = {
     "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
+    "objects": replace(_CHAIRS, dataset="objects"),
     "shapenet": _paper_recipe("shapenet"),
     "faces": _clips(_paper_recipe("faces")),
     "people-faces": _rendered_clips("people-faces", "face-people", (1_500, 2_500, 1_200)),

@@ -14,7 +14,9 @@ pytest.importorskip("scipy")
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.chairs import ChairPairs, ChairPlan, RenderedChairs, UnseenChairs, plan_with
 from gfla_cli.datasets.people import RenderedPeople, RenderPlan
-from gfla_cli.errors import DataError
+from gfla_cli.errors import DataError, UsageError
+from gfla_cli.training.data import open_training_data
+from gfla_cli.training.recipe import recipe
 
 TINY_PLAN = ChairPlan(objects=2, elevations=2, azimuths=3, size=64)
 
@@ -65,6 +67,7 @@ def test_extra_objects_mix_in_and_change_the_plan(tmp_path):
     assert plan.extras
     view = RenderedChairs(tmp_path / "cache", plan, tmp_path / "extras").view(0, 0, 1)
     assert (view.view.mask > 0).any()
+    assert plan_with(tmp_path / "extras").extra_share < 1  # chairs stay the most
     assert plan_with(None).extras == ""
     (tmp_path / "extras" / "b.glb").write_bytes(glb_bytes()[:50])
     with pytest.raises(DataError, match=r"b\.glb"):
@@ -79,3 +82,17 @@ def test_unseen_chairs_turn_by_every_angle():
         turned_by.append(min((source - target) % 360, (target - source) % 360))
     assert turned_by == list(range(20, 181, 20))
     assert np.array_equal(data[0].source_image, data[8].source_image)
+
+
+def test_objects_are_the_files_of_a_folder_alone(tmp_path):
+    """As for cars: no chair among them, and images apart from those of chairs."""
+    (tmp_path / "cars").mkdir()
+    (tmp_path / "cars" / "a.glb").write_bytes(glb_bytes())
+    plan, stage = recipe("objects"), recipe("objects").stages[0]
+    assert plan == replace(recipe("chairs"), dataset="objects")
+    pairs = open_training_data(plan, tmp_path / "cars", tmp_path / "cache")(stage)
+    assert pairs.chairs.cache.folder.name.startswith("objects-")
+    drawn = [pairs.chairs._sample(np.random.default_rng(k)) for k in range(30)]
+    assert {len(item.vertices) for item in drawn} == {len(drawn[0].vertices)}
+    with pytest.raises(UsageError, match="needs --data-root"):
+        open_training_data(plan, None, tmp_path / "cache")

@@ -92,6 +92,7 @@ def test_a_pair_without_its_second_name_is_refused_with_its_line(good_set):
         ("shapenet", [".hdf5"]),
         ("people", ["humans.npz", "poses.npz", "textures"]),
         ("people-faces", ["humans.npz", "poses.npz", "textures"]),
+        ("objects", [".glb"]),
         ("bodies", ["humans.npz", "poses.npz", "textures"]),
     ],
 )

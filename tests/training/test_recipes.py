@@ -25,7 +25,7 @@ def test_a_data_set_for_another_task_is_refused_with_those_for_it():
     assert runner.invoke(app, ["train", "--dataset", "chairs", "--task", "view", "--show"]).exit_code == 0
     result = runner.invoke(app, ["train", "--dataset", "people", "--task", "view", "--show"])
     assert result.exit_code == 2
-    assert "for view: chairs, shapenet" in result.stderr
+    assert "for view: chairs, objects, shapenet" in result.stderr
 
 
 def test_recipes_of_the_paper_and_of_rendered_clips():
