@@ -55,6 +55,7 @@ _COVER_ROOM = 1.4  # side of the square that is searched for a person's pixels, 
 _COVER_EDGE = 0.3, 0.7  # MediaPipe's values between which the edge of a person lies
 _HIDDEN = 0.7  # torso lengths around the limbs of a neighbour that may show the neighbour
 _BETWEEN = 0.1  # torso lengths over which the cover of a person fades towards a neighbour's
+_NEAR = 0.25  # torso lengths between two looks at a landmark; beyond it one of them is wrong, such as on the other leg
 _SAME_TORSO = 0.4  # of a torso's length: closer torsos are one person seen twice
 
 
@@ -200,7 +201,7 @@ class PersonDetector(Closeable):
     def _confirmed(
         self, image: NDArray[np.uint8], first: NDArray[np.float32], window: Window
     ) -> NDArray[np.float32] | None:
-        """The better of the first look and a closer one; None when the two do not agree.
+        """The mean of the first look and a closer one, or the closer one of a small person. None when they disagree.
 
         MediaPipe also finds people in curtains and tea cups, with high confidence. In the mirrored image it finds those
         in another place, but real people in the same place.
@@ -210,13 +211,21 @@ class PersonDetector(Closeable):
         if second is None or _disagreement(first, second) > _MOST_DISAGREEMENT:
             return None
         fills_the_image = window == whole(image) and max(box[2] - box[0], box[3] - box[1]) > _CLOSE * window.longest
-        return first if fills_the_image else second
+        return _mean(first, second) if fills_the_image else second
 
     def _look(self, image: NDArray[np.uint8], window: Window, *, mirrored: bool = False) -> NDArray[np.float32] | None:
         """(33, 5) landmarks, in pixels of the image, of the person in the window; None when there is none."""
         longest = LOOK_SIDE if window == whole(image) else _CUT_SIDE
         landmarks = landmarks_in(self._pose_network, image, window, longest, mirrored=mirrored)
         return landmarks if landmarks is not None and _believable(landmarks, image.shape) else None
+
+
+def _mean(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Two looks (33, 5) at one person: the mean has less noise. Landmarks that lie far apart are those of `one`."""
+    _, length = torso_of(one)
+    apart = np.linalg.norm(one[:, :2] - other[:, :2], axis=1, keepdims=True)
+    mean = np.where(apart < _NEAR * length, (one + other) / 2, one)
+    return np.asarray(np.column_stack([mean[:, :3], one[:, 3], mean[:, 4]]), np.float32)
 
 
 def turned(image: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ _BAND = 256  # rows that are filled at a time; it bounds the memory that large i
 
 _SMOOTH_SIDE = 384  # pixels of the longer side at which holes are filled smoothly; larger holes are as smooth anyway
 _SMOOTHED = 12  # times that each level of a smooth filling is smoothed
+_SIDEWAYS = 7, 3  # pixels, width and height: people are tall, and floors change from row to row
 _TONE_AROUND = 24.0  # grey levels: what differs by more from the filling is no grain
 
 _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wall as it is
@@ -94,7 +95,7 @@ def _smoothly_filled(image: Float32Array, hole: BoolArray) -> Float32Array:
         filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
         inside = _as(known, values) == 0
         for _ in range(_SMOOTHED):
-            filled = np.where(inside, cv2.blur(filled, (3, 3)), values)
+            filled = np.where(inside, cv2.blur(filled, _SIDEWAYS), values)
     return filled
 
 

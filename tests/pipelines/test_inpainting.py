@@ -50,6 +50,15 @@ def test_a_smooth_wall_stays_a_wall(bottom):
     np.testing.assert_array_equal(filled[:, :80], seen[:, :80])
 
 
+def test_a_floor_that_gets_darker_towards_its_border_has_no_light_spot_where_feet_were():
+    y = np.arange(400.0)[:, None, None]
+    floor = np.broadcast_to(210 - 150 * ((y - 360) / 40).clip(0, 1), (400, 300, 3)).astype(np.uint8)
+    feet = np.zeros((400, 300), np.float32)
+    feet[60:396, 90:120] = feet[60:396, 160:190] = 1
+    filled = without_subject(np.where(feet[..., None] > 0, np.uint8([20, 20, 200]), floor), feet)
+    assert np.abs(filled.astype(int) - floor).max() < 40  # of 150
+
+
 def test_without_a_subject_the_background_is_the_image(photograph):
     np.testing.assert_array_equal(without_subject(photograph, np.zeros((600, 600), np.float32)), photograph)
 
