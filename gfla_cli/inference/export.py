@@ -307,11 +307,12 @@ def to_onnx(graph: Graph, weights: Collection[str] = ()) -> bytes:
             do_constant_folding=not weights,
             keep_initializers_as_inputs=bool(weights),
         )
-        _fold_constants(written)
+        _optimise(written, fuse=bool(weights))
         return _without_weights(written, graph, weights) if weights else _with_shapes(written)
 
 
-def _fold_constants(path: Path) -> None:
+def _optimise(path: Path, *, fuse: bool) -> None:
+    """Folds constants. `fuse`: also joins operators to those of ONNX Runtime's own, which needs them at every start."""
     import onnx
     import onnxruntime
 
@@ -319,13 +320,15 @@ def _fold_constants(path: Path) -> None:
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in onnx.load(path).graph.initializer):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operators
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if fuse else levels.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     proto = onnx.load(path)
-    standard = [used for used in proto.opset_import if used.domain == ""]  # it lists every domain that it knows
+    domains = {node.domain for node in proto.graph.node}  # ONNX Runtime lists every domain that it knows
+    used = [known for known in proto.opset_import if known.domain in domains]
     del proto.opset_import[:]
-    proto.opset_import.extend(standard)
+    proto.opset_import.extend(used)
     onnx.save(proto, path)
 
 

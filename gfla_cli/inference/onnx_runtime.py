@@ -36,6 +36,21 @@ _SHORT = {CPU: "CPU", _CUDA: "CUDA", _TENSORRT: "TensorRT", _COREML: "CoreML"}
 _LOCATION = b"location"  # key of the name of an external data file
 # The entry of a weight whose value a bundle gives. Without one, ONNX Runtime finds no such file and refuses the graph.
 _IN_BUNDLE = b"\n\x08" + _LOCATION + b"\x12" + bytes([len(WEIGHTS)]) + WEIGHTS.encode()
+# What ONNX Runtime need not try on a bundle's graph: `export.write_graph` has done it, or such a graph has no use for it.
+# Trying takes half of the start. Constants are folded, for some kernels are computed from weights.
+_DONE_BEFORE = frozenset(
+    """
+    Level1_RuleBasedTransformer CommonSubexpressionElimination ConstantSharing MatMulAddFusion ReshapeFusion
+    FreeDimensionOverrideTransformer SliceConcatToSpaceToDepthFusion GeluFusionL1 LayerNormFusionL1 TransposeOptimizer
+    EnsureUniqueDQForNodeUnit DoubleQDQPairsRemover QDQPropagationTransformer WeightBiasQuantization WhereDummyDq
+    Level2_RuleBasedTransformer TransposeOptimizer_CPUExecutionProvider QDQS8ToU8Transformer QDQFinalCleanupTransformer
+    QDQSelectorActionTransformer GemmActivationFusion MatMulIntegerToFloatFusion DynamicQuantizeMatMulFusion
+    ConvActivationFusion GeluFusionL2 LayerNormFusionL2 SimplifiedLayerNormFusion AttentionFusion EmbedLayerNormFusion
+    GatherSliceToSplitFusion GatherToSliceFusion MatmulTransposeFusion BiasGeluFusion GroupQueryAttentionFusion
+    SkipLayerNormFusion BiasSkipLayerNormFusion FastGeluFusion QuickGeluFusion BiasSoftmaxFusion BiasDropoutFusion
+    MatMulScaleFusion MatMulActivationFusion MatMulNBitsFusion GroupQueryAttentionPreNormFusion NhwcTransformer
+    """.split()
+)
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -136,6 +151,7 @@ def _start_session(
                     content,
                     options,
                     providers=with_own_gpu(chosen),
+                    disabled_optimizers=None if weights is None else _DONE_BEFORE,
                     enable_fallback=0,  # it would print to stdout
                 )
         except Exception as error:  # a dozen private types; a damaged file fails on the CPU, too
