@@ -81,8 +81,8 @@ def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Ten
     share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
     parts = [blend.generated, share, blend.residual * (1 - still), blend.matte.sigmoid()]
     # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
-    drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
-    return torch.cat([drawn, share, residual, offset / width, matte], dim=1)
+    smooth = _blurred(torch.cat([part.float() for part in parts], dim=1), _PATTERN)
+    return torch.cat([smooth[:, :-1], offset / width, smooth[:, -1:]], dim=1)
 
 
 def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:
