@@ -73,7 +73,7 @@ class PreparedTransfer:
     target_points: NDArray[np.float32]
     head: HeadCrop | None = None  # to be refined
     pending: Future[Canvas] | None = None  # see `canvas`
-    notes: list[str] = field(default_factory=list)  # complete when the canvas is made
+    notes: list[str] = field(default_factory=list)
 
     @property
     def canvas(self) -> Canvas | None:
@@ -196,23 +196,19 @@ class PoseTransfer:
             head = source_head.at(target_pose, target_crop) if source_head else None
         pending = None
         if size is not None:
-
-            def make_canvas() -> Canvas:
-                canvas = Canvas.of(
-                    image,
-                    source_crop,
-                    target_crop,
-                    size,
-                    whole=crop is None and bool(align),
-                    cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
-                    background=background,
-                )
-                notes.extend(_said_about_size(canvas, source_crop, size))
-                return canvas
-
             maker = ThreadPoolExecutor(1)
-            pending = maker.submit(make_canvas)  # while the network generates
+            pending = maker.submit(  # while the network generates
+                Canvas.of,
+                image,
+                source_crop,
+                target_crop,
+                size,
+                whole=crop is None and bool(align),
+                cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
+                background=background,
+            )
             maker.shutdown(wait=False)
+            notes += _said_about_size(source_crop, size)
         points = [pose.deep_points for pose in poses]
         return PreparedTransfer(source_crop.image(image), points[0], points[1], head, pending, notes)
 
@@ -345,16 +341,18 @@ def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(points[:, 2:] > 0, crop.points_back(points), points)
 
 
-def _said_about_size(canvas: Canvas, source_crop: Crop, size: Size) -> list[str]:
+def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
     """A note on results that are small, or larger than what the source shows."""
-    shown, written = (max(box[2] - box[0], box[3] - box[1]) for box in (source_crop.box, canvas.place.box))
-    network = max(source_crop.size)
-    if size == "source" and shown < network:
+    left, top, right, bottom = source_crop.box
+    shown, network = max(right - left, bottom - top), max(source_crop.size)
+    if size == "source":
+        if shown >= network:
+            return []
         return [
             f"the source shows the person in {shown:.0f} pixels, so the result is small; --size {network} enlarges it"
         ]
-    if written > _ENLARGED * shown:
-        return [f"--size {size} enlarges the source {written / shown:.1f} times; that adds no detail"]
+    if size > _ENLARGED * shown:
+        return [f"--size {size} enlarges the source {size / shown:.1f} times; that adds no detail"]
     return []
 
 
