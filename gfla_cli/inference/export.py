@@ -1,9 +1,10 @@
-"""Export a bundle as ONNX: standard operators, compared with torch afterwards.
+"""Export a bundle as ONNX, compared with torch afterwards.
 
 A file holds a main graph that runs for every image, and parts that run once per source image. There are two kinds:
 
-    exported file    any batch and frame size, with its weights (`export_onnx`)
-    bundle's graph   one image of the model's frame size; the weights stay in the bundle (`write_graph`)
+    exported file    any batch and frame size, with its weights; standard operators (`export_onnx`)
+    bundle's graph   one image of the model's frame size; the weights stay in the bundle; also operators of ONNX
+                     Runtime's own, which saves looking for them at every start (`write_graph`)
 """
 
 from __future__ import annotations
@@ -312,7 +313,7 @@ def to_onnx(graph: Graph, weights: Collection[str] = ()) -> bytes:
 
 
 def _optimise(path: Path, *, fuse: bool) -> None:
-    """Folds constants. `fuse`: also joins operators to those of ONNX Runtime's own, which needs them at every start."""
+    """Folds constants. `fuse`: also joins operators to ONNX Runtime's own."""
     import onnx
     import onnxruntime
 
