@@ -22,6 +22,8 @@ from gfla_cli import __version__
 from gfla_cli.errors import GflaError, UsageError, import_failed
 
 atexit.register(gc.freeze)  # else Python searches all objects for garbage when it ends
+# Else numpy asks for huge pages, and its first large arrays wait while the kernel makes room for them.
+os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
 _LONGEST = 1000  # characters of a message; a name from a file may be much longer
 
 

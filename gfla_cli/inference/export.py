@@ -1,9 +1,10 @@
-"""Export a bundle as ONNX: standard operators, compared with torch afterwards.
+"""Export a bundle as ONNX, compared with torch afterwards.
 
 A file holds a main graph that runs for every image, and parts that run once per source image. There are two kinds:
 
-    exported file    any batch and frame size, with its weights (`export_onnx`)
-    bundle's graph   one image of the model's frame size; the weights stay in the bundle (`write_graph`)
+    exported file    any batch and frame size, with its weights; standard operators (`export_onnx`)
+    bundle's graph   one image of the model's frame size; the weights stay in the bundle; also operators of ONNX
+                     Runtime's own, which saves looking for them at every start (`write_graph`)
 """
 
 from __future__ import annotations
@@ -307,11 +308,12 @@ def to_onnx(graph: Graph, weights: Collection[str] = ()) -> bytes:
             do_constant_folding=not weights,
             keep_initializers_as_inputs=bool(weights),
         )
-        _fold_constants(written)
+        _optimise(written, fuse=bool(weights))
         return _without_weights(written, graph, weights) if weights else _with_shapes(written)
 
 
-def _fold_constants(path: Path) -> None:
+def _optimise(path: Path, *, fuse: bool) -> None:
+    """Folds constants. `fuse`: also joins operators to ONNX Runtime's own."""
     import onnx
     import onnxruntime
 
@@ -319,13 +321,15 @@ def _fold_constants(path: Path) -> None:
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in onnx.load(path).graph.initializer):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operators
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if fuse else levels.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     proto = onnx.load(path)
-    standard = [used for used in proto.opset_import if used.domain == ""]  # it lists every domain that it knows
+    domains = {node.domain for node in proto.graph.node}  # ONNX Runtime lists every domain that it knows
+    used = [known for known in proto.opset_import if known.domain in domains]
     del proto.opset_import[:]
-    proto.opset_import.extend(standard)
+    proto.opset_import.extend(used)
     onnx.save(proto, path)
 
 

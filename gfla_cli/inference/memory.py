@@ -7,7 +7,7 @@ import sys
 
 # What errors say: CUDA and MPS; torch on the CPU, and ONNX Runtime; torch on Windows; ONNX Runtime
 _WORDS = ("out of memory", "allocate memory", "not enough memory", "bad allocation")
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # parameters of mallopt(3)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
@@ -20,10 +20,11 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc reuse large blocks; does nothing with other C libraries.
+    """Makes glibc reuse large blocks, also those of other threads; does nothing with other C libraries.
 
     By default glibc returns them to the kernel, so every tensor of every step is mapped and zeroed again. On the CPU
-    this takes about a quarter of a training step, or of the time for one image of a small network.
+    this takes about a quarter of a training step, or of the time for one image of a small network. Early is best:
+    threads keep the memory areas that they have already.
     """
     if sys.platform != "linux":
         return
@@ -31,6 +32,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # musl
         return
+    mallopt(_ARENA_MAX, 1)
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 64 << 20)

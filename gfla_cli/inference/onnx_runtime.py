@@ -36,6 +36,14 @@ _SHORT = {CPU: "CPU", _CUDA: "CUDA", _TENSORRT: "TensorRT", _COREML: "CoreML"}
 _LOCATION = b"location"  # key of the name of an external data file
 # The entry of a weight whose value a bundle gives. Without one, ONNX Runtime finds no such file and refuses the graph.
 _IN_BUNDLE = b"\n\x08" + _LOCATION + b"\x12" + bytes([len(WEIGHTS)]) + WEIGHTS.encode()
+# Searches that ONNX Runtime need not repeat on the graph of a bundle: `export.write_graph` has done them. They are the
+# slowest ones, half of the start. Constants are still folded, for some kernels are computed from the weights.
+_DONE_BEFORE = {
+    *("Level1_RuleBasedTransformer", "CommonSubexpressionElimination", "TransposeOptimizer", "ReshapeFusion"),
+    *("Level2_RuleBasedTransformer", "TransposeOptimizer_CPUExecutionProvider", "GroupQueryAttentionFusion"),
+    *("GemmActivationFusion", "ConvActivationFusion", "GatherSliceToSplitFusion", "MatmulTransposeFusion"),
+    *("MatMulScaleFusion", "GroupQueryAttentionPreNormFusion", "SimplifiedLayerNormFusion", "ConstantSharing"),
+}
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -136,6 +144,7 @@ def _start_session(
                     content,
                     options,
                     providers=with_own_gpu(chosen),
+                    disabled_optimizers=None if weights is None else _DONE_BEFORE,
                     enable_fallback=0,  # it would print to stdout
                 )
         except Exception as error:  # a dozen private types; a damaged file fails on the CPU, too

@@ -98,8 +98,8 @@ def _mixed_by(blend: Blend, share: Tensor, residual: Tensor, offset: Tensor) -> 
     """The layers of a learnt blend, as (B, 10, H, W)."""
     # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
     parts = [blend.generated, share, residual, blend.matte.sigmoid()]
-    drawn, share, residual, matte = (_blurred(part.float(), _PATTERN) for part in parts)
-    return torch.cat([drawn, share, residual, offset, matte], dim=1)
+    smooth = _blurred(torch.cat([part.float() for part in parts], dim=1), _PATTERN)
+    return torch.cat([smooth[:, :-1], offset, smooth[:, -1:]], dim=1)
 
 
 def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:

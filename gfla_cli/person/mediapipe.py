@@ -7,6 +7,7 @@ results with mediapipe 0.10.14 and 0.10.31.
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -263,8 +264,11 @@ class Network:
             tasks = task_module(self._module)
             mode = _module("mediapipe.tasks.python.vision.core.vision_task_running_mode").VisionTaskRunningMode
             base = _module("mediapipe.tasks.python.core.base_options").BaseOptions
-            # Read here, because MediaPipe does not open every path on Windows.
-            model = base(model_asset_buffer=(_BUNDLES / self._bundle).read_bytes())
+            path = _BUNDLES / self._bundle
+            if os.name == "posix" and str(path).isascii():
+                model = base(model_asset_path=str(path))  # is mapped, not copied
+            else:  # MediaPipe does not open every path on Windows
+                model = base(model_asset_buffer=path.read_bytes())
             running_mode = mode.VIDEO if self._step_ms else mode.IMAGE
             options = getattr(tasks, f"{self._kind}Options")(
                 base_options=model, running_mode=running_mode, **self._options

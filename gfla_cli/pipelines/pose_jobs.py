@@ -17,7 +17,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
-from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.memory import is_out_of_memory, keep_freed_memory
 from gfla_cli.inference.session import Execution, check_model, exported_file
 from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import (
@@ -190,7 +190,7 @@ def run_transfers(
 
     def prepare(job: TransferJob) -> PreparedTransfer:
         with said_when_slow(of_one, "finding the person and the pose"):
-            return model.prepare(
+            prepared = model.prepare(
                 job.source,
                 job.pose,
                 crop=options.crop,
@@ -201,6 +201,9 @@ def run_transfers(
                 size=options.size,
                 background=options.background,
             )
+            if len(runner.todo) > 1 and prepared.pending is not None:
+                prepared.pending.result()  # what goes wrong there concerns this job alone
+            return prepared
 
     def generate(batch: list[PreparedTransfer]) -> list[TransferResult]:
         nonlocal announced
@@ -237,6 +240,7 @@ def _open_model(options: TransferOptions, todo: Sequence[TransferJob], say: Say)
     if todo[0].shows and execution.get("runtime", "auto") == "auto" and exported_file(options.model) is None:
         execution["runtime"] = "torch"  # graphs show no flows
     with said_when_slow(say, f"loading {options.model}"):
+        keep_freed_memory()  # MediaPipe's networks copy their weights several times while they start
         detector = PersonDetector()
         detector.start_in_background()  # MediaPipe takes a tenth of a second, meanwhile the network is opened
         from gfla_cli.pipelines.pose_transfer import PoseTransfer

@@ -6,6 +6,7 @@ Load, detect, align and crop (`PoseTransfer.prepare`); encode, generate and refi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -71,8 +72,16 @@ class PreparedTransfer:
     source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = unknown) in pixels of the crop
     target_points: NDArray[np.float32]
     head: HeadCrop | None = None  # to be refined
-    canvas: Canvas | None = None  # what the result is set into; None: the result is the network's frame
+    pending: Future[Canvas] | None = None  # see `canvas`
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def canvas(self) -> Canvas | None:
+        """What the result is set into; None: the result is the network's frame. Waits until another thread has made it.
+
+        Raises GflaError when MediaPipe fails.
+        """
+        return None if self.pending is None else self.pending.result()
 
 
 class _Generated(NamedTuple):
@@ -185,9 +194,11 @@ class PoseTransfer:
         if refine_head and self.session.config.refines_heads:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
             head = source_head.at(target_pose, target_crop) if source_head else None
-        canvas = None
+        pending = None
         if size is not None:
-            canvas = Canvas.of(
+            maker = ThreadPoolExecutor(1)
+            pending = maker.submit(  # while the network generates
+                Canvas.of,
                 image,
                 source_crop,
                 target_crop,
@@ -196,16 +207,17 @@ class PoseTransfer:
                 cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
                 background=background,
             )
-            notes += _said_about_size(canvas, source_crop, size)
+            maker.shutdown(wait=False)
+            notes += _said_about_size(source_crop, size)
         points = [pose.deep_points for pose in poses]
-        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, canvas, notes)
+        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, pending, notes)
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
         """The results of several prepared pairs in one pass of the network, and a second pass for their heads.
 
         A single image and its head are generated together.
         """
-        layered = any(one.canvas is not None for one in prepared)
+        layered = any(one.pending is not None for one in prepared)
         heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
         wanted = [head for _, head in heads]
         if len(prepared) == 1 and not inside:  # its head at the same time; more images fill the processor anyway
@@ -224,15 +236,16 @@ class PoseTransfer:
         points = [one.source_points[:, :3], one.target_points[:, :3]]
         frame = NetworkFrame(one.source_image, image, points[1], made.inside)
         source = one.source_image
-        if one.canvas is not None:
+        canvas = one.canvas
+        if canvas is not None:
             assert made.layers is not None
             head = None
             if refined is not None and refined[1].layers is not None:
                 head = refined[0], refined[1].layers
-            points = [_moved_back(one.canvas.place, place) for place in points]
+            points = [_moved_back(canvas.place, place) for place in points]
             body = Pose.of(one.target_points, (one.source_image.shape[0], one.source_image.shape[1]))
             layers = made.layers.around(body)
-            image, source = composed(one.canvas, layers, head), one.canvas.original
+            image, source = composed(canvas, layers, head), canvas.original
         return TransferResult(image, source, points[0], points[1], frame, one.notes)
 
     def _frames(
@@ -328,16 +341,18 @@ def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(points[:, 2:] > 0, crop.points_back(points), points)
 
 
-def _said_about_size(canvas: Canvas, source_crop: Crop, size: Size) -> list[str]:
+def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
     """A note on results that are small, or larger than what the source shows."""
-    shown, written = (max(box[2] - box[0], box[3] - box[1]) for box in (source_crop.box, canvas.place.box))
-    network = max(source_crop.size)
-    if size == "source" and shown < network:
+    left, top, right, bottom = source_crop.box
+    shown, network = max(right - left, bottom - top), max(source_crop.size)
+    if size == "source":
+        if shown >= network:
+            return []
         return [
             f"the source shows the person in {shown:.0f} pixels, so the result is small; --size {network} enlarges it"
         ]
-    if written > _ENLARGED * shown:
-        return [f"--size {size} enlarges the source {written / shown:.1f} times; that adds no detail"]
+    if size > _ENLARGED * shown:
+        return [f"--size {size} enlarges the source {size / shown:.1f} times; that adds no detail"]
     return []
 
 

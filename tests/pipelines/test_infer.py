@@ -94,6 +94,18 @@ def test_failures_are_listed_and_the_rest_is_done(infer, tmp_path):
     assert "leads out" in failures["../pairs.csv"]
 
 
+def test_a_background_that_fails_in_its_thread_is_a_failure_of_its_own(infer, tmp_path, monkeypatch):
+    def fails_for_anna(self, image, scale, pose, others):
+        if self.session.config.pixel_blend and np.array_equal(image, anna):
+            raise GflaError("mediapipe failed")
+
+    anna = read_image(tmp_path / "photos" / "anna.jpg")
+    monkeypatch.setattr(PoseTransfer, "_cover", fails_for_anna)
+    result = infer([("anna.jpg", "ben.jpg"), ("ben.jpg", "anna.jpg")], "--size", "source", "--json")
+    assert json.loads(result.stdout) == {"pairs": 2, "written": 1, "skipped": 0, "failed": 1}
+    assert "anna.jpg,ben.jpg,mediapipe failed" in (tmp_path / "out" / "failures.csv").read_text()
+
+
 def test_a_second_call_does_what_is_missing(infer, tmp_path):
     infer(ALL)
     (tmp_path / "out" / "anna--ben.png").unlink()
