@@ -172,6 +172,8 @@ _STDERR = 2  # file descriptor
 class _Stderr(TextIOBase):
     """Writes to a copy of the process's stderr, without a buffer."""
 
+    _close = staticmethod(os.close)  # at the end of Python the module may be gone before the last stream
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
 
@@ -186,7 +188,7 @@ class _Stderr(TextIOBase):
         return len(text)
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        self._close(self._descriptor)
 
 
 class ProcessWide:
