@@ -1,7 +1,8 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
 Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; of people, what stands still comes
-from the source. To others the detail of the moved source is added where both images agree when they are blurred.
+from the source. To images of other models, and to frames of clips, the detail of the moved source is added where both
+agree when they are blurred.
 """
 
 from __future__ import annotations
@@ -37,13 +38,8 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> T
         one = torch.ones_like(made.image[:, :1])
         return torch.cat([made.image, 0 * one, 0 * made.image, 0 * made.image[:, :2], one], dim=1).float()
     if isinstance(made, GeneratedFrame):
-        to_source = made.flows[-1].reference
-        if made.blend is None:
-            return detail_layers(made.image, source, to_source)
-        # No more of the source than the network took: where a face stands still, its eyes and mouth may not.
-        offset, _ = _enlarged(to_source, made.image)
-        drawn, share = _blurred(made.blend.generated, _PATTERN), made.blend.shares[:, -1:]
-        return torch.cat([drawn, share, made.blend.residual, offset / offset.shape[-1], torch.ones_like(share)], dim=1)
+        copied = None if made.blend is None else made.blend.shares[:, -1:]
+        return detail_layers(made.image, source, made.flows[-1].reference, copied)
     if made.blend is None:
         return detail_layers(made.image, source, made.flows[-1])
     if task == "view":
@@ -51,14 +47,15 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> T
     return blend_layers(made.image, source, made.flows[-1], made.blend)
 
 
-def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
+def detail_layers(image: Tensor, source: Tensor, flow: Flow, copied: Tensor | None = None) -> Tensor:
     """`image` (B, 3, H, W) as layers that add the detail of the moved source where both agree.
 
-    The detail comes from where the flow is trusted.
+    The detail comes from where the flow is trusted, and from where the network `copied` (B, 1, H, W) in [0, 1] itself.
     """
     offset, mask = _enlarged(flow, image)
     difference = _blurred(image.float() - bilinear_warp(source.float(), offset))
-    share = mask * _blurred(_agreement(difference))
+    trusted = mask if copied is None else torch.maximum(mask, copied)
+    share = trusted * _blurred(_agreement(difference))
     one = torch.ones_like(share)
     return torch.cat([image.float(), share, share * difference, offset / image.shape[-1], one], dim=1)
 
