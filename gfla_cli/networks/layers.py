@@ -1,8 +1,8 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
 Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; of people, what stands still comes
-from the source. To images of other models, and to frames of clips, the detail of the moved source is added where both
-agree when they are blurred.
+from the source. To images of other models the detail of the moved source is added where both agree when they are
+blurred.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gfla_cli.networks.sequence import GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp
 
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
+_ALIKE_WITHIN = 8 / 127.5  # the same for frames of clips: an edge that is a pixel off is no detail to add
 _STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
 _CALM_WITHIN = 1 / 16  # widths of the frame: when nothing moves further, nothing that was hidden comes to light
 _UNSURE = 1.5 / 256  # widths of the frame: flows as short as this are halved, for detected joints are as far off
@@ -37,27 +38,42 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> T
     if not made.flows:
         one = torch.ones_like(made.image[:, :1])
         return torch.cat([made.image, 0 * one, 0 * made.image, 0 * made.image[:, :2], one], dim=1).float()
-    if isinstance(made, GeneratedFrame):
-        copied = None if made.blend is None else made.blend.shares[:, -1:]
-        return detail_layers(made.image, source, made.flows[-1].reference, copied)
+    flow = made.flows[-1].reference if isinstance(made, GeneratedFrame) else made.flows[-1]
     if made.blend is None:
-        return detail_layers(made.image, source, made.flows[-1])
+        return detail_layers(made.image, source, flow)
+    if isinstance(made, GeneratedFrame):
+        return frame_layers(source, flow, made.blend)
     if task == "view":
-        return turned_layers(made.image, made.flows[-1], made.blend)
-    return blend_layers(made.image, source, made.flows[-1], made.blend)
+        return turned_layers(made.image, flow, made.blend)
+    return blend_layers(made.image, source, flow, made.blend)
 
 
-def detail_layers(image: Tensor, source: Tensor, flow: Flow, copied: Tensor | None = None) -> Tensor:
-    """`image` (B, 3, H, W) as layers that add the detail of the moved source where both agree.
-
-    The detail comes from where the flow is trusted, and from where the network `copied` (B, 1, H, W) in [0, 1] itself.
-    """
+def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
+    """`image` (B, 3, H, W) as layers that add detail of the moved source where both agree and the flow is trusted."""
     offset, mask = _enlarged(flow, image)
     difference = _blurred(image.float() - bilinear_warp(source.float(), offset))
-    trusted = mask if copied is None else torch.maximum(mask, copied)
-    share = trusted * _blurred(_agreement(difference))
+    share = mask * _blurred(_agreement(difference))
     one = torch.ones_like(share)
     return torch.cat([image.float(), share, share * difference, offset / image.shape[-1], one], dim=1)
+
+
+def frame_layers(source: Tensor, flow: Flow, blend: Blend) -> Tensor:
+    """The layers that the network mixed into a frame, with the grain of the moved source where both are much alike.
+
+    The network draws skin as well as it could copy it, at its own size. Grain shows at that of the photograph.
+    """
+    offset, mask = _enlarged(flow, source)
+    copied = blend.shares[:, -1:]
+    difference = _blurred(blend.generated - bilinear_warp(source.float(), offset))
+    grain = (1 - copied) * mask * _blurred(_agreement(difference, _ALIKE_WITHIN))
+    parts = [
+        _blurred(blend.generated, _PATTERN),
+        copied + grain,
+        blend.residual + grain * difference,
+        offset / source.shape[-1],
+        torch.ones_like(grain),
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Tensor:
@@ -113,9 +129,9 @@ def _steadied(offset: Tensor, unsure: float) -> Tensor:
     return offset * power / (power + unsure**2)
 
 
-def _agreement(difference: Tensor) -> Tensor:
+def _agreement(difference: Tensor, within: float = _AGREE_WITHIN) -> Tensor:
     """(B, 1, H, W) in [0, 1]: whether two blurred images with this difference (B, 3, H, W) show the same."""
-    return torch.exp(-(difference.abs().mean(dim=1, keepdim=True) / _AGREE_WITHIN).square())
+    return torch.exp(-(difference.abs().mean(dim=1, keepdim=True) / within).square())
 
 
 def _dilated(x: Tensor, reach: int) -> Tensor:

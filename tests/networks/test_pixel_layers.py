@@ -116,17 +116,28 @@ def test_where_no_flow_is_trusted_the_drawn_image_stays(flows):
     torch.testing.assert_close(remixed(layers, source), drawn)
 
 
-@pytest.mark.parametrize(("share", "taken"), [(1.0, True), (0.0, False)])
-def test_a_frame_takes_detail_from_where_it_copied_the_reference(share, taken):
-    source = torch.rand(1, 3, 64, 64)
-    drawn = _blurred(source)
+def frame(drawn, share, reference):
     shares = torch.tensor([0.5, share]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
     blend = Blend(drawn, shares, 0 * drawn, 0 * drawn[:, :1])
-    made = GeneratedFrame(drawn, [FrameFlows(previous=flow(9.0), reference=flow(mask=0.0))], blend)
-    layers = layers_of(made, source, "face")
-    wanted = source if taken else drawn
-    assert (remixed(layers, source) - wanted).abs().mean() < 0.2 * (source - drawn).abs().mean()
+    return GeneratedFrame(drawn, [FrameFlows(previous=flow(9.0), reference=reference)], blend)
+
+
+def test_a_frame_takes_from_the_reference_what_its_network_took():
+    source, drawn = torch.rand(2, 1, 3, 64, 64)
+    drawn = _blurred(_blurred(drawn))
+    layers = layers_of(frame(drawn, 0.8, flow(3.0, mask=0.0)), source, "face")
+    moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 6.0))
+    torch.testing.assert_close(remixed(layers, source), 0.2 * drawn + 0.8 * moved, atol=0.02, rtol=0)
     assert (layers[:, 9] == 1).all()
+
+
+@pytest.mark.parametrize(("error", "taken"), [(0.0, True), (0.3, False)])
+def test_a_frame_keeps_the_grain_of_the_reference_where_both_are_alike(error, taken):
+    source = 0.1 * torch.rand(1, 3, 64, 64)
+    drawn = _blurred(source)
+    grain = remixed(layers_of(frame(drawn + error, 0.0, flow()), source, "face"), source) - drawn - error
+    wanted = source - drawn
+    assert (grain - wanted).abs().mean() < 0.3 * wanted.abs().mean() if taken else grain.abs().max() < 0.01
 
 
 def test_where_drawn_and_moved_disagree_the_drawn_image_wins():
