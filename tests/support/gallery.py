@@ -2,6 +2,7 @@
 
     python tests/support/gallery.py FOLDER      writes FOLDER/index.html: source, pose, the network's frame, the result
     python tests/support/gallery.py --measure   prints VGG19 distances of rendered pairs at 768 pixels
+    python tests/support/gallery.py --faces MODEL   prints those of talking faces at 512 pixels
     python tests/support/gallery.py --assets    makes the images of results in the README and on the pages anew
 
 Needs the training material beside the checkout. Rendered people and their ground truth come from `../shared/humans`.
@@ -23,14 +24,21 @@ from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli import PoseTransfer
 from gfla_cli.arrays import Image
+from gfla_cli.conditioning.face_map import background_edges, face_structure
+from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.errors import GflaError
 from gfla_cli.evaluation.metrics import ImageMetrics
+from gfla_cli.inference.session import open_session, start_clip
 from gfla_cli.io.image import load_image, reduced, to_planes, write_image
 from gfla_cli.losses.image import load_vgg19
+from gfla_cli.person.face import face_crop
+from gfla_cli.pipelines.compositing import Canvas, Layers, composed
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.people import People, ViewMix
+from gfla_cli.synth.people.people import People, ViewMix, portrait
 
 SIDE = 768  # pixels of rendered pairs
+PORTRAIT = 512  # pixels of rendered portraits
 TILE = 360  # pixels of the height of an image in the README
 SHOWN = 480  # pixels of the longer side on the page
 PAIRS, CLIPS = 16, 8
@@ -110,6 +118,50 @@ def measure() -> None:
         typer.echo(f"{name:24} {len(found):3} pairs {copy:8.3f} {drawn:12.3f} {native:10.3f} {native / drawn:12.2f}")
 
 
+def measure_faces(name: str) -> None:
+    """Prints the distances of copies, enlarged frames and native results from the truth, and how detail flickers."""
+    session = open_session(name, "face", device="cpu", runtime="torch", precision="fp32")
+    pack = Pack.load(SHARED / "humans")
+    metrics = ImageMetrics(load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz"), metrics=("vgg",))
+    found, flicker = [], []
+    for number in range(CLIPS):
+        rng = np.random.default_rng([TEST_SEED, number])
+        clip = portrait(pack, rng, 30, 1, PORTRAIT, gestures=number % 2 == 1)
+        source, *truths = (view.image for view in (clip.stills[0], *clip.frames[::3]))
+        points = [as_detected_face(view.landmarks, 1.0) for view in (clip.stills[0], *clip.frames[::3])]
+        crop = face_crop(points[0], session.config.image_size, inside=source.shape[:2])
+        canvas = Canvas.of(source, crop, crop, "source", whole=True, cover=lambda image, scale: None)
+        seen = crop.image(source)
+        edges = background_edges(seen, crop.points(points[0]))
+        first, *rest = (face_structure(crop.points(landmarks), crop.size, edges)[None] for landmarks in points)
+        made = start_clip(session, to_planes(seen), first)
+        again = start_clip(session, to_planes(seen), first)
+        rows, columns = crop.region(source.shape[:2]) or (slice(None), slice(None))
+        before: list[Image] = []
+        for structure, truth in zip(rest, truths, strict=True):
+            native = composed(canvas, Layers.unpacked(made.next_layers(structure)[0]))
+            drawn = composed(canvas, only_drawn(again.next(structure)))
+            shown = [image[rows, columns] for image in (source, drawn, native, truth)]
+            tensors = [torch.from_numpy(to_planes(image)) for image in shown]
+            found.append([metrics(image, tensors[-1])[0]["vgg"] for image in tensors[:-1]])
+            fine = [image - cv2.GaussianBlur(image, (0, 0), 2) for image in np.float32(shown[1:])]
+            if before:
+                flicker.append([abs(a - b).mean() / abs(b).mean() for a, b in zip(before, fine, strict=True)])
+            before = fine
+    copy, drawn, native = np.mean(found, axis=0)
+    typer.echo(f"VGG19 distance at {PORTRAIT} px: copy {copy:.3f}, 256 enlarged {drawn:.3f}, native {native:.3f}")
+    typer.echo(
+        "change of fine detail: enlarged {:.2f}, native {:.2f}, the truth {:.2f}".format(*np.mean(flicker, axis=0))
+    )
+
+
+def only_drawn(image: np.ndarray) -> Layers:
+    """A generated frame (1, 3, H, W) as layers without anything of the source."""
+    nothing = np.zeros((7, *image.shape[2:]), np.float32)
+    nothing[-1] = 1  # the matte
+    return Layers.unpacked(np.concatenate([image[0], nothing]))
+
+
 def assets() -> None:
     """Writes source, pose and result side by side: one transfer at full size, and four on one image."""
     model, cleo, tiles = PoseTransfer(), ROOT / "assets" / "cleo.jpg", []
@@ -151,10 +203,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="where the page goes")
     parser.add_argument("--measure", action="store_true", help="measure instead of showing")
+    parser.add_argument("--faces", metavar="MODEL", help="measure a model of faces")
     parser.add_argument("--assets", action="store_true", help="make the images of the README and the pages")
     options = parser.parse_args()
     if options.measure:
         measure()
+    elif options.faces:
+        measure_faces(options.faces)
     elif options.assets:
         assets()
     elif options.folder is None:
