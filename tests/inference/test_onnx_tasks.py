@@ -46,7 +46,8 @@ def test_every_kind_of_model_agrees_with_torch_at_several_sizes(exported, kind):
     bundle, report = exported(kind)
     assert len({(check.batch, check.height, check.width) for check in report.checks}) == 3
     # Appearance flow takes each pixel from where 32 samples of a volume put it: rounding moves it by a thousandth.
-    limit = 1e-3 if kind == "view-chairs:pixels" else 1e-4
+    # So it does to pixels of the previous frame that a random network takes from far away.
+    limit = 1e-3 if kind in ("view-chairs:pixels", "face-people") else 1e-4
     assert all(check.largest_difference < limit for check in report.checks)
     session, config = open_exported(report.path), small(kind)
     assert (session.config, session.name) == (config, bundle.name)
@@ -141,7 +142,7 @@ def test_a_clip_is_that_of_torch_and_the_reference_is_encoded_once(exported, kin
     np.testing.assert_allclose(layers[1], layers[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["face-people", "view-chair"])
+@pytest.mark.parametrize("kind", ["face", "view-chair"])
 def test_layers_give_the_image_the_fine_detail_of_the_moved_source(exported, kind):
     bundle, _ = exported(kind)
     session = open_session(bundle, small(kind).task, device="cpu", precision="fp32")
