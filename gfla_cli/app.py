@@ -126,6 +126,7 @@ class _Commands(TyperGroup):
 
 
 def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the tidying up
     raise SystemExit(128 + signal.SIGTERM)
 
 

@@ -17,6 +17,7 @@ from gfla_cli.errors import BundleError, ConfigError
 FORMAT = "gfla-bundle"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 GRAPH = "graph.onnx"  # how ONNX Runtime computes the network; without the weights
+GRAPH_VERSION = 4  # grows when what graphs compute changes: older ones in bundles and in the cache are then not used
 # Bytes. The largest network that a config may describe is smaller.
 LARGEST = {CONFIG: 1 << 20, WEIGHTS: 4 << 30, CARD: 1 << 20, GRAPH: 64 << 20}
 _AGAIN = "get the bundle again"
@@ -88,7 +89,7 @@ def architecture_of(config: ModelConfig, shapes: dict[str, list[int]]) -> str:
     # Without defaults: a graph must not become useless because a later release has more settings.
     defaults = {field.name: field.default for field in fields(config)}
     settings = {name: value for name, value in config.to_json().items() if value != defaults[name]}
-    described = json.dumps([settings, shapes], sort_keys=True)
+    described = json.dumps([GRAPH_VERSION, settings, shapes], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 

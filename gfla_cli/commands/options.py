@@ -15,8 +15,11 @@ from gfla_cli.config import DeviceName, Runtime
 from gfla_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gfla_cli.pipelines.jobs import JobReport
 
+_LINE_EVERY_S = 60.0
 RuntimeOption = Annotated[
     Runtime,
     typer.Option("--runtime", help="auto: ONNX Runtime where it is faster, else torch.", rich_help_panel="Execution"),
@@ -88,12 +91,6 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_LINE_EVERY_S = 60.0
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli import __version__
-from gfla_cli.bundles.files import CONFIG, read_config
+from gfla_cli.bundles.files import CONFIG, GRAPH_VERSION, read_config
 from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import DeviceName as DeviceName
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from gfla_cli.inference.visualize import Intermediates
 
 Array = NDArray[np.float32]
-_GRAPHS = 3  # grows when exported graphs change: those in the cache are then exported again
 
 
 class Execution(TypedDict, total=False):
@@ -198,7 +197,7 @@ def cached_export(bundle: Path, *, half: bool = False) -> Path:
     except OSError as error:
         raise BundleError(f"{bundle}: cannot be read: {error.strerror}", hint="get the bundle again") from error
     precision = "-fp16" if half else ""
-    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}-{_GRAPHS}{precision}.onnx"
+    path = cache_folder() / "onnx" / f"{bundle_name(bundle)}-{key}-{__version__}-{GRAPH_VERSION}{precision}.onnx"
     if not path.is_file():
         from gfla_cli.inference.export import export_onnx
 

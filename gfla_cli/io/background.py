@@ -137,7 +137,7 @@ def overlapped(items: Iterable[_Item], size: int = 4) -> Generator[_Item]:
         with suppress(Empty):  # makes room, so that the producer stops at once
             while True:
                 queue.get_nowait()
-        if producer.ident is not None:
+        if producer.is_alive():
             producer.join()
 
 
@@ -213,9 +213,13 @@ class ProcessWide:
 
     def __enter__(self) -> None:
         with self._lock:
+            if self._inside == 0:
+                try:
+                    self._change(self._restore)
+                except BaseException:
+                    self._restore.close()
+                    raise
             self._inside += 1
-            if self._inside == 1:
-                self._change(self._restore)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

@@ -221,9 +221,16 @@ class PersonDetector(Closeable):
 
 
 def _mean(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Two looks (33, 5) at one person: the mean has less noise. Landmarks that lie far apart are those of `one`."""
+    """Two looks (33, 5) at one person: the mean has less noise. Landmarks that lie far apart are those of `one`.
+
+    It is `one` alone where the other look took left for right: means of both sides would lie in the middle.
+    """
     _, length = torso_of(one)
-    apart = np.linalg.norm(one[:, :2] - other[:, :2], axis=1, keepdims=True)
+    apart, exchanged = (
+        np.linalg.norm(one[:, :2] - look[:, :2], axis=1, keepdims=True) for look in (other, other[_MIRRORED])
+    )
+    if exchanged.mean() < apart.mean():
+        return one
     mean = np.where(apart < _NEAR * length, (one + other) / 2, one)
     return np.asarray(np.column_stack([mean[:, :3], one[:, 3], mean[:, 4]]), np.float32)
 

@@ -49,7 +49,7 @@ from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind, Track
-from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed, separates_people
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
@@ -274,7 +274,7 @@ class BodySubject:
         return left, top, max(min(right, float(width)), left + 1), max(min(bottom, float(height)), top + 1)
 
     def _cover(self, image: Image, scale: Crop) -> Float32Array | None:
-        if not self._session.config.pixel_blend:
+        if not separates_people(self._session.config):
             return None
         others = [pose.cropped(scale) for pose in self._others]
         with PersonDetector() as detector:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, Float32Array, Image
+from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
@@ -269,11 +270,15 @@ def _smooth(ramp: NDArray[np.floating]) -> Float32Array:
 
 def check_background(background: Background, session: Session) -> None:
     """Raises UsageError for a background behind people whom the model does not separate from theirs."""
-    separates = session.config.task == "pose" and session.config.pixel_blend
-    if background_name(background) != "keep" and not separates:
+    if background_name(background) != "keep" and not separates_people(session.config):
         raise UsageError(
             f"{session.name} does not separate people from their background", hint="leave --background out"
         )
+
+
+def separates_people(config: ModelConfig) -> bool:
+    """Whether a model says where its image shows the person. Models of clips blend pixels, too, but do not say that."""
+    return config.task == "pose" and config.pixel_blend
 
 
 def background_name(background: Background) -> str | None:

@@ -107,7 +107,7 @@ class JobRunner(Generic[JobT]):
         A job fails at once when one of its outputs is an input of any job.
         """
         self._report, self._say, self._progress = report, say, progress
-        self._alone = len(jobs) == 1 if alone is None else alone
+        self.alone = len(jobs) == 1 if alone is None else alone
         self._done = 0
         self._count = len(jobs)
         self.todo: list[JobT] = []
@@ -127,7 +127,7 @@ class JobRunner(Generic[JobT]):
         """Calls `work(job, progress)` for each job, one after the other. `work` returns the files that it wrote."""
         for job in self.todo:
             with self._attempt(job):
-                self._report.written += work(job, self._progress if self._alone else silent)
+                self._report.written += work(job, self._progress if self.alone else silent)
             self._advance(1)
         self._summarise()
 
@@ -180,14 +180,14 @@ class JobRunner(Generic[JobT]):
             self._fail(job, error)
 
     def _fail(self, job: JobT, error: GflaError) -> None:
-        if self._alone:
+        if self.alone:
             raise error
         self._report.failed[job.name] = str(error)
         self._say(f"failed: {error}")
 
     def _advance(self, count: int) -> None:
         self._done += count
-        if not self._alone:
+        if not self.alone:
             self._progress(self._done, len(self.todo))
 
     def _summarise(self) -> None:

@@ -201,7 +201,7 @@ def run_transfers(
                 size=options.size,
                 background=options.background,
             )
-            if len(runner.todo) > 1 and prepared.pending is not None:
+            if not runner.alone and prepared.pending is not None:
                 prepared.pending.result()  # what goes wrong there concerns this job alone
             return prepared
 

@@ -168,7 +168,10 @@ class PoseTransfer:
         size: Size | None = "source",
         background: Background = "keep",
     ) -> PreparedTransfer:
-        """Everything before the network, with the arguments of `transfer`."""
+        """Everything before the network, with the arguments of `transfer`.
+
+        With a `size`, another thread begins to make the canvas: a process should not fork between this and `generate`.
+        """
         check_background(background, self.session)
         notes: list[str] = []
         image = load_image(source, _LARGEST_SIDE)

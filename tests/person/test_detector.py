@@ -14,7 +14,7 @@ from paths import ANNA, BEN, ROOT, SHARED
 
 from gfla_cli.errors import GflaError
 from gfla_cli.io.image import read_image
-from gfla_cli.person.detect import Person, PersonDetector, _mean, turned, turned_back
+from gfla_cli.person.detect import _MIRRORED, Person, PersonDetector, _mean, turned, turned_back
 from gfla_cli.person.mediapipe import task_module
 
 
@@ -240,6 +240,12 @@ def test_a_landmark_that_two_looks_see_in_different_places_is_that_of_the_first(
     expected = one + np.float32([1, -2, 3, 0, 4])  # visibility is that of the first, too
     expected[28] = one[28]
     np.testing.assert_allclose(mean, expected, rtol=1e-5)
+
+
+def test_a_look_that_takes_left_for_right_moves_nothing(detector):
+    one = detector.detect(read_image(ANNA))[0].landmarks
+    exchanged = (one + np.float32([2, -4, 6, 0.5, 8]))[_MIRRORED]
+    np.testing.assert_array_equal(_mean(one, exchanged), one)
 
 
 def test_points_of_a_turned_image_are_turned_back():

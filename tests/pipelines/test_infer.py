@@ -104,6 +104,8 @@ def test_a_background_that_fails_in_its_thread_is_a_failure_of_its_own(infer, tm
     result = infer([("anna.jpg", "ben.jpg"), ("ben.jpg", "anna.jpg")], "--size", "source", "--json")
     assert json.loads(result.stdout) == {"pairs": 2, "written": 1, "skipped": 0, "failed": 1}
     assert "anna.jpg,ben.jpg,mediapipe failed" in (tmp_path / "out" / "failures.csv").read_text()
+    again = infer([("anna.jpg", "ben.jpg"), ("ben.jpg", "anna.jpg")], "--size", "source", "--json")  # one is left
+    assert json.loads(again.stdout) == {"pairs": 2, "written": 0, "skipped": 1, "failed": 1}
 
 
 def test_a_second_call_does_what_is_missing(infer, tmp_path):
