@@ -258,7 +258,7 @@ def _generated(model: PoseTransfer, batch: list[PreparedTransfer], *, inside: bo
         what = f"a batch of {len(batch)} is too large for the memory"
         if len(batch) == 1:
             raise GflaError(
-                what, hint="--precision bf16 halves it; else only a device with more memory helps"
+                what, hint="--precision bf16 halves what the network needs, a smaller --size what the result needs"
             ) from error
         raise GflaError(what, hint=f"--batch {len(batch) // 2} takes half of it; what is written stays") from error
 
