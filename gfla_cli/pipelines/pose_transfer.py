@@ -27,7 +27,7 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, choose_person
-from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed
+from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, composed, separates_people
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
@@ -270,7 +270,7 @@ class PoseTransfer:
 
     def _cover(self, image: Image, scale: Crop, pose: Pose, others: Sequence[Pose]) -> Float32Array | None:
         """Where an image, to which `scale` maps the poses, shows a person; None when the model has no matte."""
-        if not self.session.config.pixel_blend:
+        if not separates_people(self.session.config):
             return None
         return self._detector.cover(image, pose.cropped(scale), [other.cropped(scale) for other in others])
 

@@ -59,18 +59,24 @@ def test_exceptions_travel_to_the_consumer():
         next(items)
 
 
-def test_a_consumer_that_stops_stops_the_producer():
+def endless():
+    """Items without end, and an event that is set when they are closed."""
     closed = threading.Event()
 
-    def endless():
+    def items():
         try:
             while True:
                 yield 1
         finally:
             closed.set()
 
+    return items(), closed
+
+
+def test_a_consumer_that_stops_stops_the_producer():
+    items, closed = endless()
     before = threading.active_count()
-    for _ in overlapped(endless(), 2):
+    for _ in overlapped(items, 2):
         break
     gc.collect()
     assert closed.wait(2)
@@ -84,17 +90,9 @@ def test_ctrl_c_while_the_thread_starts_stops_it(monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(background, "Thread", Interrupted)
-    closed = threading.Event()
-
-    def endless():
-        try:
-            while True:
-                yield 1
-        finally:
-            closed.set()
-
+    items, closed = endless()
     with pytest.raises(KeyboardInterrupt):
-        next(overlapped(endless()))
+        next(overlapped(items))
     assert closed.is_set()
 
 
