@@ -17,10 +17,11 @@ from scipy.spatial import cKDTree
 from gfla_cli.datasets.people_sets import write_people_hard, write_people_mini, write_split
 from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
+from gfla_cli.synth.people.body import Expression
 from gfla_cli.synth.people.character import sample_character
 from gfla_cli.synth.people.people import People, ViewMix
 from gfla_cli.synth.people.posing import pose_character
-from gfla_cli.synth.people.views import Shot, aim_camera
+from gfla_cli.synth.people.views import Shot, aim_camera, photograph
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
@@ -51,10 +52,23 @@ def prototype(pack):
         yield module.Humans(str(SHARED / "humans"))
 
 
-def assert_same_image(ours, theirs):
+def assert_same_image(ours, theirs, share=1e-3):
     difference = np.abs(ours.astype(int) - theirs.astype(int))
     assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-3
+    assert (difference > 0).mean() < share
+
+
+def without_mouth(image, view):
+    """The prototype has other teeth, another tongue, and skin in the mouth. Everything else is drawn as it does."""
+    low, high = (edge(view.landmarks[48:68], axis=0) for edge in (np.min, np.max))
+    (left, top), (right, bottom) = np.floor(low - 1).astype(int).clip(0), np.ceil(high + 2).astype(int).clip(0)
+    blank = image.copy()
+    blank[top:bottom, left:right] = 0
+    return blank
+
+
+def triangles_of(mesh):
+    return np.sort(np.asarray(mesh, np.int64) @ (1 << np.array([40, 20, 0])))
 
 
 def assert_same_state(ours, theirs):
@@ -74,10 +88,9 @@ def test_pairs_are_those_of_the_prototype(people, prototype, seed):
     (character, views), theirs = person_pair(people, our_rng, 256), prototype.person_pair(their_rng, 256)
     assert_same_state(our_rng, their_rng)
     np.testing.assert_array_equal(character.body.vertices, theirs["character"]["V"])
-    np.testing.assert_array_equal(character.mesh.triangles, theirs["character"]["tris"])
-    np.testing.assert_array_equal(character.mesh.materials.texels, theirs["character"]["texbuf"])
+    np.testing.assert_array_equal(triangles_of(character.mesh.triangles), triangles_of(theirs["character"]["tris"]))
     for name, view in zip(("source", "target"), views, strict=True):
-        assert_same_image(view.image, theirs[name])
+        assert_same_image(*(without_mouth(image, view) for image in (view.image, theirs[name])))
         assert_same_image(view.mask, theirs[f"{name}_mask"])
         np.testing.assert_allclose(view.keypoints, centred(theirs[f"{name}_keypoints"]), atol=1e-3)
 
@@ -90,7 +103,8 @@ def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed)
     ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
-        assert_same_image(view.image, theirs["images"][k])
+        pair = (without_mouth(image, view) for image in (view.image, theirs["images"][k]))
+        assert_same_image(*pair, share=5e-3)  # teeth shade the lips
         assert_same_image(view.mask, theirs["masks"][k])
         wanted = theirs[points][k]
         wanted = centred(wanted) if points == "keypoints" else wanted - 0.5
@@ -175,6 +189,36 @@ def test_a_set_may_lie_anywhere(tmp_path):
     assert written == cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
+def talking(people, jaw):
+    """A face from the front with the mouth so far open, radians, and the middle of its inner lips."""
+    rng = np.random.default_rng(6)
+    character = sample_character(rng, people.pack)
+    posed = pose_character(people.pack, character, people.pack.poses.standing(), Expression({}, jaw))
+    light = Light(np.array([0.2, 0.4, 1]), np.full(3, 0.8), np.full(3, 0.4), floor=False)
+    scene = Scene(np.full((256, 256, 3), 128, np.uint8), light)
+    camera = aim_camera(people.pack.skeleton, character, posed, Shot(crop="head", yaw_deg=0, distance=15), 256)
+    view = photograph(people.pack, character, posed, camera, scene)
+    x, y = view.landmarks[60:68].mean(axis=0).round().astype(int)
+    return view, view.image[:, x].astype(int), y
+
+
+@pytest.mark.shared
+def test_an_open_mouth_shows_teeth_before_a_dark_cavity(people):
+    view, column, middle = talking(people, 0.4)
+    lip, chin = int(view.landmarks[62, 1]), int(view.landmarks[66, 1])
+    inside = column[lip + 1 : chin]
+    brightness = inside.sum(axis=1)
+    teeth, cavity = brightness[: len(inside) // 3].max(), brightness[len(inside) // 3 :].min()
+    assert teeth > 300  # of 765
+    assert cavity < 120
+    upper = inside[brightness[: len(inside) // 3].argmax()]
+    assert np.ptp(upper) < 60  # white, not red
+    shut, column, middle = talking(people, 0.0)
+    assert np.abs(shut.landmarks[62] - shut.landmarks[66]).max() < 3
+    red, green, _ = column[middle]
+    assert red > green + 20  # lips
+
+
 @pytest.mark.shared
 def test_people_mini_is_the_shared_one(tmp_path):
     shared = SHARED / "people-mini"
@@ -185,7 +229,8 @@ def test_people_mini_is_the_shared_one(tmp_path):
     assert names == [f"syn{identity:05d}_{k}.jpg" for identity in range(2) for k in range(5)]
     for name in names:
         ours, theirs = (cv2.imread(str(folder / "train" / name)) for folder in (tmp_path, shared))
-        assert_same_image(ours, theirs)
+        # Mouths differ from the prototype's, and with them a few blocks of the JPEG file.
+        assert (np.abs(ours.astype(int) - theirs.astype(int)).max(axis=2) > 1).mean() < 0.01
     for table in ("fasion-annotation-train.csv", "fasion-pairs-train.csv"):
         rows = (tmp_path / table).read_text().splitlines()
         assert rows == (shared / table).read_text().splitlines()[: len(rows)]

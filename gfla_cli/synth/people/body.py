@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Float32Array, Float64Array, Int64Array
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from gfla_cli.errors import UsageError
 from gfla_cli.synth.people.mesh import Binding, Piece, add_scaled
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
@@ -22,6 +22,11 @@ ETHNICITIES = ("african", "asian", "caucasian")
 _FACE_DETAILS = ("head", "forehead", "cheek", "chin", "nose", "mouth", "eyes", "ears", "eyebrows", "asym")
 _BODY_DETAILS = ("torso", "hip", "stomach", "neck", "armslegs")
 HEAD_WINDOW = ((0.735, 0.14), (0.265, 0.70))  # lower left corner and size of the head in the uv of a skin
+_LIPS = slice(48, 68)  # of the landmarks
+_LIP = 0.08  # dm; the inside of the mouth lies at least this far behind the surface of the face
+_MOUTH_EXTENT = np.array(
+    [0.65, 1.5, 7], np.float32
+)  # of the lips, to either side of their middle; ends before the nape
 _MIN_HEAD_HEIGHT = 5.6  # dm, on the neutral body
 
 _SIDE_EFFECTS = ("closure", "platysma")  # units that look odd on their own: closed eyes, a tense neck
@@ -38,6 +43,7 @@ class BaseMesh:
     arm_distance: Float32Array  # (V,) dm along the arm; -1 = not on an arm
     body: Piece
     head: Piece
+    mouth: Piece  # its inside, with the texture of the body
     landmark: Int64Array  # (68,) vertices of the face landmarks
     keypoint: Int64Array  # (5,6) vertices whose means are nose, right eye, left eye, right ear, left ear
 
@@ -57,14 +63,39 @@ class BaseMesh:
         corner, extent = np.array(HEAD_WINDOW, np.float32)
         in_window = (uv - corner) / extent
         is_head = ((in_window > 0) & (in_window < 1)).all((1, 2)) & (rest[faces][..., 1].min(1) > _MIN_HEAD_HEIGHT)
+        landmark = arrays["landmark68"].astype(np.int64)
+        in_mouth = _behind_lips(rest[faces], rest[landmark])
+        is_head &= ~in_mouth
+        skin = Piece(binding, faces, uv, rest, arm_distance)
         return cls(
             rest=rest,
             arm_distance=arm_distance,
-            body=Piece(binding, faces[~is_head], uv[~is_head], rest, arm_distance),
+            body=skin.with_faces(~is_head & ~in_mouth),
             head=Piece(binding, faces[is_head], in_window[is_head], rest, arm_distance),
-            landmark=arrays["landmark68"].astype(np.int64),
+            mouth=skin.with_faces(in_mouth),
+            landmark=landmark,
             keypoint=arrays["keypoint_vertex"].astype(np.int64),
         )
+
+
+def _behind_lips(corners: Float32Array, landmarks: Float32Array) -> BoolArray:
+    """(F,) whether triangles (F,3,3) lie in the mouth; landmarks: (68,3). Both of a face whose lips are shut."""
+    middle = corners.mean(1)
+    low, high = landmarks[_LIPS].min(0), landmarks[_LIPS].max(0)
+    beside = np.abs(middle - (low + high) / 2) < (high - low) * _MOUTH_EXTENT
+    near = np.flatnonzero(beside.all(1))
+    x, y = middle[near, :2].T
+    a, b, c = (corners[near, k, :, None] for k in range(3))  # (N,3,1)
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]  # (N,1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        second = ((x - a[:, 0]) * (c - a)[:, 1] - (y - a[:, 1]) * (c - a)[:, 0]) / area  # (N,N) barycentric
+        third = ((b - a)[:, 0] * (y - a[:, 1]) - (b - a)[:, 1] * (x - a[:, 0])) / area
+    covers = (second >= 0) & (third >= 0) & (second + third <= 1)
+    depth = a[:, 2] + second * (b - a)[:, 2] + third * (c - a)[:, 2]
+    front = np.where(covers, depth, -np.inf).max(0, initial=-np.inf)
+    inside = np.zeros(len(middle), bool)
+    inside[near] = front - middle[near, 2] > _LIP
+    return inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)

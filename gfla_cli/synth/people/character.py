@@ -23,8 +23,8 @@ from gfla_cli.synth.people.garments import (
     top_field,
     tuck_in,
 )
-from gfla_cli.synth.people.mesh import Binding, Layer, Part, assemble
-from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain, plain
+from gfla_cli.synth.people.mesh import Binding, Layer, Part, Piece, assemble
+from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain
 from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, strands
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh
 
@@ -191,7 +191,13 @@ _HAIR_BRIGHTNESS = 150  # mean of the hair textures, 0..255
 _FAIR_IRIS = {"brown": 0.3, "dark": 0.3, "blue": 0.2, "green": 0.1, "grey": 0.1}
 _DARK_IRIS = {"brown": 0.4, "dark": 0.58, "blue": 0.01, "green": 0.005, "grey": 0.005}
 _DARKEST_SKIN = np.array([0.34, 0.24, 0.19])  # linear RGB, relative to the textures
-_TOOTH = (228, 222, 208)
+_TEETH = 18  # in half a circle around the middle of a jaw
+_JAW_MIDDLE = 0.95  # dm, z of that middle on the neutral body
+_GUM, _TOOTH_TIP = 0.72, 0.12  # heights on the teeth's texture: above is gum, below is the translucent edge
+_TEETH_SIDE = 128  # texels
+_LOWERED_TEETH = (0.02, 0.08)  # dm; at rest the upper teeth end where the lips meet, so that no word shows them
+_TONGUE_HEIGHT = (0.5, 0.75)  # times the mesh's; that one fills the mouth
+_CAVITY = np.array([0.12, 0.05, 0.05])  # linear RGB, relative to the skin; little light gets in
 _SKIN = Gloss(0.045, power=12, shadow_bias=0.22)
 _EYE = Gloss(0.22, power=120, shadow_bias=0.6)
 
@@ -223,7 +229,8 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
     body = sample_shape(rng, pack.base.rest, pack.shapes, "female" if rng.random() < 0.55 else "male")
     look = _sample_look(rng, body)
     outfit = sample_outfit(rng, pack, body)
-    parts = [*_skin(pack, look, outfit), *_face(rng, pack, body, look), *outfit.parts, *_hair(rng, pack, body, look)]
+    face = [*_face(rng, pack, body, look), *_mouth(rng.spawn(1)[0], pack, body)]
+    parts = [*_skin(pack, look, outfit), *face, *outfit.parts, *_hair(rng, pack, body, look)]
     binding, mesh = assemble(parts)
     return Character(
         body=body,
@@ -265,16 +272,17 @@ def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float6
 
 
 def _skin(pack: Pack, look: SkinAndHair, outfit: Outfit) -> list[Part]:
-    """Body and head, without the faces that clothes hide."""
+    """Body, head, and the inside of the mouth, without the faces that clothes hide."""
+    base, skin = pack.base, look.skin
     parts = []
-    for piece, texture in ((pack.base.body, look.skin), (pack.base.head, f"{look.skin}_head")):
+    for piece, texture, shade in ((base.body, skin, 1), (base.head, f"{skin}_head", 1), (base.mouth, skin, _CAVITY)):
         bare = piece.with_faces(~np.all(outfit.hidden[piece.faces], 1))
-        parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone, _SKIN, CULL_BACK)))
+        parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone * shade, _SKIN, CULL_BACK)))
     return parts
 
 
 def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
-    """Eyes, brows, lashes, tongue and teeth."""
+    """Eyes, brows and lashes."""
 
     def part(layer: Layer, name: str, texture: str, tint: Float64Array, gloss: Gloss, flags: int = 0) -> Part:
         piece = pack.items[f"{layer}:{name}"].fit(body.vertices)
@@ -287,9 +295,50 @@ def _face(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHa
         part("eyes", "high-poly", f"eye_{iris}", np.array([1.1, 1.07, 1.03]), _EYE, ALPHA_TEST),
         part("brows", brow, brow, brow_tint, MATT, ALPHA_TEST),
         part("lashes", "eyelashes01", "eyelashes01", np.ones(3), MATT, ALPHA_TEST),
-        part("tongue", "tongue01", "tongue01", np.array([0.3, 0.24, 0.24]), _SKIN),
-        Part("teeth", pack.items["teeth"].fit(body.vertices), Material(plain(*_TOOTH), np.full(3, 0.6), _EYE)),
     ]
+
+
+def _mouth(rng: np.random.Generator, pack: Pack, body: BodyShape) -> list[Part]:
+    """Tongue and teeth. Seeds of published data sets count no draws of this `rng`: it is a generator of its own."""
+    teeth, tongue = (pack.items[name].fit(body.vertices) for name in ("teeth", "tongue:tongue01"))
+    upper = teeth.binding.bone[:, 0] != tongue.binding.bone[0, 0]  # the tongue moves with the lower jaw
+    lowered = np.zeros((len(upper), 3), np.float32)
+    lowered[upper, 1] = -rng.uniform(*_LOWERED_TEETH)
+    teeth = replace(teeth.with_offset(teeth.binding.offset + lowered), uv=_teeth_uv(teeth, upper))
+    height = tongue.template * np.array([0, 1, 0], np.float32)
+    flatter = (rng.uniform(*_TONGUE_HEIGHT) - 1) * (height - height.min(0))
+    tongue = tongue.with_offset((tongue.binding.offset + flatter).astype(np.float32))
+    pink = np.array([0.42, 0.27, 0.26]) * rng.uniform(0.7, 1.2)
+    return [
+        Part("tongue", tongue, Material(pack.textures["tongue01"], pink, _SKIN)),
+        Part("teeth", teeth, Material(_teeth_texture(rng), np.full(3, rng.uniform(0.6, 0.85)), _EYE)),
+    ]
+
+
+def _teeth_uv(teeth: Piece, upper: BoolArray) -> Float32Array:
+    """(F,3,2): u runs along the jaw from the right to the left, v from the tips (0) to the gum (1)."""
+    x, y, z = teeth.template.T
+    u = 0.5 + np.arctan2(x, z - _JAW_MIDDLE) / np.pi
+    v = np.empty_like(y)
+    for row, up in ((upper, 1), (~upper, -1)):
+        level = up * (y[row] - np.polyval(np.polyfit(z[row], y[row], 1), z[row]))  # jaws rise towards their ends
+        v[row] = (level - level.min()) / np.ptp(level)
+    return np.stack([u, v], -1).astype(np.float32)[teeth.faces]
+
+
+def _teeth_texture(rng: np.random.Generator) -> MipChain:
+    """Teeth with dark gaps below a gum. They darken towards the back, where little light gets."""
+    u, v = (np.arange(_TEETH_SIDE) + 0.5) / _TEETH_SIDE, 1 - (np.arange(_TEETH_SIDE)[:, None] + 0.5) / _TEETH_SIDE
+    tooth = np.array([232, 224, 206]) - rng.uniform(0, 1) * np.array([10, 22, 48])  # white to yellow
+    to_gap = np.abs((u * _TEETH) % 1 - 0.5)  # 0 in the middle of a tooth, 0.5 in a gap
+    shade = 1 - rng.uniform(0.15, 0.5) * np.clip((to_gap - 0.38) / 0.12, 0, 1)
+    shade = shade * (1 - 0.15 * np.clip((_TOOTH_TIP - v) / _TOOTH_TIP, 0, 1))
+    arch = _GUM + 0.1 * (1 - (2 * to_gap) ** 2) - 0.1  # the gum reaches down between two teeth
+    gum = np.clip((v - arch) * 20, 0, 1)[..., None]
+    colour = (1 - gum) * shade[..., None] * tooth + gum * np.array([176, 104, 100])
+    colour = colour * (0.25 + 0.75 * np.clip(1.25 - 3.2 * np.abs(u - 0.5), 0, 1))[:, None]
+    opaque = np.full((_TEETH_SIDE, _TEETH_SIDE, 1), 255)
+    return mip_chain(np.concatenate([colour, opaque], -1).astype(np.uint8))
 
 
 def _hair(rng: np.random.Generator, pack: Pack, body: BodyShape, look: SkinAndHair) -> list[Part]:
