@@ -43,8 +43,8 @@ _ARM_REACH = (2.5, 2.5, 5.0, 5.0)  # times the reach of the solids
 _ARM_BEHIND, _ARM_BLUR = 0.3, 0.05  # trunks behind the trunk's surface at which an arm counts as hidden; its softness
 _COVERED = 0.3  # share of an arm from which on a place counts as covered
 _DETOURS, _DIRECTIONS = (0.2, 0.4, 0.6), 6  # lengths in trunks; of steps around a covered place
-_PER_TRUNK, _DOWN = 0.3, 2.5  # price of a step, in shares of a wrong place; factor of steps along the body: seams are
-# level, so what is beside a place resembles it more than what is below
+_PER_TRUNK = 0.3  # price of a step by one trunk, in shares of a wrong place
+_DOWN = 2.5  # factor of the price of steps up and down: seams are level, so what is beside a place resembles it more
 # Of the network that corrects joints:
 _WIDTHS = (24, 48, 72)  # channels at strides 2, 4, 8
 _PER_JOINT = 24  # image features at each joint
