@@ -180,8 +180,7 @@ class FlowEstimator(nn.Module):
         features = self._up(x, skipped, None)
         choice = None
         if self.prior == "solids":
-            choice, full_flow = self._choose(features[PRIOR_STRIDE], priors[0])
-            priors = [priors[0]._replace(full_flow=full_flow)]
+            choice, priors = self._choose(features[PRIOR_STRIDE], priors[0])
         return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
 
     def read_face(self, structure: Tensor) -> FaceReading:
@@ -226,8 +225,8 @@ class FlowEstimator(nn.Module):
             flow = limb_flow(source, target)
         return [_Prior(image, flow, upsample(flow, self.reduction) * self.reduction, None, spread, bodies)]
 
-    def _choose(self, x: Tensor, prior: _Prior) -> tuple[Choice, Tensor]:
-        """Changes the logits of the candidates. Returns the choice, and its flow (B, 2, H/2, W/2) in full-frame pixels.
+    def _choose(self, x: Tensor, prior: _Prior) -> tuple[Choice, list[_Prior]]:
+        """Changes the logits of the candidates. Returns the choice, and the prior with the chosen flow.
 
         `x` are the features at PRIOR_STRIDE.
         """
@@ -236,7 +235,16 @@ class FlowEstimator(nn.Module):
             logits = prior.bodies.logits + self.choice_head(x.float())
             bodies = prior.bodies._replace(logits=logits)
             # Upsampled before the softmax: then the flow has a sharp edge where one part passes in front of another.
-            return Choice(bodies.candidates / PRIOR_STRIDE, logits), bodies.upsampled(self.reduction).flow()
+            flow = bodies.upsampled(self.reduction).flow()
+            with torch.no_grad():
+                step, wrong = bodies.detour(downsample(flow, self.reduction) / self.reduction)
+            # Two steps side by side lead to two places. What is between them may be the arm again.
+            step = F.interpolate(step, scale_factor=self.reduction, mode="nearest")
+            chosen = prior._replace(
+                full_flow=flow + step * self.reduction,
+                visibility=upsample(1 - wrong, PRIOR_STRIDE * self.reduction),
+            )
+            return Choice(bodies.candidates / PRIOR_STRIDE, logits), [chosen]
 
     def encode(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Everything that does not depend on the code: bottleneck features, then skip features, coarse to fine."""

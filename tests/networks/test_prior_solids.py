@@ -90,6 +90,42 @@ def test_depth_decides_whether_arm_or_trunk_is_in_front():
     np.testing.assert_allclose(at(behind.flow()[0], wrist), 0, atol=2)  # of the trunk, which stays
 
 
+def detoured(source, target):
+    """The flow from `source` to `target`, the steps around arms, and what stays wrong, at each place of the grid."""
+    prior = compute_body_prior(maps(source), maps(target))
+    flow = prior.flow()
+    step, wrong = prior.detour(flow)
+    return flow[0], step[0], wrong[0, 0]
+
+
+def test_a_hand_that_was_before_the_trunk_does_not_stay_there():
+    wrist = np.array([64.0, 58.0])
+    flow, step, wrong = detoured(arm_on_the_belly(-20), posed())
+    assert np.abs(at(flow, wrist)).max() < 2  # the trunk stays, so the flow looks for it under the hand
+    assert np.linalg.norm(at(step, wrist)) > 8
+    before = compute_body_prior(maps(arm_on_the_belly(-20)), maps(arm_on_the_belly(-20)))
+    assert at(before.arms[0, 0], wrist)[0] > 0.9
+    assert at(before.arms[0, 0], wrist + at(step, wrist))[0] < 0.1  # another place of the trunk
+    assert at(before.parts[0], wrist + at(step, wrist))[0] > 0.9
+    assert wrong[29, 32] < 0.2
+    assert step[:, 45:].abs().max() == 0  # legs are not covered
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        pytest.param(arm_on_the_belly(-20), arm_on_the_belly(-20), id="the hand is still there"),
+        pytest.param(arm_on_the_belly(20), posed(), id="the hand is behind the trunk"),
+        pytest.param(arm_on_the_belly(-20)[:, :3], posed()[:, :3], id="depth is unknown"),
+    ],
+)
+def test_no_detour_is_made(source, target):
+    _, step, wrong = detoured(source, target)
+    trunk = (slice(18, 34), slice(28, 38))
+    assert step[:, *trunk].abs().max() == 0
+    assert wrong[trunk].max() == 0
+
+
 def test_occluded_parts_are_not_visible():
     belly = np.array([62.0, 58.0])
     visible = compute_body_prior(maps(arm_on_the_belly(-20)), maps(posed())).visibility[0]

@@ -14,6 +14,7 @@ A pose map has 2 J channels: heat maps, and heat maps times the nearness of thei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE
 from gfla_cli.networks.blocks import EncoderBlock, activation
 from gfla_cli.networks.priors.body import Body, BodyShape, RayHits, body_shape, cast_rays, pose_body, trunk_length
 from gfla_cli.networks.priors.features import PRIOR_STRIDE, heatmap_centroids
-from gfla_cli.ops.warp import bilinear_warp, cell_middles, sample_at, upsample
+from gfla_cli.ops.warp import bilinear_warp, cell_middles, constant, sample_at, upsample
 
 SOLIDS = 18
 BODY_CHANNELS = 5  # of a body map: position at rest (3), nearness, coverage
@@ -36,6 +37,14 @@ _REST_SCALE, _REST_MIDDLE, _NEARNESS_SCALE = 0.25, 0.4, 0.4
 _FARTHEST = 50.0  # trunks; the depth where no solid is hit
 _NO_WEIGHT = -60.0  # logit of a solid that is not present
 _LEAST_WEIGHT = -9.0  # least logit of a solid that is present: a network can still choose it
+_ARMS = slice(8, 12)  # the solids right and left forearm, right and left hand
+# Of the detour around arms. Real hands are wider than their solids: sleeves, fingers, and joints that are a bit off.
+_ARM_REACH = (2.5, 2.5, 5.0, 5.0)  # times the reach of the solids
+_ARM_BEHIND, _ARM_BLUR = 0.3, 0.05  # trunks behind the trunk's surface at which an arm counts as hidden; its softness
+_COVERED = 0.3  # share of an arm from which on a place counts as covered
+_DETOURS, _DIRECTIONS = (0.2, 0.4, 0.6), 6  # lengths in trunks; of steps around a covered place
+_PER_TRUNK = 0.3  # price of a step by one trunk, in shares of a wrong place
+_DOWN = 2.5  # factor of the price of steps up and down: seams are level, so what is beside a place resembles it more
 # Of the network that corrects joints:
 _WIDTHS = (24, 48, 72)  # channels at strides 2, 4, 8
 _PER_JOINT = 24  # image features at each joint
@@ -73,25 +82,49 @@ class BodyPrior(NamedTuple):
     candidates: Tensor  # (B, N, 2, h, w) offsets to the source, one per solid; pixels of the frame
     logits: Tensor  # (B, N + 1, h, w) of the candidates, and of zero motion (background)
     visibility: Tensor  # (B, 1, h, w) in [0, 1]; 1 where the source shows the place, as far as the body model knows
+    arms: Tensor  # (B, 2, 2, h, w) in [0, 1]; coverage of source, and of target, by right and left forearm and hand
+    parts: Tensor  # (B, 6, h, w) in [0, 1]; whether the source shows trunk, head, right or left arm or leg
     source: Tensor  # (B, BODY_CHANNELS, h, w) body map of the source
     target: Tensor  # (B, BODY_CHANNELS, h, w)
     joints: Joints  # of sources, then targets, (2 B, ...); refined if there is a refiner
 
     def detached(self) -> BodyPrior:
         """The same without gradients."""
-        return BodyPrior(
-            self.candidates.detach(),
-            self.logits.detach(),
-            self.visibility.detach(),
-            self.source.detach(),
-            self.target.detach(),
-            Joints(*(part.detach() for part in self.joints)),
-        )
+        maps: list[Tensor] = [part.detach() for part in self if isinstance(part, Tensor)]
+        return BodyPrior._make([*maps, Joints(*(part.detach() for part in self.joints))])
 
     def flow(self) -> Tensor:
         """Mean of the candidates, weighted by the softmax of the logits: (B, 2, h, w)."""
         weight = self.logits.softmax(dim=1)
         return (self.candidates * weight[:, :-1, None]).sum(dim=1)
+
+    def detour(self, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps (B, 2, h, w) of a flow around arms that cover what it looks for in the source; pixels of the frame.
+
+        Without them a hand that was before the trunk stays there when it moves away. Each step leads to a place of the
+        same part of the body that the source shows. Also returns a share (B, 1, h, w): what is wrong there even so.
+        """
+        weight = self.logits.softmax(dim=1)
+        elsewhere = 1 - torch.maximum(_by_side(weight[:, _ARMS]).sum(dim=1), self.arms[:, 1])  # (B, 2, h, w)
+        steps, price = _detours(flow.device)
+        count, lengths = flow.shape[0], self.trunk()[..., None]
+        moved = flow[:, None] + (steps * lengths)[..., None, None]  # (B, S, 2, h, w)
+        maps = torch.cat([self.arms[:, 0], self.parts], dim=1)[:, None].expand(-1, len(steps), -1, -1, -1)
+        found = bilinear_warp(maps.flatten(0, 1), moved.flatten(0, 1) / PRIOR_STRIDE).unflatten(0, (count, len(steps)))
+        covered = (found[:, :, :2] * elsewhere[:, None]).amax(dim=2)  # (B, S, h, w)
+        alike = (found[:, :, 2:] * _parts(weight)[:, None]).sum(dim=2)
+        wrong = torch.cat([covered[:, :1], covered[:, 1:] + 1 - alike[:, 1:]], dim=1)
+        cost = F.avg_pool2d(wrong, 3, 1, 1, count_include_pad=False) + price[:, None, None]
+        chosen = cost.argmin(dim=1, keepdim=True)  # (B, 1, h, w)
+        needed = (covered[:, :1] > _COVERED).to(flow.dtype)
+        step = steps[chosen[:, 0]].permute(0, 3, 1, 2) * lengths[..., None]
+        return step * needed, wrong.gather(1, chosen).clamp(max=1) * needed
+
+    def trunk(self) -> Tensor:
+        """(B, 1) length of the source's trunk in pixels of the frame."""
+        count = self.logits.shape[0]
+        shape, _ = body_shape(self.logits.device)
+        return trunk_length(self.joints.position[:count], self.joints.present[:count], shape)
 
     def upsampled(self, factor: int) -> BodyPrior:
         """Candidates and logits for a frame that is `factor` times larger; the other fields are kept as they are."""
@@ -134,7 +167,11 @@ def compute_body_prior(
         logits = _on_grid(torch.where(in_both > 0, logits, _NO_WEIGHT), size)
         nearest = _on_grid(rendered.nearest[:count], size)
         visibility = _visibility(candidates, logits, found[:, :, 2] / source.trunk[..., None], nearest)
-        return BodyPrior(candidates, logits, visibility, maps[:count], maps[count:], joints)
+        arms = _arms_in_front(rendered, bodies, shape).unflatten(0, (2, count)).transpose(0, 1)
+        # Without depth an arm may as well be behind the body.
+        arms = _on_grid(arms * joints.has_depth[:count, :, None, None], size)
+        parts = _parts(_on_grid(rendered.logits[:count].softmax(dim=1), size))
+        return BodyPrior(candidates, logits, visibility, arms, parts, maps[:count], maps[count:], joints)
 
 
 def _on_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -154,6 +191,35 @@ def _visibility(candidates: Tensor, logits: Tensor, depth: Tensor, nearest: Tens
     behind = mean - bilinear_warp(nearest, flow / PRIOR_STRIDE)
     visibility: Tensor = torch.sigmoid((_VISIBLE_MARGIN - behind) / _VISIBLE_BLUR) * (1 - background)
     return visibility
+
+
+def _arms_in_front(rendered: RenderedBody, bodies: Body, shape: BodyShape) -> Tensor:
+    """(B, 2, P) in [0, 1]: coverage by right and left forearm and hand, where they are not behind the trunk."""
+    hits, reach = rendered.hits, constant(_ARM_REACH, shape.reach.device)[:, None] * shape.reach
+    shown = torch.exp((hits.miss[:, _ARMS].clamp(min=0) / reach).square() * -0.5) * bodies.present[:, _ARMS, None]
+    trunk = torch.where(hits.miss[:, :4] <= 0, hits.depth[:, :4], _FARTHEST).amin(dim=1, keepdim=True)
+    shown = shown * torch.sigmoid((trunk + _ARM_BEHIND - hits.depth[:, _ARMS]) / _ARM_BLUR)
+    return _by_side(shown).amax(dim=1)
+
+
+def _by_side(arms: Tensor) -> Tensor:
+    """Maps of `_ARMS` (B, 4, ...) as (B, 2, 2, ...): forearm and hand, right and left."""
+    sides: Tensor = arms.unflatten(1, (2, 2))
+    return sides
+
+
+def _parts(weight: Tensor) -> Tensor:
+    """(B, 6, h, w): the weights (B, N + 1, h, w) of the solids of trunk, head, right and left arm, and legs."""
+    solids = (slice(0, 4), slice(4, 6), slice(6, 12, 2), slice(7, 12, 2), slice(12, 18, 2), slice(13, 18, 2))
+    return torch.stack([weight[:, part].sum(dim=1) for part in solids], dim=1)
+
+
+def _detours(device: torch.device) -> tuple[Tensor, Tensor]:
+    """(S, 2) steps in trunks, the first of which is none, and (S,) their prices."""
+    turns = [2 * math.pi * k / _DIRECTIONS for k in range(_DIRECTIONS)]
+    steps = [(0.0, 0.0), *((size * math.cos(turn), size * math.sin(turn)) for size in _DETOURS for turn in turns)]
+    price = [_PER_TRUNK * math.hypot(x, _DOWN * y) for x, y in steps]
+    return constant(tuple(steps), device), constant(tuple(price), device)
 
 
 def render_body(body: Body, size: tuple[int, int], shape: BodyShape) -> RenderedBody:
