@@ -6,7 +6,7 @@ Lengths are decimetres (dm), angles radians, times seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,10 @@ _MOUTH_UNITS = (
     *("mouth-upward-retraction", "mouth-pursing"),
 )
 _ONSET = 0.15  # seconds in which a held gesture comes and goes
+_FARTHEST_GAZE = np.radians((25, 14))  # yaw and pitch of a glance
+_STRAIGHT = 0.35  # share of the glances that come back to the front
+_JUMP = 0.04  # seconds that the eyes take for a new direction
+_HELD_GAZE = (0.15, 1.6)  # seconds that they keep one
 _HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
 
 
@@ -169,6 +173,20 @@ def sample_talk(
         gaze=np.stack([wave(0.12, 0.2, 0.8), wave(0.06, 0.2, 0.8)], 1),
         mood=sample_expression(rng, units, 0.6),
     )
+
+
+def with_glances(rng: np.random.Generator, talk: Talk, fps: float) -> Talk:
+    """The same motion with eyes that also jump from one direction to another and hold it for a while."""
+    time = np.arange(len(talk.gaze)) / fps
+    glances = np.zeros_like(talk.gaze)
+    begin, before = -rng.uniform(0, _HELD_GAZE[1]), np.zeros(2)
+    while begin <= time[-1]:
+        straight = rng.random() < _STRAIGHT
+        goal = rng.normal(0, 0.03, 2) if straight else rng.uniform(-1, 1, 2) * _FARTHEST_GAZE
+        done = np.clip((time - begin) / _JUMP, 0, 1)[:, None]
+        glances = np.where(done > 0, before + done * (goal - before), glances)
+        begin, before = begin + rng.uniform(*_HELD_GAZE), goal
+    return replace(talk, gaze=np.clip(talk.gaze * 0.5 + glances, -_FARTHEST_GAZE, _FARTHEST_GAZE))
 
 
 def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:
