@@ -59,8 +59,8 @@ class ModelConfig:
 
     task: Task
     image_size: tuple[int, int]  # height, width in pixels of the frame that the network was trained on
-    # Channels of a structure (the paper's pose map): 18 heat maps of joints, 36 with their depths, 16 of a face map,
-    # 20 of a body skeleton, 21 of a view code.
+    # Channels of a structure (the paper's pose map): 18 heat maps of joints, 36 with their depths, 16 of a face map
+    # or 17 with the irises, 20 of a body skeleton, 21 of a view code.
     structure_channels: int
     levels: tuple[Level, ...]  # coarse to fine
     # How source features are fetched. "local" is the paper's attention. "bilinear", "global" and "none" are its
@@ -184,8 +184,8 @@ class ModelConfig:
         joints = self.task == "pose" and self.structure_channels in (18, 36)
         if self.flow_prior in ("limbs", "matches", "solids") and not joints:
             raise ConfigError(f"flow_prior {self.flow_prior} is for pose models with 18 joints")
-        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels != 16):
-            raise ConfigError("flow_prior curves is for face models with 16 structure channels")
+        if self.flow_prior == "curves" and (self.task != "face" or self.structure_channels not in (16, 17)):
+            raise ConfigError("flow_prior curves is for face models with 16 or 17 structure channels")
         if (self.flow_prior == "solids") != self.has_depth:
             raise ConfigError("flow_prior solids and 36 structure channels (joints with depth) go together")
         if self.flow_prior == "solids" and self.levels[-1].stride != 2:
@@ -260,7 +260,7 @@ BODY = replace(FACE, task="body", structure_channels=20)
 FACE_PEOPLE = replace(
     POSE_PEOPLE,
     task="face",
-    structure_channels=16,
+    structure_channels=17,
     flow_max_width=96,
     flow_depth=5,
     flow_prior="curves",

@@ -4,6 +4,7 @@
     channels 1..14   the distance from each curve, one channel per curve
     channel 15       the part of the face: 0 none, 1 face, 2 eyebrows, 3 nose, 4 eyes, 5 lips, 6 inside the lips; these
                      numbers are not scaled to [0, 1]
+    channel 16       of our models only, not in the paper: a soft disc on each iris, if the irises are known
 
 The released models were trained on exactly these maps of 256 x 256 pixels, so roundings are part of the definition.
 
@@ -29,10 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Image
+from gfla_cli.person.face import EYES, POINTS, eye_openings, known_irises
 
 IntArray = NDArray[np.intp]
 
 CHANNELS = 16
+LABELS, IRISES = 15, 16  # channels
 _FOREHEAD = 68  # rows 68..82 of the points: contour points 1..15, mirrored upwards
 _CONTOUR = tuple(range(17))
 
@@ -70,6 +73,11 @@ _STEP = 3.0  # pixels of distance per grey level of 255
 _STRAY = 4.0  # pixels
 _TOUCH = 1e-6  # pixels: keeps a parabola through a whole pixel from being rounded to the one before
 _SUBPIXEL = 4  # bits; cv2 fills outlines at fractions of a pixel when coordinates are shifted
+_IRIS_RADIUS = 0.2  # of a disc, in widths of the wider eye
+_SHARP = 0.5  # share of the radius at which a disc begins to fade
+# Openings of an eye (distance of the lids / width) at which its disc appears, and is complete. A disc is not cut off by
+# lids: its middle is always that of the iris.
+_SHUT, _OPEN = 0.08, 0.16
 _BLUR, _WEAK_EDGE, _STRONG_EDGE = 1.0, 25.5, 51.0  # of Canny: in pixels; a tenth and a fifth of full contrast
 
 
@@ -97,23 +105,27 @@ _PIECES = _cut_into_pieces()
 
 
 def face_structure(
-    landmarks: FloatArray, size: tuple[int, int] = (_SIDE, _SIDE), background: BoolArray | None = None
+    landmarks: FloatArray,
+    size: tuple[int, int] = (_SIDE, _SIDE),
+    background: BoolArray | None = None,
+    channels: int = CHANNELS,
 ) -> Float32Array:
-    """(16, H, W) float32 from (68, 2) landmarks x, y in pixels of the H x W frame `size`.
+    """(channels, H, W) float32 from (68 or 70, 2) landmarks x, y in pixels of the H x W frame `size`.
 
     Channels 0..14 are in [0, 1], channel 15 holds 0..6. Distances are in 3/256ths of the frame's longer side, so a face
     gives the same values at every size. Landmarks outside the frame are drawn at its border. `background` is (H, W)
-    edges for channel 0 (see `background_edges`); those inside this face are left out. Raises ValueError for other
-    shapes and NaN.
+    edges for channel 0 (see `background_edges`); those inside this face are left out. `channels` is 16, or 17 for a
+    model that sees irises; channel 16 is in [0, 1], and 0 everywhere without them. Raises ValueError for other shapes
+    and NaN, except NaN irises.
     """
     points = _whole_pixels(landmarks, size)
     height, width = size
     columns, rows, curve = _pixels(points, _SIDE / max(size))
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
-    structure = np.empty((CHANNELS, height, width), np.float32)
-    structure[15] = part_labels(landmarks, size)
+    structure = np.zeros((channels, height, width), np.float32)
+    structure[LABELS] = part_labels(landmarks, size)
     # One source's edges serve all frames. Where the face is in this frame, they are not what is behind it.
-    structure[0] = 0 if background is None else background & (structure[15] == 0)
+    structure[0] = 0 if background is None else background & (structure[LABELS] == 0)
     structure[0, rows, columns] = 1
     elsewhere = np.ones((len(CURVES), height, width), np.uint8)
     elsewhere[curve, rows, columns] = 0
@@ -124,11 +136,29 @@ def face_structure(
     np.floor(distances, out=distances)  # the released models were trained on 8-bit distances
     distances *= np.float32(1 / 255)
     np.minimum(distances, 1, out=distances)
+    if channels > CHANNELS:
+        _draw_irises(structure[IRISES], np.asarray(landmarks, np.float64))
     return structure
 
 
+def _draw_irises(canvas: Float32Array, face: Float64Array) -> None:
+    """A disc on each iris of a face (68 or 70, 2), in place; none on a shut eye, and none if an iris is unknown."""
+    irises = known_irises(face)
+    if irises is None:
+        return
+    radius = _IRIS_RADIUS * max(float(np.linalg.norm(face[eye[0]] - face[eye[3]])) for eye in EYES)
+    for (x, y), opening in zip(irises, eye_openings(face), strict=True):
+        strength = min(max((opening - _SHUT) / (_OPEN - _SHUT), 0.0), 1.0)
+        left, top = (max(0, int(np.floor(place - radius))) for place in (x, y))
+        window = canvas[top : max(top, int(y + radius) + 2), left : max(left, int(x + radius) + 2)]
+        rows, columns = np.ogrid[: window.shape[0], : window.shape[1]]
+        away = np.hypot(columns + (left - x), rows + (top - y)) / max(radius, 1e-6)
+        disc = ((1 - away) / (1 - _SHARP)).clip(0, 1) * strength
+        np.maximum(window, disc, out=window)
+
+
 def part_labels(landmarks: FloatArray, size: tuple[int, int]) -> Image:
-    """(H, W) uint8 labels 0..6 of the parts of the face from (68, 2) landmarks in pixels of the H x W frame `size`."""
+    """(H, W) uint8 labels 0..6 of the parts of the face from (68 or 70, 2) landmarks, in pixels of an H x W frame."""
     points = _with_forehead(_checked(landmarks, size))
     labels = np.zeros(size, np.uint8)
     for label, outline in _PARTS:
@@ -138,7 +168,7 @@ def part_labels(landmarks: FloatArray, size: tuple[int, int]) -> Image:
 
 
 def background_edges(image: Image, landmarks: FloatArray) -> BoolArray:
-    """(H, W) bool: Canny edges of (H, W, 3) uint8 RGB outside the face that the (68, 2) landmarks outline."""
+    """(H, W) bool: Canny edges of (H, W, 3) uint8 RGB outside the face that landmarks (68 or 70, 2) outline."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR)
     edges = cv2.Canny(grey, _WEAK_EDGE, _STRONG_EDGE, L2gradient=True)
     labels = part_labels(landmarks, (image.shape[0], image.shape[1]))
@@ -147,8 +177,10 @@ def background_edges(image: Image, landmarks: FloatArray) -> BoolArray:
 
 def _checked(landmarks: FloatArray, size: tuple[int, int]) -> Float64Array:
     points = np.asarray(landmarks, np.float64)
-    if points.shape != (68, 2) or not np.isfinite(points).all():
-        raise ValueError(f"landmarks are 68 finite x, y, got an array of shape {points.shape}")
+    shape = points.shape
+    points = points[:POINTS]
+    if shape not in ((POINTS, 2), (POINTS + 2, 2)) or not np.isfinite(points).all():
+        raise ValueError(f"landmarks are 68 finite x, y, and those of the irises if known, got an array of {shape}")
     height, width = size
     # Coordinates far outside of the frame would overflow in cv2; nothing is drawn there.
     return points.clip((-2 * width, -2 * height), (3 * width, 3 * height))

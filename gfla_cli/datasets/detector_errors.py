@@ -17,7 +17,7 @@ from importlib.resources import files
 import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Points
-from gfla_cli.person.face import MIRRORED, face_size
+from gfla_cli.person.face import EYES, MIRRORED, POINTS, face_size
 from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 
 # Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
@@ -169,7 +169,10 @@ _TABLE = _mirrored_table()
 
 
 def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
-    """(68, 2) rendered landmarks in pixels, moved by `share` of the way to MediaPipe's."""
+    """(68 or 70, 2) rendered landmarks in pixels, moved by `share` of the way to MediaPipe's.
+
+    Irises move with their eyes.
+    """
     points = np.asarray(landmarks[:, :2], np.float64)
     eyes = points[45] - points[36]
     apart = max(float(np.linalg.norm(eyes)), 1e-6)
@@ -177,5 +180,7 @@ def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
     down = np.array([-across[1], across[0]])
     turn = float(np.clip((points[30] - points[[36, 45]].mean(axis=0)) @ across / apart, -_FURTHEST, _FURTHEST))
     shift = _TABLE[:, :2] + turn * _TABLE[:, 2:]
+    if len(points) > POINTS:
+        shift = np.concatenate([shift, [shift[list(eye)].mean(axis=0) for eye in EYES]])
     moved = points + share * face_size(points) * (shift[:, :1] * across + shift[:, 1:] * down)
     return np.asarray(moved, np.float32)

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,8 @@ from gfla_cli.geometry.crop import Beyond, Crop
 from gfla_cli.io.files import atomic_path, make_folder
 
 TEST_SEED = 20_200_303  # of the fixed test sets; trainings count their seeds from 0
+
+ADDED_LATER = "added later"  # metadata of a field of a plan
 
 _LOOK_AGAIN_S, _WAIT_S = 15.0, 120  # between two looks at the folder, and for the first sample to appear
 _NUMBERED = re.compile(r"(\d{6})\.npz")
@@ -86,8 +88,15 @@ class RenderCache:
     """
 
     def __init__(self, parent: Path, name: str, plan: Any, count: int, render: Callable[[int], RenderedSample]) -> None:
-        """`plan` is a dataclass of plain values. `render` makes sample number i of `count`."""
-        digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:8]
+        """`plan` is a dataclass of plain values. `render` makes sample number i of `count`.
+
+        A field with the metadata `ADDED_LATER` counts only if it differs from its default: caches from before it was
+        there stay valid.
+        """
+        later = [one for one in fields(plan) if ADDED_LATER in one.metadata]
+        added = {one.name for one in later if getattr(plan, one.name) == one.default}
+        described = {name: value for name, value in asdict(plan).items() if name not in added}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
         self.folder = parent / f"{name}-{digest}"
         self.count = count
         self.existing_only = False

@@ -6,7 +6,7 @@ Every sample is a pure function of its number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -22,6 +22,7 @@ from gfla_cli.datasets.augment import degrade, random_face_crop, relight, shake_
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, as_detected_face, detector_share
 from gfla_cli.datasets.render_cache import (
+    ADDED_LATER,
     TEST_SEED,
     RenderCache,
     RenderedSample,
@@ -41,6 +42,7 @@ _SAME_SKIN_DM = 0.08  # points of the skin this close are the same; lips are clo
 _ZOOM = (0.88, 1.3)  # times the side of the usual face crop
 _SHIFT = 0.05  # standard deviation of its place, as a share of its side
 _STILL_REFERENCE = 0.6  # share of references that are stills; the others are frames of the clip
+_NO_IRISES = 0.08  # share of the clips without irises, as from detectors that do not find them
 _SHAPE, _TREMBLE = 0.006, 0.0025  # face sizes: how wrong landmarks are, in all frames alike and in each by itself
 
 _SAME_BODY_DM = 0.3
@@ -55,7 +57,7 @@ class ClipFrames:
 
     images: Image  # (N, s, s, 3) RGB
     masks: Image  # (N, s, s) 255 on the person
-    points: Points  # (N, 68, 2) landmarks, or (N, 18, 3) joints with a confidence, in pixels
+    points: Points  # (N, 68 or 70, 2) landmarks, or (N, 18, 3) joints with a confidence, in pixels
     surfaces: Float32Array  # (N, m, m, 3) which point of the person is visible, NaN on the background
 
     def cropped(self, crop: Crop, order: Sequence[int] = ()) -> ClipFrames:
@@ -89,6 +91,7 @@ class PortraitPlan:
     stills: int = 6
     size: int = 320  # pixels; the face crop is cut out of it
     gestures: float = 0.5  # share of the clips with shut eyes and wide open mouths
+    glances: bool = field(default=False, metadata={ADDED_LATER: True})  # eyes that jump from one direction to another
 
     def render(self, pack: Pack, clip: int) -> RenderedSample:
         """The frames of a clip, and its stills after them."""
@@ -97,16 +100,17 @@ class PortraitPlan:
         rng = np.random.default_rng([self.seed, clip])
         # From a generator of its own: a clip without gestures shows the same person in every plan.
         gestures = bool(np.random.default_rng([self.seed, clip, 1]).random() < self.gestures)
-        rendered = portrait(pack, rng, self.frames, self.stills, self.size, gestures=gestures)
+        glances = np.random.default_rng([self.seed, clip, 2]) if self.glances else None
+        rendered = portrait(pack, rng, self.frames, self.stills, self.size, gestures=gestures, glances=glances)
         views = (*rendered.frames, *rendered.stills)
         # Half precision resolves millimetres around 0, but only centimetres at the height of a head.
         middle = np.nanmean(views[0].surface.reshape(-1, 3), axis=0) * (0, 1, 1)
         stored = [replace(view, surface=view.surface - middle.astype(np.float32)) for view in views]
-        return stored, {"points": np.stack([view.landmarks for view in views])}
+        return stored, {"points": np.stack([np.concatenate([view.landmarks, view.irises]) for view in views])}
 
     def points(self, row: Mapping[str, NDArray[Any]]) -> Points:
-        """(68, 2) landmarks of one view."""
-        return np.asarray(row["points"], np.float32)
+        """(70, 2) landmarks and irises of one view; the irises are NaN in samples of older versions, without them."""
+        return face.with_irises(np.asarray(row["points"], np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +196,8 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         clip = self.clips.read(self.clips.cache.choose(rng), [int(reference), *frames])
         share, mirrored = detector_share(rng, all_below=0.7, none_below=0.85), bool(rng.random() < 0.5)
         if mirrored:  # first, as the detector's errors depend on the side
-            clip = clip.cropped(replace(Crop.whole(clip.images.shape[1:3]), flip=True), face.MIRRORED)
+            mirror = replace(Crop.whole(clip.images.shape[1:3]), flip=True)
+            clip = clip.cropped(mirror, face.mirrored(clip.points.shape[1]))
         clip = clip.detected_faces(share)
         # About the crop that the reference alone would get: at inference the coming motion is not known.
         crop = random_face_crop(clip.points[0], clip.images.shape[1:3], self.size, rng, zoom=_ZOOM, shift=_SHIFT)
@@ -204,6 +209,8 @@ class FaceClips(_TrainingClips[PortraitPlan]):
             _invented(known, opened) for known in clip_correspondences(clip.surfaces, self.grid, _SAME_SKIN_DM)
         )
         # Those of the reference, for all frames: at inference no other edges are known.
+        if rng.random() < _NO_IRISES:
+            points[:, face.POINTS :] = np.nan
         edges = background_edges(images[0], points[0])
         return ClipSample(
             images=images,

@@ -57,7 +57,7 @@ class ViewPair(NamedTuple):
 class ClipSample(NamedTuple):
     """A reference image of a person, row 0, and F consecutive frames of the same person.
 
-    J = 68 landmarks of a face or 18 joints of a body.
+    J = 68 landmarks of a face, 70 with the irises (NaN = unknown), or 18 joints of a body.
     """
 
     images: Image  # (1 + F, H, W, 3) RGB

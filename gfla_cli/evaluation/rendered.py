@@ -36,7 +36,7 @@ from gfla_cli.evaluation.scores import MASKED, Score
 from gfla_cli.inference.session import Session, ViewSession, start_clip
 from gfla_cli.io.image import from_planes, to_planes, to_tensor, to_uint8
 from gfla_cli.person.detect_face import FaceDetector
-from gfla_cli.person.face import face_size
+from gfla_cli.person.face import POINTS, face_size
 from gfla_cli.training.tasks.view import ViewBatch, view_batch
 
 _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
@@ -202,7 +202,7 @@ class RenderedClips(TestSet):
         faces = self._face_detector.detect(image)
         if not faces:
             return {"landmarks": np.nan, "found": 0.0}
-        apart = np.linalg.norm(faces[0].points[:, :2] - wanted[:, :2], axis=1).mean()
+        apart = np.linalg.norm(faces[0].points[:POINTS, :2] - wanted[:POINTS, :2], axis=1).mean()
         return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}
 
     def describe(self) -> tuple[dict[str, Any], str]:
@@ -220,5 +220,5 @@ def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
 def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.float32]:
     points, size = sample.points[row], (sample.images.shape[1], sample.images.shape[2])
     if config.task == "face":
-        return face_structure(points[:, :2], size, sample.edges[row])
+        return face_structure(points[:, :2], size, sample.edges[row], config.structure_channels)
     return body_structure(points, size, config.heatmap_sigma)

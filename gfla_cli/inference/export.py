@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.bundles.files import GRAPH, WEIGHTS, architecture_of, shapes_of
-from gfla_cli.conditioning.face_map import INSIDE_LIPS
+from gfla_cli.conditioning.face_map import INSIDE_LIPS, LABELS
 from gfla_cli.conditioning.heatmap import joint_map_batch
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
@@ -163,7 +163,8 @@ def example_inputs(config: ModelConfig, batch: int, height: int, width: int, see
             drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
         if config.task == "face" and name.endswith("_structure"):
             drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is near, or the maps would be constant
-            drawn[name][:, -1:] = (drawn[name][:, -1:] * INSIDE_LIPS).round()  # part labels
+            labels = drawn[name][:, LABELS : LABELS + 1]
+            drawn[name][:, LABELS : LABELS + 1] = (labels * INSIDE_LIPS).round()
     return drawn
 
 

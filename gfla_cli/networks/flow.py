@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gfla_cli.conditioning.face_map import IRISES, LABELS
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
 from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
@@ -83,7 +84,7 @@ class _Prior(NamedTuple):
 class FaceReading(NamedTuple):
     """What a flow estimator derives from one face map alone. A map serves as target, then as the previous frame's."""
 
-    reduced: Tensor  # (B, 16, H', W') of the reduced frame
+    reduced: Tensor  # (B, S, H', W') of the reduced frame
     face: Face
 
 
@@ -184,7 +185,7 @@ class FlowEstimator(nn.Module):
         return Estimated([self._flows(x, stride, priors) for stride, x in features.items()], choice)
 
     def read_face(self, structure: Tensor) -> FaceReading:
-        """What the flow prior "curves" derives from one face map (B, 16, H, W) alone."""
+        """What the flow prior "curves" derives from one face map (B, S, H, W) alone."""
         return FaceReading(self._reduce(structure), read_face(structure))  # curves of the full frame: lids are thin
 
     def body_prior(self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor) -> BodyPrior:
@@ -300,11 +301,14 @@ class FlowEstimator(nn.Module):
 
 
 def downsample_face_map(structure: Tensor, factor: int) -> Tensor:
-    """(B, 16, H, W) to (B, 16, H/factor, W/factor), about as a face map would be drawn at that size.
+    """(B, 16 or 17, H, W) to (B, 16 or 17, H/factor, W/factor), about as a face map would be drawn at that size.
 
-    Lines stay one pixel wide. Distances, which are shares of the frame, are averaged. Labels are sampled.
+    Lines stay one pixel wide. Distances, which are shares of the frame, and irises are averaged. Labels are sampled.
     """
     lines = F.max_pool2d(structure[:, :1], factor)
-    distances = downsample(structure[:, 1:-1], factor)
-    labels = structure[:, -1:, ::factor, ::factor]
-    return torch.cat([lines, distances, labels], dim=1)
+    distances = downsample(structure[:, 1:LABELS], factor)
+    labels = structure[:, LABELS : LABELS + 1, ::factor, ::factor]
+    parts = [lines, distances, labels]
+    if structure.shape[1] > IRISES:
+        parts.append(downsample(structure[:, IRISES:], factor))
+    return torch.cat(parts, dim=1)

@@ -6,14 +6,49 @@ B batch, S structure channels, H x W frame. Images are in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.flow import FaceReading, Flow, FlowEstimator
 from gfla_cli.networks.renderer import Blend, Decoder, Encoder
 from gfla_cli.networks.samplers import Source
+
+
+def with_irises(state: dict[str, Tensor], before: ModelConfig, now: ModelConfig) -> dict[str, Tensor]:
+    """The tensors of a face generator that sees the structure channels of `before`, for one that sees those of `now`.
+
+    The convolutions that see structures get weights of zero for the channels that are new, so the network computes the
+    same as before. Any other difference between the configs is left to the caller: `state` is returned as it is.
+    """
+    old, new = before.structure_channels, now.structure_channels
+    if now.task != "face" or old >= new or replace(before, structure_channels=new) != now:
+        return state
+    # Channels of an input part, and whether the part is a structure: see `estimate_flow` and `render`.
+    parts = {"target_encoder.": [1], "flow_estimator.": [1, 0, 1, 0, 1]}
+    widened = dict(state)
+    for prefix, order in parts.items():
+        ends = np.cumsum([old if structure else 3 for structure in order])
+        places = [int(end) for end, structure in zip(ends, order, strict=True) if structure]
+        first = f"{prefix}down.0."
+        for name, axis, value in (("down.weight", 1, 0.0), ("norm1.weight", 0, 1.0), ("norm1.bias", 0, 0.0)):
+            if (tensor := state.get(first + name)) is not None:
+                widened[first + name] = _with_channels(tensor, axis, places, new - old, value)
+    return widened
+
+
+def _with_channels(tensor: Tensor, axis: int, places: Sequence[int], count: int, value: float) -> Tensor:
+    """The tensor with `count` channels of this value before each of these places of an axis."""
+    shape = list(tensor.shape)
+    shape[axis] = count
+    pieces = []
+    for piece in tensor.tensor_split(list(places), dim=axis):
+        pieces += [piece, tensor.new_full(shape, value)]
+    return torch.cat(pieces[:-1], dim=axis)
 
 
 class FrameFlows(NamedTuple):

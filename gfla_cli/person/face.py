@@ -1,7 +1,10 @@
-"""The 68 points of a face in iBUG's order: their place in MediaPipe's mesh, measures, and the crop of a face.
+"""The points of a face: 68 in iBUG's order and the irises; their place in MediaPipe's mesh, measures, and the crop.
 
 A face is an array (68, 2) of x, y in pixels of an image, or (68, 3) with z: depth in the same pixels, smaller is
 nearer to the camera, 0 at the middle of the head. Left and right are the person's own: right is left in the image.
+
+A face of 70 points also has the middles of the right and the left iris, rows 68 and 69, as OpenPose's faces do. NaN
+there means unknown. Measures and crops use the 68 points alone.
 """
 
 from __future__ import annotations
@@ -41,17 +44,43 @@ RIGID = (*range(27, 36), 36, 39, 42, 45)  # nose and corners of the eyes: they h
 EYES = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))  # each: corner, two above, corner, two below
 LIPS = ((61, 67), (62, 66), (63, 65))  # inner edges: points of the upper lip and the lower ones that they meet
 
+POINTS = 68  # without the irises
+RIGHT_IRIS, LEFT_IRIS = 68, 69
+_MESH_IRISES = (range(468, 473), range(473, 478))  # right, left: the middle, and four points around it
+
 _WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
 
 
 def from_mesh(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(68, n) of the 68 points from (478, n), or from (468, n) without irises."""
-    return mesh[list(MESH_POINTS)]
+    """(70, n) from MediaPipe's mesh (478, n), or (68, n) from (468, n), which has no irises."""
+    points = mesh[list(MESH_POINTS)]
+    if len(mesh) <= _MESH_IRISES[0].start:
+        return points
+    return np.stack([*points, *(mesh[list(iris)].mean(axis=0) for iris in _MESH_IRISES)])
+
+
+def with_irises(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(..., 70, n) from (..., 70, n), or from (..., 68, n) with unknown irises."""
+    if points.shape[-2] == LEFT_IRIS + 1:
+        return points
+    unknown = np.full((*points.shape[:-2], 2, points.shape[-1]), np.nan, points.dtype)
+    return np.concatenate([points, unknown], axis=-2)
+
+
+def known_irises(points: FloatArray) -> FloatArray | None:
+    """(2, n) right and left iris of a face (68 or 70, n); None unless both are known."""
+    irises = points[POINTS:]
+    return irises if len(irises) == 2 and np.isfinite(irises).all() else None
+
+
+def mirrored(points: int) -> tuple[int, ...]:
+    """The order of the points of a mirrored face of 68 or 70 points."""
+    return MIRRORED if points == POINTS else (*MIRRORED, LEFT_IRIS, RIGHT_IRIS)
 
 
 def face_size(points: FloatArray) -> float:
-    """About the width of the face in pixels, from all of its points: steady when it talks or turns a little."""
-    place = points[:, :2].astype(np.float64)
+    """About the width of the face in pixels, from its 68 points: steady when it talks or turns a little."""
+    place = points[:POINTS, :2].astype(np.float64)
     return max(1e-6, _WIDTH * float(np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())))
 
 
@@ -77,12 +106,12 @@ _ROOM = 1.12  # times the extent of all faces of a clip: none of them touches th
 
 
 def face_crop(faces: FloatArray, size: Size = (256, 256), *, inside: Size | None = None) -> Crop:
-    """One square crop, at `size` (height, width), for a face (68, n) or for all faces of a clip (N, 68, n).
+    """One square crop, at `size` (height, width), for a face (68 or 70, n) or for all faces of a clip (N, 68 or 70, n).
 
     The crop of a clip holds every one of its faces: it grows for a head that travels far, and does not move. With
     `inside`, the height and width of the image, it is moved, and reduced where needed, so that it stays in the image.
     """
-    clip = np.asarray(faces, np.float64)[..., :2].reshape(-1, 68, 2)
+    clip = np.asarray(faces, np.float64)[..., :POINTS, :2].reshape(-1, POINTS, 2)
     side = _SIDE * float(np.median([face_size(face) for face in clip]))
     up = _ABOVE * side / _SIDE
     low, high = clip.min(axis=(0, 1)), clip.max(axis=(0, 1))
@@ -107,7 +136,7 @@ def square_crop(middle: tuple[float, float], side: int, size: Size, *, inside: S
 
 
 def cropped_face(points: FloatArray, crop: Crop) -> NDArray[np.float32]:
-    """(68, n) points of an image as points of a crop. z, if there is one, is scaled like x and y."""
+    """(68 or 70, n) points of an image as points of a crop. z, if there is one, is scaled like x and y."""
     moved = crop.points(points)
     moved[:, 2:] *= crop.scale
     return moved

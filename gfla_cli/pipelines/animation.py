@@ -167,7 +167,7 @@ class FaceSubject:
         self._filter = OneEuro(self._fps) if self._settings.smooth else None
 
     def _maps(self, points: Points) -> NDArray[np.float32]:
-        return face_structure(points, self.crop.size, self._edges)[None]
+        return face_structure(points, self.crop.size, self._edges, self._session.config.structure_channels)[None]
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """See Subject."""

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
 from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError, DataError
 from gfla_cli.io.files import atomic_path
+from gfla_cli.networks.sequence import with_irises
 from gfla_cli.training.inputs import no_checkpoint
 from gfla_cli.training.learner import Learner
 from gfla_cli.training.recipe import Recipe
@@ -110,9 +112,10 @@ def load_flow_estimator(learner: Learner, model: str | Path) -> None:
 def load_weights(learner: Learner, model: str | Path) -> None:
     """Copies the whole network of a bundle into the generator. Raises as `load_flow_estimator` does.
 
+    A face model that does not see irises starts one that does: it gets weights of zero for the channel of the irises.
     If the folder of the bundle also has critics, as that of a run does, those that fit are copied, too.
     """
-    _load(learner, model, lambda name: True, "network")
+    _load(learner, model, lambda name: True, "network", with_irises)
     critics = find_bundle(model) / CRITICS
     if critics.is_file():
         own = learner.discriminators.state_dict()
@@ -128,9 +131,20 @@ def save_critics(learner: Learner, folder: Path) -> None:
         save_file(half, temporary)
 
 
-def _load(learner: Learner, model: str | Path, wanted: Callable[[str], bool], part: str) -> None:
+State = dict[str, Tensor]
+
+
+def _load(
+    learner: Learner,
+    model: str | Path,
+    wanted: Callable[[str], bool],
+    part: str,
+    adapted: Callable[[State, ModelConfig, ModelConfig], State] = lambda state, before, now: state,
+) -> None:
+    """`adapted` makes the tensors of one config those of another one, where it can."""
     stored = read_bundle(model)
     theirs = {name: tensor.float() for name, tensor in stored.state.items() if wanted(name)}
+    theirs = adapted(theirs, stored.config, learner.task.recipe.model)
     own = {name: tensor.shape for name, tensor in learner.generator.state_dict().items() if wanted(name)}
     if {name: tensor.shape for name, tensor in theirs.items()} != own:
         what = f"{stored.folder}: its {part} does not fit the recipe's model"

@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from drawn_landmarks import drawn_face, turned, with_open_mouth
+from drawn_landmarks import drawn_face, turned, with_closed_eyes, with_open_mouth
 
 from gfla_cli.conditioning.face_map import CURVES, background_edges, face_structure, part_labels
 from gfla_cli.geometry.crop import box_of
+from gfla_cli.person.face import EYES
 from gfla_cli.person.retarget import fit_similarity
 
 
@@ -99,6 +100,35 @@ def test_background_edges_leave_the_face_out(released):
     structure = face_structure(landmarks, background=edges)
     assert structure[0][edges].all()
     assert structure[0].sum() > face_structure(landmarks)[0].sum()
+
+
+def with_irises(landmarks, x=0.0, y=0.0):
+    middles = np.array([landmarks[list(eye)].mean(axis=0) for eye in EYES])
+    return np.concatenate([landmarks, middles + np.array([x, y])])
+
+
+def test_irises_are_one_more_channel_and_change_no_other(released):
+    landmarks = released[0]
+    plain, seen = face_structure(landmarks), face_structure(with_irises(landmarks, 2.5, -1), channels=17)
+    assert seen.shape == (17, 256, 256)
+    np.testing.assert_array_equal(seen[:16], plain)
+    assert face_structure(with_irises(landmarks)).shape == (16, 256, 256)
+    for eye, iris in zip(EYES, with_irises(landmarks, 2.5, -1)[68:], strict=True):
+        width = np.linalg.norm(landmarks[eye[0]] - landmarks[eye[3]])
+        rows, columns = np.indices((256, 256))
+        disc = seen[16] * (np.hypot(columns - iris[0], rows - iris[1]) < width)
+        middle = (disc * columns).sum() / disc.sum(), (disc * rows).sum() / disc.sum()
+        np.testing.assert_allclose(middle, iris, atol=0.1)
+        assert 0.05 < disc.sum() / width**2 < 0.11
+    assert 0.9 < seen[16].max() <= 1
+
+
+def test_eyes_that_are_shut_or_unknown_have_no_iris():
+    face = drawn_face() * 0.55 + (128, 110)
+    for wrong in (face, with_irises(face, np.nan), with_irises(with_closed_eyes(face)), with_irises(face, 1000)):
+        assert face_structure(wrong, channels=17)[16].max() == 0
+    ajar = with_irises(with_closed_eyes(face, 0.3))
+    assert 0 < face_structure(ajar, channels=17)[16].max() < 0.95
 
 
 def test_landmarks_that_are_none_are_a_mistake_of_ours():

@@ -15,6 +15,7 @@ from gfla_cli.datasets.rendered_clips import (
     FaceClips,
     MotionPlan,
     PortraitPlan,
+    RenderedClips,
     _invented,
     _openings,
     clip_correspondences,
@@ -23,8 +24,8 @@ from gfla_cli.datasets.rendered_clips import (
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import pose
-from gfla_cli.person.face import MIRRORED, face_size
-from gfla_cli.synth.people.posing import sample_talk
+from gfla_cli.person.face import EYES, MIRRORED, face_size
+from gfla_cli.synth.people.posing import sample_talk, with_glances
 
 
 def drawn_clip(points, frames=3, side=64):
@@ -119,6 +120,35 @@ def test_gestures_are_eyes_that_stay_shut_and_a_mouth_wide_open():
     np.testing.assert_array_equal(plain[0].head, lively[0].head)
 
 
+def test_glances_hold_a_direction_and_jump_to_the_next():
+    talks = [sample_talk(np.random.default_rng(seed), ("smile", "frown", "wink"), 80, 25) for seed in range(12)]
+    lively = [with_glances(np.random.default_rng(seed), talk, 25) for seed, talk in enumerate(talks)]
+    for talk, other in zip(talks, lively, strict=True):
+        np.testing.assert_array_equal(other.head, talk.head)
+        assert (other.blink >= talk.blink).all()
+    steadied = np.concatenate(
+        [np.stack([talk.gaze[:, 0] - 0.3 * talk.head[:, 1], talk.gaze[:, 1]], 1) for talk in lively]
+    )
+    assert 20 < np.degrees(np.abs(steadied[:, 0]).max()) <= 25.01
+    assert np.degrees(np.abs(steadied[:, 1]).max()) <= 14.01
+    steps = np.degrees(np.concatenate([np.abs(np.diff(talk.gaze[:, 0])) for talk in lively]))
+    before = np.degrees(np.concatenate([np.abs(np.diff(talk.gaze[:, 0])) for talk in talks]))
+    assert before.max() < 8 < 15 < steps.max()  # degrees in a frame
+    assert np.median(steps) < 1
+
+
+def test_caches_from_before_glances_stay_valid(tmp_path):
+    plain, lively = (RenderedClips(tmp_path, tmp_path, PortraitPlan(glances=glances)) for glances in (False, True))
+    assert plain.cache.folder.name == "portraits-600x30-de920b25"  # another digest would render everything again
+    assert lively.cache.folder != plain.cache.folder
+    plan = PortraitPlan()
+    old, new = (plan.points({"points": np.ones((count, 2), np.float16)}) for count in (68, 70))
+    assert old.shape == new.shape == (70, 2)
+    assert np.isnan(old[68:]).all()
+    assert (old[:68] == 1).all()
+    assert (new == 1).all()
+
+
 @pytest.mark.shared
 def test_rendered_faces_talk_and_are_known_exactly(shared, tmp_path):
     clips = FaceClips(
@@ -126,6 +156,12 @@ def test_rendered_faces_talk_and_are_known_exactly(shared, tmp_path):
     )
     sample = clips[0]
     assert sample.images.shape == (4, 64, 64, 3)
+    assert sample.points.shape == (4, 70, 2)
+    for eye, iris in zip(EYES, (68, 69), strict=True):
+        corners = sample.points[:, [eye[0], eye[3]]]
+        assert (
+            np.linalg.norm(corners - sample.points[:, iris, None], axis=2) < 1.2 * np.ptp(corners, axis=1).max()
+        ).all()
     assert sample.to_previous.offset.shape == (3, 2, 16, 16)
     assert (sample.to_previous.visible == 1).mean() > 0.5
     assert (sample.masks > 0).mean() > 0.2

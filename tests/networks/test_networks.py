@@ -15,6 +15,7 @@ from gfla_cli.config import PRESETS, preset
 from gfla_cli.networks.blocks import InstanceNorm
 from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
+from gfla_cli.networks.sequence import with_irises
 from gfla_cli.ops.warp import padded
 
 # At least twice what was found with any of four instruction sets, which add up in different orders.
@@ -195,3 +196,28 @@ def test_padding_keeps_the_number_format_under_autocast(mode):
         made = padded(x, 2, mode)
     assert made.dtype is torch.bfloat16
     assert torch.equal(made, torch.nn.functional.pad(x, [2] * 4, mode=mode))
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_a_face_model_that_learns_to_see_irises_starts_with_the_same_results(normed):
+    before = tiny("face-people", structure_channels=16, structure_norm=normed)
+    now = replace(before, structure_channels=17)
+    torch.manual_seed(0)
+    old, new = build(before).eval(), build(now).eval()
+    state = with_irises(old.state_dict(), before, now)
+    new.load_state_dict(state)
+    maps = torch.rand(3, 1, 17, 64, 64)
+    maps[:, :, 16] = 0  # no irises: the flow prior does not use them
+    images = torch.rand(2, 1, 3, 64, 64)
+    inputs = [maps[0], images[0], maps[1], images[1], maps[2]]
+    with torch.inference_mode():
+        made = new(*inputs)
+        expected = old(*(x[:, :16] if x.shape[1] == 17 else x for x in inputs))
+    torch.testing.assert_close(made.image, expected.image, atol=1e-5, rtol=0)
+
+
+def test_only_models_that_differ_in_their_irises_are_adapted():
+    before = tiny("face-people", structure_channels=16)
+    state = build(before).state_dict()
+    for now in (before, replace(before, structure_channels=17, width=16), tiny("body-people")):
+        assert with_irises(state, before, now) is state

@@ -17,6 +17,7 @@ from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.networks.priors.curves import curve_priors, read_face
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.person.face import EYES
 
 FACE = drawn_face() * 0.55 + (128, 110)
 UPPER_LIDS, LOWER_LIDS, LOWER_LIP, CHIN = [37, 38, 43, 44], [40, 41, 46, 47], [56, 57, 58], [8]
@@ -27,7 +28,14 @@ def moved(x, y):
 
 
 def maps(*faces, size=(256, 256)):
-    return torch.from_numpy(np.stack([face_structure(face, size) for face in faces]))
+    channels = 16 + (faces[0].shape[0] == 70)
+    return torch.from_numpy(np.stack([face_structure(face, size, None, channels) for face in faces]))
+
+
+def looking(x, y, face=FACE):
+    """The face with irises that are x, y pixels away from the middles of its eyes."""
+    middles = np.array([face[list(eye)].mean(axis=0) for eye in EYES])
+    return np.concatenate([face, middles + np.array([x, y])])
 
 
 def priors(sources, target):
@@ -150,14 +158,17 @@ def test_samples_of_a_batch_are_independent():
     torch.testing.assert_close(together[:1], curve_flow(maps(first), maps(FACE)), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [16, 17])
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_an_estimator_with_zero_corrections_gives_both_priors_at_every_level(reduction):
-    config = tiny("face-people", image_size=(256, 256), flow_reduction=reduction)
-    estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
+def test_an_estimator_with_zero_corrections_gives_both_priors_at_every_level(reduction, channels):
+    config = tiny("face-people", image_size=(256, 256), flow_reduction=reduction, structure_channels=channels)
+    estimator = FlowEstimator(config, 6 + 3 * channels, references=2).eval()
     for head in estimator.offset_head.values():
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
-    previous, reference, target = maps(moved(6, 0)), maps(FACE * 0.9), maps(FACE)
+    previous, reference, target = (
+        maps(face if channels == 16 else looking(3, 1, face)) for face in (moved(6, 0), FACE * 0.9, FACE)
+    )
     with torch.inference_mode():
         levels = estimator([target, torch.rand(1, 3, 256, 256), previous, torch.rand(1, 3, 256, 256), reference])
     for sides, stride in zip(levels, (8, 4, 2), strict=True):
@@ -168,7 +179,7 @@ def test_an_estimator_with_zero_corrections_gives_both_priors_at_every_level(red
 
 
 def test_masks_do_not_exceed_visibility():
-    config = tiny("face-people", image_size=(256, 256), flow_reduction=2)
+    config = tiny("face-people", image_size=(256, 256), flow_reduction=2, structure_channels=16)
     estimator = FlowEstimator(config, 6 + 3 * 16, references=2).eval()
     for head in estimator.mask_head.values():
         torch.nn.init.zeros_(head.weight)
@@ -183,6 +194,63 @@ def test_masks_do_not_exceed_visibility():
             torch.testing.assert_close(flow.mask, 0.5 * F.avg_pool2d(guess.visibility, stride))
         assert sides[0].mask.min() == 0.5
         assert sides[1].mask.min() < 0.28
+
+
+def test_irises_are_read_where_they_are_drawn():
+    target = looking(2.3, -1.2)
+    for face in (target, looking(-3, 1, moved(20, 9)), looking(0, 0, FACE * 0.8)):
+        irises = read_face(maps(face)).irises[0].numpy()
+        np.testing.assert_allclose(irises[:, :2], face[68:], atol=0.1)
+        np.testing.assert_array_equal(irises[:, 2], 1)
+    assert read_face(maps(FACE)).irises is None
+
+
+@pytest.mark.parametrize("scale", [1, 0.7])
+def test_each_iris_comes_from_that_of_the_source(scale):
+    source, target = looking(-3, 1, FACE * scale + (12, 5)), looking(4, -1)
+    flow = curve_flow(maps(source), maps(target))[0]
+    for iris in (68, 69):
+        np.testing.assert_allclose(at(flow, target[iris]), source[iris] - target[iris], atol=0.7)
+    head_alone = curve_flow(maps(source[:68]), maps(target[:68]))[0]
+    assert np.abs(at(head_alone, target[68]) - (source[68] - target[68])).max() > 4
+    changed = (flow - head_alone).abs().amax(dim=0)
+    xs, ys = target[36:48].T / PRIOR_STRIDE
+    outside = changed.clone()
+    for eye in (slice(0, 6), slice(6, 12)):
+        box = [(int(v[eye].min()) - 1, int(v[eye].max()) + 2) for v in (ys, xs)]
+        outside[box[0][0] : box[0][1], box[1][0] : box[1][1]] = 0
+    assert outside.max() == 0  # nothing but the inside of the eyes
+    corners = [at(changed[None], target[point])[0] for point in (36, 39, 42, 45)]
+    assert max(corners) < 2
+
+
+def test_an_iris_that_one_image_does_not_show_changes_nothing():
+    unknown = looking(np.nan, np.nan)
+    asleep = np.concatenate([with_closed_eyes(FACE), looking(3, 0)[68:]])
+    plain = curve_flow(maps(FACE), maps(FACE))
+    for source, target in ((unknown, looking(3, 0)), (looking(3, 0), unknown), (unknown, unknown)):
+        torch.testing.assert_close(curve_flow(maps(source), maps(target)), plain, atol=0, rtol=0)
+    shut = curve_flow(maps(asleep[:68]), maps(FACE))
+    torch.testing.assert_close(curve_flow(maps(asleep), maps(looking(3, 0))), shut, atol=0, rtol=0)
+    nothing = torch.ones(1, 17, 256, 256)
+    assert curve_flow(nothing, maps(looking(3, 0))).abs().max() == 0
+
+
+def test_irises_of_a_batch_are_independent():
+    sources, targets = (looking(-3, 1), looking(4, 0, moved(9, 3))), (looking(2, -1), looking(-2, 0))
+    together = curve_flow(maps(*sources), maps(*targets))
+    for k in range(2):
+        alone = curve_flow(maps(sources[k]), maps(targets[k]))
+        torch.testing.assert_close(together[k : k + 1], alone, atol=1e-3, rtol=0)
+
+
+def test_strange_irises_give_finite_offsets():
+    for x, y in ((500, 0), (0, -80), (30, 30)):
+        for source, target in ((looking(x, y), looking(0, 0)), (looking(0, 0), looking(x, y))):
+            assert curve_flow(maps(source), maps(target)).isfinite().all()
+    line = looking(0, 0, FACE * (0.02, 1) + (100, 0))
+    assert curve_flow(maps(line), maps(looking(2, 0))).isfinite().all()
+    assert curve_flow(maps(looking(2, 0)), maps(line)).isfinite().all()
 
 
 def test_other_than_face_models_are_refused():

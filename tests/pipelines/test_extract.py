@@ -117,7 +117,7 @@ def test_videos_become_clips_that_training_reads(gfla, head_videos, tmp_path):
     assert (points < image.shape[0]).all()
     sample = FaceFolders(tmp_path / "clips", 64, 6)[0]
     (batch,) = sequence_batches(default_collate([sample]), preset("face-people"), 6, torch.device("cpu"))
-    assert batch.structures.shape == (1, 6, 16, 64, 64)
+    assert batch.structures.shape == (1, 6, 17, 64, 64)
     again = gfla("data", "faces", head_videos / "film.mp4", "-o", "clips")
     assert again.exit_code == 0
 

@@ -19,7 +19,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Expression
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.people import People, ViewMix
+from gfla_cli.synth.people.people import People, ViewMix, portrait
 from gfla_cli.synth.people.posing import pose_character
 from gfla_cli.synth.people.views import Shot, aim_camera, photograph
 from gfla_cli.synth.renderer.render import Light, Scene, render
@@ -139,6 +139,24 @@ def test_surfaces_lie_under_the_pixels_that_show_them(pack):
 
 
 @pytest.mark.shared
+def test_irises_are_where_the_eyes_show_them(pack):
+    """The pixels that show an iris lie around its middle, wherever the eyes look."""
+    for seed in (1, 3):
+        clip = portrait(pack, np.random.default_rng(seed), 1, 2, 512, glances=np.random.default_rng(seed))
+        middles = clip.character.irises.on(clip.character.rest)
+        assert middles[0, 0] < -0.2 < 0.2 < middles[1, 0]  # the right one first
+        shown = 0
+        for view in (*clip.frames, *clip.stills):
+            for iris, middle in zip(view.irises, middles, strict=True):
+                away = np.nan_to_num(np.linalg.norm(view.surface - middle, axis=2), nan=9)
+                if away.min() < 0.012:
+                    row, column = np.unravel_index(away.argmin(), away.shape)
+                    np.testing.assert_allclose(iris, (2 * column + 0.5, 2 * row + 0.5), atol=2.5)
+                    shown += 1
+        assert shown >= 3
+
+
+@pytest.mark.shared
 def test_equal_surfaces_of_two_views_have_equal_colours(people):
     mix = ViewMix(crops={"full": 1}, directions={"front": 1}, backgrounds={"white": 1})
     first, second = people.random_views(np.random.default_rng(1), 2, 256, mix)
@@ -164,7 +182,8 @@ def test_random_views_are_a_pure_function_of_the_generator(people):
         assert first.keypoints.shape == (18, 3)
         assert first.landmarks.shape == (68, 2)
         assert first.surface.shape == (32, 32, 3)
-        for name in ("image", "mask", "keypoints", "landmarks", "surface", "inverse_depth"):
+        assert first.irises.shape == (2, 2)
+        for name in ("image", "mask", "keypoints", "landmarks", "irises", "surface", "inverse_depth"):
             np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from drawn_clips import FRAMES, PER_STEP, SIDE, Drawn, clip_plan
 from small_training import small_vgg
-from tiny_models import CPU
+from tiny_models import CPU, save_tiny
 from torch.utils.data import default_collate
 
 from gfla_cli.datasets.sample import Correspondence
+from gfla_cli.errors import BundleError
 from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.training.batch import SIDE as CUT
+from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.tasks.clip import SequenceTask, image_batches, sequence_batches
 from gfla_cli.training.trainer import Trainer
@@ -41,6 +45,19 @@ def test_a_few_steps_learn_what_the_reference_shows(tmp_path):
     trainer(clip_plan("face", flow=0, joint=16, weights=LossWeights(l1=5)), tmp_path, None).run(seen.append)
     first, last = (np.mean([p.losses["l1"] for p in part]) for part in (seen[:2], seen[-4:]))
     assert last < 0.7 * first
+
+
+def test_a_model_without_irises_starts_one_that_sees_them(tmp_path):
+    recipe = clip_plan("face", flow=0, joint=2, weights=LossWeights(l1=5))
+    before = replace(recipe.model, structure_channels=16)
+    save_tiny(tmp_path / "before", before)
+    run = trainer(recipe, tmp_path / "run", None)
+    load_weights(run.learner, tmp_path / "before")
+    started = run.learner.generator.state_dict()["target_encoder.down.0.down.weight"]
+    assert started[:, 16].abs().max() == 0 < started[:, :16].abs().max()
+    run.run(lambda progress: None)  # and it learns
+    with pytest.raises(BundleError, match="does not fit"):
+        load_flow_estimator(run.learner, tmp_path / "before")
 
 
 def test_a_step_goes_on_from_the_frame_that_the_one_before_made(tmp_path):
@@ -140,7 +157,7 @@ def test_the_steps_of_a_clip_follow_one_another():
     assert torch.equal(second.before_image, first.images[:, -1])
     assert torch.equal(second.before_structure, first.structures[:, -1])
     assert torch.equal(second.images[:, -1], pictures[:, -1])
-    assert first.structures.shape == (2, PER_STEP, 16, SIDE, SIDE)
+    assert first.structures.shape == (2, PER_STEP, config.structure_channels, SIDE, SIDE)
     weight = first.pixel_weight(3, "face")
     assert torch.allclose(weight.mean(dim=(3, 4)), torch.ones(2, PER_STEP, 1))
 
@@ -154,7 +171,7 @@ def test_flows_of_eyes_and_lips_count_most_of_all():
     )
     sample = default_collate([sample._replace(to_previous=everywhere, to_reference=everywhere)])
     batch = next(sequence_batches(sample, clip_plan("face").model, PER_STEP, torch.device("cpu")))
-    labels = F.max_pool2d(batch.structures.flatten(0, 1)[:, 15:], SIDE // grid)
+    labels = F.max_pool2d(batch.structures.flatten(0, 1)[:, 15:16], SIDE // grid)
     for known in (batch.to_previous, batch.to_reference):
         for label, times in ((0, 1), (1, 2), (3, 3), (4, 5), (5, 5)):
             weights = known.weight[labels == label]

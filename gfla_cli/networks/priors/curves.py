@@ -1,4 +1,4 @@
-"""Flow prior "curves" for faces: brows, eyes, nose and lips move with their curves.
+"""Flow prior "curves" for faces: brows, eyes, nose and lips move with their curves, and eyeballs with their irises.
 
 Not in the paper; the counterpart of `limbs.py` for faces. Where an upper lid comes down, the image moves with it before
 anything has been learned.
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS
+from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, IRISES, LABELS
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.ops.warp import cell_middles, downsample
 
@@ -26,6 +26,7 @@ CURVE_DISTANCES = slice(1, 15)  # channels of the face map that hold the distanc
 _READ_STRIDE = 4  # of the grid that curves are read from; curves are thick enough for it in frames from 128 pixels on
 _NEAR = 3.0  # grey levels of distance (3/256 of the frame) that count as the curve itself
 _RIGHT_EYE, _LEFT_EYE = (6, 7), (8, 9)  # curves: upper and lower lid
+_EYE_CURVES = (_RIGHT_EYE, _LEFT_EYE)
 _INSIDE_LIPS = (12, 13)  # upper, lower edge
 _OPEN_SHARE = 0.5  # a source eye or mouth this open, relative to the target's, shows all of its inside
 _CLOSED = 0.02  # face sizes; openings below this are all the same
@@ -42,6 +43,13 @@ _STIFFNESS = 0.02  # of the spread of all points: keeps the affine map finite if
 _FLATTEST = 1e-4  # least squared standard deviation of u²: pixels of a curve may all stand at two positions
 _SOFTNESS = 0.03  # face sizes from a curve within which its own motion dominates
 _SHORTEST = 1e-6  # squared face sizes: keeps segments of length zero finite
+# Eyeballs. One eye width = the distance between the corners of an eye.
+_EYE_ENDS = 3**0.5 / _SPOTS[-1]  # a corner is this much further from the middle of the eye than the last point
+_IRIS_READ = 0.8  # eye widths from the middle of an eye within which its iris is looked for
+_IRIS_AREA = 0.02  # squared eye widths: a disc with less than this is that of an eye that is nearly shut
+_IRIS = 0.22  # eye widths: radius of what moves with the iris without being stretched
+_NARROWEST = 0.03  # eye widths
+_LID_SLOPE = 0.9  # motion towards a lid, per distance from it: the eyeball slides under lids
 _PART = 2048  # positions whose motion is computed at once
 _HEAD_RADIUS = 1.8  # face sizes from the middle of the head up to which everything moves with it
 _HEAD_MIDDLE = 0.1  # face sizes below the eyes
@@ -55,6 +63,8 @@ class Face(NamedTuple):
     axis: Tensor  # (B, 2) direction from the right to the left eye; its length is the face size
     openings: Tensor  # (B, 2) of the eyes and of the mouth, in face sizes
     present: Tensor  # (B, 1) 1 where the image shows a face
+    # (B, 2, 3) x, y of the right and the left iris, and in [0, 1] if it is known; None for face maps without irises
+    irises: Tensor | None
 
     @property
     def squared_size(self) -> Tensor:
@@ -71,7 +81,7 @@ class CurvePrior(NamedTuple):
 
 @torch.no_grad()
 def curve_priors(sources: Sequence[Face], target: Face, target_structure: Tensor) -> list[CurvePrior]:
-    """One prior for each source, from what `read_face` gave, and the target's face map (B, 16, H, W).
+    """One prior for each source, from what `read_face` gave, and the target's face map (B, 16 or 17, H, W).
 
     Flows fade to zero far from the face. They are zero everywhere if one of the two images has no face.
     """
@@ -85,11 +95,13 @@ def curve_priors(sources: Sequence[Face], target: Face, target_structure: Tensor
         ]
         moved = _curve_motion(grid, target, residuals)
         near = _head_weight(grid, target)
-        labels = target_structure[:, -1:]
+        labels = target_structure[:, LABELS : LABELS + 1]
         eyes, mouth = (labels == EYE).float(), (labels == INSIDE_LIPS).float()
         priors = []
         for source, affine, motion in zip(sources, affines, moved, strict=True):
             offset = (affine.apply(grid) + motion - grid) * near
+            if target.irises is not None and source.irises is not None:
+                offset = offset + _eyeball_motion(grid, source, target, offset, target_structure)
             offset = offset * (source.present * target.present)[..., None]
             flow = offset.transpose(1, 2).reshape(-1, 2, height, width)
             priors.append(CurvePrior(flow, _visibility(source, target, eyes, mouth)))
@@ -142,6 +154,74 @@ def _curve_motion(grid: Tensor, face: Face, motions: Sequence[Tensor]) -> list[T
     return list(torch.cat(moved, dim=1).split(2, dim=2))
 
 
+def _eyeball_motion(grid: Tensor, source: Face, target: Face, offset: Tensor, structure: Tensor) -> Tensor:
+    """(B, h*w, 2) to add to an offset, (B, h*w, 2), so that each iris of the target comes from that of the source.
+
+    Zero outside of the target's eyes, and for an iris that one of both images does not show. Between the iris and the
+    corners of the eye, the white is stretched.
+    """
+    assert source.irises is not None
+    assert target.irises is not None
+    inside = downsample((structure[:, LABELS : LABELS + 1] == EYE).float(), PRIOR_STRIDE).flatten(2)[:, 0]  # (B, n)
+    known = source.irises[..., 2] * target.irises[..., 2] * source.present * target.present  # (B, 2)
+    upper, lower = (_eye_points(target, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
+    added = torch.zeros_like(offset)
+    for eye in range(2):
+        middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
+        width = torch.linalg.vector_norm(axis, dim=1, keepdim=True)  # (B, 1) pixels
+        place = _in_eye(grid, middle, axis)  # (B, n, 2)
+        iris = target.irises[:, eye, :2]
+        at = _in_eye(iris[:, None], middle, axis)  # (B, 1, 2)
+        # Only what the head and the lids do not do already; their offset at the iris, as a mean of its surroundings.
+        near = torch.exp(-_squared_distance(iris[:, None], grid) / (2 * (0.1 * width[:, None]) ** 2))  # (B, 1, n)
+        there = near @ offset / near.sum(dim=2, keepdim=True).clamp(min=1e-6)  # (B, 1, 2)
+        wanted = source.irises[:, eye, :2][:, None] - iris[:, None] - there
+        along, across = _in_eye(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1) each, eye widths
+        u, v = place.unbind(dim=2)
+        side = torch.where(u > at[..., 0], 1.0, -1.0)
+        free = (0.5 - side * at[..., 0] - _IRIS).clamp(min=_NARROWEST)  # between the iris and the corner
+        stretch = ((0.5 - side * u) / free).clamp(0, 1)
+        # The lids' heights above and below the axis at this place, as parabolas through their points.
+        gap = torch.minimum(v - _lid_at(upper[:, eye], middle, axis, u), _lid_at(lower[:, eye], middle, axis, u) - v)
+        slide = (gap.clamp(min=0) * _LID_SLOPE / across.abs().clamp(min=1e-3)).clamp(max=1)
+        moved = torch.stack([along * stretch, across * slide * stretch], dim=2)
+        here = inside * (place.square().sum(dim=2) < _IRIS_READ**2).float() * known[:, eye, None]
+        added = added + _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
+    return added
+
+
+def _eye_points(face: Face, curves: Sequence[int]) -> Tensor:
+    """(B, 2, S, 2) points on the given curve of the right and the left eye, without the shift into the skin."""
+    count = len(_SPOTS)
+    down = torch.stack([-face.axis[:, 1], face.axis[:, 0]], dim=1)[:, None]  # (B, 1, 2) pixels
+    lids = []
+    for curve in curves:
+        first = (curve - _OUTLINE - 1) * count
+        lids.append(face.points[:, first : first + count] - down * _SKIN_SHIFT[curve])
+    return torch.stack(lids, dim=1)
+
+
+def _eye_axes(upper: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle (B, 2) of an eye, and the vector (B, 2) from its right to its left corner, from the lids (B, S, 2)."""
+    lids = (upper + lower) / 2
+    axis = (lids[:, -1] - lids[:, 0]) * _EYE_ENDS
+    return (lids[:, -1] + lids[:, 0]) / 2, torch.where(axis.square().sum(dim=1, keepdim=True) > 1, axis, 1.0)
+
+
+def _in_eye(positions: Tensor, middle: Tensor, axis: Tensor) -> Tensor:
+    """(B, n, 2) pixels as positions along and across an eye, in eye widths from its middle."""
+    return _to_upright(positions, middle, axis)
+
+
+def _lid_at(lid: Tensor, middle: Tensor, axis: Tensor, u: Tensor) -> Tensor:
+    """(B, n) how far below the axis a lid (B, S, 2) is at the places `u` (B, n) along it, in eye widths."""
+    along, across = _in_eye(lid, middle, axis).unbind(dim=2)  # (B, S) each
+    half = along[:, -1:].clamp(min=_NARROWEST)
+    height = across[:, len(_SPOTS) // 2, None]
+    ends = (across[:, :1] + across[:, -1:]) / 2
+    return height + (ends - height) * (u / half).square()
+
+
 def _segment_ends(points: Tensor) -> tuple[Tensor, Tensor]:
     """Starts and ends (B, L, 2) of the segments of all curves, from (B, P, 2); the chin is a segment of length zero."""
     curves, chin = points[:, :-1].unflatten(1, (-1, len(_SPOTS))), points[:, -1:]
@@ -158,7 +238,10 @@ def _head_weight(grid: Tensor, face: Face) -> Tensor:
 
 @torch.no_grad()
 def read_face(structure: Tensor) -> Face:
-    """Reads points on every curve from face maps (B, 16, H, W), at the same shares of its length in every image."""
+    """Reads points on every curve from face maps (B, 16 or 17, H, W), at the same shares of its length in all images.
+
+    Those of 17 channels also tell where the irises are.
+    """
     with torch.autocast(structure.device.type, enabled=False):
         return _read_face(structure.float())
 
@@ -185,7 +268,26 @@ def _read_face(structure: Tensor) -> Face:
     along, across = _to_upright(cells, eyes, axis).unbind(dim=2)  # (B, n) each
     points = _curve_points(weight, along, across)
     present = (total > 0).all(dim=1).to(axis.dtype)
-    return Face(_from_upright(points, eyes, axis), eyes, axis, openings, present)
+    face = Face(_from_upright(points, eyes, axis), eyes, axis, openings, present, None)
+    return face if structure.shape[1] <= IRISES else face._replace(irises=_read_irises(structure, face))
+
+
+def _read_irises(structure: Tensor, face: Face) -> Tensor:
+    """(B, 2, 3) `irises` of a Face: the middle of the disc near each eye, and whether there is one."""
+    discs = downsample(structure[:, IRISES : IRISES + 1], PRIOR_STRIDE)
+    height, width = discs.shape[-2:]
+    cells = cell_middles(height, width, PRIOR_STRIDE, discs).flatten(2).transpose(1, 2)  # (1, n, 2)
+    upper, lower = (_eye_points(face, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
+    irises = []
+    for eye in range(2):
+        middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
+        near = _in_eye(cells, middle, axis).square().sum(dim=2, keepdim=True) < _IRIS_READ**2  # (B, n, 1)
+        disc = discs.flatten(2).transpose(1, 2) * near.float()
+        total = disc.sum(dim=1)  # (B, 1) cells
+        place = (disc * cells).sum(dim=1) / total.clamp(min=1e-6)
+        area = total * PRIOR_STRIDE**2 / axis.square().sum(dim=1, keepdim=True)
+        irises.append(torch.cat([place, (area / _IRIS_AREA).clamp(max=1)], dim=1))
+    return torch.stack(irises, dim=1)
 
 
 def _curve_points(weight: Tensor, along: Tensor, across: Tensor) -> Tensor:

@@ -23,7 +23,16 @@ from gfla_cli.synth.people.garments import (
     top_field,
     tuck_in,
 )
-from gfla_cli.synth.people.mesh import Binding, Layer, Part, Piece, assemble
+from gfla_cli.synth.people.mesh import (
+    Binding,
+    Layer,
+    Part,
+    Piece,
+    SurfacePoints,
+    assemble,
+    first_vertex,
+    points_of_texture,
+)
 from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain
 from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, strands
 from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh
@@ -200,6 +209,9 @@ _TONGUE_HEIGHT = (0.5, 0.75)  # times the mesh's; that one fills the mouth
 _CAVITY = np.array([0.12, 0.05, 0.05])  # linear RGB, relative to the skin; little light gets in
 _SKIN = Gloss(0.045, power=12, shadow_bias=0.22)
 _EYE = Gloss(0.22, power=120, shadow_bias=0.6)
+_IRISES = ((0.705, 0.703), (0.290, 0.292))  # middles of the right and the left iris in the texture of the eyes, uv
+_IRIS_RADIUS = 0.112  # of both there
+_AROUND = 12  # points on the edge of an iris, whose middle is that of the iris
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,6 +234,7 @@ class Character:
     rest: Float32Array  # (n,3) vertices at rest, with clothes, dm
     joints: Float64Array  # (B,3) at rest, dm
     expression_basis: Float32Array  # (U,3k) effect of each expression unit on this face, dm
+    irises: SurfacePoints | None  # right and left; None for eyes with another texture
 
 
 def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
@@ -239,7 +252,19 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
         rest=binding.vertices_on(body.vertices),
         joints=pack.skeleton.joints(body.vertices),
         expression_basis=pack.shapes.expression_basis(body.ethnicity),
+        irises=_irises(parts),
     )
+
+
+def _irises(parts: list[Part]) -> SurfacePoints | None:
+    """The middles of the right and the left iris, as points of the assembled mesh."""
+    angles = np.arange(_AROUND) * (2 * np.pi / _AROUND)
+    edge = _IRIS_RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1)
+    eyes = next(part for part in parts if part.layer == "eyes")
+    points = points_of_texture(eyes.piece, np.array(_IRISES)[:, None] + edge)
+    if points is None:
+        return None
+    return replace(points, corners=points.corners + first_vertex(parts, "eyes"))
 
 
 def _sample_look(rng: np.random.Generator, body: BodyShape) -> SkinAndHair:

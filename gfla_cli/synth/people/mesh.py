@@ -182,6 +182,8 @@ def merge_references(reference: Int32Array, weight: Float32Array) -> tuple[Int32
     return merged, merged_weight
 
 
+_ON_EDGE = 1e-4  # a point this far outside of a triangle, as a share of it, is still on it
+
 Layer = Literal[
     "body", "eyes", "brows", "lashes", "tongue", "teeth", "bottom", "skirt", "shoes", "top", "full", "hair", "hat"
 ]
@@ -232,6 +234,47 @@ class Part:
     layer: Layer
     piece: Piece
     material: Material
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfacePoints:
+    """Points on triangles of a mesh: K triangles for each of P points, whose weighted sum is the point."""
+
+    corners: Int64Array  # (P,K,3) vertices
+    weights: Float64Array  # (P,K,3) their sum is 1 for each of the P points
+
+    def on(self, vertices: Vertices) -> Float64Array:
+        """The points (P,3) on a mesh with these vertices (n,3)."""
+        points: Float64Array = np.einsum("pkc,pkcx->px", self.weights, vertices[self.corners].astype(np.float64))
+        return points
+
+
+def points_of_texture(piece: Piece, uv: Float64Array) -> SurfacePoints | None:
+    """The middles of the points (P,K,2) of a texture on a piece, or None if a point is on none of its triangles."""
+    start, first, second = piece.uv[:, 0], piece.uv[:, 1] - piece.uv[:, 0], piece.uv[:, 2] - piece.uv[:, 0]
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]  # (F,)
+    away = uv[:, :, None] - start  # (P,K,F,2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = (away[..., 0] * second[:, 1] - away[..., 1] * second[:, 0]) / area
+        across = (first[:, 0] * away[..., 1] - first[:, 1] * away[..., 0]) / area
+    weights = np.stack([1 - along - across, along, across], -1)  # (P,K,F,3)
+    inside = np.nan_to_num(weights.min(-1), nan=-np.inf)
+    face = inside.argmax(-1)  # (P,K)
+    if (np.take_along_axis(inside, face[..., None], -1) < -_ON_EDGE).any():
+        return None
+    chosen = np.take_along_axis(weights, face[..., None, None], 2)[:, :, 0] / uv.shape[1]
+    return SurfacePoints(piece.faces[face].astype(np.int64), chosen)
+
+
+def first_vertex(parts: Sequence[Part], layer: Layer) -> int:
+    """The number that the first vertex of a layer gets in `assemble`."""
+    first = 0
+    for number, part in enumerate(parts):
+        if part.layer == layer:
+            return first
+        if number + 1 == len(parts) or parts[number + 1].piece.binding is not part.piece.binding:
+            first += len(part.piece.binding.reference)
+    raise ValueError(f"no part of the layer {layer}")
 
 
 def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:

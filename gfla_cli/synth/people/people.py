@@ -15,7 +15,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import sample_expression
 from gfla_cli.synth.people.character import Character, sample_character
-from gfla_cli.synth.people.posing import PosedCharacter, Talk, pose_character, sample_talk
+from gfla_cli.synth.people.posing import PosedCharacter, Talk, pose_character, sample_talk, with_glances
 from gfla_cli.synth.people.views import (
     CROPS,
     DIRECTIONS,
@@ -152,12 +152,20 @@ class Portrait:
 
 
 def portrait(
-    pack: Pack, rng: np.random.Generator, frames: int, stills: int, size: int, *, gestures: bool = False
+    pack: Pack,
+    rng: np.random.Generator,
+    frames: int,
+    stills: int,
+    size: int,
+    *,
+    gestures: bool = False,
+    glances: np.random.Generator | None = None,
 ) -> Portrait:
     """A random person who talks: head and shoulders, in images of size x size pixels.
 
-    With `gestures`, the frames also have shut eyes and wide open mouths (see `sample_talk`). Raises UsageError if
-    `frames` is below 1 or `stills` below 0.
+    With `gestures`, the frames also have shut eyes and wide open mouths (see `sample_talk`). With a generator
+    `glances`, the eyes also jump from one direction to another (see `with_glances`). Raises UsageError if `frames` is
+    below 1 or `stills` below 0.
     """
     if frames < 1 or stills < 0:
         raise UsageError(f"a portrait needs at least one frame, got {frames} frames and {stills} stills")
@@ -171,9 +179,12 @@ def portrait(
         margin=rng.uniform(-0.25, -0.05),
         shift=(rng.normal(0, 0.02), rng.normal(0.01, 0.015)),
     )
-    talks = [_lively_talk(rng, pack, frames, rng.uniform(*_CLIP_FPS), gestures=gestures)]
+    fps = rng.uniform(*_CLIP_FPS)
+    talks = [_lively_talk(rng, pack, frames, fps, gestures=gestures)]
     if stills:
         talks.append(_lively_talk(rng, pack, stills, _STILLS_FPS))
+    if glances is not None:
+        talks = [with_glances(glances, talk, pace) for talk, pace in zip(talks, (fps, _STILLS_FPS), strict=False)]
     posed = (
         pose_character(pack, character, talk.pose(pack.poses, k), talk.expression(k))
         for talk in talks

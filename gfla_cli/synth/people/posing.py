@@ -6,7 +6,7 @@ Lengths are decimetres (dm), angles radians, times seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,12 @@ _MOUTH_UNITS = (
     *("mouth-upward-retraction", "mouth-pursing"),
 )
 _ONSET = 0.15  # seconds in which a held gesture comes and goes
+_FARTHEST_GAZE = np.radians((25, 14))  # yaw and pitch of a glance
+_STRAIGHT = 0.35  # share of the glances that come back to the front
+_JUMP = 0.04  # seconds that the eyes take for a new direction
+_HELD_GAZE = (0.15, 1.6)  # seconds that they keep one
+_STEADIED = 0.3  # share of a turn of the head by which the eyes turn back
+_LIDS_UP, _LIDS_DOWN = 0.9, 0.35  # of "opened-up" and "closure" of the upper lids at the farthest pitch
 _HEAD_SHARES = (("neck01", 0.25), ("neck02", 0.2), ("head", 0.55))  # of a turn of the head
 
 
@@ -102,7 +108,7 @@ class Talk:
 
     head: Float64Array  # (F,3) pitch, yaw, roll, radians
     jaw: Float64Array  # (F,) opening, radians, 0 = closed
-    mouth: dict[str, Float64Array]  # name of an expression unit -> weights (F,)
+    mouth: dict[str, Float64Array]  # name of an expression unit, mostly of the mouth -> weights (F,)
     blink: Float64Array  # (F,) 1 = closed
     brow: Float64Array  # (F,) > 0 = raised, < 0 = lowered
     gaze: Float64Array  # (F,2) yaw, pitch, radians
@@ -118,7 +124,7 @@ class Talk:
             units[f"eyebrows-{side}-up"] = max(self.brow[frame], 0)
             units[f"eyebrows-{side}-down"] = max(-self.brow[frame], 0)
         yaw, pitch = self.gaze[frame]
-        steadied = yaw - self.head[frame, 1] * 0.3  # the eyes partly stay on the camera while the head turns
+        steadied = yaw - self.head[frame, 1] * _STEADIED  # the eyes partly stay on the camera while the head turns
         return Expression(units, self.mood.jaw * 0.3 + self.jaw[frame], (steadied, pitch))
 
     def pose(self, poses: PoseLibrary, frame: int) -> Float64Array:
@@ -169,6 +175,27 @@ def sample_talk(
         gaze=np.stack([wave(0.12, 0.2, 0.8), wave(0.06, 0.2, 0.8)], 1),
         mood=sample_expression(rng, units, 0.6),
     )
+
+
+def with_glances(rng: np.random.Generator, talk: Talk, fps: float) -> Talk:
+    """The same motion with eyes that also jump from one direction to another and hold it for a while.
+
+    Upper lids follow the eyes up and down. In the head, the eyes turn no further than `_FARTHEST_GAZE`.
+    """
+    time = np.arange(len(talk.gaze)) / fps
+    glances = np.zeros_like(talk.gaze)
+    begin, before = -rng.uniform(0, _HELD_GAZE[1]), np.zeros(2)
+    while begin <= time[-1]:
+        straight = rng.random() < _STRAIGHT
+        goal = rng.normal(0, 0.03, 2) if straight else rng.uniform(-1, 1, 2) * _FARTHEST_GAZE
+        done = np.clip((time - begin) / _JUMP, 0, 1)[:, None]
+        glances = np.where(done > 0, before + done * (goal - before), glances)
+        begin, before = begin + rng.uniform(*_HELD_GAZE), goal
+    back = np.stack([talk.head[:, 1] * _STEADIED, np.zeros_like(time)], 1)
+    gaze = np.clip(talk.gaze * 0.5 + glances - back, -_FARTHEST_GAZE, _FARTHEST_GAZE)
+    up = gaze[:, 1] / _FARTHEST_GAZE[1]
+    mouth = talk.mouth | {f"eye-{side}-opened-up": _LIDS_UP * up.clip(0) for side in ("left", "right")}
+    return replace(talk, gaze=gaze + back, blink=np.maximum(talk.blink, _LIDS_DOWN * (-up).clip(0)), mouth=mouth)
 
 
 def _blinks(rng: np.random.Generator, time: Float64Array) -> Float64Array:

@@ -134,6 +134,7 @@ class View(RenderedImage):
     keypoints: Float32Array  # (18,3) x, y and 1 = visible, 0 = hidden; (-1, -1, 0) outside of the image
     depths: Float32Array  # (18,) of all keypoints, pixels behind the middle of the hips
     landmarks: Float32Array  # (68,2) x, y of the face landmarks in iBUG order; hidden ones are not marked
+    irises: Float32Array  # (2,2) x, y of the middles of the right and left iris, hidden or not; NaN = unknown
 
 
 def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: Camera, scene: Scene) -> View:
@@ -149,6 +150,9 @@ def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: 
     )
     keypoints, depths = _keypoints(pack, posed, camera, rendered.inverse_depth)
     landmarks = camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32)
+    irises = np.full((2, 2), np.nan, np.float32)
+    if character.irises is not None:
+        irises = camera.project(character.irises.on(posed.vertices))[:, :2].astype(np.float32)
     return View(
         image=rendered.image,
         mask=rendered.mask,
@@ -157,6 +161,7 @@ def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: 
         keypoints=keypoints,
         depths=depths,
         landmarks=landmarks - np.float32(HALF_PIXEL),
+        irises=irises - np.float32(HALF_PIXEL),
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gfla_cli.conditioning.face_map import EYE, face_structure
+from gfla_cli.conditioning.face_map import EYE, LABELS, face_structure
 from gfla_cli.conditioning.heatmap import body_structure
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.sample import ClipSample, Correspondence
@@ -39,7 +39,6 @@ from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, blend_losses
 
 _HEAD_AND_HANDS = (0, 3, 6, 13, 14, 15, 16)  # channels of the body structure: nose, wrists, eyes, ears
-_FACE_LABELS = 15  # the channel of the face structure that says which part of the face a pixel is
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class _Drawing:
     def __init__(self, sample: ClipSample, config: ModelConfig, device: torch.device) -> None:
         self.points, self.edges = (np.asarray(x) for x in (sample.points, sample.edges))
         self.size = (sample.images.shape[2], sample.images.shape[3])
-        self.is_face = config.task == "face"
+        self.is_face, self.channels = config.task == "face", config.structure_channels
         self.sigma = config.heatmap_sigma * self.size[0] / config.image_size[0]
         self.device = device
 
@@ -126,14 +125,14 @@ class _Drawing:
     def _one(self, clip: int, row: int) -> NDArray[np.float32]:
         points = self.points[clip, row]
         if self.is_face:
-            return face_structure(points[:, :2], self.size, self.edges[clip, row])
+            return face_structure(points[:, :2], self.size, self.edges[clip, row], self.channels)
         return body_structure(points, self.size, self.sigma)
 
 
 def _details(structures: Tensor, task: str) -> Tensor:
     """(B, T, 1, H, W) extra weight of what people look at first: eyes and lips, or head and hands."""
     if task == "face":
-        labels = structures[:, :, _FACE_LABELS : _FACE_LABELS + 1]
+        labels = structures[:, :, LABELS : LABELS + 1]
         return (labels >= EYE).float() * 2 + (labels >= 2).float() + (labels >= 1).float()
     return structures[:, :, _HEAD_AND_HANDS].amax(dim=2, keepdim=True)
 
