@@ -33,6 +33,10 @@ _SLACK = 0.02  # pixels
 _CERTAIN = 4  # 1 / matte from which on the edge of the subject is that which the source shows
 _MATTE_RANGE = 0.25, 0.95  # of what a network's matte says, enlarged: less is background, more is subject
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
+_MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
+_SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to its edge
+_EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
+_ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -64,6 +68,52 @@ class Layers(NamedTuple):
         Networks take a floor for a part of the person, with the source's feet on it.
         """
         return self._replace(matte=self.matte * body_reach(body, self.matte.shape))
+
+    def without_holes(self, source: Image, source_crop: Crop, source_cover: Float32Array) -> Layers:
+        """The same with colours of the subject where it would show what was beside or behind it in the source.
+
+        Such a hole lies inside the matte, and moves from a place where the source shows its background. The other
+        arguments are those of `mixed`.
+        """
+        height, width = self.matte.shape
+        crop = Crop(source_crop.box, (height, width))
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        x, y = x + self.offset[..., 0] * width, y + self.offset[..., 1] * width
+        cover = np.asarray(crop.image((source_cover * 255).astype(np.uint8)))
+        seen = cv2.remap(cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > _LIKELY * 255
+        square = np.ones((_EDGE, _EDGE), np.uint8)
+        inside = cv2.erode((self.matte > _SURE).astype(np.uint8), square) > 0
+        hole = inside & ~seen & (np.hypot(self.offset[..., 0], self.offset[..., 1]) > _MOVED)
+        hole = (cv2.dilate(hole.astype(np.uint8), square) > 0) & (self.matte > _LIKELY)
+        known = (self.matte > _SURE) & ~hole
+        if not hole.any() or not known.any():
+            return self
+        moved = cv2.remap(crop.image(source), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) / 127.5 - 1
+        made = self.drawn + self.share[..., None] * (moved - self.drawn) + self.residual
+        strength = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1)
+        drawn = self.drawn + strength[..., None] * (_spread(made.astype(np.float32), known) - self.drawn)
+        return self._replace(
+            drawn=drawn.astype(np.float32),
+            share=self.share * (1 - strength),
+            residual=self.residual * (1 - strength[..., None]),
+        )
+
+
+def _spread(image: Float32Array, known: NDArray[np.bool_]) -> Float32Array:
+    """(H, W, 3) in which unknown places have the mean colour of what is known around them, near or far."""
+    weight = known.astype(np.float32)
+    return _from_coarser(image * weight[..., None], weight)
+
+
+def _from_coarser(weighted: Float32Array, weight: Float32Array) -> Float32Array:
+    """Colours (H, W, 3) from those times their weight (H, W) in [0, 1]; the less weight, the more a half size gives."""
+    colour = np.asarray(weighted / np.maximum(weight, _LEAST)[..., None], np.float32)
+    if min(weight.shape) <= 2 or weight.min() == 1:
+        return colour
+    coarser = _from_coarser(*(np.asarray(cv2.pyrDown(x), np.float32) for x in (weighted, weight)))
+    around = cv2.resize(coarser, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    sure = np.minimum(1, weight / _ENOUGH)[..., None]
+    return np.asarray(around + sure * (colour - around), np.float32)
 
 
 class Mixed(NamedTuple):
@@ -313,6 +363,8 @@ def composed(
     if region is None:  # the subject has left the canvas
         image = canvas.background.copy()
     else:
+        if canvas.source_cover is not None:
+            layers = layers.without_holes(canvas.source, canvas.source_crop, canvas.source_cover)
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)

@@ -91,6 +91,38 @@ def test_the_edge_of_the_source_sharpens_the_edge_of_the_result(photograph):
     np.testing.assert_allclose(half, 0.25 + edge / 2, atol=1e-5)
 
 
+def hole_in_a_shirt(offset):
+    """A red shirt before a grey wall; one spot of it looks at the wall beside it. The layers, and what they show."""
+    source = np.full((64, 64, 3), 128, np.uint8)
+    source[:, 20:44] = 200, 30, 30
+    cover = np.zeros((64, 64), np.float32)
+    cover[:, 20:44] = 1
+    given = Layers(
+        np.where(cover[..., None] > 0, np.float32(source), 128).astype(np.float32) / 127.5 - 1,
+        np.ones((64, 64), np.float32),
+        np.zeros((64, 64, 3), np.float32),
+        np.zeros((64, 64, 2), np.float32),
+        cover.copy(),
+    )
+    given.offset[28:36, 28:36] = offset
+    crop = Crop((0, 0, 64, 64), (64, 64))
+    filled = given.without_holes(source, crop, cover)
+    return given, filled, mixed(filled, source, crop, crop, (slice(0, 64), slice(0, 64)), cover)
+
+
+def test_the_wall_does_not_show_through_the_person():
+    _, _, made = hole_in_a_shirt((20 / 64, 0))
+    assert made.cover[26:38, 26:38].min() > 0.95
+    np.testing.assert_allclose(made.image[32, 32], (200, 30, 30), atol=3)
+    np.testing.assert_allclose(made.image[:, 24], np.broadcast_to((200, 30, 30), (64, 3)), atol=3)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (4 / 64, 0)])
+def test_what_shows_the_person_stays_as_it_is(offset):
+    given, filled, _ = hole_in_a_shirt(offset)
+    assert filled is given
+
+
 @pytest.mark.parametrize(("matte", "cover"), [(0.2, 0), (0.6, 0.5), (0.97, 1)])
 def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
     """It would be a ghost where the source stood."""
