@@ -3,7 +3,8 @@
 ROOT/CLIP/00000.jpg  ROOT/CLIP/00000.txt                              as `gfla data faces` writes them
 ROOT/train_img/CLIP/00000.jpg  ROOT/train_keypoints/CLIP/00000.txt    images and landmarks apart
 
-A text file holds 68 rows "x,y" in pixels of its image, counted from the centre of the first pixel.
+A text file holds 68 rows "x,y" in pixels of its image, counted from the centre of the first pixel. Two more rows are
+the middles of the right and the left iris, if they are known.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gfla_cli.datasets.augment import light_curve, random_face_crop
 from gfla_cli.datasets.sample import ClipSample, unknown_correspondences
 from gfla_cli.errors import DataError
 from gfla_cli.io.image import read_image
-from gfla_cli.person.face import MIRRORED
+from gfla_cli.person.face import POINTS, mirrored, with_irises
 
 SHORTEST = 4  # frames of a clip
 _IMAGES = (".jpg", ".jpeg", ".png")
@@ -52,11 +53,11 @@ class FaceFolders(Dataset[ClipSample]):
         order = _there_and_back(len(clip), self.frames, rng)
         chosen = [clip[int(rng.integers(len(clip)))], *(clip[k] for k in order)]
         frames = [read_image(image) for image, _ in chosen]
-        faces = np.stack([read_landmarks(landmarks) for _, landmarks in chosen])
+        faces = np.stack([with_irises(read_landmarks(landmarks)) for _, landmarks in chosen])
         crop = random_face_crop(faces, frames[0].shape[:2], self.size, rng, zoom=_ZOOM)
         table = light_curve(rng)
         if rng.random() < 0.5:
-            crop, faces = replace(crop, flip=True), faces[:, list(MIRRORED)]
+            crop, faces = replace(crop, flip=True), faces[:, list(mirrored(faces.shape[1]))]
         images = np.stack([np.asarray(cv2.LUT(crop.image(frame), table), np.uint8) for frame in frames])
         points = crop.points(faces)
         to_previous, to_reference = unknown_correspondences(self.frames)
@@ -87,7 +88,7 @@ def find_clips(root: Path) -> list[list[Frame]]:
 
 
 def read_landmarks(path: Path) -> Points:
-    """(68, 2) from a text file; raises DataError that names what is wrong with it."""
+    """(68, 2), or (70, 2) with the irises, from a text file; raises DataError that names what is wrong with it."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError("too large")
@@ -96,13 +97,19 @@ def read_landmarks(path: Path) -> Points:
         points = np.array([[float(value) for value in row] for row in rows], np.float32)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as landmarks ({error})", hint='68 rows "x,y"') from error
-    if points.shape != (68, 2) or not (np.abs(points) < _LARGEST_VALUE).all():  # false for NaN
-        raise DataError(f"{path}: {len(rows)} rows where 68 of x,y are expected", hint='68 rows "x,y"')
+    if (
+        points.shape not in ((POINTS, 2), (POINTS + 2, 2)) or not (np.abs(points) < _LARGEST_VALUE).all()
+    ):  # false for NaN
+        raise DataError(
+            f"{path}: {len(rows)} rows where 68 of x,y are expected", hint='68 rows "x,y", 70 with the irises'
+        )
     return points
 
 
 def write_landmarks(path: Path, points: FloatArray) -> None:
-    """Writes (68, 2) so that `read_landmarks` gives them back to a hundredth of a pixel."""
+    """Writes (68 or 70, 2) so that `read_landmarks` gives them back to a hundredth of a pixel."""
+    if not np.isfinite(points).all():  # irises that are unknown
+        points = points[:POINTS]
     path.write_text("".join(f"{x:.2f},{y:.2f}\n" for x, y in points[:, :2]), encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import has_feet
 from gfla_cli.person.detect import PersonDetector, TurnedFaces, turned, turned_back
-from gfla_cli.person.face import face_size, from_mesh
+from gfla_cli.person.face import POINTS, face_size, from_mesh
 from gfla_cli.person.mediapipe import (
     LARGEST_SIDE,
     LOOK_SIDE,
@@ -66,7 +66,7 @@ class Face:
 
     @cached_property
     def points(self) -> NDArray[np.float32]:
-        """(68, 3): the iBUG landmarks."""
+        """(70, 3): the iBUG landmarks and the irises."""
         return from_mesh(self.mesh)
 
     @property
@@ -164,7 +164,7 @@ def _holds(box: Box, mesh: NDArray[np.float32]) -> bool:
 
 def faces_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Distance of the middles of two faces in sizes of the larger one."""
-    distance = float(np.linalg.norm(one[:, :2].mean(axis=0) - other[:, :2].mean(axis=0)))
+    distance = float(np.linalg.norm(one[:POINTS, :2].mean(axis=0) - other[:POINTS, :2].mean(axis=0)))
     return distance / max(face_size(one), face_size(other))
 
 

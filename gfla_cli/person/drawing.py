@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.person.face import POINTS, known_irises
 from gfla_cli.person.pose import JOINTS, LIMBS, Pose, extent
 
 _OPACITY = 0.75
@@ -56,13 +57,20 @@ _FACE_COLOUR = (255, 214, 60)
 
 
 def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68, >=2) landmarks in its pixels."""
+    """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68 or 70, >=2) landmarks in its pixels.
+
+    Irises are dots.
+    """
     drawn = image.copy()
-    thickness = max(1, round(float(np.ptp(points[:, 0])) / 150))
+    irises = known_irises(points)
+    thickness = max(1, round(float(np.ptp(points[:POINTS, 0])) / 150))
     for border, ink in ((thickness + 2, (30, 30, 30)), (thickness, _FACE_COLOUR)):
         for line, closed in _FACE_LINES:
             corners = np.rint(points[list(line), :2].clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(np.int32)
             cv2.polylines(drawn, [corners], closed, ink, border, cv2.LINE_AA, _SUBPIXEL)
+        for iris in () if irises is None else irises:
+            place = _fixed_point(iris)
+            cv2.circle(drawn, place, (border + 1) << (_SUBPIXEL - 1), ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
     return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
@@ -80,7 +88,7 @@ def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
                 cv2.circle(canvas, place[joint], radius << _SUBPIXEL, ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
 
 
-def _fixed_point(point: NDArray[np.float32]) -> tuple[int, int]:
+def _fixed_point(point: NDArray[np.floating]) -> tuple[int, int]:
     # cv2 has 32 bits for coordinates. Joints this far outside are not visible anyway.
     x, y = (float(value) for value in point[:2].clip(-20_000, 20_000))
     return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))

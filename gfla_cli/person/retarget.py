@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Points
 from gfla_cli.person.body import anchor, has_feet, torso_length
-from gfla_cli.person.face import EYES, LIPS, RIGID, eye_openings, face_size, mouth_opening
+from gfla_cli.person.face import EYES, LIPS, POINTS, RIGID, eye_openings, face_size, known_irises, mouth_opening
 from gfla_cli.person.pose import JOINTS, Pose
 
 _UPRIGHT = 80  # percentile of the torso's length: a leaning torso looks shorter than it is, never longer
@@ -22,11 +22,13 @@ _HALF_OPEN = 0.18  # least eye opening of a reference frame; smaller ones are re
 _LOCAL = (0.6, 1.5)  # limits for the scale of a part of the face, relative to the scale of the face
 _FARTHEST, _FASTEST = 0.4, 3.0  # sizes, and sizes per second: a longer way is a jump
 _FACE_GROWTH, _BODY_GROWTH = 1.2, 1.35  # from frame to frame, more is a jump; torsos are measured less exactly
+_LOOKS = (0.36, 0.2)  # eye widths along and across: an iris is no further from the middle of its eye
+_SEEN = 0.1  # opening of an eye, above a shut one's, from which on its iris is measured well
 _FRONT = 0.35  # penalty for a different turn of the head in a reference frame, per radian
 
 
 def jumped(before: Points, now: Points, seconds: float) -> bool:
-    """Whether a face (68, n) or body (18, n) moved or grew faster than anybody moves: a cut, a zoom, another person.
+    """Whether a face (68 or 70, n) or body (18, n) moved or grew faster than people do: a cut, a zoom, another person.
 
     `seconds`: between both. The unit of length is the size of the face, or the torso.
     """
@@ -35,6 +37,7 @@ def jumped(before: Points, now: Points, seconds: float) -> bool:
         sizes = [torso_length(Pose.of(points, (1, 1))) for points in (before, now)]
         growth = _BODY_GROWTH
     else:
+        before, now = before[:POINTS], now[:POINTS]
         there = np.ones(len(now), np.bool_)
         sizes = [face_size(points) for points in (before, now)]
         growth = _FACE_GROWTH
@@ -129,10 +132,13 @@ class FaceMotion:
     frame. The features move inside the head's own coordinates, in units of the face's size. Both parts are applied to
     the source's landmarks.
 
-    `source`: (68, n) in the source's image. `reference`: (68, n) of the driver in the frame that looks most like the
-    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the head
-    counts as motion of the features, which is right for small turns. `absolute`: use the driver's own face shape, only
-    moved and scaled to the source's face.
+    `source`: (68 or 70, n) in the source's image. `reference`: (68 or 70, n) of the driver in the frame that looks most
+    like the source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the
+    head counts as motion of the features, which is right for small turns. `absolute`: use the driver's own face shape,
+    only moved and scaled to the source's face.
+
+    Irises move inside the eyes as the driver's do since the reference frame. Where the driver's are unknown, they stay
+    where they are in the eyes.
     """
 
     def __init__(self, source: Points, reference: Points, *, absolute: bool = False) -> None:
@@ -140,6 +146,10 @@ class FaceMotion:
         self._absolute = absolute
         self._source = self._taken(source)
         self._reference = self._taken(reference)
+        irises = self._irises(source)
+        self._gaze = None if irises is None else _gaze(self._source, irises)
+        irises = self._irises(reference)
+        self._reference_gaze = None if irises is None else _gaze(self._reference, irises)
         self._ratio = face_size(self._source) / face_size(self._reference)
         self._middle = self._source[list(RIGID)].mean(axis=0)
         self._reference_middle = self._reference[list(RIGID)].mean(axis=0)
@@ -150,9 +160,14 @@ class FaceMotion:
         self._proportions = self._proportions.clip(*_LOCAL)
 
     def __call__(self, driving: Points) -> NDArray[np.float32]:
-        """(68, 2) landmarks in the source's image for (68, n) of the driver's next frame."""
-        now = self._taken(driving)
+        """Landmarks in the source's image for (68 or 70, n) of the driver's next frame.
+
+        (70, 2) if the source's irises are known, else (68, 2).
+        """
+        now, irises = self._taken(driving), self._irises(driving)
         if self._absolute:
+            if self._gaze is not None:
+                now = np.concatenate([now, _irises_at(now, self._gaze) if irises is None else irises])
             placed = (now - self._reference_middle) * self._ratio + self._middle
             return np.asarray(placed, np.float32)
         head = fit_similarity(self._reference[list(RIGID)], now[list(RIGID)])
@@ -161,14 +176,24 @@ class FaceMotion:
         face = self._source + self._proportioned(features)
         self._move_eyelids(face, at_rest)
         _close_lips(face, self._source)
+        if self._gaze is not None:
+            gaze = self._gaze
+            if irises is not None and self._reference_gaze is not None:
+                gaze = _moved_gaze(gaze, self._reference_gaze, _gaze(at_rest, head.undo(irises)), at_rest)
+            face = np.concatenate([face, _irises_at(face, gaze)])
         turned = head.scale * (face - self._middle) @ head.rotation.T
         drift = head(self._reference_middle) - self._reference_middle
         return np.asarray((turned + self._middle + drift * self._ratio)[:, :2], np.float32)
 
     def _taken(self, points: Points) -> NDArray[np.float64]:
-        if points.shape[0] != 68 or points.shape[1] < self._dimensions:
-            raise ValueError(f"a face is (68, {self._dimensions}) or more, got {points.shape}")
-        return np.asarray(points[:, : self._dimensions], np.float64)
+        """The 68 points without irises."""
+        if points.shape[0] not in (POINTS, POINTS + 2) or points.shape[1] < self._dimensions:
+            raise ValueError(f"a face is (68 or 70, {self._dimensions}) or more, got {points.shape}")
+        return np.asarray(points[:POINTS, : self._dimensions], np.float64)
+
+    def _irises(self, points: Points) -> NDArray[np.float64] | None:
+        irises = known_irises(points[:, : self._dimensions])
+        return None if irises is None else np.asarray(irises, np.float64)
 
     def _proportioned(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scales the motion of each part with its length: a short upper lip is not pulled over the nose."""
@@ -184,6 +209,51 @@ class FaceMotion:
             part = min(part, _WIDEST)
             for upper, lower in ((eye[1], eye[5]), (eye[2], eye[4])):
                 face[upper] = face[lower] + part * (self._source[upper] - self._source[lower])
+
+
+def _eye_axes(face: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Of the right and the left eye of a face (68, n): the middle (n,), and n axes (n, n) as long as the eye is wide.
+
+    The first axis goes from the right corner to the left one, the second down, and the third, if there is one, is
+    perpendicular to both.
+    """
+    _, down = _axes(face)
+    axes = []
+    for eye in EYES:
+        right, left = face[eye[0]], face[eye[3]]
+        width = max(float(np.linalg.norm(left - right)), 1e-6)
+        along = (left - right) / width
+        below = down - (down @ along) * along
+        below = below / max(float(np.linalg.norm(below)), 1e-9)
+        unit = [along, below] if face.shape[1] == 2 else [along, below, np.cross(along, below)]
+        axes.append(((right + left) / 2, np.stack(unit) * width))
+    return axes
+
+
+def _gaze(face: NDArray[np.float64], irises: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, n) where the irises (2, n) are in the eyes of a face (68, n): in eye widths along the axes of each eye."""
+    eyes = zip(irises, _eye_axes(face), strict=True)
+    return np.stack([axes @ (iris - middle) / (axes[0] @ axes[0]) for iris, (middle, axes) in eyes])
+
+
+def _irises_at(face: NDArray[np.float64], gaze: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, n) irises in the eyes of a face (68, n): the inverse of `_gaze`."""
+    return np.stack([middle + place @ axes for place, (middle, axes) in zip(gaze, _eye_axes(face), strict=True)])
+
+
+def _moved_gaze(
+    gaze: NDArray[np.float64], before: NDArray[np.float64], now: NDArray[np.float64], driver: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(2, n) the source's gaze after the driver's, of the face (68, n) `driver`, went from `before` to `now`.
+
+    Both eyes turn alike. An eye that is nearly shut tells little about the direction.
+    """
+    weight = np.array([min(max((opening - _SHUT) / _SEEN, 0.01), 1) for opening in eye_openings(driver)])
+    change = weight @ (now - before)[:, :2] / weight.sum()
+    furthest = np.maximum(_LOOKS, np.abs(gaze[:, :2]))
+    moved = gaze.copy()
+    moved[:, :2] = (gaze[:, :2] + change).clip(-furthest, furthest)
+    return moved
 
 
 def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

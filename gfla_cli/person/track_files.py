@@ -1,11 +1,11 @@
 """The landmarks of a whole video in one file. `--save-landmarks` writes it, and `gfla animate` reads it as a driver.
 
     {"format": "gfla-track", "version": 1, "kind": "face", "fps": "30000/1001", "size": [height, width],
-     "frames": [[[x, y, z], ... 68 of them], null, ...]}
+     "frames": [[[x, y, z], ... 68 or 70 of them], null, ...]}
 
-A face is 68 points x, y, z. A body ("kind": "body") is 18 joints x, y, confidence and, where it is known, depth in
-pixels. null: no person was found in that frame. The points are those of the detector, before any smoothing, so the same
-options give the same video again.
+A face is 68 points x, y, z, or 70 with the middles of the right and the left iris. A body ("kind": "body") is 18 joints
+x, y, confidence and, where it is known, depth in pixels. null: no person was found in that frame. The points are those
+of the detector, before any smoothing, so the same options give the same video again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
+from gfla_cli.person.face import POINTS
 from gfla_cli.person.keypoint_files import read_frames_of_folder
 from gfla_cli.person.pose import Pose, choose_person, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
-_POINTS = {"face": 68, "body": 18}
+_POINTS = {"face": (68, 70), "body": (18,)}  # known numbers of points
 _FOLDER_FPS = Fraction(25)
 _LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
 _LARGEST_SIDE = 100_000  # pixels
@@ -44,7 +45,7 @@ class Track:
     kind: Kind
     fps: Fraction
     size: tuple[int, int]  # height, width of the video
-    # (68, 3), (18, 3) or (18, 4) each; None = no person found
+    # (68, 3), (70, 3), (18, 3) or (18, 4) each; None = no person found
     frames: list[NDArray[np.float32] | None] = field(default_factory=list)
 
 
@@ -67,6 +68,8 @@ def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> N
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "frames": [\n')
         for number, points in enumerate(track.frames):
+            if points is not None and not np.isfinite(points).all():  # irises that are unknown
+                points = points[:POINTS]
             file.write((",\n" if number else "") + json.dumps(None if points is None else shortest_decimals(points)))
         file.write("\n]}\n")
 
@@ -157,17 +160,17 @@ def _size(value: Any) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _points(value: Any, count: int, number: int) -> NDArray[np.float32]:
+def _points(value: Any, counts: tuple[int, ...], number: int) -> NDArray[np.float32]:
     try:
         points = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise LandmarkError(f"frame {number} holds a value that is not a number", hint="a point has three") from error
-    is_body = count == _POINTS["body"]
+    is_body = counts == _POINTS["body"]
     numbers = (3, 4) if is_body else (3,)
-    shaped = points.shape in [(count, columns) for columns in numbers]
+    shaped = points.shape in [(count, columns) for count in counts for columns in numbers]
     if not shaped or not (np.abs(points) < _LARGEST_VALUE).all():  # NaN: not smaller
         raise LandmarkError(
-            f"frame {number} is not {count} points of {' or '.join(map(str, numbers))} numbers",
+            f"frame {number} is not {' or '.join(map(str, counts))} points of {' or '.join(map(str, numbers))} numbers",
             hint="null stands for a frame without a person",
         )
     exact = points.astype(np.float32)

@@ -106,7 +106,7 @@ class DrivenFrame:
     """One frame of the driver."""
 
     number: int  # from 0
-    points: Points | None  # (68, 3) or (18, 3 or 4) in pixels of the driver's image; None = no person found
+    points: Points | None  # (68 or 70, 3) or (18, 3 or 4) in pixels of the driver's image; None = no person found
     image: Image | None  # (H, W, 3); None for landmarks files, and when images were not asked for
     cut: bool = False  # the image differs from the one before as it does at a scene cut
 

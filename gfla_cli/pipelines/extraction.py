@@ -18,6 +18,7 @@ from gfla_cli.io.video import Trim, VideoWriter, read_frames
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, kind_of_image, no_face
 from gfla_cli.person.drawing import draw_face, draw_pose
+from gfla_cli.person.face import POINTS
 from gfla_cli.person.keypoint_files import write_poses
 from gfla_cli.person.pose import Pose, choose_person
 from gfla_cli.person.track_files import Kind, Track, refuse_track_name, write_track
@@ -229,9 +230,9 @@ def _kind_of_video(path: Path, options: ExtractOptions) -> Kind:
 
 
 def _drawn(image: Image, points: Points | None) -> Image:
-    """A copy of the frame (H, W, 3) with its face (68, 3) or body (18, 3 or 4); the frame itself where it has none."""
+    """A copy of the frame (H, W, 3) with its face (68 or 70, 3) or body (18, 3 or 4), if it has one."""
     if points is None:
         return image
-    if len(points) == 68:
+    if len(points) >= POINTS:
         return draw_face(image, points)
     return draw_pose(image, Pose.of(points, (image.shape[0], image.shape[1])))

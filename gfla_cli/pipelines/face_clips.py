@@ -1,4 +1,4 @@
-"""Videos of faces into clips to train on: frames around a face, with 68 landmarks in a text file for each.
+"""Videos of faces into clips to train on: frames around a face, with landmarks and irises in a text file for each.
 
 `gfla train --dataset faces` reads them.
 """

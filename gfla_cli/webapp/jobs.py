@@ -153,7 +153,7 @@ LIMITS = {"turn": (-30, 30), "nod": (-20, 20), "tilt": (-30, 30), "eyes": (-1, 1
 
 
 def with_expression(points: NDArray[np.floating], expression: Expression) -> NDArray[np.float32]:
-    """(68, 3) landmarks x, y, z in pixels, z away from the camera, with the features moved and then the head turned."""
+    """(68 or 70, 3) landmarks x, y, z in pixels, z away from the camera: features moved, then the head turned."""
     face = np.asarray(points, np.float64).copy()
     size = face_size(face)
     down = face[8] - face[27]  # from the bridge of the nose to the chin

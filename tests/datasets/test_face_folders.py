@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 from gfla_cli.datasets.face_folders import FaceFolders, find_clips, read_landmarks, write_landmarks
 from gfla_cli.errors import DataError
 from gfla_cli.io.image import write_image
+from gfla_cli.person.face import with_irises
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe
 from gfla_cli.training.tasks.clip import sequence_batches
@@ -34,9 +35,10 @@ def folders(tmp_path):
 def test_folders_of_frames_make_clips_of_any_length(folders):
     sample = FaceFolders(folders, 64, 12)[7]
     assert sample.images.shape == (13, 64, 64, 3)
-    assert sample.points.shape == (13, 68, 2)
+    assert sample.points.shape == (13, 70, 2)
     assert sample.edges.shape == (13, 64, 64)
-    assert (sample.points.min(), sample.points.max()) > (-8, 20)
+    assert (sample.points[:, :68].min(), sample.points[:, :68].max()) > (-8, 20)
+    assert np.isnan(sample.points[:, 68:]).all()
     again = FaceFolders(folders, 64, 12)[7]
     np.testing.assert_array_equal(sample.images, again.images)
     next(sequence_batches(default_collate([sample]), clip_plan("face").model, 6, torch.device("cpu")))
@@ -52,6 +54,11 @@ def test_pictures_and_landmarks_may_lie_apart(folders, tmp_path):
 
 def test_landmarks_come_back_as_they_were_written(tmp_path):
     write_landmarks(tmp_path / "a.txt", drawn_face())
+    np.testing.assert_allclose(read_landmarks(tmp_path / "a.txt"), drawn_face(), atol=0.006)
+    seen = np.concatenate([drawn_face(), [[-45, -22], [45, -22]]])
+    write_landmarks(tmp_path / "a.txt", seen)
+    np.testing.assert_allclose(read_landmarks(tmp_path / "a.txt"), seen, atol=0.006)
+    write_landmarks(tmp_path / "a.txt", with_irises(drawn_face()))
     np.testing.assert_allclose(read_landmarks(tmp_path / "a.txt"), drawn_face(), atol=0.006)
 
 

@@ -114,6 +114,65 @@ def test_absolute_motion_takes_the_shape_of_the_driver():
     np.testing.assert_allclose(FaceMotion(source, source, absolute=True)(opened), opened, atol=1e-3)
 
 
+def looking(face, along, across):
+    """The face with irises this far from the middles of its eyes, in eye widths; as deep as the corners."""
+    irises = []
+    for eye in EYES:
+        width = np.linalg.norm(face[eye[3]] - face[eye[0]])
+        irises.append((face[eye[0]] + face[eye[3]]) / 2)
+        irises[-1][:2] += width * np.array([along, across])
+    return np.concatenate([face, irises])
+
+
+def gaze(points):
+    """(2, 2) along and across each eye, in eye widths, for eyes that are level."""
+    return np.array(
+        [(points[68 + k, :2] - points[[eye[0], eye[3]], :2].mean(axis=0)) / np.ptp(points[[eye[0], eye[3]], 0])
+         for k, eye in enumerate(EYES)]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("depth", [False, True])
+def test_irises_move_as_those_of_the_driver(depth):
+    source, driver = looking(other_face(depth), 0.05, 0.02), looking(drawn_face(depth), 0.1, -0.02)
+    motion = FaceMotion(source, driver)
+    np.testing.assert_allclose(motion(driver), source[:, :2], atol=1e-3)
+    moved = motion(looking(drawn_face(depth), 0.25, 0.05))
+    assert moved.shape == (70, 2)
+    # Across, the axes of both faces lean differently in depth.
+    np.testing.assert_allclose(gaze(moved), [[0.2, 0.09]] * 2, atol=0.015 if depth else 1e-3)
+    np.testing.assert_allclose(moved[:68], source[:68, :2], atol=1e-3)
+    aside = motion(looking(drawn_face(depth), -0.6, 0.6))
+    np.testing.assert_allclose(gaze(aside), [[-0.36, 0.2]] * 2, atol=0.04)  # no further: they stay in the eyes
+
+
+def test_unknown_irises_of_the_driver_leave_the_gaze_of_the_source():
+    source, driver = looking(other_face(), 0.15, 0.02), drawn_face()
+    unknown = looking(drawn_face(), np.nan, np.nan)
+    for reference, now in ((driver, driver), (unknown, looking(driver, 0.2, 0)), (looking(driver, 0.2, 0), driver)):
+        result = FaceMotion(source, reference)(now + np.array([9.0, 4.0]))
+        np.testing.assert_allclose(gaze(result), [[0.15, 0.02]] * 2, atol=1e-3)
+    absolute = FaceMotion(source, driver, absolute=True)
+    np.testing.assert_allclose(gaze(absolute(driver)), [[0.15, 0.02]] * 2, atol=1e-3)
+    np.testing.assert_allclose(gaze(absolute(looking(driver, -0.2, 0.1))), [[-0.2, 0.1]] * 2, atol=1e-3)
+    assert FaceMotion(source[:68], looking(driver, 0, 0))(looking(driver, 0.2, 0)).shape == (68, 2)
+
+
+def test_a_turned_head_does_not_turn_the_eyes_in_it():
+    source, driver = looking(other_face(depth=True), 0, 0), looking(drawn_face(depth=True), 0, 0)
+    result = FaceMotion(source, driver)(turned(driver, 20))
+    np.testing.assert_allclose(gaze(result)[:, 0], 0, atol=0.02)
+
+
+def test_an_eye_that_is_shut_does_not_say_where_the_other_looks():
+    source, driver = looking(other_face(), 0, 0), looking(drawn_face(), 0, 0)
+    winking = looking(drawn_face(), 0.2, 0)
+    for upper, lower in ((37, 41), (38, 40)):
+        winking[upper] = winking[lower]
+    winking[68] += 10
+    assert gaze(FaceMotion(source, driver)(winking))[1] == pytest.approx([0.2, 0], abs=0.02)
+
+
 def test_a_few_wrong_points_do_not_move_the_head():
     start = drawn_face(depth=True)[27:48]
     end = turned(start, 10, 5) * 1.2 + 7

@@ -1,4 +1,4 @@
-"""The 68 points of a face: which they are, which mirrors which, and what is open."""
+"""The points of a face: which they are, which mirrors which, and what is open."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from gfla_cli.person.face import (
     MESH_POINTS,
     MIRRORED,
     eye_openings,
+    face_crop,
     face_size,
     from_mesh,
+    known_irises,
+    mirrored,
     mouth_opening,
+    with_irises,
 )
 
 
@@ -20,7 +24,32 @@ def test_the_table_names_68_points_of_the_mesh():
     assert len(set(MESH_POINTS)) == 68
     assert min(MESH_POINTS) >= 0
     assert max(MESH_POINTS) < 468  # also without irises
-    assert from_mesh(np.arange(478 * 3, dtype=np.float32).reshape(478, 3)).shape == (68, 3)
+    assert from_mesh(np.arange(478 * 3, dtype=np.float32).reshape(478, 3)).shape == (70, 3)
+    assert from_mesh(np.zeros((468, 3), np.float32)).shape == (68, 3)
+
+
+def test_irises_are_the_middles_of_their_five_points_of_the_mesh():
+    mesh = np.random.default_rng(0).normal(0, 50, (478, 3)).astype(np.float32)
+    right, left = known_irises(from_mesh(mesh))
+    np.testing.assert_allclose(right, mesh[468:473].mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(left, mesh[473:478].mean(axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(from_mesh(mesh)[:68], from_mesh(mesh[:468]))
+
+
+def test_measures_and_crops_do_not_depend_on_irises():
+    face = drawn_face() * 2 + 300
+    for irises in ([[290, 260], [310, 262]], np.full((2, 2), np.nan)):
+        seen = np.concatenate([face, irises])
+        assert face_size(seen) == face_size(face)
+        assert face_crop(seen) == face_crop(face)
+        assert eye_openings(seen) == eye_openings(face)
+    assert known_irises(seen) is known_irises(face) is None
+    padded = with_irises(np.stack([face, face]))
+    assert padded.shape == (2, 70, 2)
+    assert np.isnan(padded[:, 68:]).all()
+    assert with_irises(padded) is padded
+    assert mirrored(68) == MIRRORED
+    assert mirrored(70)[68:] == (69, 68)
 
 
 def test_mirroring_twice_changes_nothing_and_once_swaps_the_sides():

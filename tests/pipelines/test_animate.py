@@ -91,7 +91,7 @@ def test_the_frames_are_made_one_by_one(face_animator, head_videos):
         first = next(clip)
         assert first.image.shape == clip.still.shape == (255, 221, 3)
         assert first.driving.shape == (256, 222, 3)
-        assert first.points.shape == (68, 3)
+        assert first.points.shape == (70, 3)
         assert clip.expected == FRAMES
     assert not children()
     assert list(clip) == []
@@ -118,7 +118,7 @@ def test_motion_is_relative_to_the_source_unless_absolute(
     drawn = []
     monkeypatch.setattr(
         "gfla_cli.pipelines.animation.face_structure",
-        lambda points, size, edges: drawn.append(points) or np.zeros((16, *size), np.float32),
+        lambda points, size, edges, channels: drawn.append(points) or np.zeros((channels, *size), np.float32),
     )
     openings = {}
     for absolute in (False, True):

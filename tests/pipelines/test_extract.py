@@ -36,7 +36,7 @@ def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_videos
     track = read_track(tmp_path / "face.json")
     assert (track.kind, len(track.frames), track.size) == ("face", 1, (255, 221))
     assert gfla("extract", ANNA, "--task", "face", "-o", "anna-face.json").exit_code == 0
-    assert read_track(tmp_path / "anna-face.json").frames[0].shape == (68, 3)
+    assert read_track(tmp_path / "anna-face.json").frames[0].shape == (70, 3)
 
 
 def test_a_video_becomes_a_track_and_a_video_with_lines(gfla, head_videos, tmp_path):
@@ -102,6 +102,19 @@ def test_a_face_is_drawn_where_it_is():
     changed = np.argwhere((drawn != 250).any(axis=2))
     assert changed.min(axis=0).tolist() == pytest.approx([30, 40], abs=4)
     assert changed.max(axis=0).tolist() == pytest.approx([50, 60], abs=4)
+
+
+def test_irises_are_dots_of_a_drawing():
+    plain = np.full((80, 100, 3), 250, np.uint8)
+    face = np.full((68, 2), [10, 70], np.float32)
+    face[1] = 12, 70
+    drawn = draw_face(plain, np.concatenate([face, [[50, 30], [70, 32]]]))
+    for x, y in ((50, 30), (70, 32)):
+        assert (drawn[y, x] != 250).any()
+    np.testing.assert_array_equal(draw_face(plain, face)[:60], plain[:60])
+    np.testing.assert_array_equal(
+        draw_face(plain, np.concatenate([face, np.full((2, 2), np.nan)])), draw_face(plain, face)
+    )
 
 
 # --- clips to train on -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 
 from gfla_cli.person.face import (
     EYES,
-    MIRRORED,
+    mirrored,
 )
 
 
@@ -63,6 +63,6 @@ def drawn_body(size=(64, 64), middle=32.0):
 
 def mirrored_face(points, width):
     """The face in the mirrored image of `width` pixels."""
-    turned = points[list(MIRRORED)]
+    turned = points[list(mirrored(len(points)))]
     turned[:, 0] = width - 1 - turned[:, 0]
     return turned
