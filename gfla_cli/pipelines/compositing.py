@@ -37,6 +37,7 @@ _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest
 _SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to its edge
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
+_FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -45,7 +46,7 @@ _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at it
 class Layers(NamedTuple):
     """What one generated frame is mixed from: `drawn * (1 - share) + share * moved source + residual`.
 
-    All maps cover the same frame. Their sizes may differ, and so may that of the image that they are used for.
+    All maps cover the same frame. Those of a network have one size; the image that they are used for has another.
     """
 
     drawn: Float32Array  # (H, W, 3) in [-1, 1]
@@ -121,6 +122,26 @@ class Mixed(NamedTuple):
 
     image: Image  # (N, M, 3)
     cover: Float32Array  # (N, M) in [0, 1]: what is the subject
+
+    def without_fringe(self, place: Crop) -> Mixed:
+        """The same with the subject's colours along its edge, where those of the source's background shine through.
+
+        `place` is that of the frame. Before its own background the subject needs no such edge, and keeps its detail.
+        """
+        left, _, right, _ = place.box
+        reach = max(1, round(_FRINGE * (right - left)))
+        sure = cv2.morphologyEx((self.cover > _SURE).astype(np.uint8), cv2.MORPH_CLOSE, _disc(2 * reach))
+        within = cv2.erode(sure, _disc(reach), borderValue=1)  # closed: a doubtful spot within is no edge
+        if not within.any():
+            return self
+        weight = cv2.GaussianBlur(within.astype(np.float32), (0, 0), reach / 2) * within
+        colours = _spread(self.image.astype(np.float32), within > 0)
+        image = cv2.blendLinear(self.image, colours.clip(0, 255).astype(np.uint8), weight, 1 - weight)
+        return Mixed(np.asarray(image, np.uint8), self.cover)
+
+
+def _disc(reach: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2), np.uint8)
 
 
 def mixed(
@@ -233,6 +254,7 @@ class Canvas:
     shown: Float32Array | None = None  # (N, 1) in [0, 1]: how much of the subject each row may show; None: all of it
     paster: Paster | None = None  # softens the border of a frame that hides its background; None: it fills the canvas
     transparent: bool = False  # whether the result has an alpha channel
+    replaced: bool = False  # whether the background is not that of the source
 
     @classmethod
     def of(
@@ -271,7 +293,7 @@ class Canvas:
             place = Crop.whole(extent, seen.size)
             behind = _given_background("white" if wanted == "keep" else background, extent)
             found = cover(source, scale) if wanted != "keep" else None
-            return cls(source, scale, seen, place, original, behind, found, transparent=transparent)
+            return cls(source, scale, seen, place, original, behind, found, transparent=transparent, replaced=True)
         found = cover(source, scale)
         around = without_subject(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
@@ -293,7 +315,7 @@ class Canvas:
             return cls(source, scale, seen, place, original, around, None, shown, paster, transparent)
         if shown is not None and wanted == "keep":
             around = (original + shown[..., None] * (around.astype(np.float32) - original) + 0.5).astype(np.uint8)
-        return cls(source, scale, seen, place, original, around, found, shown, None, transparent)
+        return cls(source, scale, seen, place, original, around, found, shown, None, transparent, wanted != "keep")
 
 
 def _rows_above_cut(place: Crop, height: int) -> Float32Array:
@@ -368,6 +390,8 @@ def composed(
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
+        if keeps and canvas.replaced:
+            part = part.without_fringe(place)
         if keeps and canvas.shown is not None:
             part = Mixed(part.image, part.cover * canvas.shown[region[0]])
         if canvas.paster is not None and not keeps:

@@ -7,7 +7,7 @@ import pytest
 
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.pipelines import compositing
-from gfla_cli.pipelines.compositing import Layers, Mixed, mixed, on_background
+from gfla_cli.pipelines.compositing import Canvas, Layers, Mixed, composed, mixed, on_background
 
 
 def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
@@ -16,7 +16,7 @@ def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
         np.full((64, 64, 3), drawn, np.float32),
         np.full((64, 64), share, np.float32),
         np.full((64, 64, 3), residual, np.float32),
-        np.broadcast_to(np.float32(offset), (32, 32, 2)).copy(),
+        np.broadcast_to(np.float32(offset), (64, 64, 2)).copy(),
         np.full((64, 64), matte, np.float32),
     )
 
@@ -127,6 +127,43 @@ def test_what_shows_the_person_stays_as_it_is(offset):
 def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
     """It would be a ghost where the source stood."""
     np.testing.assert_allclose(at_full_size(layers(matte=matte), photograph).cover, cover, atol=1e-5)
+
+
+def red_before_green():
+    """A red person with a dark spot, whose soft edge is mixed with a green wall."""
+    x = np.arange(300, dtype=np.float32)
+    cover = np.tile(((x - 90) / 10).clip(0, 1) * ((210 - x) / 10).clip(0, 1), (300, 1))
+    image = cover[..., None] * np.float32([200, 30, 30]) + (1 - cover[..., None]) * np.float32([0, 200, 0])
+    image[140:160, 140:160] = 20
+    return Mixed(image.astype(np.uint8), cover)
+
+
+def test_a_person_before_another_background_brings_no_colour_of_the_old_one():
+    before = red_before_green()
+    after = before.without_fringe(FRAME)
+    assert before.image[50, 95, 1] > 100
+    np.testing.assert_allclose(after.image[50, 92:208], np.broadcast_to((200, 30, 30), (116, 3)), atol=4)
+    np.testing.assert_array_equal(after.image[:, 130:170], before.image[:, 130:170])  # the spot stays
+    np.testing.assert_array_equal(after.cover, before.cover)
+
+
+def test_a_doubtful_spot_within_a_person_is_no_edge():
+    before = red_before_green()
+    before.cover[145:150, 145:150] = 0.5
+    after = before.without_fringe(FRAME)
+    np.testing.assert_array_equal(after.image[:, 130:170], before.image[:, 130:170])
+
+
+@pytest.mark.parametrize(("background", "changes"), [("keep", False), ("white", True), ("transparent", True)])
+def test_edges_keep_their_detail_before_their_own_background(monkeypatch, photograph, background, changes):
+    called = []
+    monkeypatch.setattr(Mixed, "without_fringe", lambda self, place: called.append(place) or self)
+    cover = np.ones((600, 600), np.float32)
+    canvas = Canvas.of(
+        photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: cover, background=background
+    )
+    composed(canvas, layers())
+    assert bool(called) == changes
 
 
 def test_a_frame_stands_before_its_background(photograph):
