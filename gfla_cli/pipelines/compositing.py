@@ -38,9 +38,33 @@ _SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to i
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
+_SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
+_AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
+
+
+class Stretch(NamedTuple):
+    """Factors of length within which a flow counts as moving a part of the image as it is.
+
+    Each has a pair: at the first it counts fully, at the second not at all.
+    """
+
+    least: tuple[float, float]
+    most: tuple[float, float]
+
+    def holds(self, shortest: Float32Array, longest: Float32Array) -> Float32Array:
+        """(H, W) in [0, 1], from the factors along the direction of least and of most stretch. A fold is below 0."""
+        full, none = self.least
+        above = (shortest - none) / (full - none)
+        full, none = self.most
+        below = (none - longest) / (none - full)
+        return np.asarray(np.minimum(above, below).clip(0, 1), np.float32)
+
+
+_BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
+_HEAD_STRETCH = Stretch((0.6, 0.4), (1.5, 2.2))  # heads turn, which is a stretch, but no clothes slide over them
 
 
 class Layers(NamedTuple):
@@ -98,6 +122,27 @@ class Layers(NamedTuple):
             share=self.share * (1 - strength),
             residual=self.residual * (1 - strength[..., None]),
         )
+
+    def with_sharp_source(self, stretch: Stretch, *, as_a_whole: bool = False) -> Layers:
+        """The same with the source's own pixels where the flow moves them as they are.
+
+        The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
+        into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
+        `as_a_whole`: nothing changes unless most of the subject moves so.
+        """
+        offset = cv2.GaussianBlur(self.offset * self.matte.shape[1], (0, 0), _SMOOTH)
+        (xx, yx), (xy, yy) = (np.moveaxis(np.gradient(offset, axis=axis), -1, 0) for axis in (1, 0))
+        # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
+        even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
+        uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
+        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((_EDGE, _EDGE), np.uint8))
+        moved = cv2.GaussianBlur(moved, (0, 0), _SMOOTH)
+        if as_a_whole and (subject := self.matte > _LIKELY).any():
+            low, high = _AS_A_WHOLE
+            moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
+        share = np.maximum(self.share, moved)
+        kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
+        return self._replace(share=share, residual=self.residual * kept[..., None])
 
 
 def _spread(image: Float32Array, known: NDArray[np.bool_]) -> Float32Array:
@@ -387,6 +432,7 @@ def composed(
     else:
         if canvas.source_cover is not None:
             layers = layers.without_holes(canvas.source, canvas.source_crop, canvas.source_cover)
+            layers = layers.with_sharp_source(_BODY_STRETCH)
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
@@ -415,6 +461,8 @@ def _set_head(
         return
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
+    if canvas.source_cover is not None:
+        layers = layers.with_sharp_source(_HEAD_STRETCH, as_a_whole=True)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)
     own, other = weight, 1 - weight

@@ -129,6 +129,51 @@ def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
     np.testing.assert_allclose(at_full_size(layers(matte=matte), photograph).cover, cover, atol=1e-5)
 
 
+def doubted(offset):
+    """Layers of a network that would draw most of the image; the offset (x, y) of each place is that of `offset`."""
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    moved = np.stack(np.broadcast_arrays(*offset(x, y)), -1).astype(np.float32) / 64
+    return layers(share=0.3, residual=0.2)._replace(offset=moved)
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        pytest.param(lambda x, y: (0 * x + 9, -4), id="shift"),
+        pytest.param(lambda x, y: (0.15 * x, 0.15 * y), id="scale"),
+        pytest.param(lambda x, y: (-0.3 * (y - 32), 0.3 * (x - 32)), id="turn"),
+    ],
+)
+def test_what_moves_as_it_is_shows_the_photograph(offset):
+    sharp = doubted(offset).with_sharp_source(compositing._BODY_STRETCH)
+    assert sharp.share.min() > 0.95
+    assert np.abs(sharp.residual).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        pytest.param(lambda x, y: (-1.8 * (x - 32), 0), id="mirrored"),
+        pytest.param(lambda x, y: (1.6 * x, 0), id="compressed"),
+        pytest.param(lambda x, y: (-0.7 * x, 0), id="stretched"),
+        pytest.param(lambda x, y: (0, 2.5 * x), id="sheared"),
+    ],
+)
+def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
+    given = doubted(offset)
+    sharp = given.with_sharp_source(compositing._HEAD_STRETCH)
+    for ours, theirs in ((sharp.share, given.share), (sharp.residual, given.residual)):
+        np.testing.assert_allclose(ours[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "share"), [(20, 0.3), (60, 1.0)])
+def test_a_head_is_not_made_of_sharp_pieces(width, share):
+    """All of it moves as it is, or none of it: a sharp eye in a soft face looks wrong."""
+    given = doubted(lambda x, y: (np.where(x < width, 3, -1.9 * (x - width)), 0))
+    sharp = given.with_sharp_source(compositing._HEAD_STRETCH, as_a_whole=True)
+    np.testing.assert_allclose(sharp.share[20:40, 5:8], share, atol=0.02)
+
+
 def red_before_green():
     """A red person with a dark spot, whose soft edge is mixed with a green wall."""
     x = np.arange(300, dtype=np.float32)
