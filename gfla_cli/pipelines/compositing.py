@@ -137,6 +137,8 @@ class Layers(NamedTuple):
         uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
         moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((_EDGE, _EDGE), np.uint8))
         moved = cv2.GaussianBlur(moved, (0, 0), _SMOOTH)
+        # Beside the subject the source may show its arm, which has moved away.
+        moved *= ((self.matte - _LIKELY) / (_SURE - _LIKELY)).clip(0, 1)
         if as_a_whole and (subject := self.matte > _LIKELY).any():
             low, high = _AS_A_WHOLE
             moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
