@@ -36,7 +36,7 @@ def colour_network(tmp_path, monkeypatch):
     import gfla_cli.evaluation.measures as loading
 
     monkeypatch.setattr(loading, "read_state", lambda path, what: {})
-    monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
+    monkeypatch.setattr(loading, "build_inception", lambda state, name: Colours())
     (tmp_path / "weights.pth").write_bytes(b"")
 
 
