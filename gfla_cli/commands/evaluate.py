@@ -286,10 +286,11 @@ def _report(request: Request, placement: Placement, files: ReportFiles, *, as_js
     say(f"{evaluation.count} on {placement if request.models else placement.device}")
     for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
+    rows = evaluation.to_json()
     if as_json:
-        print_json(evaluation.to_json())
+        print_json(rows)
     else:
-        for table in score_tables(evaluation.scores):
+        for table in score_tables(rows):
             print_table(table)
         for name, text in condition_lines(evaluation.conditions):
             typer.echo(f"{name}: {text}")

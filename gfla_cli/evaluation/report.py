@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, Score, figure_text, higher_is_better, picked, plain
+from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, figure_text, higher_is_better, picked
 
 if TYPE_CHECKING:
     from gfla_cli.arrays import Image
@@ -29,7 +29,11 @@ _PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # examples are chosen by th
 _ON_SHEET = 12  # rows of the contact sheet
 _SIDE = 256  # pixels of the longer side of an image in the page
 _COUNTS = ("pairs", "frames", "pictures")
-_PARTS = {"by_change": "By how far the pose changes", "by_difference": "By degrees turned"}
+# Key of a row -> what its parts are called in the table, and in the page.
+_PARTS = {
+    "by_change": ("pairs", "By how far the pose changes"),
+    "by_difference": ("turned by", "By degrees turned"),
+}
 _SHOWN = ("fid", "lpips", "vgg", "ssim", "psnr", "l1", "pck")  # of ours beside the paper's, in this order
 _NOT_CONDITIONS = ("note", "run")
 _HINT = "gfla evaluate MODEL... --json-file FILE writes one"
@@ -94,6 +98,30 @@ def condition_lines(conditions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             parts = [f"{key.replace('_', ' ')} {part}" for key, part in short.items() if part not in ("", None)]
             text = ", ".join(parts)
         yield "protocol" if name == "name" else name.replace("_", " "), text
+
+
+def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A table over all images and over every part of them, and one of how well views are estimated."""
+    names = _metrics(rows)
+    heading = next((heading for key, (heading, _) in _PARTS.items() if key in rows[0]), None)
+    if heading is None:  # where there are no parts, the number of images is a column
+        counted = next(name for name in _COUNTS if name in rows[0])
+        table = Table("model", counted, *names)
+        lines = [(row["name"], str(row[counted]), row) for row in rows]
+    else:
+        table = Table(heading, "model", *names)
+        lines = [("all", row["name"], row) for row in rows]
+    lines += [line for part in _parts(rows) for line in part["lines"]]
+    for k, (first, second, figures) in enumerate(lines):
+        ends = heading is not None and (k + 1 == len(lines) or lines[k + 1][0] != first)
+        cells = [figure_text(name, figures.get(name)) for name in names]
+        table.add_row(escape(first), escape(second), *cells, end_section=ends)
+    seen = [row for row in rows if "view_accuracy" in row]
+    views = Table("views estimated by", "images", "azimuth right", "within 20°", "elevation right")
+    for row in seen:
+        count, *shares = row["view_accuracy"].values()
+        views.add_row(escape(row["name"]), str(count), *(f"{share:.1%}" for share in shares))
+    return [table, views] if seen else [table]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -170,12 +198,13 @@ def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures over parts of the pairs, such as those whose pose changes much."""
-    for key in [key for key in rows[0] if key.startswith("by_")]:
-        names = dict.fromkeys(part for row in rows for part in row[key])
-        metrics = _metrics(figures for row in rows for figures in row[key].values())
-        lines = [(part, row["name"], row[key].get(part, {})) for part in names for row in rows]
+    for key, (_, title) in _PARTS.items():
+        names = dict.fromkeys(part for row in rows for part in row.get(key, ()))
+        metrics = _metrics(figures for row in rows for figures in row.get(key, {}).values())
+        label = "{}°" if key == "by_difference" else "{}"
+        lines = [(label.format(part), row["name"], row[key].get(part, {})) for part in names for row in rows]
         if lines:
-            yield {"title": _PARTS[key], "metrics": metrics, "lines": lines}
+            yield {"title": title, "metrics": metrics, "lines": lines}
 
 
 def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dict[str, Any]]]:
@@ -251,39 +280,6 @@ TABLE_2 = (
     Ablation("Full Model", "local", 10.573, 0.2341),
 )
 CONDITIONS = "DeepFashion 256x256, 8570 pairs"
-
-
-def score_tables(scores: Sequence[Score]) -> list[Table]:
-    """A table over all images and over every part of them, and one of how well views are estimated."""
-    first = scores[0]
-    names = list(first.means())
-    # Parts of the pairs are rows; where there are none, the number of images is a column.
-    parted = first.parted_by is not None
-    head = {"change": ("pairs", "model"), "difference": ("turned by", "model"), None: ("model", first.unit)}
-    table = Table(*head[first.parted_by], *names)
-    for part in (None, *(first.parts if parted else ())):
-        for score in scores:
-            figures = plain(score.means(part))
-            if figures:
-                label = "all" if part is None else f"{part}°" if score.parted_by == "difference" else part
-                cells = [_cell(figures.get(metric)) for metric in names]
-                name = escape(score.name)
-                table.add_row(*((label, name) if parted else (name, str(len(score.images)))), *cells)
-        table.add_section()
-    if not any(score.views for score in scores):
-        return [table]
-    views = Table("views estimated by", "images", "azimuth right", "within 20°", "elevation right")
-    for score in scores:
-        if score.views:
-            count, *shares = score.view_accuracy().values()
-            views.add_row(escape(score.name), str(count), *(f"{share:.1%}" for share in shares))
-    return [table, views]
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 @dataclass(slots=True)
