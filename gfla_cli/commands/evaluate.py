@@ -163,9 +163,7 @@ def evaluate(
     from gfla_cli.io.files import InputFiles
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
-    of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
-    _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
-    _check_unused(context, real=real is not None, metrics=metrics, table=table)
+    _check_options(context, models=models, real=real, generated=generated, metrics=metrics, table=table)
     if table:
         _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
@@ -214,38 +212,34 @@ def evaluate(
     _report(request, placement, files, as_json=as_json, overwrite=overwrite)
 
 
-def _check_mode(
-    real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
-) -> None:
-    """Raises UsageError unless exactly one of models, folders and reports is named."""
+def _check_options(context: typer.Context, **given: Any) -> None:
+    """Raises UsageError unless exactly one of models, folders and reports is named, with the options that belong to it.
+
+    Options that name weights without use only get a message: scripts may name all weights, whatever they measure.
+    """
     from gfla_cli.errors import UsageError
 
-    stray = [name for name, value in (of_models if real else of_folders).items() if value]
-    if table and (real or stray or files.paths() or of_models["--data-root"]):
-        raise UsageError("--table takes reports and --json, nothing else", hint="gfla evaluate --table a.json b.json")
-    if table and not of_models["models"]:
-        raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
-    if (real and not of_folders["--generated"]) or (not real and of_folders["--generated"]):
-        raise UsageError("--real and --generated belong together", hint="each names a folder of images")
-    if stray:
-        what = f"not together with {'folders' if real else 'models'}: {', '.join(stray)}"
-        raise UsageError(what, hint="name models, or --real and --generated")
-    if not real and not of_models["models"]:
-        raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
-
-
-def _check_unused(context: typer.Context, *, real: bool, metrics: str | None, table: bool) -> None:
-    """Raises UsageError for an option that would do nothing next to the others; files of weights get a message."""
-    if table:
+    if given["table"]:
+        if not given["models"]:
+            raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
         names = [parameter.name for parameter in context.command.params if parameter.name is not None]
         others = [name for name in names if name not in ("models", "table", "as_json")]
-        refuse_unused(context, "--table measures nothing", *others)
+        hint = "gfla evaluate --table a.json b.json"
+        refuse_unused(context, "--table measures nothing", *others, hint=hint)
         return
-    if real:
+    if bool(given["real"]) != bool(given["generated"]):
+        raise UsageError("--real and --generated belong together", hint="each names a folder of images")
+    hint = "name models, or --real and --generated"
+    if given["real"]:
+        refuse_unused(context, "not together with folders", "models", "data_root", hint=hint)
         refuse_unused(context, "folders hold finished images", "refine_head", "depth")
-    if metrics is not None:
-        named = metrics.split(",")
-        for option, metric in _OF_METRIC.items():  # scripts may name all weights, whatever they measure
+    else:
+        refuse_unused(context, "not together with models", "pairs", "keypoints", hint=hint)
+        if not given["models"]:
+            raise UsageError("nothing to evaluate", hint=hint)
+    if given["metrics"] is not None:
+        named = given["metrics"].split(",")
+        for option, metric in _OF_METRIC.items():
             if was_given(context, option) and not any(metric in name for name in named):
                 say(f"--{option.replace('_', '-')} is not used: --metrics names no {metric}")
 
