@@ -11,7 +11,6 @@ Instead of box and points there may be "why": [kind, detail]. Points are whole n
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -111,7 +110,7 @@ def look_at_all(
     for entry in known.values():
         if entries.get(entry.photo) is not entry:  # the photo changed or is gone
             for split in SPLITS:
-                _remove(file.parent / split / entry.name)
+                (file.parent / split / entry.name).unlink(missing_ok=True)
     notes.rewrite(entries)
     todo = [photo for photo in paths if photo.as_posix() not in entries]
     progress(len(entries), len(paths))
@@ -123,15 +122,6 @@ def look_at_all(
                 entries[entry.photo] = entry
                 progress(len(entries), len(paths))
     return {photo.as_posix(): entries[photo.as_posix()] for photo in paths}, len(todo)
-
-
-def _remove(image: Path) -> None:
-    """Deletes an image of the set, if it is there."""
-    try:
-        image.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # a name from before names were shortened: it was never written
-            raise
 
 
 def _stamp(path: Path) -> list[int]:
