@@ -112,8 +112,8 @@ def _measured() -> dict[str, NDArray[Any]]:
 @functools.cache
 def _errors() -> tuple[Points, Float32Array]:
     """(N, 18, 3) errors in torsos and (N,) yaws in degrees, ascending; each person and its mirror image."""
-    errors: Points = _measured()["errors"].astype(np.float32) / 100
-    yaw: Float32Array = _measured()["yaw"].astype(np.float32)
+    errors = np.asarray(_measured()["errors"] / np.float32(100), np.float32)
+    yaw = np.asarray(_measured()["yaw"], np.float32)
     mirrored = errors[:, list(MIRRORED_JOINTS)] * np.array([-1, 1, 1], np.float32)
     errors, yaw = np.concatenate([errors, mirrored]), np.concatenate([yaw, -yaw])
     order = np.argsort(yaw, kind="stable")
