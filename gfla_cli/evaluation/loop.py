@@ -147,7 +147,7 @@ def measure(
             for name, images in made.items():
                 meter.add(name, images)
             if against is None and batch.real is not None:
-                meter.add_once(_REAL_SET, batch.real, batch.real_names)
+                meter.add(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
         progress(done, test.total)
     conditions = _conditions(test, measures)

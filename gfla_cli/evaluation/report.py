@@ -126,7 +126,14 @@ def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for every row and every part of its pairs; the conditions of a row are in columns with a dot."""
-    lines = [line for row in rows for line in _csv_lines(row)]
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
+        whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+        lines.append({"name": row["name"], "part": "all"} | whole | conditions)
+        for key in _PARTS:
+            for part, figures in row.get(key, {}).items():
+                lines.append({"name": row["name"], "part": part} | figures | conditions)
     names = list(dict.fromkeys(name for line in lines for name in line if "." not in name))
     names += list(dict.fromkeys(name for line in lines for name in line if "." in name))
     text = StringIO()
@@ -134,17 +141,6 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
-
-
-def _csv_lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
-    conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
-    first = {"name": whole.pop("name"), "part": "all"}
-    yield first | whole | conditions
-    for key, parts in row.items():
-        if key.startswith("by_"):
-            for part, figures in parts.items():
-                yield first | {"part": part} | figures | conditions
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
