@@ -130,8 +130,6 @@ def attend_by_patches(network: nn.Module) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpeed:
-    """One way to compute one network."""
-
     name: str
     milliseconds: float
     ratio: float  # how many times faster than REFERENCE in the same run

@@ -33,8 +33,6 @@ _STEPS_WITH_DATA = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """One way to compute a step."""
-
     name: str
     dtype: torch.dtype = torch.float32
     engine: Engine = Engine()  # noqa: RUF009 - it is frozen
@@ -43,8 +41,6 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class StepSpeed:
-    """Speed of one way."""
-
     name: str
     milliseconds: float  # per step
     images_per_second: float

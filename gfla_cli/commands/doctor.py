@@ -26,8 +26,6 @@ _SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report."""
-
     name: str
     value: str
     fine: bool = True  # False: some commands will fail

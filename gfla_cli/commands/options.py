@@ -86,7 +86,6 @@ def finish(report: JobReport, *, as_json: bool) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limits torch to that many CPU threads."""
     if threads is not None:
         import torch
 
@@ -131,7 +130,6 @@ def _lines(what: str) -> Callable[[int, int], None]:
 
 
 def print_json(values: object) -> None:
-    """Prints values of plain types as JSON."""
     typer.echo(json.dumps(values, indent=2))
 
 

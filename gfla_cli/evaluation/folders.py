@@ -149,7 +149,6 @@ class ComparedFolders(TestSet):
         return prepared(read_image(file), self.protocol, self.size)
 
     def _both(self, pair: FilePair) -> tuple[Image, Image]:
-        """The generated and the real image of a pair."""
         return self._read(pair.generated), self._read(pair.real)
 
     def _joints(self, stem: str) -> Points | None:

@@ -60,7 +60,6 @@ class Measures:
 
     @property
     def pck(self) -> bool:
-        """Whether the pose is looked for in every result."""
         return "pck" in self.metrics
 
     def masks(self, names: Sequence[str], joints: Sequence[Points | None], size: Size) -> Tensor:

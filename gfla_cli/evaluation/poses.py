@@ -43,8 +43,6 @@ class _Row(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """One pair, read ahead."""
-
     number: int
     pair: PosePair
     deep_pair: PosePair | None  # with the depth of its joints

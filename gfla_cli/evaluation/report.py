@@ -50,7 +50,6 @@ class ReportFiles:
     rank_by: str | None
 
     def paths(self) -> list[Path]:
-        """The files that are written."""
         return [path for path in (self.csv, self.json, self.html, self.sheet) if path is not None]
 
     def check(self, *, overwrite: bool) -> None:

@@ -192,8 +192,6 @@ class StudySettings(StudyOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyReport:
-    """The contents of a page."""
-
     settings: StudySettings
     left_out: int
     bytes: int

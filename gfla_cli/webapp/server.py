@@ -334,7 +334,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    """A file of the page."""
     name = request.path_params.get("name") or request.url.path.strip("/") or "index.html"
     known = {file.name: file for file in _PAGE.iterdir() if Path(file.name).suffix in _KINDS}
     if name not in known:
