@@ -242,8 +242,7 @@ def humans(
 @app.command()
 def render(
     pack: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of the pack of people, or of .glb objects.", show_default=False),
+        Path | None, typer.Argument(help="Folder of the pack of people, or of .glb objects.", show_default=False)
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the render cache: --cache of the training.")

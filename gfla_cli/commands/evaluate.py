@@ -12,6 +12,7 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     Layout,
+    OutputOption,
     Overwrite,
     Precision,
     RefineHead,
@@ -40,12 +41,10 @@ _OF_METRIC = {
 }
 _folders = partial(typer.Option, rich_help_panel="Two folders")
 _how = partial(typer.Option, rich_help_panel="How it is measured")
-_output = partial(typer.Option, rich_help_panel="Output")
 
 # What is measured.
 Models = Annotated[
-    list[str] | None,
-    typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False),
+    list[str] | None, typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False)
 ]
 DataRoot = Annotated[
     Path | None,
@@ -103,19 +102,18 @@ Inception = Annotated[
     Path | None, _how(help="Inception weights of FID. By default those in torch's cache, downloaded when needed.")
 ]
 FidReference = Annotated[
-    Path | None,
-    _how(help="Images that FID is measured against, or .npz statistics. By default those of the protocol."),
+    Path | None, _how(help="Images that FID is measured against, or .npz statistics. By default those of the protocol.")
 ]
 Masks = Annotated[Path | None, _how(help="Folder of masks for masked metrics, instead of masks from the pose.")]
 Pck = Annotated[bool, _how("--pck", help="Find the pose in every result: share of joints in place.")]
 
 # What is written.
-Sheet = Annotated[Path | None, _output(help="Image of a dozen examples to write.")]
-Csv = Annotated[Path | None, _output(help="The table as CSV.")]
-JsonFile = Annotated[Path | None, _output(help="The report as JSON, beside the table.")]
-Html = Annotated[Path | None, _output(help="A page with figures and the worst, median and best examples.")]
-RankBy = Annotated[str | None, _output(help="Metric that examples of the page are chosen by.")]
-PaperTable = Annotated[bool, _output("--table", help="The paper's table 2 with the given reports beside it.")]
+Sheet = Annotated[Path | None, OutputOption(help="Image of a dozen examples to write.")]
+Csv = Annotated[Path | None, OutputOption(help="The table as CSV.")]
+JsonFile = Annotated[Path | None, OutputOption(help="The report as JSON, beside the table.")]
+Html = Annotated[Path | None, OutputOption(help="A page with figures and the worst, median and best examples.")]
+RankBy = Annotated[str | None, OutputOption(help="Metric that examples of the page are chosen by.")]
+PaperTable = Annotated[bool, OutputOption("--table", help="The paper's table 2 with the given reports beside it.")]
 
 
 def evaluate(
