@@ -256,13 +256,13 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
     """The paper's table 2 beside the figures of reports, or the same as JSON."""
     from rich.console import Console
 
-    from gfla_cli.evaluation.report import ablation_json, ablation_table, read_columns
+    from gfla_cli.evaluation.report import ablation_table, read_ablations
 
-    columns = read_columns(reports)
+    report = read_ablations(reports)
     if as_json:
-        print_json(ablation_json(columns))
+        print_json(report)
         return
-    table, lines = ablation_table(columns)
+    table, lines = ablation_table(report)
     print_table(table)
     for line in lines:
         Console().print(line, highlight=False)

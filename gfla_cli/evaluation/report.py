@@ -9,7 +9,7 @@ import base64
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -277,76 +277,61 @@ TABLE_2 = (
 CONDITIONS = "DeepFashion 256x256, 8570 pairs"
 
 
-@dataclass(slots=True)
-class Column:
-    """Rows that may be compared with each other: sampler -> row of a report."""
+def read_ablations(files: Sequence[Path]) -> dict[str, Any]:
+    """The paper's table 2, and the rows of reports of `gfla evaluate` in columns, as plain JSON values.
 
-    conditions: str
-    rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """Data set, size and budget, for people."""
-        protocol = next(iter(self.rows.values()))["protocol"]
-        data = protocol.get("data", {})
-        budgets = {_budget(row) for row in self.rows.values()}
-        budget = budgets.pop() if len(budgets) == 1 else "budgets differ"
-        pairs = str(data.get("pairs", "?")).split(" of ")[0]
-        how = f"{protocol.get('size', '?')}, protocol {protocol.get('name', '?')}"
-        return f"{data.get('name', 'unknown data')}, {how}, {pairs} pairs; {budget}"
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any row of it has."""
-        return [name for name in _SHOWN if any(row.get(name) is not None for row in self.rows.values())]
-
-
-def read_columns(files: Sequence[Path]) -> list[Column]:
-    """The rows of reports of `gfla evaluate`, grouped by data set, protocol and weights of the metrics.
-
-    Raises DataError for a file that is not such a report.
+    Rows of one column have the same data set, protocol and weights of the metrics. Raises DataError for a file that is
+    not such a report.
     """
-    columns: list[Column] = []
-    for file in files:
-        for row in _rows(file):
-            sampler, conditions = row["model"]["sampler"], _conditions(row)
-            # A second model of one sampler is another run: it starts a column of its own.
-            fitting = (c for c in columns if c.conditions == conditions and sampler not in c.rows)
-            column = next(fitting, None)
-            if column is None:
-                columns.append(column := Column(conditions))
-            column.rows[sampler] = row
+    columns: list[tuple[str, dict[str, Mapping[str, Any]]]] = []  # conditions, and rows by sampler
+    for row in (row for file in files for row in _rows(file)):
+        sampler, protocol = row["model"]["sampler"], row["protocol"]
+        same = json.dumps({k: v for k, v in protocol.items() if k not in _NOT_CONDITIONS}, sort_keys=True)
+        # A second model of one sampler is another run: it starts a column of its own.
+        column = next((rows for known, rows in columns if known == same and sampler not in rows), None)
+        if column is None:
+            columns.append((same, column := {}))
+        column[sampler] = row
     if not columns:
         raise DataError("no model of a known sampler in these reports", hint=_HINT)
-    return columns
-
-
-def ablation_json(columns: Sequence[Column]) -> dict[str, Any]:
-    """The paper's table 2 and ours, as plain JSON values."""
-    ours = []
-    for column in columns:
-        rows = [
-            {"sampler": sampler, "budget": _budget(row), **{name: row.get(name) for name in column.metrics}}
-            for sampler, row in column.rows.items()
-        ]
-        ours.append({"conditions": column.label, "rows": rows})
+    ours = [_column(list(rows.values())) for _, rows in columns]
     return {"paper": {"conditions": CONDITIONS, "rows": [entry._asdict() for entry in TABLE_2]}, "ours": ours}
 
 
-def ablation_table(columns: Sequence[Column]) -> tuple[Table, list[str]]:
-    """The paper's table 2 with our columns beside it, and lines that explain the numbers of the columns."""
+def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Data set, size and budget in words, and the figures that any of the rows has."""
+    protocol = rows[0]["protocol"]
+    data = protocol.get("data", {})
+    budgets = [_budget(row) for row in rows]
+    pairs = str(data.get("pairs", "?")).split(" of ")[0]
+    how = f"{protocol.get('size', '?')}, protocol {protocol.get('name', '?')}, {pairs} pairs"
+    budget = budgets[0] if len(set(budgets)) == 1 else "budgets differ"
+    names = [name for name in _SHOWN if any(row.get(name) is not None for row in rows)]
+    return {
+        "conditions": f"{data.get('name', 'unknown data')}, {how}; {budget}",
+        "rows": [
+            {"sampler": row["model"]["sampler"], "budget": budget, **{name: row.get(name) for name in names}}
+            for row, budget in zip(rows, budgets, strict=True)
+        ],
+    }
+
+
+def ablation_table(report: Mapping[str, Any]) -> tuple[Table, list[str]]:
+    """What `read_ablations` gives as a table, and lines that explain the numbers of its columns."""
     table = Table("model", "FID\n(paper)", "LPIPS\n(paper)", caption=f"paper: {CONDITIONS}")
-    for number, column in enumerate(columns, start=1):
-        for name in column.metrics:
-            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
-    for entry in TABLE_2:
-        cells = [figure_text(n, c.rows.get(entry.sampler, {}).get(n)) for c in columns for n in c.metrics]
-        table.add_row(entry.name, f"{entry.fid:.3f}", f"{entry.lpips:.4f}", *cells)
+    cells = {entry: [f"{entry.fid:.3f}", f"{entry.lpips:.4f}"] for entry in TABLE_2}
     lines = []
-    for number, column in enumerate(columns, start=1):
-        lines.append(f"({number}) {column.label}")
-        if len({_budget(row) for row in column.rows.values()}) > 1:
-            lines += [f"    {sampler}: {_budget(row)}" for sampler, row in column.rows.items()]
+    for number, column in enumerate(report["ours"], start=1):
+        rows = {row["sampler"]: row for row in column["rows"]}
+        for name in (name for name in column["rows"][0] if name in LABELS):
+            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
+            for entry in TABLE_2:
+                cells[entry].append(figure_text(name, rows.get(entry.sampler, {}).get(name)))
+        lines.append(f"({number}) {column['conditions']}")
+        if len({row["budget"] for row in column["rows"]}) > 1:
+            lines += [f"    {row['sampler']}: {row['budget']}" for row in column["rows"]]
+    for entry in TABLE_2:
+        table.add_row(entry.name, *cells[entry])
     return table, lines
 
 
@@ -365,12 +350,6 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         model = row.get("model")
         if isinstance(model, dict) and "sampler" in model and isinstance(row.get("protocol"), dict):
             yield row
-
-
-def _conditions(row: Mapping[str, Any]) -> str:
-    """The same text for rows that may stand in one column."""
-    conditions = {name: value for name, value in row["protocol"].items() if name not in _NOT_CONDITIONS}
-    return json.dumps(conditions, sort_keys=True)
 
 
 def _budget(row: Mapping[str, Any]) -> str:
