@@ -173,9 +173,8 @@ def evaluate(
     files.check(overwrite=overwrite)
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
     from gfla_cli.evaluation.run import Request, check_inputs
-    from gfla_cli.evaluation.scores import Wanted
 
-    wanted = Wanted(
+    request = Request(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
         vgg=vgg,
         lpips_net=lpips_net,
@@ -185,8 +184,6 @@ def evaluate(
         masks=bool(masks or keypoints) or layout == "market",
         mask_folder=masks,
         rank_by=rank_by,
-    )
-    request = Request(
         models=models or [],
         data_root=data_root,
         real=real,
@@ -194,7 +191,6 @@ def evaluate(
         pairs=pairs,
         keypoints=keypoints,
         layout=layout,
-        wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,
         size=parse_size(size) if size else None,
         fid_reference=fid_reference,

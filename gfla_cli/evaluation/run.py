@@ -12,6 +12,7 @@ from gfla_cli.config import Task
 from gfla_cli.datasets.tables import LAYOUTS, require_set
 from gfla_cli.errors import BundleError, DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import read_pairing
+from gfla_cli.evaluation.scores import Wanted
 from gfla_cli.inference.session import (
     DeviceName,
     Precision,
@@ -29,7 +30,6 @@ from gfla_cli.io.image import find_images
 if TYPE_CHECKING:
     from gfla_cli.evaluation.loop import Evaluation, TestSet
     from gfla_cli.evaluation.protocols import Protocol, Size
-    from gfla_cli.evaluation.scores import Wanted
     from gfla_cli.inference.device import Placement
 
 _CLIPS = "faces and bodies are measured on rendered clips"
@@ -38,8 +38,8 @@ _PRECISIONS: dict[str, Precision] = {"torch.float32": "fp32", "torch.bfloat16": 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What was asked for: models, or folders of images from any code."""
+class Request(Wanted):
+    """What was asked for: metrics, and models or folders of images from any code."""
 
     models: list[str]
     data_root: Path | None
@@ -48,7 +48,6 @@ class Request:
     pairs: Path | None  # a table of the pairs in the folders; else by name
     keypoints: Path | None  # a table of the joints in the real images
     layout: str | None
-    wanted: Wanted
     protocol: Protocol | None
     size: Size | None
     fid_reference: Path | None
@@ -63,10 +62,10 @@ def check_inputs(request: Request) -> None:
 
     Comes before torch and loads no weights.
     """
-    wanted, root = request.wanted, request.data_root
-    weights = ((wanted.vgg, "vgg"), (wanted.lpips_backbone, "lpips"), (wanted.inception, "fid"))
-    of_metric = (*weights, (request.fid_reference, "fid"), (wanted.mask_folder, "mask"))
-    asked = [file for file, metric in of_metric if any(metric in name for name in wanted.asked)]
+    root = request.data_root
+    weights = ((request.vgg, "vgg"), (request.lpips_backbone, "lpips"), (request.inception, "fid"))
+    of_metric = (*weights, (request.fid_reference, "fid"), (request.mask_folder, "mask"))
+    asked = [file for file, metric in of_metric if any(metric in name for name in request.asked)]
     for path in (request.keypoints, *asked):
         if path is not None:
             require_path(path)
@@ -112,7 +111,7 @@ def run(request: Request, placement: Placement, progress: Progress, say: Say = s
     with said_when_slow(say, "opening the images and loading the models"):
         test = _compared_folders(request, request.real) if request.real else _tested_models(request, placement)
     compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
-    measures = gather(request.wanted, placement.device, compares_sets=compares_sets, say=say)
+    measures = gather(request, placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:
         raise UsageError("FID alone pairs no images for --sheet", hint="leave --sheet out, or name more metrics")
     cache = cache_folder() / "fid"
