@@ -15,6 +15,7 @@ from gfla_cli.commands.options import (
     Device,
     OutputOption,
     Overwrite,
+    PoseModel,
     Precision,
     Quiet,
     RefineHead,
@@ -35,9 +36,7 @@ def pose_transfer(
         Path | None,
         OutputOption("--output", "-o", help="Image to write, or a folder. \\[default: SOURCE--POSE.png here]"),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
-    ] = "pose-people",
+    model: PoseModel = "pose-people",
     size: Annotated[
         str,
         typer.Option(

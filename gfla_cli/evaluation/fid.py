@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.errors import DataError, MediaError
+from gfla_cli.errors import DataError
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.protocols import Protocol, Size, prepared
 from gfla_cli.io.background import Progress, overlapped, silent
@@ -202,12 +202,9 @@ class FidReference:
 def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -> FidReference | None:
     """What was given, else what the protocol says; None stands for the real images of the measured pairs.
 
-    Raises MediaError for a path that is not there, DataError when the protocol wants training images and `train`
-    names none.
+    Raises DataError when the protocol wants training images and `train` names none.
     """
     if given is not None:
-        if not given.exists():
-            raise MediaError(f"{given}: no such file or folder", hint="--fid-reference takes a folder or an .npz file")
         return FidReference(given, "statistics" if given.suffix == ".npz" else "pictures")
     if protocol.fid_reference == "targets":
         return None

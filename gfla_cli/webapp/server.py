@@ -64,9 +64,7 @@ class Models:
     pose: str = "pose-people"
     face: str = "face-people"
     view: str = "view-chairs"
-    execution: Execution = field(
-        default_factory=lambda: Execution(device="auto", precision="auto", runtime="auto", threads=None)
-    )
+    execution: Execution = field(default_factory=Execution)  # what is not given is chosen
 
 
 class Server:
