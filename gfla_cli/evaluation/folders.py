@@ -118,7 +118,7 @@ class ComparedFolders(TestSet):
         }
         return data, ""
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
         pair = self._pairs[name][number]
         result, real = map(to_uint8, self._both(pair))
         images: dict[str, Image] = {}
@@ -128,10 +128,7 @@ class ComparedFolders(TestSet):
         joints = self._joints(pair.real.stem) if pair.real else None
         if joints is not None:
             images["target pose"] = draw_pose(np.full_like(result, 255), Pose(joints, result.shape[:2]))
-        return images | {"result": result, "real": real}
-
-    def title(self, name: str, number: int) -> str:
-        return self._pairs[name][number].generated.name
+        return pair.generated.name, images | {"result": result, "real": real}
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         """Of the first folder."""

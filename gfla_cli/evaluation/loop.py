@@ -75,13 +75,9 @@ class TestSet(ABC):
         """What FID is measured against; None: the real images of the pairs. Raises DataError when it is not there."""
         return None
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
-        """Images of one pair by name: the result of a score and what belongs to it; {} where none are shown."""
-        return {}
-
-    def title(self, name: str, number: int) -> str:
-        """What a pair is called."""
-        return str(number)
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
+        """What a pair is called, and its images by name: the result of a score and what belongs to it, if anything."""
+        return str(number), {}
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         """Rows of images by name, of that many pairs, spread over the set."""

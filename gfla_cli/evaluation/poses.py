@@ -154,16 +154,14 @@ class PosePairs(TestSet):
                 parts=[change_class(pose_change(source, target))],
             )
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
         (batch,) = self.generated([number])
         joints = batch.joints[0]
         assert joints is not None
         pose = draw_pose(np.full((*self.size, 3), 255, np.uint8), Pose(joints, self.size))
         source, result, real = (to_uint8(batch.made[row]) for row in (COPY, name, REAL))
-        return {"source": source, "target pose": pose, "result": result, "real": real}
-
-    def title(self, name: str, number: int) -> str:
-        return " to ".join(self.pairs.pairs[number])
+        images = {"source": source, "target pose": pose, "result": result, "real": real}
+        return " to ".join(self.pairs.pairs[number]), images
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         names = [COPY, *self.rows, REAL]

@@ -211,16 +211,12 @@ def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dic
         if metric is None:
             continue
         for kind, images in picked(score, metric).items():
-            pairs = [
-                {
-                    "title": evaluation.test.title(score.name, image.number),
-                    "figure": f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}",
-                    "images": {name: _embedded(shown) for name, shown in found.items()},
-                }
-                for image in images
-                if (found := evaluation.test.shown(score.name, image.number))
-            ]
-            if pairs:
+            pairs = []
+            for image in images:
+                title, found = evaluation.test.shown(score.name, image.number)
+                figure = f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}"
+                pairs.append({"title": title, "figure": figure, "images": {n: _embedded(x) for n, x in found.items()}})
+            if any(pair["images"] for pair in pairs):
                 title = f"{kind.capitalize()} by {LABELS.get(metric, metric)}"
                 examples.setdefault(score.name, []).append({"title": title, "pairs": pairs})
     return examples
