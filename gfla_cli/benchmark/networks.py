@@ -35,7 +35,6 @@ REFERENCE = "pose-fashion, paper's formulation, fp32"
 _KEPT = f"{REFERENCE}, freed memory kept"
 _MATRIX = 2048  # side of the square matrices whose product measures the peak of the machine
 _HIDDEN = 128  # channels of the scoring layer, as in the released models
-RESULT: dict[Task, str] = {"pose": "image", "face": "frame", "body": "frame", "view": "view"}  # of one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +57,16 @@ ATTENTION_CASES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionSpeed:
-    """The paper's definition against the form without patches, at one input size."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSpeed(AttentionCase):
+    """The paper's definition, patch by patch, against the form without patches, at one input size."""
 
-    case: AttentionCase
-    reference_ms: float  # the definition, patch by patch
+    time_ratio: float  # of the definition to the fast form
+    memory_ratio: float
+    reference_ms: float
     fast_ms: float
     reference_mb: float  # memory on top of the inputs
     fast_mb: float
-
-    @property
-    def time_ratio(self) -> float:
-        """Time of the definition divided by time of the fast form."""
-        return self.reference_ms / self.fast_ms
-
-    @property
-    def memory_ratio(self) -> float:
-        """Extra memory of the definition divided by that of the fast form."""
-        return self.reference_mb / self.fast_mb
-
-    def to_json(self) -> dict[str, Any]:
-        """Sizes, ratios and measured values as plain JSON values."""
-        measured = {k: round(getattr(self, k), 3) for k in ("reference_ms", "fast_ms", "reference_mb", "fast_mb")}
-        ratios = {"time_ratio": round(self.time_ratio, 3), "memory_ratio": round(self.memory_ratio, 3)}
-        return {**asdict(self.case), **ratios, **measured}
 
 
 def measure_attention(case: AttentionCase, device: torch.device, rounds: int = 15) -> AttentionSpeed:
@@ -115,11 +99,13 @@ def measure_attention(case: AttentionCase, device: torch.device, rounds: int = 1
     seconds = interleaved_times(forms, rounds)
     peaks = {name: peak_bytes(form, device) for name, form in forms.items()}
     return AttentionSpeed(
-        case,
-        reference_ms=seconds["reference"] * 1e3,
-        fast_ms=seconds["fast"] * 1e3,
-        reference_mb=peaks["reference"] / 1e6,
-        fast_mb=peaks["fast"] / 1e6,
+        **asdict(case),
+        time_ratio=round(seconds["reference"] / seconds["fast"], 3),
+        memory_ratio=round(peaks["reference"] / peaks["fast"], 3),
+        reference_ms=round(seconds["reference"] * 1e3, 3),
+        fast_ms=round(seconds["fast"] * 1e3, 3),
+        reference_mb=round(peaks["reference"] / 1e6, 3),
+        fast_mb=round(peaks["fast"] / 1e6, 3),
     )
 
 
@@ -144,8 +130,6 @@ def attend_by_patches(network: nn.Module) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpeed:
-    """One way to compute one network."""
-
     name: str
     milliseconds: float
     ratio: float  # how many times faster than REFERENCE in the same run
@@ -181,16 +165,12 @@ def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx:
             ways[f"{model}, ONNX Runtime"] = lambda: session.image(*arrays)
         seconds |= interleaved_times(ways, rounds)
     peak = _peak(placement.device)
-    reference = seconds[REFERENCE]
-    return [
-        _result(name, spent, reference, operations, peak[torch.bfloat16 if "bf16" in name else torch.float32])
-        for name, spent in seconds.items()
-    ]
-
-
-def _result(name: str, seconds: float, reference: float, operations: dict[str, float], peak: float) -> NetworkSpeed:
-    gflops = operations[name.split(",")[0]] / seconds / 1e9
-    return NetworkSpeed(name, seconds * 1e3, reference / seconds, gflops, gflops / peak)
+    results = []
+    for name, spent in seconds.items():
+        gflops = operations[name.split(",")[0]] / spent / 1e9
+        share = gflops / peak[torch.bfloat16 if "bf16" in name else torch.float32]
+        results.append(NetworkSpeed(name, spent * 1e3, seconds[REFERENCE] / spent, gflops, share))
+    return results
 
 
 def _inputs(device: torch.device) -> tuple[Tensor, ...]:

@@ -7,11 +7,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from gfla_cli.benchmark.measure import import_torch, interleaved_times, run_gfla
 from gfla_cli.config import DeviceName, Precision, Runtime
@@ -63,9 +63,14 @@ def measure_transfers(
         for name, (precision, runtime) in _WAYS.items()
     }
     loaded = {name: PoseTransfer(model, **execution) for name, execution in ways.items()}
-    warm = interleaved_times({n: _transfer(m, source, pose) for n, m in loaded.items()}, rounds)
+    # From arrays, not paths: detections are cached by path.
+    transfers = {
+        name: partial(lambda model: model.transfer(read_image(source), read_image(pose)), model)
+        for name, model in loaded.items()
+    }
+    warm = interleaved_times(transfers, rounds)
     ready = loaded[_TORCH].prepare(source, pose)
-    network = interleaved_times({n: (lambda m=m: m.generate([ready])) for n, m in loaded.items()}, rounds)  # type: ignore[misc]
+    network = interleaved_times({name: partial(m.generate, [ready]) for name, m in loaded.items()}, rounds)
     with TemporaryDirectory() as folder:
         files = [str(source), "--pose", str(pose), "-o", str(Path(folder) / "out.png")]
         command = ["pose-transfer", *files, "--model", model, "--overwrite", "--quiet"]
@@ -86,11 +91,6 @@ def measure_transfers(
         )
         for name in ways
     ]
-
-
-def _transfer(model: PoseTransfer, source: Path, pose: Path) -> Callable[[], object]:
-    # From arrays, not paths: detections are cached by path.
-    return lambda: model.transfer(read_image(source), read_image(pose))
 
 
 class _Start:
@@ -208,15 +208,7 @@ class ClipSpeed:
     frames_per_second: float  # the model is loaded: from opening the driver to the finished file
     cpu_milliseconds: float  # per frame, in that time: of all cores, with ffmpeg; varies less on a busy machine
     milliseconds: dict[str, float]  # per frame, by stage, while no other stage runs
-
-    @property
-    def network_share(self) -> float:
-        """The network's share of the time of all stages."""
-        return self.milliseconds["network"] / sum(self.milliseconds.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {**asdict(self), "network_share": self.network_share}
+    network_share: float  # of the time of all stages
 
 
 def measure_animation(
@@ -245,4 +237,5 @@ def measure_animation(
         frames_per_second=warm.frames_per_second,
         cpu_milliseconds=round(1000 * warm.cpu_seconds / warm.frames, 1),
         milliseconds=per_frame,
+        network_share=per_frame["network"] / sum(per_frame.values()),
     )

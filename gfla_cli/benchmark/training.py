@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,20 +31,15 @@ _IMAGES, _SIDE = 8, 256
 _STEPS_WITH_DATA = 6
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """One way to compute a step."""
-
+class Way(NamedTuple):
     name: str
-    dtype: torch.dtype = torch.float32
-    engine: Engine = Engine()  # noqa: RUF009 - it is frozen
+    dtype: torch.dtype
+    engine: Engine
     patches: bool = False  # local attention patch by patch, as the paper defines it
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpeed:
-    """Speed of one way."""
-
     name: str
     milliseconds: float  # per step
     images_per_second: float
@@ -77,8 +72,13 @@ def measure_training(
     with TemporaryDirectory() as folder:
         data = _photos(Path(folder), stage.image_size)
         task = PoseTask(recipe, lambda stage: data, _vgg19(placement.device))
-        ways = _ways(placement.device, compiled=compiled)
-        learners = {way.name: _learner(recipe, task, stage, placement.device, way) for way in ways}
+        learners = {}
+        for way in _ways(placement.device, compiled=compiled):
+            learner = Learner(recipe, task, Placement(placement.device, way.dtype, "benchmark"), way.engine)
+            learner.start_stage(stage)
+            if way.patches:
+                attend_by_patches(learner.generator)
+            learners[way.name] = learner
         sample = default_collate([data[k] for k in range(batch)])
         steps = {name: _stepper(learner, task, stage, sample) for name, learner in learners.items()}
         seconds = interleaved_times(steps, rounds)
@@ -91,28 +91,17 @@ def measure_training(
 
 def _ways(device: torch.device, *, compiled: bool) -> list[Way]:
     """All ways; ratios are to the first one, the slowest."""
-    last = Engine(channels_last=True)
+    plain, last = Engine(), Engine(channels_last=True)
     ways = [
-        Way(name="attention by patches, fp32", patches=True),
-        Way(name="fp32"),
-        Way(name="fp32, channels last", engine=last),
+        Way("attention by patches, fp32", torch.float32, plain, patches=True),
+        Way("fp32", torch.float32, plain),
+        Way("fp32, channels last", torch.float32, last),
     ]
     if device.type == "cuda" or (device.type == "cpu" and bf16_on_cpu()):
-        half = torch.bfloat16
-        ways += [Way(name="bf16", dtype=half), Way(name="bf16, channels last", dtype=half, engine=last)]
+        ways += [Way("bf16", torch.bfloat16, plain), Way("bf16, channels last", torch.bfloat16, last)]
     if compiled:
-        ways.append(
-            replace(ways[-1], name=f"{ways[-1].name}, compiled", engine=Engine(channels_last=True, compile=True))
-        )
+        ways.append(Way(f"{ways[-1].name}, compiled", ways[-1].dtype, replace(last, compile=True)))
     return ways
-
-
-def _learner(recipe: Recipe, task: PoseTask, stage: Stage, device: torch.device, way: Way) -> Learner:
-    learner = Learner(recipe, task, Placement(device, way.dtype, "benchmark"), way.engine)
-    learner.start_stage(stage)
-    if way.patches:
-        attend_by_patches(learner.generator)
-    return learner
 
 
 def _stepper(learner: Learner, task: PoseTask, stage: Stage, sample: Any) -> Callable[[], object]:

@@ -13,6 +13,7 @@ from gfla_cli.commands.options import (
     AsJson,
     Crop,
     Device,
+    OutputOption,
     Overwrite,
     Precision,
     Quiet,
@@ -37,11 +38,8 @@ def animate(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Video to write: .mp4 .mov .mkv .webm .gif. \\[default: SOURCE--DRIVING.mp4 here]",
-            rich_help_panel="Output",
+        OutputOption(
+            "--output", "-o", help="Video to write: .mp4 .mov .mkv .webm .gif. \\[default: SOURCE--DRIVING.mp4 here]"
         ),
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what SOURCE mostly shows.")] = "auto",
@@ -78,18 +76,10 @@ def animate(
         typer.Option(help="Frames of DRIVING without a person: hold the last, skip them, or fail."),
     ] = "hold",
     paste_back: Annotated[
-        bool | None,
-        typer.Option(
-            help="Blend the result into the whole SOURCE. \\[default: yes, with --crop]", rich_help_panel="Output"
-        ),
+        bool | None, OutputOption(help="Blend the result into the whole SOURCE. \\[default: yes, with --crop]")
     ] = None,
-    concat: Annotated[
-        bool,
-        typer.Option("--concat", help="Also write source, driver, result side by side.", rich_help_panel="Output"),
-    ] = False,
-    save_landmarks: Annotated[
-        Path | None, typer.Option(help="Also write the driver's landmarks (.json).", rich_help_panel="Output")
-    ] = None,
+    concat: Annotated[bool, OutputOption("--concat", help="Also write source, driver, result side by side.")] = False,
+    save_landmarks: Annotated[Path | None, OutputOption(help="Also write the driver's landmarks (.json).")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -25,9 +26,18 @@ app = typer.Typer(help="Measure speed and memory on this machine, and errors of 
 _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
 
 
-@app.callback()
-def benchmark() -> None:
-    """Measure speed and memory on this machine, and errors of flows."""
+def _print(key: str, results: Sequence[Any], columns: Sequence[tuple[str, str]], *, as_json: bool) -> None:
+    """Prints results as JSON under a key, or as a table. A column has a heading, and a format of the fields."""
+    from rich.table import Table
+
+    rows = [asdict(result) for result in results]
+    if as_json:
+        print_json({key: rows})
+        return
+    table = Table(*(heading for heading, _ in columns))
+    for row in rows:
+        table.add_row(*(cell.format(**row) for _, cell in columns))
+    print_table(table)
 
 
 @app.command()
@@ -46,27 +56,22 @@ def models(
 
     Example: gfla benchmark models pose-people face-people --threads 2
     """
-    from rich.table import Table
-
     from gfla_cli.bundles.shelf import bundle_names
     from gfla_cli.config import Task
     from gfla_cli.inference.session import Execution, check_model
 
     for name in names or ():
         check_model(name, *get_args(Task))
-    from gfla_cli.benchmark.networks import RESULT, measure_models
+    from gfla_cli.benchmark.networks import measure_models
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
-    if as_json:
-        print_json({"models": [asdict(result) for result in results]})
-        return
-    table = Table("model", "result", "new source, ms", "same source, ms")
-    for result in results:
-        times = (f"{result.first_milliseconds:.0f}", f"{result.further_milliseconds:.0f}")
-        table.add_row(result.name, RESULT[result.task], *times)
-        say(f"{result.name}: {result.place}")
-    print_table(table)
+    if not as_json:
+        for result in results:
+            say(f"{result.name}: {result.place}")
+    columns = [("model", "{name}"), ("task", "{task}")]
+    columns += [("new source, ms", "{first_milliseconds:.0f}"), ("same source, ms", "{further_milliseconds:.0f}")]
+    _print("models", results, columns, as_json=as_json)
 
 
 @app.command()
@@ -82,8 +87,6 @@ def network(
 
     Example: gfla benchmark network --threads 2
     """
-    from rich.table import Table
-
     from gfla_cli.inference.session import check_model
 
     check_model(model, "pose")
@@ -93,19 +96,9 @@ def network(
     set_threads(threads)
     placement = choose_device(device)
     results = measure_networks(placement, model, rounds=rounds, onnx=onnx)
-    if as_json:
-        print_json({"networks": [asdict(result) for result in results]})
-        return
-    table = Table("network", "ms", "times faster", "GFLOP/s", "share of peak")
-    for result in results:
-        cells = (
-            f"{result.milliseconds:.0f}",
-            f"{result.ratio:.1f}",
-            f"{result.gflops:.0f}",
-            f"{result.share_of_peak:.0%}",
-        )
-        table.add_row(result.name, *cells)
-    print_table(table)
+    columns = [("network", "{name}"), ("ms", "{milliseconds:.0f}"), ("times faster", "{ratio:.1f}")]
+    columns += [("GFLOP/s", "{gflops:.0f}"), ("share of peak", "{share_of_peak:.0%}")]
+    _print("networks", results, columns, as_json=as_json)
 
 
 @app.command()
@@ -120,7 +113,6 @@ def ops(
     Example: gfla benchmark ops --threads 2
     """
     import torch
-    from rich.table import Table
 
     from gfla_cli.benchmark.networks import ATTENTION_CASES, measure_attention
     from gfla_cli.inference.device import choose_device
@@ -129,23 +121,11 @@ def ops(
     placement = choose_device(device, "fp32")
     say(f"fp32 on {placement.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     results = [measure_attention(case, placement.device, rounds=rounds) for case in ATTENTION_CASES]
-    if as_json:
-        print_json({"cases": [result.to_json() for result in results]})
-        return
-    table = Table("case", "C", "map", "patch", "definition", "without patches", "times faster", "times less memory")
-    for result in results:
-        case = result.case
-        table.add_row(
-            case.name,
-            str(case.channels),
-            f"{case.height}x{case.width}",
-            str(case.patch),
-            f"{result.reference_ms:.1f} ms, {result.reference_mb:.0f} MB",
-            f"{result.fast_ms:.1f} ms, {result.fast_mb:.0f} MB",
-            f"{result.time_ratio:.1f}",
-            f"{result.memory_ratio:.1f}",
-        )
-    print_table(table)
+    columns = [("case", "{name}"), ("C", "{channels}"), ("map", "{height}x{width}"), ("patch", "{patch}")]
+    columns += [("definition", "{reference_ms:.1f} ms, {reference_mb:.0f} MB")]
+    columns += [("without patches", "{fast_ms:.1f} ms, {fast_mb:.0f} MB")]
+    columns += [("times faster", "{time_ratio:.1f}"), ("times less memory", "{memory_ratio:.1f}")]
+    _print("cases", results, columns, as_json=as_json)
 
 
 @app.command()
@@ -164,8 +144,6 @@ def pose_transfer(
 
     Example: gfla benchmark pose-transfer --threads 2
     """
-    from rich.table import Table
-
     from gfla_cli.bundles.shelf import assets
     from gfla_cli.inference.session import check_model
     from gfla_cli.io.image import check_image_file
@@ -177,24 +155,14 @@ def pose_transfer(
     from gfla_cli.benchmark.pipelines import measure_transfers
 
     speeds = measure_transfers(source, pose, model, device=device, threads=threads, rounds=rounds)
-    if as_json:
-        print_json({"transfers": [asdict(speed) for speed in speeds]})
-        return
-    of_import = "of import torch"
-    table = Table("runtime", "first result", of_import, "CPU time", "further results", of_import, "of that the network")
-    for speed in speeds:
-        table.add_row(
-            speed.name,
-            f"{speed.cold_seconds:.2f} s",
-            f"{speed.cold_in_torch_imports:.2f}",
-            f"{speed.cold_cpu_seconds:.2f} s",
-            f"{speed.warm_milliseconds:.0f} ms",
-            f"{speed.warm_in_torch_imports:.2f}",
-            f"{speed.network_milliseconds:.0f} ms",
-        )
-    print_table(table)
-    for speed in speeds:
-        say(f"{speed.name}: {speed.place}")
+    if not as_json:
+        for speed in speeds:
+            say(f"{speed.name}: {speed.place}")
+    columns = [("runtime", "{name}"), ("first result", "{cold_seconds:.2f} s")]
+    columns += [("of import torch", "{cold_in_torch_imports:.2f}"), ("CPU time", "{cold_cpu_seconds:.2f} s")]
+    columns += [("further results", "{warm_milliseconds:.0f} ms"), ("of import torch", "{warm_in_torch_imports:.2f}")]
+    columns += [("of that the network", "{network_milliseconds:.0f} ms")]
+    _print("transfers", speeds, columns, as_json=as_json)
 
 
 @app.command()
@@ -214,8 +182,6 @@ def infer(
 
     Example: gfla benchmark infer pairs.csv --images photos/ --threads 2
     """
-    from rich.table import Table
-
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.pose_jobs import read_pairs_of
 
@@ -224,13 +190,8 @@ def infer(
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_throughput(pairs, images, execution=execution, limit=limit, batch=batch, rounds=rounds)
-    if as_json:
-        print_json({"ways": [asdict(result) for result in results]})
-        return
-    table = Table("way", "pairs", "pairs/s", "times faster")
-    for result in results:
-        table.add_row(result.name, str(result.pairs), f"{result.pairs_per_second:.2f}", f"{result.ratio:.1f}")
-    print_table(table)
+    columns = [("way", "{name}"), ("pairs", "{pairs}"), ("pairs/s", "{pairs_per_second:.2f}")]
+    _print("ways", results, [*columns, ("times faster", "{ratio:.1f}")], as_json=as_json)
 
 
 @app.command()
@@ -269,7 +230,7 @@ def animate(
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     speed = measure_animation(source, driving, model, execution, frame_size, say)
     if as_json:
-        print_json(speed.to_json())
+        print_json(asdict(speed))
         return
     table = Table("stage, by itself", "ms per frame")
     for stage, spent in speed.milliseconds.items():

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, progress_bar, say
+from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, print_json, progress_bar, say
 
 _MOST_NAMED = 5
 
@@ -43,7 +43,6 @@ def build(
 
     Example: gfla data build photos/ -o mine/
     """
-    import json
     from dataclasses import asdict
 
     from gfla_cli.datasets.build import LEFT_OUT, BuildOptions, build_set
@@ -60,7 +59,7 @@ def build(
     with progress_bar("photos", quiet=quiet or as_json) as progress:
         report = build_set(photos, output, options, progress=progress)
     if as_json:
-        typer.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+        print_json(asdict(report))
         return
     for split in report.pairs:
         counts = [
@@ -90,7 +89,6 @@ def check(
 
     Example: gfla data check mine/
     """
-    import json
     from dataclasses import asdict
 
     from gfla_cli.datasets.check import check_set
@@ -101,7 +99,7 @@ def check(
         findings = check_set(root, chosen, decode=decode, progress=progress)
     broken = sum(finding.broken for finding in findings)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             typer.echo(f"{finding}{'' if finding.broken else ' (harmless)'}")
@@ -244,8 +242,7 @@ def humans(
 @app.command()
 def render(
     pack: Annotated[
-        Path | None,
-        typer.Argument(help="Folder of the pack of people, or of .glb objects.", show_default=False),
+        Path | None, typer.Argument(help="Folder of the pack of people, or of .glb objects.", show_default=False)
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the render cache: --cache of the training.")

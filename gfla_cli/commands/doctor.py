@@ -6,10 +6,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -26,8 +27,6 @@ _SETTINGS = ("GFLA_MODELS", "GFLA_CACHE", "GFLA_DEBUG", "OMP_NUM_THREADS", "CUDA
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report."""
-
     name: str
     value: str
     fine: bool = True  # False: some commands will fail
@@ -53,6 +52,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _examine() -> list[Finding]:
     """All findings, in the order of the report. A check that fails becomes a finding; nothing is raised."""
+    settings = [_anonymous(f"{name}={os.environ[name]}") for name in _SETTINGS if name in os.environ]
     return [
         Finding("gfla", f"{__version__}, Python {platform.python_version()} ({sys.implementation.name})"),
         Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores"),
@@ -63,9 +63,9 @@ def _examine() -> list[Finding]:
         _checked("onnxruntime", _onnxruntime),
         _checked("person detector", _detector),
         _checked("ffmpeg", _ffmpeg),
-        *_all_models(),
+        *_models(),
         _checked("cache", _cache),
-        Finding("settings", ", ".join(_settings()) or "none"),
+        Finding("settings", ", ".join(settings) or "none"),
     ]
 
 
@@ -93,10 +93,8 @@ def _versions(packages: tuple[str, ...]) -> str:
 
     found = []
     for name in packages:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return ", ".join(found)
 
 
@@ -141,27 +139,21 @@ def _ffmpeg() -> str:
     return said.stdout.split(" Copyright")[0]
 
 
-def _all_models() -> list[Finding]:
+def _models() -> list[Finding]:
     try:
-        return list(_models())
+        from gfla_cli.bundles.bundle import load_bundle
+        from gfla_cli.bundles.shelf import bundle_names
+
+        names = bundle_names()
     except Exception as error:
         return [_broken("models", error)]
 
+    def described(name: str) -> str:
+        config = load_bundle(name).config
+        return f"{config.task}, {config.image_size[1]}x{config.image_size[0]}, weights as their hash says"
 
-def _models() -> Iterator[Finding]:
-    from gfla_cli.bundles.bundle import load_bundle
-    from gfla_cli.bundles.shelf import bundle_names
-
-    names = bundle_names()
-    if not names:
-        yield Finding("models", "none", fine=False)
-    for name in names:
-        yield _checked(f"model {name}", lambda name=name: _described(load_bundle(name)))  # type: ignore[misc]
-
-
-def _described(bundle: Any) -> str:
-    height, width = bundle.config.image_size
-    return f"{bundle.config.task}, {width}x{height}, weights as their hash says"
+    found = [_checked(f"model {name}", partial(described, name)) for name in names]
+    return found or [Finding("models", "none", fine=False)]
 
 
 def _cache() -> str:
@@ -172,9 +164,3 @@ def _cache() -> str:
     if not os.access(place, os.W_OK):
         raise PermissionError(f"{folder} cannot be written; set GFLA_CACHE to another folder")
     return _anonymous(str(folder))
-
-
-def _settings() -> Iterator[str]:
-    for name in _SETTINGS:
-        if name in os.environ:
-            yield _anonymous(f"{name}={os.environ[name]}")

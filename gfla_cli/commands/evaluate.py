@@ -12,6 +12,7 @@ from gfla_cli.commands.options import (
     AsJson,
     Device,
     Layout,
+    OutputOption,
     Overwrite,
     Precision,
     RefineHead,
@@ -40,12 +41,10 @@ _OF_METRIC = {
 }
 _folders = partial(typer.Option, rich_help_panel="Two folders")
 _how = partial(typer.Option, rich_help_panel="How it is measured")
-_output = partial(typer.Option, rich_help_panel="Output")
 
 # What is measured.
 Models = Annotated[
-    list[str] | None,
-    typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False),
+    list[str] | None, typer.Argument(help="Names, folders or .onnx files; with --table, reports.", show_default=False)
 ]
 DataRoot = Annotated[
     Path | None,
@@ -103,19 +102,18 @@ Inception = Annotated[
     Path | None, _how(help="Inception weights of FID. By default those in torch's cache, downloaded when needed.")
 ]
 FidReference = Annotated[
-    Path | None,
-    _how(help="Images that FID is measured against, or .npz statistics. By default those of the protocol."),
+    Path | None, _how(help="Images that FID is measured against, or .npz statistics. By default those of the protocol.")
 ]
 Masks = Annotated[Path | None, _how(help="Folder of masks for masked metrics, instead of masks from the pose.")]
 Pck = Annotated[bool, _how("--pck", help="Find the pose in every result: share of joints in place.")]
 
 # What is written.
-Sheet = Annotated[Path | None, _output(help="Image of a dozen examples to write.")]
-Csv = Annotated[Path | None, _output(help="The table as CSV.")]
-JsonFile = Annotated[Path | None, _output(help="The report as JSON, beside the table.")]
-Html = Annotated[Path | None, _output(help="A page with figures and the worst, median and best examples.")]
-RankBy = Annotated[str | None, _output(help="Metric that examples of the page are chosen by.")]
-PaperTable = Annotated[bool, _output("--table", help="The paper's table 2 with the given reports beside it.")]
+Sheet = Annotated[Path | None, OutputOption(help="Image of a dozen examples to write.")]
+Csv = Annotated[Path | None, OutputOption(help="The table as CSV.")]
+JsonFile = Annotated[Path | None, OutputOption(help="The report as JSON, beside the table.")]
+Html = Annotated[Path | None, OutputOption(help="A page with figures and the worst, median and best examples.")]
+RankBy = Annotated[str | None, OutputOption(help="Metric that examples of the page are chosen by.")]
+PaperTable = Annotated[bool, OutputOption("--table", help="The paper's table 2 with the given reports beside it.")]
 
 
 def evaluate(
@@ -163,9 +161,7 @@ def evaluate(
     from gfla_cli.io.files import InputFiles
 
     files = ReportFiles(csv=csv, json=json_file, html=html, sheet=sheet, rank_by=rank_by)
-    of_folders = {"--generated": generated, "--pairs": pairs, "--keypoints": keypoints}
-    _check_mode(real, of_folders, {"models": models, "--data-root": data_root}, files, table=table)
-    _check_unused(context, real=real is not None, metrics=metrics, table=table)
+    _check_options(context, models=models, real=real, generated=generated, metrics=metrics, table=table)
     if table:
         _print_paper_table([Path(model) for model in models or ()], as_json=as_json)
         return
@@ -177,9 +173,8 @@ def evaluate(
     files.check(overwrite=overwrite)
     from gfla_cli.evaluation.protocols import PROTOCOLS, parse_size
     from gfla_cli.evaluation.run import Request, check_inputs
-    from gfla_cli.evaluation.scores import Wanted
 
-    wanted = Wanted(
+    request = Request(
         metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics is not None else None,
         vgg=vgg,
         lpips_net=lpips_net,
@@ -189,8 +184,6 @@ def evaluate(
         masks=bool(masks or keypoints) or layout == "market",
         mask_folder=masks,
         rank_by=rank_by,
-    )
-    request = Request(
         models=models or [],
         data_root=data_root,
         real=real,
@@ -198,7 +191,6 @@ def evaluate(
         pairs=pairs,
         keypoints=keypoints,
         layout=layout,
-        wanted=wanted,
         protocol=PROTOCOLS[protocol] if protocol else None,
         size=parse_size(size) if size else None,
         fid_reference=fid_reference,
@@ -214,38 +206,34 @@ def evaluate(
     _report(request, placement, files, as_json=as_json, overwrite=overwrite)
 
 
-def _check_mode(
-    real: Path | None, of_folders: dict[str, Any], of_models: dict[str, Any], files: ReportFiles, *, table: bool
-) -> None:
-    """Raises UsageError unless exactly one of models, folders and reports is named."""
+def _check_options(context: typer.Context, **given: Any) -> None:
+    """Raises UsageError unless exactly one of models, folders and reports is named, with the options that belong to it.
+
+    Options that name weights without use only get a message: scripts may name all weights, whatever they measure.
+    """
     from gfla_cli.errors import UsageError
 
-    stray = [name for name, value in (of_models if real else of_folders).items() if value]
-    if table and (real or stray or files.paths() or of_models["--data-root"]):
-        raise UsageError("--table takes reports and --json, nothing else", hint="gfla evaluate --table a.json b.json")
-    if table and not of_models["models"]:
-        raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
-    if (real and not of_folders["--generated"]) or (not real and of_folders["--generated"]):
-        raise UsageError("--real and --generated belong together", hint="each names a folder of images")
-    if stray:
-        what = f"not together with {'folders' if real else 'models'}: {', '.join(stray)}"
-        raise UsageError(what, hint="name models, or --real and --generated")
-    if not real and not of_models["models"]:
-        raise UsageError("nothing to evaluate", hint="name models, or --real and --generated")
-
-
-def _check_unused(context: typer.Context, *, real: bool, metrics: str | None, table: bool) -> None:
-    """Raises UsageError for an option that would do nothing next to the others; files of weights get a message."""
-    if table:
+    if given["table"]:
+        if not given["models"]:
+            raise UsageError("--table needs reports", hint="gfla evaluate MODEL... --json-file FILE writes them")
         names = [parameter.name for parameter in context.command.params if parameter.name is not None]
         others = [name for name in names if name not in ("models", "table", "as_json")]
-        refuse_unused(context, "--table measures nothing", *others)
+        hint = "gfla evaluate --table a.json b.json"
+        refuse_unused(context, "--table measures nothing", *others, hint=hint)
         return
-    if real:
+    if bool(given["real"]) != bool(given["generated"]):
+        raise UsageError("--real and --generated belong together", hint="each names a folder of images")
+    hint = "name models, or --real and --generated"
+    if given["real"]:
+        refuse_unused(context, "not together with folders", "models", "data_root", hint=hint)
         refuse_unused(context, "folders hold finished images", "refine_head", "depth")
-    if metrics is not None:
-        named = metrics.split(",")
-        for option, metric in _OF_METRIC.items():  # scripts may name all weights, whatever they measure
+    else:
+        refuse_unused(context, "not together with models", "pairs", "keypoints", hint=hint)
+        if not given["models"]:
+            raise UsageError("nothing to evaluate", hint=hint)
+    if given["metrics"] is not None:
+        named = given["metrics"].split(",")
+        for option, metric in _OF_METRIC.items():
             if was_given(context, option) and not any(metric in name for name in named):
                 say(f"--{option.replace('_', '-')} is not used: --metrics names no {metric}")
 
@@ -264,13 +252,13 @@ def _print_paper_table(reports: list[Path], *, as_json: bool) -> None:
     """The paper's table 2 beside the figures of reports, or the same as JSON."""
     from rich.console import Console
 
-    from gfla_cli.evaluation.report import ablation_json, ablation_table, read_columns
+    from gfla_cli.evaluation.report import ablation_table, read_ablations
 
-    columns = read_columns(reports)
+    report = read_ablations(reports)
     if as_json:
-        print_json(ablation_json(columns))
+        print_json(report)
         return
-    table, lines = ablation_table(columns)
+    table, lines = ablation_table(report)
     print_table(table)
     for line in lines:
         Console().print(line, highlight=False)
@@ -286,10 +274,11 @@ def _report(request: Request, placement: Placement, files: ReportFiles, *, as_js
     say(f"{evaluation.count} on {placement if request.models else placement.device}")
     for metric, why in evaluation.skipped.items():
         say(f"{metric} left out: {why}")
+    rows = evaluation.to_json()
     if as_json:
-        print_json(evaluation.to_json())
+        print_json(rows)
     else:
-        for table in score_tables(evaluation.scores):
+        for table in score_tables(rows):
             print_table(table)
         for name, text in condition_lines(evaluation.conditions):
             typer.echo(f"{name}: {text}")

@@ -8,16 +8,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import WHICH_PERSON, AsJson, Overwrite, Quiet, finish, progress_bar, say
+from gfla_cli.commands.options import WHICH_PERSON, AsJson, OutputOption, Overwrite, Quiet, finish, progress_bar, say
 
 
 def extract(
     source: Annotated[Path, typer.Argument(help="Image, video, or a folder of them.", show_default=False)],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write (.json), or a folder. \\[default: here]", rich_help_panel="Output"
-        ),
+        Path | None, OutputOption("--output", "-o", help="File to write (.json), or a folder. \\[default: here]")
     ] = None,
     task: Annotated[Literal["auto", "face", "body"], typer.Option(help="auto: what the image mostly shows.")] = "auto",
     person: Annotated[
@@ -27,10 +24,7 @@ def extract(
     trim: Annotated[str | None, typer.Option(help="Time range of a video, START:END in seconds.")] = None,
     fps: Annotated[str | None, typer.Option(help="Frames per second of a video. \\[default: its own]")] = None,
     overlay: Annotated[
-        bool,
-        typer.Option(
-            "--overlay", help="Also write images or videos with the landmarks on them.", rich_help_panel="Output"
-        ),
+        bool, OutputOption("--overlay", help="Also write images or videos with the landmarks on them.")
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

@@ -13,6 +13,7 @@ from gfla_cli.commands.options import (
     Crop,
     Device,
     Overwrite,
+    PoseModel,
     Precision,
     RefineHead,
     RuntimeOption,
@@ -27,9 +28,7 @@ def infer(
     pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
-    model: Annotated[
-        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
-    ] = "pose-people",
+    model: PoseModel = "pose-people",
     crop: Crop = True,
     align: Align = True,
     refine_head: RefineHead = True,

@@ -83,7 +83,7 @@ def pull(
     from gfla_cli.bundles.files import CARD, CONFIG, GRAPH, WEIGHTS, read_config
     from gfla_cli.bundles.hub import as_hub_name, hub_bundle
     from gfla_cli.bundles.shelf import bundle_names, find_bundle
-    from gfla_cli.evaluation.weights import NETWORKS
+    from gfla_cli.evaluation.weights import NETWORKS, find_weights
     from gfla_cli.io.files import atomic_folder
 
     if output is not None and model in ("vgg19", *NETWORKS):
@@ -95,9 +95,7 @@ def pull(
         typer.echo(fetch_vgg19())
         return
     if model in NETWORKS:
-        from gfla_cli.evaluation.weights import find_weights
-
-        typer.echo(find_weights(NETWORKS[model], say=say).path)
+        typer.echo(find_weights(NETWORKS[model], say=say))
         return
     if model in bundle_names():
         say(f"{model} is installed, there is nothing to download")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -20,19 +21,18 @@ if TYPE_CHECKING:
     from gfla_cli.pipelines.jobs import JobReport
 
 _LINE_EVERY_S = 60.0
+OutputOption = partial(typer.Option, rich_help_panel="Output")
+ExecutionOption = partial(typer.Option, rich_help_panel="Execution")
 RuntimeOption = Annotated[
-    Runtime,
-    typer.Option("--runtime", help="auto: ONNX Runtime where it is faster, else torch.", rich_help_panel="Execution"),
+    Runtime, ExecutionOption("--runtime", help="auto: ONNX Runtime where it is faster, else torch.")
 ]
-Device = Annotated[DeviceName, typer.Option(help="Where to compute.", rich_help_panel="Execution")]
-Precision = Annotated[
-    config.Precision, typer.Option(help="Number format; auto takes bf16 where it is fast.", rich_help_panel="Execution")
-]
+Device = Annotated[DeviceName, ExecutionOption(help="Where to compute.")]
+Precision = Annotated[config.Precision, ExecutionOption(help="Number format; auto takes bf16 where it is fast.")]
 Layout = Literal["square", "fashion", "market"]  # of the files of a data set
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.", rich_help_panel="Output")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print result paths only.", rich_help_panel="Output")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.", rich_help_panel="Output")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.", rich_help_panel="Execution")]
+Overwrite = Annotated[bool, OutputOption("--overwrite", help="Replace existing output.")]
+Quiet = Annotated[bool, OutputOption("--quiet", "-q", help="Print result paths only.")]
+AsJson = Annotated[bool, OutputOption("--json", help="Print results as JSON.")]
+Threads = Annotated[int | None, ExecutionOption(min=1, help="CPU threads; all by default.")]
 Crop = Annotated[bool, typer.Option(help="Crop around the person; --no-crop resizes the whole image.")]
 Align = Annotated[bool, typer.Option(help="Fit the pose to the size and place of the source's body.")]
 RefineHead = Annotated[
@@ -41,6 +41,7 @@ RefineHead = Annotated[
         "--refine-head/--no-refine-head", help="Draw a small head again at a larger scale; takes twice as long."
     ),
 ]
+PoseModel = Annotated[str, typer.Option("--model", help="Name, folder, .onnx file or hf:owner/name of a pose model.")]
 WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
 
 
@@ -86,7 +87,6 @@ def finish(report: JobReport, *, as_json: bool) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limits torch to that many CPU threads."""
     if threads is not None:
         import torch
 
@@ -131,7 +131,6 @@ def _lines(what: str) -> Callable[[int, int], None]:
 
 
 def print_json(values: object) -> None:
-    """Prints values of plain types as JSON."""
     typer.echo(json.dumps(values, indent=2))
 
 

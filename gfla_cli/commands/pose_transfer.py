@@ -13,7 +13,9 @@ from gfla_cli.commands.options import (
     Align,
     AsJson,
     Device,
+    OutputOption,
     Overwrite,
+    PoseModel,
     Precision,
     Quiet,
     RefineHead,
@@ -28,21 +30,13 @@ from gfla_cli.commands.options import (
 def pose_transfer(
     source: Annotated[Path, typer.Argument(help="Image of the person, or a folder of images.", show_default=False)],
     pose: Annotated[
-        str,
-        typer.Option(help="Image or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder."),
+        str, typer.Option(help="Image or keypoint file (JSON, or CSV as FILE.csv#name) with the pose, or a folder.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Image to write, or a folder. \\[default: SOURCE--POSE.png here]",
-            rich_help_panel="Output",
-        ),
+        OutputOption("--output", "-o", help="Image to write, or a folder. \\[default: SOURCE--POSE.png here]"),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a pose model.")
-    ] = "pose-people",
+    model: PoseModel = "pose-people",
     size: Annotated[
         str,
         typer.Option(
@@ -65,14 +59,12 @@ def pose_transfer(
     person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[
-        bool,
-        typer.Option("--side-by-side", help="Write source, pose and result in one image.", rich_help_panel="Output"),
+        bool, OutputOption("--side-by-side", help="Write source, pose and result in one image.")
     ] = False,
     show: Annotated[
         str | None,
-        typer.Option(
-            help="Also write images of what the network does: flow, mask, attention, solids, or several with commas.",
-            rich_help_panel="Output",
+        OutputOption(
+            help="Also write images of what the network does: flow, mask, attention, solids, or several with commas."
         ),
     ] = None,
     overwrite: Overwrite = False,

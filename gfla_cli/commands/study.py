@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Overwrite, Quiet, counted, print_table, progress_bar, refuse_unused, say
+from gfla_cli.commands.options import (
+    AsJson,
+    Overwrite,
+    Quiet,
+    counted,
+    print_json,
+    print_table,
+    progress_bar,
+    refuse_unused,
+    say,
+)
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Result, Tally
@@ -159,15 +168,16 @@ def tally_study(
     if not as_json:
         _print_table(found)
         return
-    report = {
-        "study": found.study,
-        "raters": found.raters,
-        "sittings": found.sittings,
-        "models": [{**asdict(model), "share": model.share} for model in found.models],
-        "excluded": [{"file": str(path), "why": why} for path, why in found.excluded],
-        "unreadable": [str(error) for error in found.unreadable],
-    }
-    typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    print_json(
+        {
+            "study": found.study,
+            "raters": found.raters,
+            "sittings": found.sittings,
+            "models": [{**asdict(model), "share": model.share} for model in found.models],
+            "excluded": [{"file": str(path), "why": why} for path, why in found.excluded],
+            "unreadable": [str(error) for error in found.unreadable],
+        }
+    )
 
 
 def _print_table(found: Tally) -> None:

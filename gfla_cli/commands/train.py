@@ -12,6 +12,7 @@ import typer
 
 from gfla_cli.commands.options import (
     Device,
+    ExecutionOption,
     Precision,
     Threads,
     print_json,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Dataset = Literal[
     "people", "photos", "fashion", "market", "chairs", "objects", "shapenet", "faces", "people-faces", "bodies"
 ]
-_OUTPUT = "Files of a run"
+_of_run = partial(typer.Option, rich_help_panel="Files of a run")
 
 
 def train(
@@ -60,14 +61,12 @@ def train(
         int | None, typer.Option(min=1, help="Stop after this many steps; continue with --resume and more.")
     ] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Time budget, shared by the stages; learning rates follow the time."),
+        float | None, typer.Option(min=0.01, help="Time budget, shared by the stages; learning rates follow the time.")
     ] = None,
     vgg: Annotated[Path | None, typer.Option(help="VGG19 weights; downloaded by default.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of rendered images; RUN/cache by default.")] = None,
     render: Annotated[
-        bool,
-        typer.Option("--render/--no-render", help="Render images when needed, or use existing ones only."),
+        bool, typer.Option("--render/--no-render", help="Render images when needed, or use existing ones only.")
     ] = True,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes that load data, per training process.")] = 1,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
@@ -75,36 +74,23 @@ def train(
         str | None, typer.Option("--flow", help="Start from the flow estimator of this model, and skip the flow stage.")
     ] = None,
     init: Annotated[
-        str | None,
-        typer.Option("--init", help="Start from all weights of this model, to fine-tune it for example."),
+        str | None, typer.Option("--init", help="Start from all weights of this model, to fine-tune it for example.")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.", rich_help_panel=_OUTPUT)] = 500,
-    sample_every: Annotated[
-        int, typer.Option(min=1, help="Steps between sample images.", rich_help_panel=_OUTPUT)
-    ] = 500,
-    keep: Annotated[
-        int, typer.Option(min=1, help="Newest checkpoints to keep, besides the best one.", rich_help_panel=_OUTPUT)
-    ] = 1,
-    tensorboard: Annotated[
-        bool,
-        typer.Option("--tensorboard", help="Also write logs for TensorBoard.", rich_help_panel=_OUTPUT),
-    ] = False,
-    accumulate: Annotated[
-        int,
-        typer.Option(min=1, help="Compute a batch in this many parts, to save memory.", rich_help_panel="Execution"),
-    ] = 1,
+    save_every: Annotated[int, _of_run(min=1, help="Steps between checkpoints.")] = 500,
+    sample_every: Annotated[int, _of_run(min=1, help="Steps between sample images.")] = 500,
+    keep: Annotated[int, _of_run(min=1, help="Newest checkpoints to keep, besides the best one.")] = 1,
+    tensorboard: Annotated[bool, _of_run("--tensorboard", help="Also write logs for TensorBoard.")] = False,
+    accumulate: Annotated[int, ExecutionOption(min=1, help="Compute a batch in this many parts, to save memory.")] = 1,
     channels_last: Annotated[
         bool | None,
-        typer.Option(
+        ExecutionOption(
             "--channels-last/--no-channels-last",
             help="Memory format of images; channels last by default in bf16 on the CPU.",
-            rich_help_panel="Execution",
         ),
     ] = None,
     compiled: Annotated[
-        bool,
-        typer.Option("--compile", help="Use torch.compile; CUDA only, slow to start.", rich_help_panel="Execution"),
+        bool, ExecutionOption("--compile", help="Use torch.compile; CUDA only, slow to start.")
     ] = False,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -11,6 +11,7 @@ import typer
 from gfla_cli.commands.options import (
     AsJson,
     Device,
+    OutputOption,
     Overwrite,
     Precision,
     Quiet,
@@ -29,20 +30,10 @@ def view_synthesis(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Image to write, or a folder. \\[default: SOURCE--AZIMUTH.png here]",
-            rich_help_panel="Output",
-        ),
+        OutputOption("--output", "-o", help="Image to write, or a folder. \\[default: SOURCE--AZIMUTH.png here]"),
     ] = None,
-    turntable: Annotated[
-        Path | None,
-        typer.Option(help="Write one turn around the object, .mp4 or .gif.", rich_help_panel="Output"),
-    ] = None,
-    grid: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet of all views.", rich_help_panel="Output")
-    ] = None,
+    turntable: Annotated[Path | None, OutputOption(help="Write one turn around the object, .mp4 or .gif.")] = None,
+    grid: Annotated[Path | None, OutputOption(help="Write a contact sheet of all views.")] = None,
     model: Annotated[
         str, typer.Option(help="Name, folder, .onnx file or hf:owner/name of a view model.")
     ] = "view-chairs",

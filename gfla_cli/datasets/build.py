@@ -48,7 +48,6 @@ class BuildOptions:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the written images."""
         height, width = self.layout.frame
         return self.height, round(self.height * width / height)
 

@@ -120,7 +120,6 @@ class ChairPairs(Dataset[ViewPair]):
         self.seed = seed
 
     def render_caches(self) -> list[RenderCache]:
-        """The caches that its images are read from."""
         return [self.chairs.cache]
 
     def __getitem__(self, index: int) -> ViewPair:

@@ -99,7 +99,6 @@ class _Check:
         *,
         decode: bool,
     ) -> None:
-        """Checks the images that a table names in these lines."""
         if lines and not (self.root / split).is_dir():
             self.add(table, 0, f"the folder {split}/ with its images is missing")
             return
@@ -121,7 +120,6 @@ class _Check:
             progress(done, len(lines))
 
     def pairs(self, file: str, annotated: Set[str]) -> None:
-        """Checks a table of pairs."""
         seen: dict[tuple[str, str], int] = {}
         for line, (source, target) in self._rows(file, ",", PAIRS_HEADER):
             if (first := seen.setdefault((source, target), line)) != line:

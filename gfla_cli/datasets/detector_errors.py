@@ -4,7 +4,7 @@ Joints: a skeleton has them at the centres of rotation, a detector where annotat
 measured on the 399 front views of the rendered training set: mean of (detected - true) position, in torsos.
 
 Landmarks: the renderer's are fixed points of the skin. A detector's jaw slides along the outline of a turning head,
-and its brows begin elsewhere. `_SHIFT` is a least-squares fit of (detected - rendered) on the turn of the head, over
+and its brows begin elsewhere. Their shift is a least-squares fit of (detected - rendered) on the turn of the head, over
 880 rendered portraits, with left and right as mirror images. It reduces the mean difference from 2.6 % to 1.8 % of
 the face's width. The rest differs from person to person.
 """
@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Points
-from gfla_cli.person.face import EYES, MIRRORED, POINTS, face_size
+from gfla_cli.arrays import BoolArray, Float32Array, Points
+from gfla_cli.person.face import EYES, POINTS, face_size
 from gfla_cli.person.pose import MIRRORED as MIRRORED_JOINTS
 
 # Differences of MediaPipe's joints from `as_detected` ones in 1 500 rendered people, (18, 3) right, down, away, in
-# hundredths of a torso; and the yaw of their chest in degrees.
+# hundredths of a torso; and the yaw of their chest in degrees. Of landmarks, (68, 4): the shift across and down the
+# face, and how much each grows with the turn of the head, in face sizes.
 _ERRORS = "detection_errors.npz"
 _SIMILAR = 200  # measured people on each side of a yaw, from which one is drawn
 
@@ -100,72 +103,24 @@ def misdetected(points: Points, torso: float, share: float, rng: np.random.Gener
 
 
 @functools.cache
+def _measured() -> dict[str, NDArray[Any]]:
+    """The arrays of `_ERRORS`."""
+    with (files(__package__) / _ERRORS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+@functools.cache
 def _errors() -> tuple[Points, Float32Array]:
     """(N, 18, 3) errors in torsos and (N,) yaws in degrees, ascending; each person and its mirror image."""
-    with (files(__package__) / _ERRORS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        errors, yaw = stored["errors"].astype(np.float32) / 100, stored["yaw"].astype(np.float32)
+    errors = np.asarray(_measured()["errors"] / np.float32(100), np.float32)
+    yaw = np.asarray(_measured()["yaw"], np.float32)
     mirrored = errors[:, list(MIRRORED_JOINTS)] * np.array([-1, 1, 1], np.float32)
     errors, yaw = np.concatenate([errors, mirrored]), np.concatenate([yaw, -yaw])
     order = np.argsort(yaw, kind="stable")
     return errors[order], yaw[order]
 
 
-# point -> shift across and down the face, and how much it grows with the turn of the head; face sizes
-_SHIFT: dict[int, tuple[float, float, float, float]] = {
-    0: (0.013, -0.007, 0.165, -0.031),
-    1: (-0.014, 0.011, -0.374, -0.010),
-    2: (-0.009, -0.007, -0.146, 0.011),
-    3: (-0.009, -0.019, -0.103, 0.061),
-    4: (0.009, 0.009, -0.028, 0.081),
-    5: (-0.024, -0.007, -0.173, 0.100),
-    6: (0.004, 0.000, 0.527, 0.090),
-    7: (0.006, -0.013, 0.231, 0.038),
-    8: (0.000, -0.012, 0.179, 0.000),
-    17: (0.002, -0.047, 0.000, -0.001),
-    18: (-0.006, -0.011, -0.068, -0.006),
-    19: (0.008, -0.019, -0.048, -0.015),
-    20: (-0.021, 0.012, -0.051, -0.014),
-    21: (0.010, 0.019, 0.002, -0.009),
-    27: (0.000, 0.002, 0.071, 0.000),
-    28: (0.000, 0.010, 0.136, 0.000),
-    29: (0.000, 0.011, 0.150, 0.000),
-    30: (0.000, 0.002, 0.115, 0.000),
-    31: (-0.003, 0.001, 0.043, 0.014),
-    32: (-0.005, 0.013, 0.057, 0.005),
-    33: (0.000, 0.010, 0.004, 0.000),
-    36: (0.000, 0.004, -0.047, 0.006),
-    37: (-0.001, 0.001, -0.091, 0.000),
-    38: (-0.005, 0.003, -0.088, -0.006),
-    39: (-0.001, 0.008, -0.003, 0.006),
-    40: (0.007, -0.001, -0.050, -0.001),
-    41: (-0.009, 0.000, -0.063, -0.003),
-    48: (-0.004, 0.006, -0.078, 0.013),
-    49: (0.001, -0.004, -0.050, 0.021),
-    50: (0.003, 0.004, -0.017, 0.005),
-    51: (0.000, -0.006, -0.019, 0.000),
-    55: (0.022, 0.001, -0.042, -0.024),
-    56: (0.014, 0.005, 0.009, -0.016),
-    57: (0.000, 0.010, 0.023, 0.000),
-    60: (-0.012, 0.015, -0.122, 0.015),
-    61: (-0.020, 0.004, -0.102, 0.009),
-    62: (0.000, -0.006, -0.004, 0.000),
-    65: (0.005, -0.001, 0.028, -0.015),
-    66: (0.000, -0.002, 0.067, 0.000),
-}
-_MIRROR = np.array([-1, 1, 1, -1])  # signs of the four numbers at the mirrored point
-_FURTHEST = 0.35  # turn up to which the table was measured
-
-
-def _mirrored_table() -> Float64Array:
-    """(68, 4): the table with its mirror image."""
-    table = np.zeros((68, 4))
-    for point, numbers in _SHIFT.items():
-        table[MIRRORED[point]] = numbers * _MIRROR
-        table[point] = numbers
-    return table
-
-
-_TABLE = _mirrored_table()
+_FURTHEST = 0.35  # turn of the head up to which landmarks were measured
 
 
 def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
@@ -179,7 +134,8 @@ def as_detected_face(landmarks: Points, share: float = 1.0) -> Float32Array:
     across = eyes / apart
     down = np.array([-across[1], across[0]])
     turn = float(np.clip((points[30] - points[[36, 45]].mean(axis=0)) @ across / apart, -_FURTHEST, _FURTHEST))
-    shift = _TABLE[:, :2] + turn * _TABLE[:, 2:]
+    table = _measured()["landmarks"]
+    shift = table[:, :2] + turn * table[:, 2:]
     if len(points) > POINTS:
         shift = np.concatenate([shift, [shift[list(eye)].mean(axis=0) for eye in EYES]])
     moved = points + share * face_size(points) * (shift[:, :1] * across + shift[:, 1:] * down)

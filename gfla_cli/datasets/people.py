@@ -51,7 +51,6 @@ class RenderPlan:
     depths: bool = True  # store the joints' depths; older caches have none
 
     def mix(self) -> ViewMix:
-        """What the images show."""
         from gfla_cli.synth.people.people import ViewMix
 
         return ViewMix()
@@ -66,7 +65,6 @@ class HeadRenderPlan(RenderPlan):
     margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
 
     def mix(self) -> ViewMix:
-        """What the images show."""
         from gfla_cli.synth.people.people import ViewMix
 
         return ViewMix(crops={"head": 1}, margins=self.margins)
@@ -215,7 +213,6 @@ class PeoplePairs(Dataset[PosePair]):
         self.depth = depth
 
     def render_caches(self) -> list[RenderCache]:
-        """The caches that its images are read from."""
         return [self.people.cache] + ([self.head_crops.cache] if self.heads else [])
 
     def __getitem__(self, index: int) -> PosePair:

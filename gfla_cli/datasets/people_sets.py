@@ -84,7 +84,6 @@ def write_people_mini(pack_path: Path, out: Path, *, train: int = 200, test: int
 
 
 def _mini_views(people: People, rng: np.random.Generator) -> list[View]:
-    """Views of one random character in one scene."""
     character = sample_character(rng, people.pack)
     scene = sample_scene(rng, _MINI_SIZE, _MINI_BACKGROUNDS)
     return [people.random_view(rng, character, scene, shot, catalogue=0.7) for shot in _mini_shots(rng)]

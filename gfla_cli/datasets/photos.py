@@ -11,19 +11,17 @@ Instead of box and points there may be "why": [kind, detail]. Points are whole n
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import IO
 
 from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import SPLITS, whole_points
 from gfla_cli.errors import DataError, GflaError
 from gfla_cli.io.background import Progress, overlapped
-from gfla_cli.io.files import atomic_path, disk_errors_explained, leads_out
+from gfla_cli.io.files import disk_errors_explained, leads_out, write_text
 from gfla_cli.io.image import read_image
 from gfla_cli.person.body import body_crop
 from gfla_cli.person.detect import PersonDetector
@@ -47,46 +45,38 @@ class Found:
     why: list[str] | None = None  # kind and detail
 
 
-class FoundFile:
-    """The lines on disk. A line that a killed process left half-written is dropped when reading."""
+def read_found(path: Path) -> dict[str, Found]:
+    """Photo -> the last line about it; empty when there is no file. Raises DataError when it is another file.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, Found]:
-        """Photo -> the last line about it; empty when there is no file. Raises DataError when it is another file."""
-        found: dict[str, Found] = {}
-        if not self.path.is_file():
-            return found
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        for number, line in enumerate(lines, start=1):
-            try:
-                entry = Found(**json.loads(line))
-                if leads_out(entry.photo) or leads_out(entry.name):
-                    raise ValueError("a name that leads out of the folder")
-            except (ValueError, TypeError, RecursionError) as error:
-                if line and number < len(lines):  # the last one has no line end: it was being written
-                    what = f"{self.path}, line {number}: not a line that gfla data build wrote"
-                    raise DataError(what, hint="delete the file; all photos are then looked at again") from error
-                continue
-            found[entry.photo] = entry
+    A line that a killed process left half-written is dropped.
+    """
+    found: dict[str, Found] = {}
+    if not path.is_file():
         return found
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = Found(**json.loads(line))
+            if leads_out(entry.photo) or leads_out(entry.name):
+                raise ValueError("a name that leads out of the folder")
+        except (ValueError, TypeError, RecursionError) as error:
+            if line and number < len(lines):  # the last one has no line end: it was being written
+                what = f"{path}, line {number}: not a line that gfla data build wrote"
+                raise DataError(what, hint="delete the file; all photos are then looked at again") from error
+            continue
+        found[entry.photo] = entry
+    return found
 
-    def rewrite(self, found: Mapping[str, Found]) -> None:
-        """Replaces the file by these lines; outdated and half-written ones are gone."""
-        with atomic_path(self.path, overwrite=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for entry in found.values():
-                _write(file, entry)
 
-    def add(self, entry: Found) -> None:
-        """Appends one line, on disk when this returns. Raises MediaError when the disk refuses."""
-        with disk_errors_explained(self.path), self.path.open("a", encoding="utf-8") as file:
-            _write(file, entry)
+def add_found(path: Path, entry: Found) -> None:
+    """Appends one line, on disk when this returns. Raises MediaError when the disk refuses."""
+    with disk_errors_explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(_line(entry))
 
 
-def _write(file: IO[str], entry: Found) -> None:
-    values = {name: value for name, value in asdict(entry).items() if value is not None}
-    file.write(json.dumps(values) + "\n")  # ASCII: on POSIX the name of a photo may hold bytes that are no text
+def _line(entry: Found) -> str:
+    """ASCII: on POSIX the name of a photo may hold bytes that are no text."""
+    return json.dumps({name: value for name, value in asdict(entry).items() if value is not None}) + "\n"
 
 
 def look_at_all(
@@ -101,8 +91,7 @@ def look_at_all(
     `paths` are the photos by their path below their folder, `names` the names of their images in the set. Entries
     are kept in `file`; those of changed photos are made again. Points are in a frame of (height, width).
     """
-    notes = FoundFile(file)
-    known = notes.read()
+    known = read_found(file)
     entries: dict[str, Found] = {}
     for photo, path in paths.items():
         entry = known.get(photo.as_posix())
@@ -111,27 +100,18 @@ def look_at_all(
     for entry in known.values():
         if entries.get(entry.photo) is not entry:  # the photo changed or is gone
             for split in SPLITS:
-                _remove(file.parent / split / entry.name)
-    notes.rewrite(entries)
+                (file.parent / split / entry.name).unlink(missing_ok=True)
+    write_text(file, "".join(map(_line, entries.values())))
     todo = [photo for photo in paths if photo.as_posix() not in entries]
     progress(len(entries), len(paths))
     if todo:
         with PersonDetector() as detector:
-            for photo_read in overlapped(_read(todo, paths)):
-                entry = _look(photo_read, names[photo_read.path], detector, frame)
-                notes.add(entry)
+            for entry, image in overlapped(_read(todo, paths, names)):
+                entry = _look(entry, image, detector, frame)
+                add_found(file, entry)
                 entries[entry.photo] = entry
                 progress(len(entries), len(paths))
     return {photo.as_posix(): entries[photo.as_posix()] for photo in paths}, len(todo)
-
-
-def _remove(image: Path) -> None:
-    """Deletes an image of the set, if it is there."""
-    try:
-        image.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # a name from before names were shortened: it was never written
-            raise
 
 
 def _stamp(path: Path) -> list[int]:
@@ -142,17 +122,10 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    """A file that was read, or what is wrong with it."""
-
-    path: PurePath  # below the folder of photos
-    stamp: list[int]
-    digest: str
-    image: Image | GflaError
-
-
-def _read(todo: list[PurePath], paths: Mapping[PurePath, Path]) -> Iterator[_Photo]:
+def _read(
+    todo: list[PurePath], paths: Mapping[PurePath, Path], names: Mapping[PurePath, str]
+) -> Iterator[tuple[Found, Image | GflaError]]:
+    """An entry for every photo, and its image or what is wrong with it."""
     for photo in todo:
         path, digest = paths[photo], ""
         stamp = _stamp(path)
@@ -164,19 +137,18 @@ def _read(todo: list[PurePath], paths: Mapping[PurePath, Path]) -> Iterator[_Pho
             image = DataError(f"{path}: {error.strerror}")
         except GflaError as error:
             image = error
-        yield _Photo(photo, stamp, digest, image)
+        yield Found(photo=photo.as_posix(), stamp=stamp, digest=digest, name=names[photo]), image
 
 
-def _look(photo: _Photo, name: str, detector: PersonDetector, size: tuple[int, int]) -> Found:
-    """The one person of a photo in a frame of `size` (height, width), or why there is none."""
-    entry = Found(photo=photo.path.as_posix(), stamp=photo.stamp, digest=photo.digest, name=name)
+def _look(entry: Found, image: Image | GflaError, detector: PersonDetector, size: tuple[int, int]) -> Found:
+    """The entry with the one person of the image in a frame of `size` (height, width), or why there is none."""
 
     def left_out(kind: str, detail: str = "") -> Found:
         return replace(entry, why=[kind, detail])
 
-    if isinstance(photo.image, GflaError):
-        return left_out("not readable", str(photo.image))
-    people = detector.detect(photo.image)
+    if isinstance(image, GflaError):
+        return left_out("not readable", str(image))
+    people = detector.detect(image)
     if not people:
         return left_out("no person found")
     if len(people) > 1 and extent(people[1].box) > _ALIKE * extent(people[0].box):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.errors import DataError, MediaError
+from gfla_cli.errors import DataError
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.protocols import Protocol, Size, prepared
 from gfla_cli.io.background import Progress, overlapped, silent
@@ -123,21 +123,18 @@ class FidMeter:
         self._waiting: list[tuple[str, Tensor]] = []
         self._known = set[tuple[str, str]]()
 
-    def add(self, name: str, images: Tensor) -> None:
-        """(B, 3, H, W) images in [-1, 1] of a set."""
-        for image in images.to(self._device).split(1):
+    def add(self, name: str, images: Tensor, files: Sequence[str] = ()) -> None:
+        """(B, 3, H, W) images in [-1, 1] of a set; those of named files count once."""
+        for k, image in enumerate(images.to(self._device).split(1)):
+            if files and (name, files[k]) in self._known:
+                continue
+            if files:
+                self._known.add((name, files[k]))
             if self._waiting and self._waiting[0][1].shape != image.shape:
                 self._flush()
             self._waiting.append((name, image))
             if len(self._waiting) >= _BATCH:
                 self._flush()
-
-    def add_once(self, name: str, images: Tensor, files: Sequence[str]) -> None:
-        """The same for the images of these files, each of which counts once."""
-        for file, image in zip(files, images.split(1), strict=True):
-            if (name, file) not in self._known:
-                self._known.add((name, file))
-                self.add(name, image)
 
     def gaussian(self, name: str) -> Gaussian:
         """Mean and covariance of a set; raises DataError when it has fewer than two images."""
@@ -180,7 +177,11 @@ class FidReference:
         if measures.inception is None:
             raise ValueError("no network to compare images by")
         paths = find_images(self.path)
-        kept = cache / f"{_key(paths, measures.described['fid']['sha256'], protocol, size)}.npz" if cache else None
+        kept = None
+        if cache is not None:  # the name changes when an image, the network or the preparation does
+            files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+            how = [str(protocol.steps(size)), protocol.jpeg_quality, measures.described["fid"]["sha256"]]
+            kept = cache / f"{hashlib.sha256(json.dumps([files, how]).encode()).hexdigest()[:24]}.npz"
         if kept is not None and kept.is_file():
             try:
                 return read_gaussian(kept)
@@ -198,22 +199,12 @@ class FidReference:
         return found
 
 
-def _key(paths: Sequence[Path], digest: str, protocol: Protocol, size: Size) -> str:
-    """Changes when an image, the network (`digest`: sha256 of its weights) or the preparation does."""
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    how = [str(protocol.steps(size)), protocol.jpeg_quality, digest]
-    return hashlib.sha256(json.dumps([files, how]).encode()).hexdigest()[:24]
-
-
 def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -> FidReference | None:
     """What was given, else what the protocol says; None stands for the real images of the measured pairs.
 
-    Raises MediaError for a path that is not there, DataError when the protocol wants training images and `train`
-    names none.
+    Raises DataError when the protocol wants training images and `train` names none.
     """
     if given is not None:
-        if not given.exists():
-            raise MediaError(f"{given}: no such file or folder", hint="--fid-reference takes a folder or an .npz file")
         return FidReference(given, "statistics" if given.suffix == ".npz" else "pictures")
     if protocol.fid_reference == "targets":
         return None

@@ -112,7 +112,7 @@ def _people(
                 made = _pictures(network, batch, flows)
 
             def more(image: Image, wanted: Points = pair.target_points[:, :3]) -> dict[str, float]:
-                return {"pck": judge.pck(image, wanted)} if judge is not None else {}
+                return {"pck": judge.figures(image, wanted)["pck"]} if judge is not None else {}
 
             if judge is not None:
                 made = {REAL: batch.target_image} | made

@@ -21,10 +21,10 @@ _RESULTS_HEADER = ("generated", "real")
 
 @dataclass(frozen=True, slots=True)
 class FilePair:
-    """A generated image, the real one it is compared with, and the name of its source where that is known."""
+    """A generated image, the real one it is compared with, if any, and the name of its source where that is known."""
 
     generated: Path
-    real: Path
+    real: Path | None
     source: str = ""
 
 

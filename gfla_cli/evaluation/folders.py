@@ -43,9 +43,8 @@ class ComparedFolders(TestSet):
     poses: Mapping[str, Pose] = field(default_factory=dict)  # of real images, by name without suffix
     limit: int | None = None
     total: int = field(init=False, default=0)
-    # Name of a folder -> its images, with their real ones or without.
-    _pairs: dict[str, list[FilePair]] = field(init=False, default_factory=dict)
-    _alone: dict[str, list[Path]] = field(init=False, default_factory=dict)
+    _pairs: dict[str, list[FilePair]] = field(init=False, default_factory=dict)  # by the name of a folder
+    _paired: bool = field(init=False, default=True)
     _device: torch.device = field(init=False, default=torch.device("cpu"))
     _judge: PoseJudge | None = field(init=False, default=None)
 
@@ -54,13 +53,11 @@ class ComparedFolders(TestSet):
         resolved = dict(enumerate(folder.resolve() for folder in self.generated))
         short = {k: folder.name for k, folder in resolved.items()}
         names = distinct_names(short, {k: f"{folder.parent.name}/{folder.name}" for k, folder in resolved.items()})
-        named = dict(zip(names.values(), self.generated, strict=True))
-        if measures.paired:
-            pairs = {name: pair_folders(self.real, folder, self.table) for name, folder in named.items()}
-            self._pairs = {name: spread(found, self.limit) for name, found in pairs.items()}
-        else:
-            self._alone = {name: spread(find_images(folder), self.limit) for name, folder in named.items()}
-        self.total = sum(self._counts())
+        self._paired = measures.paired
+        for name, folder in zip(names.values(), self.generated, strict=True):
+            alone = [] if self._paired else [FilePair(image, None) for image in find_images(folder)]
+            self._pairs[name] = spread(alone or pair_folders(self.real, folder, self.table), self.limit)
+        self.total = sum(map(len, self._pairs.values()))
         if measures.masked and measures.mask_files is None and not self.poses:
             for metric in MASKED:
                 measures.without(metric, "no masks; --keypoints names a table of joints, --masks a folder of masks")
@@ -68,32 +65,33 @@ class ComparedFolders(TestSet):
             measures.refine("pck", "of the pose that it finds in the real picture")
         self.size = self.size or self.protocol.sizes.get(self.layout)
         if self.size is None:
-            files = self._alone or {name: [pair.generated for pair in found] for name, found in self._pairs.items()}
-            first = read_image(next(iter(files.values()))[0])
+            first = read_image(next(iter(self._pairs.values()))[0].generated)
             self.size = (first.shape[0], first.shape[1])
         self._device = measures.device
         self._judge = PoseJudge(rendered=False) if measures.pck else None
 
     def scores(self, *, with_real: bool) -> list[Score]:
-        return [Score(name) for name in (*self._pairs, *self._alone)]
+        return [Score(name) for name in self._pairs]
 
     def batches(self) -> Iterator[Batch]:
         """Files are read ahead."""
-        for name, files in self._alone.items():
-            for number, image in enumerate(overlapped(self._read(file) for file in files)):
-                yield Batch(numbers=[number], made={name: to_tensor(image).to(self._device)})
         for name, pairs in self._pairs.items():
             read = overlapped((self._both(pair) for pair in pairs), size=2 * _BATCH)
             for first in range(0, len(pairs), _BATCH):
                 group = pairs[first : first + _BATCH]
-                images = list(islice(read, len(group)))
-                made, real = (torch.cat([to_tensor(both[k]) for both in images]) for k in (0, 1))
-                joints = [self._joints(pair.real.stem) for pair in group]
+                made, real = zip(*islice(read, len(group)), strict=True)
+                numbers = range(first, first + len(group))
+                on_device = {name: torch.cat(made).to(self._device)}
+                if not self._paired:
+                    yield Batch(numbers=numbers, made=on_device)
+                    continue
+                reals = [pair.real for pair in group if pair.real]
+                joints = [self._joints(file.stem) for file in reals]
                 yield Batch(
-                    numbers=range(first, first + len(group)),
-                    made={name: made.to(self._device)},
-                    real=real.to(self._device),
-                    real_names=[pair.real.name for pair in group],
+                    numbers=numbers,
+                    made=on_device,
+                    real=torch.cat(real).to(self._device),
+                    real_names=[file.name for file in reals],
                     joints=joints,
                     parts=[change_class(self._change(*known)) for known in zip(group, joints, strict=True)],
                 )
@@ -115,42 +113,35 @@ class ComparedFolders(TestSet):
         data = {
             "name": "/".join(self.real.resolve().parts[-2:]),
             "layout": self.layout,
-            "pairs": ", ".join(str(count) for count in dict.fromkeys(self._counts())),
-            "paired_by": "nothing" if not self._pairs else self.table.name if self.table else "name",
+            "pairs": ", ".join(dict.fromkeys(str(len(pairs)) for pairs in self._pairs.values())),
+            "paired_by": "nothing" if not self._paired else self.table.name if self.table else "name",
         }
         return data, ""
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
         pair = self._pairs[name][number]
-        result, real = self._both(pair)
+        result, real = map(to_uint8, self._both(pair))
         images: dict[str, Image] = {}
         source = next(iter(sorted(self.real.glob(f"{pair.source}.*"))), None) if pair.source else None
         if source is not None:
-            images["source"] = self._read(source)
-        joints = self._joints(pair.real.stem)
+            images["source"] = to_uint8(self._read(source))
+        joints = self._joints(pair.real.stem) if pair.real else None
         if joints is not None:
             images["target pose"] = draw_pose(np.full_like(result, 255), Pose(joints, result.shape[:2]))
-        return images | {"result": result, "real": real}
-
-    def title(self, name: str, number: int) -> str:
-        return self._pairs[name][number].generated.name
+        return pair.generated.name, images | {"result": result, "real": real}
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         """Of the first folder."""
-        pairs = next(iter(self._pairs.values()), [])
-        return [dict(zip(("result", "real"), self._both(pair), strict=True)) for pair in spread(pairs, count)]
+        pairs = spread(next(iter(self._pairs.values())), count)
+        return [dict(zip(("result", "real"), map(to_uint8, self._both(pair)), strict=True)) for pair in pairs]
 
-    def _counts(self) -> list[int]:
-        """How many images of each folder are measured."""
-        return [*(len(pairs) for pairs in self._pairs.values()), *(len(files) for files in self._alone.values())]
-
-    def _read(self, file: Path) -> Image:
+    def _read(self, file: Path) -> Tensor:
         assert self.size is not None
-        return prepared(read_image(file), self.protocol, self.size)
+        return to_tensor(prepared(read_image(file), self.protocol, self.size))
 
-    def _both(self, pair: FilePair) -> tuple[Image, Image]:
-        """The generated and the real image of a pair."""
-        return self._read(pair.generated), self._read(pair.real)
+    def _both(self, pair: FilePair) -> tuple[Tensor, Tensor]:
+        """The generated and the real image of a pair; the latter is empty where there is none."""
+        return self._read(pair.generated), self._read(pair.real) if pair.real else torch.empty(0)
 
     def _joints(self, stem: str) -> Points | None:
         """(18, 3) joints of a real image in the pixels of the comparison; None where they are not known."""

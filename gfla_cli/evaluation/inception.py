@@ -8,7 +8,6 @@ pytorch-fid and torch-fidelity publish (the same file), so those load as they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,97 +18,75 @@ from gfla_cli.errors import BundleError
 FEATURES = 2048
 SIDE = 299  # pixels; every image is resized to this square
 
-_Kernel = tuple[int, int]
-_POOL = "pool"
 _RIGHT = "pt_inception-2015-12-05-6726825d.pth of pytorch-fid is the right file"
-
-
-class _Step(NamedTuple):
-    name: str  # after the branch; "" = the branch has one step
-    channels: int
-    kernel: _Kernel = (1, 1)
-    stride: int = 1
-
-
-class _Branch(NamedTuple):
-    """Steps one after another; those of `fork` all see the last one's result, and their results are joined."""
-
-    name: str
-    steps: tuple[_Step, ...]
-    fork: tuple[_Step, ...] = ()
-
-
-def _branch(name: str, *steps: tuple[int, _Kernel] | tuple[int, _Kernel, int]) -> _Branch:
-    """A chain whose steps are numbered from 1; one alone has no number."""
-    numbers = [""] if len(steps) == 1 else [f"_{k}" for k in range(1, len(steps) + 1)]
-    return _Branch(name, tuple(_Step(number, *step) for number, step in zip(numbers, steps, strict=True)))
-
-
 _ONE, _THREE, _FIVE, _ROW, _COLUMN = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
 
-
-def _a(pooled: int) -> tuple[_Branch, ...]:
-    return (
-        _branch("branch1x1", (64, _ONE)),
-        _branch("branch5x5", (48, _ONE), (64, _FIVE)),
-        _branch("branch3x3dbl", (64, _ONE), (96, _THREE), (96, _THREE)),
-        _branch("branch_pool", (pooled, _ONE)),
-    )
+_Kernel = tuple[int, int]
+_Conv = tuple[int, _Kernel] | tuple[int, _Kernel, int]  # channels, kernel, stride
+# A name, and convolutions one after another. Those of a list all see the same input, and their results are joined.
+_Branch = tuple[str, *tuple[_Conv | list[_Conv], ...]]
 
 
-def _c(middle: int) -> tuple[_Branch, ...]:
-    double = ((middle, _ONE), (middle, _COLUMN), (middle, _ROW), (middle, _COLUMN), (192, _ROW))
-    return (
-        _branch("branch1x1", (192, _ONE)),
-        _branch("branch7x7", (middle, _ONE), (middle, _ROW), (192, _COLUMN)),
-        _branch("branch7x7dbl", *double),
-        _branch("branch_pool", (192, _ONE)),
-    )
+def _a(pooled: int) -> list[_Branch]:
+    return [
+        ("branch1x1", (64, _ONE)),
+        ("branch5x5", (48, _ONE), (64, _FIVE)),
+        ("branch3x3dbl", (64, _ONE), (96, _THREE), (96, _THREE)),
+        ("branch_pool", (pooled, _ONE)),
+    ]
 
 
-def _e() -> tuple[_Branch, ...]:
-    def fork(number: int) -> tuple[_Step, ...]:
-        return _Step(f"_{number}a", 384, (1, 3)), _Step(f"_{number}b", 384, (3, 1))
-
-    return (
-        _branch("branch1x1", (320, _ONE)),
-        _Branch("branch3x3", (_Step("_1", 384),), fork(2)),
-        _Branch("branch3x3dbl", (_Step("_1", 448), _Step("_2", 384, _THREE)), fork(3)),
-        _branch("branch_pool", (192, _ONE)),
-    )
+def _c(middle: int) -> list[_Branch]:
+    double: list[_Conv] = [(middle, _ONE), (middle, _COLUMN), (middle, _ROW), (middle, _COLUMN), (192, _ROW)]
+    return [
+        ("branch1x1", (192, _ONE)),
+        ("branch7x7", (middle, _ONE), (middle, _ROW), (192, _COLUMN)),
+        ("branch7x7dbl", *double),
+        ("branch_pool", (192, _ONE)),
+    ]
 
 
-_B = (
-    _branch("branch3x3", (384, _THREE, 2)),
-    _branch("branch3x3dbl", (64, _ONE), (96, _THREE), (96, _THREE, 2)),
-    _Branch(_POOL, ()),
-)
-_D = (
-    _branch("branch3x3", (192, _ONE), (320, _THREE, 2)),
-    _branch("branch7x7x3", (192, _ONE), (192, _ROW), (192, _COLUMN), (192, _THREE, 2)),
-    _Branch(_POOL, ()),
-)
-# Name -> branches and channels that come in, in order.
-_BLOCKS: dict[str, tuple[tuple[_Branch, ...], int]] = {
-    "Mixed_5b": (_a(32), 192),
-    "Mixed_5c": (_a(64), 256),
-    "Mixed_5d": (_a(64), 288),
-    "Mixed_6a": (_B, 288),
-    "Mixed_6b": (_c(128), 768),
-    "Mixed_6c": (_c(160), 768),
-    "Mixed_6d": (_c(160), 768),
-    "Mixed_6e": (_c(192), 768),
-    "Mixed_7a": (_D, 768),
-    "Mixed_7b": (_e(), 1280),
-    "Mixed_7c": (_e(), 2048),
+_B: list[_Branch] = [
+    ("branch3x3", (384, _THREE, 2)),
+    ("branch3x3dbl", (64, _ONE), (96, _THREE), (96, _THREE, 2)),
+    ("pool",),
+]
+_D: list[_Branch] = [
+    ("branch3x3", (192, _ONE), (320, _THREE, 2)),
+    ("branch7x7x3", (192, _ONE), (192, _ROW), (192, _COLUMN), (192, _THREE, 2)),
+    ("pool",),
+]
+_ROW_AND_COLUMN: list[_Conv] = [(384, (1, 3)), (384, (3, 1))]
+_E: list[_Branch] = [
+    ("branch1x1", (320, _ONE)),
+    ("branch3x3", (384, _ONE), _ROW_AND_COLUMN),
+    ("branch3x3dbl", (448, _ONE), (384, _THREE), _ROW_AND_COLUMN),
+    ("branch_pool", (192, _ONE)),
+]
+# Name -> channels that come in, and branches, in order.
+_BLOCKS: dict[str, tuple[int, list[_Branch]]] = {
+    "Mixed_5b": (192, _a(32)),
+    "Mixed_5c": (256, _a(64)),
+    "Mixed_5d": (288, _a(64)),
+    "Mixed_6a": (288, _B),
+    "Mixed_6b": (768, _c(128)),
+    "Mixed_6c": (768, _c(160)),
+    "Mixed_6d": (768, _c(160)),
+    "Mixed_6e": (768, _c(192)),
+    "Mixed_7a": (768, _D),
+    "Mixed_7b": (1280, _E),
+    "Mixed_7c": (2048, _E),
 }
 
 
-class _Conv(nn.Module):
-    def __init__(self, channels: int, step: _Step, padding: _Kernel) -> None:
+class _Convolution(nn.Module):
+    """With a stride the border is cut off, without it is padded."""
+
+    def __init__(self, inside: int, channels: int, kernel: _Kernel, stride: int = 1, *, padded: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, step.channels, step.kernel, step.stride, padding, bias=False)
-        self.bn = nn.BatchNorm2d(step.channels, eps=1e-3)
+        padding = (kernel[0] // 2, kernel[1] // 2) if padded and stride == 1 else 0
+        self.conv = nn.Conv2d(inside, channels, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(channels, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.conv(x)))
@@ -118,35 +95,35 @@ class _Conv(nn.Module):
 class _Block(nn.Module):
     """Branches side by side, joined over channels."""
 
-    def __init__(self, branches: tuple[_Branch, ...], channels: int, *, pools_by_maximum: bool) -> None:
+    def __init__(self, channels: int, branches: list[_Branch], *, pools_by_maximum: bool) -> None:
         super().__init__()
-        self.branches, self.pools_by_maximum = branches, pools_by_maximum
-        for branch in branches:
-            width = channels
-            for step in branch.steps:
-                self.add_module(branch.name + step.name, _Conv(width, step, _padding(step)))
-                width = step.channels
-            for step in branch.fork:
-                self.add_module(branch.name + step.name, _Conv(width, step, _padding(step)))
+        self.pools_by_maximum = pools_by_maximum
+        self.branches: dict[str, list[list[str]]] = {}  # name -> the modules of every step
+        for branch, *steps in branches:
+            width, modules = channels, []
+            for number, step in enumerate(steps, start=1):
+                forks = step if isinstance(step, list) else [step]
+                names = [f"{branch}_{number}{letter}" for letter in ("ab" if len(forks) > 1 else [""])]
+                names = names if len(steps) > 1 else [branch]
+                for name, conv in zip(names, forks, strict=True):
+                    self.add_module(name, _Convolution(width, *conv))
+                width = forks[0][0]
+                modules.append(names)
+            self.branches[branch] = modules
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self._run(branch, x) for branch in self.branches], dim=1)
+        return torch.cat([self._run(branch, steps, x) for branch, steps in self.branches.items()], dim=1)
 
-    def _run(self, branch: _Branch, x: Tensor) -> Tensor:
-        if branch.name == _POOL:
+    def _run(self, branch: str, steps: list[list[str]], x: Tensor) -> Tensor:
+        if branch == "pool":
             return F.max_pool2d(x, 3, stride=2)
-        if branch.name == "branch_pool":
-            mean = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-            x = F.max_pool2d(x, 3, stride=1, padding=1) if self.pools_by_maximum else mean
-        for step in branch.steps:
-            x = self.get_submodule(branch.name + step.name)(x)
-        if branch.fork:
-            x = torch.cat([self.get_submodule(branch.name + step.name)(x) for step in branch.fork], dim=1)
+        if branch == "branch_pool" and self.pools_by_maximum:
+            x = F.max_pool2d(x, 3, stride=1, padding=1)
+        elif branch == "branch_pool":
+            x = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+        for names in steps:
+            x = torch.cat([self.get_submodule(name)(x) for name in names], dim=1)
         return x
-
-
-def _padding(step: _Step) -> _Kernel:
-    return (0, 0) if step.stride > 1 else (step.kernel[0] // 2, step.kernel[1] // 2)
 
 
 class FidInception(nn.Module):
@@ -154,13 +131,13 @@ class FidInception(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.Conv2d_1a_3x3 = _Conv(3, _Step("", 32, _THREE, 2), (0, 0))
-        self.Conv2d_2a_3x3 = _Conv(32, _Step("", 32, _THREE), (0, 0))
-        self.Conv2d_2b_3x3 = _Conv(32, _Step("", 64, _THREE), (1, 1))
-        self.Conv2d_3b_1x1 = _Conv(64, _Step("", 80), (0, 0))
-        self.Conv2d_4a_3x3 = _Conv(80, _Step("", 192, _THREE), (0, 0))
-        for name, (branches, channels) in _BLOCKS.items():
-            self.add_module(name, _Block(branches, channels, pools_by_maximum=name == "Mixed_7c"))
+        self.Conv2d_1a_3x3 = _Convolution(3, 32, _THREE, 2)
+        self.Conv2d_2a_3x3 = _Convolution(32, 32, _THREE, padded=False)
+        self.Conv2d_2b_3x3 = _Convolution(32, 64, _THREE)
+        self.Conv2d_3b_1x1 = _Convolution(64, 80, _ONE)
+        self.Conv2d_4a_3x3 = _Convolution(80, 192, _THREE, padded=False)
+        for name, block in _BLOCKS.items():
+            self.add_module(name, _Block(*block, pools_by_maximum=name == "Mixed_7c"))
 
     def forward(self, image: Tensor) -> Tensor:
         # As pytorch-fid does it: bilinear without antialiasing; the original's own filter differs by a fraction.
@@ -173,23 +150,23 @@ class FidInception(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def build_inception(state: Mapping[str, Tensor]) -> FidInception:
-    """The frozen network with these weights; raises BundleError when they are not those of FID's Inception."""
+def build_inception(state: Mapping[str, Tensor], name: str) -> FidInception:
+    """The frozen network with the weights of the file `name`; raises BundleError when they are of something else."""
     classifier = state.get("fc.weight")
     if classifier is not None and classifier.shape[0] != 1008:
         raise BundleError(
-            f"an Inception for {classifier.shape[0]} classes, not the one that FID is defined with (1008)",
+            f"{name}: an Inception for {classifier.shape[0]} classes, not the one that FID is defined with (1008)",
             hint=_RIGHT,
         )
     with torch.device("meta"):
         network = FidInception()
     wanted = network.state_dict()
-    found = {name: state[name].float() for name in wanted if name in state}
-    counters = {name: torch.zeros((), dtype=torch.long) for name in wanted if name.endswith("num_batches_tracked")}
+    found = {key: state[key].float() for key in wanted if key in state}
+    counters = {key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")}
     complete = counters | found
-    wrong = [name for name, tensor in wanted.items() if name not in complete or complete[name].shape != tensor.shape]
+    wrong = [key for key, tensor in wanted.items() if key not in complete or complete[key].shape != tensor.shape]
     if wrong:
-        what = f"not the weights of FID's Inception: {len(wrong)} tensors do not fit, first {wrong[0]}"
+        what = f"{name}: not the weights of FID's Inception: {len(wrong)} tensors do not fit, first {wrong[0]}"
         raise BundleError(what, hint=_RIGHT)
     network.load_state_dict(complete, assign=True)
     return network.eval().requires_grad_(False)

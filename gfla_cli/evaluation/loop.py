@@ -75,13 +75,9 @@ class TestSet(ABC):
         """What FID is measured against; None: the real images of the pairs. Raises DataError when it is not there."""
         return None
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
-        """Images of one pair by name: the result of a score and what belongs to it; {} where none are shown."""
-        return {}
-
-    def title(self, name: str, number: int) -> str:
-        """What a pair is called."""
-        return str(number)
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
+        """What a pair is called, and its images by name: the result of a score and what belongs to it, if anything."""
+        return str(number), {}
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         """Rows of images by name, of that many pairs, spread over the set."""
@@ -147,7 +143,7 @@ def measure(
             for name, images in made.items():
                 meter.add(name, images)
             if against is None and batch.real is not None:
-                meter.add_once(_REAL_SET, batch.real, batch.real_names)
+                meter.add(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
         progress(done, test.total)
     conditions = _conditions(test, measures)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gfla_cli.bundles.convert import read_state
 from gfla_cli.errors import BundleError, MissingExtraError
-from gfla_cli.evaluation.weights import ALEXNET, VGG16, KnownWeights, WeightFile, find_weights
+from gfla_cli.evaluation.weights import ALEXNET, VGG16, KnownWeights, find_weights
 from gfla_cli.io.background import Say, silent
 
 Backbone = Literal["alex", "vgg"]
@@ -81,19 +81,14 @@ class Lpips(nn.Module):
         return distance
 
 
-def load_lpips(
-    backbone: Backbone = "alex", given: Path | None = None, *, say: Say = silent
-) -> tuple[Lpips, WeightFile]:
+def load_lpips(backbone: Backbone = "alex", given: Path | None = None, *, say: Say = silent) -> tuple[Lpips, Path]:
     """The distance and the file of its network, see `find_weights`. Raises BundleError when there is none."""
-    judgements = _judgements(backbone)  # first: without torchmetrics nothing needs to be downloaded
-    file = find_weights(_NETWORKS[backbone][1], given, say=say)
-    return Lpips(backbone, read_state(file.path, _NETWORKS[backbone][1].what), judgements), file
-
-
-def _judgements(backbone: Backbone) -> dict[str, Tensor]:
     try:
         folder = files("torchmetrics")
     except ModuleNotFoundError as error:
         raise MissingExtraError("LPIPS needs torchmetrics", "metrics") from error
-    with as_file(folder / "functional" / "image" / "lpips_models" / f"{backbone}.pth") as path:
-        return read_state(path, "LPIPS's fitted weights")
+    with as_file(folder / "functional" / "image" / "lpips_models" / f"{backbone}.pth") as fitted:
+        judgements = read_state(fitted, "LPIPS's fitted weights")
+    known = _NETWORKS[backbone][1]
+    file = find_weights(known, given, say=say)
+    return Lpips(backbone, read_state(file, known.what), judgements), file

@@ -14,13 +14,13 @@ from torch import Tensor
 from gfla_cli.arrays import Points
 from gfla_cli.bundles.convert import read_state
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.errors import BundleError, GflaError, UsageError
+from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.evaluation.inception import FEATURES, SIDE, FidInception, build_inception
 from gfla_cli.evaluation.lpips import VERSION, Lpips, load_lpips
 from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, MaskFiles, body_mask
 from gfla_cli.evaluation.protocols import Size
 from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
-from gfla_cli.evaluation.weights import INCEPTION, WeightFile, find_weights
+from gfla_cli.evaluation.weights import INCEPTION, find_weights
 from gfla_cli.io.background import Say, silent
 from gfla_cli.losses.image import Vgg19, load_vgg19
 
@@ -60,7 +60,6 @@ class Measures:
 
     @property
     def pck(self) -> bool:
-        """Whether the pose is looked for in every result."""
         return "pck" in self.metrics
 
     def masks(self, names: Sequence[str], joints: Sequence[Points | None], size: Size) -> Tensor:
@@ -126,30 +125,27 @@ def gather(
         measures.described |= {name: rule for name in MASKED if name in asked}
     if "vgg" in asked:
         measures.vgg = load_vgg19(wanted.vgg).to(device)
-        file = WeightFile(wanted.vgg, sha256_of(wanted.vgg)).to_json() if wanted.vgg else {"weights": "from the hub"}
-        measures.described["vgg"] = {"layers": "+".join(VGG_LAYERS), **file}
+        weights = _described(wanted.vgg) if wanted.vgg else {"weights": "from the hub"}
+        measures.described["vgg"] = {"layers": "+".join(VGG_LAYERS), **weights}
     if {"lpips", "mask-lpips"} & asked:
         try:
-            lpips, used = load_lpips(wanted.lpips_net, wanted.lpips_backbone, say=say)
+            lpips, file = load_lpips(wanted.lpips_net, wanted.lpips_backbone, say=say)
             measures.lpips = lpips.to(device)
-            measures.described["lpips"] = {"network": wanted.lpips_net, "version": VERSION, **used.to_json()}
+            measures.described["lpips"] = {"network": wanted.lpips_net, "version": VERSION, **_described(file)}
         except GflaError as error:
             for name in ("lpips", "mask-lpips"):
                 measures.missing(name, error, required=wanted.lpips_backbone is not None)
     if "fid" in asked and compares_sets:
         try:
-            inception, used = _load_inception(wanted.inception, say)
-            measures.inception = inception.to(device)
+            file = find_weights(INCEPTION, wanted.inception, say=say)
+            measures.inception = build_inception(read_state(file, INCEPTION.what), file.name).to(device)
             features = f"{FEATURES} of Inception-v3, bilinear to {SIDE}x{SIDE} without antialiasing"
-            measures.described["fid"] = {"features": features, **used.to_json()}
+            measures.described["fid"] = {"features": features, **_described(file)}
         except GflaError as error:
             measures.missing("fid", error, required=wanted.inception is not None)
     return measures
 
 
-def _load_inception(given: Path | None, say: Say) -> tuple[FidInception, WeightFile]:
-    file = find_weights(INCEPTION, given, say=say)
-    try:
-        return build_inception(read_state(file.path, INCEPTION.what)), file
-    except BundleError as error:
-        raise BundleError(f"{file.path.name}: {error}", hint=error.hint) from error
+def _described(file: Path) -> dict[str, str]:
+    """Name and hash of a file of weights; not its path, which means nothing on another machine."""
+    return {"weights": file.name, "sha256": sha256_of(file)}

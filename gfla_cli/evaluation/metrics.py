@@ -82,7 +82,13 @@ class ImageMetrics:
     def _column(self, name: str, made: Tensor, real: Tensor) -> Tensor:
         """(B,) figures of one name."""
         if name == "ssim":
-            return self._ssim(made, real)
+            if self._padded is not None:
+                around = padding((made.shape[2], made.shape[3]), self._padded)
+                made, real = (F.pad(image, around, value=1.0) for image in (made, real))
+            shares = (made + 1) / 2, (real + 1) / 2
+            found = structural_similarity_index_measure(*shares, data_range=1.0, reduction="none")
+            assert isinstance(found, Tensor)
+            return found.reshape(len(made))
         if name == "lpips" and self._lpips is not None:
             distances: Tensor = self._lpips(made, real)
             return distances
@@ -95,14 +101,6 @@ class ImageMetrics:
         squares = (difference / 2).square().mean(dim=(1, 2, 3))
         return (-10 * squares.clamp(min=1e-30).log10()).clamp(max=_MOST_DB)
 
-    def _ssim(self, made: Tensor, real: Tensor) -> Tensor:
-        if self._padded is not None:
-            around = padding((made.shape[2], made.shape[3]), self._padded)
-            made, real = (F.pad(image, around, value=1.0) for image in (made, real))
-        found = structural_similarity_index_measure((made + 1) / 2, (real + 1) / 2, data_range=1.0, reduction="none")
-        assert isinstance(found, Tensor)
-        return found.reshape(len(made))
-
 
 class PoseJudge:
     """Whether people stand in a pose, as MediaPipe sees them.
@@ -113,17 +111,12 @@ class PoseJudge:
     def __init__(self, *, rendered: bool) -> None:
         self._detector, self._rendered = PersonDetector(), rendered
 
-    def pck(self, made: Image, wanted: Points) -> float:
-        """Share of the wanted joints, (18, 3) in pixels of the (H, W, 3) image, that are found in place.
-
-        In place: within a tenth of the longer side of the box around the wanted joints (PCK of Yang & Ramanan).
-        """
-        return self.figures(made, wanted)["pck"]
-
     def figures(self, made: Image, wanted: Points) -> dict[str, float]:
-        """`pck`, and `mirrored`: 1 when the found pose fits clearly better with its left and right joints exchanged.
+        """`pck` and `mirrored` of an image (H, W, 3); `wanted` are joints (18, 3) in its pixels.
 
-        Then MediaPipe has taken the front of the body for its back. No coordinates are mirrored.
+        pck: the share of the wanted joints that are found within a tenth of the longer side of the box around them
+        (PCK of Yang & Ramanan). mirrored: 1 when the found pose fits clearly better with its left and right joints
+        exchanged. Then MediaPipe has taken the front of the body for its back. No coordinates are mirrored.
         """
         if self._rendered:
             wanted = as_detected(wanted)
@@ -210,9 +203,9 @@ class MaskFiles:
 def body_mask(points: Points, size: Size) -> NDArray[np.uint8]:
     """(H, W) of 0 and 1, roughly the person with (18, 3) joints x, y, confidence in pixels; all 0 without joints.
 
-    Market-1501 is filmed in the street, and a network cannot know the other image's background. Since Ma et al. (Pose
-    Guided Person Image Generation, 2017, Sec. 3.1) figures are also taken on the person alone: body parts connected,
-    then morphology until the body is about covered. The strokes were never published; these are ours:
+    A network cannot know the street behind the people of Market-1501, so figures are also taken on the person alone.
+    Ma et al. (Pose Guided Person Image Generation, 2017, Sec. 3.1) connect body parts and close the gaps, until the
+    body is about covered. They never published their strokes; these are ours:
 
     - every limb whose two joints are there: a stroke of H / 8 pixels
     - the quadrilateral of shoulders and hips, filled

@@ -43,8 +43,6 @@ class _Row(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """One pair, read ahead."""
-
     number: int
     pair: PosePair
     deep_pair: PosePair | None  # with the depth of its joints
@@ -106,7 +104,13 @@ class PosePairs(TestSet):
             measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
 
     def scores(self, *, with_real: bool) -> list[Score]:
-        models = [Score(name, about=_origin(row)) for name, row in self.rows.items()]
+        models = []
+        for name, row in self.rows.items():
+            about: dict[str, Any] = {
+                key: row.model.about[key] for key in ("sha256", "trained") if key in row.model.about
+            }
+            depth = {"depth": "detected by mediapipe"} if row.deep else {}
+            models.append(Score(name, about={"sampler": row.model.config.sampler, **about, **depth}))
         return [Score(COPY), *([Score(REAL)] if with_real else []), *models]
 
     def batches(self) -> Iterator[Batch]:
@@ -135,7 +139,8 @@ class PosePairs(TestSet):
             copy, real = (to_tensor(image).to(self.placement.device) for image in read.compared)
             made = self._generated(read)
             if self.protocol is not OWN:
-                made = {name: self._as_file(image) for name, image in made.items()}
+                files = {n: prepared(to_uint8(x), self.protocol, self.size, fresh=True) for n, x in made.items()}
+                made = {name: to_tensor(file).to(self.placement.device) for name, file in files.items()}
             source, target = (
                 np.where(points[:, 2:3] > 0, points[:, :3] * scale, points[:, :3])
                 for points in (read.pair.source_points, read.pair.target_points)
@@ -149,16 +154,14 @@ class PosePairs(TestSet):
                 parts=[change_class(pose_change(source, target))],
             )
 
-    def shown(self, name: str, number: int) -> dict[str, Image]:
+    def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
         (batch,) = self.generated([number])
         joints = batch.joints[0]
         assert joints is not None
         pose = draw_pose(np.full((*self.size, 3), 255, np.uint8), Pose(joints, self.size))
         source, result, real = (to_uint8(batch.made[row]) for row in (COPY, name, REAL))
-        return {"source": source, "target pose": pose, "result": result, "real": real}
-
-    def title(self, name: str, number: int) -> str:
-        return " to ".join(self.pairs.pairs[number])
+        images = {"source": source, "target pose": pose, "result": result, "real": real}
+        return " to ".join(self.pairs.pairs[number]), images
 
     def sheet(self, count: int) -> list[dict[str, Image]]:
         names = [COPY, *self.rows, REAL]
@@ -222,10 +225,6 @@ class PosePairs(TestSet):
         whole = {name: head.paste(to_uint8(made[name]), to_uint8(image)) for name, image in drawn.items()}
         return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
-    def _as_file(self, image: Tensor) -> Tensor:
-        file = prepared(to_uint8(image), self.protocol, self.size, fresh=True)
-        return to_tensor(file).to(self.placement.device)
-
 
 class _DetectedDepths:
     """Depths for joints that were annotated without: those of the person that MediaPipe finds at the same place.
@@ -243,10 +242,3 @@ class _DetectedDepths:
             self._found[name] = [person.pose.scaled(frame) for person in self._detector.detect(image)]
         nearest = nearest_person(self._found[name], points)
         return Pose(points, frame, None if nearest is None else nearest.depths).deep_points
-
-
-def _origin(row: _Row) -> dict[str, Any]:
-    """What tells this model from others: its sampler, weights, training, and where depth comes from."""
-    about = row.model.about
-    known: dict[str, Any] = {name: about[name] for name in ("sha256", "trained") if name in about}
-    return {"sampler": row.model.config.sampler, **known, **({"depth": "detected by mediapipe"} if row.deep else {})}

@@ -198,7 +198,7 @@ class RenderedClips(TestSet):
         image, wanted = to_uint8(made), batch.joints[k]
         assert wanted is not None
         if not self._faces:
-            return {"pck": self._judge.pck(image, wanted)}
+            return {"pck": self._judge.figures(image, wanted)["pck"]}
         faces = self._face_detector.detect(image)
         if not faces:
             return {"landmarks": np.nan, "found": 0.0}

@@ -9,7 +9,7 @@ import base64
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, Score, figure_text, higher_is_better, picked, plain
+from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, figure_text, higher_is_better, picked
 
 if TYPE_CHECKING:
     from gfla_cli.arrays import Image
@@ -29,7 +29,11 @@ _PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # examples are chosen by th
 _ON_SHEET = 12  # rows of the contact sheet
 _SIDE = 256  # pixels of the longer side of an image in the page
 _COUNTS = ("pairs", "frames", "pictures")
-_PARTS = {"by_change": "By how far the pose changes", "by_difference": "By degrees turned"}
+# Key of a row -> what its parts are called in the table, and in the page.
+_PARTS = {
+    "by_change": ("pairs", "By how far the pose changes"),
+    "by_difference": ("turned by", "By degrees turned"),
+}
 _SHOWN = ("fid", "lpips", "vgg", "ssim", "psnr", "l1", "pck")  # of ours beside the paper's, in this order
 _NOT_CONDITIONS = ("note", "run")
 _HINT = "gfla evaluate MODEL... --json-file FILE writes one"
@@ -46,7 +50,6 @@ class ReportFiles:
     rank_by: str | None
 
     def paths(self) -> list[Path]:
-        """The files that are written."""
         return [path for path in (self.csv, self.json, self.html, self.sheet) if path is not None]
 
     def check(self, *, overwrite: bool) -> None:
@@ -96,9 +99,40 @@ def condition_lines(conditions: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "protocol" if name == "name" else name.replace("_", " "), text
 
 
+def score_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A table over all images and over every part of them, and one of how well views are estimated."""
+    names = _metrics(rows)
+    heading = next((heading for key, (heading, _) in _PARTS.items() if key in rows[0]), None)
+    if heading is None:  # where there are no parts, the number of images is a column
+        counted = next(name for name in _COUNTS if name in rows[0])
+        table = Table("model", counted, *names)
+        lines = [(row["name"], str(row[counted]), row) for row in rows]
+    else:
+        table = Table(heading, "model", *names)
+        lines = [("all", row["name"], row) for row in rows]
+    lines += [line for part in _parts(rows) for line in part["lines"]]
+    for k, (first, second, figures) in enumerate(lines):
+        ends = heading is not None and (k + 1 == len(lines) or lines[k + 1][0] != first)
+        cells = [figure_text(name, figures.get(name)) for name in names]
+        table.add_row(escape(first), escape(second), *cells, end_section=ends)
+    seen = [row for row in rows if "view_accuracy" in row]
+    views = Table("views estimated by", "images", "azimuth right", "within 20°", "elevation right")
+    for row in seen:
+        count, *shares = row["view_accuracy"].values()
+        views.add_row(escape(row["name"]), str(count), *(f"{share:.1%}" for share in shares))
+    return [table, views] if seen else [table]
+
+
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for every row and every part of its pairs; the conditions of a row are in columns with a dot."""
-    lines = [line for row in rows for line in _csv_lines(row)]
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
+        whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+        lines.append({"name": row["name"], "part": "all"} | whole | conditions)
+        for key in _PARTS:
+            for part, figures in row.get(key, {}).items():
+                lines.append({"name": row["name"], "part": part} | figures | conditions)
     names = list(dict.fromkeys(name for line in lines for name in line if "." not in name))
     names += list(dict.fromkeys(name for line in lines for name in line if "." in name))
     text = StringIO()
@@ -106,17 +140,6 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
-
-
-def _csv_lines(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    whole = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
-    conditions = dict(_flat({name: row[name] for name in ("model", "skipped", "protocol") if name in row}))
-    first = {"name": whole.pop("name"), "part": "all"}
-    yield first | whole | conditions
-    for key, parts in row.items():
-        if key.startswith("by_"):
-            for part, figures in parts.items():
-                yield first | {"part": part} | figures | conditions
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -170,12 +193,13 @@ def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The same figures over parts of the pairs, such as those whose pose changes much."""
-    for key in [key for key in rows[0] if key.startswith("by_")]:
-        names = dict.fromkeys(part for row in rows for part in row[key])
-        metrics = _metrics(figures for row in rows for figures in row[key].values())
-        lines = [(part, row["name"], row[key].get(part, {})) for part in names for row in rows]
+    for key, (_, title) in _PARTS.items():
+        names = dict.fromkeys(part for row in rows for part in row.get(key, ()))
+        metrics = _metrics(figures for row in rows for figures in row.get(key, {}).values())
+        label = "{}°" if key == "by_difference" else "{}"
+        lines = [(label.format(part), row["name"], row[key].get(part, {})) for part in names for row in rows]
         if lines:
-            yield {"title": _PARTS[key], "metrics": metrics, "lines": lines}
+            yield {"title": title, "metrics": metrics, "lines": lines}
 
 
 def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dict[str, Any]]]:
@@ -187,16 +211,12 @@ def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dic
         if metric is None:
             continue
         for kind, images in picked(score, metric).items():
-            pairs = [
-                {
-                    "title": evaluation.test.title(score.name, image.number),
-                    "figure": f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}",
-                    "images": {name: _embedded(shown) for name, shown in found.items()},
-                }
-                for image in images
-                if (found := evaluation.test.shown(score.name, image.number))
-            ]
-            if pairs:
+            pairs = []
+            for image in images:
+                title, found = evaluation.test.shown(score.name, image.number)
+                figure = f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}"
+                pairs.append({"title": title, "figure": figure, "images": {n: _embedded(x) for n, x in found.items()}})
+            if any(pair["images"] for pair in pairs):
                 title = f"{kind.capitalize()} by {LABELS.get(metric, metric)}"
                 examples.setdefault(score.name, []).append({"title": title, "pairs": pairs})
     return examples
@@ -253,109 +273,61 @@ TABLE_2 = (
 CONDITIONS = "DeepFashion 256x256, 8570 pairs"
 
 
-def score_tables(scores: Sequence[Score]) -> list[Table]:
-    """A table over all images and over every part of them, and one of how well views are estimated."""
-    first = scores[0]
-    names = list(first.means())
-    # Parts of the pairs are rows; where there are none, the number of images is a column.
-    parted = first.parted_by is not None
-    head = {"change": ("pairs", "model"), "difference": ("turned by", "model"), None: ("model", first.unit)}
-    table = Table(*head[first.parted_by], *names)
-    for part in (None, *(first.parts if parted else ())):
-        for score in scores:
-            figures = plain(score.means(part))
-            if figures:
-                label = "all" if part is None else f"{part}°" if score.parted_by == "difference" else part
-                cells = [_cell(figures.get(metric)) for metric in names]
-                name = escape(score.name)
-                table.add_row(*((label, name) if parted else (name, str(len(score.images)))), *cells)
-        table.add_section()
-    if not any(score.views for score in scores):
-        return [table]
-    views = Table("views estimated by", "images", "azimuth right", "within 20°", "elevation right")
-    for score in scores:
-        if score.views:
-            count, *shares = score.view_accuracy().values()
-            views.add_row(escape(score.name), str(count), *(f"{share:.1%}" for share in shares))
-    return [table, views]
+def read_ablations(files: Sequence[Path]) -> dict[str, Any]:
+    """The paper's table 2, and the rows of reports of `gfla evaluate` in columns, as plain JSON values.
 
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-@dataclass(slots=True)
-class Column:
-    """Rows that may be compared with each other: sampler -> row of a report."""
-
-    conditions: str
-    rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """Data set, size and budget, for people."""
-        protocol = next(iter(self.rows.values()))["protocol"]
-        data = protocol.get("data", {})
-        budgets = {_budget(row) for row in self.rows.values()}
-        budget = budgets.pop() if len(budgets) == 1 else "budgets differ"
-        pairs = str(data.get("pairs", "?")).split(" of ")[0]
-        how = f"{protocol.get('size', '?')}, protocol {protocol.get('name', '?')}"
-        return f"{data.get('name', 'unknown data')}, {how}, {pairs} pairs; {budget}"
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that any row of it has."""
-        return [name for name in _SHOWN if any(row.get(name) is not None for row in self.rows.values())]
-
-
-def read_columns(files: Sequence[Path]) -> list[Column]:
-    """The rows of reports of `gfla evaluate`, grouped by data set, protocol and weights of the metrics.
-
-    Raises DataError for a file that is not such a report.
+    Rows of one column have the same data set, protocol and weights of the metrics. Raises DataError for a file that is
+    not such a report.
     """
-    columns: list[Column] = []
-    for file in files:
-        for row in _rows(file):
-            sampler, conditions = row["model"]["sampler"], _conditions(row)
-            # A second model of one sampler is another run: it starts a column of its own.
-            fitting = (c for c in columns if c.conditions == conditions and sampler not in c.rows)
-            column = next(fitting, None)
-            if column is None:
-                columns.append(column := Column(conditions))
-            column.rows[sampler] = row
+    columns: list[tuple[str, dict[str, Mapping[str, Any]]]] = []  # conditions, and rows by sampler
+    for row in (row for file in files for row in _rows(file)):
+        sampler, protocol = row["model"]["sampler"], row["protocol"]
+        same = json.dumps({k: v for k, v in protocol.items() if k not in _NOT_CONDITIONS}, sort_keys=True)
+        # A second model of one sampler is another run: it starts a column of its own.
+        column = next((rows for known, rows in columns if known == same and sampler not in rows), None)
+        if column is None:
+            columns.append((same, column := {}))
+        column[sampler] = row
     if not columns:
         raise DataError("no model of a known sampler in these reports", hint=_HINT)
-    return columns
-
-
-def ablation_json(columns: Sequence[Column]) -> dict[str, Any]:
-    """The paper's table 2 and ours, as plain JSON values."""
-    ours = []
-    for column in columns:
-        rows = [
-            {"sampler": sampler, "budget": _budget(row), **{name: row.get(name) for name in column.metrics}}
-            for sampler, row in column.rows.items()
-        ]
-        ours.append({"conditions": column.label, "rows": rows})
+    ours = [_column(list(rows.values())) for _, rows in columns]
     return {"paper": {"conditions": CONDITIONS, "rows": [entry._asdict() for entry in TABLE_2]}, "ours": ours}
 
 
-def ablation_table(columns: Sequence[Column]) -> tuple[Table, list[str]]:
-    """The paper's table 2 with our columns beside it, and lines that explain the numbers of the columns."""
+def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Data set, size and budget in words, and the figures that any of the rows has."""
+    protocol = rows[0]["protocol"]
+    data = protocol.get("data", {})
+    budgets = [_budget(row) for row in rows]
+    pairs = str(data.get("pairs", "?")).split(" of ")[0]
+    how = f"{protocol.get('size', '?')}, protocol {protocol.get('name', '?')}, {pairs} pairs"
+    budget = budgets[0] if len(set(budgets)) == 1 else "budgets differ"
+    names = [name for name in _SHOWN if any(row.get(name) is not None for row in rows)]
+    return {
+        "conditions": f"{data.get('name', 'unknown data')}, {how}; {budget}",
+        "rows": [
+            {"sampler": row["model"]["sampler"], "budget": budget, **{name: row.get(name) for name in names}}
+            for row, budget in zip(rows, budgets, strict=True)
+        ],
+    }
+
+
+def ablation_table(report: Mapping[str, Any]) -> tuple[Table, list[str]]:
+    """What `read_ablations` gives as a table, and lines that explain the numbers of its columns."""
     table = Table("model", "FID\n(paper)", "LPIPS\n(paper)", caption=f"paper: {CONDITIONS}")
-    for number, column in enumerate(columns, start=1):
-        for name in column.metrics:
-            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
-    for entry in TABLE_2:
-        cells = [figure_text(n, c.rows.get(entry.sampler, {}).get(n)) for c in columns for n in c.metrics]
-        table.add_row(entry.name, f"{entry.fid:.3f}", f"{entry.lpips:.4f}", *cells)
+    cells = {entry: [f"{entry.fid:.3f}", f"{entry.lpips:.4f}"] for entry in TABLE_2}
     lines = []
-    for number, column in enumerate(columns, start=1):
-        lines.append(f"({number}) {column.label}")
-        if len({_budget(row) for row in column.rows.values()}) > 1:
-            lines += [f"    {sampler}: {_budget(row)}" for sampler, row in column.rows.items()]
+    for number, column in enumerate(report["ours"], start=1):
+        rows = {row["sampler"]: row for row in column["rows"]}
+        for name in (name for name in column["rows"][0] if name in LABELS):
+            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
+            for entry in TABLE_2:
+                cells[entry].append(figure_text(name, rows.get(entry.sampler, {}).get(name)))
+        lines.append(f"({number}) {column['conditions']}")
+        if len({row["budget"] for row in column["rows"]}) > 1:
+            lines += [f"    {row['sampler']}: {row['budget']}" for row in column["rows"]]
+    for entry in TABLE_2:
+        table.add_row(entry.name, *cells[entry])
     return table, lines
 
 
@@ -374,12 +346,6 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         model = row.get("model")
         if isinstance(model, dict) and "sampler" in model and isinstance(row.get("protocol"), dict):
             yield row
-
-
-def _conditions(row: Mapping[str, Any]) -> str:
-    """The same text for rows that may stand in one column."""
-    conditions = {name: value for name, value in row["protocol"].items() if name not in _NOT_CONDITIONS}
-    return json.dumps(conditions, sort_keys=True)
 
 
 def _budget(row: Mapping[str, Any]) -> str:

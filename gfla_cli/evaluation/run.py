@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
+from typing import TYPE_CHECKING, cast, get_args
 
 from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import Task
 from gfla_cli.datasets.tables import LAYOUTS, require_set
 from gfla_cli.errors import BundleError, DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import read_pairing
+from gfla_cli.evaluation.scores import Wanted
 from gfla_cli.inference.session import (
     DeviceName,
     Precision,
@@ -29,18 +30,16 @@ from gfla_cli.io.image import find_images
 if TYPE_CHECKING:
     from gfla_cli.evaluation.loop import Evaluation, TestSet
     from gfla_cli.evaluation.protocols import Protocol, Size
-    from gfla_cli.evaluation.scores import Wanted
     from gfla_cli.inference.device import Placement
 
 _CLIPS = "faces and bodies are measured on rendered clips"
-_NEEDS = {"pose": "pose models are measured on a data set", "face": _CLIPS, "body": _CLIPS}
 # By the text of their torch.dtype: this module imports no torch.
 _PRECISIONS: dict[str, Precision] = {"torch.float32": "fp32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What was asked for: models, or folders of images from any code."""
+class Request(Wanted):
+    """What was asked for: metrics, and models or folders of images from any code."""
 
     models: list[str]
     data_root: Path | None
@@ -49,7 +48,6 @@ class Request:
     pairs: Path | None  # a table of the pairs in the folders; else by name
     keypoints: Path | None  # a table of the joints in the real images
     layout: str | None
-    wanted: Wanted
     protocol: Protocol | None
     size: Size | None
     fid_reference: Path | None
@@ -60,14 +58,14 @@ class Request:
 
 
 def check_inputs(request: Request) -> None:
-    """Raises GflaError children for models, folders and files that are not there, or not what they should be.
+    """Raises GflaError children for what is not there, not what it should be, or does not go together.
 
     Comes before torch and loads no weights.
     """
-    wanted = request.wanted
-    weights = ((wanted.vgg, "vgg"), (wanted.lpips_backbone, "lpips"), (wanted.inception, "fid"))
-    of_metric = (*weights, (request.fid_reference, "fid"), (wanted.mask_folder, "mask"))
-    asked = [file for file, metric in of_metric if any(metric in name for name in wanted.asked)]
+    root = request.data_root
+    weights = ((request.vgg, "vgg"), (request.lpips_backbone, "lpips"), (request.inception, "fid"))
+    of_metric = (*weights, (request.fid_reference, "fid"), (request.mask_folder, "mask"))
+    asked = [file for file, metric in of_metric if any(metric in name for name in request.asked)]
     for path in (request.keypoints, *asked):
         if path is not None:
             require_path(path)
@@ -77,22 +75,32 @@ def check_inputs(request: Request) -> None:
         if request.pairs is not None:
             read_pairing(request.pairs)
         return
-    task, data_root = _task_of(request.models), request.data_root
+    task = _common_task(request.models)
+    if root is None and task != "view":
+        what = "pose models are measured on a data set" if task == "pose" else _CLIPS
+        raise UsageError(what, hint="--data-root names its folder")
     if task == "pose":
-        require_set(_required(data_root, _NEEDS["pose"]), "test", LAYOUTS[request.layout or "square"])
-    elif task == "view":
-        if data_root is not None and not data_root.exists():
+        require_set(_given(root), "test", LAYOUTS[request.layout or "square"])
+        return
+    if request.protocol is not None or request.size is not None or request.layout is not None:
+        what = "protocols, sizes and layouts are those of person images"
+        raise UsageError(what, hint="leave --protocol, --size and --layout out")
+    if request.depth:
+        raise UsageError("--depth is for pose models", hint=f"leave it out: these are {task} models")
+    if task == "view":
+        if root is not None and not root.exists():
             hint = "without --data-root, rendered chairs are the test set"
-            raise DataError(f"{data_root}: no such file or folder", hint=hint)
-    else:
-        pack = _required(data_root, _NEEDS[task])
-        from gfla_cli.synth.pack import check_pack
+            raise DataError(f"{root}: no such file or folder", hint=hint)
+        return
+    if request.sheet:
+        raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
+    from gfla_cli.synth.pack import check_pack
 
-        check_pack(pack)
+    check_pack(_given(root))
 
 
 def run(request: Request, placement: Placement, progress: Progress, say: Say = silent) -> Evaluation:
-    """Measures. `say` gets a line before a download.
+    """Measures what `check_inputs` has seen. `say` gets a line before a download.
 
     Raises BundleError when models cannot be compared, UsageError for what does not go together.
     """
@@ -101,22 +109,20 @@ def run(request: Request, placement: Placement, progress: Progress, say: Say = s
     from gfla_cli.io.files import cache_folder
 
     with said_when_slow(say, "opening the images and loading the models"):
-        test = _open_folders(request, request.real) if request.real else _open_models(request, placement)
+        test = _compared_folders(request, request.real) if request.real else _tested_models(request, placement)
     compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
-    measures = gather(request.wanted, placement.device, compares_sets=compares_sets, say=say)
+    measures = gather(request, placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:
         raise UsageError("FID alone pairs no images for --sheet", hint="leave --sheet out, or name more metrics")
     cache = cache_folder() / "fid"
     return measure(test, measures, fid_reference=request.fid_reference, cache=cache, progress=progress)
 
 
-def _open_folders(request: Request, real: Path) -> TestSet:
+def _compared_folders(request: Request, real: Path) -> TestSet:
     from gfla_cli.datasets.tables import read_poses
     from gfla_cli.evaluation.folders import ComparedFolders
     from gfla_cli.evaluation.protocols import OWN_FILES
 
-    if request.depth:
-        raise UsageError("--depth is for pose models", hint="leave it out: folders hold finished images")
     layout = request.layout or ("fashion" if request.protocol else "square")
     return ComparedFolders(
         real=real,
@@ -130,31 +136,39 @@ def _open_folders(request: Request, real: Path) -> TestSet:
     )
 
 
-def _open_models(request: Request, placement: Placement) -> TestSet:
-    """The test set of the models' task, with the models opened. Raises UsageError for options it does not have."""
-    task = _task_of(request.models)
-    if task == "pose":
-        return _open_poses(request, placement)
-    if request.protocol is not None or request.size is not None or request.layout is not None:
-        what = "protocols, sizes and layouts are those of person images"
-        raise UsageError(what, hint="leave --protocol, --size and --layout out")
-    if request.depth:
-        raise UsageError("--depth is for pose models", hint=f"leave it out: these are {task} models")
-    if task == "view":
-        from gfla_cli.evaluation.rendered import ViewPairs
-
-        views = open_compared(request.models, placement, "view")
-        return ViewPairs(views, request.data_root, placement.device, request.limit)
-    from gfla_cli.evaluation.rendered import RenderedClips
-
-    if request.sheet:
-        raise UsageError("there is no sheet of clips", hint="leave --sheet out; gfla animate --concat shows a clip")
-    pack = _required(request.data_root, _NEEDS[task])
+def _tested_models(request: Request, placement: Placement) -> TestSet:
+    """The test set of the models' task, with the models opened."""
+    task = model_config(request.models[0]).task
     models = open_compared(request.models, placement, task)
-    return RenderedClips(models, pack, placement.device, clips=request.limit)
+    if task == "pose":
+        from gfla_cli.evaluation.poses import PosePairs
+        from gfla_cli.evaluation.protocols import OWN
+
+        return PosePairs(
+            models,
+            _given(request.data_root),
+            LAYOUTS[request.layout or "square"],
+            placement,
+            protocol=request.protocol or OWN,
+            size=request.size,
+            limit=request.limit,
+            refine_head=request.refine_head,
+            depth=request.depth,
+        )
+    from gfla_cli.evaluation.rendered import RenderedClips, ViewPairs
+
+    if task == "view":
+        views = cast(dict[str, ViewSession], models)
+        return ViewPairs(views, request.data_root, placement.device, request.limit)
+    return RenderedClips(models, _given(request.data_root), placement.device, clips=request.limit)
 
 
-def _task_of(models: Sequence[str]) -> Task:
+def _given(folder: Path | None) -> Path:
+    assert folder is not None  # `check_inputs` refuses a missing one
+    return folder
+
+
+def _common_task(models: Sequence[str]) -> Task:
     """The task of all models. Raises BundleError when one is not there, or when they have several tasks."""
     for model in models:
         check_model(model, *get_args(Task))
@@ -166,41 +180,7 @@ def _task_of(models: Sequence[str]) -> Task:
     return tasks.pop()
 
 
-def _open_poses(request: Request, placement: Placement) -> TestSet:
-    from gfla_cli.evaluation.poses import PosePairs
-    from gfla_cli.evaluation.protocols import OWN
-
-    root = _required(request.data_root, _NEEDS["pose"])
-    return PosePairs(
-        open_compared(request.models, placement, "pose"),
-        root,
-        LAYOUTS[request.layout or "square"],
-        placement,
-        protocol=request.protocol or OWN,
-        size=request.size,
-        limit=request.limit,
-        refine_head=request.refine_head,
-        depth=request.depth,
-    )
-
-
-def _required(folder: Path | None, why: str) -> Path:
-    if folder is None:
-        raise UsageError(why, hint="--data-root names its folder")
-    return folder
-
-
-@overload
-def open_compared(
-    models: Sequence[str | Path], placement: Placement, task: Literal["view"]
-) -> dict[str, ViewSession]: ...
-
-
-@overload
-def open_compared(models: Sequence[str | Path], placement: Placement, task: Task) -> dict[str, Session]: ...
-
-
-def open_compared(models: Sequence[str | Path], placement: Placement, task: Task) -> dict[str, Any]:
+def open_compared(models: Sequence[str | Path], placement: Placement, task: Task) -> dict[str, Session]:
     """Name -> model, of bundles and of exported files; raises BundleError when they cannot be in one table."""
     configs = [model_config(model) for model in models]
     if len({config.image_size for config in configs}) != 1 or any(config.task != task for config in configs):
@@ -219,15 +199,12 @@ def open_compared(models: Sequence[str | Path], placement: Placement, task: Task
 
 def _labels(models: Sequence[str | Path], sessions: Sequence[Session]) -> list[str]:
     """Name, sampler and runtime; the folder above tells two of one name apart, else a number."""
-    labels = []
+    labels, placed = [], []
     for model, session in zip(models, sessions, strict=True):
         runtime = f", {session.place}" if exported_file(model) is not None else ""
         labels.append(f"{session.name} ({session.config.sampler}{runtime})")
-    placed = list(labels)
-    for k, (label, model) in enumerate(zip(labels, models, strict=True)):
-        if labels.count(label) > 1:
-            placed[k] = f"{(exported_file(model) or find_bundle(model)).resolve().parent.name}/{label}"
-    return [
-        label if placed.count(label) == 1 else f"{label} ({placed[:k].count(label) + 1})"
-        for k, label in enumerate(placed)
-    ]
+    for model, label in zip(models, labels, strict=True):
+        above = (exported_file(model) or find_bundle(model)).resolve().parent.name
+        placed.append(f"{above}/{label}" if labels.count(label) > 1 else label)
+    numbered = (f"{label} ({placed[: k + 1].count(label)})" for k, label in enumerate(placed))
+    return [label if placed.count(label) == 1 else number for label, number in zip(placed, numbered, strict=True)]

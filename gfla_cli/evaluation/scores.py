@@ -40,7 +40,6 @@ _Item = TypeVar("_Item")
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger figure is the better one."""
     return metric in _HIGHER
 
 

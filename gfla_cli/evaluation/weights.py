@@ -54,19 +54,7 @@ VGG16 = KnownWeights("VGG16's weights", ("vgg16-397923af.pth",), f"{_PYTORCH}/vg
 NETWORKS = {"inception": INCEPTION, "alexnet": ALEXNET, "vgg16": VGG16}
 
 
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """A file that was found, and its sha256 in hexadecimal."""
-
-    path: Path
-    sha256: str
-
-    def to_json(self) -> dict[str, str]:
-        """Name and hash; not the path, which means nothing on another machine."""
-        return {"weights": self.path.name, "sha256": self.sha256}
-
-
-def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = silent) -> WeightFile:
+def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = silent) -> Path:
     """The file that was given, else the one in torch's cache; when it is not there, it is downloaded to there.
 
     Raises BundleError when there is no such file, or when it cannot be downloaded; with HF_HUB_OFFLINE nothing is.
@@ -74,11 +62,11 @@ def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = s
     if given is not None:
         if not given.is_file():
             raise BundleError(f"{given}: no such file", hint=f"{known.option} takes {known.what}")
-        return WeightFile(given, sha256_of(given))
+        return given
     folder = torch_cache()
     for name in known.names:
         if (folder / name).is_file():
-            return WeightFile(folder / name, sha256_of(folder / name))
+            return folder / name
     from huggingface_hub import constants
 
     by_hand = f"download {known.url} to {_shortened(folder)}, or name a file with {known.option}"
@@ -91,7 +79,7 @@ def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = s
         reason = getattr(error, "reason", None) or error
         what = f"{path.name} cannot be downloaded from {urlsplit(known.url).hostname} ({reason})"
         raise BundleError(what, hint=by_hand) from error
-    return WeightFile(path, sha256_of(path))
+    return path
 
 
 def _download(known: KnownWeights, path: Path, say: Say) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.conditioning.heatmap import body_structure, heatmaps, joint_maps
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.geometry.crop import Box, Crop
-from gfla_cli.inference.session import DeviceName, Precision, Runtime, Session, open_session, start_clip
+from gfla_cli.inference.session import Execution, Session, open_session, start_clip
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
 from gfla_cli.io.image import (
     ImageSource,
@@ -377,29 +377,12 @@ class Animator:
     forks see `PoseTransfer`.
     """
 
-    def __init__(
-        self,
-        model: str | Path = MODELS["face"],
-        *,
-        device: DeviceName = "auto",
-        precision: Precision = "auto",
-        runtime: Runtime = "auto",
-        threads: int | None = None,
-        images: int = 1,
-    ) -> None:
+    def __init__(self, model: str | Path = MODELS["face"], **execution: Unpack[Execution]) -> None:
         """`model`: for faces, for bodies, or for poses, which animates bodies frame by frame. Raises BundleError.
 
-        `images`: how many frames will be made, as far as is known; for many, another runtime is faster.
+        `execution`: see `open_session`.
         """
-        self.session = open_session(
-            model,
-            *("face", "body", "pose"),
-            device=device,
-            precision=precision,
-            runtime=runtime,
-            threads=threads,
-            images=images,
-        )
+        self.session = open_session(model, "face", "body", "pose", **execution)
         self.kind: Kind = "face" if self.session.config.task == "face" else "body"
 
     def animate(

@@ -47,17 +47,14 @@ class AnimationJob:
 
     @property
     def name(self) -> str:
-        """See `jobs.Job`."""
         return f"{self.source}, {self.driving}"
 
     @property
     def inputs(self) -> list[Path | str]:
-        """See `jobs.Job`."""
         return [self.source, self.driving, *self.reads]
 
     @property
     def outputs(self) -> list[Path]:
-        """See `jobs.Job`."""
         return [path for path in (self.output, self.concat, self.landmarks) if path is not None]
 
 

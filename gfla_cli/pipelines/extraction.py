@@ -40,17 +40,14 @@ class ExtractJob:
 
     @property
     def name(self) -> str:
-        """See `jobs.Job`."""
         return str(self.source)
 
     @property
     def inputs(self) -> list[Path]:
-        """See `jobs.Job`."""
         return [self.source]
 
     @property
     def outputs(self) -> list[Path]:
-        """See `jobs.Job`."""
         return [self.output, *([self.overlay] if self.overlay is not None else [])]
 
 

@@ -42,17 +42,15 @@ class ClipJob:
 
     @property
     def name(self) -> str:
-        """See `jobs.Job`."""
         return str(self.video)
 
     @property
     def inputs(self) -> list[Path]:
-        """See `jobs.Job`."""
         return [self.video]
 
     @property
     def outputs(self) -> list[Path]:
-        """See `jobs.Job`. Unknown before the video is read; existing clips are never touched."""
+        """Unknown before the video is read; existing clips are never touched."""
         return []
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -41,7 +42,6 @@ class Job(Protocol):
 JobT = TypeVar("JobT", bound=Job)
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class JobRunner(Generic[JobT]):
         ready = overlapped(self._prepared(prepare), size=_AHEAD * size)
         with ThreadPoolExecutor(max_workers=1) as writer:  # one writer keeps up, and memory stays flat
             pending: list[tuple[JobT, Future[None]]] = []
-            for batch in _batches(ready, size):
+            while batch := list(islice(ready, size)):
                 good: list[tuple[JobT, Prepared]] = []
                 for job, outcome in batch:
                     if isinstance(outcome, GflaError):
@@ -193,14 +193,3 @@ class JobRunner(Generic[JobT]):
     def _summarise(self) -> None:
         if self._report.failed:
             self._say(f"{len(self._report.failed)} of {self._count} failed")
-
-
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -55,7 +55,6 @@ class TransferJob:
 
     @property
     def name(self) -> str:
-        """See `jobs.Job`."""
         return f"{self.source}, {self.pose}"
 
     @property
@@ -65,12 +64,10 @@ class TransferJob:
 
     @property
     def inputs(self) -> list[Path | str]:
-        """See `jobs.Job`."""
         return [self.source, split_row(self.pose)[0], *self.reads]
 
     @property
     def outputs(self) -> list[Path]:
-        """See `jobs.Job`."""
         return [self.output, *self.extras.values()]
 
 

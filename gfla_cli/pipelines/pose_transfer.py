@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.session import DeviceName, Precision, Runtime, open_session
+from gfla_cli.inference.session import Execution, open_session
 from gfla_cli.inference.visualize import Intermediates
 from gfla_cli.io.background import ProcessLock
 from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, to_planes
@@ -103,20 +103,11 @@ class PoseTransfer:
         self,
         model: str | Path = "pose-people",
         *,
-        device: DeviceName = "auto",
-        precision: Precision = "auto",
-        runtime: Runtime = "auto",
-        threads: int | None = None,
-        images: int = 1,
         detector: PersonDetector | None = None,
+        **execution: Unpack[Execution],
     ) -> None:
-        """`images`: how many will be made, as far as is known; for many, another runtime is faster.
-
-        `detector`: one that starts already.
-        """
-        self.session = open_session(
-            model, "pose", device=device, precision=precision, runtime=runtime, threads=threads, images=images
-        )
+        """`detector`: one that starts already. `execution`: see `open_session`."""
+        self.session = open_session(model, "pose", **execution)
         self._detector = detector or PersonDetector()
         self._lock = ProcessLock()
         self._found: dict[_FileState, list[Pose]] = {}  # all people in a file

@@ -181,26 +181,17 @@ class StudyOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudySettings:
-    """Settings that the page and the server read; written into the page as JSON."""
+class StudySettings(StudyOptions):
+    """What the page and the server read, written into the page as JSON. Numbers of pairs are those that there are."""
 
     id: str
-    title: str
-    seconds: float
-    pairs: int
     models: int
-    trials: int
-    repeats: int
     sittings: int
-    practice: int
-    catch: int
     ratio: float  # width / height of the first pair, for the layout before its images are decoded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyReport:
-    """The contents of a page."""
-
     settings: StudySettings
     left_out: int
     bytes: int
@@ -229,23 +220,18 @@ def make_study(
         "models": list(models),
         "pairs": [images.add(pair) for pair in sample.pairs],
         "practice": [images.add(pair) for pair in sample.practice],
-        "catch": [images.add_catch(pair) for pair in sample.catch],
+        "catch": [images.add(pair, obvious=True) for pair in sample.catch],
     }
     uris = images.shuffled(options.seed)
     digest = hashlib.sha256(json.dumps([asdict(options), key]).encode())
     for number, uri in uris.items():
         digest.update(f"{number} {uri}".encode())
+    drawn = {part: len(getattr(sample, part)) for part in ("pairs", "practice", "catch")}
     settings = StudySettings(
+        **{**asdict(options), **drawn},
         id=digest.hexdigest()[:16],
-        title=options.title,
-        seconds=options.seconds,
-        pairs=len(sample.pairs),
         models=len(models),
-        trials=options.trials,
-        repeats=options.repeats,
         sittings=math.ceil(len(sample.pairs) / options.trials) * len(models) * options.repeats,
-        practice=len(sample.practice),
-        catch=len(sample.catch),
         ratio=images.ratio,
     )
     page = _page(settings, key, uris).encode()
@@ -262,32 +248,26 @@ class _Images:
         self._uris: list[str] = []
         self._progress, self._expected, self._done = progress, expected, 0
 
-    def add(self, pair: Pair) -> _Entry:
-        sizes = [shown_size(path) for path in pair.generated]
+    def add(self, pair: Pair, *, obvious: bool = False) -> _Entry:
+        """`obvious`: with a mosaic as the only generated image."""
+        paths = pair.generated[:1] if obvious else pair.generated
+        sizes = [shown_size(path) for path in paths]
         reals = {size: self._number(as_data_uri(pair.real, size)) for size in dict.fromkeys(sizes)}
-        versions = [
-            (reals[size], self._number(as_data_uri(path, size)))
-            for path, size in zip(pair.generated, sizes, strict=True)
-        ]
-        return self._entry(pair, versions, sizes[0])
-
-    def add_catch(self, pair: Pair) -> _Entry:
-        size = shown_size(pair.generated[0])
-        images = self._number(as_data_uri(pair.real, size)), self._number(mosaic_uri(pair.real, size))
-        return self._entry(pair, [images], size)
+        versions = []
+        for path, size in zip(paths, sizes, strict=True):
+            uri = mosaic_uri(pair.real, size) if obvious else as_data_uri(path, size)
+            versions.append((reals[size], self._number(uri)))
+        if self._done == 0:
+            self.ratio = round(sizes[0][0] / sizes[0][1], 4)
+        self._done += 1
+        self._progress(self._done, self._expected)
+        return pair.name, versions
 
     def shuffled(self, seed: int) -> dict[int, str]:
         """Number -> data URI in random order: the order in the page's source does not tell real images."""
         numbers = list(range(len(self._uris)))
         random.Random(seed).shuffle(numbers)
         return {number: self._uris[number] for number in numbers}
-
-    def _entry(self, pair: Pair, versions: list[tuple[int, int]], size: Size) -> _Entry:
-        if self._done == 0:
-            self.ratio = round(size[0] / size[1], 4)
-        self._done += 1
-        self._progress(self._done, self._expected)
-        return pair.name, versions
 
     def _number(self, uri: str) -> int:
         self._uris.append(uri)
@@ -316,12 +296,11 @@ def _page(settings: StudySettings, key: Mapping[str, Any], uris: Mapping[int, st
 
 def content_policy(scripts: Sequence[str], style: str) -> str:
     """Content security policy: these scripts, this style, embedded images, and requests to its own server only."""
-    hashes = " ".join(_source_hash(script) for script in scripts)
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+        for text in (*scripts, style)
+    ]
     return (
-        f"default-src 'none'; script-src {hashes}; style-src {_source_hash(style)}; img-src data:; "
+        f"default-src 'none'; script-src {' '.join(hashes[:-1])}; style-src {hashes[-1]}; img-src data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'"
     )
-
-
-def _source_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"

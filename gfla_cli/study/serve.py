@@ -69,7 +69,6 @@ class ServedStudy:
         return path, result
 
     def count(self) -> int:
-        """Number of results of this study in the folder."""
         return len(self._saved())
 
     def _saved(self) -> list[Result]:
@@ -105,8 +104,6 @@ class StudyServer(ThreadingHTTPServer):
 
 
 class _RefusedError(Exception):
-    """A request that is answered with an error."""
-
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
         self.status = status

@@ -64,9 +64,7 @@ class Models:
     pose: str = "pose-people"
     face: str = "face-people"
     view: str = "view-chairs"
-    execution: Execution = field(
-        default_factory=lambda: Execution(device="auto", precision="auto", runtime="auto", threads=None)
-    )
+    execution: Execution = field(default_factory=Execution)  # what is not given is chosen
 
 
 class Server:
@@ -334,7 +332,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    """A file of the page."""
     name = request.path_params.get("name") or request.url.path.strip("/") or "index.html"
     known = {file.name: file for file in _PAGE.iterdir() if Path(file.name).suffix in _KINDS}
     if name not in known:

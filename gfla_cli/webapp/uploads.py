@@ -100,12 +100,10 @@ class Form:
                     self._fields[name] = value
 
     def delete(self) -> None:
-        """Deletes the files."""
         for path in self.files:
             self._uploads.delete(path)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a field."""
         return name in self._fields
 
     def file(self, name: str) -> Path:
@@ -125,7 +123,6 @@ class Form:
         return path
 
     def text(self, name: str, default: str) -> str:
-        """A text field."""
         value = self._fields.get(name, default)
         return value if isinstance(value, str) else default
 

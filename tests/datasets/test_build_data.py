@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.datasets.check import check_set
-from gfla_cli.datasets.photos import Found, FoundFile
+from gfla_cli.datasets.photos import Found, add_found
 from gfla_cli.datasets.tables import DEEPFASHION, SQUARE
 from gfla_cli.errors import DataError, MediaError
 from gfla_cli.io.files import sole_writer
@@ -220,4 +220,4 @@ def test_photos_may_lie_deep(photos, tmp_path):
 def test_a_full_disk_is_said(tmp_path):
     (tmp_path / "found.jsonl").symlink_to("/dev/full")
     with pytest.raises(MediaError, match=r"found\.jsonl cannot be written: the disk is full"):
-        FoundFile(tmp_path / "found.jsonl").add(Found(photo="a.png", stamp=[1, 2], digest="", name="a.jpg"))
+        add_found(tmp_path / "found.jsonl", Found(photo="a.png", stamp=[1, 2], digest="", name="a.jpg"))

@@ -9,7 +9,7 @@ from tiny_images import png
 
 from gfla_cli.datasets.check import check_set
 from gfla_cli.datasets.deepfashion import BenchmarkPairs
-from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.datasets.photos import read_found
 from gfla_cli.datasets.tables import SQUARE
 from gfla_cli.errors import DataError
 
@@ -59,4 +59,4 @@ def test_what_is_known_about_photos_names_none_elsewhere(tmp_path):
     entry = {"photo": "a/b.jpg", "stamp": [1, 2], "digest": "", "name": "../../b.jpg"}
     (tmp_path / "found.jsonl").write_text(json.dumps(entry) + "\n")
     with pytest.raises(DataError, match="line 1"):
-        FoundFile(tmp_path / "found.jsonl").read()
+        read_found(tmp_path / "found.jsonl")

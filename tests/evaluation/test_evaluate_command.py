@@ -36,7 +36,7 @@ def colour_network(tmp_path, monkeypatch):
     import gfla_cli.evaluation.measures as loading
 
     monkeypatch.setattr(loading, "read_state", lambda path, what: {})
-    monkeypatch.setattr(loading, "build_inception", lambda state: Colours())
+    monkeypatch.setattr(loading, "build_inception", lambda state, name: Colours())
     (tmp_path / "weights.pth").write_bytes(b"")
 
 
@@ -106,10 +106,10 @@ def test_folders_are_measured_from_the_command_line(gfla, result_folders, colour
         (("--table",), "--table needs reports"),
         (("--real", "real"), "belong together"),
         (("--generated", "real"), "belong together"),
-        (("tiny-local", "--real", "real", "--generated", "real"), "not together with folders: models"),
-        (("--real", "real", "--generated", "real", "--data-root", "set"), "not together with folders: --data-root"),
-        (("tiny-local", "--data-root", "set", "--pairs", "p.csv"), "not together with models: --pairs"),
-        (("--table", "a.json", "--html", "b.html"), "takes reports and --json"),
+        (("tiny-local", "--real", "real", "--generated", "real"), "models: not together with folders"),
+        (("--real", "real", "--generated", "real", "--data-root", "set"), "--data-root: not together with folders"),
+        (("tiny-local", "--data-root", "set", "--pairs", "p.csv"), "--pairs: not together with models"),
+        (("--table", "a.json", "--html", "b.html"), "--html: --table measures nothing"),
         (("tiny-local",), "measured on a data set"),
         (("--real", "real", "--generated", "real", "--size", "big"), "not a size"),
         (("--real", "real", "--generated", "real", "--metrics", "beauty"), "unknown metric: beauty"),

@@ -49,7 +49,7 @@ def test_pictures_of_another_size_are_brought_to_that_of_the_results(result_fold
     assert found.conditions["size"] == "96x64"
     assert "bicubic" in found.conditions["resize"]
     assert found.scores[0].means()["ssim"] > 0.9
-    assert found.test.shown("made", 0)["real"].shape == (96, 64, 3)
+    assert found.test.shown("made", 0)[1]["real"].shape == (96, 64, 3)
 
 
 @pytest.mark.parametrize(("protocol", "size"), [(GFLA, (256, 256)), (PIDM, (256, 176)), (CFLD, (256, 176))])
@@ -57,7 +57,7 @@ def test_protocols_compare_at_the_size_of_their_paper(result_folders, tmp_path, 
     made = result_folders("made", a_0_DOT_png=picture(0))
     test = ComparedFolders(real=tmp_path / "real", generated=[made], protocol=protocol, layout="fashion")
     found = measure(test, plain_measures())
-    assert found.test.shown("made", 0)["result"].shape == (*size, 3)
+    assert found.test.shown("made", 0)[1]["result"].shape == (*size, 3)
     assert found.conditions["name"] == protocol.name
     assert found.conditions["note"]
 
@@ -68,7 +68,7 @@ def test_two_folders_of_one_name_are_told_apart_and_a_limit_is_kept(result_folde
     test = ComparedFolders(real=tmp_path / "real", generated=[one, two], limit=2)
     found = measure(test, plain_measures())
     assert [score.name for score in found.scores] == ["one/made", "two/made"]
-    assert [found.test.title("one/made", k) for k in (0, 1)] == ["a_0.png", "b_0.png"]
+    assert [found.test.shown("one/made", k)[0] for k in (0, 1)] == ["a_0.png", "b_0.png"]
 
 
 def test_fid_needs_no_pairs(result_folders, tmp_path):
@@ -98,7 +98,7 @@ def test_a_protocol_that_wants_the_training_pictures_gets_them_or_leaves_fid_out
     found = measure(test, colour_fid(), fid_reference=train)
     assert found.conditions["fid_reference"]["name"] == "train"
     assert found.scores[0].means()["fid"] > 0
-    with pytest.raises(MediaError, match="no such file"):
+    with pytest.raises(MediaError, match="nothing: no such folder"):
         measure(test, colour_fid(), fid_reference=tmp_path / "nothing")
 
 
@@ -133,7 +133,7 @@ def test_masked_figures_look_at_the_person_of_the_real_picture(result_folders, t
     means = found.scores[0].means()
     assert means["mask-ssim"] == pytest.approx(1, abs=1e-5)
     assert means["ssim"] < 0.95
-    assert list(found.test.shown("made", 0)) == ["source", "target pose", "result", "real"]
+    assert list(found.test.shown("made", 0)[1]) == ["source", "target pose", "result", "real"]
     assert found.scores[0].images[0].part == "small change"
     assert list(found.to_json()[0]["by_change"]) == ["small change"]
 

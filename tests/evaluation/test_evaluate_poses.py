@@ -27,10 +27,10 @@ def test_bundles_are_measured_beside_copying_the_source(pose_shelf):
     assert {"ssim", "psnr", "l1", "fid"} <= set(report[0])
     assert "fid" not in report[0]["by_change"]["small change"]
     assert measure(test, replace(colour_fid(), metrics=("fid",))).scores[1].means().keys() == {"fid"}
-    shown = found.test.shown("tiny-local (local)", 1)
+    _, shown = found.test.shown("tiny-local (local)", 1)
     assert list(shown) == ["source", "target pose", "result", "real"]
     assert {image.shape for image in shown.values()} == {(64, 64, 3)}
-    assert found.test.title(COPY, 1) == "b_0.jpg to b_1.jpg"
+    assert found.test.shown(COPY, 1)[0] == "b_0.jpg to b_1.jpg"
 
 
 def test_an_exported_model_stands_beside_its_bundle(pose_shelf, tiny_bundle, tiny_export):

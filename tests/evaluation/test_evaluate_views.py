@@ -77,7 +77,7 @@ def test_view_scores_are_shown_as_tables(capsys):
     views = [{"azimuth": right, "neighbour": 1.0, "elevation": 1.0} for right in (0.0, 1.0)]
     copy, mine = (Score(name, images, parted_by="difference") for name in ("copy", "mine"))
     mine.views = views
-    for table in score_tables([copy, mine]):
+    for table in score_tables([copy.to_json(), mine.to_json()]):
         print_table(table)
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("180", "0.2000", "azimuth right", "50.0%"))

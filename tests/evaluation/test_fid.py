@@ -92,7 +92,7 @@ def test_statistics_are_kept_and_those_of_pytorch_fid_are_read(tmp_path):
 def test_inception_gives_the_features_of_pytorch_fid(seeded):
     pictures = seeded.uniform("pictures", (1, 3, 128, 64), -1, 1)
     with torch.inference_mode():
-        found = build_inception(fid_state(seeded))(pictures)
+        found = build_inception(fid_state(seeded), "fid.pth")(pictures)
     assert found.shape == (1, 2048)
     expected = np.load(GOLDEN / "judges.npz")["inception"]  # every 31st, of pytorch-fid 0.3.0 with these weights
     np.testing.assert_allclose(found[:, ::31], expected, atol=2e-5)
@@ -101,10 +101,10 @@ def test_inception_gives_the_features_of_pytorch_fid(seeded):
 def test_other_inception_weights_are_refused(seeded):
     state = fid_state(seeded, thin=True)
     with pytest.raises(BundleError, match="1000 classes") as error:
-        build_inception(state | {"fc.weight": torch.zeros(1000, 2048)})
+        build_inception(state | {"fc.weight": torch.zeros(1000, 2048)}, "fid.pth")
     assert "pt_inception-2015-12-05" in error.value.hint
     del state["Mixed_7c.branch1x1.conv.weight"]
     with pytest.raises(BundleError, match="1 tensors do not fit, first Mixed_7c"):
-        build_inception(state)
+        build_inception(state, "fid.pth")
     with pytest.raises(BundleError, match="do not fit"):
-        build_inception({})
+        build_inception({}, "fid.pth")

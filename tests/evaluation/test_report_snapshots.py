@@ -30,7 +30,7 @@ def evaluate(gfla, tmp_path, monkeypatch, seeded):
 
     monkeypatch.setenv("GFLA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", "torch")
-    monkeypatch.setattr(measures, "build_inception", lambda state: Colours())
+    monkeypatch.setattr(measures, "build_inception", lambda state, name: Colours())
     torch.save(lpips_state(seeded, "alex"), tmp_path / "alex.pth")
     torch.save({"x": torch.zeros(1)}, tmp_path / "inception.pth")
 

@@ -22,7 +22,7 @@ from gfla_cli.config import preset
 from gfla_cli.datasets.check import check_set
 from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.face_folders import read_landmarks
-from gfla_cli.datasets.photos import FoundFile
+from gfla_cli.datasets.photos import read_found
 from gfla_cli.datasets.tables import SQUARE, read_pairs
 from gfla_cli.inference.onnx_backend import open_exported
 from gfla_cli.io.ffmpeg import executable
@@ -140,7 +140,7 @@ def _json_files(folder: Path) -> list[File]:
         ("coco.json", _dumped(coco), _read_keypoints),
         ("track.json", _dumped(track), read_track),
         ("config.json", (folder / "bundle" / "config.json").read_bytes(), _read_description),
-        ("found.json", _dumped(found) + b"\n", lambda path: FoundFile(path).read()),
+        ("found.json", _dumped(found) + b"\n", read_found),
         ("facing.json", _dumped({"object": 90.0, "other": -5}), _read_facing),
     ]  # fmt: skip
 
