@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.bundles.files import GRAPH, WEIGHTS, architecture_of, shapes_of
-from gfla_cli.conditioning.face_map import INSIDE_LIPS, LABELS
+from gfla_cli.conditioning.face_map import INSIDE_LIPS, IRISES, LABELS
 from gfla_cli.conditioning.heatmap import joint_map_batch
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
@@ -149,22 +149,26 @@ def example_inputs(config: ModelConfig, batch: int, height: int, width: int, see
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(channels: int) -> Tensor:
+    def draw(channels: int, generator: torch.Generator = generator) -> Tensor:
         coarse = torch.rand(batch, channels, height // 8, width // 8, generator=generator)
         return F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
 
+    of_irises, channels = torch.Generator().manual_seed(seed + 1), config.structure_channels
     drawn = {}
     for name in INPUTS[config.task]:
         if name.endswith("_code"):
-            drawn[name] = torch.rand(batch, config.structure_channels, 1, 1, generator=generator).round()
+            drawn[name] = torch.rand(batch, channels, 1, 1, generator=generator).round()
         elif config.has_depth and name.endswith("_structure"):
             drawn[name] = _random_bodies(config, batch, height, width, generator)
+        elif config.task == "face" and name.endswith("_structure"):
+            drawn[name] = F.pad(draw(min(IRISES, channels)), (0, 0, 0, 0, 0, max(channels - IRISES, 0)))
         else:
-            drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(config.structure_channels)
+            drawn[name] = draw(3) * 2 - 1 if name.endswith("_image") else draw(channels)
         if config.task == "face" and name.endswith("_structure"):
             drawn[name][:, CURVE_DISTANCES] *= 0.02  # every curve is near, or the maps would be constant
-            labels = drawn[name][:, LABELS : LABELS + 1]
-            drawn[name][:, LABELS : LABELS + 1] = (labels * INSIDE_LIPS).round()
+            drawn[name][:, LABELS] = (drawn[name][:, LABELS] * INSIDE_LIPS).round()
+            if channels > IRISES:  # of a generator of their own: all else is as for 16 channels
+                drawn[name][:, IRISES:] = (4 * draw(1, of_irises) - 3).clamp(min=0)  # discs are small
     return drawn
 
 

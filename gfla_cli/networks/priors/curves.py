@@ -45,7 +45,7 @@ _SOFTNESS = 0.03  # face sizes from a curve within which its own motion dominate
 _SHORTEST = 1e-6  # squared face sizes: keeps segments of length zero finite
 # Eyeballs. One eye width = the distance between the corners of an eye.
 _EYE_ENDS = 3**0.5 / _SPOTS[-1]  # a corner is this much further from the middle of the eye than the last point
-_IRIS_READ = 0.8  # eye widths from the middle of an eye within which its iris is looked for
+_IRIS_READ, _IRIS_FADE = 0.85, 0.25  # eye widths from the middle of an eye within which its iris is looked for
 _IRIS_AREA = 0.02  # squared eye widths: a disc with less than this is that of an eye that is nearly shut
 _IRIS = 0.22  # eye widths: radius of what moves with the iris without being stretched
 _NARROWEST = 0.03  # eye widths
@@ -185,7 +185,7 @@ def _eyeball_motion(grid: Tensor, source: Face, target: Face, offset: Tensor, st
         gap = torch.minimum(v - _lid_at(upper[:, eye], middle, axis, u), _lid_at(lower[:, eye], middle, axis, u) - v)
         slide = (gap.clamp(min=0) * _LID_SLOPE / across.abs().clamp(min=1e-3)).clamp(max=1)
         moved = torch.stack([along * stretch, across * slide * stretch], dim=2)
-        here = inside * (place.square().sum(dim=2) < _IRIS_READ**2).float() * known[:, eye, None]
+        here = inside * known[:, eye, None]  # `stretch` is zero in the other eye
         added = added + _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
     return added
 
@@ -281,8 +281,9 @@ def _read_irises(structure: Tensor, face: Face) -> Tensor:
     irises = []
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
-        near = _in_eye(cells, middle, axis).square().sum(dim=2, keepdim=True) < _IRIS_READ**2  # (B, n, 1)
-        disc = discs.flatten(2).transpose(1, 2) * near.float()
+        away = torch.linalg.vector_norm(_in_eye(cells, middle, axis), dim=2, keepdim=True)  # (B, n, 1)
+        near = ((_IRIS_READ - away) / _IRIS_FADE).clamp(0, 1)  # no sharp border, which rounding could move
+        disc = discs.flatten(2).transpose(1, 2) * near
         total = disc.sum(dim=1)  # (B, 1) cells
         place = (disc * cells).sum(dim=1) / total.clamp(min=1e-6)
         area = total * PRIOR_STRIDE**2 / axis.square().sum(dim=1, keepdim=True)
