@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,17 @@ from gfla_cli.conditioning.view_code import (
     AZIMUTHS,
     ELEVATIONS,
     Between,
+    Code,
     ViewAngles,
+    azimuth_difference,
     nearest_view,
     view_angles,
     view_code,
 )
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
+from gfla_cli.geometry.volume import RayVolume, agreement, fused
+from gfla_cli.inference.session import Array, DeviceName, Execution, Precision, Runtime, ViewSession, open_session
 from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output
@@ -46,6 +50,7 @@ from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.compositing import Layers, mixed
 from gfla_cli.pipelines.framing import Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner
+from gfla_cli.synth.renderer.camera import view_rotation
 
 _LARGEST_SIDE = 2048  # pixels of an image
 _LARGEST_VIEW = 1024  # pixels of a view that is as large as in its source
@@ -58,6 +63,12 @@ _LEAST_AREA = 0.001  # share of the image; a smaller object is not usable
 _UNSURE = 0.5  # probability of the estimated azimuth below which the user is told
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
+_BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
+_SOFT = 10.0  # degrees: two images share a view of which one is nearer by less than about twice as much
+_LEAST_SHARE = 0.02  # of an image in a view
+_SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the azimuth of an image may differ from what the network is told
+_PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
+_ALIKE = 0.65  # agreement of the volumes of a symmetric object and of its mirror image
 
 
 def _check_size(image: Image, name: str) -> None:
@@ -155,6 +166,107 @@ class ViewResult:
     notes: list[str] = field(default_factory=list)
 
 
+class _Side(NamedTuple):
+    """One image of an object, as a view model has read it."""
+
+    encoded: Any
+    view: ViewAngles
+    mirrored: bool  # the source image, mirrored
+
+
+class EncodedObject:
+    """An object that a view model has read, ready to be seen from any side.
+
+    The mirrored image of a symmetric object at azimuth a is an image of the same object at -a. The volumes that the
+    model finds in both become one, and every view comes from the image that is nearer to it.
+    """
+
+    def __init__(
+        self,
+        session: ViewSession,
+        image: Array,
+        view: ViewAngles,
+        between: Between = "nearest",
+        *,
+        azimuth: float | None = None,
+        symmetric: bool | None = None,
+    ) -> None:
+        """`image` (1, 3, H, W) in [-1, 1], seen from `view`.
+
+        `azimuth`: the exact one, if it is known; else the plane of symmetry is looked for. `symmetric` None: if the
+        volumes agree. Models without a volume do not use the symmetry.
+        """
+        self._session, self._between = session, between
+        self._sides = [_Side(session.encode(image), view, mirrored=False)]
+        own = session.volume(self._sides[0].encoded) if symmetric is not False else None
+        if own is not None:
+            mirrored = session.encode(np.ascontiguousarray(image[..., ::-1]))
+            other = session.volume(mirrored)
+            assert other is not None
+            self._add_mirrored(mirrored, own, other, azimuth, symmetric)
+
+    def _add_mirrored(
+        self, mirrored: Any, own: RayVolume, other: RayVolume, azimuth: float | None, symmetric: bool | None
+    ) -> None:
+        first = self._sides[0]
+        name, elevation = first.view  # the network is told the former, the exact azimuth may be another
+        offsets = (
+            range(-_SEARCHED, _SEARCHED + 1, _SEARCH_STEP) if azimuth is None else [(azimuth - name + 180) % 360 - 180]
+        )
+        found = []
+        for offset in offsets:
+            view = ViewAngles((-name - 2 * offset) % 360, elevation)
+            turn = view_rotation(*view) @ view_rotation(*first.view).T
+            alike = agreement(own, other, turn)
+            found.append((alike - _PER_DEGREE * abs(offset), alike, view, turn))
+        _, alike, view, turn = max(found, key=lambda one: one[0])
+        if symmetric is None and alike < _ALIKE:
+            return
+        session = self._session
+        self._sides[0] = first._replace(encoded=session.with_volume(first.encoded, fused(own, other, turn)))
+        if azimuth_difference(view.azimuth, name) > 2 * _SEARCHED:  # or else the mirrored image shows nothing new
+            self._sides.append(_Side(session.with_volume(mirrored, fused(other, own, turn.T)), view, mirrored=True))
+
+    def image(self, view: ViewAngles) -> Image:
+        """(H, W, 3) of the network's size."""
+
+        def drawn(side: _Side) -> Image:
+            return from_planes(self._session.view(side.encoded, *self._codes(side, view)))
+
+        return self._mixed(view, drawn)
+
+    def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
+        """(N, N, 3) whose pixels are those of the frame of the source, (N, N, 3), where the model copies them."""
+
+        def drawn(side: _Side) -> Image:
+            layers = self._session.view_layers(side.encoded, *self._codes(side, view))[0]
+            shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
+            return _at_size_of(shown, Layers.unpacked(layers))
+
+        return self._mixed(view, drawn)
+
+    def _codes(self, side: _Side, view: ViewAngles) -> tuple[Code, Code]:
+        return view_code(side.view, "blend" if side.mirrored else self._between), view_code(view, self._between)
+
+    def _mixed(self, view: ViewAngles, drawn: Callable[[_Side], Image]) -> Image:
+        """The view from the nearest image of the object, or from both, so that a turntable does not jump."""
+        shares = [1.0]
+        if len(self._sides) > 1:
+            own, other = (_remoteness(azimuth_difference(side.view.azimuth, view.azimuth)) for side in self._sides)
+            share = 1 / (1 + math.exp((own - other) / _SOFT))
+            shares = [share, 1 - share]
+        parts = [(share, side) for share, side in zip(shares, self._sides, strict=True) if share >= _LEAST_SHARE]
+        if len(parts) == 1:
+            return drawn(parts[0][1])
+        mean = sum(share * drawn(side).astype(np.float32) for share, side in parts) / sum(share for share, _ in parts)
+        return np.asarray(np.rint(mean), np.uint8)
+
+
+def _remoteness(turn: float) -> float:
+    """How little an image says about a view that is turned by so many degrees. A back has the outline of its front."""
+    return min(turn, 180 - turn + _BACK)
+
+
 class ViewSynthesizer:
     """A loaded model that shows objects from other sides. Keep it for many images.
 
@@ -186,6 +298,7 @@ class ViewSynthesizer:
         elevation: float | None = None,
         between: Between = "nearest",
         size: Size | None = None,
+        symmetric: bool | None = None,
     ) -> ViewResult:
         """The object of `image` from each of the azimuths.
 
@@ -194,6 +307,8 @@ class ViewSynthesizer:
         estimated. The new views have the source's elevation unless `elevation` is given. `between`, for azimuths
         between the 18 trained ones: take the nearest, or blend the codes of both neighbours. `size`: side of the views
         in pixels; "source" is as large as the source shows the object, up to 1024; None is that of the network's frame.
+        `symmetric`: whether the left half of the object mirrors its right half; then the mirrored image is used, too.
+        None decides by the image.
         Raises GflaError children for wrong input.
         """
         # Wrong angles are reported before any work.
@@ -210,14 +325,14 @@ class ViewSynthesizer:
         if between == "nearest":
             shown = [nearest_view(angles) for angles in asked]
             _say_nearest([source.angles, *asked], [nearest_view(source.angles), *shown], notes)
-        encoded, source_code = self.session.encode(to_planes(source_image)), view_code(source.angles, between)
-        codes = [view_code(view, between) for view in shown]
+        seen_from = nearest_view(source.angles) if between == "nearest" else source.angles
+        planes, exact = to_planes(source_image), None if source_azimuth is None else source.angles.azimuth
+        read = EncodedObject(self.session, planes, seen_from, between, azimuth=exact, symmetric=symmetric)
         if size is None:
-            images = [from_planes(self.session.view(encoded, source_code, code)) for code in codes]
+            images = [read.image(view) for view in shown]
         else:
             large = framed.image_of_side(min(round(framed.side), _LARGEST_VIEW) if size == "source" else size)
-            layers = (Layers.unpacked(self.session.view_layers(encoded, source_code, code)[0]) for code in codes)
-            images = [_at_size_of(large, one) for one in layers]
+            images = [read.image_at_size_of(large, view) for view in shown]
         return ViewResult(images, shown, source_image, source, notes)
 
     def frame(self, image: ImageSource, notes: list[str]) -> FramedObject:
