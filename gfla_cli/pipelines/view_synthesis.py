@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -64,11 +64,12 @@ _UNSURE = 0.5  # probability of the estimated azimuth below which the user is to
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
 _BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
-_SOFT = 10.0  # degrees: two images share a view of which one is nearer by less than about twice as much
+_SOFT = 5.0  # degrees: a view that is equally near to both images is their mean, 20 degrees further it is not
 _LEAST_SHARE = 0.02  # of an image in a view
 _SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the azimuth of an image may differ from what the network is told
 _PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
-_ALIKE = 0.65  # agreement of the volumes of a symmetric object and of its mirror image
+# Agreement of the volumes of a symmetric object and of its mirror image; the latter for fronts and backs
+_ALIKE, _ALIKE_IN_FRONT = 0.55, 0.9
 
 
 def _check_size(image: Image, name: str) -> None:
@@ -220,46 +221,46 @@ class EncodedObject:
             alike = agreement(own, other, turn)
             found.append((alike - _PER_DEGREE * abs(offset), alike, view, turn))
         _, alike, view, turn = max(found, key=lambda one: one[0])
-        if symmetric is None and alike < _ALIKE:
+        new = azimuth_difference(view.azimuth, name) > 2 * _SEARCHED  # or else the mirrored image shows nothing new
+        if symmetric is None and alike < (_ALIKE if new else _ALIKE_IN_FRONT):
             return
         session = self._session
         self._sides[0] = first._replace(encoded=session.with_volume(first.encoded, fused(own, other, turn)))
-        if azimuth_difference(view.azimuth, name) > 2 * _SEARCHED:  # or else the mirrored image shows nothing new
+        if new:
             self._sides.append(_Side(session.with_volume(mirrored, fused(other, own, turn.T)), view, mirrored=True))
 
     def image(self, view: ViewAngles) -> Image:
         """(H, W, 3) of the network's size."""
+        return from_planes(self.planes(view))
 
-        def drawn(side: _Side) -> Image:
-            return from_planes(self._session.view(side.encoded, *self._codes(side, view)))
-
-        return self._mixed(view, drawn)
+    def planes(self, view: ViewAngles) -> Array:
+        """The same as (1, 3, H, W), nominally in [-1, 1]."""
+        mean = sum(
+            share * self._session.view(side.encoded, *self._codes(side, view)) for share, side in self._shares(view)
+        )
+        return np.asarray(mean, np.float32)
 
     def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
         """(N, N, 3) whose pixels are those of the frame of the source, (N, N, 3), where the model copies them."""
-
-        def drawn(side: _Side) -> Image:
+        mean = np.zeros(large.shape, np.float32)
+        for share, side in self._shares(view):
             layers = self._session.view_layers(side.encoded, *self._codes(side, view))[0]
             shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
-            return _at_size_of(shown, Layers.unpacked(layers))
-
-        return self._mixed(view, drawn)
+            mean += np.float32(share) * _at_size_of(shown, Layers.unpacked(layers))
+        return np.asarray(np.rint(mean), np.uint8)
 
     def _codes(self, side: _Side, view: ViewAngles) -> tuple[Code, Code]:
         return view_code(side.view, "blend" if side.mirrored else self._between), view_code(view, self._between)
 
-    def _mixed(self, view: ViewAngles, drawn: Callable[[_Side], Image]) -> Image:
-        """The view from the nearest image of the object, or from both, so that a turntable does not jump."""
-        shares = [1.0]
-        if len(self._sides) > 1:
-            own, other = (_remoteness(azimuth_difference(side.view.azimuth, view.azimuth)) for side in self._sides)
-            share = 1 / (1 + math.exp((own - other) / _SOFT))
-            shares = [share, 1 - share]
-        parts = [(share, side) for share, side in zip(shares, self._sides, strict=True) if share >= _LEAST_SHARE]
-        if len(parts) == 1:
-            return drawn(parts[0][1])
-        mean = sum(share * drawn(side).astype(np.float32) for share, side in parts) / sum(share for share, _ in parts)
-        return np.asarray(np.rint(mean), np.uint8)
+    def _shares(self, view: ViewAngles) -> list[tuple[float, _Side]]:
+        """The images of the object that are near to a view, with shares that sum to 1. A turntable does not jump."""
+        if len(self._sides) == 1:
+            return [(1.0, self._sides[0])]
+        own, other = (_remoteness(azimuth_difference(side.view.azimuth, view.azimuth)) for side in self._sides)
+        share = 1 / (1 + math.exp((own - other) / _SOFT))
+        if not _LEAST_SHARE < share < 1 - _LEAST_SHARE:
+            share = round(share)
+        return [part for part in zip((share, 1 - share), self._sides, strict=True) if part[0]]
 
 
 def _remoteness(turn: float) -> float:
@@ -434,6 +435,7 @@ class ViewOptions:
     between: Between
     size: Size | None
     execution: Execution
+    symmetric: bool | None = None
     overwrite: bool = False
 
 
@@ -525,6 +527,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
             options.elevation,
             options.between,
             options.size,
+            options.symmetric,
         )
     for note in result.notes:
         say(note)

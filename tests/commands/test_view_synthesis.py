@@ -180,6 +180,24 @@ def test_the_library_renders_from_an_array_and_says_what_it_did(view_shelf):
         model.render(np.full((100, 100, 3), 200, np.uint8), [0])
 
 
+def test_a_symmetric_object_is_also_seen_in_the_mirrored_image(view_shelf, synthesis, tmp_path):
+    model, chair = ViewSynthesizer(view_shelf / "tiny-view", device="cpu", precision="fp32"), draw_chair()
+    for size in (None, 100):
+        images = [model.render(chair, [320, 60], 60, 0, size=size, symmetric=told).images for told in (False, True)]
+        assert not np.array_equal(images[0][0], images[1][0])
+        # The view at -40 is that of the mirrored image at 40, and the other way round.
+        mirrored = model.render(chair[:, ::-1].copy(), [40, 300], 300, 0, size=size, symmetric=True).images
+        assert np.abs(mirrored[0][:, ::-1].astype(int) - images[1][0]).mean() > 1  # networks are not symmetric
+        other = model.render(chair[:, ::-1].copy(), [320, 60], 300, 0, size=size, symmetric=True).images
+        for one, same in zip(images[1], other, strict=True):
+            assert np.abs(one.astype(int) - same).max() <= 2
+    known = ("chair.png", "--azimuth", "320", "--source-azimuth", "60", "--source-elevation", "0", "--quiet")
+    for option in ("--symmetric", "--no-symmetric"):
+        assert synthesis(*known, option, "-o", f"{option}.png").exit_code == 0
+    alone, both = (read_image(tmp_path / f"{option}.png") for option in ("--no-symmetric", "--symmetric"))
+    assert not np.array_equal(alone, both)
+
+
 def test_views_of_any_size(synthesis, view_shelf, tmp_path):
     result = synthesis("chair.png", "--azimuth", "60", "-o", "large.png", "--size", "100", "--json")
     assert json.loads(result.stdout)["size"] == 100
