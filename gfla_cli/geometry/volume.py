@@ -16,6 +16,7 @@ NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 USUAL_DISTANCE = 5.4  # of the camera
 OUTSIDE = -12.0  # logit of the density beyond a volume
 _HIDDEN = 0.01  # weight of what a camera does not see; what it sees counts 1 more
+_RESTORED, _LEAST = 2.0, 1e-3
 _ADDED = 0.25  # logit: the mean of two guesses at a surface is too thin
 
 
@@ -36,9 +37,22 @@ def fused(own: RayVolume, other: RayVolume, turn: FloatArray) -> RayVolume:
     density, clear = _sampled(other, _positions(own, other, turn))
     weight, other_weight = own.clear + _HIDDEN, clear + _HIDDEN
     mean = (weight * own.density + other_weight * density) / (weight + other_weight) + _ADDED
-    density = np.asarray(mean, np.float32)
+    # The first camera's outline stays: where a ray lost matter, its surface comes back.
+    hit, left = _hits(own.density, own.clear), _hits(mean, _clear(mean))
+    lost = np.clip(_RESTORED * (hit.sum(axis=0) - left.sum(axis=0)), 0, 1)
+    surface = hit / np.maximum(hit.max(axis=0), _LEAST)
+    density = np.asarray(mean + lost * surface * np.maximum(own.density - mean, 0), np.float32)
+    return RayVolume(density, _clear(density), own.camera)
+
+
+def _clear(density: Float32Array) -> Float32Array:
     matter = np.logaddexp(0, density)
-    return RayVolume(density, np.exp(matter - matter.cumsum(axis=0)), own.camera)
+    return np.asarray(np.exp(matter - matter.cumsum(axis=0)), np.float32)
+
+
+def _hits(density: Float32Array, clear: Float32Array) -> Float32Array:
+    """(K, h, w) share of a ray that ends at each depth."""
+    return np.asarray(clear / (1 + np.exp(-density)), np.float32)
 
 
 def agreement(own: RayVolume, other: RayVolume, turn: FloatArray) -> float:

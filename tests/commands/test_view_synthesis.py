@@ -185,9 +185,7 @@ def test_a_symmetric_object_is_also_seen_in_the_mirrored_image(view_shelf, synth
     for size in (None, 100):
         images = [model.render(chair, [320, 60], 60, 0, size=size, symmetric=told).images for told in (False, True)]
         assert not np.array_equal(images[0][0], images[1][0])
-        # The view at -40 is that of the mirrored image at 40, and the other way round.
-        mirrored = model.render(chair[:, ::-1].copy(), [40, 300], 300, 0, size=size, symmetric=True).images
-        assert np.abs(mirrored[0][:, ::-1].astype(int) - images[1][0]).mean() > 1  # networks are not symmetric
+        # The mirrored image from the other side says the same.
         other = model.render(chair[:, ::-1].copy(), [320, 60], 300, 0, size=size, symmetric=True).images
         for one, same in zip(images[1], other, strict=True):
             assert np.abs(one.astype(int) - same).max() <= 2
