@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -64,8 +63,6 @@ _UNSURE = 0.5  # probability of the estimated azimuth below which the user is to
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
 _BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
-_SOFT = 5.0  # degrees: a view that is equally near to both images is their mean, 20 degrees further it is not
-_LEAST_SHARE = 0.02  # of an image in a view
 _SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the azimuth of an image may differ from what the network is told
 _PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
 # Agreement of the volumes of a symmetric object and of its mirror image; the latter for fronts and backs
@@ -235,32 +232,22 @@ class EncodedObject:
 
     def planes(self, view: ViewAngles) -> Array:
         """The same as (1, 3, H, W), nominally in [-1, 1]."""
-        mean = sum(
-            share * self._session.view(side.encoded, *self._codes(side, view)) for share, side in self._shares(view)
-        )
-        return np.asarray(mean, np.float32)
+        side = self._nearest(view)
+        return self._session.view(side.encoded, *self._codes(side, view))
 
     def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
         """(N, N, 3) whose pixels are those of the frame of the source, (N, N, 3), where the model copies them."""
-        mean = np.zeros(large.shape, np.float32)
-        for share, side in self._shares(view):
-            layers = self._session.view_layers(side.encoded, *self._codes(side, view))[0]
-            shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
-            mean += np.float32(share) * _at_size_of(shown, Layers.unpacked(layers))
-        return np.asarray(np.rint(mean), np.uint8)
+        side = self._nearest(view)
+        layers = self._session.view_layers(side.encoded, *self._codes(side, view))[0]
+        shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
+        return _at_size_of(shown, Layers.unpacked(layers))
 
     def _codes(self, side: _Side, view: ViewAngles) -> tuple[Code, Code]:
         return view_code(side.view, "blend" if side.mirrored else self._between), view_code(view, self._between)
 
-    def _shares(self, view: ViewAngles) -> list[tuple[float, _Side]]:
-        """The images of the object that are near to a view, with shares that sum to 1. A turntable does not jump."""
-        if len(self._sides) == 1:
-            return [(1.0, self._sides[0])]
-        own, other = (_remoteness(azimuth_difference(side.view.azimuth, view.azimuth)) for side in self._sides)
-        share = 1 / (1 + math.exp((own - other) / _SOFT))
-        if not _LEAST_SHARE < share < 1 - _LEAST_SHARE:
-            share = round(share)
-        return [part for part in zip((share, 1 - share), self._sides, strict=True) if part[0]]
+    def _nearest(self, view: ViewAngles) -> _Side:
+        """The image that says most about a view, the source image if both do. Their mean would show two outlines."""
+        return min(self._sides, key=lambda side: _remoteness(azimuth_difference(side.view.azimuth, view.azimuth)))
 
 
 def _remoteness(turn: float) -> float:
