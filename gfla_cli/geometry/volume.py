@@ -45,12 +45,13 @@ def fused(own: RayVolume, other: RayVolume, turn: FloatArray) -> RayVolume:
     return RayVolume(density, _clear(density), own.camera)
 
 
-def _clear(density: Float32Array) -> Float32Array:
+def _clear(density: FloatArray) -> Float32Array:
+    """(K, h, w) how much of a ray reaches each depth."""
     matter = np.logaddexp(0, density)
     return np.asarray(np.exp(matter - matter.cumsum(axis=0)), np.float32)
 
 
-def _hits(density: Float32Array, clear: Float32Array) -> Float32Array:
+def _hits(density: FloatArray, clear: Float32Array) -> Float32Array:
     """(K, h, w) share of a ray that ends at each depth."""
     return np.asarray(clear / (1 + np.exp(-density)), np.float32)
 

@@ -70,3 +70,11 @@ def test_volumes_agree_most_from_the_right_angle(points):
     assert found[0] > 0.7
     assert max(found[-20], found[20]) < found[0] - 0.2
     assert agreement(own, seen(points * [1, -1, 1], 320), turn(40, 320)) < found[0] - 0.2
+
+
+def test_the_outline_of_the_first_camera_stays(points):
+    """The other camera looks through the first ball, which the first camera sees."""
+    own = seen(points, 40)
+    joined = fused(own, seen(points[1:], 320), turn(40, 320))
+    outline = (own.density > 0).any(axis=0)
+    assert ((joined.density > 0).any(axis=0)[outline]).mean() > 0.9
