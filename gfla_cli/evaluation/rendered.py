@@ -127,7 +127,7 @@ def _turned(model: ViewSession, batch: ViewBatch) -> Tensor:
     images, made = batch.source_image.cpu().numpy(), []
     sources, targets = (_angles(code) for code in (batch.source_code, batch.target_code))
     for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
-        read = EncodedObject(model, images[k : k + 1], source, azimuth=source.azimuth)
+        read = EncodedObject(model, images[k : k + 1], source)
         made.append(torch.from_numpy(read.planes(target)))
     return torch.cat(made).to(batch.source_image.device).clamp(-1, 1)
 

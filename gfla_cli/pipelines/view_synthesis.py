@@ -63,7 +63,7 @@ _UNSURE = 0.5  # probability of the estimated azimuth below which the user is to
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
 _BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
-_SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the azimuth of an image may differ from what the network is told
+_SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the known azimuth of an image may be wrong
 _PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
 # Agreement of the volumes of a symmetric object and of its mirror image; the latter for fronts and backs
 _ALIKE, _ALIKE_IN_FRONT = 0.55, 0.9
@@ -191,7 +191,7 @@ class EncodedObject:
     ) -> None:
         """`image` (1, 3, H, W) in [-1, 1], seen from `view`.
 
-        `azimuth`: the exact one, if it is known; else the plane of symmetry is looked for. `symmetric` None: if the
+        `azimuth`: a better guess, if there is one, than that of `view`, which may be rounded. `symmetric` None: if the
         volumes agree. Models without a volume do not use the symmetry.
         """
         self._session, self._between = session, between
@@ -201,24 +201,23 @@ class EncodedObject:
             mirrored = session.encode(np.ascontiguousarray(image[..., ::-1]))
             other = session.volume(mirrored)
             assert other is not None
-            self._add_mirrored(mirrored, own, other, azimuth, symmetric)
+            rounded = 0.0 if azimuth is None else (azimuth - view.azimuth + 180) % 360 - 180
+            self._add_mirrored(mirrored, own, other, rounded, symmetric)
 
     def _add_mirrored(
-        self, mirrored: Any, own: RayVolume, other: RayVolume, azimuth: float | None, symmetric: bool | None
+        self, mirrored: Any, own: RayVolume, other: RayVolume, rounded: float, symmetric: bool | None
     ) -> None:
+        """Looks for the plane of symmetry near the known azimuth, which differs by `rounded` from the network's."""
         first = self._sides[0]
-        name, elevation = first.view  # the network is told the former, the exact azimuth may be another
-        offsets = (
-            range(-_SEARCHED, _SEARCHED + 1, _SEARCH_STEP) if azimuth is None else [(azimuth - name + 180) % 360 - 180]
-        )
+        azimuth, elevation = first.view
         found = []
-        for offset in offsets:
-            view = ViewAngles((-name - 2 * offset) % 360, elevation)
+        for off in range(-_SEARCHED, _SEARCHED + 1, _SEARCH_STEP):
+            view = ViewAngles((-azimuth - 2 * (rounded + off)) % 360, elevation)
             turn = view_rotation(*view) @ view_rotation(*first.view).T
             alike = agreement(own, other, turn)
-            found.append((alike - _PER_DEGREE * abs(offset), alike, view, turn))
+            found.append((alike - _PER_DEGREE * abs(off), alike, view, turn))
         _, alike, view, turn = max(found, key=lambda one: one[0])
-        new = azimuth_difference(view.azimuth, name) > 2 * _SEARCHED  # or else the mirrored image shows nothing new
+        new = azimuth_difference(view.azimuth, azimuth) > 2 * _SEARCHED  # or else the mirrored image shows nothing new
         if symmetric is None and alike < (_ALIKE if new else _ALIKE_IN_FRONT):
             return
         session = self._session
@@ -314,8 +313,14 @@ class ViewSynthesizer:
             shown = [nearest_view(angles) for angles in asked]
             _say_nearest([source.angles, *asked], [nearest_view(source.angles), *shown], notes)
         seen_from = nearest_view(source.angles) if between == "nearest" else source.angles
-        planes, exact = to_planes(source_image), None if source_azimuth is None else source.angles.azimuth
-        read = EncodedObject(self.session, planes, seen_from, between, azimuth=exact, symmetric=symmetric)
+        read = EncodedObject(
+            self.session,
+            to_planes(source_image),
+            seen_from,
+            between,
+            azimuth=source.angles.azimuth,
+            symmetric=symmetric,
+        )
         if size is None:
             images = [read.image(view) for view in shown]
         else:
