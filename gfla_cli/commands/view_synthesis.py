@@ -56,6 +56,15 @@ def view_synthesis(
             show_default=False,
         ),
     ] = None,
+    symmetric: Annotated[
+        bool | None,
+        typer.Option(
+            "--symmetric/--no-symmetric",
+            help="The object's left half mirrors its right half; its mirrored image then helps. "
+            "\\[default: decided by the image]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -84,6 +93,7 @@ def view_synthesis(
         elevation=elevation,
         between=between,
         size=frame_size,
+        symmetric=symmetric,
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
         overwrite=overwrite,
     )

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset, default_collate
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.conditioning.heatmap import body_structure
-from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, azimuth_difference
+from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, azimuth_difference
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample, ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
-from gfla_cli.evaluation.loop import COPY, Batch, TestSet, generate
+from gfla_cli.evaluation.loop import COPY, Batch, TestSet
 from gfla_cli.evaluation.measures import Measures
 from gfla_cli.evaluation.metrics import PoseJudge, hole_share
 from gfla_cli.evaluation.protocols import OWN, Size
@@ -37,6 +37,7 @@ from gfla_cli.inference.session import Session, ViewSession, start_clip
 from gfla_cli.io.image import from_planes, to_planes, to_tensor, to_uint8
 from gfla_cli.person.detect_face import FaceDetector
 from gfla_cli.person.face import POINTS, face_size
+from gfla_cli.pipelines.view_synthesis import EncodedObject
 from gfla_cli.training.tasks.view import ViewBatch, view_batch
 
 _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a list
@@ -111,10 +112,9 @@ class ViewPairs(TestSet):
     def _generated(self, numbers: Sequence[int]) -> Batch:
         pairs = [self._data[number] for number in numbers]
         views = view_batch(default_collate(pairs), self._device)
-        inputs = views.source_image, views.source_code, views.target_code
         return Batch(
             numbers=numbers,
-            made={COPY: views.source_image} | {name: generate(m, *inputs) for name, m in self._models.items()},
+            made={COPY: views.source_image} | {name: _turned(model, views) for name, model in self._models.items()},
             real=views.target_image,
             silhouettes=[] if self._root is not None else [pair.target_mask for pair in pairs],
             parts=_differences(views),
@@ -122,12 +122,27 @@ class ViewPairs(TestSet):
         )
 
 
+def _turned(model: ViewSession, batch: ViewBatch) -> Tensor:
+    """The target views (B, 3, H, W) as `gfla view-synthesis` makes them, on the device of the batch."""
+    images, made = batch.source_image.cpu().numpy(), []
+    sources, targets = (_angles(code) for code in (batch.source_code, batch.target_code))
+    for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        read = EncodedObject(model, images[k : k + 1], source)
+        made.append(torch.from_numpy(read.planes(target)))
+    return torch.cat(made).to(batch.source_image.device).clamp(-1, 1)
+
+
+def _angles(code: Tensor) -> list[ViewAngles]:
+    """The angles of view codes (B, 21, 1, 1) of trained views."""
+    count = len(AZIMUTHS)
+    numbers = zip(code[:, :count].argmax(dim=1).flatten(), code[:, count:].argmax(dim=1).flatten(), strict=True)
+    return [ViewAngles(float(AZIMUTHS[int(a)]), float(ELEVATIONS[int(e)])) for a, e in numbers]
+
+
 def _differences(batch: ViewBatch) -> list[str]:
     """Degrees between source and target of every pair."""
-    codes = (batch.source_code, batch.target_code)
-    source, target = (code[:, : len(AZIMUTHS)].argmax(dim=1).flatten() for code in codes)
-    pairs = zip(source.tolist(), target.tolist(), strict=True)
-    return [str(round(azimuth_difference(s * AZIMUTH_STEP, t * AZIMUTH_STEP))) for s, t in pairs]
+    pairs = zip(_angles(batch.source_code), _angles(batch.target_code), strict=True)
+    return [str(round(azimuth_difference(source.azimuth, target.azimuth))) for source, target in pairs]
 
 
 def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:

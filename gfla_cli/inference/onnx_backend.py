@@ -12,6 +12,7 @@ import numpy as np
 from gfla_cli.arrays import LAYERS
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
+from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_runtime import Tensors
 from gfla_cli.inference.session import Array, DeviceName, Precision, Session
@@ -19,6 +20,8 @@ from gfla_cli.io.background import ProcessLock
 
 if TYPE_CHECKING:
     from gfla_cli.inference.visualize import Intermediates
+
+_VOLUME = tuple(f"source_flow_{number}" for number in range(3))  # density, clear and camera, as `encode` names them
 
 
 class OnnxSession:
@@ -133,6 +136,22 @@ class OnnxView(OnnxSession):
     def encode(self, image: Array) -> EncodedImage:
         """See ViewSession."""
         return EncodedImage(image, self.encoded(image))
+
+    def volume(self, source: EncodedImage) -> RayVolume | None:
+        """See ViewSession."""
+        if self.config.flow_prior != "volume" or not set(_VOLUME) <= set(source.encoded):
+            return None
+        density, clear, camera = (np.asarray(source.encoded[name][0], np.float32) for name in _VOLUME)
+        return RayVolume(density, clear, camera.ravel())
+
+    def with_volume(self, source: EncodedImage, volume: RayVolume) -> EncodedImage:
+        """See ViewSession."""
+        old = source.encoded
+        new = {
+            name: part.reshape(old[name].shape).astype(old[name].dtype)
+            for name, part in zip(_VOLUME, volume, strict=True)
+        }
+        return EncodedImage(source.image, old | new)
 
     def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
         """See ViewSession."""

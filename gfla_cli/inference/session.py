@@ -18,6 +18,7 @@ from gfla_cli.config import ModelConfig, Task
 from gfla_cli.config import Precision as Precision
 from gfla_cli.config import Runtime as Runtime
 from gfla_cli.errors import BundleError, GflaError, UsageError
+from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.runtime import choose_runtime, gpu_count
 from gfla_cli.io.files import cache_folder, make_folder
 
@@ -96,6 +97,12 @@ class ViewSession(Session, Protocol):
 
     def encode(self, image: Array) -> Any:
         """Everything that depends on the images (B, 3, H, W) in [-1, 1] alone; an argument of `view`."""
+
+    def volume(self, source: Any) -> RayVolume | None:
+        """The object that `encode` found in one image; None of models that estimate none."""
+
+    def with_volume(self, source: Any, volume: RayVolume) -> Any:
+        """The result of `encode` for one image, with another volume for the object in it."""
 
     def view(self, source: Any, source_code: Array, target_code: Array) -> Array:
         """The objects in the target view, (B, 3, H, W) in [-1, 1]. View codes are (B, 21), or (21,) for one image."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.errors import UsageError
+from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.device import choose_device
 from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.session import Array, DeviceName, Precision, no_gpu_after_fork
@@ -26,7 +27,7 @@ from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import layers_of
 from gfla_cli.networks.samplers import LocalAttention, Source
 from gfla_cli.networks.sequence import GeneratedFrame, SequenceGenerator
-from gfla_cli.networks.view import AppearanceFlow, ViewGenerator
+from gfla_cli.networks.view import AppearanceFlow, EncodedSource, ViewGenerator
 
 _is_forked = False
 
@@ -249,6 +250,19 @@ class TorchView(TorchSession):
         with self.running():
             source = self.tensor(image)
             return EncodedImage(source, self.network.encode_source(source))
+
+    def volume(self, source: EncodedImage) -> RayVolume | None:
+        """See ViewSession."""
+        if self.config.flow_prior != "volume" or not isinstance(source.encoded, EncodedSource):
+            return None
+        density, clear, camera = (self.array(part[0]) for part in source.encoded.flow[:3])
+        return RayVolume(density, clear, camera.ravel())
+
+    def with_volume(self, source: EncodedImage, volume: RayVolume) -> EncodedImage:
+        """See ViewSession."""
+        flow = source.encoded.flow
+        parts = [torch.from_numpy(new).to(old).view_as(old) for new, old in zip(volume, flow, strict=False)]
+        return EncodedImage(source.image, source.encoded._replace(flow=[*parts, *flow[len(parts) :]]))
 
     @torch.inference_mode()
     def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:

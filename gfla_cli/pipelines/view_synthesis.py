@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,17 @@ from gfla_cli.conditioning.view_code import (
     AZIMUTHS,
     ELEVATIONS,
     Between,
+    Code,
     ViewAngles,
+    azimuth_difference,
     nearest_view,
     view_angles,
     view_code,
 )
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.inference.session import DeviceName, Execution, Precision, Runtime, open_session
+from gfla_cli.geometry.volume import RayVolume, agreement, fused
+from gfla_cli.inference.session import Array, DeviceName, Execution, Precision, Runtime, ViewSession, open_session
 from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output
@@ -46,6 +49,7 @@ from gfla_cli.io.video import VideoWriter, container_of
 from gfla_cli.pipelines.compositing import Layers, mixed
 from gfla_cli.pipelines.framing import Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner
+from gfla_cli.synth.renderer.camera import view_rotation
 
 _LARGEST_SIDE = 2048  # pixels of an image
 _LARGEST_VIEW = 1024  # pixels of a view that is as large as in its source
@@ -58,6 +62,11 @@ _LEAST_AREA = 0.001  # share of the image; a smaller object is not usable
 _UNSURE = 0.5  # probability of the estimated azimuth below which the user is told
 _TURN_SECONDS = 3  # of one turn of a turntable
 _COLUMNS = 6  # of a contact sheet
+_BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
+_SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the known azimuth of an image may be wrong
+_PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
+# Agreement of the volumes of a symmetric object and of its mirror image; the latter for fronts and backs
+_ALIKE, _ALIKE_IN_FRONT = 0.55, 0.9
 
 
 def _check_size(image: Image, name: str) -> None:
@@ -155,6 +164,96 @@ class ViewResult:
     notes: list[str] = field(default_factory=list)
 
 
+class _Side(NamedTuple):
+    """One image of an object, as a view model has read it."""
+
+    encoded: Any
+    view: ViewAngles
+    mirrored: bool  # the source image, mirrored
+
+
+class EncodedObject:
+    """An object that a view model has read, ready to be seen from any side.
+
+    The mirrored image of a symmetric object at azimuth a is an image of the same object at -a. The volumes that the
+    model finds in both become one, and every view comes from the image that is nearer to it.
+    """
+
+    def __init__(
+        self,
+        session: ViewSession,
+        image: Array,
+        view: ViewAngles,
+        between: Between = "nearest",
+        *,
+        azimuth: float | None = None,
+        symmetric: bool | None = None,
+    ) -> None:
+        """`image` (1, 3, H, W) in [-1, 1], seen from `view`.
+
+        `azimuth`: a better guess, if there is one, than that of `view`, which may be rounded. `symmetric` None: if the
+        volumes agree. Models without a volume do not use the symmetry.
+        """
+        self._session, self._between = session, between
+        self._sides = [_Side(session.encode(image), view, mirrored=False)]
+        own = session.volume(self._sides[0].encoded) if symmetric is not False else None
+        if own is not None:
+            mirrored = session.encode(np.ascontiguousarray(image[..., ::-1]))
+            other = session.volume(mirrored)
+            assert other is not None
+            rounded = 0.0 if azimuth is None else (azimuth - view.azimuth + 180) % 360 - 180
+            self._add_mirrored(mirrored, own, other, rounded, symmetric)
+
+    def _add_mirrored(
+        self, mirrored: Any, own: RayVolume, other: RayVolume, rounded: float, symmetric: bool | None
+    ) -> None:
+        """Looks for the plane of symmetry near the known azimuth, which differs by `rounded` from the network's."""
+        first = self._sides[0]
+        azimuth, elevation = first.view
+        found = []
+        for off in range(-_SEARCHED, _SEARCHED + 1, _SEARCH_STEP):
+            view = ViewAngles((-azimuth - 2 * (rounded + off)) % 360, elevation)
+            turn = view_rotation(*view) @ view_rotation(*first.view).T
+            alike = agreement(own, other, turn)
+            found.append((alike - _PER_DEGREE * abs(off), alike, view, turn))
+        _, alike, view, turn = max(found, key=lambda one: one[0])
+        new = azimuth_difference(view.azimuth, azimuth) > 2 * _SEARCHED  # or else the mirrored image shows nothing new
+        if symmetric is None and alike < (_ALIKE if new else _ALIKE_IN_FRONT):
+            return
+        session = self._session
+        self._sides[0] = first._replace(encoded=session.with_volume(first.encoded, fused(own, other, turn)))
+        if new:
+            self._sides.append(_Side(session.with_volume(mirrored, fused(other, own, turn.T)), view, mirrored=True))
+
+    def image(self, view: ViewAngles) -> Image:
+        """(H, W, 3) of the network's size."""
+        return from_planes(self.planes(view))
+
+    def planes(self, view: ViewAngles) -> Array:
+        """The same as (1, 3, H, W), nominally in [-1, 1]."""
+        side = self._nearest(view)
+        return self._session.view(side.encoded, *self._codes(side, view))
+
+    def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
+        """(N, N, 3) whose pixels are those of the frame of the source, (N, N, 3), where the model copies them."""
+        side = self._nearest(view)
+        layers = self._session.view_layers(side.encoded, *self._codes(side, view))[0]
+        shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
+        return _at_size_of(shown, Layers.unpacked(layers))
+
+    def _codes(self, side: _Side, view: ViewAngles) -> tuple[Code, Code]:
+        return view_code(side.view, "blend" if side.mirrored else self._between), view_code(view, self._between)
+
+    def _nearest(self, view: ViewAngles) -> _Side:
+        """The image that says most about a view, the source image if both do. Their mean would show two outlines."""
+        return min(self._sides, key=lambda side: _remoteness(azimuth_difference(side.view.azimuth, view.azimuth)))
+
+
+def _remoteness(turn: float) -> float:
+    """How little an image says about a view that is turned by so many degrees. A back has the outline of its front."""
+    return min(turn, 180 - turn + _BACK)
+
+
 class ViewSynthesizer:
     """A loaded model that shows objects from other sides. Keep it for many images.
 
@@ -186,6 +285,7 @@ class ViewSynthesizer:
         elevation: float | None = None,
         between: Between = "nearest",
         size: Size | None = None,
+        symmetric: bool | None = None,
     ) -> ViewResult:
         """The object of `image` from each of the azimuths.
 
@@ -194,6 +294,8 @@ class ViewSynthesizer:
         estimated. The new views have the source's elevation unless `elevation` is given. `between`, for azimuths
         between the 18 trained ones: take the nearest, or blend the codes of both neighbours. `size`: side of the views
         in pixels; "source" is as large as the source shows the object, up to 1024; None is that of the network's frame.
+        `symmetric`: whether the left half of the object mirrors its right half; then the mirrored image is used, too.
+        None decides by the image.
         Raises GflaError children for wrong input.
         """
         # Wrong angles are reported before any work.
@@ -210,14 +312,20 @@ class ViewSynthesizer:
         if between == "nearest":
             shown = [nearest_view(angles) for angles in asked]
             _say_nearest([source.angles, *asked], [nearest_view(source.angles), *shown], notes)
-        encoded, source_code = self.session.encode(to_planes(source_image)), view_code(source.angles, between)
-        codes = [view_code(view, between) for view in shown]
+        seen_from = nearest_view(source.angles) if between == "nearest" else source.angles
+        read = EncodedObject(
+            self.session,
+            to_planes(source_image),
+            seen_from,
+            between,
+            azimuth=source.angles.azimuth,
+            symmetric=symmetric,
+        )
         if size is None:
-            images = [from_planes(self.session.view(encoded, source_code, code)) for code in codes]
+            images = [read.image(view) for view in shown]
         else:
             large = framed.image_of_side(min(round(framed.side), _LARGEST_VIEW) if size == "source" else size)
-            layers = (Layers.unpacked(self.session.view_layers(encoded, source_code, code)[0]) for code in codes)
-            images = [_at_size_of(large, one) for one in layers]
+            images = [read.image_at_size_of(large, view) for view in shown]
         return ViewResult(images, shown, source_image, source, notes)
 
     def frame(self, image: ImageSource, notes: list[str]) -> FramedObject:
@@ -319,6 +427,7 @@ class ViewOptions:
     between: Between
     size: Size | None
     execution: Execution
+    symmetric: bool | None = None
     overwrite: bool = False
 
 
@@ -410,6 +519,7 @@ def _render(job: ViewJob, options: ViewOptions, report: ViewReport, say: Say) ->
             options.elevation,
             options.between,
             options.size,
+            options.symmetric,
         )
     for note in result.notes:
         say(note)

@@ -15,6 +15,7 @@ from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
+from gfla_cli.pipelines import view_synthesis
 
 
 @pytest.fixture
@@ -178,6 +179,23 @@ def test_the_library_renders_from_an_array_and_says_what_it_did(view_shelf):
         model.render(np.zeros((64, 64), np.uint8), [0])
     with pytest.raises(DetectionError, match="no object"):
         model.render(np.full((100, 100, 3), 200, np.uint8), [0])
+
+
+def test_a_symmetric_object_is_also_seen_in_the_mirrored_image(view_shelf, synthesis, tmp_path, monkeypatch):
+    monkeypatch.setattr(view_synthesis, "_SEARCHED", 0)  # the volumes of an untrained network agree anywhere
+    model, chair = ViewSynthesizer(view_shelf / "tiny-view", device="cpu", precision="fp32"), draw_chair()
+    for size in (None, 100):
+        images = [model.render(chair, [320, 60], 60, 0, size=size, symmetric=told).images for told in (False, True)]
+        assert not np.array_equal(images[0][0], images[1][0])
+        # The mirrored image from the other side says the same.
+        other = model.render(chair[:, ::-1].copy(), [320, 60], 300, 0, size=size, symmetric=True).images
+        for one, same in zip(images[1], other, strict=True):
+            assert np.abs(one.astype(int) - same).max() <= 2
+    known = ("chair.png", "--azimuth", "320", "--source-azimuth", "60", "--source-elevation", "0", "--quiet")
+    for option in ("--symmetric", "--no-symmetric"):
+        assert synthesis(*known, option, "-o", f"{option}.png").exit_code == 0
+    alone, both = (read_image(tmp_path / f"{option}.png") for option in ("--no-symmetric", "--symmetric"))
+    assert not np.array_equal(alone, both)
 
 
 def test_views_of_any_size(synthesis, view_shelf, tmp_path):

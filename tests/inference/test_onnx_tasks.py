@@ -178,6 +178,16 @@ def test_views_and_their_scores_are_those_of_torch(exported, kind):
         layers = [session.view_layers(source, codes[0], codes[k]) for session, source in pairs]
         assert layers[0].shape == (1, 10, 96, 64)
         np.testing.assert_allclose(layers[1], layers[0], atol=1e-3)
+    volumes = [session.volume(source) for session, source in zip((torchs, onnxs), encoded, strict=True)]
+    assert [volume is not None for volume in volumes] == [kind == "view-chairs"] * 2
+    if kind == "view-chairs":
+        for mine, its in zip(*volumes, strict=True):
+            np.testing.assert_allclose(mine, its, atol=1e-3)
+        denser = volumes[0]._replace(density=volumes[0].density + 4)
+        pairs = [(session, session.with_volume(source, denser)) for session, source in pairs]
+        other = [session.view(source, codes[0], codes[9]) for session, source in pairs]
+        np.testing.assert_allclose(other[1], other[0], atol=1e-4)
+        assert np.abs(other[0] - views[0]).max() > 1e-2
     assert onnxs.estimates_views == torchs.estimates_views == (kind == "view-chairs")
     if onnxs.estimates_views:
         np.testing.assert_allclose(onnxs.view_scores(picture), torchs.view_scores(picture), atol=1e-4)

@@ -13,6 +13,7 @@ from tiny_models import fresh
 from gfla_cli.conditioning.view_code import ViewAngles, view_code
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
+from gfla_cli.geometry.volume import USUAL_DISTANCE
 from gfla_cli.losses.flow import middle_loss, ray_loss
 from gfla_cli.networks.priors import volume as prior
 from gfla_cli.networks.priors.volume import DEPTHS, Volume, camera_rotation, project_volume, slice_of
@@ -27,7 +28,7 @@ def code(azimuth, elevation=10, between="nearest"):
 
 def camera(azimuth, elevation):
     """The usual camera of a volume, for an image of SIDE pixels."""
-    distance = prior._DISTANCE
+    distance = USUAL_DISTANCE
     return Camera(view_rotation(azimuth, elevation), np.zeros(3), distance, distance * SIDE / 2, (SIDE / 2,) * 2, SIDE)
 
 
@@ -62,7 +63,7 @@ def test_a_point_is_seen_where_the_renderer_sees_it_and_its_flow_leads_back(seed
     source, target = ((int(rng.integers(18)) * 20, int(rng.integers(3)) * 10) for _ in range(2))
     point = rng.uniform(-0.5, 0.5, (1, 3))
     (x, y, away), (wanted_x, wanted_y, _) = (camera(*angles).project(point)[0] for angles in (source, target))
-    seen = project_volume(spot(x, y, prior._DISTANCE - away), code(*source), code(*target))
+    seen = project_volume(spot(x, y, USUAL_DISTANCE - away), code(*source), code(*target))
     row, column = divmod(int(seen.opacity.argmax()), SIDE)
     assert abs(column + 0.5 - wanted_x) < 1.5
     assert abs(row + 0.5 - wanted_y) < 1.5

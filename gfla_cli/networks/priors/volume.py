@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS
 from gfla_cli.config import ModelConfig
+from gfla_cli.geometry.volume import NEAREST, OUTSIDE, USUAL_DISTANCE
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, sample_at, upsample
@@ -25,9 +26,7 @@ from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, s
 DEPTHS = 32  # slices of a volume, and samples along a ray
 MAPS = 9  # channels of `Projection.maps`
 REFINED = 48  # channels of the features of `MaskEstimator`
-_NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
-_DISTANCE = 5.4  # usual distance of the camera
-_EMPTY, _OUTSIDE = -4.0, -12.0  # logits of the density where nothing is learnt yet, and beyond the volume
+_EMPTY = -4.0  # logit of the density where nothing is learnt yet
 _THIN = 0.05  # opacity below which a flow fades to zero
 _SHARPNESS, _LEAST = 3.0, 1e-12
 _CAMERA_LIMITS, _CAMERA_STEP = (0.3, 0.3, 0.6), 0.02  # of `Volume.camera`
@@ -39,7 +38,7 @@ class Volume(NamedTuple):
 
     density: Tensor  # (B, K, h, w) logits, along the source camera's rays
     clear: Tensor  # (B, K, h, w) in [0, 1]: how much of a ray reaches this depth
-    camera: Tensor  # (B, 3, 1, 1) x and y of the object's middle, and the logarithm of the distance / _DISTANCE
+    camera: Tensor  # (B, 3, 1, 1) x and y of the object's middle, and the logarithm of the distance / USUAL_DISTANCE
     image: Tensor  # (B, 3, h, w) the source image
 
     def hit(self) -> Tensor:
@@ -117,7 +116,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     height, width = volume.density.shape[-2:]
     turn = camera_rotation(source_code) @ camera_rotation(target_code).transpose(1, 2)  # (B, 3, 3)
     middle_x, middle_y, distance = volume.camera.float().split(1, dim=1)  # (B, 1, 1, 1) each
-    distance = _DISTANCE * distance.exp()
+    distance = USUAL_DISTANCE * distance.exp()
     half = constant((2.0, 2.0), distance.device).view(1, 2, 1, 1) / _size(volume.density)
     here = (pixel_grid(height, width, distance) + 0.5) * half - 1  # (1, 2, h, w) in [-1, 1]
     z = _slices(distance)
@@ -127,7 +126,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     there_x, there_y, there_z = (r[0] * x + r[1] * y + r[2] * z for r in row)  # in the source camera's axes
     scale = distance / (distance - there_z)
     seen_x, seen_y = there_x * scale + middle_x, middle_y - there_y * scale
-    density = _sampled(volume.density - _OUTSIDE, torch.stack([seen_x, seen_y, there_z / -_NEAREST], dim=-1)) + _OUTSIDE
+    density = _sampled(volume.density - OUTSIDE, torch.stack([seen_x, seen_y, there_z / -NEAREST], dim=-1)) + OUTSIDE
     matter = F.softplus(density)
     weight = density.sigmoid() * torch.exp(matter - matter.cumsum(dim=1))  # of each sample, as what the ray hits first
 
@@ -143,7 +142,7 @@ def _project(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projec
     moved = torch.cat([met(seen_x - here[:, :1]), met(seen_y - here[:, 1:])], dim=1)
     place = here + moved / solid
     far, near = met(z.expand_as(weight)) / solid, met(there_z) / solid
-    spot = torch.cat([place, (near + 2 * _NEAREST / DEPTHS) / -_NEAREST], dim=1)  # a slice in front of the surface
+    spot = torch.cat([place, (near + 2 * NEAREST / DEPTHS) / -NEAREST], dim=1)  # a slice in front of the surface
     visible = _sampled(volume.clear.float(), spot.permute(0, 2, 3, 1)[:, None])
     # Colours are those of all places that may be hit.
     seen = torch.stack([seen_x, seen_y], dim=1).flatten(2, 3)  # (B, 2, K * h, w)
@@ -173,13 +172,13 @@ def camera_rotation(code: Tensor) -> Tensor:
 
 def slice_of(depth: Tensor) -> Tensor:
     """Depths towards the camera, in halves of the frame, as numbers of slices; -inf becomes K + 1 and more."""
-    return ((1 - depth / _NEAREST) * (DEPTHS / 2) - 0.5).clamp(0, DEPTHS + 1)
+    return ((1 - depth / NEAREST) * (DEPTHS / 2) - 0.5).clamp(0, DEPTHS + 1)
 
 
 def _slices(like: Tensor) -> Tensor:
     """(1, K, 1, 1) the z of every slice, from the front to the back."""
     step = (torch.arange(DEPTHS, device=like.device, dtype=torch.float32) + 0.5) / DEPTHS
-    return (_NEAREST * (1 - 2 * step)).view(1, -1, 1, 1)
+    return (NEAREST * (1 - 2 * step)).view(1, -1, 1, 1)
 
 
 def _size(x: Tensor) -> Tensor:
