@@ -38,6 +38,7 @@ _SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to i
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
+_RING = 10  # pixels of the network's frame: width of a ring that it may draw around a head
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
 _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
@@ -100,12 +101,7 @@ class Layers(NamedTuple):
         Such a hole lies inside the matte, and moves from a place where the source shows its background. The other
         arguments are those of `mixed`.
         """
-        height, width = self.matte.shape
-        crop = Crop(source_crop.box, (height, width))
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        x, y = x + self.offset[..., 0] * width, y + self.offset[..., 1] * width
-        cover = np.asarray(crop.image((source_cover * 255).astype(np.uint8)))
-        seen = cv2.remap(cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > _LIKELY * 255
+        seen = self._seen(source_crop, source_cover, self.offset) > _LIKELY
         square = np.ones((_EDGE, _EDGE), np.uint8)
         inside = cv2.erode((self.matte > _SURE).astype(np.uint8), square) > 0
         hole = inside & ~seen & (np.hypot(self.offset[..., 0], self.offset[..., 1]) > _MOVED)
@@ -113,7 +109,10 @@ class Layers(NamedTuple):
         known = (self.matte > _SURE) & ~hole
         if not hole.any() or not known.any():
             return self
-        moved = cv2.remap(crop.image(source), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) / 127.5 - 1
+        image = Crop(source_crop.box, self.matte.shape).image(source)
+        moved = (
+            cv2.remap(image, *self._places(self.offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) / 127.5 - 1
+        )
         made = self.drawn + self.share[..., None] * (moved - self.drawn) + self.residual
         strength = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1)
         drawn = self.drawn + strength[..., None] * (_spread(made.astype(np.float32), known) - self.drawn)
@@ -123,6 +122,34 @@ class Layers(NamedTuple):
             residual=self.residual * (1 - strength[..., None]),
         )
 
+    def with_outline_of_source(self, stretch: Stretch, source_crop: Crop, source_cover: Float32Array) -> Layers:
+        """The same without what the network drew beyond the outline of what moves as it is.
+
+        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head.
+        """
+        whole = self._moves_as_it_is(stretch, as_a_whole=True)
+        moved = whole > _LIKELY
+        if not moved.any():
+            return self
+        seen = self._seen(source_crop, source_cover, _spread(self.offset, moved))
+        beyond = np.asarray((seen < _LIKELY) & (self.matte > 1 - _SURE), np.uint8)
+        # What is thick is no ring but a side of the head that the source does not show.
+        side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, _disc(_RING // 2)), _disc(_RING))
+        ring = cv2.dilate(moved.astype(np.uint8), _disc(2 * _RING)) * beyond * (1 - side)
+        return self._replace(matte=self.matte * (1 - cv2.dilate(ring, _disc(1)) * (1 - seen)))
+
+    def _seen(self, source_crop: Crop, source_cover: Float32Array, offset: Float32Array) -> Float32Array:
+        """(H, W) in [0, 1]: whether the source shows its subject where an offset leads."""
+        cover = Crop(source_crop.box, self.matte.shape).image((source_cover * 255).astype(np.uint8))
+        seen = cv2.remap(cover, *self._places(offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return np.asarray(seen / np.float32(255), np.float32)
+
+    def _places(self, offset: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """(H, W) x and y where an offset leads, in pixels of the source's frame at the size of these layers."""
+        height, width = self.matte.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        return x + offset[..., 0] * width, y + offset[..., 1] * width
+
     def with_sharp_source(self, stretch: Stretch, *, as_a_whole: bool = False) -> Layers:
         """The same with the source's own pixels where the flow moves them as they are.
 
@@ -130,6 +157,13 @@ class Layers(NamedTuple):
         into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
         `as_a_whole`: nothing changes unless most of the subject moves so.
         """
+        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole)
+        share = np.maximum(self.share, moved)
+        kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
+        return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
+
+    def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
+        """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
         offset = cv2.GaussianBlur(self.offset * self.matte.shape[1], (0, 0), _SMOOTH)
         (xx, yx), (xy, yy) = (np.moveaxis(np.gradient(offset, axis=axis), -1, 0) for axis in (1, 0))
         # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
@@ -142,9 +176,7 @@ class Layers(NamedTuple):
         if as_a_whole and (subject := self.matte > _LIKELY).any():
             low, high = _AS_A_WHOLE
             moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
-        share = np.maximum(self.share, moved)
-        kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
-        return self._replace(share=share, residual=self.residual * kept[..., None])
+        return np.asarray(moved, np.float32)
 
 
 def _spread(image: Float32Array, known: NDArray[np.bool_]) -> Float32Array:
@@ -464,6 +496,7 @@ def _set_head(
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
     if canvas.source_cover is not None:
+        layers = layers.with_outline_of_source(_HEAD_STRETCH, source_crop, canvas.source_cover)
         layers = layers.with_sharp_source(_HEAD_STRETCH, as_a_whole=True)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)

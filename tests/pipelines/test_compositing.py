@@ -174,6 +174,26 @@ def test_a_head_is_not_made_of_sharp_pieces(width, share):
     np.testing.assert_allclose(sharp.share[20:40, 5:8], share, atol=0.02)
 
 
+def head_with_ring(ring):
+    """A head that moves by two pixels, drawn so much wider than the source shows it on the right side."""
+    x = np.arange(64)
+    cover = np.tile(np.float32((x >= 16) & (x < 40)), (64, 1))
+    given = doubted(lambda x, y: (0 * x + 2, 0))
+    matte = np.tile(np.float32((x >= 14) & (x < 38 + ring)), (64, 1))
+    given = given._replace(matte=matte)
+    return given.with_outline_of_source(compositing._HEAD_STRETCH, Crop((0, 0, 64, 64), (64, 64)), cover).matte
+
+
+def test_a_head_ends_where_that_of_the_source_ends():
+    matte = head_with_ring(6)
+    assert matte[20:40, 16:36].min() > 0.95
+    assert matte[20:40, 41:].max() < 0.05
+
+
+def test_a_side_of_the_head_that_the_source_does_not_show_stays():
+    assert head_with_ring(20)[20:40, 42:56].min() > 0.95
+
+
 def red_before_green():
     """A red person with a dark spot, whose soft edge is mixed with a green wall."""
     x = np.arange(300, dtype=np.float32)
