@@ -208,9 +208,9 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         to_previous, to_reference = (
             _invented(known, opened) for known in clip_correspondences(clip.surfaces, self.grid, _SAME_SKIN_DM)
         )
-        # Those of the reference, for all frames: at inference no other edges are known.
         if rng.random() < _NO_IRISES:
             points[:, face.POINTS :] = np.nan
+        # Those of the reference, for all frames: at inference no other edges are known.
         edges = background_edges(images[0], points[0])
         return ClipSample(
             images=images,

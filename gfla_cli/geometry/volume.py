@@ -57,10 +57,15 @@ def _hits(density: FloatArray, clear: Float32Array) -> Float32Array:
 
 
 def agreement(own: RayVolume, other: RayVolume, turn: FloatArray) -> float:
-    """How well two volumes of one object agree, at most 1: the correlation of their densities. See `fused`."""
+    """How well two volumes of one object agree, at most 1: the correlation of their densities. See `fused`.
+
+    0 where one of them is the same everywhere.
+    """
     own, other = _halved(own), _halved(other)  # fast, and as good for this
     density, _ = _sampled(other, _positions(own, other, turn))
     own_hits, other_hits = (1 / (1 + np.exp(-logits.ravel())) for logits in (own.density, density))
+    if np.ptp(own_hits) == 0 or np.ptp(other_hits) == 0:
+        return 0.0
     return float(np.corrcoef(own_hits, other_hits)[0, 1])
 
 

@@ -233,7 +233,7 @@ def _eye_axes(face: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDAr
 def _gaze(face: NDArray[np.float64], irises: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, n) where the irises (2, n) are in the eyes of a face (68, n): in eye widths along the axes of each eye."""
     eyes = zip(irises, _eye_axes(face), strict=True)
-    return np.stack([axes @ (iris - middle) / (axes[0] @ axes[0]) for iris, (middle, axes) in eyes])
+    return np.stack([axes @ (iris - middle) / max(axes[0] @ axes[0], 1e-12) for iris, (middle, axes) in eyes])
 
 
 def _irises_at(face: NDArray[np.float64], gaze: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -453,8 +453,8 @@ def composed(
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it.
 
-    (N, M, 4) with the cover as alpha channel where the canvas is transparent. `place`: where the frame lies, if it is
-    not the place for which the canvas was made.
+    (N, M, 4) with the cover as alpha channel, and colours that are not multiplied by it, where the canvas is
+    transparent. `place`: where the frame lies, if it is not the place for which the canvas was made.
     """
     place = place or canvas.place
     shape = canvas.background.shape[:2]
@@ -478,9 +478,11 @@ def composed(
             image = canvas.paster.set_in(part.image)
         else:
             image = canvas.background.copy()
-            image[region] = on_background(part, image[region]) if keeps else part.image
-        if keeps and alpha is not None:
-            alpha[region] = (part.cover * 255 + 0.5)[..., None]
+            if keeps and alpha is not None:  # colours of the subject alone: who shows the image mixes them by alpha
+                alpha[region] = (part.cover * 255 + 0.5)[..., None]
+                np.copyto(image[region], part.image, where=alpha[region] > 0)
+            else:
+                image[region] = on_background(part, image[region]) if keeps else part.image
     return image if alpha is None else np.dstack([image, alpha])
 
 

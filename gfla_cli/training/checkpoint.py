@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from gfla_cli.bundles.bundle import is_flow_tensor, read_bundle
 from gfla_cli.bundles.shelf import find_bundle
@@ -104,7 +103,8 @@ def check_same_recipe(path: Path, saved_json: str, wanted: Recipe) -> None:
 def load_flow_estimator(learner: Learner, model: str | Path) -> None:
     """Copies the flow estimator of a bundle, which may contain nothing else, into the generator.
 
-    Raises BundleError when the bundle is unknown or damaged, or its estimator does not fit the generator.
+    One of a face model that does not see irises starts one that does, see `load_weights`. Raises BundleError when the
+    bundle is unknown or damaged, or its estimator does not fit the generator.
     """
     _load(learner, model, is_flow_tensor, "flow estimator")
 
@@ -115,7 +115,7 @@ def load_weights(learner: Learner, model: str | Path) -> None:
     A face model that does not see irises starts one that does: it gets weights of zero for the channel of the irises.
     If the folder of the bundle also has critics, as that of a run does, those that fit are copied, too.
     """
-    _load(learner, model, lambda name: True, "network", with_irises)
+    _load(learner, model, lambda name: True, "network")
     critics = find_bundle(model) / CRITICS
     if critics.is_file():
         own = learner.discriminators.state_dict()
@@ -131,20 +131,10 @@ def save_critics(learner: Learner, folder: Path) -> None:
         save_file(half, temporary)
 
 
-State = dict[str, Tensor]
-
-
-def _load(
-    learner: Learner,
-    model: str | Path,
-    wanted: Callable[[str], bool],
-    part: str,
-    adapted: Callable[[State, ModelConfig, ModelConfig], State] = lambda state, before, now: state,
-) -> None:
-    """`adapted` makes the tensors of one config those of another one, where it can."""
+def _load(learner: Learner, model: str | Path, wanted: Callable[[str], bool], part: str) -> None:
     stored = read_bundle(model)
     theirs = {name: tensor.float() for name, tensor in stored.state.items() if wanted(name)}
-    theirs = adapted(theirs, stored.config, learner.task.recipe.model)
+    theirs = with_irises(theirs, stored.config, learner.task.recipe.model)
     own = {name: tensor.shape for name, tensor in learner.generator.state_dict().items() if wanted(name)}
     if {name: tensor.shape for name, tensor in theirs.items()} != own:
         what = f"{stored.folder}: its {part} does not fit the recipe's model"

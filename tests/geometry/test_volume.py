@@ -78,3 +78,10 @@ def test_the_outline_of_the_first_camera_stays(points):
     joined = fused(own, seen(points[1:], 320), turn(40, 320))
     outline = (own.density > 0).any(axis=0)
     assert ((joined.density > 0).any(axis=0)[outline]).mean() > 0.9
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_volume_that_is_the_same_everywhere_agrees_with_none(points):
+    own = seen(points, 40)
+    flat = own._replace(density=np.full_like(own.density, EMPTY))
+    assert agreement(flat, own, turn(40, 320)) == 0

@@ -158,6 +158,13 @@ def test_unknown_irises_of_the_driver_leave_the_gaze_of_the_source():
     assert FaceMotion(source[:68], looking(driver, 0, 0))(looking(driver, 0.2, 0)).shape == (68, 2)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_eye_without_a_width_moves_no_iris_to_nowhere():
+    source, driver = looking(drawn_face(), 0.15, 0.02), looking(drawn_face(), 0.1, 0)
+    driver[36:42] = driver[36]
+    assert np.isfinite(FaceMotion(source, driver)(driver)).all()
+
+
 def test_a_turned_head_does_not_turn_the_eyes_in_it():
     source, driver = looking(other_face(depth=True), 0, 0), looking(drawn_face(depth=True), 0, 0)
     result = FaceMotion(source, driver)(turned(driver, 20))

@@ -138,6 +138,8 @@ def test_backgrounds(model, photograph):
     assert clear.shape == (*SIZE, 4)
     assert (clear[:20, :, 3] == 0).all()
     assert clear[..., 3].max() > 0
+    share = clear[..., 3:].astype(float) / 255
+    np.testing.assert_allclose(share * clear[..., :3] + (1 - share) * 255, white, atol=2)  # white is mixed in once
     other = np.full((300, 250, 3), (10, 200, 30), np.uint8)
     assert (model.transfer(photograph, body(), background=other).image[:20] == (10, 200, 30)).all()
 

@@ -13,6 +13,7 @@ from small_training import small_vgg
 from tiny_models import CPU, save_tiny
 from torch.utils.data import default_collate
 
+from gfla_cli.bundles.bundle import is_flow_tensor
 from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.errors import BundleError
 from gfla_cli.networks.build import build
@@ -53,11 +54,19 @@ def test_a_model_without_irises_starts_one_that_sees_them(tmp_path):
     save_tiny(tmp_path / "before", before)
     run = trainer(recipe, tmp_path / "run", None)
     load_weights(run.learner, tmp_path / "before")
-    started = run.learner.generator.state_dict()["target_encoder.down.0.down.weight"]
+    started = run.learner.generator.state_dict()["target_encoder.down.0.down.weight"].clone()
     assert started[:, 16].abs().max() == 0 < started[:, :16].abs().max()
+    flow = {name: tensor.clone() for name, tensor in run.learner.generator.state_dict().items() if is_flow_tensor(name)}
     run.run(lambda progress: None)  # and it learns
+    load_flow_estimator(run.learner, tmp_path / "before")
+    after = run.learner.generator.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in flow.items())
+    assert not torch.equal(after["target_encoder.down.0.down.weight"], started)
+    save_tiny(
+        tmp_path / "wider", replace(before, flow_max_width=2 * before.flow_max_width, flow_width=2 * before.flow_width)
+    )
     with pytest.raises(BundleError, match="does not fit"):
-        load_flow_estimator(run.learner, tmp_path / "before")
+        load_flow_estimator(run.learner, tmp_path / "wider")
 
 
 def test_a_step_goes_on_from_the_frame_that_the_one_before_made(tmp_path):
