@@ -128,12 +128,16 @@ def measure_faces(name: str) -> None:
         rng = np.random.default_rng([TEST_SEED, number])
         clip = portrait(pack, rng, 30, 1, PORTRAIT, gestures=number % 2 == 1)
         source, *truths = (view.image for view in (clip.stills[0], *clip.frames[::3]))
-        points = [as_detected_face(view.landmarks, 1.0) for view in (clip.stills[0], *clip.frames[::3])]
+        points = [
+            np.concatenate([as_detected_face(view.landmarks, 1.0), view.irises])
+            for view in (clip.stills[0], *clip.frames[::3])
+        ]
         crop = face_crop(points[0], session.config.image_size, inside=source.shape[:2])
         canvas = Canvas.of(source, crop, crop, "source", whole=True, cover=lambda image, scale: None)
         seen = crop.image(source)
         edges = background_edges(seen, crop.points(points[0]))
-        first, *rest = (face_structure(crop.points(landmarks), crop.size, edges)[None] for landmarks in points)
+        channels = session.config.structure_channels
+        first, *rest = (face_structure(crop.points(face), crop.size, edges, channels)[None] for face in points)
         made = start_clip(session, to_planes(seen), first)
         again = start_clip(session, to_planes(seen), first)
         rows, columns = crop.region(source.shape[:2]) or (slice(None), slice(None))
