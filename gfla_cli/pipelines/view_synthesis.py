@@ -192,11 +192,13 @@ class EncodedObject:
         """`image` (1, 3, H, W) in [-1, 1], seen from `view`.
 
         `azimuth`: a better guess, if there is one, than that of `view`, which may be rounded. `symmetric` None: if the
-        volumes agree. Models without a volume do not use the symmetry.
+        volumes agree. Models without a volume do not use the symmetry; UsageError if it is asked for.
         """
         self._session, self._between = session, between
         self._sides = [_Side(session.encode(image), view, mirrored=False)]
         own = session.volume(self._sides[0].encoded) if symmetric is not False else None
+        if symmetric and own is None:
+            raise UsageError("--symmetric: this model cannot use the mirrored image", hint="view-chairs can")
         if own is not None:
             mirrored = session.encode(np.ascontiguousarray(image[..., ::-1]))
             other = session.volume(mirrored)

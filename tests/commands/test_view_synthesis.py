@@ -161,7 +161,9 @@ def test_a_model_without_a_view_estimator_asks_for_the_view(gfla):
         result = gfla(*run)
         assert result.exit_code == 2
         assert "--source-azimuth" in result.stderr
-        assert gfla(*run, "--source-azimuth", "20", "--source-elevation", "0").exit_code == 0
+        run += ("--source-azimuth", "20", "--source-elevation", "0")
+        assert refused(gfla(*run, "--symmetric"), 2, "--symmetric", "view-chairs")
+        assert gfla(*run).exit_code == 0
 
 
 def test_the_library_renders_from_an_array_and_says_what_it_did(view_shelf):

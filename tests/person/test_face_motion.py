@@ -159,7 +159,7 @@ def test_unknown_irises_of_the_driver_leave_the_gaze_of_the_source():
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_eye_without_a_width_moves_no_iris_to_nowhere():
+def test_irises_are_finite_for_an_eye_without_a_width():
     source, driver = looking(drawn_face(), 0.15, 0.02), looking(drawn_face(), 0.1, 0)
     driver[36:42] = driver[36]
     assert np.isfinite(FaceMotion(source, driver)(driver)).all()
