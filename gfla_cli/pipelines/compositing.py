@@ -209,14 +209,18 @@ class Mixed(NamedTuple):
         """
         left, _, right, _ = place.box
         reach = max(1, round(_FRINGE * (right - left)))
-        sure = cv2.morphologyEx((self.cover > _SURE).astype(np.uint8), cv2.MORPH_CLOSE, _disc(2 * reach))
-        within = cv2.erode(sure, _disc(reach), borderValue=1)  # closed: a doubtful spot within is no edge
+        x, y, width, height = cv2.boundingRect((self.cover > _INVISIBLE).astype(np.uint8))
+        there = slice(y, y + height), slice(x, x + width)
+        sure = cv2.morphologyEx((self.cover[there] > _SURE).astype(np.uint8), cv2.MORPH_CLOSE, _disc(2 * reach))
+        # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.
+        within = cv2.distanceTransform(sure, cv2.DIST_L2, cv2.DIST_MASK_5) > reach if sure.any() else sure > 0
         if not within.any():
             return self
         weight = cv2.GaussianBlur(within.astype(np.float32), (0, 0), reach / 2) * within
-        colours = _spread(self.image.astype(np.float32), within > 0)
-        image = cv2.blendLinear(self.image, colours.clip(0, 255).astype(np.uint8), weight, 1 - weight)
-        return Mixed(np.asarray(image, np.uint8), self.cover)
+        image = self.image.copy()
+        colours = _spread(image[there].astype(np.float32), within)
+        image[there] = cv2.blendLinear(image[there], colours.clip(0, 255).astype(np.uint8), weight, 1 - weight)
+        return Mixed(image, self.cover)
 
 
 def _disc(reach: int) -> NDArray[np.uint8]:
