@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.people.mesh import Binding, Piece, add_scaled
+from gfla_cli.synth.people.mesh import Binding, Piece, add_scaled, barycentric
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 ETHNICITIES = ("african", "asian", "caucasian")
@@ -84,15 +84,9 @@ def _behind_lips(corners: Float32Array, landmarks: Float32Array) -> BoolArray:
     low, high = landmarks[_LIPS].min(0), landmarks[_LIPS].max(0)
     beside = np.abs(middle - (low + high) / 2) < (high - low) * _MOUTH_EXTENT
     near = np.flatnonzero(beside.all(1))
-    x, y = middle[near, :2].T
-    a, b, c = (corners[near, k, :, None] for k in range(3))  # (N,3,1)
-    area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]  # (N,1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        second = ((x - a[:, 0]) * (c - a)[:, 1] - (y - a[:, 1]) * (c - a)[:, 0]) / area  # (N,N) barycentric
-        third = ((b - a)[:, 0] * (y - a[:, 1]) - (b - a)[:, 1] * (x - a[:, 0])) / area
-    covers = (second >= 0) & (third >= 0) & (second + third <= 1)
-    depth = a[:, 2] + second * (b - a)[:, 2] + third * (c - a)[:, 2]
-    front = np.where(covers, depth, -np.inf).max(0, initial=-np.inf)
+    weights = barycentric(middle[near, :2], corners[near, :, :2])  # (N,N,3)
+    covers, depth = (weights >= 0).all(-1), (weights * corners[near, :, 2]).sum(-1)
+    front = np.where(covers, depth, -np.inf).max(1, initial=-np.inf)
     inside = np.zeros(len(middle), bool)
     inside[near] = front - middle[near, 2] > _LIP
     return inside

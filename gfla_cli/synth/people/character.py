@@ -358,7 +358,7 @@ def _teeth_texture(rng: np.random.Generator) -> MipChain:
     to_gap = np.abs((u * _TEETH) % 1 - 0.5)  # 0 in the middle of a tooth, 0.5 in a gap
     shade = 1 - rng.uniform(0.15, 0.5) * np.clip((to_gap - 0.38) / 0.12, 0, 1)
     shade = shade * (1 - 0.15 * np.clip((_TOOTH_TIP - v) / _TOOTH_TIP, 0, 1))
-    arch = _GUM + 0.1 * (1 - (2 * to_gap) ** 2) - 0.1  # the gum reaches down between two teeth
+    arch = _GUM - 0.1 * (2 * to_gap) ** 2  # the gum reaches down between two teeth
     gum = np.clip((v - arch) * 20, 0, 1)[..., None]
     colour = (1 - gum) * shade[..., None] * tooth + gum * np.array([176, 104, 100])
     colour = colour * (0.25 + 0.75 * np.clip(1.25 - 3.2 * np.abs(u - 0.5), 0, 1))[:, None]

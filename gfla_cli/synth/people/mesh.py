@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int16Array, Int32Array, Int64Array
 from gfla_cli.synth.renderer.materials import Material, build_mesh
 from gfla_cli.synth.renderer.rasterizer import Mesh, kernel
 
@@ -249,15 +250,23 @@ class SurfacePoints:
         return points
 
 
-def points_of_texture(piece: Piece, uv: Float64Array) -> SurfacePoints | None:
-    """The middles of the points (P,K,2) of a texture on a piece, or None if a point is on none of its triangles."""
-    start, first, second = piece.uv[:, 0], piece.uv[:, 1] - piece.uv[:, 0], piece.uv[:, 2] - piece.uv[:, 0]
+def barycentric(points: FloatArray, triangles: FloatArray) -> FloatArray:
+    """Barycentric coordinates (...,F,3) of points (...,2) in the plane, in each triangle (F,3,2).
+
+    All are 0 or more inside of a triangle. They are not finite for a triangle without area.
+    """
+    start, first, second = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]  # (F,)
-    away = uv[:, :, None] - start  # (P,K,F,2)
+    away = points[..., None, :] - start  # (...,F,2)
     with np.errstate(divide="ignore", invalid="ignore"):
         along = (away[..., 0] * second[:, 1] - away[..., 1] * second[:, 0]) / area
         across = (first[:, 0] * away[..., 1] - first[:, 1] * away[..., 0]) / area
-    weights = np.stack([1 - along - across, along, across], -1)  # (P,K,F,3)
+    return np.stack([1 - along - across, along, across], -1)
+
+
+def points_of_texture(piece: Piece, uv: Float64Array) -> SurfacePoints | None:
+    """The middles of the points (P,K,2) of a texture on a piece, or None if a point is on none of its triangles."""
+    weights = barycentric(uv, piece.uv)  # (P,K,F,3)
     inside = np.nan_to_num(weights.min(-1), nan=-np.inf)
     face = inside.argmax(-1)  # (P,K)
     if (np.take_along_axis(inside, face[..., None], -1) < -_ON_EDGE).any():
@@ -267,26 +276,17 @@ def points_of_texture(piece: Piece, uv: Float64Array) -> SurfacePoints | None:
 
 
 def first_vertex(parts: Sequence[Part], layer: Layer) -> int:
-    """The number that the first vertex of a layer gets in `assemble`."""
-    first = 0
-    for number, part in enumerate(parts):
+    """The number that the first vertex of a layer gets in `assemble`. Raises ValueError if no part is of this layer."""
+    for part, first in zip(parts, _first_vertices(parts), strict=True):
         if part.layer == layer:
             return first
-        if number + 1 == len(parts) or parts[number + 1].piece.binding is not part.piece.binding:
-            first += len(part.piece.binding.reference)
     raise ValueError(f"no part of the layer {layer}")
 
 
 def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
     """Joins parts into one binding and one mesh; consecutive parts with the same binding share its vertices."""
-    bindings: list[Binding] = []
-    faces: list[Int32Array] = []
-    first = count = 0
-    for part in parts:
-        if not bindings or part.piece.binding is not bindings[-1]:
-            bindings.append(part.piece.binding)
-            first, count = count, count + len(part.piece.binding.reference)
-        faces.append(part.piece.faces + np.int32(first))
+    bindings = [binding for binding, _ in _bindings(parts)]
+    faces = [part.piece.faces + np.int32(first) for part, first in zip(parts, _first_vertices(parts), strict=True)]
     binding = Binding(
         reference=np.concatenate([b.reference for b in bindings]),
         barycentric=np.concatenate([b.barycentric for b in bindings]),
@@ -296,3 +296,18 @@ def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
     )
     materials = [replace(part.material, depth_bias=_DEPTH_BIAS[part.layer]) for part in parts]
     return binding, build_mesh(faces, [part.piece.uv for part in parts], materials)
+
+
+def _bindings(parts: Sequence[Part]) -> list[tuple[Binding, int]]:
+    """Each binding that consecutive parts share, and the number of these parts."""
+    runs = (list(run) for _, run in groupby(parts, key=lambda part: id(part.piece.binding)))
+    return [(run[0].piece.binding, len(run)) for run in runs]
+
+
+def _first_vertices(parts: Sequence[Part]) -> list[int]:
+    """The number of the first vertex of every part in the assembled mesh."""
+    first, numbers = 0, []
+    for binding, count in _bindings(parts):
+        numbers += [first] * count
+        first += len(binding.reference)
+    return numbers
