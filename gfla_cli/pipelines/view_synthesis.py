@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from gfla_cli.conditioning.view_code import (
 from gfla_cli.errors import DetectionError, MediaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.volume import RayVolume, agreement, fused
-from gfla_cli.inference.session import Array, DeviceName, Execution, Precision, Runtime, ViewSession, open_session
+from gfla_cli.inference.session import Array, Execution, ViewSession, open_session
 from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
 from gfla_cli.io.files import refuse_output
@@ -263,20 +263,9 @@ class ViewSynthesizer:
     at all on a GPU.
     """
 
-    def __init__(
-        self,
-        model: str | Path = "view-chairs",
-        *,
-        device: DeviceName = "auto",
-        precision: Precision = "auto",
-        runtime: Runtime = "auto",
-        threads: int | None = None,
-        images: int = 1,
-    ) -> None:
-        """`images`: how many will be made, as far as is known; for many, another runtime is faster."""
-        self.session = open_session(
-            model, "view", device=device, precision=precision, runtime=runtime, threads=threads, images=images
-        )
+    def __init__(self, model: str | Path = "view-chairs", **execution: Unpack[Execution]) -> None:
+        """`execution`: see `open_session`. Raises BundleError."""
+        self.session = open_session(model, "view", **execution)
 
     def render(
         self,
