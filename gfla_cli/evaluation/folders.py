@@ -55,8 +55,11 @@ class ComparedFolders(TestSet):
         names = distinct_names(short, {k: f"{folder.parent.name}/{folder.name}" for k, folder in resolved.items()})
         self._paired = measures.paired
         for name, folder in zip(names.values(), self.generated, strict=True):
-            alone = [] if self._paired else [FilePair(image, None) for image in find_images(folder)]
-            self._pairs[name] = spread(alone or pair_folders(self.real, folder, self.table), self.limit)
+            if self._paired:
+                pairs = pair_folders(self.real, folder, self.table)
+            else:
+                pairs = [FilePair(image, None) for image in find_images(folder)]
+            self._pairs[name] = spread(pairs, self.limit)
         self.total = sum(map(len, self._pairs.values()))
         if measures.masked and measures.mask_files is None and not self.poses:
             for metric in MASKED:

@@ -110,10 +110,8 @@ class Layers(NamedTuple):
         if not hole.any() or not known.any():
             return self
         image = Crop(source_crop.box, self.matte.shape).image(source)
-        moved = (
-            cv2.remap(image, *self._places(self.offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) / 127.5 - 1
-        )
-        made = self.drawn + self.share[..., None] * (moved - self.drawn) + self.residual
+        moved = cv2.remap(image, *self._looked_at(self.offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        made = self.drawn + self.share[..., None] * (moved / 127.5 - 1 - self.drawn) + self.residual
         strength = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1)
         drawn = self.drawn + strength[..., None] * (_spread(made.astype(np.float32), known) - self.drawn)
         return self._replace(
@@ -140,11 +138,12 @@ class Layers(NamedTuple):
 
     def _seen(self, source_crop: Crop, source_cover: Float32Array, offset: Float32Array) -> Float32Array:
         """(H, W) in [0, 1]: whether the source shows its subject where an offset leads."""
+        # Bytes, as crops continue the background beyond an image for bytes alone.
         cover = Crop(source_crop.box, self.matte.shape).image((source_cover * 255).astype(np.uint8))
-        seen = cv2.remap(cover, *self._places(offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        seen = cv2.remap(cover, *self._looked_at(offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         return np.asarray(seen / np.float32(255), np.float32)
 
-    def _places(self, offset: Float32Array) -> tuple[Float32Array, Float32Array]:
+    def _looked_at(self, offset: Float32Array) -> tuple[Float32Array, Float32Array]:
         """(H, W) x and y where an offset leads, in pixels of the source's frame at the size of these layers."""
         height, width = self.matte.shape
         y, x = np.mgrid[:height, :width].astype(np.float32)

@@ -169,14 +169,14 @@ def _eyeball_motion(grid: Tensor, source: Face, target: Face, offset: Tensor, st
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
         width = torch.linalg.vector_norm(axis, dim=1, keepdim=True)  # (B, 1) pixels
-        place = _in_eye(grid, middle, axis)  # (B, n, 2)
+        place = _to_upright(grid, middle, axis)  # (B, n, 2)
         iris = target.irises[:, eye, :2]
-        at = _in_eye(iris[:, None], middle, axis)  # (B, 1, 2)
+        at = _to_upright(iris[:, None], middle, axis)  # (B, 1, 2)
         # Only what the head and the lids do not do already; their offset at the iris, as a mean of its surroundings.
         near = torch.exp(-_squared_distance(iris[:, None], grid) / (2 * (0.1 * width[:, None]) ** 2))  # (B, 1, n)
         there = near @ offset / near.sum(dim=2, keepdim=True).clamp(min=1e-6)  # (B, 1, 2)
         wanted = source.irises[:, eye, :2][:, None] - iris[:, None] - there
-        along, across = _in_eye(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1) each, eye widths
+        along, across = _to_upright(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1) each, eye widths
         u, v = place.unbind(dim=2)
         side = torch.where(u > at[..., 0], 1.0, -1.0)
         free = (0.5 - side * at[..., 0] - _IRIS).clamp(min=_NARROWEST)  # between the iris and the corner
@@ -202,20 +202,18 @@ def _eye_points(face: Face, curves: Sequence[int]) -> Tensor:
 
 
 def _eye_axes(upper: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
-    """The middle (B, 2) of an eye, and the vector (B, 2) from its right to its left corner, from the lids (B, S, 2)."""
+    """The middle (B, 2) of an eye, and the vector (B, 2) from its right to its left corner, from the lids (B, S, 2).
+
+    With both, `_to_upright` gives positions along and across the eye, in eye widths from its middle.
+    """
     lids = (upper + lower) / 2
     axis = (lids[:, -1] - lids[:, 0]) * _EYE_ENDS
     return (lids[:, -1] + lids[:, 0]) / 2, torch.where(axis.square().sum(dim=1, keepdim=True) > 1, axis, 1.0)
 
 
-def _in_eye(positions: Tensor, middle: Tensor, axis: Tensor) -> Tensor:
-    """(B, n, 2) pixels as positions along and across an eye, in eye widths from its middle."""
-    return _to_upright(positions, middle, axis)
-
-
 def _lid_at(lid: Tensor, middle: Tensor, axis: Tensor, u: Tensor) -> Tensor:
     """(B, n) how far below the axis a lid (B, S, 2) is at the places `u` (B, n) along it, in eye widths."""
-    along, across = _in_eye(lid, middle, axis).unbind(dim=2)  # (B, S) each
+    along, across = _to_upright(lid, middle, axis).unbind(dim=2)  # (B, S) each
     half = along[:, -1:].clamp(min=_NARROWEST)
     height = across[:, len(_SPOTS) // 2, None]
     ends = (across[:, :1] + across[:, -1:]) / 2
@@ -281,7 +279,7 @@ def _read_irises(structure: Tensor, face: Face) -> Tensor:
     irises = []
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
-        away = torch.linalg.vector_norm(_in_eye(cells, middle, axis), dim=2, keepdim=True)  # (B, n, 1)
+        away = torch.linalg.vector_norm(_to_upright(cells, middle, axis), dim=2, keepdim=True)  # (B, n, 1)
         near = ((_IRIS_READ - away) / _IRIS_FADE).clamp(0, 1)  # no sharp border, which rounding could move
         disc = discs.flatten(2).transpose(1, 2) * near
         total = disc.sum(dim=1)  # (B, 1) cells
