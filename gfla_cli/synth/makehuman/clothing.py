@@ -324,18 +324,14 @@ def _tights_uv(figure: Figure, faces: Int64Array) -> Float64Array:
     for side, sign in SIDES:
         on_side = x.mean(1) * sign > 0
         leg, arm = on_side & (y.mean(1) < _CROTCH), on_side & is_arm
-        uv[leg, :, 0] = _round_leg(figure, side, sign, corner[leg])
+        # u around the straight line from hip to ankle.
+        hip, ankle = figure.joint(f"upperleg01{side}"), figure.joint(f"foot{side}")
+        down = np.clip((hip[1] - corner[leg, :, 1]) / (hip[1] - ankle[1]), 0, 1)[..., None]
+        off_x, _, off_z = np.moveaxis(corner[leg] - (hip + down * (ankle - hip)), -1, 0)
+        uv[leg, :, 0] = _unwrapped(_turns(off_x * sign, off_z)) * _LEG_WIDTH + 0.5
         uv[arm, :, 0] = _round_arm(figure, side, corner[arm], figure.arm_distance[faces[arm]])
         uv[arm, :, 1] = _SHOULDER_V - figure.arm_distance[faces[arm]] / _TEXTURE_HEIGHT
     return uv
-
-
-def _round_leg(figure: Figure, side: str, sign: int, corner: Float64Array) -> Float64Array:
-    """u (f,3) around the straight line from hip to ankle."""
-    hip, ankle = figure.joint(f"upperleg01{side}"), figure.joint(f"foot{side}")
-    down = np.clip((hip[1] - corner[..., 1]) / (hip[1] - ankle[1]), 0, 1)[..., None]
-    x, _, z = np.moveaxis(corner - (hip + down * (ankle - hip)), -1, 0)
-    return _unwrapped(_turns(x * sign, z)) * _LEG_WIDTH + 0.5
 
 
 def _round_arm(figure: Figure, side: str, corner: Float64Array, distance: Float64Array) -> Float64Array:

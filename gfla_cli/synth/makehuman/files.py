@@ -117,8 +117,7 @@ class MakeHumanFiles:
         missing += [f"targets/{name}/*.target" for name in TARGET_FOLDERS if not any((targets / name).glob("*.target"))]
         if missing:
             raise DataError(f"{self.folder}: {_files(missing, 'missing')}", hint=_CLONE)
-        pointers = [name for name in required_files() if _is_pointer(self.path(name))]
-        if pointers:
+        if pointers := [name for name in required_files() if _is_pointer(self.path(name))]:
             what = f"{self.folder}: {_files(pointers, 'still in Git LFS')}"
             raise DataError(what, hint="git lfs install && git lfs pull, in the checkout, fetches the files themselves")
 

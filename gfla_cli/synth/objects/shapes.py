@@ -85,7 +85,10 @@ def box(width: float, height: float, depth: float, radius: float = 0.03, *, roun
     faces = []
     for axis in range(3):
         across, along = (axis + 1) % 3, (axis + 2) % 3
-        s, t = (_box_nodes(inner[k], corner, cells) for k in (across, along))
+        s, t = (  # grid lines on both axes
+            np.concatenate([-x - corner[::-1], np.linspace(-x, x, cells + 1)[1:-1], x + corner])
+            for x in (inner[across], inner[along])
+        )
         for side in (-1, 1):
             points = np.empty((len(s), len(t), 3))
             points[..., axis] = side * half[axis]
@@ -95,11 +98,6 @@ def box(width: float, height: float, depth: float, radius: float = 0.03, *, roun
             uv = points[..., [along, across] if grain == across else [across, along]]
             faces.append(_grid(rounded, _unit(normals), uv))
     return joined(faces)
-
-
-def _box_nodes(inner: float, corner: Float64Array, cells: int) -> Float64Array:
-    """The positions of the grid lines of a rounded box on one axis."""
-    return np.concatenate([-inner - corner[::-1], np.linspace(-inner, inner, cells + 1)[1:-1], inner + corner])
 
 
 def tube(
@@ -114,7 +112,10 @@ def tube(
         points = np.concatenate([points, points[:1]])
     radii = np.broadcast_to(np.asarray(radius, np.float64), (len(points),))
     side, up = _frames(points, closed)
-    angle, facing = _square_profile() if square else _round_profile(sides)
+    angle = facing = np.linspace(0, 2 * np.pi, sides + 1)
+    if square:  # each corner stands once per side that it belongs to, with the direction that this side faces
+        angle = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
+        facing = np.repeat(np.pi / 2 * np.arange(4), 2)
     sine, cosine = np.sin(angle), np.cos(angle)
     reach = np.sqrt(2.0) if square else 1.0
     ring = side[:, None] * (cosine * reach)[:, None] + up[:, None] * (sine * reach * flat)[:, None]
@@ -124,23 +125,13 @@ def tube(
     uv = np.stack(np.broadcast_arrays(around[None], arc_length(points)[:, None]), axis=-1)
     wall = _grid(surface, _unit(np.broadcast_to(normals, surface.shape)), uv)
     if square:  # every second strip of the profile is a corner and has no width
-        wall = _without_slivers(wall)
+        kept = np.linalg.norm(face_normals(wall.vertices, wall.faces), axis=1) > 1e-9
+        wall = replace(wall, faces=wall.faces[kept], uv=wall.uv[kept])
     if closed:
         return wall
     forwards = np.cross(side, up)
     ends = [(surface[0], points[0], -forwards[0]), (surface[-1], points[-1], forwards[-1])]
     return joined([wall, *(_cap(rim, centre, normal) for rim, centre, normal in ends)])
-
-
-def _round_profile(sides: int) -> tuple[Float64Array, Float64Array]:
-    angle = np.linspace(0, 2 * np.pi, sides + 1)
-    return angle, angle
-
-
-def _square_profile() -> tuple[Float64Array, Float64Array]:
-    """The angle of each corner, once per side that it belongs to, and the direction that this side faces."""
-    corners = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
-    return corners, np.repeat(np.pi / 2 * np.arange(4), 2).astype(np.float64)
 
 
 def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Array]:
@@ -172,30 +163,15 @@ def lathe(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 
         curve = np.asarray(outline, np.float64)
     curve = np.concatenate([curve, curve[:1]])
     radius, height = np.asarray(profile, np.float64).T
-    points = np.stack(
-        [
-            radius[:, None] * curve[:, 0],
-            np.broadcast_to(height[:, None], (len(radius), len(curve))),
-            radius[:, None] * curve[:, 1],
-        ],
-        axis=-1,
-    )
+    x, z = radius[:, None] * curve[:, 0], radius[:, None] * curve[:, 1]
+    points = np.stack(np.broadcast_arrays(x, height[:, None], z), axis=-1)
     tangents = np.roll(curve[:-1], -1, axis=0) - np.roll(curve[:-1], 1, axis=0)
     outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
     outwards = np.concatenate([outwards, outwards[:1]])
-    pieces = []
-    for first, last in _smooth_sections(radius, height):
-        part = slice(first, last + 1)
-        pieces.append(_lathe_section(points[part], outwards, radius[part], height[part]))
-    return joined(pieces)
-
-
-def _smooth_sections(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
-    """The first and last point of each section of a profile without a sharp edge inside."""
     step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
     edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _EDGE_COSINE]
-    limits = [0, *edges, len(radius) - 1]
-    return list(pairwise(limits))
+    parts = [slice(first, last + 1) for first, last in pairwise([0, *edges, len(radius) - 1])]
+    return joined([_lathe_section(points[part], outwards, radius[part], height[part]) for part in parts])
 
 
 def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
@@ -265,12 +241,6 @@ def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape
         faces = faces[:, ::-1]
     flat = (points - centre)[:, np.argsort(np.abs(normal))[:2]].astype(np.float32)
     return Shape(points, normals, faces, flat[faces])
-
-
-def _without_slivers(shape: Shape) -> Shape:
-    """The shape without triangles that have no area."""
-    kept = np.linalg.norm(face_normals(shape.vertices, shape.faces), axis=1) > 1e-9
-    return replace(shape, faces=shape.faces[kept], uv=shape.uv[kept])
 
 
 def _unit(vectors: Float64Array) -> Float64Array:
