@@ -21,7 +21,7 @@ from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
 from gfla_cli.synth.objects.shapes import Shape, face_normals, joined
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
-from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
+from gfla_cli.synth.renderer.materials import build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
 from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, direction_to, render
 
@@ -177,23 +177,18 @@ def _repainted(rng: np.random.Generator, parts: Sequence[GlbPart]) -> list[GlbPa
     for part in parts:
         key = id(part.finish)
         if key not in chosen and part.textured:
-            material = part.finish.material
-            chosen[key] = replace(part.finish, material=replace(material, texture=_shift_hue(material.texture, hue)))
+            material, side = part.finish.material, part.finish.material.texture.side
+            finest = material.texture.texels[: side**2 * 4].reshape(side, side, 4).copy()
+            colours = cv2.cvtColor(np.ascontiguousarray(finest[..., :3]), cv2.COLOR_RGB2HSV)
+            colours[..., 0] = (colours[..., 0].astype(int) + hue) % 180
+            finest[..., :3] = cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
+            chosen[key] = replace(part.finish, material=replace(material, texture=mip_chain(finest)))
         elif key not in chosen:
             kinds = {"wood": 0.25, "cloth": 0.25, "leather": 0.15, "plastic": 0.2, "paint": 0.1, "metal": 0.05}
             chosen[key] = any_finish(rng, kinds)  # type: ignore[arg-type]
         shape = part.shape if part.textured else _projected(part.shape)
         painted.append(replace(part, shape=shape, finish=chosen[key]))
     return painted
-
-
-def _shift_hue(texture: MipChain, hue: int) -> MipChain:
-    finest = texture.texels[: texture.side**2 * 4].reshape(texture.side, texture.side, 4)
-    colours = cv2.cvtColor(np.ascontiguousarray(finest[..., :3]), cv2.COLOR_RGB2HSV)
-    colours[..., 0] = (colours[..., 0].astype(int) + hue) % 180
-    other = finest.copy()
-    other[..., :3] = cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
-    return mip_chain(other)
 
 
 def _projected(shape: Shape) -> Shape:
