@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -114,25 +115,23 @@ class RenderedPeople:
         )
         self._pack = pack
         self._people: People | None = None
-        self._found: Float32Array | None = None
 
     def view(self, sample: int, view: int) -> PersonView:
         """One view of one character; both numbers count from 0."""
         stored, rows = self.cache.read(sample, view)
-        detected = np.array(self._detections()[sample, view]) if self.is_detected(sample) else None
+        detected = np.array(self._detections[sample, view]) if self.is_detected(sample) else None
         if detected is not None and not detected[:, 2].any():
             detected = None  # the detector found no person
         return PersonView(stored, keypoints_in(rows), rows["depths"], detected)
 
     def is_detected(self, sample: int) -> bool:
         """Whether a detector has looked at this sample."""
-        found = self._detections()
+        found = self._detections
         return sample < len(found) and not np.isnan(found[sample]).any()
 
+    @cached_property
     def _detections(self) -> Float32Array:
-        if self._found is None:
-            self._found = _read_detections(self.cache.folder)
-        return self._found
+        return _read_detections(self.cache.folder)
 
     def _render(self, sample: int) -> RenderedSample:
         from gfla_cli.synth.pack import Pack
