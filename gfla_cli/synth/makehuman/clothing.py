@@ -104,7 +104,7 @@ def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
     with as_data_error(path, "a piece of clothing for MakeHuman"):
         for words in split_lines(path):
             keyword = words[0]
-            if _is_number(keyword):
+            if keyword.lstrip("+-").replace(".", "", 1)[:1].isdigit():
                 if section == "verts":
                     rows.append([float(word) for word in words])
                 elif section == "delete_verts":
@@ -124,10 +124,6 @@ def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
         if len(mesh.vertices) != len(reference):
             raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, but {len(reference)} are fitted")
     return FittedMesh(mesh.faces, mesh.corner_uv, reference, barycentric, offset, scale_vertices, scale_length, hidden)
-
-
-def _is_number(word: str) -> bool:
-    return word.lstrip("+-").replace(".", "", 1)[:1].isdigit()
 
 
 def _ranges(words: list[str]) -> list[int]:
