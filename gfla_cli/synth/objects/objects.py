@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array
+from gfla_cli.arrays import Float32Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
@@ -42,21 +42,15 @@ class SolidObject:
     distance: float  # from the camera to the middle
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectLight:
-    """A key light that is fixed to the object, and ambient light."""
+def sample_object_light(rng: np.random.Generator) -> Light:
+    """A random white light from above, from any side; the ambient light is strong, so that no side is dark.
 
-    direction: Float64Array  # (3,) towards the key light, in the object's axes
-    key: float  # intensity of the white key light, 0..1
-    ambient: float  # intensity of the white ambient light, 0..1
-    floor: bool = False  # whether the object casts a shadow on the floor
-
-
-def sample_object_light(rng: np.random.Generator) -> ObjectLight:
-    """A random light from above, from any side; the ambient light is strong, so that no side is dark."""
+    Its direction is in the axes of the object.
+    """
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(35, 75))
     ambient = rng.uniform(0.6, 0.85)
-    return ObjectLight(direction_to(azimuth, elevation), key=rng.uniform(0.25, 0.5), ambient=ambient)
+    key = np.full(3, rng.uniform(0.25, 0.5))
+    return Light(direction_to(azimuth, elevation), key, np.full(3, ambient), floor=False)
 
 
 def build_object(parts: Sequence[tuple[Shape, Finish]], *, fill: float = 0.86, distance: float = 30.0) -> SolidObject:
@@ -96,18 +90,15 @@ def object_camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, s
 
 
 def photograph_object(
-    item: SolidObject, azimuth_deg: float, elevation_deg: float, light: ObjectLight, size: int = 256
+    item: SolidObject, azimuth_deg: float, elevation_deg: float, light: Light, size: int = 256
 ) -> RenderedImage:
-    """The view from one side, on white; size: side of the image, pixels.
+    """The view from one side, on white; size: side of the image, pixels. light: its direction is in the object's axes.
 
     In its surface map, points are moved outwards by a quarter of a unit, so that the two sides of a thin board differ.
     """
     view = object_camera(item, azimuth_deg, elevation_deg, size)
-    direction = view.rotation @ light.direction
-    scene = Scene(
-        background=np.full((size, size, 3), 255, np.uint8),
-        light=Light(direction, np.full(3, light.key), np.full(3, light.ambient), light.floor),
-    )
+    turned = replace(light, direction=view.rotation @ light.direction)
+    scene = Scene(background=np.full((size, size, 3), 255, np.uint8), light=turned)
     surface = item.vertices + np.float32(_SURFACE_OFFSET) * item.normals
     return render(item.mesh, item.vertices, item.normals, surface, view, scene, perspective=True)
 
