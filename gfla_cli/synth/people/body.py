@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from gfla_cli.errors import UsageError
-from gfla_cli.synth.people.mesh import Binding, Piece, barycentric
+from gfla_cli.synth.people.mesh import Binding, Piece, add_scaled, barycentric
 from gfla_cli.synth.renderer.camera import rotation_matrix, rotation_vector
 
 ETHNICITIES = ("african", "asian", "caucasian")
@@ -166,7 +166,7 @@ def sample_shape(rng: np.random.Generator, rest: Float32Array, shapes: Shapes, s
     def add(name: str, share: float) -> None:
         """Adds a share of a target; names that the pack does not have change nothing."""
         if abs(share) > 1e-3 and (target := shapes.targets.get(name)):
-            vertices[target.index] += np.float32(share) * target.delta
+            add_scaled(vertices, target.index, target.delta, np.float32(share))
 
     ethnicity, age = rng.dirichlet([0.35] * 3), rng.beta(1.1, 2.2) * 0.5
     muscle, weight = np.clip(rng.normal([-0.1 if sex == "female" else 0.1, -0.1], 0.45), -1, 1)

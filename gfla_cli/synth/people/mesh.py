@@ -20,6 +20,15 @@ Vertices = TypeVar("Vertices", Float32Array, Float64Array)
 
 
 @kernel
+def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, weight: np.float32) -> None:
+    """Adds weight * delta (k,3) to the rows `index` (k,) of the vertices (n,3): one sparse target, in place."""
+    for row in range(index.shape[0]):
+        vertex = index[row]
+        for axis in range(3):
+            vertices[vertex, axis] += weight * delta[row, axis]
+
+
+@kernel
 def linear_blend_skinning(
     rest: Float32Array, bone: Int16Array, weight: Float32Array, rotation: Float64Array, shift: Float64Array
 ) -> Float32Array:
@@ -177,7 +186,7 @@ class Binding:
 
     def vertices_on(self, base: Float32Array) -> Float32Array:
         """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
-        a, b, c = (self.barycentric[:, k, None] * base[self.reference[:, k]] for k in range(3))
+        a, b, c = (self.barycentric[:, k, None] * base.take(self.reference[:, k], axis=0) for k in range(3))
         bound: Float32Array = a + b + c + self.offset
         return bound
 
