@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
@@ -133,7 +133,12 @@ class ChairPairs(Dataset[ViewPair]):
         seen, wanted = (side.view.cropped(crop, beyond=255) for side in (source, target))
         turn = -1 if mirrored else 1
         angles = [ViewAngles(turn * a.azimuth % 360, a.elevation) for a in (source.angles, target.angles)]
-        depths = [_depth(view.surface, own, self.grid) for view, own in zip((seen, wanted), angles, strict=True)]
+        depths = []  # how far towards the camera the surfaces lie, in units of length; -inf where there is none
+        for surface, own in ((seen.surface, angles[0]), (wanted.surface, angles[1])):
+            step = len(surface) // self.grid
+            towards = view_rotation(own.azimuth, own.elevation)[2].astype(np.float32)
+            depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
+            depths.append(np.where(np.isnan(depth), np.float32(-np.inf), depth))
         middle = crop.points(np.array([[(whole - 1) / 2] * 2], np.float32))[0]
         # The source as a camera shows it, cut out and put on white.
         around = cv2.dilate(seen.mask, np.ones((5, 5), np.uint8))[..., None]
@@ -162,14 +167,6 @@ class ChairPairs(Dataset[ViewPair]):
         elif kind < _SAME_VIEW + _OTHER_ELEVATION and plan.elevations > 1:
             other_row = (row + 1) % plan.elevations
         return self.chairs.view(sample, row, first), self.chairs.view(sample, other_row, second)
-
-
-def _depth(surface: Float32Array, angles: ViewAngles, grid: int) -> Float32Array:
-    """(grid, grid) how far towards the camera the surface lies, in units of length; -inf where there is none."""
-    step = len(surface) // grid
-    towards = view_rotation(angles.azimuth, angles.elevation)[2].astype(np.float32)
-    depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
-    return np.where(np.isnan(depth), np.float32(-np.inf), depth)
 
 
 def _relit(view: StoredView, curve: Image) -> Image:
