@@ -21,7 +21,7 @@ from PIL import Image
 from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish
-from gfla_cli.synth.objects.shapes import Shape, face_normals
+from gfla_cli.synth.objects.shapes import Shape, face_normals, unit
 from gfla_cli.synth.renderer.materials import MATT, Material, mip_chain, plain
 
 _MAX_BYTES = 64 << 20  # of a file
@@ -107,11 +107,9 @@ class _File:
         corners = faces.astype(np.int32)
         if "NORMAL" in attributes:
             turn = np.linalg.inv(place[:3, :3])  # normals transform by the inverse transpose; rows transpose it again
-            normals = self._accessor(attributes["NORMAL"]).astype(np.float64) @ turn
-            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+            normals = unit(self._accessor(attributes["NORMAL"]).astype(np.float64) @ turn)
         else:  # for flat shading, each triangle has its own corners and normals
-            normals = np.repeat(face_normals(points, corners), 3, axis=0)
-            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+            normals = np.repeat(unit(face_normals(points, corners)), 3, axis=0)
             points, corners = points[faces].reshape(-1, 3), np.arange(faces.size, dtype=np.int32).reshape(-1, 3)
         shape = Shape(points, normals, corners, uv[faces].astype(np.float32))
         if not np.isfinite(shape.vertices).all() or not np.isfinite(shape.uv).all():

@@ -49,7 +49,7 @@ class Shape:
         # Normals transform by the cofactor matrix of the map's Jacobian.
         x, y, z = steps
         cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=1)  # (n,3 axes,3)
-        return replace(self, vertices=moved, normals=_unit(np.einsum("na,nac->nc", self.normals, cofactors)))
+        return replace(self, vertices=moved, normals=unit(np.einsum("na,nac->nc", self.normals, cofactors)))
 
 
 def joined(shapes: Sequence[Shape]) -> Shape:
@@ -94,9 +94,9 @@ def box(width: float, height: float, depth: float, radius: float = 0.03, *, roun
             points[..., axis] = side * half[axis]
             points[..., across], points[..., along] = s[:, None], t[None]
             normals = points - np.clip(points, -inner, inner)
-            rounded = np.clip(points, -inner, inner) + radius * _unit(normals)
+            rounded = np.clip(points, -inner, inner) + radius * unit(normals)
             uv = points[..., [along, across] if grain == across else [across, along]]
-            faces.append(_grid(rounded, _unit(normals), uv))
+            faces.append(_grid(rounded, unit(normals), uv))
     return joined(faces)
 
 
@@ -123,7 +123,7 @@ def tube(
     surface = points[:, None] + ring * radii[:, None, None]
     around = radii.max() * np.linspace(0, 8 if square else 2 * np.pi, len(angle))
     uv = np.stack(np.broadcast_arrays(around[None], arc_length(points)[:, None]), axis=-1)
-    wall = _grid(surface, _unit(np.broadcast_to(normals, surface.shape)), uv)
+    wall = _grid(surface, unit(np.broadcast_to(normals, surface.shape)), uv)
     if square:  # every second strip of the profile is a corner and has no width
         kept = np.linalg.norm(face_normals(wall.vertices, wall.faces), axis=1) > 1e-9
         wall = replace(wall, faces=wall.faces[kept], uv=wall.uv[kept])
@@ -136,15 +136,15 @@ def tube(
 
 def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Array]:
     """Two unit vectors (k,3) across the path at each point, without twist along it."""
-    pieces = _unit(np.diff(points, axis=0))
+    pieces = unit(np.diff(points, axis=0))
     before, after = np.concatenate([pieces[:1], pieces]), np.concatenate([pieces, pieces[-1:]])
     if closed:
         before[0], after[-1] = pieces[-1], pieces[0]
-    tangents = _unit(before + after + 1e-9 * after)
+    tangents = unit(before + after + 1e-9 * after)
     start = np.array([1.0, 0, 0]) if abs(tangents[0, 0]) < 0.9 else np.array([0, 0, 1.0])
     sides = []
     for tangent in tangents:
-        start = _unit(start - tangent * (start @ tangent))
+        start = unit(start - tangent * (start @ tangent))
         sides.append(start)
     side = np.array(sides)
     return side, np.cross(tangents, side)
@@ -166,16 +166,16 @@ def lathe(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 
     x, z = radius[:, None] * curve[:, 0], radius[:, None] * curve[:, 1]
     points = np.stack(np.broadcast_arrays(x, height[:, None], z), axis=-1)
     tangents = np.roll(curve[:-1], -1, axis=0) - np.roll(curve[:-1], 1, axis=0)
-    outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
+    outwards = unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
     outwards = np.concatenate([outwards, outwards[:1]])
-    step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
+    step = unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
     edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _EDGE_COSINE]
     parts = [slice(first, last + 1) for first, last in pairwise([0, *edges, len(radius) - 1])]
     return joined([_lathe_section(points[part], outwards, radius[part], height[part]) for part in parts])
 
 
 def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
-    slope = _unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
+    slope = unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
     normals = np.empty_like(points)
     normals[..., 0] = slope[:, 1:] * outwards[:, 0]
     normals[..., 1] = -slope[:, :1]
@@ -185,13 +185,13 @@ def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64
     steps = arc_length(points[-1])
     around = steps if steps[-1] > 0 else np.linspace(0, 1, points.shape[1])
     uv = points[..., [0, 2]] if flat else np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
-    return _grid(points, _unit(normals), uv)
+    return _grid(points, unit(normals), uv)
 
 
 def surface_patch(points: Float64Array, thickness: float) -> Shape:
     """A thin curved board. points: grid (m,n,3) of its front; the back is `thickness` dm behind it."""
     across, along = np.gradient(points, axis=0), np.gradient(points, axis=1)
-    normals = _unit(np.cross(across, along))
+    normals = unit(np.cross(across, along))
     back = points - normals * thickness
     u = np.cumsum(np.linalg.norm(np.diff(points, axis=0, prepend=points[:1]), axis=-1).mean(axis=1))
     v = np.cumsum(np.linalg.norm(np.diff(points, axis=1, prepend=points[:, :1]), axis=-1).mean(axis=0))
@@ -211,7 +211,7 @@ def _rim(front: Float64Array, back: Float64Array, outwards: Float64Array) -> Sha
     points = np.stack([front, back])
     depth = np.linalg.norm(front[0] - back[0])
     uv = np.stack(np.broadcast_arrays(np.array([0, depth])[:, None], arc_length(front)[None]), axis=-1)
-    return _grid(points, np.broadcast_to(_unit(outwards), points.shape), uv)
+    return _grid(points, np.broadcast_to(unit(outwards), points.shape), uv)
 
 
 def _grid(points: Float64Array, normals: Float64Array, uv: Float64Array) -> Shape:
@@ -243,7 +243,8 @@ def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape
     return Shape(points, normals, faces, flat[faces])
 
 
-def _unit(vectors: Float64Array) -> Float64Array:
+def unit(vectors: Float64Array) -> Float64Array:
+    """Vectors (...,3) scaled to length 1; zero stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Float64Array = vectors / np.maximum(length, 1e-12)
     return unit
