@@ -143,7 +143,8 @@ def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx:
     REFERENCE runs first: `keep_freed_memory` cannot be undone, and the reference has to run without it. All other ways
     run in turns.
     """
-    inputs = _inputs(placement.device)
+    generator, device = torch.Generator().manual_seed(0), placement.device
+    inputs = tuple(torch.rand(1, channels, 256, 256, generator=generator).to(device) for channels in (3, 18, 18))
     laid_out = tuple(x.contiguous(memory_format=torch.channels_last) for x in inputs)
     full = build(preset("pose-fashion")).eval().requires_grad_(False).to(placement.device)
     compact = load_bundle(model).network.to(placement.device)
@@ -171,11 +172,6 @@ def measure_networks(placement: Placement, model: str, *, rounds: int = 7, onnx:
         share = gflops / peak[torch.bfloat16 if "bf16" in name else torch.float32]
         results.append(NetworkSpeed(name, spent * 1e3, seconds[REFERENCE] / spent, gflops, share))
     return results
-
-
-def _inputs(device: torch.device) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(0)
-    return tuple(torch.rand(1, channels, 256, 256, generator=generator).to(device) for channels in (3, 18, 18))
 
 
 def _fast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -213,19 +209,15 @@ def _peak(device: torch.device) -> dict[torch.dtype, float]:
     ways: dict[str, Callable[[], object]] = {}
     for dtype, matrix in matrices.items():
         ways[f"{dtype} product"] = partial(torch.matmul, matrix, matrix)
-        ways[f"{dtype} convolution"] = partial(_product_by_convolution, matrix)
+        # The same product as a 1x1 convolution: pixels, channels last, are the rows of the matrix.
+        pixels = matrix.view(1, _MATRIX, 1, _MATRIX).permute(0, 3, 1, 2)
+        ways[f"{dtype} convolution"] = partial(F.conv2d, pixels, matrix[:, :, None, None])
     with torch.inference_mode():
         seconds = interleaved_times(ways, rounds=7)
     return {
         dtype: 2 * _MATRIX**3 / min(seconds[f"{dtype} product"], seconds[f"{dtype} convolution"]) / 1e9
         for dtype in matrices
     }
-
-
-def _product_by_convolution(matrix: Tensor) -> Tensor:
-    """The product of a matrix and its transpose as a 1x1 convolution: pixels are rows."""
-    pixels = matrix.view(1, _MATRIX, 1, _MATRIX).permute(0, 3, 1, 2)  # channels last
-    return F.conv2d(pixels, matrix[:, :, None, None])
 
 
 @contextmanager

@@ -101,9 +101,10 @@ class _Start:
         self._spent: list[float] = []
 
     def __call__(self) -> None:
-        before = _children_seconds()
+        before = os.times()
         run_gfla(*self._arguments)
-        self._spent.append(_children_seconds() - before)
+        after = os.times()
+        self._spent.append(sum(after[2:4]) - sum(before[2:4]))  # user and system time of children
 
     @property
     def cpu_seconds(self) -> float:
@@ -115,11 +116,6 @@ def _as_options(values: Mapping[str, object]) -> list[str]:
     """Settings by name as options of the command line, without those that are None."""
     given = ((f"--{name}", str(value)) for name, value in values.items() if value is not None)
     return list(chain.from_iterable(given))
-
-
-def _children_seconds() -> float:
-    spent = os.times()
-    return spent.children_user + spent.children_system
 
 
 @dataclass(frozen=True, slots=True)

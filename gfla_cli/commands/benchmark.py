@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,13 +27,23 @@ _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median count
 
 
 def _print(key: str, results: Sequence[Any], columns: Sequence[tuple[str, str]], *, as_json: bool) -> None:
-    """Prints results as JSON under a key, or as a table. A column has a heading, and a format of the fields."""
-    from rich.table import Table
+    """Prints results as JSON under a key, or as a table, after the places that they name.
 
+    A column has a heading, and a format of the fields.
+    """
     rows = [asdict(result) for result in results]
     if as_json:
         print_json({key: rows})
         return
+    for row in rows:
+        if "place" in row:
+            say(f"{row['name']}: {row['place']}")
+    _print_rows(rows, columns)
+
+
+def _print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[tuple[str, str]]) -> None:
+    from rich.table import Table
+
     table = Table(*(heading for heading, _ in columns))
     for row in rows:
         table.add_row(*(cell.format(**row) for _, cell in columns))
@@ -66,9 +76,6 @@ def models(
 
     execution = Execution(device=device, precision=precision, runtime=runtime, threads=threads)
     results = measure_models(names or bundle_names(), execution, rounds)
-    if not as_json:
-        for result in results:
-            say(f"{result.name}: {result.place}")
     columns = [("model", "{name}"), ("task", "{task}")]
     columns += [("new source, ms", "{first_milliseconds:.0f}"), ("same source, ms", "{further_milliseconds:.0f}")]
     _print("models", results, columns, as_json=as_json)
@@ -155,9 +162,6 @@ def pose_transfer(
     from gfla_cli.benchmark.pipelines import measure_transfers
 
     speeds = measure_transfers(source, pose, model, device=device, threads=threads, rounds=rounds)
-    if not as_json:
-        for speed in speeds:
-            say(f"{speed.name}: {speed.place}")
     columns = [("runtime", "{name}"), ("first result", "{cold_seconds:.2f} s")]
     columns += [("of import torch", "{cold_in_torch_imports:.2f}"), ("CPU time", "{cold_cpu_seconds:.2f} s")]
     columns += [("further results", "{warm_milliseconds:.0f} ms"), ("of import torch", "{warm_in_torch_imports:.2f}")]
@@ -214,8 +218,6 @@ def animate(
 
     Example: gfla benchmark animate face.jpg talking.mp4 --threads 2
     """
-    from rich.table import Table
-
     from gfla_cli.inference.session import Execution, check_model
     from gfla_cli.pipelines.animation_jobs import plan_animation
     from gfla_cli.pipelines.framing import parse_size
@@ -232,10 +234,8 @@ def animate(
     if as_json:
         print_json(asdict(speed))
         return
-    table = Table("stage, by itself", "ms per frame")
-    for stage, spent in speed.milliseconds.items():
-        table.add_row(stage, f"{spent:.1f}")
-    print_table(table)
+    rows = [{"stage": stage, "ms": spent} for stage, spent in speed.milliseconds.items()]
+    _print_rows(rows, [("stage, by itself", "{stage}"), ("ms per frame", "{ms:.1f}")])
     typer.echo(
         f"{speed.frames} frames of {speed.width}x{speed.height}: {speed.frames_per_second:.1f} per second, "
         f"{speed.cpu_milliseconds:.0f} ms of CPU time each; {speed.cold_seconds:.1f} s from a cold start; "
@@ -264,7 +264,6 @@ def train(
     Example: gfla benchmark train --threads 2
     """
     import torch
-    from rich.table import Table
 
     from gfla_cli.benchmark.training import measure_training
     from gfla_cli.errors import UsageError
@@ -291,10 +290,8 @@ def train(
         print_json({"machine": machine} | asdict(speed))
         return
     say(f"{dataset}, {speed.image_size[1]}x{speed.image_size[0]}, batch {batch}, on {machine}")
-    table = Table("step", "ms", "images/s", "times faster")
-    for way in speed.ways:
-        table.add_row(way.name, f"{way.milliseconds:.0f}", f"{way.images_per_second:.1f}", f"{way.ratio:.1f}")
-    print_table(table)
+    columns = [("step", "{name}"), ("ms", "{milliseconds:.0f}"), ("images/s", "{images_per_second:.1f}")]
+    _print_rows(map(asdict, speed.ways), [*columns, ("times faster", "{ratio:.1f}")])
     typer.echo(
         f"{speed.images_per_second:.1f} images/s from disk with --workers {workers}, {speed.waiting:.0%} waiting"
     )
@@ -326,8 +323,6 @@ def flows(
     Example: gfla benchmark flows PACK --vgg vgg19.npz --pck
     or, of chairs: gfla benchmark flows --model view-chairs
     """
-    from rich.table import Table
-
     from gfla_cli.inference.session import check_model
     from gfla_cli.io.files import require_path
 
@@ -349,12 +344,8 @@ def flows(
     if as_json:
         print_json(report)
         return
-    table = Table("flows by", "mean error, px", "median, px")
-    for error in report["errors"]:
-        table.add_row(error["name"], f"{error['mean']:.1f}", f"{error['median']:.1f}")
-    print_table(table)
-    names = list(report["pictures"][0]["figures"])
-    table = Table("images by", *names)
-    for image in report["pictures"]:
-        table.add_row(image["name"], *(f"{image['figures'][name]:.3f}" for name in names))
-    print_table(table)
+    columns = [("flows by", "{name}"), ("mean error, px", "{mean:.1f}"), ("median, px", "{median:.1f}")]
+    _print_rows(report["errors"], columns)
+    names = report["pictures"][0]["figures"]
+    columns = [("images by", "{name}"), *((name, f"{{figures[{name}]:.3f}}") for name in names)]
+    _print_rows(report["pictures"], columns)

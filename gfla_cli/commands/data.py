@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, print_json, progress_bar, say
+from gfla_cli.commands.options import AsJson, Layout, Quiet, counted, finish, print_json, progress_bar, say
 
 _MOST_NAMED = 5
 
@@ -196,10 +196,7 @@ def faces(
             say=partial(say, quiet=quiet),
             progress=progress,
         )
-    for folder in report.written:
-        typer.echo(folder)
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    finish(report, as_json=False)
 
 
 @app.command()

@@ -118,7 +118,7 @@ def face_structure(
     model that sees irises; channel 16 is in [0, 1], and 0 everywhere without them. Raises ValueError for other shapes
     and NaN, except NaN irises.
     """
-    points = _whole_pixels(landmarks, size)
+    points = np.floor(_with_forehead(np.floor(_checked(landmarks, size))))  # (83, 2), cut to whole pixels
     height, width = size
     columns, rows, curve = _pixels(points, _SIDE / max(size))
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
@@ -192,11 +192,6 @@ def _with_forehead(points: Float64Array) -> Float64Array:
     mirrored = points[1:16].copy()
     mirrored[:, 1] = level + (level - mirrored[:, 1]) * 2 / 3
     return np.concatenate([points, mirrored])
-
-
-def _whole_pixels(landmarks: FloatArray, size: tuple[int, int]) -> Float64Array:
-    """(83, 2) landmarks and forehead, each cut to a whole pixel."""
-    return np.floor(_with_forehead(np.floor(_checked(landmarks, size))))
 
 
 def _pixels(points: Float64Array, per_pixel: float) -> tuple[IntArray, IntArray, IntArray]:

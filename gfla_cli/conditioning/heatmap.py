@@ -43,30 +43,24 @@ _LEAST = 1e-9  # smaller values are 0: products of them would be denormal number
 
 
 def heatmaps(
-    points: Points,
-    size: tuple[int, int],
-    sigma: float = 6.0,
-    *,
-    whole_pixels: bool = True,
-    out: Float32Array | None = None,
+    points: Points, size: tuple[int, int], sigma: float = 6.0, *, out: Float32Array | None = None
 ) -> Float32Array:
     """(J, H, W) float32 in [0, 1] from (J, >=2) points x, y in pixels of the H x W frame; missing = negative.
 
-    `sigma` is in pixels. With `whole_pixels` centres are truncated, as in the released models' training data.
-    `out`: zeros of the result's shape, to draw into.
+    `sigma` is in pixels. Centres are truncated to whole pixels, as in the released models' training data. `out`: zeros
+    of the result's shape, to draw into.
     """
     maps = np.zeros((len(points), *size), np.float32) if out is None else out
-    for joint, (rows, columns, values) in enumerate(_spots(points, size, sigma, whole_pixels=whole_pixels)):
+    for joint, (rows, columns, values) in enumerate(_spots(np.trunc(points[:, :2]), points, size, sigma)):
         maps[joint, rows, columns] = values
     return maps
 
 
 def _spots(
-    points: Points, size: tuple[int, int], sigma: float, *, whole_pixels: bool
+    centre: Points, points: Points, size: tuple[int, int], sigma: float
 ) -> Iterator[tuple[slice, slice, Float32Array]]:
     """The part of each heat map that is not zero: its rows, its columns and its values."""
     height, width = size
-    centre = np.trunc(points[:, :2]) if whole_pixels else points[:, :2]
     present = (points[:, 0] >= 0) & (points[:, 1] >= 0)
     x = np.exp(-((np.arange(width) - centre[:, :1]) ** 2) / (2 * sigma**2))  # (J, W)
     y = np.exp(-((np.arange(height) - centre[:, 1:2]) ** 2) / (2 * sigma**2))  # (J, H)
@@ -83,7 +77,10 @@ def _extent(values: Float32Array) -> slice:
 
 
 def heatmap_batch(points: Tensor, size: tuple[int, int], sigma: float = 6.0, *, whole_pixels: bool = True) -> Tensor:
-    """(B, J, H, W) float32 in [0, 1] from (B, J, >=2) points, on their device; otherwise as `heatmaps`."""
+    """(B, J, H, W) float32 in [0, 1] from (B, J, >=2) points, on their device; otherwise as `heatmaps`.
+
+    Without `whole_pixels` centres are not truncated.
+    """
     import torch
     import torch.nn.functional as F
 
@@ -108,7 +105,7 @@ def joint_maps(points: Points, size: tuple[int, int], sigma: float, *, out: Floa
     depth = points[:, 3] if points.shape[1] > 3 else np.full(len(points), np.nan, np.float32)
     near = np.nan_to_num(np.clip(MIDDLE - (depth - depth[_NECK]) / size[0], _FARTHEST, 1)).astype(np.float32)
     maps = np.zeros((2 * len(points), *size), np.float32) if out is None else out
-    for joint, (rows, columns, values) in enumerate(_spots(points, size, sigma, whole_pixels=False)):
+    for joint, (rows, columns, values) in enumerate(_spots(points[:, :2], points, size, sigma)):
         maps[joint, rows, columns] = values
         maps[len(points) + joint, rows, columns] = values * near[joint]
     return maps

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, view_code
 from gfla_cli.datasets.augment import degrade, light_curve
 from gfla_cli.datasets.correspondence import correspond
@@ -46,8 +46,7 @@ class ChairPlan:
     extras: str = ""  # digest of that folder, "" = none
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectView:
+class ObjectView(NamedTuple):
     """One view of an object, as it comes back from disk."""
 
     view: StoredView
@@ -114,10 +113,7 @@ class ChairPairs(Dataset[ViewPair]):
 
     def __init__(self, chairs: RenderedChairs, *, size: int, grid: int, seed: int = 0) -> None:
         """Images are `size` x `size`, correspondences `grid` x `grid`."""
-        self.chairs = chairs
-        self.size = size
-        self.grid = grid
-        self.seed = seed
+        self.chairs, self.size, self.grid, self.seed = chairs, size, grid, seed
 
     def render_caches(self) -> list[RenderCache]:
         return [self.chairs.cache]
@@ -128,14 +124,27 @@ class ChairPairs(Dataset[ViewPair]):
         source, target = self._views(rng)
         mirrored = bool(rng.random() < 0.5)  # a mirrored chair is a chair, too
         curve = light_curve(rng)
-        crop = _sample_crop(rng, source.view.image.shape, self.size, mirrored)
-        seen, wanted = (side.view.cropped(crop, beyond=255) for side in (source, target))
-        angles = [_mirrored(side.angles) if mirrored else side.angles for side in (source, target)]
-        depths = [_depth(view.surface, own, self.grid) for view, own in zip((seen, wanted), angles, strict=True)]
+        # A little larger or smaller, and not quite centred.
+        zoom = float(np.exp(min(rng.normal(0, _ZOOM), _LARGER)))
+        right, down = rng.normal(0, _SHIFT, 2)
         whole = source.view.image.shape[0]
+        place = ((whole - 1) / 2 - float(right) * whole / zoom, (whole - 1) / 2 - float(down) * whole / zoom)
+        crop = replace(Crop.square(place, whole / zoom, (self.size, self.size)), flip=mirrored)
+        seen, wanted = (side.view.cropped(crop, beyond=255) for side in (source, target))
+        turn = -1 if mirrored else 1
+        angles = [ViewAngles(turn * a.azimuth % 360, a.elevation) for a in (source.angles, target.angles)]
+        depths = []  # how far towards the camera the surfaces lie, in units of length; -inf where there is none
+        for surface, own in ((seen.surface, angles[0]), (wanted.surface, angles[1])):
+            step = len(surface) // self.grid
+            towards = view_rotation(own.azimuth, own.elevation)[2].astype(np.float32)
+            depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
+            depths.append(np.where(np.isnan(depth), np.float32(-np.inf), depth))
         middle = crop.points(np.array([[(whole - 1) / 2] * 2], np.float32))[0]
+        # The source as a camera shows it, cut out and put on white.
+        around = cv2.dilate(seen.mask, np.ones((5, 5), np.uint8))[..., None]
+        source_image = np.where(around > 0, degrade(_relit(seen, curve), rng), 255).astype(np.uint8)
         return ViewPair(
-            source_image=_degraded(_relit(seen, curve), seen.mask, rng),
+            source_image=source_image,
             target_image=_relit(wanted, curve),
             source_code=view_code(angles[0]),
             target_code=view_code(angles[1]),
@@ -160,39 +169,12 @@ class ChairPairs(Dataset[ViewPair]):
         return self.chairs.view(sample, row, first), self.chairs.view(sample, other_row, second)
 
 
-def _depth(surface: Float32Array, angles: ViewAngles, grid: int) -> Float32Array:
-    """(grid, grid) how far towards the camera the surface lies, in units of length; -inf where there is none."""
-    step = len(surface) // grid
-    towards = view_rotation(angles.azimuth, angles.elevation)[2].astype(np.float32)
-    depth = surface[step // 2 :: step, step // 2 :: step] @ towards - _OUTWARDS
-    return np.where(np.isnan(depth), np.float32(-np.inf), depth)
-
-
-def _mirrored(angles: ViewAngles) -> ViewAngles:
-    return ViewAngles((-angles.azimuth) % 360, angles.elevation)
-
-
-def _sample_crop(rng: np.random.Generator, shape: tuple[int, ...], size: int, mirrored: bool) -> Crop:
-    """A crop of a view: a little larger or smaller, and not quite centred."""
-    zoom = float(np.exp(min(rng.normal(0, _ZOOM), _LARGER)))
-    right, down = rng.normal(0, _SHIFT, 2)
-    side = shape[0]
-    middle = ((side - 1) / 2 - float(right) * side / zoom, (side - 1) / 2 - float(down) * side / zoom)
-    return replace(Crop.square(middle, side / zoom, (size, size)), flip=mirrored)
-
-
 def _relit(view: StoredView, curve: Image) -> Image:
     """The object under another exposure; the background stays white."""
     cover = view.mask[..., None].astype(np.float32) / 255
     white = 255 * (1 - cover)
     own = np.clip((view.image - white) / np.maximum(cover, 1 / 255), 0, 255).astype(np.uint8)
     return (np.asarray(cv2.LUT(own, curve)) * cover + white + 0.5).astype(np.uint8)
-
-
-def _degraded(image: Image, mask: Image, rng: np.random.Generator) -> Image:
-    """The object as a camera shows it, cut out and put on white."""
-    around = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-    return np.where(around[..., None] > 0, degrade(image, rng), 255).astype(np.uint8)
 
 
 class UnseenChairs(Dataset[ViewPair]):

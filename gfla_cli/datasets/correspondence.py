@@ -34,7 +34,8 @@ def correspond(
     back then count `depth` times: below 1, a back takes its colour from the chest and not from the outline.
     """
     n = len(target)
-    source_xy = _pixel_centres(n)
+    centre = (np.arange(n, dtype=np.float32) + 0.5) / n
+    source_xy: Float32Array = np.stack(np.meshgrid(centre, centre), axis=-1)  # of pixels, as shares of the frame
     wanted = target[n // grid // 2 :: n // grid, n // grid // 2 :: n // grid]
     wanted_xy = source_xy[n // grid // 2 :: n // grid, n // grid // 2 :: n // grid]
     body, source_body = ~np.isnan(wanted[..., 0]), ~np.isnan(source[..., 0])
@@ -52,12 +53,6 @@ def correspond(
     weight[open_background] = _BACKGROUND_WEIGHT
     visible[~body] = open_background[~body]
     return Correspondence(offset.transpose(2, 0, 1).copy(), weight[None], visible[None])
-
-
-def _pixel_centres(n: int) -> Float32Array:
-    """(n, n, 2): x, y of every pixel's centre as a fraction of the frame."""
-    centre = (np.arange(n, dtype=np.float32) + 0.5) / n
-    return np.stack(np.meshgrid(centre, centre), axis=-1)
 
 
 def _nearest(

@@ -50,8 +50,11 @@ class FaceFolders(Dataset[ClipSample]):
         cv2.setNumThreads(1)  # workers are processes; threads inside them only compete
         rng = np.random.default_rng([self.seed, index])
         clip = self.clips[int(rng.integers(len(self.clips)))]
-        order = _there_and_back(len(clip), self.frames, rng)
-        chosen = [clip[int(rng.integers(len(clip)))], *(clip[k] for k in order)]
+        # Consecutive frames from a random one on, in a random direction, turning at the ends.
+        turn = [*clip, *clip[-2:0:-1]]
+        start, step = int(rng.integers(len(turn))), 1 if rng.random() < 0.5 else -1
+        following = [turn[(start + step * k) % len(turn)] for k in range(self.frames)]
+        chosen = [clip[int(rng.integers(len(clip)))], *following]
         frames = [read_image(image) for image, _ in chosen]
         faces = np.stack([with_irises(read_landmarks(landmarks)) for _, landmarks in chosen])
         crop = random_face_crop(faces, frames[0].shape[:2], self.size, rng, zoom=_ZOOM)
@@ -111,10 +114,3 @@ def write_landmarks(path: Path, points: FloatArray) -> None:
     if not np.isfinite(points).all():  # irises that are unknown
         points = points[:POINTS]
     path.write_text("".join(f"{x:.2f},{y:.2f}\n" for x, y in points[:, :2]), encoding="utf-8")
-
-
-def _there_and_back(length: int, frames: int, rng: np.random.Generator) -> list[int]:
-    """`frames` consecutive numbers below `length` from a random one on, in a random direction, turning at the ends."""
-    turn = [*range(length), *range(length - 2, 0, -1)]
-    start, step = int(rng.integers(len(turn))), 1 if rng.random() < 0.5 else -1
-    return [turn[(start + step * k) % len(turn)] for k in range(frames)]

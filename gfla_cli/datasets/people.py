@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from gfla_cli.arrays import Float32Array, Image, Points
+from gfla_cli.arrays import Float32Array, Points
 from gfla_cli.datasets.augment import degrade, relight
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
@@ -114,25 +115,23 @@ class RenderedPeople:
         )
         self._pack = pack
         self._people: People | None = None
-        self._found: Float32Array | None = None
 
     def view(self, sample: int, view: int) -> PersonView:
         """One view of one character; both numbers count from 0."""
         stored, rows = self.cache.read(sample, view)
-        detected = np.array(self._detections()[sample, view]) if self.is_detected(sample) else None
+        detected = np.array(self._detections[sample, view]) if self.is_detected(sample) else None
         if detected is not None and not detected[:, 2].any():
             detected = None  # the detector found no person
         return PersonView(stored, keypoints_in(rows), rows["depths"], detected)
 
     def is_detected(self, sample: int) -> bool:
         """Whether a detector has looked at this sample."""
-        found = self._detections()
+        found = self._detections
         return sample < len(found) and not np.isnan(found[sample]).any()
 
+    @cached_property
     def _detections(self) -> Float32Array:
-        if self._found is None:
-            self._found = _read_detections(self.cache.folder)
-        return self._found
+        return _read_detections(self.cache.folder)
 
     def _render(self, sample: int) -> RenderedSample:
         from gfla_cli.synth.pack import Pack
@@ -205,12 +204,8 @@ class PeoplePairs(Dataset[PosePair]):
     ) -> None:
         """Images are `size` x `size`, correspondences `grid` x `grid`."""
         self.people = RenderedPeople(pack, cache, plan)
-        self.heads = heads
         self.head_crops = RenderedPeople(pack, cache, HeadRenderPlan(seed=plan.seed, views=plan.views, size=plan.size))
-        self.size = size
-        self.grid = grid
-        self.seed = seed
-        self.depth = depth
+        self.size, self.grid, self.seed, self.heads, self.depth = size, grid, seed, heads, depth
 
     def render_caches(self) -> list[RenderCache]:
         return [self.people.cache] + ([self.head_crops.cache] if self.heads else [])
@@ -230,7 +225,9 @@ class PeoplePairs(Dataset[PosePair]):
             source = _Side.of(people.view(sample, int(first)), self.size, mirrored=mirrored)
         images = relight([source.view.image, target.view.image], rng)
         if is_head and rng.random() < _COARSE_HEADS:
-            images[0] = _coarse(images[0], rng.uniform(*_COARSE))
+            whole, side = (self.size, self.size), round(self.size / rng.uniform(*_COARSE))
+            few = (side, side)
+            images[0] = Crop.whole(few, whole).image(Crop.whole(whole, few).image(images[0]))
         # A detector's own joints, where it found both people; otherwise errors like its own.
         found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
         # Source and target share the convention, so a network can read it from the source.
@@ -268,10 +265,3 @@ def _torso(points: Points) -> float:
     if points[_SHOULDERS, 2].all():
         return float(np.linalg.norm(place[2] - place[5])) / _SHOULDERS_APART
     return _USUAL_TORSO * float(np.ptp(points[:, 3]))
-
-
-def _coarse(image: Image, factor: float) -> Image:
-    """An image enlarged from one that is `factor` times smaller."""
-    size = (image.shape[0], image.shape[1])
-    few = (round(size[0] / factor), round(size[1] / factor))
-    return Crop.whole(few, size).image(Crop.whole(size, few).image(image))

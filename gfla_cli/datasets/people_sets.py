@@ -5,7 +5,7 @@ The seeds of the data sets differ from each other and from those of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import ByteArray, Float64Array, Int64Array
+from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.datasets.tables import SQUARE, Split, write_tables
 from gfla_cli.person.pose import FACE
 from gfla_cli.synth.pack import Pack, write_bgr
@@ -55,20 +55,14 @@ def write_split(
         for k, view in enumerate(views):
             name = f"syn{identity:05d}_{k}.jpg"
             write_bgr(out / split / name, view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            poses[name] = _whole_keypoints(view).tolist()
+            keypoints, face = view.keypoints.copy(), list(FACE)  # the face's only where visible, as a detector does
+            keypoints[face] = np.where(keypoints[face, 2:] > 0, keypoints[face], -1)
+            # The published set counts whole pixels from the image's corner.
+            places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + HALF_PIXEL), -1)
+            poses[name] = places.clip(-1, len(view.image) - 1).astype(int).tolist()
             own.append(name)
         pairs += pairing(own)
     write_tables(out, SQUARE, split, poses, pairs)
-
-
-def _whole_keypoints(view: View) -> Int64Array:
-    """(18, 2) x, y as the tables hold them; -1 = not in the image, or a hidden point of the face."""
-    keypoints = view.keypoints.copy()
-    face = list(FACE)  # annotated only where visible, as a detector does
-    keypoints[face] = np.where(keypoints[face, 2:] > 0, keypoints[face], -1)
-    # The published set counts whole pixels from the image's corner.
-    places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + HALF_PIXEL), -1)
-    return places.clip(-1, len(view.image) - 1).astype(np.int64)
 
 
 def write_people_mini(pack_path: Path, out: Path, *, train: int = 200, test: int = 40) -> None:
@@ -113,13 +107,8 @@ def write_people_hard(pack_path: Path, out: Path, *, characters: int = 40, size:
     """
     people = People(Pack.load(pack_path))
     views = ((k, _hard_views(people, np.random.default_rng([_HARD_SEED, k]), size)) for k in range(characters))
-    write_split(out, "test", views, _from_and_to_the_first)
-
-
-def _from_and_to_the_first(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for other in names[1:]:
-        yield names[0], other
-        yield other, names[0]
+    # From the first view to every other one, and back.
+    write_split(out, "test", views, lambda own: [pair for k in own[1:] for pair in ((own[0], k), (k, own[0]))])
 
 
 def _hard_views(people: People, rng: np.random.Generator, size: int) -> list[View]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -26,6 +26,9 @@ from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.errors import DataError
 from gfla_cli.geometry.crop import Beyond, Crop
 from gfla_cli.io.files import atomic_path, make_folder
+
+if TYPE_CHECKING:
+    from gfla_cli.synth.renderer.render import RenderedImage
 
 TEST_SEED = 20_200_303  # of the fixed test sets; trainings count their seeds from 0
 
@@ -39,23 +42,8 @@ _CENTRED = "centred"  # older caches lack this array: their keypoints count from
 _EDGE = 0.5
 
 
-class RenderedView(Protocol):
-    """What the cache stores of every view."""
-
-    @property
-    def image(self) -> Image:
-        """(size, size, 3) RGB."""
-
-    @property
-    def mask(self) -> Image:
-        """(size, size) 255 on the subject, 0 around it."""
-
-    @property
-    def surface(self) -> Float32Array:
-        """(size/2, size/2, 3) which point of the subject is visible, NaN on the background."""
-
-
-RenderedSample = tuple[Sequence[RenderedView], Mapping[str, NDArray[Any]]]  # views, and arrays with a row for each
+# Views, of which image, mask and surface are stored, and arrays with a row for each.
+RenderedSample: TypeAlias = "tuple[Sequence[RenderedImage], Mapping[str, NDArray[Any]]]"
 
 
 class StoredView(NamedTuple):

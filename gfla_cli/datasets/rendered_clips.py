@@ -70,13 +70,10 @@ class ClipFrames:
         images, masks, surfaces = (np.stack(stack) for stack in zip(*views, strict=True))
         return ClipFrames(images=images, masks=masks, points=points, surfaces=surfaces)
 
-    def detected_faces(self, share: float = 1.0) -> ClipFrames:
-        """The landmarks moved by `share` of the way to where a detector finds them."""
-        return replace(self, points=np.stack([as_detected_face(landmarks, share) for landmarks in self.points]))
-
-    def detected_bodies(self, share: float = 1.0) -> ClipFrames:
-        """The joints moved by `share` of the way to where a detector finds them."""
-        return replace(self, points=np.stack([as_detected(joints, share) for joints in self.points]))
+    def detected(self, share: float = 1.0) -> ClipFrames:
+        """The landmarks or joints moved by `share` of the way to where a detector finds them."""
+        move = as_detected if self.points.shape[-1] == 3 else as_detected_face
+        return replace(self, points=np.stack([move(points, share) for points in self.points]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,12 +195,15 @@ class FaceClips(_TrainingClips[PortraitPlan]):
         if mirrored:  # first, as the detector's errors depend on the side
             mirror = replace(Crop.whole(clip.images.shape[1:3]), flip=True)
             clip = clip.cropped(mirror, face.mirrored(clip.points.shape[1]))
-        clip = clip.detected_faces(share)
+        clip = clip.detected(share)
         # About the crop that the reference alone would get: at inference the coming motion is not known.
         crop = random_face_crop(clip.points[0], clip.images.shape[1:3], self.size, rng, zoom=_ZOOM, shift=_SHIFT)
         clip = clip.cropped(crop)
         images = _augmented(clip.images, rng)
-        points = _shaken(clip.points, rng)
+        # Landmarks as a detector gives them: a little off, mostly in the same way in all frames.
+        unit, points = face_size(clip.points[0]), clip.points
+        wrong = rng.normal(0, _SHAPE * unit, points.shape[1:]) + rng.normal(0, _TREMBLE * unit, points.shape)
+        points = np.asarray(points + wrong, np.float32)
         opened = np.stack([_openings(landmarks, self.size, self.grid) for landmarks in clip.points[1:]])
         to_previous, to_reference = (
             _invented(known, opened) for known in clip_correspondences(clip.surfaces, self.grid, _SAME_SKIN_DM)
@@ -233,7 +233,7 @@ class BodyClips(_TrainingClips[MotionPlan]):
         clip = self.clips.read(self.clips.cache.choose(rng), [int(rng.integers(rendered)), *frames])
         crop = Crop.whole(clip.images.shape[1:3], (self.size, self.size))
         clip = clip.cropped(replace(crop, flip=bool(rng.random() < 0.5)), pose.MIRRORED)
-        clip = clip.detected_bodies(float(rng.random() < 0.7))
+        clip = clip.detected(float(rng.random() < 0.7))
         images = _augmented(clip.images, rng)
         to_previous, to_reference = clip_correspondences(clip.surfaces, self.grid, _SAME_BODY_DM)
         return ClipSample(
@@ -259,7 +259,7 @@ class UnseenFaces(Dataset[ClipSample]):
         self.size, self.frames = size, frames
 
     def __getitem__(self, index: int) -> ClipSample:
-        clip = self.clips.read(index, [self.frames, *range(self.frames)]).detected_faces()
+        clip = self.clips.read(index, [self.frames, *range(self.frames)]).detected()
         side = clip.images.shape[1]
         clip = clip.cropped(face_crop(clip.points[0], (self.size, self.size), inside=(side, side)))
         edges = background_edges(clip.images[0], clip.points[0])
@@ -279,7 +279,7 @@ class UnseenBodies(Dataset[ClipSample]):
 
     def __getitem__(self, index: int) -> ClipSample:
         clip = self.clips.read(index, [self.frames, *range(self.frames)])
-        clip = clip.cropped(Crop.whole(clip.images.shape[1:3], (self.size, self.size))).detected_bodies()
+        clip = clip.cropped(Crop.whole(clip.images.shape[1:3], (self.size, self.size))).detected()
         return _test_sample(clip, np.zeros((len(clip.images), 0, 0), np.bool_))
 
 
@@ -332,10 +332,3 @@ def _invented(known: Correspondence, opened: BoolArray) -> Correspondence:
     """Marks what opening lids and lips uncover as hidden, without an offset: nothing else in the face looks like it."""
     hidden = opened & (known.visible < 0)
     return Correspondence(known.offset, np.where(hidden, 0, known.weight), np.where(hidden, 0, known.visible))
-
-
-def _shaken(points: Points, rng: np.random.Generator) -> Points:
-    """Landmarks as a detector gives them: a little off, mostly in the same way in all frames."""
-    unit = face_size(points[0])
-    wrong = rng.normal(0, _SHAPE * unit, points.shape[1:]) + rng.normal(0, _TREMBLE * unit, points.shape)
-    return np.asarray(points + wrong, np.float32)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,20 @@ _BATCH = 16
 _FEW = 2048  # images; with fewer than features the covariance is not known in every direction
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Gaussian:
     """Mean (C,) and covariance (C, C) of a set, float64, and how many features it had (0: not known)."""
 
     mean: Tensor
     covariance: Tensor
     count: int
-    _root: Tensor | None = field(default=None, init=False, repr=False)
 
+    @cached_property
     def root(self) -> Tensor:
         """The symmetric root of the covariance, computed once: seconds for the 2048 features of FID."""
-        if self._root is None:
-            values, vectors = torch.linalg.eigh(self.covariance)
-            self._root = (vectors * _positive(values).sqrt()) @ vectors.T
-        return self._root
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = (vectors * _positive(values).sqrt()) @ vectors.T
+        return root
 
 
 class FeatureSums:
@@ -50,14 +50,13 @@ class FeatureSums:
 
     def __init__(self) -> None:
         self.count = 0
-        self._sum: Tensor | None = None
-        self._products: Tensor | None = None
+        self._sum = self._products = torch.zeros((), dtype=torch.float64)
 
     def add(self, features: Tensor) -> None:
         """(B, C) features of any float type."""
         x = features.detach()
         x = (x.cpu() if x.device.type == "mps" else x).double()  # which has no float64
-        if self._sum is None or self._products is None:
+        if not self.count:
             self._sum, self._products = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
         self._sum += x.sum(dim=0)
         self._products.addmm_(x.T, x)
@@ -65,7 +64,7 @@ class FeatureSums:
 
     def gaussian(self) -> Gaussian:
         """Mean and unbiased covariance; raises DataError for fewer than two features."""
-        if self.count < 2 or self._sum is None or self._products is None:
+        if self.count < 2:
             raise DataError(f"FID needs at least 2 images in each set, got {self.count}", hint="use thousands")
         if not bool(torch.isfinite(self._products).all()):
             raise DataError("features are not finite numbers", hint="are these the weights of FID's Inception?")
@@ -82,8 +81,7 @@ def frechet_distance(one: Gaussian, reference: Gaussian) -> float:
     if one.mean.shape != reference.mean.shape:
         what = f"features of {len(one.mean)} and {len(reference.mean)} dimensions cannot be compared"
         raise DataError(what, hint="FID has 2048; were the statistics made with another layer?")
-    root = reference.root()
-    shared = _positive(torch.linalg.eigvalsh(root @ one.covariance @ root)).sqrt().sum()
+    shared = _positive(torch.linalg.eigvalsh(reference.root @ one.covariance @ reference.root)).sqrt().sum()
     spread = one.covariance.trace() + reference.covariance.trace() - 2 * shared
     return max(0.0, float((one.mean - reference.mean).square().sum() + spread))
 

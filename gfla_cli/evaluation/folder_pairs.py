@@ -101,9 +101,9 @@ def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], fol
             names, source = [_stem(PurePath(first).name)], ""
         else:
             source = _stem(PurePath(first).name)
-            names = [
-                f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in _spellings(first, second) for tail in _ENDS
-            ]
+            files = PurePath(first).name, PurePath(second).name
+            spellings = [(source, _stem(files[1])), files]  # without suffixes, and with them: FROM.jpg___TO.jpg
+            names = [f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in spellings for tail in _ENDS]
         found = next((made[name] for name in names if name in made), None)
         if found is None:
             raise DataError(f"{table}, line {number}: no result for {first} and {second} in {folder}", hint=_LOOKED)
@@ -114,12 +114,6 @@ _ENDS = ("", _TAIL)
 _TABLE = "--pairs takes a CSV with the columns from,to or generated,real"
 _WHERE = "the table's names are those of files in --real"
 _LOOKED = "looked for FROM--TO, FROM_2_TO, FROM___TO, with and without _vis"
-
-
-def _spellings(first: str, second: str) -> list[tuple[str, str]]:
-    """Both names without suffixes, and with them: FROM.jpg___TO.jpg."""
-    names = PurePath(first).name, PurePath(second).name
-    return [(_stem(names[0]), _stem(names[1])), names]
 
 
 def read_pairing(table: Path) -> tuple[tuple[str, ...], list[Row]]:

@@ -133,20 +133,20 @@ def measure(
     done = 0
     for batch in test.batches():
         made = {name: images for name, images in batch.made.items() if name in scores}
-        masks = None
-        if measures.masked and batch.real is not None:
-            size = (batch.real.shape[2], batch.real.shape[3])
-            masks = measures.masks(batch.real_names, batch.joints, size)
+        masks = measures.masks(batch.real, batch.real_names, batch.joints)
         for name, images in made.items():
             _add(scores[name], test, batch, images, metrics, masks)
-        if meter is not None:
-            for name, images in made.items():
+            if meter is not None:
                 meter.add(name, images)
-            if against is None and batch.real is not None:
-                meter.add(_REAL_SET, batch.real, batch.real_names)
+        if meter is not None and against is None and batch.real is not None:
+            meter.add(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
         progress(done, test.total)
-    conditions = _conditions(test, measures)
+    data, place = test.describe()
+    how = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
+    ran = {"gfla": __version__, **{name: version(name) for name in ("torch", "torchmetrics")}, "place": place}
+    # Everything that the figures depend on, as plain JSON values.
+    conditions = {**how, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": ran}
     if meter is not None:
         against = against or meter.gaussian(_REAL_SET)
         for score in scores.values():
@@ -177,15 +177,6 @@ def _reference(test: TestSet, measures: Measures, given: Path | None) -> FidRefe
     except DataError as error:
         measures.without("fid", f"{error}; {error.hint}")
         return None
-
-
-def _conditions(test: TestSet, measures: Measures) -> dict[str, Any]:
-    """Everything that the figures depend on, as plain JSON values; without the reference of FID."""
-    data, place = test.describe()
-    assert test.size is not None
-    how = {key: value for key, value in test.protocol.to_json(test.layout, test.size).items() if value}
-    run = {"gfla": __version__, **{name: version(name) for name in ("torch", "torchmetrics")}, "place": place}
-    return {**how, "colour": "RGB", "data": data, "metrics": dict(measures.described), "run": run}
 
 
 def generate(model: Session, *inputs: Tensor) -> Tensor:

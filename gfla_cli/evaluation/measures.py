@@ -18,7 +18,6 @@ from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.evaluation.inception import FEATURES, SIDE, FidInception, build_inception
 from gfla_cli.evaluation.lpips import VERSION, Lpips, load_lpips
 from gfla_cli.evaluation.metrics import MASK_RULE, SSIM_RULE, VGG_LAYERS, MaskFiles, body_mask
-from gfla_cli.evaluation.protocols import Size
 from gfla_cli.evaluation.scores import MASKED, METRICS, Wanted
 from gfla_cli.evaluation.weights import INCEPTION, find_weights
 from gfla_cli.io.background import Say, silent
@@ -62,9 +61,14 @@ class Measures:
     def pck(self) -> bool:
         return "pck" in self.metrics
 
-    def masks(self, names: Sequence[str], joints: Sequence[Points | None], size: Size) -> Tensor:
-        """(B, 1, H, W) on the device, 1 on the person of each named image, from its file or from (18, 3) joints."""
-        masks = []
+    def masks(self, real: Tensor | None, names: Sequence[str], joints: Sequence[Points | None]) -> Tensor | None:
+        """(B, 1, H, W) on the device, 1 on the person of each real image, from its file or from (18, 3) joints.
+
+        None where no metric needs a mask, or without real images (B, 3, H, W).
+        """
+        if real is None or not self.masked:
+            return None
+        size, masks = (real.shape[2], real.shape[3]), []
         for name, points in zip(names, joints, strict=True):
             if self.mask_files is not None:
                 masks.append(self.mask_files(name, size))

@@ -35,13 +35,6 @@ from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.training.batch import to_device
 
 
-class _Row(NamedTuple):
-    """A model in the table; `deep`: its joints get their depth from the detector."""
-
-    model: Session
-    deep: bool
-
-
 class _Read(NamedTuple):
     number: int
     pair: PosePair
@@ -75,17 +68,20 @@ class PosePairs(TestSet):
         use the depth of joints get a second row, with the depth that MediaPipe finds in both images; in their first
         row joints have no depth. Raises DataError when the set cannot be read, UsageError when no model uses depth.
         """
-        self.rows: dict[str, _Row] = {}
+        self.rows: dict[str, Session] = {}
+        self._deep: set[str] = set()  # rows whose joints get their depth from the detector
         for name, model in models.items():
-            self.rows[name] = _Row(model, deep=False)
+            self.rows[name] = model
             if depth and model.config.has_depth and model.config.sampler != "none":  # which looks at no joints' depth
-                self.rows[f"{name}, detected depth"] = _Row(model, deep=True)
+                self._deep.add(f"{name}, detected depth")
+                self.rows[f"{name}, detected depth"] = model
         configs = [model.config for model in models.values()]
-        if depth and len(self.rows) == len(models):
+        if depth and not self._deep:
             raise UsageError("--depth: none of these models uses the depth of joints", hint="leave --depth out")
         # Structures of a model with depth hold those of a model without, see _generated.
         self._config = next((config for config in configs if config.has_depth), configs[0])
-        self._depths = _DetectedDepths() if depth else None
+        self._detector = PersonDetector() if depth else None
+        self._people: dict[str, list[Pose]] = {}  # by image: those that the detector finds, who have depths
         self.frame = self._config.image_size
         self.root, self._layout, self.placement = root, layout, placement
         self.layout = layout.name
@@ -105,12 +101,10 @@ class PosePairs(TestSet):
 
     def scores(self, *, with_real: bool) -> list[Score]:
         models = []
-        for name, row in self.rows.items():
-            about: dict[str, Any] = {
-                key: row.model.about[key] for key in ("sha256", "trained") if key in row.model.about
-            }
-            depth = {"depth": "detected by mediapipe"} if row.deep else {}
-            models.append(Score(name, about={"sampler": row.model.config.sampler, **about, **depth}))
+        for name, model in self.rows.items():
+            about: dict[str, Any] = {key: model.about[key] for key in ("sha256", "trained") if key in model.about}
+            depth = {"depth": "detected by mediapipe"} if name in self._deep else {}
+            models.append(Score(name, about={"sampler": model.config.sampler, **about, **depth}))
         return [Score(COPY), *([Score(REAL)] if with_real else []), *models]
 
     def batches(self) -> Iterator[Batch]:
@@ -172,12 +166,12 @@ class PosePairs(TestSet):
         as_files = self.protocol is not OWN
         for number in numbers:
             pair, names = self.pairs[number], self.pairs.pairs[number]
-            needed = 2 if as_files or self._depths is not None else int(self._refines)
+            needed = 2 if as_files or self._detector is not None else int(self._refines)
             files = [read_image(self.root / self.pairs.split / name) for name in names[:needed]]
             deep = None
-            if self._depths is not None:
+            if self._detector is not None:
                 joints = zip(names, files, (pair.source_points, pair.target_points), strict=True)
-                source, target = (self._depths.of(name, file, points, self.frame) for name, file, points in joints)
+                source, target = (self._with_depths(*of_image, self._detector) for of_image in joints)
                 deep = pair._replace(source_points=source, target_points=target)
             compared = [pair.source_image, pair.target_image]
             if as_files:
@@ -188,7 +182,7 @@ class PosePairs(TestSet):
         """Every row's image of one pair, (1, 3, H, W) on the device, in the network's frame."""
         made: dict[str, Tensor] = {}
         for deep, pair in ((False, read.pair), (True, read.deep_pair)):
-            rows = {name: row.model for name, row in self.rows.items() if row.deep == deep}
+            rows = {name: model for name, model in self.rows.items() if (name in self._deep) == deep}
             if pair is None or not rows:
                 continue
             made |= self._of_pair(pair, rows)
@@ -225,20 +219,9 @@ class PosePairs(TestSet):
         whole = {name: head.paste(to_uint8(made[name]), to_uint8(image)) for name, image in drawn.items()}
         return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
-
-class _DetectedDepths:
-    """Depths for joints that were annotated without: those of the person that MediaPipe finds at the same place.
-
-    Looks at every image once. Not to be shared between threads.
-    """
-
-    def __init__(self) -> None:
-        self._detector = PersonDetector()
-        self._found: dict[str, list[Pose]] = {}
-
-    def of(self, name: str, image: Image, points: Points, frame: Size) -> NDArray[np.float32]:
+    def _with_depths(self, name: str, image: Image, points: Points, detector: PersonDetector) -> NDArray[np.float32]:
         """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there."""
-        if name not in self._found:
-            self._found[name] = [person.pose.scaled(frame) for person in self._detector.detect(image)]
-        nearest = nearest_person(self._found[name], points)
-        return Pose(points, frame, None if nearest is None else nearest.depths).deep_points
+        if name not in self._people:
+            self._people[name] = [person.pose.scaled(self.frame) for person in detector.detect(image)]
+        nearest = nearest_person(self._people[name], points)
+        return Pose(points, self.frame, None if nearest is None else nearest.depths).deep_points

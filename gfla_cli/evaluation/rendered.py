@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
@@ -23,7 +22,6 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.conditioning.heatmap import body_structure
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, azimuth_difference
-from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample, ViewPair
@@ -49,22 +47,22 @@ _CLIPS = 20  # unless a limit is given
 _FRAMES = 12  # of a clip
 
 
-def _only_pairs(measures: Measures, *, bodies: bool) -> None:
-    """Leaves out what these sets cannot give: masked metrics, FID, and PCK without bodies.
-
-    Raises UsageError for a metric that an option named.
-    """
-    for metric in ("fid", *MASKED):
-        measures.without(metric, "measured only for pose models and for folders")
-    if not bodies:
-        measures.without("pck", "measured only for models that draw whole people, and for folders")
-
-
-class ViewPairs(TestSet):
-    """View models and pairs of views: of the paper's test list, or of rendered chairs that no training sees."""
+class _Rendered(TestSet):
+    """What the two sets share: network output as it is, without masks and without sets for FID."""
 
     protocol, layout = OWN, "square"
     size: Size
+    bodies = False  # whether whole people are drawn
+
+    def prepare(self, measures: Measures) -> None:
+        for metric in ("fid", *MASKED):
+            measures.without(metric, "measured only for pose models and for folders")
+        if not self.bodies:
+            measures.without("pck", "measured only for models that draw whole people, and for folders")
+
+
+class ViewPairs(_Rendered):
+    """View models and pairs of views: of the paper's test list, or of rendered chairs that no training sees."""
 
     def __init__(
         self, models: Mapping[str, ViewSession], root: Path | None, device: torch.device, limit: int | None = None
@@ -79,9 +77,6 @@ class ViewPairs(TestSet):
         self._data: Dataset[ViewPair] = (
             UnseenChairs(self.size[0]) if root is None else ShapeNetPairs(find_file(root), "test", self.size)
         )
-
-    def prepare(self, measures: Measures) -> None:
-        _only_pairs(measures, bodies=False)
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name, parted_by="difference") for name in (COPY, *self._models)]
@@ -117,7 +112,10 @@ class ViewPairs(TestSet):
             made={COPY: views.source_image} | {name: _turned(model, views) for name, model in self._models.items()},
             real=views.target_image,
             silhouettes=[] if self._root is not None else [pair.target_mask for pair in pairs],
-            parts=_differences(views),
+            parts=[
+                str(round(azimuth_difference(source.azimuth, target.azimuth)))
+                for source, target in zip(_angles(views.source_code), _angles(views.target_code), strict=True)
+            ],
             views={name: _guesses(model, views) for name, model in self._models.items() if model.estimates_views},
         )
 
@@ -139,12 +137,6 @@ def _angles(code: Tensor) -> list[ViewAngles]:
     return [ViewAngles(float(AZIMUTHS[int(a)]), float(ELEVATIONS[int(e)])) for a, e in numbers]
 
 
-def _differences(batch: ViewBatch) -> list[str]:
-    """Degrees between source and target of every pair."""
-    pairs = zip(_angles(batch.source_code), _angles(batch.target_code), strict=True)
-    return [str(round(azimuth_difference(source.azimuth, target.azimuth))) for source, target in pairs]
-
-
 def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     """Whether the model sees the view of every target: the azimuth, one at most a step away, the elevation."""
     scores = torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy()))
@@ -159,11 +151,8 @@ def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     ]
 
 
-class RenderedClips(TestSet):
+class RenderedClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
-
-    protocol, layout = OWN, "square"
-    size: Size
 
     def __init__(
         self,
@@ -183,13 +172,10 @@ class RenderedClips(TestSet):
         """
         self._models, self._pack, self._device = models, pack, device
         config = next(iter(models.values())).config
-        self.size, self._faces = config.image_size, config.task == "face"
+        self.size, self.bodies = config.image_size, config.task != "face"
         self._clips, self._frames, self._cache = clips or _CLIPS, frames, cache
         self.total = self._clips * self._frames
         self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
-
-    def prepare(self, measures: Measures) -> None:
-        _only_pairs(measures, bodies=not self._faces)
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL, *self._models)]
@@ -197,7 +183,7 @@ class RenderedClips(TestSet):
     def batches(self) -> Iterator[Batch]:
         """A batch is a clip."""
         with TemporaryDirectory() as folder:
-            unseen = UnseenFaces if self._faces else UnseenBodies
+            unseen = UnseenBodies if self.bodies else UnseenFaces
             cache = self._cache or Path(folder)
             data: Dataset[ClipSample] = unseen(self._pack, cache, size=self.size[0], frames=self._frames)
             for number in range(self._clips):
@@ -212,7 +198,7 @@ class RenderedClips(TestSet):
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
         image, wanted = to_uint8(made), batch.joints[k]
         assert wanted is not None
-        if not self._faces:
+        if self.bodies:
             return {"pck": self._judge.figures(image, wanted)["pck"]}
         faces = self._face_detector.detect(image)
         if not faces:
@@ -226,14 +212,14 @@ class RenderedClips(TestSet):
 
 def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
-    structures = (_structure(model.config, sample, row)[None] for row in range(len(sample.images)))
-    clip = start_clip(model, to_planes(sample.images[0]), next(structures))
-    for structure in structures:
-        yield from_planes(clip.next(structure))
-
-
-def _structure(config: ModelConfig, sample: ClipSample, row: int) -> NDArray[np.float32]:
-    points, size = sample.points[row], (sample.images.shape[1], sample.images.shape[2])
-    if config.task == "face":
-        return face_structure(points[:, :2], size, sample.edges[row], config.structure_channels)
-    return body_structure(points, size, config.heatmap_sigma)
+    config, size = model.config, (sample.images.shape[1], sample.images.shape[2])
+    clip = None
+    for points, edges in zip(sample.points, sample.edges, strict=True):
+        if config.task == "face":
+            structure = face_structure(points[:, :2], size, edges, config.structure_channels)
+        else:
+            structure = body_structure(points, size, config.heatmap_sigma)
+        if clip is None:
+            clip = start_clip(model, to_planes(sample.images[0]), structure[None])
+        else:
+            yield from_planes(clip.next(structure[None]))

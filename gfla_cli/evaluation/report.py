@@ -164,13 +164,18 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     models = [row for row in rows if "model" in row] or rows
     more = f" and {len(models) - 1} more" if len(models) > 1 else ""
     data, metrics = conditions["data"]["name"], _metrics(rows)
+    best = {}  # metric -> name of the best row, where there is a choice
+    for metric in metrics:
+        known = [(row[metric], str(row["name"])) for row in models if row.get(metric) is not None]
+        if len(known) > 1:
+            best[metric] = (max if higher_is_better(metric) else min)(known)[1]
     return page.render(
         title=f"Evaluation of {models[0]['name']}{more}",
         lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
         rows=rows,
         metrics=metrics,
         counted=next((name for name in _COUNTS if name in rows[0]), None),
-        best={metric: _best(models, metric) for metric in metrics},
+        best=best,
         figure_text=figure_text,
         skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
         parts=list(_parts(rows)),
@@ -183,12 +188,6 @@ def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the figures in these rows, in order."""
     figures = (item for row in rows for item in row.items())
     return list(dict.fromkeys(name for name, value in figures if isinstance(value, float | None) or name in COUNTED))
-
-
-def _best(rows: Sequence[Mapping[str, Any]], metric: str) -> str | None:
-    """The name of the best row by one metric, where there is a choice."""
-    known = [(row[metric], str(row["name"])) for row in rows if row.get(metric) is not None]
-    return (max if higher_is_better(metric) else min)(known)[1] if len(known) > 1 else None
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

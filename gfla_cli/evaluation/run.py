@@ -109,7 +109,7 @@ def run(request: Request, placement: Placement, progress: Progress, say: Say = s
     from gfla_cli.io.files import cache_folder
 
     with said_when_slow(say, "opening the images and loading the models"):
-        test = _compared_folders(request, request.real) if request.real else _tested_models(request, placement)
+        test = _test_set(request, placement)
     compares_sets = request.real is not None or model_config(request.models[0]).task == "pose"
     measures = gather(request, placement.device, compares_sets=compares_sets, say=say)
     if request.sheet and request.real and not measures.paired:
@@ -118,31 +118,29 @@ def run(request: Request, placement: Placement, progress: Progress, say: Say = s
     return measure(test, measures, fid_reference=request.fid_reference, cache=cache, progress=progress)
 
 
-def _compared_folders(request: Request, real: Path) -> TestSet:
-    from gfla_cli.datasets.tables import read_poses
-    from gfla_cli.evaluation.folders import ComparedFolders
-    from gfla_cli.evaluation.protocols import OWN_FILES
+def _test_set(request: Request, placement: Placement) -> TestSet:
+    """The folders to compare, or the test set of the models' task, with the models opened."""
+    from gfla_cli.evaluation.protocols import OWN, OWN_FILES
 
-    layout = request.layout or ("fashion" if request.protocol else "square")
-    return ComparedFolders(
-        real=real,
-        generated=request.generated,
-        table=request.pairs,
-        protocol=request.protocol or OWN_FILES,
-        layout=layout,
-        size=request.size,
-        poses=read_poses(request.keypoints, layout) if request.keypoints else {},
-        limit=request.limit,
-    )
+    if request.real is not None:
+        from gfla_cli.datasets.tables import read_poses
+        from gfla_cli.evaluation.folders import ComparedFolders
 
-
-def _tested_models(request: Request, placement: Placement) -> TestSet:
-    """The test set of the models' task, with the models opened."""
+        layout = request.layout or ("fashion" if request.protocol else "square")
+        return ComparedFolders(
+            real=request.real,
+            generated=request.generated,
+            table=request.pairs,
+            protocol=request.protocol or OWN_FILES,
+            layout=layout,
+            size=request.size,
+            poses=read_poses(request.keypoints, layout) if request.keypoints else {},
+            limit=request.limit,
+        )
     task = model_config(request.models[0]).task
     models = open_compared(request.models, placement, task)
     if task == "pose":
         from gfla_cli.evaluation.poses import PosePairs
-        from gfla_cli.evaluation.protocols import OWN
 
         return PosePairs(
             models,

@@ -69,9 +69,11 @@ def cut_out(image: Image) -> Cutout:
     """The object in an (H, W, 3) RGB image without transparency. `cover` is all 0 when nothing stands out."""
     small = reduced(image, _WORKING_SIDE)
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    fit = _background(lab)
+    fit = _one_surface(lab) or _wall_and_floor(lab)  # None: the background is busy
     mask = _guess(small) if fit is None else _unlike(small, lab, fit)
-    cover = _soft(_without_crumbs(mask))
+    # Soft edges, shrunk a little so that no rim of the background remains.
+    blurred = cv2.GaussianBlur(_without_crumbs(mask).astype(np.float32), (0, 0), 1.0)
+    cover = np.asarray(np.clip(blurred * 2 - 1, 0, 1) * 255 + 0.5, np.uint8)
     if cover.shape != image.shape[:2]:
         cover = np.asarray(cv2.resize(cover, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     share = cover[..., None].astype(np.float32) / 255
@@ -85,11 +87,6 @@ class _Fit:
 
     lab: NDArray[np.float32]  # (H, W, 3)
     tolerance: float
-
-
-def _background(lab: NDArray[np.float32]) -> _Fit | None:
-    """The background that fits the border; None when it is busy."""
-    return _one_surface(lab) or _wall_and_floor(lab)
 
 
 def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
@@ -112,7 +109,9 @@ def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
 def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
     """A quadratic surface fitted to the border; None when it does not fit."""
     height, width = lab.shape[:2]
-    basis = _quadratic(height, width)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width - 0.5, y / height - 0.5
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     ring = np.ones((height, width), bool)
     thick = max(2, round(_RING * min(height, width)))
     ring[thick:-thick, thick:-thick] = False
@@ -131,12 +130,6 @@ def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
     if np.ptp(surface[..., 1:], axis=(0, 1)).max() > _ONE_HUE:
         return None  # falling light does not change the hue
     return _Fit(surface, min(tolerance, _MOST_TOLERANT))
-
-
-def _quadratic(height: int, width: int) -> NDArray[np.float32]:
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    x, y = x / width - 0.5, y / height - 0.5
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
 
 
 def _unlike(small: Image, lab: NDArray[np.float32], fit: _Fit) -> Mask:
@@ -192,9 +185,3 @@ def _without_crumbs(mask: Mask) -> Mask:
     kept[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
     kept[areas.argmax()] = True
     return np.asarray(kept[labels] & mask)
-
-
-def _soft(mask: Mask) -> Image:
-    """The mask, 0..255, with soft edges, shrunk a little so that no rim of the background remains."""
-    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)
-    return np.asarray(np.clip(blurred * 2 - 1, 0, 1) * 255 + 0.5, np.uint8)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 
@@ -152,8 +152,8 @@ def _decode(
     try:
         read = 0
         while read != most:
-            pixels = _read_exactly(process.stdout, np.empty((height, width, channels), np.uint8))
-            if pixels is None:
+            pixels = np.empty((height, width, channels), np.uint8)
+            if process.stdout.readinto(pixels.data.cast("B")) < pixels.nbytes:  # type: ignore[attr-defined]
                 break
             read += 1
             yield _over_white(pixels) if info.alpha else pixels
@@ -198,7 +198,8 @@ def _decoder_arguments(info: VideoInfo, start: float, fps: Fraction, *, seek: bo
     # round=up: the frame that is shown at that moment, not the next one.
     resampled = "" if fps == info.fps else f",fps={fps}:start_time=0:round=up"
     pixels = "rgba" if info.alpha else "rgb24"
-    fitted = f"{_fitted(width, height)},format={pixels},{_padded(width, height)}"
+    centred = f"pad=w={width}:h={height}:x=(ow-iw)/2:y=(oh-ih)/2:eval=frame"  # smaller frames, on black
+    fitted = f"{_fitted(width, height)},format={pixels},{centred}"
     if info.hdr:  # zscale wants frames of one size
         fitted = f"scale={width}:{height},{_tone_mapped(info.hdr)},format={pixels}"
     filters = f"{shift}{even}{resampled},{fitted},setsar=1"
@@ -227,11 +228,6 @@ def _tone_mapped(hdr: tuple[str, str, str]) -> str:
     return f"{linear},{mapped},zscale=t=bt709:m=gbr:r=pc,format=gbrp"
 
 
-def _padded(width: int, height: int) -> str:
-    """The filter that centres smaller frames in this size, on black."""
-    return f"pad=w={width}:h={height}:x=(ow-iw)/2:y=(oh-ih)/2:eval=frame"
-
-
 def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[str]) -> str:
     """What is wrong with the file, in one line, or an empty string. Raises MediaError when no frame was read."""
     bad = [line for line in said if _DAMAGE.search(line)]
@@ -246,11 +242,6 @@ def _fault(info: VideoInfo, read: int, expected: int, status: int, said: list[st
     if bad or status != 0:
         return f"{info.path}: damaged, some of the {read} frames may look wrong ({reason})"
     return ""
-
-
-def _read_exactly(stream: BinaryIO, pixels: Image) -> Image | None:
-    """`pixels` filled from the stream; None when the stream ends first."""
-    return pixels if stream.readinto(pixels.data.cast("B")) == pixels.nbytes else None  # type: ignore[attr-defined]
 
 
 def _over_white(pixels: Image) -> Image:

@@ -58,7 +58,7 @@ def affine_regularisation(offset: Tensor, window: int) -> Tensor:
     height, width = offset.shape[-2:]
     if min(height, width) < window:
         return offset.new_zeros(())
-    residual = _residual_on(window, offset.device, offset.dtype)  # (window², 1, window, window)
+    residual = _affine_residual(window, offset.device, offset.dtype)  # (window², 1, window, window)
     fields = offset.reshape(-1, 1, height, width)
     with torch.autocast(offset.device.type, enabled=False):
         squared = F.conv2d(fields, residual).square()
@@ -66,18 +66,14 @@ def affine_regularisation(offset: Tensor, window: int) -> Tensor:
 
 
 @functools.cache
-def _residual_on(window: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):
-        return _affine_residual(window).to(device, dtype)
-
-
-def _affine_residual(window: int) -> Tensor:
+@torch.inference_mode(False)
+def _affine_residual(window: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """One filter per pixel of the window: its value minus that of the least-squares affine fit there."""
     step = torch.arange(window, dtype=torch.float64) - window // 2
     y, x = torch.meshgrid(step, step, indexing="ij")
     basis = torch.stack([torch.ones_like(x), x, y], dim=-1).view(-1, 3)
     projection: Tensor = basis @ torch.linalg.pinv(basis)
-    return (torch.eye(window * window) - projection).view(-1, 1, window, window)
+    return (torch.eye(window * window) - projection).view(-1, 1, window, window).to(device, dtype)
 
 
 def correspondence_loss(flow: Flow, offset: Tensor, weight: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,18 +19,12 @@ _CONVS_PER_BLOCK = (2, 2, 4, 4, 4)
 _HUB = ("timm/vgg19.tv_in1k", "model.safetensors")
 
 
-def _layers() -> dict[str, int]:
-    """Name of every activation -> torchvision's number of the convolution before it."""
-    numbers, index = {}, 0
-    for block, count in enumerate(_CONVS_PER_BLOCK, start=1):
-        for i in range(1, count + 1):
-            numbers[f"relu{block}_{i}"] = index
-            index += 2
-        index += 1  # the pool
-    return numbers
-
-
-LAYERS = _layers()
+# Name of every activation -> torchvision's number of the convolution before it: each has a ReLU, each block a pool.
+LAYERS = {
+    f"relu{block}_{i}": 2 * (sum(_CONVS_PER_BLOCK[: block - 1]) + i - 1) + block - 1
+    for block, count in enumerate(_CONVS_PER_BLOCK, start=1)
+    for i in range(1, count + 1)
+}
 
 
 class Vgg19(nn.Module):

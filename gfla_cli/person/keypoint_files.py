@@ -121,7 +121,11 @@ def read_frames_of_folder(folder: Path, *, notes: list[str]) -> tuple[list[list[
     found: list[list[FoundPose]] = []
     for path in files:
         with _about(path, None):
-            found.append(_people_or_none(path))
+            try:
+                listed = parse(_text(path))
+            except NobodyError:
+                listed = []
+        found.append([one for one in listed if (one.points[:, 2] >= LEAST_CONFIDENCE).any()])
     people = [one for frame in found for one in frame]
     if not people:
         raise LandmarkError(f"{folder}: no person in any of {len(files)} files", hint="is this the right folder?")
@@ -138,14 +142,6 @@ def read_frames_of_folder(folder: Path, *, notes: list[str]) -> tuple[list[list[
             frames.append([validate_and_scale(one, size, said) for one in frame])
     notes += [f"{folder}: {note}" for note in dict.fromkeys(said) if "confidence" not in note]
     return frames, frames[next(number for number, frame in enumerate(frames) if frame)][0].size
-
-
-def _people_or_none(path: Path) -> list[FoundPose]:
-    try:
-        people = parse(_text(path))
-    except NobodyError:
-        return []
-    return [one for one in people if (one.points[:, 2] >= LEAST_CONFIDENCE).any()]
 
 
 def write_pose(path: Path | str, pose: Pose, *, overwrite: bool = False) -> None:
@@ -165,14 +161,12 @@ def write_poses(path: Path | str, poses: Sequence[Pose], *, overwrite: bool = Fa
 
 def pose_json(*poses: Pose) -> dict[str, Any]:
     """The content of a file of our own format, for the people of one image."""
-    people = [_person(pose) for pose in poses]
+    people = []
+    for pose in poses:
+        depths = {} if pose.depths is None else {"depths": shortest_decimals(pose.depths)}
+        people.append({"points": shortest_decimals(pose.points), **depths})
     content = {"format": OWN_FORMAT, "version": OWN_VERSION, "size": list(poses[0].size)}
     return content | (people[0] if len(people) == 1 else {"people": people})
-
-
-def _person(pose: Pose) -> dict[str, Any]:
-    depths = {} if pose.depths is None else {"depths": shortest_decimals(pose.depths)}
-    return {"points": shortest_decimals(pose.points), **depths}
 
 
 def split_row(path: Path | str) -> tuple[Path, str | None]:

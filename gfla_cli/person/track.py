@@ -132,10 +132,12 @@ class BodyTracker(_Tracker[PersonDetector]):
         landmarks[:, :2] -= 0.5  # MediaPipe counts from the image's edge, this package from the first pixel's centre
         if not np.isfinite(landmarks).all() or landmarks[_SHOULDERS, 3].mean() < _LEAST_VISIBILITY:
             return None
-        if self._last is not None and (
-            _moved(landmarks, self._last) > _APART or _grown(landmarks, self._last) > _GROWTH
-        ):
-            return None
+        if self._last is not None:
+            (now, length_now), (before, length) = torso_of(landmarks), torso_of(self._last)
+            moved = float(np.linalg.norm(now[1:].mean(axis=0) - before[1:].mean(axis=0))) / length  # torso lengths
+            grown = max(length_now, length) / max(min(length_now, length), 1e-6)
+            if moved > _APART or grown > _GROWTH:
+                return None
         return landmarks
 
     def _has_room(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> bool:
@@ -146,18 +148,6 @@ class BodyTracker(_Tracker[PersonDetector]):
         if extent(box) < 0.3 * window.longest:
             return False
         return window == Window(0, 0, size[1], size[0]) or window.holds(box, _BODY_ROOM * window.longest)
-
-
-def _moved(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
-    """How far the middle of the torso moved, in torso lengths."""
-    (here, _), (there, length) = torso_of(now), torso_of(before)
-    return float(np.linalg.norm(here[1:].mean(axis=0) - there[1:].mean(axis=0))) / length
-
-
-def _grown(now: NDArray[np.float32], before: NDArray[np.float32]) -> float:
-    """How many times as long the longer torso is."""
-    (_, here), (_, there) = torso_of(now), torso_of(before)
-    return float(max(here, there) / max(min(here, there), 1e-6))
 
 
 class FaceTracker(_Tracker[FaceDetector]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
@@ -19,8 +19,6 @@ FORMAT, VERSION = "gfla-study-result", 1
 LARGEST_FILE = 4 << 20  # bytes; enough for ten thousand answers
 _LONGEST_NAME = 300
 _ID = re.compile(r"[0-9a-f]{8,32}")
-_SIDES = ("left", "right")
-_KINDS = ("pair", "catch")
 _Z95 = 1.959964  # standard normal quantile of 97.5 %
 _RESAMPLES = 4000
 CATCH_SHARE = 0.75  # share of the catch trials that a sitting has to get right; people slip now and then
@@ -90,12 +88,7 @@ def parse_result(text: str | bytes) -> Result:
     if not isinstance(answers, list):
         raise DataError("it has no list of answers")
     return Result(
-        study=_id(data, "study"),
-        session=_id(data, "session"),
-        rater=_id(data, "rater"),
-        sitting=_whole(data, "sitting"),
-        started=_name(data, "started"),
-        finished=_name(data, "finished"),
+        **{field: _checked(data, field) for field in ("study", "session", "rater", "sitting", "started", "finished")},
         complete=data.get("complete") is True,
         answers=tuple(_answer(number, answer) for number, answer in enumerate(answers, start=1)),
     )
@@ -105,44 +98,33 @@ def _answer(number: int, data: Any) -> Answer:
     try:
         if not isinstance(data, dict):
             raise DataError("not a JSON object")
-        return Answer(
-            kind=_one_of(data, "kind", _KINDS),
-            picture=_name(data, "picture"),
-            model=_name(data, "model"),
-            real=_one_of(data, "real", _SIDES),
-            chosen=_one_of(data, "chosen", _SIDES),
-            ms=_whole(data, "ms"),
-        )
+        fields = ("kind", "picture", "model", "real", "chosen", "ms")
+        return Answer(**{field: _checked(data, field) for field in fields})
     except DataError as error:
         raise DataError(f"answer {number}: {error}") from error
 
 
-def _id(data: dict[str, Any], field: str) -> str:
-    value = data.get(field)
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise DataError(f"{field} should be 8 to 32 hexadecimal digits")
-    return value
+# What a field should be, and whether a value is that.
+_Rule = tuple[str, Callable[[Any], bool]]
+_DIGITS: _Rule = ("8 to 32 hexadecimal digits", lambda x: isinstance(x, str) and _ID.fullmatch(x) is not None)
+_TEXT: _Rule = ("a short text", lambda x: isinstance(x, str) and len(x) <= _LONGEST_NAME and x.isprintable())
+_WHOLE: _Rule = ("a whole number, not negative", lambda x: type(x) is int and 0 <= x < 1 << 40)
+_SIDE: _Rule = ("left or right", lambda x: x in ("left", "right"))
+_FIELDS: dict[str, _Rule] = {
+    **dict.fromkeys(("study", "session", "rater"), _DIGITS),
+    **dict.fromkeys(("started", "finished", "picture", "model"), _TEXT),
+    **dict.fromkeys(("sitting", "ms"), _WHOLE),
+    **dict.fromkeys(("real", "chosen"), _SIDE),
+    "kind": ("pair or catch", lambda x: x in ("pair", "catch")),
+}
 
 
-def _name(data: dict[str, Any], field: str) -> str:
-    value = data.get(field)
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not value.isprintable():
-        raise DataError(f"{field} should be a short text")
-    return value
-
-
-def _one_of(data: dict[str, Any], field: str, known: tuple[str, ...]) -> str:
-    value = data.get(field)
-    if value not in known:
-        raise DataError(f"{field} should be {' or '.join(known)}")
-    return str(value)
-
-
-def _whole(data: dict[str, Any], field: str) -> int:
-    value = data.get(field)
-    if type(value) is not int or not 0 <= value < 1 << 40:
-        raise DataError(f"{field} should be a whole number, not negative")
-    return value
+def _checked(data: dict[str, Any], field: str) -> Any:
+    """The value of a field. Raises DataError when it is not what it should be."""
+    what, is_right = _FIELDS[field]
+    if not is_right(data.get(field)):
+        raise DataError(f"{field} should be {what}")
+    return data[field]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +188,11 @@ def tally(files: Sequence[Path], study: str | None = None) -> Tally:
             unreadable.append(error)
     if not results:
         raise DataError(f"none of {len(files)} files is a readable result", hint=str(unreadable[0]))
-    chosen = study or _most_common([result.study for _, result in results])
+    ranked = Counter(result.study for _, result in results).most_common(2)
+    if not study and len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        both = " and ".join(name for name, _ in ranked)
+        raise DataError(f"the files belong to several studies: {both}", hint="--study chooses one")
+    chosen = study or ranked[0][0]
     counted, excluded = _exclude(results, chosen)
     answers = [(result.rater, answer) for result in counted for answer in result.answers if answer.kind == "pair"]
     if not answers:
@@ -220,14 +206,6 @@ def tally(files: Sequence[Path], study: str | None = None) -> Tally:
         excluded=excluded,
         unreadable=unreadable,
     )
-
-
-def _most_common(studies: list[str]) -> str:
-    ranked = Counter(studies).most_common(2)
-    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
-        both = " and ".join(name for name, _ in ranked)
-        raise DataError(f"the files belong to several studies: {both}", hint="--study chooses one")
-    return ranked[0][0]
 
 
 def _exclude(results: list[tuple[Path, Result]], study: str) -> tuple[list[Result], list[tuple[Path, str]]]:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,7 +64,10 @@ class ServedStudy:
         with self._lock:
             if not path.exists() and sum(1 for _ in self.results.glob("*.json")) >= _MOST_FILES:
                 raise MediaError("the results folder is full")
-            if _answers_in(path) < len(result.answers):
+            known = -1  # no answers, or a damaged file
+            with suppress(DataError):
+                known = len(read_result(path).answers)
+            if known < len(result.answers):
                 text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(result)}, indent=1)
                 write_text(path, text + "\n")
         return path, result
@@ -189,14 +193,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: `saved` reports results."""
-
-
-def _answers_in(path: Path) -> int:
-    """Number of answers in a result file; -1 if it is missing or damaged."""
-    try:
-        return len(read_result(path).answers)
-    except DataError:
-        return -1
 
 
 def _settings_of(path: Path, page: bytes) -> tuple[str, int]:

@@ -77,19 +77,14 @@ class Textures:
             image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
         if name.startswith("eyebrow"):
             image[..., :3] = _BROW_GREY
-        if is_eye:
-            image[..., :3] = _tint_iris(image[..., :3], _IRIS_BGR[name.removeprefix("eye_")])
+        if is_eye:  # with another colour of the iris, which is its saturated part
+            eye = image[..., :3]
+            saturation = cv2.cvtColor(eye, cv2.COLOR_BGR2HSV)[..., 1].astype(np.float32)
+            is_iris = np.clip((saturation - 90) / 60, 0, 1)[..., None]
+            brightness = eye.mean(2, keepdims=True) / 60
+            tinted = is_iris * brightness * _IRIS_BGR[name.removeprefix("eye_")]
+            image[..., :3] = np.clip(eye * (1 - is_iris) + tinted, 0, 255)
         return np.ascontiguousarray(image[..., [2, 1, 0, 3]])
-
-
-def _tint_iris(eye_BGR: ByteArray, iris_BGR: tuple[int, int, int]) -> ByteArray:
-    """The eye (n,n,3) with another colour of the iris, which is its saturated part."""
-    saturation = cv2.cvtColor(eye_BGR, cv2.COLOR_BGR2HSV)[..., 1].astype(np.float32)
-    is_iris = np.clip((saturation - 90) / 60, 0, 1)[..., None]
-    brightness = eye_BGR.mean(2, keepdims=True) / 60
-    mixed = eye_BGR * (1 - is_iris) + is_iris * brightness * iris_BGR
-    tinted: ByteArray = np.clip(mixed, 0, 255).astype(np.uint8)
-    return tinted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

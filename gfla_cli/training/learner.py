@@ -179,7 +179,9 @@ class Learner:
             all_reduce_gradients(self._trained, self.group)
         whole = values.pop("total")
         if self._ahead:
-            self._skip_on_device(~whole.isfinite())
+            # Fused Adam skips its step, without waiting: with `found_inf` = 1 it leaves weights and moments alone.
+            for optimiser in (self.optimiser, self.discriminator_optimiser):
+                optimiser.found_inf = (~whole.isfinite()).float()  # type: ignore[attr-defined]
         else:
             found = self._read({"total": whole})
             if not math.isfinite(found["total"]):
@@ -207,11 +209,6 @@ class Learner:
             for buffer, before in buffers:
                 buffer.copy_(before)
             raise
-
-    def _skip_on_device(self, wrong: Tensor) -> None:
-        """Makes fused Adam skip its step, without waiting: with `found_inf` = 1 it leaves weights and moments alone."""
-        for optimiser in (self.optimiser, self.discriminator_optimiser):
-            optimiser.found_inf = wrong.float()  # type: ignore[attr-defined]
 
     def _read(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """These losses, averaged over all processes; on a GPU those of the previous call."""

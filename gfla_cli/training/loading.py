@@ -278,18 +278,16 @@ class StepLoader:
                     if ended or loaded is None:
                         yield None
                         return
-                    new = self._note(loaded.failures, images) if failed else ()
+                    new = ()
+                    if failed:  # new failures of any process; too many raise DataError in all of them
+                        gathered = [one for part in self.group.all_gather(loaded.failures) for one in part]
+                        new = tuple(self.group.run_on_rank0(partial(self.unreadable.note, gathered, images)))
                     samples, fractions = _split(loaded.sample, self.parts)
                     streams = [self.task.batches(sample, self.device) for sample in samples]
                     cut = islice(zip(*streams, strict=True), done, None)
                     parts, done = next(cut), 0
                 yield Step(list(parts), fractions, new)
                 new = ()
-
-    def _note(self, failures: list[str], images: int | None) -> tuple[str, ...]:
-        """The new failures of all processes. Raises DataError in all of them when there are too many."""
-        gathered = [failure for part in self.group.all_gather(failures) for failure in part]
-        return tuple(self.group.run_on_rank0(lambda: self.unreadable.note(gathered, images)))
 
 
 def _split(sample: Any, count: int) -> tuple[list[Any], list[float]]:

@@ -96,7 +96,13 @@ class Journal:
         """Raises MissingExtraError when TensorBoard is wanted but not installed."""
         self.folder = folder
         self._losses = folder / "losses.csv"
-        self._board = _open_board(folder) if tensorboard else None
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard.writer import SummaryWriter
+            except ImportError as error:
+                raise MissingExtraError("TensorBoard is not installed", "tensorboard") from error
+            self._board = SummaryWriter(str(folder / "tensorboard"))
         make_folder(folder / "samples")
 
     def losses(self, step: int, stage: str, samples: int, values: dict[str, float]) -> None:
@@ -134,14 +140,6 @@ class Journal:
         """Writes what TensorBoard still has in memory."""
         if self._board is not None:
             self._board.close()
-
-
-def _open_board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("TensorBoard is not installed", "tensorboard") from error
-    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def tile(rows: Tensor, columns: int = 2) -> NDArray[np.uint8]:

@@ -99,20 +99,18 @@ class Recipe:
         try:
             plain = dict(values)
             plain["model"] = ModelConfig.from_json(plain["model"])
-            plain["stages"] = tuple(_stage(stage) for stage in plain["stages"])
+            stages = []
+            for stage in plain["stages"]:
+                values = {name: tuple(x) if isinstance(x, list) else x for name, x in stage.items()}
+                if "known_flows" in values:  # its name in older recipes
+                    values["ground_truth_flows"] = values.pop("known_flows")
+                stages.append(Stage(**{**values, "weights": LossWeights(**values["weights"])}))
+            plain["stages"] = tuple(stages)
             for name in ("content_layers", "style_layers"):
                 plain[name] = tuple(plain[name])
             return cls(**plain)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a training recipe: {error}") from error
-
-
-def _stage(values: dict[str, Any]) -> Stage:
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    if "known_flows" in plain:  # its name in older recipes
-        plain["ground_truth_flows"] = plain.pop("known_flows")
-    plain["weights"] = LossWeights(**plain["weights"])
-    return Stage(**plain)
 
 
 def _paper_recipe(name: str, size: tuple[int, int] = (256, 256)) -> Recipe:

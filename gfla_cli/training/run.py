@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -150,7 +151,9 @@ def run_training(
         finished = _run_reported(trainer, options.pace, interruption, say)
         if not finished:
             say(f"stopped and saved after step {trainer.steps}; continue with --resume in {folder}")
-            raise _stopped(group, group.all_reduce_max(interruption.signal or 0)[0])
+            number = group.all_reduce_max(interruption.signal or 0)[0]  # of this process or another one
+            at_keyboard = group.is_rank0 and number != signal.SIGTERM
+            raise KeyboardInterrupt if at_keyboard else SystemExit(128 + number)
         return group.run_on_rank0(trainer.save_bundle)
 
 
@@ -189,18 +192,12 @@ def _run_reported(trainer: Trainer, pace: Pace, interruption: Interruption, say:
 
 def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[Path, bool]:
     """The folder of the run, and whether to resume its checkpoint: automatic when torchrun restarts the same job."""
-    folder = output or _next_folder(dataset, job)
+    numbered = (Path("runs") / f"{dataset}-{number}" for number in count(1))
+    folder = output or next(one for one in numbered if not one.exists() or _is_of(job, one))
     there = (folder / LAST).exists()
     if there and not resume and not _is_of(job, folder):
         raise run_exists(folder)
     return folder, there or resume
-
-
-def _next_folder(dataset: str, job: str) -> Path:
-    number = 1
-    while (folder := Path("runs") / f"{dataset}-{number}").exists() and not _is_of(job, folder):
-        number += 1
-    return folder
 
 
 def _is_of(job: str, folder: Path) -> bool:
@@ -226,10 +223,3 @@ def _claimed(folder: Path, job: str) -> Iterator[None]:
         for leftover in folder.glob(_LEFTOVERS):
             leftover.unlink(missing_ok=True)
         yield
-
-
-def _stopped(group: ProcessGroup, number: int) -> BaseException:
-    """The exception that ends a process after a signal to it, or to another process."""
-    if number == signal.SIGTERM:
-        return SystemExit(128 + number)
-    return KeyboardInterrupt() if group.is_rank0 else SystemExit(128 + number)

@@ -11,14 +11,15 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.glb import read_glb
-from gfla_cli.synth.objects.objects import ObjectFolder, ObjectLight, photograph_object
+from gfla_cli.synth.objects.objects import ObjectFolder, photograph_object
+from gfla_cli.synth.renderer.render import Light
 
 
 def rng(*seed):
     return np.random.default_rng(list(seed) or [0])
 
 
-LIGHT = ObjectLight(np.array([0.2, 0.9, 0.3]), key=0.3, ambient=0.7)
+LIGHT = Light(np.array([0.2, 0.9, 0.3]), np.full(3, 0.3), np.full(3, 0.7), floor=False)
 
 
 PLACED = {

@@ -15,17 +15,12 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.synth.objects.chair_backs import BackPlane, BackStyle, back
 from gfla_cli.synth.objects.chairs import Family, sample_chair
 from gfla_cli.synth.objects.finishes import FinishKind, finish
-from gfla_cli.synth.objects.objects import (
-    ObjectLight,
-    build_object,
-    object_camera,
-    photograph_object,
-    sample_object_light,
-)
+from gfla_cli.synth.objects.objects import build_object, object_camera, photograph_object, sample_object_light
 from gfla_cli.synth.objects.shapes import box, joined, lathe, surface_patch, tube
 from gfla_cli.synth.renderer.camera import rotation_matrix
+from gfla_cli.synth.renderer.render import Light
 
-LIGHT = ObjectLight(np.array([0.2, 0.9, 0.3]), key=0.3, ambient=0.7)
+LIGHT = Light(np.array([0.2, 0.9, 0.3]), np.full(3, 0.3), np.full(3, 0.7), floor=False)
 
 
 def rng(*seed):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.catalogue import SKINS, TEXTURES, Texture, skin
+from gfla_cli.synth.makehuman.catalogue import SKINS, TEXTURES, Texture
 from gfla_cli.synth.makehuman.clothing import (
     FittedMesh,
     feature,
@@ -58,7 +58,10 @@ def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def human_arrays(files: MakeHumanFiles, figure: Figure) -> dict[str, NDArray[Any]]:
     """The arrays of humans.npz."""
     items = read_items(files, figure)
-    used = _used_vertices(figure, items)
+    # The base vertices that skin, joints, items or landmarks use, ascending.
+    needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
+    needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]
+    used = np.unique(np.concatenate([*needed, *(item.base_vertices() for item in items.values())]))
     renumbered = np.full(len(figure.mesh.vertices), -1)
     renumbered[used] = np.arange(len(used))
     arrays = _body_arrays(figure, used, renumbered)
@@ -75,30 +78,21 @@ def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, FittedMesh]:
     def fitted(name: str) -> FittedMesh:
         return read_clothing(files.path(name), len(base))
 
+    def hair(name: str) -> FittedMesh:
+        cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
+        style = fitted(catalogue.hair(name))
+        return hairstyle(style) if name in catalogue.HAIR_WITH_TEXTURE else cut(style, base)
+
     items = {"hat:fedora": fitted(catalogue.HAT).part()}
     for name, roles in catalogue.OUTFITS.items():
         items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
     items |= {f"shoes:{name}": fitted(catalogue.clothing(name)).part() for name in SHOES}
-    items |= {f"hair:{name}": _hair(name, fitted(catalogue.hair(name)), figure) for name in catalogue.HAIR}
+    items |= {f"hair:{name}": hair(name) for name in catalogue.HAIR}
     items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
     items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
     items["eyes:high-poly"] = feature(fitted(catalogue.EYES))
     items["tongue:tongue01"] = feature(fitted(catalogue.TONGUE))
     return items | {"tights": tights(figure), "skirt": skirt(figure), "teeth": teeth(figure)}
-
-
-def _hair(name: str, hair: FittedMesh, figure: Figure) -> FittedMesh:
-    if name in catalogue.HAIR_WITH_TEXTURE:
-        return hairstyle(hair)
-    cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
-    return cut(hair, figure.mesh.vertices)
-
-
-def _used_vertices(figure: Figure, items: Mapping[str, FittedMesh]) -> NDArray[np.int64]:
-    """The base vertices that skin, joints, items or landmarks use, ascending."""
-    needed = [figure.mesh.faces[figure.skin].ravel(), figure.rig.repeated_joint_vertices().ravel()]
-    needed += [np.array(LANDMARKS), np.array(KEYPOINTS).ravel()]
-    return np.unique(np.concatenate([*needed, *(item.base_vertices() for item in items.values())]))
 
 
 def _body_arrays(figure: Figure, used: NDArray[np.int64], renumbered: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -125,9 +119,12 @@ def _body_arrays(figure: Figure, used: NDArray[np.int64], renumbered: NDArray[np
 def write_textures(files: MakeHumanFiles, figure: Figure, folder: Path) -> None:
     """Writes all textures of the pack into a folder."""
     shown = _shown_skin(figure)
-    for name in SKINS:
-        image = _read_colour(files.path(skin(name)))[..., :3]
-        _write_jpeg(folder / f"{name}.jpg", _flat_where_hidden(_resized(image, _SKIN_SIDE), shown))
+    for name, source in SKINS.items():
+        image = _read_colour(files.path(source))[..., :3]
+        body = _resized(image, _SKIN_SIDE)
+        if (shown > 0).any():  # one colour where clothes always cover it, so that the file is smaller
+            body[shown == 0] = np.median(body[shown > 0], 0)
+        _write_jpeg(folder / f"{name}.jpg", body)
         _write_jpeg(folder / f"{name}_head.jpg", _head(image))
     for name, wanted in TEXTURES.items():
         _write_texture(folder, name, wanted, _read_colour(files.path(wanted.source)))
@@ -138,8 +135,12 @@ def _write_texture(folder: Path, name: str, wanted: Texture, image: ByteArray) -
         _write_jpeg(folder / f"{name}.jpg", _resized(image[..., :3], wanted.side))
         return
     colour, alpha = _cut_out(image, wanted.side)
-    if wanted.kind == "hair":
-        colour = _evened(colour, alpha, _HAIR_EXPONENTS.get(name, _HAIR_EXPONENT))
+    if wanted.kind == "hair":  # grey, with about the same brightness for all styles
+        grey = colour.mean(2)
+        mean = (grey * alpha).sum() / max(alpha.sum(), 1e-6)
+        exponent = _HAIR_EXPONENTS.get(name, _HAIR_EXPONENT)
+        grey = np.clip(_HAIR_BRIGHTNESS * (grey / max(mean, 1)) ** exponent, 0, 255)
+        colour = np.repeat(grey[..., None], 3, 2)
     rgba = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
     write_bgr(folder / f"{name}.png", rgba, [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
@@ -167,13 +168,6 @@ def _shown_skin(figure: Figure) -> ByteArray:
     return grown
 
 
-def _flat_where_hidden(image: ByteArray, shown: ByteArray) -> ByteArray:
-    """Fills the parts that clothes always cover with one colour, so that the file is smaller."""
-    if (shown > 0).any():
-        image[shown == 0] = np.median(image[shown > 0], 0)
-    return image
-
-
 def _head(skin_image: ByteArray) -> ByteArray:
     """The head's part of a skin, at a higher resolution."""
     side = len(skin_image)
@@ -194,14 +188,6 @@ def _cut_out(image: ByteArray, side: int) -> tuple[Float32Array, Float32Array]:
     inside = small[..., :3] / np.maximum(small[..., 3:], 1e-3)
     beyond = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-4)
     return np.where(small[..., 3:] > 0.02, inside, beyond), small[..., 3]
-
-
-def _evened(colour: Float32Array, alpha: Float32Array, exponent: float) -> Float32Array:
-    """Hair in grey (n,n,3), with about the same brightness for all styles."""
-    grey = colour.mean(2)
-    mean = (grey * alpha).sum() / max(alpha.sum(), 1e-6)
-    grey = np.clip(_HAIR_BRIGHTNESS * (grey / max(mean, 1)) ** exponent, 0, 255)
-    return np.repeat(grey[..., None], 3, 2)
 
 
 def _write_jpeg(path: Path, image: ByteArray) -> None:

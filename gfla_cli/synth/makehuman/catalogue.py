@@ -25,17 +25,13 @@ OUTFITS: Mapping[str, str] = {
 }
 HAIR = ("afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03", "short04")
 HAIR_WITH_TEXTURE = ("braid01", "ponytail01", "short01")  # the others are drawn as procedural strands
-TRIMMED_HAIR = (
-    "bob01",
-    "bob02",
-    "short03",
-)  # their own textures thin out the fringe; strands would hide the eyes
-SKINS: Mapping[str, str] = {
-    "skin_male2": "young_lightskinned_male_diffuse2",
-    "skin_male3": "young_lightskinned_male_diffuse3",
-    "skin_male_middleage": "middleage_lightskinned_male_diffuse",
-    "skin_male_dark": "young_darkskinned_male_diffuse",
-    "skin_female2": "young_lightskinned_female_diffuse2",
+TRIMMED_HAIR = ("bob01", "bob02", "short03")  # their own textures thin out the fringe; strands would hide the eyes
+SKINS: Mapping[str, str] = {  # name in the pack -> image
+    "skin_male2": "skins/textures/young_lightskinned_male_diffuse2.png",
+    "skin_male3": "skins/textures/young_lightskinned_male_diffuse3.png",
+    "skin_male_middleage": "skins/textures/middleage_lightskinned_male_diffuse.png",
+    "skin_male_dark": "skins/textures/young_darkskinned_male_diffuse.png",
+    "skin_female2": "skins/textures/young_lightskinned_female_diffuse2.png",
 }
 STATIC_POSES = (
     *("fight01", "fight02", "fight03", "fight04", "fly01", "fly02", "gym01", "run01", "sit01"),
@@ -57,24 +53,9 @@ TARGET_FOLDERS = (  # of targets/; each must have targets
 )
 
 
-def clothing(name: str) -> str:
-    """The file of a piece of clothing."""
-    return f"clothes/{name}/{name}.mhclo"
-
-
-def hair(name: str) -> str:
-    """The file of a hairstyle."""
-    return f"hair/{name}/{name}.mhclo"
-
-
-def brow(name: str) -> str:
-    """The file of a pair of eyebrows."""
-    return f"eyebrows/{name}/{name}.mhclo"
-
-
-def pose(name: str) -> str:
-    """The file of a static pose."""
-    return f"poses/{name}.bvh"
+# The file of a piece of clothing, a hairstyle, a pair of eyebrows and a static pose, by its name.
+clothing, hair, brow = "clothes/{0}/{0}.mhclo".format, "hair/{0}/{0}.mhclo".format, "eyebrows/{0}/{0}.mhclo".format
+pose = "poses/{}.bvh".format
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +78,6 @@ TEXTURES: Mapping[str, Texture] = {
 }
 
 
-def skin(name: str) -> str:
-    """The image of a skin, by its name in the pack."""
-    return f"skins/textures/{SKINS[name]}.png"
-
-
 def required_files() -> Iterator[str]:
     """All files that a pack is made of, except targets, which are found by folder."""
     yield from (BASE_MESH, SKELETON, WEIGHTS)
@@ -111,4 +87,4 @@ def required_files() -> Iterator[str]:
         yield name.replace(".mhclo", ".obj")
     yield from map(pose, STATIC_POSES)
     yield from (texture.source for texture in TEXTURES.values())
-    yield from map(skin, SKINS)
+    yield from SKINS.values()

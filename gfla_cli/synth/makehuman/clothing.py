@@ -104,7 +104,7 @@ def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
     with as_data_error(path, "a piece of clothing for MakeHuman"):
         for words in split_lines(path):
             keyword = words[0]
-            if _is_number(keyword):
+            if keyword.lstrip("+-").replace(".", "", 1)[:1].isdigit():
                 if section == "verts":
                     rows.append([float(word) for word in words])
                 elif section == "delete_verts":
@@ -124,10 +124,6 @@ def read_clothing(path: Path, base_vertices: int) -> FittedMesh:
         if len(mesh.vertices) != len(reference):
             raise ValueError(f"{mesh_name} has {len(mesh.vertices)} vertices, but {len(reference)} are fitted")
     return FittedMesh(mesh.faces, mesh.corner_uv, reference, barycentric, offset, scale_vertices, scale_length, hidden)
-
-
-def _is_number(word: str) -> bool:
-    return word.lstrip("+-").replace(".", "", 1)[:1].isdigit()
 
 
 def _ranges(words: list[str]) -> list[int]:
@@ -324,18 +320,14 @@ def _tights_uv(figure: Figure, faces: Int64Array) -> Float64Array:
     for side, sign in SIDES:
         on_side = x.mean(1) * sign > 0
         leg, arm = on_side & (y.mean(1) < _CROTCH), on_side & is_arm
-        uv[leg, :, 0] = _round_leg(figure, side, sign, corner[leg])
+        # u around the straight line from hip to ankle.
+        hip, ankle = figure.joint(f"upperleg01{side}"), figure.joint(f"foot{side}")
+        down = np.clip((hip[1] - corner[leg, :, 1]) / (hip[1] - ankle[1]), 0, 1)[..., None]
+        off_x, _, off_z = np.moveaxis(corner[leg] - (hip + down * (ankle - hip)), -1, 0)
+        uv[leg, :, 0] = _unwrapped(_turns(off_x * sign, off_z)) * _LEG_WIDTH + 0.5
         uv[arm, :, 0] = _round_arm(figure, side, corner[arm], figure.arm_distance[faces[arm]])
         uv[arm, :, 1] = _SHOULDER_V - figure.arm_distance[faces[arm]] / _TEXTURE_HEIGHT
     return uv
-
-
-def _round_leg(figure: Figure, side: str, sign: int, corner: Float64Array) -> Float64Array:
-    """u (f,3) around the straight line from hip to ankle."""
-    hip, ankle = figure.joint(f"upperleg01{side}"), figure.joint(f"foot{side}")
-    down = np.clip((hip[1] - corner[..., 1]) / (hip[1] - ankle[1]), 0, 1)[..., None]
-    x, _, z = np.moveaxis(corner - (hip + down * (ankle - hip)), -1, 0)
-    return _unwrapped(_turns(x * sign, z)) * _LEG_WIDTH + 0.5
 
 
 def _round_arm(figure: Figure, side: str, corner: Float64Array, distance: Float64Array) -> Float64Array:

@@ -142,18 +142,15 @@ def select_targets(folder: Path) -> dict[str, list[Path]]:
     """The targets of the pack: name, such as `nose/nose-hump-more` -> one file, or two that are joined: left, right."""
     selected: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*.target"), key=lambda path: path.relative_to(folder).as_posix()):
-        if name := _name_in_pack(path.relative_to(folder).with_suffix("").as_posix()):
-            selected.setdefault(name, []).append(path)
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if match := _EXPRESSION.fullmatch(name):
+            name = f"expression/{match[1]}"
+        elif (match := _DETAIL.fullmatch(name)) and not _NO_DETAIL.search(name):
+            name = f"{match[1]}/{match[2]}"
+        elif match or not (_MACRO.fullmatch(name) or _ASYMMETRY.fullmatch(name)):
+            continue
+        selected.setdefault(name, []).append(path)
     return selected
-
-
-def _name_in_pack(name: str) -> str:
-    """The name of a target in the pack; empty = not in it."""
-    if match := _EXPRESSION.fullmatch(name):
-        return f"expression/{match[1]}"
-    if match := _DETAIL.fullmatch(name):
-        return "" if _NO_DETAIL.search(name) else f"{match[1]}/{match[2]}"
-    return name if _MACRO.fullmatch(name) or _ASYMMETRY.fullmatch(name) else ""
 
 
 def target_arrays(files: Mapping[str, list[Path]], renumbered: Int64Array) -> dict[str, NDArray[np.generic]]:

@@ -47,7 +47,9 @@ def read_obj(path: Path) -> ObjMesh:
             elif keyword == "g":
                 group = words[0] if words else ""
             elif keyword == "f":
-                polygon = [_corner(word) for word in words]
+                # `vertex/uv/normal`, counted from 1; uv and normal are optional.
+                places = [[*word.split("/"), ""][:2] for word in words]
+                polygon = [(int(vertex) - 1, int(uv_row) - 1 if uv_row else 0) for vertex, uv_row in places]
                 for second, third in pairwise(polygon[1:]):
                     corners += polygon[0], second, third
                     groups.append(group)
@@ -63,13 +65,6 @@ def read_obj(path: Path) -> ObjMesh:
             if len(index) and not 0 <= index.min() <= index.max() < count:
                 raise ValueError("a face uses a vertex that the file does not have")
     return mesh
-
-
-def _corner(word: str) -> tuple[int, int]:
-    """`vertex/uv/normal`, counted from 1 -> vertex and uv, counted from 0; uv and normal are optional."""
-    vertex, _, others = word.partition("/")
-    uv = others.partition("/")[0]
-    return int(vertex) - 1, int(uv) - 1 if uv else 0
 
 
 _ROOTS = (  # a checkout or download of makehuman or makehuman-assets, or the folder of both
@@ -117,8 +112,7 @@ class MakeHumanFiles:
         missing += [f"targets/{name}/*.target" for name in TARGET_FOLDERS if not any((targets / name).glob("*.target"))]
         if missing:
             raise DataError(f"{self.folder}: {_files(missing, 'missing')}", hint=_CLONE)
-        pointers = [name for name in required_files() if _is_pointer(self.path(name))]
-        if pointers:
+        if pointers := [name for name in required_files() if _is_pointer(self.path(name))]:
             what = f"{self.folder}: {_files(pointers, 'still in Git LFS')}"
             raise DataError(what, hint="git lfs install && git lfs pull, in the checkout, fetches the files themselves")
 

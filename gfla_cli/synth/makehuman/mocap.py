@@ -64,6 +64,7 @@ _JOINTS = {  # of either side: hip, knee, ankle, toes, shoulder, elbow, wrist
     ".L": (2, 3, 4, 5, 21, 22, 23),
     ".R": (8, 9, 10, 11, 30, 31, 32),
 }
+_LIMBS = {"upperleg01": 0, "lowerleg01": 1, "foot": 2, "upperarm01": 4, "lowerarm01": 5}  # bone -> its place in _JOINTS
 _HIPS, _SPINE, _CHEST, _NECK, _HEAD = 0, 14, 15, 16, 18
 _HEAD_SHARE = 0.6  # of the neck's direction; the rest is the chest's, as captured heads nod too much
 
@@ -147,12 +148,9 @@ class _Retarget:
         ahead = rotation_matrix([0, -heading, 0])
         root, chest = ahead @ root, ahead @ chest
         limbs: dict[str, Float64Array] = {}
-        for side, (hip, knee, ankle, toes, shoulder, elbow, wrist) in _JOINTS.items():
-            limbs["upperleg01" + side] = ahead @ (at[knee] - at[hip])
-            limbs["lowerleg01" + side] = ahead @ (at[ankle] - at[knee])
-            limbs["foot" + side] = ahead @ (at[toes] - at[ankle])
-            limbs["upperarm01" + side] = ahead @ (at[elbow] - at[shoulder])
-            limbs["lowerarm01" + side] = ahead @ (at[wrist] - at[elbow])
+        for side, joints in _JOINTS.items():
+            for bone, first in _LIMBS.items():
+                limbs[bone + side] = ahead @ (at[joints[first + 1]] - at[joints[first]])
         neck = _HEAD_SHARE * unit(ahead @ (at[_HEAD] - at[_NECK])) + (1 - _HEAD_SHARE) * unit(chest[:, 1])
         pose = self.solver.solve(limbs, root=root, chest=chest, neck=neck)
         return pose, heading, np.concatenate([unit(limb) for limb in limbs.values()])

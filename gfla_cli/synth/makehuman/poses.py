@@ -77,8 +77,10 @@ class PoseSolver:
                 local = root
             elif bone in _BENDING_SPINE:
                 local = share_of_spine
-            elif bone.startswith("clavicle"):
-                local = self._clavicle_rotation(before, f"upperarm01{bone[-2:]}", directions)
+            elif bone.startswith("clavicle"):  # it takes a part of the upper arm's turn, less of its swing
+                arm = f"upperarm01{bone[-2:]}"
+                turn = rotation_vector(rotation_between(self.limb[arm], before.T @ directions[arm]))
+                local = rotation_matrix(_CLAVICLE_SHARE * turn * [1, 0.5, 1])
             elif bone in directions:
                 local = _turned_to(before, self.limb[bone], directions[bone])
             elif bone == "neck01" and neck is not None:
@@ -90,13 +92,6 @@ class PoseSolver:
             world[bone] = before @ local
             pose.append(rotation_vector(local))
         return np.stack(pose)
-
-    def _clavicle_rotation(
-        self, before: Float64Array, arm: str, directions: Mapping[str, Float64Array]
-    ) -> Float64Array:
-        """The local rotation of the clavicle: it takes a part of the upper arm's turn, less of its swing."""
-        turn = rotation_vector(rotation_between(self.limb[arm], before.T @ directions[arm]))
-        return rotation_matrix(_CLAVICLE_SHARE * turn * [1, 0.5, 1])
 
 
 def _turned_to(before: Float64Array, limb: Float64Array, direction: Float64Array) -> Float64Array:

@@ -48,7 +48,7 @@ from gfla_cli.synth.objects.chair_seats import (
 )
 from gfla_cli.synth.objects.finishes import Finish, FinishKind, any_finish, finish
 from gfla_cli.synth.objects.objects import SolidObject, build_object
-from gfla_cli.synth.objects.shapes import Shape, box, lathe, tube
+from gfla_cli.synth.objects.shapes import box, lathe, tube
 from gfla_cli.synth.renderer.camera import rotation_matrix
 from gfla_cli.synth.renderer.procedural import choose
 
@@ -203,10 +203,17 @@ def _upholstered(rng: np.random.Generator, width: float, places: int) -> _Built:
         room = depth / 2 - plane.z - rear / 2
         pillow = cushion(share * 0.985, thick, room, radius=plump, bulge=plump * 0.6)
         pieces.append((pillow.moved(x, seat - thick / 2, depth / 2 - room / 2 + 0.05), "back"))
-        if loose:
-            pieces.append((_back_cushion(plane, x, share * 0.97, seat, rear), "back"))
-    if rng.random() < 0.2 and places == 1:
-        pieces += _wings(plane, rng, rear)
+        if loose:  # a pillow leans against the back
+            height = (plane.top - seat) * 0.95
+            flat = cushion(share * 0.97, 0.9, height, radius=0.35, bulge=0.25)
+            standing = flat.rotated(rotation_matrix([np.pi / 2, 0, 0]))
+            leaning = plane.bent(standing.moved(x, seat - plane.bottom + height / 2, rear / 2 + 0.35))
+            pieces.append((leaning, "back"))
+    if rng.random() < 0.2 and places == 1:  # a wing chair: wings at the height of the head
+        reach, upwards = rng.uniform(1.2, 2.2), plane.top - plane.bottom
+        wing = box(0.5, upwards * 0.55, reach, 0.2, rounds=2, cells=4)
+        at = wing.moved(plane.width / 2 - 0.1, upwards * 0.72, rear / 2 + reach / 2 - 0.2)
+        pieces += mirrored_pair(plane.bent(at), "seat")
     if arms:
         pieces += box_arms(rng, width, depth * 0.98, low * 0.9, seat)
     foot = Footprint(width + (1.0 if arms else 0.0), depth, low + 0.1)
@@ -216,22 +223,6 @@ def _upholstered(rng: np.random.Generator, width: float, places: int) -> _Built:
     cushions = any_finish(rng, _COVERED) if rng.random() < 0.25 else cover
     feet = any_finish(rng, {"wood": 0.7, "metal": 0.3})
     return pieces, _palette(rng, feet, seat=cover, back=cushions)
-
-
-def _back_cushion(plane: BackPlane, x: float, width: float, seat: float, rear: float) -> Shape:
-    """A pillow that leans against the back."""
-    height = (plane.top - seat) * 0.95
-    standing = cushion(width, 0.9, height, radius=0.35, bulge=0.25).rotated(rotation_matrix([np.pi / 2, 0, 0]))
-    return plane.bent(standing.moved(x, seat - plane.bottom + height / 2, rear / 2 + 0.35))
-
-
-def _wings(plane: BackPlane, rng: np.random.Generator, rear: float) -> list[Piece]:
-    """The wings of a wing chair, at the height of the head."""
-    reach = rng.uniform(1.2, 2.2)
-    wing = box(0.5, (plane.top - plane.bottom) * 0.55, reach, 0.2, rounds=2, cells=4)
-    at = wing.moved(plane.width / 2 - 0.1, (plane.top - plane.bottom) * 0.72, rear / 2 + reach / 2 - 0.2)
-    bent = plane.bent(at)
-    return mirrored_pair(bent, "seat")
 
 
 def _tub(rng: np.random.Generator) -> _Built:
@@ -274,8 +265,11 @@ def _stool(rng: np.random.Generator) -> _Built:
         foot = size.foot(board * 0.9, 0.75 if style == "round" else 0.95)
         splay = rng.uniform(0.03, 0.14)
         pieces += legs(rng, foot, "frame", choose(rng, _LEG_STYLES), splay=splay, thickness=rng.uniform(0.22, 0.4))
-        if bar:
-            pieces.append((_foot_ring(size, splay), "metal"))
+        if bar:  # a ring for the feet
+            angle, ring_height = np.linspace(0, 2 * np.pi, 24, endpoint=False), size.seat * 0.32
+            reach = size.width * 0.5 + splay * 0.68 * size.seat
+            path = np.stack([np.cos(angle) * reach, 0 * angle + ring_height, np.sin(angle) * reach], 1)
+            pieces.append((tube(path, 0.1, closed=True), "metal"))
     elif kind == "disc":
         pieces += disc(rng, size.seat - board, rng.uniform(1.8, 2.3))
     else:
@@ -285,13 +279,6 @@ def _stool(rng: np.random.Generator) -> _Built:
         pieces += back(rng, behind, sample_plane(rng, size), "frame", 0.3)
     cover = any_finish(rng, {"leather": 0.4, "wood": 0.35, "plastic": 0.15, "cloth": 0.1})
     return pieces, _palette(rng, any_finish(rng, {"wood": 0.5, "metal": 0.35, "paint": 0.15}), seat=cover, back=cover)
-
-
-def _foot_ring(size: Size, splay: float) -> Shape:
-    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    height = size.seat * 0.32
-    reach = size.width * 0.5 + splay * 0.68 * size.seat
-    return tube(np.stack([np.cos(angle) * reach, 0 * angle + height, np.sin(angle) * reach], 1), 0.1, closed=True)
 
 
 def _bench(rng: np.random.Generator) -> _Built:

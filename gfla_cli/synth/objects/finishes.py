@@ -58,20 +58,14 @@ def any_finish(rng: np.random.Generator, shares: Mapping[FinishKind, float]) -> 
 
 
 def _opaque(image: Float32Array, gloss: Gloss, tile: float) -> Finish:
-    """A finish without holes. image: RGB (_SIDE,_SIDE,3), 0..255."""
+    """A finish without holes. image: RGB 0..255, which broadcasts to (_SIDE,_SIDE,3)."""
     opaque = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
     opaque[..., :3] = np.clip(image, 0, 255)
     return Finish(Material(mip_chain(opaque), np.ones(3), gloss), tile)
 
 
-def _flat(colour: Float64Array) -> Float32Array:
-    image = np.empty((_SIDE, _SIDE, 3), np.float32)
-    image[:] = colour
-    return image
-
-
-def _jittered(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float64Array:
-    return colour * (1 + rng.normal(0, amount)) + rng.normal(0, amount * 40, 3)
+def _jittered(rng: np.random.Generator, colour: Float64Array, amount: float) -> Float32Array:
+    return (colour * (1 + rng.normal(0, amount)) + rng.normal(0, amount * 40, 3)).astype(np.float32)
 
 
 def _wood(rng: np.random.Generator) -> Finish:
@@ -83,7 +77,7 @@ def _wood(rng: np.random.Generator) -> Finish:
     pores = _streaks(rng, 24)
     contrast = rng.uniform(0.03, 0.13)
     shade = 1 + contrast * bands + rng.uniform(0.02, 0.06) * pores
-    tinted = _flat(colour) * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
+    tinted = colour * shade[..., None] ** np.array([0.8, 1.0, 1.25], np.float32)
     gloss = Gloss(rng.uniform(0.0, 0.16), rng.uniform(8, 30), _SHADOW_BIAS)
     return _opaque(tinted, gloss, rng.uniform(2.5, 5))
 
@@ -98,9 +92,9 @@ def _streaks(rng: np.random.Generator, times: int) -> Float32Array:
 
 
 def _paint(rng: np.random.Generator) -> Finish:
-    colour = random_colour(rng)
+    colour = random_colour(rng).astype(np.float32)
     streaks = _streaks(rng, 16)[..., None] * rng.uniform(0, 2.5)
-    return _opaque(_flat(colour) + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _SHADOW_BIAS), 4.0)
+    return _opaque(colour + streaks, Gloss(rng.uniform(0.02, 0.2), rng.uniform(10, 40), _SHADOW_BIAS), 4.0)
 
 
 def _metal(rng: np.random.Generator) -> Finish:
@@ -111,20 +105,20 @@ def _metal(rng: np.random.Generator) -> Finish:
     bands = bands + 0.05 * np.sin(2 * np.pi * x * 5 + rng.uniform(0, 6))
     brushed = _streaks(rng, 32)[..., None] * 1.5
     gloss = Gloss(rng.uniform(0.15, 0.55), rng.uniform(20, 60), _SHADOW_BIAS)
-    return _opaque(_flat(colour) * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
+    return _opaque(colour * (1 + bands) + brushed, gloss, rng.uniform(0.6, 1.2))
 
 
 def _plastic(rng: np.random.Generator) -> Finish:
-    colour = random_colour(rng)
+    colour = random_colour(rng).astype(np.float32)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 1.2
-    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _SHADOW_BIAS), 4.0)
+    return _opaque(colour + uneven, Gloss(rng.uniform(0.05, 0.3), rng.uniform(12, 50), _SHADOW_BIAS), 4.0)
 
 
 def _dark(rng: np.random.Generator) -> Finish:
     """The plastic and painted steel of office chairs: black or grey."""
     colour = _jittered(rng, np.full(3, rng.choice([30.0, 46.0, 120.0, 175.0], p=[0.5, 0.25, 0.15, 0.1])), 0.05)
     uneven = seamless_noise(rng, _SIDE, 64)[..., None] * 0.8
-    return _opaque(_flat(colour) + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _SHADOW_BIAS), 4.0)
+    return _opaque(colour + uneven, Gloss(rng.uniform(0.05, 0.25), rng.uniform(12, 40), _SHADOW_BIAS), 4.0)
 
 
 def _leather(rng: np.random.Generator) -> Finish:
@@ -133,7 +127,7 @@ def _leather(rng: np.random.Generator) -> Finish:
     colour = _jittered(rng, _LEATHERS[rng.integers(len(_LEATHERS))] if known else random_colour(rng), 0.06)
     grain = np.abs(seamless_noise(rng, _SIDE, 4)) * -0.08 + seamless_noise(rng, _SIDE, 64) * 0.02
     gloss = Gloss(rng.uniform(0.05, 0.2), rng.uniform(8, 25), _SHADOW_BIAS)
-    return _opaque(_flat(colour) * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
+    return _opaque(colour * (1 + grain[..., None]), gloss, rng.uniform(2, 4))
 
 
 def _cloth(rng: np.random.Generator) -> Finish:
@@ -151,17 +145,17 @@ def _cane(rng: np.random.Generator) -> Finish:
 
 def _mesh(rng: np.random.Generator) -> Finish:
     """The fine net of an office chair."""
-    colour = random_colour(rng) * 0.4 + 20
+    colour = (random_colour(rng) * 0.4 + 20).astype(np.float32)
     return _lattice(rng, colour, count=int(rng.integers(20, 30)), open_share=rng.uniform(0.25, 0.45), tile=4.0)
 
 
-def _lattice(rng: np.random.Generator, colour: Float64Array, *, count: int, open_share: float, tile: float) -> Finish:
+def _lattice(rng: np.random.Generator, colour: Float32Array, *, count: int, open_share: float, tile: float) -> Finish:
     """`count` x `count` square holes, which are together the share `open_share` of the area."""
     steps = (np.arange(_SIDE, dtype=np.float32) + 0.5) / _SIDE * count % 1
     is_hole = np.abs(steps - 0.5) < np.sqrt(open_share) / 2
     image: ByteArray = np.full((_SIDE, _SIDE, 4), 255, np.uint8)
     strands = 1 + 0.08 * seamless_noise(rng, _SIDE, 8)[..., None]
-    image[..., :3] = np.clip(_flat(colour) * strands, 0, 255)
+    image[..., :3] = np.clip(colour * strands, 0, 255)
     image[..., 3] = np.where(is_hole[:, None] & is_hole[None], 0, 255)
     return Finish(Material(mip_chain(image), np.ones(3), Gloss(0.02, 8, _SHADOW_BIAS), flags=ALPHA_TEST), tile)
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gfla_cli.arrays import ByteArray, Float64Array, Int32Array
+from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish
-from gfla_cli.synth.objects.shapes import Shape, face_normals
+from gfla_cli.synth.objects.shapes import Shape, face_normals, unit
 from gfla_cli.synth.renderer.materials import MATT, Material, mip_chain, plain
 
 _MAX_BYTES = 64 << 20  # of a file
@@ -104,13 +104,14 @@ class _File:
         if "TEXCOORD_0" in attributes:
             uv = self._accessor(attributes["TEXCOORD_0"]).astype(np.float64) * [1, -1] + [0, 1]
         finish, textured = self._finish(primitive.get("material"))
+        corners = faces.astype(np.int32)
         if "NORMAL" in attributes:
             turn = np.linalg.inv(place[:3, :3])  # normals transform by the inverse transpose; rows transpose it again
-            normals = self._accessor(attributes["NORMAL"]).astype(np.float64) @ turn
-            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-            shape = Shape(points, normals, faces.astype(np.int32), uv[faces].astype(np.float32))
-        else:
-            shape = _faceted(points, faces.astype(np.int32), uv)
+            normals = unit(self._accessor(attributes["NORMAL"]).astype(np.float64) @ turn)
+        else:  # for flat shading, each triangle has its own corners and normals
+            normals = np.repeat(unit(face_normals(points, corners)), 3, axis=0)
+            points, corners = points[faces].reshape(-1, 3), np.arange(faces.size, dtype=np.int32).reshape(-1, 3)
+        shape = Shape(points, normals, corners, uv[faces].astype(np.float32))
         if not np.isfinite(shape.vertices).all() or not np.isfinite(shape.uv).all():
             raise ValueError("coordinates that are not numbers")
         return GlbPart(shape, finish, textured)
@@ -205,11 +206,3 @@ def _placement(node: dict[str, Any]) -> Float64Array:
     placement[:3, :3] = np.array(turn) * np.array(node.get("scale", (1, 1, 1)), np.float64)
     placement[:3, 3] = node.get("translation", (0, 0, 0))
     return placement
-
-
-def _faceted(points: Float64Array, faces: Int32Array, uv: Float64Array) -> Shape:
-    """A shape whose triangles have their own corners and normals, for flat shading. points: (n,3); uv: (n,2)."""
-    normal = face_normals(points, faces)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    own = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
-    return Shape(points[faces].reshape(-1, 3), np.repeat(normal, 3, axis=0), own, uv[faces].astype(np.float32))

@@ -15,13 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array
+from gfla_cli.arrays import Float32Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
 from gfla_cli.synth.objects.shapes import Shape, face_normals, joined
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
-from gfla_cli.synth.renderer.materials import MipChain, build_mesh, mip_chain
+from gfla_cli.synth.renderer.materials import build_mesh, mip_chain
 from gfla_cli.synth.renderer.rasterizer import Mesh
 from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, direction_to, render
 
@@ -42,21 +42,15 @@ class SolidObject:
     distance: float  # from the camera to the middle
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectLight:
-    """A key light that is fixed to the object, and ambient light."""
+def sample_object_light(rng: np.random.Generator) -> Light:
+    """A random white light from above, from any side; the ambient light is strong, so that no side is dark.
 
-    direction: Float64Array  # (3,) towards the key light, in the object's axes
-    key: float  # intensity of the white key light, 0..1
-    ambient: float  # intensity of the white ambient light, 0..1
-    floor: bool = False  # whether the object casts a shadow on the floor
-
-
-def sample_object_light(rng: np.random.Generator) -> ObjectLight:
-    """A random light from above, from any side; the ambient light is strong, so that no side is dark."""
+    Its direction is in the axes of the object.
+    """
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(35, 75))
     ambient = rng.uniform(0.6, 0.85)
-    return ObjectLight(direction_to(azimuth, elevation), key=rng.uniform(0.25, 0.5), ambient=ambient)
+    key = np.full(3, rng.uniform(0.25, 0.5))
+    return Light(direction_to(azimuth, elevation), key, np.full(3, ambient), floor=False)
 
 
 def build_object(parts: Sequence[tuple[Shape, Finish]], *, fill: float = 0.86, distance: float = 30.0) -> SolidObject:
@@ -96,18 +90,15 @@ def object_camera(item: SolidObject, azimuth_deg: float, elevation_deg: float, s
 
 
 def photograph_object(
-    item: SolidObject, azimuth_deg: float, elevation_deg: float, light: ObjectLight, size: int = 256
+    item: SolidObject, azimuth_deg: float, elevation_deg: float, light: Light, size: int = 256
 ) -> RenderedImage:
-    """The view from one side, on white; size: side of the image, pixels.
+    """The view from one side, on white; size: side of the image, pixels. light: its direction is in the object's axes.
 
     In its surface map, points are moved outwards by a quarter of a unit, so that the two sides of a thin board differ.
     """
     view = object_camera(item, azimuth_deg, elevation_deg, size)
-    direction = view.rotation @ light.direction
-    scene = Scene(
-        background=np.full((size, size, 3), 255, np.uint8),
-        light=Light(direction, np.full(3, light.key), np.full(3, light.ambient), light.floor),
-    )
+    turned = replace(light, direction=view.rotation @ light.direction)
+    scene = Scene(background=np.full((size, size, 3), 255, np.uint8), light=turned)
     surface = item.vertices + np.float32(_SURFACE_OFFSET) * item.normals
     return render(item.mesh, item.vertices, item.normals, surface, view, scene, perspective=True)
 
@@ -177,23 +168,18 @@ def _repainted(rng: np.random.Generator, parts: Sequence[GlbPart]) -> list[GlbPa
     for part in parts:
         key = id(part.finish)
         if key not in chosen and part.textured:
-            material = part.finish.material
-            chosen[key] = replace(part.finish, material=replace(material, texture=_shift_hue(material.texture, hue)))
+            material, side = part.finish.material, part.finish.material.texture.side
+            finest = material.texture.texels[: side**2 * 4].reshape(side, side, 4).copy()
+            colours = cv2.cvtColor(np.ascontiguousarray(finest[..., :3]), cv2.COLOR_RGB2HSV)
+            colours[..., 0] = (colours[..., 0].astype(int) + hue) % 180
+            finest[..., :3] = cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
+            chosen[key] = replace(part.finish, material=replace(material, texture=mip_chain(finest)))
         elif key not in chosen:
             kinds = {"wood": 0.25, "cloth": 0.25, "leather": 0.15, "plastic": 0.2, "paint": 0.1, "metal": 0.05}
             chosen[key] = any_finish(rng, kinds)  # type: ignore[arg-type]
         shape = part.shape if part.textured else _projected(part.shape)
         painted.append(replace(part, shape=shape, finish=chosen[key]))
     return painted
-
-
-def _shift_hue(texture: MipChain, hue: int) -> MipChain:
-    finest = texture.texels[: texture.side**2 * 4].reshape(texture.side, texture.side, 4)
-    colours = cv2.cvtColor(np.ascontiguousarray(finest[..., :3]), cv2.COLOR_RGB2HSV)
-    colours[..., 0] = (colours[..., 0].astype(int) + hue) % 180
-    other = finest.copy()
-    other[..., :3] = cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
-    return mip_chain(other)
 
 
 def _projected(shape: Shape) -> Shape:

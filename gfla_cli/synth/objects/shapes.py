@@ -49,7 +49,7 @@ class Shape:
         # Normals transform by the cofactor matrix of the map's Jacobian.
         x, y, z = steps
         cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=1)  # (n,3 axes,3)
-        return replace(self, vertices=moved, normals=_unit(np.einsum("na,nac->nc", self.normals, cofactors)))
+        return replace(self, vertices=moved, normals=unit(np.einsum("na,nac->nc", self.normals, cofactors)))
 
 
 def joined(shapes: Sequence[Shape]) -> Shape:
@@ -85,21 +85,19 @@ def box(width: float, height: float, depth: float, radius: float = 0.03, *, roun
     faces = []
     for axis in range(3):
         across, along = (axis + 1) % 3, (axis + 2) % 3
-        s, t = (_box_nodes(inner[k], corner, cells) for k in (across, along))
+        s, t = (  # grid lines on both axes
+            np.concatenate([-x - corner[::-1], np.linspace(-x, x, cells + 1)[1:-1], x + corner])
+            for x in (inner[across], inner[along])
+        )
         for side in (-1, 1):
             points = np.empty((len(s), len(t), 3))
             points[..., axis] = side * half[axis]
             points[..., across], points[..., along] = s[:, None], t[None]
             normals = points - np.clip(points, -inner, inner)
-            rounded = np.clip(points, -inner, inner) + radius * _unit(normals)
+            rounded = np.clip(points, -inner, inner) + radius * unit(normals)
             uv = points[..., [along, across] if grain == across else [across, along]]
-            faces.append(_grid(rounded, _unit(normals), uv))
+            faces.append(_grid(rounded, unit(normals), uv))
     return joined(faces)
-
-
-def _box_nodes(inner: float, corner: Float64Array, cells: int) -> Float64Array:
-    """The positions of the grid lines of a rounded box on one axis."""
-    return np.concatenate([-inner - corner[::-1], np.linspace(-inner, inner, cells + 1)[1:-1], inner + corner])
 
 
 def tube(
@@ -114,7 +112,10 @@ def tube(
         points = np.concatenate([points, points[:1]])
     radii = np.broadcast_to(np.asarray(radius, np.float64), (len(points),))
     side, up = _frames(points, closed)
-    angle, facing = _square_profile() if square else _round_profile(sides)
+    angle = facing = np.linspace(0, 2 * np.pi, sides + 1)
+    if square:  # each corner stands once per side that it belongs to, with the direction that this side faces
+        angle = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
+        facing = np.repeat(np.pi / 2 * np.arange(4), 2)
     sine, cosine = np.sin(angle), np.cos(angle)
     reach = np.sqrt(2.0) if square else 1.0
     ring = side[:, None] * (cosine * reach)[:, None] + up[:, None] * (sine * reach * flat)[:, None]
@@ -122,9 +123,10 @@ def tube(
     surface = points[:, None] + ring * radii[:, None, None]
     around = radii.max() * np.linspace(0, 8 if square else 2 * np.pi, len(angle))
     uv = np.stack(np.broadcast_arrays(around[None], arc_length(points)[:, None]), axis=-1)
-    wall = _grid(surface, _unit(np.broadcast_to(normals, surface.shape)), uv)
+    wall = _grid(surface, unit(np.broadcast_to(normals, surface.shape)), uv)
     if square:  # every second strip of the profile is a corner and has no width
-        wall = _without_slivers(wall)
+        kept = np.linalg.norm(face_normals(wall.vertices, wall.faces), axis=1) > 1e-9
+        wall = replace(wall, faces=wall.faces[kept], uv=wall.uv[kept])
     if closed:
         return wall
     forwards = np.cross(side, up)
@@ -132,28 +134,17 @@ def tube(
     return joined([wall, *(_cap(rim, centre, normal) for rim, centre, normal in ends)])
 
 
-def _round_profile(sides: int) -> tuple[Float64Array, Float64Array]:
-    angle = np.linspace(0, 2 * np.pi, sides + 1)
-    return angle, angle
-
-
-def _square_profile() -> tuple[Float64Array, Float64Array]:
-    """The angle of each corner, once per side that it belongs to, and the direction that this side faces."""
-    corners = np.pi / 4 + np.pi / 2 * np.array([-1, 0, 0, 1, 1, 2, 2, 3])
-    return corners, np.repeat(np.pi / 2 * np.arange(4), 2).astype(np.float64)
-
-
 def _frames(points: Float64Array, closed: bool) -> tuple[Float64Array, Float64Array]:
     """Two unit vectors (k,3) across the path at each point, without twist along it."""
-    pieces = _unit(np.diff(points, axis=0))
+    pieces = unit(np.diff(points, axis=0))
     before, after = np.concatenate([pieces[:1], pieces]), np.concatenate([pieces, pieces[-1:]])
     if closed:
         before[0], after[-1] = pieces[-1], pieces[0]
-    tangents = _unit(before + after + 1e-9 * after)
+    tangents = unit(before + after + 1e-9 * after)
     start = np.array([1.0, 0, 0]) if abs(tangents[0, 0]) < 0.9 else np.array([0, 0, 1.0])
     sides = []
     for tangent in tangents:
-        start = _unit(start - tangent * (start @ tangent))
+        start = unit(start - tangent * (start @ tangent))
         sides.append(start)
     side = np.array(sides)
     return side, np.cross(tangents, side)
@@ -172,34 +163,19 @@ def lathe(profile: ArrayLike, outline: ArrayLike | None = None, *, sides: int = 
         curve = np.asarray(outline, np.float64)
     curve = np.concatenate([curve, curve[:1]])
     radius, height = np.asarray(profile, np.float64).T
-    points = np.stack(
-        [
-            radius[:, None] * curve[:, 0],
-            np.broadcast_to(height[:, None], (len(radius), len(curve))),
-            radius[:, None] * curve[:, 1],
-        ],
-        axis=-1,
-    )
+    x, z = radius[:, None] * curve[:, 0], radius[:, None] * curve[:, 1]
+    points = np.stack(np.broadcast_arrays(x, height[:, None], z), axis=-1)
     tangents = np.roll(curve[:-1], -1, axis=0) - np.roll(curve[:-1], 1, axis=0)
-    outwards = _unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
+    outwards = unit(np.stack([-tangents[:, 1], tangents[:, 0]], axis=1))
     outwards = np.concatenate([outwards, outwards[:1]])
-    pieces = []
-    for first, last in _smooth_sections(radius, height):
-        part = slice(first, last + 1)
-        pieces.append(_lathe_section(points[part], outwards, radius[part], height[part]))
-    return joined(pieces)
-
-
-def _smooth_sections(radius: Float64Array, height: Float64Array) -> list[tuple[int, int]]:
-    """The first and last point of each section of a profile without a sharp edge inside."""
-    step = _unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
+    step = unit(np.stack([np.diff(radius), np.diff(height)], axis=1))
     edges = [i + 1 for i in range(len(step) - 1) if float(step[i] @ step[i + 1]) < _EDGE_COSINE]
-    limits = [0, *edges, len(radius) - 1]
-    return list(pairwise(limits))
+    parts = [slice(first, last + 1) for first, last in pairwise([0, *edges, len(radius) - 1])]
+    return joined([_lathe_section(points[part], outwards, radius[part], height[part]) for part in parts])
 
 
 def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64Array, height: Float64Array) -> Shape:
-    slope = _unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
+    slope = unit(np.stack([np.gradient(radius), np.gradient(height)], axis=1))
     normals = np.empty_like(points)
     normals[..., 0] = slope[:, 1:] * outwards[:, 0]
     normals[..., 1] = -slope[:, :1]
@@ -209,13 +185,13 @@ def _lathe_section(points: Float64Array, outwards: Float64Array, radius: Float64
     steps = arc_length(points[-1])
     around = steps if steps[-1] > 0 else np.linspace(0, 1, points.shape[1])
     uv = points[..., [0, 2]] if flat else np.stack(np.broadcast_arrays(around[None], along[:, None]), axis=-1)
-    return _grid(points, _unit(normals), uv)
+    return _grid(points, unit(normals), uv)
 
 
 def surface_patch(points: Float64Array, thickness: float) -> Shape:
     """A thin curved board. points: grid (m,n,3) of its front; the back is `thickness` dm behind it."""
     across, along = np.gradient(points, axis=0), np.gradient(points, axis=1)
-    normals = _unit(np.cross(across, along))
+    normals = unit(np.cross(across, along))
     back = points - normals * thickness
     u = np.cumsum(np.linalg.norm(np.diff(points, axis=0, prepend=points[:1]), axis=-1).mean(axis=1))
     v = np.cumsum(np.linalg.norm(np.diff(points, axis=1, prepend=points[:, :1]), axis=-1).mean(axis=0))
@@ -235,7 +211,7 @@ def _rim(front: Float64Array, back: Float64Array, outwards: Float64Array) -> Sha
     points = np.stack([front, back])
     depth = np.linalg.norm(front[0] - back[0])
     uv = np.stack(np.broadcast_arrays(np.array([0, depth])[:, None], arc_length(front)[None]), axis=-1)
-    return _grid(points, np.broadcast_to(_unit(outwards), points.shape), uv)
+    return _grid(points, np.broadcast_to(unit(outwards), points.shape), uv)
 
 
 def _grid(points: Float64Array, normals: Float64Array, uv: Float64Array) -> Shape:
@@ -267,13 +243,8 @@ def _cap(rim: Float64Array, centre: Float64Array, normal: Float64Array) -> Shape
     return Shape(points, normals, faces, flat[faces])
 
 
-def _without_slivers(shape: Shape) -> Shape:
-    """The shape without triangles that have no area."""
-    kept = np.linalg.norm(face_normals(shape.vertices, shape.faces), axis=1) > 1e-9
-    return replace(shape, faces=shape.faces[kept], uv=shape.uv[kept])
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
+def unit(vectors: Float64Array) -> Float64Array:
+    """Vectors (...,3) scaled to length 1; zero stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Float64Array = vectors / np.maximum(length, 1e-12)
     return unit

@@ -117,8 +117,11 @@ class Shapes:
         start, index = arrays["target_ptr"], arrays["target_index"].astype(np.int64)
         delta = arrays["target_delta"].astype(np.float32)
         names = [str(name) for name in arrays["target_name"]]
-        rows = [slice(first, last) for first, last in pairwise(start)]
-        targets = {name: _without_repeats(index[row], delta[row]) for name, row in zip(names, rows, strict=True)}
+        targets = {}
+        for name, (first, last) in zip(names, pairwise(start), strict=True):
+            # Left and right halves were joined, so vertices may repeat. The last entry of a vertex counts.
+            vertices, kept = np.unique(index[first:last][::-1], return_index=True)
+            targets[name] = Target(vertices, delta[first:last][::-1][kept])
         expressions = [name for name in names if name.startswith("expression/")]
         units = tuple(sorted({name.split("/")[2] for name in expressions}))
         vertices = np.unique(np.concatenate([targets[name].index for name in expressions]))
@@ -138,17 +141,9 @@ class Shapes:
 
     def expression_basis(self, ethnicity: Float64Array) -> Float32Array:
         """The expression units (U,3k) for a person; ethnicity: (3,) shares of ETHNICITIES."""
-        african, asian, caucasian = ethnicity.astype(np.float32)
-        basis: Float32Array = african * self.expressions[0]
-        basis += asian * self.expressions[1]
-        basis += caucasian * self.expressions[2]
+        african, asian, caucasian = ethnicity.astype(np.float32)[:, None, None] * self.expressions
+        basis: Float32Array = african + asian + caucasian
         return basis
-
-
-def _without_repeats(index: Int64Array, delta: Float32Array) -> Target:
-    """A target without repeated vertices: left and right halves were joined, and the last entry of a vertex counts."""
-    distinct, last = np.unique(index[::-1], return_index=True)
-    return Target(distinct, delta[::-1][last])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,46 +161,39 @@ def sample_shape(rng: np.random.Generator, rest: Float32Array, shapes: Shapes, s
 
     rest: the neutral base mesh (V,3), dm; it stays unchanged.
     """
-    mixer = _TargetMixer(rest.copy(), shapes.targets)
+    vertices = rest.copy()
+
+    def add(name: str, share: float) -> None:
+        """Adds a share of a target; names that the pack does not have change nothing."""
+        if abs(share) > 1e-3 and (target := shapes.targets.get(name)):
+            add_scaled(vertices, target.index, target.delta, np.float32(share))
+
     ethnicity, age = rng.dirichlet([0.35] * 3), rng.beta(1.1, 2.2) * 0.5
     muscle, weight = np.clip(rng.normal([-0.1 if sex == "female" else 0.1, -0.1], 0.45), -1, 1)
     for years, age_share in (("young", 1 - age), ("old", age)):
         for name, share in zip(ETHNICITIES, ethnicity, strict=True):
-            mixer.add(f"macrodetails/{name}-{sex}-{years}", share * age_share)
+            add(f"macrodetails/{name}-{sex}-{years}", share * age_share)
         for muscle_level, muscle_share in _levels(muscle):
             for weight_level, weight_share in _levels(weight):
                 name = f"macrodetails/universal-{sex}-{years}-{muscle_level}muscle-{weight_level}weight"
-                mixer.add(name, age_share * muscle_share * weight_share)
+                add(name, age_share * muscle_share * weight_share)
 
     height = np.clip(rng.normal(0, 0.25), -0.6, 0.6)
     proportions = "ideal" if rng.random() < 0.8 else "uncommon"
     build = f"{sex}-young-averagemuscle"
     stature = "max" if height > 0 else "min"
-    mixer.add(f"macrodetails/height/{build}-averageweight-{stature}height", abs(height))
+    add(f"macrodetails/height/{build}-averageweight-{stature}height", abs(height))
     for level, share in _levels(weight):
         name = f"macrodetails/proportions/{build}-{level}weight-{proportions}proportions"
-        mixer.add(name, share * rng.uniform(0.1, 0.8))
+        add(name, share * rng.uniform(0.1, 0.8))
 
     for name in rng.choice(shapes.face_details, 34, replace=False):
         calm = 0.35 if "asym" in name else 0.6 if "age" in name else 1.0
-        mixer.add(str(name), min(abs(rng.normal(0, 0.33)), 0.85) * calm)
-    mixer.add("eyebrows/eyebrows-angle-up", rng.uniform(0.4, 1.1))  # the neutral brows look angry
+        add(str(name), min(abs(rng.normal(0, 0.33)), 0.85) * calm)
+    add("eyebrows/eyebrows-angle-up", rng.uniform(0.4, 1.1))  # the neutral brows look angry
     for name in rng.choice(shapes.body_details, 8, replace=False):
-        mixer.add(str(name), min(abs(rng.normal(0, 0.25)), 0.6))
-    return BodyShape(mixer.vertices, sex, ethnicity, age)
-
-
-@dataclass(slots=True, eq=False)
-class _TargetMixer:
-    """Adds targets to a copy of the base mesh."""
-
-    vertices: Float32Array
-    targets: Mapping[str, Target]
-
-    def add(self, name: str, share: float) -> None:
-        """Adds a share of a target; names that the pack does not have change nothing."""
-        if abs(share) > 1e-3 and (target := self.targets.get(name)):
-            add_scaled(self.vertices, target.index, target.delta, np.float32(share))
+        add(str(name), min(abs(rng.normal(0, 0.25)), 0.6))
+    return BodyShape(vertices, sex, ethnicity, age)
 
 
 def _levels(value: float) -> tuple[tuple[str, float], ...]:
@@ -220,10 +208,6 @@ class Expression:
     units: Mapping[str, float] = field(default_factory=dict)  # name of an expression unit -> weight, about -1..1
     jaw: float = 0.0  # opening, radians
     gaze: tuple[float, float] = (0.0, 0.0)  # yaw to the person's left and pitch up, radians
-
-    def weights(self, units: Sequence[str]) -> Float32Array:
-        """The weights (U,) of these units."""
-        return np.array([self.units.get(unit, 0.0) for unit in units], np.float32)
 
 
 def sample_expression(rng: np.random.Generator, units: Sequence[str], strength: float = 1.0) -> Expression:

@@ -30,7 +30,7 @@ from gfla_cli.synth.people.mesh import (
     Piece,
     SurfacePoints,
     assemble,
-    first_vertex,
+    first_vertices,
     points_of_texture,
 )
 from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain
@@ -46,23 +46,6 @@ _SKIRT_WAIST = 1.83  # dm
 _POLISHED = Gloss(0.12, power=20, shadow_bias=0.25)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Outfit:
-    """Clothes, the innermost first."""
-
-    parts: tuple[Part, ...]
-    hidden: BoolArray  # (V,) mask of the base vertices whose skin is covered
-
-
-def sample_outfit(rng: np.random.Generator, pack: Pack, body: BodyShape) -> Outfit:
-    """A random dress, an overall, or a bottom and a top; mostly with shoes."""
-    tailor = _Tailor(rng, pack, body, np.zeros(len(body.vertices), bool))
-    parts = tailor.clothes()
-    if rng.random() < 0.93:
-        parts.append(tailor.shoes())
-    return Outfit(tuple(parts), tailor.hidden)
-
-
 @dataclass(slots=True, eq=False)
 class _Tailor:
     """Makes random garments for one body. Keep the order of the draws: outfits depend on it."""
@@ -70,7 +53,12 @@ class _Tailor:
     rng: np.random.Generator
     pack: Pack
     body: BodyShape
-    hidden: BoolArray  # (V,) every garment adds to it
+    hidden: BoolArray  # (V,) base vertices whose skin is covered; every garment adds to it
+
+    def outfit(self) -> list[Part]:
+        """A random dress, an overall, or a bottom and a top; mostly with shoes. The innermost comes first."""
+        clothes = self.clothes()
+        return [*clothes, self.shoes()] if self.rng.random() < 0.93 else clothes
 
     def clothes(self) -> list[Part]:
         kind = self.rng.random()
@@ -102,7 +90,9 @@ class _Tailor:
         if kind < 0.5:
             waist = rng.uniform(1.3, 1.9)
             cloth = self.cloth("denim" if rng.random() < 0.3 else "solid" if rng.random() < 0.6 else None, logo=False)
-            return self.cut_trousers(waist, cloth)
+            lengths, shares = _TROUSER_HEMS
+            field = bottom_field(waist, rng.choice(lengths, p=shares))
+            return self.cut_garment("bottom", "tights", field, Tailoring(rng.uniform(0.07, 0.14)), cloth)
         name = self.any_item("bottom:")
         texture = None
         if rng.random() >= 0.6:
@@ -138,11 +128,6 @@ class _Tailor:
         if loose is None:
             loose = rng.choice([0, 0.08, 0.16], p=[0.45, 0.35, 0.2])
         return self.cut_garment("top", "tights", field, Tailoring(rng.uniform(0.07, 0.13), loose, 4), texture, tint)
-
-    def cut_trousers(self, waist: float, texture: MipChain) -> Part:
-        lengths, shares = _TROUSER_HEMS
-        field = bottom_field(waist, self.rng.choice(lengths, p=shares))
-        return self.cut_garment("bottom", "tights", field, Tailoring(self.rng.uniform(0.07, 0.14)), texture)
 
     def skirt(self, hem: float, texture: MipChain) -> Part:
         tailoring = Tailoring(self.rng.uniform(0.06, 0.2), smoothing=2)
@@ -241,9 +226,10 @@ def sample_character(rng: np.random.Generator, pack: Pack) -> Character:
     """A random adult with clothes and hair."""
     body = sample_shape(rng, pack.base.rest, pack.shapes, "female" if rng.random() < 0.55 else "male")
     look = _sample_look(rng, body)
-    outfit = sample_outfit(rng, pack, body)
+    tailor = _Tailor(rng, pack, body, np.zeros(len(body.vertices), bool))
+    outfit = tailor.outfit()
     face = [*_face(rng, pack, body, look), *_mouth(rng.spawn(1)[0], pack, body)]
-    parts = [*_skin(pack, look, outfit), *face, *outfit.parts, *_hair(rng, pack, body, look)]
+    parts = [*_skin(pack, look, tailor.hidden), *face, *outfit, *_hair(rng, pack, body, look)]
     binding, mesh = assemble(parts)
     return Character(
         body=body,
@@ -260,11 +246,9 @@ def _irises(parts: list[Part]) -> SurfacePoints | None:
     """The middles of the right and the left iris, as points of the assembled mesh."""
     angles = np.arange(_AROUND) * (2 * np.pi / _AROUND)
     edge = _IRIS_RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1)
-    eyes = next(part for part in parts if part.layer == "eyes")
+    eyes, first = next(both for both in zip(parts, first_vertices(parts), strict=True) if both[0].layer == "eyes")
     points = points_of_texture(eyes.piece, np.array(_IRISES)[:, None] + edge)
-    if points is None:
-        return None
-    return replace(points, corners=points.corners + first_vertex(parts, "eyes"))
+    return None if points is None else replace(points, corners=points.corners + first)
 
 
 def _sample_look(rng: np.random.Generator, body: BodyShape) -> SkinAndHair:
@@ -296,12 +280,12 @@ def _sample_skin(rng: np.random.Generator, body: BodyShape) -> tuple[str, Float6
     return str(rng.choice(["skin_male2", "skin_male3"])), tone
 
 
-def _skin(pack: Pack, look: SkinAndHair, outfit: Outfit) -> list[Part]:
-    """Body, head, and the inside of the mouth, without the faces that clothes hide."""
+def _skin(pack: Pack, look: SkinAndHair, hidden: BoolArray) -> list[Part]:
+    """Body, head, and the inside of the mouth, without the faces that clothes hide, by a mask (V,) of base vertices."""
     base, skin = pack.base, look.skin
     parts = []
     for piece, texture, shade in ((base.body, skin, 1), (base.head, f"{skin}_head", 1), (base.mouth, skin, _CAVITY)):
-        bare = piece.with_faces(~np.all(outfit.hidden[piece.faces], 1))
+        bare = piece.with_faces(~np.all(hidden[piece.faces], 1))
         parts.append(Part("body", bare, Material(pack.textures[texture], look.skin_tone * shade, _SKIN, CULL_BACK)))
     return parts
 

@@ -153,8 +153,11 @@ def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array,
     """The vertices on_body (n,3), smoothed, lifted off the body and widened."""
     cloth = on_body.copy()
     smooth(cloth, faces, how.smoothing, 0.5)
-    border = _border(faces, len(cloth))
-    cloth[border] = on_body[border]  # hems stay sharp
+    # Hems stay sharp: their edges belong to one triangle only.
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1).astype(np.int64)
+    key, uses = np.unique(edges[:, 0] * len(cloth) + edges[:, 1], return_counts=True)
+    hem = np.concatenate(np.divmod(key[uses == 1], len(cloth)))
+    cloth[hem] = on_body[hem]
     normals = vertex_normals(cloth, faces)
     cloth += normals * how.offset
     sunk = 0.6 * how.offset - ((cloth - on_body) * normals).sum(1)
@@ -166,14 +169,6 @@ def _drape(on_body: Float64Array, faces: Int32Array, arm_distance: Float32Array,
         cloth[:, 0] *= 1 + wider
         cloth += normals * (how.loose * 0.55 * np.clip(arm_distance, 0, 2.5) / 2.5)[:, None]
     return cloth
-
-
-def _border(faces: Int32Array, count: int) -> Int64Array:
-    """The vertices on open edges, which belong to one triangle only."""
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1).astype(np.int64)
-    key, uses = np.unique(edges[:, 0] * count + edges[:, 1], return_counts=True)
-    single = key[uses == 1]
-    return np.concatenate([single // count, single % count])
 
 
 def remove_covered_faces(lower: Piece, upper: Piece) -> Piece:

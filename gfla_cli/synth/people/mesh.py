@@ -6,8 +6,8 @@ Lengths are decimetres (dm).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -26,26 +26,6 @@ def add_scaled(vertices: Float32Array, index: Int64Array, delta: Float32Array, w
         vertex = index[row]
         for axis in range(3):
             vertices[vertex, axis] += weight * delta[row, axis]
-
-
-@kernel
-def bind_to_base(
-    reference: Int32Array, barycentric: Float32Array, offset: Float32Array, base: Float32Array
-) -> Float32Array:
-    """Vertices (n,3) bound to a base mesh: the weighted sum of three base vertices each, plus an offset.
-
-    reference: (n,3) base vertices; barycentric: (n,3) their weights; offset: (n,3) offsets; base: (m,3).
-    """
-    bound = np.empty(offset.shape, np.float32)
-    for i in range(reference.shape[0]):
-        for axis in range(3):
-            bound[i, axis] = (
-                barycentric[i, 0] * base[reference[i, 0], axis]
-                + barycentric[i, 1] * base[reference[i, 1], axis]
-                + barycentric[i, 2] * base[reference[i, 2], axis]
-                + offset[i, axis]
-            )
-    return bound
 
 
 @kernel
@@ -206,7 +186,9 @@ class Binding:
 
     def vertices_on(self, base: Float32Array) -> Float32Array:
         """The vertices (n,3) at rest on a body; base: its base mesh (V,3)."""
-        return bind_to_base(self.reference, self.barycentric, self.offset, base)
+        a, b, c = (self.barycentric[:, k, None] * base.take(self.reference[:, k], axis=0) for k in range(3))
+        bound: Float32Array = a + b + c + self.offset
+        return bound
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -275,39 +257,20 @@ def points_of_texture(piece: Piece, uv: Float64Array) -> SurfacePoints | None:
     return SurfacePoints(piece.faces[face].astype(np.int64), chosen)
 
 
-def first_vertex(parts: Sequence[Part], layer: Layer) -> int:
-    """The number that the first vertex of a layer gets in `assemble`. Raises ValueError if no part is of this layer."""
-    for part, first in zip(parts, _first_vertices(parts), strict=True):
-        if part.layer == layer:
-            return first
-    raise ValueError(f"no part of the layer {layer}")
+def first_vertices(parts: Sequence[Part]) -> list[int]:
+    """The number that the first vertex of every part gets in `assemble`."""
+    numbers = [0]
+    for part, following in pairwise(parts):
+        shared = part.piece.binding is following.piece.binding
+        numbers.append(numbers[-1] + (0 if shared else len(part.piece.binding.reference)))
+    return numbers
 
 
 def assemble(parts: Sequence[Part]) -> tuple[Binding, Mesh]:
     """Joins parts into one binding and one mesh; consecutive parts with the same binding share its vertices."""
-    bindings = [binding for binding, _ in _bindings(parts)]
-    faces = [part.piece.faces + np.int32(first) for part, first in zip(parts, _first_vertices(parts), strict=True)]
-    binding = Binding(
-        reference=np.concatenate([b.reference for b in bindings]),
-        barycentric=np.concatenate([b.barycentric for b in bindings]),
-        offset=np.concatenate([b.offset for b in bindings]),
-        bone=np.concatenate([b.bone for b in bindings]),
-        weight=np.concatenate([b.weight for b in bindings]),
-    )
+    firsts = first_vertices(parts)
+    bindings = {first: part.piece.binding for first, part in zip(firsts, parts, strict=True)}.values()
+    arrays = ([getattr(binding, column.name) for binding in bindings] for column in fields(Binding))
+    faces = [part.piece.faces + np.int32(first) for part, first in zip(parts, firsts, strict=True)]
     materials = [replace(part.material, depth_bias=_DEPTH_BIAS[part.layer]) for part in parts]
-    return binding, build_mesh(faces, [part.piece.uv for part in parts], materials)
-
-
-def _bindings(parts: Sequence[Part]) -> list[tuple[Binding, int]]:
-    """Each binding that consecutive parts share, and the number of these parts."""
-    runs = (list(run) for _, run in groupby(parts, key=lambda part: id(part.piece.binding)))
-    return [(run[0].piece.binding, len(run)) for run in runs]
-
-
-def _first_vertices(parts: Sequence[Part]) -> list[int]:
-    """The number of the first vertex of every part in the assembled mesh."""
-    first, numbers = 0, []
-    for binding, count in _bindings(parts):
-        numbers += [first] * count
-        first += len(binding.reference)
-    return numbers
+    return Binding(*map(np.concatenate, arrays)), build_mesh(faces, [part.piece.uv for part in parts], materials)

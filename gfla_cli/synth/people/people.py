@@ -80,6 +80,7 @@ class Clip:
 
     frames: tuple[View, ...]
     character: Character
+    stills: tuple[View, ...] = ()  # of a talking head: each with a pose and an expression of its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,15 +143,6 @@ def _photograph_all(
     return views
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Portrait:
-    """A clip of a talking head, and stills of the same character."""
-
-    frames: tuple[View, ...]  # consecutive
-    stills: tuple[View, ...]  # each with a pose and an expression of its own
-    character: Character
-
-
 def portrait(
     pack: Pack,
     rng: np.random.Generator,
@@ -160,8 +152,8 @@ def portrait(
     *,
     gestures: bool = False,
     glances: np.random.Generator | None = None,
-) -> Portrait:
-    """A random person who talks: head and shoulders, in images of size x size pixels.
+) -> Clip:
+    """A random person who talks, and stills of the same person: head and shoulders, size x size pixels.
 
     With `gestures`, the frames also have shut eyes and wide open mouths (see `sample_talk`). With a generator
     `glances`, the eyes also jump from one direction to another (see `with_glances`). Raises UsageError if `frames` is
@@ -191,7 +183,7 @@ def portrait(
         for k in range(len(talk.jaw))
     )
     views = _photograph_all(pack, character, posed, shot, scene)
-    return Portrait(tuple(views[:frames]), tuple(views[frames:]), character)
+    return Clip(tuple(views[:frames]), character, tuple(views[frames:]))
 
 
 def _lively_talk(rng: np.random.Generator, pack: Pack, frames: int, fps: float, *, gestures: bool = False) -> Talk:

@@ -56,7 +56,11 @@ def pose_character(
     curl: of the left and right fingers, 0 = straight, 1 = fist.
     """
     expression = expression or Expression()
-    base = _apply_expression(pack, character, expression)
+    base = character.body.vertices
+    weights = np.array([expression.units.get(unit, 0.0) for unit in pack.shapes.expression_units], np.float32)
+    if weights.any():
+        base = base.copy()
+        base[pack.shapes.expression_vertices] += (weights @ character.expression_basis).reshape(-1, 3)
     binding, skeleton = character.binding, pack.skeleton
 
     turn = np.zeros((len(skeleton.parent), 3))
@@ -73,16 +77,6 @@ def pose_character(
     vertices = linear_blend_skinning(binding.vertices_on(base), binding.bone, binding.weight, rotation, shift)
     normals = vertex_normals(vertices, character.mesh.triangles)
     return PosedCharacter(vertices, normals, joints, rotation[skeleton.index["head"]])
-
-
-def _apply_expression(pack: Pack, character: Character, expression: Expression) -> Float32Array:
-    """The base mesh at rest (V,3), with an expression on its face."""
-    weights = expression.weights(pack.shapes.expression_units)
-    if not weights.any():
-        return character.body.vertices
-    base = character.body.vertices.copy()
-    base[pack.shapes.expression_vertices] += (weights @ character.expression_basis).reshape(-1, 3)
-    return base
 
 
 def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, int], side: str, amount: float) -> None:

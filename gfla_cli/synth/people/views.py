@@ -18,7 +18,7 @@ from gfla_cli.synth.people.character import Character
 from gfla_cli.synth.people.posing import PosedCharacter
 from gfla_cli.synth.renderer.camera import Camera, view_rotation
 from gfla_cli.synth.renderer.procedural import choose
-from gfla_cli.synth.renderer.render import Box, RenderedImage, Scene, render
+from gfla_cli.synth.renderer.render import RenderedImage, Scene, render
 
 Crop = Literal["full", "three_quarter", "upper", "head"]
 Direction = Literal["front", "three_quarter", "side", "back"]
@@ -139,6 +139,7 @@ class View(RenderedImage):
 
 def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: Camera, scene: Scene) -> View:
     """The view that a camera takes of a posed character."""
+    head = posed.joints[pack.skeleton.index["head"]]
     rendered = render(
         character.mesh,
         posed.vertices,
@@ -146,7 +147,7 @@ def photograph(pack: Pack, character: Character, posed: PosedCharacter, camera: 
         character.rest,
         camera,
         scene,
-        shadow_box=_shadow_box(pack, posed, camera),
+        shadow_box=(head - _HEAD_REACH, head + _HEAD_REACH) if camera.scale_px * _CLOSE_UP > camera.size else None,
     )
     keypoints, depths = _keypoints(pack, posed, camera, rendered.inverse_depth)
     landmarks = camera.project(posed.vertices[pack.base.landmark])[:, :2].astype(np.float32)
@@ -187,10 +188,3 @@ def _keypoints(
     depth = points[:, 2]
     middle = depth[_HIPS].mean()
     return keypoints, np.asarray((depth - middle) * camera.focal_px / middle, np.float32)
-
-
-def _shadow_box(pack: Pack, posed: PosedCharacter, camera: Camera) -> Box | None:
-    if camera.scale_px * _CLOSE_UP <= camera.size:
-        return None
-    head = posed.joints[pack.skeleton.index["head"]]
-    return head - _HEAD_REACH, head + _HEAD_REACH

@@ -267,30 +267,20 @@ def background(rng: np.random.Generator, size: int, kind: BackgroundKind) -> Byt
             image[:] = rng.uniform(150, 235) + rng.uniform(-5, 5, 3)
         case "colour":
             image[:] = random_colour(rng) * 0.6 + 90
-        case "gradient":
-            image[:] = _gradient_background(rng, size)
+        case "gradient":  # brighter at the top or the bottom, darker towards the corners
+            colour = rng.uniform(140, 250) + rng.uniform(-10, 10, 3)
+            down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+            across = down.transpose(1, 0, 2)
+            slope = (colour * (1 - down * rng.uniform(-0.3, 0.3))).astype(np.float32)
+            image[:] = slope * (1 - 0.12 * ((down - 0.5) ** 2 + (across - 0.5) ** 2))
         case "noise":
-            image[:] = _noise_background(rng, size)
+            paper = (random_colour(rng) * 0.5 + 100).astype(np.float32)
+            large = noise(rng, size, size // 4)[..., None] * rng.uniform(8, 25)
+            image[:] = paper + (large + noise(rng, size, size // 16)[..., None] * 6)
         case "clutter":
             image[:] = _clutter_background(rng, size)
     grain = rng.standard_normal(image.shape, np.float32) * 1.2
     return np.clip(image + grain, 0, 255).astype(np.uint8)
-
-
-def _gradient_background(rng: np.random.Generator, size: int) -> FloatArray:
-    """Brighter at the top or the bottom, darker towards the corners."""
-    colour = rng.uniform(140, 250) + rng.uniform(-10, 10, 3)
-    down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    across = down.transpose(1, 0, 2)
-    slope = (colour * (1 - down * rng.uniform(-0.3, 0.3))).astype(np.float32)
-    return slope * (1 - 0.12 * ((down - 0.5) ** 2 + (across - 0.5) ** 2))
-
-
-def _noise_background(rng: np.random.Generator, size: int) -> FloatArray:
-    colour = (random_colour(rng) * 0.5 + 100).astype(np.float32)
-    large = noise(rng, size, size // 4)[..., None] * rng.uniform(8, 25)
-    small = noise(rng, size, size // 16)[..., None] * 6
-    return colour + (large + small)
 
 
 def _clutter_background(rng: np.random.Generator, size: int) -> FloatArray:

@@ -187,7 +187,9 @@ class SequenceTask(TrainingTask):
         terms = self._flow_terms(batch, clip.estimated, stage.weights) | self._picture_terms(batch, made, stage.weights)
         truth = [batch.to_previous.at, batch.to_reference.at]
         terms |= blend_losses(clip.blend, clip.finest, truth, batch.masks.flatten(0, 1), stage.weights)
-        judged = self._judged(batch, made)
+        judged = {"image": CriticInput(batch.images.flatten(0, 1), made.flatten(0, 1))}
+        is_face, both = self.recipe.model.task == "face", (batch.images, made)
+        judged["motion"] = CriticInput(*(_differences(x) if is_face else x.transpose(1, 2) for x in both))
         if stage.weights.close_up:
             judged["close_up"] = CriticInput(*(_close_ups(batch, pair) for pair in judged["image"]))
             terms["close_up"] = self.image_losses.content(judged["close_up"].fake, judged["close_up"].real)
@@ -216,14 +218,6 @@ class SequenceTask(TrainingTask):
         made, real = (x[:, seen].flatten(0, 1) for x in (made, batch.images))
         weight = weight[:, seen].flatten(0, 1) if weight is not None else None
         return terms | self.image_losses.features(made, real, weights, weight)
-
-    def _judged(self, batch: SequenceBatch, made: Tensor) -> dict[str, CriticInput]:
-        pairs = {"image": CriticInput(batch.images.flatten(0, 1), made.flatten(0, 1))}
-        if self.recipe.model.task == "face":
-            pairs["motion"] = CriticInput(_differences(batch.images), _differences(made))
-        else:
-            pairs["motion"] = CriticInput(batch.images.transpose(1, 2), made.transpose(1, 2))
-        return pairs
 
     @torch.no_grad()
     def rows(self, generator: nn.Module, batch: SequenceBatch) -> Tensor:

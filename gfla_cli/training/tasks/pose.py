@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.losses.flow import choice_loss, refined_loss, visible_flow_loss
 from gfla_cli.losses.image import JOINT_SIGMA
-from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
-from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.generator import EstimatedFlow, Generated, PoseGenerator
+from gfla_cli.networks.discriminator import STRIDE
+from gfla_cli.networks.generator import EstimatedFlow, PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.training.batch import PoseBatch, close_up, mix_ground_truth_flows, to_device
@@ -22,15 +21,6 @@ from gfla_cli.training.tasks.base import CriticInput, Outcome, PoseReaderInput, 
 
 class PoseTask(TrainingTask):
     """Training of pose transfer."""
-
-    def discriminators(self) -> nn.ModuleDict:
-        """One for whole images; one for heads and a pose reader if the recipe asks for them."""
-        networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
-        if self.recipe.has_close_ups:
-            networks["close_up"] = Discriminator(blocks=3)
-        if self.recipe.reads_poses:
-            networks["joints"] = PoseReader()
-        return nn.ModuleDict(networks)
 
     def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
         """The collated pairs, on their device."""
@@ -51,7 +41,13 @@ class PoseTask(TrainingTask):
             terms |= _body_terms(batch, bodies, stage.weights)
         if stage.train == "flow":
             return Outcome(terms, {})
-        made = _made(generator, batch, stage.ground_truth_flows, estimated.flows, bodies)
+        if generator.config.sampler == "none":
+            made = generator(*_inputs(batch))
+        else:
+            flows = estimated.flows
+            if stage.ground_truth_flows:
+                flows = mix_ground_truth_flows(flows, batch.true_flow.at, stage.ground_truth_flows)
+            made = generator.render(batch.source_image, batch.target_structure, flows, bodies)
         truth = [batch.true_flow.at]
         terms |= blend_losses(made.blend, made.flows[-1:], truth, batch.target_mask, stage.weights)
         terms |= self._picture_terms(batch, made.image, stage.weights)
@@ -103,14 +99,3 @@ def _body_terms(batch: PoseBatch, bodies: BodyPrior, weights: LossWeights) -> Te
         reduction = batch.target_image.shape[-1] // (PRIOR_STRIDE * bodies.logits.shape[-1])
         terms["refined"] = refined_loss(bodies.joints, batch.true_points, reduction)
     return terms
-
-
-def _made(
-    generator: PoseGenerator, batch: PoseBatch, ground_truth_flows: float, flows: list[Flow], bodies: BodyPrior | None
-) -> Generated:
-    """The generated image; for the fraction `ground_truth_flows` of the pairs, from the renderer's flows."""
-    if generator.config.sampler == "none":
-        made: Generated = generator(*_inputs(batch))
-        return made
-    moved = mix_ground_truth_flows(flows, batch.true_flow.at, ground_truth_flows) if ground_truth_flows else flows
-    return generator.render(batch.source_image, batch.target_structure, moved, bodies)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinness
-from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
@@ -62,10 +61,6 @@ def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
 class ViewTask(TrainingTask):
     """Training of view synthesis, by the view generator or by appearance flow."""
 
-    def discriminators(self) -> nn.ModuleDict:
-        """One, for single images."""
-        return nn.ModuleDict({"image": Discriminator(blocks=self.recipe.discriminator_blocks)})
-
     def batches(self, sample: ViewPair, device: torch.device) -> Iterator[ViewBatch]:
         """The collated pairs, on their device."""
         yield view_batch(sample, device)
@@ -80,24 +75,24 @@ class ViewTask(TrainingTask):
         """The flows and views alone, or the generated image and its flows."""
         generator = _checked(generator)
         terms = self._view_terms(generator, batch, stage.weights)
-        found = generator.estimate_flow(*_inputs(batch))
-        terms |= self._flow_terms(batch, found, stage.weights)
-        if stage.train == "flow":
-            return Outcome(terms, {})
-        made = _made(generator, batch, found, stage.ground_truth_flows)
-        weight = batch.pixel_weight(stage.weights.person) if stage.weights.person else None
-        terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
-        terms |= self.image_losses.features(made.image, batch.target_image, stage.weights, weight)
-        truth = [batch.true_flow.at]
-        terms |= blend_losses(made.blend, made.flows[-1:], truth, batch.target_mask, stage.weights)
-        return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
-
-    def _flow_terms(self, batch: ViewBatch, found: ViewFlow, weights: LossWeights) -> Terms:
-        images = batch.source_image, batch.target_image
-        terms = self.flow_losses(found.flows, *images, batch.true_flow.at, weights)
+        found, weights = generator.estimate_flow(*_inputs(batch)), stage.weights
+        truth = batch.true_flow.at
+        terms |= self.flow_losses(found.flows, batch.source_image, batch.target_image, truth, weights)
         if found.shape is not None and (weights.volume or weights.rays or weights.middle):
             terms |= _volume_terms(batch, found)
-        return terms
+        if stage.train == "flow":
+            return Outcome(terms, {})
+        if isinstance(generator, AppearanceFlow):  # it would learn nothing from the renderer's flows
+            made = Generated(generator.warp(batch.source_image, found), found.flows)
+        else:
+            if stage.ground_truth_flows:
+                found = found._replace(flows=mix_ground_truth_flows(found.flows, truth, stage.ground_truth_flows))
+            made = generator.render(batch.source_image, batch.target_code, found)
+        weight = batch.pixel_weight(weights.person) if weights.person else None
+        terms |= self.image_losses.pixels(made.image, batch.target_image, weight)
+        terms |= self.image_losses.features(made.image, batch.target_image, weights, weight)
+        terms |= blend_losses(made.blend, made.flows[-1:], [truth], batch.target_mask, weights)
+        return Outcome(terms, {"image": CriticInput(batch.target_image, made.image)})
 
     def _view_terms(self, generator: nn.Module, batch: ViewBatch, weights: LossWeights) -> Terms:
         """Cross-entropy of azimuth and elevation on both images, under domain augmentation."""
@@ -138,21 +133,6 @@ def _volume_terms(batch: ViewBatch, found: ViewFlow) -> Terms:
         "rays": total(ray_loss(hit, depth) for hit, depth in zip(hits, depths, strict=True)),
         "middle": middle_loss(volume.camera[:, :2].flatten(1), batch.middle),
     }
-
-
-def _made(
-    generator: ViewGenerator | AppearanceFlow, batch: ViewBatch, found: ViewFlow, ground_truth_flows: float
-) -> Generated:
-    """The generated view.
-
-    For the fraction `ground_truth_flows` of the pairs the view is generated from the renderer's flows. Appearance
-    flow would learn nothing from them.
-    """
-    if isinstance(generator, AppearanceFlow):
-        return Generated(generator.warp(batch.source_image, found), found.flows)
-    if ground_truth_flows:
-        found = found._replace(flows=mix_ground_truth_flows(found.flows, batch.true_flow.at, ground_truth_flows))
-    return generator.render(batch.source_image, batch.target_code, found)
 
 
 @torch.no_grad()
