@@ -35,6 +35,8 @@ _MATTE_RANGE = 0.25, 0.95  # of what a network's matte says, enlarged: less is b
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 _SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to its edge
+_LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
+_SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
@@ -163,19 +165,37 @@ class Layers(NamedTuple):
 
     def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
         """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
-        offset = cv2.GaussianBlur(self.offset * self.matte.shape[1], (0, 0), _SMOOTH)
-        (xx, yx), (xy, yy) = (np.moveaxis(np.gradient(offset, axis=axis), -1, 0) for axis in (1, 0))
+        offset = self.offset * self.matte.shape[1]
+        # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
+        across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
+        (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
         # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
         even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
         uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
-        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((_EDGE, _EDGE), np.uint8))
-        moved = cv2.GaussianBlur(moved, (0, 0), _SMOOTH)
+        edge = _EDGE if as_a_whole else _LIMB_EDGE
+        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((edge, edge), np.uint8))
+        moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
         # Beside the subject the source may show its arm, which has moved away.
         moved *= ((self.matte - _LIKELY) / (_SURE - _LIKELY)).clip(0, 1)
         if as_a_whole and (subject := self.matte > _LIKELY).any():
             low, high = _AS_A_WHOLE
             moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
         return np.asarray(moved, np.float32)
+
+
+def _slope(offset: Float32Array, axis: int) -> Float32Array:
+    """(H, W, 2) change of offsets (H, W, 2) from pixel to pixel."""
+    return np.asarray(np.gradient(cv2.GaussianBlur(offset, (0, 0), _SMOOTH), axis=axis), np.float32)
+
+
+def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
+    """The same without jumps: of the changes before and after a pixel the smaller one."""
+    smooth = np.dstack([cv2.medianBlur(np.ascontiguousarray(part), _EDGE) for part in np.moveaxis(offset, -1, 0)])
+    change = np.diff(smooth, axis=axis)
+    ends = (change.take([0], axis), change, change.take([-1], axis))
+    before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
+    larger = np.linalg.norm(before, axis=-1) > np.linalg.norm(after, axis=-1)
+    return np.asarray(np.where(larger[..., None], after, before), np.float32)
 
 
 def _spread(image: Float32Array, known: NDArray[np.bool_]) -> Float32Array:
