@@ -166,6 +166,14 @@ def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
         np.testing.assert_allclose(ours[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=1e-6)
 
 
+def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
+    """A forearm of 11 pixels before the trunk: flows jump at its edges, which is no stretch of either."""
+    given = doubted(lambda x, y: (np.where(abs(x - 30) <= 5, 9, -4) + 0 * y, 0))
+    sharp = given.with_sharp_source(compositing._BODY_STRETCH)
+    assert sharp.share[20:40, 28:33].min() > 0.9
+    assert sharp.share[20:40, 42:50].min() > 0.95
+
+
 @pytest.mark.parametrize(("width", "share"), [(20, 0.3), (60, 1.0)])
 def test_a_head_is_not_made_of_sharp_pieces(width, share):
     """All of it moves as it is, or none of it: a sharp eye in a soft face looks wrong."""
