@@ -38,6 +38,10 @@ _SURE, _LIKELY = 0.9, 0.5  # values of the matte inside the subject, and up to i
 _LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
 _SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
+# Of places of the source that are shown twice:
+_CELL = 4  # pixels of the network's frame
+_APART = 5  # pixels of the network's frame from which on two places are not neighbours
+_ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _RING = 10  # pixels of the network's frame: width of a ring that it may draw around a head
@@ -111,8 +115,7 @@ class Layers(NamedTuple):
         known = (self.matte > _SURE) & ~hole
         if not hole.any() or not known.any():
             return self
-        image = Crop(source_crop.box, self.matte.shape).image(source)
-        moved = cv2.remap(image, *self._looked_at(self.offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = self._moved(source, source_crop)
         made = self.drawn + self.share[..., None] * (moved / 127.5 - 1 - self.drawn) + self.residual
         strength = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1)
         drawn = self.drawn + strength[..., None] * (_spread(made.astype(np.float32), known) - self.drawn)
@@ -151,14 +154,53 @@ class Layers(NamedTuple):
         y, x = np.mgrid[:height, :width].astype(np.float32)
         return x + offset[..., 0] * width, y + offset[..., 1] * width
 
-    def with_sharp_source(self, stretch: Stretch, *, as_a_whole: bool = False) -> Layers:
+    def shown_once(self, source: Image, source_crop: Crop) -> Float32Array:
+        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
+
+        A hand before a skirt may be found for the hand, and again for the skirt that it covered. It fits better where
+        the network drew a hand. The arguments are those of `mixed`.
+        """
+        height, width = self.matte.shape
+        x, y = self._looked_at(self.offset)
+        moved = self._moved(source, source_crop) / 127.5 - 1
+        difference = cv2.GaussianBlur((moved - self.drawn).astype(np.float32), (0, 0), _ABOUT)
+        fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
+        columns, rows = -(-width // _CELL), -(-height // _CELL)
+        cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
+        subject = self.matte > _LIKELY
+        shown = cells[subject]
+        count = np.bincount(shown, minlength=rows * columns).clip(1)
+        apart = np.zeros(rows * columns)  # variance of the places that show a cell, in pixels
+        for places in np.nonzero(subject):
+            mean, square = (np.bincount(shown, places**power, len(count)) / count for power in (1, 2))
+            apart += square - mean**2
+        best = np.zeros(len(count), np.float32)
+        np.maximum.at(best, shown, fits[subject])
+        around = np.ones((3, 3), np.uint8)
+        twice, best = (
+            cv2.dilate(part.reshape(rows, columns), around).ravel()
+            for part in ((apart > _APART**2).astype(np.uint8), best)
+        )
+        there = subject & (twice[cells] > 0)
+        once = np.where(there, np.square((fits / best[cells].clip(_LEAST)).clip(0, 1)), 1).astype(np.float32)
+        return np.asarray(cv2.GaussianBlur(cv2.erode(once, around), (0, 0), 1), np.float32)
+
+    def _moved(self, source: Image, source_crop: Crop) -> Image:
+        """(H, W, 3) the source where the offsets lead, at the size of these layers."""
+        image = Crop(source_crop.box, self.matte.shape).image(source)
+        return cv2.remap(image, *self._looked_at(self.offset), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def with_sharp_source(
+        self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
+    ) -> Layers:
         """The same with the source's own pixels where the flow moves them as they are.
 
         The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
         into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
-        `as_a_whole`: nothing changes unless most of the subject moves so.
+        `trust` (H, W) in [0, 1] limits how much of them. `as_a_whole`: nothing changes unless most of the subject
+        moves so.
         """
-        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole)
+        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole) * trust
         share = np.maximum(self.share, moved)
         kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
         return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
@@ -489,7 +531,8 @@ def composed(
     else:
         if canvas.source_cover is not None:
             layers = layers.without_holes(canvas.source, canvas.source_crop, canvas.source_cover)
-            layers = layers.with_sharp_source(_BODY_STRETCH)
+            once = layers.shown_once(canvas.source, canvas.source_crop)
+            layers = layers.with_sharp_source(_BODY_STRETCH, once)
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
