@@ -16,9 +16,9 @@ from torch import Tensor
 from gfla_cli.config import Task
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.renderer import Blend
+from gfla_cli.networks.renderer import NO_PATTERN, Blend
 from gfla_cli.networks.sequence import GeneratedFrame
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.ops.warp import bilinear_warp, blurred
 
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 _ALIKE_WITHIN = 8 / 127.5  # the same for frames of clips: an edge that is a pixel off is no detail to add
@@ -51,8 +51,8 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> T
 def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
     """`image` (B, 3, H, W) as layers that add detail of the moved source where both agree and the flow is trusted."""
     offset, mask = _enlarged(flow, image)
-    difference = _blurred(image.float() - bilinear_warp(source.float(), offset))
-    share = mask * _blurred(_agreement(difference))
+    difference = blurred(image.float() - bilinear_warp(source.float(), offset), _DETAIL)
+    share = mask * blurred(_agreement(difference), _DETAIL)
     one = torch.ones_like(share)
     return torch.cat([image.float(), share, share * difference, offset / image.shape[-1], one], dim=1)
 
@@ -64,10 +64,10 @@ def frame_layers(source: Tensor, flow: Flow, blend: Blend) -> Tensor:
     """
     offset, mask = _enlarged(flow, source)
     copied = blend.shares[:, -1:]
-    difference = _blurred(blend.generated - bilinear_warp(source.float(), offset))
-    grain = (1 - copied) * mask * _blurred(_agreement(difference, _ALIKE_WITHIN))
+    difference = blurred(blend.generated - bilinear_warp(source.float(), offset), _DETAIL)
+    grain = (1 - copied) * mask * blurred(_agreement(difference, _ALIKE_WITHIN), _DETAIL)
     parts = [
-        _blurred(blend.generated, _PATTERN),
+        blurred(blend.generated, NO_PATTERN),
         copied + grain,
         blend.residual + grain * difference,
         offset / source.shape[-1],
@@ -88,11 +88,11 @@ def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Ten
     difference = image.float() - bilinear_warp(source.float(), offset)
     power = _dilated(offset.square().sum(dim=1, keepdim=True), _NEAR)
     still = torch.exp(-power / (_STILL_WITHIN * width) ** 2)
-    shown = torch.maximum(_agreement(_blurred(difference)), ((mask - 0.5) * 4).clamp(0, 1))
-    share = torch.maximum(blend.shares[:, -1:].float(), _blurred(shown * still))
+    shown = torch.maximum(_agreement(blurred(difference, _DETAIL)), ((mask - 0.5) * 4).clamp(0, 1))
+    share = torch.maximum(blend.shares[:, -1:].float(), blurred(shown * still, _DETAIL))
     closed = -_dilated(-_dilated(share, _THIN), _THIN)
     # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
-    alike = _agreement(_blurred(difference, _AROUND))
+    alike = _agreement(blurred(difference, _AROUND))
     calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
     share = torch.maximum(share, still * closed * torch.maximum(alike, calm))
     return _mixed_by(blend, share, blend.residual * (1 - still), offset / width)
@@ -104,15 +104,13 @@ def turned_layers(image: Tensor, flow: Flow, blend: Blend) -> Tensor:
     Beside the object the flow is zero. There the source may show the object, so nothing counts as standing still.
     """
     offset, _ = _enlarged(flow, image)
+    blend = blend.without_pattern()  # enlarging would show it
     return _mixed_by(blend, blend.shares[:, -1:], blend.residual, offset / image.shape[-1])
 
 
 def _mixed_by(blend: Blend, share: Tensor, residual: Tensor, offset: Tensor) -> Tensor:
     """The layers of a learnt blend, as (B, 10, H, W)."""
-    # Transposed convolutions leave a pattern of two pixels, which enlarging would show.
-    parts = [blend.generated, share, residual, blend.matte.sigmoid()]
-    smooth = _blurred(torch.cat([part.float() for part in parts], dim=1), _PATTERN)
-    return torch.cat([smooth[:, :-1], offset, smooth[:, -1:]], dim=1)
+    return torch.cat([blend.generated, share, residual, offset, blend.matte.sigmoid()], dim=1).float()
 
 
 def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +123,7 @@ def _enlarged(flow: Flow, image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _steadied(offset: Tensor, unsure: float) -> Tensor:
     """Offsets (B, 2, H, W) without their noise: those much longer than `unsure` stay, shorter ones shrink to 0."""
-    power = _blurred(offset.square().sum(dim=1, keepdim=True), _AROUND)
+    power = blurred(offset.square().sum(dim=1, keepdim=True), _AROUND)
     return offset * power / (power + unsure**2)
 
 
@@ -149,18 +147,3 @@ def _gaussian(sigma: float) -> tuple[float, ...]:
 
 _DETAIL = _gaussian(1.2)  # what it takes away is detail; pixels
 _AROUND = _gaussian(2.0)  # over which motion is averaged; pixels
-_PATTERN = (0.25, 0.5, 0.25)  # takes a pattern of two pixels away
-
-
-def _blurred(x: Tensor, weights: tuple[float, ...] = _DETAIL) -> Tensor:
-    """(B, C, H, W), each channel by itself, with these weights along both axes."""
-    reach = len(weights) // 2
-    x = F.pad(x, [reach] * 4, mode="replicate")
-    # Sums of shifted maps: on the CPU three times as fast as a convolution of single channels.
-    for axis in (3, 2):
-        length = x.shape[axis] - 2 * reach
-        shifted = [x.narrow(axis, start, length) for start in range(len(weights))]
-        x = shifted[0] * weights[0]
-        for part, weight in zip(shifted[1:], weights[1:], strict=True):
-            x = torch.add(x, part, alpha=weight)
-    return x

@@ -25,12 +25,13 @@ from gfla_cli.networks.blocks import (
 )
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.samplers import Source, sampler
-from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
+from gfla_cli.ops.warp import bilinear_warp, blurred, downsample, upsample
 
 DEPTH = 3  # strides 2, 4, 8
 _FINEST = 2  # stride of the finest flow of models that blend in pixels
 _BLEND_WIDTH = 16
 _LARGEST_RESIDUAL = 0.5  # of pixels in [-1, 1]
+NO_PATTERN = (0.25, 0.5, 0.25)  # weights of neighbouring pixels, which take a pattern of two pixels away
 
 
 class Encoder(nn.Module):
@@ -107,6 +108,11 @@ class Blend(NamedTuple):
         share = self.shares[:, -1:]
         return self.generated * (1 - share) + share * warped + self.residual
 
+    def without_pattern(self) -> Blend:
+        """The same without the pattern of two pixels that transposed convolutions leave."""
+        channels = [part.shape[1] for part in self]
+        return Blend(*blurred(torch.cat([part.float() for part in self], dim=1), NO_PATTERN).split(channels, dim=1))
+
 
 class PixelBlend(nn.Module):
     """Predicts how much of each pixel is taken from the warped source image, and how much is generated.
@@ -164,6 +170,7 @@ class Decoder(nn.Module):
         )
         self.to_image = ToImage(width[2])
         self.pixel_blend = PixelBlend(width[2], references, config.blend_reduction) if config.pixel_blend else None
+        self.smooth = config.up_kernel == 4  # with kernels of 3 the pattern is weaker than what smoothing takes away
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """Everything that the samplers derive from one reference's features (strides 2, 4, 8) only, by level."""
@@ -197,6 +204,8 @@ class Decoder(nn.Module):
             return Decoded(generated, None)
         warped = [warp_image(image, flow) for image, flow in zip(images, flows[-1], strict=True)]
         blend: Blend = self.pixel_blend(x, generated, warped, [flow.mask for flow in flows[-1]])
+        if self.smooth:
+            blend = blend.without_pattern()
         return Decoded(blend.composite(warped[-1]), blend)
 
 

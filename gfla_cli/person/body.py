@@ -37,6 +37,9 @@ _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
 _TRUNK_REACH, _SHIN_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.28, 0.35, 0.8, 0.2
 _SHINS = (9, 10), (12, 13)
 _TRUNK, _ARMS = (1, 2, 5, 8, 9, 10, 11, 12, 13), ((2, 3), (3, 4), (5, 6), (6, 7))
+# Limbs, and how far hands and feet reach beyond them, in torsos.
+_LIMBS = (2, 3, 0.0), (3, 4, 0.25), (5, 6, 0.0), (6, 7, 0.25), (8, 9, 0.0), (9, 10, 0.1), (11, 12, 0.0), (12, 13, 0.1)
+_UPPER, _SKULL = (1, 2, 5, 8, 11), 0.4  # joints of the trunk, width of a head in torsos
 _FAR = 4  # images; cv2 draws no line to a point farther away
 _LARGEST_AREA = 100_000_000  # pixels: more is a mistake in the joints
 _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the training images (median)
@@ -171,6 +174,41 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
         cv2.polylines(mask, [line], False, 1.0, max(1, round(2 * reach * torso)))
     soft = max(1, round(_SOFT_REACH * torso))
     return np.asarray(cv2.blur(mask, (soft, soft)), np.float32)
+
+
+def distance_from_body(pose: Pose, size: Size) -> Float32Array:
+    """(H, W) how far each place of an image of `size` is from a body's limbs, trunk and head, in torso lengths.
+
+    0 everywhere for a pose without joints.
+    """
+    import cv2
+
+    torso = torso_length(pose)
+    if torso <= 0:
+        return np.zeros(size, np.float32)
+    far = _FAR * max(size)
+    points = pose.points[:, :2]
+    away = np.ones(size, np.uint8)
+
+    def drawn(a: Float32Array, b: Float32Array, width: float = 0.0) -> None:
+        ends = np.clip([a, b], -far, far).round().astype(np.int32)
+        cv2.polylines(away, [ends], False, 0, max(1, round(width * torso)))
+
+    for start, end, beyond in _LIMBS:
+        if pose.present[start] and pose.present[end]:
+            along = points[end] - points[start]
+            length = max(float(np.linalg.norm(along)), 1e-6)
+            drawn(points[start], points[end] + along * (beyond * torso / length))
+    trunk = [joint for joint in _UPPER if pose.present[joint]]
+    if trunk:
+        corners = points[trunk].clip(-far, far).round().astype(np.int32)
+        cv2.fillConvexPoly(away, cv2.convexHull(corners)[:, 0], 0)
+    if (head := head_box(pose, torso)) is not None:
+        middle = np.array([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], np.float32)
+        drawn(middle, middle, _SKULL)
+    if away.all():
+        return np.full(size, np.inf, np.float32)
+    return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5) / torso, np.float32)
 
 
 def aligned(target: Pose, source: Pose) -> Pose:

@@ -24,8 +24,8 @@ from gfla_cli.inference.onnx_file import DESCRIPTION, part_key
 from gfla_cli.inference.session import SequenceSession, open_session
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import probe
-from gfla_cli.networks.layers import _blurred
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.networks.layers import _DETAIL
+from gfla_cli.ops.warp import bilinear_warp, blurred
 
 # The ablations and appearance flow have graphs of their own.
 SAMPLERS = ("pose-people:none", "face:bilinear", "face:none", "body:global", "view-chairs:pixels", "view-chairs:global")
@@ -159,7 +159,7 @@ def test_layers_give_the_image_the_fine_detail_of_the_moved_source(exported, kin
     assert share.max() > 0.05
     moved = bilinear_warp(torch.from_numpy(source), torch.from_numpy(offset * 64)).numpy()
     mixed = drawn * (1 - share) + share * moved + residual
-    fine = [x - _blurred(torch.from_numpy(x)).numpy() for x in (moved, image)]
+    fine = [x - blurred(torch.from_numpy(x), _DETAIL).numpy() for x in (moved, image)]
     np.testing.assert_allclose(mixed, image + share * (fine[0] - fine[1]), atol=1e-4)
 
 

@@ -10,10 +10,10 @@ from tiny_models import fresh, tiny
 
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.layers import _DETAIL, _PATTERN, _blurred, blend_layers, detail_layers, layers_of
-from gfla_cli.networks.renderer import Blend
+from gfla_cli.networks.layers import _DETAIL, blend_layers, detail_layers, layers_of
+from gfla_cli.networks.renderer import NO_PATTERN, Blend
 from gfla_cli.networks.sequence import FrameFlows, GeneratedFrame
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.ops.warp import bilinear_warp, blurred
 
 SIZES = (3, 1, 3, 2, 1)
 
@@ -37,27 +37,38 @@ def test_a_learnt_blend_mixes_to_the_image():
     layers = blend_layers(made.image, source, far, made.blend)
     assert layers.shape == (2, 10, 64, 64)
     moved = bilinear_warp(source, layers[:, 7:9] * 64)
-    blend = made.blend._replace(
-        **{name: _blurred(getattr(made.blend, name), _PATTERN) for name in ("generated", "shares", "residual")}
-    )
-    torch.testing.assert_close(remixed(layers, source), blend.composite(moved), atol=1e-5, rtol=0)
+    torch.testing.assert_close(remixed(layers, source), made.blend.composite(moved), atol=1e-5, rtol=0)
     assert 0 < layers[:, 3].min() < layers[:, 3].max() < 1
     assert 0 < layers[:, 9].min() < layers[:, 9].max() < 1
 
 
 def test_a_pattern_of_two_pixels_is_taken_away():
-    source, made, far = learnt(offset=20.0)
     smooth = torch.linspace(-0.5, 0.5, 64).expand(2, 3, 64, 64)
     checker = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 0.2 - 0.1
-    layers = blend_layers(smooth, source, far, made.blend._replace(generated=smooth + checker))
-    torch.testing.assert_close(layers[:, :3, 2:-2, 2:-2], smooth[..., 2:-2, 2:-2], atol=1e-5, rtol=0)
+    blend = Blend(smooth + checker, smooth[:, :1] + checker, smooth + checker, smooth[:, :1] + checker)
+    for part in blend.without_pattern():
+        torch.testing.assert_close(part[..., 2:-2, 2:-2], smooth[:, : part.shape[1], 2:-2, 2:-2], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("kernel", "smooth"), [(3, False), (4, True)])
+def test_networks_with_kernels_of_four_mix_images_without_that_pattern(kernel, smooth):
+    network = fresh(tiny(up_kernel=kernel)).eval()
+    inputs = torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 36, 64, 64)
+    with torch.inference_mode():
+        made = network(*inputs)
+        network.decoder.smooth = False
+        raw = network(*inputs)
+    wanted = raw.blend.without_pattern() if smooth else raw.blend
+    for part, expected in zip(made.blend, wanted, strict=True):
+        torch.testing.assert_close(part, expected)
+    assert torch.equal(made.image, raw.image) != smooth
 
 
 @pytest.mark.parametrize(("mask", "error", "taken"), [(0.0, 0, True), (1.0, 1, True), (0.0, 1, False)])
 def test_what_stands_still_comes_from_the_source(mask, error, taken):
     """If the drawn image agrees with it, or the flow is sure that the source shows this place."""
     source, made, still = learnt(offset=0.0, mask=mask)
-    drawn = _blurred(source) + error
+    drawn = blurred(source, _DETAIL) + error
     blend = made.blend._replace(generated=drawn, residual=0 * source, shares=0 * made.blend.shares)
     share = blend_layers(drawn, source, still, blend)[:, 3]
     assert share.min() > 0.7 if taken else share.max() < 0.01
@@ -101,7 +112,7 @@ def test_without_a_blend_the_detail_of_the_moved_source_is_added():
     source = torch.rand(1, 3, 64, 64) * 2 - 1
     offset = 3.0  # pixels of the grid, so 6 of the frame
     moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 2 * offset))
-    drawn = _blurred(moved)  # right, but without any detail
+    drawn = blurred(moved, _DETAIL)  # right, but without any detail
     layers = detail_layers(drawn, source, flow(offset))
     made = remixed(layers, source)
     inside = (..., slice(0, 50), slice(0, 50))
@@ -124,7 +135,7 @@ def frame(drawn, share, reference):
 
 def test_a_frame_takes_from_the_reference_what_its_network_took():
     source, drawn = torch.rand(2, 1, 3, 64, 64)
-    drawn = _blurred(_blurred(drawn))
+    drawn = blurred(blurred(drawn, _DETAIL), _DETAIL)
     layers = layers_of(frame(drawn, 0.8, flow(3.0, mask=0.0)), source, "face")
     moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 6.0))
     torch.testing.assert_close(remixed(layers, source), 0.2 * drawn + 0.8 * moved, atol=0.02, rtol=0)
@@ -134,7 +145,7 @@ def test_a_frame_takes_from_the_reference_what_its_network_took():
 @pytest.mark.parametrize(("error", "taken"), [(0.0, True), (0.3, False)])
 def test_a_frame_keeps_the_grain_of_the_reference_where_both_are_alike(error, taken):
     source = 0.1 * torch.rand(1, 3, 64, 64)
-    drawn = _blurred(source)
+    drawn = blurred(source, _DETAIL)
     grain = remixed(layers_of(frame(drawn + error, 0.0, flow()), source, "face"), source) - drawn - error
     wanted = source - drawn
     assert (grain - wanted).abs().mean() < 0.3 * wanted.abs().mean() if taken else grain.abs().max() < 0.01
@@ -146,25 +157,25 @@ def test_where_drawn_and_moved_disagree_the_drawn_image_wins():
     torch.testing.assert_close(remixed(layers, source), drawn, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("weights", [_DETAIL, _PATTERN])
+@pytest.mark.parametrize("weights", [_DETAIL, NO_PATTERN])
 def test_blurring_is_exact_to_the_border_also_in_bfloat16_inference(weights):
     image = np.random.default_rng(0).random((40, 56, 3), np.float32)
     kernel = np.array(weights, np.float32)
     expected = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     with torch.autocast("cpu", torch.bfloat16):
-        blurred = _blurred(torch.from_numpy(image).permute(2, 0, 1)[None], weights)
-    np.testing.assert_allclose(blurred[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+        made = blurred(torch.from_numpy(image).permute(2, 0, 1)[None], weights)
+    np.testing.assert_allclose(made[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
 
 
 def test_an_object_from_another_side_has_nothing_that_stands_still():
     """Where the flow of a view is zero, there is no object, and the source may show it there."""
     source, made, still = learnt(offset=0.0, mask=1.0)
-    drawn = _blurred(source)  # it agrees
+    drawn = blurred(source, _DETAIL)  # it agrees
     shares = made.blend.shares.clone()
     shares[..., 28:36] = 0
     blend = made.blend._replace(generated=drawn, shares=shares)
     layers = layers_of(Generated(drawn, [still], blend), source, "view")
-    torch.testing.assert_close(layers[:, 3:4], _blurred(shares, _PATTERN))
-    torch.testing.assert_close(layers[:, 4:7], _blurred(blend.residual, _PATTERN))
+    torch.testing.assert_close(layers[:, 3:4], blurred(shares, NO_PATTERN))
+    torch.testing.assert_close(layers[:, 4:7], blurred(blend.residual, NO_PATTERN))
     of_person = layers_of(Generated(drawn, [still], blend), source, "pose")
     assert of_person[:, 3, :, 30:34].min() > 0.7

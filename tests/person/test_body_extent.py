@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body
 
-from gfla_cli.person.body import body_box, body_reach, fit_into_image, fitted_into_image, image_limits
+from gfla_cli.person.body import (
+    body_box,
+    body_reach,
+    distance_from_body,
+    fit_into_image,
+    fitted_into_image,
+    image_limits,
+    torso_length,
+)
 from gfla_cli.person.pose import MISSING, Pose
 
 SIZE = (700, 400)
@@ -76,3 +84,30 @@ def test_a_body_far_outside_of_its_image_reaches_nothing_and_without_joints_ever
     assert (body_reach(body(9000), SIZE) == 0).all()
     nobody = Pose(np.tile(np.array(MISSING, np.float32), (18, 1)), SIZE)
     assert (body_reach(nobody, SIZE) == 1).all()
+
+
+def test_distance_from_a_body_is_measured_in_torsos():
+    pose = body()
+    distance = distance_from_body(pose, SIZE)
+    assert distance.shape == SIZE
+    for joint in (2, 3, 4, 5, 8, 9, 10, 11):
+        x, y = pose.points[joint, :2].round().astype(int)
+        assert distance[y, x] < 0.03
+    x, y = pose.points[10, :2].round().astype(int)
+    assert distance[y, x - 40] == pytest.approx(40 / torso_length(pose), abs=0.1)
+    assert distance.max() > 1
+
+
+def test_a_hand_is_near_the_body():
+    """It reaches beyond the last joint of the arm."""
+    pose = body()
+    elbow, wrist = pose.points[3, :2], pose.points[4, :2]
+    hand = wrist + (wrist - elbow) * (0.2 * torso_length(pose) / np.linalg.norm(wrist - elbow))
+    x, y = hand.round().astype(int)
+    assert distance_from_body(pose, SIZE)[y, x] < 0.03
+
+
+def test_far_from_a_body_outside_of_the_image_and_near_one_without_joints():
+    assert (distance_from_body(body(9000), SIZE) > 2).all()
+    nobody = Pose(np.tile(np.array(MISSING, np.float32), (18, 1)), SIZE)
+    assert (distance_from_body(nobody, SIZE) == 0).all()

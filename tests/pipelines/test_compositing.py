@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines import compositing
-from gfla_cli.pipelines.compositing import Canvas, Layers, Mixed, composed, mixed, on_background
+from gfla_cli.pipelines.compositing import Canvas, Layers, Mixed, SourceFrame, composed, mixed, on_background
+from gfla_cli.pipelines.head_refinement import HeadCrop
 
 
 def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
@@ -88,7 +90,7 @@ def test_the_edge_of_the_source_sharpens_the_edge_of_the_result(photograph):
     cover = at_full_size(layers(matte=0.5), photograph, edge).cover
     np.testing.assert_allclose(cover, edge, atol=1e-5)
     half = at_full_size(layers(matte=0.6, share=0.5), photograph, edge).cover
-    np.testing.assert_allclose(half, 0.25 + edge / 2, atol=1e-5)
+    np.testing.assert_allclose(half, 0.1 + 0.9 * edge, atol=1e-5)  # 0.3 and 0.8, from 0.25 to 0.75
 
 
 def hole_in_a_shirt(offset):
@@ -106,7 +108,7 @@ def hole_in_a_shirt(offset):
     )
     given.offset[28:36, 28:36] = offset
     crop = Crop((0, 0, 64, 64), (64, 64))
-    filled = given.without_holes(source, crop, cover)
+    filled = given.with_definite_outline(SourceFrame.of(source, cover, crop))
     return given, filled, mixed(filled, source, crop, crop, (slice(0, 64), slice(0, 64)), cover)
 
 
@@ -119,13 +121,15 @@ def test_the_wall_does_not_show_through_the_person():
 
 @pytest.mark.parametrize("offset", [(0, 0), (4 / 64, 0)])
 def test_what_shows_the_person_stays_as_it_is(offset):
-    given, filled, _ = hole_in_a_shirt(offset)
-    assert filled is given
+    given, filled, made = hole_in_a_shirt(offset)
+    np.testing.assert_array_equal(filled.share[:, 23:41], given.share[:, 23:41])
+    np.testing.assert_allclose(made.image[:, 22:42], np.broadcast_to((200, 30, 30), (64, 20, 3)), atol=1)
+    np.testing.assert_allclose(made.cover, given.matte, atol=1e-5)
 
 
-@pytest.mark.parametrize(("matte", "cover"), [(0.2, 0), (0.6, 0.5), (0.97, 1)])
-def test_a_trace_of_the_matte_is_no_subject(photograph, matte, cover):
-    """It would be a ghost where the source stood."""
+@pytest.mark.parametrize(("matte", "cover"), [(0.25, 0), (0.5, 0.5), (0.75, 1)])
+def test_what_the_matte_doubts_is_one_or_the_other(photograph, matte, cover):
+    """Anything between would be a ghost where the source stood."""
     np.testing.assert_allclose(at_full_size(layers(matte=matte), photograph).cover, cover, atol=1e-5)
 
 
@@ -166,6 +170,32 @@ def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
         np.testing.assert_allclose(ours[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=1e-6)
 
 
+def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
+    """A forearm of 11 pixels before the trunk: flows jump at its edges, which is no stretch of either."""
+    given = doubted(lambda x, y: (np.where(abs(x - 30) <= 5, 9, -4) + 0 * y, 0))
+    sharp = given.with_sharp_source(compositing._BODY_STRETCH)
+    assert sharp.share[20:40, 28:33].min() > 0.9
+    assert sharp.share[20:40, 42:50].min() > 0.95
+
+
+@pytest.mark.parametrize(("drawn", "once"), [("a skirt", 0.0), ("a hand", 1.0)])
+def test_of_two_places_that_show_the_same_hand_the_one_without_a_drawn_hand_does_not_count(drawn, once):
+    """The source has its hand before its skirt, the result beside it. The flow of the skirt finds the hand, too."""
+    skirt, hand = (-0.5, -0.5, -0.5), (0.8, 0.4, 0.2)
+    seen = np.full((64, 64, 3), 64, np.uint8)
+    seen[28:36, 28:36] = (np.array(hand) + 1) * 127.5
+    image = np.full((64, 64, 3), skirt, np.float32)
+    image[28:36, 48:56] = hand
+    if drawn == "a hand":
+        image[28:36, 28:36] = hand
+    given = layers()._replace(drawn=image, offset=np.zeros((64, 64, 2), np.float32))
+    given.offset[28:36, 48:56, 0] = -20 / 64  # the hand, which was moved by 20 pixels
+    counts = given.shown_once(SourceFrame(seen, np.ones((64, 64), np.float32)))
+    assert counts[30:34, 50:54].min() > 0.9
+    np.testing.assert_allclose(counts[30:34, 30:34], once, atol=0.1)
+    assert counts[5:20, 5:60].min() > 0.99
+
+
 @pytest.mark.parametrize(("width", "share"), [(20, 0.3), (60, 1.0)])
 def test_a_head_is_not_made_of_sharp_pieces(width, share):
     """All of it moves as it is, or none of it: a sharp eye in a soft face looks wrong."""
@@ -181,7 +211,8 @@ def head_with_ring(ring):
     given = doubted(lambda x, y: (0 * x + 2, 0))
     matte = np.tile(np.float32((x >= 14) & (x < 38 + ring)), (64, 1))
     given = given._replace(matte=matte)
-    return given.with_outline_of_source(compositing._HEAD_STRETCH, Crop((0, 0, 64, 64), (64, 64)), cover).matte
+    nothing = np.zeros((64, 64, 3), np.uint8)
+    return given.with_outline_of_source(compositing._HEAD_STRETCH, SourceFrame(nothing, cover)).matte
 
 
 def test_a_head_ends_where_that_of_the_source_ends():
@@ -192,6 +223,122 @@ def test_a_head_ends_where_that_of_the_source_ends():
 
 def test_a_side_of_the_head_that_the_source_does_not_show_stays():
     assert head_with_ring(20)[20:40, 42:56].min() > 0.95
+
+
+NOTHING_SEEN = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.float32))
+
+
+def drawn_before_grey(matte, subject=(200, 30, 30), wall=128):
+    """What a network drew of a subject that its source does not show: mixed with the wall as the matte (64, 64) is."""
+    mixture = matte[..., None] * np.float32(subject) + (1 - matte[..., None]) * wall
+    return layers(share=0.0)._replace(drawn=(mixture / 127.5 - 1).astype(np.float32), matte=matte.astype(np.float32))
+
+
+def composed_at_rest(given, cover=None):
+    """The layers before a white background, and their cover."""
+    made = at_full_size(given, np.zeros((600, 600, 3), np.uint8), np.zeros((600, 600), np.float32))
+    return made.without_wisps(FRAME)
+
+
+def test_a_fringe_of_the_network_becomes_an_edge_of_the_subjects_colour():
+    """The matte falls from 1 to 0 over 8 of 64 pixels; its middle lies between pixels 43 and 44."""
+    x = np.arange(64, dtype=np.float32)
+    matte = np.tile(((47.5 - x) / 8).clip(0, 1) * ((x - 15.5) / 8).clip(0, 1), (64, 1))
+    made = composed_at_rest(drawn_before_grey(matte).with_definite_outline(NOTHING_SEEN))
+    row = made.cover[300]
+    right = np.flatnonzero(row > 0.5)[-1] * 64 / 600
+    assert 41.5 < right < 44.5
+    assert ((row > 0.1) & (row < 0.9)).sum() < 60  # of 120 that the two edges of the network's matte have
+    shown = made.image[300][row > 0.5]
+    np.testing.assert_allclose(shown, np.broadcast_to((200, 30, 30), shown.shape), atol=25)
+    fringe = at_full_size(drawn_before_grey(matte), np.zeros((600, 600, 3), np.uint8)).image[300][row > 0.5]
+    assert np.abs(fringe.astype(int) - (200, 30, 30)).max() > 45  # as the network drew it
+
+
+def test_what_looks_like_the_wall_beside_the_subject_is_the_wall():
+    """A second shoulder: the matte takes it for the subject, but it was drawn in the colour of the wall."""
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 20:40] = 1
+    given = drawn_before_grey(matte)
+    given.matte[20:40, 40:44] = 0.8
+    outlined = given.with_definite_outline(NOTHING_SEEN)
+    assert outlined.matte[20:40, 41:44].max() < 0.1
+    assert outlined.matte[:, 21:39].min() > 0.99
+
+
+def test_a_subject_that_looks_like_the_wall_everywhere_stays():
+    """White shoes on a white floor."""
+    matte = np.zeros((64, 64), np.float32)
+    matte[20:44, 20:44] = 1
+    outlined = drawn_before_grey(matte, subject=(150, 150, 150), wall=128).with_definite_outline(NOTHING_SEEN)
+    assert outlined.matte[21:43, 21:43].min() > 0.95
+
+
+def test_a_wisp_far_from_the_body_leaves_no_trace():
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 20:40] = 1
+    matte[10:50, 54:56] = 1  # the outline of an arm that has moved away
+    matte[56:60, 50:54] = 1  # a small piece
+    made = composed_at_rest(drawn_before_grey(matte))
+    assert made.cover[:, 450:].max() < 0.01
+    assert made.cover[20:580, 200:370].min() > 0.99
+
+
+def test_a_hand_that_is_thin_stays():
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 20:40] = 1
+    matte[30:36, 40:56] = 1
+    made = composed_at_rest(drawn_before_grey(matte))
+    assert made.cover[295:325, 380:510].min() > 0.99
+
+
+def test_a_person_of_a_few_pixels_keeps_its_limbs():
+    cover = np.zeros((16, 16), np.float32)
+    cover[2:14, 7:9] = 1
+    assert (
+        Mixed(np.zeros((16, 16, 3), np.uint8), cover).without_wisps(Crop((0, 0, 16, 16), (256, 256))).cover == cover
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("away", "matte", "least", "most"), [(0, 0.4, 0.6, 1), (18, 0.6, 0, 0.48), (27, 0.6, 0, 0.2), (18, 0.97, 0.8, 1)]
+)
+def test_the_matte_trusts_the_body(away, matte, least, most):
+    """What it doubts is a limb at the joints, and the source's old silhouette far from them."""
+    points = np.tile(np.float32([-1, -1, 0]), (18, 1))
+    for joint, place in {1: (128, 60), 2: (105, 60), 5: (151, 60), 8: (113, 120), 11: (143, 120), 3: (75, 60)}.items():
+        points[joint] = *place, 1
+    given = Layers(*(np.repeat(np.repeat(part, 4, 0), 4, 1) for part in layers(matte=matte)))
+    found = given.around(Pose(points, (256, 256))).matte[60 + away, 80]
+    assert least < found < most
+
+
+def test_a_head_brings_no_second_shoulder():
+    """Its own outline counts where it fills the crop's middle, the body's where it fades into the body."""
+    wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    everywhere = np.ones((256, 256), np.float32)
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, everywhere)
+    narrow, wide = (np.tile(np.float32((np.arange(64) >= 32 - n) & (np.arange(64) < 32 + n)), (64, 1)) for n in (8, 24))
+    points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    seen = np.zeros((64, 64, 3), np.uint8)
+    head = HeadCrop(seen, frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)))
+    shown = composed(canvas, drawn_before_grey(narrow), (head, drawn_before_grey(wide)))
+    different = np.abs(shown.astype(int) - 128).max(axis=-1) > 8
+    assert different[128, 60:196].all()  # the head is as wide as its crop says
+    assert not different[225:250, 45:90].any()  # the shoulder as the body says
+
+
+def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
+    canvas = Canvas.of(
+        photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: np.ones((600, 600), np.float32)
+    )
+    first = canvas.frame_of(FRAME)
+    assert first.image.shape == (64, 64, 3)
+    assert (first.cover == 1).all()
+    assert canvas.frame_of(Crop(FRAME.box, FRAME.size)) is first
+    bare = Canvas.of(photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: None)
+    assert bare.frame_of(FRAME) is None
 
 
 def red_before_green():
