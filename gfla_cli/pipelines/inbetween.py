@@ -18,7 +18,7 @@ from gfla_cli.person.retarget import fit_similarity
 from gfla_cli.pipelines.compositing import Layers
 
 LEAST_RATE = 20  # frames per second of a video that has such frames; at lower rates too much happens in between
-_SUDDEN = 0.025  # face sizes: a landmark that is further from the middle of its places before and after jumps
+_SUDDEN = 0.02  # face sizes: a landmark that is further from the middle of its places before and after jumps
 _FARTHEST = 0.3  # face sizes: a landmark that moves further from the frame before to the frame after is too fast
 _CELL = 4  # pixels; motion is computed once per cell
 _SOFTNESS = 0.03  # face sizes from a landmark within which its own motion dominates

@@ -8,6 +8,7 @@ import pytest
 from drawn_landmarks import drawn_face
 
 from gfla_cli.person.face import POINTS, face_size
+from gfla_cli.person.track_files import Track, read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings
 from gfla_cli.pipelines.compositing import Layers
 from gfla_cli.pipelines.inbetween import between, lies_between
@@ -115,21 +116,31 @@ def network(face_animator, monkeypatch):
     return seen
 
 
+@pytest.fixture(scope="module")
+def steady(head_track, tmp_path_factory):
+    """The landmarks of a head that moves to the right by a pixel in each of eight frames."""
+    track = read_track(head_track)
+    frames = [track.frames[0] + np.float32([k, 0, 0]) for k in range(8)]
+    path = tmp_path_factory.mktemp("steady") / "steady.json"
+    write_track(path, Track("face", track.fps, track.size, frames))
+    return path
+
+
 def _made(animator, head_videos, driving, **settings):
     fps = settings.pop("fps", None)
     choices = AnimationSettings(**settings)
-    with animator.animate(head_videos / "face.png", head_videos / driving, settings=choices, fps=fps) as clip:
+    with animator.animate(head_videos / "face.png", driving, settings=choices, fps=fps) as clip:
         return list(clip)
 
 
-def test_the_network_draws_every_second_frame(face_animator, head_videos, head_track, network):
+def test_the_network_draws_every_second_frame(face_animator, head_videos, steady, network):
     """Of eight frames the last follows no other, so it is drawn, too."""
-    frames = _made(face_animator, head_videos, "film.json")
+    frames = _made(face_animator, head_videos, steady)
     assert [frame.number for frame in frames] == list(range(8))
     assert len(network) == 5
     structures = list(network)
     network.clear()
-    every = _made(face_animator, head_videos, "film.json", every_frame=True)
+    every = _made(face_animator, head_videos, steady, every_frame=True)
     assert len(network) == 8
     np.testing.assert_array_equal(structures, [network[k] for k in (0, 2, 4, 6, 7)])
     np.testing.assert_array_equal(frames[0].image, every[0].image)
@@ -141,21 +152,21 @@ def test_the_network_draws_every_second_frame(face_animator, head_videos, head_t
     assert apart < np.abs(frames[0].image.astype(int) - every[2].image).mean()
 
 
-def test_the_network_draws_every_frame_of_a_slow_video(face_animator, head_videos, head_track, network):
-    frames = _made(face_animator, head_videos, "film.json", fps=15)
+def test_the_network_draws_every_frame_of_a_slow_video(face_animator, head_videos, steady, network):
+    frames = _made(face_animator, head_videos, steady, fps=15)
     assert len(network) == len(frames)
 
 
 def test_frames_beside_a_gap_are_drawn_by_the_network(face_animator, head_videos, network):
     """Two frames, two without a face, two frames."""
-    frames = _made(face_animator, head_videos, "gaps.mp4")
+    frames = _made(face_animator, head_videos, head_videos / "gaps.mp4")
     assert [frame.held for frame in frames] == [False, False, True, True, False, False]
     assert len(network) == 4
 
 
 @pytest.mark.parametrize("options", [[], ["--every-frame"]])
-def test_the_option_of_the_command(animate, head_track, monkeypatch, options):
+def test_the_option_of_the_command(animate, steady, monkeypatch, options):
     mixed = []
     monkeypatch.setattr("gfla_cli.pipelines.animation.between", lambda layers, faces: mixed.append(faces) or layers[0])
-    assert animate("film.json", "-o", "out.mp4", *options).exit_code == 0
+    assert animate(steady, "-o", "out.mp4", *options).exit_code == 0
     assert bool(mixed) != bool(options)
