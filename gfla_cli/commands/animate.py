@@ -71,8 +71,8 @@ def animate(
         bool,
         typer.Option(
             "--every-frame",
-            help="Faces from 20 frames per second on: also draw the frames that are mixed from two neighbours else; "
-            "takes nearly twice as long.",
+            help="Draw each frame of a face; else, from 20 frames per second on, every second one is mixed from its "
+            "neighbours. Takes half as much time again.",
         ),
     ] = False,
     trim: Annotated[str | None, typer.Option(help="Time range of DRIVING, START:END in seconds.")] = None,
