@@ -53,6 +53,7 @@ from gfla_cli.pipelines.compositing import Canvas, Layers, check_background, com
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
+from gfla_cli.pipelines.inbetween import LEAST_RATE, between, lies_between
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +68,7 @@ class AnimationSettings:
     paste_back: bool = True  # frames are the whole source image; else the network's frame of it alone
     size: Size = "source"  # longer side of the network's frame in the result, pixels; or as large as in the source
     background: Background = "keep"  # of bodies whose model separates them from it: "keep", "white", or an image
+    every_frame: bool = False  # the network draws every frame of a face; else frames between two are mixed from them
 
 
 MODELS: dict[Kind, str] = {"face": "face-people", "body": "pose-people"}  # the default of each task
@@ -82,8 +84,9 @@ _CUT_OFF = 0.15  # torso lengths; a body that leaves the image by less looks who
 class FrameCondition(NamedTuple):
     """What the network is to draw in one frame."""
 
-    structure: NDArray[np.float32]  # (1, S, H, W) the pose map
+    structure: NDArray[np.float32] | None  # (1, S, H, W) the pose map; None: not made yet, see `Subject.prepared`
     body: Pose | None = None  # in pixels of the network's frame
+    face: Points | None = None  # (68 or 70, 2) of a frame that may be mixed from its neighbours, in the same pixels
     head: HeadCrop | None = None  # to be refined
     place: Crop | None = None  # of the canvas: where the frame lies, unless it stays where it is
 
@@ -94,6 +97,22 @@ class DrawnFrame(NamedTuple):
     layers: Layers
     head: tuple[HeadCrop, Layers] | None = None
     place: Crop | None = None  # see FrameCondition
+    face: Points | None = None  # see FrameCondition
+
+
+class _Between(NamedTuple):
+    """A frame of a face that is mixed from the frames before and after it."""
+
+    before: DrawnFrame
+    face: Points
+    after: DrawnFrame
+
+    def mixed(self) -> DrawnFrame:
+        before, after = self.before, self.after
+        assert before.face is not None
+        assert after.face is not None
+        layers = between((before.layers, after.layers), (before.face, self.face, after.face))
+        return DrawnFrame(layers, face=self.face)
 
 
 class Subject(Protocol):
@@ -116,6 +135,9 @@ class Subject(Protocol):
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """The network's condition for the driver's next landmarks. `missing`: frames without a person before it."""
+
+    def prepared(self, condition: FrameCondition) -> FrameCondition:
+        """The same with its structure, for a frame that the network draws."""
 
     def draw(self, condition: FrameCondition) -> DrawnFrame:
         """The network's part of the next frame."""
@@ -147,6 +169,7 @@ class FaceSubject:
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
         """See Subject. The crop holds the face in all frames of `driving`."""
         self._fps = fps
+        self._may_mix = not self._settings.every_frame and fps >= LEAST_RATE and self._session.config.has_flow
         self.restart(driving)
         if self._settings.crop:
             moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
@@ -172,11 +195,20 @@ class FaceSubject:
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """See Subject."""
         smooth = points if self._filter is None else self._filter(points, face_size(points), missing)
-        return FrameCondition(self._maps(cropped_face(self._motion(smooth), self.crop)))
+        face = cropped_face(self._motion(smooth), self.crop)
+        return FrameCondition(None, face=face) if self._may_mix else FrameCondition(self._maps(face))
+
+    def prepared(self, condition: FrameCondition) -> FrameCondition:
+        """See Subject."""
+        if condition.structure is not None or condition.face is None:
+            return condition
+        return condition._replace(structure=self._maps(condition.face))
 
     def draw(self, condition: FrameCondition) -> DrawnFrame:
         """See Subject."""
-        return DrawnFrame(Layers.unpacked(self._clip.next_layers(condition.structure)[0]))
+        structure = self.prepared(condition).structure
+        assert structure is not None
+        return DrawnFrame(Layers.unpacked(self._clip.next_layers(structure)[0]), face=condition.face)
 
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
@@ -320,10 +352,15 @@ class BodySubject:
         head = self._head.at(pose, frame, self._torso) if self._head else None
         place = None if frame is self.crop else Crop(self.canvas.scale.bounds(frame.box), frame.size)
         body = pose.cropped(frame)
-        return FrameCondition(self._drawn(body.within_frame().deep_points), body, head, place)
+        return FrameCondition(self._drawn(body.within_frame().deep_points), body, head=head, place=place)
+
+    def prepared(self, condition: FrameCondition) -> FrameCondition:
+        """See Subject. Bodies have it already."""
+        return condition
 
     def draw(self, condition: FrameCondition) -> DrawnFrame:
         """See Subject."""
+        assert condition.structure is not None
         layers, head = Layers.unpacked(self._clip.next_layers(condition.structure)[0]), condition.head
         assert condition.body is not None
         layers = layers.around(condition.body)
@@ -504,14 +541,48 @@ class Animation(Iterator[AnimatedFrame], Closeable):
                     gap += 1
                 yield driven, condition
 
-    def _drawn(self) -> Generator[tuple[DrivenFrame, DrawnFrame | None]]:
-        with closing(overlapped(self._conditions(), _WAITING)) as ready:
+    def _planned(self) -> Generator[tuple[DrivenFrame, FrameCondition | None]]:
+        """The same, with the structure of each frame that the network draws.
+
+        A frame without one lies between two that have one. It is mixed from them, see `inbetween`.
+        """
+        before: FrameCondition | None = None  # of the frame before, if the network draws that
+        held: tuple[DrivenFrame, FrameCondition] | None = None  # a frame that may lie between two
+        with closing(self._conditions()) as conditions:
+            for driven, condition in conditions:
+                if held is not None:
+                    follows = _lies_between(before, held[1], condition)
+                    yield held if follows else (held[0], self._prepared(held[1]))
+                    before, held = None if follows else held[1], None
+                if condition is not None and condition.face is not None and before is not None:
+                    held = driven, condition
+                    continue
+                yield driven, None if condition is None else self._prepared(condition)
+                before = condition
+            if held is not None:
+                yield held[0], self._prepared(held[1])
+
+    def _prepared(self, condition: FrameCondition) -> FrameCondition:
+        with self.stopwatch.measure("structure"):
+            return self._subject.prepared(condition)
+
+    def _drawn(self) -> Generator[tuple[DrivenFrame, DrawnFrame | _Between | None]]:
+        last: DrawnFrame | None = None
+        waiting: tuple[DrivenFrame, Points] | None = None  # a frame between the last one and the next
+        with closing(overlapped(self._planned(), _WAITING)) as ready:
             for driven, condition in ready:
+                if condition is not None and condition.structure is None and condition.face is not None:
+                    waiting = driven, condition.face
+                    continue
                 drawn = None
                 if condition is not None:
                     with self.stopwatch.measure("network"):
                         drawn = self._subject.draw(condition)
+                if waiting is not None and last is not None and drawn is not None:
+                    yield waiting[0], _Between(last, waiting[1], drawn)
+                    waiting = None
                 yield driven, drawn
+                last = drawn
 
     def _made(self) -> Generator[AnimatedFrame]:
         image = self.still
@@ -525,7 +596,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
                         continue
                 else:
                     with self.stopwatch.measure("compose"):
-                        image = self._subject.compose(drawn)
+                        image = self._subject.compose(drawn.mixed() if isinstance(drawn, _Between) else drawn)
                 yield AnimatedFrame(driven.number, image, driven.image, driven.points, drawn is None)
 
     def _count_missing(self, number: int) -> None:
@@ -534,6 +605,13 @@ class Animation(Iterator[AnimatedFrame], Closeable):
             raise DetectionError(str(error), hint="--on-missing hold or skip goes on there")
         self._first_missing = self._first_missing if self.missing else number
         self.missing += 1
+
+
+def _lies_between(before: FrameCondition | None, now: FrameCondition, after: FrameCondition | None) -> bool:
+    """Whether a face of a frame follows from those of its neighbours."""
+    faces = [None if condition is None else condition.face for condition in (before, now, after)]
+    first, middle, last = faces
+    return first is not None and middle is not None and last is not None and lies_between(first, middle, last)
 
 
 def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:

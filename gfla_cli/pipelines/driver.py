@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.background import ProcessLock, overlapped
-from gfla_cli.io.video import Sound, Trim, exact_rate, read_frames, sound_of
+from gfla_cli.io.video import Frames, Sound, Trim, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.retarget import jumped
@@ -269,6 +269,7 @@ class _VideoDriver:
         self.damaged = False
         self._trim, self._person, self._images, self._stopwatch = trim, person, images, stopwatch
         self._known: list[DrivenFrame] = []  # frames that `preview` or `survey` has read, without their images
+        self._whole: Frames | None = None  # the video, if these are all of its frames
         self._cut_finder = _CutFinder()
         self._tracker: FaceTracker | BodyTracker | None = None
 
@@ -281,32 +282,41 @@ class _VideoDriver:
 
     def _looked_at(self, wanted: int | None) -> list[Points]:
         """Tracks the person until it was found in `wanted` frames, else in all frames; see `preview`."""
-        found = 0
-        with read_frames(self.path, self._trim, self.fps) as frames, closing(_ahead(frames)) as images:
+        found, self._known = 0, []
+        frames = read_frames(self.path, self._trim, self.fps)
+        with frames, closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
             for number, image in enumerate(images):
                 driven = self._track(number, image)
                 self._known.append(driven)
                 found += driven.points is not None
                 if found == wanted:
                     break
+            else:
+                self._whole = frames
         if not found:
             self._close()
             raise not_found(str(self.path), self.kind)
         return _first_shot(self._known, self.fps, _preview_frames(self.fps))
 
     def frames(self) -> Generator[DrivenFrame]:
-        # Frames that are known are decoded again: keeping their images would take a hundred times the memory.
-        with read_frames(self.path, self._trim, self.fps) as frames:
-            try:
-                with closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
-                    for number, image in enumerate(images):
-                        known = number < len(self._known)
-                        driven = self._known[number] if known else self._track(number, image)
-                        yield replace(driven, image=image) if self._images else driven
-            finally:
-                self._close()
-            self.notes += frames.notes
-            self.damaged = frames.damaged
+        frames = self._whole
+        try:
+            if frames is not None and not self._images:
+                yield from self._known
+            else:
+                frames = read_frames(self.path, self._trim, self.fps)
+                yield from self._read_again(frames)
+        finally:
+            self._close()
+        self.notes += frames.notes
+        self.damaged = frames.damaged
+
+    def _read_again(self, frames: Frames) -> Generator[DrivenFrame]:
+        """All frames. Those that are known are decoded again: keeping images would take a hundred times the memory."""
+        with frames, closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
+            for number, image in enumerate(images):
+                driven = self._known[number] if number < len(self._known) else self._track(number, image)
+                yield replace(driven, image=image) if self._images else driven
 
     def _track(self, number: int, image: Image) -> DrivenFrame:
         if self._tracker is None:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image, Points
+from gfla_cli.conditioning.face_map import IRISES
+from gfla_cli.config import ModelConfig
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
@@ -23,7 +25,7 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.io.video import VideoWriter
 from gfla_cli.person.body import aligned, body_crop, fitted_into_image, with_legs_of
 from gfla_cli.person.detect_face import no_face
-from gfla_cli.person.face import EYES, face_size
+from gfla_cli.person.face import EYES, POINTS, face_size
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
@@ -38,6 +40,9 @@ _PREVIEW_SIDE = 640  # pixels of the longer side of a preview
 _FACES_KEPT = 4
 # In face sizes at the slider's end: how far a brow rises, and how far the lower lip and the chin sink.
 _BROWS, _MOUTH = 0.07, 0.16
+# In eye widths at the slider's end: how far an iris moves, sideways and down.
+_GAZE_X, _GAZE_Y = 0.16, 0.12
+_LIDS_FOLLOW = 0.25  # share of an eye's opening by which lids follow a gaze at the slider's end
 _BROW_POINTS, _LOWER_LIP = list(range(17, 27)), [*range(55, 60), *range(65, 68)]
 _JAW = dict(zip(range(4, 13), (0.2, 0.4, 0.6, 0.75, 0.8, 0.75, 0.6, 0.4, 0.2), strict=True))  # share of the lip's way
 
@@ -135,6 +140,8 @@ class Expression:
     eyes: float = 0.0  # -1 (closed)..1 (wide open)
     mouth: float = 0.0  # 0..1 (open)
     brows: float = 0.0  # -1..1 (raised)
+    gaze_x: float = 0.0  # -1..1; positive: the eyes look to the right of the image
+    gaze_y: float = 0.0  # -1..1; positive: down
 
     @classmethod
     def parse(cls, values: Any) -> Expression:
@@ -149,7 +156,16 @@ class Expression:
         return cls(**values)
 
 
-LIMITS = {"turn": (-30, 30), "nod": (-20, 20), "tilt": (-30, 30), "eyes": (-1, 1), "mouth": (0, 1), "brows": (-1, 1)}
+LIMITS = {
+    "turn": (-30, 30),
+    "nod": (-20, 20),
+    "tilt": (-30, 30),
+    "eyes": (-1, 1),
+    "mouth": (0, 1),
+    "brows": (-1, 1),
+    "gaze_x": (-1, 1),
+    "gaze_y": (-1, 1),
+}
 
 
 def with_expression(points: NDArray[np.floating], expression: Expression) -> NDArray[np.float32]:
@@ -158,9 +174,14 @@ def with_expression(points: NDArray[np.floating], expression: Expression) -> NDA
     size = face_size(face)
     down = face[8] - face[27]  # from the bridge of the nose to the chin
     down /= max(float(np.linalg.norm(down)), 1e-9)
+    for iris, eye in zip(face[POINTS:], EYES, strict=False):  # unknown irises stay unknown
+        along = face[eye[3]] - face[eye[0]]
+        width = float(np.linalg.norm(along))
+        iris += expression.gaze_x * _GAZE_X * along + expression.gaze_y * _GAZE_Y * width * down
     for _, first, second, _, below_second, below_first in EYES:
         for upper, lower in ((first, below_first), (second, below_second)):
             part = 1 + expression.eyes * (1.0 if expression.eyes < 0 else 0.5)
+            part *= 1 - _LIDS_FOLLOW * expression.gaze_y
             face[upper] = face[lower] + part * (face[upper] - face[lower])
     face[_BROW_POINTS] -= expression.brows * _BROWS * size * down
     face[_LOWER_LIP] += expression.mouth * _MOUTH * size * down
@@ -173,6 +194,11 @@ def with_expression(points: NDArray[np.floating], expression: Expression) -> NDA
     middle = (face[0] + face[16]) / 2  # between the ears
     rotation = np.array(about_z) @ np.array(about_x) @ np.array(about_y)
     return np.asarray((face - middle) @ rotation.T + middle, np.float32)
+
+
+def sees_irises(config: ModelConfig) -> bool:
+    """Whether a face model draws where the irises are."""
+    return config.task == "face" and config.structure_channels > IRISES
 
 
 @dataclass(slots=True)
@@ -199,7 +225,13 @@ class FaceModel:
         self._faces: OrderedDict[Path, _Face] = OrderedDict()  # the one used last comes last
 
     def express(self, source: Path, expression: Expression) -> Made:
-        """The image with another expression of its largest face."""
+        """The image with another expression of its largest face.
+
+        Raises UsageError for a gaze when the model does not see irises.
+        """
+        if (expression.gaze_x or expression.gaze_y) and not sees_irises(self.animator.session.config):
+            what = f"{self.animator.session.name} sees no irises, so its eyes cannot look elsewhere"
+            raise UsageError(what, hint="leave gaze_x and gaze_y out, or --face-model face-people")
         face = self._face(source)
         moved = with_expression(face.subject.points, expression)
         face.subject.start([face.subject.points, moved], (face.image.shape[0], face.image.shape[1]), Fraction(25))

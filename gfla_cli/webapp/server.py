@@ -31,13 +31,22 @@ from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.runtime import MANY
-from gfla_cli.inference.session import Execution
+from gfla_cli.inference.session import Execution, model_config
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer, tiled, write_turntable
-from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
+from gfla_cli.webapp.jobs import (
+    BusyError,
+    ClientGoneError,
+    Expression,
+    FaceModel,
+    Worker,
+    find_pose,
+    preview_pose,
+    sees_irises,
+)
 from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.uploads import Form, Uploads
 
@@ -73,6 +82,7 @@ class Server:
     def __init__(self, models: Models) -> None:
         self.uploads = Uploads()
         execution: Execution = {"images": MANY, **models.execution}  # a dragged joint asks for ten images a second
+        self.face_model = models.face
         self.pose = Worker(lambda: PoseTransfer(models.pose, **execution))
         self.face = Worker(lambda: FaceModel(Animator(models.face, **execution)))
         self.view = Worker(lambda: ViewSynthesizer(models.view, **execution))
@@ -82,6 +92,7 @@ class Server:
         routes = [
             Route("/", _page),
             Route("/openapi.json", _page),
+            Route("/models.json", self._abilities),
             Route("/page/{name}", _page),
             *(
                 Route(path, self._endpoint(job), methods=["POST"])
@@ -126,6 +137,13 @@ class Server:
                 form.delete()
 
         return endpoint
+
+    async def _abilities(self, _: Request) -> Response:
+        """What the page offers for some models only. A face model that is missing is reported by its first job."""
+        gaze = False
+        with suppress(GflaError):
+            gaze = sees_irises(await run_in_threadpool(model_config, self.face_model))
+        return JSONResponse({"face": {"gaze": gaze}})
 
     async def _keep(self, form: Form, _: Request) -> Response:
         path = form.file("file")

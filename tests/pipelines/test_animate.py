@@ -101,7 +101,8 @@ def test_the_first_seconds_are_looked_at_once(head_videos, monkeypatch):
     """The landmarks of the preview are used again."""
     driver = open_driver(head_videos / "film.mp4", "face")
     seen = driver.preview()
-    monkeypatch.setattr(driver, "_track", lambda image: pytest.fail("looked again"))
+    monkeypatch.setattr(driver, "_track", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("gfla_cli.pipelines.driver.read_frames", lambda *_: pytest.fail("decoded again"))
     frames = list(driver.frames())
     assert len(frames) == len(seen) == FRAMES
     np.testing.assert_array_equal(frames[3].points, seen[3])

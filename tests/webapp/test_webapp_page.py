@@ -200,6 +200,7 @@ def test_touch_and_all_tabs_work_on_a_phone_in_the_dark(page):
     page.click("#tab-face")
     drop(page, "#face .stage", ROOT / "assets" / "eve.jpg")
     page.until("!document.getElementById('slider-turn').disabled")
+    page.until("!document.getElementById('slider-gaze_x').parentElement.hidden")
     page.evaluate("document.getElementById('slider-turn').focus()")
     page.press("ArrowRight")
     page.until("!document.querySelector('#face .save').hidden")

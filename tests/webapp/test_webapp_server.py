@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from socket import create_server
 
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 from paths import ANNA, BEN, ROOT
 from PIL import Image
+from tiny_models import save_tiny, tiny
 from webapp import TOKEN, serving
 
 pytest.importorskip("starlette")  # of the extra app
@@ -109,6 +111,27 @@ def test_faces_get_expressions_and_videos(client, tmp_path):
     wrong = post(client, "/animate", 400, source=eve, expression='{"turn": 90}').json()
     assert wrong == {"error": "turn is 90", "hint": "turn goes from -30 to 30"}
     assert "known: turn, nod" in post(client, "/animate", 400, source=eve, expression='{"smile": 1}').json()["hint"]
+
+
+def test_eyes_look_elsewhere(client):
+    assert client.get("/models.json").json() == {"face": {"gaze": True}}
+    eve = post(client, "/uploads", file=EVE).json()["id"]
+    ahead = pixels(post(client, "/animate", source=eve, expression='{"gaze_x": 0, "gaze_y": 0}'))
+    for gaze in ('{"gaze_x": 1}', '{"gaze_y": -1}'):
+        assert not np.array_equal(pixels(post(client, "/animate", source=eve, expression=gaze)), ahead)
+    wrong = post(client, "/animate", 400, source=eve, expression='{"gaze_x": 1.5}').json()
+    assert wrong == {"error": "gaze_x is 1.5", "hint": "gaze_x goes from -1 to 1"}
+
+
+def test_a_model_that_sees_no_irises_has_no_gaze(little_models, tmp_path):
+    save_tiny(tmp_path / "blind", tiny("face-people", structure_channels=16))
+    models = replace(little_models, face=str(tmp_path / "blind"))
+    with TestClient(Server(models).app(TOKEN, 8765), HERE, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        assert client.get("/models.json").json() == {"face": {"gaze": False}}
+        refused = post(client, "/animate", 400, source=EVE, expression='{"turn": 5, "gaze_y": 0.5}').json()
+        assert refused["error"] == "blind sees no irises, so its eyes cannot look elsewhere"
+        assert "--face-model" in refused["hint"]
+        post(client, "/animate", source=EVE, expression='{"turn": 5, "gaze_y": 0}')
 
 
 def test_a_face_follows_the_frames_of_a_camera(client, tmp_path):
@@ -258,6 +281,13 @@ def test_an_expression_moves_what_its_name_says(anna_face):
     assert (moved(brows=1)[17:27, 1] < 0).all()
     shut = anna_face + moved(eyes=-1)
     assert np.abs(shut[37] - shut[41]).max() < 1e-3
+    aside, down = moved(gaze_x=1), moved(gaze_y=1)
+    width = anna_face[39, 0] - anna_face[36, 0]
+    assert 0.1 * width < aside[68:, 0].min() <= aside[68:, 0].max() < 0.25 * width  # the irises stay inside the eyes
+    assert np.abs(aside[:68]).max() < 1e-3
+    assert (down[68:, 1] > 0).all()
+    assert (down[[37, 38, 43, 44], 1] > 0).all()  # upper lids follow
+    assert (moved(gaze_y=-1)[68:, 1] < 0).all()
     assert moved(turn=20)[30, 0] > 0  # the tip of the nose goes to the right of the image,
     assert moved(nod=20)[30, 1] > 0  # and down
     assert moved(tilt=20)[8, 0] < 0 < moved(tilt=20)[27, 0]  # clockwise: the chin goes left
@@ -295,7 +325,8 @@ def test_commands_of_the_page_about_it_run(little_models, tmp_path):
             subprocess.run(arguments, cwd=tmp_path, check=True, timeout=120)
             assert (tmp_path / arguments[-1]).stat().st_size > 100
     described = json.loads((tmp_path / "openapi.json").read_text())
-    assert set(described["paths"]) == {"/uploads", "/detect", "/pose-transfer", "/animate", "/view-synthesis"}
+    jobs = {"/uploads", "/detect", "/pose-transfer", "/animate", "/view-synthesis"}
+    assert set(described["paths"]) == jobs | {"/models.json"}
 
 
 def test_two_clients_at_once_get_their_own_results(client):

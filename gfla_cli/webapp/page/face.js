@@ -6,7 +6,9 @@ import { Latest, Stage, openCamera, post, replaceUrl, report, snapshot, useCamer
 const SLIDERS = {
   turn: ["Turn", -30, 30, 1, "°"], nod: ["Nod", -20, 20, 1, "°"], tilt: ["Tilt", -30, 30, 1, "°"],
   eyes: ["Eyes", -100, 100, 5, "%"], mouth: ["Mouth", 0, 100, 5, "%"], brows: ["Brows", -100, 100, 5, "%"],
+  gaze_x: ["Look aside", -100, 100, 5, "%"], gaze_y: ["Look down", -100, 100, 5, "%"],
 };
+const GAZE = ["gaze_x", "gaze_y"]; // of models that see irises
 const [RECORDED_S, LIVE_SIDE] = [4, 480];
 const get = (id) => document.getElementById(id);
 const inputs = {};
@@ -33,7 +35,8 @@ function enable(on) {
 
 function ask(final) {
   live = false;
-  const values = Object.entries(inputs).map(([name, input]) => [name, SLIDERS[name][4] === "%" ? input.value / 100 : +input.value]);
+  const shown = Object.entries(inputs).filter(([, input]) => !input.parentElement.hidden);
+  const values = shown.map(([name, input]) => [name, SLIDERS[name][4] === "%" ? input.value / 100 : +input.value]);
   results.ask({ expression: JSON.stringify(Object.fromEntries(values)), final });
 }
 
@@ -94,6 +97,7 @@ async function follow() {
 for (const [name, [label, low, high, step, unit]] of Object.entries(SLIDERS)) {
   const row = document.createElement("label");
   row.className = "slider";
+  row.hidden = GAZE.includes(name);
   row.innerHTML = `<span>${label}</span><input type="range" id="slider-${name}" min="${low}" max="${high}" step="${step}" value="0"><output></output>`;
   const [, input, output] = row.children;
   const tell = () => { output.textContent = `${input.value}${unit}`; };
@@ -104,6 +108,9 @@ for (const [name, [label, low, high, step, unit]] of Object.entries(SLIDERS)) {
   inputs[name] = input;
   get("sliders").append(row);
 }
+fetch("/models.json").then((response) => response.json()).then(({ face }) => {
+  for (const name of GAZE) inputs[name].parentElement.hidden = !face.gaze;
+}).catch(() => {}); // without an answer they stay hidden
 get("face-reset").addEventListener("click", reset);
 get("driving").addEventListener("change", (event) => event.target.files[0] && animate(event.target.files[0]));
 get("stop").addEventListener("click", () => clipStop.abort());
