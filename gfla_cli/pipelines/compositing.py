@@ -31,7 +31,7 @@ from gfla_cli.pipelines.inpainting import without_subject
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
-_MATTE_RANGE = 0.25, 0.75  # of a matte: less is background, more is subject
+_MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 _SURE, _LIKELY, _UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
@@ -42,10 +42,8 @@ _CLEAR, _TELLS = (
     0.4,
     0.3,
 )  # contrast in [-1, 1]: more counts the same; from which on less contrast nearby says something
-_PALE, _STRONG = (
-    (0.6, 0.3),
-    (0.7, 0.95),
-)  # shares of the contrast nearby: of background, and of the subject's own colours
+_PALE = 0.6, 0.3  # shares of the contrast nearby: above, a colour is the subject's; below, the background's
+_STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; above, the subject's own
 _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
