@@ -92,8 +92,7 @@ class ModelConfig:
     # "mean" is the paper's: local attention ends in an average pool, so the result is n² times smaller than the
     # features it is blended with. "sum" leaves that factor out.
     attention_reduction: Reduction = "mean"
-    # Kernel of the renderer's transposed convolutions: 3 as in the released models. 4 leaves less of a pattern, and
-    # models that blend pixels smooth the rest away.
+    # Kernel of the renderer's transposed convolutions: 3 as in the released models; 4 has fewer checkerboard artefacts.
     up_kernel: int = 3
     # View models: the code also scales the skip features of the flow estimator. In the released models it only enters
     # at the bottleneck, where InstanceNorm removes a constant again and only the shortcuts keep it.

@@ -170,7 +170,7 @@ class Decoder(nn.Module):
         )
         self.to_image = ToImage(width[2])
         self.pixel_blend = PixelBlend(width[2], references, config.blend_reduction) if config.pixel_blend else None
-        self.smooth = config.up_kernel == 4  # with kernels of 3 the pattern is weaker than what smoothing takes away
+        self.smooth = config.task == "pose"  # in others the pattern is weaker than the detail that smoothing takes away
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """Everything that the samplers derive from one reference's features (strides 2, 4, 8) only, by level."""

@@ -50,18 +50,16 @@ def test_a_pattern_of_two_pixels_is_taken_away():
         torch.testing.assert_close(part[..., 2:-2, 2:-2], smooth[:, : part.shape[1], 2:-2, 2:-2], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("kernel", "smooth"), [(3, False), (4, True)])
-def test_networks_with_kernels_of_four_mix_images_without_that_pattern(kernel, smooth):
-    network = fresh(tiny(up_kernel=kernel)).eval()
+def test_images_of_people_are_mixed_without_that_pattern():
+    network = fresh(tiny()).eval()
     inputs = torch.rand(1, 3, 64, 64) * 2 - 1, *torch.rand(2, 1, 36, 64, 64)
     with torch.inference_mode():
         made = network(*inputs)
         network.decoder.smooth = False
         raw = network(*inputs)
-    wanted = raw.blend.without_pattern() if smooth else raw.blend
-    for part, expected in zip(made.blend, wanted, strict=True):
+    for part, expected in zip(made.blend, raw.blend.without_pattern(), strict=True):
         torch.testing.assert_close(part, expected)
-    assert torch.equal(made.image, raw.image) != smooth
+    assert not torch.allclose(made.image, raw.image, atol=1e-3)
 
 
 @pytest.mark.parametrize(("mask", "error", "taken"), [(0.0, 0, True), (1.0, 1, True), (0.0, 1, False)])
