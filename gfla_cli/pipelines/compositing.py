@@ -22,7 +22,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
-from gfla_cli.person.body import body_reach, distance_from_body
+from gfla_cli.person.body import body_reach, distance_from_body, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop
@@ -123,8 +123,11 @@ class Layers(NamedTuple):
         """The same with a matte that trusts a body, whose pose is in pixels of the matte.
 
         Networks take a floor for a part of the person, with the source's feet on it, and doubt whether a limb is still
-        where the source has it. So what the matte doubts counts less, the farther from the body it is.
+        where the source has it. So what the matte doubts counts less, the farther from the body it is. A body without
+        joints to measure changes nothing.
         """
+        if torso_length(body) <= 0:
+            return self
         power = np.interp(distance_from_body(body, self.matte.shape), *_DOUBT).astype(np.float32)
         return self._replace(matte=self.matte**power * body_reach(body, self.matte.shape))
 

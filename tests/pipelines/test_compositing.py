@@ -313,6 +313,14 @@ def test_the_matte_trusts_the_body(away, matte, least, most):
     assert least < found < most
 
 
+def test_a_body_of_a_face_alone_leaves_the_matte_as_it_is():
+    """Nothing tells how far a place is from it: a doubtful matte must not grow everywhere."""
+    points = np.tile(np.float32([-1, -1, 0]), (18, 1))
+    points[0] = 30, 20, 1
+    given = layers(matte=0.2)
+    np.testing.assert_array_equal(given.around(Pose(points, (64, 64))).matte, given.matte)
+
+
 def test_a_head_brings_no_second_shoulder():
     """Its own outline counts where it fills the crop's middle, the body's where it fades into the body."""
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
