@@ -282,7 +282,7 @@ class _VideoDriver:
 
     def _looked_at(self, wanted: int | None) -> list[Points]:
         """Tracks the person until it was found in `wanted` frames, else in all frames; see `preview`."""
-        found, self._known = 0, []
+        found, self._known, self._whole = 0, [], None
         frames = read_frames(self.path, self._trim, self.fps)
         with frames, closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
             for number, image in enumerate(images):
