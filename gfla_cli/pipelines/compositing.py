@@ -138,8 +138,7 @@ class Layers(NamedTuple):
         what looks like the background beside it becomes background. The rest takes its colours from what is sure
         around. So do places whose flow leads beside the subject of the source, as they would show its background.
         """
-        left, top, width, height = cv2.boundingRect((self.matte > _UNLIKELY).astype(np.uint8))
-        there = _around(top, height), _around(left, width)  # the rest of the frame is background, and stays as it is
+        there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, residual, offset, matte = (part[there] for part in self)
         x, y = (places[there] for places in self._looked_at())
         moved = cv2.remap(source.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -192,6 +191,11 @@ class Layers(NamedTuple):
         seen = cv2.remap(source.cover, *self._looked_at(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         return np.asarray(seen, np.float32)
 
+    def _subject(self, least: float) -> tuple[slice, slice]:
+        """Rows and columns around all places with a matte above `least`, with a margin for filters."""
+        left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
+        return _around(top, height), _around(left, width)
+
     def _looked_at(self) -> tuple[Float32Array, Float32Array]:
         """(h, w) x and y where the offsets lead, in pixels of the source's frame at the size of these layers."""
         height, width = self.matte.shape
@@ -205,13 +209,14 @@ class Layers(NamedTuple):
         the network drew a hand.
         """
         height, width = self.matte.shape
-        x, y = self._looked_at()
+        region = self._subject(_LIKELY)
+        x, y = (places[region] for places in self._looked_at())
         moved = cv2.remap(source.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        difference = cv2.GaussianBlur(moved / np.float32(127.5) - 1 - self.drawn, (0, 0), _ABOUT)
+        difference = cv2.GaussianBlur(moved / np.float32(127.5) - 1 - self.drawn[region], (0, 0), _ABOUT)
         fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
         columns, rows = -(-width // _CELL), -(-height // _CELL)
         cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
-        subject = self.matte > _LIKELY
+        subject = self.matte[region] > _LIKELY
         shown = cells[subject]
         count = np.bincount(shown, minlength=rows * columns).clip(1)
         apart = np.zeros(rows * columns)  # variance of the places that show a cell, in pixels
@@ -226,8 +231,10 @@ class Layers(NamedTuple):
             for part in ((apart > _APART**2).astype(np.uint8), best)
         )
         there = subject & (twice[cells] > 0)
-        once = np.where(there, np.square((fits / best[cells].clip(_LEAST)).clip(0, 1)), 1).astype(np.float32)
-        return np.asarray(cv2.GaussianBlur(cv2.erode(once, around), (0, 0), 1), np.float32)
+        least = np.where(there, np.square((fits / best[cells].clip(_LEAST)).clip(0, 1)), 1).astype(np.float32)
+        once = np.ones_like(self.matte)
+        once[region] = cv2.GaussianBlur(cv2.erode(least, around), (0, 0), 1)
+        return once
 
     def with_sharp_source(
         self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
@@ -246,7 +253,8 @@ class Layers(NamedTuple):
 
     def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
         """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
-        offset = self.offset * self.matte.shape[1]
+        region = self._subject(_LIKELY)
+        offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
         # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
         across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
         (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
@@ -257,11 +265,13 @@ class Layers(NamedTuple):
         moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((edge, edge), np.uint8))
         moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
         # Beside the subject the source may show its arm, which has moved away.
-        moved *= ((self.matte - _LIKELY) / (_SURE - _LIKELY)).clip(0, 1)
-        if as_a_whole and (subject := self.matte > _LIKELY).any():
+        moved *= _ramp(matte, _LIKELY, _SURE)
+        if as_a_whole and (subject := matte > _LIKELY).any():
             low, high = _AS_A_WHOLE
             moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
-        return np.asarray(moved, np.float32)
+        everywhere = np.zeros_like(self.matte)
+        everywhere[region] = moved
+        return everywhere
 
 
 def _slope(offset: Float32Array, axis: int) -> Float32Array:
@@ -275,7 +285,7 @@ def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
     change = np.diff(smooth, axis=axis)
     ends = (change.take([0], axis), change, change.take([-1], axis))
     before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
-    larger = np.linalg.norm(before, axis=-1) > np.linalg.norm(after, axis=-1)
+    larger = np.square(before).sum(axis=-1) > np.square(after).sum(axis=-1)
     return np.asarray(np.where(larger[..., None], after, before), np.float32)
 
 
