@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from gfla_cli.config import Level
 from gfla_cli.losses.flow import affine_regularisation, correspondence_loss, sampling_correctness, share_loss
 from gfla_cli.losses.image import PerceptualLoss, Vgg19, discriminator_loss, generator_loss, joint_loss, matte_loss
-from gfla_cli.networks.discriminator import Discriminator, PoseReader
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.renderer import Blend
 from gfla_cli.training.batch import GroundTruthAt
@@ -63,14 +62,9 @@ class TrainingTask(ABC):
         self.flow_losses = FlowLosses(recipe.model.levels, vgg)
         self.image_losses = ImageLosses(recipe, vgg)
 
+    @abstractmethod
     def discriminators(self) -> nn.ModuleDict:
-        """The critics by name: for whole images; for close-ups, and a pose reader, if the recipe asks for them."""
-        networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
-        if self.recipe.has_close_ups:
-            networks["close_up"] = Discriminator(blocks=3)
-        if self.recipe.reads_poses:
-            networks["joints"] = PoseReader()
-        return nn.ModuleDict(networks)
+        """The critics by name: discriminators, and a pose reader if the recipe asks for one."""
 
     @abstractmethod
     def batches(self, sample: Any, device: torch.device) -> Iterator[Any]:

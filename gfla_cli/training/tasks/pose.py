@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.losses.flow import choice_loss, refined_loss, visible_flow_loss
 from gfla_cli.losses.image import JOINT_SIGMA
-from gfla_cli.networks.discriminator import STRIDE
+from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.generator import EstimatedFlow, PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
@@ -21,6 +21,15 @@ from gfla_cli.training.tasks.base import CriticInput, Outcome, PoseReaderInput, 
 
 class PoseTask(TrainingTask):
     """Training of pose transfer."""
+
+    def discriminators(self) -> nn.ModuleDict:
+        """One for whole images; one for heads and a pose reader if the recipe asks for them."""
+        networks: dict[str, nn.Module] = {"image": Discriminator(blocks=self.recipe.discriminator_blocks)}
+        if self.recipe.has_close_ups:
+            networks["close_up"] = Discriminator(blocks=3)
+        if self.recipe.reads_poses:
+            networks["joints"] = PoseReader()
+        return nn.ModuleDict(networks)
 
     def batches(self, sample: PosePair, device: torch.device) -> Iterator[PoseBatch]:
         """The collated pairs, on their device."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gfla_cli.conditioning.view_code import AZIMUTHS, CODE_LENGTH
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinness
+from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
@@ -60,6 +61,10 @@ def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
 
 class ViewTask(TrainingTask):
     """Training of view synthesis, by the view generator or by appearance flow."""
+
+    def discriminators(self) -> nn.ModuleDict:
+        """One, for single images."""
+        return nn.ModuleDict({"image": Discriminator(blocks=self.recipe.discriminator_blocks)})
 
     def batches(self, sample: ViewPair, device: torch.device) -> Iterator[ViewBatch]:
         """The collated pairs, on their device."""
