@@ -220,7 +220,10 @@ class PosePairs(TestSet):
         return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
 
     def _with_depths(self, name: str, image: Image, points: Points, detector: PersonDetector) -> NDArray[np.float32]:
-        """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there."""
+        """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there.
+
+        Looks at every image once, and only in the thread that reads the pairs.
+        """
         if name not in self._people:
             self._people[name] = [person.pose.scaled(self.frame) for person in detector.detect(image)]
         nearest = nearest_person(self._people[name], points)

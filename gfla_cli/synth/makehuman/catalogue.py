@@ -53,9 +53,24 @@ TARGET_FOLDERS = (  # of targets/; each must have targets
 )
 
 
-# The file of a piece of clothing, a hairstyle, a pair of eyebrows and a static pose, by its name.
-clothing, hair, brow = "clothes/{0}/{0}.mhclo".format, "hair/{0}/{0}.mhclo".format, "eyebrows/{0}/{0}.mhclo".format
-pose = "poses/{}.bvh".format
+def clothing(name: str) -> str:
+    """The file of a piece of clothing."""
+    return f"clothes/{name}/{name}.mhclo"
+
+
+def hair(name: str) -> str:
+    """The file of a hairstyle."""
+    return f"hair/{name}/{name}.mhclo"
+
+
+def brow(name: str) -> str:
+    """The file of a pair of eyebrows."""
+    return f"eyebrows/{name}/{name}.mhclo"
+
+
+def pose(name: str) -> str:
+    """The file of a static pose."""
+    return f"poses/{name}.bvh"
 
 
 @dataclass(frozen=True, slots=True)
