@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Image
+from gfla_cli.config import ModelConfig
 from gfla_cli.person.face import EYES, POINTS, eye_openings, known_irises
 
 IntArray = NDArray[np.intp]
@@ -87,6 +88,11 @@ class _Pieces(NamedTuple):
     points: IntArray
     is_line: BoolArray
     curve: IntArray
+
+
+def sees_irises(config: ModelConfig) -> bool:
+    """Whether a model is one of faces that sees where the irises are."""
+    return config.task == "face" and config.structure_channels > IRISES
 
 
 def _cut_into_pieces() -> _Pieces:

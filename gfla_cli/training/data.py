@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from gfla_cli.conditioning.face_map import IRISES
+from gfla_cli.conditioning.face_map import sees_irises
 from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.training.inputs import LAYOUTS, RENDERED, check_data
@@ -96,7 +96,7 @@ def _rendered(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[
         return BodyClips(root, cache, MotionPlan(), frames=recipe.frames, size=size, grid=grid, seed=seed)
     from gfla_cli.datasets.rendered_clips import FaceClips, PortraitPlan
 
-    plan = PortraitPlan(glances=recipe.model.structure_channels > IRISES)  # for models that see the irises
+    plan = PortraitPlan(glances=sees_irises(recipe.model))
     return FaceClips(root, cache, plan, frames=recipe.frames, size=size, grid=grid, seed=seed)
 
 

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.conditioning.face_map import IRISES
-from gfla_cli.config import ModelConfig
+from gfla_cli.conditioning.face_map import sees_irises
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.geometry.paste import Paster
@@ -194,11 +193,6 @@ def with_expression(points: NDArray[np.floating], expression: Expression) -> NDA
     middle = (face[0] + face[16]) / 2  # between the ears
     rotation = np.array(about_z) @ np.array(about_x) @ np.array(about_y)
     return np.asarray((face - middle) @ rotation.T + middle, np.float32)
-
-
-def sees_irises(config: ModelConfig) -> bool:
-    """Whether a face model draws where the irises are."""
-    return config.task == "face" and config.structure_channels > IRISES
 
 
 @dataclass(slots=True)

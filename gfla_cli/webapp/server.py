@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gfla_cli.arrays import Image
+from gfla_cli.conditioning.face_map import sees_irises
 from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.runtime import MANY
@@ -37,16 +38,7 @@ from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer, tiled, write_turntable
-from gfla_cli.webapp.jobs import (
-    BusyError,
-    ClientGoneError,
-    Expression,
-    FaceModel,
-    Worker,
-    find_pose,
-    preview_pose,
-    sees_irises,
-)
+from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
 from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.uploads import Form, Uploads
 
