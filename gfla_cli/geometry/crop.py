@@ -27,6 +27,12 @@ _ROOM = 3  # pixels around a region that is turned, for the cubic kernel
 _SLACK = 1e-6  # pixels: rounding errors of maps
 
 
+def middle_of(box: Box) -> tuple[float, float]:
+    """x and y of the middle of a box."""
+    left, top, right, bottom = box
+    return (left + right) / 2, (top + bottom) / 2
+
+
 @dataclass(frozen=True)
 class Crop:
     """A rectangle of an image, resized. It may reach beyond the image.
@@ -79,7 +85,7 @@ class Crop:
         if self.flip:
             linear[0] *= -1
         linear *= np.array([[width / (right - left)], [height / (bottom - top)]])
-        shift = np.array([width, height]) / 2 - linear @ ((left + right) / 2, (top + bottom) / 2)
+        shift = np.array([width, height]) / 2 - linear @ middle_of(self.box)
         return np.column_stack([linear, shift])
 
     def points(self, points: NDArray[np.floating]) -> NDArray[np.float32]:

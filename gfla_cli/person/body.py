@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DetectionError
-from gfla_cli.geometry.crop import Box, Crop, Size
+from gfla_cli.geometry.crop import Box, Crop, Size, middle_of
 from gfla_cli.person.pose import FACE, Pose
 
 # Pairs of joints -> their distance in torsos. Means over the bodies of the rendered people (80 shapes, both sexes).
@@ -155,8 +156,7 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
     torso = torso_length(pose)
     if torso <= 0:
         return np.ones(size, np.float32)
-    far = _FAR * max(size)
-    points = pose.points[:, :2].clip(-far, far).round().astype(np.int32)
+    points = _drawable(pose.points[:, :2], size)
     mask = np.zeros(size, np.float32)
     trunk = points[[joint for joint in _TRUNK if pose.present[joint]]]
     lines = [(points[[a, b]], _ARM_REACH) for a, b in _ARMS if pose.present[a] and pose.present[b]]
@@ -168,8 +168,7 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
             hull = cv2.convexHull(upper)[:, 0]
             lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
     if (head := head_box(pose, torso)) is not None:
-        middle = np.clip([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], -far, far).round().astype(np.int32)
-        lines.append((np.stack([middle, middle]), _HEAD_REACH))
+        lines.append((_drawable([middle_of(head)] * 2, size), _HEAD_REACH))
     for line, reach in lines:
         cv2.polylines(mask, [line], False, 1.0, max(1, round(2 * reach * torso)))
     soft = max(1, round(_SOFT_REACH * torso))
@@ -186,29 +185,28 @@ def distance_from_body(pose: Pose, size: Size) -> Float32Array:
     torso = torso_length(pose)
     if torso <= 0:
         return np.zeros(size, np.float32)
-    far = _FAR * max(size)
     points = pose.points[:, :2]
     away = np.ones(size, np.uint8)
-
-    def drawn(a: Float32Array, b: Float32Array, width: float = 0.0) -> None:
-        ends = np.clip([a, b], -far, far).round().astype(np.int32)
-        cv2.polylines(away, [ends], False, 0, max(1, round(width * torso)))
-
     for start, end, beyond in _LIMBS:
         if pose.present[start] and pose.present[end]:
             along = points[end] - points[start]
             length = max(float(np.linalg.norm(along)), 1e-6)
-            drawn(points[start], points[end] + along * (beyond * torso / length))
+            limb = _drawable([points[start], points[end] + along * (beyond * torso / length)], size)
+            cv2.polylines(away, [limb], False, 0)
     trunk = [joint for joint in _UPPER if pose.present[joint]]
     if trunk:
-        corners = points[trunk].clip(-far, far).round().astype(np.int32)
-        cv2.fillConvexPoly(away, cv2.convexHull(corners)[:, 0], 0)
+        cv2.fillConvexPoly(away, cv2.convexHull(_drawable(points[trunk], size))[:, 0], 0)
     if (head := head_box(pose, torso)) is not None:
-        middle = np.array([(head[0] + head[2]) / 2, (head[1] + head[3]) / 2], np.float32)
-        drawn(middle, middle, _SKULL)
+        cv2.polylines(away, [_drawable([middle_of(head)] * 2, size)], False, 0, max(1, round(_SKULL * torso)))
     if away.all():
         return np.full(size, np.inf, np.float32)
     return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5) / torso, np.float32)
+
+
+def _drawable(places: ArrayLike, size: Size) -> NDArray[np.int32]:
+    """(N, 2) places x, y as cv2 draws them in an image of `size`: whole, and not too far outside."""
+    far = _FAR * max(size)
+    return np.clip(places, -far, far).round().astype(np.int32)
 
 
 def aligned(target: Pose, source: Pose) -> Pose:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
+from gfla_cli.geometry.crop import middle_of
 from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.face import POINTS
@@ -117,15 +118,10 @@ def _track_of_folder(folder: Path, fps: Fraction | None, which: str | int, notes
         if place is None:
             chosen = choose_person(people, which, where=str(folder), notes=notes)
         else:
-            chosen = people[int(np.argmin([math.dist(_middle(one), place) for one in people]))]
-        place = _middle(chosen)
+            chosen = people[int(np.argmin([math.dist(middle_of(one.box), place) for one in people]))]
+        place = middle_of(chosen.box)
         track.frames.append(chosen.known_points)
     return track
-
-
-def _middle(pose: Pose) -> tuple[float, float]:
-    left, top, right, bottom = pose.box
-    return (left + right) / 2, (top + bottom) / 2
 
 
 def _parsed(content: Any) -> Track:

@@ -63,6 +63,9 @@ _DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
 
 
+Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the source's frame
+
+
 class Stretch(NamedTuple):
     """Factors of length within which a flow counts as moving a part of the image as it is.
 
@@ -74,11 +77,7 @@ class Stretch(NamedTuple):
 
     def holds(self, shortest: Float32Array, longest: Float32Array) -> Float32Array:
         """(H, W) in [0, 1], from the factors along the direction of least and of most stretch. A fold is below 0."""
-        full, none = self.least
-        above = (shortest - none) / (full - none)
-        full, none = self.most
-        below = (none - longest) / (none - full)
-        return np.asarray(np.minimum(above, below).clip(0, 1), np.float32)
+        return np.minimum(_ramp(shortest, *self.least[::-1]), _ramp(longest, *self.most[::-1]))
 
 
 _BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
@@ -97,6 +96,15 @@ class SourceFrame(NamedTuple):
         # Bytes, as crops continue the background beyond an image for bytes alone.
         seen = crop.image((cover * 255).astype(np.uint8))
         return cls(crop.image(source), np.asarray(seen / np.float32(255), np.float32))
+
+    def image_at(self, places: Places) -> Float32Array:
+        """(H, W, 3) in [-1, 1] what is at these places."""
+        moved = cv2.remap(self.image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved / np.float32(127.5) - 1, np.float32)
+
+    def cover_at(self, places: Places) -> Float32Array:
+        """(H, W) in [0, 1]: whether the subject is at these places."""
+        return np.asarray(cv2.remap(self.cover, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
 class Layers(NamedTuple):
@@ -140,10 +148,9 @@ class Layers(NamedTuple):
         """
         there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, residual, offset, matte = (part[there] for part in self)
-        x, y = (places[there] for places in self._looked_at())
-        moved = cv2.remap(source.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        seen = cv2.remap(source.cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        made = drawn + share[..., None] * (moved / np.float32(127.5) - 1 - drawn) + residual
+        at = self._looked_at(there)
+        seen = source.cover_at(at)
+        made = drawn + share[..., None] * (source.image_at(at) - drawn) + residual
         outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
         if not outside.any():
             return self
@@ -179,28 +186,24 @@ class Layers(NamedTuple):
         moved = whole > _LIKELY
         if not moved.any():
             return self
-        seen = self._replace(offset=_spread(self.offset, moved))._seen(source)
+        seen = source.cover_at(self._replace(offset=_spread(self.offset, moved))._looked_at())
         beyond = np.asarray((seen < _LIKELY) & (self.matte > 1 - _SURE), np.uint8)
         # What is thick is no ring but a side of the head that the source does not show.
         side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, _disc(_RING // 2)), _disc(_RING))
         ring = cv2.dilate(moved.astype(np.uint8), _disc(2 * _RING)) * beyond * (1 - side)
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, _disc(1)) * (1 - seen)))
 
-    def _seen(self, source: SourceFrame) -> Float32Array:
-        """(h, w) in [0, 1]: whether the source shows its subject where the offsets lead."""
-        seen = cv2.remap(source.cover, *self._looked_at(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return np.asarray(seen, np.float32)
-
     def _subject(self, least: float) -> tuple[slice, slice]:
         """Rows and columns around all places with a matte above `least`, with a margin for filters."""
         left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
         return _around(top, height), _around(left, width)
 
-    def _looked_at(self) -> tuple[Float32Array, Float32Array]:
-        """(h, w) x and y where the offsets lead, in pixels of the source's frame at the size of these layers."""
+    def _looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
+        """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
         height, width = self.matte.shape
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        return x + self.offset[..., 0] * width, y + self.offset[..., 1] * width
+        y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
+        offset = self.offset[region]
+        return x + offset[..., 0] * width, y + offset[..., 1] * width
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
@@ -210,9 +213,8 @@ class Layers(NamedTuple):
         """
         height, width = self.matte.shape
         region = self._subject(_LIKELY)
-        x, y = (places[region] for places in self._looked_at())
-        moved = cv2.remap(source.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        difference = cv2.GaussianBlur(moved / np.float32(127.5) - 1 - self.drawn[region], (0, 0), _ABOUT)
+        x, y = self._looked_at(region)
+        difference = cv2.GaussianBlur(source.image_at((x, y)) - self.drawn[region], (0, 0), _ABOUT)
         fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
         columns, rows = -(-width // _CELL), -(-height // _CELL)
         cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
