@@ -31,11 +31,21 @@ function remembered() {
 }
 
 /** False if the browser does not store anything: private windows, file viewers of some phones. */
-function remember() {
+function canRemember() {
+  // Another key than the progress: a second tab of the study may be ahead of this one.
   try {
-    localStorage.setItem(STORE, JSON.stringify(memory));
+    localStorage.setItem(`${STORE}-test`, "");
+    localStorage.removeItem(`${STORE}-test`);
     return true;
   } catch {
     return false;
+  }
+}
+
+function remember() {
+  try {
+    localStorage.setItem(STORE, JSON.stringify(memory));
+  } catch {
+    // canRemember has told the rater
   }
 }

@@ -44,7 +44,7 @@ async function askServer(what) {
 }
 
 async function welcome() {
-  get("kept").hidden = remember();
+  get("kept").hidden = canRemember();
   if (served) get("private").textContent = "Your answers go to the people who run this study. Your name is not recorded.";
   const session = memory.session;
   get("timing").textContent = study.seconds

@@ -46,8 +46,8 @@ def page(folder, browser):
     """Three pairs, one for practice and a catch trial; the browser is a desktop's and remembers nothing."""
     options = StudyOptions(trials=3, repeats=1, seconds=0.2, practice=3, catch=1)
     make_study(folder / "real", {"ours": folder / "ours"}, folder / "page.html", options, overwrite=True)
+    browser.forget()
     browser.screen(1280, 800)
-    browser.problems.clear()
     return folder / "page.html"
 
 
@@ -60,9 +60,6 @@ def red(browser, side):
 
 
 def enter(browser, address):
-    browser.open(address)
-    # The page of the test before may go on, and would store its answers again until the new one is there.
-    browser.evaluate("localStorage.clear(); Storage.prototype.setItem = () => {}")
     browser.open(address)
     browser.until("!get('welcome').hidden")
 

@@ -40,18 +40,28 @@ class Browser:
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
-        self._numbers, self._patience, self._rest, self._session = itertools.count(1), patience, b"", None
+        self._numbers, self._patience, self._rest = itertools.count(1), patience, b""
+        self._downloads, self._context, self._session = str(downloads), None, None
         self.problems = []  # uncaught errors, and whatever the page's content policy refused
         try:
-            (page,) = [t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page"]
-            attached = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)
-            self._session = attached["sessionId"]
-            for domain in ("Page", "Runtime", "Log"):
-                self(f"{domain}.enable")
-            self("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+            self.forget()
         except BaseException:
             self.close()
             raise
+
+    def forget(self):
+        """Closes the page and opens an empty one, which shares nothing with it: no storage, no settings of a screen."""
+        self._session = None
+        if self._context:
+            self("Target.disposeBrowserContext", browserContextId=self._context)
+        self._context = self("Target.createBrowserContext")["browserContextId"]
+        page = self("Target.createTarget", url="about:blank", browserContextId=self._context)
+        self._session = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self(f"{domain}.enable")
+        where = {"downloadPath": self._downloads, "browserContextId": self._context}
+        self("Browser.setDownloadBehavior", behavior="allow", **where)
+        self.problems.clear()
 
     def __call__(self, method, **params):
         """Sends one command and gives its result."""
