@@ -9,317 +9,43 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import LAYERS, Float32Array, Image
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
-from gfla_cli.person.body import body_reach, distance_from_body, torso_length
-from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.frame_layers import (
+    BODY_STRETCH,
+    HEAD_STRETCH,
+    LIKELY,
+    SURE,
+    Layers,
+    SourceFrame,
+    disc,
+    ramp,
+    spread,
+)
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop
 from gfla_cli.pipelines.inpainting import without_subject
 
-_ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
-_MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
-_SURE, _LIKELY, _UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
-_EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
-_SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
-_MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
-_CLEAR = 0.4  # contrast in [-1, 1] from which on more counts the same
-_TELLS = 0.3  # contrast nearby in [-1, 1] below which less says little
-_PALE = 0.6, 0.3  # shares of the contrast nearby: above, a colour is the subject's; below, the background's
-_STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; above, the subject's own
 _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
-_LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
-_SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
-# Of places of the source that are shown twice:
-_CELL = 4  # pixels of the network's frame
-_APART = 5  # pixels of the network's frame from which on two places are not neighbours
-_ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
-_ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
-_RING = 10  # pixels of the network's frame: width of a ring that it may draw around a head
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
-_SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
-_AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
-# Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
-# is right in 9 of 10 places on a limb, and in none of 10 at 0.35 torsos from it.
-_DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
-
-
-Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the source's frame
-
-
-class Stretch(NamedTuple):
-    """Factors of length within which a flow counts as moving a part of the image as it is.
-
-    Each has a pair: at the first it counts fully, at the second not at all.
-    """
-
-    least: tuple[float, float]
-    most: tuple[float, float]
-
-    def holds(self, shortest: Float32Array, longest: Float32Array) -> Float32Array:
-        """(H, W) in [0, 1], from the factors along the direction of least and of most stretch. A fold is below 0."""
-        return np.minimum(_ramp(shortest, *self.least[::-1]), _ramp(longest, *self.most[::-1]))
-
-
-_BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
-_HEAD_STRETCH = Stretch((0.6, 0.4), (1.5, 2.2))  # heads turn, which is a stretch, but no clothes slide over them
-
-
-class SourceFrame(NamedTuple):
-    """What the network saw of the source, and where that shows its subject, at the size of the network's frame."""
-
-    image: Image  # (h, w, 3)
-    cover: Float32Array  # (h, w) in [0, 1]
-
-    @classmethod
-    def of(cls, source: Image, cover: Float32Array, crop: Crop) -> SourceFrame:
-        """The `crop` of a source (H, W, 3) and of its cover (H, W)."""
-        # Bytes, as crops continue the background beyond an image for bytes alone.
-        seen = crop.image((cover * 255).astype(np.uint8))
-        return cls(crop.image(source), np.asarray(seen / np.float32(255), np.float32))
-
-    def image_at(self, places: Places) -> Float32Array:
-        """(H, W, 3) in [-1, 1] what is at these places."""
-        moved = cv2.remap(self.image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(moved / np.float32(127.5) - 1, np.float32)
-
-    def cover_at(self, places: Places) -> Float32Array:
-        """(H, W) in [0, 1]: whether the subject is at these places."""
-        return np.asarray(cv2.remap(self.cover, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
-
-
-class Layers(NamedTuple):
-    """What one generated frame is mixed from: `drawn * (1 - share) + share * moved source + residual`.
-
-    All maps cover the same frame. Those of a network have one size; the image that they are used for has another.
-    """
-
-    drawn: Float32Array  # (H, W, 3) in [-1, 1]
-    share: Float32Array  # (H, W) in [0, 1], of the moved source
-    residual: Float32Array  # (H, W, 3)
-    offset: Float32Array  # (H, W, 2) x, y from each place to where the source shows the same, in widths of the frame
-    matte: Float32Array  # (H, W) in [0, 1]: the person or object, not the background
-
-    @classmethod
-    def unpacked(cls, planes: Float32Array) -> Layers:
-        """One frame (10, H, W) of what `networks.layers.layers_of` gives."""
-        # Each map side by side in memory: cv2 would copy anything else in every call.
-        parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
-        drawn, share, residual, offset, matte = parts
-        return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
-
-    def around(self, body: Pose) -> Layers:
-        """The same with a matte that trusts a body, whose pose is in pixels of the matte.
-
-        Networks take a floor for a part of the person, with the source's feet on it, and doubt whether a limb is still
-        where the source has it. So what the matte doubts counts less, the farther from the body it is. A body without
-        joints to measure changes nothing.
-        """
-        if torso_length(body) <= 0:
-            return self
-        power = np.interp(distance_from_body(body, self.matte.shape), *_DOUBT).astype(np.float32)
-        return self._replace(matte=self.matte**power * body_reach(body, self.matte.shape))
-
-    def with_definite_outline(self, source: SourceFrame) -> Layers:
-        """The same with one outline, and the subject's own colours up to it.
-
-        A network averages over outlines that it doubts. It draws a fringe that is half subject, half background. Here
-        what looks like the background beside it becomes background. The rest takes its colours from what is sure
-        around. So do places whose flow leads beside the subject of the source, as they would show its background.
-        """
-        there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
-        drawn, share, residual, offset, matte = (part[there] for part in self)
-        at = self._looked_at(there)
-        seen = source.cover_at(at)
-        made = drawn + share[..., None] * (source.image_at(at) - drawn) + residual
-        outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
-        if not outside.any():
-            return self
-        contrast = np.sqrt(np.square(made - _spread(made, outside)).sum(axis=-1))
-        contrast = cv2.GaussianBlur(np.minimum(contrast, _CLEAR), (0, 0), 1)
-        nearby = _square(_SOFT_EDGE)
-        deep = cv2.GaussianBlur(cv2.erode((matte > _LIKELY).astype(np.float32), nearby), (0, 0), 1)
-        # Compared with what is nearby: white shoes on a white floor are no fringe.
-        most = cv2.dilate(contrast * matte, nearby)
-        pale = _ramp(contrast / np.maximum(most, _LEAST), *_PALE) * np.minimum(1, most / _TELLS)
-        matte = matte * (1 - pale * (1 - deep) * (1 - share * seen))
-
-        strength = cv2.GaussianBlur(matte, (0, 0), _SMOOTH)
-        most = np.maximum(cv2.dilate(strength, nearby), _LEAST)
-        own = np.maximum(_ramp(strength / most, *_STRONG), deep) * (matte > _LIKELY)
-        astray = (1 - seen) * np.minimum(1, np.hypot(offset[..., 0], offset[..., 1]) / _MOVED)
-        own *= 1 - cv2.dilate(astray * own, _square(_EDGE // 2))
-        foreign = np.maximum(1 - own, astray)[..., None]
-        changed = Layers(*(part.copy() for part in self))
-        changed.matte[there] = matte
-        if own.any():
-            changed.drawn[there] += foreign * (_spread(made, own) - drawn)
-            changed.share[there] *= 1 - astray
-            changed.residual[there] *= 1 - foreign
-        return changed
-
-    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame) -> Layers:
-        """The same without what the network drew beyond the outline of what moves as it is.
-
-        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head.
-        """
-        whole = self._moves_as_it_is(stretch, as_a_whole=True)
-        moved = whole > _LIKELY
-        if not moved.any():
-            return self
-        seen = source.cover_at(self._replace(offset=_spread(self.offset, moved))._looked_at())
-        beyond = np.asarray((seen < _LIKELY) & (self.matte > 1 - _SURE), np.uint8)
-        # What is thick is no ring but a side of the head that the source does not show.
-        side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, _disc(_RING // 2)), _disc(_RING))
-        ring = cv2.dilate(moved.astype(np.uint8), _disc(2 * _RING)) * beyond * (1 - side)
-        return self._replace(matte=self.matte * (1 - cv2.dilate(ring, _disc(1)) * (1 - seen)))
-
-    def _subject(self, least: float) -> tuple[slice, slice]:
-        """Rows and columns around all places with a matte above `least`, with a margin for filters."""
-        left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
-        return _around(top, height), _around(left, width)
-
-    def _looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
-        """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
-        height, width = self.matte.shape
-        y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
-        offset = self.offset[region]
-        return x + offset[..., 0] * width, y + offset[..., 1] * width
-
-    def shown_once(self, source: SourceFrame) -> Float32Array:
-        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
-
-        A hand before a skirt may be found for the hand, and again for the skirt that it covered. It fits better where
-        the network drew a hand.
-        """
-        height, width = self.matte.shape
-        region = self._subject(_LIKELY)
-        x, y = self._looked_at(region)
-        difference = cv2.GaussianBlur(source.image_at((x, y)) - self.drawn[region], (0, 0), _ABOUT)
-        fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
-        columns, rows = -(-width // _CELL), -(-height // _CELL)
-        cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
-        subject = self.matte[region] > _LIKELY
-        shown = cells[subject]
-        count = np.bincount(shown, minlength=rows * columns).clip(1)
-        apart = np.zeros(rows * columns)  # variance of the places that show a cell, in pixels
-        for places in np.nonzero(subject):
-            mean, square = (np.bincount(shown, places**power, len(count)) / count for power in (1, 2))
-            apart += square - mean**2
-        best = np.zeros(len(count), np.float32)
-        np.maximum.at(best, shown, fits[subject])
-        around = np.ones((3, 3), np.uint8)
-        twice, best = (
-            cv2.dilate(part.reshape(rows, columns), around).ravel()
-            for part in ((apart > _APART**2).astype(np.uint8), best)
-        )
-        there = subject & (twice[cells] > 0)
-        least = np.where(there, np.square((fits / best[cells].clip(_LEAST)).clip(0, 1)), 1).astype(np.float32)
-        once = np.ones_like(self.matte)
-        once[region] = cv2.GaussianBlur(cv2.erode(least, around), (0, 0), 1)
-        return once
-
-    def with_sharp_source(
-        self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
-    ) -> Layers:
-        """The same with the source's own pixels where the flow moves them as they are.
-
-        The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
-        into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
-        `trust` (H, W) in [0, 1] limits how much of them. `as_a_whole`: nothing changes unless most of the subject
-        moves so.
-        """
-        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole) * trust
-        share = np.maximum(self.share, moved)
-        kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
-        return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
-
-    def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
-        """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
-        region = self._subject(_LIKELY)
-        offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
-        # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
-        across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
-        (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
-        # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
-        even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
-        uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
-        edge = _EDGE if as_a_whole else _LIMB_EDGE
-        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((edge, edge), np.uint8))
-        moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
-        # Beside the subject the source may show its arm, which has moved away.
-        moved *= _ramp(matte, _LIKELY, _SURE)
-        if as_a_whole and (subject := matte > _LIKELY).any():
-            low, high = _AS_A_WHOLE
-            moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
-        everywhere = np.zeros_like(self.matte)
-        everywhere[region] = moved
-        return everywhere
-
-
-def _slope(offset: Float32Array, axis: int) -> Float32Array:
-    """(H, W, 2) change of offsets (H, W, 2) from pixel to pixel."""
-    return np.asarray(np.gradient(cv2.GaussianBlur(offset, (0, 0), _SMOOTH), axis=axis), np.float32)
-
-
-def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
-    """The same without jumps: of the changes before and after a pixel the smaller one."""
-    smooth = np.dstack([cv2.medianBlur(np.ascontiguousarray(part), _EDGE) for part in np.moveaxis(offset, -1, 0)])
-    change = np.diff(smooth, axis=axis)
-    ends = (change.take([0], axis), change, change.take([-1], axis))
-    before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
-    larger = np.square(before).sum(axis=-1) > np.square(after).sum(axis=-1)
-    return np.asarray(np.where(larger[..., None], after, before), np.float32)
-
-
-def _ramp(values: Float32Array, start: float, end: float) -> Float32Array:
-    """0 at `start` and before, 1 at `end` and beyond."""
-    return np.asarray(((values - start) / (end - start)).clip(0, 1), np.float32)
-
-
-def _around(start: int, length: int) -> slice:
-    """Pixels and a margin around them, from a grid on which all frames of a clip are averaged alike."""
-    first, last = max(0, start - _MARGIN) // _GRID, -(-(start + length + _MARGIN) // _GRID)
-    return slice(first * _GRID, last * _GRID)
-
-
-def _spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:
-    """(H, W, C) in which unknown places have the mean colour of what is known around them, near or far.
-
-    `known` (H, W): whether a place is, or how much in [0, 1].
-    """
-    weight = known.astype(np.float32, copy=False)
-    return _from_coarser(image * weight[..., None], weight)
-
-
-def _from_coarser(weighted: Float32Array, weight: Float32Array) -> Float32Array:
-    """Colours (H, W, 3) from those times their weight (H, W) in [0, 1]; the less weight, the more a half size gives."""
-    colour = np.asarray(weighted / np.maximum(weight, _LEAST)[..., None], np.float32)
-    if min(weight.shape) <= 2 or weight.min() == 1:
-        return colour
-    coarser = _from_coarser(*(np.asarray(cv2.pyrDown(x), np.float32) for x in (weighted, weight)))
-    around = cv2.resize(coarser, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    sure = np.minimum(1, weight / _ENOUGH)[..., None]
-    return np.asarray(around + sure * (colour - around), np.float32)
 
 
 class Mixed(NamedTuple):
@@ -340,13 +66,13 @@ class Mixed(NamedTuple):
         if reach == 0:  # so small a subject consists of thin pieces
             return self
         size = max(1, round(width / max(1, scale))), max(1, round(height / max(1, scale)))
-        subject = cv2.resize(self.cover, size, interpolation=cv2.INTER_AREA) > _LIKELY
-        thick = cv2.morphologyEx(subject.astype(np.uint8), cv2.MORPH_OPEN, _disc(reach))
+        subject = cv2.resize(self.cover, size, interpolation=cv2.INTER_AREA) > LIKELY
+        thick = cv2.morphologyEx(subject.astype(np.uint8), cv2.MORPH_OPEN, disc(reach))
         _, pieces, found, _ = cv2.connectedComponentsWithStats(thick)
         areas = found[:, cv2.CC_STAT_AREA].astype(np.float32)
         areas[0] = 0  # the background
         kept = np.minimum(1, areas / max(1.0, _PIECE * float(areas.max())))[pieces]
-        kept = cv2.blur(cv2.dilate(kept, _disc(reach)), (3, 3))
+        kept = cv2.blur(cv2.dilate(kept, disc(reach)), (3, 3))
         return Mixed(self.image, self.cover * cv2.resize(kept, (width, height), interpolation=cv2.INTER_LINEAR))
 
     def without_fringe(self, place: Crop) -> Mixed:
@@ -358,24 +84,16 @@ class Mixed(NamedTuple):
         reach = max(1, round(_FRINGE * (right - left)))
         x, y, width, height = cv2.boundingRect((self.cover > _INVISIBLE).astype(np.uint8))
         there = slice(y, y + height), slice(x, x + width)
-        sure = cv2.morphologyEx((self.cover[there] > _SURE).astype(np.uint8), cv2.MORPH_CLOSE, _disc(2 * reach))
+        sure = cv2.morphologyEx((self.cover[there] > SURE).astype(np.uint8), cv2.MORPH_CLOSE, disc(2 * reach))
         # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.
         within = cv2.distanceTransform(sure, cv2.DIST_L2, cv2.DIST_MASK_5) > reach if sure.any() else sure > 0
         if not within.any():
             return self
         weight = cv2.GaussianBlur(within.astype(np.float32), (0, 0), reach / 2) * within
         image = self.image.copy()
-        colours = _spread(image[there].astype(np.float32), within)
+        colours = spread(image[there].astype(np.float32), within)
         image[there] = cv2.blendLinear(image[there], colours.clip(0, 255).astype(np.uint8), weight, 1 - weight)
         return Mixed(image, self.cover)
-
-
-def _square(reach: int) -> NDArray[np.uint8]:
-    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-
-
-def _disc(reach: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2), np.uint8)
 
 
 def mixed(
@@ -410,7 +128,7 @@ def mixed(
             seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
             matte += share * (seen - matte)
         if not everywhere:  # a definite outline, perhaps a pixel off, looks better than a blur
-            matte = _ramp(matte, *_MATTE_RANGE)
+            matte = ramp(matte, *_MATTE_RANGE)
         cover[to] = matte
         shown = slice(None)
         if only_subject:
@@ -628,7 +346,7 @@ def composed(
     else:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
             layers = layers.with_definite_outline(source)
-            layers = layers.with_sharp_source(_BODY_STRETCH, layers.shown_once(source))
+            layers = layers.with_sharp_source(BODY_STRETCH, layers.shown_once(source))
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
@@ -662,8 +380,8 @@ def _set_head(
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        layers = layers.with_outline_of_source(_HEAD_STRETCH, source).with_definite_outline(source)
-        layers = layers.with_sharp_source(_HEAD_STRETCH, as_a_whole=True)
+        layers = layers.with_outline_of_source(HEAD_STRETCH, source).with_definite_outline(source)
+        layers = layers.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)
     own, other = weight, 1 - weight
@@ -671,7 +389,7 @@ def _set_head(
         own, other = own * part.cover, other * body.cover[region]
     body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
     # One outline or the other: a mixture of two would show a faint second shoulder.
-    body.cover[region] += _ramp(weight, *_HEAD_OUTLINE) * (part.cover - body.cover[region])
+    body.cover[region] += ramp(weight, *_HEAD_OUTLINE) * (part.cover - body.cover[region])
 
 
 def _shifted(box: Box, x: float, y: float) -> Box:

@@ -15,7 +15,7 @@ import numpy as np
 from gfla_cli.arrays import Float32Array, Float64Array, FloatArray
 from gfla_cli.person.face import POINTS, RIGID, face_size, known_irises
 from gfla_cli.person.retarget import fit_similarity
-from gfla_cli.pipelines.compositing import Layers
+from gfla_cli.pipelines.frame_layers import Layers
 
 LEAST_RATE = 20  # frames per second of a video that has such frames; at lower rates too much happens in between
 _SUDDEN = 0.02  # face sizes: a landmark that is further from the middle of its places before and after jumps

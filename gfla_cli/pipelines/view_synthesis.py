@@ -46,7 +46,8 @@ from gfla_cli.io.image import (
     write_image,
 )
 from gfla_cli.io.video import VideoWriter, container_of
-from gfla_cli.pipelines.compositing import Layers, mixed
+from gfla_cli.pipelines.compositing import mixed
+from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Size
 from gfla_cli.pipelines.jobs import JobReport, JobRunner
 from gfla_cli.synth.renderer.camera import view_rotation

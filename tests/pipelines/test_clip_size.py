@@ -22,8 +22,9 @@ from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject, canvas_of
-from gfla_cli.pipelines.compositing import Layers, composed
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.driver import Shot, open_driver
+from gfla_cli.pipelines.frame_layers import Layers
 
 FPS = Fraction(25)
 SIZE = (640, 640)

@@ -8,7 +8,8 @@ import pytest
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines import compositing
-from gfla_cli.pipelines.compositing import Canvas, Layers, Mixed, SourceFrame, composed, mixed, on_background
+from gfla_cli.pipelines.compositing import Canvas, Mixed, composed, mixed, on_background
+from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
 from gfla_cli.pipelines.head_refinement import HeadCrop
 
 
@@ -149,7 +150,7 @@ def doubted(offset):
     ],
 )
 def test_what_moves_as_it_is_shows_the_photograph(offset):
-    sharp = doubted(offset).with_sharp_source(compositing._BODY_STRETCH)
+    sharp = doubted(offset).with_sharp_source(BODY_STRETCH)
     assert sharp.share.min() > 0.95
     assert np.abs(sharp.residual).max() < 0.02
 
@@ -165,7 +166,7 @@ def test_what_moves_as_it_is_shows_the_photograph(offset):
 )
 def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
     given = doubted(offset)
-    sharp = given.with_sharp_source(compositing._HEAD_STRETCH)
+    sharp = given.with_sharp_source(HEAD_STRETCH)
     for ours, theirs in ((sharp.share, given.share), (sharp.residual, given.residual)):
         np.testing.assert_allclose(ours[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=1e-6)
 
@@ -173,7 +174,7 @@ def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
 def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     """A forearm of 11 pixels before the trunk: flows jump at its edges, which is no stretch of either."""
     given = doubted(lambda x, y: (np.where(abs(x - 30) <= 5, 9, -4) + 0 * y, 0))
-    sharp = given.with_sharp_source(compositing._BODY_STRETCH)
+    sharp = given.with_sharp_source(BODY_STRETCH)
     assert sharp.share[20:40, 28:33].min() > 0.9
     assert sharp.share[20:40, 42:50].min() > 0.95
 
@@ -200,7 +201,7 @@ def test_of_two_places_that_show_the_same_hand_the_one_without_a_drawn_hand_does
 def test_a_head_is_not_made_of_sharp_pieces(width, share):
     """All of it moves as it is, or none of it: a sharp eye in a soft face looks wrong."""
     given = doubted(lambda x, y: (np.where(x < width, 3, -1.9 * (x - width)), 0))
-    sharp = given.with_sharp_source(compositing._HEAD_STRETCH, as_a_whole=True)
+    sharp = given.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
     np.testing.assert_allclose(sharp.share[20:40, 5:8], share, atol=0.02)
 
 
@@ -212,7 +213,7 @@ def head_with_ring(ring):
     matte = np.tile(np.float32((x >= 14) & (x < 38 + ring)), (64, 1))
     given = given._replace(matte=matte)
     nothing = np.zeros((64, 64, 3), np.uint8)
-    return given.with_outline_of_source(compositing._HEAD_STRETCH, SourceFrame(nothing, cover)).matte
+    return given.with_outline_of_source(HEAD_STRETCH, SourceFrame(nothing, cover)).matte
 
 
 def test_a_head_ends_where_that_of_the_source_ends():

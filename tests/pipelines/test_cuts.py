@@ -16,8 +16,9 @@ from gfla_cli.person.face import face_size
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject, canvas_of
-from gfla_cli.pipelines.compositing import Layers, composed
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.driver import DrivenFrame, open_driver, shots
+from gfla_cli.pipelines.frame_layers import Layers
 
 FPS = Fraction(25)
 FACE, BODY = drawn_face(depth=True).astype(np.float32) + 300, drawn_body((640, 640), 32.0)

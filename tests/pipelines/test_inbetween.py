@@ -10,7 +10,7 @@ from drawn_landmarks import drawn_face
 from gfla_cli.person.face import POINTS, face_size
 from gfla_cli.person.track_files import Track, read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings
-from gfla_cli.pipelines.compositing import Layers
+from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.inbetween import between, lies_between
 
 SIDE = 128

@@ -1,0 +1,309 @@
+"""What a generated frame is mixed from, and how it is made sharp and cut out before it is mixed.
+
+Networks average over what they doubt. Here a frame gets one outline and the source's own pixels where the flow moves
+them as they are.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import LAYERS, Float32Array, Image
+from gfla_cli.geometry.crop import Crop
+from gfla_cli.person.body import body_reach, distance_from_body, torso_length
+from gfla_cli.person.pose import Pose
+
+_ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
+_MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
+SURE, LIKELY, _UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
+_EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
+_SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
+_MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
+_CLEAR = 0.4  # contrast in [-1, 1] from which on more counts the same
+_TELLS = 0.3  # contrast nearby in [-1, 1] below which less says little
+_PALE = 0.6, 0.3  # shares of the contrast nearby: above, a colour is the subject's; below, the background's
+_STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; above, the subject's own
+_LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
+_SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
+# Of places of the source that are shown twice:
+_CELL = 4  # pixels of the network's frame
+_APART = 5  # pixels of the network's frame from which on two places are not neighbours
+_ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
+_ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
+_RING = 10  # pixels of the network's frame: width of a ring that it may draw around a head
+_SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
+_AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
+# Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
+# is right in 9 of 10 places on a limb, and in none of 10 at 0.35 torsos from it.
+_DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
+
+Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the source's frame
+
+
+class Stretch(NamedTuple):
+    """Factors of length within which a flow counts as moving a part of the image as it is.
+
+    Each has a pair: at the first it counts fully, at the second not at all.
+    """
+
+    least: tuple[float, float]
+    most: tuple[float, float]
+
+    def holds(self, shortest: Float32Array, longest: Float32Array) -> Float32Array:
+        """(H, W) in [0, 1], from the factors along the direction of least and of most stretch. A fold is below 0."""
+        return np.minimum(ramp(shortest, *self.least[::-1]), ramp(longest, *self.most[::-1]))
+
+
+BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
+HEAD_STRETCH = Stretch((0.6, 0.4), (1.5, 2.2))  # heads turn, which is a stretch, but no clothes slide over them
+
+
+class SourceFrame(NamedTuple):
+    """What the network saw of the source, and where that shows its subject, at the size of the network's frame."""
+
+    image: Image  # (h, w, 3)
+    cover: Float32Array  # (h, w) in [0, 1]
+
+    @classmethod
+    def of(cls, source: Image, cover: Float32Array, crop: Crop) -> SourceFrame:
+        """The `crop` of a source (H, W, 3) and of its cover (H, W)."""
+        # Bytes, as crops continue the background beyond an image for bytes alone.
+        seen = crop.image((cover * 255).astype(np.uint8))
+        return cls(crop.image(source), np.asarray(seen / np.float32(255), np.float32))
+
+    def image_at(self, places: Places) -> Float32Array:
+        """(H, W, 3) in [-1, 1] what is at these places."""
+        moved = cv2.remap(self.image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved / np.float32(127.5) - 1, np.float32)
+
+    def cover_at(self, places: Places) -> Float32Array:
+        """(H, W) in [0, 1]: whether the subject is at these places."""
+        return np.asarray(cv2.remap(self.cover, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+
+
+class Layers(NamedTuple):
+    """What one generated frame is mixed from: `drawn * (1 - share) + share * moved source + residual`.
+
+    All maps cover the same frame. Those of a network have one size; the image that they are used for has another.
+    """
+
+    drawn: Float32Array  # (H, W, 3) in [-1, 1]
+    share: Float32Array  # (H, W) in [0, 1], of the moved source
+    residual: Float32Array  # (H, W, 3)
+    offset: Float32Array  # (H, W, 2) x, y from each place to where the source shows the same, in widths of the frame
+    matte: Float32Array  # (H, W) in [0, 1]: the person or object, not the background
+
+    @classmethod
+    def unpacked(cls, planes: Float32Array) -> Layers:
+        """One frame (10, H, W) of what `networks.layers.layers_of` gives."""
+        # Each map side by side in memory: cv2 would copy anything else in every call.
+        parts = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in np.split(planes, _ENDS))
+        drawn, share, residual, offset, matte = parts
+        return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
+
+    def around(self, body: Pose) -> Layers:
+        """The same with a matte that trusts a body, whose pose is in pixels of the matte.
+
+        Networks take a floor for a part of the person, with the source's feet on it, and doubt whether a limb is still
+        where the source has it. So what the matte doubts counts less, the farther from the body it is. A body without
+        joints to measure changes nothing.
+        """
+        if torso_length(body) <= 0:
+            return self
+        power = np.interp(distance_from_body(body, self.matte.shape), *_DOUBT).astype(np.float32)
+        return self._replace(matte=self.matte**power * body_reach(body, self.matte.shape))
+
+    def with_definite_outline(self, source: SourceFrame) -> Layers:
+        """The same with one outline, and the subject's own colours up to it.
+
+        A network averages over outlines that it doubts. It draws a fringe that is half subject, half background. Here
+        what looks like the background beside it becomes background. The rest takes its colours from what is sure
+        around. So do places whose flow leads beside the subject of the source, as they would show its background.
+        """
+        there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
+        drawn, share, residual, offset, matte = (part[there] for part in self)
+        at = self._looked_at(there)
+        seen = source.cover_at(at)
+        made = drawn + share[..., None] * (source.image_at(at) - drawn) + residual
+        outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
+        if not outside.any():
+            return self
+        contrast = np.sqrt(np.square(made - spread(made, outside)).sum(axis=-1))
+        contrast = cv2.GaussianBlur(np.minimum(contrast, _CLEAR), (0, 0), 1)
+        nearby = _square(_SOFT_EDGE)
+        deep = cv2.GaussianBlur(cv2.erode((matte > LIKELY).astype(np.float32), nearby), (0, 0), 1)
+        # Compared with what is nearby: white shoes on a white floor are no fringe.
+        most = cv2.dilate(contrast * matte, nearby)
+        pale = ramp(contrast / np.maximum(most, _LEAST), *_PALE) * np.minimum(1, most / _TELLS)
+        matte = matte * (1 - pale * (1 - deep) * (1 - share * seen))
+
+        strength = cv2.GaussianBlur(matte, (0, 0), _SMOOTH)
+        most = np.maximum(cv2.dilate(strength, nearby), _LEAST)
+        own = np.maximum(ramp(strength / most, *_STRONG), deep) * (matte > LIKELY)
+        astray = (1 - seen) * np.minimum(1, np.hypot(offset[..., 0], offset[..., 1]) / _MOVED)
+        own *= 1 - cv2.dilate(astray * own, _square(_EDGE // 2))
+        foreign = np.maximum(1 - own, astray)[..., None]
+        changed = Layers(*(part.copy() for part in self))
+        changed.matte[there] = matte
+        if own.any():
+            changed.drawn[there] += foreign * (spread(made, own) - drawn)
+            changed.share[there] *= 1 - astray
+            changed.residual[there] *= 1 - foreign
+        return changed
+
+    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame) -> Layers:
+        """The same without what the network drew beyond the outline of what moves as it is.
+
+        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head.
+        """
+        whole = self._moves_as_it_is(stretch, as_a_whole=True)
+        moved = whole > LIKELY
+        if not moved.any():
+            return self
+        seen = source.cover_at(self._replace(offset=spread(self.offset, moved))._looked_at())
+        beyond = np.asarray((seen < LIKELY) & (self.matte > 1 - SURE), np.uint8)
+        # What is thick is no ring but a side of the head that the source does not show.
+        side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(_RING // 2)), disc(_RING))
+        ring = cv2.dilate(moved.astype(np.uint8), disc(2 * _RING)) * beyond * (1 - side)
+        return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
+
+    def _subject(self, least: float) -> tuple[slice, slice]:
+        """Rows and columns around all places with a matte above `least`, with a margin for filters."""
+        left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
+        return _around(top, height), _around(left, width)
+
+    def _looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
+        """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
+        height, width = self.matte.shape
+        y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
+        offset = self.offset[region]
+        return x + offset[..., 0] * width, y + offset[..., 1] * width
+
+    def shown_once(self, source: SourceFrame) -> Float32Array:
+        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
+
+        A hand before a skirt may be found for the hand, and again for the skirt that it covered. It fits better where
+        the network drew a hand.
+        """
+        height, width = self.matte.shape
+        region = self._subject(LIKELY)
+        x, y = self._looked_at(region)
+        difference = cv2.GaussianBlur(source.image_at((x, y)) - self.drawn[region], (0, 0), _ABOUT)
+        fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
+        columns, rows = -(-width // _CELL), -(-height // _CELL)
+        cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
+        subject = self.matte[region] > LIKELY
+        shown = cells[subject]
+        count = np.bincount(shown, minlength=rows * columns).clip(1)
+        apart = np.zeros(rows * columns)  # variance of the places that show a cell, in pixels
+        for places in np.nonzero(subject):
+            mean, square = (np.bincount(shown, places**power, len(count)) / count for power in (1, 2))
+            apart += square - mean**2
+        best = np.zeros(len(count), np.float32)
+        np.maximum.at(best, shown, fits[subject])
+        around = np.ones((3, 3), np.uint8)
+        twice, best = (
+            cv2.dilate(part.reshape(rows, columns), around).ravel()
+            for part in ((apart > _APART**2).astype(np.uint8), best)
+        )
+        there = subject & (twice[cells] > 0)
+        least = np.where(there, np.square((fits / best[cells].clip(_LEAST)).clip(0, 1)), 1).astype(np.float32)
+        once = np.ones_like(self.matte)
+        once[region] = cv2.GaussianBlur(cv2.erode(least, around), (0, 0), 1)
+        return once
+
+    def with_sharp_source(
+        self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
+    ) -> Layers:
+        """The same with the source's own pixels where the flow moves them as they are.
+
+        The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
+        into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
+        `trust` (H, W) in [0, 1] limits how much of them. `as_a_whole`: nothing changes unless most of the subject
+        moves so.
+        """
+        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole) * trust
+        share = np.maximum(self.share, moved)
+        kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
+        return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
+
+    def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
+        """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
+        region = self._subject(LIKELY)
+        offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
+        # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
+        across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
+        (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
+        # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
+        even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
+        uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
+        edge = _EDGE if as_a_whole else _LIMB_EDGE
+        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((edge, edge), np.uint8))
+        moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
+        # Beside the subject the source may show its arm, which has moved away.
+        moved *= ramp(matte, LIKELY, SURE)
+        if as_a_whole and (subject := matte > LIKELY).any():
+            low, high = _AS_A_WHOLE
+            moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
+        everywhere = np.zeros_like(self.matte)
+        everywhere[region] = moved
+        return everywhere
+
+
+def _slope(offset: Float32Array, axis: int) -> Float32Array:
+    """(H, W, 2) change of offsets (H, W, 2) from pixel to pixel."""
+    return np.asarray(np.gradient(cv2.GaussianBlur(offset, (0, 0), _SMOOTH), axis=axis), np.float32)
+
+
+def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
+    """The same without jumps: of the changes before and after a pixel the smaller one."""
+    smooth = np.dstack([cv2.medianBlur(np.ascontiguousarray(part), _EDGE) for part in np.moveaxis(offset, -1, 0)])
+    change = np.diff(smooth, axis=axis)
+    ends = (change.take([0], axis), change, change.take([-1], axis))
+    before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
+    larger = np.square(before).sum(axis=-1) > np.square(after).sum(axis=-1)
+    return np.asarray(np.where(larger[..., None], after, before), np.float32)
+
+
+def ramp(values: Float32Array, start: float, end: float) -> Float32Array:
+    """0 at `start` and before, 1 at `end` and beyond."""
+    return np.asarray(((values - start) / (end - start)).clip(0, 1), np.float32)
+
+
+def _around(start: int, length: int) -> slice:
+    """Pixels and a margin around them, from a grid on which all frames of a clip are averaged alike."""
+    first, last = max(0, start - _MARGIN) // _GRID, -(-(start + length + _MARGIN) // _GRID)
+    return slice(first * _GRID, last * _GRID)
+
+
+def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:
+    """(H, W, C) in which unknown places have the mean colour of what is known around them, near or far.
+
+    `known` (H, W): whether a place is, or how much in [0, 1].
+    """
+    weight = known.astype(np.float32, copy=False)
+    return _from_coarser(image * weight[..., None], weight)
+
+
+def _from_coarser(weighted: Float32Array, weight: Float32Array) -> Float32Array:
+    """Colours (H, W, 3) from those times their weight (H, W) in [0, 1]; the less weight, the more a half size gives."""
+    colour = np.asarray(weighted / np.maximum(weight, _LEAST)[..., None], np.float32)
+    if min(weight.shape) <= 2 or weight.min() == 1:
+        return colour
+    coarser = _from_coarser(*(np.asarray(cv2.pyrDown(x), np.float32) for x in (weighted, weight)))
+    around = cv2.resize(coarser, weight.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    sure = np.minimum(1, weight / _ENOUGH)[..., None]
+    return np.asarray(around + sure * (colour - around), np.float32)
+
+
+def _square(reach: int) -> NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def disc(reach: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2), np.uint8)
