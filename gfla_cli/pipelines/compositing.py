@@ -345,7 +345,8 @@ def composed(
         image = canvas.background.copy()
     else:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            layers = layers.with_definite_outline(source)
+            layers = layers.with_outline_of_source(BODY_STRETCH, source, as_a_whole=False)
+            layers = layers.with_definite_outline(source).without_torn_source(source)
             layers = layers.with_sharp_source(BODY_STRETCH, layers.shown_once(source))
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
@@ -380,7 +381,8 @@ def _set_head(
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        layers = layers.with_outline_of_source(HEAD_STRETCH, source).with_definite_outline(source)
+        layers = layers.with_outline_of_source(HEAD_STRETCH, source, as_a_whole=True)
+        layers = layers.with_definite_outline(source).without_torn_source(source)
         layers = layers.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)

@@ -35,7 +35,9 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
-_RING = 10  # pixels of the network's frame: width of a ring that it may draw around a head
+# Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
+# pixels of the network's frame.
+_RING, _LIMB_RING = (10, 5), (3, 3)
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
 _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 # Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
@@ -61,6 +63,7 @@ class Stretch(NamedTuple):
 
 BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
 HEAD_STRETCH = Stretch((0.6, 0.4), (1.5, 2.2))  # heads turn, which is a stretch, but no clothes slide over them
+_TORN = Stretch((0.3, 0.1), (2, 3))  # what moves by more is no part of the source but a jump from one to another
 
 
 class SourceFrame(NamedTuple):
@@ -156,21 +159,46 @@ class Layers(NamedTuple):
             changed.residual[there] *= 1 - foreign
         return changed
 
-    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame) -> Layers:
+    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame, *, as_a_whole: bool) -> Layers:
         """The same without what the network drew beyond the outline of what moves as it is.
 
-        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head.
+        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head, or a
+        blurred second outline of a limb, as the network takes limbs for thicker than they are. `as_a_whole`: as in
+        `with_sharp_source`.
         """
-        whole = self._moves_as_it_is(stretch, as_a_whole=True)
-        moved = whole > LIKELY
+        shown = source.cover_at(self._looked_at())
+        moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
         if not moved.any():
             return self
         seen = source.cover_at(self._replace(offset=spread(self.offset, moved))._looked_at())
-        beyond = np.asarray((seen < LIKELY) & (self.matte > 1 - SURE), np.uint8)
-        # What is thick is no ring but a side of the head that the source does not show.
-        side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(_RING // 2)), disc(_RING))
-        ring = cv2.dilate(moved.astype(np.uint8), disc(2 * _RING)) * beyond * (1 - side)
+        seen = np.maximum(seen, shown)  # beside one limb there may be another
+        subject = np.asarray(self.matte > LIKELY, np.uint8)
+        beyond = np.where(seen < LIKELY, subject, 0).astype(np.uint8)
+        # What is thick is no ring but a side of the subject that the source does not show.
+        reach, thick = _RING if as_a_whole else _LIMB_RING
+        side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(thick)), disc(reach))
+        ring = cv2.dilate(moved.astype(np.uint8), disc(2 * reach)) * beyond * (1 - side)
+        ring[cv2.distanceTransform(subject, cv2.DIST_L2, 5) > 2 * reach] = 0  # no outline
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
+
+    def without_torn_source(self, source: SourceFrame) -> Layers:
+        """The same with the network's own image of the subject where the flow tears or folds the source.
+
+        From one pixel of the network to the next such a flow crosses much of the source. Enlarged, that is a ripple.
+        """
+        region = self._subject(LIKELY)
+        drawn, share, residual, offset, matte = (part[region] for part in self)
+        least, most = _stretched(*(np.gradient(offset * self.matte.shape[1], axis=axis) for axis in (1, 0)))
+        torn = cv2.dilate(1 - _TORN.holds(least, most), disc(1))
+        kept = 1 - (cv2.GaussianBlur(torn, (0, 0), 1) * (matte > LIKELY))[..., None]
+        share = share[..., None]
+        made = drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
+        changed = Layers(*(part.copy() for part in self))
+        changed.share[region] *= kept[..., 0]
+        changed.residual[region] *= kept
+        known = np.maximum(1 - kept * share, _LEAST)
+        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * made) / known
+        return changed
 
     def _subject(self, least: float) -> tuple[slice, slice]:
         """Rows and columns around all places with a matte above `least`, with a margin for filters."""
@@ -238,12 +266,8 @@ class Layers(NamedTuple):
         offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
         # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
         across, down = (_slope(offset, axis) if as_a_whole else _slope_within_parts(offset, axis) for axis in (1, 0))
-        (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
-        # Singular values of the map's 2 x 2 derivative; the second is negative where the map folds.
-        even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
-        uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
         edge = _EDGE if as_a_whole else _LIMB_EDGE
-        moved = cv2.erode(stretch.holds(even - uneven, even + uneven), np.ones((edge, edge), np.uint8))
+        moved = cv2.erode(stretch.holds(*_stretched(across, down)), np.ones((edge, edge), np.uint8))
         moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
         # Beside the subject the source may show its arm, which has moved away.
         moved *= ramp(matte, LIKELY, SURE)
@@ -253,6 +277,15 @@ class Layers(NamedTuple):
         everywhere = np.zeros_like(self.matte)
         everywhere[region] = moved
         return everywhere
+
+
+def _stretched(across: Float32Array, down: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """(H, W) factors of least and of most stretch, from the slopes (H, W, 2) of offsets. A fold is below 0."""
+    (xx, yx), (xy, yy) = (np.moveaxis(slope, -1, 0) for slope in (across, down))
+    # Singular values of the map's 2 x 2 derivative; the first is negative where the map folds.
+    even = np.hypot((xx + yy) / 2 + 1, (yx - xy) / 2)
+    uneven = np.hypot((xx - yy) / 2, (yx + xy) / 2)
+    return even - uneven, even + uneven
 
 
 def _slope(offset: Float32Array, axis: int) -> Float32Array:

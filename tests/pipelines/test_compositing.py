@@ -205,25 +205,58 @@ def test_a_head_is_not_made_of_sharp_pieces(width, share):
     np.testing.assert_allclose(sharp.share[20:40, 5:8], share, atol=0.02)
 
 
-def head_with_ring(ring):
-    """A head that moves by two pixels, drawn so much wider than the source shows it on the right side."""
+def with_ring(ring, stretch=HEAD_STRETCH, **about):
+    """What moves by two pixels, drawn so much wider than the source shows it on the right side."""
     x = np.arange(64)
     cover = np.tile(np.float32((x >= 16) & (x < 40)), (64, 1))
     given = doubted(lambda x, y: (0 * x + 2, 0))
     matte = np.tile(np.float32((x >= 14) & (x < 38 + ring)), (64, 1))
     given = given._replace(matte=matte)
     nothing = np.zeros((64, 64, 3), np.uint8)
-    return given.with_outline_of_source(HEAD_STRETCH, SourceFrame(nothing, cover)).matte
+    return given.with_outline_of_source(stretch, SourceFrame(nothing, cover), **about).matte
 
 
-def test_a_head_ends_where_that_of_the_source_ends():
-    matte = head_with_ring(6)
+HEAD, LIMB = {"stretch": HEAD_STRETCH, "as_a_whole": True}, {"stretch": BODY_STRETCH, "as_a_whole": False}
+
+
+@pytest.mark.parametrize("part", [pytest.param(HEAD, id="head"), pytest.param(LIMB, id="limb")])
+def test_a_head_and_a_limb_end_where_those_of_the_source_end(part):
+    matte = with_ring(6, **part)
     assert matte[20:40, 16:36].min() > 0.95
     assert matte[20:40, 41:].max() < 0.05
 
 
-def test_a_side_of_the_head_that_the_source_does_not_show_stays():
-    assert head_with_ring(20)[20:40, 42:56].min() > 0.95
+@pytest.mark.parametrize("part", [pytest.param(HEAD, id="head"), pytest.param(LIMB, id="limb")])
+def test_a_side_that_the_source_does_not_show_stays(part):
+    assert with_ring(20, **part)[20:40, 42:56].min() > 0.95
+
+
+def test_a_limb_beside_another_stays():
+    """Two arms that move apart: the flow of each leads beside the other, its own flow does not."""
+    x = np.arange(64)
+    cover = np.tile(np.float32((x >= 20) & (x < 40)), (64, 1))
+    given = doubted(lambda x, y: (np.where(x < 32, 4, -4) + 0 * y, 0))
+    given = given._replace(matte=np.tile(np.float32((x >= 16) & (x < 44)), (64, 1)))
+    cut = given.with_outline_of_source(
+        BODY_STRETCH, SourceFrame(np.zeros((64, 64, 3), np.uint8), cover), as_a_whole=False
+    )
+    np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
+
+
+def test_where_the_flow_jumps_the_network_draws():
+    """From one pixel of the network to the next the flow crosses 30 of the source: enlarged, a ripple."""
+    photograph = np.tile(np.linspace(0, 255, 600, dtype=np.uint8)[:, None], (600, 1, 3))
+    given = doubted(lambda x, y: (np.where(x < 32, 15, -15) + 0 * y, 0))
+    source = SourceFrame.of(photograph, np.ones((600, 600), np.float32), FRAME)
+    made = given.without_torn_source(source)
+    assert made.share[20:40, 31:33].max() < 0.05
+    np.testing.assert_allclose(made.share[20:40, 4:24], 0.3, atol=1e-3)
+
+    def at_network_size(layers):
+        moved = source.image_at(layers._looked_at())
+        return layers.drawn + layers.share[..., None] * (moved - layers.drawn) + layers.residual
+
+    np.testing.assert_allclose(at_network_size(made), at_network_size(given), atol=1e-5)
 
 
 NOTHING_SEEN = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.float32))
