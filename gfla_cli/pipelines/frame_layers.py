@@ -178,7 +178,10 @@ class Layers(NamedTuple):
         reach, thick = _RING if as_a_whole else _LIMB_RING
         side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(thick)), disc(reach))
         ring = cv2.dilate(moved.astype(np.uint8), disc(2 * reach)) * beyond * (1 - side)
-        ring[cv2.distanceTransform(subject, cv2.DIST_L2, 5) > 2 * reach] = 0  # no outline
+        # Only the outer outline: gaps between an arm and the trunk are small, and would become ragged.
+        outlines, _ = cv2.findContours(subject, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros_like(subject), outlines, -1, 1, cv2.FILLED)
+        ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
 
     def without_torn_source(self, source: SourceFrame) -> Layers:
