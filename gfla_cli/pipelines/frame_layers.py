@@ -170,8 +170,11 @@ class Layers(NamedTuple):
         moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
         if not moved.any():
             return self
-        seen = source.cover_at(self._replace(offset=spread(self.offset, moved))._looked_at())
-        seen = np.maximum(seen, shown)  # beside one limb there may be another
+        around = spread(self.offset, moved)
+        seen = source.cover_at(self._replace(offset=around)._looked_at())
+        # Beside one limb there may be another: it shows the subject, or moves otherwise.
+        apart = np.minimum(*(np.sqrt(np.square(x).sum(axis=-1)) for x in (self.offset - around, self.offset)))
+        seen = np.maximum(seen, np.maximum(shown, apart * self.matte.shape[1] > _APART))
         subject = np.asarray(self.matte > LIKELY, np.uint8)
         beyond = np.where(seen < LIKELY, subject, 0).astype(np.uint8)
         # What is thick is no ring but a side of the subject that the source does not show.

@@ -243,6 +243,17 @@ def test_a_limb_beside_another_stays():
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
+def test_a_leg_behind_another_stays():
+    """The network is wrong about the leg behind: its flow leads beside the source's. That is no outline."""
+    x = np.arange(64)
+    cover = np.tile(np.float32((x >= 10) & (x < 34)), (64, 1))
+    given = doubted(lambda x, y: (np.where(x < 34, 0, 14) + 0 * y, 0))
+    given = given._replace(matte=np.tile(np.float32((x >= 10) & (x < 39)), (64, 1)))
+    nothing = np.zeros((64, 64, 3), np.uint8)
+    cut = given.with_outline_of_source(BODY_STRETCH, SourceFrame(nothing, cover), as_a_whole=False)
+    np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
+
+
 def test_where_the_flow_jumps_the_network_draws():
     """From one pixel of the network to the next the flow crosses 30 of the source: enlarged, a ripple."""
     photograph = np.tile(np.linspace(0, 255, 600, dtype=np.uint8)[:, None], (600, 1, 3))
