@@ -345,6 +345,7 @@ def composed(
         image = canvas.background.copy()
     else:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
+            layers = layers.with_rest_of_source(BODY_STRETCH, source)
             layers = layers.with_outline_of_source(BODY_STRETCH, source, as_a_whole=False)
             layers = layers.with_definite_outline(source).without_torn_source(source)
             layers = layers.with_sharp_source(BODY_STRETCH, layers.shown_once(source))

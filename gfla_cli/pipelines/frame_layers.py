@@ -35,6 +35,10 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
+# Of what the network cut off from a subject that hardly moves:
+_STILL, _MOSTLY = 6, 0.9  # pixels of the network's frame by which nearly all of its places move at most; share of them
+_BESIDE = 6  # pixels of the network's frame from the drawn subject
+_TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
@@ -166,11 +170,7 @@ class Layers(NamedTuple):
         blurred second outline of a limb, as the network takes limbs for thicker than they are. `as_a_whole`: as in
         `with_sharp_source`.
         """
-        shown = source.cover_at(self._looked_at())
-        moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
-        if not moved.any():
-            return self
-        around = spread(self.offset, moved)
+        moved, shown, around = self._parts(stretch, source, as_a_whole=as_a_whole)
         seen = source.cover_at(self._replace(offset=around)._looked_at())
         # Beside one limb there may be another: it shows the subject, or moves otherwise.
         apart = np.minimum(*(np.sqrt(np.square(x).sum(axis=-1)) for x in (self.offset - around, self.offset)))
@@ -186,6 +186,49 @@ class Layers(NamedTuple):
         filled = cv2.drawContours(np.zeros_like(subject), outlines, -1, 1, cv2.FILLED)
         ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
+
+    def with_rest_of_source(self, stretch: Stretch, source: SourceFrame) -> Layers:
+        """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
+
+        It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        """
+        subject = self.matte > LIKELY
+        still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
+        if not subject.any() or still[subject].mean() < _MOSTLY:
+            return self
+        x, y = (
+            np.rint(at[subject]).astype(int).clip(0, side - 1)
+            for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
+        )
+        taken = np.zeros(subject.shape, np.uint8)
+        taken[y, x] = 1
+        _, _, around = self._parts(stretch, source, as_a_whole=False)
+        places = self._replace(offset=around)._looked_at()
+        taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
+        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
+        beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
+        rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+        # What lies between is shown, too.
+        rest = (cv2.dilate(rest, disc(2 * _TAKEN)) * beside > 0) & (self.matte < SURE)
+        return Layers(
+            self.drawn,
+            np.where(rest, 1, self.share).astype(np.float32),
+            np.where(rest[..., None], 0, self.residual).astype(np.float32),
+            np.where(rest[..., None], around, self.offset).astype(np.float32),
+            np.where(rest, 1, self.matte).astype(np.float32),
+        )
+
+    def _parts(
+        self, stretch: Stretch, source: SourceFrame, *, as_a_whole: bool
+    ) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
+        """Parts of the subject that move as they are. `as_a_whole`: as in `with_sharp_source`.
+
+        (H, W) bool where they are, (H, W) in [0, 1] where places show the subject of the source, and the offsets
+        (H, W, 2) of these parts, continued around them.
+        """
+        shown = source.cover_at(self._looked_at())
+        moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
+        return moved, shown, spread(self.offset, moved)
 
     def without_torn_source(self, source: SourceFrame) -> Layers:
         """The same with the network's own image of the subject where the flow tears or folds the source.

@@ -254,6 +254,38 @@ def test_a_leg_behind_another_stays():
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
+def jacket(move):
+    """A jacket whose left hem the network cut off by 5 pixels, of a person who moves by `move`; and all of the rest."""
+    x = np.arange(64)
+    cover = np.tile(np.float32((x >= 16) & (x < 48)), (64, 1))
+    given = doubted(lambda x, y: (0 * x + move, 0))
+    drawn = np.tile(np.float32((x >= 21 - move) & (x < 48 - move)), (64, 1))
+    return given._replace(matte=drawn), SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+
+
+def test_what_the_network_cut_off_from_a_part_that_hardly_moves_stays():
+    given, source = jacket(2)
+    whole = given.with_rest_of_source(BODY_STRETCH, source)
+    np.testing.assert_array_equal(whole.matte[20:40, :62] > 0.5, source.cover[20:40, 2:] > 0.5)
+    hem = (slice(20, 40), slice(14, 18))
+    assert whole.share[hem].min() == 1
+    np.testing.assert_allclose(whole.offset[hem] * 64, np.broadcast_to((2, 0), (20, 4, 2)), atol=0.05)
+
+
+def test_what_moves_far_is_not_continued():
+    given, source = jacket(9)
+    np.testing.assert_array_equal(given.with_rest_of_source(BODY_STRETCH, source).matte, given.matte)
+
+
+def test_what_another_place_shows_is_no_rest():
+    """The arm beside the trunk was moved away; the trunk does not keep it."""
+    given, source = jacket(2)
+    given.matte[:, 8:10] = 1
+    given.offset[:, 8:10, 0] = 9.5 / 64  # the hem, shown elsewhere
+    whole = given.with_rest_of_source(BODY_STRETCH, source)
+    np.testing.assert_array_equal(whole.matte[20:40, 11:], given.matte[20:40, 11:])
+
+
 def test_where_the_flow_jumps_the_network_draws():
     """From one pixel of the network to the next the flow crosses 30 of the source: enlarged, a ripple."""
     photograph = np.tile(np.linspace(0, 255, 600, dtype=np.uint8)[:, None], (600, 1, 3))
@@ -370,8 +402,9 @@ def test_a_head_brings_no_second_shoulder():
     """Its own outline counts where it fills the crop's middle, the body's where it fades into the body."""
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
     frame = Crop((0, 0, 256, 256), (64, 64))
-    everywhere = np.ones((256, 256), np.float32)
-    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, everywhere)
+    cover = np.ones((256, 256), np.float32)
+    cover[200:, :96] = cover[200:, 160:] = 0
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
     narrow, wide = (np.tile(np.float32((np.arange(64) >= 32 - n) & (np.arange(64) < 32 + n)), (64, 1)) for n in (8, 24))
     points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
     seen = np.zeros((64, 64, 3), np.uint8)
