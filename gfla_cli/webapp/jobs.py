@@ -27,8 +27,9 @@ from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.face import EYES, POINTS, face_size
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.track import FaceTracker
-from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
+from gfla_cli.pipelines.animation import Animator, read_source
 from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
+from gfla_cli.pipelines.subjects import AnimationSettings, FaceSubject
 
 _Model = TypeVar("_Model")
 _Result = TypeVar("_Result")
@@ -206,7 +207,9 @@ class _Face:
 
     def made(self, points: Points) -> Made:
         """The face as landmarks of its driver say."""
-        return Made(self.subject.compose(self.subject.draw(self.subject.condition(points, 0))), self.notes)
+        condition = self.subject.condition(points, 0)
+        drawn = self.subject.draw(condition, self.subject.structure(condition))
+        return Made(self.subject.compose(drawn), self.notes)
 
 
 class FaceModel:
