@@ -59,9 +59,8 @@ class Mixed(NamedTuple):
 
         `place` is that of the frame.
         """
-        left, _, right, _ = place.box
         height, width = self.cover.shape
-        scale = (right - left) / place.size[1]  # pixels here for one of the network's frame
+        scale = 1 / place.scale  # pixels here for one of the network's frame
         reach = round(_WISP * min(1, scale))
         if reach == 0:  # so small a subject consists of thin pieces
             return self
@@ -345,9 +344,10 @@ def composed(
         image = canvas.background.copy()
     else:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            layers = layers.with_outline_of_source(BODY_STRETCH, source, as_a_whole=False)
+            rigid = layers.moves_rigidly(BODY_STRETCH)
+            layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
             layers = layers.with_definite_outline(source).without_torn_source(source)
-            layers = layers.with_sharp_source(BODY_STRETCH, layers.shown_once(source))
+            layers = layers.with_sharp_source(rigid * layers.shown_once(source))
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
@@ -381,9 +381,9 @@ def _set_head(
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        layers = layers.with_outline_of_source(HEAD_STRETCH, source, as_a_whole=True)
-        layers = layers.with_definite_outline(source).without_torn_source(source)
-        layers = layers.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
+        rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
+        layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
+        layers = layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)
     own, other = weight, 1 - weight

@@ -159,15 +159,15 @@ class Layers(NamedTuple):
             changed.residual[there] *= 1 - foreign
         return changed
 
-    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame, *, as_a_whole: bool) -> Layers:
+    def with_outline_of_source(self, rigid: Float32Array, source: SourceFrame, *, as_a_whole: bool) -> Layers:
         """The same without what the network drew beyond the outline of what moves as it is.
 
         There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head, or a
-        blurred second outline of a limb, as the network takes limbs for thicker than they are. `as_a_whole`: as in
-        `with_sharp_source`.
+        blurred second outline of a limb, as the network takes limbs for thicker than they are. `rigid` and
+        `as_a_whole`: see `moves_rigidly`.
         """
         shown = source.cover_at(self._looked_at())
-        moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
+        moved = (rigid > LIKELY) & (shown > LIKELY)
         if not moved.any():
             return self
         around = spread(self.offset, moved)
@@ -251,23 +251,21 @@ class Layers(NamedTuple):
         once[region] = cv2.GaussianBlur(cv2.erode(least, around), (0, 0), 1)
         return once
 
-    def with_sharp_source(
-        self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
-    ) -> Layers:
-        """The same with the source's own pixels where the flow moves them as they are.
+    def with_sharp_source(self, least_share: Float32Array) -> Layers:
+        """The same with at least that share (H, W) in [0, 1] of the source's own pixels.
 
         The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
         into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
-        `trust` (H, W) in [0, 1] limits how much of them. `as_a_whole`: nothing changes unless most of the subject
-        moves so.
         """
-        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole) * trust
-        share = np.maximum(self.share, moved)
+        share = np.maximum(self.share, least_share)
         kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
         return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
 
-    def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
-        """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
+    def moves_rigidly(self, stretch: Stretch, *, as_a_whole: bool = False) -> Float32Array:
+        """(H, W) in [0, 1]: where the flow moves the subject as it is, without a stretch or a fold.
+
+        `as_a_whole`: nowhere, unless most of the subject moves so.
+        """
         region = self._subject(LIKELY)
         offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
         # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.
