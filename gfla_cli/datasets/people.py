@@ -18,7 +18,7 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
 from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.crop import Crop, box_around
 from gfla_cli.io.files import atomic_path
 from gfla_cli.person.pose import FACE, MISSING, Pose
 
@@ -178,8 +178,8 @@ class _Side:
             return self
         height, width = self.pose.size
         x, y = np.array([width, height]) / 2 + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * (width, height)
-        half = np.array([width, height]) / 2 * (1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM))
-        box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
+        zoom = 1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM)
+        box = box_around((float(x), float(y)), width * zoom, height * zoom)
         return self.cropped(Crop(box, self.pose.size, turn=float(rng.uniform(-_MOST_TURN, _MOST_TURN))))
 
 

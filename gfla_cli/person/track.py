@@ -89,20 +89,19 @@ class BodyTracker(_Tracker[PersonDetector]):
             return self._next(frame)
 
     def _next(self, frame: NDArray[np.uint8]) -> Pose | None:
-        size = (frame.shape[0], frame.shape[1])
         landmarks = self._tracked(frame) if self._window is not None else None
         if landmarks is None:
             self._window = None
             landmarks = self._found(frame)
             if landmarks is None:
                 return None
-            self._start(landmarks, size)
+            self._start(frame, landmarks)
             # This only shows the frame to the network: the detector's joints are better, because it looked twice.
             self._tracked(frame)
         self._last = landmarks
-        if not self._has_room(landmarks, size):
+        if not self._has_room(landmarks, frame):
             self._window = None
-        return to_openpose(landmarks, size)
+        return to_openpose(landmarks, (frame.shape[0], frame.shape[1]))
 
     def _found(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         people = self._detector.detect(frame)
@@ -117,11 +116,11 @@ class BodyTracker(_Tracker[PersonDetector]):
             return choose_person(people, self._which, where=self._where).landmarks
         return people[int(np.argmin(apart))].landmarks
 
-    def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
+    def _start(self, frame: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
         reset_tracking(self._network)
-        everything = Window(0, 0, size[1], size[0])
-        window = around(box_of(landmarks), _MARGIN)
-        self._window = everything if window.longest > 0.8 * everything.longest else window
+        self._window = around(box_of(landmarks), _MARGIN)
+        if self._window.longest > 0.8 * max(frame.shape[:2]):
+            self._window = whole(frame)
 
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
@@ -140,14 +139,14 @@ class BodyTracker(_Tracker[PersonDetector]):
                 return None
         return landmarks
 
-    def _has_room(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    def _has_room(self, landmarks: NDArray[np.float32], frame: NDArray[np.uint8]) -> bool:
         """Whether the person is still well inside the window, and not small in it."""
         assert self._window is not None
         window = self._window
         box = box_of(landmarks)
         if extent(box) < 0.3 * window.longest:
             return False
-        return window == Window(0, 0, size[1], size[0]) or window.holds(box, _BODY_ROOM * window.longest)
+        return window == whole(frame) or window.holds(box, _BODY_ROOM * window.longest)
 
 
 class FaceTracker(_Tracker[FaceDetector]):

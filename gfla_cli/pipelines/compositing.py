@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
-from gfla_cli.geometry.crop import Box, Crop
+from gfla_cli.geometry.crop import Box, Crop, box_around
 from gfla_cli.geometry.paste import Paster
 from gfla_cli.inference.session import Session
 from gfla_cli.pipelines.frame_layers import (
@@ -322,8 +322,7 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
         return np.full((*size, 3), 255, np.uint8)
     height, width = background.shape[:2]
     factor = max(size[0] / height, size[1] / width)
-    half_height, half_width = size[0] / factor / 2, size[1] / factor / 2
-    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
+    box = box_around((width / 2, height / 2), size[1] / factor, size[0] / factor)
     return Crop(box, size).image(background)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.background import ProcessLock, overlapped
-from gfla_cli.io.video import Frames, Sound, Trim, exact_rate, read_frames, sound_of
+from gfla_cli.io.video import Frames, Sound, Trim, check_time_range, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.pose import Pose
 from gfla_cli.person.retarget import jumped
@@ -69,36 +69,6 @@ class Stopwatch:
 
 
 _END = object()
-
-
-def parse_trim(text: str | None) -> Trim | None:
-    """A time range START:END in seconds; either may be left out. Raises UsageError."""
-    if text is None:
-        return None
-    start, colon, end = text.partition(":")
-    try:
-        trim = (float(start) if start.strip() else 0.0, float(end) if end.strip() else None)
-    except ValueError:
-        colon, trim = "", (0.0, None)
-    if not colon:
-        raise _not_a_time_range(text)
-    _check_time_range(trim)
-    return trim
-
-
-def _check_time_range(trim: Trim) -> None:
-    start, end = trim
-    if not start >= 0 or not (end is None or end > start):  # NaN: neither
-        raise _not_a_time_range(f"{start:g}:{'' if end is None else f'{end:g}'}")
-
-
-def _not_a_time_range(text: str) -> UsageError:
-    return UsageError(f"{text} is not a time range", hint="--trim START:END in seconds, such as 2:5.5")
-
-
-def parse_rate(text: str | None) -> Fraction | None:
-    """Frames per second: 25, 29.97 or 30000/1001. Raises UsageError."""
-    return None if text is None else exact_rate(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +352,7 @@ class _LandmarksDriver:
 def _resampled(track: Track, trim: Trim | None, fps: Fraction) -> list[Points | None]:
     """The frames of a time range at another rate: for each moment the frame that is shown then."""
     start, end = trim or (0.0, None)
-    _check_time_range((start, end))
+    check_time_range((start, end))
     stop = Fraction(len(track.frames)) / track.fps
     # The float 0.2 is a little more than a fifth, which would give one frame too many at 15 per second.
     stop = stop if end is None else min(stop, Fraction(end).limit_denominator(1_000_000))

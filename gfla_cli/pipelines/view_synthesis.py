@@ -27,7 +27,7 @@ from gfla_cli.conditioning.view_code import (
     view_code,
 )
 from gfla_cli.errors import DetectionError, MediaError, UsageError
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.crop import Crop, box_around, middle_of
 from gfla_cli.geometry.volume import RayVolume, agreement, fused
 from gfla_cli.inference.session import Array, Execution, ViewSession, open_session
 from gfla_cli.io.cutout import Cutout, cut_out, read_cutout
@@ -114,9 +114,8 @@ def frame_object(cutout: Cutout, size: tuple[int, int], name: str, notes: list[s
         raise DetectionError(f"{name}: the object is only {longer} px large", hint="crop the image around it")
     if longer < _COARSE:
         notes.append(f"the object is only {longer} px large; expect a coarse result")
-    half = longer / _SHARE / 2
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return FramedObject(cutout.on_white, Crop((x - half, y - half, x + half, y + half), size))
+    side = longer / _SHARE
+    return FramedObject(cutout.on_white, Crop(box_around(middle_of((left, top, right, bottom)), side, side), size))
 
 
 def _object_box(cutout: Cutout, name: str) -> tuple[int, int, int, int]:
