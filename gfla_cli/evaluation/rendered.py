@@ -222,4 +222,4 @@ def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
         if clip is None:
             clip = start_clip(model, to_planes(sample.images[0]), structure[None])
         else:
-            yield from_planes(clip.next(structure[None]))
+            yield from_planes(clip.next(structure[None])[0])

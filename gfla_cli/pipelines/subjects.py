@@ -178,7 +178,7 @@ class FaceSubject:
 
     def draw(self, condition: FrameCondition, structure: Float32Array) -> DrawnFrame:
         """See Subject."""
-        return DrawnFrame(Layers.unpacked(self._clip.next_layers(structure)[0]), face=condition.face)
+        return DrawnFrame(Layers.unpacked(self._clip.next(structure)[1][0]), face=condition.face)
 
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
@@ -332,11 +332,11 @@ class BodySubject:
     def draw(self, condition: FrameCondition, structure: Float32Array) -> DrawnFrame:
         """See Subject."""
         assert condition.body is not None
-        layers = Layers.unpacked(self._clip.next_layers(structure)[0]).around(condition.body)
+        layers = Layers.unpacked(self._clip.next(structure)[1][0]).around(condition.body)
         head = condition.head
         if head is None:
             return DrawnFrame(layers, place=condition.place)
-        refined = self._head_clip.next_layers(self._maps(head.target_points))[0]
+        refined = self._head_clip.next(self._maps(head.target_points))[1][0]
         return DrawnFrame(layers, (head, Layers.unpacked(refined)), condition.place)
 
     def compose(self, drawn: DrawnFrame) -> Image:

@@ -19,7 +19,6 @@ from gfla_cli.conditioning.view_code import (
     AZIMUTHS,
     ELEVATIONS,
     Between,
-    Code,
     ViewAngles,
     azimuth_difference,
     nearest_view,
@@ -222,23 +221,25 @@ class EncodedObject:
 
     def planes(self, view: ViewAngles) -> Array:
         """The same as (1, 3, H, W), nominally in [-1, 1]."""
-        side = self._nearest(view)
-        return self._session.view(side.encoded, *self._codes(side, view))
+        _, (planes, _) = self._seen(view)
+        return planes
 
     def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
         """(N, N, 3) whose pixels move along the flow from the frame of the source, (N, N, 3)."""
-        side = self._nearest(view)
-        layers = Layers.unpacked(self._session.view_layers(side.encoded, *self._codes(side, view))[0])
+        side, (_, (parts,)) = self._seen(view)
+        layers = Layers.unpacked(parts)
         shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
         place = Crop.whole(large.shape, layers.matte.shape)
         return mixed(layers, shown, place, place, (slice(0, large.shape[0]), slice(0, large.shape[1]))).image
 
-    def _codes(self, side: _Side, view: ViewAngles) -> tuple[Code, Code]:
-        return view_code(side.view, "blend" if side.mirrored else self._between), view_code(view, self._between)
+    def _seen(self, view: ViewAngles) -> tuple[_Side, tuple[Array, Array]]:
+        """The image that says most about a view, the source image if both do, and what `ViewSession.view` makes of it.
 
-    def _nearest(self, view: ViewAngles) -> _Side:
-        """The image that says most about a view, the source image if both do. Their mean would show two outlines."""
-        return min(self._sides, key=lambda side: _remoteness(azimuth_difference(side.view.azimuth, view.azimuth)))
+        The mean of both images would show two outlines.
+        """
+        side = min(self._sides, key=lambda side: _remoteness(azimuth_difference(side.view.azimuth, view.azimuth)))
+        seen_from = view_code(side.view, "blend" if side.mirrored else self._between)
+        return side, self._session.view(side.encoded, seen_from, view_code(view, self._between))
 
 
 def _remoteness(turn: float) -> float:

@@ -139,13 +139,13 @@ def measure_faces(name: str) -> None:
         edges = background_edges(seen, crop.points(points[0]))
         channels = session.config.structure_channels
         first, *rest = (face_structure(crop.points(face), crop.size, edges, channels)[None] for face in points)
-        made = start_clip(session, to_planes(seen), first)
-        again = start_clip(session, to_planes(seen), first)
+        drawing = start_clip(session, to_planes(seen), first)
         rows, columns = crop.region(source.shape[:2]) or (slice(None), slice(None))
         before: list[Image] = []
         for structure, truth in zip(rest, truths, strict=True):
-            native = composed(canvas, Layers.unpacked(made.next_layers(structure)[0]))
-            drawn = composed(canvas, only_drawn(again.next(structure)))
+            image, layers = drawing.next(structure)
+            native = composed(canvas, Layers.unpacked(layers[0]))
+            drawn = composed(canvas, only_drawn(image))
             shown = [image[rows, columns] for image in (source, drawn, native, truth)]
             tensors = [torch.from_numpy(to_planes(image)) for image in shown]
             found.append([metrics(image, tensors[-1])[0]["vgg"] for image in tensors[:-1]])
