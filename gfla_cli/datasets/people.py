@@ -23,7 +23,8 @@ from gfla_cli.io.files import atomic_path
 from gfla_cli.person.pose import FACE, MISSING, Pose
 
 if TYPE_CHECKING:
-    from gfla_cli.synth.people.people import People, ViewMix
+    from gfla_cli.synth.people.people import People
+    from gfla_cli.synth.people.views import View
 
 _DETECTED = "detected.npy"
 _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
@@ -51,10 +52,9 @@ class RenderPlan:
     size: int = 256
     depths: bool = True  # store the joints' depths; older caches have none
 
-    def mix(self) -> ViewMix:
-        from gfla_cli.synth.people.people import ViewMix
-
-        return ViewMix()
+    def render(self, people: People, rng: np.random.Generator) -> list[View]:
+        """The views of one sample."""
+        return people.random_views(rng, self.views, self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,9 @@ class HeadRenderPlan(RenderPlan):
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
 
-    def mix(self) -> ViewMix:
-        from gfla_cli.synth.people.people import ViewMix
-
-        return ViewMix(crops={"head": 1}, margins=self.margins)
+    def render(self, people: People, rng: np.random.Generator) -> list[View]:
+        """See RenderPlan."""
+        return people.random_views(rng, self.views, self.size, crops={"head": 1}, margins=self.margins)
 
 
 def _read_detections(folder: Path) -> Float32Array:
@@ -139,8 +138,7 @@ class RenderedPeople:
 
         if self._people is None:
             self._people = People(Pack.load(self._pack))
-        rng = np.random.default_rng([self.plan.seed, sample])
-        views = self._people.random_views(rng, self.plan.views, self.plan.size, self.plan.mix())
+        views = self.plan.render(self._people, np.random.default_rng([self.plan.seed, sample]))
         depths = np.stack([view.depths for view in views])
         return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
 

@@ -36,7 +36,7 @@ from gfla_cli.person.face import face_crop
 from gfla_cli.pipelines.compositing import Canvas, composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.people import People, ViewMix, portrait
+from gfla_cli.synth.people.people import People, portrait
 
 SIDE = 768  # pixels of rendered pairs
 PORTRAIT = 512  # pixels of rendered portraits
@@ -70,8 +70,8 @@ def rendered() -> Iterator[Case]:
     """Two views of one person on backgrounds of all kinds."""
     people = People(Pack.load(SHARED / "humans"))
     for k in range(PAIRS):
-        mix = ViewMix(crops={"full": 0.8, "three_quarter": 0.2}, backgrounds={BUSY[k % len(BUSY)]: 1})
-        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, mix)
+        mix = {"crops": {"full": 0.8, "three_quarter": 0.2}, "backgrounds": {BUSY[k % len(BUSY)]: 1}}
+        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, **mix)
         yield Case(f"rendered {k}, {BUSY[k % len(BUSY)]}", one.image, other.image, other.image)
 
 
