@@ -161,20 +161,18 @@ class RenderedClips(_Rendered):
         device: torch.device,
         *,
         clips: int | None = None,
-        frames: int = _FRAMES,
-        cache: Path | None = None,
     ) -> None:
         """`models` by name, all of one frame size, all for faces or all for bodies.
 
-        `pack`: the folder that people are rendered from. `cache`: where rendered clips are kept. Figures beside the
-        distances: of faces `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`,
-        the share of frames in which a face was found; of bodies `pck`.
+        `pack`: the folder that people are rendered from. Figures beside the distances: of faces `landmarks`, the mean
+        distance of found and wanted landmarks in face sizes, and `found`, the share of frames in which a face was
+        found; of bodies `pck`.
         """
         self._models, self._pack, self._device = models, pack, device
         config = next(iter(models.values())).config
         self.size, self.bodies = config.image_size, config.task != "face"
-        self._clips, self._frames, self._cache = clips or _CLIPS, frames, cache
-        self.total = self._clips * self._frames
+        self._clips = clips or _CLIPS
+        self.total = self._clips * _FRAMES
         self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def scores(self, *, with_real: bool) -> list[Score]:
@@ -184,15 +182,14 @@ class RenderedClips(_Rendered):
         """A batch is a clip."""
         with TemporaryDirectory() as folder:
             unseen = UnseenBodies if self.bodies else UnseenFaces
-            cache = self._cache or Path(folder)
-            data: Dataset[ClipSample] = unseen(self._pack, cache, size=self.size[0], frames=self._frames)
+            data: Dataset[ClipSample] = unseen(self._pack, Path(folder), size=self.size[0], frames=_FRAMES)
             for number in range(self._clips):
                 sample = data[number]
-                made = {HELD: [sample.images[0]] * self._frames, REAL: list(sample.images[1:])}
+                made = {HELD: [sample.images[0]] * _FRAMES, REAL: list(sample.images[1:])}
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
                 on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
-                numbers = [number] * self._frames
+                numbers = [number] * _FRAMES
                 yield Batch(numbers=numbers, made=on_device, real=on_device[REAL], joints=list(sample.points[1:]))
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:

@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop, box_around
-from gfla_cli.geometry.paste import Paster
+from gfla_cli.geometry.paste import Paster, smoothstep
 from gfla_cli.inference.session import Session
 from gfla_cli.pipelines.frame_layers import (
     BODY_STRETCH,
@@ -279,7 +278,8 @@ class Canvas:
 def _rows_above_cut(place: Crop, height: int) -> Float32Array:
     """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
     _, top, _, bottom = place.box
-    return _smooth((bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top)))
+    share = (bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top))
+    return smoothstep(share.clip(0, 1)).astype(np.float32)
 
 
 def _cut_mask(place: Crop, width: int) -> Float32Array:
@@ -290,12 +290,7 @@ def _cut_mask(place: Crop, width: int) -> Float32Array:
     for inside, weights, way in ((top > 0, down, at), (left > 0, across, at), (right < width, across, 1 - at)):
         if inside:
             np.minimum(weights, way / _SOFT, out=weights)
-    return np.outer(_smooth(down), _smooth(across))
-
-
-def _smooth(ramp: NDArray[np.floating]) -> Float32Array:
-    ramp = ramp.clip(0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+    return np.outer(smoothstep(down.clip(0, 1)), smoothstep(across.clip(0, 1))).astype(np.float32)
 
 
 def check_background(background: Background, session: Session) -> None:

@@ -337,9 +337,13 @@ def _error(status: int, what: str, hint: str) -> Response:
     return JSONResponse({"error": what, "hint": hint}, status)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), "GET /openapi.json describes the requests")
+    what = str(error.detail)
+    if allowed := (error.headers or {}).get("Allow"):
+        methods = " and ".join(sorted(allowed.split(", ")))
+        what = f"{request.url.path} takes {methods}, not {request.method}"
+    return _error(error.status_code, what, "GET /openapi.json describes the requests")
 
 
 async def _page(request: Request) -> Response:
