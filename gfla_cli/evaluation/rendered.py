@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gfla_cli.arrays import Image
-from gfla_cli.conditioning.face_map import face_structure
-from gfla_cli.conditioning.heatmap import body_structure
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, azimuth_difference
 from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
@@ -209,14 +208,11 @@ class RenderedClips(_Rendered):
 
 def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
-    config, size = model.config, (sample.images.shape[1], sample.images.shape[2])
+    size = sample.images.shape[1], sample.images.shape[2]
     clip = None
     for points, edges in zip(sample.points, sample.edges, strict=True):
-        if config.task == "face":
-            structure = face_structure(points[:, :2], size, edges, config.structure_channels)
-        else:
-            structure = body_structure(points, size, config.heatmap_sigma)
+        structure = structure_of(model.config, points, size, edges)[None]
         if clip is None:
-            clip = start_clip(model, to_planes(sample.images[0]), structure[None])
+            clip = start_clip(model, to_planes(sample.images[0]), structure)
         else:
-            yield from_planes(clip.next(structure[None])[0])
+            yield from_planes(clip.next(structure)[0])

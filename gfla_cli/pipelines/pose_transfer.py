@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image
-from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import Execution, open_session
@@ -270,14 +270,10 @@ class PoseTransfer:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
         config = self.session.config
         height, width = prepared[0].source_image.shape[:2]
-        sigma = config.heatmap_sigma * height / config.image_size[0]
         maps = np.zeros((2, len(prepared), config.structure_channels, height, width), np.float32)
         for k, one in enumerate(prepared):
             for side, points in enumerate((one.source_points, one.target_points)):
-                if config.has_depth:
-                    joint_maps(points, (height, width), sigma, out=maps[side, k])
-                else:
-                    heatmaps(points, (height, width), sigma, out=maps[side, k])
+                structure_of(config, points, (height, width), out=maps[side, k])
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
     def _people(self, source: ImageSource, image: Image | None = None) -> list[Pose]:

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array, Image, Points
-from gfla_cli.conditioning.face_map import background_edges, face_structure
-from gfla_cli.conditioning.heatmap import body_structure, heatmaps, joint_maps
+from gfla_cli.conditioning.face_map import background_edges
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import Session, start_clip
@@ -164,7 +164,7 @@ class FaceSubject:
         self._filter = OneEuro(self._fps) if self._settings.smooth else None
 
     def _maps(self, points: Points) -> Float32Array:
-        return face_structure(points, self.crop.size, self._edges, self._session.config.structure_channels)[None]
+        return structure_of(self._session.config, points, self.crop.size, self._edges)[None]
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """See Subject."""
@@ -312,9 +312,7 @@ class BodySubject:
         return Crop((left, top, right, bottom), self.crop.size)
 
     def _maps(self, points: Points) -> Float32Array:
-        config = self._session.config
-        draw = body_structure if config.task == "body" else joint_maps if config.has_depth else heatmaps
-        return draw(points, self.crop.size, config.heatmap_sigma)[None]
+        return structure_of(self._session.config, points, self.crop.size)[None]
 
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """See Subject."""
