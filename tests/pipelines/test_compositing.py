@@ -242,9 +242,8 @@ def test_a_limb_beside_another_stays():
     cover = np.tile(np.float32((x >= 20) & (x < 40)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 32, 4, -4) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 16) & (x < 44)), (64, 1)))
-    cut = given.with_outline_of_source(
-        BODY_STRETCH, SourceFrame(np.zeros((64, 64, 3), np.uint8), cover), as_a_whole=False
-    )
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
