@@ -253,8 +253,8 @@ def test_a_leg_behind_another_stays():
     cover = np.tile(np.float32((x >= 10) & (x < 34)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 34, 0, 14) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 10) & (x < 39)), (64, 1)))
-    nothing = np.zeros((64, 64, 3), np.uint8)
-    cut = given.with_outline_of_source(BODY_STRETCH, SourceFrame(nothing, cover), as_a_whole=False)
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
