@@ -41,7 +41,7 @@ _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a lis
 _BATCH = 6
 _TARGET = "target"
 _WHAT = "rendered chairs that no training sees"
-HELD, REAL = "the source, held", "the real frames"
+HELD, REAL_FRAMES = "the source, held", "the real frames"
 _CLIPS = 20  # unless a limit is given
 _FRAMES = 12  # of a clip
 
@@ -150,7 +150,7 @@ def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     ]
 
 
-class RenderedClips(_Rendered):
+class UnseenClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
 
     def __init__(
@@ -175,7 +175,7 @@ class RenderedClips(_Rendered):
         self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def scores(self, *, with_real: bool) -> list[Score]:
-        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL, *self._models)]
+        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL_FRAMES, *self._models)]
 
     def batches(self) -> Iterator[Batch]:
         """A batch is a clip."""
@@ -184,12 +184,14 @@ class RenderedClips(_Rendered):
             data: Dataset[ClipSample] = unseen(self._pack, Path(folder), size=self.size[0], frames=_FRAMES)
             for number in range(self._clips):
                 sample = data[number]
-                made = {HELD: [sample.images[0]] * _FRAMES, REAL: list(sample.images[1:])}
+                made = {HELD: [sample.images[0]] * _FRAMES, REAL_FRAMES: list(sample.images[1:])}
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
                 on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
                 numbers = [number] * _FRAMES
-                yield Batch(numbers=numbers, made=on_device, real=on_device[REAL], joints=list(sample.points[1:]))
+                yield Batch(
+                    numbers=numbers, made=on_device, real=on_device[REAL_FRAMES], joints=list(sample.points[1:])
+                )
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
         image, wanted = to_uint8(made), batch.joints[k]

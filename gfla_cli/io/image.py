@@ -204,7 +204,7 @@ def reduced(image: Pixels, longest: int) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def at_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W, C) at `size` (height, width): averaged when it shrinks, cubic when it grows."""
     import cv2
 

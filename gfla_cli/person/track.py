@@ -24,7 +24,7 @@ from gfla_cli.person.detect import PersonDetector, landmarks_in, to_openpose, to
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
 from gfla_cli.person.face import face_size
 from gfla_cli.person.mediapipe import Network, Window, around, body_network, face_mesh_network, reset_tracking, whole
-from gfla_cli.person.pose import JOINTS, MISSING, Pose, choose_person, extent
+from gfla_cli.person.pose import JOINTS, MISSING, Pose, WhichPerson, choose_person, extent
 
 _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
 _MARGIN = 0.4  # of the person's longer side, around it: the window stays while the person moves
@@ -46,7 +46,7 @@ class _Tracker(Closeable, Generic[_Detector]):
     """What both trackers have: a detector, and a network that tracks in a window."""
 
     def __init__(
-        self, detector: _Detector, network: Network, which: str | int, where: str, notes: list[str] | None
+        self, detector: _Detector, network: Network, which: WhichPerson, where: str, notes: list[str] | None
     ) -> None:
         self._detector, self._network = detector, network
         self._which, self._where, self._notes = which, where, notes
@@ -74,7 +74,7 @@ class BodyTracker(_Tracker[PersonDetector]):
     """
 
     def __init__(
-        self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
+        self, which: WhichPerson = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         super().__init__(PersonDetector(), body_network(tracking=True), which, where, notes)
@@ -157,7 +157,7 @@ class FaceTracker(_Tracker[FaceDetector]):
     """
 
     def __init__(
-        self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
+        self, which: WhichPerson = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         super().__init__(FaceDetector(), face_mesh_network(tracking=True, most=1), which, where, notes)

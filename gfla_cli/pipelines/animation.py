@@ -27,6 +27,7 @@ from gfla_cli.io.image import (
     reduced,
 )
 from gfla_cli.io.video import Sound, Trim, probe, read_frames
+from gfla_cli.person.pose import WhichPerson
 from gfla_cli.person.track_files import Kind, Track
 from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Stopwatch, not_found, open_driver, shots
 from gfla_cli.pipelines.inbetween import between, lies_between
@@ -95,7 +96,7 @@ class Animator:
         settings: AnimationSettings | None = None,
         trim: Trim | None = None,
         fps: Fraction | float | str | None = None,
-        driving_person: str | int = "largest",
+        driving_person: WhichPerson = "largest",
         on_missing: OnMissing = "hold",
         images: bool = False,
         stopwatch: Stopwatch | None = None,

@@ -17,7 +17,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import Progress, Say, overlapped, said_when_slow, silent
 from gfla_cli.io.files import refuse_output
-from gfla_cli.io.image import resized
+from gfla_cli.io.image import at_size
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
@@ -255,4 +255,4 @@ def _side_by_side(source: Image, frame: AnimatedFrame) -> Image:
     parts = [source, *([frame.driving] if frame.driving is not None else []), frame.image]
     height = frame.image.shape[0]
     widths = [max(1, round(part.shape[1] * height / part.shape[0])) for part in parts]
-    return np.hstack([resized(part, (height, width)) for part, width in zip(parts, widths, strict=True)])
+    return np.hstack([at_size(part, (height, width)) for part, width in zip(parts, widths, strict=True)])

@@ -22,7 +22,7 @@ from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.background import ProcessLock, overlapped
 from gfla_cli.io.video import Frames, Sound, Trim, check_time_range, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, WhichPerson
 from gfla_cli.person.retarget import jumped
 from gfla_cli.person.track import BodyTracker, FaceTracker
 from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
@@ -133,7 +133,7 @@ def open_driver(
     *,
     trim: Trim | None = None,
     fps: Fraction | float | str | None = None,
-    person: str | int = "largest",
+    person: WhichPerson = "largest",
     images: bool = False,
     stopwatch: Stopwatch | None = None,
 ) -> Driver:
@@ -232,7 +232,7 @@ class _VideoDriver(Driver):
         kind: Kind,
         trim: Trim | None,
         fps: Fraction | float | str | None,
-        person: str | int,
+        person: WhichPerson,
         *,
         images: bool,
         stopwatch: Stopwatch,
@@ -313,7 +313,7 @@ class _LandmarksDriver(Driver):
         kind: Kind,
         trim: Trim | None,
         fps: Fraction | float | str | None,
-        person: str | int,
+        person: WhichPerson,
     ) -> None:
         notes: list[str] = []
         rate = None if fps is None else exact_rate(fps)

@@ -33,7 +33,7 @@ from gfla_cli.person.body import (
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.detect_face import FaceDetector, no_face
 from gfla_cli.person.face import cropped_face, face_crop, face_size
-from gfla_cli.person.pose import Pose, choose_person
+from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind
@@ -49,7 +49,7 @@ from gfla_cli.pipelines.inbetween import LEAST_RATE
 class AnimationSettings:
     """Choices about the person of the source image, and about the frames of the result."""
 
-    person: str | int = "largest"  # which one, see `choose_person`
+    person: WhichPerson = "largest"  # which one, see `choose_person`
     crop: bool = True  # animate the part around the person; else the whole image, resized to the network's input
     absolute: bool = False  # use the driver's own shape and place
     refine_head: bool = True  # body models that support it: draw a small head again at a larger scale
