@@ -106,9 +106,9 @@ def animate(
             "--paste-back: --no-crop resizes the whole image to one frame, so there is no place", hint=hint
         )
     from gfla_cli.inference.session import Execution
+    from gfla_cli.io.video import parse_rate, parse_trim
     from gfla_cli.pipelines.animation import AnimationSettings
     from gfla_cli.pipelines.animation_jobs import AnimateOptions, plan_animation, run_animation
-    from gfla_cli.pipelines.driver import parse_rate, parse_trim
     from gfla_cli.pipelines.framing import parse_background, parse_size
 
     time_range, rate = parse_trim(trim), parse_rate(fps)

@@ -181,7 +181,7 @@ def faces(
 
     Example: gfla data faces films/ -o faces/
     """
-    from gfla_cli.pipelines.driver import parse_rate, parse_trim
+    from gfla_cli.io.video import parse_rate, parse_trim
     from gfla_cli.pipelines.face_clips import plan_clips, run_clips
 
     chosen, rate = parse_trim(trim), parse_rate(fps)

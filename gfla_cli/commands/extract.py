@@ -34,7 +34,7 @@ def extract(
 
     Example: gfla extract talking.mp4 -o talking.json --overlay
     """
-    from gfla_cli.pipelines.driver import parse_rate, parse_trim
+    from gfla_cli.io.video import parse_rate, parse_trim
     from gfla_cli.pipelines.extraction import ExtractOptions, plan_extraction, run_extraction
 
     options = ExtractOptions(task=task, person=person, trim=parse_trim(trim), fps=parse_rate(fps), overwrite=overwrite)

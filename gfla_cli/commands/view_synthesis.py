@@ -80,7 +80,7 @@ def view_synthesis(
     from gfla_cli.conditioning.view_code import view_angles
     from gfla_cli.inference.session import Execution
     from gfla_cli.pipelines.framing import parse_size
-    from gfla_cli.pipelines.view_synthesis import ViewOptions, plan_views, run_views
+    from gfla_cli.pipelines.view_jobs import ViewOptions, plan_views, run_views
 
     frame_size = None if size is None else parse_size(size)
     view_angles(source_azimuth or 0, source_elevation or 0)

@@ -38,9 +38,9 @@ def random_face_crop(
     `shift` is the standard deviation of its place, as a share of its side. `image_size` is (height, width).
     """
     inside = image_size[0], image_size[1]
-    left, top, right, bottom = face_crop(faces, (size, size), inside=inside).box
-    side = (right - left) * rng.uniform(*zoom)
-    x, y = (left + right - 1) / 2, (top + bottom - 1) / 2
+    usual = face_crop(faces, (size, size), inside=inside)
+    side = (usual.box[2] - usual.box[0]) * rng.uniform(*zoom)
+    x, y = usual.middle
     if shift:
         x, y = np.array([x, y]) + rng.normal(0, shift, 2) * side
     return square_crop((x, y), max(2, min(*inside, round(side))), (size, size), inside=inside)

@@ -13,7 +13,7 @@ from gfla_cli.datasets.sample import PosePair, unknown_correspondence, unknown_j
 from gfla_cli.datasets.tables import Layout, Split, read_annotations, read_pairs, require_images, require_set
 from gfla_cli.errors import DataError
 from gfla_cli.io.files import leads_out
-from gfla_cli.io.image import read_image
+from gfla_cli.io.image import at_size, read_image
 from gfla_cli.person.pose import MISSING
 
 # The authors' augmentation for Market-1501: largest rotation, shift in pixels, change of size.
@@ -62,11 +62,8 @@ class BenchmarkPairs(Dataset[PosePair]):
         )
 
     def _read(self, name: str) -> tuple[Image, Points]:
-        image = read_image(self.root / self.split / name)
+        image = at_size(read_image(self.root / self.split / name), self.size)
         height, width = self.size
-        if image.shape[:2] != self.size:
-            method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-            image = cv2.resize(image, (width, height), interpolation=method).astype(np.uint8)
         points = self.points[name].copy()
         scale = np.array([width / self.layout.frame[1], height / self.layout.frame[0]], np.float32)
         points[:, :2] = np.where(points[:, :2] >= 0, points[:, :2] * scale, -1)

@@ -18,12 +18,13 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
 from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.crop import Crop, box_around
 from gfla_cli.io.files import atomic_path
 from gfla_cli.person.pose import FACE, MISSING, Pose
 
 if TYPE_CHECKING:
-    from gfla_cli.synth.people.people import People, ViewMix
+    from gfla_cli.synth.people.people import People
+    from gfla_cli.synth.people.views import View
 
 _DETECTED = "detected.npy"
 _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
@@ -51,10 +52,9 @@ class RenderPlan:
     size: int = 256
     depths: bool = True  # store the joints' depths; older caches have none
 
-    def mix(self) -> ViewMix:
-        from gfla_cli.synth.people.people import ViewMix
-
-        return ViewMix()
+    def render(self, people: People, rng: np.random.Generator) -> list[View]:
+        """The views of one sample."""
+        return people.random_views(rng, self.views, self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,9 @@ class HeadRenderPlan(RenderPlan):
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
 
-    def mix(self) -> ViewMix:
-        from gfla_cli.synth.people.people import ViewMix
-
-        return ViewMix(crops={"head": 1}, margins=self.margins)
+    def render(self, people: People, rng: np.random.Generator) -> list[View]:
+        """See RenderPlan."""
+        return people.random_views(rng, self.views, self.size, crops={"head": 1}, margins=self.margins)
 
 
 def _read_detections(folder: Path) -> Float32Array:
@@ -139,8 +138,7 @@ class RenderedPeople:
 
         if self._people is None:
             self._people = People(Pack.load(self._pack))
-        rng = np.random.default_rng([self.plan.seed, sample])
-        views = self._people.random_views(rng, self.plan.views, self.plan.size, self.plan.mix())
+        views = self.plan.render(self._people, np.random.default_rng([self.plan.seed, sample]))
         depths = np.stack([view.depths for view in views])
         return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
 
@@ -178,8 +176,8 @@ class _Side:
             return self
         height, width = self.pose.size
         x, y = np.array([width, height]) / 2 + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * (width, height)
-        half = np.array([width, height]) / 2 * (1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM))
-        box = (float(x - half[0]), float(y - half[1]), float(x + half[0]), float(y + half[1]))
+        zoom = 1 + rng.uniform(-_MOST_ZOOM, _MOST_ZOOM)
+        box = box_around((float(x), float(y)), width * zoom, height * zoom)
         return self.cropped(Crop(box, self.pose.size, turn=float(rng.uniform(-_MOST_TURN, _MOST_TURN))))
 
 

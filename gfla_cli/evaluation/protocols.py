@@ -34,7 +34,6 @@ from gfla_cli.io.image import through_jpeg
 Size = tuple[int, int]  # height, width
 # Pillow's bicubic, which averages when it shrinks; cv2's linear, which does not.
 Filter = Literal["bicubic", "bilinear"]
-FidReference = Literal["targets", "train"]
 
 _FILTERS: dict[Filter, str] = {
     "bicubic": "bicubic, antialiased (Pillow)",
@@ -53,7 +52,7 @@ class Protocol:
     jpeg_quality: int | None = None  # of resized and of generated images; None = png, no loss
     padded_for_ssim: Mapping[str, Size] = field(default_factory=dict)  # layout -> size, white around
     rounded: bool = True  # to the 256 levels of a file; ours takes a network's output as it is
-    fid_reference: FidReference = "train"
+    fid_reference: Literal["targets", "train"] = "train"
     note: str = ""
 
     def to_json(self, layout: str, size: Size) -> dict[str, Any]:

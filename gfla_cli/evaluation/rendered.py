@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from gfla_cli.arrays import Image
-from gfla_cli.conditioning.face_map import face_structure
-from gfla_cli.conditioning.heatmap import body_structure
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS, ViewAngles, azimuth_difference
 from gfla_cli.datasets.chairs import UnseenChairs
 from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
@@ -42,7 +41,7 @@ _PAIRS = 900  # unless a limit is given: 100 chairs, or as many draws from a lis
 _BATCH = 6
 _TARGET = "target"
 _WHAT = "rendered chairs that no training sees"
-HELD, REAL = "the source, held", "the real frames"
+HELD, REAL_FRAMES = "the source, held", "the real frames"
 _CLIPS = 20  # unless a limit is given
 _FRAMES = 12  # of a clip
 
@@ -151,7 +150,7 @@ def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     ]
 
 
-class RenderedClips(_Rendered):
+class UnseenClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
 
     def __init__(
@@ -161,39 +160,38 @@ class RenderedClips(_Rendered):
         device: torch.device,
         *,
         clips: int | None = None,
-        frames: int = _FRAMES,
-        cache: Path | None = None,
     ) -> None:
         """`models` by name, all of one frame size, all for faces or all for bodies.
 
-        `pack`: the folder that people are rendered from. `cache`: where rendered clips are kept. Figures beside the
-        distances: of faces `landmarks`, the mean distance of found and wanted landmarks in face sizes, and `found`,
-        the share of frames in which a face was found; of bodies `pck`.
+        `pack`: the folder that people are rendered from. Figures beside the distances: of faces `landmarks`, the mean
+        distance of found and wanted landmarks in face sizes, and `found`, the share of frames in which a face was
+        found; of bodies `pck`.
         """
         self._models, self._pack, self._device = models, pack, device
         config = next(iter(models.values())).config
         self.size, self.bodies = config.image_size, config.task != "face"
-        self._clips, self._frames, self._cache = clips or _CLIPS, frames, cache
-        self.total = self._clips * self._frames
+        self._clips = clips or _CLIPS
+        self.total = self._clips * _FRAMES
         self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def scores(self, *, with_real: bool) -> list[Score]:
-        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL, *self._models)]
+        return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL_FRAMES, *self._models)]
 
     def batches(self) -> Iterator[Batch]:
         """A batch is a clip."""
         with TemporaryDirectory() as folder:
             unseen = UnseenBodies if self.bodies else UnseenFaces
-            cache = self._cache or Path(folder)
-            data: Dataset[ClipSample] = unseen(self._pack, cache, size=self.size[0], frames=self._frames)
+            data: Dataset[ClipSample] = unseen(self._pack, Path(folder), size=self.size[0], frames=_FRAMES)
             for number in range(self._clips):
                 sample = data[number]
-                made = {HELD: [sample.images[0]] * self._frames, REAL: list(sample.images[1:])}
+                made = {HELD: [sample.images[0]] * _FRAMES, REAL_FRAMES: list(sample.images[1:])}
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
                 on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
-                numbers = [number] * self._frames
-                yield Batch(numbers=numbers, made=on_device, real=on_device[REAL], joints=list(sample.points[1:]))
+                numbers = [number] * _FRAMES
+                yield Batch(
+                    numbers=numbers, made=on_device, real=on_device[REAL_FRAMES], joints=list(sample.points[1:])
+                )
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
         image, wanted = to_uint8(made), batch.joints[k]
@@ -212,14 +210,11 @@ class RenderedClips(_Rendered):
 
 def _animated(model: Session, sample: ClipSample) -> Iterator[Image]:
     """The frames of a clip, (H, W, 3) each, from its reference and its landmarks."""
-    config, size = model.config, (sample.images.shape[1], sample.images.shape[2])
+    size = sample.images.shape[1], sample.images.shape[2]
     clip = None
     for points, edges in zip(sample.points, sample.edges, strict=True):
-        if config.task == "face":
-            structure = face_structure(points[:, :2], size, edges, config.structure_channels)
-        else:
-            structure = body_structure(points, size, config.heatmap_sigma)
+        structure = structure_of(model.config, points, size, edges)[None]
         if clip is None:
-            clip = start_clip(model, to_planes(sample.images[0]), structure[None])
+            clip = start_clip(model, to_planes(sample.images[0]), structure)
         else:
-            yield from_planes(clip.next(structure[None]))
+            yield from_planes(clip.next(structure)[0])

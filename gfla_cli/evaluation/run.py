@@ -153,12 +153,12 @@ def _test_set(request: Request, placement: Placement) -> TestSet:
             refine_head=request.refine_head,
             depth=request.depth,
         )
-    from gfla_cli.evaluation.rendered import RenderedClips, ViewPairs
+    from gfla_cli.evaluation.rendered import UnseenClips, ViewPairs
 
     if task == "view":
         views = cast(dict[str, ViewSession], models)
         return ViewPairs(views, request.data_root, placement.device, request.limit)
-    return RenderedClips(models, _given(request.data_root), placement.device, clips=request.limit)
+    return UnseenClips(models, _given(request.data_root), placement.device, clips=request.limit)
 
 
 def _given(folder: Path | None) -> Path:

@@ -33,6 +33,12 @@ def middle_of(box: Box) -> tuple[float, float]:
     return (left + right) / 2, (top + bottom) / 2
 
 
+def box_around(middle: tuple[float, float], width: float, height: float) -> Box:
+    """The box of a width and a height around its middle; see `middle_of`."""
+    x, y = middle
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
 @dataclass(frozen=True)
 class Crop:
     """A rectangle of an image, resized. It may reach beyond the image.
@@ -60,8 +66,13 @@ class Crop:
     @classmethod
     def square(cls, middle: tuple[float, float], side: float, size: Size) -> Crop:
         """A square around a point."""
-        x, y = middle[0] + 0.5, middle[1] + 0.5
-        return cls((x - side / 2, y - side / 2, x + side / 2, y + side / 2), size)
+        return cls(box_around((middle[0] + 0.5, middle[1] + 0.5), side, side), size)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The point of the image in the middle of the crop."""
+        x, y = middle_of(self.box)
+        return x - 0.5, y - 0.5
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]:

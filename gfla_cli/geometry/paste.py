@@ -89,4 +89,9 @@ def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.f
     for ramp, fade in ((distance, fades[0]), (distance[::-1], fades[1])):
         if fade:
             weight = np.minimum(weight, np.clip(ramp, 0, 1))
-    return (weight * weight * (3 - 2 * weight)).astype(np.float32)
+    return smoothstep(weight).astype(np.float32)
+
+
+def smoothstep(share: NDArray[np.floating]) -> NDArray[np.floating]:
+    """0 to 1 for 0 to 1, without a corner at both ends."""
+    return np.asarray(share * share * (3 - 2 * share))

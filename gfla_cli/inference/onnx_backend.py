@@ -101,20 +101,12 @@ class OnnxClip:
         self._encoded = session.encoded(image)
         self._previous = image, structure  # of the first frame
 
-    def next(self, structure: Array) -> Array:
+    def next(self, structure: Array) -> tuple[Array, Array]:
         """See Clip."""
-        self._made(structure)
-        return self._previous[0]
-
-    def next_layers(self, structure: Array) -> Array:
-        """See Clip."""
-        return layers_in(self._made(structure))
-
-    def _made(self, structure: Array) -> Tensors:
         previous: Tensors = dict(zip(("previous_image", "previous_structure"), self._previous, strict=True))
         made = self._session.step({"target_structure": structure} | previous | self._reference, self._encoded)
         self._previous = np.asarray(made["image"], np.float32).clip(-1, 1), structure
-        return made
+        return self._previous[0], layers_in(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +145,11 @@ class OnnxView(OnnxSession):
         }
         return EncodedImage(source.image, old | new)
 
-    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
+    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> tuple[Array, Array]:
         """See ViewSession."""
-        return np.asarray(self._seen(source, source_code, target_code)["image"], np.float32)
-
-    def view_layers(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
-        """See ViewSession."""
-        return layers_in(self._seen(source, source_code, target_code))
-
-    def _seen(self, source: EncodedImage, *codes: Array) -> Tensors:
-        planes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in codes)
-        return self.step(dict(zip(INPUTS["view"], (source.image, *planes), strict=True)), source.encoded)
+        codes = (code.reshape(-1, CODE_LENGTH, 1, 1) for code in (source_code, target_code))
+        made = self.step(dict(zip(INPUTS["view"], (source.image, *codes), strict=True)), source.encoded)
+        return np.asarray(made["image"], np.float32), layers_in(made)
 
     def view_scores(self, image: Array) -> Array:
         """See ViewSession."""

@@ -73,11 +73,11 @@ class Session(Protocol):
 class Clip(Protocol):
     """A clip of one reference image, generated frame by frame."""
 
-    def next(self, structure: Array) -> Array:
-        """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W)."""
+    def next(self, structure: Array) -> tuple[Array, Array]:
+        """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W), and what it is mixed from.
 
-    def next_layers(self, structure: Array) -> Array:
-        """The same as what it is mixed from and the reference, (1, 10, H, W): see `networks.layers.layers_of`."""
+        That is the reference and layers (1, 10, H, W): see `networks.layers.layers_of`.
+        """
 
 
 @runtime_checkable
@@ -104,11 +104,12 @@ class ViewSession(Session, Protocol):
     def with_volume(self, source: Any, volume: RayVolume) -> Any:
         """The result of `encode` for one image, with another volume for the object in it."""
 
-    def view(self, source: Any, source_code: Array, target_code: Array) -> Array:
-        """The objects in the target view, (B, 3, H, W) in [-1, 1]. View codes are (B, 21), or (21,) for one image."""
+    def view(self, source: Any, source_code: Array, target_code: Array) -> tuple[Array, Array]:
+        """The objects in the target view, (B, 3, H, W) in [-1, 1], and what they are mixed from.
 
-    def view_layers(self, source: Any, source_code: Array, target_code: Array) -> Array:
-        """The same as what they are mixed from and the source, (B, 10, H, W): see `networks.layers.layers_of`."""
+        That is the source and layers (B, 10, H, W): see `networks.layers.layers_of`. View codes are (B, 21), or (21,)
+        for one image.
+        """
 
     def view_scores(self, image: Array) -> Array:
         """Logits (B, 21) of the view codes of images (B, 3, H, W) in [-1, 1]."""
@@ -120,13 +121,9 @@ class _PoseClip:
     def __init__(self, session: Session, image: Array, structure: Array) -> None:
         self._session, self._reference = session, (image, structure)
 
-    def next(self, structure: Array) -> Array:
+    def next(self, structure: Array) -> tuple[Array, Array]:
         """See Clip."""
-        return self._session.image(*self._reference, structure)
-
-    def next_layers(self, structure: Array) -> Array:
-        """See Clip."""
-        return self._session.image_and_layers(*self._reference, structure)[1]
+        return self._session.image_and_layers(*self._reference, structure)
 
 
 def start_clip(session: Session, reference_image: Array, reference_structure: Array) -> Clip:

@@ -195,18 +195,11 @@ class TorchClip:
         self._encoded: dict[str, Source] | None = None
 
     @torch.inference_mode()
-    def next(self, structure: Array) -> Array:
-        """See Clip."""
-        with self._session.running():
-            self._made(structure)
-        return self._session.array(self._previous[0])
-
-    @torch.inference_mode()
-    def next_layers(self, structure: Array) -> Array:
+    def next(self, structure: Array) -> tuple[Array, Array]:
         """See Clip."""
         with self._session.running():
             layers = layers_of(self._made(structure), self._reference[0], self._session.config.task)
-        return self._session.array(layers)
+        return self._session.array(self._previous[0]), self._session.array(layers)
 
     def _encode(self) -> dict[str, Source]:
         image, structure = self._given
@@ -265,21 +258,12 @@ class TorchView(TorchSession):
         return EncodedImage(source.image, source.encoded._replace(flow=[*parts, *flow[len(parts) :]]))
 
     @torch.inference_mode()
-    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
+    def view(self, source: EncodedImage, source_code: Array, target_code: Array) -> tuple[Array, Array]:
         """See ViewSession."""
+        codes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in (source_code, target_code))
         with self.running():
-            return self.array(self._seen(source, source_code, target_code).image)
-
-    @torch.inference_mode()
-    def view_layers(self, source: EncodedImage, source_code: Array, target_code: Array) -> Array:
-        """See ViewSession."""
-        with self.running():
-            return self.array(layers_of(self._seen(source, source_code, target_code), source.image, "view"))
-
-    def _seen(self, source: EncodedImage, *codes: Array) -> Generated:
-        planes = (self.tensor(code.reshape(-1, CODE_LENGTH, 1, 1)) for code in codes)
-        made: Generated = self.network(source.image, *planes, source.encoded)
-        return made
+            made: Generated = self.network(source.image, *codes, source.encoded)
+            return self.array(made.image), self.array(layers_of(made, source.image, "view"))
 
     @torch.inference_mode()
     def view_scores(self, image: Array) -> Array:

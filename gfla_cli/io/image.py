@@ -204,6 +204,16 @@ def reduced(image: Pixels, longest: int) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
+def at_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, C) at `size` (height, width): averaged when it shrinks, cubic when it grows."""
+    import cv2
+
+    if image.shape[:2] == size:
+        return image
+    method = cv2.INTER_AREA if image.shape[0] > size[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
+
+
 def check_image(image: NDArray[np.uint8]) -> None:
     """Raises ValueError unless the array is (H, W, 3) uint8 with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

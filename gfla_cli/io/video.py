@@ -120,13 +120,42 @@ def _frame_count(info: VideoInfo, trim: Trim | None, fps: Fraction) -> int:
     return max(1, round((stop - start) * fps))
 
 
+def parse_trim(text: str | None) -> Trim | None:
+    """A time range START:END in seconds; either may be left out. Raises UsageError."""
+    if text is None:
+        return None
+    start, colon, end = text.partition(":")
+    try:
+        trim = (float(start) if start.strip() else 0.0, float(end) if end.strip() else None)
+    except ValueError:
+        colon, trim = "", (0.0, None)
+    if not colon:
+        raise _not_a_time_range(text)
+    check_time_range(trim)
+    return trim
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """Frames per second: 25, 29.97 or 30000/1001. Raises UsageError."""
+    return None if text is None else exact_rate(text)
+
+
+def check_time_range(trim: Trim) -> None:
+    """Raises UsageError for a time range that begins before 0, or does not end after its beginning."""
+    start, end = trim
+    if not start >= 0 or not (end is None or end > start):  # NaN: neither
+        raise _not_a_time_range(f"{start:g}:{'' if end is None else f'{end:g}'}")
+
+
+def _not_a_time_range(text: str) -> UsageError:
+    return UsageError(f"{text} is not a time range", hint="--trim START:END in seconds, such as 2:5.5")
+
+
 def _check_trim(info: VideoInfo, trim: Trim | None) -> None:
     if trim is None or info.still:
         return
-    start, end = trim
-    wanted = f"{start:g}:{'' if end is None else f'{end:g}'}"
-    if not start >= 0 or (end is not None and not end > start):
-        raise UsageError(f"{wanted} is not a time range", hint="--trim START:END in seconds, such as 2:5.5")
+    check_time_range(trim)
+    start, _ = trim
     if start >= info.duration:
         what = f"{info.path}: the time range starts at {start:g} s, but the video lasts {info.duration:.2f} s"
         raise UsageError(what, hint="--trim START:END in seconds")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.geometry.crop import Box, Crop, box_of
+from gfla_cli.geometry.crop import Box, Crop, box_around, box_of, middle_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
@@ -123,9 +123,8 @@ class PersonDetector(Closeable):
         people who touch. So what is nearer to the limbs of one of the `others` is hidden from it.
         """
         left, top, right, bottom = pose.box
-        half = _COVER_ROOM / 2 * max(right - left, bottom - top, 1.0)
-        x, y = (left + right) / 2, (top + bottom) / 2
-        crop = Crop((x - half, y - half, x + half, y + half), (_CUT_SIDE, _CUT_SIDE))
+        side = _COVER_ROOM * max(right - left, bottom - top, 1.0)
+        crop = Crop(box_around(middle_of(pose.box), side, side), (_CUT_SIDE, _CUT_SIDE))
         part, own = crop.image(image), np.ones(crop.size, np.float32)
         if others:
             away = _from_limbs([other.cropped(crop) for other in others])

@@ -25,7 +25,7 @@ from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.io.files import CHECK_SPELLING, write_text
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
-from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, choose_person, shortest_decimals
+from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, WhichPerson, choose_person, shortest_decimals
 
 _TABLE_FRAMES = ((128, 64), (256, 176), (256, 256))  # height, width: Market-1501, DeepFashion, square crops
 _SLACK = 0.1  # of a side: annotators and detectors place joints a little outside
@@ -58,7 +58,7 @@ def read_poses(path: Path | str, *, frame: tuple[int, int] | None = None, notes:
 def read_pose(
     path: Path | str,
     *,
-    person: str | int = "largest",
+    person: WhichPerson = "largest",
     frame: tuple[int, int] | None = None,
     notes: list[str] | None = None,
 ) -> Pose:

@@ -142,11 +142,12 @@ class _Boxed(Protocol):
 
 
 _Person = TypeVar("_Person", bound=_Boxed)
+WhichPerson = str | int  # "largest", "left", "right", or a number from the left, see `choose_person`
 
 
 def choose_person(
     people: Sequence[_Person],
-    which: str | int = "largest",
+    which: WhichPerson = "largest",
     *,
     where: str = "the image",
     notes: list[str] | None = None,

@@ -24,7 +24,7 @@ from gfla_cli.person.detect import PersonDetector, landmarks_in, to_openpose, to
 from gfla_cli.person.detect_face import Face, FaceDetector, face_of, faces_apart, meshes_in
 from gfla_cli.person.face import face_size
 from gfla_cli.person.mediapipe import Network, Window, around, body_network, face_mesh_network, reset_tracking, whole
-from gfla_cli.person.pose import JOINTS, MISSING, Pose, choose_person, extent
+from gfla_cli.person.pose import JOINTS, MISSING, Pose, WhichPerson, choose_person, extent
 
 _BODY_CUT_SIDE = 768  # pixels of the window; the network inside sees 256 of a cut-out of its own
 _MARGIN = 0.4  # of the person's longer side, around it: the window stays while the person moves
@@ -46,7 +46,7 @@ class _Tracker(Closeable, Generic[_Detector]):
     """What both trackers have: a detector, and a network that tracks in a window."""
 
     def __init__(
-        self, detector: _Detector, network: Network, which: str | int, where: str, notes: list[str] | None
+        self, detector: _Detector, network: Network, which: WhichPerson, where: str, notes: list[str] | None
     ) -> None:
         self._detector, self._network = detector, network
         self._which, self._where, self._notes = which, where, notes
@@ -74,7 +74,7 @@ class BodyTracker(_Tracker[PersonDetector]):
     """
 
     def __init__(
-        self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
+        self, which: WhichPerson = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         super().__init__(PersonDetector(), body_network(tracking=True), which, where, notes)
@@ -89,20 +89,19 @@ class BodyTracker(_Tracker[PersonDetector]):
             return self._next(frame)
 
     def _next(self, frame: NDArray[np.uint8]) -> Pose | None:
-        size = (frame.shape[0], frame.shape[1])
         landmarks = self._tracked(frame) if self._window is not None else None
         if landmarks is None:
             self._window = None
             landmarks = self._found(frame)
             if landmarks is None:
                 return None
-            self._start(landmarks, size)
+            self._start(frame, landmarks)
             # This only shows the frame to the network: the detector's joints are better, because it looked twice.
             self._tracked(frame)
         self._last = landmarks
-        if not self._has_room(landmarks, size):
+        if not self._has_room(landmarks, frame):
             self._window = None
-        return to_openpose(landmarks, size)
+        return to_openpose(landmarks, (frame.shape[0], frame.shape[1]))
 
     def _found(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         people = self._detector.detect(frame)
@@ -117,11 +116,11 @@ class BodyTracker(_Tracker[PersonDetector]):
             return choose_person(people, self._which, where=self._where).landmarks
         return people[int(np.argmin(apart))].landmarks
 
-    def _start(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
+    def _start(self, frame: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
         reset_tracking(self._network)
-        everything = Window(0, 0, size[1], size[0])
-        window = around(box_of(landmarks), _MARGIN)
-        self._window = everything if window.longest > 0.8 * everything.longest else window
+        self._window = around(box_of(landmarks), _MARGIN)
+        if self._window.longest > 0.8 * max(frame.shape[:2]):
+            self._window = whole(frame)
 
     def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
@@ -140,14 +139,14 @@ class BodyTracker(_Tracker[PersonDetector]):
                 return None
         return landmarks
 
-    def _has_room(self, landmarks: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    def _has_room(self, landmarks: NDArray[np.float32], frame: NDArray[np.uint8]) -> bool:
         """Whether the person is still well inside the window, and not small in it."""
         assert self._window is not None
         window = self._window
         box = box_of(landmarks)
         if extent(box) < 0.3 * window.longest:
             return False
-        return window == Window(0, 0, size[1], size[0]) or window.holds(box, _BODY_ROOM * window.longest)
+        return window == whole(frame) or window.holds(box, _BODY_ROOM * window.longest)
 
 
 class FaceTracker(_Tracker[FaceDetector]):
@@ -158,7 +157,7 @@ class FaceTracker(_Tracker[FaceDetector]):
     """
 
     def __init__(
-        self, which: str | int = "largest", *, where: str = "the video", notes: list[str] | None = None
+        self, which: WhichPerson = "largest", *, where: str = "the video", notes: list[str] | None = None
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         super().__init__(FaceDetector(), face_mesh_network(tracking=True, most=1), which, where, notes)

@@ -27,7 +27,7 @@ from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.face import POINTS
 from gfla_cli.person.keypoint_files import read_frames_of_folder
-from gfla_cli.person.pose import Pose, choose_person, shortest_decimals
+from gfla_cli.person.pose import Pose, WhichPerson, choose_person, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
@@ -79,7 +79,7 @@ def read_track(
     path: Path | str,
     *,
     fps: Fraction | None = None,
-    person: str | int = "largest",
+    person: WhichPerson = "largest",
     notes: list[str] | None = None,
 ) -> Track:
     """The track in a file, or in a folder with a keypoint file for every frame.
@@ -104,7 +104,7 @@ def read_track(
         raise LandmarkError(f"{path}: {error}", hint=error.hint) from error
 
 
-def _track_of_folder(folder: Path, fps: Fraction | None, which: str | int, notes: list[str]) -> Track:
+def _track_of_folder(folder: Path, fps: Fraction | None, which: WhichPerson, notes: list[str]) -> Track:
     """One person of all frames: the chosen one of the first frame with people, then the nearest to the last place."""
     frames, size = read_frames_of_folder(folder, notes=notes)
     if fps is None:

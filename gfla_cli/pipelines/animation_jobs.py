@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from gfla_cli.arrays import Image
@@ -18,6 +17,7 @@ from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.inference.session import Execution
 from gfla_cli.io.background import Progress, Say, overlapped, said_when_slow, silent
 from gfla_cli.io.files import refuse_output
+from gfla_cli.io.image import at_size
 from gfla_cli.io.video import Sound, Trim, VideoWriter, container_of, probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
 from gfla_cli.person.track_files import Kind, is_track_file, read_track, refuse_track_name, write_track
@@ -253,12 +253,6 @@ def _sound(animation: Animation, options: AnimateOptions, report: AnimationRepor
 def _side_by_side(source: Image, frame: AnimatedFrame) -> Image:
     """Source, driver (where there is an image of it) and result in one row, at the result's height."""
     parts = [source, *([frame.driving] if frame.driving is not None else []), frame.image]
-    return np.hstack([_at_height(part, frame.image.shape[0]) for part in parts])
-
-
-def _at_height(image: Image, height: int) -> Image:
-    if image.shape[0] == height:
-        return image
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+    height = frame.image.shape[0]
+    widths = [max(1, round(part.shape[1] * height / part.shape[0])) for part in parts]
+    return np.hstack([at_size(part, (height, width)) for part, width in zip(parts, widths, strict=True)])

@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
-from gfla_cli.geometry.crop import Box, Crop
-from gfla_cli.geometry.paste import Paster
+from gfla_cli.geometry.crop import Box, Crop, box_around
+from gfla_cli.geometry.paste import Paster, smoothstep
 from gfla_cli.inference.session import Session
 from gfla_cli.pipelines.frame_layers import (
     BODY_STRETCH,
@@ -59,9 +58,8 @@ class Mixed(NamedTuple):
 
         `place` is that of the frame.
         """
-        left, _, right, _ = place.box
         height, width = self.cover.shape
-        scale = (right - left) / place.size[1]  # pixels here for one of the network's frame
+        scale = 1 / place.scale  # pixels here for one of the network's frame
         reach = round(_WISP * min(1, scale))
         if reach == 0:  # so small a subject consists of thin pieces
             return self
@@ -280,7 +278,8 @@ class Canvas:
 def _rows_above_cut(place: Crop, height: int) -> Float32Array:
     """(height, 1) falls to 0 at the lower end of a frame, over a long way: a body that ends in a line looks wrong."""
     _, top, _, bottom = place.box
-    return _smooth((bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top)))
+    share = (bottom - 0.5 - np.arange(height)[:, None]) / (_LONG * (bottom - top))
+    return smoothstep(share.clip(0, 1)).astype(np.float32)
 
 
 def _cut_mask(place: Crop, width: int) -> Float32Array:
@@ -291,12 +290,7 @@ def _cut_mask(place: Crop, width: int) -> Float32Array:
     for inside, weights, way in ((top > 0, down, at), (left > 0, across, at), (right < width, across, 1 - at)):
         if inside:
             np.minimum(weights, way / _SOFT, out=weights)
-    return np.outer(_smooth(down), _smooth(across))
-
-
-def _smooth(ramp: NDArray[np.floating]) -> Float32Array:
-    ramp = ramp.clip(0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
+    return np.outer(smoothstep(down.clip(0, 1)), smoothstep(across.clip(0, 1))).astype(np.float32)
 
 
 def check_background(background: Background, session: Session) -> None:
@@ -323,8 +317,7 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
         return np.full((*size, 3), 255, np.uint8)
     height, width = background.shape[:2]
     factor = max(size[0] / height, size[1] / width)
-    half_height, half_width = size[0] / factor / 2, size[1] / factor / 2
-    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
+    box = box_around((width / 2, height / 2), size[1] / factor, size[0] / factor)
     return Crop(box, size).image(background)
 
 
@@ -345,10 +338,11 @@ def composed(
         image = canvas.background.copy()
     else:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            layers = layers.with_rest_of_source(BODY_STRETCH, source)
-            layers = layers.with_outline_of_source(BODY_STRETCH, source, as_a_whole=False)
+            rigid = layers.moves_rigidly(BODY_STRETCH)
+            layers = layers.with_rest_of_source(rigid, source)
+            layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
             layers = layers.with_definite_outline(source).without_torn_source(source)
-            layers = layers.with_sharp_source(BODY_STRETCH, layers.shown_once(source))
+            layers = layers.with_sharp_source(rigid * layers.shown_once(source))
         part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
         if head is not None:
             _set_head(part, region, canvas, place, *head)
@@ -382,9 +376,9 @@ def _set_head(
     there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
     source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        layers = layers.with_outline_of_source(HEAD_STRETCH, source, as_a_whole=True)
-        layers = layers.with_definite_outline(source).without_torn_source(source)
-        layers = layers.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
+        rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
+        layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
+        layers = layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     weight = place.uncropped(head.mask(), there, beyond=0)
     own, other = weight, 1 - weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.background import ProcessLock, overlapped
-from gfla_cli.io.video import Frames, Sound, Trim, exact_rate, read_frames, sound_of
+from gfla_cli.io.video import Frames, Sound, Trim, check_time_range, exact_rate, read_frames, sound_of
 from gfla_cli.person.detect_face import no_face
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, WhichPerson
 from gfla_cli.person.retarget import jumped
 from gfla_cli.person.track import BodyTracker, FaceTracker
 from gfla_cli.person.track_files import Kind, Track, is_track_file, read_track
@@ -71,36 +72,6 @@ class Stopwatch:
 _END = object()
 
 
-def parse_trim(text: str | None) -> Trim | None:
-    """A time range START:END in seconds; either may be left out. Raises UsageError."""
-    if text is None:
-        return None
-    start, colon, end = text.partition(":")
-    try:
-        trim = (float(start) if start.strip() else 0.0, float(end) if end.strip() else None)
-    except ValueError:
-        colon, trim = "", (0.0, None)
-    if not colon:
-        raise _not_a_time_range(text)
-    _check_time_range(trim)
-    return trim
-
-
-def _check_time_range(trim: Trim) -> None:
-    start, end = trim
-    if not start >= 0 or not (end is None or end > start):  # NaN: neither
-        raise _not_a_time_range(f"{start:g}:{'' if end is None else f'{end:g}'}")
-
-
-def _not_a_time_range(text: str) -> UsageError:
-    return UsageError(f"{text} is not a time range", hint="--trim START:END in seconds, such as 2:5.5")
-
-
-def parse_rate(text: str | None) -> Fraction | None:
-    """Frames per second: 25, 29.97 or 30000/1001. Raises UsageError."""
-    return None if text is None else exact_rate(text)
-
-
 @dataclass(frozen=True, slots=True)
 class DrivenFrame:
     """One frame of the driver."""
@@ -119,23 +90,39 @@ class Shot:
     points: Sequence[Points]  # of all its frames that show a person
 
 
-class Driver(Protocol):
+class Driver(ABC):
     """The motion of one person."""
 
-    kind: Kind
-    fps: Fraction
-    size: tuple[int, int]  # height, width of the driver's images
-    expected: int  # frames; an estimate for long videos
-    sound: Sound | None
-    notes: list[str]  # what the user should know about it; complete after the last frame
-    damaged: bool  # whether frames were missing or wrong; known after the last frame
+    def __init__(
+        self, path: Path | str, kind: Kind, size: tuple[int, int], fps: Fraction, expected: int, sound: Sound | None
+    ) -> None:
+        self.path, self.kind, self.fps = path, kind, fps
+        self.size = size  # height, width of the driver's images
+        self.expected = expected  # frames; an estimate for long videos
+        self.sound = sound
+        self.notes: list[str] = []  # what the user should know about it; complete after the last frame
+        self.damaged = False  # whether frames were missing or wrong; known after the last frame
 
     def preview(self) -> list[Points]:
         """The landmarks of the first seconds that show a person, up to a cut. Raises DetectionError without any."""
+        return _first_shot(self._look(_preview_frames(self.fps)), self.fps)
 
     def survey(self) -> list[Shot]:
         """All landmarks. Raises DetectionError without any."""
+        known = self._look(None)
+        found: list[tuple[Sequence[Points], list[Points]]] = [(_first_shot(known, self.fps), [])]
+        for driven, shot in shots(known, self.fps):
+            if shot is not None:
+                found.append((shot, []))
+            if driven.points is not None:
+                found[-1][1].append(driven.points)
+        return [Shot(*shot) for shot in found]
 
+    @abstractmethod
+    def _look(self, wanted: int | None) -> Sequence[DrivenFrame]:
+        """Frames from the first on, until the person was found in `wanted` of them, or all. Raises DetectionError."""
+
+    @abstractmethod
     def frames(self) -> Generator[DrivenFrame]:
         """All frames, once."""
 
@@ -146,7 +133,7 @@ def open_driver(
     *,
     trim: Trim | None = None,
     fps: Fraction | float | str | None = None,
-    person: str | int = "largest",
+    person: WhichPerson = "largest",
     images: bool = False,
     stopwatch: Stopwatch | None = None,
 ) -> Driver:
@@ -198,17 +185,6 @@ def shots(frames: Iterable[DrivenFrame], fps: Fraction) -> Generator[tuple[Drive
         yield driven, shot
 
 
-def _survey(first: Sequence[Points], frames: Iterable[DrivenFrame], fps: Fraction) -> list[Shot]:
-    """All shots; `first`: see `Shot`, of the first one."""
-    found: list[tuple[Sequence[Points], list[Points]]] = [(first, [])]
-    for driven, shot in shots(frames, fps):
-        if shot is not None:
-            found.append((shot, []))
-        if driven.points is not None:
-            found[-1][1].append(driven.points)
-    return [Shot(*shot) for shot in found]
-
-
 def _until_cut(first: Points, following: Iterable[DrivenFrame], fps: Fraction) -> list[Points]:
     shot = [first]
     for driven in following:
@@ -219,11 +195,11 @@ def _until_cut(first: Points, following: Iterable[DrivenFrame], fps: Fraction) -
     return shot
 
 
-def _first_shot(frames: Iterable[DrivenFrame], fps: Fraction, most: int) -> list[Points]:
-    """The landmarks of at most `most` frames before the first cut."""
+def _first_shot(frames: Iterable[DrivenFrame], fps: Fraction) -> list[Points]:
+    """The landmarks of the first seconds before the first cut."""
     seen: list[Points] = []
     for driven, shot in shots(frames, fps):
-        if shot is not None or len(seen) == most:
+        if shot is not None or len(seen) == _preview_frames(fps):
             break
         if driven.points is not None:
             seen.append(driven.points)
@@ -247,7 +223,7 @@ class _CutFinder:
         return self._change > _CUT_CHANGE and self._change > _CUT_RATIO * change
 
 
-class _VideoDriver:
+class _VideoDriver(Driver):
     """A video or image in which one person is tracked."""
 
     def __init__(
@@ -256,32 +232,21 @@ class _VideoDriver:
         kind: Kind,
         trim: Trim | None,
         fps: Fraction | float | str | None,
-        person: str | int,
+        person: WhichPerson,
         *,
         images: bool,
         stopwatch: Stopwatch,
     ) -> None:
         with read_frames(path, trim, fps) as frames:  # decodes nothing yet, but checks the file
-            info, self.fps, self.expected = frames.info, frames.fps, frames.expected
-        self.kind, self.path, self.size = kind, path, info.size
-        self.sound = sound_of(info, trim)
-        self.notes: list[str] = []
-        self.damaged = False
+            info, rate, expected = frames.info, frames.fps, frames.expected
+        super().__init__(path, kind, info.size, rate, expected, sound_of(info, trim))
         self._trim, self._person, self._images, self._stopwatch = trim, person, images, stopwatch
         self._known: list[DrivenFrame] = []  # frames that `preview` or `survey` has read, without their images
         self._whole: Frames | None = None  # the video, if these are all of its frames
         self._cut_finder = _CutFinder()
         self._tracker: FaceTracker | BodyTracker | None = None
 
-    def preview(self) -> list[Points]:
-        return self._looked_at(_preview_frames(self.fps))
-
-    def survey(self) -> list[Shot]:
-        first = self._looked_at(None)
-        return _survey(first, self._known, self.fps)
-
-    def _looked_at(self, wanted: int | None) -> list[Points]:
-        """Tracks the person until it was found in `wanted` frames, else in all frames; see `preview`."""
+    def _look(self, wanted: int | None) -> Sequence[DrivenFrame]:
         found, self._known, self._whole = 0, [], None
         frames = read_frames(self.path, self._trim, self.fps)
         with frames, closing(_ahead(self._stopwatch.timed("decode", frames))) as images:
@@ -296,7 +261,7 @@ class _VideoDriver:
         if not found:
             self._close()
             raise not_found(str(self.path), self.kind)
-        return _first_shot(self._known, self.fps, _preview_frames(self.fps))
+        return self._known
 
     def frames(self) -> Generator[DrivenFrame]:
         frames = self._whole
@@ -339,7 +304,7 @@ def _ahead(frames: Iterator[Image]) -> Generator[Image]:
     return overlapped(frames, _AHEAD)
 
 
-class _LandmarksDriver:
+class _LandmarksDriver(Driver):
     """The landmarks of a video, from a file."""
 
     def __init__(
@@ -348,31 +313,24 @@ class _LandmarksDriver:
         kind: Kind,
         trim: Trim | None,
         fps: Fraction | float | str | None,
-        person: str | int,
+        person: WhichPerson,
     ) -> None:
-        self.notes: list[str] = []
+        notes: list[str] = []
         rate = None if fps is None else exact_rate(fps)
-        track = read_track(path, fps=rate, person=person, notes=self.notes)
+        track = read_track(path, fps=rate, person=person, notes=notes)
         if track.kind != kind:
             raise UsageError(f"{path} holds a {track.kind}, a {kind} is needed", hint=f"--task {track.kind}")
-        self.kind, self.path, self.size = kind, path, track.size
-        self.fps = rate or track.fps
-        self._points = _resampled(track, trim, self.fps)
+        rate = rate or track.fps
+        self._points = _resampled(track, trim, rate)
         if not self._points:
             raise UsageError(f"{path}: no frame in that time range", hint=f"it lasts {len(track.frames) / track.fps} s")
-        self.expected = len(self._points)
-        self.sound: Sound | None = None
-        self.damaged = False
+        super().__init__(path, kind, track.size, rate, len(self._points), None)
+        self.notes = notes
 
-    def preview(self) -> list[Points]:
-        wanted = _preview_frames(self.fps)
-        seen = _first_shot(self.frames(), self.fps, wanted)
-        if not seen:
+    def _look(self, wanted: int | None) -> Sequence[DrivenFrame]:
+        if all(points is None for points in self._points):
             raise not_found(str(self.path), self.kind)
-        return seen
-
-    def survey(self) -> list[Shot]:
-        return _survey(self.preview(), self.frames(), self.fps)
+        return list(self.frames())
 
     def frames(self) -> Generator[DrivenFrame]:
         for number, points in enumerate(self._points):
@@ -382,7 +340,7 @@ class _LandmarksDriver:
 def _resampled(track: Track, trim: Trim | None, fps: Fraction) -> list[Points | None]:
     """The frames of a time range at another rate: for each moment the frame that is shown then."""
     start, end = trim or (0.0, None)
-    _check_time_range((start, end))
+    check_time_range((start, end))
     stop = Fraction(len(track.frames)) / track.fps
     # The float 0.2 is a little more than a fifth, which would give one frame too many at 15 per second.
     stop = stop if end is None else min(stop, Fraction(end).limit_denominator(1_000_000))

@@ -149,7 +149,7 @@ def tracked_ranges(faces: Sequence[Points | None]) -> list[range]:
 
 def _clip_crop(faces: Sequence[Points | None], size: tuple[int, int]) -> Crop:
     """A square inside the image around all faces of a clip, with room for the crops that training takes."""
-    left, top, right, bottom = face_crop(np.stack([face[:, :2] for face in faces if face is not None]), inside=size).box
-    side = min(*size, round(_ROOM * (right - left)))
+    usual = face_crop(np.stack([face[:, :2] for face in faces if face is not None]), inside=size)
+    side = min(*size, round(_ROOM * (usual.box[2] - usual.box[0])))
     pixels = min(side, _LARGEST_SIDE)
-    return square_crop(((left + right - 1) / 2, (top + bottom - 1) / 2), side, (pixels, pixels), inside=size)
+    return square_crop(usual.middle, side, (pixels, pixels), inside=size)

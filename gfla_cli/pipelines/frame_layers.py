@@ -163,14 +163,14 @@ class Layers(NamedTuple):
             changed.residual[there] *= 1 - foreign
         return changed
 
-    def with_outline_of_source(self, stretch: Stretch, source: SourceFrame, *, as_a_whole: bool) -> Layers:
+    def with_outline_of_source(self, rigid: Float32Array, source: SourceFrame, *, as_a_whole: bool) -> Layers:
         """The same without what the network drew beyond the outline of what moves as it is.
 
         There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head, or a
-        blurred second outline of a limb, as the network takes limbs for thicker than they are. `as_a_whole`: as in
-        `with_sharp_source`.
+        blurred second outline of a limb, as the network takes limbs for thicker than they are. `rigid` and
+        `as_a_whole`: see `moves_rigidly`.
         """
-        moved, shown, around = self._parts(stretch, source, as_a_whole=as_a_whole)
+        moved, shown, around = self._parts(rigid, source)
         seen = source.cover_at(self._replace(offset=around)._looked_at())
         # Beside one limb there may be another: it shows the subject, or moves otherwise.
         apart = np.minimum(*(np.sqrt(np.square(x).sum(axis=-1)) for x in (self.offset - around, self.offset)))
@@ -187,10 +187,11 @@ class Layers(NamedTuple):
         ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
 
-    def with_rest_of_source(self, stretch: Stretch, source: SourceFrame) -> Layers:
+    def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
         """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
 
         It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
         still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
@@ -202,7 +203,7 @@ class Layers(NamedTuple):
         )
         taken = np.zeros(subject.shape, np.uint8)
         taken[y, x] = 1
-        _, _, around = self._parts(stretch, source, as_a_whole=False)
+        _, _, around = self._parts(rigid, source)
         places = self._replace(offset=around)._looked_at()
         taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
         near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
@@ -218,16 +219,14 @@ class Layers(NamedTuple):
             np.where(rest, 1, self.matte).astype(np.float32),
         )
 
-    def _parts(
-        self, stretch: Stretch, source: SourceFrame, *, as_a_whole: bool
-    ) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
-        """Parts of the subject that move as they are. `as_a_whole`: as in `with_sharp_source`.
+    def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
+        """Parts of the subject that move as they are, as `moves_rigidly` says.
 
         (H, W) bool where they are, (H, W) in [0, 1] where places show the subject of the source, and the offsets
         (H, W, 2) of these parts, continued around them.
         """
         shown = source.cover_at(self._looked_at())
-        moved = (self._moves_as_it_is(stretch, as_a_whole=as_a_whole) > LIKELY) & (shown > LIKELY)
+        moved = (rigid > LIKELY) & (shown > LIKELY)
         return moved, shown, spread(self.offset, moved)
 
     def without_torn_source(self, source: SourceFrame) -> Layers:
@@ -294,23 +293,21 @@ class Layers(NamedTuple):
         once[region] = cv2.GaussianBlur(cv2.erode(least, around), (0, 0), 1)
         return once
 
-    def with_sharp_source(
-        self, stretch: Stretch, trust: Float32Array | float = 1.0, *, as_a_whole: bool = False
-    ) -> Layers:
-        """The same with the source's own pixels where the flow moves them as they are.
+    def with_sharp_source(self, least_share: Float32Array) -> Layers:
+        """The same with at least that share (H, W) in [0, 1] of the source's own pixels.
 
         The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
         into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
-        `trust` (H, W) in [0, 1] limits how much of them. `as_a_whole`: nothing changes unless most of the subject
-        moves so.
         """
-        moved = self._moves_as_it_is(stretch, as_a_whole=as_a_whole) * trust
-        share = np.maximum(self.share, moved)
+        share = np.maximum(self.share, least_share)
         kept = (1 - share) / np.maximum(1 - self.share, _LEAST)  # of what was drawn
         return self._replace(share=share, residual=self.residual * np.asarray(kept, np.float32)[..., None])
 
-    def _moves_as_it_is(self, stretch: Stretch, *, as_a_whole: bool) -> Float32Array:
-        """(H, W) in [0, 1]: where the subject moves without a stretch or a fold. See `with_sharp_source`."""
+    def moves_rigidly(self, stretch: Stretch, *, as_a_whole: bool = False) -> Float32Array:
+        """(H, W) in [0, 1]: where the flow moves the subject as it is, without a stretch or a fold.
+
+        `as_a_whole`: nowhere, unless most of the subject moves so.
+        """
         region = self._subject(LIKELY)
         offset, matte = self.offset[region] * self.matte.shape[1], self.matte[region]
         # A head moves as one. The limbs of a body move against each other, so that flows jump at their edges.

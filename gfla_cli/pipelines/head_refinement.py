@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Image
 from gfla_cli.geometry.crop import Crop, Size
-from gfla_cli.geometry.paste import Paster
+from gfla_cli.geometry.paste import Paster, smoothstep
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import FACE, Pose
 
@@ -50,7 +50,7 @@ class HeadCrop:
         for first, second in self.arms.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
             cv2.line(arms, first, second, 1.0, round(_ARM * height))
         arms = cv2.GaussianBlur(arms, (0, 0), _ARM / 3 * height)
-        return np.asarray(inwards * inwards * (3 - 2 * inwards) * (1 - arms), np.float32)
+        return np.asarray(smoothstep(inwards) * (1 - arms), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

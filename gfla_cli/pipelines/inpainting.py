@@ -64,12 +64,9 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
 
 def _around(mask: ByteArray, margin: int) -> tuple[slice, slice]:
     """The rows and columns that hold a mask and a margin around it."""
-    there = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    rows, columns = (
-        slice(max(0, int(found[0]) - margin), min(side, int(found[-1]) + 1 + margin))
-        for found, side in zip(there, mask.shape, strict=True)
-    )
-    return rows, columns
+    left, top, width, height = cv2.boundingRect(mask)
+    rows = slice(max(0, top - margin), min(mask.shape[0], top + height + margin))
+    return rows, slice(max(0, left - margin), min(mask.shape[1], left + width + margin))
 
 
 def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:

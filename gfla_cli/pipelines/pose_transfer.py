@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Image
-from gfla_cli.conditioning.heatmap import heatmaps, joint_maps
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.inference.session import Execution, open_session
@@ -26,13 +26,12 @@ from gfla_cli.io.image import ImageSource, from_planes, image_name, load_image, 
 from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet, with_legs_of
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
-from gfla_cli.person.pose import Pose, choose_person
+from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.pipelines.compositing import Canvas, check_background, composed, separates_people
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 
-Person = str | int  # "largest", "left", "right", or a number from the left
 _FileState = tuple[str, int, int]  # name, time of the last change, size
 Align = bool | Literal["placed"]  # "placed": the target pose lies in the source's image already
 
@@ -119,8 +118,8 @@ class PoseTransfer:
         target: ImageSource | Pose,
         crop: bool | None = None,
         align: Align = True,
-        person: Person = "largest",
-        target_person: Person = "largest",
+        person: WhichPerson = "largest",
+        target_person: WhichPerson = "largest",
         refine_head: bool = True,
         size: Size | None = "source",
         background: Background = "keep",
@@ -154,8 +153,8 @@ class PoseTransfer:
         target: ImageSource | Pose,
         crop: bool | None = None,
         align: Align = True,
-        person: Person = "largest",
-        target_person: Person = "largest",
+        person: WhichPerson = "largest",
+        target_person: WhichPerson = "largest",
         refine_head: bool = True,
         size: Size | None = "source",
         background: Background = "keep",
@@ -270,14 +269,10 @@ class PoseTransfer:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
         config = self.session.config
         height, width = prepared[0].source_image.shape[:2]
-        sigma = config.heatmap_sigma * height / config.image_size[0]
         maps = np.zeros((2, len(prepared), config.structure_channels, height, width), np.float32)
         for k, one in enumerate(prepared):
             for side, points in enumerate((one.source_points, one.target_points)):
-                if config.has_depth:
-                    joint_maps(points, (height, width), sigma, out=maps[side, k])
-                else:
-                    heatmaps(points, (height, width), sigma, out=maps[side, k])
+                structure_of(config, points, (height, width), out=maps[side, k])
         return [np.concatenate([to_planes(one.source_image) for one in prepared]), *maps]
 
     def _people(self, source: ImageSource, image: Image | None = None) -> list[Pose]:
@@ -295,7 +290,7 @@ class PoseTransfer:
                         self._found.pop(next(iter(self._found)))
         return people
 
-    def _find_target(self, target: ImageSource | Pose, which: Person, notes: list[str]) -> Pose:
+    def _find_target(self, target: ImageSource | Pose, which: WhichPerson, notes: list[str]) -> Pose:
         if isinstance(target, Pose):
             return target
         if isinstance(target, str | PathLike):
@@ -304,7 +299,7 @@ class PoseTransfer:
                 return read_pose(target, person=which, notes=notes)
         return choose_person(self._people(target), which, where=image_name(target), notes=notes)
 
-    def pose_of(self, target: ImageSource, which: Person = "largest", notes: list[str] | None = None) -> Pose:
+    def pose_of(self, target: ImageSource, which: WhichPerson = "largest", notes: list[str] | None = None) -> Pose:
         """A person's pose in an image or keypoint file, in its pixels. Raises GflaError children."""
         return self._find_target(target, which, [] if notes is None else notes)
 

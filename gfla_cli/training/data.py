@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import Dataset
 
@@ -14,6 +14,9 @@ from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.training.inputs import LAYOUTS, RENDERED, check_data
 from gfla_cli.training.recipe import Recipe, Stage
+
+if TYPE_CHECKING:
+    from gfla_cli.datasets.chairs import ChairPlan
 
 _FINEST_GRID = 64  # of ground-truth flow
 
@@ -28,20 +31,18 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path, *, render
     cannot be used.
     """
     check_data(recipe, root, cache, render=render)
-    if root is None or recipe.dataset in ("chairs", "objects"):
-        open_stage = _open_chairs(recipe, root, cache)
-    else:
-        open_stage = _open(recipe, root, cache)
-    if render:
-        return open_stage
+    chairs = _chair_plan(recipe, root)
 
-    def open_existing(stage: Stage) -> Dataset[Any]:
-        dataset = open_stage(stage)
+    def open_stage(stage: Stage) -> Dataset[Any]:
+        if recipe.dataset not in RENDERED:
+            return _real(recipe, root, stage)
+        dataset = _rendered(recipe, root, cache, stage, chairs)
         for rendered in render_caches(dataset):
-            rendered.existing_only = True
+            rendered.existing_only = not render
         return dataset
 
-    return open_existing
+    open_stage(recipe.stages[0])  # reports errors before anything is written
+    return open_stage
 
 
 def render_caches(dataset: Dataset[Any]) -> list[RenderCache]:
@@ -50,56 +51,49 @@ def render_caches(dataset: Dataset[Any]) -> list[RenderCache]:
     return caches
 
 
-def _open(recipe: Recipe, root: Path, cache: Path) -> OpenStage:
+def _real(recipe: Recipe, root: Path | None, stage: Stage) -> Dataset[Any]:
+    assert root is not None  # `check_data` refuses a missing one
     name = recipe.dataset
-    if name in RENDERED:
-        return lambda stage: _rendered(recipe, root, cache, stage)
+    if name == "faces":
+        from gfla_cli.datasets.face_folders import FaceFolders
 
-    def open_stage(stage: Stage) -> Dataset[Any]:
-        if name == "faces":
-            from gfla_cli.datasets.face_folders import FaceFolders
+        return FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
+    if name == "shapenet":
+        from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 
-            return FaceFolders(root, stage.image_size[0], recipe.frames, recipe.seed)
-        if name == "shapenet":
-            from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
-
-            return ShapeNetPairs(find_file(root), "train", stage.image_size, recipe.seed)
-        pairs = BenchmarkPairs(root, "train", LAYOUTS[name], stage.image_size)
-        return ShuffledPairs(pairs, recipe.seed, jittered=name == "market")
-
-    open_stage(recipe.stages[0])  # reports errors before anything is written
-    return open_stage
+        return ShapeNetPairs(find_file(root), "train", stage.image_size, recipe.seed)
+    pairs = BenchmarkPairs(root, "train", LAYOUTS[name], stage.image_size)
+    return ShuffledPairs(pairs, recipe.seed, jittered=name == "market")
 
 
-def _open_chairs(recipe: Recipe, extras: Path | None, cache: Path) -> OpenStage:
-    """Chairs need no root; it may be a folder of GLB files to mix in. Objects are the files of that folder alone."""
-    from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs, plan_with
+def _chair_plan(recipe: Recipe, root: Path | None) -> ChairPlan | None:
+    """None for other data sets. `root` is a folder of GLB files to mix in, or of the only objects."""
+    if recipe.dataset not in ("chairs", "objects"):
+        return None
+    from gfla_cli.datasets.chairs import plan_with
 
-    plan = plan_with(extras)
-    if recipe.dataset == "objects":
-        plan = replace(plan, extra_share=1.0)
-    return lambda stage: ChairPairs(
-        RenderedChairs(cache, plan, extras), size=stage.image_size[0], grid=_grid(recipe, stage), seed=recipe.seed
-    )
+    plan = plan_with(root)
+    return replace(plan, extra_share=1.0) if recipe.dataset == "objects" else plan
 
 
-def _rendered(recipe: Recipe, root: Path, cache: Path, stage: Stage) -> Dataset[Any]:
-    size, grid, seed = stage.image_size[0], _grid(recipe, stage), recipe.seed
-    if recipe.dataset == "people":
+def _rendered(recipe: Recipe, root: Path | None, cache: Path, stage: Stage, chairs: ChairPlan | None) -> Dataset[Any]:
+    size, name, seed = stage.image_size[0], recipe.dataset, recipe.seed
+    grid = min(size // recipe.model.levels[-1].stride, _FINEST_GRID)  # side of the grid of the finest flow
+    if chairs is not None:
+        from gfla_cli.datasets.chairs import ChairPairs, RenderedChairs
+
+        return ChairPairs(RenderedChairs(cache, chairs, root), size=size, grid=grid, seed=seed)
+    assert root is not None  # `check_data` refuses a missing one
+    if name == "people":
         from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 
         depth = recipe.model.has_depth
         return PeoplePairs(root, cache, RenderPlan(), size=size, grid=grid, seed=seed, heads=recipe.heads, depth=depth)
-    if recipe.dataset == "bodies":
+    if name == "bodies":
         from gfla_cli.datasets.rendered_clips import BodyClips, MotionPlan
 
         return BodyClips(root, cache, MotionPlan(), frames=recipe.frames, size=size, grid=grid, seed=seed)
     from gfla_cli.datasets.rendered_clips import FaceClips, PortraitPlan
 
-    plan = PortraitPlan(glances=sees_irises(recipe.model))
-    return FaceClips(root, cache, plan, frames=recipe.frames, size=size, grid=grid, seed=seed)
-
-
-def _grid(recipe: Recipe, stage: Stage) -> int:
-    """Side of the ground truth's grid: that of the finest flow, up to a limit."""
-    return min(stage.image_size[0] // recipe.model.levels[-1].stride, _FINEST_GRID)
+    portraits = PortraitPlan(glances=sees_irises(recipe.model))
+    return FaceClips(root, cache, portraits, frames=recipe.frames, size=size, grid=grid, seed=seed)

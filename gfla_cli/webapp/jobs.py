@@ -25,10 +25,11 @@ from gfla_cli.io.video import VideoWriter
 from gfla_cli.person.body import aligned, body_crop, fitted_into_image, with_legs_of
 from gfla_cli.person.detect_face import no_face
 from gfla_cli.person.face import EYES, POINTS, face_size
-from gfla_cli.person.pose import Pose
+from gfla_cli.person.pose import Pose, WhichPerson
 from gfla_cli.person.track import FaceTracker
-from gfla_cli.pipelines.animation import AnimationSettings, Animator, FaceSubject, read_source
-from gfla_cli.pipelines.pose_transfer import Person, PoseTransfer
+from gfla_cli.pipelines.animation import Animator, read_source
+from gfla_cli.pipelines.pose_transfer import PoseTransfer
+from gfla_cli.pipelines.subjects import AnimationSettings, FaceSubject
 
 _Model = TypeVar("_Model")
 _Result = TypeVar("_Result")
@@ -105,7 +106,7 @@ class Made:
     notes: list[str]
 
 
-def find_pose(model: PoseTransfer, image: Path, which: Person, onto: Path | None, notes: list[str]) -> Pose:
+def find_pose(model: PoseTransfer, image: Path, which: WhichPerson, onto: Path | None, notes: list[str]) -> Pose:
     """The pose in an image or keypoint file; with `onto` at the size and place of the body in that image."""
     pose = model.pose_of(image, which, notes)
     if onto is None:
@@ -206,7 +207,9 @@ class _Face:
 
     def made(self, points: Points) -> Made:
         """The face as landmarks of its driver say."""
-        return Made(self.subject.compose(self.subject.draw(self.subject.condition(points, 0))), self.notes)
+        condition = self.subject.condition(points, 0)
+        drawn = self.subject.draw(condition, self.subject.structure(condition))
+        return Made(self.subject.compose(drawn), self.notes)
 
 
 class FaceModel:

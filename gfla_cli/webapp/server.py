@@ -37,7 +37,8 @@ from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
-from gfla_cli.pipelines.view_synthesis import ViewSynthesizer, tiled, write_turntable
+from gfla_cli.pipelines.view_jobs import tiled, write_turntable
+from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
 from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
 from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.uploads import Form, Uploads
@@ -336,9 +337,13 @@ def _error(status: int, what: str, hint: str) -> Response:
     return JSONResponse({"error": what, "hint": hint}, status)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail), "GET /openapi.json describes the requests")
+    what = str(error.detail)
+    if allowed := (error.headers or {}).get("Allow"):
+        methods = " and ".join(sorted(allowed.split(", ")))
+        what = f"{request.url.path} takes {methods}, not {request.method}"
+    return _error(error.status_code, what, "GET /openapi.json describes the requests")
 
 
 async def _page(request: Request) -> Response:

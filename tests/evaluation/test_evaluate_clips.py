@@ -10,7 +10,7 @@ from tiny_models import CPU
 pytest.importorskip("torchmetrics")
 
 from gfla_cli.evaluation.loop import measure
-from gfla_cli.evaluation.rendered import HELD, REAL, RenderedClips
+from gfla_cli.evaluation.rendered import HELD, REAL_FRAMES, UnseenClips
 from gfla_cli.evaluation.run import open_compared
 from gfla_cli.evaluation.scores import ImageFigures, Score
 
@@ -35,11 +35,12 @@ def test_joints_are_measured_of_bodies_and_refused_of_faces(gfla, animators, tmp
 
 @pytest.mark.shared
 @pytest.mark.parametrize("task", ["face", "body"])
-def test_models_are_measured_beside_holding_the_source(animators, shared, tmp_path, task):
+def test_models_are_measured_beside_holding_the_source(animators, shared, monkeypatch, task):
+    monkeypatch.setattr("gfla_cli.evaluation.rendered._FRAMES", 2)
     models = open_compared([animators / f"tiny-{task}"], CPU, task)
-    test = RenderedClips(models, shared / "humans", CPU.device, clips=1, frames=2, cache=tmp_path)
+    test = UnseenClips(models, shared / "humans", CPU.device, clips=1)
     scores = measure(test, plain_measures()).scores
-    assert [score.name for score in scores] == [HELD, REAL, f"tiny-{task} (local)"]
+    assert [score.name for score in scores] == [HELD, REAL_FRAMES, f"tiny-{task} (local)"]
     held, real, made = (score.means() for score in scores)
     assert real["ssim"] == pytest.approx(1)
     assert real["l1"] == 0 < held["l1"] < made["l1"]

@@ -118,7 +118,7 @@ def test_motion_is_relative_to_the_source_unless_absolute(
     write_track(tmp_path / "wide.json", wide)
     drawn = []
     monkeypatch.setattr(
-        "gfla_cli.pipelines.animation.face_structure",
+        "gfla_cli.conditioning.structure.face_structure",
         lambda points, size, edges, channels: drawn.append(points) or np.zeros((channels, *size), np.float32),
     )
     openings = {}

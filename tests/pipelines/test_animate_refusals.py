@@ -12,8 +12,7 @@ from films import BEEPS, NTSC, children, film, make
 
 from gfla_cli.errors import UsageError
 from gfla_cli.io.image import write_image
-from gfla_cli.io.video import probe
-from gfla_cli.pipelines.driver import parse_trim
+from gfla_cli.io.video import parse_trim, probe
 
 
 def test_the_task_decides_about_the_model(animate, dance, head_track):

@@ -21,10 +21,11 @@ from gfla_cli.person.body import body_box, image_limits
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
-from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject, canvas_of
+from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.driver import Shot, open_driver
 from gfla_cli.pipelines.frame_layers import Layers
+from gfla_cli.pipelines.subjects import AnimationSettings, BodySubject, FaceSubject, canvas_of
 
 FPS = Fraction(25)
 SIZE = (640, 640)
@@ -63,7 +64,7 @@ def found(image):
 
 @pytest.fixture
 def subject(bodies, image, found, monkeypatch):
-    monkeypatch.setattr("gfla_cli.pipelines.animation.PersonDetector", found)
+    monkeypatch.setattr("gfla_cli.pipelines.subjects.PersonDetector", found)
 
     def make(clip=(BODY,), notes=None, model=bodies, driver=SIZE, **settings):
         notes = [] if notes is None else notes
@@ -74,8 +75,13 @@ def subject(bodies, image, found, monkeypatch):
     return make
 
 
+def drawn_by(subject, points):
+    condition = subject.condition(points, 0)
+    return subject.draw(condition, subject.structure(condition))
+
+
 def frame_of(subject, points):
-    return subject.compose(subject.draw(subject.condition(points, 0)))
+    return subject.compose(drawn_by(subject, points))
 
 
 def test_a_frame_is_the_whole_image_and_far_from_the_person_nothing_changes(subject, image):
@@ -189,7 +195,7 @@ def test_a_face_that_does_not_move_is_the_image_itself(face_animator, portrait, 
     still = np.zeros((10, 64, 64), np.float32)
     still[3], still[9] = 1, 1  # all from the source
     np.testing.assert_array_equal(composed(subject.canvas, Layers.unpacked(still)), portrait)
-    drawn = subject.draw(subject.condition(driver.preview()[0], 0)).layers
+    drawn = drawn_by(subject, driver.preview()[0]).layers
     assert drawn.share.max() > 0.01
 
 

@@ -141,6 +141,10 @@ def doubted(offset):
     return layers(share=0.3, residual=0.2)._replace(offset=moved)
 
 
+def sharpened(given, stretch, **how):
+    return given.with_sharp_source(given.moves_rigidly(stretch, **how))
+
+
 @pytest.mark.parametrize(
     "offset",
     [
@@ -150,7 +154,7 @@ def doubted(offset):
     ],
 )
 def test_what_moves_as_it_is_shows_the_photograph(offset):
-    sharp = doubted(offset).with_sharp_source(BODY_STRETCH)
+    sharp = sharpened(doubted(offset), BODY_STRETCH)
     assert sharp.share.min() > 0.95
     assert np.abs(sharp.residual).max() < 0.02
 
@@ -166,7 +170,7 @@ def test_what_moves_as_it_is_shows_the_photograph(offset):
 )
 def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
     given = doubted(offset)
-    sharp = given.with_sharp_source(HEAD_STRETCH)
+    sharp = sharpened(given, HEAD_STRETCH)
     for ours, theirs in ((sharp.share, given.share), (sharp.residual, given.residual)):
         np.testing.assert_allclose(ours[8:-8, 8:-8], theirs[8:-8, 8:-8], atol=1e-6)
 
@@ -174,7 +178,7 @@ def test_where_a_flow_folds_or_stretches_the_network_decides(offset):
 def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     """A forearm of 11 pixels before the trunk: flows jump at its edges, which is no stretch of either."""
     given = doubted(lambda x, y: (np.where(abs(x - 30) <= 5, 9, -4) + 0 * y, 0))
-    sharp = given.with_sharp_source(BODY_STRETCH)
+    sharp = sharpened(given, BODY_STRETCH)
     assert sharp.share[20:40, 28:33].min() > 0.9
     assert sharp.share[20:40, 42:50].min() > 0.95
 
@@ -201,7 +205,7 @@ def test_of_two_places_that_show_the_same_hand_the_one_without_a_drawn_hand_does
 def test_a_head_is_not_made_of_sharp_pieces(width, share):
     """All of it moves as it is, or none of it: a sharp eye in a soft face looks wrong."""
     given = doubted(lambda x, y: (np.where(x < width, 3, -1.9 * (x - width)), 0))
-    sharp = given.with_sharp_source(HEAD_STRETCH, as_a_whole=True)
+    sharp = sharpened(given, HEAD_STRETCH, as_a_whole=True)
     np.testing.assert_allclose(sharp.share[20:40, 5:8], share, atol=0.02)
 
 
@@ -213,7 +217,8 @@ def with_ring(ring, stretch=HEAD_STRETCH, **about):
     matte = np.tile(np.float32((x >= 14) & (x < 38 + ring)), (64, 1))
     given = given._replace(matte=matte)
     nothing = np.zeros((64, 64, 3), np.uint8)
-    return given.with_outline_of_source(stretch, SourceFrame(nothing, cover), **about).matte
+    rigid = given.moves_rigidly(stretch, **about)
+    return given.with_outline_of_source(rigid, SourceFrame(nothing, cover), **about).matte
 
 
 HEAD, LIMB = {"stretch": HEAD_STRETCH, "as_a_whole": True}, {"stretch": BODY_STRETCH, "as_a_whole": False}
@@ -237,9 +242,8 @@ def test_a_limb_beside_another_stays():
     cover = np.tile(np.float32((x >= 20) & (x < 40)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 32, 4, -4) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 16) & (x < 44)), (64, 1)))
-    cut = given.with_outline_of_source(
-        BODY_STRETCH, SourceFrame(np.zeros((64, 64, 3), np.uint8), cover), as_a_whole=False
-    )
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
@@ -249,8 +253,8 @@ def test_a_leg_behind_another_stays():
     cover = np.tile(np.float32((x >= 10) & (x < 34)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 34, 0, 14) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 10) & (x < 39)), (64, 1)))
-    nothing = np.zeros((64, 64, 3), np.uint8)
-    cut = given.with_outline_of_source(BODY_STRETCH, SourceFrame(nothing, cover), as_a_whole=False)
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
 
@@ -265,7 +269,7 @@ def jacket(move):
 
 def test_what_the_network_cut_off_from_a_part_that_hardly_moves_stays():
     given, source = jacket(2)
-    whole = given.with_rest_of_source(BODY_STRETCH, source)
+    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
     np.testing.assert_array_equal(whole.matte[20:40, :62] > 0.5, source.cover[20:40, 2:] > 0.5)
     hem = (slice(20, 40), slice(14, 18))
     assert whole.share[hem].min() == 1
@@ -274,7 +278,9 @@ def test_what_the_network_cut_off_from_a_part_that_hardly_moves_stays():
 
 def test_what_moves_far_is_not_continued():
     given, source = jacket(9)
-    np.testing.assert_array_equal(given.with_rest_of_source(BODY_STRETCH, source).matte, given.matte)
+    np.testing.assert_array_equal(
+        given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source).matte, given.matte
+    )
 
 
 def test_what_another_place_shows_is_no_rest():
@@ -282,7 +288,7 @@ def test_what_another_place_shows_is_no_rest():
     given, source = jacket(2)
     given.matte[:, 8:10] = 1
     given.offset[:, 8:10, 0] = 9.5 / 64  # the hem, shown elsewhere
-    whole = given.with_rest_of_source(BODY_STRETCH, source)
+    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
     np.testing.assert_array_equal(whole.matte[20:40, 11:], given.matte[20:40, 11:])
 
 

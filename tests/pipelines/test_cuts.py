@@ -15,10 +15,11 @@ from gfla_cli.io.image import read_image
 from gfla_cli.person.face import face_size
 from gfla_cli.person.pose import MISSING
 from gfla_cli.person.track_files import Track, write_track
-from gfla_cli.pipelines.animation import AnimationSettings, Animator, BodySubject, FaceSubject, canvas_of
+from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.driver import DrivenFrame, open_driver, shots
 from gfla_cli.pipelines.frame_layers import Layers
+from gfla_cli.pipelines.subjects import AnimationSettings, BodySubject, FaceSubject, canvas_of
 
 FPS = Fraction(25)
 FACE, BODY = drawn_face(depth=True).astype(np.float32) + 300, drawn_body((640, 640), 32.0)
@@ -132,9 +133,9 @@ def test_after_a_cut_the_body_stands_where_the_source_stands(animators, head_vid
     subject = BodySubject(body.session, image, "the image", AnimationSettings(), [])
     near = _scaled(BODY, 1.7, -100, -150)
     subject.start([BODY] * 3, (640, 640), FPS)
-    before = subject.condition(BODY, 0).structure
+    before = subject.structure(subject.condition(BODY, 0))
     subject.restart([near] * 3)
-    after = subject.condition(near, 0).structure
+    after = subject.structure(subject.condition(near, 0))
     assert np.abs(after - before).max() < 0.02
 
 

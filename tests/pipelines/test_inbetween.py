@@ -108,8 +108,8 @@ def network(face_animator, monkeypatch):
 
     def start(*reference):
         clip = type(face_animator.session).start(face_animator.session, *reference)
-        draw = clip.next_layers
-        clip.next_layers = lambda structure: seen.append(structure) or draw(structure)
+        draw = clip.next
+        clip.next = lambda structure: seen.append(structure) or draw(structure)
         return clip
 
     monkeypatch.setattr(face_animator.session, "start", start, raising=False)

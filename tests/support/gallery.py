@@ -36,7 +36,7 @@ from gfla_cli.person.face import face_crop
 from gfla_cli.pipelines.compositing import Canvas, composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.people import People, ViewMix, portrait
+from gfla_cli.synth.people.people import People, portrait
 
 SIDE = 768  # pixels of rendered pairs
 PORTRAIT = 512  # pixels of rendered portraits
@@ -70,8 +70,8 @@ def rendered() -> Iterator[Case]:
     """Two views of one person on backgrounds of all kinds."""
     people = People(Pack.load(SHARED / "humans"))
     for k in range(PAIRS):
-        mix = ViewMix(crops={"full": 0.8, "three_quarter": 0.2}, backgrounds={BUSY[k % len(BUSY)]: 1})
-        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, mix)
+        mix = {"crops": {"full": 0.8, "three_quarter": 0.2}, "backgrounds": {BUSY[k % len(BUSY)]: 1}}
+        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, **mix)
         yield Case(f"rendered {k}, {BUSY[k % len(BUSY)]}", one.image, other.image, other.image)
 
 
@@ -139,13 +139,13 @@ def measure_faces(name: str) -> None:
         edges = background_edges(seen, crop.points(points[0]))
         channels = session.config.structure_channels
         first, *rest = (face_structure(crop.points(face), crop.size, edges, channels)[None] for face in points)
-        made = start_clip(session, to_planes(seen), first)
-        again = start_clip(session, to_planes(seen), first)
+        drawing = start_clip(session, to_planes(seen), first)
         rows, columns = crop.region(source.shape[:2]) or (slice(None), slice(None))
         before: list[Image] = []
         for structure, truth in zip(rest, truths, strict=True):
-            native = composed(canvas, Layers.unpacked(made.next_layers(structure)[0]))
-            drawn = composed(canvas, only_drawn(again.next(structure)))
+            image, layers = drawing.next(structure)
+            native = composed(canvas, Layers.unpacked(layers[0]))
+            drawn = composed(canvas, only_drawn(image))
             shown = [image[rows, columns] for image in (source, drawn, native, truth)]
             tensors = [torch.from_numpy(to_planes(image)) for image in shown]
             found.append([metrics(image, tensors[-1])[0]["vgg"] for image in tensors[:-1]])

@@ -19,7 +19,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Expression
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.people import People, ViewMix, portrait
+from gfla_cli.synth.people.people import People, portrait
 from gfla_cli.synth.people.posing import pose_character
 from gfla_cli.synth.people.views import Shot, aim_camera, photograph
 from gfla_cli.synth.renderer.render import Light, Scene, render
@@ -158,8 +158,8 @@ def test_irises_are_where_the_eyes_show_them(pack):
 
 @pytest.mark.shared
 def test_equal_surfaces_of_two_views_have_equal_colours(people):
-    mix = ViewMix(crops={"full": 1}, directions={"front": 1}, backgrounds={"white": 1})
-    first, second = people.random_views(np.random.default_rng(1), 2, 256, mix)
+    mix = {"crops": {"full": 1}, "directions": {"front": 1}, "backgrounds": {"white": 1}}
+    first, second = people.random_views(np.random.default_rng(1), 2, 256, **mix)
     colours, places = [], []
     for view in (first, second):
         seen = ~np.isnan(view.surface[..., 0])
@@ -189,11 +189,11 @@ def test_random_views_are_a_pure_function_of_the_generator(people):
 
 @pytest.mark.shared
 def test_random_views_show_what_their_mix_asks_for(people):
-    heads = people.random_views(np.random.default_rng(0), 4, 64, ViewMix(crops={"head": 1}, directions={"front": 1}))
+    heads = people.random_views(np.random.default_rng(0), 4, 64, crops={"head": 1}, directions={"front": 1})
     assert all((view.landmarks > -1).all() and (view.landmarks < 65).all() for view in heads)
     assert all((view.keypoints[[10, 13]] == [-1, -1, 0]).all() for view in heads)
 
-    backs = people.random_views(np.random.default_rng(0), 4, 64, ViewMix(crops={"full": 1}, directions={"back": 1}))
+    backs = people.random_views(np.random.default_rng(0), 4, 64, crops={"full": 1}, directions={"back": 1})
     assert sum(view.keypoints[0, 2] for view in backs) == 0  # no nose is seen from behind
     assert all((view.keypoints[[10, 13], :2] >= 0).all() for view in backs)
 

@@ -173,7 +173,9 @@ def test_errors_are_the_lines_of_the_commands(client, gfla, tmp_path, anna):
     assert "kept already" in post(client, "/uploads", 400, file=anna).json()["error"]
     assert post(client, "/nothing", 404).json()["hint"]
     assert client.get("/page/../server.py").status_code == 404
-    assert client.get("/pose-transfer").status_code == 405
+    refused = client.get("/pose-transfer")
+    assert (refused.status_code, refused.json()["error"]) == (405, "/pose-transfer takes POST, not GET")
+    assert post(client, "/models.json", 405).json()["error"] == "/models.json takes GET and HEAD, not POST"
 
 
 def test_strangers_and_other_sites_are_kept_out(server):

@@ -6,7 +6,7 @@ Equal states of the random generator give equal results.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from gfla_cli.synth.people.body import sample_expression
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.posing import PosedCharacter, Talk, pose_character, sample_talk, with_glances
 from gfla_cli.synth.people.views import (
-    CROPS,
     DIRECTIONS,
     MARGINS,
     Crop,
@@ -29,7 +28,7 @@ from gfla_cli.synth.people.views import (
     sample_shot,
 )
 from gfla_cli.synth.renderer.camera import Camera
-from gfla_cli.synth.renderer.procedural import BACKGROUNDS, BackgroundKind, check_shares
+from gfla_cli.synth.renderer.procedural import BackgroundKind
 from gfla_cli.synth.renderer.render import Scene, sample_scene
 
 _CROPS: Mapping[Crop, float] = {"full": 0.7, "three_quarter": 0.2, "upper": 0.1, "head": 0.0}
@@ -44,34 +43,12 @@ _PORTRAIT_BACKGROUNDS: Mapping[BackgroundKind, float] = {
 }  # fmt: skip
 _CLIP_FPS = (10.0, 25.0)  # least and most frames per second of a portrait
 _STILLS_FPS = 0.17  # so slow that every still has a pose of its own
+_CATALOGUE_SHARE = 0.7  # of poses as in a catalogue; the others are from motion capture
 _LARGE_TURN_SHARE = 0.35  # of the portraits
 _LARGE_TURN, _USUAL_TURN = (1.5, 2.3), (0.6, 1.2)  # least and most factor on the turns of the head
 _JAW_FACTOR = (0.8, 1.6)  # least and most factor on the opening of the jaw
 _MAX_TURN = np.radians([22, 42, 20])  # pitch, yaw, roll up to which face detectors work
 _MAX_JAW = 0.45  # radians
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewMix:
-    """How often random views show what. Shares need not add up to one; a name that is left out never occurs.
-
-    Raises UsageError for unknown names and for values that are out of range.
-    """
-
-    crops: Mapping[Crop, float] = field(default_factory=lambda: _CROPS)
-    directions: Mapping[Direction, float] = field(default_factory=lambda: DIRECTIONS)
-    margins: tuple[float, float] = MARGINS  # least and most free border, 0..10, as a share of what is shown
-    catalogue: float = 0.7  # share of poses as in a catalogue, 0..1; the others are from motion capture
-    backgrounds: Mapping[BackgroundKind, float] = field(default_factory=lambda: _BACKGROUNDS)
-
-    def __post_init__(self) -> None:
-        check_shares("crop", self.crops, CROPS)
-        check_shares("direction", self.directions, DIRECTIONS)
-        check_shares("background", self.backgrounds, BACKGROUNDS)
-        if not 0 <= self.margins[0] <= self.margins[1] <= 10:  # also refuses NaN
-            raise UsageError(f"margins must be two numbers between 0 and 10, the smaller one first, got {self.margins}")
-        if not 0 <= self.catalogue <= 1:
-            raise UsageError(f"the share of catalogue poses must be between 0 and 1, got {self.catalogue}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,16 +67,27 @@ class People:
     pack: Pack
 
     def random_views(
-        self, rng: np.random.Generator, count: int, size: int = 256, mix: ViewMix | None = None
+        self,
+        rng: np.random.Generator,
+        count: int,
+        size: int = 256,
+        *,
+        crops: Mapping[Crop, float] = _CROPS,
+        directions: Mapping[Direction, float] = DIRECTIONS,
+        backgrounds: Mapping[BackgroundKind, float] = _BACKGROUNDS,
+        margins: tuple[float, float] = MARGINS,
     ) -> list[View]:
-        """Views of one random character in one scene, each with a pose, direction and crop of its own."""
-        mix = mix or ViewMix()
+        """Views of one random character in one scene, each with a pose, direction and crop of its own.
+
+        The mappings are shares, which need not add up to one; a name that is left out never occurs. `margins`: least
+        and most free border, as a share of what is shown.
+        """
         character = sample_character(rng, self.pack)
-        scene = sample_scene(rng, size, mix.backgrounds)
+        scene = sample_scene(rng, size, backgrounds)
         views = []
         for _ in range(count):
-            shot = sample_shot(rng, crops=mix.crops, directions=mix.directions, margins=mix.margins)
-            views.append(self.random_view(rng, character, scene, shot, mix.catalogue))
+            shot = sample_shot(rng, crops=crops, directions=directions, margins=margins)
+            views.append(self.random_view(rng, character, scene, shot, catalogue=_CATALOGUE_SHARE))
         return views
 
     def person_clip(self, rng: np.random.Generator, frames: int = 16, size: int = 256) -> Clip:

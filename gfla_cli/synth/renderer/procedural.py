@@ -6,21 +6,18 @@ depend on it.
 
 from __future__ import annotations
 
-import math
 import string
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array, FloatArray
-from gfla_cli.errors import UsageError
 
 Name = TypeVar("Name", bound=str)
 BackgroundKind = Literal["white", "grey", "colour", "gradient", "noise", "clutter"]
-BACKGROUNDS: tuple[BackgroundKind, ...] = get_args(BackgroundKind)
 FabricKind = Literal[
     "solid", "stripes", "plaid", "dots", "camouflage", "gradient", "letter", "denim", "blocks", "floral", "knit"
 ]
@@ -35,15 +32,6 @@ def choose(rng: np.random.Generator, shares: Mapping[Name, float]) -> Name:
     """Draws one name; `shares` are relative probabilities and need not add up to one."""
     share = np.array(list(shares.values()), np.float64)
     return list(shares)[rng.choice(len(share), p=share / share.sum())]
-
-
-def check_shares(what: str, shares: Mapping[Name, float], known: Collection[Name]) -> None:
-    """Raises UsageError for unknown names, for shares that are negative or not finite, and if all shares are 0."""
-    if unknown := sorted(set(shares) - set(known)):
-        raise UsageError(f"unknown {what}: {', '.join(unknown)}", hint=f"known: {', '.join(known)}")
-    values = list(shares.values())
-    if not values or not all(math.isfinite(value) and value >= 0 for value in values) or sum(values) <= 0:
-        raise UsageError(f"the shares of each {what} must be 0 or more, and not all 0, got {dict(shares)}")
 
 
 def noise(rng: np.random.Generator, side: int, cell: int) -> Float32Array:

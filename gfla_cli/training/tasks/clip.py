@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gfla_cli.conditioning.face_map import EYE, LABELS, face_structure
-from gfla_cli.conditioning.heatmap import body_structure
+from gfla_cli.conditioning.face_map import EYE, LABELS
+from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.sample import ClipSample, Correspondence
 from gfla_cli.losses.image import Vgg19
@@ -106,27 +105,22 @@ class _Drawing:
     def __init__(self, sample: ClipSample, config: ModelConfig, device: torch.device) -> None:
         self.points, self.edges = (np.asarray(x) for x in (sample.points, sample.edges))
         self.size = (sample.images.shape[2], sample.images.shape[3])
-        self.is_face, self.channels = config.task == "face", config.structure_channels
-        self.sigma = config.heatmap_sigma * self.size[0] / config.image_size[0]
-        self.device = device
+        self.config, self.device = config, device
 
     def structures(self, rows: list[int]) -> Tensor:
         """(B, len(rows), S, H, W)."""
-        drawn = [[self._one(clip, row) for row in rows] for clip in range(len(self.points))]
-        return torch.from_numpy(np.stack([np.stack(clip) for clip in drawn])).to(self.device)
+        drawn = [
+            np.stack([structure_of(self.config, points[row], self.size, edges[row]) for row in rows])
+            for points, edges in zip(self.points, self.edges, strict=True)
+        ]
+        return torch.from_numpy(np.stack(drawn)).to(self.device)
 
     def close_ups(self, rows: list[int]) -> Tensor:
         """(B, len(rows), K, 3) boxes of eyes and mouth, or of the head."""
         points = torch.from_numpy(self.points[:, rows]).float().to(self.device)
-        if self.is_face:
+        if self.config.task == "face":
             return feature_boxes(points[..., :2])
         return head_boxes(points.flatten(0, 1), self.size).view(*points.shape[:2], 1, 3)
-
-    def _one(self, clip: int, row: int) -> NDArray[np.float32]:
-        points = self.points[clip, row]
-        if self.is_face:
-            return face_structure(points[:, :2], self.size, self.edges[clip, row], self.channels)
-        return body_structure(points, self.size, self.sigma)
 
 
 def _details(structures: Tensor, task: str) -> Tensor:
