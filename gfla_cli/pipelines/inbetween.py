@@ -84,18 +84,18 @@ def _motions(face: Float64Array, others: tuple[Float64Array, ...], size: tuple[i
     unit = face_size(face)
     places = _cells(size)
     grid, points = places / np.float32(unit), np.asarray(face / unit, np.float32)
-    away = (grid**2).sum(axis=1)[:, None] - 2 * grid @ points.T + (points**2).sum(axis=1)
+    # Products of one row of cells each: numpy starts threads for that of all cells, which takes longer than both.
+    away = (grid**2).sum(axis=2)[..., None] - 2 * grid @ points.T + (points**2).sum(axis=1)
     weight = 1 / np.square(away.clip(min=0) + np.float32(_SOFTNESS**2))
-    weight /= weight.sum(axis=1, keepdims=True)
-    out = np.square(grid - points[:POINTS].mean(axis=0)).sum(axis=1) / np.float32(2 * _HEAD_RADIUS**2)
-    near = np.exp(-np.square(out))[:, None]
+    weight /= weight.sum(axis=2, keepdims=True)
+    out = np.square(grid - points[:POINTS].mean(axis=0)).sum(axis=2) / np.float32(2 * _HEAD_RADIUS**2)
+    near = np.exp(-np.square(out))[..., None]
     motions = []
     for other in others:
         head = fit_similarity(face[list(RIGID)], other[list(RIGID)])
         features = np.asarray(other - head(face), np.float32)
         motion = (np.asarray(head(places.astype(np.float64)) - places, np.float32) + weight @ features) * near
-        cells = motion.reshape(*_cell_counts(size), 2)
-        motions.append(np.asarray(cv2.resize(cells, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32))
+        motions.append(np.asarray(cv2.resize(motion, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32))
     return motions
 
 
@@ -112,14 +112,11 @@ def _moved(layers: Layers, motion: Float32Array) -> Layers:
     return Layers(drawn, share, residual, cv2.scaleAdd(motion, 1 / width, offset), layers.matte)
 
 
-def _cell_counts(size: tuple[int, int]) -> tuple[int, int]:
-    return -(-size[0] // _CELL), -(-size[1] // _CELL)
-
-
 @functools.lru_cache(maxsize=4)
 def _cells(size: tuple[int, int]) -> Float32Array:
-    """(N, 2) x, y of the middles of cells that cover a frame of this size."""
-    (rows, columns), (height, width) = _cell_counts(size), size
+    """(rows, columns, 2) x, y of the middles of cells that cover a frame of this size."""
+    height, width = size
+    rows, columns = -(-height // _CELL), -(-width // _CELL)
     y = (np.arange(rows, dtype=np.float32) + 0.5) * (height / rows) - 0.5
     x = (np.arange(columns, dtype=np.float32) + 0.5) * (width / columns) - 0.5
-    return np.stack([np.tile(x, rows), np.repeat(y, columns)], axis=1).astype(np.float32)
+    return np.stack(np.meshgrid(x, y), axis=2).astype(np.float32)
