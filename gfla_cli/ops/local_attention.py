@@ -174,7 +174,8 @@ def _spread_over_corners(attention_BKHW: Tensor, fx_BHW: Tensor, fy_BHW: Tensor)
     pixels = constant(_pixels_of_corners(K), fx_BHW.device, fx_BHW.dtype)
     with torch.autocast(fx_BHW.device.type, enabled=False):  # positions have more digits than bfloat16
         parts = (corners[:, :, None] * attention_BKHW[:, None]).flatten(3).flatten(1, 2)  # (B, 4 K, h w)
-        return (parts.transpose(1, 2) @ pixels).unflatten(1, fx_BHW.shape[1:])
+        spread: Tensor = (parts.transpose(1, 2) @ pixels).unflatten(1, fx_BHW.shape[1:])
+        return spread
 
 
 @functools.cache
