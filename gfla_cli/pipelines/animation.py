@@ -54,7 +54,7 @@ from gfla_cli.pipelines.driver import DrivenFrame, Driver, OnMissing, Shot, Stop
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
-from gfla_cli.pipelines.inbetween import LEAST_RATE, between, lies_between
+from gfla_cli.pipelines.inbetween import between, lies_between, most_between
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,12 +107,13 @@ class _Between(NamedTuple):
     before: DrawnFrame
     face: Points
     after: DrawnFrame
+    way_there: float  # from the frame before to the one after
 
     def mixed(self) -> DrawnFrame:
         before, after = self.before, self.after
         assert before.face is not None
         assert after.face is not None
-        layers = between((before.layers, after.layers), (before.face, self.face, after.face))
+        layers = between((before.layers, after.layers), (before.face, self.face, after.face), self.way_there)
         return DrawnFrame(layers, face=self.face)
 
 
@@ -170,7 +171,7 @@ class FaceSubject:
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
         """See Subject. The crop holds the face in all frames of `driving`."""
         self._fps = fps
-        self._may_mix = not self._settings.every_frame and fps >= LEAST_RATE and self._session.config.has_flow
+        self._may_mix = not self._settings.every_frame and most_between(fps) > 0 and self._session.config.has_flow
         self.restart(driving)
         if self._settings.crop:
             moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
@@ -545,23 +546,31 @@ class Animation(Iterator[AnimatedFrame], Closeable):
     def _planned(self) -> Generator[tuple[DrivenFrame, FrameCondition | None]]:
         """The same, with the structure of each frame that the network draws.
 
-        A frame without one lies between two that have one. It is mixed from them, see `inbetween`.
+        Frames without one lie between two that have one. They are mixed from them, see `inbetween`.
         """
-        before: FrameCondition | None = None  # of the frame before, if the network draws that
-        held: tuple[DrivenFrame, FrameCondition] | None = None  # a frame that may lie between two
+        before: FrameCondition | None = None  # of the last frame that the network draws, if others may follow from it
+        held: list[tuple[DrivenFrame, FrameCondition]] = []  # after it; all but the last lie between it and the last
         with closing(self._conditions()) as conditions:
             for driven, condition in conditions:
-                if held is not None:
-                    follows = _lies_between(before, held[1], condition)
-                    yield held if follows else (held[0], self._prepared(held[1]))
-                    before, held = None if follows else held[1], None
+                if held and not _lie_between(before, [one for _, one in held], condition):
+                    yield from self._with_last_prepared(held)
+                    before, held = held[-1][1], []
+                elif len(held) == most_between(self.fps):
+                    yield from held
+                    before, held = None, []
                 if condition is not None and condition.face is not None and before is not None:
-                    held = driven, condition
+                    held.append((driven, condition))
                     continue
                 yield driven, None if condition is None else self._prepared(condition)
                 before = condition
-            if held is not None:
-                yield held[0], self._prepared(held[1])
+            yield from self._with_last_prepared(held)
+
+    def _with_last_prepared(
+        self, held: Sequence[tuple[DrivenFrame, FrameCondition]]
+    ) -> Generator[tuple[DrivenFrame, FrameCondition]]:
+        yield from held[:-1]
+        for driven, condition in held[-1:]:
+            yield driven, self._prepared(condition)
 
     def _prepared(self, condition: FrameCondition) -> FrameCondition:
         with self.stopwatch.measure("structure"):
@@ -569,19 +578,21 @@ class Animation(Iterator[AnimatedFrame], Closeable):
 
     def _drawn(self) -> Generator[tuple[DrivenFrame, DrawnFrame | _Between | None]]:
         last: DrawnFrame | None = None
-        waiting: tuple[DrivenFrame, Points] | None = None  # a frame between the last one and the next
+        waiting: list[tuple[DrivenFrame, Points]] = []  # frames between the last one and the next
         with closing(overlapped(self._planned(), _WAITING)) as ready:
             for driven, condition in ready:
                 if condition is not None and condition.structure is None and condition.face is not None:
-                    waiting = driven, condition.face
+                    waiting.append((driven, condition.face))
                     continue
                 drawn = None
                 if condition is not None:
                     with self.stopwatch.measure("network"):
                         drawn = self._subject.draw(condition)
-                if waiting is not None and last is not None and drawn is not None:
-                    yield waiting[0], _Between(last, waiting[1], drawn)
-                    waiting = None
+                for number, (between_both, face) in enumerate(waiting, 1):
+                    assert last is not None
+                    assert drawn is not None
+                    yield between_both, _Between(last, face, drawn, number / (len(waiting) + 1))
+                waiting = []
                 yield driven, drawn
                 last = drawn
 
@@ -608,11 +619,15 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.missing += 1
 
 
-def _lies_between(before: FrameCondition | None, now: FrameCondition, after: FrameCondition | None) -> bool:
-    """Whether a face of a frame follows from those of its neighbours."""
-    faces = [None if condition is None else condition.face for condition in (before, now, after)]
-    first, middle, last = faces
-    return first is not None and middle is not None and last is not None and lies_between(first, middle, last)
+def _lie_between(before: FrameCondition | None, held: Sequence[FrameCondition], after: FrameCondition | None) -> bool:
+    """Whether the faces of frames follow from those of the frames before and after them."""
+    if before is None or before.face is None or after is None or after.face is None:
+        return False
+    ways = [number / (len(held) + 1) for number in range(1, len(held) + 1)]
+    return all(
+        one.face is not None and lies_between(before.face, one.face, after.face, way)
+        for one, way in zip(held, ways, strict=True)
+    )
 
 
 def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:

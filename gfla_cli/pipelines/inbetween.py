@@ -8,6 +8,7 @@ left to the network: a mouth or an eye that opens in it and closes again, or eye
 from __future__ import annotations
 
 import functools
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ from gfla_cli.person.face import POINTS, RIGID, face_size, known_irises
 from gfla_cli.person.retarget import fit_similarity
 from gfla_cli.pipelines.frame_layers import Layers
 
-LEAST_RATE = 20  # frames per second of a video that has such frames; at lower rates too much happens in between
+# Frames per second from which on one frame in two, and two in three, may be mixed. At lower rates too much happens.
+_RATES = 20, 25
 _SUDDEN = 0.02  # face sizes: a landmark that is further from the middle of its places before and after jumps
 _FARTHEST = 0.3  # face sizes: a landmark that moves further from the frame before to the frame after is too fast
 _CELL = 4  # pixels; motion is computed once per cell
@@ -27,19 +29,30 @@ _CERTAIN = 0.1  # pixels: places that disagree by less do not tell whether what 
 _BLUR = 5  # pixels over which they are averaged
 
 
-def lies_between(before: FloatArray, now: FloatArray, after: FloatArray) -> bool:
-    """Whether landmarks (68 or 70, 2) are about half way between those of the frames before and after."""
+def most_between(fps: Fraction) -> int:
+    """How many frames between two that the network draws may be mixed from them, at so many frames per second."""
+    return sum(fps >= rate for rate in _RATES)
+
+
+def lies_between(before: FloatArray, now: FloatArray, after: FloatArray, way_there: float = 0.5) -> bool:
+    """Whether landmarks (68 or 70, 2) are about where they should be between those of two frames.
+
+    `way_there`: how far the frame is on the way from the one before to the one after.
+    """
     first, middle, last = _comparable(before, now, after)
     size = face_size(middle)
-    jump = np.linalg.norm(middle - (first + last) / 2, axis=1).max()
+    jump = np.linalg.norm(middle - first - way_there * (last - first), axis=1).max()
     way = np.linalg.norm(last - first, axis=1).max()
     return bool(jump < _SUDDEN * size and way < _FARTHEST * size)
 
 
-def between(layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, FloatArray]) -> Layers:
+def between(
+    layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, FloatArray], way_there: float = 0.5
+) -> Layers:
     """The layers of a frame, from those of the frames before and after it.
 
-    `faces`: the landmarks (68 or 70, 2) before, in the frame, and after, in pixels of the layers.
+    `faces`: the landmarks (68 or 70, 2) before, in the frame, and after, in pixels of the layers. `way_there`: see
+    `lies_between`.
     """
     before, after = layers
     first, now, last = _comparable(*faces)
@@ -55,8 +68,8 @@ def between(layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, 
     def mixed(
         first: Float32Array, last: Float32Array, moved_first: Float32Array, moved_last: Float32Array
     ) -> Float32Array:
-        at_rest = cv2.addWeighted(first, 0.5, last, 0.5, 0)
-        in_motion = cv2.addWeighted(moved_first, 0.5, moved_last, 0.5, 0)
+        at_rest = cv2.addWeighted(first, 1 - way_there, last, way_there, 0)
+        in_motion = cv2.addWeighted(moved_first, 1 - way_there, moved_last, way_there, 0)
         return np.asarray(cv2.blendLinear(at_rest, in_motion, stand, weight), np.float32)
 
     drawn, share, residual, offset, _ = (mixed(*parts) for parts in zip(before, after, *moved, strict=True))
