@@ -71,8 +71,8 @@ def animate(
         bool,
         typer.Option(
             "--every-frame",
-            help="Draw each frame of a face; else, from 20 frames per second on, every second one is mixed from its "
-            "neighbours. Takes half as much time again.",
+            help="Draw each frame of a face; else, from 20 frames per second on, some are mixed from their neighbours. "
+            "Takes up to twice the time.",
         ),
     ] = False,
     trim: Annotated[str | None, typer.Option(help="Time range of DRIVING, START:END in seconds.")] = None,

@@ -150,6 +150,16 @@ def _doubled_by_shuffle(x: Tensor, weight: Tensor, bias: Tensor, channels: tuple
     return F.pixel_shuffle(phases, 2)[..., 1:-1, 1:-1]
 
 
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """Maps (B, ·, H, W) as one, in the memory format of the first.
+
+    Otherwise one part in another format would change that of all, and slow the next convolution down.
+    """
+    last = parts[0].is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.cat([part.contiguous(memory_format=layout) for part in parts], dim=1)
+
+
 def conv_of_parts(conv: nn.Conv2d, parts: Sequence[Tensor]) -> Tensor:
     """A convolution of maps (B, ·, H, W) side by side. Exports add empty channels up to a multiple of four.
 
@@ -157,7 +167,7 @@ def conv_of_parts(conv: nn.Conv2d, parts: Sequence[Tensor]) -> Tensor:
     """
     lacking = -conv.in_channels % _ONNX_LANES
     if not (torch.onnx.is_in_onnx_export() and lacking):
-        return conv(torch.cat(list(parts), dim=1) if len(parts) > 1 else parts[0])  # type: ignore[no-any-return]
+        return conv(side_by_side(parts) if len(parts) > 1 else parts[0])  # type: ignore[no-any-return]
     empty = torch.zeros(conv.out_channels, lacking, *conv.kernel_size, dtype=conv.weight.dtype)
     x = F.pad(torch.cat(list(parts), dim=1), [0, 0, 0, 0, 0, lacking])
     return F.conv2d(x, torch.cat([conv.weight, empty], dim=1), conv.bias, conv.stride, conv.padding)

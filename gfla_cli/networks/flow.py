@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gfla_cli.conditioning.face_map import IRISES, LABELS
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
+from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, side_by_side, widths
 from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
 from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
@@ -252,10 +252,7 @@ class FlowEstimator(nn.Module):
         return self._encode_reduced([self._reduce(x) for x in inputs])
 
     def _encode_reduced(self, reduced: Sequence[Tensor]) -> list[Tensor]:
-        # One part in another memory format would change that of all, and slow the first convolution down.
-        last = reduced[0].is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        x = torch.cat([part.contiguous(memory_format=layout) for part in reduced], dim=1)
+        x = side_by_side(reduced)
         features = {}
         for i, down in enumerate(self.down):
             x = down(x)

@@ -42,7 +42,8 @@ def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> T
     if made.blend is None:
         return detail_layers(made.image, source, flow)
     if isinstance(made, GeneratedFrame):
-        return frame_layers(source, flow, made.blend)
+        assert made.warped is not None
+        return frame_layers(made.warped, flow, made.blend)
     if task == "view":
         return turned_layers(made.image, flow, made.blend)
     return blend_layers(made.image, source, flow, made.blend)
@@ -57,20 +58,21 @@ def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
     return torch.cat([image.float(), share, share * difference, offset / image.shape[-1], one], dim=1)
 
 
-def frame_layers(source: Tensor, flow: Flow, blend: Blend) -> Tensor:
+def frame_layers(moved: Tensor, flow: Flow, blend: Blend) -> Tensor:
     """The layers that the network mixed into a frame, with the grain of the moved source where both are much alike.
 
     The network draws skin as well as it could copy it, at its own size. Grain shows at that of the photograph.
+    `moved` (B, 3, H, W): the source where the flow leads.
     """
-    offset, mask = _enlarged(flow, source)
+    offset, mask = _enlarged(flow, moved)
     copied = blend.shares[:, -1:]
-    difference = blurred(blend.generated - bilinear_warp(source.float(), offset), _DETAIL)
+    difference = blurred(blend.generated - moved, _DETAIL)
     grain = (1 - copied) * mask * blurred(_agreement(difference, _ALIKE_WITHIN), _DETAIL)
     parts = [
         blurred(blend.generated, NO_PATTERN),
         copied + grain,
         blend.residual + grain * difference,
-        offset / source.shape[-1],
+        offset / moved.shape[-1],
         torch.ones_like(grain),
     ]
     return torch.cat(parts, dim=1)

@@ -150,7 +150,8 @@ class Decoded(NamedTuple):
     """An image, and its composition."""
 
     image: Tensor  # (B, 3, H, W) in [-1, 1]
-    blend: Blend | None  # of models with `pixel_blend`
+    blend: Blend | None = None  # of models with `pixel_blend`
+    warped: Tensor | None = None  # (B, 3, H, W) the last source image where its flow leads, of the same models
 
 
 class Decoder(nn.Module):
@@ -201,12 +202,12 @@ class Decoder(nn.Module):
             x = level(x, at_level, next(remaining, []) if at_level else [])
         generated: Tensor = self.to_image(x).float()
         if self.pixel_blend is None:
-            return Decoded(generated, None)
+            return Decoded(generated)
         warped = [warp_image(image, flow) for image, flow in zip(images, flows[-1], strict=True)]
         blend: Blend = self.pixel_blend(x, generated, warped, [flow.mask for flow in flows[-1]])
         if self.smooth:
             blend = blend.without_pattern()
-        return Decoded(blend.composite(warped[-1]), blend)
+        return Decoded(blend.composite(warped[-1]), blend, warped[-1])
 
 
 def warp_image(image: Tensor, flow: Flow) -> Tensor:

@@ -64,6 +64,7 @@ class GeneratedFrame(NamedTuple):
     image: Tensor  # (B, 3, H, W) in [-1, 1]
     flows: list[FrameFlows]  # one per attention level, coarse to fine
     blend: Blend | None = None  # of models with `pixel_blend`; the sources are the previous frame, then the reference
+    warped: Tensor | None = None  # (B, 3, H, W) the reference image where its flow leads, of the same models
 
 
 class SequenceGenerator(nn.Module):
@@ -122,7 +123,7 @@ class SequenceGenerator(nn.Module):
         previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
         target = self.target_encoder(target_structure)[-1]
         decoded = self.decoder(target, [previous, reference], flows, [previous_image, reference_image])
-        return GeneratedFrame(decoded.image, flows, decoded.blend)
+        return GeneratedFrame(decoded.image, flows, decoded.blend, decoded.warped)
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
         """Everything that depends on the reference image only."""

@@ -105,7 +105,8 @@ def attend(
     query = F.conv2d(padded(target_BCHW, r, "replicate"), weights.hidden[:, :C], weights.hidden_bias)
     hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
-    attention = scores.to(position.dtype).softmax(dim=1)
+    # One plane per tap: what follows works plane by plane.
+    attention = scores.to(position.dtype, memory_format=torch.contiguous_format).softmax(dim=1)
     features = patch_sum_for(source_BCHW.device.type)(source_BCHW, position, attention)
     return Attended(features / (n * n) if reduction == "mean" else features, attention)
 
@@ -142,7 +143,7 @@ def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKH
     taps = torch.arange(n + 1, device=x.device) + (border - r)
     steps = (taps[:, None] * width + taps).flatten()
     index = (row * width + column)[..., None] + steps
-    return bag_of_pixels(padded_source, index, _spread_over_corners(attention_BKHW.permute(0, 2, 3, 1), fx, fy))
+    return bag_of_pixels(padded_source, index, _spread_over_corners(attention_BKHW, fx, fy))
 
 
 def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
@@ -162,17 +163,19 @@ def _split(position: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
     return whole.long(), position - whole
 
 
-def _spread_over_corners(attention_BHWK: Tensor, fx: Tensor, fy: Tensor) -> Tensor:
+def _spread_over_corners(attention_BKHW: Tensor, fx_BHW: Tensor, fy_BHW: Tensor) -> Tensor:
     """(B, h, w, (n+1)²): the attention, spread over the corners of its taps by the bilinear weights that they share."""
-    left, top = 1 - fx, 1 - fy
-    corners = torch.stack([left * top, fx * top, left * fy, fx * fy], dim=-1)  # (B, h, w, 4)
-    K = attention_BHWK.shape[-1]
+    left, top = 1 - fx_BHW, 1 - fy_BHW
+    corners = torch.stack([left * top, fx_BHW * top, left * fy_BHW, fx_BHW * fy_BHW], dim=1)  # (B, 4, h, w)
+    K = attention_BKHW.shape[1]
     if K == 1:
-        return corners * attention_BHWK
+        return (corners * attention_BKHW).permute(0, 2, 3, 1)
     # As one matrix product: on the CPU sums of small windows are several times slower.
-    pixels = constant(_pixels_of_corners(K), fx.device, fx.dtype)
-    with torch.autocast(fx.device.type, enabled=False):  # positions have more digits than bfloat16
-        return (corners[..., None] * attention_BHWK[..., None, :]).flatten(-2) @ pixels
+    pixels = constant(_pixels_of_corners(K), fx_BHW.device, fx_BHW.dtype)
+    with torch.autocast(fx_BHW.device.type, enabled=False):  # positions have more digits than bfloat16
+        parts = (corners[:, :, None] * attention_BKHW[:, None]).flatten(3).flatten(1, 2)  # (B, 4 K, h w)
+        spread: Tensor = (parts.transpose(1, 2) @ pixels).unflatten(1, fx_BHW.shape[1:])
+        return spread
 
 
 @functools.cache

@@ -7,7 +7,7 @@ input first.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,12 +53,13 @@ class _Between(NamedTuple):
     before: DrawnFrame
     face: Points
     after: DrawnFrame
+    way_there: float  # from the frame before to the one after
 
     def mixed(self) -> DrawnFrame:
         before, after = self.before, self.after
         assert before.face is not None
         assert after.face is not None
-        layers = between((before.layers, after.layers), (before.face, self.face, after.face))
+        layers = between((before.layers, after.layers), (before.face, self.face, after.face), self.way_there)
         return DrawnFrame(layers, face=self.face)
 
 
@@ -208,22 +209,30 @@ class Animation(Iterator[AnimatedFrame], Closeable):
                 yield driven, condition
 
     def _planned(self) -> Generator[_PlannedFrame]:
-        """The same, with the structure of each frame that the network draws."""
-        before: FrameCondition | None = None  # of the frame before, if the network draws that
-        held: tuple[DrivenFrame, FrameCondition] | None = None  # a frame that may lie between two
+        """The same, with the structure of each frame that the network draws.
+
+        Frames without one lie between two that have one. They are mixed from them, see `inbetween`.
+        """
+        before: FrameCondition | None = None  # of the last frame that the network draws, if others may follow from it
+        held: list[tuple[DrivenFrame, FrameCondition]] = []  # after it; all but the last lie between it and the last
         with closing(self._conditions()) as conditions:
             for driven, condition in conditions:
-                if held is not None:
-                    follows = _lies_between(before, held[1], condition)
-                    yield _PlannedFrame(*held) if follows else self._drawable(*held)
-                    before, held = None if follows else held[1], None
-                if self._subject.mixes and before is not None and condition is not None:
-                    held = driven, condition
+                if held and not _lie_between(before, [one for _, one in held], condition):
+                    yield from self._with_last_drawable(held)
+                    before, held = held[-1][1], []
+                elif held and len(held) == self._subject.most_mixed:
+                    yield from (_PlannedFrame(*one) for one in held)
+                    before, held = None, []
+                if self._subject.most_mixed and before is not None and condition is not None:
+                    held.append((driven, condition))
                     continue
                 yield self._drawable(driven, condition)
                 before = condition
-            if held is not None:
-                yield self._drawable(*held)
+            yield from self._with_last_drawable(held)
+
+    def _with_last_drawable(self, held: Sequence[tuple[DrivenFrame, FrameCondition]]) -> Generator[_PlannedFrame]:
+        yield from (_PlannedFrame(*one) for one in held[:-1])
+        yield from (self._drawable(*one) for one in held[-1:])
 
     def _drawable(self, driven: DrivenFrame, condition: FrameCondition | None) -> _PlannedFrame:
         if condition is None:
@@ -233,7 +242,7 @@ class Animation(Iterator[AnimatedFrame], Closeable):
 
     def _drawn(self) -> Generator[tuple[DrivenFrame, DrawnFrame | _Between | None]]:
         last: DrawnFrame | None = None
-        waiting: tuple[DrivenFrame, Points] | None = None  # a frame between the last one and the next
+        waiting: list[tuple[DrivenFrame, Points]] = []  # frames between the last one and the next
         with closing(overlapped(self._planned(), _WAITING)) as ready:
             for driven, condition, structure in ready:
                 drawn = None
@@ -241,11 +250,13 @@ class Animation(Iterator[AnimatedFrame], Closeable):
                     with self.stopwatch.measure("network"):
                         drawn = self._subject.draw(condition, structure)
                 elif condition is not None and condition.face is not None:
-                    waiting = driven, condition.face
+                    waiting.append((driven, condition.face))
                     continue
-                if waiting is not None and last is not None and drawn is not None:
-                    yield waiting[0], _Between(last, waiting[1], drawn)
-                    waiting = None
+                for number, (between_both, face) in enumerate(waiting, 1):
+                    assert last is not None
+                    assert drawn is not None
+                    yield between_both, _Between(last, face, drawn, number / (len(waiting) + 1))
+                waiting = []
                 yield driven, drawn
                 last = drawn
 
@@ -272,11 +283,15 @@ class Animation(Iterator[AnimatedFrame], Closeable):
         self.missing += 1
 
 
-def _lies_between(before: FrameCondition | None, now: FrameCondition, after: FrameCondition | None) -> bool:
-    """Whether a face of a frame follows from those of its neighbours."""
-    faces = [None if condition is None else condition.face for condition in (before, now, after)]
-    first, middle, last = faces
-    return first is not None and middle is not None and last is not None and lies_between(first, middle, last)
+def _lie_between(before: FrameCondition | None, held: Sequence[FrameCondition], after: FrameCondition | None) -> bool:
+    """Whether the faces of frames follow from those of the frames before and after them."""
+    if before is None or before.face is None or after is None or after.face is None:
+        return False
+    ways = [number / (len(held) + 1) for number in range(1, len(held) + 1)]
+    return all(
+        one.face is not None and lies_between(before.face, one.face, after.face, way)
+        for one, way in zip(held, ways, strict=True)
+    )
 
 
 def read_source(source: ImageSource, notes: list[str] | None = None) -> Image:

@@ -8,6 +8,7 @@ left to the network: a mouth or an eye that opens in it and closes again, or eye
 from __future__ import annotations
 
 import functools
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -17,7 +18,8 @@ from gfla_cli.person.face import POINTS, RIGID, face_size, known_irises
 from gfla_cli.person.retarget import fit_similarity
 from gfla_cli.pipelines.frame_layers import Layers
 
-LEAST_RATE = 20  # frames per second of a video that has such frames; at lower rates too much happens in between
+# Frames per second from which on one frame in two, and two in three, may be mixed. At lower rates too much happens.
+_RATES = 20, 25
 _SUDDEN = 0.02  # face sizes: a landmark that is further from the middle of its places before and after jumps
 _FARTHEST = 0.3  # face sizes: a landmark that moves further from the frame before to the frame after is too fast
 _CELL = 4  # pixels; motion is computed once per cell
@@ -27,19 +29,30 @@ _CERTAIN = 0.1  # pixels: places that disagree by less do not tell whether what 
 _BLUR = 5  # pixels over which they are averaged
 
 
-def lies_between(before: FloatArray, now: FloatArray, after: FloatArray) -> bool:
-    """Whether landmarks (68 or 70, 2) are about half way between those of the frames before and after."""
+def most_between(fps: Fraction) -> int:
+    """How many frames between two that the network draws may be mixed from them, at so many frames per second."""
+    return sum(fps >= rate for rate in _RATES)
+
+
+def lies_between(before: FloatArray, now: FloatArray, after: FloatArray, way_there: float = 0.5) -> bool:
+    """Whether landmarks (68 or 70, 2) are about where they should be between those of two frames.
+
+    `way_there`: how far the frame is on the way from the one before to the one after.
+    """
     first, middle, last = _comparable(before, now, after)
     size = face_size(middle)
-    jump = np.linalg.norm(middle - (first + last) / 2, axis=1).max()
+    jump = np.linalg.norm(middle - first - way_there * (last - first), axis=1).max()
     way = np.linalg.norm(last - first, axis=1).max()
     return bool(jump < _SUDDEN * size and way < _FARTHEST * size)
 
 
-def between(layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, FloatArray]) -> Layers:
+def between(
+    layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, FloatArray], way_there: float = 0.5
+) -> Layers:
     """The layers of a frame, from those of the frames before and after it.
 
-    `faces`: the landmarks (68 or 70, 2) before, in the frame, and after, in pixels of the layers.
+    `faces`: the landmarks (68 or 70, 2) before, in the frame, and after, in pixels of the layers. `way_there`: see
+    `lies_between`.
     """
     before, after = layers
     first, now, last = _comparable(*faces)
@@ -55,8 +68,8 @@ def between(layers: tuple[Layers, Layers], faces: tuple[FloatArray, FloatArray, 
     def mixed(
         first: Float32Array, last: Float32Array, moved_first: Float32Array, moved_last: Float32Array
     ) -> Float32Array:
-        at_rest = cv2.addWeighted(first, 0.5, last, 0.5, 0)
-        in_motion = cv2.addWeighted(moved_first, 0.5, moved_last, 0.5, 0)
+        at_rest = cv2.addWeighted(first, 1 - way_there, last, way_there, 0)
+        in_motion = cv2.addWeighted(moved_first, 1 - way_there, moved_last, way_there, 0)
         return np.asarray(cv2.blendLinear(at_rest, in_motion, stand, weight), np.float32)
 
     drawn, share, residual, offset, _ = (mixed(*parts) for parts in zip(before, after, *moved, strict=True))
@@ -84,18 +97,18 @@ def _motions(face: Float64Array, others: tuple[Float64Array, ...], size: tuple[i
     unit = face_size(face)
     places = _cells(size)
     grid, points = places / np.float32(unit), np.asarray(face / unit, np.float32)
-    away = (grid**2).sum(axis=1)[:, None] - 2 * grid @ points.T + (points**2).sum(axis=1)
+    # Products of one row of cells each: numpy starts threads for that of all cells, which takes longer than both.
+    away = (grid**2).sum(axis=2)[..., None] - 2 * grid @ points.T + (points**2).sum(axis=1)
     weight = 1 / np.square(away.clip(min=0) + np.float32(_SOFTNESS**2))
-    weight /= weight.sum(axis=1, keepdims=True)
-    out = np.square(grid - points[:POINTS].mean(axis=0)).sum(axis=1) / np.float32(2 * _HEAD_RADIUS**2)
-    near = np.exp(-np.square(out))[:, None]
+    weight /= weight.sum(axis=2, keepdims=True)
+    out = np.square(grid - points[:POINTS].mean(axis=0)).sum(axis=2) / np.float32(2 * _HEAD_RADIUS**2)
+    near = np.exp(-np.square(out))[..., None]
     motions = []
     for other in others:
         head = fit_similarity(face[list(RIGID)], other[list(RIGID)])
         features = np.asarray(other - head(face), np.float32)
         motion = (np.asarray(head(places.astype(np.float64)) - places, np.float32) + weight @ features) * near
-        cells = motion.reshape(*_cell_counts(size), 2)
-        motions.append(np.asarray(cv2.resize(cells, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32))
+        motions.append(np.asarray(cv2.resize(motion, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32))
     return motions
 
 
@@ -112,14 +125,11 @@ def _moved(layers: Layers, motion: Float32Array) -> Layers:
     return Layers(drawn, share, residual, cv2.scaleAdd(motion, 1 / width, offset), layers.matte)
 
 
-def _cell_counts(size: tuple[int, int]) -> tuple[int, int]:
-    return -(-size[0] // _CELL), -(-size[1] // _CELL)
-
-
 @functools.lru_cache(maxsize=4)
 def _cells(size: tuple[int, int]) -> Float32Array:
-    """(N, 2) x, y of the middles of cells that cover a frame of this size."""
-    (rows, columns), (height, width) = _cell_counts(size), size
+    """(rows, columns, 2) x, y of the middles of cells that cover a frame of this size."""
+    height, width = size
+    rows, columns = -(-height // _CELL), -(-width // _CELL)
     y = (np.arange(rows, dtype=np.float32) + 0.5) * (height / rows) - 0.5
     x = (np.arange(columns, dtype=np.float32) + 0.5) * (width / columns) - 0.5
-    return np.stack([np.tile(x, rows), np.repeat(y, columns)], axis=1).astype(np.float32)
+    return np.stack(np.meshgrid(x, y), axis=2).astype(np.float32)

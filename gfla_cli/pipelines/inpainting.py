@@ -90,10 +90,10 @@ def _smoothly_filled(image: Float32Array, hole: BoolArray) -> Float32Array:
     filled = levels[-1][0]
     for values, known in levels[-2::-1]:
         filled = cv2.resize(filled, known.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        inside = _as(known, values) == 0
+        outside = known.astype(np.uint8)
         for _ in range(_SMOOTHED):
-            filled = np.where(inside, cv2.blur(filled, _SIDEWAYS), values)
-    return filled
+            filled = cv2.copyTo(values, outside, cv2.blur(filled, _SIDEWAYS))
+    return np.asarray(filled, np.float32)
 
 
 def _as(weight: Float32Array, values: Float32Array) -> Float32Array:
@@ -103,14 +103,14 @@ def _as(weight: Float32Array, values: Float32Array) -> Float32Array:
 
 def _grain(image: Float32Array, hole: BoolArray) -> Float32Array:
     """(H, W, 3) noise as fine and as strong as around a hole, so that a filled wall is no smooth spot."""
-    fine = image - cv2.GaussianBlur(image, (0, 0), 2.0)
-    values = fine[~hole]
-    calm = values[np.abs(values).max(axis=1) < _TONE_AROUND]
+    fine = cv2.absdiff(image, cv2.GaussianBlur(image, (0, 0), 2.0))
+    red, green, blue = cv2.split(fine)
+    calm = fine[(cv2.max(cv2.max(red, green), blue) < _TONE_AROUND) & ~hole]
     if len(calm) < 64:
-        return np.zeros_like(fine)
+        return np.zeros_like(image)
     rng = np.random.default_rng(0)
-    strength = 1.4826 * np.median(np.abs(calm), axis=0)
-    return np.asarray(rng.standard_normal(fine.shape, np.float32) * strength.astype(np.float32))
+    strength = 1.4826 * np.median(calm, axis=0)
+    return np.asarray(rng.standard_normal(image.shape, np.float32) * strength.astype(np.float32))
 
 
 def _busy(filled: Float32Array, hole: BoolArray) -> Float32Array:

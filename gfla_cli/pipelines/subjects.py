@@ -42,7 +42,7 @@ from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
-from gfla_cli.pipelines.inbetween import LEAST_RATE
+from gfla_cli.pipelines.inbetween import most_between
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +92,7 @@ class Subject(Protocol):
     """
 
     kind: Kind
-    mixes: bool  # whether a frame may be mixed from its neighbours instead of being drawn
+    most_mixed: int  # frames between two drawn ones that may be mixed from them instead of being drawn
     crop: Crop  # the part of the image that the network sees
     source_image: Image  # (H, W, 3) that part, as the network sees it
     cut_below: bool  # the driver's image cuts the body, and the crop ends there, above the source's feet
@@ -143,7 +143,8 @@ class FaceSubject:
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
         """See Subject. The crop holds the face in all frames of `driving`."""
         self._fps = fps
-        self.mixes = not self._settings.every_frame and fps >= LEAST_RATE and self._session.config.has_flow
+        mixes = not self._settings.every_frame and self._session.config.has_flow
+        self.most_mixed = most_between(fps) if mixes else 0
         self.restart(driving)
         if self._settings.crop:
             moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
@@ -189,7 +190,7 @@ class BodySubject:
     """A person who is moved by the joints of another: by a sequence model, or frame by frame by a pose model."""
 
     kind: Kind = "body"
-    mixes = False
+    most_mixed = 0
 
     def __init__(
         self, session: Session, image: Image, where: str, settings: AnimationSettings, notes: list[str]

@@ -11,7 +11,7 @@ from tiny_models import fresh, tiny
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import _DETAIL, blend_layers, detail_layers, layers_of
-from gfla_cli.networks.renderer import NO_PATTERN, Blend
+from gfla_cli.networks.renderer import NO_PATTERN, Blend, warp_image
 from gfla_cli.networks.sequence import FrameFlows, GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp, blurred
 
@@ -125,16 +125,17 @@ def test_where_no_flow_is_trusted_the_drawn_image_stays(flows):
     torch.testing.assert_close(remixed(layers, source), drawn)
 
 
-def frame(drawn, share, reference):
+def frame(source, drawn, share, reference):
     shares = torch.tensor([0.5, share]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
     blend = Blend(drawn, shares, 0 * drawn, 0 * drawn[:, :1])
-    return GeneratedFrame(drawn, [FrameFlows(previous=flow(9.0), reference=reference)], blend)
+    flows = [FrameFlows(previous=flow(9.0), reference=reference)]
+    return GeneratedFrame(drawn, flows, blend, warp_image(source, reference))
 
 
 def test_a_frame_takes_from_the_reference_what_its_network_took():
     source, drawn = torch.rand(2, 1, 3, 64, 64)
     drawn = blurred(blurred(drawn, _DETAIL), _DETAIL)
-    layers = layers_of(frame(drawn, 0.8, flow(3.0, mask=0.0)), source, "face")
+    layers = layers_of(frame(source, drawn, 0.8, flow(3.0, mask=0.0)), source, "face")
     moved = bilinear_warp(source, torch.full((1, 2, 64, 64), 6.0))
     torch.testing.assert_close(remixed(layers, source), 0.2 * drawn + 0.8 * moved, atol=0.02, rtol=0)
     assert (layers[:, 9] == 1).all()
@@ -144,7 +145,7 @@ def test_a_frame_takes_from_the_reference_what_its_network_took():
 def test_a_frame_keeps_the_grain_of_the_reference_where_both_are_alike(error, taken):
     source = 0.1 * torch.rand(1, 3, 64, 64)
     drawn = blurred(source, _DETAIL)
-    grain = remixed(layers_of(frame(drawn + error, 0.0, flow()), source, "face"), source) - drawn - error
+    grain = remixed(layers_of(frame(source, drawn + error, 0.0, flow()), source, "face"), source) - drawn - error
     wanted = source - drawn
     assert (grain - wanted).abs().mean() < 0.3 * wanted.abs().mean() if taken else grain.abs().max() < 0.01
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -40,6 +42,12 @@ def test_a_frame_lies_between_two_when_its_landmarks_are_half_way():
     assert lies_between(FACE - 2, FACE, FACE + 2)
     assert lies_between(FACE - 2, FACE + 0.01 * size, FACE + 2)
     assert lies_between(FACE - 2, FACE, (FACE + 2)[:POINTS])  # one frame without irises
+
+
+def test_a_frame_lies_between_two_when_its_landmarks_are_a_third_of_the_way():
+    way = 0.06 * face_size(FACE)
+    assert lies_between(FACE - way, FACE, FACE + 2 * way, 1 / 3)
+    assert not lies_between(FACE - way, FACE, FACE + 2 * way, 2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,15 @@ def test_what_moves_with_the_face_is_between_its_places_and_the_wall_stays_sharp
     assert (made.matte == 1).all()
 
 
+def test_a_frame_nearer_to_one_neighbour_takes_more_of_it():
+    layers = _frame(-1), _frame(3)
+    near, far = (part._replace(share=np.full_like(part.share, k)) for part, k in zip(layers, (0.2, 0.8), strict=True))
+    step = np.float32([1, 0])
+    made = between((near, far), (FACE - step, FACE, FACE + 3 * step), 0.25)
+    assert np.abs(made.drawn - _frame(0).drawn)[MIDDLE].mean() < 0.02
+    assert np.abs(made.share - (0.75 * 0.2 + 0.25 * 0.8)).max() < 1e-4
+
+
 def test_equal_neighbours_give_the_same_frame():
     still = _frame(0)
     for part, same in zip(between((still, still), (FACE, FACE, FACE)), still, strict=True):
@@ -118,12 +135,14 @@ def network(face_animator, monkeypatch):
 
 @pytest.fixture(scope="module")
 def steady(head_track, tmp_path_factory):
-    """The landmarks of a head that moves to the right by a pixel in each of eight frames."""
+    """By frames a second, the landmarks of a head that moves to the right by a pixel in each of eight frames."""
     track = read_track(head_track)
     frames = [track.frames[0] + np.float32([k, 0, 0]) for k in range(8)]
-    path = tmp_path_factory.mktemp("steady") / "steady.json"
-    write_track(path, Track("face", track.fps, track.size, frames))
-    return path
+    folder = tmp_path_factory.mktemp("steady")
+    paths = {fps: folder / f"{fps}.json" for fps in (20, 25)}
+    for fps, path in paths.items():
+        write_track(path, Track("face", Fraction(fps), track.size, frames))
+    return paths
 
 
 def _made(animator, head_videos, driving, **settings):
@@ -133,19 +152,20 @@ def _made(animator, head_videos, driving, **settings):
         return list(clip)
 
 
-def test_the_network_draws_every_second_frame(face_animator, head_videos, steady, network):
-    """Of eight frames the last follows no other, so it is drawn, too."""
-    frames = _made(face_animator, head_videos, steady)
+@pytest.mark.parametrize(("fps", "drawn"), [(20, (0, 2, 4, 6, 7)), (25, (0, 3, 6, 7))])
+def test_the_network_draws_every_second_or_third_frame(fps, drawn, face_animator, head_videos, steady, network):
+    """Of eight frames none follows the last, so it is drawn, too."""
+    frames = _made(face_animator, head_videos, steady[fps])
     assert [frame.number for frame in frames] == list(range(8))
-    assert len(network) == 5
+    assert len(network) == len(drawn)
     structures = list(network)
     network.clear()
-    every = _made(face_animator, head_videos, steady, every_frame=True)
+    every = _made(face_animator, head_videos, steady[fps], every_frame=True)
     assert len(network) == 8
-    np.testing.assert_array_equal(structures, [network[k] for k in (0, 2, 4, 6, 7)])
+    np.testing.assert_array_equal(structures, [network[k] for k in drawn])
     np.testing.assert_array_equal(frames[0].image, every[0].image)
     # The head moves on in each frame: one that is mixed is no copy of its neighbours.
-    for number in (1, 3, 5):
+    for number in set(range(8)) - set(drawn):
         assert not np.array_equal(frames[number].image, frames[number - 1].image)
         assert not np.array_equal(frames[number].image, frames[number + 1].image)
     apart = np.abs(frames[1].image.astype(int) - every[1].image).mean()
@@ -153,7 +173,7 @@ def test_the_network_draws_every_second_frame(face_animator, head_videos, steady
 
 
 def test_the_network_draws_every_frame_of_a_slow_video(face_animator, head_videos, steady, network):
-    frames = _made(face_animator, head_videos, steady, fps=15)
+    frames = _made(face_animator, head_videos, steady[20], fps=15)
     assert len(network) == len(frames)
 
 
@@ -167,6 +187,6 @@ def test_frames_beside_a_gap_are_drawn_by_the_network(face_animator, head_videos
 @pytest.mark.parametrize("options", [[], ["--every-frame"]])
 def test_the_option_of_the_command(animate, steady, monkeypatch, options):
     mixed = []
-    monkeypatch.setattr("gfla_cli.pipelines.animation.between", lambda layers, faces: mixed.append(faces) or layers[0])
-    assert animate(steady, "-o", "out.mp4", *options).exit_code == 0
+    monkeypatch.setattr("gfla_cli.pipelines.animation.between", lambda layers, *faces: mixed.append(faces) or layers[0])
+    assert animate(steady[25], "-o", "out.mp4", *options).exit_code == 0
     assert bool(mixed) != bool(options)

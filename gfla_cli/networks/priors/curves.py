@@ -97,11 +97,12 @@ def curve_priors(sources: Sequence[Face], target: Face, target_structure: Tensor
         near = _head_weight(grid, target)
         labels = target_structure[:, LABELS : LABELS + 1]
         eyes, mouth = (labels == EYE).float(), (labels == INSIDE_LIPS).float()
+        offsets = [(affine.apply(grid) + motion - grid) * near for affine, motion in zip(affines, moved, strict=True)]
+        if all(face.irises is not None for face in (target, *sources)):
+            added = _eyeball_motions(grid, sources, target, offsets, target_structure)
+            offsets = [offset + more for offset, more in zip(offsets, added, strict=True)]
         priors = []
-        for source, affine, motion in zip(sources, affines, moved, strict=True):
-            offset = (affine.apply(grid) + motion - grid) * near
-            if target.irises is not None and source.irises is not None:
-                offset = offset + _eyeball_motion(grid, source, target, offset, target_structure)
+        for source, offset in zip(sources, offsets, strict=True):
             offset = offset * (source.present * target.present)[..., None]
             flow = offset.transpose(1, 2).reshape(-1, 2, height, width)
             priors.append(CurvePrior(flow, _visibility(source, target, eyes, mouth)))
@@ -154,39 +155,44 @@ def _curve_motion(grid: Tensor, face: Face, motions: Sequence[Tensor]) -> list[T
     return list(torch.cat(moved, dim=1).split(2, dim=2))
 
 
-def _eyeball_motion(grid: Tensor, source: Face, target: Face, offset: Tensor, structure: Tensor) -> Tensor:
-    """(B, h*w, 2) to add to an offset, (B, h*w, 2), so that each iris of the target comes from that of the source.
+def _eyeball_motions(
+    grid: Tensor, sources: Sequence[Face], target: Face, offsets: Sequence[Tensor], structure: Tensor
+) -> list[Tensor]:
+    """(B, h*w, 2) to add to the offset to each source, (B, h*w, 2): each iris of the target comes from the source's.
 
     Zero outside of the target's eyes, and for an iris that one of both images does not show. Between the iris and the
     corners of the eye, the white is stretched.
     """
-    assert source.irises is not None
     assert target.irises is not None
     inside = downsample((structure[:, LABELS : LABELS + 1] == EYE).float(), PRIOR_STRIDE).flatten(2)[:, 0]  # (B, n)
-    known = source.irises[..., 2] * target.irises[..., 2] * source.present * target.present  # (B, 2)
     upper, lower = (_eye_points(target, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
-    added = torch.zeros_like(offset)
+    added = [torch.zeros_like(offset) for offset in offsets]
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
         width = torch.linalg.vector_norm(axis, dim=1, keepdim=True)  # (B, 1) pixels
         place = _to_upright(grid, middle, axis)  # (B, n, 2)
         iris = target.irises[:, eye, :2]
         at = _to_upright(iris[:, None], middle, axis)  # (B, 1, 2)
-        # Only what the head and the lids do not do already; their offset at the iris, as a mean of its surroundings.
         near = torch.exp(-_squared_distance(iris[:, None], grid) / (2 * (0.1 * width[:, None]) ** 2))  # (B, 1, n)
-        there = near @ offset / near.sum(dim=2, keepdim=True).clamp(min=1e-6)  # (B, 1, 2)
-        wanted = source.irises[:, eye, :2][:, None] - iris[:, None] - there
-        along, across = _to_upright(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1) each, eye widths
+        weight = near.sum(dim=2, keepdim=True).clamp(min=1e-6)
         u, v = place.unbind(dim=2)
         side = torch.where(u > at[..., 0], 1.0, -1.0)
         free = (0.5 - side * at[..., 0] - _IRIS).clamp(min=_NARROWEST)  # between the iris and the corner
         stretch = ((0.5 - side * u) / free).clamp(0, 1)
         # The lids' heights above and below the axis at this place, as parabolas through their points.
         gap = torch.minimum(v - _lid_at(upper[:, eye], middle, axis, u), _lid_at(lower[:, eye], middle, axis, u) - v)
-        slide = (gap.clamp(min=0) * _LID_SLOPE / across.abs().clamp(min=1e-3)).clamp(max=1)
-        moved = torch.stack([along * stretch, across * slide * stretch], dim=2)
-        here = inside * known[:, eye, None]  # `stretch` is zero in the other eye
-        added = added + _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
+        room = gap.clamp(min=0) * _LID_SLOPE
+        for number, (source, offset) in enumerate(zip(sources, offsets, strict=True)):
+            assert source.irises is not None
+            # Only what the head and the lids do not do already; their offset at the iris, as a mean around it.
+            there = near @ offset / weight  # (B, 1, 2)
+            wanted = source.irises[:, eye, :2][:, None] - iris[:, None] - there
+            along, across = _to_upright(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1), eye widths
+            slide = (room / across.abs().clamp(min=1e-3)).clamp(max=1)
+            moved = torch.stack([along * stretch, across * slide * stretch], dim=2)
+            known = source.irises[:, eye, 2:] * target.irises[:, eye, 2:] * source.present * target.present  # (B, 1)
+            here = inside * known  # `stretch` is zero in the other eye
+            added[number] = added[number] + _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
     return added
 
 
