@@ -216,7 +216,8 @@ def test_animate_takes_the_file(exported, tmp_path, kind, task):
     arguments = ("source.png", "source.png", "--task", task, "--threads", "1", "--model", model, "-o", "out.mp4")
     printed, said = command_without_torch(tmp_path, "animate", *arguments, "--no-paste-back", "--size", "64")
     assert (printed, said[0]) == ("out.mp4\n", f"gfla: {kind} on ONNX Runtime, CPU")
-    assert [line for line in said[1:] if "a blurred result" not in line] == said[-1:], said
+    lasting = (line for line in said[1:] if not line.endswith(" ..."))  # a busy machine says what takes long
+    assert [line for line in lasting if "a blurred result" not in line] == said[-1:], said
     assert probe(tmp_path / "out.mp4").size == (64, 64)
 
 
