@@ -35,10 +35,10 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
-# Of what the network cut off from a subject that hardly moves:
-_STILL, _MOSTLY = 6, 0.9  # pixels of the network's frame by which nearly all of its places move at most; share of them
+# Of what the network cut off from parts that hardly move:
+_STILL, _MOSTLY = 6, 0.6  # pixels of the network's frame by which such a part moves at most; least share of the subject
 _BESIDE = 6  # pixels of the network's frame from the drawn subject
-_TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
+_TAKEN, _TAKEN_ALONG = 2, 6  # pixels of the network's frame around a place of the source that is shown elsewhere
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
@@ -188,26 +188,23 @@ class Layers(NamedTuple):
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
-        """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
+        """The same with what the network cut off from a subject of which most hardly moves: hems, toes and fingers.
 
-        It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        It is what the source shows of its subject beside parts that hardly move, unless another place of the result
+        shows it. In quite another pose such parts are few, and what the source has beside them has moved away.
         `rigid`: see `moves_rigidly`.
         """
-        subject = self.matte > LIKELY
-        still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
+        subject, still = self.matte > LIKELY, self._hardly_moves()
         if not subject.any() or still[subject].mean() < _MOSTLY:
             return self
-        x, y = (
-            np.rint(at[subject]).astype(int).clip(0, side - 1)
-            for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
-        )
-        taken = np.zeros(subject.shape, np.uint8)
-        taken[y, x] = 1
+        # What is beside a hand that moves away moves with it.
+        here, away = (self._shown(subject & moves, reach) for moves, reach in ((still, _TAKEN), (~still, _TAKEN_ALONG)))
         _, _, around = self._parts(rigid, source)
-        places = self._replace(offset=around)._looked_at()
-        taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
+        continued = self._replace(offset=around)
+        places = continued._looked_at()
+        taken = cv2.remap(here | away, *places, cv2.INTER_NEAREST)
         near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
-        beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
+        beside = np.where(continued._hardly_moves() & (source.cover_at(places) > LIKELY), near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
         rest = (cv2.dilate(rest, disc(2 * _TAKEN)) * beside > 0) & (self.matte < SURE)
@@ -218,6 +215,16 @@ class Layers(NamedTuple):
             np.where(rest[..., None], around, self.offset).astype(np.float32),
             np.where(rest, 1, self.matte).astype(np.float32),
         )
+
+    def _shown(self, places: NDArray[np.bool_], reach: int) -> NDArray[np.uint8]:
+        """(H, W) 1 in the source's frame up to `reach` pixels around what some places (H, W) show of it, else 0."""
+        x, y = (
+            np.rint(at[places]).astype(int).clip(0, side - 1)
+            for at, side in zip(self._looked_at(), places.T.shape, strict=True)
+        )
+        shown = np.zeros(places.shape, np.uint8)
+        shown[y, x] = 1
+        return np.asarray(cv2.dilate(shown, disc(reach)), np.uint8)
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.
@@ -259,6 +266,10 @@ class Layers(NamedTuple):
         y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
+
+    def _hardly_moves(self) -> NDArray[np.bool_]:
+        """(H, W) where the offset is only a few pixels."""
+        return np.asarray(np.square(self.offset * self.matte.shape[1]).sum(axis=-1) < _STILL**2)
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
