@@ -35,10 +35,11 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
-# Of what the network cut off from a subject that hardly moves:
-_STILL, _MOSTLY = 6, 0.9  # pixels of the network's frame by which nearly all of its places move at most; share of them
-_BESIDE = 6  # pixels of the network's frame from the drawn subject
-_TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
+# Of what the network cut off from a part that hardly moves, in pixels of the network's frame:
+_STILL, _TOGETHER = 6, 4  # most by which the part moves, and by which its places move apart
+_BESIDE = 6  # from the drawn subject
+_TAKEN = 2  # around a place of the source, what counts as shown with it
+_NOWHERE = 1e6  # more than any offset
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
@@ -188,14 +189,14 @@ class Layers(NamedTuple):
         return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
-        """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
+        """The same with what the network cut off from parts that hardly move, such as hems, toes and fingers.
 
         It is what the source shows of its subject beside the result's, unless another place of the result shows it.
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
-        still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
-        if not subject.any() or still[subject].mean() < _MOSTLY:
+        still = self._nearby_is_still(subject)
+        if not still.any():
             return self
         x, y = (
             np.rint(at[subject]).astype(int).clip(0, side - 1)
@@ -206,7 +207,7 @@ class Layers(NamedTuple):
         _, _, around = self._parts(rigid, source)
         places = self._replace(offset=around)._looked_at()
         taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
-        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
+        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE)) * still
         beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
@@ -218,6 +219,18 @@ class Layers(NamedTuple):
             np.where(rest[..., None], around, self.offset).astype(np.float32),
             np.where(rest, 1, self.matte).astype(np.float32),
         )
+
+    def _nearby_is_still(self, subject: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(H, W) whether the subject near a place hardly moves, and moves as one.
+
+        Where an arm moves away from the trunk, a gap opens, and the source shows the arm there. It must stay empty.
+        """
+        offset, known = self.offset * self.matte.shape[1], subject[..., None]
+        way = np.where(subject, np.hypot(offset[..., 0], offset[..., 1]), 0)
+        most = cv2.dilate(np.where(known, offset, -_NOWHERE), _square(_BESIDE))
+        least = cv2.erode(np.where(known, offset, _NOWHERE), _square(_BESIDE))
+        apart = np.hypot(*np.moveaxis(most - least, -1, 0))
+        return np.asarray((apart < _TOGETHER) & (cv2.dilate(way, _square(2 * _BESIDE)) < _STILL))
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.

@@ -283,6 +283,25 @@ def test_what_moves_far_is_not_continued():
     )
 
 
+def test_what_hardly_moves_is_continued_although_another_part_moves_far():
+    """Toes that came and went as an arm moves on would flicker."""
+    given, source = jacket(2)
+    given.offset[:12, :, 0] = 15 / 64
+    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+    assert whole.matte[40:60, 14:46].min() > 0.95
+    assert whole.matte[:, :13].max() < 0.05
+
+
+def test_a_gap_that_opens_between_an_arm_and_the_trunk_stays():
+    """The arm's flow is wrong, so that no place shows where the source has the arm."""
+    x = np.arange(64)
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.tile(np.float32((x >= 10) & (x < 48)), (64, 1)))
+    given = doubted(lambda x, y: (np.where(x < 17, -5, 0) + 0 * y, 0))
+    given = given._replace(matte=np.tile(np.float32(((x >= 8) & (x < 14)) | ((x >= 20) & (x < 48))), (64, 1)))
+    kept = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+    np.testing.assert_array_equal(kept.matte, given.matte)
+
+
 def test_what_another_place_shows_is_no_rest():
     """The arm beside the trunk was moved away; the trunk does not keep it."""
     given, source = jacket(2)
