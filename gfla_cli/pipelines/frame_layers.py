@@ -36,10 +36,10 @@ _APART = 5  # pixels of the network's frame from which on two places are not nei
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 # Of what the network cut off from a part that hardly moves, in pixels of the network's frame:
-_STILL, _TOGETHER = 6, 4  # most by which the part moves, and by which its places move apart
+_STILL = 6  # most by which the part moves
 _BESIDE = 6  # from the drawn subject
 _TAKEN = 2  # around a place of the source, what counts as shown with it
-_NOWHERE = 1e6  # more than any offset
+_GONE = 12  # around what moves more, in the source and in the result: it may show more of that
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
@@ -192,22 +192,26 @@ class Layers(NamedTuple):
         """The same with what the network cut off from parts that hardly move, such as hems, toes and fingers.
 
         It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        Where an arm has moved away, a gap opens, and the source shows the arm or its hand there: the gap stays.
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
-        still = self._nearby_is_still(subject)
-        if not still.any():
+        moved = subject & (np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] > _STILL)
+        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
+        near[cv2.dilate(moved.astype(np.uint8), _square(_GONE)) > 0] = 0
+        if not near.any():
             return self
         x, y = (
             np.rint(at[subject]).astype(int).clip(0, side - 1)
             for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
         )
-        taken = np.zeros(subject.shape, np.uint8)
+        taken, gone = np.zeros((2, *subject.shape), np.uint8)
         taken[y, x] = 1
+        gone[y[moved[subject]], x[moved[subject]]] = 1
+        taken = np.maximum(cv2.dilate(taken, disc(_TAKEN)), cv2.dilate(gone, _square(_GONE)))
         _, _, around = self._parts(rigid, source)
         places = self._replace(offset=around)._looked_at()
-        taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
-        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE)) * still
+        taken = cv2.remap(taken, *places, cv2.INTER_NEAREST)
         beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
@@ -219,18 +223,6 @@ class Layers(NamedTuple):
             np.where(rest[..., None], around, self.offset).astype(np.float32),
             np.where(rest, 1, self.matte).astype(np.float32),
         )
-
-    def _nearby_is_still(self, subject: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(H, W) whether the subject near a place hardly moves, and moves as one.
-
-        Where an arm moves away from the trunk, a gap opens, and the source shows the arm there. It must stay empty.
-        """
-        offset, known = self.offset * self.matte.shape[1], subject[..., None]
-        way = np.where(subject, np.hypot(offset[..., 0], offset[..., 1]), 0)
-        most = cv2.dilate(np.where(known, offset, -_NOWHERE), _square(_BESIDE))
-        least = cv2.erode(np.where(known, offset, _NOWHERE), _square(_BESIDE))
-        apart = np.hypot(*np.moveaxis(most - least, -1, 0))
-        return np.asarray((apart < _TOGETHER) & (cv2.dilate(way, _square(2 * _BESIDE)) < _STILL))
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.
