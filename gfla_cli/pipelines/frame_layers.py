@@ -43,6 +43,8 @@ _GONE = 12  # around what moves more, in the source and in the result: it may sh
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
+_SLENDER = 2  # pixels of the network's frame: half the least width that may be left of a limb without its ring
+_UNCUT = 16  # pixels of the network's frame around a limb that would be thinner: there it keeps its ring
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
 _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 # Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
@@ -186,7 +188,13 @@ class Layers(NamedTuple):
         outlines, _ = cv2.findContours(subject, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         filled = cv2.drawContours(np.zeros_like(subject), outlines, -1, 1, cv2.FILLED)
         ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
-        return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
+        cut = cv2.dilate(ring, disc(1)) * (1 - seen)
+        # Where less than a limb would be left, the flow is wrong, and the cut would take a hand with it.
+        left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
+        before, after = (cv2.morphologyEx(part, cv2.MORPH_OPEN, disc(_SLENDER)) for part in (subject, left))
+        lost = before * (left - after)
+        cut[cv2.dilate(lost, _square(_UNCUT)) > 0] = 0
+        return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
         """The same with what the network cut off from parts that hardly move, such as hems, toes and fingers.

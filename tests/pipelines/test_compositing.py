@@ -236,6 +236,15 @@ def test_a_side_that_the_source_does_not_show_stays(part):
     assert with_ring(20, **part)[20:40, 42:56].min() > 0.95
 
 
+def test_a_limb_of_which_too_little_would_be_left_stays():
+    """A forearm of 7 pixels, of which the source shows 4 where the flow leads: without the rest, its hand comes off."""
+    x = np.arange(64)
+    given = doubted(lambda x, y: (0 * x + 2, 0))._replace(matte=np.tile(np.float32((x >= 14) & (x < 21)), (64, 1)))
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.tile(np.float32((x >= 16) & (x < 20)), (64, 1)))
+    kept = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
+    np.testing.assert_array_equal(kept.matte, given.matte)
+
+
 def test_a_limb_beside_another_stays():
     """Two arms that move apart: the flow of each leads beside the other, its own flow does not."""
     x = np.arange(64)
