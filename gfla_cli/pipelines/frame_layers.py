@@ -35,13 +35,16 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
-# Of what the network cut off from parts that hardly move:
-_STILL, _MOSTLY = 6, 0.6  # pixels of the network's frame by which such a part moves at most; least share of the subject
-_BESIDE = 6  # pixels of the network's frame from the drawn subject
-_TAKEN, _TAKEN_ALONG = 2, 6  # pixels of the network's frame around a place of the source that is shown elsewhere
+# Of what the network cut off from a part that hardly moves, in pixels of the network's frame:
+_STILL = 6  # most by which the part moves
+_BESIDE = 6  # from the drawn subject
+_TAKEN = 2  # around a place of the source, what counts as shown with it
+_GONE = 12  # around what moves more, in the source and in the result: it may show more of that
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
+_SLENDER = 2  # pixels of the network's frame: half the least width that may be left of a limb without its ring
+_UNCUT = 16  # pixels of the network's frame around what would come off: there the limb keeps its ring
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
 _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
 # Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
@@ -185,26 +188,42 @@ class Layers(NamedTuple):
         outlines, _ = cv2.findContours(subject, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         filled = cv2.drawContours(np.zeros_like(subject), outlines, -1, 1, cv2.FILLED)
         ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
-        return self._replace(matte=self.matte * (1 - cv2.dilate(ring, disc(1)) * (1 - seen)))
+        cut = cv2.dilate(ring, disc(1)) * (1 - seen)
+        # Where a cut would take a hand off, the flow is wrong.
+        left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
+        off = (
+            _largest_piece(subject)
+            & ~_largest_piece(left)
+            & (cv2.morphologyEx(left, cv2.MORPH_OPEN, disc(_SLENDER)) > 0)
+        )
+        cut[cv2.dilate(off.astype(np.uint8), _square(_UNCUT)) > 0] = 0
+        return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
-        """The same with what the network cut off from a subject of which most hardly moves: hems, toes and fingers.
+        """The same with what the network cut off from parts that hardly move, such as hems, toes and fingers.
 
-        It is what the source shows of its subject beside parts that hardly move, unless another place of the result
-        shows it. In quite another pose such parts are few, and what the source has beside them has moved away.
+        It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        Where an arm has moved away, a gap opens, and the source shows the arm or its hand there: the gap stays.
         `rigid`: see `moves_rigidly`.
         """
-        subject, still = self.matte > LIKELY, self._hardly_moves()
-        if not subject.any() or still[subject].mean() < _MOSTLY:
-            return self
-        # What is beside a hand that moves away moves with it.
-        here, away = (self._shown(subject & moves, reach) for moves, reach in ((still, _TAKEN), (~still, _TAKEN_ALONG)))
-        _, _, around = self._parts(rigid, source)
-        continued = self._replace(offset=around)
-        places = continued._looked_at()
-        taken = cv2.remap(here | away, *places, cv2.INTER_NEAREST)
+        subject = self.matte > LIKELY
+        moved = subject & (np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] > _STILL)
         near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
-        beside = np.where(continued._hardly_moves() & (source.cover_at(places) > LIKELY), near, 0).astype(np.uint8)
+        near[cv2.dilate(moved.astype(np.uint8), _square(_GONE)) > 0] = 0
+        if not near.any():
+            return self
+        x, y = (
+            np.rint(at[subject]).astype(int).clip(0, side - 1)
+            for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
+        )
+        taken, gone = np.zeros((2, *subject.shape), np.uint8)
+        taken[y, x] = 1
+        gone[y[moved[subject]], x[moved[subject]]] = 1
+        taken = np.maximum(cv2.dilate(taken, disc(_TAKEN)), cv2.dilate(gone, _square(_GONE)))
+        _, _, around = self._parts(rigid, source)
+        places = self._replace(offset=around)._looked_at()
+        taken = cv2.remap(taken, *places, cv2.INTER_NEAREST)
+        beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
         rest = (cv2.dilate(rest, disc(2 * _TAKEN)) * beside > 0) & (self.matte < SURE)
@@ -215,16 +234,6 @@ class Layers(NamedTuple):
             np.where(rest[..., None], around, self.offset).astype(np.float32),
             np.where(rest, 1, self.matte).astype(np.float32),
         )
-
-    def _shown(self, places: NDArray[np.bool_], reach: int) -> NDArray[np.uint8]:
-        """(H, W) 1 in the source's frame up to `reach` pixels around what some places (H, W) show of it, else 0."""
-        x, y = (
-            np.rint(at[places]).astype(int).clip(0, side - 1)
-            for at, side in zip(self._looked_at(), places.T.shape, strict=True)
-        )
-        shown = np.zeros(places.shape, np.uint8)
-        shown[y, x] = 1
-        return np.asarray(cv2.dilate(shown, disc(reach)), np.uint8)
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.
@@ -266,10 +275,6 @@ class Layers(NamedTuple):
         y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
-
-    def _hardly_moves(self) -> NDArray[np.bool_]:
-        """(H, W) where the offset is only a few pixels."""
-        return np.asarray(np.square(self.offset * self.matte.shape[1]).sum(axis=-1) < _STILL**2)
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
@@ -358,6 +363,13 @@ def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
     before, after = (np.concatenate(pair, axis) for pair in (ends[:2], ends[1:]))
     larger = np.square(before).sum(axis=-1) > np.square(after).sum(axis=-1)
     return np.asarray(np.where(larger[..., None], after, before), np.float32)
+
+
+def _largest_piece(places: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The largest piece (H, W) of some places (H, W), without what hangs together by a few pixels alone."""
+    opened = cv2.morphologyEx(places, cv2.MORPH_OPEN, disc(_SLENDER))
+    _, pieces, about, _ = cv2.connectedComponentsWithStats(opened)
+    return np.asarray(pieces == 1 + about[1:, cv2.CC_STAT_AREA].argmax() if len(about) > 1 else opened > 0)
 
 
 def ramp(values: Float32Array, start: float, end: float) -> Float32Array:

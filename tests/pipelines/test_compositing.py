@@ -236,6 +236,18 @@ def test_a_side_that_the_source_does_not_show_stays(part):
     assert with_ring(20, **part)[20:40, 42:56].min() > 0.95
 
 
+def test_no_hand_comes_off():
+    """A forearm of 7 pixels, of which the source shows 3 where the flow leads: without the rest, its hand comes off."""
+    y, x = np.mgrid[:64, :64]
+    trunk, hand = (y < 20) & (abs(x - 20) < 14), (y >= 44) & (y < 58) & (abs(x - 17) < 6)
+    matte = trunk | hand | ((y >= 20) & (y < 44) & (abs(x - 17) < 4))
+    shown = trunk | hand | ((y >= 20) & (y < 44) & (abs(x - 17) < 2))
+    given = doubted(lambda x, y: (0 * x + 2, 0))._replace(matte=matte.astype(np.float32))
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.roll(shown, 2, axis=1).astype(np.float32))
+    kept = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
+    np.testing.assert_array_equal(kept.matte[30:], given.matte[30:])
+
+
 def test_a_limb_beside_another_stays():
     """Two arms that move apart: the flow of each leads beside the other, its own flow does not."""
     x = np.arange(64)
@@ -281,6 +293,25 @@ def test_what_moves_far_is_not_continued():
     np.testing.assert_array_equal(
         given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source).matte, given.matte
     )
+
+
+def test_what_hardly_moves_is_continued_although_another_part_moves_far():
+    """Toes that came and went as an arm moves on would flicker."""
+    given, source = jacket(2)
+    given.offset[:12, :, 0] = 15 / 64
+    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+    assert whole.matte[40:60, 14:46].min() > 0.95
+    assert whole.matte[:, :13].max() < 0.05
+
+
+def test_a_gap_that_opens_between_an_arm_and_the_trunk_stays():
+    """The hand's flow is wrong, so that no place shows where the source has the hand."""
+    x = np.arange(64)
+    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.tile(np.float32((x >= 10) & (x < 48)), (64, 1)))
+    given = doubted(lambda x, y: (np.where((x < 17) & (y >= 24) & (y < 40), -8, 0), 0))
+    given = given._replace(matte=np.tile(np.float32(((x >= 8) & (x < 14)) | ((x >= 20) & (x < 48))), (64, 1)))
+    kept = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+    np.testing.assert_array_equal(kept.matte[24:40], given.matte[24:40])
 
 
 @pytest.mark.parametrize(("place", "move"), [(slice(54, 58), -37), (slice(11, 13), 4)])
