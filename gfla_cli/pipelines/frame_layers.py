@@ -35,11 +35,11 @@ _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
-# Of what the network cut off from a part that hardly moves, in pixels of the network's frame:
-_STILL = 6  # most by which the part moves
-_BESIDE = 6  # from the drawn subject
-_TAKEN = 2  # around a place of the source, what counts as shown with it
-_GONE = 12  # around what moves more, in the source and in the result: it may show more of that
+# Of what the network cut off from a subject that hardly moves:
+_STILL = 6  # pixels of the network's frame by which a place of it moves at most
+_MOSTLY = 0.85, 0.95  # shares of such places: below, nothing is added; above, all
+_BESIDE = 6  # pixels of the network's frame from the drawn subject
+_TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
 # Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
 # pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
@@ -200,29 +200,27 @@ class Layers(NamedTuple):
         return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
-        """The same with what the network cut off from parts that hardly move, such as hems, toes and fingers.
+        """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
 
         It is what the source shows of its subject beside the result's, unless another place of the result shows it.
-        Where an arm has moved away, a gap opens, and the source shows the arm or its hand there: the gap stays.
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
-        moved = subject & (np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] > _STILL)
-        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
-        near[cv2.dilate(moved.astype(np.uint8), _square(_GONE)) > 0] = 0
-        if not near.any():
+        still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
+        # It comes and goes slowly in a clip.
+        sure = float(ramp(still[subject].mean(), *_MOSTLY)) if subject.any() else 0.0
+        if not sure:
             return self
         x, y = (
             np.rint(at[subject]).astype(int).clip(0, side - 1)
             for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
         )
-        taken, gone = np.zeros((2, *subject.shape), np.uint8)
+        taken = np.zeros(subject.shape, np.uint8)
         taken[y, x] = 1
-        gone[y[moved[subject]], x[moved[subject]]] = 1
-        taken = np.maximum(cv2.dilate(taken, disc(_TAKEN)), cv2.dilate(gone, _square(_GONE)))
         _, _, around = self._parts(rigid, source)
         places = self._replace(offset=around)._looked_at()
-        taken = cv2.remap(taken, *places, cv2.INTER_NEAREST)
+        taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
+        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
         beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
@@ -232,7 +230,7 @@ class Layers(NamedTuple):
             np.where(rest, 1, self.share).astype(np.float32),
             np.where(rest[..., None], 0, self.residual).astype(np.float32),
             np.where(rest[..., None], around, self.offset).astype(np.float32),
-            np.where(rest, 1, self.matte).astype(np.float32),
+            np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:

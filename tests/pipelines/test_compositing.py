@@ -295,31 +295,24 @@ def test_what_moves_far_is_not_continued():
     )
 
 
-def test_what_hardly_moves_is_continued_although_another_part_moves_far():
-    """Toes that came and went as an arm moves on would flicker."""
+def test_what_stays_comes_and_goes_slowly():
+    """Toes that were there in one frame of a clip and not in the next would flicker."""
+    amounts = []
+    for moving in (3, 6, 9):  # rows of 64
+        given, source = jacket(2)
+        given.offset[:moving, :, 0] = 15 / 64
+        whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+        amounts.append(float(whole.matte[40:60, 14:18].mean()))
+    assert amounts[0] == 1
+    assert 0.2 < amounts[1] < 0.9
+    assert amounts[2] < 0.2
+
+
+def test_what_another_place_shows_is_no_rest():
+    """The arm beside the trunk has moved a little; the trunk does not keep it."""
     given, source = jacket(2)
-    given.offset[:12, :, 0] = 15 / 64
-    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
-    assert whole.matte[40:60, 14:46].min() > 0.95
-    assert whole.matte[:, :13].max() < 0.05
-
-
-def test_a_gap_that_opens_between_an_arm_and_the_trunk_stays():
-    """The hand's flow is wrong, so that no place shows where the source has the hand."""
-    x = np.arange(64)
-    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.tile(np.float32((x >= 10) & (x < 48)), (64, 1)))
-    given = doubted(lambda x, y: (np.where((x < 17) & (y >= 24) & (y < 40), -8, 0), 0))
-    given = given._replace(matte=np.tile(np.float32(((x >= 8) & (x < 14)) | ((x >= 20) & (x < 48))), (64, 1)))
-    kept = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
-    np.testing.assert_array_equal(kept.matte[24:40], given.matte[24:40])
-
-
-@pytest.mark.parametrize(("place", "move"), [(slice(54, 58), -37), (slice(11, 13), 4)])
-def test_what_another_place_shows_is_no_rest(place, move):
-    """The arm beside the trunk has moved, far or a little; the trunk does not keep it."""
-    given, source = jacket(2)
-    given.matte[:, place] = 1
-    given.offset[:, place, 0] = move / 64
+    given.matte[:, 11:13] = 1
+    given.offset[:, 11:13, 0] = 4 / 64
     whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
     np.testing.assert_array_equal(whole.matte[20:40, 14:], given.matte[20:40, 14:])
 
