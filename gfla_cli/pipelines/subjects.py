@@ -18,9 +18,7 @@ from gfla_cli.conditioning.structure import structure_of
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, Crop
 from gfla_cli.inference.session import Session, start_clip
-from gfla_cli.io.image import (
-    to_planes,
-)
+from gfla_cli.io.image import to_planes
 from gfla_cli.person.body import (
     body_box,
     body_crop,
