@@ -185,18 +185,13 @@ class Layers(NamedTuple):
         side = cv2.dilate(cv2.morphologyEx(beyond, cv2.MORPH_OPEN, disc(thick)), disc(reach))
         ring = cv2.dilate(moved.astype(np.uint8), disc(2 * reach)) * beyond * (1 - side)
         # Only the outer outline: gaps between an arm and the trunk are small, and would become ragged.
-        outlines, _ = cv2.findContours(subject, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        filled = cv2.drawContours(np.zeros_like(subject), outlines, -1, 1, cv2.FILLED)
-        ring[cv2.distanceTransform(filled, cv2.DIST_L2, 5) > 2 * reach] = 0
+        ring[cv2.distanceTransform(_filled(subject), cv2.DIST_L2, 5) > 2 * reach] = 0
         cut = cv2.dilate(ring, disc(1)) * (1 - seen)
-        # Where a cut would take a hand off, the flow is wrong.
+        # Where less than a limb would be left along its middle, the flow is wrong, and its hand would come off.
         left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
-        off = (
-            _largest_piece(subject)
-            & ~_largest_piece(left)
-            & (cv2.morphologyEx(left, cv2.MORPH_OPEN, disc(_SLENDER)) > 0)
-        )
-        cut[cv2.dilate(off.astype(np.uint8), _square(_UNCUT)) > 0] = 0
+        before, after = (cv2.morphologyEx(part, cv2.MORPH_OPEN, disc(_SLENDER)) for part in (subject, left))
+        middle = cv2.distanceTransform(subject, cv2.DIST_L2, 5) > _SLENDER
+        cut[cv2.dilate(before * (left - after) * middle, _square(_UNCUT)) > 0] = 0
         return self._replace(matte=self.matte * (1 - cut))
 
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
@@ -220,9 +215,11 @@ class Layers(NamedTuple):
         _, _, around = self._parts(rigid, source)
         places = self._replace(offset=around)._looked_at()
         taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
-        near = cv2.dilate(subject.astype(np.uint8), disc(_BESIDE))
+        # Not in a gap between an arm and the trunk, which may have opened as the arm moved.
+        drawn = subject.astype(np.uint8)
+        near = cv2.dilate(drawn, disc(_BESIDE)) * (1 - _filled(drawn) + drawn)
         beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
-        rest = cv2.morphologyEx(np.where(subject, 0, beside * (1 - taken)).astype(np.uint8), cv2.MORPH_OPEN, disc(1))
+        rest = cv2.morphologyEx(beside * (1 - taken) * (1 - drawn), cv2.MORPH_OPEN, disc(1))
         # What lies between is shown, too.
         rest = (cv2.dilate(rest, disc(2 * _TAKEN)) * beside > 0) & (self.matte < SURE)
         return Layers(
@@ -363,11 +360,10 @@ def _slope_within_parts(offset: Float32Array, axis: int) -> Float32Array:
     return np.asarray(np.where(larger[..., None], after, before), np.float32)
 
 
-def _largest_piece(places: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The largest piece (H, W) of some places (H, W), without what hangs together by a few pixels alone."""
-    opened = cv2.morphologyEx(places, cv2.MORPH_OPEN, disc(_SLENDER))
-    _, pieces, about, _ = cv2.connectedComponentsWithStats(opened)
-    return np.asarray(pieces == 1 + about[1:, cv2.CC_STAT_AREA].argmax() if len(about) > 1 else opened > 0)
+def _filled(places: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) 1 inside of the outer outline of some places (H, W), else 0."""
+    outlines, _ = cv2.findContours(places, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(places), outlines, -1, 1, cv2.FILLED), np.uint8)
 
 
 def ramp(values: Float32Array, start: float, end: float) -> Float32Array:

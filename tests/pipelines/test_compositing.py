@@ -295,6 +295,18 @@ def test_what_moves_far_is_not_continued():
     )
 
 
+def test_a_gap_between_an_arm_and_the_trunk_is_not_filled():
+    """The hand is on the hip; the source has the arm closer to the trunk, and no place shows what it has in the gap."""
+    given, source = jacket(0)
+    given.matte[:] = 1
+    given.matte[:, :8] = given.matte[:, 56:] = 0
+    given.matte[24:40, 20:26] = 0
+    source = source._replace(cover=np.ones_like(source.cover))
+    whole = given.with_rest_of_source(given.moves_rigidly(BODY_STRETCH), source)
+    np.testing.assert_array_equal(whole.matte[24:40, 20:26], 0)
+    assert whole.matte[24:40, 4:8].min() == 1
+
+
 def test_what_stays_comes_and_goes_slowly():
     """Toes that were there in one frame of a clip and not in the next would flicker."""
     amounts = []
