@@ -136,10 +136,9 @@ class Layers(NamedTuple):
         around. So do places whose flow leads beside the subject of the source, as they would show its background.
         """
         there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
-        drawn, share, residual, offset, matte = (part[there] for part in self)
-        at = self._looked_at(there)
-        seen = source.cover_at(at)
-        made = drawn + share[..., None] * (source.image_at(at) - drawn) + residual
+        drawn, share, _, offset, matte = (part[there] for part in self)
+        seen = source.cover_at(self._looked_at(there))
+        made = self._image(source, there)
         outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
         if not outside.any():
             return self
@@ -155,7 +154,7 @@ class Layers(NamedTuple):
         strength = cv2.GaussianBlur(matte, (0, 0), _SMOOTH)
         most = np.maximum(cv2.dilate(strength, nearby), _LEAST)
         own = np.maximum(ramp(strength / most, *_STRONG), deep) * (matte > LIKELY)
-        astray = (1 - seen) * np.minimum(1, np.hypot(offset[..., 0], offset[..., 1]) / _MOVED)
+        astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
         own *= 1 - cv2.dilate(astray * own, _square(_EDGE // 2))
         foreign = np.maximum(1 - own, astray)[..., None]
         changed = Layers(*(part.copy() for part in self))
@@ -176,7 +175,7 @@ class Layers(NamedTuple):
         moved, shown, around = self._parts(rigid, source)
         seen = source.cover_at(self._replace(offset=around)._looked_at())
         # Beside one limb there may be another: it shows the subject, or moves otherwise.
-        apart = np.minimum(*(np.sqrt(np.square(x).sum(axis=-1)) for x in (self.offset - around, self.offset)))
+        apart = np.minimum(_length(self.offset - around), _length(self.offset))
         seen = np.maximum(seen, np.maximum(shown, apart * self.matte.shape[1] > _APART))
         subject = np.asarray(self.matte > LIKELY, np.uint8)
         beyond = np.where(seen < LIKELY, subject, 0).astype(np.uint8)
@@ -201,7 +200,7 @@ class Layers(NamedTuple):
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
-        still = np.hypot(self.offset[..., 0], self.offset[..., 1]) * self.matte.shape[1] < _STILL
+        still = _length(self.offset) * self.matte.shape[1] < _STILL
         # It comes and goes slowly in a clip.
         sure = float(ramp(still[subject].mean(), *_MOSTLY)) if subject.any() else 0.0
         if not sure:
@@ -246,17 +245,16 @@ class Layers(NamedTuple):
         From one pixel of the network to the next such a flow crosses much of the source. Enlarged, that is a ripple.
         """
         region = self._subject(LIKELY)
-        drawn, share, residual, offset, matte = (part[region] for part in self)
+        drawn, share, _, offset, matte = (part[region] for part in self)
         least, most = _stretched(*(np.gradient(offset * self.matte.shape[1], axis=axis) for axis in (1, 0)))
         torn = cv2.dilate(1 - _TORN.holds(least, most), disc(1))
         kept = 1 - (cv2.GaussianBlur(torn, (0, 0), 1) * (matte > LIKELY))[..., None]
         share = share[..., None]
-        made = drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
         changed = Layers(*(part.copy() for part in self))
         changed.share[region] *= kept[..., 0]
         changed.residual[region] *= kept
         known = np.maximum(1 - kept * share, _LEAST)
-        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * made) / known
+        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * self._image(source, region)) / known
         return changed
 
     def _subject(self, least: float) -> tuple[slice, slice]:
@@ -270,6 +268,11 @@ class Layers(NamedTuple):
         y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
+
+    def _image(self, source: SourceFrame, region: tuple[slice, slice]) -> Float32Array:
+        """(h, w, 3) what a region of the frame is mixed to, at the size of the network's frame."""
+        drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]
+        return drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
@@ -329,11 +332,15 @@ class Layers(NamedTuple):
         # Beside the subject the source may show its arm, which has moved away.
         moved *= ramp(matte, LIKELY, SURE)
         if as_a_whole and (subject := matte > LIKELY).any():
-            low, high = _AS_A_WHOLE
-            moved *= min(1, max(0, (float(moved[subject].mean()) - low) / (high - low)))
+            moved *= ramp(moved[subject].mean(), *_AS_A_WHOLE)
         everywhere = np.zeros_like(self.matte)
         everywhere[region] = moved
         return everywhere
+
+
+def _length(offset: Float32Array) -> Float32Array:
+    """(H, W) of offsets (H, W, 2)."""
+    return np.hypot(offset[..., 0], offset[..., 1])
 
 
 def _stretched(across: Float32Array, down: Float32Array) -> tuple[Float32Array, Float32Array]:
