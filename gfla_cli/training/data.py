@@ -41,7 +41,8 @@ def open_training_data(recipe: Recipe, root: Path | None, cache: Path, *, render
             rendered.existing_only = not render
         return dataset
 
-    open_stage(recipe.stages[0])  # reports errors before anything is written
+    if recipe.dataset not in RENDERED:
+        open_stage(recipe.stages[0])  # reports errors before anything is written
     return open_stage
 
 
