@@ -73,6 +73,7 @@ class Recipe:
     discriminator_blocks: int = 4
     perceptual_window: float = 1.0  # fraction of the frame's width, around the person, for the VGG19 losses
     heads: float = 0.0  # fraction of the pairs of rendered people that show a head close up
+    halves: float = 0.0  # fraction of the rest that show the upper or the lower half of a body
     frames: int = 30  # of a clip
     frames_per_step: int = 6  # of them that one step generates, each from the previous one
     perceptual_frames: int = 6  # of a step that the VGG19 losses see
