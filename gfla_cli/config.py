@@ -254,6 +254,7 @@ POSE_PEOPLE = replace(
     up_kernel=4,
     pixel_blend=True,
     refines_heads=True,
+    refines_halves=True,
     frame_aspect=1.0,
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
@@ -269,6 +270,7 @@ FACE_PEOPLE = replace(
     up_kernel=3,
     blend_reduction=2,
     refines_heads=False,
+    refines_halves=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
@@ -281,6 +283,7 @@ VIEW_CHAIRS = replace(
     flow_max_width=128,
     flow_prior="volume",
     refines_heads=False,
+    refines_halves=False,
     view_width=16,
 )
 

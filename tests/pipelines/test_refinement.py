@@ -159,7 +159,11 @@ def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tm
     np.testing.assert_allclose(together.astype(int), alone, atol=1)
     np.testing.assert_allclose(model.generate([prepared], inside=True)[0].image.astype(int), near, atol=1)
 
-    plain = Found(save_tiny(tmp_path / "far", replace(config, refines_heads=False)), device="cpu", precision="fp32")
+    plain = Found(
+        save_tiny(tmp_path / "far", replace(config, refines_heads=False, refines_halves=False)),
+        device="cpu",
+        precision="fp32",
+    )
     assert not plain.prepare(picture, pose).close_ups
 
 
@@ -251,7 +255,7 @@ def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
 def test_halves_are_drawn_again_where_the_result_shows_more_than_the_frame(tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
     pose = body().scaled((1024, 1024))
-    config = steady(image_size=(128, 128), refines_halves=True)
+    config = steady(image_size=(128, 128))
     model = Found(save_tiny(tmp_path / "halves", config), device="cpu", precision="fp32")
     model.people = [pose]
     target = pose.transformed([[1, 0, 40], [0, 1, 0]], pose.size)
