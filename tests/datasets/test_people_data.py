@@ -228,11 +228,12 @@ def test_a_share_of_the_pairs_shows_halves_from_near(shared, tmp_path):
     assert np.mean(on_body) > 0.85
 
 
-def test_halves_are_trained_on_from_images_of_twice_the_size(tmp_path):
+@pytest.mark.shared
+def test_halves_are_trained_on_from_images_of_twice_the_size(shared, tmp_path):
     trained = recipe("people")
     for halves, size in ((0.5, 512), (0.0, 256)):
         stage = trained.stages[-1]
-        data = open_training_data(replace(trained, halves=halves), tmp_path, tmp_path)(stage)
+        data = open_training_data(replace(trained, halves=halves), shared / "humans", tmp_path)(stage)
         assert data.people.plan.size == size
         assert data.size == 256
         assert data.head_crops.plan.size == 256  # as before, so that the cache of an older training serves
