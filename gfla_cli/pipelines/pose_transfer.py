@@ -48,9 +48,18 @@ class NetworkFrame:
     """What the network saw and made, at its own size."""
 
     source_image: Image  # (H, W, 3)
-    image: Image  # (H, W, 3) with the refined head
+    drawn: Image  # (H, W, 3)
     target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
     inside: Intermediates | None  # flows, attention and solids, when they were asked for
+    refined: Sequence[tuple[CloseUp, Image]] = ()  # what was drawn again, (H, W, 3) each
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) what was drawn, with its refined parts."""
+        image = self.drawn
+        for part, drawn in self.refined:
+            image = part.paste(image, drawn)
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,18 +246,16 @@ class PoseTransfer:
     def _result(
         self, one: PreparedTransfer, made: _Generated, refined: Sequence[tuple[CloseUp, _Generated]]
     ) -> TransferResult:
-        image = made.image
-        for part, drawn in refined:
-            image = part.paste(image, drawn.image)
         points = [one.source_points[:, :3], one.target_points[:, :3]]
-        frame = NetworkFrame(one.source_image, image, points[1], made.inside)
-        source = one.source_image
+        images = [(part, drawn.image) for part, drawn in refined]
+        frame = NetworkFrame(one.source_image, made.image, points[1], made.inside, images)
         canvas = one.canvas
-        if canvas is not None:
-            points = [_moved_back(canvas.place, place) for place in points]
-            close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
-            image, source = composed(canvas, _layers(made, one), close_ups), canvas.original
-        return TransferResult(image, source, points[0], points[1], frame, one.notes)
+        if canvas is None:
+            return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)
+        points = [_moved_back(canvas.place, place) for place in points]
+        close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
+        image = composed(canvas, _layers(made, one), close_ups)
+        return TransferResult(image, canvas.original, points[0], points[1], frame, one.notes)
 
     def _frames(
         self, prepared: Sequence[PreparedTransfer | CloseUp], *, layered: bool, inside: bool = False
