@@ -358,7 +358,9 @@ def _shows_detail(source_crop: Crop, size: Size | None) -> bool:
     """Whether a result of that size shows more of the source than the network's frame does."""
     left, top, right, bottom = source_crop.box
     shown = max(right - left, bottom - top)
-    return size is not None and min(shown, shown if size == "source" else size) > _DETAILED * max(source_crop.size)
+    if size is None:
+        return False
+    return (shown if size == "source" else min(shown, size)) > _DETAILED * max(source_crop.size)
 
 
 def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
