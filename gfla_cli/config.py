@@ -106,6 +106,8 @@ class ModelConfig:
 
     # Trained on close-ups of heads as well: a small head can be generated again in a crop of its own.
     refines_heads: bool = False
+    # Trained on halves of bodies as well: the upper and the lower half can be generated again.
+    refines_halves: bool = False
 
     heatmap_sigma: float = 6.0  # standard deviation of a joint's Gaussian, in pixels of the frame
     frame_aspect: float = 1.0  # width / height of the image crop that is resized to the frame
@@ -198,8 +200,8 @@ class ModelConfig:
             raise ConfigError("pixel_blend is for models with a flow and an attention level at stride 2")
         if self.blend_reduction not in (1, 2):
             raise ConfigError(f"blend_reduction must be 1 or 2, got {self.blend_reduction}")
-        if self.refines_heads and (self.task != "pose" or not self.is_square):
-            raise ConfigError("refines_heads is for pose models whose frame is a square")
+        if (self.refines_heads or self.refines_halves) and (self.task != "pose" or not self.is_square):
+            raise ConfigError("refines_heads and refines_halves are for pose models whose frame is a square")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` gives an equal config."""
@@ -252,6 +254,7 @@ POSE_PEOPLE = replace(
     up_kernel=4,
     pixel_blend=True,
     refines_heads=True,
+    refines_halves=True,
     frame_aspect=1.0,
 )
 FACE = replace(POSE_FASHION, task="face", structure_channels=16, frame_aspect=1.0)
@@ -267,6 +270,7 @@ FACE_PEOPLE = replace(
     up_kernel=3,
     blend_reduction=2,
     refines_heads=False,
+    refines_halves=False,
 )
 BODY_PEOPLE = replace(FACE_PEOPLE, task="body", structure_channels=20, flow_prior="none")
 VIEW = replace(FACE, task="view", structure_channels=21)
@@ -279,6 +283,7 @@ VIEW_CHAIRS = replace(
     flow_max_width=128,
     flow_prior="volume",
     refines_heads=False,
+    refines_halves=False,
     view_width=16,
 )
 

@@ -56,6 +56,13 @@ def pose_transfer(
     ] = None,
     align: Align = True,
     refine_head: RefineHead = True,
+    refine_body: Annotated[
+        bool,
+        typer.Option(
+            "--refine-body/--no-refine-body",
+            help="Draw both halves of the body again at a larger scale; takes twice as long.",
+        ),
+    ] = True,
     person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[
@@ -100,6 +107,7 @@ def pose_transfer(
         background=behind,
         align=align,
         refine_head=refine_head,
+        refine_body=refine_body,
         person=person,
         target_person=target_person,
         side_by_side=side_by_side,

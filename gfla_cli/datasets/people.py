@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,9 @@ from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
 from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
 from gfla_cli.datasets.sample import PosePair
-from gfla_cli.geometry.crop import Crop, box_around
+from gfla_cli.geometry.crop import Crop, Size, box_around
 from gfla_cli.io.files import atomic_path
+from gfla_cli.person.body import Half, half_crop, in_half
 from gfla_cli.person.pose import FACE, MISSING, Pose
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
 _SHOULDERS_APART = 0.75  # torsos
 _USUAL_TORSO = 0.5  # of the body's depth, where too little of the torso is visible
 _DEPTH = 0.2  # a hidden back takes its colour from the chest: clothes look alike from both sides
-_COARSE_HEADS, _COARSE = 0.5, (1.5, 4.5)  # share of the head crops that are coarse, and by which factor
+# Share of the crops of heads and halves that are coarse, as from a small photograph; least and most factor.
+_COARSE_SHARE, _COARSE_HEADS, _COARSE_HALVES = 0.5, (1.5, 4.5), (1.0, 2.0)
+_HALVES: tuple[Half, ...] = ("upper", "upper", "lower")  # hands and sleeves are harder than legs
+_HALF_ZOOM = (0.95, 1.15)  # least and most size of the crop of a half
 _NO_DEPTH = 0.2  # share of the images whose joints come without depth, as from a pose file
 _STILL = 0.08  # share of the pairs that show one view twice, moved a little as a whole
 _MOST_TURN, _MOST_ZOOM, _MOST_SHIFT = 4.0, 0.06, 0.04  # degrees, share of the size, share of the frame
@@ -198,12 +202,14 @@ class PeoplePairs(Dataset[PosePair]):
         grid: int,
         seed: int = 0,
         heads: float = 0.0,
+        halves: float = 0.0,
         depth: bool = False,
     ) -> None:
         """Images are `size` x `size`, correspondences `grid` x `grid`."""
         self.people = RenderedPeople(pack, cache, plan)
-        self.head_crops = RenderedPeople(pack, cache, HeadRenderPlan(seed=plan.seed, views=plan.views, size=plan.size))
-        self.size, self.grid, self.seed, self.heads, self.depth = size, grid, seed, heads, depth
+        near = HeadRenderPlan(seed=plan.seed, views=plan.views, size=min(plan.size, RenderPlan().size))
+        self.head_crops = RenderedPeople(pack, cache, near)
+        self.size, self.grid, self.seed, self.heads, self.halves, self.depth = size, grid, seed, heads, halves, depth
 
     def render_caches(self) -> list[RenderCache]:
         return [self.people.cache] + ([self.head_crops.cache] if self.heads else [])
@@ -216,29 +222,54 @@ class PeoplePairs(Dataset[PosePair]):
         sample = people.cache.choose(rng)
         first, second = rng.choice(people.plan.views, 2, replace=False)
         mirrored = bool(rng.random() < 0.5)
-        target = _Side.of(people.view(sample, int(second)), self.size, mirrored=mirrored)
+        half = None
+        if self.halves > 0 and not is_head and rng.random() < self.halves:
+            half = _HALVES[int(rng.integers(len(_HALVES)))]
+        size = people.plan.size if half else self.size
+        target = _Side.of(people.view(sample, int(second)), size, mirrored=mirrored)
         if rng.random() < _STILL:
             source = target.moved(rng)
         else:
-            source = _Side.of(people.view(sample, int(first)), self.size, mirrored=mirrored)
-        images = relight([source.view.image, target.view.image], rng)
-        if is_head and rng.random() < _COARSE_HEADS:
-            whole, side = (self.size, self.size), round(self.size / rng.uniform(*_COARSE))
-            few = (side, side)
+            source = _Side.of(people.view(sample, int(first)), size, mirrored=mirrored)
+        sides = source, target
+        views = [side.view for side in sides]
+        images = relight([view.image for view in views], rng)
+        crop = self._near(half, sides, rng) if half else None
+        if crop:
+            views = [view._replace(image=image).cropped(crop) for view, image in zip(views, images, strict=True)]
+            images = [view.image for view in views]
+        if (is_head or half) and rng.random() < _COARSE_SHARE:
+            factor = rng.uniform(*(_COARSE_HEADS if is_head else _COARSE_HALVES))
+            whole, few = (self.size, self.size), (round(self.size / factor),) * 2
             images[0] = Crop.whole(few, whole).image(Crop.whole(whole, few).image(images[0]))
         # A detector's own joints, where it found both people; otherwise errors like its own.
         found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
         # Source and target share the convention, so a network can read it from the source.
         share = 1.0 if found else detector_share(rng, all_below=0.5, none_below=0.8)
+        degraded = degrade(images[0], rng)
+        given = [self._given(side, share, rng, found=found) for side in sides]
+        true = [as_detected(side.pose.deep_points, share) for side in sides]
+        if half and crop:
+            given, true = (_within_half(both, half, crop, target.pose.size) for both in (given, true))
         return PosePair(
-            source_image=degrade(images[0], rng),
+            source_image=degraded,
             target_image=images[1],
-            source_points=self._given(source, share, rng, found=found),
-            target_points=self._given(target, share, rng, found=found),
-            true_points=np.stack([as_detected(side.pose.deep_points, share) for side in (source, target)]),
-            target_mask=target.view.mask,
-            correspondence=correspond(source.view.surface, target.view.surface, self.grid, depth=_DEPTH),
+            source_points=given[0],
+            target_points=given[1],
+            true_points=np.stack(true),
+            target_mask=views[1].mask,
+            correspondence=correspond(views[0].surface, views[1].surface, self.grid, depth=_DEPTH),
         )
+
+    def _near(self, half: Half, sides: Sequence[_Side], rng: np.random.Generator) -> Crop:
+        """The crop of one half of both bodies, a little moved; all of the frame where a half gains little."""
+        own = (self.size, self.size)
+        crop = half_crop([side.pose for side in sides], half)
+        if crop is None:
+            return Crop.whole(sides[0].pose.size, own)
+        side = (crop.box[2] - crop.box[0]) * float(rng.uniform(*_HALF_ZOOM))
+        x, y = np.array(crop.middle) + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * side
+        return Crop.square((float(x), float(y)), side, own)
 
     def _given(self, side: _Side, share: float, rng: np.random.Generator, *, found: bool) -> Points:
         """Joints as the network gets them: (18, 3), with depths (18, 4)."""
@@ -253,6 +284,12 @@ class PeoplePairs(Dataset[PosePair]):
         if rng.random() < _NO_DEPTH:
             detected[:, 3] = np.nan
         return detected
+
+
+def _within_half(both: Sequence[Points], half: Half, crop: Crop, size: Size) -> list[Points]:
+    """The joints of source and target, (18, 3 or 4) in a frame of `size`, in the crop of one half; see `in_half`."""
+    poses = in_half([Pose.of(points, size) for points in both], half, crop)
+    return [pose.deep_points[:, : points.shape[1]] for pose, points in zip(poses, both, strict=True)]
 
 
 def _torso(points: Points) -> float:

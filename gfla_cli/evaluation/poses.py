@@ -31,7 +31,7 @@ from gfla_cli.io.image import read_image, to_tensor, to_uint8
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import Pose, nearest_person
-from gfla_cli.pipelines.head_refinement import SourceHead
+from gfla_cli.pipelines.refinement import SourceHead
 from gfla_cli.training.batch import to_device
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.errors import DetectionError
-from gfla_cli.geometry.crop import Box, Crop, Size, middle_of
+from gfla_cli.geometry.crop import Box, Crop, Size, box_around, box_of, middle_of
 from gfla_cli.person.pose import FACE, Pose
 
 # Pairs of joints -> their distance in torsos. Means over the bodies of the rendered people (80 shapes, both sexes).
@@ -48,6 +49,24 @@ _BODY_SHARE = 0.9  # of the crop's height that a whole body fills in the trainin
 # the face or above the neck. Horizontally the middle lies between the visible joints of the face and the neck.
 _HEAD_SIDE, _BELOW_FACE, _HEAD_ABOVE_NECK = 1.65, 0.035, 0.44
 _LEGS = ((1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13))  # joints, each from its parent, from the neck down
+# Halves of a body: the joints that their crops hold, and how far these reach above and below them, in torso lengths.
+Half = Literal["upper", "lower"]
+HALVES: tuple[Half, ...] = ("lower", "upper")  # in the order in which they are set into a body
+_HELD: dict[Half, tuple[tuple[int, ...], float, float]] = {
+    "upper": ((0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 16, 17), 0.3, 0.5),
+    "lower": ((8, 9, 10, 11, 12, 13), 0.35, 0.3),
+}
+_BESIDE_HALF = 0.35  # torso lengths
+_LEAST_HELD = 4  # joints
+_LARGEST_HALF = 0.78  # share of the frame's side; a larger half gains too little
+# Bones that may leave the crop, from their end inside. Those of one group are cut after one share of their length.
+# -1 is the middle of the hips.
+_CUT: dict[Half, tuple[tuple[tuple[int, int], ...], ...]] = {
+    "upper": (((8, 9),), ((11, 12),), ((9, 10),), ((12, 13),)),
+    "lower": (((8, 2), (11, 5), (-1, 1)), ((4, 3),), ((7, 6),)),
+}
+_PLACE = [0, 1, 3]  # columns of joints: x, y, depth
+_CUT_INSIDE = 0.03  # share of the crop's side by which a cut bone ends inside of it
 _SMALLEST = 0.8  # scale of a body that is fitted into its image
 _TOWARDS_NECK, _FARTHEST = 0.7, 0.25  # share of the way to the neck, and the longest way in torso lengths
 
@@ -147,6 +166,73 @@ def head_box(pose: Pose, torso: float) -> Box | None:
     if len(face) and pose.present[1]:  # the face of a profile is on one side of the head
         x += np.clip(_TOWARDS_NECK * (neck[0] - x), -_FARTHEST * torso, _FARTHEST * torso)
     return Crop.square((float(x), float(y)), _HEAD_SIDE * torso, (1, 1)).box
+
+
+def half_crop(poses: Sequence[Pose], half: Half) -> Crop | None:
+    """The square of a frame that shows one half of all these bodies, at the size of the frame, which they share.
+
+    None where a body shows little of that half, and where the half is nearly as large as the frame.
+    """
+    joints, above, below = _HELD[half]
+    boxes = []
+    for pose in poses:
+        torso, held = torso_length(pose), list(joints)
+        held = [joint for joint in held if pose.present[joint]]
+        if torso <= 0 or len(held) < _LEAST_HELD or not pose.present[list(_HIPS)].any():
+            return None
+        left, top, right, bottom = box_of(pose.points[held] + 0.5)
+        if half == "upper" and pose.present[1]:
+            top = min(top, float(pose.points[1, 1]) - (_ABOVE_NECK - above) * torso)
+        beside = _BESIDE_HALF * torso
+        boxes.append((left - beside, top - above * torso, right + beside, bottom + below * torso))
+    (left, top), (right, bottom) = np.min(boxes, axis=0)[:2].tolist(), np.max(boxes, axis=0)[2:].tolist()
+    side = max(right - left, bottom - top)
+    if not 1 <= side <= _LARGEST_HALF * poses[0].size[0]:
+        return None
+    return Crop(box_around(((left + right) / 2, (top + bottom) / 2), side, side), poses[0].size)
+
+
+def in_half(poses: Sequence[Pose], half: Half, crop: Crop) -> list[Pose]:
+    """Bodies in the crop of their half. Bones that leave it end at its border, as if the body were that short.
+
+    They end after the same share of their length in each body, so that what is left of them corresponds. Without that
+    the network would not know where a thigh goes whose knee it does not see.
+    """
+    moved = [pose.cropped(crop).deep_points for pose in poses]
+    cut: set[int] = set()
+    for bones in _CUT[half]:
+        ends = [end for _, end in bones]
+        if any(start in cut for start, _ in bones):  # they hang on a bone that was cut
+            for points in moved:
+                points[ends, 2] = 0
+            continue
+        share = min(_share_inside(points, bone, crop.size) for points in moved for bone in bones)
+        if share < 1:
+            cut.update(ends)
+        for points in moved:
+            for start, end in bones:
+                begin = _start(points, start)
+                points[end, _PLACE] = begin[_PLACE] + share * (points[end, _PLACE] - begin[_PLACE])
+    return [Pose.of(points, crop.size).within_frame() for points in moved]
+
+
+def _start(points: Float32Array, joint: int) -> Float32Array:
+    """(4,) a joint of (18, 4) points; of -1 the middle of the hips."""
+    return np.asarray(points[list(_HIPS)].mean(axis=0) if joint < 0 else points[joint])
+
+
+def _share_inside(points: Float32Array, bone: tuple[int, int], size: Size) -> float:
+    """Which share of a bone, from its start, lies well inside of a crop; 1 where an end is missing."""
+    begin, end = _start(points, bone[0]), points[bone[1]]
+    if not (begin[2] > 0 and end[2] > 0):
+        return 1.0
+    share = 1.0
+    for axis, length in enumerate(size[::-1]):
+        way = float(end[axis] - begin[axis])
+        border = length * (1 - _CUT_INSIDE if way > 0 else _CUT_INSIDE)
+        if way and (border - end[axis]) * way < 0:
+            share = min(share, max(0.0, float(border - begin[axis]) / way))
+    return share
 
 
 def body_reach(pose: Pose, size: Size) -> Float32Array:

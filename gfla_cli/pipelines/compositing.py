@@ -7,7 +7,8 @@ flow, and the drawn image is only taken where the network trusts it more. What i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,8 +33,8 @@ from gfla_cli.pipelines.frame_layers import (
     spread,
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
-from gfla_cli.pipelines.head_refinement import HeadCrop
 from gfla_cli.pipelines.inpainting import without_subject
+from gfla_cli.pipelines.refinement import CloseUp, HeadCrop
 
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
@@ -42,6 +43,8 @@ _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
+_REFINED_REACH = 5  # pixels of the body's frame by which a refined half may reach beyond the body
+_AT_A_TIME = 2  # parts of a body that are mixed at the same time
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -322,9 +325,9 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
 
 
 def composed(
-    canvas: Canvas, layers: Layers, head: tuple[HeadCrop, Layers] | None = None, *, place: Crop | None = None
+    canvas: Canvas, layers: Layers, close_ups: Sequence[tuple[CloseUp, Layers]] = (), *, place: Crop | None = None
 ) -> Image:
-    """The canvas (N, M, 3) with a generated frame, and perhaps its refined head, set into it.
+    """The canvas (N, M, 3) with a generated frame, and its refined parts one after the other, set into it.
 
     (N, M, 4) with the cover as alpha channel, and colours that are not multiplied by it, where the canvas is
     transparent. `place`: where the frame lies, if it is not the place for which the canvas was made.
@@ -337,15 +340,7 @@ def composed(
     if region is None:  # the subject has left the canvas
         image = canvas.background.copy()
     else:
-        if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            rigid = layers.moves_rigidly(BODY_STRETCH)
-            layers = layers.with_rest_of_source(rigid, source)
-            layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
-            layers = layers.with_definite_outline(source).without_torn_source(source)
-            layers = layers.with_sharp_source(rigid * layers.shown_once(source))
-        part = mixed(layers, canvas.source, canvas.source_crop, place, region, canvas.source_cover, only_subject=keeps)
-        if head is not None:
-            _set_head(part, region, canvas, place, *head)
+        part = _with_close_ups(canvas, layers, place, region, close_ups)
         if keeps:
             part = part.without_wisps(place)
         if keeps and canvas.replaced:
@@ -364,29 +359,103 @@ def composed(
     return image if alpha is None else np.dstack([image, alpha])
 
 
-def _set_head(
-    body: Mixed, body_region: tuple[slice, slice], canvas: Canvas, place: Crop, head: HeadCrop, layers: Layers
-) -> None:
-    """Mixes a refined head into a generated body, in place. `place`: of the body's frame; `body_region`: its pixels."""
-    place = Crop(place.bounds_back(head.place.box), head.place.size)
-    top, left = (span.start for span in body_region)
-    region = Crop(_shifted(place.box, -left, -top), place.size).region(body.cover.shape)
+def _sharp_body(layers: Layers, source: SourceFrame) -> Layers:
+    """The layers of a body with one outline, and with the source's own pixels where it moves as it is."""
+    rigid = layers.moves_rigidly(BODY_STRETCH)
+    layers = layers.with_rest_of_source(rigid, source)
+    layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
+    layers = layers.with_definite_outline(source).without_torn_source(source)
+    return layers.with_sharp_source(rigid * layers.shown_once(source))
+
+
+def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
+    """The same of a head, which moves as a whole or not at all."""
+    rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
+    layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
+    return layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
+
+
+class _Refined(NamedTuple):
+    """A refined part, mixed at its full size."""
+
+    mixed: Mixed
+    weight: Float32Array  # (N, M) in [0, 1]: how much of it is visible
+    region: tuple[slice, slice]  # where it lies in the pixels of the body
+    is_head: bool
+
+
+def _with_close_ups(
+    canvas: Canvas,
+    layers: Layers,
+    place: Crop,
+    region: tuple[slice, slice],
+    close_ups: Sequence[tuple[CloseUp, Layers]],
+) -> Mixed:
+    """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
+
+    def body_of(layers: Layers) -> Mixed:
+        if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
+            layers = _sharp_body(layers, source)
+        cover = canvas.source_cover
+        return mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=cover is not None)
+
+    if not close_ups:
+        return body_of(layers)
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
+        whole = pool.submit(body_of, layers)
+        parts = pool.map(lambda pair: _refined(canvas, place, region, *pair), close_ups)
+        body = whole.result()
+        for part in parts:
+            if part is not None:
+                _set_refined(body, part, 1 / place.scale, keeps=canvas.source_cover is not None)
+    return body
+
+
+def _refined(
+    canvas: Canvas, place: Crop, body_region: tuple[slice, slice], close_up: CloseUp, layers: Layers
+) -> _Refined | None:
+    """A refined part of the body that lies in `place` of the canvas. None: `body_region` shows nothing of it."""
+    place = Crop(place.bounds_back(close_up.place.box), close_up.place.size)
+    rows, columns = body_region
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    region = Crop(_shifted(place.box, -columns.start, -rows.start), place.size).region(shape)
     if region is None:
-        return
-    there = slice(region[0].start + top, region[0].stop + top), slice(region[1].start + left, region[1].stop + left)
-    source_crop = Crop(canvas.scale.bounds(head.source_crop.box), head.source_crop.size)
+        return None
+    there = (
+        slice(region[0].start + rows.start, region[0].stop + rows.start),
+        slice(region[1].start + columns.start, region[1].stop + columns.start),
+    )
+    is_head = isinstance(close_up, HeadCrop)
+    source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
-        layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
-        layers = layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
+        layers = (_sharp_head if is_head else _sharp_body)(layers, source)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
-    weight = place.uncropped(head.mask(), there, beyond=0)
-    own, other = weight, 1 - weight
-    if canvas.source_cover is not None:  # what is no person has no colour to mix
-        own, other = own * part.cover, other * body.cover[region]
+    return _Refined(part, place.uncropped(close_up.mask(), there, beyond=0), region, is_head)
+
+
+def _set_refined(body: Mixed, refined: _Refined, pixel: float, *, keeps: bool) -> None:
+    """Mixes a refined part into a generated body, in place.
+
+    `pixel`: pixels of the body for one of its frame. `keeps`: the subject has a background of its own.
+    """
+    part, weight, region, is_head = refined
+    own, other, outline, cover = weight, 1 - weight, weight, part.cover
+    if is_head:  # one outline or the other: a mixture of two would show a faint second shoulder
+        outline = ramp(weight, *_HEAD_OUTLINE)
+    elif keeps:  # what is far from the body as a whole is no part of it
+        cover = np.minimum(cover, _around_subject(body.cover[region], pixel))
+    if keeps:  # what is no person has no colour to mix
+        own, other = own * cover, other * body.cover[region]
     body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
-    # One outline or the other: a mixture of two would show a faint second shoulder.
-    body.cover[region] += ramp(weight, *_HEAD_OUTLINE) * (part.cover - body.cover[region])
+    body.cover[region] += outline * (cover - body.cover[region])
+
+
+def _around_subject(cover: Float32Array, pixel: float) -> Float32Array:
+    """(N, M) in [0, 1]: 1 on a subject and near it; `pixel` as in `_set_refined`."""
+    height, width = cover.shape
+    size = max(1, round(width / pixel)), max(1, round(height / pixel))
+    near = cv2.dilate(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), disc(_REFINED_REACH))
+    return np.asarray(cv2.resize(near, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _shifted(box: Box, x: float, y: float) -> Box:

@@ -82,6 +82,7 @@ class TransferOptions:
     size: Size | None = None
     background: Background = "keep"
     refine_head: bool = True
+    refine_body: bool = True
     person: str = "largest"
     target_person: str = "largest"
     side_by_side: bool = False
@@ -195,6 +196,7 @@ def run_transfers(
                 person=options.person,
                 target_person=options.target_person,
                 refine_head=options.refine_head,
+                refine_body=options.refine_body,
                 size=options.size,
                 background=options.background,
             )

@@ -1,6 +1,6 @@
 """Pose transfer: the person of one image in the pose of another.
 
-Load, detect, align and crop (`PoseTransfer.prepare`); encode, generate and refine the heads (`PoseTransfer.generate`).
+Load, detect, align and crop (`PoseTransfer.prepare`); encode, generate and refine (`PoseTransfer.generate`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.pipelines.compositing import Canvas, check_background, composed, separates_people
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
-from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
+from gfla_cli.pipelines.refinement import CloseUp, HeadCrop, SourceHead, half_crops
 
 _FileState = tuple[str, int, int]  # name, time of the last change, size
 Align = bool | Literal["placed"]  # "placed": the target pose lies in the source's image already
@@ -38,6 +38,7 @@ Align = bool | Literal["placed"]  # "placed": the target pose lies in the source
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
 _CACHED = 4096  # images whose people are cached; a pose has 288 bytes
 _ENLARGED = 1.05  # times; a source that is enlarged more is said
+_DETAILED = 1.4  # sides of the network's frame; a smaller result gains nothing from its halves
 _FEW_JOINTS = 8  # with fewer the result is poor
 _FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
@@ -47,9 +48,18 @@ class NetworkFrame:
     """What the network saw and made, at its own size."""
 
     source_image: Image  # (H, W, 3)
-    image: Image  # (H, W, 3) with the refined head
+    drawn: Image  # (H, W, 3)
     target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
     inside: Intermediates | None  # flows, attention and solids, when they were asked for
+    refined: Sequence[tuple[CloseUp, Image]] = ()  # what was drawn again, (H, W, 3) each
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) what was drawn, with its refined parts."""
+        image = self.drawn
+        for part, drawn in self.refined:
+            image = part.paste(image, drawn)
+        return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class PreparedTransfer:
     source_image: Image  # (H, W, 3) the source's crop
     source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth (NaN = unknown) in pixels of the crop
     target_points: NDArray[np.float32]
-    head: HeadCrop | None = None  # to be refined
+    close_ups: Sequence[CloseUp] = ()  # to be refined, in the order in which they are set into the body
     pending: Future[Canvas] | None = None  # see `canvas`
     notes: list[str] = field(default_factory=list)
 
@@ -124,6 +134,7 @@ class PoseTransfer:
         size: Size | None = "source",
         background: Background = "keep",
         *,
+        refine_body: bool = True,
         inside: bool = False,
         near_head: bool | None = None,
     ) -> TransferResult:
@@ -136,7 +147,8 @@ class PoseTransfer:
         `align`: give the target pose the size and place of the source's body; "placed": it has them, in pixels of the
         source.
         `refine_head`: draw a small head again at a larger scale, if the model was trained for it; this takes twice
-        the time.
+        the time. `refine_body`: the same for the upper and the lower half of the body, where the result is much larger
+        than the network's frame; this takes twice the time again.
         `size`: longer side of the frame around the person in the result, in pixels; "source" is as large as the source
         shows it, at most 2048; None is the network's own frame as it was generated.
         `background`: "keep" that of the source, "white", "transparent" (the result is RGBA), or an image.
@@ -144,7 +156,9 @@ class PoseTransfer:
         Raises GflaError children for wrong input.
         """
         refine_head = refine_head if near_head is None else near_head
-        prepared = self.prepare(source, target, crop, align, person, target_person, refine_head, size, background)
+        prepared = self.prepare(
+            source, target, crop, align, person, target_person, refine_head, size, background, refine_body
+        )
         return self.generate([prepared], inside=inside)[0]
 
     def prepare(
@@ -158,6 +172,7 @@ class PoseTransfer:
         refine_head: bool = True,
         size: Size | None = "source",
         background: Background = "keep",
+        refine_body: bool = True,
     ) -> PreparedTransfer:
         """Everything before the network, with the arguments of `transfer`.
 
@@ -184,10 +199,13 @@ class PoseTransfer:
         )
         poses = source_pose.cropped(source_crop).within_frame(), target_pose.cropped(target_crop).within_frame()
         _check_joints(poses, notes)
-        head = None
+        close_ups: list[CloseUp] = []
+        if refine_body and self.session.config.refines_halves and _shows_detail(source_crop, size):
+            close_ups += half_crops(image, source_pose, target_pose, source_crop, target_crop)
         if refine_head and self.session.config.refines_heads:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
-            head = source_head.at(target_pose, target_crop) if source_head else None
+            if source_head and (head := source_head.at(target_pose, target_crop)):
+                close_ups.append(head)
         pending = None
         if size is not None:
             maker = ThreadPoolExecutor(1)
@@ -204,46 +222,43 @@ class PoseTransfer:
             maker.shutdown(wait=False)
             notes += _said_about_size(source_crop, size)
         points = [pose.deep_points for pose in poses]
-        return PreparedTransfer(source_crop.image(image), points[0], points[1], head, pending, notes)
+        return PreparedTransfer(source_crop.image(image), points[0], points[1], close_ups, pending, notes)
 
     def generate(self, prepared: Sequence[PreparedTransfer], *, inside: bool = False) -> list[TransferResult]:
-        """The results of several prepared pairs in one pass of the network, and a second pass for their heads.
+        """The results of several prepared pairs in one pass of the network, and of further passes for their close-ups.
 
-        A single image and its head are generated together.
+        A single image and its close-ups are generated together.
         """
         layered = any(one.pending is not None for one in prepared)
-        heads = [(number, one.head) for number, one in enumerate(prepared) if one.head is not None]
-        wanted = [head for _, head in heads]
-        if len(prepared) == 1 and not inside:  # its head at the same time; more images fill the processor anyway
-            made = self._frames([*prepared, *wanted], layered=layered)
-            frames, drawn = made[:1], made[1:]
+        close_ups = [part for one in prepared for part in one.close_ups]
+        if len(prepared) == 1 and not inside:  # all at the same time; more images fill the processor anyway
+            frames = self._frames([*prepared, *close_ups], layered=layered)
         else:
             frames = self._frames(prepared, layered=layered, inside=inside)
-            drawn = self._frames(wanted, layered=layered)
-        refined = {number: (head, made) for (number, head), made in zip(heads, drawn, strict=True)}
-        return [self._result(one, frames[number], refined.get(number)) for number, one in enumerate(prepared)]
+            for start in range(0, len(close_ups), len(prepared)):  # not more at a time, which bounds the memory
+                frames += self._frames(close_ups[start : start + len(prepared)], layered=layered)
+        refined = iter(frames[len(prepared) :])
+        return [
+            self._result(one, made, [(part, next(refined)) for part in one.close_ups])
+            for one, made in zip(prepared, frames, strict=False)
+        ]
 
     def _result(
-        self, one: PreparedTransfer, made: _Generated, refined: tuple[HeadCrop, _Generated] | None
+        self, one: PreparedTransfer, made: _Generated, refined: Sequence[tuple[CloseUp, _Generated]]
     ) -> TransferResult:
-        image = made.image if refined is None else refined[0].paste(made.image, refined[1].image)
         points = [one.source_points[:, :3], one.target_points[:, :3]]
-        frame = NetworkFrame(one.source_image, image, points[1], made.inside)
-        source = one.source_image
+        images = [(part, drawn.image) for part, drawn in refined]
+        frame = NetworkFrame(one.source_image, made.image, points[1], made.inside, images)
         canvas = one.canvas
-        if canvas is not None:
-            assert made.layers is not None
-            head = None
-            if refined is not None and refined[1].layers is not None:
-                head = refined[0], refined[1].layers
-            points = [_moved_back(canvas.place, place) for place in points]
-            body = Pose.of(one.target_points, (one.source_image.shape[0], one.source_image.shape[1]))
-            layers = made.layers.around(body)
-            image, source = composed(canvas, layers, head), canvas.original
-        return TransferResult(image, source, points[0], points[1], frame, one.notes)
+        if canvas is None:
+            return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)
+        points = [_moved_back(canvas.place, place) for place in points]
+        close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
+        image = composed(canvas, _layers(made, one), close_ups)
+        return TransferResult(image, canvas.original, points[0], points[1], frame, one.notes)
 
     def _frames(
-        self, prepared: Sequence[PreparedTransfer | HeadCrop], *, layered: bool, inside: bool = False
+        self, prepared: Sequence[PreparedTransfer | CloseUp], *, layered: bool, inside: bool = False
     ) -> list[_Generated]:
         """What the network generates. `layered`: with layers; `inside`: with intermediates, one pass for each."""
         if not prepared:
@@ -265,7 +280,7 @@ class PoseTransfer:
             return None
         return self._detector.cover(image, pose.cropped(scale), [other.cropped(scale) for other in others])
 
-    def _inputs(self, prepared: Sequence[PreparedTransfer | HeadCrop]) -> list[NDArray[np.float32]]:
+    def _inputs(self, prepared: Sequence[PreparedTransfer | CloseUp]) -> list[NDArray[np.float32]]:
         """The network's inputs: source images (B, 3, H, W), and pose maps (B, C, H, W) of the sources and targets."""
         config = self.session.config
         height, width = prepared[0].source_image.shape[:2]
@@ -315,6 +330,14 @@ class PoseTransfer:
         return body_crop([source], size, aspect), body_crop([target], size, aspect)
 
 
+def _layers(made: _Generated, shown: PreparedTransfer | CloseUp) -> Layers:
+    """What a frame is mixed from, with a matte that trusts the body in it."""
+    assert made.layers is not None
+    if isinstance(shown, HeadCrop):
+        return made.layers
+    return made.layers.around(Pose.of(shown.target_points, made.layers.matte.shape))
+
+
 def _file_state(source: ImageSource) -> _FileState | None:
     """What tells a file from another one that took its name later; None for an array, and for no file."""
     if not isinstance(source, str | PathLike):
@@ -329,6 +352,15 @@ def _file_state(source: ImageSource) -> _FileState | None:
 def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Joints (18, 3) of a crop in pixels of its image; missing ones stay -1, -1, 0."""
     return np.where(points[:, 2:] > 0, crop.points_back(points), points)
+
+
+def _shows_detail(source_crop: Crop, size: Size | None) -> bool:
+    """Whether a result of that size shows more of the source than the network's frame does."""
+    left, top, right, bottom = source_crop.box
+    shown = max(right - left, bottom - top)
+    if size is None:
+        return False
+    return (shown if size == "source" else min(shown, size)) > _DETAILED * max(source_crop.size)
 
 
 def _said_about_size(source_crop: Crop, size: Size) -> list[str]:

@@ -39,8 +39,8 @@ from gfla_cli.pipelines.compositing import Canvas, check_background, composed, s
 from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
-from gfla_cli.pipelines.head_refinement import HeadCrop, SourceHead
 from gfla_cli.pipelines.inbetween import most_between
+from gfla_cli.pipelines.refinement import HeadCrop, SourceHead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,7 @@ class DrawnFrame(NamedTuple):
     """What the network has drawn."""
 
     layers: Layers
-    head: tuple[HeadCrop, Layers] | None = None
+    close_ups: Sequence[tuple[HeadCrop, Layers]] = ()
     place: Crop | None = None  # see FrameCondition
     face: Points | None = None  # see FrameCondition
 
@@ -334,11 +334,11 @@ class BodySubject:
         if head is None:
             return DrawnFrame(layers, place=condition.place)
         refined = self._head_clip.next(self._maps(head.target_points))[1][0]
-        return DrawnFrame(layers, (head, Layers.unpacked(refined)), condition.place)
+        return DrawnFrame(layers, [(head, Layers.unpacked(refined))], condition.place)
 
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
-        return composed(self.canvas, drawn.layers, drawn.head, place=drawn.place)
+        return composed(self.canvas, drawn.layers, drawn.close_ups, place=drawn.place)
 
 
 def canvas_of(

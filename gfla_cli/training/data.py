@@ -88,8 +88,18 @@ def _rendered(recipe: Recipe, root: Path | None, cache: Path, stage: Stage, chai
     if name == "people":
         from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 
-        depth = recipe.model.has_depth
-        return PeoplePairs(root, cache, RenderPlan(), size=size, grid=grid, seed=seed, heads=recipe.heads, depth=depth)
+        plan = RenderPlan(size=2 * RenderPlan().size) if recipe.halves else RenderPlan()
+        return PeoplePairs(
+            root,
+            cache,
+            plan,
+            size=size,
+            grid=grid,
+            seed=seed,
+            heads=recipe.heads,
+            halves=recipe.halves,
+            depth=recipe.model.has_depth,
+        )
     if name == "bodies":
         from gfla_cli.datasets.rendered_clips import BodyClips, MotionPlan
 

@@ -37,7 +37,9 @@ def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
         what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
         raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
     refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)
-    return replace(plan, model=replace(config, refines_heads=refines_heads), stages=joint_stages(plan))
+    refines_halves = config.refines_halves or (plan.halves > 0 and config.is_square)
+    config = replace(config, refines_heads=refines_heads, refines_halves=refines_halves)
+    return replace(plan, model=config, stages=joint_stages(plan))
 
 
 def check_data(recipe: Recipe, root: Path | None, cache: Path | None, *, render: bool = True) -> None:

@@ -73,6 +73,7 @@ class Recipe:
     discriminator_blocks: int = 4
     perceptual_window: float = 1.0  # fraction of the frame's width, around the person, for the VGG19 losses
     heads: float = 0.0  # fraction of the pairs of rendered people that show a head close up
+    halves: float = 0.0  # fraction of the rest that show the upper or the lower half of a body
     frames: int = 30  # of a clip
     frames_per_step: int = 6  # of them that one step generates, each from the previous one
     perceptual_frames: int = 6  # of a step that the VGG19 losses see
@@ -216,13 +217,14 @@ def _photographed(plan: Recipe) -> Recipe:
     seen = dict.fromkeys(supervised, 0) | {"correctness": 5, "affine": 0.0025}
     first = replace(flow, weights=LossWeights(correctness=20, affine=0.01))
     rest = (replace(stage, weights=replace(stage.weights, **seen), ground_truth_flows=0) for stage in joint)
-    return replace(plan, dataset="photos", model=replace(plan.model, refines_heads=False), stages=(first, *rest))
+    model = replace(plan.model, refines_heads=False, refines_halves=False)
+    return replace(plan, dataset="photos", model=model, stages=(first, *rest))
 
 
 RECIPES = {
     "fashion": _paper_recipe("fashion"),
     "market": _paper_recipe("market", (128, 64)),
-    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
+    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5, halves=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
     "objects": replace(_CHAIRS, dataset="objects"),

@@ -170,6 +170,7 @@ class Server:
                 person=form.text("person", "largest"),
                 target_person=form.text("target_person", "largest"),
                 refine_head=form.flag("refine_head", default=True),
+                refine_body=form.flag("refine_body", default=True),
                 size=size,
                 background=background,
             ),

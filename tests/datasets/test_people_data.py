@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from gfla_cli.losses.image import _max_pool
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.training.batch import GroundTruthFlow, PoseBatch
+from gfla_cli.training.data import open_training_data
+from gfla_cli.training.recipe import recipe
 
 
 def patch_of_body(n, left, top, width=16, height=32):
@@ -202,6 +205,38 @@ def test_a_share_of_the_pairs_shows_heads_from_near(shared, tmp_path):
     sides = [box[3] - box[1] for box in boxes if box is not None]
     assert len(sides) > 4
     assert np.median(sides) == pytest.approx(128, rel=0.25)  # what it is at inference, and in training
+
+
+@pytest.mark.shared
+def test_a_share_of_the_pairs_shows_halves_from_near(shared, tmp_path):
+    plan = RenderPlan(characters=2, views=3, size=256)
+    near, far = (
+        PeoplePairs(shared / "humans", tmp_path, plan, size=128, grid=32, halves=share, depth=True) for share in (1, 0)
+    )
+    pairs, whole = ([data[i] for i in range(16)] for data in (near, far))
+    assert len(list(tmp_path.iterdir())) == 1  # the same rendered images serve both
+    for pair in pairs:
+        assert pair.source_image.shape == pair.target_image.shape == (128, 128, 3)
+        assert pair.correspondence.offset.shape == (2, 32, 32)
+        assert pair.target_points.shape == (18, 4)
+    torsos = [[torso_length(Pose(pair.target_points[:, :3], (128, 128))) for pair in kind] for kind in (pairs, whole)]
+    assert np.median(torsos[0]) > 1.3 * np.median(torsos[1])
+    # A joint lies on the body that the image shows.
+    on_body = [
+        pair.target_mask[int(y), int(x)] > 0 for pair in pairs for x, y, seen, _ in pair.target_points if seen > 0
+    ]
+    assert np.mean(on_body) > 0.85
+
+
+@pytest.mark.shared
+def test_halves_are_trained_on_from_images_of_twice_the_size(shared, tmp_path):
+    trained = recipe("people")
+    for halves, size in ((0.5, 512), (0.0, 256)):
+        stage = trained.stages[-1]
+        data = open_training_data(replace(trained, halves=halves), shared / "humans", tmp_path)(stage)
+        assert data.people.plan.size == size
+        assert data.size == 256
+        assert data.head_crops.plan.size == 256  # as before, so that the cache of an older training serves
 
 
 def test_head_crops_have_a_folder_of_their_own():

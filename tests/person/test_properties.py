@@ -133,6 +133,7 @@ def test_every_small_network_draws_at_its_size(sampler, strides, patch, width, n
         preset("pose-fashion"), sampler=sampler, width=width, max_width=2 * width, flow_width=width,
         flow_max_width=2 * width, flow_reduction=1, source_norm=norms[0], structure_norm=norms[1], image_size=size,
         refines_heads=False,
+        refines_halves=False,
         levels=tuple(Level(stride=stride, patch=patch) for stride in strides),
     )  # fmt: skip
     with torch.inference_mode():

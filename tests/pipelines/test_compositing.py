@@ -10,7 +10,7 @@ from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines import compositing
 from gfla_cli.pipelines.compositing import Canvas, Mixed, composed, mixed, on_background
 from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
-from gfla_cli.pipelines.head_refinement import HeadCrop
+from gfla_cli.pipelines.refinement import HalfCrop, HeadCrop
 
 
 def layers(share=1.0, offset=(0.0, 0.0), residual=0.0, matte=1.0, drawn=0.0):
@@ -452,10 +452,30 @@ def test_a_head_brings_no_second_shoulder():
     points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
     seen = np.zeros((64, 64, 3), np.uint8)
     head = HeadCrop(seen, frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)))
-    shown = composed(canvas, drawn_before_grey(narrow), (head, drawn_before_grey(wide)))
+    shown = composed(canvas, drawn_before_grey(narrow), [(head, drawn_before_grey(wide))])
     different = np.abs(shown.astype(int) - 128).max(axis=-1) > 8
     assert different[128, 60:196].all()  # the head is as wide as its crop says
     assert not different[225:250, 45:90].any()  # the shoulder as the body says
+
+
+def test_a_refined_half_reaches_little_beyond_the_body():
+    """From near the network may take a piece of the background for the person."""
+    wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    cover = np.zeros((256, 256), np.float32)
+    cover[:, 96:160] = cover[64:192, 8:64] = 1
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
+    body, half = np.zeros((2, 64, 64), np.float32)
+    body[:, 24:40] = 1
+    half[:, 28:36] = 1
+    half[16:48, 2:16] = 1
+    points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    seen = np.zeros((64, 64, 3), np.uint8)
+    part = HalfCrop(seen, frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)), "upper")
+    shown = composed(canvas, drawn_before_grey(body), [(part, drawn_before_grey(half))])
+    different = np.abs(shown.astype(int) - 128).max(axis=-1) > 8
+    assert different[120, 116:140].all()
+    assert not different[:, :64].any()  # the piece
 
 
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):

@@ -114,7 +114,7 @@ def test_a_source_with_less_detail_than_the_result_is_said(model, photograph, mo
 
 def test_without_a_size_the_result_is_the_networks_frame(model, photograph):
     result = model.transfer(photograph, body(), size=None)
-    assert result.image is result.frame.image
+    np.testing.assert_array_equal(result.image, result.frame.image)
     assert result.image.shape == (64, 64, 3)
 
 

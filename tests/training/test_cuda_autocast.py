@@ -124,7 +124,11 @@ def small(name):
     preset = {"fashion": "pose-fashion", "market": "pose-market", "people": "pose-people", "photos": "pose-people"}
     preset |= {"chairs": "view-chairs", "shapenet": "view-chair", "faces": "face", "bodies": "body-people"}
     preset |= {"people-faces": "face-people", "objects": "view-chairs"}
-    model = tiny(preset[name], refines_heads=False) if plan.model.task == "pose" else tiny(preset[name])
+    model = (
+        tiny(preset[name], refines_heads=False, refines_halves=False)
+        if plan.model.task == "pose"
+        else tiny(preset[name])
+    )
     stages = tuple(
         replace(
             s,

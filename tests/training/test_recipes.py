@@ -63,7 +63,7 @@ def test_a_recipe_from_before_ground_truth_flows_had_their_name_is_read():
 
 def test_the_recipe_of_photographs_wants_nothing_that_only_a_renderer_knows():
     rendered, photos = recipe("people"), recipe("photos")
-    assert photos.model == replace(rendered.model, refines_heads=False)
+    assert photos.model == replace(rendered.model, refines_heads=False, refines_halves=False)
     for stage in photos.stages:
         assert stage.weights.correspondence == stage.weights.visibility == stage.weights.person == 0
         assert stage.weights.correctness > 0

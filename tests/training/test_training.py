@@ -159,9 +159,11 @@ def test_a_run_may_go_on_from_all_the_weights_of_a_bundle(small_set, tmp_path):
 
 def test_heads_from_near_are_learnt_by_models_whose_frame_is_a_square_and_by_no_others(tmp_path):
     for name, aspect, learnt in (("square", 1.0, True), ("stretched", 176 / 256, False)):
-        config = replace(tiny(), refines_heads=False, frame_aspect=aspect)
+        config = replace(tiny(), refines_heads=False, refines_halves=False, frame_aspect=aspect)
         save_bundle(tmp_path / name, config, build(config).state_dict())
-        assert fine_tuning_recipe(RECIPES["people"], tmp_path / name).model == replace(config, refines_heads=learnt)
+        assert fine_tuning_recipe(RECIPES["people"], tmp_path / name).model == replace(
+            config, refines_heads=learnt, refines_halves=learnt
+        )
 
 
 def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():

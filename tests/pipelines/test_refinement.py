@@ -1,4 +1,4 @@
-"""Head refinement: the crop of a head, where the result goes, and which models do it."""
+"""Refinement: the crops of a head and of the halves of a body, where the results go, and which models do it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, to_uint8
-from gfla_cli.person.body import head_box, torso_length
+from gfla_cli.person.body import half_crop, head_box, in_half, torso_length
 from gfla_cli.person.pose import FACE, MISSING, Pose
-from gfla_cli.pipelines.head_refinement import SourceHead
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
+from gfla_cli.pipelines.refinement import HeadCrop, SourceHead, half_crops
 
 SIZE = (256, 256)
 NECK = 1
@@ -152,14 +152,128 @@ def test_models_that_support_it_refine_heads_unless_switched_off(photographs, tm
     assert (far != near).any()
     np.testing.assert_array_equal(model.transfer(picture, pose, near_head=False, size=None).image, far)  # the old name
     prepared = model.prepare(picture, pose, size=None)
-    np.testing.assert_allclose(around(prepared.head, far).astype(int), around(prepared.head, near), atol=1)
+    (head,) = prepared.close_ups
+    np.testing.assert_allclose(around(head, far).astype(int), around(head, near), atol=1)
     # Body and head are one batch, which rounds differently.
     together, alone = model.generate([prepared, prepared])[1].image, model.generate([prepared])[0].image
     np.testing.assert_allclose(together.astype(int), alone, atol=1)
     np.testing.assert_allclose(model.generate([prepared], inside=True)[0].image.astype(int), near, atol=1)
 
-    plain = Found(save_tiny(tmp_path / "far", replace(config, refines_heads=False)), device="cpu", precision="fp32")
-    assert plain.prepare(picture, pose).head is None
+    plain = Found(
+        save_tiny(tmp_path / "far", replace(config, refines_heads=False, refines_halves=False)),
+        device="cpu",
+        precision="fp32",
+    )
+    assert not plain.prepare(picture, pose).close_ups
+
+
+def with_depths(pose, slope=0.5):
+    return Pose(pose.points, pose.size, slope * pose.points[:, 1])
+
+
+def test_the_crop_of_a_half_holds_it_in_both_poses():
+    poses = body(), body(shift=(30, 4))
+    for half, held in (("upper", (*range(9), 11, *FACE)), ("lower", range(8, 14))):
+        crop = half_crop(poses, half)
+        for pose in poses:
+            places = pose.cropped(crop).points[list(held), :2]
+            assert places.min() > 0.1 * torso_length(pose)
+            assert places.max() < 255 - 0.1 * torso_length(pose)
+        left, top, right, bottom = crop.box
+        assert right - left == pytest.approx(bottom - top)
+        assert right - left < 0.75 * 256
+
+
+def test_only_halves_that_gain_from_it_are_drawn_again():
+    assert half_crop([body()], "upper") is not None
+    assert half_crop([body(), body(missing=(8, 11))], "upper") is None  # no hips
+    assert half_crop([body(missing=(9, 10, 12, 13))], "lower") is None  # nothing below them
+    assert half_crop([body(scale=1.6, shift=(-70, 0))], "upper") is None  # fills the frame
+    assert half_crop([body(missing=range(18))], "upper") is None
+
+
+def test_bones_that_leave_a_half_end_inside_of_it_in_both_poses_alike():
+    """What is left of a thigh in one pose is what is left of it in the other."""
+    longer = body().points.copy()
+    longer[[9, 12], 1] += 20
+    poses = with_depths(body()), with_depths(Pose(longer, SIZE))
+    crop = half_crop(poses, "upper")
+    inside = in_half(poses, "upper", crop)
+    for pose, moved in zip(poses, inside, strict=True):
+        plain = pose.cropped(crop)
+        kept = [joint for joint in range(18) if joint not in (9, 10, 12, 13)]
+        np.testing.assert_allclose(moved.deep_points[kept], plain.deep_points[kept], atol=1e-3)
+        assert (moved.points[[10, 13], 2] == 0).all()  # shins hang on thighs that were cut
+        assert 230 < moved.points[9, 1] < 255
+    shares = [
+        (moved.deep_points[9] - moved.deep_points[8])[[1, 3]] / (plain.deep_points[9] - plain.deep_points[8])[[1, 3]]
+        for moved, plain in zip(inside, (pose.cropped(crop) for pose in poses), strict=True)
+    ]
+    np.testing.assert_allclose(shares, np.full((2, 2), shares[0][0]), rtol=1e-3)
+    assert 0.1 < shares[0][0] < 0.9
+
+
+def test_trunk_and_shoulders_of_the_lower_half_are_cut_together():
+    crop = half_crop([body()], "lower")
+    (moved,) = in_half([body()], "lower", crop)
+    plain = body().cropped(crop).points
+    hips = plain[[8, 11], :2].mean(axis=0)
+    share = (moved.points[1, 1] - hips[1]) / (plain[1, 1] - hips[1])
+    assert 0 < share < 1
+    np.testing.assert_allclose(moved.points[2, :2], plain[8, :2] + share * (plain[2, :2] - plain[8, :2]), atol=1e-3)
+    assert (moved.points[list(FACE), 2] == 0).all()
+
+
+def test_a_body_that_lacks_joints_is_cut_without_them():
+    gone = (9, 10, 1, 4)
+    for half in ("upper", "lower"):
+        crop = half_crop([body()], half)
+        (moved,) = in_half([body(missing=gone)], half, crop)
+        assert not moved.present[list(gone)].any()
+        assert np.isfinite(moved.points).all()
+
+
+def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
+    frame = Crop.whole(SIZE)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), body(), frame, frame)
+    assert (lower.half, upper.half) == ("lower", "upper")
+    for part in (lower, upper):
+        mask = part.mask()
+        assert mask.shape == SIZE
+        assert mask[128, 200] == 1
+        assert max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) < 0.1
+    assert upper.mask()[225, 128] < 1 < upper.mask()[225, 128] + lower.mask()[225, 128] + 1
+    assert upper.mask()[20, 128] == 1
+    assert lower.mask()[20, 128] < 1
+    wrist = body().points[4, :2]
+    x, y = (lower.place.points(wrist[None])[0]).astype(int)
+    assert lower.mask()[y, x] < 0.1
+    x, y = (upper.place.points(wrist[None])[0]).astype(int)
+    assert upper.mask()[y, x] == 1
+
+
+def test_halves_are_drawn_again_where_the_result_shows_more_than_the_frame(tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+    pose = body().scaled((1024, 1024))
+    config = steady(image_size=(128, 128))
+    model = Found(save_tiny(tmp_path / "halves", config), device="cpu", precision="fp32")
+    model.people = [pose]
+    target = pose.transformed([[1, 0, 40], [0, 1, 0]], pose.size)
+    far, near = (model.transfer(large, target, refine_body=wanted).image for wanted in (False, True))
+    assert (far != near).any()
+
+    def halves(**options):
+        return [part for part in model.prepare(large, target, **options).close_ups if not isinstance(part, HeadCrop)]
+
+    assert len(halves()) == 2
+    assert len(halves(size=512)) == 2
+    assert not halves(size=128)
+    assert not halves(size=None)
+    assert not halves(refine_body=False)
+    assert [isinstance(part, HeadCrop) for part in model.prepare(large, target).close_ups] == [False, False, True]
+    several = model.generate([model.prepare(large, target), model.prepare(large, target, refine_body=False)])
+    np.testing.assert_allclose(several[0].image.astype(int), near, atol=2)
+    np.testing.assert_allclose(several[1].image.astype(int), far, atol=2)
 
 
 def test_an_evaluation_sees_what_a_user_gets(pose_shelf, tmp_path):
@@ -187,3 +301,5 @@ def test_only_pose_models_draw_heads_again():
         replace(preset("face-people"), refines_heads=True)
     with pytest.raises(ConfigError, match="refines_heads"):
         replace(preset("pose-fashion"), refines_heads=True)
+    with pytest.raises(ConfigError, match="refines_halves"):
+        replace(preset("face-people"), refines_halves=True)

@@ -1,0 +1,163 @@
+"""Refinement: further passes of the network on zoomed crops of a body, set into the image of the whole body.
+
+In a body that fills 256 pixels the head has 30, which is too few for a face, and a hand has ten. Models that were
+trained on heads, too (`refines_heads` in their config), draw the head again, several times larger, from the source's
+own pixels. Models that were trained on halves of bodies (`refines_halves`) draw the upper and the lower half again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.geometry.crop import Crop, Size
+from gfla_cli.geometry.paste import Paster, smoothstep
+from gfla_cli.person.body import HALVES, Half, half_crop, head_box, in_half, torso_length
+from gfla_cli.person.pose import FACE, Pose
+
+_ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))
+_ARM = 0.12  # thickness of an arm, share of the crop's height
+_FAR = 16.0  # crops; cv2 draws no line to a point farther away
+_LARGEST = 0.7  # share of the body crop's height; a larger head needs no refinement
+_IN_COMMON = 2  # face joints that both poses must show; with fewer the refinement made results worse
+_SHOWN = 0.5  # share of the head crop that the source must contain; the rest would be invented
+_FADES_BESIDE, _FADES_WITHIN = 0.06, 0.16  # share of a half's side over which it fades: beside, and within the body
+_HAND = 0.6  # lengths of a forearm by which an arm goes on behind its wrist
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUp(ABC):
+    """One part of a body as the network takes it, and where the result belongs."""
+
+    source_image: Image  # (H, W, 3)
+    source_crop: Crop  # of the photograph: where `source_image` comes from
+    source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
+    target_points: NDArray[np.float32]
+    arms: NDArray[np.float32]  # (A, 2, 2) both ends of the target's arms, points of the crop, perhaps outside of it
+    place: Crop  # of the target's part in the generated image of the body
+
+    def paste(self, image: Image, part: Image) -> Image:
+        """The generated body (H, W, 3) with the generated part (h, w, 3) in its place."""
+        return Paster(image, self.place, self.mask())(part)
+
+    @abstractmethod
+    def mask(self) -> Float32Array:
+        """(H, W) in [0, 1]: how much of the generated part is visible."""
+
+    def _beside_arms(self) -> Float32Array:
+        """(H, W) 0 on the target's arms, 1 elsewhere, with a soft edge."""
+        height, width = self.source_image.shape[:2]
+        arms = np.zeros((height, width), np.float32)
+        for first, second in self.arms.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
+            cv2.line(arms, first, second, 1.0, round(_ARM * height))
+        return np.asarray(1 - cv2.GaussianBlur(arms, (0, 0), _ARM / 3 * height), np.float32)
+
+
+class HeadCrop(CloseUp):
+    """A head."""
+
+    __slots__ = ()
+
+    def mask(self) -> Float32Array:
+        """(H, W) in [0, 1] a disc without the arms: the source's head crop may not show them."""
+        height, width = self.source_image.shape[:2]
+        y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
+        inwards = np.clip(2 * (1 - np.hypot(y[:, None], x)), 0, 1)
+        return np.asarray(smoothstep(inwards) * self._beside_arms(), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class HalfCrop(CloseUp):
+    """The upper or the lower half of a body."""
+
+    half: Half
+
+    def mask(self) -> Float32Array:
+        """(H, W) in [0, 1] that fades at all sides, and far before that side where the body goes on.
+
+        Arms belong to the upper half.
+        """
+        height, width = self.source_image.shape[:2]
+        y, x = ((np.arange(length, dtype=np.float32) + 0.5) / length for length in (height, width))
+        upper = self.half == "upper"
+        above, below = (_FADES_BESIDE, _FADES_WITHIN) if upper else (_FADES_WITHIN, _FADES_BESIDE)
+        inwards = np.minimum(
+            np.minimum(y / above, (1 - y) / below)[:, None], np.minimum(x, 1 - x) / _FADES_BESIDE
+        ).clip(0, 1)
+        return np.asarray(smoothstep(inwards) * (1 if upper else self._beside_arms()), np.float32)
+
+
+def half_crops(image: Image, source: Pose, target: Pose, source_crop: Crop, target_crop: Crop) -> list[HalfCrop]:
+    """The halves of a body that the network sees in `source_crop` of an image, and draws in `target_crop`.
+
+    `source` and `target` are in pixels of the images of these crops. Only halves that gain from a second pass.
+    """
+    poses = source.cropped(source_crop).within_frame(), target.cropped(target_crop).within_frame()
+    arms = poses[1].points[np.array(_ARMS)]  # (4, 2, 3)
+    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
+    arms = arms[(arms[..., 2] > 0).all(axis=1), :, :2]
+    found = []
+    for half in HALVES:
+        place = half_crop(poses, half)
+        if place is not None:
+            crop = Crop(source_crop.bounds_back(place.box), place.size)
+            seen, drawn = (pose.deep_points for pose in in_half(poses, half, place))
+            found.append(HalfCrop(crop.image(image), crop, seen, drawn, place.points(arms), place, half))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHead:
+    """The head of a source, cropped once for all target poses."""
+
+    image: Image  # (H, W, 3)
+    points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
+    crop: Crop  # of the photograph
+
+    @classmethod
+    def of(cls, image: Image, pose: Pose, size: Size) -> SourceHead | None:
+        """The head of a pose in pixels of `image`, at `size` (height, width).
+
+        None when there is no head, or when the image shows too little of it.
+        """
+        box = head_box(pose, torso_length(pose))
+        if box is None:
+            return None
+        left, top, right, bottom = box
+        height, width = image.shape[:2]
+        shown = max(0, min(right, width) - max(left, 0)) * max(0, min(bottom, height) - max(top, 0))
+        if shown < _SHOWN * (right - left) * (bottom - top):
+            return None
+        crop = Crop(box, size)
+        return cls(crop.image(image), pose.cropped(crop).within_frame().deep_points, crop)
+
+    def at(self, target: Pose, body: Crop, torso: float | None = None) -> HeadCrop | None:
+        """This head in the pose of `target`, whose body is generated in the crop `body`.
+
+        `torso`: the length of the target's torso in pixels, measured by default. None when there is nothing to refine:
+        the target shows no head, its head lies outside of `body` or is large in it, or the two faces have less than two
+        joints in common because the head turned away.
+        """
+        face = list(FACE)
+        if ((self.points[face, 2] > 0) & target.present[face]).sum() < _IN_COMMON:
+            return None
+        box = head_box(target, torso_length(target) if torso is None else torso)
+        if box is None:
+            return None
+        left, top, right, bottom = box = body.bounds(box)
+        height, width = body.size
+        outside = left >= width or top >= height or right <= 0 or bottom <= 0
+        if outside or bottom - top > _LARGEST * height:
+            return None
+        place = Crop(box, body.size)
+        posed = target.cropped(body)
+        ends = posed.points[np.array(_ARMS)]  # (4, 2, 3)
+        arms = place.points(ends[(ends[..., 2] > 0).all(axis=1), :, :2])
+        return HeadCrop(
+            self.image, self.crop, self.points, posed.cropped(place).within_frame().deep_points, arms, place
+        )
