@@ -22,6 +22,7 @@ _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to 
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, _UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
+_STRAYED, _INSIDE = (12, 20), 2  # pixels by which a flow may miss the subject: surely, and at most; and of its edge
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
 _MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
 _CLEAR = 0.4  # contrast in [-1, 1] from which on more counts the same
@@ -78,18 +79,29 @@ class SourceFrame(NamedTuple):
 
     image: Image  # (h, w, 3)
     cover: Float32Array  # (h, w) in [0, 1]
+    nearest: Float32Array  # (h, w, 3) x, y of the nearest place well inside of the subject, and the way to it
 
     @classmethod
     def of(cls, source: Image, cover: Float32Array, crop: Crop) -> SourceFrame:
         """The `crop` of a source (H, W, 3) and of its cover (H, W)."""
         # Bytes, as crops continue the background beyond an image for bytes alone.
         seen = crop.image((cover * 255).astype(np.uint8))
-        return cls(crop.image(source), np.asarray(seen / np.float32(255), np.float32))
+        return cls.shown(crop.image(source), np.asarray(seen / np.float32(255), np.float32))
+
+    @classmethod
+    def shown(cls, image: Image, cover: Float32Array) -> SourceFrame:
+        """From both at the size of the network's frame."""
+        return cls(image, cover, _nearest(cover))
 
     def image_at(self, places: Places) -> Float32Array:
         """(H, W, 3) in [-1, 1] what is at these places."""
         moved = cv2.remap(self.image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(moved / np.float32(127.5) - 1, np.float32)
+
+    def subject_near(self, places: Places) -> tuple[Float32Array, Float32Array]:
+        """(H, W, 3) in [-1, 1] the subject's colour that is nearest to these places, and (H, W) how far it is."""
+        x, y, way = cv2.split(cv2.remap(self.nearest, *places, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
+        return self.image_at((x, y)), way
 
     def cover_at(self, places: Places) -> Float32Array:
         """(H, W) in [0, 1]: whether the subject is at these places."""
@@ -137,8 +149,15 @@ class Layers(NamedTuple):
         """
         there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, offset, matte = (part[there] for part in self)
-        seen = source.cover_at(self._looked_at(there))
+        places = self._looked_at(there)
+        seen = source.cover_at(places)
         made = self._image(source, there)
+        astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
+        beside, way = source.subject_near(places)
+        # A strip of such places is a fringe; what is thicker is a part that the flow misses.
+        missed = cv2.morphologyEx((astray * matte > LIKELY).astype(np.uint8), cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
+        found = astray * missed * ramp(way, *_STRAYED[::-1])
+        made += found[..., None] * (beside - made)
         outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
         if not outside.any():
             return self
@@ -154,8 +173,7 @@ class Layers(NamedTuple):
         strength = cv2.GaussianBlur(matte, (0, 0), _SMOOTH)
         most = np.maximum(cv2.dilate(strength, nearby), _LEAST)
         own = np.maximum(ramp(strength / most, *_STRONG), deep) * (matte > LIKELY)
-        astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
-        own *= 1 - cv2.dilate(astray * own, _square(_EDGE // 2))
+        own *= 1 - cv2.dilate((astray - found) * own, _square(_EDGE // 2))
         foreign = np.maximum(1 - own, astray)[..., None]
         changed = Layers(*(part.copy() for part in self))
         changed.matte[there] = matte
@@ -336,6 +354,16 @@ class Layers(NamedTuple):
         everywhere = np.zeros_like(self.matte)
         everywhere[region] = moved
         return everywhere
+
+
+def _nearest(cover: Float32Array) -> Float32Array:
+    """See `SourceFrame`. No place is near where the source shows no subject."""
+    inside = cv2.erode((cover > LIKELY).astype(np.uint8), disc(_INSIDE))
+    way, label = cv2.distanceTransformWithLabels(1 - inside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    y, x = np.nonzero(inside)
+    places = np.zeros((label.max() + 1, 2), np.float32)
+    places[label[y, x]] = np.column_stack([x, y])
+    return np.dstack([places[label], way]).astype(np.float32)
 
 
 def _length(offset: Float32Array) -> Float32Array:

@@ -120,6 +120,42 @@ def test_the_wall_does_not_show_through_the_person():
     np.testing.assert_allclose(made.image[:, 24], np.broadcast_to((200, 30, 30), (64, 3)), atol=3)
 
 
+def test_an_arm_whose_flow_misses_that_of_the_source_has_its_colour():
+    """The network draws the wall there, as its flow leads to the wall: the arm would be see-through."""
+    wall, skin = np.float32([235, 235, 235]), np.float32([220, 170, 150])
+    source = np.broadcast_to(wall, (64, 64, 3)).astype(np.uint8)
+    source[:, 10:20] = skin
+    cover = np.zeros((64, 64), np.float32)
+    cover[:, 10:20] = 1
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 40:50] = 1  # the arm, which has moved by 30 pixels
+    given = layers(share=0.5)._replace(matte=matte, drawn=np.full((64, 64, 3), 235 / 127.5 - 1, np.float32))
+    for miss, kept in ((0, 1), (10, 1), (25, 0)):
+        given.offset[:] = (-30 + miss) / 64, 0
+        made = given.with_definite_outline(SourceFrame.shown(source, cover))
+        assert (made.matte[20:44, 42:48].min() > 0.95) == bool(kept)
+        if kept and miss:
+            np.testing.assert_allclose((made.drawn[32, 45] + 1) * 127.5, skin, atol=3)
+            assert made.share[32, 45] < 0.1
+
+
+def test_a_strip_beside_an_arm_stays_the_fringe_that_it_is():
+    """Coloured like the arm, it would make it wider than it is."""
+    x = np.arange(64)
+    source = np.full((64, 64, 3), 235, np.uint8)
+    source[:, 10:20] = 120, 40, 40
+    cover = np.tile(np.float32((x >= 10) & (x < 20)), (64, 1))
+    drawn = np.where((x >= 40) & (x < 50), np.float32(120), 235)
+    given = layers(share=0.0)._replace(
+        matte=np.tile(np.float32((x >= 40) & (x < 54)), (64, 1)),
+        drawn=np.tile((drawn / 127.5 - 1)[None, :, None], (64, 1, 3)).astype(np.float32),
+    )
+    given.offset[:] = -30 / 64, 0
+    matte = given.with_definite_outline(SourceFrame.shown(source, cover)).matte
+    assert matte[20:44, 42:48].min() > 0.9
+    assert matte[20:44, 52:54].max() < 0.3
+
+
 @pytest.mark.parametrize("offset", [(0, 0), (4 / 64, 0)])
 def test_what_shows_the_person_stays_as_it_is(offset):
     given, filled, made = hole_in_a_shirt(offset)
@@ -195,7 +231,7 @@ def test_of_two_places_that_show_the_same_hand_the_one_without_a_drawn_hand_does
         image[28:36, 28:36] = hand
     given = layers()._replace(drawn=image, offset=np.zeros((64, 64, 2), np.float32))
     given.offset[28:36, 48:56, 0] = -20 / 64  # the hand, which was moved by 20 pixels
-    counts = given.shown_once(SourceFrame(seen, np.ones((64, 64), np.float32)))
+    counts = given.shown_once(SourceFrame.shown(seen, np.ones((64, 64), np.float32)))
     assert counts[30:34, 50:54].min() > 0.9
     np.testing.assert_allclose(counts[30:34, 30:34], once, atol=0.1)
     assert counts[5:20, 5:60].min() > 0.99
@@ -218,7 +254,7 @@ def with_ring(ring, stretch=HEAD_STRETCH, **about):
     given = given._replace(matte=matte)
     nothing = np.zeros((64, 64, 3), np.uint8)
     rigid = given.moves_rigidly(stretch, **about)
-    return given.with_outline_of_source(rigid, SourceFrame(nothing, cover), **about).matte
+    return given.with_outline_of_source(rigid, SourceFrame.shown(nothing, cover), **about).matte
 
 
 HEAD, LIMB = {"stretch": HEAD_STRETCH, "as_a_whole": True}, {"stretch": BODY_STRETCH, "as_a_whole": False}
@@ -243,7 +279,7 @@ def test_no_hand_comes_off():
     matte = trunk | hand | ((y >= 20) & (y < 44) & (abs(x - 17) < 4))
     shown = trunk | hand | ((y >= 20) & (y < 44) & (abs(x - 17) < 2))
     given = doubted(lambda x, y: (0 * x + 2, 0))._replace(matte=matte.astype(np.float32))
-    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.roll(shown, 2, axis=1).astype(np.float32))
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), np.roll(shown, 2, axis=1).astype(np.float32))
     kept = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(kept.matte[30:], given.matte[30:])
 
@@ -254,7 +290,7 @@ def test_a_limb_beside_another_stays():
     cover = np.tile(np.float32((x >= 20) & (x < 40)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 32, 4, -4) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 16) & (x < 44)), (64, 1)))
-    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), cover)
     cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
@@ -265,7 +301,7 @@ def test_a_leg_behind_another_stays():
     cover = np.tile(np.float32((x >= 10) & (x < 34)), (64, 1))
     given = doubted(lambda x, y: (np.where(x < 34, 0, 14) + 0 * y, 0))
     given = given._replace(matte=np.tile(np.float32((x >= 10) & (x < 39)), (64, 1)))
-    source = SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    source = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), cover)
     cut = given.with_outline_of_source(given.moves_rigidly(BODY_STRETCH), source, as_a_whole=False)
     np.testing.assert_array_equal(cut.matte[10:50], given.matte[10:50])
 
@@ -276,7 +312,7 @@ def jacket(move):
     cover = np.tile(np.float32((x >= 16) & (x < 48)), (64, 1))
     given = doubted(lambda x, y: (0 * x + move, 0))
     drawn = np.tile(np.float32((x >= 21 - move) & (x < 48 - move)), (64, 1))
-    return given._replace(matte=drawn), SourceFrame(np.zeros((64, 64, 3), np.uint8), cover)
+    return given._replace(matte=drawn), SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), cover)
 
 
 def test_what_the_network_cut_off_from_a_part_that_hardly_moves_stays():
@@ -345,7 +381,7 @@ def test_where_the_flow_jumps_the_network_draws():
     np.testing.assert_allclose(at_network_size(made), at_network_size(given), atol=1e-5)
 
 
-NOTHING_SEEN = SourceFrame(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.float32))
+NOTHING_SEEN = SourceFrame.shown(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.float32))
 
 
 def drawn_before_grey(matte, subject=(200, 30, 30), wall=128):
