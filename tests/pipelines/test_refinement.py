@@ -233,6 +233,32 @@ def test_a_body_that_lacks_joints_is_cut_without_them():
         assert np.isfinite(moved.points).all()
 
 
+@pytest.mark.parametrize("hip", [8, 11])
+def test_a_missing_hip_moves_no_joint_of_the_other_side(hip):
+    """A hip is often hidden in profile. What hangs on it has no known place."""
+    whole, gone = body(), body(missing=(hip,))
+    for half, hangs in (("upper", {8: 9, 11: 12}), ("lower", {8: 2, 11: 5})):
+        crop = half_crop([gone, whole], half)
+        moved, other = in_half([gone, whole], half, crop)
+        assert not moved.present[hangs[hip]]
+        assert other.present[hangs[hip]]
+        kept = [joint for joint in range(2, 18) if moved.present[joint]]  # the neck leans to the hip that is left
+        assert set(hangs.values()) - {hangs[hip]} < set(kept)
+        np.testing.assert_allclose(moved.points[kept], other.points[kept], atol=1e-3)
+    neck, kept_hip = moved.points[1], moved.points[19 - hip]
+    assert min(kept_hip[0], 128) < neck[0] < max(kept_hip[0], 128)
+
+
+def test_a_forearm_that_begins_at_the_border_of_a_half_shortens_no_other():
+    points = body().points.copy()
+    crop = half_crop([body()], "lower")
+    points[4, :2] = points[3, 0], crop.points_back(np.float32([[0, 2]]))[0, 1]  # a wrist 2 pixels inside
+    low, high = in_half([body(), Pose(points, SIZE)], "lower", crop)
+    assert np.linalg.norm(low.points[4, :2] - low.points[3, :2]) > 15
+    assert high.present[4]
+    assert not high.present[3]
+
+
 def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
     frame = Crop.whole(SIZE)
     lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), body(), frame, frame)
