@@ -51,13 +51,14 @@ class CloseUp(ABC):
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1]: how much of the generated part is visible."""
 
-    def _beside_limbs(self, thickness: float = _ARM) -> Float32Array:
-        """(H, W) 0 on `limbs`, which are as thick as a share of the crop's height; 1 elsewhere, with a soft edge."""
-        height, width = self.source_image.shape[:2]
-        limbs = np.zeros((height, width), np.float32)
-        for first, second in self.limbs.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
-            cv2.line(limbs, first, second, 1.0, round(thickness * height))
-        return np.asarray(1 - cv2.GaussianBlur(limbs, (0, 0), _ARM / 3 * height), np.float32)
+
+def _beside(limbs: NDArray[np.float32], size: Size, thickness: float = _ARM) -> Float32Array:
+    """(H, W) 0 on limbs (L, 2, 2), which are as thick as a share of the height; 1 elsewhere, with a soft edge."""
+    height = size[0]
+    there = np.zeros(size, np.float32)
+    for first, second in limbs.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
+        cv2.line(there, first, second, 1.0, round(thickness * height))
+    return np.asarray(1 - cv2.GaussianBlur(there, (0, 0), _ARM / 3 * height), np.float32)
 
 
 class HeadCrop(CloseUp):
@@ -70,7 +71,7 @@ class HeadCrop(CloseUp):
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
         inwards = np.clip(2 * (1 - np.hypot(y[:, None], x)), 0, 1)
-        return np.asarray(smoothstep(inwards) * self._beside_limbs(), np.float32)
+        return np.asarray(smoothstep(inwards) * _beside(self.limbs, (height, width)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ class HalfCrop(CloseUp):
     """The upper or the lower half of a body."""
 
     half: Half
+    source_limbs: NDArray[np.float32]  # (L, 2, 2) as `limbs`, of the source
+
+    def own(self, cover: Float32Array) -> Float32Array:
+        """A cover of the source (H, W) without limbs that other parts show: where they were is not this part."""
+        return np.asarray(cover * _beside(self.source_limbs, self.place.size), np.float32)
 
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1] that fades at all sides, and far before that side where the body goes on.
@@ -91,7 +97,8 @@ class HalfCrop(CloseUp):
         inwards = np.minimum(
             np.minimum(y / above, (1 - y) / below)[:, None], np.minimum(x, 1 - x) / _FADES_BESIDE
         ).clip(0, 1)
-        return np.asarray(smoothstep(inwards) * self._beside_limbs(_LEG if upper else _ARM), np.float32)
+        beside = _beside(self.limbs, (height, width), _LEG if upper else _ARM)
+        return np.asarray(smoothstep(inwards) * beside, np.float32)
 
 
 def half_crops(image: Image, source: Pose, target: Pose, source_crop: Crop, target_crop: Crop) -> list[HalfCrop]:
@@ -100,18 +107,26 @@ def half_crops(image: Image, source: Pose, target: Pose, source_crop: Crop, targ
     `source` and `target` are in pixels of the images of these crops. Only halves that gain from a second pass.
     """
     poses = source.cropped(source_crop).within_frame(), target.cropped(target_crop).within_frame()
-    arms = poses[1].points[np.array(_ARMS)]  # (4, 2, 3)
-    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
-    arms = arms[(arms[..., 2] > 0).all(axis=1), :, :2]
     found = []
     for half in HALVES:
         place = half_crop(poses, half)
         if place is not None:
             crop = Crop(source_crop.bounds_back(place.box), place.size)
             seen, drawn = (pose.deep_points for pose in in_half(poses, half, place))
-            limbs = place.points(arms) if half == "lower" else _cut_off(poses[1].cropped(place), drawn)
-            found.append(HalfCrop(crop.image(image), crop, seen, drawn, limbs, place, half))
+            whole = [pose.cropped(place) for pose in poses]
+            if half == "lower":
+                source_limbs, limbs = (_with_hands(pose) for pose in whole)
+            else:
+                source_limbs, limbs = (_cut_off(pose, cut) for pose, cut in zip(whole, (seen, drawn), strict=True))
+            found.append(HalfCrop(crop.image(image), crop, seen, drawn, limbs, place, half, source_limbs))
     return found
+
+
+def _with_hands(pose: Pose) -> NDArray[np.float32]:
+    """(A, 2, 2) both ends of arms, which reach to the ends of their hands."""
+    arms = pose.points[np.array(_ARMS)]  # (4, 2, 3)
+    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
+    return np.asarray(arms[(arms[..., 2] > 0).all(axis=1), :, :2])
 
 
 def _cut_off(whole: Pose, left: NDArray[np.float32]) -> NDArray[np.float32]:

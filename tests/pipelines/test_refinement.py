@@ -274,8 +274,9 @@ def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
     wrist = body().points[4, :2]
     x, y = (lower.place.points(wrist[None])[0]).astype(int)
     assert lower.mask()[y, x] < 0.1
+    assert lower.own(np.ones(SIZE, np.float32))[y, x] < 0.2
     x, y = (upper.place.points(wrist[None])[0]).astype(int)
-    assert upper.mask()[y, x] == 1
+    assert upper.mask()[y, x] == upper.own(np.ones(SIZE, np.float32))[y, x] == 1
 
 
 def test_no_row_between_head_and_feet_is_left_to_the_body_as_a_whole():
