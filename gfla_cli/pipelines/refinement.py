@@ -101,12 +101,11 @@ class HalfCrop(CloseUp):
         return np.asarray(smoothstep(inwards) * beside, np.float32)
 
 
-def half_crops(image: Image, source: Pose, target: Pose, source_crop: Crop, target_crop: Crop) -> list[HalfCrop]:
-    """The halves of a body that the network sees in `source_crop` of an image, and draws in `target_crop`.
+def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> list[HalfCrop]:
+    """The halves of a body that gain from a second pass, of which the network sees `source_crop` of an image.
 
-    `source` and `target` are in pixels of the images of these crops. Only halves that gain from a second pass.
+    `poses`: source and target in the network's frame.
     """
-    poses = source.cropped(source_crop).within_frame(), target.cropped(target_crop).within_frame()
     found = []
     for half in HALVES:
         place = half_crop(poses, half)

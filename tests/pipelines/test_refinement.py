@@ -260,8 +260,7 @@ def test_a_forearm_that_begins_at_the_border_of_a_half_shortens_no_other():
 
 
 def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
-    frame = Crop.whole(SIZE)
-    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), body(), frame, frame)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), body()))
     assert (lower.half, upper.half) == ("lower", "upper")
     for part in (lower, upper):
         mask = part.mask()
@@ -280,8 +279,7 @@ def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
 
 
 def test_no_row_between_head_and_feet_is_left_to_the_body_as_a_whole():
-    frame = Crop.whole(SIZE)
-    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), body(), frame, frame)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), body()))
     rows, middle = slice(round(body().points[0, 1]), round(body().points[10, 1])), slice(128, 129)
     parts = (part.place.uncropped(part.mask(), (rows, middle), beyond=0) for part in (lower, upper))
     assert np.maximum(*parts).min() > 0.8
@@ -291,8 +289,7 @@ def test_the_upper_half_leaves_a_raised_leg_to_the_lower_one():
     """The source's knee is not in the crop, so that the crop knows no more of the raised leg than a stump."""
     raised = body().points.copy()
     raised[12:14, :2] = (186, 130), (186, 150)
-    frame = Crop.whole(SIZE)
-    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), Pose(raised, SIZE), frame, frame)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), Pose(raised, SIZE)))
     shin = raised[12:14, :2].mean(axis=0)
     x, y = upper.place.points(shin[None])[0].round().astype(int)
     assert upper.mask()[y, x] < 0.1
