@@ -15,6 +15,7 @@ from gfla_cli.commands.options import (
     Overwrite,
     PoseModel,
     Precision,
+    RefineBody,
     RefineHead,
     RuntimeOption,
     Threads,
@@ -32,6 +33,7 @@ def infer(
     crop: Crop = True,
     align: Align = True,
     refine_head: RefineHead = True,
+    refine_body: RefineBody = True,
     size: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +68,7 @@ def infer(
         crop=crop,
         align=align,
         refine_head=refine_head,
+        refine_body=refine_body,
         size=parse_size(size) if size is not None else None,
         batch=batch,
         overwrite=overwrite,

@@ -41,6 +41,13 @@ RefineHead = Annotated[
         "--refine-head/--no-refine-head", help="Draw a small head again at a larger scale; takes twice as long."
     ),
 ]
+RefineBody = Annotated[
+    bool,
+    typer.Option(
+        "--refine-body/--no-refine-body",
+        help="Draw both halves of the body again at a larger scale; takes twice as long.",
+    ),
+]
 PoseModel = Annotated[str, typer.Option("--model", help="Name, folder, .onnx file or hf:owner/name of a pose model.")]
 WHICH_PERSON = "Of several: largest, left, right, or a number counted from the left."
 

@@ -18,6 +18,7 @@ from gfla_cli.commands.options import (
     PoseModel,
     Precision,
     Quiet,
+    RefineBody,
     RefineHead,
     RuntimeOption,
     Threads,
@@ -56,13 +57,7 @@ def pose_transfer(
     ] = None,
     align: Align = True,
     refine_head: RefineHead = True,
-    refine_body: Annotated[
-        bool,
-        typer.Option(
-            "--refine-body/--no-refine-body",
-            help="Draw both halves of the body again at a larger scale; takes twice as long.",
-        ),
-    ] = True,
+    refine_body: RefineBody = True,
     person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[

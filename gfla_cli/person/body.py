@@ -207,22 +207,28 @@ def in_half(poses: Sequence[Pose], half: Half, crop: Crop) -> list[Pose]:
                 points[ends, 2] = 0
             continue
         share = min(_share_inside(points, bone, crop.size) for points in moved for bone in bones)
-        if share < 1:
-            cut.update(ends)
+        if share == 1:
+            continue
+        cut.update(ends)
         for points in moved:
             for start, end in bones:
                 begin = _start(points, start)
                 points[end, _PLACE] = begin[_PLACE] + share * (points[end, _PLACE] - begin[_PLACE])
+                points[end, 2] *= begin[2] > 0  # nobody knows where a bone without a start is cut
     return [Pose.of(points, crop.size).within_frame() for points in moved]
 
 
 def _start(points: Float32Array, joint: int) -> Float32Array:
-    """(4,) a joint of (18, 4) points; of -1 the middle of the hips."""
-    return np.asarray(points[list(_HIPS)].mean(axis=0) if joint < 0 else points[joint])
+    """(4,) a joint of (18, 4) points; of -1 the middle of the hips that are present."""
+    if joint >= 0:
+        return np.asarray(points[joint])
+    hips = points[list(_HIPS)]
+    there = hips[:, 2] > 0
+    return np.asarray(hips[there].mean(axis=0) if there.any() else hips[0])
 
 
 def _share_inside(points: Float32Array, bone: tuple[int, int], size: Size) -> float:
-    """Which share of a bone, from its start, lies well inside of a crop; 1 where an end is missing."""
+    """Which share of a bone that starts inside of a crop lies well inside of it; 1 of other bones."""
     begin, end = _start(points, bone[0]), points[bone[1]]
     if not (begin[2] > 0 and end[2] > 0):
         return 1.0
@@ -230,8 +236,10 @@ def _share_inside(points: Float32Array, bone: tuple[int, int], size: Size) -> fl
     for axis, length in enumerate(size[::-1]):
         way = float(end[axis] - begin[axis])
         border = length * (1 - _CUT_INSIDE if way > 0 else _CUT_INSIDE)
-        if way and (border - end[axis]) * way < 0:
-            share = min(share, max(0.0, float(border - begin[axis]) / way))
+        if (border - begin[axis]) * way < 0:
+            return 1.0
+        if (border - end[axis]) * way < 0:
+            share = min(share, float(border - begin[axis]) / way)
     return share
 
 

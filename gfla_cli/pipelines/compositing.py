@@ -34,7 +34,7 @@ from gfla_cli.pipelines.frame_layers import (
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.inpainting import without_subject
-from gfla_cli.pipelines.refinement import CloseUp, HeadCrop
+from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
@@ -359,10 +359,12 @@ def composed(
     return image if alpha is None else np.dstack([image, alpha])
 
 
-def _sharp_body(layers: Layers, source: SourceFrame) -> Layers:
-    """The layers of a body with one outline, and with the source's own pixels where it moves as it is."""
+def _sharp_body(layers: Layers, source: SourceFrame, part: HalfCrop | None = None) -> Layers:
+    """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves as it is."""
     rigid = layers.moves_rigidly(BODY_STRETCH)
-    layers = layers.with_rest_of_source(rigid, source)
+    # A lower half hardly moves where arms are raised. The hands that hung beside it are shown elsewhere.
+    rest = source if part is None else source._replace(cover=part.own(source.cover))
+    layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
     layers = layers.with_definite_outline(source).without_torn_source(source)
     return layers.with_sharp_source(rigid * layers.shown_once(source))
@@ -428,7 +430,10 @@ def _refined(
     is_head = isinstance(close_up, HeadCrop)
     source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
-        layers = (_sharp_head if is_head else _sharp_body)(layers, source)
+        if isinstance(close_up, HalfCrop):
+            layers = _sharp_body(layers, source, close_up)
+        else:
+            layers = _sharp_head(layers, source)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
     return _Refined(part, place.uncropped(close_up.mask(), there, beyond=0), region, is_head)
 

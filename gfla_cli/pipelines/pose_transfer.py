@@ -201,7 +201,7 @@ class PoseTransfer:
         _check_joints(poses, notes)
         close_ups: list[CloseUp] = []
         if refine_body and self.session.config.refines_halves and _shows_detail(source_crop, size):
-            close_ups += half_crops(image, source_pose, target_pose, source_crop, target_crop)
+            close_ups += half_crops(image, source_crop, poses)
         if refine_head and self.session.config.refines_heads:
             source_head = SourceHead.of(image, source_pose, source_crop.size)
             if source_head and (head := source_head.at(target_pose, target_crop)):

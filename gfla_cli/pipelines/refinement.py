@@ -21,7 +21,8 @@ from gfla_cli.person.body import HALVES, Half, half_crop, head_box, in_half, tor
 from gfla_cli.person.pose import FACE, Pose
 
 _ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))
-_ARM = 0.12  # thickness of an arm, share of the crop's height
+_LEGS = ((8, 9), (9, 10), (11, 12), (12, 13))
+_ARM, _LEG = 0.12, 0.2  # thickness of an arm and of a leg, share of the crop's height
 _FAR = 16.0  # crops; cv2 draws no line to a point farther away
 _LARGEST = 0.7  # share of the body crop's height; a larger head needs no refinement
 _IN_COMMON = 2  # face joints that both poses must show; with fewer the refinement made results worse
@@ -38,7 +39,8 @@ class CloseUp(ABC):
     source_crop: Crop  # of the photograph: where `source_image` comes from
     source_points: NDArray[np.float32]  # (18, 4) x, y, confidence, depth in pixels of the crop
     target_points: NDArray[np.float32]
-    arms: NDArray[np.float32]  # (A, 2, 2) both ends of the target's arms, points of the crop, perhaps outside of it
+    # (L, 2, 2) both ends of limbs of the target that other parts show, points of the crop, perhaps outside of it.
+    limbs: NDArray[np.float32]
     place: Crop  # of the target's part in the generated image of the body
 
     def paste(self, image: Image, part: Image) -> Image:
@@ -49,13 +51,14 @@ class CloseUp(ABC):
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1]: how much of the generated part is visible."""
 
-    def _beside_arms(self) -> Float32Array:
-        """(H, W) 0 on the target's arms, 1 elsewhere, with a soft edge."""
-        height, width = self.source_image.shape[:2]
-        arms = np.zeros((height, width), np.float32)
-        for first, second in self.arms.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
-            cv2.line(arms, first, second, 1.0, round(_ARM * height))
-        return np.asarray(1 - cv2.GaussianBlur(arms, (0, 0), _ARM / 3 * height), np.float32)
+
+def _beside(limbs: NDArray[np.float32], size: Size, thickness: float = _ARM) -> Float32Array:
+    """(H, W) 0 on limbs (L, 2, 2), which are as thick as a share of the height; 1 elsewhere, with a soft edge."""
+    height = size[0]
+    there = np.zeros(size, np.float32)
+    for first, second in limbs.clip(-_FAR * height, _FAR * height).round().astype(int).tolist():
+        cv2.line(there, first, second, 1.0, round(thickness * height))
+    return np.asarray(1 - cv2.GaussianBlur(there, (0, 0), _ARM / 3 * height), np.float32)
 
 
 class HeadCrop(CloseUp):
@@ -68,7 +71,7 @@ class HeadCrop(CloseUp):
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
         inwards = np.clip(2 * (1 - np.hypot(y[:, None], x)), 0, 1)
-        return np.asarray(smoothstep(inwards) * self._beside_arms(), np.float32)
+        return np.asarray(smoothstep(inwards) * _beside(self.limbs, (height, width)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,16 @@ class HalfCrop(CloseUp):
     """The upper or the lower half of a body."""
 
     half: Half
+    source_limbs: NDArray[np.float32]  # (L, 2, 2) as `limbs`, of the source
+
+    def own(self, cover: Float32Array) -> Float32Array:
+        """A cover of the source (H, W) without limbs that other parts show: where they were is not this part."""
+        return np.asarray(cover * _beside(self.source_limbs, self.place.size), np.float32)
 
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1] that fades at all sides, and far before that side where the body goes on.
 
-        Arms belong to the upper half.
+        Arms belong to the upper half, and legs beyond the place where they are cut to the lower one.
         """
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length, dtype=np.float32) + 0.5) / length for length in (height, width))
@@ -89,26 +97,53 @@ class HalfCrop(CloseUp):
         inwards = np.minimum(
             np.minimum(y / above, (1 - y) / below)[:, None], np.minimum(x, 1 - x) / _FADES_BESIDE
         ).clip(0, 1)
-        return np.asarray(smoothstep(inwards) * (1 if upper else self._beside_arms()), np.float32)
+        beside = _beside(self.limbs, (height, width), _LEG if upper else _ARM)
+        return np.asarray(smoothstep(inwards) * beside, np.float32)
 
 
-def half_crops(image: Image, source: Pose, target: Pose, source_crop: Crop, target_crop: Crop) -> list[HalfCrop]:
-    """The halves of a body that the network sees in `source_crop` of an image, and draws in `target_crop`.
+def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> list[HalfCrop]:
+    """The halves of a body that gain from a second pass, of which the network sees `source_crop` of an image.
 
-    `source` and `target` are in pixels of the images of these crops. Only halves that gain from a second pass.
+    `poses`: source and target in the network's frame.
     """
-    poses = source.cropped(source_crop).within_frame(), target.cropped(target_crop).within_frame()
-    arms = poses[1].points[np.array(_ARMS)]  # (4, 2, 3)
-    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
-    arms = arms[(arms[..., 2] > 0).all(axis=1), :, :2]
     found = []
     for half in HALVES:
         place = half_crop(poses, half)
         if place is not None:
             crop = Crop(source_crop.bounds_back(place.box), place.size)
             seen, drawn = (pose.deep_points for pose in in_half(poses, half, place))
-            found.append(HalfCrop(crop.image(image), crop, seen, drawn, place.points(arms), place, half))
+            whole = [pose.cropped(place) for pose in poses]
+            if half == "lower":
+                source_limbs, limbs = (_with_hands(pose) for pose in whole)
+            else:
+                source_limbs, limbs = (_cut_off(pose, cut) for pose, cut in zip(whole, (seen, drawn), strict=True))
+            found.append(HalfCrop(crop.image(image), crop, seen, drawn, limbs, place, half, source_limbs))
     return found
+
+
+def _with_hands(pose: Pose) -> NDArray[np.float32]:
+    """(A, 2, 2) both ends of arms, which reach to the ends of their hands."""
+    arms = pose.points[np.array(_ARMS)]  # (4, 2, 3)
+    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
+    return np.asarray(arms[(arms[..., 2] > 0).all(axis=1), :, :2])
+
+
+def _cut_off(whole: Pose, left: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(L, 2, 2) both ends of what `in_half` has cut off the legs of a body, of which it `left` (18, 4) joints.
+
+    A raised leg may lie in the crop of the upper half, which knows no more of it than a stump.
+    """
+    found = []
+    for start, end in _LEGS:
+        if whole.present[[start, end]].all():
+            last = whole.points[end, :2]
+            first = left[end, :2] if left[end, 2] > 0 else whole.points[start, :2]
+            way = last - first
+            length = float(np.hypot(*way))
+            room = _LEG / 2 * whole.size[0]  # the soft end of a line reaches as far
+            if length > room:
+                found.append((first + way * (room / length), last))
+    return np.array(found, np.float32).reshape(-1, 2, 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -507,11 +507,36 @@ def test_a_refined_half_reaches_little_beyond_the_body():
     half[16:48, 2:16] = 1
     points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
     seen = np.zeros((64, 64, 3), np.uint8)
-    part = HalfCrop(seen, frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)), "upper")
+    part = HalfCrop(seen, frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)), "upper", arms)
     shown = composed(canvas, drawn_before_grey(body), [(part, drawn_before_grey(half))])
     different = np.abs(shown.astype(int) - 128).max(axis=-1) > 8
     assert different[120, 116:140].all()
     assert not different[:, :64].any()  # the piece
+
+
+def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_away():
+    """The hand hung beside the hip, and is now where the lower half does not see it."""
+    wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    cover = np.zeros((256, 256), np.float32)
+    cover[:, 96:160] = cover[88:136, 160:184] = cover[200:240, 160:184] = 1
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 24:40] = 1
+    body = drawn_before_grey(matte)
+    body.offset[..., 1] = -0.12  # it moves, so that only the half brings something back
+    points, nothing = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    seen = np.zeros((64, 64, 3), np.uint8)
+    arm = np.float32([[[43, 14], [43, 36]]])
+    shown = []
+    for source_limbs in (nothing, arm):
+        part = HalfCrop(seen, frame, points, points, nothing, Crop.whole((64, 64)), "lower", source_limbs)
+        image = composed(canvas, body, [(part, drawn_before_grey(matte))])
+        different = np.abs(image.astype(int) - 128).max(axis=-1) > 8
+        shown.append((different[100:124, 163:172].mean(), different[212:228, 163:172].mean()))
+    (hand, toes), (hidden, kept) = shown
+    assert min(hand, toes, kept) > 0.9
+    assert hidden < 0.1
 
 
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):

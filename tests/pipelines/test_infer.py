@@ -117,6 +117,20 @@ def test_a_second_call_does_what_is_missing(infer, tmp_path):
     assert (tmp_path / "out" / "ben--anna.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_pairs_are_refined_unless_switched_off(infer, monkeypatch, part):
+    asked = []
+    prepare = PoseTransfer.prepare
+
+    def noted(self, *arguments, **options):
+        asked.append({name: options[f"refine_{name}"] for name in ("head", "body")})
+        return prepare(self, *arguments, **options)
+
+    monkeypatch.setattr(PoseTransfer, "prepare", noted)
+    infer([("anna.jpg", "ben.jpg")], f"--no-refine-{part}")
+    assert asked == [{"head": True, "body": True} | {part: False}]
+
+
 def render_together(folder, bundle, photos):
     """`gfla infer`, with a note of what this process wrote."""
     write = gfla_cli.pipelines.pose_jobs.write_image

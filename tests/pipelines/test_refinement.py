@@ -233,23 +233,69 @@ def test_a_body_that_lacks_joints_is_cut_without_them():
         assert np.isfinite(moved.points).all()
 
 
+@pytest.mark.parametrize("hip", [8, 11])
+def test_a_missing_hip_moves_no_joint_of_the_other_side(hip):
+    """A hip is often hidden in profile. What hangs on it has no known place."""
+    whole, gone = body(), body(missing=(hip,))
+    for half, hangs in (("upper", {8: 9, 11: 12}), ("lower", {8: 2, 11: 5})):
+        crop = half_crop([gone, whole], half)
+        moved, other = in_half([gone, whole], half, crop)
+        assert not moved.present[hangs[hip]]
+        assert other.present[hangs[hip]]
+        kept = [joint for joint in range(2, 18) if moved.present[joint]]  # the neck leans to the hip that is left
+        assert set(hangs.values()) - {hangs[hip]} < set(kept)
+        np.testing.assert_allclose(moved.points[kept], other.points[kept], atol=1e-3)
+    neck, kept_hip = moved.points[1], moved.points[19 - hip]
+    assert min(kept_hip[0], 128) < neck[0] < max(kept_hip[0], 128)
+
+
+def test_a_forearm_that_begins_at_the_border_of_a_half_shortens_no_other():
+    points = body().points.copy()
+    crop = half_crop([body()], "lower")
+    points[4, :2] = points[3, 0], crop.points_back(np.float32([[0, 2]]))[0, 1]  # a wrist 2 pixels inside
+    low, high = in_half([body(), Pose(points, SIZE)], "lower", crop)
+    assert np.linalg.norm(low.points[4, :2] - low.points[3, :2]) > 15
+    assert high.present[4]
+    assert not high.present[3]
+
+
 def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
-    frame = Crop.whole(SIZE)
-    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), body(), body(), frame, frame)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), body()))
     assert (lower.half, upper.half) == ("lower", "upper")
     for part in (lower, upper):
         mask = part.mask()
         assert mask.shape == SIZE
         assert mask[128, 200] == 1
         assert max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) < 0.1
-    assert upper.mask()[225, 128] < 1 < upper.mask()[225, 128] + lower.mask()[225, 128] + 1
+    assert upper.mask()[225, 128] < 1
     assert upper.mask()[20, 128] == 1
     assert lower.mask()[20, 128] < 1
     wrist = body().points[4, :2]
     x, y = (lower.place.points(wrist[None])[0]).astype(int)
     assert lower.mask()[y, x] < 0.1
+    assert lower.own(np.ones(SIZE, np.float32))[y, x] < 0.2
     x, y = (upper.place.points(wrist[None])[0]).astype(int)
-    assert upper.mask()[y, x] == 1
+    assert upper.mask()[y, x] == upper.own(np.ones(SIZE, np.float32))[y, x] == 1
+
+
+def test_no_row_between_head_and_feet_is_left_to_the_body_as_a_whole():
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), body()))
+    rows, middle = slice(round(body().points[0, 1]), round(body().points[10, 1])), slice(128, 129)
+    parts = (part.place.uncropped(part.mask(), (rows, middle), beyond=0) for part in (lower, upper))
+    assert np.maximum(*parts).min() > 0.8
+
+
+def test_the_upper_half_leaves_a_raised_leg_to_the_lower_one():
+    """The source's knee is not in the crop, so that the crop knows no more of the raised leg than a stump."""
+    raised = body().points.copy()
+    raised[12:14, :2] = (186, 130), (186, 150)
+    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(), Pose(raised, SIZE)))
+    shin = raised[12:14, :2].mean(axis=0)
+    x, y = upper.place.points(shin[None])[0].round().astype(int)
+    assert upper.mask()[y, x] < 0.1
+    assert upper.mask()[y, 255 - x] > 0.9
+    x, y = lower.place.points(shin[None])[0].round().astype(int)
+    assert lower.mask()[y, x] > 0.9
 
 
 def test_halves_are_drawn_again_where_the_result_shows_more_than_the_frame(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import json
 import os
@@ -329,6 +330,13 @@ def test_commands_of_the_page_about_it_run(little_models, tmp_path):
     described = json.loads((tmp_path / "openapi.json").read_text())
     jobs = {"/uploads", "/detect", "/pose-transfer", "/animate", "/view-synthesis"}
     assert set(described["paths"]) == jobs | {"/models.json"}
+
+
+def test_the_description_names_every_field_of_a_pose_transfer():
+    described = json.loads((ROOT / "gfla_cli" / "webapp" / "page" / "openapi.json").read_text(encoding="utf-8"))
+    form = described["paths"]["/pose-transfer"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    read = re.findall(r'form\.\w+\("(\w+)"', inspect.getsource(Server._transfer))
+    assert set(form["schema"]["properties"]) == {*read, "background"}
 
 
 def test_two_clients_at_once_get_their_own_results(client):
