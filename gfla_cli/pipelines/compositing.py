@@ -44,6 +44,7 @@ _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wi
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
 _REFINED_REACH = 5  # pixels of the body's frame by which a refined half may reach beyond the body
+_OUTLINE = 1.5  # pixels: half the width of the soft edge of an outline between two
 _AT_A_TIME = 2  # parts of a body that are mixed at the same time
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
@@ -444,15 +445,32 @@ def _set_refined(body: Mixed, refined: _Refined, pixel: float, *, keeps: bool) -
     `pixel`: pixels of the body for one of its frame. `keeps`: the subject has a background of its own.
     """
     part, weight, region, is_head = refined
-    own, other, outline, cover = weight, 1 - weight, weight, part.cover
-    if is_head:  # one outline or the other: a mixture of two would show a faint second shoulder
-        outline = ramp(weight, *_HEAD_OUTLINE)
-    elif keeps:  # what is far from the body as a whole is no part of it
-        cover = np.minimum(cover, _around_subject(body.cover[region], pixel))
+    own, other, cover, before = weight, 1 - weight, part.cover, body.cover[region]
+    if keeps and not is_head:  # what is far from the body as a whole is no part of it
+        cover = np.minimum(cover, _around_subject(before, pixel))
     if keeps:  # what is no person has no colour to mix
-        own, other = own * cover, other * body.cover[region]
+        own, other = own * cover, other * before
     body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
-    body.cover[region] += outline * (cover - body.cover[region])
+    # A mixture of two outlines would show a faint second shoulder or thigh.
+    if is_head:
+        before += ramp(weight, *_HEAD_OUTLINE) * (cover - before)
+    else:
+        before[:] = _between(before, cover, weight) if keeps else before + weight * (cover - before)
+
+
+def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
+    """(N, M) cover with an outline between those of two covers, nearer to the second where the weight is larger."""
+    distance = (1 - weight) * _from_outline(first) + weight * _from_outline(second)
+    between = np.minimum(ramp(distance, -_OUTLINE, _OUTLINE), np.maximum(first, second))
+    mixed = first + weight * (second - first)
+    return np.where((weight > 0) & (weight < 1), between, mixed)
+
+
+def _from_outline(cover: Float32Array) -> Float32Array:
+    """(N, M) pixels from the outline of a subject; negative outside of it."""
+    inside = (cover > LIKELY).astype(np.uint8)
+    there, beyond = (cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_5) for part in (inside, 1 - inside))
+    return np.asarray(there - beyond, np.float32)
 
 
 def _around_subject(cover: Float32Array, pixel: float) -> Float32Array:

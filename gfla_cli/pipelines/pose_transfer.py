@@ -51,15 +51,12 @@ class NetworkFrame:
     drawn: Image  # (H, W, 3)
     target_pose: NDArray[np.float32]  # (18, 3) x, y, confidence in pixels of the frame; missing = -1, -1, 0
     inside: Intermediates | None  # flows, attention and solids, when they were asked for
-    refined: Sequence[tuple[CloseUp, Image]] = ()  # what was drawn again, (H, W, 3) each
+    head: tuple[HeadCrop, Image] | None = None  # what was drawn again, (H, W, 3)
 
     @property
     def image(self) -> Image:
-        """(H, W, 3) what was drawn, with its refined parts."""
-        image = self.drawn
-        for part, drawn in self.refined:
-            image = part.paste(image, drawn)
-        return image
+        """(H, W, 3) what was drawn, with the refined head. At this size halves of the body show no more than that."""
+        return self.drawn if self.head is None else self.head[0].paste(self.drawn, self.head[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +244,8 @@ class PoseTransfer:
         self, one: PreparedTransfer, made: _Generated, refined: Sequence[tuple[CloseUp, _Generated]]
     ) -> TransferResult:
         points = [one.source_points[:, :3], one.target_points[:, :3]]
-        images = [(part, drawn.image) for part, drawn in refined]
-        frame = NetworkFrame(one.source_image, made.image, points[1], made.inside, images)
+        head = next(((part, drawn.image) for part, drawn in refined if isinstance(part, HeadCrop)), None)
+        frame = NetworkFrame(one.source_image, made.image, points[1], made.inside, head)
         canvas = one.canvas
         if canvas is None:
             return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)

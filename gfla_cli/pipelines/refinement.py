@@ -43,10 +43,6 @@ class CloseUp(ABC):
     limbs: NDArray[np.float32]
     place: Crop  # of the target's part in the generated image of the body
 
-    def paste(self, image: Image, part: Image) -> Image:
-        """The generated body (H, W, 3) with the generated part (h, w, 3) in its place."""
-        return Paster(image, self.place, self.mask())(part)
-
     @abstractmethod
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1]: how much of the generated part is visible."""
@@ -65,6 +61,10 @@ class HeadCrop(CloseUp):
     """A head."""
 
     __slots__ = ()
+
+    def paste(self, image: Image, head: Image) -> Image:
+        """The generated body (H, W, 3) with the generated head (h, w, 3) in its place."""
+        return Paster(image, self.place, self.mask())(head)
 
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1] a disc without the arms: the source's head crop may not show them."""
