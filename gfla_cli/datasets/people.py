@@ -231,17 +231,20 @@ class PeoplePairs(Dataset[PosePair]):
             source = target.moved(rng)
         else:
             source = _Side.of(people.view(sample, int(first)), size, mirrored=mirrored)
+        crop = self._near(half, (source, target), rng) if half else None
+        if half and crop is None:  # it gains little
+            whole = Crop.whole(target.pose.size, (self.size, self.size))
+            source, target = source.cropped(whole), target.cropped(whole)
         sides = source, target
         views = [side.view for side in sides]
         images = relight([view.image for view in views], rng)
-        crop = self._near(half, sides, rng) if half else None
         if crop:
             views = [view._replace(image=image).cropped(crop) for view, image in zip(views, images, strict=True)]
             images = [view.image for view in views]
-        if (is_head or half) and rng.random() < _COARSE_SHARE:
+        if (is_head or crop) and rng.random() < _COARSE_SHARE:
             factor = rng.uniform(*(_COARSE_HEADS if is_head else _COARSE_HALVES))
-            whole, few = (self.size, self.size), (round(self.size / factor),) * 2
-            images[0] = Crop.whole(few, whole).image(Crop.whole(whole, few).image(images[0]))
+            own, few = (self.size, self.size), (round(self.size / factor),) * 2
+            images[0] = Crop.whole(few, own).image(Crop.whole(own, few).image(images[0]))
         # A detector's own joints, where it found both people; otherwise errors like its own.
         found = source.detected is not None and target.detected is not None and rng.random() < _FOUND
         # Source and target share the convention, so a network can read it from the source.
@@ -261,15 +264,14 @@ class PeoplePairs(Dataset[PosePair]):
             correspondence=correspond(views[0].surface, views[1].surface, self.grid, depth=_DEPTH),
         )
 
-    def _near(self, half: Half, sides: Sequence[_Side], rng: np.random.Generator) -> Crop:
-        """The crop of one half of both bodies, a little moved; all of the frame where a half gains little."""
-        own = (self.size, self.size)
+    def _near(self, half: Half, sides: Sequence[_Side], rng: np.random.Generator) -> Crop | None:
+        """The crop of one half of both bodies, a little moved; see `half_crop`."""
         crop = half_crop([side.pose for side in sides], half)
         if crop is None:
-            return Crop.whole(sides[0].pose.size, own)
+            return None
         side = (crop.box[2] - crop.box[0]) * float(rng.uniform(*_HALF_ZOOM))
         x, y = np.array(crop.middle) + rng.uniform(-_MOST_SHIFT, _MOST_SHIFT, 2) * side
-        return Crop.square((float(x), float(y)), side, own)
+        return Crop.square((float(x), float(y)), side, (self.size, self.size))
 
     def _given(self, side: _Side, share: float, rng: np.random.Generator, *, found: bool) -> Points:
         """Joints as the network gets them: (18, 3), with depths (18, 4)."""

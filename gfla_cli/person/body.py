@@ -214,7 +214,7 @@ def in_half(poses: Sequence[Pose], half: Half, crop: Crop) -> list[Pose]:
             for start, end in bones:
                 begin = _start(points, start)
                 points[end, _PLACE] = begin[_PLACE] + share * (points[end, _PLACE] - begin[_PLACE])
-                points[end, 2] *= begin[2] > 0  # nobody knows where a bone without a start is cut
+                points[end, 2] *= begin[2] > 0  # a bone without a start cannot be cut
     return [Pose.of(points, crop.size).within_frame() for points in moved]
 
 

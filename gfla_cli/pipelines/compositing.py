@@ -396,20 +396,24 @@ def _with_close_ups(
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
 
-    def body_of(layers: Layers) -> Mixed:
+    def body_of(layers: Layers) -> tuple[Mixed, Layers]:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
             layers = _sharp_body(layers, source)
         cover = canvas.source_cover
-        return mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=cover is not None)
+        body = mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=cover is not None)
+        return body, layers
 
     if not close_ups:
-        return body_of(layers)
+        return body_of(layers)[0]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
         whole = pool.submit(body_of, layers)
         parts = pool.map(lambda pair: _refined(canvas, place, region, *pair), close_ups)
-        body = whole.result()
+        body, layers = whole.result()
+        moved = 1 - place.uncropped(layers.unmoved(), region)  # what stays where it is needs no second look
         for part in parts:
             if part is not None:
+                if not part.is_head:
+                    part = part._replace(weight=part.weight * moved[part.region])
                 _set_refined(body, part, 1 / place.scale, keeps=canvas.source_cover is not None)
     return body
 

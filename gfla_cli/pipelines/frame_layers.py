@@ -247,6 +247,12 @@ class Layers(NamedTuple):
             np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
+    def unmoved(self) -> Float32Array:
+        """(H, W) in [0, 1]: 1 where the source's own pixels are shown at their place, or near it."""
+        still = ramp(_length(self.offset) * self.matte.shape[1], 1.5 * _STILL, _STILL)
+        kept = cv2.erode(np.minimum(self.share, still), disc(2))
+        return np.asarray(cv2.GaussianBlur(kept, (0, 0), _SMOOTH), np.float32)
+
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.
 

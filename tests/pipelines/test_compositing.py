@@ -539,6 +539,25 @@ def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_
     assert hidden < 0.1
 
 
+def test_a_refined_half_leaves_what_stays_where_it_is():
+    """There the source's own pixels are shown already; a second look could only draw them again."""
+    wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    cover = np.zeros((256, 256), np.float32)
+    cover[:, 64:192] = 1
+    canvas = Canvas(red, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 16:48] = 1
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HalfCrop(red[:64, :64], frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)), "upper", limbs)
+    green = drawn_before_grey(matte, subject=(30, 200, 30))
+    for moved in (False, True):
+        body = drawn_before_grey(matte)
+        body.offset[..., 0] = 12 / 64 if moved else 0
+        shown = composed(canvas, body, [(part, green)])
+        assert (shown[128, 128, 1] > shown[128, 128, 0]) == moved
+
+
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
     canvas = Canvas.of(
         photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: np.ones((600, 600), np.float32)
