@@ -248,10 +248,12 @@ class Layers(NamedTuple):
         )
 
     def unmoved(self) -> Float32Array:
-        """(H, W) in [0, 1]: 1 where the source's own pixels are shown at their place, or near it."""
-        still = ramp(_length(self.offset) * self.matte.shape[1], 1.5 * _STILL, _STILL)
-        kept = cv2.erode(np.minimum(self.share, still), disc(2))
-        return np.asarray(cv2.GaussianBlur(kept, (0, 0), _SMOOTH), np.float32)
+        """(H, W) in [0, 1]: 1 where the source's own subject is shown at its place or near it, and a little around."""
+        way = _length(self.offset) * self.matte.shape[1]
+        subject = self.matte > LIKELY
+        kept = np.minimum(self.share, ramp(way, 1.5 * _STILL, _STILL)) * subject
+        moved = cv2.dilate((subject & (way > _STILL)).astype(np.float32), disc(_TAKEN))
+        return np.asarray(cv2.GaussianBlur(cv2.dilate(kept, disc(_BESIDE)) * (1 - moved), (0, 0), _SMOOTH), np.float32)
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
         """Parts of the subject that move as they are, as `moves_rigidly` says.

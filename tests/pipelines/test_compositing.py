@@ -539,8 +539,20 @@ def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_
     assert hidden < 0.1
 
 
-def test_a_refined_half_leaves_what_stays_where_it_is():
-    """There the source's own pixels are shown already; a second look could only draw them again."""
+def test_what_stays_where_it_is_needs_no_second_look():
+    """There the source's own pixels are shown already. Its outline belongs to it, a part that moves does not."""
+    matte = np.zeros((64, 64), np.float32)
+    matte[:, 20:48] = 1
+    given = layers(share=1.0)._replace(matte=matte)
+    given.offset[:, 36:, 0] = 12 / 64
+    unmoved = given.unmoved()
+    assert unmoved[20:44, 16:32].min() > 0.9
+    assert unmoved[20:44, 38:].max() < 0.1
+    assert unmoved[20:44, :10].max() < 0.1
+    assert given._replace(share=np.zeros((64, 64), np.float32)).unmoved().max() == 0  # drawn, not the source's
+
+
+def test_a_refined_half_is_not_seen_where_nothing_moves():
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
     frame = Crop((0, 0, 256, 256), (64, 64))
     cover = np.zeros((256, 256), np.float32)
@@ -550,12 +562,13 @@ def test_a_refined_half_leaves_what_stays_where_it_is():
     matte[:, 16:48] = 1
     points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
     part = HalfCrop(red[:64, :64], frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)), "upper", limbs)
-    green = drawn_before_grey(matte, subject=(30, 200, 30))
-    for moved in (False, True):
+    narrow = drawn_before_grey(np.where(np.arange(64) < 24, 0, matte).astype(np.float32))
+    for way, same in ((0, True), (16, False)):
         body = drawn_before_grey(matte)
-        body.offset[..., 0] = 12 / 64 if moved else 0
-        shown = composed(canvas, body, [(part, green)])
-        assert (shown[128, 128, 1] > shown[128, 128, 0]) == moved
+        body.offset[..., 0] = way / 64
+        alone, both = (composed(canvas, body, parts) for parts in ([], [(part, narrow)]))
+        different = np.abs(alone[100:150].astype(int) - both[100:150]).max(axis=-1) > 8
+        assert (different.mean() < 0.01) == same
 
 
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
