@@ -56,6 +56,7 @@ _HELD: dict[Half, tuple[tuple[int, ...], float, float]] = {
     "upper": ((0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 16, 17), 0.3, 0.5),
     "lower": ((8, 9, 10, 11, 12, 13), 0.35, 0.3),
 }
+_NOISE = 0.05  # torso lengths that joints of a body which stands still move at most
 _BESIDE_HALF = 0.35  # torso lengths
 _LEAST_HELD = 4  # joints
 _LARGEST_HALF = 0.78  # share of the frame's side; a larger half gains too little
@@ -190,6 +191,14 @@ def half_crop(poses: Sequence[Pose], half: Half) -> Crop | None:
     if not 1 <= side <= _LARGEST_HALF * poses[0].size[0]:
         return None
     return Crop(box_around(((left + right) / 2, (top + bottom) / 2), side, side), poses[0].size)
+
+
+def moves(poses: tuple[Pose, Pose], half: Half) -> bool:
+    """Whether that half of a body moves from one pose to the other by more than a detector's noise."""
+    first, second = poses
+    held = [joint for joint in _HELD[half][0] if first.present[joint] or second.present[joint]]
+    way = np.linalg.norm(first.points[held, :2] - second.points[held, :2], axis=1)  # far where one is missing
+    return bool(way.max(initial=0) > _NOISE * torso_length(first))
 
 
 def in_half(poses: Sequence[Pose], half: Half, crop: Crop) -> list[Pose]:

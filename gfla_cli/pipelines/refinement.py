@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.geometry.crop import Crop, Size
 from gfla_cli.geometry.paste import Paster, smoothstep
-from gfla_cli.person.body import HALVES, Half, half_crop, head_box, in_half, torso_length
+from gfla_cli.person.body import HALVES, Half, half_crop, head_box, in_half, moves, torso_length
 from gfla_cli.person.pose import FACE, Pose
 
 _ARMS = ((2, 3), (3, 4), (5, 6), (6, 7))
@@ -109,7 +109,7 @@ def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> lis
     found = []
     for half in HALVES:
         place = half_crop(poses, half)
-        if place is not None:
+        if place is not None and moves(poses, half):
             crop = Crop(source_crop.bounds_back(place.box), place.size)
             seen, drawn = (pose.deep_points for pose in in_half(poses, half, place))
             whole = [pose.cropped(place) for pose in poses]
