@@ -63,13 +63,23 @@ def test_side_by_side_shows_source_pose_and_result(transfer, tmp_path):
 
 
 def test_the_head_is_drawn_from_near_unless_that_is_not_wanted(transfer, tmp_path):
-    transfer(ANNA, "--pose", BEN, "-o", "near.png")
-    transfer(ANNA, "--pose", BEN, "-o", "far.png", "--no-near-head")
+    transfer(ANNA, "--pose", BEN, "-o", "near.png", "--no-refine-body")
+    transfer(ANNA, "--pose", BEN, "-o", "far.png", "--no-refine-body", "--no-near-head")
     near, far = (read_image(tmp_path / name).astype(int) for name in ("near.png", "far.png"))
     changed = np.abs(near - far).max(axis=2) > 1  # body and head in one batch, which rounds differently
     height = len(changed)
     assert changed[: height // 3].any()
     assert not changed[height // 2 :].any()
+
+
+def test_halves_of_the_body_are_drawn_from_near_unless_that_is_not_wanted(transfer, tmp_path):
+    for name, options in (("near.png", []), ("far.png", ["--no-refine-body"])):
+        transfer(ANNA, "--pose", BEN, "-o", name, *options)
+    near, far = (read_image(tmp_path / name).astype(int) for name in ("near.png", "far.png"))
+    changed = np.abs(near - far).max(axis=2) > 8
+    height = len(changed)
+    assert changed[: height // 2].any()
+    assert changed[height // 2 :].any()
 
 
 def test_folders_give_every_source_every_pose_and_skip_what_exists(transfer, tmp_path):
