@@ -266,7 +266,7 @@ def trunk_length(joints: Tensor, present: Tensor, shape: BodyShape) -> Tensor:
     first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
     both = present[:, first] * present[:, second]
     lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual_length
-    mean = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
+    mean: Tensor = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
     both = both * (lengths > _SHORT * mean)
     mean = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
     return mean.clamp(min=1)
