@@ -106,7 +106,7 @@ class ModelConfig:
 
     # Trained on close-ups of heads as well: a small head can be generated again in a crop of its own.
     refines_heads: bool = False
-    # Trained on halves of bodies as well: the upper and the lower half can be generated again.
+    # Hands and feet can be generated again, in crops of the upper and the lower half of the body.
     refines_halves: bool = False
 
     heatmap_sigma: float = 6.0  # standard deviation of a joint's Gaussian, in pixels of the frame

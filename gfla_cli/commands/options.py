@@ -45,7 +45,7 @@ RefineBody = Annotated[
     bool,
     typer.Option(
         "--refine-body/--no-refine-body",
-        help="Draw both halves of the body again at a larger scale; takes twice as long.",
+        help="Draw hands and feet again at a larger scale; takes twice as long.",
     ),
 ]
 PoseModel = Annotated[str, typer.Option("--model", help="Name, folder, .onnx file or hf:owner/name of a pose model.")]

@@ -2,7 +2,8 @@
 
 In a body that fills 256 pixels the head has 30, which is too few for a face, and a hand has ten. Models that were
 trained on heads, too (`refines_heads` in their config), draw the head again, several times larger, from the source's
-own pixels. Models that were trained on halves of bodies (`refines_halves`) draw the upper and the lower half again.
+own pixels. Hands and feet come from crops of the upper and the lower half of the body (`refines_halves`). The rest of
+these halves stays that of the whole body: joints outside of a crop are missing there, so its outline is worse.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ _LARGEST = 0.7  # share of the body crop's height; a larger head needs no refine
 _IN_COMMON = 2  # face joints that both poses must show; with fewer the refinement made results worse
 _SHOWN = 0.5  # share of the head crop that the source must contain; the rest would be invented
 _FADES_BESIDE, _FADES_WITHIN = 0.06, 0.16  # share of a half's side over which it fades: beside, and within the body
+# Of what a half shows: both joints of a bone, and where the place begins and ends, in lengths of the bone.
+_ENDS: dict[Half, tuple[tuple[int, int, float, float], ...]] = {
+    "upper": ((3, 4, -0.1, 1.7), (6, 7, -0.1, 1.7)),
+    "lower": ((9, 10, 0.55, 1.35), (12, 13, 0.55, 1.35)),
+}
+_END = 0.2  # its thickness, share of the crop's height
 _HAND = 0.6  # lengths of a forearm by which an arm goes on behind its wrist
 
 
@@ -76,7 +83,7 @@ class HeadCrop(CloseUp):
 
 @dataclass(frozen=True, slots=True)
 class HalfCrop(CloseUp):
-    """The upper or the lower half of a body."""
+    """The upper or the lower half of a body, of which hands and feet are shown."""
 
     half: Half
     source_limbs: NDArray[np.float32]  # (L, 2, 2) as `limbs`, of the source
@@ -86,9 +93,10 @@ class HalfCrop(CloseUp):
         return np.asarray(cover * _beside(self.source_limbs, self.place.size), np.float32)
 
     def mask(self) -> Float32Array:
-        """(H, W) in [0, 1] that fades at all sides, and far before that side where the body goes on.
+        """(H, W) in [0, 1]: forearms and hands of the upper half, feet of the lower one.
 
-        Arms belong to the upper half, and legs beyond the place where they are cut to the lower one.
+        It fades at all sides, and far before that side where the body goes on. Arms belong to the upper half, and legs
+        beyond the place where they are cut to the lower one.
         """
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length, dtype=np.float32) + 0.5) / length for length in (height, width))
@@ -98,7 +106,17 @@ class HalfCrop(CloseUp):
             np.minimum(y / above, (1 - y) / below)[:, None], np.minimum(x, 1 - x) / _FADES_BESIDE
         ).clip(0, 1)
         beside = _beside(self.limbs, (height, width), _LEG if upper else _ARM)
-        return np.asarray(smoothstep(inwards) * beside, np.float32)
+        ends = 1 - _beside(self._ends(), (height, width), _END)
+        return np.asarray(smoothstep(inwards) * beside * ends, np.float32)
+
+    def _ends(self) -> NDArray[np.float32]:
+        """(E, 2, 2) both ends of forearms with their hands, or of ankles with their feet, points of the crop."""
+        found = []
+        for start, end, first, last in _ENDS[self.half]:
+            if self.target_points[[start, end], 2].all():
+                begin, way = self.target_points[start, :2], self.target_points[end, :2] - self.target_points[start, :2]
+                found.append((begin + first * way, begin + last * way))
+        return np.array(found, np.float32).reshape(-1, 2, 2)
 
 
 def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> list[HalfCrop]:

@@ -224,7 +224,7 @@ def _photographed(plan: Recipe) -> Recipe:
 RECIPES = {
     "fashion": _paper_recipe("fashion"),
     "market": _paper_recipe("market", (128, 64)),
-    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5, halves=0.5),
+    "people": replace(_detailed(_PEOPLE), perceptual_window=0.625, heads=0.5),
     "photos": _photographed(_detailed(_PEOPLE)),
     "chairs": _CHAIRS,
     "objects": replace(_CHAIRS, dataset="objects"),

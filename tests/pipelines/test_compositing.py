@@ -494,6 +494,13 @@ def test_a_head_brings_no_second_shoulder():
     assert not different[225:250, 45:90].any()  # the shoulder as the body says
 
 
+@pytest.fixture
+def whole_half(monkeypatch):
+    """A half is shown everywhere, and not its hands and feet alone."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.ones(part.place.size, np.float32))
+
+
+@pytest.mark.usefixtures("whole_half")
 def test_a_refined_half_reaches_little_beyond_the_body():
     """From near the network may take a piece of the background for the person."""
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
@@ -514,6 +521,7 @@ def test_a_refined_half_reaches_little_beyond_the_body():
     assert not different[:, :64].any()  # the piece
 
 
+@pytest.mark.usefixtures("whole_half")
 def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_away():
     """The hand hung beside the hip, and is now where the lower half does not see it."""
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
@@ -552,6 +560,7 @@ def test_what_stays_where_it_is_needs_no_second_look():
     assert given._replace(share=np.zeros((64, 64), np.float32)).unmoved().max() == 0  # drawn, not the source's
 
 
+@pytest.mark.usefixtures("whole_half")
 def test_a_refined_half_is_not_seen_where_nothing_moves():
     wall, red = (np.broadcast_to(np.uint8(colour), (256, 256, 3)).copy() for colour in ((128,) * 3, (200, 30, 30)))
     frame = Crop((0, 0, 256, 256), (64, 64))

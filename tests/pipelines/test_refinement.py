@@ -267,30 +267,31 @@ def test_a_forearm_that_begins_at_the_border_of_a_half_shortens_no_other():
     assert not high.present[3]
 
 
-def test_halves_fade_where_the_body_goes_on_and_arms_belong_to_the_upper_one():
+def test_hands_come_from_the_upper_half_and_feet_from_the_lower_one():
     lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(shift=(4, 0)), body()))
     assert (lower.half, upper.half) == ("lower", "upper")
+
+    def shown(part, joint, cover=None):
+        x, y = part.place.points(body().points[joint, :2][None])[0].round().astype(int)
+        return (part.mask() if cover is None else cover)[y, x]
+
     for part in (lower, upper):
         mask = part.mask()
         assert mask.shape == SIZE
-        assert mask[128, 200] == 1
         assert max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) < 0.1
-    assert upper.mask()[225, 128] < 1
-    assert upper.mask()[20, 128] == 1
-    assert lower.mask()[20, 128] < 1
-    wrist = body().points[4, :2]
-    x, y = (lower.place.points(wrist[None])[0]).astype(int)
-    assert lower.mask()[y, x] < 0.1
-    assert lower.own(np.ones(SIZE, np.float32))[y, x] < 0.3
-    x, y = (upper.place.points(wrist[None])[0]).astype(int)
-    assert upper.mask()[y, x] == upper.own(np.ones(SIZE, np.float32))[y, x] == 1
+    assert min(shown(upper, wrist) for wrist in (4, 7)) > 0.95
+    assert max(shown(upper, joint) for joint in (0, 1)) < 0.05
+    assert min(shown(lower, ankle) for ankle in (10, 13)) > 0.95
+    assert max(shown(lower, joint) for joint in (4, 7, 8, 9)) < 0.1
+    everywhere = np.ones(SIZE, np.float32)
+    assert shown(lower, 4, lower.own(everywhere)) < 0.3
+    assert shown(upper, 4, upper.own(everywhere)) == 1
 
 
-def test_no_row_between_head_and_feet_is_left_to_the_body_as_a_whole():
-    lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(shift=(4, 0)), body()))
-    rows, middle = slice(round(body().points[0, 1]), round(body().points[10, 1])), slice(128, 129)
-    parts = (part.place.uncropped(part.mask(), (rows, middle), beyond=0) for part in (lower, upper))
-    assert np.maximum(*parts).min() > 0.8
+def test_without_its_joints_no_hand_is_taken_from_a_half():
+    target = body(missing=(4, 6, 7))
+    (*_, upper) = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), (body(shift=(4, 0)), target))
+    assert upper.mask().max() == 0
 
 
 def test_the_upper_half_leaves_a_raised_leg_to_the_lower_one():
@@ -299,11 +300,10 @@ def test_the_upper_half_leaves_a_raised_leg_to_the_lower_one():
     raised[12:14, :2] = (186, 130), (186, 150)
     poses = body(shift=(4, 0)), Pose(raised, SIZE)
     lower, upper = half_crops(np.zeros((*SIZE, 3), np.uint8), Crop.whole(SIZE), poses)
-    shin = raised[12:14, :2].mean(axis=0)
-    x, y = upper.place.points(shin[None])[0].round().astype(int)
+    ankle = raised[13, :2]
+    x, y = upper.place.points(ankle[None])[0].round().astype(int)
     assert upper.mask()[y, x] < 0.1
-    assert upper.mask()[y, 255 - x] > 0.9
-    x, y = lower.place.points(shin[None])[0].round().astype(int)
+    x, y = lower.place.points(ankle[None])[0].round().astype(int)
     assert lower.mask()[y, x] > 0.9
 
 

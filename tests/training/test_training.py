@@ -161,9 +161,7 @@ def test_heads_from_near_are_learnt_by_models_whose_frame_is_a_square_and_by_no_
     for name, aspect, learnt in (("square", 1.0, True), ("stretched", 176 / 256, False)):
         config = replace(tiny(), refines_heads=False, refines_halves=False, frame_aspect=aspect)
         save_bundle(tmp_path / name, config, build(config).state_dict())
-        assert fine_tuning_recipe(RECIPES["people"], tmp_path / name).model == replace(
-            config, refines_heads=learnt, refines_halves=learnt
-        )
+        assert fine_tuning_recipe(RECIPES["people"], tmp_path / name).model == replace(config, refines_heads=learnt)
 
 
 def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():

@@ -30,6 +30,7 @@ _SIDE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *(1.0, -1.0) * 6)  # across = side * cros
 _MEASURED_FROM, _MEASURED_TO = (1, 1, 8, 11, 9, 12, 2, 5, 3, 6, 2), (8, 11, 9, 12, 10, 13, 3, 6, 4, 7, 5)
 _SHOULDER_WIDTH, _HIP_WIDTH = 0.75, 0.46  # trunks
 _REST_ARM = 0.8, 0.2, 0.6  # direction of an arm without twist: outwards, forward, down
+_SHORT = 0.75  # of the mean estimate: shorter bones tell nothing of the length of a trunk
 _POLAR_STEPS = 6
 
 
@@ -257,14 +258,17 @@ def _inverse(matrix: Tensor) -> Tensor:
 
 
 def trunk_length(joints: Tensor, present: Tensor, shape: BodyShape) -> Tensor:
-    """Length of a trunk (B, 1) in pixels: the mean estimate of all measured bones; at least one pixel.
+    """Length of a trunk (B, 1) in pixels: the mean estimate of measured bones; at least one pixel.
 
+    Bones that are much shorter than the others do not count: they are cut, or their depth is unknown.
     `joints` (B, J, 3) in pixels, `present` (B, J) 1 or 0.
     """
     first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
     both = present[:, first] * present[:, second]
     lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual_length
     mean: Tensor = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
+    both = both * (lengths > _SHORT * mean)
+    mean = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
     return mean.clamp(min=1)
 
 
