@@ -14,6 +14,7 @@ from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import choice_loss
 from gfla_cli.networks.flow import Choice, FlowEstimator
+from gfla_cli.networks.priors.body import body_shape, trunk_length
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, compute_body_prior
@@ -47,6 +48,19 @@ def arm_on_the_belly(depth):
     place, deep = STANDING.copy(), DEPTH.copy()
     place[RIGHT_WRIST], deep[RIGHT_ELBOW], deep[RIGHT_WRIST] = (64, 58), depth / 2, depth
     return posed(place, deep)
+
+
+def test_a_cut_thigh_makes_no_body_thinner():
+    shape, _ = body_shape(torch.device("cpu"))
+    present = torch.ones(1, JOINTS)
+    present[0, [10, 13]] = 0
+
+    def trunk(place):
+        return float(trunk_length(torch.from_numpy(posed(place)[None][:, :, [0, 1, 3]]), present, shape))
+
+    cut = STANDING.copy()
+    cut[[9, 12]] += 0.7 * (cut[[8, 11]] - cut[[9, 12]])  # the knees
+    assert 0.98 < trunk(cut) / trunk(STANDING) < 1.1
 
 
 def test_numpy_and_torch_draw_the_same_pose_maps():

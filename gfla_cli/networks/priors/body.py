@@ -30,7 +30,7 @@ _SIDE = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, *(1.0, -1.0) * 6)  # across = side * cros
 _MEASURED_FROM, _MEASURED_TO = (1, 1, 8, 11, 9, 12, 2, 5, 3, 6, 2), (8, 11, 9, 12, 10, 13, 3, 6, 4, 7, 5)
 _SHOULDER_WIDTH, _HIP_WIDTH = 0.75, 0.46  # trunks
 _REST_ARM = 0.8, 0.2, 0.6  # direction of an arm without twist: outwards, forward, down
-_SHORT = 0.75  # of the mean estimate: shorter bones tell nothing of the length of a trunk
+_SHORT = 0.65  # of the mean estimate: shorter bones tell nothing of the length of a trunk
 _POLAR_STEPS = 6
 
 
