@@ -177,8 +177,8 @@ def half_crop(poses: Sequence[Pose], half: Half) -> Crop | None:
     joints, above, below = _HELD[half]
     boxes = []
     for pose in poses:
-        torso, held = torso_length(pose), list(joints)
-        held = [joint for joint in held if pose.present[joint]]
+        torso = torso_length(pose)
+        held = [joint for joint in joints if pose.present[joint]]
         if torso <= 0 or len(held) < _LEAST_HELD or not pose.present[list(_HIPS)].any():
             return None
         left, top, right, bottom = box_of(pose.points[held] + 0.5)

@@ -409,12 +409,14 @@ def _with_close_ups(
         whole = pool.submit(body_of, layers)
         parts = pool.map(lambda pair: _refined(canvas, place, region, *pair), close_ups)
         body, layers = whole.result()
-        moved = 1 - place.uncropped(layers.unmoved(), region)  # what stays where it is needs no second look
+        moved: Float32Array | None = None
         for part in parts:
-            if part is not None:
-                if not part.is_head:
-                    part = part._replace(weight=part.weight * moved[part.region])
-                _set_refined(body, part, 1 / place.scale, keeps=canvas.source_cover is not None)
+            if part is None:
+                continue
+            if not part.is_head:  # what stays where it is needs no second look
+                moved = 1 - place.uncropped(layers.unmoved(), region) if moved is None else moved
+                part = part._replace(weight=part.weight * moved[part.region])
+            _set_refined(body, part, 1 / place.scale, keeps=canvas.source_cover is not None)
     return body
 
 

@@ -153,11 +153,13 @@ class Layers(NamedTuple):
         seen = source.cover_at(places)
         made = self._image(source, there)
         astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
-        beside, way = source.subject_near(places)
         # A strip of such places is a fringe; what is thicker is a part that the flow misses.
         missed = cv2.morphologyEx((astray * matte > LIKELY).astype(np.uint8), cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
-        found = astray * missed * ramp(way, *_STRAYED[::-1])
-        made += found[..., None] * (beside - made)
+        found = np.zeros_like(astray)
+        if missed.any():
+            beside, way = source.subject_near(places)
+            found = astray * missed * ramp(way, *_STRAYED[::-1])
+            made += found[..., None] * (beside - made)
         outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
         if not outside.any():
             return self

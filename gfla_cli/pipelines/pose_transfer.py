@@ -237,7 +237,7 @@ class PoseTransfer:
         refined = iter(frames[len(prepared) :])
         return [
             self._result(one, made, [(part, next(refined)) for part in one.close_ups])
-            for one, made in zip(prepared, frames, strict=False)
+            for one, made in zip(prepared, frames[: len(prepared)], strict=True)
         ]
 
     def _result(
@@ -351,19 +351,23 @@ def _moved_back(crop: Crop, points: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(points[:, 2:] > 0, crop.points_back(points), points)
 
 
+def _longer_side(crop: Crop) -> float:
+    """In pixels of the image that is cropped."""
+    left, top, right, bottom = crop.box
+    return max(right - left, bottom - top)
+
+
 def _shows_detail(source_crop: Crop, size: Size | None) -> bool:
     """Whether a result of that size shows more of the source than the network's frame does."""
-    left, top, right, bottom = source_crop.box
-    shown = max(right - left, bottom - top)
     if size is None:
         return False
+    shown = _longer_side(source_crop)
     return (shown if size == "source" else min(shown, size)) > _DETAILED * max(source_crop.size)
 
 
 def _said_about_size(source_crop: Crop, size: Size) -> list[str]:
     """A note on results that are small, or larger than what the source shows."""
-    left, top, right, bottom = source_crop.box
-    shown, network = max(right - left, bottom - top), max(source_crop.size)
+    shown, network = _longer_side(source_crop), max(source_crop.size)
     if size == "source":
         if shown >= network:
             return []

@@ -132,17 +132,18 @@ def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> lis
             seen, drawn = (pose.deep_points for pose in in_half(poses, half, place))
             whole = [pose.cropped(place) for pose in poses]
             if half == "lower":
-                source_limbs, limbs = (_with_hands(pose) for pose in whole)
+                source_limbs, limbs = (_arms(pose, hands=True) for pose in whole)
             else:
                 source_limbs, limbs = (_cut_off(pose, cut) for pose, cut in zip(whole, (seen, drawn), strict=True))
             found.append(HalfCrop(crop.image(image), crop, seen, drawn, limbs, place, half, source_limbs))
     return found
 
 
-def _with_hands(pose: Pose) -> NDArray[np.float32]:
-    """(A, 2, 2) both ends of arms, which reach to the ends of their hands."""
+def _arms(pose: Pose, *, hands: bool) -> NDArray[np.float32]:
+    """(A, 2, 2) both ends of upper arms and forearms, up to the wrists or to the ends of the hands."""
     arms = pose.points[np.array(_ARMS)]  # (4, 2, 3)
-    arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
+    if hands:
+        arms[1::2, 1, :2] += _HAND * (arms[1::2, 1] - arms[1::2, 0])[:, :2]
     return np.asarray(arms[(arms[..., 2] > 0).all(axis=1), :, :2])
 
 
@@ -208,9 +209,6 @@ class SourceHead:
         if outside or bottom - top > _LARGEST * height:
             return None
         place = Crop(box, body.size)
-        posed = target.cropped(body)
-        ends = posed.points[np.array(_ARMS)]  # (4, 2, 3)
-        arms = place.points(ends[(ends[..., 2] > 0).all(axis=1), :, :2])
-        return HeadCrop(
-            self.image, self.crop, self.points, posed.cropped(place).within_frame().deep_points, arms, place
-        )
+        posed = target.cropped(body).cropped(place)
+        points = posed.within_frame().deep_points
+        return HeadCrop(self.image, self.crop, self.points, points, _arms(posed, hands=False), place)

@@ -266,10 +266,12 @@ def trunk_length(joints: Tensor, present: Tensor, shape: BodyShape) -> Tensor:
     first, second = constant(_MEASURED_FROM, joints.device), constant(_MEASURED_TO, joints.device)
     both = present[:, first] * present[:, second]
     lengths = torch.linalg.vector_norm(joints[:, first] - joints[:, second], dim=2) / shape.usual_length
-    mean: Tensor = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
-    both = both * (lengths > _SHORT * mean)
-    mean = (lengths * both).sum(dim=1, keepdim=True) / both.sum(dim=1, keepdim=True).clamp(min=1)
-    return mean.clamp(min=1)
+
+    def mean_of(counted: Tensor) -> Tensor:
+        total: Tensor = (lengths * counted).sum(dim=1, keepdim=True)
+        return total / counted.sum(dim=1, keepdim=True).clamp(min=1)
+
+    return mean_of(both * (lengths > _SHORT * mean_of(both))).clamp(min=1)
 
 
 def cast_rays(body: Body, size: tuple[int, int], stride: int, shape: BodyShape) -> RayHits:
