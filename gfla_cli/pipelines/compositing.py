@@ -368,6 +368,8 @@ def _sharp_body(layers: Layers, source: SourceFrame, part: HalfCrop | None = Non
     layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
     layers = layers.with_definite_outline(source).without_torn_source(source)
+    if part is not None:  # a hand that turns is stretched; as a blur it looks worse
+        rigid = np.maximum(rigid, layers.moved_as_drawn(source))
     return layers.with_sharp_source(rigid * layers.shown_once(source))
 
 

@@ -31,10 +31,14 @@ _PALE = 0.6, 0.3  # shares of the contrast nearby: above, a colour is the subjec
 _STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; above, the subject's own
 _LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
 _SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
+_ABOUT = 2  # pixels of blur within which two images are compared
+# Of a moved source that is what the network drew, but sharp: difference of blurred colours in [-1, 1] that counts fully,
+# and not at all; the same for pixels of the source from one pixel to the next.
+_ALIKE, _RIPPLED = (0.15, 0.45), (4, 6)
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
-_ABOUT, _UNLIKE = 2, 0.3  # blur in pixels, and difference of blurred colours in [-1, 1] that counts for 1/e
+_UNLIKE = 0.3  # difference of blurred colours in [-1, 1] that counts for 1/e
 _ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
 # Of what the network cut off from a subject that hardly moves:
 _STILL = 6  # pixels of the network's frame by which a place of it moves at most
@@ -302,6 +306,22 @@ class Layers(NamedTuple):
         drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]
         return drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
 
+    def _moved_less_drawn(self, source: SourceFrame, places: Places, region: tuple[slice, slice]) -> Float32Array:
+        """(h, w, 3) blurred difference between what the source shows at these places and what was drawn."""
+        difference = source.image_at(places) - self.drawn[region]
+        return np.asarray(cv2.GaussianBlur(difference, (0, 0), _ABOUT), np.float32)
+
+    def moved_as_drawn(self, source: SourceFrame) -> Float32Array:
+        """(H, W) in [0, 1]: where the moved source shows the same as the network drew, but without its blur."""
+        region = self._subject(LIKELY)
+        places, offset = self._looked_at(region), self.offset[region] * self.matte.shape[1]
+        difference = np.sqrt(np.square(self._moved_less_drawn(source, places, region)).mean(axis=-1))
+        _, most = _stretched(*(np.gradient(offset, axis=axis) for axis in (1, 0)))
+        alike = cv2.erode(ramp(difference, *_ALIKE[::-1]) * ramp(most, *_RIPPLED[::-1]), _square(1))
+        found = np.zeros_like(self.matte)
+        found[region] = cv2.GaussianBlur(alike, (0, 0), 1) * source.cover_at(places)
+        return found
+
     def shown_once(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
 
@@ -310,9 +330,9 @@ class Layers(NamedTuple):
         """
         height, width = self.matte.shape
         region = self._subject(LIKELY)
-        x, y = self._looked_at(region)
-        difference = cv2.GaussianBlur(source.image_at((x, y)) - self.drawn[region], (0, 0), _ABOUT)
-        fits = np.exp(-np.square(np.abs(difference).mean(axis=-1) / _UNLIKE)).astype(np.float32)
+        x, y = places = self._looked_at(region)
+        difference = np.abs(self._moved_less_drawn(source, places, region)).mean(axis=-1)
+        fits = np.exp(-np.square(difference / _UNLIKE)).astype(np.float32)
         columns, rows = -(-width // _CELL), -(-height // _CELL)
         cells = (y.clip(0, height - 1) // _CELL).astype(int) * columns + (x.clip(0, width - 1) // _CELL).astype(int)
         subject = self.matte[region] > LIKELY
