@@ -21,6 +21,7 @@ from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop, box_around
 from gfla_cli.geometry.paste import Paster, smoothstep
 from gfla_cli.inference.session import Session
+from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import (
     BODY_STRETCH,
     HEAD_STRETCH,
@@ -33,6 +34,7 @@ from gfla_cli.pipelines.frame_layers import (
     spread,
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
+from gfla_cli.pipelines.hidden_hands import with_hidden_hands
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 
@@ -370,7 +372,11 @@ def _sharp_body(layers: Layers, source: SourceFrame, part: HalfCrop | None = Non
     layers = layers.with_definite_outline(source).without_torn_source(source)
     if part is not None:  # a hand that turns is stretched; as a blur it looks worse
         rigid = np.maximum(rigid, layers.moved_as_drawn(source))
-    return layers.with_sharp_source(rigid * layers.shown_once(source))
+    layers = layers.with_sharp_source(rigid * layers.shown_once(source))
+    if part is not None and part.half == "upper":
+        poses = (Pose.of(points, layers.matte.shape) for points in (part.source_points, part.target_points))
+        layers = with_hidden_hands(layers, source, *poses)
+    return layers
 
 
 def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:

@@ -32,8 +32,8 @@ _STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; 
 _LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
 _SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
 _ABOUT = 2  # pixels of blur within which two images are compared
-# Of a moved source that is what the network drew, but sharp: difference of blurred colours in [-1, 1] that counts fully,
-# and not at all; the same for pixels of the source from one pixel to the next.
+# Of a moved source that shows what the network drew, but sharp. Each holds fully up to the first, not at all from the
+# second on: difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
 _ALIKE, _RIPPLED = (0.15, 0.45), (4, 6)
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
@@ -155,7 +155,7 @@ class Layers(NamedTuple):
         drawn, share, _, offset, matte = (part[there] for part in self)
         places = self._looked_at(there)
         seen = source.cover_at(places)
-        made = self._image(source, there)
+        made = self.mixed(source, there)
         astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
         # A strip of such places is a fringe; what is thicker is a part that the flow misses.
         missed = cv2.morphologyEx((astray * matte > LIKELY).astype(np.uint8), cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
@@ -286,7 +286,7 @@ class Layers(NamedTuple):
         changed.share[region] *= kept[..., 0]
         changed.residual[region] *= kept
         known = np.maximum(1 - kept * share, _LEAST)
-        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * self._image(source, region)) / known
+        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * self.mixed(source, region)) / known
         return changed
 
     def _subject(self, least: float) -> tuple[slice, slice]:
@@ -301,8 +301,8 @@ class Layers(NamedTuple):
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
 
-    def _image(self, source: SourceFrame, region: tuple[slice, slice]) -> Float32Array:
-        """(h, w, 3) what a region of the frame is mixed to, at the size of the network's frame."""
+    def mixed(self, source: SourceFrame, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
+        """(h, w, 3) in [-1, 1] what a region of the frame is mixed to, at the size of the network's frame."""
         drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]
         return drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
 
@@ -339,8 +339,8 @@ class Layers(NamedTuple):
         shown = cells[subject]
         count = np.bincount(shown, minlength=rows * columns).clip(1)
         apart = np.zeros(rows * columns)  # variance of the places that show a cell, in pixels
-        for places in np.nonzero(subject):
-            mean, square = (np.bincount(shown, places**power, len(count)) / count for power in (1, 2))
+        for positions in np.nonzero(subject):
+            mean, square = (np.bincount(shown, positions**power, len(count)) / count for power in (1, 2))
             apart += square - mean**2
         best = np.zeros(len(count), np.float32)
         np.maximum.at(best, shown, fits[subject])

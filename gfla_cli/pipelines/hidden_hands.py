@@ -1,0 +1,135 @@
+"""A hand that the source hides, in a pocket or behind the back, is shown as the mirrored other hand.
+
+The flow leads to where the hidden hand should be, and the source shows clothes there. Whether it does is read off the
+image: the other hand has the colour of the face, and this place has not. Estimated depths are too noisy to tell. The
+same holds for a bare forearm.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from gfla_cli.arrays import Float32Array, Float64Array, Image
+from gfla_cli.geometry.crop import Size
+from gfla_cli.person.body import torso_length
+from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.frame_layers import Layers, SourceFrame, ramp
+
+_ARMS = ((3, 4), (6, 7))  # elbow and wrist
+_NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
+_LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, half its width, and before its wrist
+_MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
+_FACE_RADIUS = 0.6  # distances between the eyes
+_CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in Lab (0..255): below, it is skin; above, none
+_HIDDEN, _BARE = 0.12, 0.35  # share of skin: a hand with less is hidden, one with more is bare
+_BEHIND, _BESIDE = 0.1, 0.15  # torsos: a hand before the trunk, or so near to it, is nearer than the hips by so much
+
+
+class _Hand(NamedTuple):
+    wrist: Float64Array  # (2,) x, y
+    way: Float64Array  # (2,) of length 1, from the elbow to the wrist
+    forearm: float  # pixels, from the elbow to the wrist
+
+    @classmethod
+    def of(cls, pose: Pose, arm: tuple[int, int]) -> _Hand | None:
+        """None: a joint is missing."""
+        elbow, wrist = pose.points[list(arm), :2].astype(np.float64)
+        length = float(np.hypot(*(wrist - elbow)))
+        if not pose.present[list(arm)].all() or length == 0:
+            return None
+        return cls(wrist, (wrist - elbow) / length, length)
+
+    @property
+    def across(self) -> Float64Array:
+        return np.array([-self.way[1], self.way[0]])
+
+    def area(self, size: Size, length: float, radius: float, before: float = 0.0) -> Float32Array:
+        """(H, W) 1 on the hand, which goes on for `length` pixels beyond its wrist and `before` pixels before it."""
+        ends = self.wrist - before * self.way, self.wrist + length * self.way
+        first, last = (np.rint(end).astype(int).clip(-size[1], 2 * size[1]).tolist() for end in ends)
+        area = np.zeros(size, np.float32)
+        return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
+
+
+def with_hidden_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
+    """The same with hands that the source hides and the target shows.
+
+    Poses are in pixels of the layers. Without a face that looks at the camera, and without another bare hand, nothing
+    changes: gloves stay gloves.
+    """
+    torso, skin = torso_length(source_pose), _skin(source.image, source_pose)
+    if torso <= 0 or skin is None:
+        return layers
+    skin = skin * source.cover
+    size = layers.matte.shape
+    for arm, other_arm in (_ARMS, _ARMS[::-1]):
+        own, other = (_Hand.of(source_pose, bones) for bones in (arm, other_arm))
+        shown = _Hand.of(target_pose, arm)
+        if own is None or other is None or shown is None or _is_behind(target_pose, arm, torso):
+            continue
+
+        def hidden(*areas: Float32Array) -> bool:
+            here, there = (float((skin * area).sum() / max(1.0, float((source.cover * area).sum()))) for area in areas)
+            return here < _HIDDEN and there > _BARE
+
+        if hidden(*(hand.area(size, *np.multiply(_MIDDLE, torso)) for hand in (own, other))):
+            sleeveless = hidden(*(hand.area(size, 0, _FOREARM * torso, hand.forearm) for hand in (own, other)))
+            layers = _with_hand(layers, source, skin, shown, other, torso, forearm=sleeveless)
+    return layers
+
+
+def _with_hand(
+    layers: Layers, source: SourceFrame, skin: Float32Array, shown: _Hand, other: _Hand, torso: float, *, forearm: bool
+) -> Layers:
+    """The same with the `other` hand of the source, and its forearm, mirrored, where the target shows a hand."""
+    height, width = layers.matte.shape
+    length, radius, cuff = np.multiply((_LENGTH, _RADIUS, _CUFF), torso).tolist()
+    begin, other_begin = (hand.forearm if forearm else cuff for hand in (shown, other))
+    y, x = np.nonzero(shown.area((height, width), length, radius, begin))
+    way = np.column_stack([x, y]) - shown.wrist
+    along, across = (np.asarray(way @ axis, np.float32) for axis in (shown.way, shown.across))
+    there = np.where(along < 0, along * (other_begin / begin), along)  # forearms differ in how they are foreshortened
+    places = (other.wrist + there[:, None] * other.way - across[:, None] * other.across).astype(np.float32)
+    hand = skin * other.area((height, width), length, radius, other_begin)
+    hand = cv2.morphologyEx(hand, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    share = cv2.remap(hand, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
+    share *= ramp(along, -begin, cuff - begin)
+    changed = Layers(*(part.copy() for part in layers))
+    changed.drawn[y, x] = layers.mixed(source)[y, x]
+    changed.residual[y, x] = 0
+    changed.share[y, x] = share
+    changed.matte[y, x] = np.maximum(layers.matte[y, x], share)
+    moved = (places - np.column_stack([x, y])) / width
+    changed.offset[y, x] = np.where(share[:, None] > 0, moved, layers.offset[y, x])
+    return changed
+
+
+def _skin(image: Image, pose: Pose) -> Float32Array | None:
+    """(H, W) in [0, 1]: what has the colour of the face. None: the face does not look at the camera."""
+    if not pose.present[[_NOSE, *_EYES]].all():
+        return None
+    eyes = pose.points[list(_EYES), :2]
+    radius = round(_FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1]))))
+    face = np.zeros(image.shape[:2], np.uint8)
+    cv2.circle(face, np.rint(pose.points[_NOSE, :2]).astype(int).tolist(), radius, 1, cv2.FILLED)
+    colours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    if radius == 0 or not face.any():
+        return None
+    lightness, *chroma = np.moveaxis(colours - np.median(colours[face > 0], axis=0), -1, 0)
+    skin = ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
+    return np.asarray(cv2.GaussianBlur(skin, (0, 0), 1), np.float32)
+
+
+def _is_behind(pose: Pose, arm: tuple[int, int], torso: float) -> bool:
+    """Whether a hand of the target lies behind its trunk, as far as depths are known."""
+    trunk = [*_SHOULDERS, *_HIPS[::-1]]
+    if not pose.present[trunk].all():
+        return False
+    outline = pose.points[trunk, :2].astype(np.float32)
+    wrist = pose.points[arm[1], :2].astype(float).tolist()
+    nearer = pose.deep_points[list(_HIPS), 3].mean() - pose.deep_points[arm[1], 3]  # NaN: not known
+    inside = cv2.pointPolygonTest(outline, wrist, measureDist=True)
+    return inside > -_BESIDE * torso and bool(nearer < _BEHIND * torso)
