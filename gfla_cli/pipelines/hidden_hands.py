@@ -37,10 +37,10 @@ class _Hand(NamedTuple):
     def of(cls, pose: Pose, arm: tuple[int, int]) -> _Hand | None:
         """None: a joint is missing."""
         elbow, wrist = pose.points[list(arm), :2].astype(np.float64)
-        length = float(np.hypot(*(wrist - elbow)))
-        if not pose.present[list(arm)].all() or length == 0:
+        forearm = float(np.hypot(*(wrist - elbow)))
+        if not pose.present[list(arm)].all() or forearm == 0:
             return None
-        return cls(wrist, (wrist - elbow) / length, length)
+        return cls(wrist, (wrist - elbow) / forearm, forearm)
 
     @property
     def across(self) -> Float64Array:
@@ -89,6 +89,8 @@ def _with_hand(
     length, radius, cuff = np.multiply((_LENGTH, _RADIUS, _CUFF), torso).tolist()
     begin, other_begin = (hand.forearm if forearm else cuff for hand in (shown, other))
     y, x = np.nonzero(shown.area((height, width), length, radius, begin))
+    if len(y) == 0:  # outside of the frame
+        return layers
     way = np.column_stack([x, y]) - shown.wrist
     along, across = (np.asarray(way @ axis, np.float32) for axis in (shown.way, shown.across))
     there = np.where(along < 0, along * (other_begin / begin), along)  # forearms differ in how they are foreshortened

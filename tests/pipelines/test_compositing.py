@@ -219,6 +219,25 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     assert sharp.share[20:40, 42:50].min() > 0.95
 
 
+@pytest.mark.parametrize(
+    ("offset", "drawn", "cover", "counts"),
+    [
+        pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 1, 1.0, id="stretched"),
+        pytest.param(lambda x, y: (-1.8 * (x - 32), 0), "the same", 1, 1.0, id="mirrored"),
+        pytest.param(lambda x, y: (-0.7 * x, 0), "another colour", 1, 0.0, id="drawn otherwise"),
+        pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 0, 0.0, id="no subject there"),
+        pytest.param(lambda x, y: (7 * (x - 32), 0), "the same", 1, 0.0, id="rippled"),
+    ],
+)
+def test_a_turning_hand_shows_the_photograph_where_the_network_drew_the_same_blurred(offset, drawn, cover, counts):
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    seen = np.repeat(((x.astype(int) + y.astype(int)) % 2 * 40 + 100)[..., None], 3, axis=2).astype(np.uint8)
+    blurred = 120 / 127.5 - 1 if drawn == "the same" else 0.8
+    given = doubted(offset)._replace(drawn=np.full((64, 64, 3), blurred, np.float32))
+    found = given.moved_as_drawn(SourceFrame.shown(seen, np.full((64, 64), cover, np.float32)))
+    np.testing.assert_allclose(found[20:44, 20:44], counts, atol=0.05)
+
+
 @pytest.mark.parametrize(("drawn", "once"), [("a skirt", 0.0), ("a hand", 1.0)])
 def test_of_two_places_that_show_the_same_hand_the_one_without_a_drawn_hand_does_not_count(drawn, once):
     """The source has its hand before its skirt, the result beside it. The flow of the skirt finds the hand, too."""

@@ -1,0 +1,133 @@
+"""A hand that the source hides is shown as the mirrored other hand; whatever else stays as the network made it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from drawn_landmarks import drawn_body
+
+from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
+from gfla_cli.pipelines.hidden_hands import with_hidden_hands
+
+SIZE = (256, 256)
+WHITE, SKIN, BLUE = (250, 250, 250), (214, 160, 130), (40, 60, 160)
+RIGHT, LEFT = (3, 4), (6, 7)  # elbow and wrist
+
+
+def body():
+    """Arms hang, and the hands lie before the legs, up to 30 pixels below the wrists."""
+    points = drawn_body(SIZE, 32.0)
+    points[[14, 15], 0] = 118, 138
+    return points
+
+
+def source(points, *, bare=(RIGHT,), sleeveless=()):
+    image = np.full((*SIZE, 3), WHITE, np.uint8)
+    cv2.rectangle(image, (88, 50), (168, 230), BLUE, cv2.FILLED)
+    cv2.circle(image, (128, 32), 18, SKIN, cv2.FILLED)
+    for elbow, wrist in (RIGHT, LEFT):
+        x, y = points[wrist, :2].astype(int).tolist()
+        if (elbow, wrist) in sleeveless:
+            cv2.line(image, points[elbow, :2].astype(int).tolist(), (x, y), SKIN, 15)
+        if (elbow, wrist) in bare:
+            cv2.line(image, (x, y + 2), (x, y + 26), SKIN, 15)
+    cover = (image != WHITE).any(axis=-1).astype(np.float32)
+    return SourceFrame.shown(image, cover)
+
+
+def drawn():
+    """What a network made: blue clothes everywhere, where the source has them."""
+    plain = np.zeros(SIZE, np.float32)
+    blue = np.broadcast_to(np.float32(BLUE) / 127.5 - 1, (*SIZE, 3)).copy()
+    return Layers(blue, plain, np.zeros((*SIZE, 3), np.float32), np.zeros((*SIZE, 2), np.float32), plain + 1)
+
+
+def raised(points, depths=None):
+    """The left forearm lies before the trunk."""
+    points = points.copy()
+    points[7, :2] = 130, 96
+    return Pose(points, SIZE, depths)
+
+
+def result(found, beyond, target):
+    """The layers, and the share of skin around a place so many pixels beyond the left wrist of the target."""
+    layers = with_hidden_hands(drawn(), found, Pose(body(), SIZE), target)
+    image = ((layers.mixed(found) + 1) * 127.5).astype(int)
+    way = target.points[7, :2] - target.points[6, :2]
+    x, y = (target.points[7, :2] + beyond * way / np.hypot(*way)).astype(int)
+    near = image[y - 2 : y + 3, x - 2 : x + 3]
+    return layers, float((np.abs(near - SKIN).max(axis=-1) < 12).mean())
+
+
+def test_a_hidden_hand_is_the_other_one():
+    layers, skin = result(source(body()), 14, raised(body()))
+    assert skin == 1
+    assert result(source(body()), -12, raised(body()))[1] == 0, "the sleeve stays"
+    outside = np.ones(SIZE, bool)
+    outside[60:130, 85:150] = False
+    for before, after in zip(drawn(), layers, strict=True):
+        np.testing.assert_array_equal(before[outside], after[outside])
+
+
+def test_it_is_mirrored():
+    """A thumb that points inwards, to the trunk, does so on the other side."""
+    found = source(body())
+    x, y = body()[4, :2].astype(int).tolist()
+    cv2.line(found.image, (x, y + 12), (x + 10, y + 16), SKIN, 5)  # the right hand's thumb, towards the trunk
+    target = Pose(body(), SIZE)
+    layers = with_hidden_hands(drawn(), found, Pose(body(), SIZE), target)
+    x, y = body()[7, :2].astype(int).tolist()
+    row = layers.share[y + 15]
+    assert row[x - 9] > 0.5, "towards the trunk"
+    assert row[x + 9] < 0.1
+
+
+def test_a_bare_forearm_comes_with_its_hand():
+    found = source(body(), sleeveless=(RIGHT,))
+    assert result(found, 14, raised(body()))[1] == 1
+    assert result(found, -14, raised(body()))[1] == 1
+    assert result(source(body(), sleeveless=(RIGHT, LEFT)), -14, raised(body()))[1] == 0, "the source shows this one"
+
+
+@pytest.mark.parametrize(
+    "bare, missing",
+    [((RIGHT, LEFT), ()), ((), ()), ((RIGHT,), (0,)), ((RIGHT,), (14,)), ((RIGHT,), (4,)), ((RIGHT,), (6,))],
+    ids=["both hands are seen", "gloves", "no nose", "one eye", "the other wrist is missing", "no elbow"],
+)
+def test_nothing_changes_without_a_bare_other_hand_and_a_face(bare, missing):
+    points = body()
+    points[list(missing)] = MISSING
+    layers = drawn()
+    found = source(body(), bare=bare)
+    assert with_hidden_hands(layers, found, Pose(points, SIZE), raised(body())) is layers
+
+
+def test_a_target_without_that_arm_changes_nothing():
+    points = body()
+    points[7] = MISSING
+    layers = drawn()
+    assert with_hidden_hands(layers, source(body()), Pose(body(), SIZE), Pose(points, SIZE)) is layers
+
+
+@pytest.mark.parametrize("depth, shown", [(-30.0, True), (30.0, False), (0.0, False)])
+def test_a_hand_behind_the_trunk_of_the_target_is_not_shown(depth, shown):
+    depths = np.zeros(18, np.float32)
+    depths[7] = depth
+    assert (result(source(body()), 14, raised(body(), depths))[1] == 1) is shown
+
+
+def test_a_hand_beside_the_trunk_is_shown_at_any_depth():
+    points = body()
+    points[[6, 7], :2] = (190, 80), (220, 100)
+    depths = np.full(18, 30.0, np.float32)
+    depths[list((8, 11))] = 0
+    assert result(source(body()), 14, Pose(points, SIZE, depths))[1] == 1
+
+
+def test_hands_beyond_the_frame_are_no_error():
+    points = body()
+    points[[6, 7], :2] = (250, 100), (320, 100)
+    layers = with_hidden_hands(drawn(), source(body()), Pose(body(), SIZE), Pose(points, SIZE))
+    assert all(np.isfinite(part).all() for part in layers)
