@@ -34,7 +34,7 @@ from gfla_cli.pipelines.frame_layers import (
     spread,
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
-from gfla_cli.pipelines.hidden_hands import with_hidden_hands
+from gfla_cli.pipelines.hands import with_hidden_hands
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 
@@ -51,6 +51,9 @@ _AT_A_TIME = 2  # parts of a body that are mixed at the same time
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
+
+
+Poses = tuple[Pose, Pose]  # of the source and of the target, in pixels of the network's frame
 
 
 class Mixed(NamedTuple):
@@ -328,12 +331,18 @@ def _given_background(background: Background, size: tuple[int, int]) -> Image:
 
 
 def composed(
-    canvas: Canvas, layers: Layers, close_ups: Sequence[tuple[CloseUp, Layers]] = (), *, place: Crop | None = None
+    canvas: Canvas,
+    layers: Layers,
+    close_ups: Sequence[tuple[CloseUp, Layers]] = (),
+    *,
+    place: Crop | None = None,
+    poses: Poses | None = None,
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame, and its refined parts one after the other, set into it.
 
     (N, M, 4) with the cover as alpha channel, and colours that are not multiplied by it, where the canvas is
-    transparent. `place`: where the frame lies, if it is not the place for which the canvas was made.
+    transparent. `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the
+    body in the source and in the frame, in pixels of the layers; they tell which hands the source hides.
     """
     place = place or canvas.place
     shape = canvas.background.shape[:2]
@@ -343,7 +352,7 @@ def composed(
     if region is None:  # the subject has left the canvas
         image = canvas.background.copy()
     else:
-        part = _with_close_ups(canvas, layers, place, region, close_ups)
+        part = _with_close_ups(canvas, layers, place, region, close_ups, poses)
         if keeps:
             part = part.without_wisps(place)
         if keeps and canvas.replaced:
@@ -362,7 +371,7 @@ def composed(
     return image if alpha is None else np.dstack([image, alpha])
 
 
-def _sharp_body(layers: Layers, source: SourceFrame, part: HalfCrop | None = None) -> Layers:
+def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:
     """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves as it is."""
     rigid = layers.moves_rigidly(BODY_STRETCH)
     # A lower half hardly moves where arms are raised. The hands that hung beside it are shown elsewhere.
@@ -373,10 +382,7 @@ def _sharp_body(layers: Layers, source: SourceFrame, part: HalfCrop | None = Non
     if part is not None:  # a hand that turns is stretched; as a blur it looks worse
         rigid = np.maximum(rigid, layers.moved_as_drawn(source))
     layers = layers.with_sharp_source(rigid * layers.shown_once(source))
-    if part is not None and part.half == "upper":
-        poses = (Pose.of(points, layers.matte.shape) for points in (part.source_points, part.target_points))
-        layers = with_hidden_hands(layers, source, *poses)
-    return layers
+    return layers if poses is None else with_hidden_hands(layers, source, *poses)
 
 
 def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
@@ -401,12 +407,13 @@ def _with_close_ups(
     place: Crop,
     region: tuple[slice, slice],
     close_ups: Sequence[tuple[CloseUp, Layers]],
+    poses: Poses | None,
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
 
     def body_of(layers: Layers) -> tuple[Mixed, Layers]:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            layers = _sharp_body(layers, source)
+            layers = _sharp_body(layers, source, poses)
         cover = canvas.source_cover
         body = mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=cover is not None)
         return body, layers
@@ -446,7 +453,7 @@ def _refined(
     source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
         if isinstance(close_up, HalfCrop):
-            layers = _sharp_body(layers, source, close_up)
+            layers = _sharp_body(layers, source, close_up.poses, close_up)
         else:
             layers = _sharp_head(layers, source)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)

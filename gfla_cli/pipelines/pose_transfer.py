@@ -83,6 +83,12 @@ class PreparedTransfer:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def poses(self) -> tuple[Pose, Pose]:
+        """Of the source and of the target, in pixels of their crops."""
+        size = self.source_image.shape[:2]
+        return Pose.of(self.source_points, size), Pose.of(self.target_points, size)
+
+    @property
     def canvas(self) -> Canvas | None:
         """What the result is set into; None: the result is the network's frame. Waits until another thread has made it.
 
@@ -251,7 +257,7 @@ class PoseTransfer:
             return TransferResult(frame.image, one.source_image, points[0], points[1], frame, one.notes)
         points = [_moved_back(canvas.place, place) for place in points]
         close_ups = [(part, _layers(drawn, part)) for part, drawn in refined]
-        image = composed(canvas, _layers(made, one), close_ups)
+        image = composed(canvas, _layers(made, one), close_ups, poses=one.poses)
         return TransferResult(image, canvas.original, points[0], points[1], frame, one.notes)
 
     def _frames(
@@ -332,7 +338,7 @@ def _layers(made: _Generated, shown: PreparedTransfer | CloseUp) -> Layers:
     assert made.layers is not None
     if isinstance(shown, HeadCrop):
         return made.layers
-    return made.layers.around(Pose.of(shown.target_points, made.layers.matte.shape))
+    return made.layers.around(shown.poses[1])
 
 
 def _file_state(source: ImageSource) -> _FileState | None:

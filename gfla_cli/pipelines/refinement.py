@@ -50,6 +50,11 @@ class CloseUp(ABC):
     limbs: NDArray[np.float32]
     place: Crop  # of the target's part in the generated image of the body
 
+    @property
+    def poses(self) -> tuple[Pose, Pose]:
+        """Of the source and of the target, in pixels of the crop."""
+        return Pose.of(self.source_points, self.place.size), Pose.of(self.target_points, self.place.size)
+
     @abstractmethod
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1]: how much of the generated part is visible."""

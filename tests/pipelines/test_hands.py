@@ -9,7 +9,7 @@ from drawn_landmarks import drawn_body
 
 from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
-from gfla_cli.pipelines.hidden_hands import with_hidden_hands
+from gfla_cli.pipelines.hands import with_hidden_hands
 
 SIZE = (256, 256)
 WHITE, SKIN, BLUE = (250, 250, 250), (214, 160, 130), (40, 60, 160)
@@ -92,7 +92,7 @@ def test_a_bare_forearm_comes_with_its_hand():
 
 
 @pytest.mark.parametrize(
-    "bare, missing",
+    ("bare", "missing"),
     [((RIGHT, LEFT), ()), ((), ()), ((RIGHT,), (0,)), ((RIGHT,), (14,)), ((RIGHT,), (4,)), ((RIGHT,), (6,))],
     ids=["both hands are seen", "gloves", "no nose", "one eye", "the other wrist is missing", "no elbow"],
 )
@@ -111,7 +111,7 @@ def test_a_target_without_that_arm_changes_nothing():
     assert with_hidden_hands(layers, source(body()), Pose(body(), SIZE), Pose(points, SIZE)) is layers
 
 
-@pytest.mark.parametrize("depth, shown", [(-30.0, True), (30.0, False), (0.0, False)])
+@pytest.mark.parametrize(("depth", "shown"), [(-30.0, True), (30.0, False), (0.0, False)])
 def test_a_hand_behind_the_trunk_of_the_target_is_not_shown(depth, shown):
     depths = np.zeros(18, np.float32)
     depths[7] = depth
