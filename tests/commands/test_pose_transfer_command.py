@@ -165,7 +165,9 @@ def test_tiny_huge_and_broken_images(transfer, tmp_path):
 def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer("nobody.jpg", "--pose", BEN), 1, "nobody.jpg", "no such file")
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
-    assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
+    # Since Python 3.14 `is_dir` says no about such a name, and the file that is read then is the first to tell.
+    code, said = (1, "File name too long") if sys.version_info >= (3, 14) else (2, "the name is too long")
+    assert refused(transfer("n" * 300, "--pose", BEN), code, said)
     (tmp_path / "empty").mkdir()
     assert refused(transfer("empty", "--pose", BEN), 1, "no images")
 
