@@ -105,16 +105,17 @@ class Ffmpeg:
     def _listen(self) -> None:
         assert self._process.stderr is not None
         warning = False
-        for line in self._process.stderr:
-            text = line.decode(errors="replace").rstrip()
-            level = _LEVEL.search(text)
-            if level:
-                warning = level[1] == "warning"
-                text = text.replace(level[0], "", 1)
-            if not warning:
-                self._said.append(text)
-            elif len(self.warned) < _KEPT_LINES:
-                self.warned.append(text)
+        with self._process.stderr as lines:
+            for line in lines:
+                text = line.decode(errors="replace").rstrip()
+                level = _LEVEL.search(text)
+                if level:
+                    warning = level[1] == "warning"
+                    text = text.replace(level[0], "", 1)
+                if not warning:
+                    self._said.append(text)
+                elif len(self.warned) < _KEPT_LINES:
+                    self.warned.append(text)
 
     @property
     def stdin(self) -> BinaryIO:

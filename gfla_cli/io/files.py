@@ -31,6 +31,7 @@ _DISK_ERRORS = {
     errno.ENAMETOOLONG: ("the file name is too long", "choose a shorter one with --output"),
     errno.EFBIG: ("the file grew larger than this disk allows", "choose another folder with --output"),
 }
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _Key = TypeVar("_Key")
 
 
@@ -137,7 +138,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises UsageError when `path` exists (unless it is an empty folder) or its parent does not, MediaError when the
     disk cannot be written.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if status_of(path) is not None and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path} exists already", hint="choose a new folder with --output")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
@@ -209,20 +210,20 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
     """`path` with its links resolved. Raises UsageError when no file may be written there."""
     try:
         target = Path(os.path.realpath(path))
-        exists, is_file, is_folder = target.exists(), target.is_file(), target.is_dir()
+        status = status_of(target)
     except OSError as error:
         what, hint = _DISK_ERRORS.get(error.errno or 0, (error.strerror, "choose another name"))
         raise UsageError(f"{path} cannot be written: {what}", hint=hint) from error
     except ValueError as error:  # a NUL byte
         raise UsageError(f"{str(path)!r} cannot be written: {error}", hint="choose another name") from error
-    if is_folder:
+    if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a folder, not a file", hint=f"add a file name, such as {path / 'result.png'}")
     if not (nearest := _nearest_folder(target)).is_dir():
         raise UsageError(f"{path}: {nearest} is a file, not a folder", hint="choose another folder with --output")
-    if exists and not is_file:
+    if status is not None and not stat.S_ISREG(status.st_mode):
         # As root, renaming onto /dev/null would replace the device.
         raise UsageError(f"{path} is a device or pipe, not a file", hint="choose a file name with --output")
-    if exists and not overwrite:
+    if status is not None and not overwrite:
         raise UsageError(f"{path} exists already", hint="--overwrite replaces it, --output chooses another name")
     return target
 
@@ -299,14 +300,28 @@ def files_of(folder: Path, suffixes: Iterable[str], *, recursive: bool = False) 
     ]
 
 
+def status_of(path: Path) -> os.stat_result | None:
+    """What `path.stat` tells, or None when there is nothing of that name.
+
+    Raises OSError when nobody knows whether there is: for a name too long, or without access. Since Python 3.14
+    `path.exists` says no then, and the user would look for a spelling mistake.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno not in _NOTHING_THERE:
+            raise
+        return None
+
+
 def require_path(path: Path) -> None:
     """Raises MediaError when the path does not exist."""
     try:
-        exists = path.exists()
+        status = status_of(path)
     except (OSError, ValueError) as error:  # OSError: name too long, no access; ValueError: a NUL byte
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{str(path)!r} cannot be read: {reason}", hint="check the path") from error
-    if not exists:
+    if status is None:
         raise MediaError(f"{path}: no such file", hint=CHECK_SPELLING)
 
 

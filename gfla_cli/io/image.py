@@ -145,7 +145,7 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
     with atomic_path(path, overwrite=overwrite) as temporary:
         encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
         Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options, **_tags(name, result=result))
-        temporary.write_bytes(encoded.getbuffer())
+        temporary.write_bytes(encoded.getvalue())  # a view would outlive a failure, and Python 3.14 complains about it
 
 
 def _tags(name: str, *, result: bool) -> dict[str, Any]:

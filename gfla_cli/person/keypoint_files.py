@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
-from gfla_cli.io.files import CHECK_SPELLING, write_text
+from gfla_cli.io.files import CHECK_SPELLING, status_of, write_text
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
 from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, WhichPerson, choose_person, shortest_decimals
@@ -197,10 +198,11 @@ def _about(path: Path | str, notes: list[str] | None) -> Iterator[list[str]]:
 def _text(file: Path) -> str:
     """The file as text, without a byte order mark, in the encodings of spreadsheet programs."""
     try:
-        if not file.is_file():
+        status = status_of(file)
+        if status is None or not stat.S_ISREG(status.st_mode):
             what = "is a folder" if file.is_dir() else "no such file"
             raise LandmarkError(what, hint=CHECK_SPELLING)
-        size = file.stat().st_size
+        size = status.st_size
         if size > _LARGEST_FILE:
             hint = f"{_LARGEST_FILE // 1_000_000} MB are the most: take out the images that you need"
             raise LandmarkError(f"{size / 1e6:.0f} MB are too much for a keypoint file", hint=hint)

@@ -63,8 +63,8 @@ def test_side_by_side_shows_source_pose_and_result(transfer, tmp_path):
 
 
 def test_the_head_is_drawn_from_near_unless_that_is_not_wanted(transfer, tmp_path):
-    transfer(ANNA, "--pose", BEN, "-o", "near.png", "--no-refine-body")
-    transfer(ANNA, "--pose", BEN, "-o", "far.png", "--no-refine-body", "--no-near-head")
+    for name, options in (("near.png", []), ("far.png", ["--no-near-head"])):
+        transfer(ANNA, "--pose", BEN, "-o", name, "--no-refine-body", "--precision", "fp32", *options)
     near, far = (read_image(tmp_path / name).astype(int) for name in ("near.png", "far.png"))
     changed = np.abs(near - far).max(axis=2) > 1  # body and head in one batch, which rounds differently
     height = len(changed)
@@ -165,7 +165,9 @@ def test_tiny_huge_and_broken_images(transfer, tmp_path):
 def test_missing_files_and_empty_folders(transfer, tmp_path):
     assert refused(transfer("nobody.jpg", "--pose", BEN), 1, "nobody.jpg", "no such file")
     assert refused(transfer(ANNA, "--pose", "nobody.jpg"), 1, "nobody.jpg", "no such file")
-    assert refused(transfer("n" * 300, "--pose", BEN), 2, "the name is too long")
+    # Since Python 3.14 `is_dir` says no about such a name, and the file that is read then is the first to tell.
+    code, said = (1, "File name too long") if sys.version_info >= (3, 14) else (2, "the name is too long")
+    assert refused(transfer("n" * 300, "--pose", BEN), code, said)
     (tmp_path / "empty").mkdir()
     assert refused(transfer("empty", "--pose", BEN), 1, "no images")
 

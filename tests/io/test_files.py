@@ -74,6 +74,11 @@ def test_an_interrupted_folder_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_whose_name_is_too_long_is_refused_before_the_work(tmp_path):
+    with pytest.raises(OSError, match="too long"), atomic_folder(tmp_path / ("n" * 300)):
+        pytest.fail("the work has begun")
+
+
 def test_a_folder_in_use_is_not_replaced(tmp_path):
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(UsageError, match="exists already"), atomic_folder(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_stopping_early_leaves_no_process_behind(ntsc):
         next(frames)
     next(read_frames(ntsc))  # and forgotten
     assert children() == []
+
+
+def test_reading_closes_its_pipes_and_does_not_leave_that_to_the_collector(ntsc):
+    gc.collect()  # what earlier tests left
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        with read_frames(ntsc) as frames:
+            next(frames)
+        del frames
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == []
 
 
 def test_reading_stops_when_the_consumer_stops(ntsc):

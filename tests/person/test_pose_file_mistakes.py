@@ -112,6 +112,7 @@ def test_own_files_of_a_newer_version_or_without_size_are_refused(pose_file):
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     assert "no such file" in refusal(tmp_path / "missing.json")
+    assert "cannot be read" in refusal(tmp_path / f"{'n' * 300}.json")
     assert "folder" in refusal(tmp_path)
     (tmp_path / "photo.json").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xff")
     assert "not a text file" in refusal(tmp_path / "photo.json")
