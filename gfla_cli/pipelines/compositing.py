@@ -34,7 +34,7 @@ from gfla_cli.pipelines.frame_layers import (
     spread,
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
-from gfla_cli.pipelines.hands import with_hidden_hands
+from gfla_cli.pipelines.hands import with_whole_hands
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 
@@ -382,7 +382,7 @@ def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: 
     if part is not None:  # a hand that turns is stretched; as a blur it looks worse
         rigid = np.maximum(rigid, layers.moved_as_drawn(source))
     layers = layers.with_sharp_source(rigid * layers.shown_once(source))
-    return layers if poses is None else with_hidden_hands(layers, source, *poses)
+    return layers if poses is None else with_whole_hands(layers, source, *poses)
 
 
 def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:

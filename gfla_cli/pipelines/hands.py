@@ -1,12 +1,16 @@
-"""A hand that the source hides, in a pocket or behind the back, is shown as the mirrored other hand.
+"""Hands as a whole: the source's own, or for one that it hides the mirrored other one.
 
-The flow leads to where the hidden hand should be, and the source shows clothes there. Whether it does is read off the
-image: the other hand has the colour of the face, and this place has not. Estimated depths are too noisy to tell. The
-same holds for a bare forearm.
+A network moves a hand as a part of its forearm, and draws a mitten where the arm turns. Here a hand that is seen before
+clothes or the background goes to its new place as it is.
+
+A hand in a pocket or behind the back is the other one: the flow leads to where it should be, and the source shows
+clothes there. Whether it does is read off the image: the other hand has the colour of the face, and this place has not.
+Estimated depths are too noisy to tell. The same holds for a bare forearm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -16,12 +20,15 @@ from gfla_cli.arrays import Float32Array, Float64Array, Image
 from gfla_cli.geometry.crop import Size
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import Layers, SourceFrame, ramp
+from gfla_cli.pipelines.frame_layers import Layers, SourceFrame, disc, ramp
 
 _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
 _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, half its width, and before its wrist
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
+_AROUND, _RING = (0.5, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
+_BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
+_MOVED = 0.1  # way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in Lab (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.12, 0.35  # share of skin: a hand with less is hidden, one with more is bare
@@ -29,7 +36,8 @@ _BEHIND, _BESIDE = 0.1, 0.15  # torsos: a hand before the trunk, or so near to i
 
 
 class _Hand(NamedTuple):
-    wrist: Float64Array  # (2,) x, y
+    elbow: Float64Array  # (2,) x, y
+    wrist: Float64Array
     way: Float64Array  # (2,) of length 1, from the elbow to the wrist
     forearm: float  # pixels, from the elbow to the wrist
 
@@ -40,7 +48,7 @@ class _Hand(NamedTuple):
         forearm = float(np.hypot(*(wrist - elbow)))
         if not pose.present[list(arm)].all() or forearm == 0:
             return None
-        return cls(wrist, (wrist - elbow) / forearm, forearm)
+        return cls(elbow, wrist, (wrist - elbow) / forearm, forearm)
 
     @property
     def across(self) -> Float64Array:
@@ -54,51 +62,80 @@ class _Hand(NamedTuple):
         return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
 
 
-def with_hidden_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
-    """The same with hands that the source hides and the target shows.
+def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
+    """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 
-    Poses are in pixels of the layers. Without a face that looks at the camera, and without another bare hand, nothing
-    changes: gloves stay gloves.
+    Poses are in pixels of the layers. Hands that rest stay as they are. So does all without a face that looks at the
+    camera, and without a bare hand: gloves stay gloves.
     """
     torso, skin = torso_length(source_pose), _skin(source.image, source_pose)
     if torso <= 0 or skin is None:
         return layers
     skin = skin * source.cover
     size = layers.matte.shape
-    for arm, other_arm in (_ARMS, _ARMS[::-1]):
-        own, other = (_Hand.of(source_pose, bones) for bones in (arm, other_arm))
-        shown = _Hand.of(target_pose, arm)
-        if own is None or other is None or shown is None or _is_behind(target_pose, arm, torso):
+
+    def share_of_skin(area: Float32Array) -> float:
+        return float((skin * area).sum() / max(1.0, float((source.cover * area).sum())))
+
+    source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
+    for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
+        if own is None or shown is None or _is_behind(target_pose, arm, torso):
             continue
-
-        def hidden(*areas: Float32Array) -> bool:
-            here, there = (float((skin * area).sum() / max(1.0, float((source.cover * area).sum()))) for area in areas)
-            return here < _HIDDEN and there > _BARE
-
-        if hidden(*(hand.area(size, *np.multiply(_MIDDLE, torso)) for hand in (own, other))):
-            sleeveless = hidden(*(hand.area(size, 0, _FOREARM * torso, hand.forearm) for hand in (own, other)))
-            layers = _with_hand(layers, source, skin, shown, other, torso, forearm=sleeveless)
+        if max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow))) < _MOVED * torso:
+            continue
+        bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
+        if bare > _BARE:
+            if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
+                layers = _with_hand(layers, source, skin, shown, own, torso, mirrored=False)
+        elif bare < _HIDDEN and other and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
+            forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
+            sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
+            layers = _with_hand(layers, source, skin, shown, other, torso, mirrored=True, forearm=sleeveless)
     return layers
 
 
+def _times(torso: float, *lengths: float) -> list[float]:
+    """Lengths in torsos as pixels."""
+    return [length * torso for length in lengths]
+
+
+def _beside(hand: _Hand, hands: Sequence[_Hand | None], size: Size, torso: float) -> Float32Array:
+    """(H, W) 1 around one of the source's hands, without its arms."""
+    length, radius, cuff = _times(torso, *_AROUND, _CUFF)
+    around = cv2.dilate(hand.area(size, length, radius, cuff), disc(round(_RING * torso)))
+    for one in hands:
+        if one is not None:
+            around *= 1 - one.area(size, length, radius, one.forearm)
+    return np.asarray(around, np.float32)
+
+
 def _with_hand(
-    layers: Layers, source: SourceFrame, skin: Float32Array, shown: _Hand, other: _Hand, torso: float, *, forearm: bool
+    layers: Layers,
+    source: SourceFrame,
+    skin: Float32Array,
+    shown: _Hand,
+    hand: _Hand,
+    torso: float,
+    *,
+    mirrored: bool,
+    forearm: bool = False,
 ) -> Layers:
-    """The same with the `other` hand of the source, and its forearm, mirrored, where the target shows a hand."""
+    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`."""
     height, width = layers.matte.shape
-    length, radius, cuff = np.multiply((_LENGTH, _RADIUS, _CUFF), torso).tolist()
-    begin, other_begin = (hand.forearm if forearm else cuff for hand in (shown, other))
+    length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
+    begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
     y, x = np.nonzero(shown.area((height, width), length, radius, begin))
     if len(y) == 0:  # outside of the frame
         return layers
     way = np.column_stack([x, y]) - shown.wrist
     along, across = (np.asarray(way @ axis, np.float32) for axis in (shown.way, shown.across))
-    there = np.where(along < 0, along * (other_begin / begin), along)  # forearms differ in how they are foreshortened
-    places = (other.wrist + there[:, None] * other.way - across[:, None] * other.across).astype(np.float32)
-    hand = skin * other.area((height, width), length, radius, other_begin)
-    hand = cv2.morphologyEx(hand, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    share = cv2.remap(hand, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
-    share *= ramp(along, -begin, cuff - begin)
+    along = np.where(along < 0, along * (its_begin / begin), along)  # forearms differ in how they are foreshortened
+    side = -hand.across if mirrored else hand.across
+    places = (hand.wrist + along[:, None] * hand.way + across[:, None] * side).astype(np.float32)
+    shape = skin * hand.area((height, width), length, radius, its_begin)
+    shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, disc(1))
+    share = cv2.remap(shape, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
+    share *= ramp(along, -its_begin, cuff - its_begin)
     changed = Layers(*(part.copy() for part in layers))
     changed.drawn[y, x] = layers.mixed(source)[y, x]
     changed.residual[y, x] = 0

@@ -1,4 +1,4 @@
-"""A hand that the source hides is shown as the mirrored other hand; whatever else stays as the network made it."""
+"""Hands move as a whole, and a hidden one is the mirrored other one; whatever else stays as the network made it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from drawn_landmarks import drawn_body
 
 from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
-from gfla_cli.pipelines.hands import with_hidden_hands
+from gfla_cli.pipelines.hands import with_whole_hands
 
 SIZE = (256, 256)
 WHITE, SKIN, BLUE = (250, 250, 250), (214, 160, 130), (40, 60, 160)
@@ -51,9 +51,16 @@ def raised(points, depths=None):
     return Pose(points, SIZE, depths)
 
 
+def aside():
+    """The left forearm hangs beside the body."""
+    points = body()
+    points[[6, 7], 0] += 40
+    return points
+
+
 def result(found, beyond, target):
     """The layers, and the share of skin around a place so many pixels beyond the left wrist of the target."""
-    layers = with_hidden_hands(drawn(), found, Pose(body(), SIZE), target)
+    layers = with_whole_hands(drawn(), found, Pose(body(), SIZE), target)
     image = ((layers.mixed(found) + 1) * 127.5).astype(int)
     way = target.points[7, :2] - target.points[6, :2]
     x, y = (target.points[7, :2] + beyond * way / np.hypot(*way)).astype(int)
@@ -76,12 +83,38 @@ def test_it_is_mirrored():
     found = source(body())
     x, y = body()[4, :2].astype(int).tolist()
     cv2.line(found.image, (x, y + 12), (x + 10, y + 16), SKIN, 5)  # the right hand's thumb, towards the trunk
-    target = Pose(body(), SIZE)
-    layers = with_hidden_hands(drawn(), found, Pose(body(), SIZE), target)
-    x, y = body()[7, :2].astype(int).tolist()
+    layers = with_whole_hands(drawn(), found, Pose(body(), SIZE), Pose(aside(), SIZE))
+    x, y = aside()[7, :2].astype(int).tolist()
     row = layers.share[y + 15]
     assert row[x - 9] > 0.5, "towards the trunk"
     assert row[x + 9] < 0.1
+
+
+def test_a_hand_that_is_seen_moves_as_it_is():
+    found = source(body(), bare=(LEFT,))
+    x, y = body()[7, :2].astype(int).tolist()
+    cv2.line(found.image, (x, y + 12), (x - 10, y + 16), SKIN, 5)  # its thumb, towards the trunk
+    layers = with_whole_hands(drawn(), found, Pose(body(), SIZE), Pose(aside(), SIZE))
+    row = layers.share[y + 15]
+    assert row[x + 40] > 0.9
+    assert row[x + 40 - 9] > 0.5, "the thumb is on the same side"
+    assert row[x + 40 + 9] < 0.1
+    np.testing.assert_allclose(layers.offset[y + 15, x + 40] * SIZE[1], (-40, 0), atol=0.01)
+
+
+def test_a_hand_that_rests_stays_as_the_network_made_it():
+    """The left one is seen, the right one stays in its pocket."""
+    points = body()
+    points[[3, 4, 6, 7], 0] += 4  # a detector's noise
+    layers = drawn()
+    assert with_whole_hands(layers, source(body(), bare=(LEFT,)), Pose(body(), SIZE), Pose(points, SIZE)) is layers
+
+
+def test_a_hand_before_a_bare_thigh_is_left_to_the_network():
+    found = source(body(), bare=(LEFT,))
+    found.image[125:230, 135:168] = SKIN
+    layers = drawn()
+    assert with_whole_hands(layers, found, Pose(body(), SIZE), raised(body())) is layers
 
 
 def test_a_bare_forearm_comes_with_its_hand():
@@ -93,22 +126,22 @@ def test_a_bare_forearm_comes_with_its_hand():
 
 @pytest.mark.parametrize(
     ("bare", "missing"),
-    [((RIGHT, LEFT), ()), ((), ()), ((RIGHT,), (0,)), ((RIGHT,), (14,)), ((RIGHT,), (4,)), ((RIGHT,), (6,))],
-    ids=["both hands are seen", "gloves", "no nose", "one eye", "the other wrist is missing", "no elbow"],
+    [((), ()), ((RIGHT,), (0,)), ((RIGHT,), (14,)), ((RIGHT,), (4,)), ((RIGHT,), (6,))],
+    ids=["gloves", "no nose", "one eye", "the other wrist is missing", "no elbow"],
 )
 def test_nothing_changes_without_a_bare_other_hand_and_a_face(bare, missing):
     points = body()
     points[list(missing)] = MISSING
     layers = drawn()
     found = source(body(), bare=bare)
-    assert with_hidden_hands(layers, found, Pose(points, SIZE), raised(body())) is layers
+    assert with_whole_hands(layers, found, Pose(points, SIZE), raised(body())) is layers
 
 
 def test_a_target_without_that_arm_changes_nothing():
     points = body()
     points[7] = MISSING
     layers = drawn()
-    assert with_hidden_hands(layers, source(body()), Pose(body(), SIZE), Pose(points, SIZE)) is layers
+    assert with_whole_hands(layers, source(body()), Pose(body(), SIZE), Pose(points, SIZE)) is layers
 
 
 @pytest.mark.parametrize(("depth", "shown"), [(-30.0, True), (30.0, False), (0.0, False)])
@@ -129,5 +162,5 @@ def test_a_hand_beside_the_trunk_is_shown_at_any_depth():
 def test_hands_beyond_the_frame_are_no_error():
     points = body()
     points[[6, 7], :2] = (250, 100), (320, 100)
-    layers = with_hidden_hands(drawn(), source(body()), Pose(body(), SIZE), Pose(points, SIZE))
+    layers = with_whole_hands(drawn(), source(body()), Pose(body(), SIZE), Pose(points, SIZE))
     assert all(np.isfinite(part).all() for part in layers)
