@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gfla_cli.arrays import read_npz
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, read_bundle, save_bundle
 from gfla_cli.config import ModelConfig, preset
 from gfla_cli.errors import BundleError, UsageError
 from gfla_cli.io.files import atomic_path
-from gfla_cli.io.npz import read_npz
 from gfla_cli.networks.build import build
 
 _LARGEST = 4 << 30  # bytes

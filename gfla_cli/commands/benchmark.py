@@ -268,7 +268,7 @@ def train(
     from gfla_cli.benchmark.training import measure_training
     from gfla_cli.errors import UsageError
     from gfla_cli.inference.device import choose_device
-    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.inference.runtime import keep_freed_memory
     from gfla_cli.training.recipe import recipe
 
     keep_freed_memory()

@@ -125,7 +125,7 @@ def serve_study(
 def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
     from gfla_cli.io.files import sole_writer
     from gfla_cli.study.serve import ServedStudy, StudyServer
-    from gfla_cli.webapp.local import HOST
+    from gfla_cli.webapp import HOST
 
     folder = results or page.with_name(f"{page.stem}-results")
     study = ServedStudy(page, folder)

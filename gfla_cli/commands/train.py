@@ -143,7 +143,7 @@ def train(
     import torch
 
     from gfla_cli.inference.device import choose_own_device
-    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.inference.runtime import keep_freed_memory
     from gfla_cli.training.learner import Engine
     from gfla_cli.training.run import RunOptions, run_training
     from gfla_cli.training.trainer import Pace

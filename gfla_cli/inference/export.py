@@ -28,7 +28,7 @@ from torch.utils import _pytree as pytree
 from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.bundles.files import GRAPH, WEIGHTS, architecture_of, shapes_of
 from gfla_cli.conditioning.face_map import INSIDE_LIPS, IRISES, LABELS
-from gfla_cli.conditioning.heatmap import joint_map_batch
+from gfla_cli.conditioning.structure import joint_map_batch
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
 from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported, open_graph

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from gfla_cli.conditioning.face_map import IRISES, LABELS
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, side_by_side, widths
+from gfla_cli.networks.priors import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, PoseRefiner, compute_body_prior

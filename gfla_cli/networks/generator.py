@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, BodyPrior, compute_body_prior
 from gfla_cli.networks.renderer import DEPTH, Blend, Decoder, Encoder
 from gfla_cli.ops.warp import downsample, upsample

@@ -26,7 +26,7 @@ from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, refuse_output
 from gfla_cli.io.image import read_image
 from gfla_cli.io.image_decoding import decode, open_image
-from gfla_cli.webapp.local import base_style
+from gfla_cli.webapp import base_style
 
 LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
 HEAVY_BYTES = 100_000_000  # phones may refuse a larger page

@@ -39,8 +39,8 @@ from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_jobs import tiled, write_turntable
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
+from gfla_cli.webapp import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
-from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.uploads import Form, Uploads
 
 LARGEST_BODY = 256 << 20  # bytes of one request; videos are large

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.blocks import EncoderBlock, activation, norm, widths
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
+from gfla_cli.networks.priors import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.ops.warp import cell_middles
 
 TARGET_STRIDE, SOURCE_STRIDE = PRIOR_STRIDE, 4

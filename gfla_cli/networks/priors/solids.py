@@ -9,7 +9,7 @@ worse. `PoseRefiner` corrects them by three facts: the source image shows where 
 bone lengths, and few poses are likely.
 
 Shapes: B batch, J = 18 joints in OpenPose's order, N = 18 solids, H x W frame, h x w = H/2 x W/2, P = h * w rays.
-A pose map has 2 J channels: heat maps, and heat maps times the nearness of their joint (`conditioning/heatmap.py`).
+A pose map has 2 J channels: heat maps, and heat maps times the nearness of their joint (`conditioning/structure.py`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE
+from gfla_cli.conditioning.structure import JOINTS, MIDDLE
 from gfla_cli.networks.blocks import EncoderBlock, activation
+from gfla_cli.networks.priors import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.networks.priors.body import Body, BodyShape, RayHits, body_shape, cast_rays, pose_body, trunk_length
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.ops.warp import bilinear_warp, cell_middles, constant, sample_at, upsample
 
 SOLIDS = 18

@@ -20,7 +20,7 @@ from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS
 from gfla_cli.config import ModelConfig
 from gfla_cli.geometry.volume import NEAREST, OUTSIDE, USUAL_DISTANCE
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, sample_at, upsample
 
 DEPTHS = 32  # slices of a volume, and samples along a ray
