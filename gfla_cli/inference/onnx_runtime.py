@@ -21,6 +21,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array
 from gfla_cli.bundles.files import WEIGHTS
 from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import BundleError, GflaError, UsageError
@@ -55,7 +56,7 @@ class OnnxGraph:
         name: str,
         device: DeviceName = "auto",
         threads: int | None = None,
-        weights: Mapping[str, NDArray[np.float32]] | None = None,
+        weights: Mapping[str, Float32Array] | None = None,
     ) -> None:
         """`model`: a file or its content. `name`: for messages. `threads`: on the CPU, else all that are allowed.
 
@@ -117,7 +118,7 @@ def _start_session(
     name: str,
     providers: list[str],
     threads: int | None,
-    weights: Mapping[str, NDArray[np.float32]] | None,
+    weights: Mapping[str, Float32Array] | None,
 ) -> tuple[Any, str]:
     """The session, and why the last GPU provider failed, if ONNX Runtime gave a reason."""
     content = _content(model, name, weights)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
+from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import ProcessWide, native_stderr_silenced, python_warnings_silenced
 from gfla_cli.io.files import require_file
@@ -96,7 +96,7 @@ def load_upright(picture: Image.Image) -> None:
         ImageOps.exif_transpose(picture, in_place=True)
 
 
-def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
+def decode(picture: Image.Image, max_side: int | None) -> ByteArray:
     """(H, W, 3) uint8 RGB of an opened image: upright, over white, at most `max_side` pixels on the longer side."""
     if max_side is not None:
         wanted = min(1.0, max_side / max(picture.size))
@@ -247,7 +247,7 @@ def _scale_of_wide_values(mode: str, high: float) -> float:
     return 255 / (65_535 if high <= 65_535 else high)
 
 
-def _grey(values: NDArray[np.float32]) -> Image.Image:
+def _grey(values: Float32Array) -> Image.Image:
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.person.face import POINTS, known_irises
 from gfla_cli.person.pose import JOINTS, LIMBS, Pose, extent
 
@@ -32,13 +33,13 @@ def limb_colours() -> tuple[tuple[int, int, int], ...]:
     return tuple(_LIMB_COLOURS)
 
 
-def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
+def draw_pose(image: Image, poses: Pose | Sequence[Pose]) -> Image:
     """A copy of (H, W, 3) uint8 RGB with one or several skeletons on it. Poses of other image sizes are scaled."""
     drawn = image.copy()
     for pose in [poses] if isinstance(poses, Pose) else poses:
         _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
     # Light lines with dark borders, half transparent: visible on white backgrounds and on black clothes.
-    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+    return cast(Image, cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
 # Landmarks of each line of a face; the closed ones return to their first point.
@@ -56,7 +57,7 @@ _FACE_LINES: tuple[tuple[range, bool], ...] = (
 _FACE_COLOUR = (255, 214, 60)
 
 
-def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
+def draw_face(image: Image, points: NDArray[np.floating]) -> Image:
     """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68 or 70, >=2) landmarks in its pixels.
 
     Irises are dots.
@@ -71,10 +72,10 @@ def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray
         for iris in () if irises is None else irises:
             place = _fixed_point(iris)
             cv2.circle(drawn, place, (border + 1) << (_SUBPIXEL - 1), ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
-    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+    return cast(Image, cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
-def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
+def _draw(canvas: Image, pose: Pose) -> None:
     thickness = max(1, round(extent(pose.box) / 110))
     place = [_fixed_point(point) for point in pose.points]
     for border, shade in ((thickness + 2, True), (thickness, False)):

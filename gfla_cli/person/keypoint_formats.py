@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import LandmarkError
 from gfla_cli.person.pose import JOINTS, MISSING
 
@@ -46,11 +46,11 @@ class NobodyError(LandmarkError):
 class FoundPose:
     """18 joints as a file has them, before validation."""
 
-    points: NDArray[np.float64]  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
+    points: Float64Array  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
     size: tuple[int, int] | None  # height, width, when the file says
     name: str = ""  # of the image, when the file says
     table: bool = False  # from a row of the paper's table, whose images have one of three sizes
-    depths: NDArray[np.float64] | None = None  # (18,) away from the camera, pixels; NaN where the file has none
+    depths: Float64Array | None = None  # (18,) away from the camera, pixels; NaN where the file has none
 
 
 def parse(text: str, wanted: str | None = None) -> list[FoundPose]:
@@ -129,7 +129,7 @@ def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
     return found
 
 
-def _depths(values: Any, where: str) -> NDArray[np.float64] | None:
+def _depths(values: Any, where: str) -> Float64Array | None:
     """(18,) from a list of numbers, null where one is not known; None for no list at all."""
     if values is None:
         return None
@@ -274,14 +274,14 @@ def _from_mediapipe(value: list[Any]) -> list[FoundPose]:
     return found
 
 
-def _necked(ours: NDArray[np.float64]) -> NDArray[np.float64]:
+def _necked(ours: Float64Array) -> Float64Array:
     """The 18 joints with the neck in the middle of the shoulders."""
     shoulders = ours[_SHOULDERS]
     ours[_NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
     return ours
 
 
-def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_neck(points: Float64Array) -> Float64Array:
     """(17, 3) of COCO -> (18, 3) of OpenPose."""
     points = points.copy()
     flags = np.isin(points[:, 2], (0, 1, 2)).all() and (points[:, 2] == 2).any()
@@ -373,7 +373,7 @@ def _size(value: Any) -> tuple[int, int] | None:
     return round(sides[0]), round(sides[1])
 
 
-def _points(values: Any, where: str) -> NDArray[np.float64]:
+def _points(values: Any, where: str) -> Float64Array:
     """(N, 3) from a flat list x, y, c, x, y, c, ... or from a list of [x, y, c]."""
     if isinstance(values, list) and values and all(isinstance(item, list) for item in values):
         if any(len(item) != 3 for item in values):
@@ -401,7 +401,7 @@ def _wrong_count(where: str, count: int) -> LandmarkError:
     return LandmarkError(f"{where} has {count} points{whose}", hint=_READABLE)
 
 
-def _cleaned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cleaned(points: Float64Array) -> Float64Array:
     """Confidences into 0..1 (OpenPose overshoots a little), missing joints to (-1, -1, 0)."""
     points = points.copy()
     points[:, 2] = points[:, 2].clip(0, 1)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.geometry.crop import middle_of
 from gfla_cli.io.ffmpeg import exact_rate
@@ -47,7 +47,7 @@ class Track:
     fps: Fraction
     size: tuple[int, int]  # height, width of the video
     # (68, 3), (70, 3), (18, 3) or (18, 4) each; None = no person found
-    frames: list[NDArray[np.float32] | None] = field(default_factory=list)
+    frames: list[Float32Array | None] = field(default_factory=list)
 
 
 def is_track_file(path: Path | str) -> bool:
@@ -156,7 +156,7 @@ def _size(value: Any) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _points(value: Any, counts: tuple[int, ...], number: int) -> NDArray[np.float32]:
+def _points(value: Any, counts: tuple[int, ...], number: int) -> Float32Array:
     try:
         points = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError) as error:

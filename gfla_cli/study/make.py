@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, images_by_stem
 from gfla_cli.io.background import Progress, silent
@@ -146,7 +146,7 @@ def mosaic_uri(path: Path, size: Size) -> str:
     return _encoded(np.asarray(coarse))
 
 
-def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def _resized(path: Path, pixels: ByteArray, size: Size) -> ByteArray:
     height, width = pixels.shape[:2]
     if abs(width * size[1] / (height * size[0]) - 1) > _ASPECT_TOLERANCE:
         what = f"{path} is {width}x{height}, but the generated image is {size[0]}x{size[1]}: another aspect ratio"
@@ -156,7 +156,7 @@ def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.ui
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
-def _encoded(pixels: NDArray[np.uint8]) -> str:
+def _encoded(pixels: ByteArray) -> str:
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=95, subsampling=0)
     return _jpeg_uri(file.getvalue())

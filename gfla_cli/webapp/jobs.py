@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image, Points
+from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import sees_irises
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
@@ -168,7 +168,7 @@ LIMITS = {
 }
 
 
-def with_expression(points: NDArray[np.floating], expression: Expression) -> NDArray[np.float32]:
+def with_expression(points: NDArray[np.floating], expression: Expression) -> Float32Array:
     """(68 or 70, 3) landmarks x, y, z in pixels, z away from the camera: features moved, then the head turned."""
     face = np.asarray(points, np.float64).copy()
     size = face_size(face)
