@@ -177,6 +177,9 @@ def _rgb_conversion(picture: Image.Image) -> Any:
 
 def _srgb_conversion(picture: Image.Image) -> _Conversion:
     """A function from a strip of the image without alpha channel to sRGB, by the image's colour profile."""
+    embedded = picture.info.get("icc_profile")
+    if not embedded and picture.mode != "LAB":
+        return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
     from PIL import ImageCms
 
     def transform(profile: Any, mode: str) -> _Conversion:
@@ -193,11 +196,8 @@ def _srgb_conversion(picture: Image.Image) -> _Conversion:
 
     if picture.mode == "LAB":
         return transform(ImageCms.createProfile("LAB"), "LAB")
-    embedded = picture.info.get("icc_profile")
     # A damaged profile, or one for another kind of image, does not count; browsers ignore it, too.
     with suppress(ImageCms.PyCMSError, OSError, AttributeError, TypeError):
-        if not embedded:
-            return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
         profile = ImageCms.getOpenProfile(BytesIO(embedded))
         space = profile.profile.xcolor_space.strip()
         if space == "CMYK" and picture.mode == "CMYK":

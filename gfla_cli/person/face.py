@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, FloatArray
+from gfla_cli.arrays import Float32Array, FloatArray, median
 from gfla_cli.geometry.crop import Crop, Size
 
 # MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings, then by the distance to the
@@ -111,7 +111,7 @@ def face_crop(faces: FloatArray, size: Size = (256, 256), *, inside: Size | None
     `inside`, the height and width of the image, it is moved, and reduced where needed, so that it stays in the image.
     """
     clip = np.asarray(faces, np.float64)[..., :POINTS, :2].reshape(-1, POINTS, 2)
-    side = _SIDE * float(np.median([face_size(face) for face in clip]))
+    side = _SIDE * float(median(np.array([face_size(face) for face in clip])))
     up = _ABOVE * side / _SIDE
     low, high = clip.min(axis=(0, 1)), clip.max(axis=(0, 1))
     side = max(side, _ROOM * float((high - low).max() + 2 * up))

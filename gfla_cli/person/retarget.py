@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array, Points
+from gfla_cli.arrays import Float32Array, Float64Array, Points, median
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, POINTS, RIGID, eye_openings, face_size, known_irises, mouth_opening
 from gfla_cli.person.pose import JOINTS, Pose
@@ -42,7 +42,7 @@ def jumped(before: Points, now: Points, seconds: float) -> bool:
         growth = _FACE_GROWTH
     if not there.any() or min(sizes) <= 0:
         return False
-    way = float(np.linalg.norm(np.median(now[there, :2] - before[there, :2], axis=0))) / max(sizes)
+    way = float(np.linalg.norm(median(now[there, :2] - before[there, :2]))) / max(sizes)
     ratio = max(sizes) / min(sizes)
     return way > _FARTHEST + _FASTEST * seconds or ratio > growth * (1 + seconds)
 
@@ -105,7 +105,7 @@ def fit_similarity(start: Float64Array, end: Float64Array) -> Similarity:
     fit = _weighted_fit(start, end, weight)
     for _ in range(_ROUNDS):
         residual = np.linalg.norm(fit(start) - end, axis=1)
-        limit = _OUTLIER * max(float(np.median(residual)), 1e-9)
+        limit = _OUTLIER * max(float(median(residual)), 1e-9)
         weight = np.minimum(1, limit / np.maximum(residual, 1e-12))
         fit = _weighted_fit(start, end, weight)
     return fit
