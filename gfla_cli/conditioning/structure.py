@@ -28,7 +28,7 @@ import numpy as np
 from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import ModelConfig
-from gfla_cli.person.drawing import limb_colours
+from gfla_cli.person.drawing import LIMB_COLOURS
 from gfla_cli.person.pose import LIMBS
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def skeleton(points: Points, size: tuple[int, int]) -> Image:
     canvas: Image = np.zeros((*size, 3), np.uint8)
     thickness = max(1, round(_THICKNESS * size[0]))
     fixed = np.rint(places.clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(int)
-    for (start, end), colour in zip(LIMBS, limb_colours(), strict=True):
+    for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
         if present[start] and present[end]:
             ends = tuple(fixed[start].tolist()), tuple(fixed[end].tolist())
             cv2.line(canvas, *ends, colour, thickness, cv2.LINE_AA, _SUBPIXEL)

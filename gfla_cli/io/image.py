@@ -129,8 +129,6 @@ def write_image(path: Path | str, image: ByteArray, *, overwrite: bool = False, 
     transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders
     are made. Raises MediaError when the image is too large for the format or the disk refuses.
     """
-    from PIL import Image
-
     path = Path(path)
     check_image(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
     if path.suffix.lower() not in _WRITABLE:
@@ -143,9 +141,17 @@ def write_image(path: Path | str, image: ByteArray, *, overwrite: bool = False, 
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise MediaError(f"{path}: a {path.suffix} image cannot be {size}", hint="write a .png instead")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
-        Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options, **_tags(name, result=result))
-        temporary.write_bytes(encoded.getbuffer())
+        # Not by Pillow, which would report a full disk as "encoder error -2".
+        temporary.write_bytes(encoded(image, name, **options, **_tags(name, result=result)))
+
+
+def encoded(image: ByteArray, name: str, **options: Any) -> bytes:
+    """The content of an image file in the format `name` of Pillow, with its options; by default those of Pillow."""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(file, format=name, **options)
+    return file.getvalue()
 
 
 def _tags(name: str, *, result: bool) -> dict[str, Any]:
@@ -180,9 +186,7 @@ def through_jpeg(image: ByteArray, quality: int) -> ByteArray:
     """(H, W, 3) uint8 RGB compressed as JPEG of that quality, by Pillow's defaults, and decoded again."""
     from PIL import Image
 
-    encoded = BytesIO()
-    Image.fromarray(image).save(encoded, format="JPEG", quality=quality)
-    return np.asarray(Image.open(encoded).convert("RGB"))
+    return np.asarray(Image.open(BytesIO(encoded(image, "JPEG", quality=quality))).convert("RGB"))
 
 
 def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:

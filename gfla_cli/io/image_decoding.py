@@ -177,7 +177,7 @@ def _rgb_conversion(picture: Image.Image) -> Any:
 
 def _srgb_conversion(picture: Image.Image) -> _Conversion:
     """A function from a strip of the image without alpha channel to sRGB, by the image's colour profile."""
-    embedded = picture.info.get("icc_profile")
+    embedded = picture.info.get("icc_profile", b"")
     if not embedded and picture.mode != "LAB":
         return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
     from PIL import ImageCms

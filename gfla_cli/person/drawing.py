@@ -24,13 +24,8 @@ def _rainbow(count: int) -> list[tuple[int, int, int]]:
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in shades]
 
 
-_LIMB_COLOURS = _rainbow(len(LIMBS))
+LIMB_COLOURS = _rainbow(len(LIMBS))  # networks are trained on drawings in them
 _JOINT_COLOURS = _rainbow(len(JOINTS))
-
-
-def limb_colours() -> tuple[tuple[int, int, int], ...]:
-    """An RGB colour for each of `LIMBS`; networks are trained on drawings in them."""
-    return tuple(_LIMB_COLOURS)
 
 
 def draw_pose(image: Image, poses: Pose | Sequence[Pose]) -> Image:
@@ -79,7 +74,7 @@ def _draw(canvas: Image, pose: Pose) -> None:
     thickness = max(1, round(extent(pose.box) / 110))
     place = [_fixed_point(point) for point in pose.points]
     for border, shade in ((thickness + 2, True), (thickness, False)):
-        for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=True):
+        for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
             if pose.present[start] and pose.present[end]:
                 ink = (30, 30, 30) if shade else colour
                 cv2.line(canvas, place[start], place[end], ink, border, cv2.LINE_AA, _SUBPIXEL)

@@ -78,35 +78,40 @@ def _json(text: str) -> Any:
         raise LandmarkError("unusable JSON", hint=_KNOWN) from error
 
 
-def _from_json(content: Any) -> list[FoundPose]:
-    if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
-        return _from_own(content)
-    if isinstance(content, Mapping) and isinstance(content.get("people"), list):
-        return _from_openpose(content)
-    if isinstance(content, Mapping) and isinstance(content.get("annotations"), list):
-        return _from_coco(content["annotations"], content.get("images"))
-    if isinstance(content, Mapping) and "keypoints" in content:
-        return _from_coco([content], None)
-    if isinstance(content, Mapping) and isinstance(content.get("instance_info"), list):
-        return _from_mmpose(content["instance_info"])
-    if isinstance(content, Mapping) and "bodies" in content:
-        return _from_dwpose(content)
+def _from_json(content: Mapping[str, Any] | list[Any]) -> list[FoundPose]:
     if isinstance(content, Mapping):
-        for key in ("pose_landmarks", "poseLandmarks", "landmarks"):
-            if isinstance(content.get(key), list):
-                return _from_mediapipe(content[key])
-    if _is_landmark_list(content) or (isinstance(content, list) and content and all(map(_is_landmark_list, content))):
+        return _from_object(content)
+    if _is_landmark_list(content) or (content and all(map(_is_landmark_list, content))):
         return _from_mediapipe(content)
-    if isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
+    if content and all(isinstance(item, Mapping) for item in content):
         if all("keypoints" in item for item in content):
             return _from_coco(content, None)
         if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
-            return _from_json(content[0])
-    if content == []:
+            return _from_object(content[0])
+    if not content:
         raise NobodyError("an empty list, no person in it", hint="did the detector find a person in that image?")
-    keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
-    holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
-    raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
+    raise LandmarkError("JSON, but no keypoints: a list", hint=_KNOWN)
+
+
+def _from_object(content: Mapping[str, Any]) -> list[FoundPose]:
+    lists = {key for key, value in content.items() if isinstance(value, list)}
+    if content.get("format") == OWN_FORMAT:
+        return _from_own(content)
+    if "people" in lists:
+        return _from_openpose(content)
+    if "annotations" in lists:
+        return _from_coco(content["annotations"], content.get("images"))
+    if "keypoints" in content:
+        return _from_coco([content], None)
+    if "instance_info" in lists:
+        return _from_mmpose(content["instance_info"])
+    if "bodies" in content:
+        return _from_dwpose(content)
+    for key in ("pose_landmarks", "poseLandmarks", "landmarks"):
+        if key in lists:
+            return _from_mediapipe(content[key])
+    keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5])
+    raise LandmarkError(f"JSON, but no keypoints: an object with {keys or 'nothing in it'}", hint=_KNOWN)
 
 
 def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Float64Array, Image
-from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
@@ -238,10 +237,6 @@ class Smoothing:
     still_hz: float = 1.5  # cutoff for a point at rest; lower = calmer
     per_speed: float = 20.0  # Hz added per speed of one size per second; higher = less lag
     speed_hz: float = 4.0  # cutoff for the speed itself
-
-    def __post_init__(self) -> None:
-        if not (self.still_hz > 0 and self.per_speed >= 0 and self.speed_hz > 0):
-            raise UsageError(f"impossible smoothing: {self}", hint="frequencies are above 0")
 
 
 class OneEuro:

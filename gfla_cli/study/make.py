@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, images_by_stem
 from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, refuse_output
-from gfla_cli.io.image import read_image
+from gfla_cli.io.image import encoded, read_image
 from gfla_cli.io.image_decoding import decode, open_image
 from gfla_cli.webapp import base_style
 
@@ -157,9 +156,7 @@ def _resized(path: Path, pixels: ByteArray, size: Size) -> ByteArray:
 
 
 def _encoded(pixels: ByteArray) -> str:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, format="JPEG", quality=95, subsampling=0)
-    return _jpeg_uri(file.getvalue())
+    return _jpeg_uri(encoded(pixels, "JPEG", quality=95, subsampling=0))
 
 
 def _jpeg_uri(data: bytes) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -146,9 +146,8 @@ class Expression:
     @classmethod
     def parse(cls, values: Any) -> Expression:
         """From a JSON object. Raises UsageError for unknown names and for values out of range."""
-        known = [field.name for field in fields(cls)]
-        if not isinstance(values, dict) or not set(values) <= set(known):
-            raise UsageError("an expression is a JSON object", hint=f"known: {', '.join(known)}")
+        if not isinstance(values, dict) or not set(values) <= set(LIMITS):
+            raise UsageError("an expression is a JSON object", hint=f"known: {', '.join(LIMITS)}")
         for name, value in values.items():
             low, high = LIMITS[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
