@@ -22,7 +22,7 @@ import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
-from gfla_cli.io.files import CHECK_SPELLING, write_text
+from gfla_cli.io.files import CHECK_SPELLING, files_of, write_text
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
 from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, WhichPerson, choose_person, shortest_decimals
@@ -83,7 +83,7 @@ def poses_of_folder(folder: Path) -> list[str]:
     JSON files without keypoints are listed, too: reading them says what is wrong. Raises MediaError.
     """
     found: list[str] = []
-    for path in list_keypoint_files(folder):
+    for path in _list_files(folder):
         try:
             names = list(dict.fromkeys(one.name for one in parse(_text(path), None)))
         except LandmarkError:
@@ -94,14 +94,9 @@ def poses_of_folder(folder: Path) -> list[str]:
     return found
 
 
-def list_keypoint_files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     """The .json and .csv files of a folder by name, frame_2 before frame_10. Raises MediaError."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
-    files = [path for path in entries if is_pose_file(path) and not path.name.startswith(".") and path.is_file()]
-    return sorted(files, key=lambda path: _by_number(path.name))
+    return sorted(files_of(folder, _SUFFIXES), key=lambda path: _by_number(path.name))
 
 
 def _by_number(name: str) -> tuple[list[tuple[bool, int, str]], str]:
@@ -115,7 +110,7 @@ def read_frames_of_folder(folder: Path, *, notes: list[str]) -> tuple[list[list[
 
     A frame may be without people. Raises LandmarkError and MediaError.
     """
-    files = [path for path in list_keypoint_files(folder) if path.suffix.lower() == ".json"]
+    files = [path for path in _list_files(folder) if path.suffix.lower() == ".json"]
     if not files:
         raise MediaError(f"{folder}: no JSON files in this folder", hint="one keypoint file per frame, or a video")
     found: list[list[FoundPose]] = []

@@ -16,7 +16,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import LandmarkError
-from gfla_cli.person.pose import JOINTS, MISSING
+from gfla_cli.person.pose import JOINTS, LARGEST_IMAGE_SIDE, MISSING
 
 OWN_FORMAT, OWN_VERSION = "gfla-pose", 1
 
@@ -373,7 +373,7 @@ def _size(value: Any) -> tuple[int, int] | None:
     if value is None or value == [None, None]:
         return None
     sides = [side for side in value if _is_number(side)] if isinstance(value, list) else []
-    if len(sides) != 2 or not all(1 <= side <= 100_000 for side in sides):
+    if len(sides) != 2 or not all(1 <= side <= LARGEST_IMAGE_SIDE for side in sides):
         raise LandmarkError(f"{value!r:.60} is not an image size", hint="size is [height, width] in pixels")
     return round(sides[0]), round(sides[1])
 

@@ -31,7 +31,7 @@ LIMBS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
 LEAST_CONFIDENCE = 0.05  # joints below it are missing: programs write a place for every joint, found or not
-_LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
+LARGEST_IMAGE_SIDE = 100_000  # pixels; beyond it a size is a typing error
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Pose:
     def __post_init__(self) -> None:
         """Normalises missing joints. Raises LandmarkError for a wrong shape, NaN, or values out of range."""
         height, width = (int(side) for side in self.size)
-        if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        if not (1 <= height <= LARGEST_IMAGE_SIDE and 1 <= width <= LARGEST_IMAGE_SIDE):
             raise LandmarkError(f"an image cannot be {width}x{height} pixels", hint="size is [height, width]")
         points = np.array(self.points, dtype=np.float32)
         if points.shape != (len(JOINTS), 3):

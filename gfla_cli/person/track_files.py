@@ -27,14 +27,13 @@ from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.face import POINTS
 from gfla_cli.person.keypoint_files import read_frames_of_folder
-from gfla_cli.person.pose import Pose, WhichPerson, choose_person, shortest_decimals
+from gfla_cli.person.pose import LARGEST_IMAGE_SIDE, Pose, WhichPerson, choose_person, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": (68, 70), "body": (18,)}  # known numbers of points
 _FOLDER_FPS = Fraction(25)
 _LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
-_LARGEST_SIDE = 100_000  # pixels
 _LARGEST_VALUE = 1e7  # pixels; larger values are mistakes
 _MADE_BY = "made by gfla extract or gfla animate --save-landmarks"
 
@@ -151,7 +150,7 @@ def _rate(value: Any) -> Fraction:
 
 def _size(value: Any) -> tuple[int, int]:
     sides = [side for side in value if type(side) is int] if isinstance(value, list) else []  # True is an int, too
-    if len(sides) != 2 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
+    if len(sides) != 2 or not all(1 <= side <= LARGEST_IMAGE_SIDE for side in sides):
         raise LandmarkError(f"{value!r:.60} is not an image size", hint='"size": [height, width] in pixels')
     return sides[0], sides[1]
 
