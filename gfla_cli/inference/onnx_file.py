@@ -25,11 +25,11 @@ from typing import Any, Literal
 
 from gfla_cli.bundles.files import WEIGHTS, architecture_of, check_digest, read_arrays, read_config, shapes_of
 from gfla_cli.bundles.shelf import bundle_name, graphs
-from gfla_cli.config import ModelConfig, Task
+from gfla_cli.config import DeviceName, ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
 from gfla_cli.inference.runtime import keep_freed_memory
-from gfla_cli.inference.session import DeviceName, no_exported_file, no_gpu_after_fork
+from gfla_cli.inference.session import no_exported_file, no_gpu_after_fork
 from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2

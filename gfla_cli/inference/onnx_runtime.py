@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array
 from gfla_cli.bundles.files import WEIGHTS
+from gfla_cli.config import DeviceName
 from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.inference.runtime import gpu_count, is_out_of_memory
-from gfla_cli.inference.session import DeviceName
 from gfla_cli.io.background import native_stderr_silenced
 
 CPU = "CPUExecutionProvider"
