@@ -42,13 +42,7 @@ Part = Literal["encode", "estimate"]
 # The networks' inputs, in order.
 INPUTS: dict[Task, tuple[str, ...]] = {
     "pose": ("source_image", "source_structure", "target_structure"),
-    "face": (
-        "target_structure",
-        "previous_image",
-        "previous_structure",
-        "reference_image",
-        "reference_structure",
-    ),
+    "face": ("target_structure", "previous_image", "previous_structure", "reference_image", "reference_structure"),
     "view": ("source_image", "source_code", "target_code"),
 }
 INPUTS["body"] = INPUTS["face"]

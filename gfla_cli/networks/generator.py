@@ -110,11 +110,7 @@ class PoseGenerator(nn.Module):
         return compute_body_prior(source, target)
 
     def estimate_flow(
-        self,
-        source_image: Tensor,
-        source_structure: Tensor,
-        target_structure: Tensor,
-        bodies: BodyPrior | None = None,
+        self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor, bodies: BodyPrior | None = None
     ) -> EstimatedFlow:
         """The flows only, coarse to fine: all that the first training stage needs.
 

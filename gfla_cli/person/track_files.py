@@ -75,11 +75,7 @@ def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> N
 
 
 def read_track(
-    path: Path | str,
-    *,
-    fps: Fraction | None = None,
-    person: WhichPerson = "largest",
-    notes: list[str] | None = None,
+    path: Path | str, *, fps: Fraction | None = None, person: WhichPerson = "largest", notes: list[str] | None = None
 ) -> Track:
     """The track in a file, or in a folder with a keypoint file for every frame.
 
