@@ -28,7 +28,7 @@ import numpy as np
 from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import ModelConfig
-from gfla_cli.person.drawing import LIMB_COLOURS
+from gfla_cli.person.drawing import LIMB_COLOURS, SUBPIXEL, fixed_points
 from gfla_cli.person.pose import LIMBS
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ CHANNELS = 20  # of the pose map of body animation
 JOINTS_OF_MAPS = (0, *range(2, 18))
 _SHOULDERS = (2, 5)
 _THICKNESS = 1 / 64  # of the frame's height
-_SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
 _LEAST = 1e-9  # smaller values are 0: products of them would be denormal numbers, which are a hundred times slower
 
 
@@ -163,9 +162,8 @@ def skeleton(points: Points, size: tuple[int, int]) -> Image:
         places[_NECK], present[_NECK] = places[list(_SHOULDERS)].mean(axis=0), True
     canvas: Image = np.zeros((*size, 3), np.uint8)
     thickness = max(1, round(_THICKNESS * size[0]))
-    fixed = np.rint(places.clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(int)
+    fixed = fixed_points(places).tolist()
     for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
         if present[start] and present[end]:
-            ends = tuple(fixed[start].tolist()), tuple(fixed[end].tolist())
-            cv2.line(canvas, *ends, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
+            cv2.line(canvas, fixed[start], fixed[end], colour, thickness, cv2.LINE_AA, SUBPIXEL)
     return canvas

@@ -277,7 +277,7 @@ def write_graph(folder: Path) -> ExportReport:
         architecture = architecture_of(bundle.config, shapes_of(bundle.folder / WEIGHTS))
         used = {"step": _named_weights(main)}
         used |= {str(name): _named_weights(content) for name, content in contents.items()}
-        _save(main, metadata_of(GraphDescription(architecture, used).to_json(), contents), temporary)
+        _save(main, metadata_of(asdict(GraphDescription(architecture, used)), contents), temporary)
         inputs = example_inputs(bundle.config, 1, *bundle.config.image_size, seed=1)
         difference = _difference(bundle, open_graph(bundle.folder, temporary), inputs)
         if not difference <= TOLERANCE["fp32"]:

@@ -19,7 +19,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -207,10 +207,6 @@ class GraphDescription:
 
     architecture: str  # see `bundles.files.architecture_of`
     weights: dict[str, list[str]]  # the weights that each graph takes, by "step" or the part's name
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def fitting_graph(bundle: Path) -> Path | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float32Array, Float64Array, Image
-from gfla_cli.geometry.crop import box_of
+from gfla_cli.geometry.crop import Box, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
@@ -58,6 +58,13 @@ class _Tracker(Closeable, Generic[_Detector]):
         """Call it before the first frame after a cut: people or faces are detected anew."""
         self._window, self._new_shot = None, True
 
+    def _watch(self, frame: Image, box: Box, margin: float) -> None:
+        """A window around the person's box. It must not move, because the network remembers where the person was."""
+        reset_tracking(self._network)
+        self._window = around(box, margin)
+        if self._window.longest > 0.8 * max(frame.shape[:2]):
+            self._window = whole(frame)
+
     def close(self) -> None:
         """Frees the networks."""
         with self._lock:
@@ -95,7 +102,7 @@ class BodyTracker(_Tracker[PersonDetector]):
             landmarks = self._found(frame)
             if landmarks is None:
                 return None
-            self._start(frame, landmarks)
+            self._watch(frame, box_of(landmarks), _MARGIN)
             # This only shows the frame to the network: the detector's joints are better, because it looked twice.
             self._tracked(frame)
         self._last = landmarks
@@ -115,12 +122,6 @@ class BodyTracker(_Tracker[PersonDetector]):
         if new_shot and self._which == "largest" and min(apart) > _NEAR * torso_of(self._last)[1]:
             return choose_person(people, self._which, where=self._where).landmarks
         return people[int(np.argmin(apart))].landmarks
-
-    def _start(self, frame: Image, landmarks: Float32Array) -> None:
-        reset_tracking(self._network)
-        self._window = around(box_of(landmarks), _MARGIN)
-        if self._window.longest > 0.8 * max(frame.shape[:2]):
-            self._window = whole(frame)
 
     def _tracked(self, frame: Image) -> Float32Array | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
@@ -179,7 +180,7 @@ class FaceTracker(_Tracker[FaceDetector]):
             if found is None:
                 self._window = None
                 return None
-            self._start(frame, found)
+            self._watch(frame, found.box, (_FACE_WINDOW - 1) / 2)
             face = self._tracked(frame) or found
         self._last = face
         if not self._has_room(face, frame):
@@ -199,13 +200,6 @@ class FaceTracker(_Tracker[FaceDetector]):
         if new_shot and self._which == "largest" and faces_apart(nearest.points, self._last.points) > _NEAR:
             return choose_person(faces, self._which, where=self._where)
         return nearest
-
-    def _start(self, frame: Image, face: Face) -> None:
-        """A window around the face. It must not move, because the network remembers where the face was."""
-        reset_tracking(self._network)
-        self._window = around(face.box, (_FACE_WINDOW - 1) / 2)
-        if self._window.longest > 0.8 * max(frame.shape[:2]):
-            self._window = whole(frame)
 
     def _tracked(self, frame: Image) -> Face | None:
         assert self._window is not None
