@@ -159,7 +159,7 @@ class ModelConfig:
 
     @property
     def has_depth(self) -> bool:
-        """Whether structures also hold the nearness of joints (conditioning/heatmap.py)."""
+        """Whether structures also hold the nearness of joints (conditioning/structure.py)."""
         return self.task == "pose" and self.structure_channels == 36
 
     @property

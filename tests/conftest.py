@@ -17,14 +17,14 @@ import torch
 from hypothesis import settings
 from paths import GOLDEN, SHARED
 
-import gfla_cli.inference.memory
+import gfla_cli.inference.runtime
 import gfla_cli.io.background
 
 settings.register_profile("repeatable", derandomize=True)  # a run tells about the change, not about luck
 settings.load_profile("repeatable")
 
 # Of a command's process this saves time; in one that runs every test it would only ever grow.
-gfla_cli.inference.memory.keep_freed_memory = lambda: None
+gfla_cli.inference.runtime.keep_freed_memory = lambda: None
 
 # Whether a step takes more than a second is up to the machine, and tests compare whole messages.
 gfla_cli.io.background.SLOW_S = 10_000.0

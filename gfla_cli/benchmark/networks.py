@@ -24,7 +24,7 @@ from gfla_cli.conditioning.view_code import CODE_LENGTH
 from gfla_cli.config import ModelConfig, Task, preset
 from gfla_cli.errors import GflaError
 from gfla_cli.inference.device import Placement
-from gfla_cli.inference.memory import keep_freed_memory
+from gfla_cli.inference.runtime import keep_freed_memory
 from gfla_cli.inference.session import Execution, Session, ViewSession, model_config, open_session, start_clip
 from gfla_cli.networks.build import build, convolutions_in
 from gfla_cli.networks.flow import Flow

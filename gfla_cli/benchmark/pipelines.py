@@ -129,13 +129,7 @@ class Throughput:
 
 
 def measure_throughput(
-    pairs_csv: Path,
-    images: Path,
-    *,
-    execution: Execution,
-    limit: int,
-    batch: int,
-    rounds: int = 3,
+    pairs_csv: Path, images: Path, *, execution: Execution, limit: int, batch: int, rounds: int = 3
 ) -> list[Throughput]:
     """The first `limit` pairs of a CSV in three ways, from files to files; medians of runs in turns.
 

@@ -58,8 +58,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     stored = read_bundle(name_or_path)
     if stored.about.get("part") == FLOW_ONLY:
         raise BundleError(
-            f"{stored.folder}: only a flow estimator, no generator",
-            hint="gfla train --flow starts from it",
+            f"{stored.folder}: only a flow estimator, no generator", hint="gfla train --flow starts from it"
         )
     network = stored.network
     network.load_state_dict({name: tensor.float() for name, tensor in stored.state.items()}, assign=True)

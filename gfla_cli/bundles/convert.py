@@ -6,7 +6,6 @@ from repeated blocks: `_MODULES` names the networks and their blocks, `_LAYERS` 
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -17,11 +16,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gfla_cli.arrays import read_npz
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, read_bundle, save_bundle
 from gfla_cli.config import ModelConfig, preset
 from gfla_cli.errors import BundleError, UsageError
+from gfla_cli.io.background import python_warnings_silenced
 from gfla_cli.io.files import atomic_path
-from gfla_cli.io.npz import read_npz
 from gfla_cli.networks.build import build
 
 _LARGEST = 4 << 30  # bytes
@@ -138,8 +138,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise BundleError(f"{path}: no such file", hint="check the spelling")
     _refuse_bomb(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles
+        with python_warnings_silenced:  # about unusual pickles
             content = torch.load(path, map_location="cpu", weights_only=True)
     # Damaged files raise errors of torch's C++ code, pickle, zipfile and struct: no list is complete.
     except Exception as error:

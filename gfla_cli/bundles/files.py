@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -56,23 +58,25 @@ def sha256_of(path: Path) -> str:
 
 def shapes_of(path: Path) -> dict[str, list[int]]:
     """The shapes of the tensors in a safetensors file, by name. Raises BundleError when it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
     refuse_too_large(path)
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{path}: damaged ({error})", hint=_AGAIN) from error
+    with _opened(path) as file:
+        return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
 def read_arrays(path: Path) -> dict[str, Float32Array]:
     """The weights in float32, by name. Raises BundleError when the file is damaged."""
+    with _opened(path) as file:
+        return {name: np.ascontiguousarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, for NumPy. What it raises in the block becomes a BundleError."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
-            return {name: np.ascontiguousarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise BundleError(f"{path}: damaged ({error})", hint=_AGAIN) from error
 

@@ -8,23 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import (
-    WHICH_PERSON,
-    AsJson,
-    Crop,
-    Device,
-    OutputOption,
-    Overwrite,
-    Precision,
-    Quiet,
-    RefineHead,
-    RuntimeOption,
-    Threads,
-    counted,
-    finish,
-    progress_bar,
-    say,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import WHICH_PERSON, OutputOption, counted, finish, progress_bar, say
 from gfla_cli.errors import UsageError
 
 
@@ -58,8 +43,8 @@ def animate(
     background: Annotated[
         str, typer.Option(help="Behind a body: keep that of SOURCE, white, or an image file.")
     ] = "keep",
-    crop: Crop = True,
-    refine_head: RefineHead = True,
+    crop: options.Crop = True,
+    refine_head: options.RefineHead = True,
     absolute: Annotated[
         bool,
         typer.Option(
@@ -88,13 +73,13 @@ def animate(
     ] = None,
     concat: Annotated[bool, OutputOption("--concat", help="Also write source, driver, result side by side.")] = False,
     save_landmarks: Annotated[Path | None, OutputOption(help="Also write the driver's landmarks (.json).")] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Make the person of SOURCE move like the person of DRIVING.
 
@@ -122,7 +107,7 @@ def animate(
         reads=(background, model or ""),
         overwrite=overwrite,
     )
-    options = AnimateOptions(
+    how = AnimateOptions(
         settings=AnimationSettings(
             person=person,
             crop=crop,
@@ -144,7 +129,7 @@ def animate(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("frames", quiet=quiet) as progress:
-        report = run_animation(job, options, say=partial(say, quiet=quiet), progress=progress)
+        report = run_animation(job, how, say=partial(say, quiet=quiet), progress=progress)
     what = f"{counted(report.frames, 'frame')} of {report.width}x{report.height}"
     say(f"{what}, {report.frames_per_second:.1f} per second", quiet=quiet)
     finish(report, as_json=as_json)

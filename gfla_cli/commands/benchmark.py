@@ -10,17 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from gfla_cli.commands.options import (
-    AsJson,
-    Device,
-    Precision,
-    RuntimeOption,
-    Threads,
-    print_json,
-    print_table,
-    say,
-    set_threads,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import print_json, print_table, say, set_threads
 
 app = typer.Typer(help="Measure speed and memory on this machine, and errors of flows.", no_args_is_help=True)
 _Rounds = Annotated[int, typer.Option(min=1, help="Repetitions; the median counts.")]
@@ -56,11 +47,11 @@ def models(
         list[str] | None, typer.Argument(help="Names or folders of models.", show_default="all that come with gfla")
     ] = None,
     rounds: _Rounds = 7,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Network time of each model in milliseconds: one image, frame or view, for a new source and for the same source.
 
@@ -84,9 +75,9 @@ def models(
 @app.command()
 def network(
     model: Annotated[str, typer.Option(help="Name or folder of a compact pose model.")] = "pose-people",
-    as_json: AsJson = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     rounds: _Rounds = 7,
     onnx: Annotated[bool, typer.Option(help="Also export the model and time ONNX Runtime.")] = True,
 ) -> None:
@@ -110,9 +101,9 @@ def network(
 
 @app.command()
 def ops(
-    as_json: AsJson = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     rounds: _Rounds = 15,
 ) -> None:
     """Local attention: time and extra memory of the paper's patch-by-patch definition and of the form without patches.
@@ -140,9 +131,9 @@ def pose_transfer(
     source: Annotated[Path | None, typer.Argument(help="Image of a person.", show_default="anna.jpg")] = None,
     pose: Annotated[Path | None, typer.Option(help="Image with the target pose.", show_default="ben.jpg")] = None,
     model: Annotated[str, typer.Option(help="Name or folder of a pose model.")] = "pose-people",
-    as_json: AsJson = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     rounds: _Rounds = 5,
 ) -> None:
     """Pose transfer from files to a file: the first result of a new process, and further ones; torch and ONNX Runtime.
@@ -176,11 +167,11 @@ def infer(
     limit: Annotated[int, typer.Option(min=1, help="Number of pairs.")] = 48,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
     rounds: _Rounds = 3,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Many pairs, from files to files: `gfla infer` against one pose transfer after another.
 
@@ -206,11 +197,11 @@ def animate(
         str | None, typer.Option(help="Name or folder of a model.", show_default="by what SOURCE shows")
     ] = None,
     size: Annotated[str, typer.Option(help="Size of the frames, as of gfla animate.")] = "source",
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """A whole clip from files to a file: a cold start, frames per second, and milliseconds per frame of every stage.
 
@@ -255,9 +246,9 @@ def train(
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Also measure torch.compile.", show_default="on CUDA")
     ] = None,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Training steps: images per second with and without each acceleration, and the time spent waiting for data.
 
@@ -268,7 +259,7 @@ def train(
     from gfla_cli.benchmark.training import measure_training
     from gfla_cli.errors import UsageError
     from gfla_cli.inference.device import choose_device
-    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.inference.runtime import keep_freed_memory
     from gfla_cli.training.recipe import recipe
 
     keep_freed_memory()
@@ -313,10 +304,10 @@ def flows(
     pck: Annotated[
         bool, typer.Option("--pck", help="Detect the pose in every image, and print the share of correct joints.")
     ] = False,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Errors of flows against ground truth, in pixels, and of the images they lead to.
 

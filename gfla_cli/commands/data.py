@@ -188,13 +188,7 @@ def faces(
     jobs = plan_clips(films)
     with progress_bar("frames" if len(jobs) == 1 else "videos", quiet=quiet) as progress:
         report = run_clips(
-            jobs,
-            output,
-            person=person,
-            trim=chosen,
-            fps=rate,
-            say=partial(say, quiet=quiet),
-            progress=progress,
+            jobs, output, person=person, trim=chosen, fps=rate, say=partial(say, quiet=quiet), progress=progress
         )
     finish(report, as_json=False)
 

@@ -8,21 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gfla_cli.commands.options import (
-    AsJson,
-    Device,
-    Layout,
-    OutputOption,
-    Overwrite,
-    Precision,
-    RefineHead,
-    print_json,
-    print_table,
-    progress_bar,
-    refuse_unused,
-    say,
-    was_given,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import OutputOption, print_json, print_table, progress_bar, refuse_unused, say, was_given
 
 if TYPE_CHECKING:
     from gfla_cli.evaluation.report import ReportFiles
@@ -54,7 +41,7 @@ DataRoot = Annotated[
     ),
 ]
 LayoutOption = Annotated[
-    Layout | None,
+    options.Layout | None,
     typer.Option(help="File names and keypoint frame of the set. By default square, as of rendered people."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Evaluate that many pairs, spread over the set.")]
@@ -137,17 +124,17 @@ def evaluate(
     fid_reference: FidReference = None,
     masks: Masks = None,
     pck: Pck = False,
-    refine_head: RefineHead = True,
+    refine_head: options.RefineHead = True,
     sheet: Sheet = None,
     csv: Csv = None,
     json_file: JsonFile = None,
     html: Html = None,
     rank_by: RankBy = None,
     table: PaperTable = False,
-    as_json: AsJson = False,
-    overwrite: Overwrite = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
+    as_json: options.AsJson = False,
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
 ) -> None:
     """Measure models against copying the source, or folders of images from any code.
 

@@ -7,33 +7,19 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.options import (
-    Align,
-    AsJson,
-    Crop,
-    Device,
-    Overwrite,
-    PoseModel,
-    Precision,
-    RefineBody,
-    RefineHead,
-    RuntimeOption,
-    Threads,
-    print_json,
-    progress_bar,
-    say,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import print_json, progress_bar, say
 
 
 def infer(
     pairs: Annotated[Path, typer.Argument(help="CSV with the columns from,to.", show_default=False)],
     images: Annotated[Path, typer.Option(help="Folder that the names in the CSV are in.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results and the list of failures.")],
-    model: PoseModel = "pose-people",
-    crop: Crop = True,
-    align: Align = True,
-    refine_head: RefineHead = True,
-    refine_body: RefineBody = True,
+    model: options.PoseModel = "pose-people",
+    crop: options.Crop = True,
+    align: options.Align = True,
+    refine_head: options.RefineHead = True,
+    refine_body: options.RefineBody = True,
     size: Annotated[
         str | None,
         typer.Option(
@@ -43,12 +29,12 @@ def infer(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per pass of the network.")] = 8,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Pose transfer for every row of a CSV: what exists is skipped, what fails is listed, the rest goes on.
 
@@ -63,7 +49,7 @@ def infer(
     from gfla_cli.pipelines.framing import parse_size
     from gfla_cli.pipelines.pose_jobs import FAILURES, TransferOptions, transfer_pairs
 
-    options = TransferOptions(
+    how = TransferOptions(
         model=model,
         crop=crop,
         align=align,
@@ -75,7 +61,7 @@ def infer(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with init_distributed(current_launch()) as group, progress_bar("pairs", quiet=not group.is_rank0) as show:
-        report = transfer_pairs(pairs, images, output, options, group=group, progress=show)
+        report = transfer_pairs(pairs, images, output, how, group=group, progress=show)
     if not group.is_rank0:
         return
     if as_json:

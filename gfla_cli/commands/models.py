@@ -15,9 +15,7 @@ app = typer.Typer(help="List, show, pull and push models, and convert the author
 
 
 @app.command("list")
-def list_models(
-    task: Annotated[Task | None, typer.Option(help="Only models for this task.")] = None,
-) -> None:
+def list_models(task: Annotated[Task | None, typer.Option(help="Only models for this task.")] = None) -> None:
     """List the installed models and those pulled from the hub, with task, frame size and size on disk.
 
     Example: gfla models list --task pose
@@ -142,9 +140,7 @@ def push(
 
 
 @app.command()
-def graph(
-    folder: Annotated[Path, typer.Argument(help="Folder of a model.", show_default=False)],
-) -> None:
+def graph(folder: Annotated[Path, typer.Argument(help="Folder of a model.", show_default=False)]) -> None:
     """Write graph.onnx into a model's folder: by it ONNX Runtime computes the model, without torch.
 
     It depends on the network, not on its weights: a model that was trained further keeps its graph.

@@ -44,8 +44,7 @@ RefineHead = Annotated[
 RefineBody = Annotated[
     bool,
     typer.Option(
-        "--refine-body/--no-refine-body",
-        help="Draw hands and feet again at a larger scale; takes twice as long.",
+        "--refine-body/--no-refine-body", help="Draw hands and feet again at a larger scale; takes twice as long."
     ),
 ]
 PoseModel = Annotated[str, typer.Option("--model", help="Name, folder, .onnx file or hf:owner/name of a pose model.")]

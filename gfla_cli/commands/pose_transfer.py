@@ -8,24 +8,8 @@ from typing import Annotated
 
 import typer
 
-from gfla_cli.commands.options import (
-    WHICH_PERSON,
-    Align,
-    AsJson,
-    Device,
-    OutputOption,
-    Overwrite,
-    PoseModel,
-    Precision,
-    Quiet,
-    RefineBody,
-    RefineHead,
-    RuntimeOption,
-    Threads,
-    finish,
-    progress_bar,
-    say,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import WHICH_PERSON, OutputOption, finish, progress_bar, say
 
 
 def pose_transfer(
@@ -37,7 +21,7 @@ def pose_transfer(
         Path | None,
         OutputOption("--output", "-o", help="Image to write, or a folder. \\[default: SOURCE--POSE.png here]"),
     ] = None,
-    model: PoseModel = "pose-people",
+    model: options.PoseModel = "pose-people",
     size: Annotated[
         str,
         typer.Option(
@@ -55,9 +39,9 @@ def pose_transfer(
             show_default=False,
         ),
     ] = None,
-    align: Align = True,
-    refine_head: RefineHead = True,
-    refine_body: RefineBody = True,
+    align: options.Align = True,
+    refine_head: options.RefineHead = True,
+    refine_body: options.RefineBody = True,
     person: Annotated[str, typer.Option(help=f"Person of the source. {WHICH_PERSON}")] = "largest",
     target_person: Annotated[str, typer.Option(help=f"Person of the pose image. {WHICH_PERSON}")] = "largest",
     side_by_side: Annotated[
@@ -69,13 +53,13 @@ def pose_transfer(
             help="Also write images of what the network does: flow, mask, attention, solids, or several with commas."
         ),
     ] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Redraw the person of SOURCE in the pose of the person of --pose.
 
@@ -95,7 +79,7 @@ def pose_transfer(
         overwrite=overwrite,
         say=partial(say, quiet=quiet),
     )
-    options = TransferOptions(
+    how = TransferOptions(
         model=model,
         crop=crop,
         size=frame_size,
@@ -110,5 +94,5 @@ def pose_transfer(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
     )
     with progress_bar("images", quiet=quiet or len(jobs) == 1) as progress:
-        report = run_transfers(jobs, options, say=partial(say, quiet=quiet), progress=progress)
+        report = run_transfers(jobs, how, say=partial(say, quiet=quiet), progress=progress)
     finish(report, as_json=as_json)

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gfla_cli.commands.options import (
-    AsJson,
-    Overwrite,
-    Quiet,
-    counted,
-    print_json,
-    print_table,
-    progress_bar,
-    refuse_unused,
-    say,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import counted, print_json, print_table, progress_bar, refuse_unused, say
 
 if TYPE_CHECKING:
     from gfla_cli.study.results import Result, Tally
@@ -53,8 +44,8 @@ def make(
         int, typer.Option(min=0, max=20, help="Pairs for practice; the page tells whether the answer was right.")
     ] = 3,
     catch: Annotated[int, typer.Option(min=0, max=50, help="Easy pairs in every sitting, which test attention.")] = 0,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
     serve: Annotated[bool, typer.Option("--serve", help="Then serve the page; see gfla study serve.")] = False,
     results: Results = None,
     port: Port = 8000,
@@ -72,7 +63,7 @@ def make(
 
     if not serve:
         refuse_unused(context, "nothing is served", "results", "port", hint="add --serve, or leave it out")
-    options = StudyOptions(
+    how = StudyOptions(
         title=title,
         pairs=pairs,
         trials=trials,
@@ -87,7 +78,7 @@ def make(
     if output.suffix.lower() in READABLE:
         InputFiles(image for folder in folders for image in folder.iterdir()).refuse(output)
     with progress_bar("pairs", quiet=quiet) as progress:
-        report = make_study(real, models, output, options, overwrite=overwrite, progress=progress)
+        report = make_study(real, models, output, how, overwrite=overwrite, progress=progress)
     made = report.settings
     if report.left_out:
         say(
@@ -110,7 +101,7 @@ def serve_study(
     page: Annotated[Path, typer.Argument(help="A page of gfla study make.", show_default=False)],
     results: Results = None,
     port: Port = 8000,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Serve a study on this machine: every rater gets another sitting, and answers become files in one folder.
 
@@ -125,7 +116,7 @@ def serve_study(
 def _serve(page: Path, results: Path | None, port: int, *, quiet: bool) -> None:
     from gfla_cli.io.files import sole_writer
     from gfla_cli.study.serve import ServedStudy, StudyServer
-    from gfla_cli.webapp.local import HOST
+    from gfla_cli.webapp import HOST
 
     folder = results or page.with_name(f"{page.stem}-results")
     study = ServedStudy(page, folder)
@@ -148,7 +139,7 @@ def tally_study(
         list[Path], typer.Argument(help="Result files, or folders of result files.", show_default=False)
     ],
     study: Annotated[str | None, typer.Option(help="Id of the study, if the files belong to several.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Count how often generated images were taken for real: the paper's JND, with 95 % intervals.
 

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import (
-    Device,
-    ExecutionOption,
-    Precision,
-    Threads,
-    print_json,
-    refuse_unused,
-    say,
-    set_threads,
-    was_given,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import ExecutionOption, print_json, refuse_unused, say, set_threads, was_given
 from gfla_cli.config import Sampler, Task
 from gfla_cli.distributed.launch import current_launch, init_distributed
 from gfla_cli.errors import UsageError
@@ -92,9 +83,9 @@ def train(
     compiled: Annotated[
         bool, ExecutionOption("--compile", help="Use torch.compile; CUDA only, slow to start.")
     ] = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Train a model, stage by stage. Ctrl-C and SIGTERM save the run.
 
@@ -143,7 +134,7 @@ def train(
     import torch
 
     from gfla_cli.inference.device import choose_own_device
-    from gfla_cli.inference.memory import keep_freed_memory
+    from gfla_cli.inference.runtime import keep_freed_memory
     from gfla_cli.training.learner import Engine
     from gfla_cli.training.run import RunOptions, run_training
     from gfla_cli.training.trainer import Pace

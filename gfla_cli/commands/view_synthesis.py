@@ -8,18 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from gfla_cli.commands.options import (
-    AsJson,
-    Device,
-    OutputOption,
-    Overwrite,
-    Precision,
-    Quiet,
-    RuntimeOption,
-    Threads,
-    finish,
-    say,
-)
+from gfla_cli.commands import options
+from gfla_cli.commands.options import OutputOption, finish, say
 
 
 def view_synthesis(
@@ -65,13 +55,13 @@ def view_synthesis(
             show_default=False,
         ),
     ] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: RuntimeOption = "auto",
-    threads: Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    runtime: options.RuntimeOption = "auto",
+    threads: options.Threads = None,
 ) -> None:
     """Show the object of SOURCE from other sides.
 
@@ -86,7 +76,7 @@ def view_synthesis(
     view_angles(source_azimuth or 0, source_elevation or 0)
     view_angles(0, elevation or 0)
     job = plan_views(source, azimuth or [], output, turntable=turntable, grid=grid, model=model, overwrite=overwrite)
-    options = ViewOptions(
+    how = ViewOptions(
         model=model,
         source_azimuth=source_azimuth,
         source_elevation=source_elevation,
@@ -97,5 +87,5 @@ def view_synthesis(
         execution=Execution(device=device, precision=precision, runtime=runtime, threads=threads),
         overwrite=overwrite,
     )
-    report = run_views(job, options, say=partial(say, quiet=quiet))
+    report = run_views(job, how, say=partial(say, quiet=quiet))
     finish(report, as_json=as_json)

@@ -27,7 +27,7 @@ from gfla_cli.io.image import to_uint8
 from gfla_cli.losses.image import Vgg19
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.view import ViewGenerator
 from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from gfla_cli.bundles.shelf import find_bundle
-from gfla_cli.config import Task
+from gfla_cli.config import DeviceName, Precision, Task
 from gfla_cli.datasets.tables import LAYOUTS, require_set
 from gfla_cli.errors import BundleError, DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import read_pairing
 from gfla_cli.evaluation.scores import Wanted
 from gfla_cli.inference.session import (
-    DeviceName,
-    Precision,
     Session,
     ViewSession,
     check_model,

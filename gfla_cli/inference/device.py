@@ -7,9 +7,9 @@ from typing import get_args
 
 import torch
 
+from gfla_cli.config import DeviceName, Precision
 from gfla_cli.distributed.launch import Launch
 from gfla_cli.errors import UsageError
-from gfla_cli.inference.session import DeviceName, Precision
 
 
 @dataclass(frozen=True, slots=True)

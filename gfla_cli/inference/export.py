@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,12 +26,13 @@ from torch.utils import _pytree as pytree
 from gfla_cli.bundles.bundle import Bundle, load_bundle
 from gfla_cli.bundles.files import GRAPH, WEIGHTS, architecture_of, shapes_of
 from gfla_cli.conditioning.face_map import INSIDE_LIPS, IRISES, LABELS
-from gfla_cli.conditioning.heatmap import joint_map_batch
+from gfla_cli.conditioning.structure import joint_map_batch
 from gfla_cli.config import ModelConfig, Task
 from gfla_cli.errors import GflaError, MissingExtraError
 from gfla_cli.inference.onnx_backend import OnnxSession, OnnxView, open_exported, open_graph
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, WEIGHT_PREFIX, GraphDescription, Part, metadata_of
 from gfla_cli.inference.session import refuse_export_name
+from gfla_cli.io.background import python_warnings_silenced
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.build import ALWAYS_FLOAT
 from gfla_cli.networks.layers import layers_of
@@ -278,7 +277,7 @@ def write_graph(folder: Path) -> ExportReport:
         architecture = architecture_of(bundle.config, shapes_of(bundle.folder / WEIGHTS))
         used = {"step": _named_weights(main)}
         used |= {str(name): _named_weights(content) for name, content in contents.items()}
-        _save(main, metadata_of(GraphDescription(architecture, used).to_json(), contents), temporary)
+        _save(main, metadata_of(asdict(GraphDescription(architecture, used)), contents), temporary)
         inputs = example_inputs(bundle.config, 1, *bundle.config.image_size, seed=1)
         difference = _difference(bundle, open_graph(bundle.folder, temporary), inputs)
         if not difference <= TOLERANCE["fp32"]:
@@ -298,7 +297,8 @@ def to_onnx(graph: Graph, weights: Collection[str] = ()) -> bytes:
     """
     if importlib.util.find_spec("onnx") is None:
         raise MissingExtraError("exporting to ONNX needs onnx", "export")
-    with TemporaryDirectory() as folder, _silent_exporter(), torch.inference_mode():
+    # Torch warns about its newer exporter, and about Python values that become constants.
+    with TemporaryDirectory() as folder, python_warnings_silenced, torch.inference_mode():
         written = Path(folder) / "graph.onnx"
         torch.onnx.export(
             graph.module.eval(),
@@ -387,14 +387,6 @@ def _free_axes(name: str) -> dict[int, str]:
     if name.endswith(("_code", "scores")):
         return {0: "batch"}
     return {0: "batch", 2: f"{name}_height", 3: f"{name}_width"}
-
-
-@contextmanager
-def _silent_exporter() -> Iterator[None]:
-    """Silences torch's warnings about its newer exporter and about Python values that become constants."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _save(content: bytes, metadata: dict[str, str], path: Path) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 
 from gfla_cli.arrays import LAYERS
 from gfla_cli.conditioning.view_code import CODE_LENGTH
+from gfla_cli.config import DeviceName, Precision
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.onnx_file import INPUTS, SOURCE, OnnxFile
 from gfla_cli.inference.onnx_runtime import Tensors
-from gfla_cli.inference.session import Array, DeviceName, Precision, Session
+from gfla_cli.inference.session import Array, Session
 from gfla_cli.io.background import ProcessLock
 
 if TYPE_CHECKING:

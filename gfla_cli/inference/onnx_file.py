@@ -19,17 +19,17 @@ import json
 import mmap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from gfla_cli.bundles.files import WEIGHTS, architecture_of, check_digest, read_arrays, read_config, shapes_of
 from gfla_cli.bundles.shelf import bundle_name, graphs
-from gfla_cli.config import ModelConfig, Task
+from gfla_cli.config import DeviceName, ModelConfig, Task
 from gfla_cli.errors import BundleError, ConfigError
-from gfla_cli.inference.memory import keep_freed_memory
 from gfla_cli.inference.onnx_runtime import CPU, OnnxGraph, providers_for, unreadable
-from gfla_cli.inference.session import DeviceName, no_exported_file, no_gpu_after_fork
+from gfla_cli.inference.runtime import keep_freed_memory
+from gfla_cli.inference.session import no_exported_file, no_gpu_after_fork
 from gfla_cli.io.background import ProcessLock, never_freed, tell_of_forks
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -42,13 +42,7 @@ Part = Literal["encode", "estimate"]
 # The networks' inputs, in order.
 INPUTS: dict[Task, tuple[str, ...]] = {
     "pose": ("source_image", "source_structure", "target_structure"),
-    "face": (
-        "target_structure",
-        "previous_image",
-        "previous_structure",
-        "reference_image",
-        "reference_structure",
-    ),
+    "face": ("target_structure", "previous_image", "previous_structure", "reference_image", "reference_structure"),
     "view": ("source_image", "source_code", "target_code"),
 }
 INPUTS["body"] = INPUTS["face"]
@@ -213,10 +207,6 @@ class GraphDescription:
 
     architecture: str  # see `bundles.files.architecture_of`
     weights: dict[str, list[str]]  # the weights that each graph takes, by "step" or the part's name
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def fitting_graph(bundle: Path) -> Path | None:

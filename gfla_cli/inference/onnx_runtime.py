@@ -21,12 +21,12 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array
 from gfla_cli.bundles.files import WEIGHTS
+from gfla_cli.config import DeviceName
 from gfla_cli.distributed.launch import current_launch
 from gfla_cli.errors import BundleError, GflaError, UsageError
-from gfla_cli.inference.memory import is_out_of_memory
-from gfla_cli.inference.runtime import gpu_count
-from gfla_cli.inference.session import DeviceName
+from gfla_cli.inference.runtime import gpu_count, is_out_of_memory
 from gfla_cli.io.background import native_stderr_silenced
 
 CPU = "CPUExecutionProvider"
@@ -56,7 +56,7 @@ class OnnxGraph:
         name: str,
         device: DeviceName = "auto",
         threads: int | None = None,
-        weights: Mapping[str, NDArray[np.float32]] | None = None,
+        weights: Mapping[str, Float32Array] | None = None,
     ) -> None:
         """`model`: a file or its content. `name`: for messages. `threads`: on the CPU, else all that are allowed.
 
@@ -118,7 +118,7 @@ def _start_session(
     name: str,
     providers: list[str],
     threads: int | None,
-    weights: Mapping[str, NDArray[np.float32]] | None,
+    weights: Mapping[str, Float32Array] | None,
 ) -> tuple[Any, str]:
     """The session, and why the last GPU provider failed, if ONNX Runtime gave a reason."""
     content = _content(model, name, weights)

@@ -6,17 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, Unpack, overload, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gfla_cli import __version__
+from gfla_cli.arrays import Float32Array
 from gfla_cli.bundles.files import CONFIG, GRAPH_VERSION, read_config
 from gfla_cli.bundles.hub import is_hub_name
 from gfla_cli.bundles.shelf import bundle_name, find_bundle
-from gfla_cli.config import DeviceName as DeviceName
-from gfla_cli.config import ModelConfig, Task
-from gfla_cli.config import Precision as Precision
-from gfla_cli.config import Runtime as Runtime
+from gfla_cli.config import DeviceName, ModelConfig, Precision, Runtime, Task
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.runtime import choose_runtime, gpu_count
@@ -25,7 +20,7 @@ from gfla_cli.io.files import cache_folder, make_folder
 if TYPE_CHECKING:
     from gfla_cli.inference.visualize import Intermediates
 
-Array = NDArray[np.float32]
+Array = Float32Array
 
 
 class Execution(TypedDict, total=False):

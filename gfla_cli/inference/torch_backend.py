@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.conditioning.view_code import CODE_LENGTH
+from gfla_cli.config import DeviceName, Precision
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.volume import RayVolume
 from gfla_cli.inference.device import choose_device
-from gfla_cli.inference.memory import keep_freed_memory
-from gfla_cli.inference.session import Array, DeviceName, Precision, no_gpu_after_fork
+from gfla_cli.inference.runtime import keep_freed_memory
+from gfla_cli.inference.session import Array, no_gpu_after_fork
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
 from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.errors import UsageError
-
-Floats = NDArray[np.float32]
 
 _WHEEL = 56  # pixels, side of the colour wheel
 _MARGIN = 6
@@ -29,9 +26,9 @@ _SUBPIXEL = 4  # fractional bits of coordinates, for cv2's drawing functions
 class AttentionMaps:
     """One attention level: for every target position, where in the source it samples."""
 
-    offset: Floats  # (2, h, w) flow x, y to the source position, in grid pixels
-    mask: Floats  # (1, h, w) in 0..1: 1 = warped from the source, 0 = generated
-    attention: Floats | None = None  # (n*n, h, w) weights of a patch, row-major; None for other samplers
+    offset: Float32Array  # (2, h, w) flow x, y to the source position, in grid pixels
+    mask: Float32Array  # (1, h, w) in 0..1: 1 = warped from the source, 0 = generated
+    attention: Float32Array | None = None  # (n*n, h, w) weights of a patch, row-major; None for other samplers
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +36,10 @@ class Intermediates:
     """A network's intermediate results for one pair of images."""
 
     levels: Sequence[AttentionMaps]  # coarse to fine
-    bodies: Floats | None = None  # (2, 5, h, w) body maps of source and target; None for models without depth
+    bodies: Float32Array | None = None  # (2, 5, h, w) body maps of source and target; None for models without depth
 
 
-def show_flow(source: Image, made: Image, found: Intermediates, points: Floats) -> Image:
+def show_flow(source: Image, made: Image, found: Intermediates, points: Float32Array) -> Image:
     """The source, and the flow of every level, coarse to fine: hue is direction, saturation is length.
 
     Where the mask is low the colour fades to white. The rim of the colour wheel is the longest flow of all levels, in
@@ -61,7 +58,7 @@ def show_flow(source: Image, made: Image, found: Intermediates, points: Floats) 
     return np.hstack([source, image])
 
 
-def show_mask(source: Image, made: Image, found: Intermediates, points: Floats) -> Image:
+def show_mask(source: Image, made: Image, found: Intermediates, points: Float32Array) -> Image:
     """The result, and for every level, coarse to fine, the result darkened where the mask is low."""
     tiles = [made]
     for level in found.levels:
@@ -70,7 +67,7 @@ def show_mask(source: Image, made: Image, found: Intermediates, points: Floats) 
     return np.hstack(tiles)
 
 
-def show_attention(source: Image, made: Image, found: Intermediates, points: Floats) -> Image:
+def show_attention(source: Image, made: Image, found: Intermediates, points: Float32Array) -> Image:
     """The result with a dot at every joint, and for every level the source with the patches of these joints.
 
     `points` (18, 3) are the target's joints: x, y, confidence. Every tap of a patch is a dot in the joint's colour; its
@@ -89,7 +86,7 @@ def show_attention(source: Image, made: Image, found: Intermediates, points: Flo
     return np.hstack(tiles)
 
 
-def show_solids(source: Image, made: Image, found: Intermediates, points: Floats) -> Image:
+def show_solids(source: Image, made: Image, found: Intermediates, points: Float32Array) -> Image:
     """Source and result with their body maps: hue is the position on the body, brightness is nearness.
 
     Raises UsageError for models without depth.
@@ -100,7 +97,7 @@ def show_solids(source: Image, made: Image, found: Intermediates, points: Floats
     return np.hstack(tiles)
 
 
-def _with_body(image: Image, body: Floats) -> Image:
+def _with_body(image: Image, body: Float32Array) -> Image:
     """A body map (5, h, w) over an image (H, W, 3): position at rest as colour, nearness as brightness."""
     maps = _resized(body, (image.shape[0], image.shape[1])).transpose(1, 2, 0)
     place, near, covered = maps[..., :3], maps[..., 3:4], maps[..., 4:].clip(0, 1)
@@ -111,7 +108,7 @@ def _with_body(image: Image, body: Floats) -> Image:
 
 
 # The values of --show: name -> function of source frame, result, intermediates and target joints.
-VISUALIZATIONS: Mapping[str, Callable[[Image, Image, Intermediates, Floats], Image]] = {
+VISUALIZATIONS: Mapping[str, Callable[[Image, Image, Intermediates, Float32Array], Image]] = {
     "flow": show_flow,
     "mask": show_mask,
     "attention": show_attention,
@@ -119,7 +116,7 @@ VISUALIZATIONS: Mapping[str, Callable[[Image, Image, Intermediates, Floats], Ima
 }
 
 
-def flow_colours(flow: Floats) -> Floats:
+def flow_colours(flow: Float32Array) -> Float32Array:
     """(2, H, W) flow of length 0..1 -> (H, W, 3) colours 0..255: hue is the direction, white is no motion."""
     x, y = flow
     hue = (np.degrees(np.arctan2(y, x)) % 360).astype(np.float32)
@@ -170,6 +167,6 @@ def _colour(index: int, count: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _resized(planes: Floats, size: tuple[int, int]) -> Floats:
+def _resized(planes: Float32Array, size: tuple[int, int]) -> Float32Array:
     """(C, h, w) -> (C, H, W), bilinear."""
     return np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in planes])

@@ -10,11 +10,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from io import TextIOBase
+from io import FileIO, TextIOWrapper
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Protocol, Self, TextIO, TypeVar, cast
+from typing import Protocol, Self, TextIO, TypeVar
 from weakref import WeakSet
 
 Say = Callable[[str], None]
@@ -169,28 +169,6 @@ def _put(item: _Item | _End, queue: Queue[_Item | _End], stopped: Event) -> bool
 _STDERR = 2  # file descriptor
 
 
-class _Stderr(TextIOBase):
-    """Writes to a copy of the process's stderr, without a buffer."""
-
-    _close = staticmethod(os.close)  # at the end of Python the module may be gone before the last stream
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)
-
-    def writable(self) -> bool:
-        return True
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
-    def write(self, text: str, /) -> int:
-        os.write(self._descriptor, text.encode(errors="backslashreplace"))
-        return len(text)
-
-    def __del__(self) -> None:
-        self._close(self._descriptor)
-
-
 class ProcessWide:
     """A context manager for settings that belong to the whole process, such as filters of warnings.
 
@@ -235,7 +213,8 @@ def _silence_stderr(restore: ExitStack) -> None:
     restore.callback(_point_stderr_to, saved)
     if _is_of_process(sys.stderr):  # Python's own is not silenced: another thread may have something to say
         restore.callback(setattr, sys, "stderr", sys.stderr)
-        sys.stderr = cast(TextIO, _Stderr(saved))
+        raw = FileIO(os.dup(saved), "w")
+        sys.stderr = TextIOWrapper(raw, "utf-8", "backslashreplace", newline="\n", write_through=True)
 
 
 def _ignore_warnings(restore: ExitStack) -> None:

@@ -11,13 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.io.image import reduced
 from gfla_cli.io.image_decoding import decode, load_upright, open_image
-
-Mask = NDArray[np.bool_]
 
 _WORKING_SIDE, _GUESSING_SIDE = 1024, 384  # pixels of the longer side
 _RING = 0.02  # share of the image that counts as its border
@@ -85,11 +82,11 @@ def cut_out(image: Image) -> Cutout:
 class _Fit:
     """The background, extrapolated from the border."""
 
-    lab: NDArray[np.float32]  # (H, W, 3)
+    lab: Float32Array  # (H, W, 3)
     tolerance: float
 
 
-def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
+def _wall_and_floor(lab: Float32Array) -> _Fit | None:
     """A background whose rows each blend their two ends; None when the ends differ too much."""
     height, width = lab.shape[:2]
     thick = max(2, round(_RING * min(height, width)))
@@ -106,7 +103,7 @@ def _wall_and_floor(lab: NDArray[np.float32]) -> _Fit | None:
     return _Fit(expected.astype(np.float32), tolerance)
 
 
-def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
+def _one_surface(lab: Float32Array) -> _Fit | None:
     """A quadratic surface fitted to the border; None when it does not fit."""
     height, width = lab.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -132,7 +129,7 @@ def _one_surface(lab: NDArray[np.float32]) -> _Fit | None:
     return _Fit(surface, min(tolerance, _MOST_TOLERANT))
 
 
-def _unlike(small: Image, lab: NDArray[np.float32], fit: _Fit) -> Mask:
+def _unlike(small: Image, lab: Float32Array, fit: _Fit) -> BoolArray:
     """True where the image differs from the background, its soft shadows, and the background seen through gaps."""
     difference = lab - fit.lab
     distance = np.linalg.norm(difference, axis=2)
@@ -143,7 +140,7 @@ def _unlike(small: Image, lab: NDArray[np.float32], fit: _Fit) -> Mask:
     return np.asarray(~(reached | gaps))
 
 
-def _flooded(small: Image, allowed: Mask) -> Mask:
+def _flooded(small: Image, allowed: BoolArray) -> BoolArray:
     """The pixels that a flood fill from the border reaches, through allowed pixels and not across edges."""
     height, width = allowed.shape
     smooth = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (0, 0), 1.2)
@@ -161,7 +158,7 @@ def _flooded(small: Image, allowed: Mask) -> Mask:
     return np.asarray(reached | (closed & allowed))
 
 
-def _guess(small: Image) -> Mask:
+def _guess(small: Image) -> BoolArray:
     """GrabCut, given only that the object does not touch the border."""
     tiny = reduced(small, _GUESSING_SIDE)
     height, width = tiny.shape[:2]
@@ -174,7 +171,7 @@ def _guess(small: Image) -> Mask:
     return np.asarray(cv2.resize(found, small.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def _without_crumbs(mask: Mask) -> Mask:
+def _without_crumbs(mask: BoolArray) -> BoolArray:
     """The largest piece, and all others but dust and those that touch the image's border."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:

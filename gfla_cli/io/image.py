@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import MediaError, UsageError
 from gfla_cli.io.files import atomic_path, files_of
 
@@ -40,11 +40,11 @@ WRITABLE = tuple(_WRITABLE)
 WITH_ALPHA = (".png", ".webp")
 _RESULT, _SOFTWARE_TAG = "gfla", 0x0131  # what results say, and where in EXIF they do
 # A file, the bytes of one, (H, W, 3) uint8 RGB, or what NumPy sees as such an array: a PIL image, a torch tensor, ...
-ImageSource = Path | str | bytes | NDArray[np.uint8] | Any
-Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
+ImageSource = Path | str | bytes | ByteArray | Any
+Pixels = TypeVar("Pixels", ByteArray, Float32Array)
 
 
-def read_image(path: Path | str, max_side: int | None = None) -> NDArray[np.uint8]:
+def read_image(path: Path | str, max_side: int | None = None) -> ByteArray:
     """An image file as (H, W, 3) uint8 sRGB: turned upright by its EXIF orientation, transparency over white.
 
     Colours are brought to sRGB by the embedded profile. Of several frames or pages the first is read (see
@@ -65,7 +65,7 @@ def check_image_file(path: Path | str) -> None:
         pass
 
 
-def load_image(source: ImageSource, max_side: int | None = None) -> NDArray[np.uint8]:
+def load_image(source: ImageSource, max_side: int | None = None) -> ByteArray:
     """A file read by `read_image`, or an array in its own size. Raises MediaError when it is no image."""
     if isinstance(source, str | PathLike):
         return read_image(Path(source), max_side)
@@ -84,7 +84,7 @@ def load_image(source: ImageSource, max_side: int | None = None) -> NDArray[np.u
     return source
 
 
-def _read_bytes(content: bytes, max_side: int | None) -> NDArray[np.uint8]:
+def _read_bytes(content: bytes, max_side: int | None) -> ByteArray:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image"
         path.write_bytes(content)
@@ -121,7 +121,7 @@ def is_result(path: Path | str) -> bool:
         return False
 
 
-def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool = False, result: bool = False) -> None:
+def write_image(path: Path | str, image: ByteArray, *, overwrite: bool = False, result: bool = False) -> None:
     """Writes (H, W, 3) uint8 sRGB, or (H, W, 4) with alpha, in the format of the suffix, tagged as sRGB but for BMP.
 
     `result`: the file says that gfla made it, see `is_result`. BMP files cannot say so.
@@ -129,8 +129,6 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
     transparency when there is an alpha channel, and for an existing file (unless `overwrite`). Missing folders
     are made. Raises MediaError when the image is too large for the format or the disk refuses.
     """
-    from PIL import Image
-
     path = Path(path)
     check_image(image[..., :3] if image.ndim == 3 and image.shape[2] == 4 else image)
     if path.suffix.lower() not in _WRITABLE:
@@ -143,9 +141,17 @@ def write_image(path: Path | str, image: NDArray[np.uint8], *, overwrite: bool =
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise MediaError(f"{path}: a {path.suffix} image cannot be {size}", hint="write a .png instead")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        encoded = BytesIO()  # Pillow would report a full disk as "encoder error -2"
-        Image.fromarray(np.ascontiguousarray(image)).save(encoded, format=name, **options, **_tags(name, result=result))
-        temporary.write_bytes(encoded.getvalue())  # a view would outlive a failure, and Python 3.14 complains about it
+        # Not by Pillow, which would report a full disk as "encoder error -2".
+        temporary.write_bytes(encoded(image, name, **options, **_tags(name, result=result)))
+
+
+def encoded(image: ByteArray, name: str, **options: Any) -> bytes:
+    """The content of an image file in the format `name` of Pillow, with its options; by default those of Pillow."""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(file, format=name, **options)
+    return file.getvalue()
 
 
 def _tags(name: str, *, result: bool) -> dict[str, Any]:
@@ -176,13 +182,11 @@ def _srgb_profile() -> bytes:
     return bytes(profile)
 
 
-def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def through_jpeg(image: ByteArray, quality: int) -> ByteArray:
     """(H, W, 3) uint8 RGB compressed as JPEG of that quality, by Pillow's defaults, and decoded again."""
     from PIL import Image
 
-    encoded = BytesIO()
-    Image.fromarray(image).save(encoded, format="JPEG", quality=quality)
-    return np.asarray(Image.open(encoded).convert("RGB"))
+    return np.asarray(Image.open(BytesIO(encoded(image, "JPEG", quality=quality))).convert("RGB"))
 
 
 def find_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
@@ -204,7 +208,7 @@ def reduced(image: Pixels, longest: int) -> Pixels:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), image.dtype)
 
 
-def at_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def at_size(image: ByteArray, size: tuple[int, int]) -> ByteArray:
     """(H, W, C) at `size` (height, width): averaged when it shrinks, cubic when it grows."""
     import cv2
 
@@ -214,19 +218,19 @@ def at_size(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return np.asarray(cv2.resize(image, size[::-1], interpolation=method), np.uint8)
 
 
-def check_image(image: NDArray[np.uint8]) -> None:
+def check_image(image: ByteArray) -> None:
     """Raises ValueError unless the array is (H, W, 3) uint8 with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
 
 
-def to_planes(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_planes(image: ByteArray) -> Float32Array:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 in [-1, 1]. Raises ValueError for another shape or type."""
     check_image(image)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+def from_planes(planes: Float32Array) -> ByteArray:
     """(1, 3, H, W) float32, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped. Raises ValueError."""
     if planes.ndim != 4 or planes.shape[:2] != (1, 3):
         raise ValueError(f"one image is (1, 3, H, W), got {planes.shape}")
@@ -234,14 +238,14 @@ def from_planes(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(levels, np.uint8)
 
 
-def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+def to_tensor(image: ByteArray) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H, W) float32 tensor in [-1, 1]."""
     import torch
 
     return torch.from_numpy(to_planes(image))
 
 
-def to_uint8(tensor: Tensor) -> NDArray[np.uint8]:
+def to_uint8(tensor: Tensor) -> ByteArray:
     """(1, 3, H, W) or (3, H, W), any float type, nominally in [-1, 1] -> (H, W, 3) uint8, rounded and clipped."""
     planes = tensor.detach().float().cpu().numpy()
     return from_planes(planes if planes.ndim == 4 else planes[None])

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageFilter, ImageOps, UnidentifiedImageError
 
+from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import GflaError, MediaError
 from gfla_cli.io.background import ProcessWide, native_stderr_silenced, python_warnings_silenced
 from gfla_cli.io.files import require_file
@@ -96,7 +96,7 @@ def load_upright(picture: Image.Image) -> None:
         ImageOps.exif_transpose(picture, in_place=True)
 
 
-def decode(picture: Image.Image, max_side: int | None) -> NDArray[np.uint8]:
+def decode(picture: Image.Image, max_side: int | None) -> ByteArray:
     """(H, W, 3) uint8 RGB of an opened image: upright, over white, at most `max_side` pixels on the longer side."""
     if max_side is not None:
         wanted = min(1.0, max_side / max(picture.size))
@@ -177,6 +177,9 @@ def _rgb_conversion(picture: Image.Image) -> Any:
 
 def _srgb_conversion(picture: Image.Image) -> _Conversion:
     """A function from a strip of the image without alpha channel to sRGB, by the image's colour profile."""
+    embedded = picture.info.get("icc_profile", b"")
+    if not embedded and picture.mode != "LAB":
+        return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
     from PIL import ImageCms
 
     def transform(profile: Any, mode: str) -> _Conversion:
@@ -193,11 +196,8 @@ def _srgb_conversion(picture: Image.Image) -> _Conversion:
 
     if picture.mode == "LAB":
         return transform(ImageCms.createProfile("LAB"), "LAB")
-    embedded = picture.info.get("icc_profile")
     # A damaged profile, or one for another kind of image, does not count; browsers ignore it, too.
     with suppress(ImageCms.PyCMSError, OSError, AttributeError, TypeError):
-        if not embedded:
-            return _from_adobe_rgb if _means_adobe_rgb(picture) else _plain
         profile = ImageCms.getOpenProfile(BytesIO(embedded))
         space = profile.profile.xcolor_space.strip()
         if space == "CMYK" and picture.mode == "CMYK":
@@ -247,7 +247,7 @@ def _scale_of_wide_values(mode: str, high: float) -> float:
     return 255 / (65_535 if high <= 65_535 else high)
 
 
-def _grey(values: NDArray[np.float32]) -> Image.Image:
+def _grey(values: Float32Array) -> Image.Image:
     return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 

@@ -8,6 +8,7 @@ renderer.py       the local neural texture renderer G (Sec. 3.2): encoders and d
 generator.py      the pose generator (Fig. 2)
 sequence.py       the generators of clips (Sec. 4.3)
 view.py           the generator of views (Sec. 4.4)
+layers.py         what an image is mixed from, to repeat that at the size of the photograph; not in the paper
 discriminator.py  the discriminators of the training
 build.py          from a config to a generator
 """

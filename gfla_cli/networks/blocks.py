@@ -6,6 +6,7 @@ B batch, a and b channels before and after a block, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +83,21 @@ class EncoderBlock(nn.Module):
         y: Tensor = conv_of_parts(self.down, [self.act(self.norm1(x))])
         y = self.conv(self.act(self.norm2(y)))
         return y
+
+
+def encoder_blocks(channels: Sequence[int], *, first_normed: bool = False) -> nn.ModuleList:
+    """EncoderBlocks from each number of channels to the next. By default the first one keeps absolute brightness."""
+    steps = enumerate(pairwise(channels))
+    return nn.ModuleList(EncoderBlock(a, b, normed=first_normed or i > 0) for i, (a, b) in steps)
+
+
+def features_after(blocks: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """The features after each of several blocks that are called one after the other."""
+    features = []
+    for block in blocks:
+        x = block(x)
+        features.append(x)
+    return features
 
 
 class ResidualBlock(nn.Module):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, activation, norm, widths
+from gfla_cli.networks.blocks import (
+    DecoderBlock,
+    ResidualBlock,
+    activation,
+    encoder_blocks,
+    features_after,
+    norm,
+    widths,
+)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -65,10 +75,9 @@ class PoseReader(nn.Module):
 
     def __init__(self, joints: int = 18) -> None:
         super().__init__()
-        between = list(zip((3, *_WIDTHS), _WIDTHS, strict=False))
-        self.down = nn.ModuleList(EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(between))
+        self.down = encoder_blocks([3, *_WIDTHS])
         self.whole = ResidualBlock(_WIDTHS[-1])
-        self.up = nn.ModuleList(DecoderBlock(b, a) for a, b in reversed(between[2:]))
+        self.up = nn.ModuleList(DecoderBlock(a, b) for a, b in pairwise(_WIDTHS[:0:-1]))
         last = nn.Conv2d(_WIDTHS[1], joints, 3, padding=1)
         for parameter in last.parameters():  # an untrained detector finds no joints and gives no gradient
             nn.init.zeros_(parameter)
@@ -76,12 +85,8 @@ class PoseReader(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """A U-Net with additive skip connections."""
-        features = []
-        x = image
-        for block in self.down:
-            x = block(x)
-            features.append(x)
-        x = self.whole(x)
+        features = features_after(self.down, image)
+        x = self.whole(features[-1])
         for block, skip in zip(self.up, features[-2:0:-1], strict=True):
             x = block(x) + skip
         maps: Tensor = self.head(x)

@@ -19,9 +19,17 @@ from torch import Tensor, nn
 
 from gfla_cli.conditioning.face_map import IRISES, LABELS
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, side_by_side, widths
+from gfla_cli.networks.blocks import (
+    DecoderBlock,
+    ResidualBlock,
+    Skip,
+    encoder_blocks,
+    features_after,
+    side_by_side,
+    widths,
+)
+from gfla_cli.networks.priors import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, PoseRefiner, compute_body_prior
@@ -120,10 +128,7 @@ class FlowEstimator(nn.Module):
         self.reduction = config.flow_reduction
         self.face_channels = config.structure_channels if config.task == "face" else 0
         width = widths(config.flow_width, config.flow_max_width, config.flow_depth)
-        self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=config.structure_norm or i > 0)
-            for i, (a, b) in enumerate(zip([input_channels, *width], width, strict=False))
-        )
+        self.down = encoder_blocks([input_channels, *width], first_normed=config.structure_norm)
         self.bottleneck = None
         if code_channels:
             joint = width[-1] + code_channels
@@ -252,12 +257,9 @@ class FlowEstimator(nn.Module):
         return self._encode_reduced([self._reduce(x) for x in inputs])
 
     def _encode_reduced(self, reduced: Sequence[Tensor]) -> list[Tensor]:
-        x = side_by_side(reduced)
-        features = {}
-        for i, down in enumerate(self.down):
-            x = down(x)
-            features[2 << i] = x
-        return [x, *(self.skip[str(stride)](features[stride]) for stride in self.strides)]
+        features = features_after(self.down, side_by_side(reduced))
+        at_stride = {2 << i: x for i, x in enumerate(features)}
+        return [features[-1], *(self.skip[str(stride)](at_stride[stride]) for stride in self.strides)]
 
     def decode(self, encoded: Sequence[Tensor], code: Tensor | None = None) -> list[list[Flow]]:
         """The flows from the result of `encode`; see `forward`. Raises ValueError if a code is needed and missing."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
 from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, BodyPrior, compute_body_prior
 from gfla_cli.networks.renderer import DEPTH, Blend, Decoder, Encoder
 from gfla_cli.ops.warp import downsample, upsample
@@ -110,11 +110,7 @@ class PoseGenerator(nn.Module):
         return compute_body_prior(source, target)
 
     def estimate_flow(
-        self,
-        source_image: Tensor,
-        source_structure: Tensor,
-        target_structure: Tensor,
-        bodies: BodyPrior | None = None,
+        self, source_image: Tensor, source_structure: Tensor, target_structure: Tensor, bodies: BodyPrior | None = None
     ) -> EstimatedFlow:
         """The flows only, coarse to fine: all that the first training stage needs.
 

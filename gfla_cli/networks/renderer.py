@@ -21,6 +21,7 @@ from gfla_cli.networks.blocks import (
     ToImage,
     activation,
     conv_of_parts,
+    features_after,
     widths,
 )
 from gfla_cli.networks.flow import Flow
@@ -46,11 +47,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features at strides 2, 4, 8: [(B, C, H/2, W/2), ...]."""
-        features = []
-        for down in self.down:
-            x = down(x)
-            features.append(x)
-        return features
+        return features_after(self.down, x)
 
 
 class DecoderLevel(nn.Module):

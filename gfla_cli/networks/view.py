@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, activation, widths
+from gfla_cli.networks.blocks import DecoderBlock, activation, encoder_blocks, widths
 from gfla_cli.networks.flow import Flow, FlowEstimator
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.priors.volume import REFINED, MaskEstimator, Projection, Volume, VolumeEstimator, project_volume
@@ -50,7 +50,7 @@ class ViewEstimator(nn.Module):
         super().__init__()
         channels = widths(width, 6 * width, _DEPTH)
         # The norm over the raw image helps here: its brightness says nothing about the view.
-        self.down = nn.Sequential(*(EncoderBlock(a, b) for a, b in zip([3, *channels], channels, strict=False)))
+        self.down = nn.Sequential(*encoder_blocks([3, *channels], first_normed=True))
         self.squeeze = nn.Conv2d(channels[-1], 2 * width, 1)
         self.act = activation()
         self.scores = nn.Linear(2 * width * (_SIDE >> _DEPTH) ** 2, codes)
@@ -71,6 +71,21 @@ class ViewFlow(NamedTuple):
     features: Tensor | None = None  # (B, REFINED, H/8, W/8) of that object, for the decoder
 
 
+class CodeFlowEstimator(FlowEstimator):
+    """The paper's flow estimator, which gets the change of view as a code."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, 3, code_channels=config.structure_channels)
+
+    def encode_source(self, image: Tensor) -> list[Tensor]:
+        """Everything that depends on the source image (B, 3, H, W) only."""
+        return self.encode([image])
+
+    def view_flow(self, encoded: Sequence[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
+        """The flow of a target view from the result of `encode_source`. View codes are (B, 21, 1, 1)."""
+        return ViewFlow([level[0] for level in self.decode(encoded, source_code - target_code)])
+
+
 class VolumeFlowEstimator(nn.Module):
     """The flow estimator of the flow prior "volume": the volume gives the flows, a small network their masks.
 
@@ -86,12 +101,12 @@ class VolumeFlowEstimator(nn.Module):
         self.volume = VolumeEstimator(config)
         self.masks = MaskEstimator()
 
-    def encode(self, image: Tensor) -> list[Tensor]:
+    def encode_source(self, image: Tensor) -> list[Tensor]:
         """Everything that depends on the source image (B, 3, H, W) only."""
         return list(self.volume(downsample(image, self.reduction)))
 
-    def decode(self, encoded: Sequence[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
-        """The flow of a target view from the result of `encode`. View codes are (B, 21, 1, 1)."""
+    def view_flow(self, encoded: Sequence[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
+        """The flow of a target view from the result of `encode_source`. View codes are (B, 21, 1, 1)."""
         volume = Volume(*encoded)
         shape = project_volume(volume, source_code, target_code)
         # The volume has losses of its own: to a renderer its projection is a constant.
@@ -104,22 +119,8 @@ class VolumeFlowEstimator(nn.Module):
         return ViewFlow(flows, shape, volume, downsample(features, 2 // self.reduction))
 
 
-def _flow_estimator(config: ModelConfig) -> FlowEstimator | VolumeFlowEstimator:
-    if config.flow_prior == "volume":
-        return VolumeFlowEstimator(config)
-    return FlowEstimator(config, 3, code_channels=config.structure_channels)
-
-
-def _encode_flow(estimator: nn.Module, image: Tensor) -> list[Tensor]:
-    assert isinstance(estimator, FlowEstimator | VolumeFlowEstimator)
-    return estimator.encode(image) if isinstance(estimator, VolumeFlowEstimator) else estimator.encode([image])
-
-
-def _decode_flow(estimator: nn.Module, encoded: list[Tensor], source_code: Tensor, target_code: Tensor) -> ViewFlow:
-    if isinstance(estimator, VolumeFlowEstimator):
-        return estimator.decode(encoded, source_code, target_code)
-    assert isinstance(estimator, FlowEstimator)
-    return ViewFlow([level[0] for level in estimator.decode(encoded, source_code - target_code)])
+def _flow_estimator(config: ModelConfig) -> CodeFlowEstimator | VolumeFlowEstimator:
+    return VolumeFlowEstimator(config) if config.flow_prior == "volume" else CodeFlowEstimator(config)
 
 
 class EncodedSource(NamedTuple):
@@ -177,7 +178,7 @@ class ViewGenerator(nn.Module):
 
     def encode_source(self, source_image: Tensor) -> EncodedSource:
         """Everything that depends on the source image only: almost half of the work of a view."""
-        flow = _encode_flow(self.flow_estimator, source_image) if self.config.has_flow else []
+        flow = self.flow_estimator.encode_source(source_image) if self.config.has_flow else []
         return EncodedSource(self._samples(source_image), flow)
 
     def estimate_flow(
@@ -186,8 +187,8 @@ class ViewGenerator(nn.Module):
         """The flow only."""
         if not self.config.has_flow:
             return ViewFlow([])
-        encoded = _encode_flow(self.flow_estimator, source_image) if source is None else source.flow
-        return _decode_flow(self.flow_estimator, encoded, source_code, target_code)
+        encoded = self.flow_estimator.encode_source(source_image) if source is None else source.flow
+        return self.flow_estimator.view_flow(encoded, source_code, target_code)
 
     def _samples(self, source_image: Tensor) -> dict[str, Source]:
         return self.decoder.prepare(self.source_encoder(source_image))
@@ -222,11 +223,11 @@ class AppearanceFlow(nn.Module):
 
     def encode_source(self, source_image: Tensor) -> list[Tensor]:
         """Everything that depends on the source image only."""
-        return _encode_flow(self.flow_estimator, source_image)
+        return self.flow_estimator.encode_source(source_image)
 
     def estimate_flow(
         self, source_image: Tensor, source_code: Tensor, target_code: Tensor, source: list[Tensor] | None = None
     ) -> ViewFlow:
         """The flow; its finest level warps the pixels."""
         encoded = self.encode_source(source_image) if source is None else source
-        return _decode_flow(self.flow_estimator, encoded, source_code, target_code)
+        return self.flow_estimator.view_flow(encoded, source_code, target_code)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.errors import DetectionError
 from gfla_cli.geometry.crop import Box, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
@@ -41,7 +41,7 @@ _LARGE_FACE = 0.16  # of the image's longer side; an image with a larger face sh
 _SMALL_FACE = 0.07  # of the longer side; an image with a smaller face shows a body, even without feet
 
 
-def meshes_in(network: Network, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
+def meshes_in(network: Network, image: Image, window: Window, longest: int) -> list[Float32Array]:
     """(478, 3) meshes, in pixels of the image, of the faces in the window.
 
     The network sees the window reduced to at most `longest` pixels.
@@ -62,10 +62,10 @@ def meshes_in(network: Network, image: NDArray[np.uint8], window: Window, longes
 class Face:
     """One face found in an image, in pixels of the image."""
 
-    mesh: NDArray[np.float32] = field(repr=False)  # (478, 3): x, y, and z as in face.py
+    mesh: Float32Array = field(repr=False)  # (478, 3): x, y, and z as in face.py
 
     @cached_property
-    def points(self) -> NDArray[np.float32]:
+    def points(self) -> Float32Array:
         """(70, 3): the iBUG landmarks and the irises."""
         return from_mesh(self.mesh)
 
@@ -80,7 +80,7 @@ class Face:
         return extent(self.box)
 
 
-def face_of(mesh: NDArray[np.float32]) -> Face:
+def face_of(mesh: Float32Array) -> Face:
     """The face of a mesh (478, 3) from MediaPipe.
 
     MediaPipe counts pixels from the image's edge, this package from the centre of the first pixel.
@@ -105,7 +105,7 @@ class FaceDetector(Closeable):
             for network in (self._mesh_network, self._box_network):
                 network.close()
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+    def detect(self, image: Image) -> list[Face]:
         """The faces in (H, W, 3) uint8 RGB, largest first; an empty list when there are none."""
         check_image(image)
         pixels, factor = whole(image).cut(image, LARGEST_SIDE)
@@ -119,9 +119,9 @@ class FaceDetector(Closeable):
         placed = [face_of(mesh / np.float32(factor)) for mesh in found]
         return sorted(placed, key=lambda face: face_size(face.points), reverse=True)
 
-    def _search(self, image: NDArray[np.uint8], boxes: list[Box]) -> list[NDArray[np.float32]]:
+    def _search(self, image: Image, boxes: list[Box]) -> list[Float32Array]:
         """The meshes of all faces: in the whole image, around the boxes of small faces, in squares side by side."""
-        found: list[NDArray[np.float32]] = []
+        found: list[Float32Array] = []
         for mesh in self._meshes(image, whole(image), LOOK_SIDE):
             box = box_of(from_mesh(mesh))
             is_large = max(box[2] - box[0], box[3] - box[1]) > _CLOSE * max(image.shape[:2])
@@ -136,10 +136,10 @@ class FaceDetector(Closeable):
                     _add(found, self._closely(image, box))
         return found[:MOST_FACES]
 
-    def _closely(self, image: NDArray[np.uint8], box: Box) -> list[NDArray[np.float32]]:
+    def _closely(self, image: Image, box: Box) -> list[Float32Array]:
         return self._meshes(image, around(box, _MARGIN), _CUT_SIDE)[:1]
 
-    def _meshes(self, image: NDArray[np.uint8], window: Window, longest: int) -> list[NDArray[np.float32]]:
+    def _meshes(self, image: Image, window: Window, longest: int) -> list[Float32Array]:
         return meshes_in(self._mesh_network, image, window, longest)
 
 
@@ -149,26 +149,26 @@ def no_face(where: str) -> DetectionError:
     return DetectionError(f"{where}: no face found", hint=hint)
 
 
-def _add(found: list[NDArray[np.float32]], meshes: list[NDArray[np.float32]]) -> None:
+def _add(found: list[Float32Array], meshes: list[Float32Array]) -> None:
     """Adds the meshes of faces that are not in `found` yet."""
     for mesh in meshes:
         if all(faces_apart(from_mesh(mesh), from_mesh(known)) > _SAME_FACE for known in found):
             found.append(mesh)
 
 
-def _holds(box: Box, mesh: NDArray[np.float32]) -> bool:
+def _holds(box: Box, mesh: Float32Array) -> bool:
     """Whether the tip of the mesh's nose is in the box."""
     x, y = mesh[4, :2]
     return bool(box[0] < x < box[2] and box[1] < y < box[3])
 
 
-def faces_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def faces_apart(one: Float32Array, other: Float32Array) -> float:
     """Distance of the middles of two faces in sizes of the larger one."""
     distance = float(np.linalg.norm(one[:POINTS, :2].mean(axis=0) - other[:POINTS, :2].mean(axis=0)))
     return distance / max(face_size(one), face_size(other))
 
 
-def kind_of_image(image: NDArray[np.uint8], where: str) -> Kind:
+def kind_of_image(image: Image, where: str) -> Kind:
     """Whether (H, W, 3) shows a face or a body. Raises DetectionError when it shows neither.
 
     A person with feet is a body. Half a person is a face, unless the face is small.

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image, Int32Array
 from gfla_cli.person.face import POINTS, known_irises
 from gfla_cli.person.pose import JOINTS, LIMBS, Pose, extent
 
 _OPACITY = 0.75
-_SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
+SUBPIXEL = 4  # bits; cv2 draws at fractions of a pixel when coordinates are shifted
 
 
 def _rainbow(count: int) -> list[tuple[int, int, int]]:
@@ -23,22 +24,25 @@ def _rainbow(count: int) -> list[tuple[int, int, int]]:
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in shades]
 
 
-_LIMB_COLOURS = _rainbow(len(LIMBS))
+LIMB_COLOURS = _rainbow(len(LIMBS))  # networks are trained on drawings in them
 _JOINT_COLOURS = _rainbow(len(JOINTS))
 
 
-def limb_colours() -> tuple[tuple[int, int, int], ...]:
-    """An RGB colour for each of `LIMBS`; networks are trained on drawings in them."""
-    return tuple(_LIMB_COLOURS)
+def fixed_points(points: NDArray[np.floating]) -> Int32Array:
+    """(..., 2) the x and y of points (..., >=2), as cv2 takes them with SUBPIXEL bits of fractions.
+
+    cv2 has 32 bits for coordinates. What lies more than 20 000 pixels outside is not visible anyway.
+    """
+    return np.asarray(np.rint(points[..., :2].clip(-20_000, 20_000) * (1 << SUBPIXEL)), np.int32)
 
 
-def draw_pose(image: NDArray[np.uint8], poses: Pose | Sequence[Pose]) -> NDArray[np.uint8]:
+def draw_pose(image: Image, poses: Pose | Sequence[Pose]) -> Image:
     """A copy of (H, W, 3) uint8 RGB with one or several skeletons on it. Poses of other image sizes are scaled."""
     drawn = image.copy()
     for pose in [poses] if isinstance(poses, Pose) else poses:
         _draw(drawn, pose.scaled((image.shape[0], image.shape[1])))
     # Light lines with dark borders, half transparent: visible on white backgrounds and on black clothes.
-    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+    return cast(Image, cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
 # Landmarks of each line of a face; the closed ones return to their first point.
@@ -56,7 +60,7 @@ _FACE_LINES: tuple[tuple[range, bool], ...] = (
 _FACE_COLOUR = (255, 214, 60)
 
 
-def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray[np.uint8]:
+def draw_face(image: Image, points: NDArray[np.floating]) -> Image:
     """A copy of (H, W, 3) uint8 RGB with the lines of a face over it: (68 or 70, >=2) landmarks in its pixels.
 
     Irises are dots.
@@ -66,29 +70,22 @@ def draw_face(image: NDArray[np.uint8], points: NDArray[np.floating]) -> NDArray
     thickness = max(1, round(float(np.ptp(points[:POINTS, 0])) / 150))
     for border, ink in ((thickness + 2, (30, 30, 30)), (thickness, _FACE_COLOUR)):
         for line, closed in _FACE_LINES:
-            corners = np.rint(points[list(line), :2].clip(-20_000, 20_000) * (1 << _SUBPIXEL)).astype(np.int32)
-            cv2.polylines(drawn, [corners], closed, ink, border, cv2.LINE_AA, _SUBPIXEL)
-        for iris in () if irises is None else irises:
-            place = _fixed_point(iris)
-            cv2.circle(drawn, place, (border + 1) << (_SUBPIXEL - 1), ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
-    return cast(NDArray[np.uint8], cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
+            corners = fixed_points(points[list(line)])
+            cv2.polylines(drawn, [corners], closed, ink, border, cv2.LINE_AA, SUBPIXEL)
+        for place in () if irises is None else fixed_points(irises).tolist():
+            cv2.circle(drawn, place, (border + 1) << (SUBPIXEL - 1), ink, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
+    return cast(Image, cv2.addWeighted(drawn, _OPACITY, image, 1 - _OPACITY, 0))
 
 
-def _draw(canvas: NDArray[np.uint8], pose: Pose) -> None:
+def _draw(canvas: Image, pose: Pose) -> None:
     thickness = max(1, round(extent(pose.box) / 110))
-    place = [_fixed_point(point) for point in pose.points]
+    place = fixed_points(pose.points).tolist()
     for border, shade in ((thickness + 2, True), (thickness, False)):
-        for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=True):
+        for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
             if pose.present[start] and pose.present[end]:
                 ink = (30, 30, 30) if shade else colour
-                cv2.line(canvas, place[start], place[end], ink, border, cv2.LINE_AA, _SUBPIXEL)
+                cv2.line(canvas, place[start], place[end], ink, border, cv2.LINE_AA, SUBPIXEL)
     for joint, colour in enumerate(_JOINT_COLOURS):
         if pose.present[joint]:
             for radius, ink in ((thickness + 2, (30, 30, 30)), (thickness + 1, colour)):
-                cv2.circle(canvas, place[joint], radius << _SUBPIXEL, ink, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL)
-
-
-def _fixed_point(point: NDArray[np.floating]) -> tuple[int, int]:
-    # cv2 has 32 bits for coordinates. Joints this far outside are not visible anyway.
-    x, y = (float(value) for value in point[:2].clip(-20_000, 20_000))
-    return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))
+                cv2.circle(canvas, place[joint], radius << SUBPIXEL, ink, cv2.FILLED, cv2.LINE_AA, SUBPIXEL)

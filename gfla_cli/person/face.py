@@ -10,9 +10,8 @@ there means unknown. Measures and crops use the 68 points alone.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import FloatArray
+from gfla_cli.arrays import Float32Array, FloatArray, median
 from gfla_cli.geometry.crop import Crop, Size
 
 # MediaPipe's mesh of 478 points -> 68. Chosen by eye on photographs and paintings, then by the distance to the
@@ -51,7 +50,7 @@ _MESH_IRISES = (range(468, 473), range(473, 478))  # right, left: the middle, an
 _WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
 
 
-def from_mesh(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
+def from_mesh(mesh: Float32Array) -> Float32Array:
     """(70, n) from MediaPipe's mesh (478, n), or (68, n) from (468, n), which has no irises."""
     points = mesh[list(MESH_POINTS)]
     if len(mesh) <= _MESH_IRISES[0].start:
@@ -59,7 +58,7 @@ def from_mesh(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([*points, *(mesh[list(iris)].mean(axis=0) for iris in _MESH_IRISES)])
 
 
-def with_irises(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def with_irises(points: Float32Array) -> Float32Array:
     """(..., 70, n) from (..., 70, n), or from (..., 68, n) with unknown irises."""
     if points.shape[-2] == LEFT_IRIS + 1:
         return points
@@ -112,7 +111,7 @@ def face_crop(faces: FloatArray, size: Size = (256, 256), *, inside: Size | None
     `inside`, the height and width of the image, it is moved, and reduced where needed, so that it stays in the image.
     """
     clip = np.asarray(faces, np.float64)[..., :POINTS, :2].reshape(-1, POINTS, 2)
-    side = _SIDE * float(np.median([face_size(face) for face in clip]))
+    side = _SIDE * float(median(np.array([face_size(face) for face in clip])))
     up = _ABOVE * side / _SIDE
     low, high = clip.min(axis=(0, 1)), clip.max(axis=(0, 1))
     side = max(side, _ROOM * float((high - low).max() + 2 * up))
@@ -135,7 +134,7 @@ def square_crop(middle: tuple[float, float], side: int, size: Size, *, inside: S
     return Crop((float(left), float(top), float(left + side), float(top + side)), size)
 
 
-def cropped_face(points: FloatArray, crop: Crop) -> NDArray[np.float32]:
+def cropped_face(points: FloatArray, crop: Crop) -> Float32Array:
     """(68 or 70, n) points of an image as points of a crop. z, if there is one, is scaled like x and y."""
     moved = crop.points(points)
     moved[:, 2:] *= crop.scale

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
-from gfla_cli.io.files import CHECK_SPELLING, status_of, write_text
+from gfla_cli.io.files import CHECK_SPELLING, files_of, status_of, write_text
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.keypoint_formats import OWN_FORMAT, OWN_VERSION, FoundPose, NobodyError, parse
 from gfla_cli.person.pose import LEAST_CONFIDENCE, LIMBS, MISSING, Pose, WhichPerson, choose_person, shortest_decimals
@@ -84,7 +84,7 @@ def poses_of_folder(folder: Path) -> list[str]:
     JSON files without keypoints are listed, too: reading them says what is wrong. Raises MediaError.
     """
     found: list[str] = []
-    for path in list_keypoint_files(folder):
+    for path in _list_files(folder):
         try:
             names = list(dict.fromkeys(one.name for one in parse(_text(path), None)))
         except LandmarkError:
@@ -95,14 +95,9 @@ def poses_of_folder(folder: Path) -> list[str]:
     return found
 
 
-def list_keypoint_files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     """The .json and .csv files of a folder by name, frame_2 before frame_10. Raises MediaError."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise MediaError(f"{folder} cannot be listed: {error.strerror}", hint="check its permissions") from error
-    files = [path for path in entries if is_pose_file(path) and not path.name.startswith(".") and path.is_file()]
-    return sorted(files, key=lambda path: _by_number(path.name))
+    return sorted(files_of(folder, _SUFFIXES), key=lambda path: _by_number(path.name))
 
 
 def _by_number(name: str) -> tuple[list[tuple[bool, int, str]], str]:
@@ -116,7 +111,7 @@ def read_frames_of_folder(folder: Path, *, notes: list[str]) -> tuple[list[list[
 
     A frame may be without people. Raises LandmarkError and MediaError.
     """
-    files = [path for path in list_keypoint_files(folder) if path.suffix.lower() == ".json"]
+    files = [path for path in _list_files(folder) if path.suffix.lower() == ".json"]
     if not files:
         raise MediaError(f"{folder}: no JSON files in this folder", hint="one keypoint file per frame, or a video")
     found: list[list[FoundPose]] = []
@@ -256,7 +251,7 @@ def validate_and_scale(found: FoundPose, frame: tuple[int, int] | None, notes: l
     return replace(pose, depths=_checked_depths(pose, found.depths, notes)) if found.depths is not None else pose
 
 
-def _checked_depths(pose: Pose, depths: NDArray[np.float64] | None, notes: list[str]) -> NDArray[np.float32] | None:
+def _checked_depths(pose: Pose, depths: Float64Array | None, notes: list[str]) -> Float32Array | None:
     """The depths of a pose, or None if they are impossible: no depths are better than wrong ones."""
     torso = torso_length(pose)
     if depths is None or not torso:
@@ -278,7 +273,7 @@ def _checked_depths(pose: Pose, depths: NDArray[np.float64] | None, notes: list[
 
 
 def _scaled_up(
-    points: NDArray[np.float64], there: NDArray[np.bool_], size: tuple[int, int] | None, notes: list[str]
+    points: Float64Array, there: BoolArray, size: tuple[int, int] | None, notes: list[str]
 ) -> tuple[int, int]:
     """Turns coordinates in 0..1 into pixels, in place."""
     if points[there, :2].min() < -0.1:
@@ -292,7 +287,7 @@ def _scaled_up(
     return size
 
 
-def _check_frame(places: NDArray[np.float64], size: tuple[int, int], notes: list[str]) -> None:
+def _check_frame(places: Float64Array, size: tuple[int, int], notes: list[str]) -> None:
     """Checks whether the present joints (n, 2) fit into an image of this size."""
     sides = np.array([size[1], size[0]], np.float64)
     outside = _outside(places, sides)
@@ -314,11 +309,11 @@ def _check_frame(places: NDArray[np.float64], size: tuple[int, int], notes: list
         notes.append(f"the whole body measures {spread:.0f} px in an image of {frame}; is that the right size?")
 
 
-def _outside(places: NDArray[np.float64], sides: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _outside(places: Float64Array, sides: Float64Array) -> BoolArray:
     return np.asarray(((places < -_SLACK * sides) | (places > (1 + _SLACK) * sides)).any(axis=1))
 
 
-def _guessed_frame(present: NDArray[np.float64], *, table: bool) -> tuple[int, int]:
+def _guessed_frame(present: Float64Array, *, table: bool) -> tuple[int, int]:
     """(height, width) of an image that could hold the joints, the body in its middle."""
     right, bottom = present[:, 0].max(), present[:, 1].max()
     if max(right, bottom) > _LARGEST:
@@ -331,7 +326,7 @@ def _guessed_frame(present: NDArray[np.float64], *, table: bool) -> tuple[int, i
     return max(1, math.ceil(bottom + top)), max(1, math.ceil(right + left))
 
 
-def lies_on_its_side(points: NDArray[np.float64]) -> bool:
+def lies_on_its_side(points: Float64Array) -> bool:
     """Whether the head, and every limb that is there, points to the left or right rather than up."""
     limbs = [points[a, :2] - points[b, :2] for a, b in _SIDEWAYS if points[a, 2] > 0 and points[b, 2] > 0]
     hips = [points[joint, :2] for joint in (8, 11) if points[joint, 2] > 0]

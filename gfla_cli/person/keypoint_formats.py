@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float64Array
 from gfla_cli.errors import LandmarkError
-from gfla_cli.person.pose import JOINTS, MISSING
+from gfla_cli.person.pose import JOINTS, LARGEST_IMAGE_SIDE, MISSING
 
 OWN_FORMAT, OWN_VERSION = "gfla-pose", 1
 
@@ -46,11 +46,11 @@ class NobodyError(LandmarkError):
 class FoundPose:
     """18 joints as a file has them, before validation."""
 
-    points: NDArray[np.float64]  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
+    points: Float64Array  # (18, 3) x, y, confidence in 0..1; missing = (-1, -1, 0)
     size: tuple[int, int] | None  # height, width, when the file says
     name: str = ""  # of the image, when the file says
     table: bool = False  # from a row of the paper's table, whose images have one of three sizes
-    depths: NDArray[np.float64] | None = None  # (18,) away from the camera, pixels; NaN where the file has none
+    depths: Float64Array | None = None  # (18,) away from the camera, pixels; NaN where the file has none
 
 
 def parse(text: str, wanted: str | None = None) -> list[FoundPose]:
@@ -78,35 +78,40 @@ def _json(text: str) -> Any:
         raise LandmarkError("unusable JSON", hint=_KNOWN) from error
 
 
-def _from_json(content: Any) -> list[FoundPose]:
-    if isinstance(content, Mapping) and content.get("format") == OWN_FORMAT:
-        return _from_own(content)
-    if isinstance(content, Mapping) and isinstance(content.get("people"), list):
-        return _from_openpose(content)
-    if isinstance(content, Mapping) and isinstance(content.get("annotations"), list):
-        return _from_coco(content["annotations"], content.get("images"))
-    if isinstance(content, Mapping) and "keypoints" in content:
-        return _from_coco([content], None)
-    if isinstance(content, Mapping) and isinstance(content.get("instance_info"), list):
-        return _from_mmpose(content["instance_info"])
-    if isinstance(content, Mapping) and "bodies" in content:
-        return _from_dwpose(content)
+def _from_json(content: Mapping[str, Any] | list[Any]) -> list[FoundPose]:
     if isinstance(content, Mapping):
-        for key in ("pose_landmarks", "poseLandmarks", "landmarks"):
-            if isinstance(content.get(key), list):
-                return _from_mediapipe(content[key])
-    if _is_landmark_list(content) or (isinstance(content, list) and content and all(map(_is_landmark_list, content))):
+        return _from_object(content)
+    if _is_landmark_list(content) or (content and all(map(_is_landmark_list, content))):
         return _from_mediapipe(content)
-    if isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
+    if content and all(isinstance(item, Mapping) for item in content):
         if all("keypoints" in item for item in content):
             return _from_coco(content, None)
         if len(content) == 1 and "people" in content[0]:  # as the web tools for image generators save it
-            return _from_json(content[0])
-    if content == []:
+            return _from_object(content[0])
+    if not content:
         raise NobodyError("an empty list, no person in it", hint="did the detector find a person in that image?")
-    keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5]) if isinstance(content, Mapping) else ""
-    holds = f"an object with {keys or 'nothing in it'}" if isinstance(content, Mapping) else "a list"
-    raise LandmarkError(f"JSON, but no keypoints: {holds}", hint=_KNOWN)
+    raise LandmarkError("JSON, but no keypoints: a list", hint=_KNOWN)
+
+
+def _from_object(content: Mapping[str, Any]) -> list[FoundPose]:
+    lists = {key for key, value in content.items() if isinstance(value, list)}
+    if content.get("format") == OWN_FORMAT:
+        return _from_own(content)
+    if "people" in lists:
+        return _from_openpose(content)
+    if "annotations" in lists:
+        return _from_coco(content["annotations"], content.get("images"))
+    if "keypoints" in content:
+        return _from_coco([content], None)
+    if "instance_info" in lists:
+        return _from_mmpose(content["instance_info"])
+    if "bodies" in content:
+        return _from_dwpose(content)
+    for key in ("pose_landmarks", "poseLandmarks", "landmarks"):
+        if key in lists:
+            return _from_mediapipe(content[key])
+    keys = ", ".join(f"{key!r:.30}" for key in list(content)[:5])
+    raise LandmarkError(f"JSON, but no keypoints: an object with {keys or 'nothing in it'}", hint=_KNOWN)
 
 
 def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
@@ -129,7 +134,7 @@ def _from_own(content: Mapping[str, Any]) -> list[FoundPose]:
     return found
 
 
-def _depths(values: Any, where: str) -> NDArray[np.float64] | None:
+def _depths(values: Any, where: str) -> Float64Array | None:
     """(18,) from a list of numbers, null where one is not known; None for no list at all."""
     if values is None:
         return None
@@ -274,14 +279,14 @@ def _from_mediapipe(value: list[Any]) -> list[FoundPose]:
     return found
 
 
-def _necked(ours: NDArray[np.float64]) -> NDArray[np.float64]:
+def _necked(ours: Float64Array) -> Float64Array:
     """The 18 joints with the neck in the middle of the shoulders."""
     shoulders = ours[_SHOULDERS]
     ours[_NECK] = [*shoulders[:, :2].mean(axis=0), shoulders[:, 2].min()]
     return ours
 
 
-def _with_neck(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_neck(points: Float64Array) -> Float64Array:
     """(17, 3) of COCO -> (18, 3) of OpenPose."""
     points = points.copy()
     flags = np.isin(points[:, 2], (0, 1, 2)).all() and (points[:, 2] == 2).any()
@@ -368,12 +373,12 @@ def _size(value: Any) -> tuple[int, int] | None:
     if value is None or value == [None, None]:
         return None
     sides = [side for side in value if _is_number(side)] if isinstance(value, list) else []
-    if len(sides) != 2 or not all(1 <= side <= 100_000 for side in sides):
+    if len(sides) != 2 or not all(1 <= side <= LARGEST_IMAGE_SIDE for side in sides):
         raise LandmarkError(f"{value!r:.60} is not an image size", hint="size is [height, width] in pixels")
     return round(sides[0]), round(sides[1])
 
 
-def _points(values: Any, where: str) -> NDArray[np.float64]:
+def _points(values: Any, where: str) -> Float64Array:
     """(N, 3) from a flat list x, y, c, x, y, c, ... or from a list of [x, y, c]."""
     if isinstance(values, list) and values and all(isinstance(item, list) for item in values):
         if any(len(item) != 3 for item in values):
@@ -401,7 +406,7 @@ def _wrong_count(where: str, count: int) -> LandmarkError:
     return LandmarkError(f"{where} has {count} points{whose}", hint=_READABLE)
 
 
-def _cleaned(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cleaned(points: Float64Array) -> Float64Array:
     """Confidences into 0..1 (OpenPose overshoots a little), missing joints to (-1, -1, 0)."""
     points = points.copy()
     points[:, 2] = points[:, 2].clip(0, 1)

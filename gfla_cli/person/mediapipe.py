@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from weakref import WeakSet, finalize
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import GflaError, import_failed
 from gfla_cli.geometry.crop import Box
 from gfla_cli.io.background import (
@@ -123,7 +123,7 @@ class _Task:
         self._orphaned = finalize(self, _orphans.append, task)
         self._orphaned.atexit = False
 
-    def process(self, pixels: NDArray[np.uint8]) -> Any:
+    def process(self, pixels: Image) -> Any:
         """The task's result for (H, W, 3) uint8 RGB."""
         # MediaPipe ignores the strides of an array.
         image = self._images.Image(image_format=self._images.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
@@ -227,7 +227,7 @@ class Network:
         if self._graph is None:
             Thread(target=start).start()
 
-    def process(self, pixels: NDArray[np.uint8]) -> Any:
+    def process(self, pixels: Image) -> Any:
         """MediaPipe's result for (H, W, 3) uint8 RGB. Raises GflaError when MediaPipe fails."""
         with self._lock:
             if self._graph is None:
@@ -322,7 +322,7 @@ class Window(NamedTuple):
         across = self.left < left - room and right + room < self.left + self.width
         return across and self.top < top - room and bottom + room < self.top + self.height
 
-    def cut(self, image: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
+    def cut(self, image: Image, longest: int) -> tuple[Image, float]:
         """The window's pixels, grey beyond the image, reduced to at most `longest` px, and the factor of reduction."""
         import cv2
 
@@ -345,7 +345,7 @@ class Window(NamedTuple):
         return canvas, factor
 
 
-def whole(image: NDArray[np.uint8]) -> Window:
+def whole(image: Image) -> Window:
     return Window(0, 0, image.shape[1], image.shape[0])
 
 
@@ -361,7 +361,7 @@ def around(box: Box, margin: float) -> Window:
     return Window(round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2), side, side)
 
 
-def squares(image: NDArray[np.uint8], side: int) -> list[Window]:
+def squares(image: Image, side: int) -> list[Window]:
     """Squares of `side` that cover the image and overlap by half or more."""
     height, width = image.shape[:2]
     return [Window(left, top, side, side) for top in _steps(height, side) for left in _steps(width, side)]
@@ -373,7 +373,7 @@ def _steps(length: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, max(0, length - side), count)]
 
 
-def faces_in(network: Network, image: NDArray[np.uint8], window: Window) -> list[tuple[float, Box]]:
+def faces_in(network: Network, image: Image, window: Window) -> list[tuple[float, Box]]:
     """Confidence in [0, 1] and box, in pixels of the image, of the faces in the window, most confident first."""
     pixels, factor = window.cut(image, LOOK_SIDE)
     faces = []

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from gfla_cli.arrays import BoolArray, Float32Array
 from gfla_cli.errors import DetectionError, LandmarkError, UsageError
 from gfla_cli.geometry.crop import Box, Crop, Size, box_of
 
@@ -30,7 +31,7 @@ LIMBS = (
 MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
 MISSING = (-1.0, -1.0, 0.0)
 LEAST_CONFIDENCE = 0.05  # joints below it are missing: programs write a place for every joint, found or not
-_LARGEST_SIDE = 100_000  # pixels; beyond it a size is a typing error
+LARGEST_IMAGE_SIDE = 100_000  # pixels; beyond it a size is a typing error
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +41,15 @@ class Pose:
     Joints with a confidence below LEAST_CONFIDENCE become missing.
     """
 
-    points: NDArray[np.float32]  # (18, 3): x, y in pixels, confidence in [0.05, 1]; missing = (-1, -1, 0)
+    points: Float32Array  # (18, 3): x, y in pixels, confidence in [0.05, 1]; missing = (-1, -1, 0)
     size: tuple[int, int]  # height, width of the image that x and y refer to
     # (18,) distance of the joints from the camera in pixels, with any zero; None where it is unknown.
-    depths: NDArray[np.float32] | None = None
+    depths: Float32Array | None = None
 
     def __post_init__(self) -> None:
         """Normalises missing joints. Raises LandmarkError for a wrong shape, NaN, or values out of range."""
         height, width = (int(side) for side in self.size)
-        if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        if not (1 <= height <= LARGEST_IMAGE_SIDE and 1 <= width <= LARGEST_IMAGE_SIDE):
             raise LandmarkError(f"an image cannot be {width}x{height} pixels", hint="size is [height, width]")
         points = np.array(self.points, dtype=np.float32)
         if points.shape != (len(JOINTS), 3):
@@ -69,24 +70,24 @@ class Pose:
             object.__setattr__(self, "depths", depths)
 
     @classmethod
-    def of(cls, points: NDArray[np.float32], size: tuple[int, int]) -> Pose:
+    def of(cls, points: Float32Array, size: tuple[int, int]) -> Pose:
         """From (18, 3) points, or (18, 4) with depths as in `deep_points`."""
         known = points.shape[1] > 3 and bool(np.isfinite(points[:, 3]).all())
         return cls(points[:, :3], size, points[:, 3] if known else None)
 
     @property
-    def deep_points(self) -> NDArray[np.float32]:
+    def deep_points(self) -> Float32Array:
         """(18, 4) the points and their depths; NaN where they are unknown."""
         depths = np.full(len(JOINTS), np.nan, np.float32) if self.depths is None else self.depths
         return np.column_stack([self.points, depths])
 
     @property
-    def known_points(self) -> NDArray[np.float32]:
+    def known_points(self) -> Float32Array:
         """(18, 3) the points, or (18, 4) with their depths where they are known."""
         return self.points if self.depths is None else self.deep_points
 
     @property
-    def present(self) -> NDArray[np.bool_]:
+    def present(self) -> BoolArray:
         """(18,) which joints are present."""
         return np.asarray(self.points[:, 2] > 0)
 
@@ -179,7 +180,7 @@ def choose_person(
     return from_left[place]
 
 
-def shortest_decimals(values: NDArray[np.float32]) -> list[Any]:
+def shortest_decimals(values: Float32Array) -> list[Any]:
     """The array as nested lists of the shortest decimals that read back as the same float32."""
     decimals: list[Any] = np.asarray(values, np.float32).astype(np.str_).astype(np.float64).tolist()
     return decimals
@@ -194,7 +195,7 @@ _NEAR = 0.1  # of the longer side: joints of one person, annotated and detected,
 _FEWEST_SHARED = 4  # joints that two poses need in common to be compared
 
 
-def nearest_person(people: Sequence[Pose], points: NDArray[np.float32]) -> Pose | None:
+def nearest_person(people: Sequence[Pose], points: Float32Array) -> Pose | None:
     """The pose in `people` whose joints are nearest to `points` (18, 3), all in pixels of one frame.
 
     None when no pose is near enough to be the same person.

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gfla_cli.arrays import Points
+from gfla_cli.arrays import Float32Array, Float64Array, Points, median
 from gfla_cli.person.body import anchor, has_feet, torso_length
 from gfla_cli.person.face import EYES, LIPS, POINTS, RIGID, eye_openings, face_size, known_irises, mouth_opening
 from gfla_cli.person.pose import JOINTS, Pose
@@ -43,7 +42,7 @@ def jumped(before: Points, now: Points, seconds: float) -> bool:
         growth = _FACE_GROWTH
     if not there.any() or min(sizes) <= 0:
         return False
-    way = float(np.linalg.norm(np.median(now[there, :2] - before[there, :2], axis=0))) / max(sizes)
+    way = float(np.linalg.norm(median(now[there, :2] - before[there, :2]))) / max(sizes)
     ratio = max(sizes) / min(sizes)
     return way > _FARTHEST + _FASTEST * seconds or ratio > growth * (1 + seconds)
 
@@ -68,7 +67,7 @@ class BodyMotion:
         self._matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         self._ground = round(scale * own[0] + float(shift[1]))
 
-    def _alignment(self, source: Pose, driving: Sequence[Pose]) -> tuple[float, NDArray[np.float64]]:
+    def _alignment(self, source: Pose, driving: Sequence[Pose]) -> tuple[float, Float64Array]:
         lengths = [length for pose in driving if (length := torso_length(pose)) > 0]
         wanted, found = torso_length(source), float(np.percentile(lengths, _UPRIGHT)) if lengths else 0.0
         scale = wanted / found if wanted > 0 and found > 0 else 1.0
@@ -90,29 +89,29 @@ class Similarity:
     """x -> scale * rotation @ x + shift, in 2 or 3 dimensions."""
 
     scale: float
-    rotation: NDArray[np.float64]  # (n, n)
-    shift: NDArray[np.float64]  # (n,)
+    rotation: Float64Array  # (n, n)
+    shift: Float64Array  # (n,)
 
-    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, points: Float64Array) -> Float64Array:
         return self.scale * points @ self.rotation.T + self.shift
 
-    def undo(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def undo(self, points: Float64Array) -> Float64Array:
         return (points - self.shift) @ self.rotation / self.scale
 
 
-def fit_similarity(start: NDArray[np.float64], end: NDArray[np.float64]) -> Similarity:
+def fit_similarity(start: Float64Array, end: Float64Array) -> Similarity:
     """The similarity that maps (N, n) points to others: robust least squares with Huber's weights."""
     weight = np.ones(len(start))
     fit = _weighted_fit(start, end, weight)
     for _ in range(_ROUNDS):
         residual = np.linalg.norm(fit(start) - end, axis=1)
-        limit = _OUTLIER * max(float(np.median(residual)), 1e-9)
+        limit = _OUTLIER * max(float(median(residual)), 1e-9)
         weight = np.minimum(1, limit / np.maximum(residual, 1e-12))
         fit = _weighted_fit(start, end, weight)
     return fit
 
 
-def _weighted_fit(start: NDArray[np.float64], end: NDArray[np.float64], weight: NDArray[np.float64]) -> Similarity:
+def _weighted_fit(start: Float64Array, end: Float64Array, weight: Float64Array) -> Similarity:
     """The least-squares similarity without reflection, from the covariance's singular values (Umeyama 1991)."""
     share = (weight / weight.sum())[:, None]
     middle, wanted = (share * start).sum(axis=0), (share * end).sum(axis=0)
@@ -159,7 +158,7 @@ class FaceMotion:
         self._proportions = _proportions(self._source, self._reference) / self._ratio
         self._proportions = self._proportions.clip(*_LOCAL)
 
-    def __call__(self, driving: Points) -> NDArray[np.float32]:
+    def __call__(self, driving: Points) -> Float32Array:
         """Landmarks in the source's image for (68 or 70, n) of the driver's next frame.
 
         (70, 2) if the source's irises are known, else (68, 2).
@@ -185,24 +184,24 @@ class FaceMotion:
         drift = head(self._reference_middle) - self._reference_middle
         return np.asarray((turned + self._middle + drift * self._ratio)[:, :2], np.float32)
 
-    def _taken(self, points: Points) -> NDArray[np.float64]:
+    def _taken(self, points: Points) -> Float64Array:
         """The 68 points without irises."""
         if points.shape[0] not in (POINTS, POINTS + 2) or points.shape[1] < self._dimensions:
             raise ValueError(f"a face is (68 or 70, {self._dimensions}) or more, got {points.shape}")
         return np.asarray(points[:POINTS, : self._dimensions], np.float64)
 
-    def _irises(self, points: Points) -> NDArray[np.float64] | None:
+    def _irises(self, points: Points) -> Float64Array | None:
         irises = known_irises(points[:, : self._dimensions])
         return None if irises is None else np.asarray(irises, np.float64)
 
-    def _proportioned(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _proportioned(self, features: Float64Array) -> Float64Array:
         """Scales the motion of each part with its length: a short upper lip is not pulled over the nose."""
         down = features @ self._down
         across = features @ self._across
         along = (self._proportions[:, 0] - 1) * across
         return features + along[:, None] * self._across + ((self._proportions[:, 1] - 1) * down)[:, None] * self._down
 
-    def _move_eyelids(self, face: NDArray[np.float64], at_rest: NDArray[np.float64]) -> None:
+    def _move_eyelids(self, face: Float64Array, at_rest: Float64Array) -> None:
         """Opens and closes the eyes in proportion, in place. Adding the driver's motion would make lids cross."""
         for eye, before, now in zip(EYES, eye_openings(self._reference), eye_openings(at_rest), strict=True):
             part = max(now - _SHUT, 0) / (max(before, _HALF_OPEN) - _SHUT)
@@ -211,7 +210,7 @@ class FaceMotion:
                 face[upper] = face[lower] + part * (self._source[upper] - self._source[lower])
 
 
-def _eye_axes(face: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _eye_axes(face: Float64Array) -> list[tuple[Float64Array, Float64Array]]:
     """Of the right and the left eye of a face (68, n): the middle (n,), and n axes (n, n) as long as the eye is wide.
 
     The first axis goes from the right corner to the left one, the second down, and the third, if there is one, is
@@ -230,20 +229,18 @@ def _eye_axes(face: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], NDAr
     return axes
 
 
-def _gaze(face: NDArray[np.float64], irises: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gaze(face: Float64Array, irises: Float64Array) -> Float64Array:
     """(2, n) where the irises (2, n) are in the eyes of a face (68, n): in eye widths along the axes of each eye."""
     eyes = zip(irises, _eye_axes(face), strict=True)
     return np.stack([axes @ (iris - middle) / max(axes[0] @ axes[0], 1e-12) for iris, (middle, axes) in eyes])
 
 
-def _irises_at(face: NDArray[np.float64], gaze: NDArray[np.float64]) -> NDArray[np.float64]:
+def _irises_at(face: Float64Array, gaze: Float64Array) -> Float64Array:
     """(2, n) irises in the eyes of a face (68, n): the inverse of `_gaze`."""
     return np.stack([middle + place @ axes for place, (middle, axes) in zip(gaze, _eye_axes(face), strict=True)])
 
 
-def _moved_gaze(
-    gaze: NDArray[np.float64], before: NDArray[np.float64], now: NDArray[np.float64], driver: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _moved_gaze(gaze: Float64Array, before: Float64Array, now: Float64Array, driver: Float64Array) -> Float64Array:
     """(2, n) the source's gaze after the driver's, of the face (68, n) `driver`, went from `before` to `now`.
 
     Both eyes turn alike. An eye that is nearly shut tells little about the direction.
@@ -256,7 +253,7 @@ def _moved_gaze(
     return moved
 
 
-def _axes(face: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _axes(face: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Unit vectors from the right to the left eye, and perpendicular to it from the eyes to the chin."""
     across = face[45] - face[36]
     across = across / max(float(np.linalg.norm(across)), 1e-9)
@@ -276,7 +273,7 @@ _MEASURES: tuple[tuple[tuple[int, ...], tuple[int, int] | None, tuple[int, int]]
 )
 
 
-def _proportions(source: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+def _proportions(source: Float64Array, reference: Float64Array) -> Float64Array:
     """(68, 2) how much longer the source's parts are than the reference's, across and down the face."""
     ratio = np.full((68, 2), face_size(source) / face_size(reference))
     for points, across, down in _MEASURES:
@@ -287,7 +284,7 @@ def _proportions(source: NDArray[np.float64], reference: NDArray[np.float64]) ->
     return ratio
 
 
-def _close_lips(face: NDArray[np.float64], source: NDArray[np.float64]) -> None:
+def _close_lips(face: Float64Array, source: Float64Array) -> None:
     """Makes the inner edges of the lips meet, in place, where they would cross."""
     down = source[8] - source[27]  # from the bridge of the nose to the chin
     for upper, lower in LIPS:
@@ -305,7 +302,7 @@ def best_reference(source: Points, driving: Sequence[Points]) -> int:
     return int(np.argmin(distances))
 
 
-def _expression(points: Points) -> NDArray[np.float64]:
+def _expression(points: Points) -> Float64Array:
     """Mouth, eyes and turn of a face as numbers of similar weight."""
     right, left = eye_openings(points)
     place = points[:, :2].astype(np.float64)

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.errors import UsageError
-from gfla_cli.geometry.crop import box_of
+from gfla_cli.arrays import Float32Array, Float64Array, Image
+from gfla_cli.geometry.crop import Box, box_of
 from gfla_cli.io.background import Closeable, ProcessLock
 from gfla_cli.io.image import check_image
 from gfla_cli.person.body import torso_length
@@ -58,6 +58,13 @@ class _Tracker(Closeable, Generic[_Detector]):
         """Call it before the first frame after a cut: people or faces are detected anew."""
         self._window, self._new_shot = None, True
 
+    def _watch(self, frame: Image, box: Box, margin: float) -> None:
+        """A window around the person's box. It must not move, because the network remembers where the person was."""
+        reset_tracking(self._network)
+        self._window = around(box, margin)
+        if self._window.longest > 0.8 * max(frame.shape[:2]):
+            self._window = whole(frame)
+
     def close(self) -> None:
         """Frees the networks."""
         with self._lock:
@@ -78,9 +85,9 @@ class BodyTracker(_Tracker[PersonDetector]):
     ) -> None:
         """`which` and `notes`: see `choose_person`. `where`: the video's name in messages."""
         super().__init__(PersonDetector(), body_network(tracking=True), which, where, notes)
-        self._last: NDArray[np.float32] | None = None  # (33, 5) landmarks
+        self._last: Float32Array | None = None  # (33, 5) landmarks
 
-    def track(self, frame: NDArray[np.uint8]) -> Pose | None:
+    def track(self, frame: Image) -> Pose | None:
         """The person in the next frame, (H, W, 3) uint8 RGB; None while no person is visible.
 
         Raises DetectionError and UsageError as `choose_person` does.
@@ -88,14 +95,14 @@ class BodyTracker(_Tracker[PersonDetector]):
         with self._lock:
             return self._next(frame)
 
-    def _next(self, frame: NDArray[np.uint8]) -> Pose | None:
+    def _next(self, frame: Image) -> Pose | None:
         landmarks = self._tracked(frame) if self._window is not None else None
         if landmarks is None:
             self._window = None
             landmarks = self._found(frame)
             if landmarks is None:
                 return None
-            self._start(frame, landmarks)
+            self._watch(frame, box_of(landmarks), _MARGIN)
             # This only shows the frame to the network: the detector's joints are better, because it looked twice.
             self._tracked(frame)
         self._last = landmarks
@@ -103,7 +110,7 @@ class BodyTracker(_Tracker[PersonDetector]):
             self._window = None
         return to_openpose(landmarks, (frame.shape[0], frame.shape[1]))
 
-    def _found(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _found(self, frame: Image) -> Float32Array | None:
         people = self._detector.detect(frame)
         if not people:
             return None
@@ -116,13 +123,7 @@ class BodyTracker(_Tracker[PersonDetector]):
             return choose_person(people, self._which, where=self._where).landmarks
         return people[int(np.argmin(apart))].landmarks
 
-    def _start(self, frame: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> None:
-        reset_tracking(self._network)
-        self._window = around(box_of(landmarks), _MARGIN)
-        if self._window.longest > 0.8 * max(frame.shape[:2]):
-            self._window = whole(frame)
-
-    def _tracked(self, frame: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _tracked(self, frame: Image) -> Float32Array | None:
         """(33, 5) landmarks in pixels of the frame; None when the person is lost, or it is another one."""
         assert self._window is not None
         landmarks = landmarks_in(self._network, frame, self._window, _BODY_CUT_SIDE)
@@ -139,7 +140,7 @@ class BodyTracker(_Tracker[PersonDetector]):
                 return None
         return landmarks
 
-    def _has_room(self, landmarks: NDArray[np.float32], frame: NDArray[np.uint8]) -> bool:
+    def _has_room(self, landmarks: Float32Array, frame: Image) -> bool:
         """Whether the person is still well inside the window, and not small in it."""
         assert self._window is not None
         window = self._window
@@ -163,7 +164,7 @@ class FaceTracker(_Tracker[FaceDetector]):
         super().__init__(FaceDetector(), face_mesh_network(tracking=True, most=1), which, where, notes)
         self._last: Face | None = None
 
-    def track(self, frame: NDArray[np.uint8]) -> Face | None:
+    def track(self, frame: Image) -> Face | None:
         """The face in the next frame, (H, W, 3) uint8 RGB; None while it is not visible.
 
         Raises DetectionError and UsageError as `choose_person` does.
@@ -172,21 +173,21 @@ class FaceTracker(_Tracker[FaceDetector]):
         with self._lock:
             return self._next(frame)
 
-    def _next(self, frame: NDArray[np.uint8]) -> Face | None:
+    def _next(self, frame: Image) -> Face | None:
         face = self._tracked(frame) if self._window is not None else None
         if face is None:
             found = self._found(frame)
             if found is None:
                 self._window = None
                 return None
-            self._start(frame, found)
+            self._watch(frame, found.box, (_FACE_WINDOW - 1) / 2)
             face = self._tracked(frame) or found
         self._last = face
         if not self._has_room(face, frame):
             self._window = None
         return face
 
-    def _found(self, frame: NDArray[np.uint8]) -> Face | None:
+    def _found(self, frame: Image) -> Face | None:
         faces = self._detector.detect(frame)
         if not faces:
             return None
@@ -200,14 +201,7 @@ class FaceTracker(_Tracker[FaceDetector]):
             return choose_person(faces, self._which, where=self._where)
         return nearest
 
-    def _start(self, frame: NDArray[np.uint8], face: Face) -> None:
-        """A window around the face. It must not move, because the network remembers where the face was."""
-        reset_tracking(self._network)
-        self._window = around(face.box, (_FACE_WINDOW - 1) / 2)
-        if self._window.longest > 0.8 * max(frame.shape[:2]):
-            self._window = whole(frame)
-
-    def _tracked(self, frame: NDArray[np.uint8]) -> Face | None:
+    def _tracked(self, frame: Image) -> Face | None:
         assert self._window is not None
         meshes = meshes_in(self._network, frame, self._window, _FACE_CUT_SIDE)
         if not meshes:
@@ -217,7 +211,7 @@ class FaceTracker(_Tracker[FaceDetector]):
             return face
         return None  # another face, which came into the window
 
-    def _has_room(self, face: Face, frame: NDArray[np.uint8]) -> bool:
+    def _has_room(self, face: Face, frame: Image) -> bool:
         """Whether the face is still well inside the window, and neither too small nor too large for it."""
         assert self._window is not None
         size = face_size(face.points)
@@ -238,10 +232,6 @@ class Smoothing:
     per_speed: float = 20.0  # Hz added per speed of one size per second; higher = less lag
     speed_hz: float = 4.0  # cutoff for the speed itself
 
-    def __post_init__(self) -> None:
-        if not (self.still_hz > 0 and self.per_speed >= 0 and self.speed_hz > 0):
-            raise UsageError(f"impossible smoothing: {self}", hint="frequencies are above 0")
-
 
 class OneEuro:
     """Filters (N, n) points, one call per frame. Each point has its own speed, shared by its coordinates."""
@@ -249,14 +239,14 @@ class OneEuro:
     def __init__(self, fps: Fraction | float, smoothing: Smoothing | None = None) -> None:
         self.smoothing = smoothing or Smoothing()
         self.fps = float(fps)
-        self._points: NDArray[np.float64] | None = None
-        self._velocity: NDArray[np.float64] | None = None
+        self._points: Float64Array | None = None
+        self._velocity: Float64Array | None = None
 
     def reset(self) -> None:
         """Restarts the filter, for instance after a cut or when a face is found again."""
         self._points = self._velocity = None
 
-    def __call__(self, points: NDArray[np.floating], size: float, missing: int = 0) -> NDArray[np.float32]:
+    def __call__(self, points: NDArray[np.floating], size: float, missing: int = 0) -> Float32Array:
         """The smoothed points. `size`: of the face or body, in the points' unit. `missing`: frames left out before.
 
         The first frame, and any frame with a new number of points, is returned unchanged.
@@ -274,7 +264,7 @@ class OneEuro:
         return smoothed.astype(np.float32)
 
 
-def _share(cutoff_hz: NDArray[np.float64] | float, interval: float) -> NDArray[np.float64]:
+def _share(cutoff_hz: Float64Array | float, interval: float) -> Float64Array:
     """The share of the new value in the result, 0..1."""
     step = 2 * math.pi * np.asarray(cutoff_hz) * interval
     return np.asarray(step / (1 + step))

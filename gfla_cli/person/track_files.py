@@ -19,22 +19,21 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gfla_cli.arrays import Float32Array
 from gfla_cli.errors import LandmarkError, MediaError, UsageError
 from gfla_cli.geometry.crop import middle_of
 from gfla_cli.io.ffmpeg import exact_rate
 from gfla_cli.io.files import CHECK_SPELLING, atomic_path
 from gfla_cli.person.face import POINTS
 from gfla_cli.person.keypoint_files import read_frames_of_folder
-from gfla_cli.person.pose import Pose, WhichPerson, choose_person, shortest_decimals
+from gfla_cli.person.pose import LARGEST_IMAGE_SIDE, Pose, WhichPerson, choose_person, shortest_decimals
 
 Kind = Literal["face", "body"]
 FORMAT, VERSION = "gfla-track", 1
 _POINTS = {"face": (68, 70), "body": (18,)}  # known numbers of points
 _FOLDER_FPS = Fraction(25)
 _LARGEST_FILE = 500_000_000  # bytes; two hours of a face, and ten times as much once it is parsed
-_LARGEST_SIDE = 100_000  # pixels
 _LARGEST_VALUE = 1e7  # pixels; larger values are mistakes
 _MADE_BY = "made by gfla extract or gfla animate --save-landmarks"
 
@@ -47,7 +46,7 @@ class Track:
     fps: Fraction
     size: tuple[int, int]  # height, width of the video
     # (68, 3), (70, 3), (18, 3) or (18, 4) each; None = no person found
-    frames: list[NDArray[np.float32] | None] = field(default_factory=list)
+    frames: list[Float32Array | None] = field(default_factory=list)
 
 
 def is_track_file(path: Path | str) -> bool:
@@ -76,11 +75,7 @@ def write_track(path: Path | str, track: Track, *, overwrite: bool = False) -> N
 
 
 def read_track(
-    path: Path | str,
-    *,
-    fps: Fraction | None = None,
-    person: WhichPerson = "largest",
-    notes: list[str] | None = None,
+    path: Path | str, *, fps: Fraction | None = None, person: WhichPerson = "largest", notes: list[str] | None = None
 ) -> Track:
     """The track in a file, or in a folder with a keypoint file for every frame.
 
@@ -151,12 +146,12 @@ def _rate(value: Any) -> Fraction:
 
 def _size(value: Any) -> tuple[int, int]:
     sides = [side for side in value if type(side) is int] if isinstance(value, list) else []  # True is an int, too
-    if len(sides) != 2 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
+    if len(sides) != 2 or not all(1 <= side <= LARGEST_IMAGE_SIDE for side in sides):
         raise LandmarkError(f"{value!r:.60} is not an image size", hint='"size": [height, width] in pixels')
     return sides[0], sides[1]
 
 
-def _points(value: Any, counts: tuple[int, ...], number: int) -> NDArray[np.float32]:
+def _points(value: Any, counts: tuple[int, ...], number: int) -> Float32Array:
     try:
         points = np.array(value, np.float64)
     except (ValueError, TypeError, OverflowError) as error:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array, Image
+from gfla_cli.arrays import Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import Pose
@@ -157,7 +157,7 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
     colours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
     if radius == 0 or not face.any():
         return None
-    lightness, *chroma = np.moveaxis(colours - np.median(colours[face > 0], axis=0), -1, 0)
+    lightness, *chroma = np.moveaxis(colours - median(colours[face > 0], axis=0), -1, 0)
     skin = ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
     return np.asarray(cv2.GaussianBlur(skin, (0, 0), 1), np.float32)
 

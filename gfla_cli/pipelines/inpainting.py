@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Image
+from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import reduced
 
@@ -109,7 +109,7 @@ def _grain(image: Float32Array, hole: BoolArray) -> Float32Array:
     if len(calm) < 64:
         return np.zeros_like(image)
     rng = np.random.default_rng(0)
-    strength = 1.4826 * np.median(calm, axis=0)
+    strength = 1.4826 * median(calm)
     return np.asarray(rng.standard_normal(image.shape, np.float32) * strength.astype(np.float32))
 
 

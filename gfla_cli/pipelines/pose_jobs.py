@@ -17,7 +17,7 @@ from gfla_cli.arrays import Image
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import DataError, GflaError, MediaError, UsageError
-from gfla_cli.inference.memory import is_out_of_memory, keep_freed_memory
+from gfla_cli.inference.runtime import is_out_of_memory, keep_freed_memory
 from gfla_cli.inference.session import Execution, check_model, exported_file
 from gfla_cli.io.background import Progress, Say, said_when_slow, silent
 from gfla_cli.io.files import (

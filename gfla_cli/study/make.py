@@ -12,21 +12,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from gfla_cli.arrays import ByteArray
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import from_and_to, images_by_stem
 from gfla_cli.io.background import Progress, silent
 from gfla_cli.io.files import atomic_path, refuse_output
-from gfla_cli.io.image import read_image
+from gfla_cli.io.image import encoded, read_image
 from gfla_cli.io.image_decoding import decode, open_image
-from gfla_cli.webapp.local import base_style
+from gfla_cli.webapp import base_style
 
 LARGEST_SIDE = 1024  # pixels; a rater's screen does not show more
 HEAVY_BYTES = 100_000_000  # phones may refuse a larger page
@@ -146,7 +145,7 @@ def mosaic_uri(path: Path, size: Size) -> str:
     return _encoded(np.asarray(coarse))
 
 
-def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def _resized(path: Path, pixels: ByteArray, size: Size) -> ByteArray:
     height, width = pixels.shape[:2]
     if abs(width * size[1] / (height * size[0]) - 1) > _ASPECT_TOLERANCE:
         what = f"{path} is {width}x{height}, but the generated image is {size[0]}x{size[1]}: another aspect ratio"
@@ -156,10 +155,8 @@ def _resized(path: Path, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.ui
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
-def _encoded(pixels: NDArray[np.uint8]) -> str:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, format="JPEG", quality=95, subsampling=0)
-    return _jpeg_uri(file.getvalue())
+def _encoded(pixels: ByteArray) -> str:
+    return _jpeg_uri(encoded(pixels, "JPEG", quality=95, subsampling=0))
 
 
 def _jpeg_uri(data: bytes) -> str:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from gfla_cli.errors import DataError, GflaError, MediaError
 from gfla_cli.io.files import make_folder, write_text
 from gfla_cli.study.results import FORMAT, LARGEST_FILE, VERSION, Result, parse_result, read_result
-from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
+from gfla_cli.webapp import HEADERS, HOST, is_own_name, port_taken, refused_length
 
 _MOST_FILES = 20_000  # result files; a study of the paper's size has 400 sittings
 _PIECE = 1 << 20  # bytes written at a time; the timeout applies to a piece, not to a page of 100 MB

@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import ByteArray
+from gfla_cli.arrays import ByteArray, read_npz
 from gfla_cli.errors import DataError
 from gfla_cli.io.image_decoding import open_image
-from gfla_cli.io.npz import read_npz
 from gfla_cli.synth.people.body import BaseMesh, PoseLibrary, Shapes, Skeleton
 from gfla_cli.synth.people.garments import Item
 from gfla_cli.synth.people.mesh import Piece

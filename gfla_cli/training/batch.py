@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.conditioning.heatmap import heatmap_batch, joint_map_batch
+from gfla_cli.conditioning.structure import heatmap_batch, joint_map_batch
 from gfla_cli.config import ModelConfig
 from gfla_cli.datasets.sample import Correspondence, PosePair
 from gfla_cli.networks.flow import Flow

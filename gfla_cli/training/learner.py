@@ -17,7 +17,7 @@ from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.distributed.process_group import all_reduce_gradients, broadcast_weights
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.device import Placement
-from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.runtime import is_out_of_memory
 from gfla_cli.networks.build import build, initialise
 from gfla_cli.networks.flow import FlowEstimator
 from gfla_cli.networks.view import VolumeFlowEstimator

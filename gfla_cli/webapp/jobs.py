@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image, Points
+from gfla_cli.arrays import Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import sees_irises
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.geometry.crop import Crop
@@ -146,9 +146,8 @@ class Expression:
     @classmethod
     def parse(cls, values: Any) -> Expression:
         """From a JSON object. Raises UsageError for unknown names and for values out of range."""
-        known = [field.name for field in fields(cls)]
-        if not isinstance(values, dict) or not set(values) <= set(known):
-            raise UsageError("an expression is a JSON object", hint=f"known: {', '.join(known)}")
+        if not isinstance(values, dict) or not set(values) <= set(LIMITS):
+            raise UsageError("an expression is a JSON object", hint=f"known: {', '.join(LIMITS)}")
         for name, value in values.items():
             low, high = LIMITS[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -168,7 +167,7 @@ LIMITS = {
 }
 
 
-def with_expression(points: NDArray[np.floating], expression: Expression) -> NDArray[np.float32]:
+def with_expression(points: NDArray[np.floating], expression: Expression) -> Float32Array:
     """(68 or 70, 3) landmarks x, y, z in pixels, z away from the camera: features moved, then the head turned."""
     face = np.asarray(points, np.float64).copy()
     size = face_size(face)

@@ -11,14 +11,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from threading import Timer
 from typing import Any, Literal
 
 import python_multipart  # noqa: F401  # Starlette loads it with the first form; a missing one is reported at the start
 import uvicorn
-from PIL import Image as PillowImage
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
@@ -33,14 +31,15 @@ from gfla_cli.conditioning.view_code import AZIMUTHS
 from gfla_cli.errors import GflaError, UsageError
 from gfla_cli.inference.runtime import MANY
 from gfla_cli.inference.session import Execution, model_config
+from gfla_cli.io.image import encoded
 from gfla_cli.person.keypoint_files import pose_json, read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.framing import parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.view_jobs import tiled, write_turntable
 from gfla_cli.pipelines.view_synthesis import ViewSynthesizer
+from gfla_cli.webapp import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, find_pose, preview_pose
-from gfla_cli.webapp.local import HEADERS, HOST, is_own_name, port_taken, refused_length
 from gfla_cli.webapp.uploads import Form, Uploads
 
 LARGEST_BODY = 256 << 20  # bytes of one request; videos are large
@@ -230,7 +229,8 @@ class Server:
         kind: Literal["PNG", "JPEG"] = "PNG",
         found: dict[str, float] | None = None,
     ) -> Response:
-        content = await run_in_threadpool(_encoded, image, kind)  # a large PNG takes a second
+        options = {"quality": 90} if kind == "JPEG" else {"compress_level": 4}
+        content = await run_in_threadpool(encoded, image, kind, **options)  # a large PNG takes a second
         return self._answer(content, f"image/{kind.lower()}", notes, found)
 
     def _answer(self, content: bytes, kind: str, notes: list[str], found: dict[str, float] | None = None) -> Response:
@@ -325,13 +325,6 @@ def _with_headers(send: _Send) -> _Send:
         await send(message)
 
     return sending
-
-
-def _encoded(image: Image, kind: Literal["PNG", "JPEG"]) -> bytes:
-    encoded = BytesIO()
-    options = {"quality": 90} if kind == "JPEG" else {"compress_level": 4}
-    PillowImage.fromarray(image).save(encoded, kind, **options)
-    return encoded.getvalue()
 
 
 def _error(status: int, what: str, hint: str) -> Response:

@@ -14,10 +14,10 @@ import torch
 from tiny_models import save_tiny, tiny
 
 import gfla_cli.bundles.files as bundle_files
+from gfla_cli.arrays import read_npz
 from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.bundles.convert import import_checkpoint, read_tensors
 from gfla_cli.errors import BundleError
-from gfla_cli.io.npz import read_npz
 from gfla_cli.losses.image import load_vgg19
 
 
@@ -71,7 +71,7 @@ def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path, monkey
     bomb(tmp_path / "g.pth", "archive/data/0", 50)
     with pytest.raises(BundleError, match="unpacks to 52 MB"):
         read_tensors(tmp_path / "g.pth")
-    monkeypatch.setattr("gfla_cli.io.npz._LARGEST", 10 << 20)
+    monkeypatch.setattr("gfla_cli.arrays._LARGEST", 10 << 20)
     bomb(tmp_path / "a.npz", "a.npy", 50)
     with pytest.raises(ValueError, match="GB of arrays"):
         read_npz(tmp_path / "a.npz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from drawn_landmarks import drawn_body
 
-from gfla_cli.conditioning.heatmap import CHANNELS, body_structure, heatmaps, skeleton
+from gfla_cli.conditioning.structure import CHANNELS, body_structure, heatmaps, skeleton
 from gfla_cli.person import pose
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from drawn_people import drawn_sample
 
-from gfla_cli.conditioning.heatmap import heatmap_batch, heatmaps
+from gfla_cli.conditioning.structure import heatmap_batch, heatmaps
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.detector_errors import as_detected, misdetected
 from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan

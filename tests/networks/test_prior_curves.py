@@ -15,8 +15,8 @@ from gfla_cli.conditioning.face_map import face_structure
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.curves import curve_priors, read_face
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.person.face import EYES
 
 FACE = drawn_face() * 0.55 + (128, 110)

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from tiny_models import tiny
 
-from gfla_cli.conditioning.heatmap import heatmaps
+from gfla_cli.conditioning.structure import heatmaps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.networks.flow import FlowEstimator
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 
 RIGHT_ELBOW, RIGHT_WRIST = 3, 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gfla_cli.conditioning.heatmap import JOINTS
+from gfla_cli.conditioning.structure import JOINTS
 from gfla_cli.losses.flow import refined_loss
 from gfla_cli.networks.build import initialise
 from gfla_cli.networks.priors.solids import SOLIDS, Joints, PoseRefiner

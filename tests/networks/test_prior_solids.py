@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny_models import fresh, tiny
 
-from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE, joint_map_batch, joint_maps
+from gfla_cli.conditioning.structure import JOINTS, MIDDLE, joint_map_batch, joint_maps
 from gfla_cli.config import preset
 from gfla_cli.errors import ConfigError
 from gfla_cli.losses.flow import choice_loss
 from gfla_cli.networks.flow import Choice, FlowEstimator
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.body import body_shape, trunk_length
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, compute_body_prior
 from gfla_cli.ops.warp import upsample

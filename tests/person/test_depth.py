@@ -93,7 +93,7 @@ def test_nan_in_a_file_is_refused(tmp_path):
 
 def test_depths_count_from_anywhere(tmp_path):
     """Behind the camera or not: only differences matter."""
-    from gfla_cli.conditioning.heatmap import joint_maps
+    from gfla_cli.conditioning.structure import joint_maps
 
     one, _ = read(tmp_path, own(DEPTHS.tolist()))
     other, notes = read(tmp_path, own((DEPTHS - 5000).tolist()))

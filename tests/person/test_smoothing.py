@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_face, with_closed_eyes
 
-from gfla_cli.errors import UsageError
 from gfla_cli.person.face import (
     eye_openings,
 )
@@ -61,5 +60,3 @@ def test_smoothing_starts_anew_after_a_cut_and_bridges_missing_frames():
         one(first, 200)
     near, far = after_one(first + 5, 200), after_many(first + 5, 200, missing=20)
     assert np.abs(far - first - 5).mean() < np.abs(near - first - 5).mean()
-    with pytest.raises(UsageError):
-        Smoothing(still_hz=0)

@@ -19,7 +19,7 @@ import gfla_cli.pipelines.pose_jobs
 from gfla_cli.app import app
 from gfla_cli.datasets.tables import read_pairs
 from gfla_cli.errors import GflaError
-from gfla_cli.inference.memory import is_out_of_memory
+from gfla_cli.inference.runtime import is_out_of_memory
 from gfla_cli.io.files import sole_writer
 from gfla_cli.io.image import read_image
 from gfla_cli.pipelines.pose_transfer import PoseTransfer

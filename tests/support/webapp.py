@@ -29,7 +29,7 @@ def serving(models):
     """The address of a server."""
     import uvicorn
 
-    from gfla_cli.webapp.local import HOST
+    from gfla_cli.webapp import HOST
     from gfla_cli.webapp.server import Server
 
     with create_server((HOST, 0)) as listening:

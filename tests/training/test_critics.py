@@ -9,7 +9,7 @@ from noise_pairs import TINY, NoisePairs
 from small_training import plan, trainer
 from torch.utils.data import default_collate
 
-from gfla_cli.conditioning.heatmap import heatmap_batch
+from gfla_cli.conditioning.structure import heatmap_batch
 from gfla_cli.losses.image import JOINT_SIGMA, joint_loss
 from gfla_cli.networks.discriminator import STRIDE, PoseReader
 from gfla_cli.training.batch import to_device

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
-from gfla_cli.conditioning.heatmap import CHANNELS
+from gfla_cli.conditioning.structure import CHANNELS
 from gfla_cli.config import preset
 from gfla_cli.training.recipe import RECIPES, Recipe, recipe, scaled, with_sampler
 

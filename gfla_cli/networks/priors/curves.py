@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, IRISES, LABELS
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.ops.warp import cell_middles, downsample
 
 CURVE_DISTANCES = slice(1, 15)  # channels of the face map that hold the distance from each curve

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, heatmap_centroids
+from gfla_cli.networks.priors import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.ops.warp import cell_middles, constant
 
 _NECK, _FACE = 1, (0, 14, 15, 16, 17)

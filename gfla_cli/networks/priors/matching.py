@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
-from gfla_cli.networks.blocks import EncoderBlock, activation, norm, widths
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, flow_prior_features
+from gfla_cli.networks.blocks import activation, encoder_blocks, features_after, norm, widths
+from gfla_cli.networks.priors import PRIOR_STRIDE, flow_prior_features
 from gfla_cli.ops.warp import cell_middles
 
 TARGET_STRIDE, SOURCE_STRIDE = PRIOR_STRIDE, 4
@@ -66,10 +66,7 @@ class _Describer(nn.Module):
     def __init__(self, config: ModelConfig, input_channels: int, stride: int, output_channels: int) -> None:
         super().__init__()
         width = widths(config.match_width, config.match_max_width, _DEPTH)
-        channels_in = [input_channels, *width]
-        self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip(channels_in, width, strict=False))
-        )
+        self.down = encoder_blocks([input_channels, *width])
         strides = [1 << i for i in range(_DEPTH - 1, 0, -1) if 1 << i >= stride]
         self.up, self.across, self.mix = (nn.ModuleList() for _ in range(3))
         channels = width[-1]
@@ -87,12 +84,8 @@ class _Describer(nn.Module):
 
         `context` (B, C, 1, 1) is added to the coarsest features for the descriptors only.
         """
-        features = []
-        for down in self.down:
-            x = down(x)
-            features.append(x)
-        if context is not None:
-            x = x + context
+        features = features_after(self.down, x)
+        x = features[-1] if context is None else features[-1] + context
         for i, (up, across, mix) in enumerate(zip(self.up, self.across, self.mix, strict=True)):
             x = F.interpolate(up(x), scale_factor=2.0, mode="nearest") + across(features[-2 - i])
             x = x + mix(x)

@@ -9,7 +9,7 @@ worse. `PoseRefiner` corrects them by three facts: the source image shows where 
 bone lengths, and few poses are likely.
 
 Shapes: B batch, J = 18 joints in OpenPose's order, N = 18 solids, H x W frame, h x w = H/2 x W/2, P = h * w rays.
-A pose map has 2 J channels: heat maps, and heat maps times the nearness of their joint (`conditioning/heatmap.py`).
+A pose map has 2 J channels: heat maps, and heat maps times the nearness of their joint (`conditioning/structure.py`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.conditioning.heatmap import JOINTS, MIDDLE
-from gfla_cli.networks.blocks import EncoderBlock, activation
+from gfla_cli.conditioning.structure import JOINTS, MIDDLE
+from gfla_cli.networks.blocks import activation, encoder_blocks, features_after
+from gfla_cli.networks.priors import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.networks.priors.body import Body, BodyShape, RayHits, body_shape, cast_rays, pose_body, trunk_length
-from gfla_cli.networks.priors.features import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.ops.warp import bilinear_warp, cell_middles, constant, sample_at, upsample
 
 SOLIDS = 18
@@ -271,10 +271,7 @@ class PoseRefiner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        channels = [3 + JOINTS, *_WIDTHS]
-        self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip(channels, _WIDTHS, strict=False))
-        )
+        self.down = encoder_blocks([3 + JOINTS, *_WIDTHS])
         self.at_joint = nn.ModuleList(nn.Conv2d(width, _PER_JOINT, 1) for width in _WIDTHS[1:])
         of_joints = JOINTS * (2 * 5 + 2 * _PER_JOINT)
         self.layers = nn.Sequential(
@@ -304,11 +301,7 @@ class PoseRefiner(nn.Module):
         neck = joints.position[:, _NECK, None] * present[:, _NECK, None]
         from_neck = (joints.position - neck) / trunk * present  # (2 B, J, 3)
         pose = torch.cat([from_neck, present, joints.has_depth[:, None].expand_as(present)], dim=2)  # (2 B, J, 5)
-        x = torch.cat([image, heatmaps], dim=1).float()
-        features = []
-        for down in self.down:
-            x = down(x)
-            features.append(x)
+        features = features_after(self.down, torch.cat([image, heatmaps], dim=1).float())
         at_joints = []
         for k, layer in enumerate(self.at_joint):
             stride = 4 << k

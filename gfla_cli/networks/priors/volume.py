@@ -10,6 +10,7 @@ B batch, K depths (nearest first), h x w grid at PRIOR_STRIDE of the reduced fra
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from gfla_cli.conditioning.view_code import AZIMUTH_STEP, AZIMUTHS, ELEVATIONS
 from gfla_cli.config import ModelConfig
 from gfla_cli.geometry.volume import NEAREST, OUTSIDE, USUAL_DISTANCE
-from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock, Skip, widths
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.blocks import DecoderBlock, ResidualBlock, Skip, encoder_blocks, features_after, widths
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.ops.warp import bag_of_pixels, constant, downsample, pixel_grid, sample_at, upsample
 
 DEPTHS = 32  # slices of a volume, and samples along a ray
@@ -66,14 +67,10 @@ class VolumeEstimator(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = widths(config.flow_width, config.flow_max_width, config.flow_depth)
-        self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=i > 0) for i, (a, b) in enumerate(zip([3, *width], width, strict=False))
-        )
+        self.down = encoder_blocks([3, *width])
         self.middle = ResidualBlock(width[-1])
         wanted = [*width[1:-1][::-1], _WIDTH]  # channels after each step up; the last one is at PRIOR_STRIDE
-        self.up = nn.ModuleList(
-            DecoderBlock(a, b, hidden=b, kernel=4) for a, b in zip([width[-1], *wanted], wanted, strict=False)
-        )
+        self.up = nn.ModuleList(DecoderBlock(a, b, hidden=b, kernel=4) for a, b in pairwise([width[-1], *wanted]))
         self.skip = nn.ModuleList(Skip(channels) for channels in width[1:-1][::-1])
         self.fine = nn.Conv2d(width[0], _WIDTH, 3, padding=1)  # skip connection at PRIOR_STRIDE
         self.volume_head = nn.Conv2d(_WIDTH, DEPTHS, 3, padding=1)
@@ -81,12 +78,8 @@ class VolumeEstimator(nn.Module):
 
     def forward(self, image: Tensor) -> Volume:
         """The volume of an image (B, 3, H', W') in [-1, 1], of the reduced frame."""
-        features = []
-        x = image
-        for down in self.down:
-            x = down(x)
-            features.append(x)
-        x = self.middle(x)
+        features = features_after(self.down, image)
+        x = self.middle(features[-1])
         middle = x.float().mean(dim=(2, 3), keepdim=True)
         middle = middle / (middle.square().mean(dim=1, keepdim=True).sqrt() + 1e-3)
         for i, up in enumerate(self.up):
@@ -223,16 +216,14 @@ class MaskEstimator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.enter = nn.Conv2d(MAPS, 32, 3, padding=1)
-        self.down = nn.ModuleList([EncoderBlock(32, 48), EncoderBlock(48, 64), EncoderBlock(64, 96)])
-        steps = ((96, 64), (64, REFINED), (REFINED, 32))
-        self.up = nn.ModuleList(DecoderBlock(a, b, hidden=b, kernel=4) for a, b in steps)
+        self.down = encoder_blocks([32, 48, 64, 96], first_normed=True)
+        self.up = nn.ModuleList(DecoderBlock(a, b, hidden=b, kernel=4) for a, b in pairwise([96, 64, REFINED, 32]))
         self.mask_head = nn.ModuleList(nn.Conv2d(c, 1, 3, padding=1) for c in (64, REFINED, 32))
 
     def forward(self, maps: Tensor) -> tuple[list[Tensor], Tensor]:
         """Masks on grids of 1/4, 1/2 and 1 of the side of `maps` (B, MAPS, h, w); features (B, REFINED, h/2, w/2)."""
-        features = [self.enter(maps)]
-        for down in self.down:
-            features.append(down(features[-1]))
+        entered = self.enter(maps)
+        features = [entered, *features_after(self.down, entered)]
         x = features.pop()
         found = []
         for up in self.up:

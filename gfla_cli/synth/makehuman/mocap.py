@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Float64Array, Int64Array
+from gfla_cli.arrays import Float64Array, Int64Array, read_npz
 from gfla_cli.errors import DataError
-from gfla_cli.io.npz import read_npz
 from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.catalogue import STATIC_POSES
 from gfla_cli.synth.makehuman.figure import Figure

@@ -12,7 +12,7 @@ from gfla_cli.losses.flow import choice_loss, refined_loss, visible_flow_loss
 from gfla_cli.losses.image import JOINT_SIGMA
 from gfla_cli.networks.discriminator import STRIDE, Discriminator, PoseReader
 from gfla_cli.networks.generator import EstimatedFlow, PoseGenerator
-from gfla_cli.networks.priors.features import PRIOR_STRIDE
+from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.training.batch import PoseBatch, close_up, mix_ground_truth_flows, to_device
 from gfla_cli.training.recipe import LossWeights, Stage
