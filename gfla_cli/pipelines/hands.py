@@ -29,6 +29,7 @@ _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likel
 _AROUND, _RING = (0.5, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
 _MOVED = 0.1  # way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
+_RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in Lab (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.12, 0.35  # share of skin: a hand with less is hidden, one with more is bare
@@ -124,7 +125,8 @@ def _with_hand(
     height, width = layers.matte.shape
     length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
     begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
-    y, x = np.nonzero(shown.area((height, width), length, radius, begin))
+    area = shown.area((height, width), length + _RIM, radius + _RIM, begin + _RIM)
+    y, x = np.nonzero(area)
     if len(y) == 0:  # outside of the frame
         return layers
     way = np.column_stack([x, y]) - shown.wrist
@@ -136,13 +138,16 @@ def _with_hand(
     shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, disc(1))
     share = cv2.remap(shape, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
     share *= ramp(along, -its_begin, cuff - its_begin)
+    # Nothing of the source is shown where both flows meet. Between their pixels it would be places between the two.
+    moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
+    share *= within
     changed = Layers(*(part.copy() for part in layers))
     changed.drawn[y, x] = layers.mixed(source)[y, x]
     changed.residual[y, x] = 0
     changed.share[y, x] = share
     changed.matte[y, x] = np.maximum(layers.matte[y, x], share)
-    moved = (places - np.column_stack([x, y])) / width
-    changed.offset[y, x] = np.where(share[:, None] > 0, moved, layers.offset[y, x])
+    offset = (places - np.column_stack([x, y])) / width
+    changed.offset[y, x] = np.where(moved[:, None] > 0, offset, layers.offset[y, x])
     return changed
 
 
