@@ -1,11 +1,12 @@
-"""Metrics of single generated images: distances from the real image, on the whole or inside a mask, and PCK."""
+"""What is measured of generated images: which metrics, with which networks, and the figures of single images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.arrays import Image, Points
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.datasets.detector_errors import as_detected
-from gfla_cli.errors import DataError, MissingExtraError
-from gfla_cli.evaluation.lpips import Lpips
+from gfla_cli.errors import DataError, GflaError, MissingExtraError, UsageError
+from gfla_cli.evaluation.features import FEATURES, SIDE, VERSION, FidInception, Lpips, load_inception, load_lpips
 from gfla_cli.evaluation.protocols import Size, padding
-from gfla_cli.evaluation.scores import BY_PAIR, MASKED
+from gfla_cli.evaluation.scores import BY_PAIR, MASKED, METRICS, Wanted, metric_of
+from gfla_cli.io.background import Say, silent
 from gfla_cli.io.image import find_images, read_image
-from gfla_cli.losses.image import PerceptualLoss, Vgg19
+from gfla_cli.losses.image import PerceptualLoss, Vgg19, load_vgg19
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import FACE, LIMBS, MIRRORED
 
@@ -31,9 +34,7 @@ except ImportError as error:
     raise MissingExtraError("evaluation needs torchmetrics", "metrics") from error
 
 # Stated with every figure: VGG distances of other layers or other weights cannot be compared.
-VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-SSIM_RULE = "Gaussian window of 11, sigma 1.5, range 1, mean over red, green and blue"
-MASK_RULE = "limbs as strokes of H/8, torso filled, head disc of H/10, closed by H/16; outside black in both pictures"
+_VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _MOST_DB = 100.0  # of equal images, so that means stay finite
 _WHITE = 128  # of 255; from there on a pixel of a mask file belongs to the person
 _TORSO = (2, 5, 11, 8)  # around it: right shoulder, left shoulder, left hip, right hip
@@ -44,11 +45,119 @@ _PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is corre
 _MIRRORED_LEAD = 0.2  # share of joints: a pose that fits this much better with left and right exchanged is mirrored
 
 
+@dataclass(slots=True)
+class Measures:
+    """The metrics to take and their networks on their device; `skipped` holds why a metric is not taken."""
+
+    metrics: tuple[str, ...]  # in the order of every table
+    device: torch.device
+    vgg: Vgg19 | None = None
+    lpips: Lpips | None = None
+    inception: FidInception | None = None
+    mask_files: MaskFiles | None = None
+    named: frozenset[str] = frozenset()  # must be possible
+    skipped: dict[str, str] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)  # name -> how and with which weights it is measured
+
+    @property
+    def masked(self) -> bool:
+        """Whether any metric needs a mask."""
+        return bool(set(MASKED) & set(self.metrics))
+
+    @property
+    def paired(self) -> bool:
+        """Whether any metric needs the real image of a generated one; FID alone compares two sets."""
+        return self.metrics != ("fid",)
+
+    def masks(self, real: Tensor | None, names: Sequence[str], joints: Sequence[Points | None]) -> Tensor | None:
+        """(B, 1, H, W) on the device, 1 on the person of each real image, from its file or from (18, 3) joints.
+
+        None where no metric needs a mask, or without real images (B, 3, H, W).
+        """
+        if real is None or not self.masked:
+            return None
+        size, masks = (real.shape[2], real.shape[3]), []
+        for name, points in zip(names, joints, strict=True):
+            if self.mask_files is not None:
+                masks.append(self.mask_files(name, size))
+            elif points is not None:
+                masks.append(body_mask(points, size))
+            else:
+                raise ValueError(f"{name}: neither a mask nor a pose")
+        return torch.from_numpy(np.stack(masks)).float()[:, None].to(self.device)
+
+    def refine(self, metric: str, more: str) -> None:
+        """Adds to the description of a metric, if it is taken."""
+        if metric in self.described:
+            self.described[metric] = f"{self.described[metric]}; {more}"
+
+    def without(self, metric: str, reason: str) -> None:
+        """Leaves a metric out, with the reason; raises UsageError when an option named it."""
+        if metric not in self.metrics:
+            return
+        if metric in self.named:
+            raise UsageError(f"{metric} cannot be measured: {reason}", hint=f"leave {metric} out")
+        self.metrics = tuple(name for name in self.metrics if name != metric)
+        self.inception = None if metric == "fid" else self.inception
+        self.skipped[metric] = reason
+        self.described.pop(metric, None)
+        if not {"lpips", "mask-lpips"} & set(self.metrics):
+            self.described.pop("lpips", None)
+
+    def missing(self, metric: str, error: GflaError, *, required: bool) -> None:
+        """Leaves a metric out whose network cannot be loaded; raises the error when an option named metric or file."""
+        if metric in self.metrics and (required or metric in self.named):
+            raise error
+        reason = f"{error}; {error.hint}" if error.hint else str(error)
+        self.without(metric, "as lpips" if metric == "mask-lpips" and "lpips" in self.skipped else reason)
+
+
+def gather(wanted: Wanted, device: torch.device, *, compares_sets: bool = True, say: Say = silent) -> Measures:
+    """Loads the networks of the wanted metrics; that of FID only if the test set `compares_sets`.
+
+    `say` gets a line before a download. A metric whose weights are missing is left out, with the reason. Raises
+    BundleError instead when an option named the metric or the file.
+    """
+    asked = wanted.asked
+    measures = Measures(tuple(name for name in METRICS if name in asked), device, named=wanted.named)
+    measures.described = {name: metric_of(name).rule for name in measures.metrics if metric_of(name).rule}
+    if wanted.mask_folder is not None:
+        measures.mask_files = MaskFiles(wanted.mask_folder)
+        rule = f"masks of {wanted.mask_folder.name}; outside black in both pictures"
+        measures.described |= {name: rule for name in MASKED if name in asked}
+    if "vgg" in asked:
+        measures.vgg = load_vgg19(wanted.vgg).to(device)
+        weights = _described(wanted.vgg) if wanted.vgg else {"weights": "from the hub"}
+        measures.described["vgg"] = {"layers": "+".join(_VGG_LAYERS), **weights}
+    if {"lpips", "mask-lpips"} & asked:
+        try:
+            lpips, file = load_lpips(wanted.lpips_net, wanted.lpips_backbone, say=say)
+            measures.lpips = lpips.to(device)
+            measures.described["lpips"] = {"network": wanted.lpips_net, "version": VERSION, **_described(file)}
+        except GflaError as error:
+            for name in ("lpips", "mask-lpips"):
+                measures.missing(name, error, required=wanted.lpips_backbone is not None)
+    if "fid" in asked and compares_sets:
+        try:
+            inception, file = load_inception(wanted.inception, say=say)
+            measures.inception = inception.to(device)
+            features = f"{FEATURES} of Inception-v3, bilinear to {SIDE}x{SIDE} without antialiasing"
+            measures.described["fid"] = {"features": features, **_described(file)}
+        except GflaError as error:
+            measures.missing("fid", error, required=wanted.inception is not None)
+    return measures
+
+
+def _described(file: Path) -> dict[str, str]:
+    """Name and hash of a file of weights; not its path, which means nothing on another machine."""
+    return {"weights": file.name, "sha256": sha256_of(file)}
+
+
 class ImageMetrics:
     """Figures of images by name, as far as `metrics` asks for them and their networks are at hand.
 
     ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics), on images padded with white to `padded`.
-    psnr: in dB over RGB, at most 100. l1: mean absolute difference of values in [-1, 1]. vgg: sum over `VGG_LAYERS`
+    psnr: in dB over RGB, at most 100. l1: mean absolute difference of values in [-1, 1]. vgg: sum over `_VGG_LAYERS`
     of the mean absolute difference of VGG19 activations. lpips: as in the package of its authors. mask-ssim and
     mask-lpips: the same with everything outside a mask black in both images; NaN where the mask is empty.
     """
@@ -61,7 +170,7 @@ class ImageMetrics:
         metrics: Collection[str] = BY_PAIR,
         padded: Size | None = None,
     ) -> None:
-        self._vgg = PerceptualLoss(vgg, VGG_LAYERS, ()) if vgg else None
+        self._vgg = PerceptualLoss(vgg, _VGG_LAYERS, ()) if vgg else None
         self._lpips, self._padded = lpips, padded
         absent = ({"lpips", "mask-lpips"} if lpips is None else set()) | ({"vgg"} if vgg is None else set())
         self.names = tuple(name for name in BY_PAIR if name in metrics and name not in absent)
@@ -194,9 +303,7 @@ class MaskFiles:
         if stem not in self._files:
             raise DataError(f"{self.folder}: no mask for {name}", hint=f"looked for {stem} with an image's suffix")
         grey = read_image(self._files[stem]).mean(axis=2)
-        mask: NDArray[np.uint8] = (grey >= _WHITE).astype(np.uint8)
-        if mask.shape == size:
-            return mask
+        mask = (grey >= _WHITE).astype(np.uint8)
         return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 

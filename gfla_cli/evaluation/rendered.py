@@ -26,8 +26,7 @@ from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample, ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 from gfla_cli.evaluation.loop import COPY, Batch, TestSet
-from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import PoseJudge, hole_share
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, hole_share
 from gfla_cli.evaluation.protocols import OWN, Size
 from gfla_cli.evaluation.scores import MASKED, Score
 from gfla_cli.inference.session import Session, ViewSession, start_clip

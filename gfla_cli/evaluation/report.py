@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, figure_text, higher_is_better, picked
+from gfla_cli.evaluation.scores import RANKING, figure_text, metric_of, picked
 
 if TYPE_CHECKING:
     from gfla_cli.arrays import Image
@@ -158,7 +158,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["heading"] = lambda name: f"{LABELS.get(name, name)} {'↑' if higher_is_better(name) else '↓'}"
+    environment.filters["heading"] = lambda name: f"{metric_of(name).label} {'↑' if metric_of(name).up else '↓'}"
     page = environment.from_string(files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     rows, conditions = evaluation.to_json(), evaluation.conditions
     models = [row for row in rows if "model" in row] or rows
@@ -168,7 +168,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     for metric in metrics:
         known = [(row[metric], str(row["name"])) for row in models if row.get(metric) is not None]
         if len(known) > 1:
-            best[metric] = (max if higher_is_better(metric) else min)(known)[1]
+            best[metric] = (max if metric_of(metric).up else min)(known)[1]
     return page.render(
         title=f"Evaluation of {models[0]['name']}{more}",
         lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
@@ -177,7 +177,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
         counted=next((name for name in _COUNTS if name in rows[0]), None),
         best=best,
         figure_text=figure_text,
-        skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
+        skipped=[(metric_of(name).label, why) for name, why in evaluation.skipped.items()],
         parts=list(_parts(rows)),
         conditions=list(condition_lines(conditions)),
         examples=_examples(evaluation, rank_by),
@@ -186,8 +186,8 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the figures in these rows, in order."""
-    figures = (item for row in rows for item in row.items())
-    return list(dict.fromkeys(name for name, value in figures if isinstance(value, float | None) or name in COUNTED))
+    figures = dict.fromkeys((name, isinstance(value, float | None)) for row in rows for name, value in row.items())
+    return list(dict.fromkeys(name for name, is_figure in figures if is_figure or metric_of(name).counted))
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -213,10 +213,10 @@ def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dic
             pairs = []
             for image in images:
                 title, found = evaluation.test.shown(score.name, image.number)
-                figure = f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}"
+                figure = f"{metric_of(metric).label} {figure_text(metric, image.figures[metric])}"
                 pairs.append({"title": title, "figure": figure, "images": {n: _embedded(x) for n, x in found.items()}})
             if any(pair["images"] for pair in pairs):
-                title = f"{kind.capitalize()} by {LABELS.get(metric, metric)}"
+                title = f"{kind.capitalize()} by {metric_of(metric).label}"
                 examples.setdefault(score.name, []).append({"title": title, "pairs": pairs})
     return examples
 
@@ -318,8 +318,8 @@ def ablation_table(report: Mapping[str, Any]) -> tuple[Table, list[str]]:
     lines = []
     for number, column in enumerate(report["ours"], start=1):
         rows = {row["sampler"]: row for row in column["rows"]}
-        for name in (name for name in column["rows"][0] if name in LABELS):
-            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
+        for name in (name for name in _SHOWN if name in column["rows"][0]):
+            table.add_column(f"{metric_of(name).label}\n({number})", justify="right")
             for entry in TABLE_2:
                 cells[entry].append(figure_text(name, rows.get(entry.sampler, {}).get(name)))
         lines.append(f"({number}) {column['conditions']}")

@@ -105,7 +105,7 @@ def run(request: Request, placement: Placement, progress: Progress, say: Say = s
     Raises BundleError when models cannot be compared, UsageError for what does not go together.
     """
     from gfla_cli.evaluation.loop import measure
-    from gfla_cli.evaluation.measures import gather
+    from gfla_cli.evaluation.metrics import gather
     from gfla_cli.io.files import cache_folder
 
     with said_when_slow(say, "opening the images and loading the models"):

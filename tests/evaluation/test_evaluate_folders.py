@@ -20,7 +20,7 @@ pytest.importorskip("torchmetrics")
 from gfla_cli.evaluation.fid import FidReference
 from gfla_cli.evaluation.folders import ComparedFolders
 from gfla_cli.evaluation.loop import measure
-from gfla_cli.evaluation.measures import gather
+from gfla_cli.evaluation.metrics import gather
 from gfla_cli.evaluation.protocols import CFLD, GFLA, OWN_FILES, PIDM
 from gfla_cli.evaluation.scores import Wanted
 

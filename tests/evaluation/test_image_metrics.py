@@ -19,7 +19,7 @@ from gfla_cli.person.pose import MIRRORED
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.lpips import load_lpips
+from gfla_cli.evaluation.features import load_lpips
 from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, body_mask, hole_share
 
 

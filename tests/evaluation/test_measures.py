@@ -15,7 +15,7 @@ from gfla_cli.evaluation.scores import ImageFigures, Score, column_means, picked
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.measures import gather
+from gfla_cli.evaluation.metrics import gather
 from gfla_cli.evaluation.scores import Wanted
 
 
