@@ -20,7 +20,7 @@ from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.loop import COPY, REAL
-from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, hole_share
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, hole_share
 from gfla_cli.evaluation.scores import column_means
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
@@ -77,7 +77,7 @@ def measure_flows(
         raise UsageError(f"{bundle.name}: people are rendered from a pack", hint="gfla data humans makes one")
     else:
         measured = _people(network, pack, placement, pairs, PoseJudge(rendered=False) if pck else None)
-    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", "vgg"))
+    measures = Measures(("ssim", "l1", "vgg") if vgg else ("ssim", "l1"), placement.device, vgg=vgg)
     errors: dict[str, list[tuple[float, float]]] = {}
     images: dict[str, list[dict[str, float]]] = {}
     for pair in measured:
@@ -85,7 +85,7 @@ def measure_flows(
             if (error := _error(flow, pair.true_flow, config.image_size[0])) is not None:
                 errors.setdefault(name, []).append(error)
         for name, image in pair.images.items():
-            (figures,) = metrics(image.float().clamp(-1, 1), pair.real)
+            (figures,) = measures.figures(image.float().clamp(-1, 1), pair.real)
             images.setdefault(name, []).append(figures | pair.more(to_uint8(image)))
     means = {name: np.mean(values, axis=0).tolist() for name, values in errors.items()}
     return {

@@ -16,7 +16,7 @@ from gfla_cli import __version__
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DataError
 from gfla_cli.evaluation.fid import FidMeter, fid_conditions, find_reference, frechet_distance
-from gfla_cli.evaluation.metrics import ImageMetrics, Measures, PoseJudge
+from gfla_cli.evaluation.metrics import Measures, PoseJudge
 from gfla_cli.evaluation.protocols import Protocol, Size
 from gfla_cli.evaluation.scores import ImageFigures, Score
 from gfla_cli.io.background import Progress, silent
@@ -132,6 +132,7 @@ def measure(
     """
     test.prepare(measures)
     assert test.size is not None
+    measures.padded = test.protocol.padded_for_ssim.get(test.layout)
     reference = None
     if "fid" in measures.metrics:
         try:
@@ -141,14 +142,12 @@ def measure(
     against = reference.gaussian(measures, test.protocol, test.size, cache, progress) if reference else None
     meter = FidMeter(measures.inception, measures.device) if measures.inception else None
     scores = {score.name: score for score in test.scores(with_real=test.judge is not None or against is not None)}
-    padded = test.protocol.padded_for_ssim.get(test.layout)
-    metrics = ImageMetrics(measures.vgg, measures.lpips, metrics=measures.metrics, padded=padded)
     done = 0
     for batch in test.batches():
         masks = measures.masks(batch.real, batch.real_names, batch.joints)
         for name, images in batch.made.items():
             if name in scores:
-                _add(scores[name], test, batch, images, metrics, masks)
+                _add(scores[name], test, batch, images, measures, masks)
                 if meter is not None:
                     meter.add(name, images)
         if meter is not None and against is None and batch.real is not None:
@@ -169,13 +168,13 @@ def measure(
     return Evaluation(test, list(scores.values()), conditions, measures.skipped)
 
 
-def _add(score: Score, test: TestSet, batch: Batch, made: Tensor, metrics: ImageMetrics, masks: Tensor | None) -> None:
+def _add(score: Score, test: TestSet, batch: Batch, made: Tensor, measures: Measures, masks: Tensor | None) -> None:
     """Adds the figures of the B generated images of one batch to their score."""
     if batch.real is None:
         score.unpaired += len(made)
         return
     score.views += batch.views.get(score.name, ())
-    for k, figures in enumerate(metrics(made, batch.real, masks)):
+    for k, figures in enumerate(measures.figures(made, batch.real, masks)):
         figures |= test.more(made[k : k + 1], batch, k)
         part = batch.parts[k] if batch.parts else None
         score.images.append(ImageFigures(batch.numbers[k], part, figures))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -21,12 +21,15 @@ from gfla_cli.datasets.detector_errors import as_detected
 from gfla_cli.errors import DataError, GflaError, MissingExtraError, UsageError
 from gfla_cli.evaluation.features import FEATURES, SIDE, VERSION, FidInception, Lpips, load_inception, load_lpips
 from gfla_cli.evaluation.protocols import Size, padding
-from gfla_cli.evaluation.scores import BY_PAIR, MASKED, METRICS, Wanted, metric_of
+from gfla_cli.evaluation.scores import BY_PAIR, MASKED, METRICS, metric_of
 from gfla_cli.io.background import Say, silent
 from gfla_cli.io.image import find_images, read_image
 from gfla_cli.losses.image import PerceptualLoss, Vgg19, load_vgg19
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import FACE, LIMBS, MIRRORED
+
+if TYPE_CHECKING:
+    from gfla_cli.evaluation.run import Request
 
 try:
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -42,19 +45,27 @@ _CONTRAST = 48 / 255  # mean difference from white below which a hole in an obje
 _NEAR_WHITE = 225  # of 255, the darkest channel of a pixel of the background
 _HOLE_RIM, _LEAST_HOLE = 2, 8  # pixels: the outline may lie this far off; smaller spots are no hole
 _PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is correct
+_CPU = torch.device("cpu")
 _MIRRORED_LEAD = 0.2  # share of joints: a pose that fits this much better with left and right exchanged is mirrored
 
 
 @dataclass(slots=True)
 class Measures:
-    """The metrics to take and their networks on their device; `skipped` holds why a metric is not taken."""
+    """The metrics to take and their networks on their device; `skipped` holds why a metric is not taken.
+
+    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics). psnr: in dB over RGB, at most 100. l1: mean
+    absolute difference of values in [-1, 1]. vgg: sum over `_VGG_LAYERS` of the mean absolute difference of VGG19
+    activations. lpips: as in the package of its authors. mask-ssim and mask-lpips: the same with everything outside a
+    mask black in both images; NaN where the mask is empty.
+    """
 
     metrics: tuple[str, ...]  # in the order of every table
-    device: torch.device
+    device: torch.device = _CPU
     vgg: Vgg19 | None = None
     lpips: Lpips | None = None
     inception: FidInception | None = None
     mask_files: MaskFiles | None = None
+    padded: Size | None = None  # what images are padded to with white before SSIM
     named: frozenset[str] = frozenset()  # must be possible
     skipped: dict[str, str] = field(default_factory=dict)
     described: dict[str, Any] = field(default_factory=dict)  # name -> how and with which weights it is measured
@@ -86,6 +97,48 @@ class Measures:
                 raise ValueError(f"{name}: neither a mask nor a pose")
         return torch.from_numpy(np.stack(masks)).float()[:, None].to(self.device)
 
+    @torch.inference_mode()
+    def figures(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
+        """Name -> figure, of the metrics that compare pairs, for each of B pairs of (B, 3, H, W) images in [-1, 1].
+
+        `masks` (B, 1, H, W), 1 on the person; without them masked metrics are left out.
+        """
+        columns = {}
+        for name in BY_PAIR:
+            if name not in self.metrics:
+                continue
+            if name not in MASKED:
+                columns[name] = self._column(name, made, real).tolist()
+            elif masks is not None:
+                inside = [(image + 1) * masks - 1 for image in (made, real)]
+                figures = self._column(name.removeprefix("mask-"), *inside)
+                columns[name] = figures.masked_fill(masks.amax(dim=(1, 2, 3)) == 0, math.nan).tolist()
+        return [{name: values[k] for name, values in columns.items()} for k in range(len(made))]
+
+    def _column(self, name: str, made: Tensor, real: Tensor) -> Tensor:
+        """(B,) figures of one name."""
+        if name == "ssim":
+            if self.padded is not None:
+                around = padding((made.shape[2], made.shape[3]), self.padded)
+                made, real = (F.pad(image, around, value=1.0) for image in (made, real))
+            shares = (made + 1) / 2, (real + 1) / 2
+            found = structural_similarity_index_measure(*shares, data_range=1.0, reduction="none")
+            assert isinstance(found, Tensor)
+            return found.reshape(len(made))
+        if name == "lpips":
+            assert self.lpips is not None
+            return cast(Tensor, self.lpips(made, real))
+        if name == "vgg":
+            assert self.vgg is not None
+            distance = PerceptualLoss(self.vgg, _VGG_LAYERS, ())
+            pairs = zip(made.split(1), real.split(1), strict=True)
+            return torch.stack([distance(one, other).content for one, other in pairs])
+        difference = made - real
+        if name == "l1":
+            return difference.abs().mean(dim=(1, 2, 3))
+        squares = (difference / 2).square().mean(dim=(1, 2, 3))
+        return (-10 * squares.clamp(min=1e-30).log10()).clamp(max=_MOST_DB)
+
     def refine(self, metric: str, more: str) -> None:
         """Adds to the description of a metric, if it is taken."""
         if metric in self.described:
@@ -112,7 +165,7 @@ class Measures:
         self.without(metric, "as lpips" if metric == "mask-lpips" and "lpips" in self.skipped else reason)
 
 
-def gather(wanted: Wanted, device: torch.device, *, compares_sets: bool = True, say: Say = silent) -> Measures:
+def gather(wanted: Request, device: torch.device, *, compares_sets: bool = True, say: Say = silent) -> Measures:
     """Loads the networks of the wanted metrics; that of FID only if the test set `compares_sets`.
 
     `say` gets a line before a download. A metric whose weights are missing is left out, with the reason. Raises
@@ -151,64 +204,6 @@ def gather(wanted: Wanted, device: torch.device, *, compares_sets: bool = True, 
 def _described(file: Path) -> dict[str, str]:
     """Name and hash of a file of weights; not its path, which means nothing on another machine."""
     return {"weights": file.name, "sha256": sha256_of(file)}
-
-
-class ImageMetrics:
-    """Figures of images by name, as far as `metrics` asks for them and their networks are at hand.
-
-    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics), on images padded with white to `padded`.
-    psnr: in dB over RGB, at most 100. l1: mean absolute difference of values in [-1, 1]. vgg: sum over `_VGG_LAYERS`
-    of the mean absolute difference of VGG19 activations. lpips: as in the package of its authors. mask-ssim and
-    mask-lpips: the same with everything outside a mask black in both images; NaN where the mask is empty.
-    """
-
-    def __init__(
-        self,
-        vgg: Vgg19 | None = None,
-        lpips: Lpips | None = None,
-        *,
-        metrics: Collection[str] = BY_PAIR,
-        padded: Size | None = None,
-    ) -> None:
-        self._vgg = PerceptualLoss(vgg, _VGG_LAYERS, ()) if vgg else None
-        self._lpips, self._padded = lpips, padded
-        absent = ({"lpips", "mask-lpips"} if lpips is None else set()) | ({"vgg"} if vgg is None else set())
-        self.names = tuple(name for name in BY_PAIR if name in metrics and name not in absent)
-
-    @torch.inference_mode()
-    def __call__(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
-        """For each of B pairs of (B, 3, H, W) images in [-1, 1]; `masks` (B, 1, H, W), 1 on the person."""
-        columns = {name: self._column(name, made, real) for name in self.names if name not in MASKED}
-        if masks is not None:
-            empty = masks.amax(dim=(1, 2, 3)) == 0
-            inside = [(image + 1) * masks - 1 for image in (made, real)]
-            for name in set(self.names) & set(MASKED):
-                figures = self._column(name.removeprefix("mask-"), *inside)
-                columns[name] = figures.masked_fill(empty, math.nan)
-        chosen = {name: columns[name].tolist() for name in self.names if name in columns}
-        return [{name: values[k] for name, values in chosen.items()} for k in range(len(made))]
-
-    def _column(self, name: str, made: Tensor, real: Tensor) -> Tensor:
-        """(B,) figures of one name."""
-        if name == "ssim":
-            if self._padded is not None:
-                around = padding((made.shape[2], made.shape[3]), self._padded)
-                made, real = (F.pad(image, around, value=1.0) for image in (made, real))
-            shares = (made + 1) / 2, (real + 1) / 2
-            found = structural_similarity_index_measure(*shares, data_range=1.0, reduction="none")
-            assert isinstance(found, Tensor)
-            return found.reshape(len(made))
-        if name == "lpips" and self._lpips is not None:
-            distances: Tensor = self._lpips(made, real)
-            return distances
-        if name == "vgg" and self._vgg is not None:
-            pairs = zip(made.split(1), real.split(1), strict=True)
-            return torch.stack([self._vgg(one, other).content for one, other in pairs])
-        difference = made - real
-        if name == "l1":
-            return difference.abs().mean(dim=(1, 2, 3))
-        squares = (difference / 2).square().mean(dim=(1, 2, 3))
-        return (-10 * squares.clamp(min=1e-30).log10()).clamp(max=_MOST_DB)
 
 
 class PoseJudge:

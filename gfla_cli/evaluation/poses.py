@@ -115,7 +115,7 @@ class PosePairs(TestSet):
             "pairs": f"{self.total} of {len(self.pairs)}",
             "sha256": sha256_of(self.root / f"{self._layout.prefix}-pairs-test.csv"),
         }
-        return data, str(self.placement).split(" (")[0]
+        return data, f"{self.placement.device.type}, {self.placement.precision}"
 
     def generated(self, numbers: Sequence[int]) -> Iterator[Batch]:
         """Some pairs one by one: copy of the source, real image and every model's image. Files are read ahead."""

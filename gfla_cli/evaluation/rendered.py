@@ -129,7 +129,7 @@ def _turned(model: ViewSession, batch: ViewBatch) -> Tensor:
 
 
 def _angles(code: Tensor) -> list[ViewAngles]:
-    """The angles of view codes (B, 21, 1, 1) of trained views."""
+    """The angles of view codes (B, 21, 1, 1) of trained views, or those with the highest scores (B, 21)."""
     count = len(AZIMUTHS)
     numbers = zip(code[:, :count].argmax(dim=1).flatten(), code[:, count:].argmax(dim=1).flatten(), strict=True)
     return [ViewAngles(float(AZIMUTHS[int(a)]), float(ELEVATIONS[int(e)])) for a, e in numbers]
@@ -137,28 +137,20 @@ def _angles(code: Tensor) -> list[ViewAngles]:
 
 def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     """Whether the model sees the view of every target: the azimuth, one at most a step away, the elevation."""
-    scores = torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy()))
-    code = batch.target_code.flatten(1).cpu()
-    count = len(AZIMUTHS)
-    found, true = (x[:, :count].argmax(dim=1) * AZIMUTH_STEP for x in (scores, code))
-    elevation = scores[:, count:].argmax(dim=1) == code[:, count:].argmax(dim=1)
-    errors = [azimuth_difference(f, t) for f, t in zip(found.tolist(), true.tolist(), strict=True)]
-    return [
-        {"azimuth": float(error == 0), "neighbour": float(error <= AZIMUTH_STEP), "elevation": float(right)}
-        for error, right in zip(errors, elevation.tolist(), strict=True)
-    ]
+    guesses = _angles(torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy())))
+    rows = []
+    for guess, true in zip(guesses, _angles(batch.target_code), strict=True):
+        error = azimuth_difference(guess.azimuth, true.azimuth)
+        same = guess.elevation == true.elevation
+        rows.append({"azimuth": float(error == 0), "neighbour": float(error <= AZIMUTH_STEP), "elevation": float(same)})
+    return rows
 
 
 class UnseenClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
 
     def __init__(
-        self,
-        models: Mapping[str, Session],
-        pack: Path,
-        device: torch.device,
-        *,
-        clips: int | None = None,
+        self, models: Mapping[str, Session], pack: Path, device: torch.device, *, clips: int | None = None
     ) -> None:
         """`models` by name, all of one frame size, all for faces or all for bodies.
 
@@ -187,10 +179,8 @@ class UnseenClips(_Rendered):
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
                 on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
-                numbers = [number] * _FRAMES
-                yield Batch(
-                    numbers=numbers, made=on_device, real=on_device[REAL_FRAMES], joints=list(sample.points[1:])
-                )
+                real, joints = on_device[REAL_FRAMES], list(sample.points[1:])
+                yield Batch(numbers=[number] * _FRAMES, made=on_device, real=real, joints=joints)
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
         image, wanted = to_uint8(made), batch.joints[k]

@@ -1,7 +1,4 @@
-"""What `gfla evaluate` shows and writes: tables, the paper's table 2 beside reports, and files.
-
-Files are CSV, JSON, an HTML page and a contact sheet.
-"""
+"""What `gfla evaluate` shows and writes: tables, the paper's table 2, CSV, JSON, an HTML page and a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,14 +12,17 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DataError, UsageError
 from gfla_cli.evaluation.scores import RANKING, figure_text, metric_of, picked
+from gfla_cli.io.files import refuse_output, write_text
+from gfla_cli.io.image import WRITABLE, write_image
 
 if TYPE_CHECKING:
-    from gfla_cli.arrays import Image
     from gfla_cli.evaluation.loop import Evaluation
 
 _PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # examples are chosen by the first: the nearest to what people see
@@ -54,9 +54,6 @@ class ReportFiles:
 
     def check(self, *, overwrite: bool) -> None:
         """Raises UsageError for files that could not be written; called before anything is measured."""
-        from gfla_cli.io.files import refuse_output
-        from gfla_cli.io.image import WRITABLE
-
         for path in self.paths():
             refuse_output(path, overwrite=overwrite)
         if len({path.resolve() for path in self.paths()}) < len(self.paths()):
@@ -71,9 +68,6 @@ class ReportFiles:
 
     def write(self, evaluation: Evaluation, *, overwrite: bool) -> None:
         """All of them, each complete or not at all."""
-        from gfla_cli.io.files import write_text
-        from gfla_cli.io.image import write_image
-
         rows = evaluation.to_json()
         if self.csv is not None:
             write_text(self.csv, as_csv(rows), overwrite=overwrite)
@@ -238,7 +232,6 @@ def contact_sheet(rows: Sequence[Mapping[str, Image]]) -> Image:
     All images are (H, W, 3) uint8 of one size, all rows have the same keys.
     """
     import cv2
-    import numpy as np
 
     if not rows:
         raise ValueError("a sheet needs at least one row")

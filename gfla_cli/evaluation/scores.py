@@ -1,17 +1,11 @@
-"""The metrics by name, which of them are wanted, and the score of a model or a folder. Imports no torch."""
+"""The metrics by name, and the score of a model or a folder. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from gfla_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from gfla_cli.evaluation.features import Backbone
+from typing import Any, Literal, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,40 +138,3 @@ def picked(score: Score, name: str) -> dict[str, Sequence[ImageFigures]]:
     end = max(count, len(order) - count)  # here the best begin
     start = max(count, end // 2)
     return {"worst": order[:count], "median": order[start : min(start + count, end)], "best": order[end:][::-1]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The metrics and files that were asked for. Raises UsageError for what is unknown or contradicts itself."""
-
-    metrics: tuple[str, ...] | None = None  # None: whatever is possible
-    vgg: Path | None = None
-    lpips_net: Backbone = "alex"
-    lpips_backbone: Path | None = None
-    inception: Path | None = None
-    pck: bool = False
-    masks: bool = False  # whether masked metrics are taken without being named
-    mask_folder: Path | None = None  # masks from files instead of from the pose
-    rank_by: str | None = None  # metric that examples are chosen by
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.metrics or ()) - set(METRICS)):
-            raise UsageError(f"unknown metric: {', '.join(unknown)}", hint=f"known: {', '.join(METRICS)}")
-        if self.rank_by is not None and self.rank_by not in self.asked:
-            taken = ", ".join(name for name in METRICS if name in self.asked)
-            raise UsageError(f"--rank-by {self.rank_by}: not among the figures that are taken", hint=f"taken: {taken}")
-
-    @property
-    def asked(self) -> set[str]:
-        """The metrics to take, as far as they are possible."""
-        pck = {"pck"} if self.pck else set()
-        if self.metrics is not None:
-            return {*self.metrics, *pck}
-        masked = set(MASKED) if self.masks else set()
-        return {"ssim", "psnr", "l1", "lpips", "fid"} | masked | ({"vgg"} if self.vgg else set()) | pck
-
-    @property
-    def named(self) -> frozenset[str]:
-        """The metrics that an option names; they must be possible."""
-        ranking = () if self.rank_by is None else (self.rank_by,)
-        return frozenset({*(self.metrics or ()), *(("pck",) if self.pck else ()), *ranking})
