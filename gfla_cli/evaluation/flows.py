@@ -29,8 +29,9 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.networks.view import ViewGenerator
-from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
+from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, mix_ground_truth_flows, to_device
 from gfla_cli.training.tasks.view import view_batch
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
@@ -107,15 +108,18 @@ def _people(
         for number in range(pairs):
             pair = data[number]
             batch = to_device(default_collate([pair]), config, placement.device)
+            source, structure = batch.source_image, batch.target_structure
             with placement.autocast:
-                flows, found = _flows(network, batch)
-                made = _pictures(network, batch, flows)
+                bodies = network.body_prior(source, batch.source_structure, structure)
+                flows, found = _flows(network, batch, bodies)
+                known = mix_ground_truth_flows(flows, batch.true_flow.at, 1.0)
+                made = {COPY: source} if judge is None else {REAL: batch.target_image, COPY: source}
+                made["its own flows"] = network.render(source, structure, flows, bodies).image
+                made["the renderer's flows"] = network.render(source, structure, known, bodies).image
 
             def more(image: Image, wanted: Points = pair.target_points[:, :3]) -> dict[str, float]:
                 return {"pck": judge.figures(image, wanted)["pck"]} if judge is not None else {}
 
-            if judge is not None:
-                made = {REAL: batch.target_image} | made
             yield _Pair(found, batch.true_flow, made, batch.target_image, more)
 
 
@@ -129,9 +133,7 @@ def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterato
         inputs = batch.source_image, batch.source_code, batch.target_code
         with placement.autocast:
             found = network.estimate_flow(*inputs)
-            known = with_ground_truth_flows(
-                found.flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, placement.device)
-            )
+            known = mix_ground_truth_flows(found.flows, batch.true_flow.at, 1.0)
             only_offsets = [flow._replace(mask=own.mask) for flow, own in zip(known, found.flows, strict=True)]
             ways = {
                 "its own flows": found.flows,
@@ -153,24 +155,11 @@ def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterato
         yield _Pair(flows, batch.true_flow, made, batch.target_image, more)
 
 
-def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
-    """The source (1, 3, H, W) as it is, warped by the network's flow, and by the ground truth."""
-    source, structure = batch.source_image, batch.target_structure
-    bodies = network.body_prior(source, batch.source_structure, structure)
-    known = with_ground_truth_flows(flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, source.device))
-    return {
-        COPY: source,
-        "its own flows": network.render(source, structure, flows, bodies).image,
-        "the renderer's flows": network.render(source, structure, known, bodies).image,
-    }
-
-
-def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
+def _flows(network: PoseGenerator, batch: PoseBatch, bodies: BodyPrior | None) -> tuple[list[Flow], dict[str, Tensor]]:
     """The network's flows, and all intermediate ones by name, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.true_flow.offset), "the joints alone": limb_flow(*joints)}
-    bodies = network.body_prior(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
         found["solids"] = bodies.flow() * reduction

@@ -43,7 +43,6 @@ class ComparedFolders(TestSet):
     total: int = field(init=False, default=0)
     _pairs: dict[str, list[FilePair]] = field(init=False, default_factory=dict)  # by the name of a folder
     _paired: bool = field(init=False, default=True)
-    _device: torch.device = field(init=False, default=torch.device("cpu"))
 
     def prepare(self, measures: Measures) -> None:
         """FID alone needs no pairs."""
@@ -68,7 +67,7 @@ class ComparedFolders(TestSet):
         if self.size is None:
             first = read_image(next(iter(self._pairs.values()))[0].generated)
             self.size = (first.shape[0], first.shape[1])
-        self._device, self.real_folder = measures.device, self.real
+        self.real_folder = self.real
         self.judge = PoseJudge(rendered=False) if "pck" in measures.metrics else None
 
     def scores(self, *, with_real: bool) -> list[Score]:
@@ -84,8 +83,8 @@ class ComparedFolders(TestSet):
                 joints = [self._joints(pair.real.stem) if pair.real else None for pair in group]
                 yield Batch(
                     numbers=range(first, first + len(group)),
-                    made={name: torch.cat(made).to(self._device)},
-                    real=torch.cat(real).to(self._device) if self._paired else None,
+                    made={name: torch.cat(made)},
+                    real=torch.cat(real) if self._paired else None,
                     real_names=[pair.real.name for pair in group if pair.real],
                     joints=joints,
                     parts=[change_class(self._change(*known)) for known in zip(group, joints, strict=True)],

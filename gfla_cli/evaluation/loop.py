@@ -28,7 +28,7 @@ _REAL_SET = "\0real"  # in the FID meter, the real images of the pairs; no score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """B generated images for each name, and what they are compared with."""
+    """B generated images for each name, and what they are compared with, on any device."""
 
     numbers: Sequence[int]  # of the pairs in the set
     made: Mapping[str, Tensor]  # name of a score -> (B, 3, H, W) in [-1, 1]

@@ -103,7 +103,7 @@ class Measures:
 
         `masks` (B, 1, H, W), 1 on the person; without them masked metrics are left out.
         """
-        columns = {}
+        made, real, columns = made.to(self.device), real.to(self.device), {}
         for name in BY_PAIR:
             if name not in self.metrics:
                 continue

@@ -121,11 +121,11 @@ class PosePairs(TestSet):
         """Some pairs one by one: copy of the source, real image and every model's image. Files are read ahead."""
         scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
         for read in overlapped(self._read(numbers)):
-            copy, real = (to_tensor(image).to(self.placement.device) for image in read.compared)
+            copy, real = map(to_tensor, read.compared)
             made = self._generated(read)
             if self.protocol is not OWN:
                 files = {n: prepared(to_uint8(x), self.protocol, self.size, fresh=True) for n, x in made.items()}
-                made = {name: to_tensor(file).to(self.placement.device) for name, file in files.items()}
+                made = {name: to_tensor(file) for name, file in files.items()}
             source, target = (
                 np.where(points[:, 2:3] > 0, points[:, :3] * scale, points[:, :3])
                 for points in (read.pair.source_points, read.pair.target_points)
@@ -170,7 +170,7 @@ class PosePairs(TestSet):
             yield _Read(number, pair, deep, files[0] if self._refines else None, compared)
 
     def _generated(self, read: _Read) -> dict[str, Tensor]:
-        """Every row's image of one pair, (1, 3, H, W) on the device, in the network's frame."""
+        """Every row's image of one pair, (1, 3, H, W), in the network's frame."""
         made: dict[str, Tensor] = {}
         for deep, pair in ((False, read.pair), (True, read.deep_pair)):
             if pair is not None:
@@ -181,15 +181,13 @@ class PosePairs(TestSet):
         return {name: made[name] for name in self.rows}
 
     def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
-        device = self.placement.device
-        batch = to_device(default_collate([pair]), self._config, device)
+        batch = to_device(default_collate([pair]), self._config, self.placement.device)
         made = {}
         for name, model in rows.items():
             # A model without depth takes the first half of the structure channels.
             count = model.config.structure_channels
             inputs = batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count]
-            image = model.image(*(x.cpu().numpy() for x in inputs))
-            made[name] = torch.from_numpy(image).to(device).clamp(-1, 1)
+            made[name] = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs))).clamp(-1, 1)
         return made
 
     def _refined_heads(
@@ -208,8 +206,7 @@ class PosePairs(TestSet):
             target_points=head.target_points.copy(),
         )
         drawn = self._of_pair(near, {name: model for name, model in rows.items() if model.config.refines_heads})
-        whole = {name: head.paste(to_uint8(made[name]), to_uint8(image)) for name, image in drawn.items()}
-        return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
+        return {n: to_tensor(head.paste(to_uint8(made[n]), to_uint8(image))) for n, image in drawn.items()}
 
     def _with_depths(self, name: str, image: Image, points: Points, detector: PersonDetector) -> NDArray[np.float32]:
         """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there.

@@ -119,13 +119,13 @@ class ViewPairs(_Rendered):
 
 
 def _turned(model: ViewSession, batch: ViewBatch) -> Tensor:
-    """The target views (B, 3, H, W) as `gfla view-synthesis` makes them, on the device of the batch."""
+    """The target views (B, 3, H, W) as `gfla view-synthesis` makes them."""
     images, made = batch.source_image.cpu().numpy(), []
     sources, targets = (_angles(code) for code in (batch.source_code, batch.target_code))
     for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
         read = EncodedObject(model, images[k : k + 1], source)
         made.append(torch.from_numpy(read.planes(target)))
-    return torch.cat(made).to(batch.source_image.device).clamp(-1, 1)
+    return torch.cat(made).clamp(-1, 1)
 
 
 def _angles(code: Tensor) -> list[ViewAngles]:
@@ -149,21 +149,19 @@ def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
 class UnseenClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
 
-    def __init__(
-        self, models: Mapping[str, Session], pack: Path, device: torch.device, *, clips: int | None = None
-    ) -> None:
+    def __init__(self, models: Mapping[str, Session], pack: Path, *, clips: int | None = None) -> None:
         """`models` by name, all of one frame size, all for faces or all for bodies.
 
         `pack`: the folder that people are rendered from. Figures beside the distances: of faces `landmarks`, the mean
         distance of found and wanted landmarks in face sizes, and `found`, the share of frames in which a face was
         found; of bodies `pck`.
         """
-        self._models, self._pack, self._device = models, pack, device
+        self._models, self._pack = models, pack
         config = next(iter(models.values())).config
         self.size, self.bodies = config.image_size, config.task != "face"
         self._clips = clips or _CLIPS
         self.total = self._clips * _FRAMES
-        self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
+        self._face_detector, self.judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL_FRAMES, *self._models)]
@@ -178,17 +176,14 @@ class UnseenClips(_Rendered):
                 made = {HELD: [sample.images[0]] * _FRAMES, REAL_FRAMES: list(sample.images[1:])}
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
-                on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
-                real, joints = on_device[REAL_FRAMES], list(sample.points[1:])
-                yield Batch(numbers=[number] * _FRAMES, made=on_device, real=real, joints=joints)
+                real, joints = tensors[REAL_FRAMES], list(sample.points[1:])
+                yield Batch(numbers=[number] * _FRAMES, made=tensors, real=real, joints=joints)
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        image, wanted = to_uint8(made), batch.joints[k]
-        assert wanted is not None
         if self.bodies:
-            return {"pck": self._judge.figures(image, wanted)["pck"]}
-        faces = self._face_detector.detect(image)
-        if not faces:
+            return {"pck": super().more(made, batch, k)["pck"]}
+        faces, wanted = self._face_detector.detect(to_uint8(made)), batch.joints[k]
+        if not faces or wanted is None:
             return {"landmarks": np.nan, "found": 0.0}
         apart = np.linalg.norm(faces[0].points[:POINTS, :2] - wanted[:POINTS, :2], axis=1).mean()
         return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}

@@ -188,7 +188,7 @@ def _test_set(request: Request, placement: Placement) -> TestSet:
 
     if task == "view":
         return ViewPairs(cast(dict[str, ViewSession], models), root, placement.device, request.limit)
-    return UnseenClips(models, cast(Path, root), placement.device, clips=request.limit)
+    return UnseenClips(models, cast(Path, root), clips=request.limit)
 
 
 def _common_task(models: Sequence[str]) -> Task:
