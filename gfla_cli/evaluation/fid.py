@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gfla_cli.bundles.files import sha256_of
 from gfla_cli.errors import DataError
-from gfla_cli.evaluation.measures import Measures
+from gfla_cli.evaluation.metrics import Measures
 from gfla_cli.evaluation.protocols import Protocol, Size, prepared
 from gfla_cli.io.background import Progress, overlapped, silent
 from gfla_cli.io.files import atomic_path
@@ -124,15 +124,13 @@ class FidMeter:
     def add(self, name: str, images: Tensor, files: Sequence[str] = ()) -> None:
         """(B, 3, H, W) images in [-1, 1] of a set; those of named files count once."""
         for k, image in enumerate(images.to(self._device).split(1)):
-            if files and (name, files[k]) in self._known:
-                continue
             if files:
+                if (name, files[k]) in self._known:
+                    continue
                 self._known.add((name, files[k]))
-            if self._waiting and self._waiting[0][1].shape != image.shape:
+            if len(self._waiting) >= _BATCH or (self._waiting and self._waiting[0][1].shape != image.shape):
                 self._flush()
             self._waiting.append((name, image))
-            if len(self._waiting) >= _BATCH:
-                self._flush()
 
     def gaussian(self, name: str) -> Gaussian:
         """Mean and covariance of a set; raises DataError when it has fewer than two images."""
@@ -143,8 +141,8 @@ class FidMeter:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        features = self._network(torch.cat([image for _, image in self._waiting]))
-        names = [name for name, _ in self._waiting]
+        names, images = zip(*self._waiting, strict=True)
+        features = self._network(torch.cat(images))
         for name in dict.fromkeys(names):
             rows = [row for row, owner in enumerate(names) if owner == name]
             self._sums.setdefault(name, FeatureSums()).add(features[rows])
@@ -159,12 +157,7 @@ class FidReference:
     kind: str  # in words, for the report
 
     def gaussian(
-        self,
-        measures: Measures,
-        protocol: Protocol,
-        size: Size,
-        cache: Path | None,
-        progress: Progress = silent,
+        self, measures: Measures, protocol: Protocol, size: Size, cache: Path | None, progress: Progress = silent
     ) -> Gaussian:
         """Its mean and covariance. Those of a folder are computed once and kept in `cache`.
 
@@ -197,15 +190,18 @@ class FidReference:
         return found
 
 
-def find_reference(protocol: Protocol, given: Path | None, train: Path | None) -> FidReference | None:
-    """What was given, else what the protocol says; None stands for the real images of the measured pairs.
+def find_reference(
+    protocol: Protocol, given: Path | None, *, train: Path | None, real: Path | None
+) -> FidReference | None:
+    """What was given, else what the protocol says: a set's training images, or all its real ones.
 
-    Raises DataError when the protocol wants training images and `train` names none.
+    None stands for the real images of the measured pairs, where `real` names no folder. Raises DataError when the
+    protocol wants training images and `train` names none.
     """
     if given is not None:
         return FidReference(given, "statistics" if given.suffix == ".npz" else "pictures")
     if protocol.fid_reference == "targets":
-        return None
+        return FidReference(real, "all real pictures") if real else None
     if train is None or not train.is_dir():
         where = f"{train} is not there" if train else "their folder is not known"
         raise DataError(

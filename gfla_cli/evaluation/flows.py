@@ -20,7 +20,7 @@ from gfla_cli.datasets.people import PeoplePairs, RenderPlan
 from gfla_cli.datasets.sample import ViewPair
 from gfla_cli.errors import UsageError
 from gfla_cli.evaluation.loop import COPY, REAL
-from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, hole_share
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, hole_share
 from gfla_cli.evaluation.scores import column_means
 from gfla_cli.inference.device import Placement
 from gfla_cli.io.image import to_uint8
@@ -29,8 +29,9 @@ from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
+from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.networks.view import ViewGenerator
-from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
+from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, mix_ground_truth_flows, to_device
 from gfla_cli.training.tasks.view import view_batch
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
@@ -77,7 +78,7 @@ def measure_flows(
         raise UsageError(f"{bundle.name}: people are rendered from a pack", hint="gfla data humans makes one")
     else:
         measured = _people(network, pack, placement, pairs, PoseJudge(rendered=False) if pck else None)
-    metrics = ImageMetrics(vgg, None, metrics=("ssim", "l1", "vgg"))
+    measures = Measures(("ssim", "l1", "vgg") if vgg else ("ssim", "l1"), placement.device, vgg=vgg)
     errors: dict[str, list[tuple[float, float]]] = {}
     images: dict[str, list[dict[str, float]]] = {}
     for pair in measured:
@@ -85,7 +86,7 @@ def measure_flows(
             if (error := _error(flow, pair.true_flow, config.image_size[0])) is not None:
                 errors.setdefault(name, []).append(error)
         for name, image in pair.images.items():
-            (figures,) = metrics(image.float().clamp(-1, 1), pair.real)
+            (figures,) = measures.figures(image.float().clamp(-1, 1), pair.real)
             images.setdefault(name, []).append(figures | pair.more(to_uint8(image)))
     means = {name: np.mean(values, axis=0).tolist() for name, values in errors.items()}
     return {
@@ -107,15 +108,18 @@ def _people(
         for number in range(pairs):
             pair = data[number]
             batch = to_device(default_collate([pair]), config, placement.device)
+            source, structure = batch.source_image, batch.target_structure
             with placement.autocast:
-                flows, found = _flows(network, batch)
-                made = _pictures(network, batch, flows)
+                bodies = network.body_prior(source, batch.source_structure, structure)
+                flows, found = _flows(network, batch, bodies)
+                known = mix_ground_truth_flows(flows, batch.true_flow.at, 1.0)
+                made = {COPY: source} if judge is None else {REAL: batch.target_image, COPY: source}
+                made["its own flows"] = network.render(source, structure, flows, bodies).image
+                made["the renderer's flows"] = network.render(source, structure, known, bodies).image
 
             def more(image: Image, wanted: Points = pair.target_points[:, :3]) -> dict[str, float]:
                 return {"pck": judge.figures(image, wanted)["pck"]} if judge is not None else {}
 
-            if judge is not None:
-                made = {REAL: batch.target_image} | made
             yield _Pair(found, batch.true_flow, made, batch.target_image, more)
 
 
@@ -129,9 +133,7 @@ def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterato
         inputs = batch.source_image, batch.source_code, batch.target_code
         with placement.autocast:
             found = network.estimate_flow(*inputs)
-            known = with_ground_truth_flows(
-                found.flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, placement.device)
-            )
+            known = mix_ground_truth_flows(found.flows, batch.true_flow.at, 1.0)
             only_offsets = [flow._replace(mask=own.mask) for flow, own in zip(known, found.flows, strict=True)]
             ways = {
                 "its own flows": found.flows,
@@ -153,24 +155,11 @@ def _chairs(network: ViewGenerator, placement: Placement, pairs: int) -> Iterato
         yield _Pair(flows, batch.true_flow, made, batch.target_image, more)
 
 
-def _pictures(network: PoseGenerator, batch: PoseBatch, flows: list[Flow]) -> dict[str, Tensor]:
-    """The source (1, 3, H, W) as it is, warped by the network's flow, and by the ground truth."""
-    source, structure = batch.source_image, batch.target_structure
-    bodies = network.body_prior(source, batch.source_structure, structure)
-    known = with_ground_truth_flows(flows, batch.true_flow.at, draw_teacher_forced(1, 1.0, source.device))
-    return {
-        COPY: source,
-        "its own flows": network.render(source, structure, flows, bodies).image,
-        "the renderer's flows": network.render(source, structure, known, bodies).image,
-    }
-
-
-def _flows(network: PoseGenerator, batch: PoseBatch) -> tuple[list[Flow], dict[str, Tensor]]:
+def _flows(network: PoseGenerator, batch: PoseBatch, bodies: BodyPrior | None) -> tuple[list[Flow], dict[str, Tensor]]:
     """The network's flows, and all intermediate ones by name, (1, 2, g, g) in pixels of the frame."""
     inputs = batch.source_image, batch.source_structure, batch.target_structure
     joints = [structure[:, : network.config.drawn_channels] for structure in inputs[1:]]
     found = {"no motion": torch.zeros_like(batch.true_flow.offset), "the joints alone": limb_flow(*joints)}
-    bodies = network.body_prior(*inputs)
     reduction = network.flow_estimator.reduction
     if bodies is not None:
         found["solids"] = bodies.flow() * reduction

@@ -17,6 +17,7 @@ from gfla_cli.io.image import READABLE, find_images
 _JOINTS = ("--", "_2_", "___")  # between the two names
 _TAIL = "_vis"  # some networks put it at the end
 _RESULTS_HEADER = ("generated", "real")
+_TABLE = "--pairs takes a CSV with the columns from,to or generated,real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +95,20 @@ def _stem(name: str) -> str:
 def _from_table(table: Path, made: dict[str, Path], wanted: dict[str, Path], folder: Path) -> Iterator[FilePair]:
     header, rows = read_pairing(table)
     for number, (first, second, *_) in rows:
-        target = _stem(PurePath(second).name)
+        files = PurePath(first).name, PurePath(second).name
+        one, target = map(_stem, files)
         if target not in wanted:
-            raise DataError(f"{table}, line {number}: {second} is not among the real images", hint=_WHERE)
-        if header == _RESULTS_HEADER:
-            names, source = [_stem(PurePath(first).name)], ""
-        else:
-            source = _stem(PurePath(first).name)
-            files = PurePath(first).name, PurePath(second).name
-            spellings = [(source, _stem(files[1])), files]  # without suffixes, and with them: FROM.jpg___TO.jpg
-            names = [f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in spellings for tail in _ENDS]
+            what = f"{table}, line {number}: {second} is not among the real images"
+            raise DataError(what, hint="the table's names are those of files in --real")
+        names = [one]
+        if header == PAIRS_HEADER:
+            spellings = ((one, target), files)  # without suffixes, and with them: FROM.jpg___TO.jpg
+            names = [f"{a}{joint}{b}{tail}" for joint in _JOINTS for a, b in spellings for tail in ("", _TAIL)]
         found = next((made[name] for name in names if name in made), None)
         if found is None:
-            raise DataError(f"{table}, line {number}: no result for {first} and {second} in {folder}", hint=_LOOKED)
-        yield FilePair(found, wanted[target], source)
-
-
-_ENDS = ("", _TAIL)
-_TABLE = "--pairs takes a CSV with the columns from,to or generated,real"
-_WHERE = "the table's names are those of files in --real"
-_LOOKED = "looked for FROM--TO, FROM_2_TO, FROM___TO, with and without _vis"
+            what = f"{table}, line {number}: no result for {first} and {second} in {folder}"
+            raise DataError(what, hint="looked for FROM--TO, FROM_2_TO, FROM___TO, with and without _vis")
+        yield FilePair(found, wanted[target], one if header == PAIRS_HEADER else "")
 
 
 def read_pairing(table: Path) -> tuple[tuple[str, ...], list[Row]]:

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.evaluation.fid import FidReference, find_reference
 from gfla_cli.evaluation.folder_pairs import FilePair, pair_folders
 from gfla_cli.evaluation.loop import Batch, TestSet
-from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import PoseJudge, pose_change
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, pose_change
 from gfla_cli.evaluation.protocols import OWN_FILES, Protocol, Size, prepared
 from gfla_cli.evaluation.scores import MASKED, Score, change_class, spread
 from gfla_cli.io.background import overlapped
@@ -45,20 +43,19 @@ class ComparedFolders(TestSet):
     total: int = field(init=False, default=0)
     _pairs: dict[str, list[FilePair]] = field(init=False, default_factory=dict)  # by the name of a folder
     _paired: bool = field(init=False, default=True)
-    _device: torch.device = field(init=False, default=torch.device("cpu"))
-    _judge: PoseJudge | None = field(init=False, default=None)
 
     def prepare(self, measures: Measures) -> None:
         """FID alone needs no pairs."""
-        resolved = dict(enumerate(folder.resolve() for folder in self.generated))
-        short = {k: folder.name for k, folder in resolved.items()}
-        names = distinct_names(short, {k: f"{folder.parent.name}/{folder.name}" for k, folder in resolved.items()})
+        resolved = [folder.resolve() for folder in self.generated]
+        longer = {k: f"{folder.parent.name}/{folder.name}" for k, folder in enumerate(resolved)}
+        names = distinct_names({k: folder.name for k, folder in enumerate(resolved)}, longer)
         self._paired = measures.paired
         for name, folder in zip(names.values(), self.generated, strict=True):
-            if self._paired:
-                pairs = pair_folders(self.real, folder, self.table)
-            else:
-                pairs = [FilePair(image, None) for image in find_images(folder)]
+            pairs = (
+                pair_folders(self.real, folder, self.table)
+                if self._paired
+                else [FilePair(image, None) for image in find_images(folder)]
+            )
             self._pairs[name] = spread(pairs, self.limit)
         self.total = sum(map(len, self._pairs.values()))
         if measures.masked and measures.mask_files is None and not self.poses:
@@ -70,8 +67,8 @@ class ComparedFolders(TestSet):
         if self.size is None:
             first = read_image(next(iter(self._pairs.values()))[0].generated)
             self.size = (first.shape[0], first.shape[1])
-        self._device = measures.device
-        self._judge = PoseJudge(rendered=False) if measures.pck else None
+        self.real_folder = self.real
+        self.judge = PoseJudge(rendered=False) if "pck" in measures.metrics else None
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name) for name in self._pairs]
@@ -83,34 +80,15 @@ class ComparedFolders(TestSet):
             for first in range(0, len(pairs), _BATCH):
                 group = pairs[first : first + _BATCH]
                 made, real = zip(*islice(read, len(group)), strict=True)
-                numbers = range(first, first + len(group))
-                on_device = {name: torch.cat(made).to(self._device)}
-                if not self._paired:
-                    yield Batch(numbers=numbers, made=on_device)
-                    continue
-                reals = [pair.real for pair in group if pair.real]
-                joints = [self._joints(file.stem) for file in reals]
+                joints = [self._joints(pair.real.stem) if pair.real else None for pair in group]
                 yield Batch(
-                    numbers=numbers,
-                    made=on_device,
-                    real=torch.cat(real).to(self._device),
-                    real_names=[file.name for file in reals],
+                    numbers=range(first, first + len(group)),
+                    made={name: torch.cat(made)},
+                    real=torch.cat(real) if self._paired else None,
+                    real_names=[pair.real.name for pair in group if pair.real],
                     joints=joints,
                     parts=[change_class(self._change(*known)) for known in zip(group, joints, strict=True)],
                 )
-
-    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        """NaN where neither a table nor the detector knows the pose of the real image."""
-        if self._judge is None or batch.real is None:
-            return {}
-        joints = batch.joints[k]
-        wanted = joints if joints is not None else self._judge.pose(to_uint8(batch.real[k]))
-        if wanted is None:
-            return {"pck": math.nan, "mirrored": math.nan}
-        return self._judge.figures(to_uint8(made), wanted)
-
-    def fid_reference(self, given: Path | None) -> FidReference | None:
-        return find_reference(self.protocol, given, None) or FidReference(self.real, "all real pictures")
 
     def describe(self) -> tuple[dict[str, Any], str]:
         data = {
@@ -125,7 +103,7 @@ class ComparedFolders(TestSet):
         pair = self._pairs[name][number]
         result, real = map(to_uint8, self._both(pair))
         images: dict[str, Image] = {}
-        source = next(iter(sorted(self.real.glob(f"{pair.source}.*"))), None) if pair.source else None
+        source = min(self.real.glob(f"{pair.source}.*"), default=None) if pair.source else None
         if source is not None:
             images["source"] = to_uint8(self._read(source))
         joints = self._joints(pair.real.stem) if pair.real else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,19 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gfla_cli import __version__
 from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DataError
-from gfla_cli.evaluation.fid import FidMeter, FidReference, fid_conditions, frechet_distance
-from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import ImageMetrics
+from gfla_cli.evaluation.fid import FidMeter, fid_conditions, find_reference, frechet_distance
+from gfla_cli.evaluation.metrics import Measures, PoseJudge
 from gfla_cli.evaluation.protocols import Protocol, Size
 from gfla_cli.evaluation.scores import ImageFigures, Score
-from gfla_cli.inference.session import Session
 from gfla_cli.io.background import Progress, silent
+from gfla_cli.io.image import to_uint8
 
 COPY, REAL = "copy of the source", "the target itself"
 _REAL_SET = "\0real"  # in the FID meter, the real images of the pairs; no score has this name
@@ -29,7 +28,7 @@ _REAL_SET = "\0real"  # in the FID meter, the real images of the pairs; no score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """B generated images for each name, and what they are compared with."""
+    """B generated images for each name, and what they are compared with, on any device."""
 
     numbers: Sequence[int]  # of the pairs in the set
     made: Mapping[str, Tensor]  # name of a score -> (B, 3, H, W) in [-1, 1]
@@ -50,6 +49,9 @@ class TestSet(ABC):
     layout: str  # whose sizes of the protocol hold
     size: Size | None  # height and width at which images are compared; known after `prepare`
     total: int  # real images in all batches, or generated ones without partners; known after `prepare`
+    train_folder: Path | None = None  # training images, which some protocols measure FID against
+    real_folder: Path | None = None  # all real images; None: FID is measured against those of the pairs
+    judge: PoseJudge | None = None  # where PCK is taken; known after `prepare`
 
     @abstractmethod
     def prepare(self, measures: Measures) -> None:
@@ -68,12 +70,18 @@ class TestSet(ABC):
         """The data, and the device with its number format, for the report."""
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        """Further figures, such as PCK, of one (1, 3, H, W) image, the `k`-th of its batch."""
-        return {}
+        """Further figures of one (1, 3, H, W) image, the `k`-th of its batch: PCK, where the set has a `judge`.
 
-    def fid_reference(self, given: Path | None) -> FidReference | None:
-        """What FID is measured against; None: the real images of the pairs. Raises DataError when it is not there."""
-        return None
+        NaN where neither the set nor the judge knows the pose of the real image.
+        """
+        if self.judge is None or batch.real is None:
+            return {}
+        wanted = batch.joints[k]
+        if wanted is None:
+            wanted = self.judge.pose(to_uint8(batch.real[k]))
+        if wanted is None:
+            return {"pck": math.nan, "mirrored": math.nan}
+        return self.judge.figures(to_uint8(made), wanted)
 
     def shown(self, name: str, number: int) -> tuple[str, dict[str, Image]]:
         """What a pair is called, and its images by name: the result of a score and what belongs to it, if anything."""
@@ -124,20 +132,24 @@ def measure(
     """
     test.prepare(measures)
     assert test.size is not None
-    reference = _reference(test, measures, fid_reference)
+    measures.padded = test.protocol.padded_for_ssim.get(test.layout)
+    reference = None
+    if "fid" in measures.metrics:
+        try:
+            reference = find_reference(test.protocol, fid_reference, train=test.train_folder, real=test.real_folder)
+        except DataError as error:
+            measures.without("fid", f"{error}; {error.hint}")
     against = reference.gaussian(measures, test.protocol, test.size, cache, progress) if reference else None
     meter = FidMeter(measures.inception, measures.device) if measures.inception else None
-    scores = {score.name: score for score in test.scores(with_real=measures.pck or against is not None)}
-    padded = test.protocol.padded_for_ssim.get(test.layout)
-    metrics = ImageMetrics(measures.vgg, measures.lpips, metrics=measures.metrics, padded=padded)
+    scores = {score.name: score for score in test.scores(with_real=test.judge is not None or against is not None)}
     done = 0
     for batch in test.batches():
-        made = {name: images for name, images in batch.made.items() if name in scores}
         masks = measures.masks(batch.real, batch.real_names, batch.joints)
-        for name, images in made.items():
-            _add(scores[name], test, batch, images, metrics, masks)
-            if meter is not None:
-                meter.add(name, images)
+        for name, images in batch.made.items():
+            if name in scores:
+                _add(scores[name], test, batch, images, measures, masks)
+                if meter is not None:
+                    meter.add(name, images)
         if meter is not None and against is None and batch.real is not None:
             meter.add(_REAL_SET, batch.real, batch.real_names)
         done += len(batch.numbers)
@@ -156,30 +168,13 @@ def measure(
     return Evaluation(test, list(scores.values()), conditions, measures.skipped)
 
 
-def _add(score: Score, test: TestSet, batch: Batch, made: Tensor, metrics: ImageMetrics, masks: Tensor | None) -> None:
+def _add(score: Score, test: TestSet, batch: Batch, made: Tensor, measures: Measures, masks: Tensor | None) -> None:
     """Adds the figures of the B generated images of one batch to their score."""
     if batch.real is None:
         score.unpaired += len(made)
         return
     score.views += batch.views.get(score.name, ())
-    for k, figures in enumerate(metrics(made, batch.real, masks)):
+    for k, figures in enumerate(measures.figures(made, batch.real, masks)):
         figures |= test.more(made[k : k + 1], batch, k)
         part = batch.parts[k] if batch.parts else None
         score.images.append(ImageFigures(batch.numbers[k], part, figures))
-
-
-def _reference(test: TestSet, measures: Measures, given: Path | None) -> FidReference | None:
-    """What FID is measured against; None for the real images of the pairs, and where FID is left out."""
-    if "fid" not in measures.metrics:
-        return None
-    try:
-        return test.fid_reference(given)
-    except DataError as error:
-        measures.without("fid", f"{error}; {error.hint}")
-        return None
-
-
-def generate(model: Session, *inputs: Tensor) -> Tensor:
-    """The images (B, 3, H, W) in [-1, 1] that a model makes of its inputs, on their device."""
-    made = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs)))
-    return made.to(inputs[0].device).clamp(-1, 1)

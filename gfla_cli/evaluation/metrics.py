@@ -1,11 +1,12 @@
-"""Metrics of single generated images: distances from the real image, on the whole or inside a mask, and PCK."""
+"""What is measured of generated images: which metrics, with which networks, and the figures of single images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -15,15 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.arrays import Image, Points
+from gfla_cli.bundles.files import sha256_of
 from gfla_cli.datasets.detector_errors import as_detected
-from gfla_cli.errors import DataError, MissingExtraError
-from gfla_cli.evaluation.lpips import Lpips
+from gfla_cli.errors import DataError, GflaError, MissingExtraError, UsageError
+from gfla_cli.evaluation.features import FEATURES, SIDE, VERSION, FidInception, Lpips, load_inception, load_lpips
 from gfla_cli.evaluation.protocols import Size, padding
-from gfla_cli.evaluation.scores import BY_PAIR, MASKED
+from gfla_cli.evaluation.scores import BY_PAIR, MASKED, METRICS, metric_of
+from gfla_cli.io.background import Say, silent
 from gfla_cli.io.image import find_images, read_image
-from gfla_cli.losses.image import PerceptualLoss, Vgg19
+from gfla_cli.losses.image import PerceptualLoss, Vgg19, load_vgg19
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.pose import FACE, LIMBS, MIRRORED
+
+if TYPE_CHECKING:
+    from gfla_cli.evaluation.run import Request
 
 try:
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -31,9 +37,7 @@ except ImportError as error:
     raise MissingExtraError("evaluation needs torchmetrics", "metrics") from error
 
 # Stated with every figure: VGG distances of other layers or other weights cannot be compared.
-VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
-SSIM_RULE = "Gaussian window of 11, sigma 1.5, range 1, mean over red, green and blue"
-MASK_RULE = "limbs as strokes of H/8, torso filled, head disc of H/10, closed by H/16; outside black in both pictures"
+_VGG_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 _MOST_DB = 100.0  # of equal images, so that means stay finite
 _WHITE = 128  # of 255; from there on a pixel of a mask file belongs to the person
 _TORSO = (2, 5, 11, 8)  # around it: right shoulder, left shoulder, left hip, right hip
@@ -41,65 +45,165 @@ _CONTRAST = 48 / 255  # mean difference from white below which a hole in an obje
 _NEAR_WHITE = 225  # of 255, the darkest channel of a pixel of the background
 _HOLE_RIM, _LEAST_HOLE = 2, 8  # pixels: the outline may lie this far off; smaller spots are no hole
 _PCK_SHARE = 0.1  # of the body's size: a joint that is found this near is correct
+_CPU = torch.device("cpu")
 _MIRRORED_LEAD = 0.2  # share of joints: a pose that fits this much better with left and right exchanged is mirrored
 
 
-class ImageMetrics:
-    """Figures of images by name, as far as `metrics` asks for them and their networks are at hand.
+@dataclass(slots=True)
+class Measures:
+    """The metrics to take and their networks on their device; `skipped` holds why a metric is not taken.
 
-    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics), on images padded with white to `padded`.
-    psnr: in dB over RGB, at most 100. l1: mean absolute difference of values in [-1, 1]. vgg: sum over `VGG_LAYERS`
-    of the mean absolute difference of VGG19 activations. lpips: as in the package of its authors. mask-ssim and
-    mask-lpips: the same with everything outside a mask black in both images; NaN where the mask is empty.
+    ssim: window 11, sigma 1.5, range [0, 1], mean over RGB (torchmetrics). psnr: in dB over RGB, at most 100. l1: mean
+    absolute difference of values in [-1, 1]. vgg: sum over `_VGG_LAYERS` of the mean absolute difference of VGG19
+    activations. lpips: as in the package of its authors. mask-ssim and mask-lpips: the same with everything outside a
+    mask black in both images; NaN where the mask is empty.
     """
 
-    def __init__(
-        self,
-        vgg: Vgg19 | None = None,
-        lpips: Lpips | None = None,
-        *,
-        metrics: Collection[str] = BY_PAIR,
-        padded: Size | None = None,
-    ) -> None:
-        self._vgg = PerceptualLoss(vgg, VGG_LAYERS, ()) if vgg else None
-        self._lpips, self._padded = lpips, padded
-        absent = ({"lpips", "mask-lpips"} if lpips is None else set()) | ({"vgg"} if vgg is None else set())
-        self.names = tuple(name for name in BY_PAIR if name in metrics and name not in absent)
+    metrics: tuple[str, ...]  # in the order of every table
+    device: torch.device = _CPU
+    vgg: Vgg19 | None = None
+    lpips: Lpips | None = None
+    inception: FidInception | None = None
+    mask_files: MaskFiles | None = None
+    padded: Size | None = None  # what images are padded to with white before SSIM
+    named: frozenset[str] = frozenset()  # must be possible
+    skipped: dict[str, str] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)  # name -> how and with which weights it is measured
+
+    @property
+    def masked(self) -> bool:
+        """Whether any metric needs a mask."""
+        return bool(set(MASKED) & set(self.metrics))
+
+    @property
+    def paired(self) -> bool:
+        """Whether any metric needs the real image of a generated one; FID alone compares two sets."""
+        return self.metrics != ("fid",)
+
+    def masks(self, real: Tensor | None, names: Sequence[str], joints: Sequence[Points | None]) -> Tensor | None:
+        """(B, 1, H, W) on the device, 1 on the person of each real image, from its file or from (18, 3) joints.
+
+        None where no metric needs a mask, or without real images (B, 3, H, W).
+        """
+        if real is None or not self.masked:
+            return None
+        size, masks = (real.shape[2], real.shape[3]), []
+        for name, points in zip(names, joints, strict=True):
+            if self.mask_files is not None:
+                masks.append(self.mask_files(name, size))
+            elif points is not None:
+                masks.append(body_mask(points, size))
+            else:
+                raise ValueError(f"{name}: neither a mask nor a pose")
+        return torch.from_numpy(np.stack(masks)).float()[:, None].to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
-        """For each of B pairs of (B, 3, H, W) images in [-1, 1]; `masks` (B, 1, H, W), 1 on the person."""
-        columns = {name: self._column(name, made, real) for name in self.names if name not in MASKED}
-        if masks is not None:
-            empty = masks.amax(dim=(1, 2, 3)) == 0
-            inside = [(image + 1) * masks - 1 for image in (made, real)]
-            for name in set(self.names) & set(MASKED):
+    def figures(self, made: Tensor, real: Tensor, masks: Tensor | None = None) -> list[dict[str, float]]:
+        """Name -> figure, of the metrics that compare pairs, for each of B pairs of (B, 3, H, W) images in [-1, 1].
+
+        `masks` (B, 1, H, W), 1 on the person; without them masked metrics are left out.
+        """
+        made, real, columns = made.to(self.device), real.to(self.device), {}
+        for name in BY_PAIR:
+            if name not in self.metrics:
+                continue
+            if name not in MASKED:
+                columns[name] = self._column(name, made, real).tolist()
+            elif masks is not None:
+                inside = [(image + 1) * masks - 1 for image in (made, real)]
                 figures = self._column(name.removeprefix("mask-"), *inside)
-                columns[name] = figures.masked_fill(empty, math.nan)
-        chosen = {name: columns[name].tolist() for name in self.names if name in columns}
-        return [{name: values[k] for name, values in chosen.items()} for k in range(len(made))]
+                columns[name] = figures.masked_fill(masks.amax(dim=(1, 2, 3)) == 0, math.nan).tolist()
+        return [{name: values[k] for name, values in columns.items()} for k in range(len(made))]
 
     def _column(self, name: str, made: Tensor, real: Tensor) -> Tensor:
         """(B,) figures of one name."""
         if name == "ssim":
-            if self._padded is not None:
-                around = padding((made.shape[2], made.shape[3]), self._padded)
+            if self.padded is not None:
+                around = padding((made.shape[2], made.shape[3]), self.padded)
                 made, real = (F.pad(image, around, value=1.0) for image in (made, real))
             shares = (made + 1) / 2, (real + 1) / 2
             found = structural_similarity_index_measure(*shares, data_range=1.0, reduction="none")
             assert isinstance(found, Tensor)
             return found.reshape(len(made))
-        if name == "lpips" and self._lpips is not None:
-            distances: Tensor = self._lpips(made, real)
-            return distances
-        if name == "vgg" and self._vgg is not None:
+        if name == "lpips":
+            assert self.lpips is not None
+            return cast(Tensor, self.lpips(made, real))
+        if name == "vgg":
+            assert self.vgg is not None
+            distance = PerceptualLoss(self.vgg, _VGG_LAYERS, ())
             pairs = zip(made.split(1), real.split(1), strict=True)
-            return torch.stack([self._vgg(one, other).content for one, other in pairs])
+            return torch.stack([distance(one, other).content for one, other in pairs])
         difference = made - real
         if name == "l1":
             return difference.abs().mean(dim=(1, 2, 3))
         squares = (difference / 2).square().mean(dim=(1, 2, 3))
         return (-10 * squares.clamp(min=1e-30).log10()).clamp(max=_MOST_DB)
+
+    def refine(self, metric: str, more: str) -> None:
+        """Adds to the description of a metric, if it is taken."""
+        if metric in self.described:
+            self.described[metric] = f"{self.described[metric]}; {more}"
+
+    def without(self, metric: str, reason: str) -> None:
+        """Leaves a metric out, with the reason; raises UsageError when an option named it."""
+        if metric not in self.metrics:
+            return
+        if metric in self.named:
+            raise UsageError(f"{metric} cannot be measured: {reason}", hint=f"leave {metric} out")
+        self.metrics = tuple(name for name in self.metrics if name != metric)
+        self.inception = None if metric == "fid" else self.inception
+        self.skipped[metric] = reason
+        self.described.pop(metric, None)
+        if not {"lpips", "mask-lpips"} & set(self.metrics):
+            self.described.pop("lpips", None)
+
+    def missing(self, metric: str, error: GflaError, *, required: bool) -> None:
+        """Leaves a metric out whose network cannot be loaded; raises the error when an option named metric or file."""
+        if metric in self.metrics and (required or metric in self.named):
+            raise error
+        reason = f"{error}; {error.hint}" if error.hint else str(error)
+        self.without(metric, "as lpips" if metric == "mask-lpips" and "lpips" in self.skipped else reason)
+
+
+def gather(wanted: Request, device: torch.device, *, compares_sets: bool = True, say: Say = silent) -> Measures:
+    """Loads the networks of the wanted metrics; that of FID only if the test set `compares_sets`.
+
+    `say` gets a line before a download. A metric whose weights are missing is left out, with the reason. Raises
+    BundleError instead when an option named the metric or the file.
+    """
+    asked = wanted.asked
+    measures = Measures(tuple(name for name in METRICS if name in asked), device, named=wanted.named)
+    measures.described = {name: metric_of(name).rule for name in measures.metrics if metric_of(name).rule}
+    if wanted.mask_folder is not None:
+        measures.mask_files = MaskFiles(wanted.mask_folder)
+        rule = f"masks of {wanted.mask_folder.name}; outside black in both pictures"
+        measures.described |= {name: rule for name in MASKED if name in asked}
+    if "vgg" in asked:
+        measures.vgg = load_vgg19(wanted.vgg).to(device)
+        weights = _described(wanted.vgg) if wanted.vgg else {"weights": "from the hub"}
+        measures.described["vgg"] = {"layers": "+".join(_VGG_LAYERS), **weights}
+    if {"lpips", "mask-lpips"} & asked:
+        try:
+            lpips, file = load_lpips(wanted.lpips_net, wanted.lpips_backbone, say=say)
+            measures.lpips = lpips.to(device)
+            measures.described["lpips"] = {"network": wanted.lpips_net, "version": VERSION, **_described(file)}
+        except GflaError as error:
+            for name in ("lpips", "mask-lpips"):
+                measures.missing(name, error, required=wanted.lpips_backbone is not None)
+    if "fid" in asked and compares_sets:
+        try:
+            inception, file = load_inception(wanted.inception, say=say)
+            measures.inception = inception.to(device)
+            features = f"{FEATURES} of Inception-v3, bilinear to {SIDE}x{SIDE} without antialiasing"
+            measures.described["fid"] = {"features": features, **_described(file)}
+        except GflaError as error:
+            measures.missing("fid", error, required=wanted.inception is not None)
+    return measures
+
+
+def _described(file: Path) -> dict[str, str]:
+    """Name and hash of a file of weights; not its path, which means nothing on another machine."""
+    return {"weights": file.name, "sha256": sha256_of(file)}
 
 
 class PoseJudge:
@@ -194,9 +298,7 @@ class MaskFiles:
         if stem not in self._files:
             raise DataError(f"{self.folder}: no mask for {name}", hint=f"looked for {stem} with an image's suffix")
         grey = read_image(self._files[stem]).mean(axis=2)
-        mask: NDArray[np.uint8] = (grey >= _WHITE).astype(np.uint8)
-        if mask.shape == size:
-            return mask
+        mask = (grey >= _WHITE).astype(np.uint8)
         return np.asarray(cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 

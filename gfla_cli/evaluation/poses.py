@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -17,10 +18,8 @@ from gfla_cli.datasets.deepfashion import BenchmarkPairs
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.datasets.tables import SQUARE, Layout
 from gfla_cli.errors import UsageError
-from gfla_cli.evaluation.fid import FidReference, find_reference
-from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet, generate
-from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import PoseJudge, pose_change
+from gfla_cli.evaluation.loop import COPY, REAL, Batch, TestSet
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, pose_change
 from gfla_cli.evaluation.protocols import OWN, OWN_FILES, Protocol, Size, prepared
 from gfla_cli.evaluation.scores import Score, change_class, spread
 from gfla_cli.geometry.crop import Crop
@@ -75,9 +74,9 @@ class PosePairs(TestSet):
             if depth and model.config.has_depth and model.config.sampler != "none":  # which looks at no joints' depth
                 self._deep.add(f"{name}, detected depth")
                 self.rows[f"{name}, detected depth"] = model
-        configs = [model.config for model in models.values()]
         if depth and not self._deep:
             raise UsageError("--depth: none of these models uses the depth of joints", hint="leave --depth out")
+        configs = [model.config for model in models.values()]
         # Structures of a model with depth hold those of a model without, see _generated.
         self._config = next((config for config in configs if config.has_depth), configs[0])
         self._detector = PersonDetector() if depth else None
@@ -90,12 +89,11 @@ class PosePairs(TestSet):
         self.protocol = OWN_FILES if protocol is OWN and self.size != self.frame else protocol
         self.pairs = BenchmarkPairs(root, "test", layout, self.frame)
         self.numbers = spread(range(len(self.pairs)), limit)
-        self.total = len(self.numbers)
-        self._poses: PoseJudge | None = None
+        self.total, self.train_folder = len(self.numbers), root / "train"
 
     def prepare(self, measures: Measures) -> None:
         rendered = self._layout is SQUARE
-        self._poses = PoseJudge(rendered=rendered) if measures.pck else None
+        self.judge = PoseJudge(rendered=rendered) if "pck" in measures.metrics else None
         if rendered:
             measures.refine("pck", "a renderer's joints moved to where mediapipe sees them")
 
@@ -110,13 +108,6 @@ class PosePairs(TestSet):
     def batches(self) -> Iterator[Batch]:
         return self.generated(self.numbers)
 
-    def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        joints = batch.joints[k]
-        return {} if self._poses is None or joints is None else self._poses.figures(to_uint8(made), joints)
-
-    def fid_reference(self, given: Path | None) -> FidReference | None:
-        return find_reference(self.protocol, given, self.root / "train")
-
     def describe(self) -> tuple[dict[str, Any], str]:
         data = {
             "name": self.root.resolve().name,
@@ -124,17 +115,17 @@ class PosePairs(TestSet):
             "pairs": f"{self.total} of {len(self.pairs)}",
             "sha256": sha256_of(self.root / f"{self._layout.prefix}-pairs-test.csv"),
         }
-        return data, str(self.placement).split(" (")[0]
+        return data, f"{self.placement.device.type}, {self.placement.precision}"
 
     def generated(self, numbers: Sequence[int]) -> Iterator[Batch]:
         """Some pairs one by one: copy of the source, real image and every model's image. Files are read ahead."""
         scale = np.array([self.size[1] / self.frame[1], self.size[0] / self.frame[0], 1], np.float32)
         for read in overlapped(self._read(numbers)):
-            copy, real = (to_tensor(image).to(self.placement.device) for image in read.compared)
+            copy, real = map(to_tensor, read.compared)
             made = self._generated(read)
             if self.protocol is not OWN:
                 files = {n: prepared(to_uint8(x), self.protocol, self.size, fresh=True) for n, x in made.items()}
-                made = {name: to_tensor(file).to(self.placement.device) for name, file in files.items()}
+                made = {name: to_tensor(file) for name, file in files.items()}
             source, target = (
                 np.where(points[:, 2:3] > 0, points[:, :3] * scale, points[:, :3])
                 for points in (read.pair.source_points, read.pair.target_points)
@@ -179,15 +170,14 @@ class PosePairs(TestSet):
             yield _Read(number, pair, deep, files[0] if self._refines else None, compared)
 
     def _generated(self, read: _Read) -> dict[str, Tensor]:
-        """Every row's image of one pair, (1, 3, H, W) on the device, in the network's frame."""
+        """Every row's image of one pair, (1, 3, H, W), in the network's frame."""
         made: dict[str, Tensor] = {}
         for deep, pair in ((False, read.pair), (True, read.deep_pair)):
-            rows = {name: model for name, model in self.rows.items() if (name in self._deep) == deep}
-            if pair is None or not rows:
-                continue
-            made |= self._of_pair(pair, rows)
-            if read.source is not None:
-                made |= self._refined_heads(made, pair, read.source, rows)
+            if pair is not None:
+                rows = {name: model for name, model in self.rows.items() if (name in self._deep) == deep}
+                made |= self._of_pair(pair, rows)
+                if read.source is not None:
+                    made |= self._refined_heads(made, pair, read.source, rows)
         return {name: made[name] for name in self.rows}
 
     def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
@@ -196,8 +186,8 @@ class PosePairs(TestSet):
         for name, model in rows.items():
             # A model without depth takes the first half of the structure channels.
             count = model.config.structure_channels
-            structures = batch.source_structure[:, :count], batch.target_structure[:, :count]
-            made[name] = generate(model, batch.source_image, *structures)
+            inputs = batch.source_image, batch.source_structure[:, :count], batch.target_structure[:, :count]
+            made[name] = torch.from_numpy(model.image(*(x.cpu().numpy() for x in inputs))).clamp(-1, 1)
         return made
 
     def _refined_heads(
@@ -216,8 +206,7 @@ class PosePairs(TestSet):
             target_points=head.target_points.copy(),
         )
         drawn = self._of_pair(near, {name: model for name, model in rows.items() if model.config.refines_heads})
-        whole = {name: head.paste(to_uint8(made[name]), to_uint8(image)) for name, image in drawn.items()}
-        return {name: to_tensor(image).to(self.placement.device) for name, image in whole.items()}
+        return {n: to_tensor(head.paste(to_uint8(made[n]), to_uint8(image))) for n, image in drawn.items()}
 
     def _with_depths(self, name: str, image: Image, points: Points, detector: PersonDetector) -> NDArray[np.float32]:
         """(18, 4) the points (18, 3) in pixels of the frame with depths; NaN where no person is found there.

@@ -26,8 +26,7 @@ from gfla_cli.datasets.rendered_clips import UnseenBodies, UnseenFaces
 from gfla_cli.datasets.sample import ClipSample, ViewPair
 from gfla_cli.datasets.shapenet import ShapeNetPairs, find_file
 from gfla_cli.evaluation.loop import COPY, Batch, TestSet
-from gfla_cli.evaluation.measures import Measures
-from gfla_cli.evaluation.metrics import PoseJudge, hole_share
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, hole_share
 from gfla_cli.evaluation.protocols import OWN, Size
 from gfla_cli.evaluation.scores import MASKED, Score
 from gfla_cli.inference.session import Session, ViewSession, start_clip
@@ -120,17 +119,17 @@ class ViewPairs(_Rendered):
 
 
 def _turned(model: ViewSession, batch: ViewBatch) -> Tensor:
-    """The target views (B, 3, H, W) as `gfla view-synthesis` makes them, on the device of the batch."""
+    """The target views (B, 3, H, W) as `gfla view-synthesis` makes them."""
     images, made = batch.source_image.cpu().numpy(), []
     sources, targets = (_angles(code) for code in (batch.source_code, batch.target_code))
     for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
         read = EncodedObject(model, images[k : k + 1], source)
         made.append(torch.from_numpy(read.planes(target)))
-    return torch.cat(made).to(batch.source_image.device).clamp(-1, 1)
+    return torch.cat(made).clamp(-1, 1)
 
 
 def _angles(code: Tensor) -> list[ViewAngles]:
-    """The angles of view codes (B, 21, 1, 1) of trained views."""
+    """The angles of view codes (B, 21, 1, 1) of trained views, or those with the highest scores (B, 21)."""
     count = len(AZIMUTHS)
     numbers = zip(code[:, :count].argmax(dim=1).flatten(), code[:, count:].argmax(dim=1).flatten(), strict=True)
     return [ViewAngles(float(AZIMUTHS[int(a)]), float(ELEVATIONS[int(e)])) for a, e in numbers]
@@ -138,41 +137,31 @@ def _angles(code: Tensor) -> list[ViewAngles]:
 
 def _guesses(model: ViewSession, batch: ViewBatch) -> list[dict[str, float]]:
     """Whether the model sees the view of every target: the azimuth, one at most a step away, the elevation."""
-    scores = torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy()))
-    code = batch.target_code.flatten(1).cpu()
-    count = len(AZIMUTHS)
-    found, true = (x[:, :count].argmax(dim=1) * AZIMUTH_STEP for x in (scores, code))
-    elevation = scores[:, count:].argmax(dim=1) == code[:, count:].argmax(dim=1)
-    errors = [azimuth_difference(f, t) for f, t in zip(found.tolist(), true.tolist(), strict=True)]
-    return [
-        {"azimuth": float(error == 0), "neighbour": float(error <= AZIMUTH_STEP), "elevation": float(right)}
-        for error, right in zip(errors, elevation.tolist(), strict=True)
-    ]
+    guesses = _angles(torch.from_numpy(model.view_scores(batch.target_image.cpu().numpy())))
+    rows = []
+    for guess, true in zip(guesses, _angles(batch.target_code), strict=True):
+        error = azimuth_difference(guess.azimuth, true.azimuth)
+        same = guess.elevation == true.elevation
+        rows.append({"azimuth": float(error == 0), "neighbour": float(error <= AZIMUTH_STEP), "elevation": float(same)})
+    return rows
 
 
 class UnseenClips(_Rendered):
     """Models that animate faces, or bodies, and clips of people that no training sees."""
 
-    def __init__(
-        self,
-        models: Mapping[str, Session],
-        pack: Path,
-        device: torch.device,
-        *,
-        clips: int | None = None,
-    ) -> None:
+    def __init__(self, models: Mapping[str, Session], pack: Path, *, clips: int | None = None) -> None:
         """`models` by name, all of one frame size, all for faces or all for bodies.
 
         `pack`: the folder that people are rendered from. Figures beside the distances: of faces `landmarks`, the mean
         distance of found and wanted landmarks in face sizes, and `found`, the share of frames in which a face was
         found; of bodies `pck`.
         """
-        self._models, self._pack, self._device = models, pack, device
+        self._models, self._pack = models, pack
         config = next(iter(models.values())).config
         self.size, self.bodies = config.image_size, config.task != "face"
         self._clips = clips or _CLIPS
         self.total = self._clips * _FRAMES
-        self._face_detector, self._judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
+        self._face_detector, self.judge = FaceDetector(), PoseJudge(rendered=False)  # loaded when they are used
 
     def scores(self, *, with_real: bool) -> list[Score]:
         return [Score(name, unit="frames", parted_by=None) for name in (HELD, REAL_FRAMES, *self._models)]
@@ -187,19 +176,14 @@ class UnseenClips(_Rendered):
                 made = {HELD: [sample.images[0]] * _FRAMES, REAL_FRAMES: list(sample.images[1:])}
                 made |= {name: list(_animated(model, sample)) for name, model in self._models.items()}
                 tensors = {name: torch.cat([to_tensor(frame) for frame in frames]) for name, frames in made.items()}
-                on_device = {name: frames.to(self._device) for name, frames in tensors.items()}
-                numbers = [number] * _FRAMES
-                yield Batch(
-                    numbers=numbers, made=on_device, real=on_device[REAL_FRAMES], joints=list(sample.points[1:])
-                )
+                real, joints = tensors[REAL_FRAMES], list(sample.points[1:])
+                yield Batch(numbers=[number] * _FRAMES, made=tensors, real=real, joints=joints)
 
     def more(self, made: Tensor, batch: Batch, k: int) -> dict[str, float]:
-        image, wanted = to_uint8(made), batch.joints[k]
-        assert wanted is not None
         if self.bodies:
-            return {"pck": self._judge.figures(image, wanted)["pck"]}
-        faces = self._face_detector.detect(image)
-        if not faces:
+            return {"pck": super().more(made, batch, k)["pck"]}
+        faces, wanted = self._face_detector.detect(to_uint8(made)), batch.joints[k]
+        if not faces or wanted is None:
             return {"landmarks": np.nan, "found": 0.0}
         apart = np.linalg.norm(faces[0].points[:POINTS, :2] - wanted[:POINTS, :2], axis=1).mean()
         return {"landmarks": float(apart) / face_size(wanted), "found": 1.0}

@@ -1,7 +1,4 @@
-"""What `gfla evaluate` shows and writes: tables, the paper's table 2 beside reports, and files.
-
-Files are CSV, JSON, an HTML page and a contact sheet.
-"""
+"""What `gfla evaluate` shows and writes: tables, the paper's table 2, CSV, JSON, an HTML page and a contact sheet."""
 
 from __future__ import annotations
 
@@ -13,16 +10,19 @@ from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from gfla_cli.arrays import Image
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.evaluation.scores import COUNTED, LABELS, RANKING, figure_text, higher_is_better, picked
+from gfla_cli.evaluation.scores import RANKING, figure_text, metric_of, picked
+from gfla_cli.io.files import refuse_output, write_text
+from gfla_cli.io.image import WRITABLE, write_image
 
 if TYPE_CHECKING:
-    from gfla_cli.arrays import Image
     from gfla_cli.evaluation.loop import Evaluation
 
 _PREFERRED = ("lpips", "vgg", "ssim", "l1", "psnr")  # examples are chosen by the first: the nearest to what people see
@@ -54,9 +54,6 @@ class ReportFiles:
 
     def check(self, *, overwrite: bool) -> None:
         """Raises UsageError for files that could not be written; called before anything is measured."""
-        from gfla_cli.io.files import refuse_output
-        from gfla_cli.io.image import WRITABLE
-
         for path in self.paths():
             refuse_output(path, overwrite=overwrite)
         if len({path.resolve() for path in self.paths()}) < len(self.paths()):
@@ -71,9 +68,6 @@ class ReportFiles:
 
     def write(self, evaluation: Evaluation, *, overwrite: bool) -> None:
         """All of them, each complete or not at all."""
-        from gfla_cli.io.files import write_text
-        from gfla_cli.io.image import write_image
-
         rows = evaluation.to_json()
         if self.csv is not None:
             write_text(self.csv, as_csv(rows), overwrite=overwrite)
@@ -158,7 +152,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["heading"] = lambda name: f"{LABELS.get(name, name)} {'↑' if higher_is_better(name) else '↓'}"
+    environment.filters["heading"] = lambda name: f"{metric_of(name).label} {'↑' if metric_of(name).up else '↓'}"
     page = environment.from_string(files("gfla_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     rows, conditions = evaluation.to_json(), evaluation.conditions
     models = [row for row in rows if "model" in row] or rows
@@ -168,7 +162,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
     for metric in metrics:
         known = [(row[metric], str(row["name"])) for row in models if row.get(metric) is not None]
         if len(known) > 1:
-            best[metric] = (max if higher_is_better(metric) else min)(known)[1]
+            best[metric] = (max if metric_of(metric).up else min)(known)[1]
     return page.render(
         title=f"Evaluation of {models[0]['name']}{more}",
         lead=f"{evaluation.count} of {data}, {conditions['size']}, protocol {conditions['name']}",
@@ -177,7 +171,7 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
         counted=next((name for name in _COUNTS if name in rows[0]), None),
         best=best,
         figure_text=figure_text,
-        skipped=[(LABELS.get(name, name), why) for name, why in evaluation.skipped.items()],
+        skipped=[(metric_of(name).label, why) for name, why in evaluation.skipped.items()],
         parts=list(_parts(rows)),
         conditions=list(condition_lines(conditions)),
         examples=_examples(evaluation, rank_by),
@@ -186,8 +180,8 @@ def as_page(evaluation: Evaluation, rank_by: str | None = None) -> str:
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the figures in these rows, in order."""
-    figures = (item for row in rows for item in row.items())
-    return list(dict.fromkeys(name for name, value in figures if isinstance(value, float | None) or name in COUNTED))
+    figures = dict.fromkeys((name, isinstance(value, float | None)) for row in rows for name, value in row.items())
+    return list(dict.fromkeys(name for name, is_figure in figures if is_figure or metric_of(name).counted))
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -213,10 +207,10 @@ def _examples(evaluation: Evaluation, rank_by: str | None) -> dict[str, list[dic
             pairs = []
             for image in images:
                 title, found = evaluation.test.shown(score.name, image.number)
-                figure = f"{LABELS.get(metric, metric)} {figure_text(metric, image.figures[metric])}"
+                figure = f"{metric_of(metric).label} {figure_text(metric, image.figures[metric])}"
                 pairs.append({"title": title, "figure": figure, "images": {n: _embedded(x) for n, x in found.items()}})
             if any(pair["images"] for pair in pairs):
-                title = f"{kind.capitalize()} by {LABELS.get(metric, metric)}"
+                title = f"{kind.capitalize()} by {metric_of(metric).label}"
                 examples.setdefault(score.name, []).append({"title": title, "pairs": pairs})
     return examples
 
@@ -238,7 +232,6 @@ def contact_sheet(rows: Sequence[Mapping[str, Image]]) -> Image:
     All images are (H, W, 3) uint8 of one size, all rows have the same keys.
     """
     import cv2
-    import numpy as np
 
     if not rows:
         raise ValueError("a sheet needs at least one row")
@@ -253,21 +246,12 @@ def contact_sheet(rows: Sequence[Mapping[str, Image]]) -> Image:
     return np.vstack([header, body])
 
 
-class Ablation(NamedTuple):
-    """One row of table 2: its name in the paper, the sampler it is here, and the published figures."""
-
-    name: str
-    sampler: str
-    fid: float
-    lpips: float
-
-
 # Ren et al., CVPR 2020, table 2: what each way to fetch source features gives on DeepFashion.
-TABLE_2 = (
-    Ablation("Baseline", "none", 16.008, 0.2473),
-    Ablation("Global-Attn", "global", 18.616, 0.2575),
-    Ablation("Bi-Sample", "bilinear", 12.143, 0.2406),
-    Ablation("Full Model", "local", 10.573, 0.2341),
+TABLE_2: tuple[dict[str, Any], ...] = (
+    {"name": "Baseline", "sampler": "none", "fid": 16.008, "lpips": 0.2473},
+    {"name": "Global-Attn", "sampler": "global", "fid": 18.616, "lpips": 0.2575},
+    {"name": "Bi-Sample", "sampler": "bilinear", "fid": 12.143, "lpips": 0.2406},
+    {"name": "Full Model", "sampler": "local", "fid": 10.573, "lpips": 0.2341},
 )
 CONDITIONS = "DeepFashion 256x256, 8570 pairs"
 
@@ -290,7 +274,7 @@ def read_ablations(files: Sequence[Path]) -> dict[str, Any]:
     if not columns:
         raise DataError("no model of a known sampler in these reports", hint=_HINT)
     ours = [_column(list(rows.values())) for _, rows in columns]
-    return {"paper": {"conditions": CONDITIONS, "rows": [entry._asdict() for entry in TABLE_2]}, "ours": ours}
+    return {"paper": {"conditions": CONDITIONS, "rows": list(TABLE_2)}, "ours": ours}
 
 
 def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -314,19 +298,18 @@ def _column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def ablation_table(report: Mapping[str, Any]) -> tuple[Table, list[str]]:
     """What `read_ablations` gives as a table, and lines that explain the numbers of its columns."""
     table = Table("model", "FID\n(paper)", "LPIPS\n(paper)", caption=f"paper: {CONDITIONS}")
-    cells = {entry: [f"{entry.fid:.3f}", f"{entry.lpips:.4f}"] for entry in TABLE_2}
-    lines = []
+    shown, lines = [], []
     for number, column in enumerate(report["ours"], start=1):
         rows = {row["sampler"]: row for row in column["rows"]}
-        for name in (name for name in column["rows"][0] if name in LABELS):
-            table.add_column(f"{LABELS[name]}\n({number})", justify="right")
-            for entry in TABLE_2:
-                cells[entry].append(figure_text(name, rows.get(entry.sampler, {}).get(name)))
+        for name in (name for name in _SHOWN if name in column["rows"][0]):
+            table.add_column(f"{metric_of(name).label}\n({number})", justify="right")
+            shown.append((name, rows))
         lines.append(f"({number}) {column['conditions']}")
         if len({row["budget"] for row in column["rows"]}) > 1:
             lines += [f"    {row['sampler']}: {row['budget']}" for row in column["rows"]]
     for entry in TABLE_2:
-        table.add_row(entry.name, *cells[entry])
+        ours = (figure_text(name, rows.get(entry["sampler"], {}).get(name)) for name, rows in shown)
+        table.add_row(entry["name"], f"{entry['fid']:.3f}", f"{entry['lpips']:.4f}", *ours)
     return table, lines
 
 

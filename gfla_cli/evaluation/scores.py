@@ -1,51 +1,59 @@
-"""The metrics by name, which of them are wanted, and the score of a model or a folder. Imports no torch."""
+"""The metrics by name, and the score of a model or a folder. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from gfla_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from gfla_cli.evaluation.lpips import Backbone
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a figure is shown, and how it is measured."""
 
+    label: str
+    rule: str = ""  # for the report; of a metric that is defined by a network, its weights are named instead
+    up: bool = False  # whether a higher figure is better
+    decimals: int = 4
+    counted: bool = False  # 0 or 1 of an image; the number of images, not a mean, of several
+
+
+_SSIM = "Gaussian window of 11, sigma 1.5, range 1, mean over red, green and blue"
+_MASK = "limbs as strokes of H/8, torso filled, head disc of H/10, closed by H/16; outside black in both pictures"
+_PCK = "share of joints that mediapipe finds within a tenth of the longer side of the wanted pose"
+_KNOWN = {
+    "ssim": Metric("SSIM", _SSIM, up=True),
+    "psnr": Metric("PSNR, dB", "dB over red, green and blue, 100 at most", up=True, decimals=2),
+    "l1": Metric("l1", "mean absolute difference of values in [-1, 1]"),
+    "vgg": Metric("VGG"),
+    "lpips": Metric("LPIPS"),
+    "mask-ssim": Metric("mask-SSIM", _MASK, up=True),
+    "mask-lpips": Metric("mask-LPIPS", _MASK),
+    "pck": Metric("PCK@0.1", _PCK, up=True),
+    "mirrored": Metric("mirrored", decimals=0, counted=True),  # comes with pck
+    "found": Metric("found", up=True),  # the faces of clips
+    "fid": Metric("FID", decimals=2),
+}
 BY_PAIR = ("ssim", "psnr", "l1", "vgg", "lpips", "mask-ssim", "mask-lpips")  # of a generated image and the real one
 MASKED = ("mask-ssim", "mask-lpips")
 RANKING = (*BY_PAIR, "pck")  # of single images: examples can be chosen by them
 METRICS = (*RANKING, "fid")  # in the order of every table; fid is of sets of images
-ALWAYS = ("ssim", "psnr", "l1")  # need nothing but the images
-COUNTED = ("mirrored",)  # 0 or 1 of an image; the number of images, not a mean, of several
-LABELS = {
-    "ssim": "SSIM",
-    "psnr": "PSNR, dB",
-    "l1": "l1",
-    "vgg": "VGG",
-    "lpips": "LPIPS",
-    "mask-ssim": "mask-SSIM",
-    "mask-lpips": "mask-LPIPS",
-    "pck": "PCK@0.1",
-    "fid": "FID",
-}
 # Mean joint displacement in torsos; each class holds about a third of the rendered test pairs.
 CHANGES = {"small change": 0.35, "medium change": 0.6, "large change": math.inf}
 _PICKED = 4  # images that are shown as worst, as median and as best
-_HIGHER = ("ssim", "psnr", "mask-ssim", "pck", "found")
-_DECIMALS = {"psnr": 2, "fid": 2, "mirrored": 0}
 
 _Item = TypeVar("_Item")
 
 
-def higher_is_better(metric: str) -> bool:
-    return metric in _HIGHER
+def metric_of(name: str) -> Metric:
+    """What is known of a figure; those of some test sets only, such as holes, are called by their name."""
+    return _KNOWN.get(name) or Metric(label=name)
 
 
-def figure_text(metric: str, value: float | None) -> str:
+def figure_text(name: str, value: float | None) -> str:
     """A figure with as many decimals as mean something; a dash where there is none."""
-    return "-" if value is None else f"{value:.{_DECIMALS.get(metric, 4)}f}"
+    return "-" if value is None else f"{value:.{metric_of(name).decimals}f}"
 
 
 def change_class(change: float) -> str | None:
@@ -87,37 +95,31 @@ class Score:
         chosen = [image.figures for image in self.images if part in (None, image.part)]
         return column_means(chosen) | (self.sets if part is None else {})
 
-    def view_accuracy(self) -> dict[str, float]:
-        """The shares of right views, and the number of images; empty for models that do not estimate views."""
-        return {"pictures": len(self.views), **column_means(self.views)} if self.views else {}
-
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, without the single images."""
         unit, count = ("pictures", self.unpaired) if self.unpaired else (self.unit, len(self.images))
-        row: dict[str, Any] = {"name": self.name, unit: count, **plain(self.means())}
+        row: dict[str, Any] = {"name": self.name, unit: count, **_plain(self.means())}
         if self.parted_by:
-            row[f"by_{self.parted_by}"] = {part: plain(self.means(part)) for part in self.parts}
-        more = {"view_accuracy": self.view_accuracy(), "model": self.about}
-        return row | {name: value for name, value in more.items() if value}
+            row[f"by_{self.parted_by}"] = {part: _plain(self.means(part)) for part in self.parts}
+        if self.views:
+            row["view_accuracy"] = {"pictures": len(self.views), **column_means(self.views)}
+        return row | ({"model": self.about} if self.about else {})
 
 
 def column_means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Name -> mean over the rows in which that figure exists, or their sum if it is COUNTED; NaN where none has it."""
+    """Name -> mean over the rows in which that figure exists, or their sum if it is counted; NaN where none has it."""
     columns: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.items():
-            columns.setdefault(name, []).append(value)
+            columns.setdefault(name, []).extend([] if math.isnan(value) else [value])
     means: dict[str, float] = {}
-    for name, values in columns.items():
-        known = [value for value in values if not math.isnan(value)]
-        if not known:
-            means[name] = math.nan
-        else:
-            means[name] = sum(map(int, known)) if name in COUNTED else math.fsum(known) / len(known)
+    for name, known in columns.items():
+        total = sum(map(int, known)) if metric_of(name).counted else math.fsum(known) / max(1, len(known))
+        means[name] = total if known else math.nan
     return means
 
 
-def plain(figures: Mapping[str, float]) -> dict[str, float | None]:
+def _plain(figures: Mapping[str, float]) -> dict[str, float | None]:
     """For JSON, which has no NaN."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
@@ -128,49 +130,11 @@ def spread(items: Sequence[_Item], most: int | None) -> list[_Item]:
     return [items[k * len(items) // count] for k in range(count)]
 
 
-def picked(score: Score, metric: str) -> dict[str, Sequence[ImageFigures]]:
+def picked(score: Score, name: str) -> dict[str, Sequence[ImageFigures]]:
     """Worst, median and best images by one metric, none of them twice; all of them when there are few."""
-    known = [image for image in score.images if not math.isnan(image.figures.get(metric, math.nan))]
-    order = sorted(known, key=lambda image: image.figures[metric], reverse=not higher_is_better(metric))
+    known = [image for image in score.images if not math.isnan(image.figures.get(name, math.nan))]
+    order = sorted(known, key=lambda image: image.figures[name], reverse=not metric_of(name).up)
     count = min(_PICKED, -(-len(order) // 3))
-    worst, rest = order[:count], order[count:]
-    best, middle = rest[max(0, len(rest) - count) :], rest[: max(0, len(rest) - count)]
-    start = max(0, (len(middle) - count) // 2)
-    return {"worst": worst, "median": middle[start : start + count], "best": best[::-1]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """The metrics and files that were asked for. Raises UsageError for what is unknown or contradicts itself."""
-
-    metrics: tuple[str, ...] | None = None  # None: whatever is possible
-    vgg: Path | None = None
-    lpips_net: Backbone = "alex"
-    lpips_backbone: Path | None = None
-    inception: Path | None = None
-    pck: bool = False
-    masks: bool = False  # whether masked metrics are taken without being named
-    mask_folder: Path | None = None  # masks from files instead of from the pose
-    rank_by: str | None = None  # metric that examples are chosen by
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.metrics or ()) - set(METRICS)):
-            raise UsageError(f"unknown metric: {', '.join(unknown)}", hint=f"known: {', '.join(METRICS)}")
-        if self.rank_by is not None and self.rank_by not in self.asked:
-            taken = ", ".join(name for name in METRICS if name in self.asked)
-            raise UsageError(f"--rank-by {self.rank_by}: not among the figures that are taken", hint=f"taken: {taken}")
-
-    @property
-    def asked(self) -> set[str]:
-        """The metrics to take, as far as they are possible."""
-        pck = {"pck"} if self.pck else set()
-        if self.metrics is not None:
-            return {*self.metrics, *pck}
-        masked = set(MASKED) if self.masks else set()
-        return {*ALWAYS, "lpips", "fid"} | masked | ({"vgg"} if self.vgg else set()) | pck
-
-    @property
-    def named(self) -> frozenset[str]:
-        """The metrics that an option names; they must be possible."""
-        ranking = (self.rank_by,) if self.rank_by is not None else ()
-        return frozenset({*(self.metrics or ()), *(("pck",) if self.pck else ()), *ranking})
+    end = max(count, len(order) - count)  # here the best begin
+    start = max(count, end // 2)
+    return {"worst": order[:count], "median": order[start : min(start + count, end)], "best": order[end:][::-1]}

@@ -49,8 +49,6 @@ ALEXNET = KnownWeights(
     "--lpips-backbone",
 )
 VGG16 = KnownWeights("VGG16's weights", ("vgg16-397923af.pth",), f"{_PYTORCH}/vgg16-397923af.pth", "--lpips-backbone")
-
-
 NETWORKS = {"inception": INCEPTION, "alexnet": ALEXNET, "vgg16": VGG16}
 
 
@@ -63,15 +61,17 @@ def find_weights(known: KnownWeights, given: Path | None = None, *, say: Say = s
         if not given.is_file():
             raise BundleError(f"{given}: no such file", hint=f"{known.option} takes {known.what}")
         return given
-    folder = torch_cache()
+    folder, home = torch_cache(), Path.home()
     for name in known.names:
         if (folder / name).is_file():
             return folder / name
     from huggingface_hub import constants
 
-    by_hand = f"download {known.url} to {_shortened(folder)}, or name a file with {known.option}"
+    # With ~ for the home folder: the text goes into reports that other people read.
+    shown = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    by_hand = f"download {known.url} to {shown}, or name a file with {known.option}"
     if constants.HF_HUB_OFFLINE:
-        raise BundleError(f"no {known.names[0]} in {_shortened(folder)}, and HF_HUB_OFFLINE is set", hint=by_hand)
+        raise BundleError(f"no {known.names[0]} in {shown}, and HF_HUB_OFFLINE is set", hint=by_hand)
     path = folder / known.names[0]
     try:
         _download(known, path, say)
@@ -101,9 +101,3 @@ def torch_cache() -> Path:
     """Where torch.hub keeps weights: TORCH_HOME/hub/checkpoints; imports no torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch") / "hub" / "checkpoints"
-
-
-def _shortened(folder: Path) -> str:
-    """With ~ for the home folder: the text goes into reports that other people read."""
-    home = Path.home()
-    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)

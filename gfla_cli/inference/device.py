@@ -25,9 +25,14 @@ class Placement:
         """The context to run a network in; does nothing for float32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
+    @property
+    def precision(self) -> Precision:
+        """The number format as `--precision` names it."""
+        names: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+        return names[self.dtype]
+
     def __str__(self) -> str:
-        names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-        return f"{self.device.type}, {names[self.dtype]} ({self.reason})"
+        return f"{self.device.type}, {self.precision} ({self.reason})"
 
 
 def choose_device(device: DeviceName = "auto", precision: Precision = "auto") -> Placement:

@@ -38,7 +38,7 @@ def test_joints_are_measured_of_bodies_and_refused_of_faces(gfla, animators, tmp
 def test_models_are_measured_beside_holding_the_source(animators, shared, monkeypatch, task):
     monkeypatch.setattr("gfla_cli.evaluation.rendered._FRAMES", 2)
     models = open_compared([animators / f"tiny-{task}"], CPU, task)
-    test = UnseenClips(models, shared / "humans", CPU.device, clips=1)
+    test = UnseenClips(models, shared / "humans", clips=1)
     scores = measure(test, plain_measures()).scores
     assert [score.name for score in scores] == [HELD, REAL_FRAMES, f"tiny-{task} (local)"]
     held, real, made = (score.means() for score in scores)

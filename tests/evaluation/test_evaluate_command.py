@@ -33,7 +33,7 @@ def gfla(gfla, pose_shelf, tmp_path, monkeypatch):
 @pytest.fixture
 def colour_network(tmp_path, monkeypatch):
     """A file `weights.pth` that passes for FID's network; what it sees are colours."""
-    import gfla_cli.evaluation.measures as loading
+    import gfla_cli.evaluation.features as loading
 
     monkeypatch.setattr(loading, "read_state", lambda path, what: {})
     monkeypatch.setattr(loading, "build_inception", lambda state, name: Colours())

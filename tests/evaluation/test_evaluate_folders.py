@@ -20,9 +20,9 @@ pytest.importorskip("torchmetrics")
 from gfla_cli.evaluation.fid import FidReference
 from gfla_cli.evaluation.folders import ComparedFolders
 from gfla_cli.evaluation.loop import measure
-from gfla_cli.evaluation.measures import gather
+from gfla_cli.evaluation.metrics import gather
 from gfla_cli.evaluation.protocols import CFLD, GFLA, OWN_FILES, PIDM
-from gfla_cli.evaluation.scores import Wanted
+from gfla_cli.evaluation.run import Request
 
 
 def test_folders_are_measured_pair_by_pair(result_folders, tmp_path):
@@ -146,7 +146,7 @@ def test_masks_may_come_from_files(result_folders, tmp_path):
     left = np.zeros((128, 128, 3), np.uint8)
     left[:, :60] = 255
     masks = result_folders("masks", a_0_DOT_png=left)
-    wanted = Wanted(metrics=("mask-ssim",), mask_folder=masks)
+    wanted = Request(metrics=("mask-ssim",), mask_folder=masks)
     test = ComparedFolders(real=tmp_path / "real", generated=[made])
     assert measure(test, gather(wanted, CPU.device)).scores[0].means()["mask-ssim"] == pytest.approx(1, abs=1e-5)
     more = result_folders("more", a_0_DOT_png=other, b_0_DOT_png=other)
@@ -160,4 +160,4 @@ def test_masked_figures_without_masks_are_left_out_or_refused(result_folders, tm
     measures = plain_measures("ssim", "mask-ssim")
     assert "--keypoints" in measure(test, measures).skipped["mask-ssim"]
     with pytest.raises(UsageError, match="mask-ssim cannot be measured"):
-        measure(test, gather(Wanted(metrics=("mask-ssim",)), CPU.device))
+        measure(test, gather(Request(metrics=("mask-ssim",)), CPU.device))

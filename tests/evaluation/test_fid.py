@@ -11,8 +11,8 @@ from judges import Colours, fid_state
 from paths import GOLDEN
 
 from gfla_cli.errors import BundleError, DataError
+from gfla_cli.evaluation.features import build_inception
 from gfla_cli.evaluation.fid import FeatureSums, frechet_distance, read_gaussian, write_gaussian
-from gfla_cli.evaluation.inception import build_inception
 
 pytest.importorskip("torchmetrics")
 

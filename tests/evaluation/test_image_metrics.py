@@ -19,17 +19,20 @@ from gfla_cli.person.pose import MIRRORED
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.lpips import load_lpips
-from gfla_cli.evaluation.metrics import ImageMetrics, PoseJudge, body_mask, hole_share
+from gfla_cli.evaluation.features import load_lpips
+from gfla_cli.evaluation.metrics import Measures, PoseJudge, body_mask, hole_share
 
 
 def flat(value, size=(32, 32)):
     return torch.full((1, 3, *size), float(value))
 
 
-def of_pair(metrics, *images):
+PLAIN = Measures(("ssim", "psnr", "l1"))
+
+
+def of_pair(measures, *images):
     """The figures of one pair."""
-    (figures,) = metrics(*images)
+    (figures,) = measures.figures(*images)
     return figures
 
 
@@ -65,7 +68,7 @@ def test_mirrored_needs_a_fifth_of_the_joints(front_is_found):
 
 
 def test_figures_of_pairs_are_what_their_formulas_give(seeded):
-    judge = ImageMetrics()
+    judge = PLAIN
     made, real = flat(0.0), flat(0.5)
     figures = of_pair(judge, made, real)
     assert list(figures) == ["ssim", "psnr", "l1"]
@@ -76,18 +79,18 @@ def test_figures_of_pairs_are_what_their_formulas_give(seeded):
 
 
 def test_a_batch_gives_what_its_pairs_give_alone(seeded):
-    judge = ImageMetrics(lpips=lpips(seeded))
+    judge = Measures(("ssim", "psnr", "l1", "lpips", "mask-ssim", "mask-lpips"), lpips=lpips(seeded))
     made, real = (seeded.uniform(name, (3, 3, 40, 32), -1, 1) for name in ("made", "real"))
     masks = torch.zeros(3, 1, 40, 32)
     masks[:, :, 8:30, 4:20] = 1
-    together = judge(made, real, masks)
+    together = judge.figures(made, real, masks)
     for k, figures in enumerate(together):
         assert list(figures) == ["ssim", "psnr", "l1", "lpips", "mask-ssim", "mask-lpips"]
         assert of_pair(judge, *(x[k : k + 1] for x in (made, real, masks))) == pytest.approx(figures, rel=1e-4)
 
 
 def test_masked_figures_see_nothing_outside_the_mask(seeded):
-    judge = ImageMetrics(lpips=lpips(seeded), metrics=("mask-ssim", "mask-lpips"))
+    judge = Measures(("mask-ssim", "mask-lpips"), lpips=lpips(seeded))
     made = seeded.uniform("made", (1, 3, 40, 32), -1, 1)
     real = made.clone()
     real[:, :, :, 16:] = 0.3
@@ -97,8 +100,8 @@ def test_masked_figures_see_nothing_outside_the_mask(seeded):
     black = [torch.where(left > 0, x, -1.0) for x in (made.clone().fill_(1), real)]
     assert of_pair(judge, torch.ones_like(made), real, left) == pytest.approx(
         {
-            "mask-ssim": of_pair(ImageMetrics(), *black)["ssim"],
-            "mask-lpips": of_pair(ImageMetrics(lpips=lpips(seeded)), *black)["lpips"],
+            "mask-ssim": of_pair(PLAIN, *black)["ssim"],
+            "mask-lpips": of_pair(Measures(("lpips",), lpips=lpips(seeded)), *black)["lpips"],
         }
     )
     whole = of_pair(judge, made, real, torch.ones(1, 1, 40, 32))
@@ -109,7 +112,7 @@ def test_masked_figures_see_nothing_outside_the_mask(seeded):
 
 def test_white_padding_raises_ssim(seeded):
     made, real = (seeded.uniform(name, (1, 3, 64, 44), -1, 1) for name in ("made", "real"))
-    plain, padded = (of_pair(ImageMetrics(padded=size), made, real)["ssim"] for size in (None, (64, 64)))
+    plain, padded = (of_pair(Measures(("ssim",), padded=size), made, real)["ssim"] for size in (None, (64, 64)))
     assert padded > plain + 0.1
     assert padding((256, 176), (256, 256)) == (40, 40, 0, 0)
 

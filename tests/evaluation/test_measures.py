@@ -15,39 +15,39 @@ from gfla_cli.evaluation.scores import ImageFigures, Score, column_means, picked
 
 pytest.importorskip("torchmetrics")
 
-from gfla_cli.evaluation.measures import gather
-from gfla_cli.evaluation.scores import Wanted
+from gfla_cli.evaluation.metrics import gather
+from gfla_cli.evaluation.run import Request
 
 
 def test_missing_networks_are_left_out_with_a_reason_unless_they_were_named(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    measures = gather(Wanted(), CPU.device)
+    measures = gather(Request(), CPU.device)
     assert measures.metrics == ("ssim", "psnr", "l1")
     assert "--lpips-backbone" in measures.skipped["lpips"]
     assert "--inception" in measures.skipped["fid"]
-    assert gather(Wanted(masks=True), CPU.device).skipped["mask-lpips"] == "as lpips"
+    assert gather(Request(masks=True), CPU.device).skipped["mask-lpips"] == "as lpips"
     for wanted in (
-        Wanted(metrics=("fid",)),
-        Wanted(metrics=("mask-lpips",)),
-        Wanted(inception=tmp_path / "nothing.pth"),
-        Wanted(lpips_backbone=tmp_path / "nothing.pth"),
-        Wanted(rank_by="lpips"),
+        Request(metrics=("fid",)),
+        Request(metrics=("mask-lpips",)),
+        Request(inception=tmp_path / "nothing.pth"),
+        Request(lpips_backbone=tmp_path / "nothing.pth"),
+        Request(rank_by="lpips"),
     ):
         with pytest.raises(BundleError):
             gather(wanted, CPU.device)
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(BundleError, match="not a checkpoint"):
-        gather(Wanted(inception=tmp_path / "text.pth"), CPU.device)
+        gather(Request(inception=tmp_path / "text.pth"), CPU.device)
     with pytest.raises(UsageError, match="unknown metric: nonsense"):
-        Wanted(metrics=("ssim", "nonsense"))
+        Request(metrics=("ssim", "nonsense"))
     with pytest.raises(UsageError, match="--rank-by vgg: not among"):
-        Wanted(rank_by="vgg")
+        Request(rank_by="vgg")
 
 
 def test_found_networks_are_described_by_their_hash(seeded, tmp_path):
     torch.save(fid_state(seeded, thin=True), tmp_path / "inception.pth")
     torch.save(lpips_state(seeded, "alex"), tmp_path / "alex.pth")
-    wanted = Wanted(inception=tmp_path / "inception.pth", lpips_backbone=tmp_path / "alex.pth", masks=True)
+    wanted = Request(inception=tmp_path / "inception.pth", lpips_backbone=tmp_path / "alex.pth", masks=True)
     measures = gather(wanted, CPU.device)
     assert measures.metrics == ("ssim", "psnr", "l1", "lpips", "mask-ssim", "mask-lpips", "fid")
     assert measures.skipped == {}

@@ -26,11 +26,11 @@ def evaluate(gfla, tmp_path, monkeypatch, seeded):
     """Runs `gfla evaluate --json` in an empty folder with seeded networks for FID and LPIPS; gives what it prints."""
     import torch
 
-    import gfla_cli.evaluation.measures as measures
+    from gfla_cli.evaluation import features
 
     monkeypatch.setenv("GFLA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", "torch")
-    monkeypatch.setattr(measures, "build_inception", lambda state, name: Colours())
+    monkeypatch.setattr(features, "build_inception", lambda state, name: Colours())
     torch.save(lpips_state(seeded, "alex"), tmp_path / "alex.pth")
     torch.save({"x": torch.zeros(1)}, tmp_path / "inception.pth")
 

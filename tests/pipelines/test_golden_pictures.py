@@ -52,11 +52,12 @@ def small(image):
 @functools.cache
 def metrics():
     """SSIM, and the distance of VGG19 where its weights are beside the checkout."""
-    from gfla_cli.evaluation.metrics import ImageMetrics
+    from gfla_cli.evaluation.metrics import Measures
     from gfla_cli.losses.image import load_vgg19
 
     weights = SHARED / "weights" / "vgg19_to_relu3_4.npz"
-    return ImageMetrics(load_vgg19(weights) if weights.is_file() else None, metrics=("ssim", "vgg"))
+    vgg = load_vgg19(weights) if weights.is_file() else None
+    return Measures(("ssim", "vgg") if vgg else ("ssim",), vgg=vgg).figures
 
 
 def distances(one, other):

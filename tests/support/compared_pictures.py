@@ -67,14 +67,14 @@ def pose_pairs(models, root, layout=SQUARE, *rest, **options):
 
 def plain_measures(*metrics, **networks):
     """These metrics, else those that need no network."""
-    from gfla_cli.evaluation.measures import Measures
+    from gfla_cli.evaluation.metrics import Measures
 
     return Measures(metrics or ("ssim", "psnr", "l1"), CPU.device, **networks)
 
 
 def colour_fid(*others):
     """Measures whose FID is that of colours."""
-    from gfla_cli.evaluation.measures import Measures
+    from gfla_cli.evaluation.metrics import Measures
 
     names = ("ssim", "psnr", "l1", *others, "fid")
     return Measures(names, CPU.device, inception=Colours(), described={"fid": {"sha256": "0" * 64}})

@@ -28,7 +28,7 @@ from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.datasets.detector_errors import as_detected_face
 from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.errors import GflaError
-from gfla_cli.evaluation.metrics import ImageMetrics
+from gfla_cli.evaluation.metrics import Measures
 from gfla_cli.inference.session import open_session, start_clip
 from gfla_cli.io.image import load_image, reduced, to_planes, write_image
 from gfla_cli.losses.image import load_vgg19
@@ -98,7 +98,7 @@ def enlarged(image: Image, shape: tuple[int, ...]) -> Image:
 def measure() -> None:
     """Prints the distances of copies, enlarged frames and native results from the truth."""
     vgg = load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz")
-    metrics, model = ImageMetrics(vgg, metrics=("vgg",)), PoseTransfer(device="cpu")
+    metrics, model = Measures(("vgg",), vgg=vgg).figures, PoseTransfer(device="cpu")
 
     def distance(made: Image, truth: Image) -> float:
         return metrics(*(torch.from_numpy(to_planes(image)) for image in (made, truth)))[0]["vgg"]
@@ -123,7 +123,7 @@ def measure_faces(name: str) -> None:
     """Prints the distances of copies, enlarged frames and native results from the truth, and how detail flickers."""
     session = open_session(name, "face", device="cpu", runtime="torch", precision="fp32")
     pack = Pack.load(SHARED / "humans")
-    metrics = ImageMetrics(load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz"), metrics=("vgg",))
+    metrics = Measures(("vgg",), vgg=load_vgg19(SHARED / "weights" / "vgg19_to_relu3_4.npz")).figures
     found, flicker = [], []
     for number in range(CLIPS):
         rng = np.random.default_rng([TEST_SEED, number])

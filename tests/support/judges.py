@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from gfla_cli.evaluation.inception import FidInception
+from gfla_cli.evaluation.features import FidInception
 
 
 def fid_state(seeded, *, thin=False):

@@ -1,22 +1,37 @@
-"""Inception-v3 as the FID was defined with it: 2048 features of an image.
+"""The networks by whose features images are compared: Inception-v3 of FID, AlexNet or VGG16 of LPIPS.
 
-It differs from the network of the same name in image libraries: trained in December 2015 on 1008 classes, averages
-leave the padding out, and the last block pools by maximum. Tensors are named as in the converted weights that
+FID's Inception differs from the network of the same name in image libraries: trained in December 2015 on 1008 classes,
+averages leave the padding out, and the last block pools by maximum. Tensors are named as in the converted weights that
 pytorch-fid and torch-fidelity publish (the same file), so those load as they are.
+
+LPIPS says how different two images look: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual
+Metric (CVPR 2018), version 0.1. Its weights, fitted to people's judgements, come with torchmetrics (the same files as
+in the package lpips), the network's own from a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.errors import BundleError
+from gfla_cli.bundles.convert import read_state
+from gfla_cli.errors import BundleError, MissingExtraError
+from gfla_cli.evaluation.weights import ALEXNET, INCEPTION, VGG16, KnownWeights, find_weights
+from gfla_cli.io.background import Say, silent
+
+Backbone = Literal["alex", "vgg"]
 
 FEATURES = 2048
 SIDE = 299  # pixels; every image is resized to this square
+VERSION = "0.1"  # of LPIPS
+_MEAN, _SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet's RGB in [-1, 1]
+_EPSILON = 1e-10
 
 _RIGHT = "pt_inception-2015-12-05-6726825d.pth of pytorch-fid is the right file"
 _ONE, _THREE, _FIVE, _ROW, _COLUMN = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
@@ -161,12 +176,86 @@ def build_inception(state: Mapping[str, Tensor], name: str) -> FidInception:
     with torch.device("meta"):
         network = FidInception()
     wanted = network.state_dict()
-    found = {key: state[key].float() for key in wanted if key in state}
-    counters = {key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")}
-    complete = counters | found
-    wrong = [key for key, tensor in wanted.items() if key not in complete or complete[key].shape != tensor.shape]
+    found = {key: torch.zeros((), dtype=torch.long) for key in wanted if key.endswith("num_batches_tracked")}
+    found |= {key: state[key].float() for key in wanted if key in state}
+    wrong = [key for key, tensor in wanted.items() if key not in found or found[key].shape != tensor.shape]
     if wrong:
         what = f"{name}: not the weights of FID's Inception: {len(wrong)} tensors do not fit, first {wrong[0]}"
         raise BundleError(what, hint=_RIGHT)
-    network.load_state_dict(complete, assign=True)
+    network.load_state_dict(found, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def load_inception(given: Path | None = None, *, say: Say = silent) -> tuple[FidInception, Path]:
+    """The network of FID and its file, see `find_weights`. Raises BundleError when there is none."""
+    file = find_weights(INCEPTION, given, say=say)
+    return build_inception(read_state(file, INCEPTION.what), file.name), file
+
+
+class _Layer(NamedTuple):
+    """A convolution of LPIPS's network, with a ReLU behind it."""
+
+    number: int  # torchvision's, in `features`
+    stride: int = 1
+    padding: int = 1
+    pool: int = 0  # side of the maximum pooling before it, with stride 2; 0 = none
+    judged: bool = True  # whether its activation is compared
+
+
+_ALEX = (_Layer(0, 4, 2), _Layer(3, 1, 2, pool=3), _Layer(6, pool=3), _Layer(8), _Layer(10))
+_VGG = tuple(
+    _Layer(number, pool=2 if number in (5, 10, 17, 24) else 0, judged=number in (2, 7, 14, 21, 28))
+    for number in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+)
+_NETWORKS: dict[Backbone, tuple[tuple[_Layer, ...], KnownWeights]] = {"alex": (_ALEX, ALEXNET), "vgg": (_VGG, VGG16)}
+
+
+class Lpips(nn.Module):
+    """The distance, 0 for equal images; frozen."""
+
+    def __init__(self, backbone: Backbone, state: Mapping[str, Tensor], judgements: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.plan, known = _NETWORKS[backbone]
+        for layer in self.plan:
+            for kind in ("weight", "bias"):
+                name = f"features.{layer.number}"
+                if f"{name}.{kind}" not in state:
+                    what = f"no weights of LPIPS's {backbone} network: {name} is missing"
+                    raise BundleError(what, hint=f"{known.names[0]} of torchvision is the right file")
+                self.register_buffer(f"{kind}{layer.number}", state[f"{name}.{kind}"].float())
+        for level, layer in enumerate(layer for layer in self.plan if layer.judged):
+            fitted = judgements[f"lin{level}.model.1.weight"].float()  # (1, C, 1, 1)
+            if len(self.get_buffer(f"weight{layer.number}")) != fitted.shape[1]:
+                what = f"these are not the weights of LPIPS's {backbone} network: layers of other widths"
+                raise BundleError(what, hint="--lpips-net names the network of the file")
+            self.register_buffer(f"fitted{layer.number}", fitted)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("spread", torch.tensor(_SPREAD).view(1, 3, 1, 1))
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """(B,) distances between (B, 3, H, W) images in [-1, 1]."""
+        x = (torch.cat([made, real]).float() - self.get_buffer("mean")) / self.get_buffer("spread")
+        distance = x.new_zeros(len(made))
+        for layer in self.plan:
+            x = F.max_pool2d(x, layer.pool, stride=2) if layer.pool else x
+            weight, bias = self.get_buffer(f"weight{layer.number}"), self.get_buffer(f"bias{layer.number}")
+            x = F.relu(F.conv2d(x, weight, bias, layer.stride, layer.padding))
+            if layer.judged:
+                unit = x / (x.square().sum(dim=1, keepdim=True).sqrt() + _EPSILON)  # (2B, C, h, w)
+                made_unit, real_unit = unit.chunk(2)
+                difference = F.conv2d((made_unit - real_unit).square(), self.get_buffer(f"fitted{layer.number}"))
+                distance = distance + difference.mean(dim=(1, 2, 3))
+        return distance
+
+
+def load_lpips(backbone: Backbone = "alex", given: Path | None = None, *, say: Say = silent) -> tuple[Lpips, Path]:
+    """The distance and the file of its network, see `find_weights`. Raises BundleError when there is none."""
+    try:
+        folder = files("torchmetrics")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("LPIPS needs torchmetrics", "metrics") from error
+    with as_file(folder / "functional" / "image" / "lpips_models" / f"{backbone}.pth") as fitted:
+        judgements = read_state(fitted, "LPIPS's fitted weights")
+    known = _NETWORKS[backbone][1]
+    file = find_weights(known, given, say=say)
+    return Lpips(backbone, read_state(file, known.what), judgements), file
