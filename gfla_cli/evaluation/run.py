@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from gfla_cli.bundles.shelf import find_bundle
-from gfla_cli.config import DeviceName, Precision, Task
+from gfla_cli.config import DeviceName, Task
 from gfla_cli.datasets.tables import LAYOUTS, require_set
 from gfla_cli.errors import BundleError, DataError, UsageError
 from gfla_cli.evaluation.folder_pairs import read_pairing
