@@ -76,7 +76,7 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     size = layers.matte.shape
 
     def share_of_skin(area: Float32Array) -> float:
-        return float((skin * area).sum() / max(1.0, float((source.cover * area).sum())))
+        return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
 
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
