@@ -13,9 +13,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Float32Array, Points
-from gfla_cli.datasets.augment import degrade, relight
+from gfla_cli.datasets.augment import as_detected, as_listed, degrade, detector_share, misdetected, relight
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
 from gfla_cli.datasets.render_cache import (
     FromPack,
     RenderCache,
@@ -28,7 +27,7 @@ from gfla_cli.datasets.sample import PosePair
 from gfla_cli.geometry.crop import Crop, Size, box_around
 from gfla_cli.io.files import atomic_path
 from gfla_cli.person.body import Half, half_crop, in_half
-from gfla_cli.person.pose import FACE, MISSING, Pose
+from gfla_cli.person.pose import MISSING, Pose
 
 if TYPE_CHECKING:
     from gfla_cli.synth.pack import Pack
@@ -158,10 +157,7 @@ class _Side:
     @classmethod
     def of(cls, person: PersonView, size: int, *, mirrored: bool) -> _Side:
         """A view at `size` x `size`. A mirrored character is a character, too."""
-        points = np.column_stack([person.points, person.depths])
-        face = list(FACE)
-        points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], MISSING)
-        points[:, 2] = points[:, 0] >= 0  # a detector guesses the joints that the body itself hides
+        points = as_listed(np.column_stack([person.points, person.depths]))
         own = (person.view.image.shape[0], person.view.image.shape[1])
         detected = None if person.detected is None else Pose.of(person.detected, own)
         side = cls(person.view, Pose.of(points, own), detected)

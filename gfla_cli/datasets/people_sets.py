@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float64Array
+from gfla_cli.datasets.augment import as_listed
 from gfla_cli.datasets.tables import SQUARE, Split, write_tables
-from gfla_cli.person.pose import FACE
 from gfla_cli.synth.pack import Pack, write_bgr
 from gfla_cli.synth.people.character import Character, sample_character
 from gfla_cli.synth.people.people import view_in_pose
@@ -55,8 +55,7 @@ def write_split(
         for k, view in enumerate(views):
             name = f"syn{identity:05d}_{k}.jpg"
             write_bgr(out / split / name, view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            keypoints, face = view.keypoints.copy(), list(FACE)  # the face's only where visible, as a detector does
-            keypoints[face] = np.where(keypoints[face, 2:] > 0, keypoints[face], -1)
+            keypoints = as_listed(view.keypoints)
             # The published set counts whole pixels from the image's corner.
             places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + HALF_PIXEL), -1)
             poses[name] = places.clip(-1, len(view.image) - 1).astype(int).tolist()

@@ -18,9 +18,17 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, background_edges, part_labels
-from gfla_cli.datasets.augment import degrade, random_face_crop, relight, shake_points
+from gfla_cli.datasets.augment import (
+    as_detected,
+    as_detected_face,
+    as_listed,
+    degrade,
+    detector_share,
+    random_face_crop,
+    relight,
+    shake_points,
+)
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, as_detected_face, detector_share
 from gfla_cli.datasets.render_cache import (
     ADDED_LATER,
     TEST_SEED,
@@ -131,12 +139,8 @@ class MotionPlan:
         return views, keypoint_rows([view.keypoints for view in views])
 
     def points(self, row: Mapping[str, NDArray[Any]]) -> Points:
-        """(18, 3) joints of one view that a detector lists: those of the face where visible, the others always."""
-        listed = keypoints_in(row)
-        joints = list(pose.FACE)
-        listed[joints] = np.where(listed[joints, 2:] > 0, listed[joints], pose.MISSING)
-        listed[:, 2] = listed[:, 0] >= 0
-        return listed
+        """(18, 3) joints of one view; see `as_listed`."""
+        return as_listed(keypoints_in(row))
 
 
 _Plan = TypeVar("_Plan", PortraitPlan, MotionPlan)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gfla_cli.arrays import Image, Points
-from gfla_cli.datasets.detector_errors import as_detected
+from gfla_cli.datasets.augment import as_detected
 from gfla_cli.errors import DataError, MissingExtraError
 from gfla_cli.evaluation.lpips import Lpips
 from gfla_cli.evaluation.protocols import Size, padding

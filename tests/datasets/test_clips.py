@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
-from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.augment import as_detected_face
 from gfla_cli.datasets.rendered_clips import (
     BodyClips,
     ClipFrames,

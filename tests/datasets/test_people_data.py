@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from drawn_people import drawn_sample
 
 from gfla_cli.conditioning.heatmap import heatmap_batch, heatmaps
+from gfla_cli.datasets.augment import as_detected, misdetected
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, misdetected
 from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.losses.image import _max_pool

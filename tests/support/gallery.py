@@ -25,7 +25,7 @@ from paths import ANNA, BEN, ROOT, SHARED
 from gfla_cli import PoseTransfer
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import background_edges, face_structure
-from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.augment import as_detected_face
 from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.errors import GflaError
 from gfla_cli.evaluation.metrics import ImageMetrics

@@ -18,10 +18,9 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.build import build_pack
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.files import BASE_MESH, MakeHumanFiles
 from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, PoseSolver, catalogue_pose
 from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Pack, Textures
 from gfla_cli.synth.people.body import PoseLibrary, Skeleton
@@ -153,7 +152,7 @@ def test_pointers_of_git_lfs_are_no_images(merged):
 
 
 def test_another_base_mesh_is_refused(merged, tmp_path):
-    write_mesh(merged / "makehuman/data" / catalogue.BASE_MESH, CUBE, CUBE_FACES)
+    write_mesh(merged / "makehuman/data" / BASE_MESH, CUBE, CUBE_FACES)
     with pytest.raises(DataError, match="19158 vertices"):
         build_pack(MakeHumanFiles(merged), tmp_path)
 

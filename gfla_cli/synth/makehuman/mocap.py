@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from gfla_cli.arrays import Float64Array, Int64Array
 from gfla_cli.errors import DataError
 from gfla_cli.io.npz import read_npz
-from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.catalogue import STATIC_POSES
 from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.files import STATIC_POSES, MakeHumanFiles, bvh
 from gfla_cli.synth.makehuman.poses import (
     CATALOGUE_POSES,
     PoseSolver,
@@ -169,10 +167,7 @@ def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> di
     """The arrays of poses.npz. mocap: a file of motion capture; None = still poses only."""
     solver, bones = PoseSolver.of(figure), posed_bones(figure)
     clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
-    still = {
-        f"mh_{name}": reduced_pose(read_bvh(files.path(catalogue.pose(name))), figure.rig, bones)
-        for name in STATIC_POSES
-    }
+    still = {f"mh_{name}": reduced_pose(read_bvh(files.path(bvh(name))), figure.rig, bones) for name in STATIC_POSES}
     still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
 
     moving = sum(len(clip.pose) for clip in clips)
