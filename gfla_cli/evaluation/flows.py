@@ -30,7 +30,8 @@ from gfla_cli.networks.generator import PoseGenerator
 from gfla_cli.networks.priors.features import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.view import ViewGenerator
-from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, draw_teacher_forced, to_device, with_ground_truth_flows
+from gfla_cli.training.batch import GroundTruthFlow, draw_teacher_forced, with_ground_truth_flows
+from gfla_cli.training.tasks.pose import PoseBatch, pose_batch
 from gfla_cli.training.tasks.view import view_batch
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
@@ -106,7 +107,7 @@ def _people(
         data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
         for number in range(pairs):
             pair = data[number]
-            batch = to_device(default_collate([pair]), config, placement.device)
+            batch = pose_batch(default_collate([pair]), config, placement.device)
             with placement.autocast:
                 flows, found = _flows(network, batch)
                 made = _pictures(network, batch, flows)
