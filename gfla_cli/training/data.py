@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LAST = "checkpoint.pt"  # of a run: the checkpoint that --resume continues
 RENDERED = ("people", "chairs", "objects", "people-faces", "bodies")
-LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
+_LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 _FINEST_GRID = 64  # of ground-truth flow
 
 
@@ -50,8 +50,8 @@ def check_data(recipe: Recipe, root: Path | None, cache: Path | None, *, render:
         from gfla_cli.synth.pack import check_pack
 
         check_pack(root)
-    if name in LAYOUTS:
-        require_set(root, "train", LAYOUTS[name])
+    if name in _LAYOUTS:
+        require_set(root, "train", _LAYOUTS[name])
 
 
 def check_cache(recipe: Recipe, cache: Path | None) -> None:
@@ -128,7 +128,7 @@ def _real(recipe: Recipe, root: Path | None, stage: Stage) -> Dataset[Any]:
         return ShapeNetPairs(find_file(root), "train", stage.image_size, recipe.seed)
     from gfla_cli.datasets.deepfashion import BenchmarkPairs, ShuffledPairs
 
-    pairs = BenchmarkPairs(root, "train", LAYOUTS[name], stage.image_size)
+    pairs = BenchmarkPairs(root, "train", _LAYOUTS[name], stage.image_size)
     return ShuffledPairs(pairs, recipe.seed, jittered=name == "market")
 
 
