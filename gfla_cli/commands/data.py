@@ -258,7 +258,7 @@ def render(
     Example: gfla data render PACK -o albums/ --processes 8
     then: gfla train --dataset people --data-root PACK --cache albums/ --no-render
     """
-    from gfla_cli.training.inputs import check_data
+    from gfla_cli.training.data import check_data
     from gfla_cli.training.recipe import recipe
 
     check_data(recipe(dataset), pack, output)

@@ -122,7 +122,7 @@ def train(
             print_json(plan.to_json())
         return
     if not launch.distributed:  # several processes report errors once, when they are connected
-        from gfla_cli.training.inputs import check_cache, check_data, check_run
+        from gfla_cli.training.data import check_cache, check_data, check_run
 
         check_cache(plan, cache)
         check_run(output, resume=resume)
@@ -190,15 +190,11 @@ def _read_recipe(file: Path, dataset: Dataset) -> Recipe:
 
 def _recipe(dataset: Dataset, sampler: Sampler, flow: str | None, init: str | None) -> Recipe:
     """The recipe of a data set, for a sampler. With `flow` or `init` it has no flow stage."""
-    from gfla_cli.training.recipe import recipe, with_sampler
+    from gfla_cli.training.recipe import fine_tuning_recipe, recipe, with_sampler, without_flow_stage
 
     plan = with_sampler(recipe(dataset), sampler)
     if flow is not None:
-        from gfla_cli.training.inputs import without_flow_stage
-
         plan = without_flow_stage(plan)
     if init is not None:
-        from gfla_cli.training.inputs import fine_tuning_recipe
-
         plan = fine_tuning_recipe(plan, init)
     return plan

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Float64Array, Image, Int64Array, Points
 from gfla_cli.datasets.sample import PosePair, unknown_correspondence, unknown_joints
-from gfla_cli.datasets.tables import Layout, Split, read_annotations, read_pairs, require_images, require_set
+from gfla_cli.datasets.tables import Layout, Split, read_annotations, read_pairs, require_set
 from gfla_cli.errors import DataError
 from gfla_cli.io.files import leads_out
 from gfla_cli.io.image import at_size, read_image
@@ -42,7 +42,9 @@ class BenchmarkPairs(Dataset[PosePair]):
             if name not in self.points:
                 what = f"{root}: {name} is in the pairs but has no keypoints"
                 raise DataError(what, hint="gfla data check names all")
-        require_images(root, split)
+        if not (root / split).is_dir():
+            hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
+            raise DataError(f"{root / split}: no such folder, but the images belong there", hint=hint)
 
     def __len__(self) -> int:
         return len(self.pairs)

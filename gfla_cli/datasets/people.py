@@ -6,26 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
 from gfla_cli.arrays import Float32Array, Points
-from gfla_cli.datasets.augment import degrade, relight
+from gfla_cli.datasets.augment import as_detected, as_listed, degrade, detector_share, misdetected, relight
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, detector_share, misdetected
-from gfla_cli.datasets.render_cache import RenderCache, RenderedSample, StoredView, keypoint_rows, keypoints_in
+from gfla_cli.datasets.render_cache import (
+    FromPack,
+    RenderCache,
+    RenderedSample,
+    StoredView,
+    keypoint_rows,
+    keypoints_in,
+)
 from gfla_cli.datasets.sample import PosePair
 from gfla_cli.geometry.crop import Crop, Size, box_around
 from gfla_cli.io.files import atomic_path
 from gfla_cli.person.body import Half, half_crop, in_half
-from gfla_cli.person.pose import FACE, MISSING, Pose
+from gfla_cli.person.pose import MISSING, Pose
 
 if TYPE_CHECKING:
-    from gfla_cli.synth.people.people import People
-    from gfla_cli.synth.people.views import View
+    from gfla_cli.synth.pack import Pack
 
 _DETECTED = "detected.npy"
 _ENDS, _SHOULDERS = [1, 8, 11], [2, 5]  # joints of the torso
@@ -56,9 +61,17 @@ class RenderPlan:
     size: int = 256
     depths: bool = True  # store the joints' depths; older caches have none
 
-    def render(self, people: People, rng: np.random.Generator) -> list[View]:
-        """The views of one sample."""
-        return people.random_views(rng, self.views, self.size)
+    def render(self, pack: Pack, sample: int) -> RenderedSample:
+        """The views of one character."""
+        from gfla_cli.synth.people.people import random_views
+
+        views = random_views(pack, np.random.default_rng([self.seed, sample]), self.views, self.size, **self._mix())
+        depths = np.stack([view.depths for view in views])
+        return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
+
+    def _mix(self) -> dict[str, Any]:
+        """Options of `random_views`."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +82,8 @@ class HeadRenderPlan(RenderPlan):
     characters: int = 1200
     margins: tuple[float, float] = (0.1, 0.6)  # free border, as shares of a head with its neck
 
-    def render(self, people: People, rng: np.random.Generator) -> list[View]:
-        """See RenderPlan."""
-        return people.random_views(rng, self.views, self.size, crops={"head": 1}, margins=self.margins)
+    def _mix(self) -> dict[str, Any]:
+        return {"crops": {"head": 1}, "margins": self.margins}
 
 
 def _read_detections(folder: Path) -> Float32Array:
@@ -113,11 +125,8 @@ class RenderedPeople:
 
     def __init__(self, pack: Path, folder: Path, plan: RenderPlan) -> None:
         self.plan = plan
-        self.cache = RenderCache(
-            folder, f"{plan.kind}-{plan.characters}x{plan.views}", plan, plan.characters, self._render
-        )
-        self._pack = pack
-        self._people: People | None = None
+        name = f"{plan.kind}-{plan.characters}x{plan.views}"
+        self.cache = RenderCache(folder, name, plan, plan.characters, FromPack(pack, plan.render))
 
     def view(self, sample: int, view: int) -> PersonView:
         """One view of one character; both numbers count from 0."""
@@ -136,16 +145,6 @@ class RenderedPeople:
     def _detections(self) -> Float32Array:
         return _read_detections(self.cache.folder)
 
-    def _render(self, sample: int) -> RenderedSample:
-        from gfla_cli.synth.pack import Pack
-        from gfla_cli.synth.people.people import People
-
-        if self._people is None:
-            self._people = People(Pack.load(self._pack))
-        views = self.plan.render(self._people, np.random.default_rng([self.plan.seed, sample]))
-        depths = np.stack([view.depths for view in views])
-        return views, {**keypoint_rows([view.keypoints for view in views]), "depths": depths}
-
 
 @dataclass(frozen=True, slots=True)
 class _Side:
@@ -158,10 +157,7 @@ class _Side:
     @classmethod
     def of(cls, person: PersonView, size: int, *, mirrored: bool) -> _Side:
         """A view at `size` x `size`. A mirrored character is a character, too."""
-        points = np.column_stack([person.points, person.depths])
-        face = list(FACE)
-        points[face, :3] = np.where(points[face, 2:3] > 0, points[face, :3], MISSING)
-        points[:, 2] = points[:, 0] >= 0  # a detector guesses the joints that the body itself hides
+        points = as_listed(np.column_stack([person.points, person.depths]))
         own = (person.view.image.shape[0], person.view.image.shape[1])
         detected = None if person.detected is None else Pose.of(person.detected, own)
         side = cls(person.view, Pose.of(points, own), detected)

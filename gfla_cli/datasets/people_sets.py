@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float64Array
+from gfla_cli.datasets.augment import as_listed
 from gfla_cli.datasets.tables import SQUARE, Split, write_tables
-from gfla_cli.person.pose import FACE
 from gfla_cli.synth.pack import Pack, write_bgr
 from gfla_cli.synth.people.character import Character, sample_character
-from gfla_cli.synth.people.people import People
+from gfla_cli.synth.people.people import view_in_pose
 from gfla_cli.synth.people.views import HALF_PIXEL, Crop, Direction, Shot, View, sample_shot
 from gfla_cli.synth.renderer.procedural import BackgroundKind
 from gfla_cli.synth.renderer.render import Scene, sample_scene
@@ -55,8 +55,7 @@ def write_split(
         for k, view in enumerate(views):
             name = f"syn{identity:05d}_{k}.jpg"
             write_bgr(out / split / name, view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            keypoints, face = view.keypoints.copy(), list(FACE)  # the face's only where visible, as a detector does
-            keypoints[face] = np.where(keypoints[face, 2:] > 0, keypoints[face], -1)
+            keypoints = as_listed(view.keypoints)
             # The published set counts whole pixels from the image's corner.
             places = np.where(keypoints[:, :2] >= 0, np.round(keypoints[:, :2] + HALF_PIXEL), -1)
             poses[name] = places.clip(-1, len(view.image) - 1).astype(int).tolist()
@@ -70,17 +69,18 @@ def write_people_mini(pack_path: Path, out: Path, *, train: int = 200, test: int
 
     Every character has a seed of its own, so the two splits never share one. Raises DataError for a damaged pack.
     """
-    people = People(Pack.load(pack_path))
+    pack = Pack.load(pack_path)
     numbers: dict[Split, range] = {"train": range(train), "test": range(train, train + test)}
     for split, identities in numbers.items():
-        characters = ((k, _mini_views(people, np.random.default_rng([_MINI_SEED, k]))) for k in identities)
+        characters = ((k, _mini_views(pack, np.random.default_rng([_MINI_SEED, k]))) for k in identities)
         write_split(out, split, characters, lambda names: permutations(names, 2))
 
 
-def _mini_views(people: People, rng: np.random.Generator) -> list[View]:
-    character = sample_character(rng, people.pack)
+def _mini_views(pack: Pack, rng: np.random.Generator) -> list[View]:
+    character = sample_character(rng, pack)
     scene = sample_scene(rng, _MINI_SIZE, _MINI_BACKGROUNDS)
-    return [people.random_view(rng, character, scene, shot, catalogue=0.7) for shot in _mini_shots(rng)]
+    shots = _mini_shots(rng)
+    return [view_in_pose(pack, rng, character, scene, shot, pack.poses.sample(rng, catalogue=0.7)) for shot in shots]
 
 
 def _mini_shots(rng: np.random.Generator) -> list[Shot]:
@@ -105,20 +105,20 @@ def write_people_hard(pack_path: Path, out: Path, *, characters: int = 40, size:
     The views are: a catalogue pose from the front, the back, arms in front of the body, sitting, and the upper body.
     The pairs lead from the first view to each other one, and back. Raises DataError for a damaged pack.
     """
-    people = People(Pack.load(pack_path))
-    views = ((k, _hard_views(people, np.random.default_rng([_HARD_SEED, k]), size)) for k in range(characters))
+    pack = Pack.load(pack_path)
+    views = ((k, _hard_views(pack, np.random.default_rng([_HARD_SEED, k]), size)) for k in range(characters))
     # From the first view to every other one, and back.
     write_split(out, "test", views, lambda own: [pair for k in own[1:] for pair in ((own[0], k), (k, own[0]))])
 
 
-def _hard_views(people: People, rng: np.random.Generator, size: int) -> list[View]:
+def _hard_views(pack: Pack, rng: np.random.Generator, size: int) -> list[View]:
     scene = sample_scene(rng, size, _HARD_BACKGROUNDS)
-    character = _patterned_character(people, rng, scene)
-    poses = people.pack.poses
+    character = _patterned_character(pack, rng, scene)
+    poses = pack.poses
     mostly_front: Mapping[Direction, float] = {"front": 0.7, "three_quarter": 0.3}
 
     def view(shot: Shot, pose: Float64Array) -> View:
-        return people.view_in_pose(rng, character, scene, shot, pose)
+        return view_in_pose(pack, rng, character, scene, shot, pose)
 
     return [
         view(sample_shot(rng, "full", directions={"front": 1}), poses.sample(rng, catalogue=1)),
@@ -129,12 +129,12 @@ def _hard_views(people: People, rng: np.random.Generator, size: int) -> list[Vie
     ]
 
 
-def _patterned_character(people: People, rng: np.random.Generator, scene: Scene) -> Character:
+def _patterned_character(pack: Pack, rng: np.random.Generator, scene: Scene) -> Character:
     """A random character with enough contrast inside the outline; after many trials, the last one."""
     shot = Shot("full", yaw_deg=0.0, distance=45.0)
     for _ in range(_MAX_TRIALS):
-        character = sample_character(rng, people.pack)
-        seen = people.view_in_pose(rng, character, scene, shot, people.pack.poses.standing())
+        character = sample_character(rng, pack)
+        seen = view_in_pose(pack, rng, character, scene, shot, pack.poses.standing())
         if inner_contrast(seen.image, seen.mask) > _HARD_CONTRAST:
             return character
     return character

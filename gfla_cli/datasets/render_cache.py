@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -28,6 +28,7 @@ from gfla_cli.geometry.crop import Beyond, Crop
 from gfla_cli.io.files import atomic_path, make_folder
 
 if TYPE_CHECKING:
+    from gfla_cli.synth.pack import Pack
     from gfla_cli.synth.renderer.render import RenderedImage
 
 TEST_SEED = 20_200_303  # of the fixed test sets; trainings count their seeds from 0
@@ -63,6 +64,22 @@ class StoredView(NamedTuple):
             surface = surface * _MIRRORED
         mask = crop.image(self.mask, beyond="edge" if beyond == "edge" else 0)
         return StoredView(crop.image(self.image, beyond=beyond), mask, surface)
+
+
+@dataclass(slots=True)
+class FromPack:
+    """Renders samples by their numbers with a pack of synthetic people, which is loaded for the first one."""
+
+    folder: Path
+    render: Callable[[Pack, int], RenderedSample]
+    _pack: Pack | None = None
+
+    def __call__(self, sample: int) -> RenderedSample:
+        from gfla_cli.synth.pack import Pack
+
+        if self._pack is None:
+            self._pack = Pack.load(self.folder)
+        return self.render(self._pack, sample)
 
 
 class RenderCache:

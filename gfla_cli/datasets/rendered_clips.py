@@ -18,12 +18,21 @@ from torch.utils.data import Dataset
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, Points
 from gfla_cli.conditioning.face_map import EYE, INSIDE_LIPS, background_edges, part_labels
-from gfla_cli.datasets.augment import degrade, random_face_crop, relight, shake_points
+from gfla_cli.datasets.augment import (
+    as_detected,
+    as_detected_face,
+    as_listed,
+    degrade,
+    detector_share,
+    random_face_crop,
+    relight,
+    shake_points,
+)
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, as_detected_face, detector_share
 from gfla_cli.datasets.render_cache import (
     ADDED_LATER,
     TEST_SEED,
+    FromPack,
     RenderCache,
     RenderedSample,
     StoredView,
@@ -123,19 +132,15 @@ class MotionPlan:
 
     def render(self, pack: Pack, clip: int) -> RenderedSample:
         """The frames of a clip."""
-        from gfla_cli.synth.people.people import People
+        from gfla_cli.synth.people.people import person_clip
 
         rng = np.random.default_rng([self.seed, clip])
-        views = People(pack).person_clip(rng, self.frames, self.size).frames
+        views = person_clip(pack, rng, self.frames, self.size).frames
         return views, keypoint_rows([view.keypoints for view in views])
 
     def points(self, row: Mapping[str, NDArray[Any]]) -> Points:
-        """(18, 3) joints of one view that a detector lists: those of the face where visible, the others always."""
-        listed = keypoints_in(row)
-        joints = list(pose.FACE)
-        listed[joints] = np.where(listed[joints, 2:] > 0, listed[joints], pose.MISSING)
-        listed[:, 2] = listed[:, 0] >= 0
-        return listed
+        """(18, 3) joints of one view; see `as_listed`."""
+        return as_listed(keypoints_in(row))
 
 
 _Plan = TypeVar("_Plan", PortraitPlan, MotionPlan)
@@ -146,22 +151,14 @@ class RenderedClips(Generic[_Plan]):
 
     def __init__(self, pack: Path, folder: Path, plan: _Plan) -> None:
         self.plan: _Plan = plan
-        self.cache = RenderCache(folder, f"{plan.kind}-{plan.clips}x{plan.frames}", plan, plan.clips, self._render)
-        self._pack_folder = pack
-        self._pack: Pack | None = None
+        name = f"{plan.kind}-{plan.clips}x{plan.frames}"
+        self.cache = RenderCache(folder, name, plan, plan.clips, FromPack(pack, plan.render))
 
     def read(self, clip: int, views: Sequence[int]) -> ClipFrames:
         """The views of one clip in this order. Frames count from 0, stills follow them."""
         stored, rows = zip(*(self.cache.read(clip, view) for view in views), strict=True)
         images, masks, surfaces = (np.stack(stack) for stack in zip(*stored, strict=True))
         return ClipFrames(images, masks, np.stack([self.plan.points(row) for row in rows]), surfaces)
-
-    def _render(self, clip: int) -> RenderedSample:
-        from gfla_cli.synth.pack import Pack
-
-        if self._pack is None:
-            self._pack = Pack.load(self._pack_folder)
-        return self.plan.render(self._pack, clip)
 
 
 class _TrainingClips(Dataset[ClipSample], Generic[_Plan]):

@@ -74,13 +74,6 @@ def require_set(root: Path, split: Split, layout: Layout) -> None:
         raise DataError(f"{root} was built with --layout {built.name}, not {layout.name}", hint=hint)
 
 
-def require_images(root: Path, split: Split) -> None:
-    """Raises DataError unless `root` holds the folder of a split's images."""
-    if not (root / split).is_dir():
-        hint = "gfla data fashion sorts DeepFashion's img_highres into train/ and test/"
-        raise DataError(f"{root / split}: no such folder, but the images belong there", hint=hint)
-
-
 def read_annotations(path: Path) -> dict[str, Points]:
     """Name -> (18, 3) x, y, confidence in the frame of the layout; missing = -1, -1, 0. Raises DataError."""
     poses: dict[str, Points] = {}

@@ -31,7 +31,8 @@ from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.solids import BodyPrior
 from gfla_cli.networks.view import ViewGenerator
-from gfla_cli.training.batch import GroundTruthFlow, PoseBatch, mix_ground_truth_flows, to_device
+from gfla_cli.training.batch import GroundTruthFlow, mix_ground_truth_flows
+from gfla_cli.training.tasks.pose import PoseBatch, pose_batch
 from gfla_cli.training.tasks.view import view_batch
 
 _UNSEEN = 77  # a seed of characters that no recipe uses
@@ -107,7 +108,7 @@ def _people(
         data = PeoplePairs(pack, Path(cache), plan, size=plan.size, grid=grid, seed=_UNSEEN, depth=config.has_depth)
         for number in range(pairs):
             pair = data[number]
-            batch = to_device(default_collate([pair]), config, placement.device)
+            batch = pose_batch(default_collate([pair]), config, placement.device)
             source, structure = batch.source_image, batch.target_structure
             with placement.autocast:
                 bodies = network.body_prior(source, batch.source_structure, structure)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gfla_cli.arrays import Image, Points
 from gfla_cli.bundles.files import sha256_of
-from gfla_cli.datasets.detector_errors import as_detected
+from gfla_cli.datasets.augment import as_detected
 from gfla_cli.errors import DataError, GflaError, MissingExtraError, UsageError
 from gfla_cli.evaluation.features import FEATURES, SIDE, VERSION, FidInception, Lpips, load_inception, load_lpips
 from gfla_cli.evaluation.protocols import Size, padding

@@ -31,7 +31,7 @@ from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.drawing import draw_pose
 from gfla_cli.person.pose import Pose, nearest_person
 from gfla_cli.pipelines.refinement import SourceHead
-from gfla_cli.training.batch import to_device
+from gfla_cli.training.tasks.pose import pose_batch
 
 
 class _Read(NamedTuple):
@@ -181,7 +181,7 @@ class PosePairs(TestSet):
         return {name: made[name] for name in self.rows}
 
     def _of_pair(self, pair: PosePair, rows: Mapping[str, Session]) -> dict[str, Tensor]:
-        batch = to_device(default_collate([pair]), self._config, self.placement.device)
+        batch = pose_batch(default_collate([pair]), self._config, self.placement.device)
         made = {}
         for name, model in rows.items():
             # A model without depth takes the first half of the structure channels.

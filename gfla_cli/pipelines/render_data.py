@@ -21,8 +21,7 @@ from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.errors import DataError, GflaError, UsageError
 from gfla_cli.io.background import Progress, silent
 from gfla_cli.person.pose import nearest_person
-from gfla_cli.training.data import open_training_data, render_caches
-from gfla_cli.training.inputs import RENDERED
+from gfla_cli.training.data import RENDERED, open_training_data, render_caches
 from gfla_cli.training.recipe import Recipe
 
 _LOWER_PRIORITY = 5  # for `nice`: a training on the same machine goes first

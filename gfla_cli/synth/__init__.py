@@ -1,7 +1,6 @@
 """Synthetic training data: dressed people and objects, drawn by a small software renderer.
 
-    people = People(Pack.load(folder))
-    views = people.random_views(np.random.default_rng(0), count=5, size=256)
+    views = random_views(Pack.load(folder), np.random.default_rng(0), count=5, size=256)
 
 renderer/   meshes to images         people/      bodies, clothes and poses (`people.py` is the way in)
 objects/    chairs and GLB files     makehuman/   builds the pack that people are made of

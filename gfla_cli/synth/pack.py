@@ -17,7 +17,7 @@ from gfla_cli.io.image_decoding import open_image
 from gfla_cli.synth.people.body import BaseMesh, PoseLibrary, Shapes, Skeleton
 from gfla_cli.synth.people.garments import Item
 from gfla_cli.synth.people.mesh import Piece
-from gfla_cli.synth.renderer.materials import MipChain, mip_chain
+from gfla_cli.synth.renderer.rasterizer import MipChain, mip_chain
 
 _HINT = "the folder of synthetic people holds humans.npz, poses.npz and textures/; gfla data humans builds one"
 _PARTS = ("humans.npz", "poses.npz", "textures")

@@ -1,20 +1,16 @@
-"""A collated batch as the networks and losses need it: tensors on the device, close-up crops, ground-truth flows."""
+"""What the batches of all tasks consist of: tensors on the device, close-up crops, ground-truth flows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.conditioning.structure import heatmap_batch, joint_map_batch
-from gfla_cli.config import ModelConfig
-from gfla_cli.datasets.sample import Correspondence, PosePair
+from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.networks.flow import Flow
-from gfla_cli.networks.priors.body import body_shape, trunk_length
 from gfla_cli.ops.warp import constant
 
 # Close-ups: crops of heads, eyes and mouths.
@@ -25,13 +21,6 @@ _EYES, _MOUTH = slice(36, 48), slice(48, 68)  # of a face's 68 points
 _PER_EYES, _PER_MOUTH = 1.25, 1.5  # side of a crop / width of eyes or mouth in a frontal face
 _LEAST = 8.0  # smallest side of an eye or mouth crop, pixels
 SIDE = 64  # of a resized crop, pixels
-
-# Weights of the losses:
-_HEAD_AND_HANDS = (0, 4, 7, 14, 15, 16, 17)
-_FOREARMS = ((3, 4), (6, 7))  # elbow, wrist
-_ALONG = (0.0, 0.35, 0.7, 1.25)  # positions between elbow (0) and wrist (1), and on into the hand
-_USUAL_TRUNK = 0.22  # trunk length of a person seen whole, as a fraction of the frame's height
-_DETAILS = 3.0  # extra weight of faces, forearms and hands, relative to the person's
 
 # (height, width) of a grid -> offsets (B, 2, h, w) in its pixels, weights and visibility (B, 1, h, w)
 GroundTruthAt = Callable[[int, int], tuple[Tensor, Tensor, Tensor]]
@@ -112,51 +101,6 @@ class GroundTruthFlow(NamedTuple):
         return offset * constant((width, height), offset.device, offset.dtype).view(1, 2, 1, 1), weight, visible
 
 
-@dataclass(frozen=True, slots=True)
-class PoseBatch:
-    """One training step's inputs and ground truth. B images of H x W, S = 18 joints."""
-
-    source_image: Tensor  # (B, 3, H, W) in [-1, 1]
-    target_image: Tensor  # (B, 3, H, W)
-    source_structure: Tensor  # (B, S, H, W) in [0, 1]; with depths 2 S channels
-    target_structure: Tensor  # (B, S, H, W)
-    target_points: Tensor  # (B, S, 3) x, y, confidence, pixels; missing = -1, -1, 0
-    true_points: Tensor  # (2 B, S, 4) x, y, 1 if known, depth: of all sources, then of all targets
-    target_mask: Tensor  # (B, 1, H, W) in [0, 1], 1 on the person
-    target_details: Tensor  # (B, 1, H, W) in [0, 1], 1 on faces, forearms and hands
-    target_head: Tensor  # (B, 3) centre x, y and side of the head, pixels
-    true_flow: GroundTruthFlow
-
-    def weighted_flow_at(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """As `true_flow.at`, for losses: faces, forearms and hands have more weight, as in `pixel_weight`."""
-        offset, weight, visible = self.true_flow.at(height, width)
-        return offset, weight * (1 + _DETAILS * F.adaptive_avg_pool2d(self.target_details, (height, width))), visible
-
-    def joint_maps(self, stride: int, sigma: float) -> Tensor:
-        """(B, S, H/stride, W/stride) heat maps of the target's joints; `sigma` in their pixels."""
-        height, width = self.target_image.shape[-2:]
-        return heatmap_batch(self.target_points / stride, (height // stride, width // stride), sigma)
-
-    def crop_around_person(self, fraction: float, *images: Tensor) -> list[Tensor]:
-        """The columns of (B, C, H, W) images around each target person: `fraction` of the width, in steps of 8."""
-        width = self.target_mask.shape[-1]
-        kept = min(width, -(-int(width * fraction) // 8) * 8)
-        columns = torch.arange(width, device=self.target_mask.device)
-        there = self.target_mask.amax(dim=(1, 2)) > 0.5  # (B, W)
-        first = torch.where(there, columns, width).amin(dim=1)
-        last = torch.where(there, columns, -1).amax(dim=1)
-        left = ((first + last + 1 - kept) // 2).clamp(0, width - kept)
-        if left.device.type == "cpu":
-            return [torch.stack([p[i, ..., x : x + kept] for i, x in enumerate(left.tolist())]) for p in images]
-        chosen = (left[:, None] + columns[:kept])[:, None, None]  # (B, 1, 1, kept); tolist() would wait
-        return [p.gather(3, chosen.expand(-1, p.shape[1], p.shape[2], -1)) for p in images]
-
-    def pixel_weight(self, person: float) -> Tensor:
-        """(B, 1, H, W) of mean 1. The person has `person` times more weight; faces, forearms and hands even more."""
-        weight = 1 + person * (self.target_mask + _DETAILS * self.target_details)
-        return weight / weight.mean(dim=(2, 3), keepdim=True)
-
-
 def on_device(values: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device. Copies to a GPU are asynchronous."""
     if device.type == "cuda" and values.device.type == "cpu":
@@ -167,51 +111,6 @@ def on_device(values: Tensor, device: torch.device) -> Tensor:
 def image_batch(images: Tensor, device: torch.device) -> Tensor:
     """(B, H, W, 3) bytes on the host -> (B, 3, H, W) in [-1, 1] on the device."""
     return on_device(images, device).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
-
-
-def to_device(pair: PosePair, config: ModelConfig, device: torch.device) -> PoseBatch:
-    """`pair` holds collated tensors (a leading B everywhere). The size of heat map dots follows that of the images."""
-    source, target = (torch.as_tensor(x) for x in (pair.source_image, pair.target_image))
-    size = (source.shape[1], source.shape[2])
-    sigma = config.heatmap_sigma * size[0] / config.image_size[0]
-    source_points, wanted_points = (
-        on_device(torch.as_tensor(x), device).float() for x in (pair.source_points, pair.target_points)
-    )
-    target_points = wanted_points[..., :3]
-    true_flow = GroundTruthFlow.of(pair.correspondence, device)
-    maps = joint_map_batch if config.has_depth else heatmap_batch
-    return PoseBatch(
-        source_image=image_batch(source, device),
-        target_image=image_batch(target, device),
-        source_structure=maps(source_points, size, sigma),
-        target_structure=maps(wanted_points, size, sigma),
-        target_points=target_points,
-        true_points=on_device(torch.as_tensor(pair.true_points), device).float().transpose(0, 1).flatten(0, 1),
-        target_mask=on_device(torch.as_tensor(pair.target_mask), device)[:, None].float().div(255),
-        target_details=_details(target_points, size, sigma),
-        target_head=head_boxes(target_points, size),
-        true_flow=true_flow._replace(weight=true_flow.weight * _flow_weight(wanted_points, size[0])),
-    )
-
-
-def _flow_weight(points: Tensor, height: int) -> Tensor:
-    """(B, 1, 1, 1) weight of flows: smaller where the person is large in the frame, and so are all errors."""
-    place = torch.cat([points[..., :2], torch.zeros_like(points[..., :1])], dim=2)
-    shape, _ = body_shape(points.device)
-    trunk = trunk_length(place, (points[..., 2] > 0).to(place.dtype), shape)  # (B, 1) pixels
-    return (_USUAL_TRUNK * height / trunk).clamp(max=1)[..., None, None]
-
-
-def _details(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
-    """(B, 1, H, W), 1 on faces and hands, where people look first, and on forearms, which may cross the body."""
-    places = [points[:, joint, :2] for joint in _HEAD_AND_HANDS]
-    for elbow, wrist in _FOREARMS:
-        first, second = points[:, elbow], points[:, wrist]
-        there = ((first[:, 2:] > 0) & (second[:, 2:] > 0)).expand(-1, 2)
-        for along in _ALONG:
-            place = first[:, :2] + along * (second[:, :2] - first[:, :2])
-            places.append(place.where(there, -1))
-    return heatmap_batch(torch.stack(places, dim=1), size, sigma).amax(dim=1, keepdim=True)
 
 
 def mix_ground_truth_flows(flows: Sequence[Flow], ground_truth_at: GroundTruthAt, fraction: float) -> list[Flow]:

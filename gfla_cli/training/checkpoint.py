@@ -19,7 +19,7 @@ from gfla_cli.config import ModelConfig
 from gfla_cli.errors import BundleError, DataError
 from gfla_cli.io.files import atomic_path
 from gfla_cli.networks.sequence import with_irises
-from gfla_cli.training.inputs import no_checkpoint
+from gfla_cli.training.data import no_checkpoint
 from gfla_cli.training.learner import Learner
 from gfla_cli.training.recipe import Recipe
 

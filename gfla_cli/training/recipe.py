@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from gfla_cli.bundles.files import read_config
+from gfla_cli.bundles.shelf import find_bundle
 from gfla_cli.config import ModelConfig, Sampler, preset
 from gfla_cli.errors import UsageError
 
@@ -298,3 +301,28 @@ def with_sampler(plan: Recipe, sampler: Sampler) -> Recipe:
         without = {"content": 0, "close_up": 0, "style": 0, "adversarial": 0}
         stages = tuple(replace(stage, weights=replace(stage.weights, **without)) for stage in stages)
     return replace(plan, model=model, stages=stages)
+
+
+def without_flow_stage(plan: Recipe) -> Recipe:
+    """The recipe from its first joint stage on. Raises UsageError when it has no stage for the flow alone."""
+    joint = joint_stages(plan)
+    if len(joint) == len(plan.stages):
+        what = f"a model with the sampler {plan.model.sampler} has no flow estimator"
+        raise UsageError(what, hint="leave --flow out")
+    return replace(plan, stages=joint)
+
+
+def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
+    """The recipe from its first joint stage on, for the network of a bundle, whatever its size.
+
+    Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
+    """
+    folder = find_bundle(model)
+    config, _ = read_config(folder)  # the weights are read later, into the network
+    if config.task != plan.model.task:
+        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
+        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
+    refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)
+    refines_halves = config.refines_halves or (plan.halves > 0 and config.is_square)
+    config = replace(config, refines_heads=refines_heads, refines_halves=refines_halves)
+    return replace(plan, model=config, stages=joint_stages(plan))

@@ -20,8 +20,7 @@ from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.image import load_vgg19
 from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
-from gfla_cli.training.data import open_training_data
-from gfla_cli.training.inputs import LAST, check_cache, run_exists
+from gfla_cli.training.data import LAST, check_cache, open_training_data, run_exists
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.recipe import Recipe

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from gfla_cli.bundles.bundle import save_bundle
@@ -29,7 +29,7 @@ from gfla_cli.training.checkpoint import (
     save_checkpoint,
     save_critics,
 )
-from gfla_cli.training.inputs import LAST
+from gfla_cli.training.data import LAST
 from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, StagePosition, StepResult, memory_error
 from gfla_cli.training.loading import ReadableSamples, Step, StepLoader, Unreadable
 from gfla_cli.training.log import Journal, Progress, StageStats
@@ -125,11 +125,6 @@ class Trainer:
             parts=self.engine.accumulate,
             unreadable=Unreadable(folder),
         )
-
-    @property
-    def generator(self) -> nn.Module:
-        """The network that is trained."""
-        return self.learner.generator
 
     @property
     def stage(self) -> Stage:
@@ -262,10 +257,6 @@ class Trainer:
         with self.placement.autocast:
             return self.task.rows(self.learner.average, batch)
 
-    def weights(self) -> dict[str, Tensor]:
-        """The weights to ship: the average over time if the recipe has one."""
-        return dict(self.learner.average.state_dict())
-
     def save(self, *, best: bool = False) -> None:
         """Writes the checkpoint; `best` keeps a copy of it. Collective: all processes must call it."""
         carried = self._carried.cpu() if self._carried is not None else None
@@ -301,11 +292,12 @@ class Trainer:
         )
 
     def save_bundle(self) -> Path:
-        """Writes a bundle of the current weights, and returns its folder."""
+        """Writes a bundle of the current weights, averaged if the recipe asks for it, and returns its folder."""
         folder = self.folder / "bundle"
         trained = {"dataset": self.recipe.dataset, "samples": self.samples}
         card = None if (folder / CARD).exists() else self._card()  # one that the user wrote stays
-        save_bundle(folder, self.recipe.model, self.weights(), card=card, trained=trained)
+        weights = self.learner.average.state_dict()
+        save_bundle(folder, self.recipe.model, weights, card=card, trained=trained)
         save_critics(self.learner, folder)
         return folder
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn_landmarks import drawn_body, drawn_face, with_open_mouth
 
-from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.augment import as_detected_face
 from gfla_cli.datasets.rendered_clips import (
     BodyClips,
     ClipFrames,
@@ -25,7 +25,7 @@ from gfla_cli.datasets.sample import Correspondence
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person import pose
 from gfla_cli.person.face import EYES, MIRRORED, face_size
-from gfla_cli.synth.people.posing import sample_talk, with_glances
+from gfla_cli.synth.people.people import sample_talk, with_glances
 
 
 def drawn_clip(points, frames=3, side=64):

@@ -13,16 +13,17 @@ import torch.nn.functional as F
 from drawn_people import drawn_sample
 
 from gfla_cli.conditioning.structure import heatmap_batch, heatmaps
+from gfla_cli.datasets.augment import as_detected, misdetected
 from gfla_cli.datasets.correspondence import correspond
-from gfla_cli.datasets.detector_errors import as_detected, misdetected
 from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan
 from gfla_cli.datasets.render_cache import RenderCache
 from gfla_cli.losses.image import _max_pool
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.training.batch import GroundTruthFlow, PoseBatch
+from gfla_cli.training.batch import GroundTruthFlow
 from gfla_cli.training.data import open_training_data
 from gfla_cli.training.recipe import recipe
+from gfla_cli.training.tasks.pose import PoseBatch
 
 
 def patch_of_body(n, left, top, width=16, height=32):

@@ -71,10 +71,10 @@ def test_training_on_smaller_frames_does_not_reduce_them_further(tmp_path):
     plan = replace(plan, model=replace(plan.model, image_size=(128, 128), flow_reduction=2))
     plan = replace(plan, stages=tuple(replace(stage, image_size=(64, 64)) for stage in plan.stages))
     trainer = Trainer(plan, SequenceTask(plan, lambda stage: Drawn("face"), None), tmp_path, CPU, workers=0)
-    assert trainer.generator.flow_estimator.reduction == 1
+    assert trainer.learner.generator.flow_estimator.reduction == 1
     assert build(plan.model).flow_estimator.reduction == 2
     trainer.learner.start_stage(replace(plan.stages[0], image_size=plan.model.image_size))
-    assert trainer.generator.flow_estimator.reduction == 2
+    assert trainer.learner.generator.flow_estimator.reduction == 2
 
 
 @pytest.mark.parametrize("name", ["face-people", "pose-people"])

@@ -25,7 +25,7 @@ from paths import ANNA, BEN, ROOT, SHARED
 from gfla_cli import PoseTransfer
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import background_edges, face_structure
-from gfla_cli.datasets.detector_errors import as_detected_face
+from gfla_cli.datasets.augment import as_detected_face
 from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.errors import GflaError
 from gfla_cli.evaluation.metrics import Measures
@@ -36,7 +36,7 @@ from gfla_cli.person.face import face_crop
 from gfla_cli.pipelines.compositing import Canvas, composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.people import People, portrait
+from gfla_cli.synth.people.people import person_clip, portrait, random_views
 
 SIDE = 768  # pixels of rendered pairs
 PORTRAIT = 512  # pixels of rendered portraits
@@ -68,18 +68,18 @@ def photographs() -> Iterator[Case]:
 
 def rendered() -> Iterator[Case]:
     """Two views of one person on backgrounds of all kinds."""
-    people = People(Pack.load(SHARED / "humans"))
+    pack = Pack.load(SHARED / "humans")
     for k in range(PAIRS):
         mix = {"crops": {"full": 0.8, "three_quarter": 0.2}, "backgrounds": {BUSY[k % len(BUSY)]: 1}}
-        one, other = people.random_views(np.random.default_rng([22, k]), 2, SIDE, **mix)
+        one, other = random_views(pack, np.random.default_rng([22, k]), 2, SIDE, **mix)
         yield Case(f"rendered {k}, {BUSY[k % len(BUSY)]}", one.image, other.image, other.image)
 
 
 def nearly_equal() -> Iterator[Case]:
     """Frames of a moving person whose joints move by at most 2 % of the frame."""
-    people, found = People(Pack.load(SHARED / "humans")), 0
+    pack, found = Pack.load(SHARED / "humans"), 0
     for k in count():
-        clip = people.person_clip(np.random.default_rng([23, k]), 3, SIDE)
+        clip = person_clip(pack, np.random.default_rng([23, k]), 3, SIDE)
         first, *_, last = clip.frames
         seen = (first.keypoints[:, 2] > 0) & (last.keypoints[:, 2] > 0)
         moved = np.linalg.norm((last.keypoints - first.keypoints)[seen, :2], axis=1)

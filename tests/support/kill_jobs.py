@@ -153,7 +153,7 @@ def train(data: Path) -> None:
 
     from gfla_cli.config import preset
     from gfla_cli.inference.device import choose_device
-    from gfla_cli.training.inputs import LAST
+    from gfla_cli.training.data import LAST
     from gfla_cli.training.recipe import LossWeights, Recipe, Stage
     from gfla_cli.training.run import RunOptions, run_training
     from gfla_cli.training.trainer import Pace

@@ -7,8 +7,8 @@ import json
 import cv2
 import numpy as np
 
-from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.figure import LANDMARKS
+from gfla_cli.synth.makehuman.files import BASE_MESH, SKELETON, TARGET_FOLDERS, WEIGHTS, required_files
 
 BASE_VERTICES = 19158  # as many as in MakeHuman's base mesh, nearly all of them in one place
 CUBE = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
@@ -76,18 +76,18 @@ def write_base(data):
         polygons[group] = [" ".join(str(int(v) + first) for v in face.split()) for face in CUBE_FACES]
     polygons["body"].append(" ".join(str(v + 1) for v in LANDMARKS[:3]))
     vertices[FIRST_JOINT : FIRST_JOINT + len(PARENTS)] = [joint_of(bone) for bone in PARENTS]
-    write_mesh(data / catalogue.BASE_MESH, vertices, polygons)
+    write_mesh(data / BASE_MESH, vertices, polygons)
 
 
 def write_rig(data):
     joints = {f"{bone}____head": [FIRST_JOINT + k] for k, bone in enumerate(PARENTS)}
     bones = {bone: {"parent": parent, "head": f"{bone}____head"} for bone, parent in PARENTS.items()}
     (data / "rigs").mkdir()
-    (data / catalogue.SKELETON).write_text(json.dumps({"bones": bones, "joints": joints}))
+    (data / SKELETON).write_text(json.dumps({"bones": bones, "joints": joints}))
     weights = {bone: [[FIRST_JOINT + k, 1]] for k, bone in enumerate(PARENTS)}
     weights["pelvis.L"].append([FIRST_CUBE, 0.5])
     weights["jaw"].append([FIRST_CUBE, 1.5])
-    (data / catalogue.WEIGHTS).write_text(json.dumps({"weights": weights}))
+    (data / WEIGHTS).write_text(json.dumps({"weights": weights}))
 
 
 def write_clothing(path, parts=2):
@@ -117,7 +117,7 @@ def write_checkouts(folder):
     data, assets = folder / "makehuman/makehuman/data", folder / "makehuman-assets/base"
     write_base(data)
     write_rig(data)
-    for name in catalogue.required_files():
+    for name in required_files():
         path = (data if name.startswith("eyes/") else assets) / name
         if name.endswith(".mhclo"):
             write_clothing(path, parts=2 if "suit" in name else 1)
@@ -126,7 +126,7 @@ def write_checkouts(folder):
         elif name.endswith(".png"):
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), np.full((32, 32, 3 if "skins" in name else 4), 90, np.uint8))
-    for target in catalogue.TARGET_FOLDERS:
+    for target in TARGET_FOLDERS:
         write_text(data / f"targets/{target}/nothing.target", [])
     for ethnicity in ("african", "asian", "caucasian"):
         write_text(data / f"targets/expression/units/{ethnicity}/mouth-open.target", [f"{FIRST_CUBE + 1} .1 0 0"])

@@ -14,11 +14,10 @@ from tiny_makehuman import (
 )
 
 from gfla_cli.errors import DataError
-from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.build import _read_colour
 from gfla_cli.synth.makehuman.clothing import connected_parts, outfit_items, read_clothing, trimmed
 from gfla_cli.synth.makehuman.figure import KEPT_BONES, read_rig, read_target, select_targets, strongest_bones
-from gfla_cli.synth.makehuman.files import MakeHumanFiles, read_obj
+from gfla_cli.synth.makehuman.files import SKELETON, WEIGHTS, MakeHumanFiles, bvh, read_obj
 from gfla_cli.synth.makehuman.mocap import distinct, joint_positions
 from gfla_cli.synth.makehuman.poses import read_bvh, rotation_between
 from gfla_cli.synth.renderer.camera import rotation_matrix
@@ -142,7 +141,7 @@ def test_a_fringe_is_cut_above_the_eyes(tmp_path):
 
 def test_bones_that_are_left_out_give_their_weights_to_the_next_above(makehuman):
     files = MakeHumanFiles(makehuman)
-    rig = read_rig(files.path(catalogue.SKELETON), files.path(catalogue.WEIGHTS), BASE_VERTICES)
+    rig = read_rig(files.path(SKELETON), files.path(WEIGHTS), BASE_VERTICES)
     assert set(rig.bones) == KEPT_BONES
     assert rig.kept_parent("upperleg01.L") == "root"
     assert rig.weight[FIRST_CUBE, rig.bones.index("jaw")] == 0.75
@@ -159,7 +158,7 @@ def test_the_four_strongest_bones_are_kept():
 
 
 def test_static_poses_stand_upright_and_bend_through_bones_left_out(makehuman):
-    path = MakeHumanFiles(makehuman).path(catalogue.pose("sit01"))
+    path = MakeHumanFiles(makehuman).path(bvh("sit01"))
     rotation = read_bvh(path)
     np.testing.assert_allclose(rotation["root"], np.eye(3))
     np.testing.assert_allclose(rotation["pelvis.L"], rotation_matrix([np.radians(30), 0, 0]), atol=1e-12)

@@ -18,14 +18,13 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.errors import DataError, UsageError
-from gfla_cli.synth.makehuman import catalogue
 from gfla_cli.synth.makehuman.build import build_pack
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.files import BASE_MESH, MakeHumanFiles
 from gfla_cli.synth.makehuman.poses import CATALOGUE_POSES, PoseSolver, catalogue_pose
 from gfla_cli.synth.pack import _REQUIRED_TEXTURES, Pack, Textures
 from gfla_cli.synth.people.body import PoseLibrary, Skeleton
-from gfla_cli.synth.people.people import People
+from gfla_cli.synth.people.people import person_clip, random_views
 
 
 @pytest.fixture
@@ -153,7 +152,7 @@ def test_pointers_of_git_lfs_are_no_images(merged):
 
 
 def test_another_base_mesh_is_refused(merged, tmp_path):
-    write_mesh(merged / "makehuman/data" / catalogue.BASE_MESH, CUBE, CUBE_FACES)
+    write_mesh(merged / "makehuman/data" / BASE_MESH, CUBE, CUBE_FACES)
     with pytest.raises(DataError, match="19158 vertices"):
         build_pack(MakeHumanFiles(merged), tmp_path)
 
@@ -200,11 +199,11 @@ def test_people_without_motion_capture_can_be_photographed(tmp_path):
     poses |= {"pose": poses["pose"][rows], "root_yaw": poses["root_yaw"][rows]}
     poses |= {"clip_start": np.arange(len(rows)), "unique": np.arange(len(rows))}
     np.savez(tmp_path / "poses.npz", **poses)
-    people = People(Pack.load(tmp_path))
-    views = people.random_views(np.random.default_rng(0), count=2, size=64)
+    pack = Pack.load(tmp_path)
+    views = random_views(pack, np.random.default_rng(0), count=2, size=64)
     assert all(view.mask.any() for view in views)
     with pytest.raises(UsageError, match="no motion capture"):
-        people.person_clip(np.random.default_rng(0), frames=4, size=64)
+        person_clip(pack, np.random.default_rng(0), frames=4, size=64)
 
 
 def test_a_folder_that_is_no_pack_is_refused_with_a_hint(tmp_path):

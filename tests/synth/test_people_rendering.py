@@ -19,9 +19,8 @@ from gfla_cli.errors import UsageError
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.body import Expression
 from gfla_cli.synth.people.character import sample_character
-from gfla_cli.synth.people.people import People, portrait
-from gfla_cli.synth.people.posing import pose_character
-from gfla_cli.synth.people.views import Shot, aim_camera, photograph
+from gfla_cli.synth.people.people import person_clip, portrait, random_views
+from gfla_cli.synth.people.views import Shot, aim_camera, photograph, pose_character
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 
@@ -32,11 +31,6 @@ def pack():
         pytest.skip("no ../shared/humans beside the checkout")
     cv2.setNumThreads(1)
     return Pack.load(folder)
-
-
-@pytest.fixture(scope="session")
-def people(pack):
-    return People(pack)
 
 
 @pytest.fixture(scope="session")
@@ -83,9 +77,9 @@ def centred(keypoints):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("seed", range(12))
-def test_pairs_are_those_of_the_prototype(people, prototype, seed):
+def test_pairs_are_those_of_the_prototype(pack, prototype, seed):
     our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    (character, views), theirs = person_pair(people, our_rng, 256), prototype.person_pair(their_rng, 256)
+    (character, views), theirs = person_pair(pack, our_rng, 256), prototype.person_pair(their_rng, 256)
     assert_same_state(our_rng, their_rng)
     np.testing.assert_array_equal(character.body.vertices, theirs["character"]["V"])
     np.testing.assert_array_equal(triangles_of(character.mesh.triangles), triangles_of(theirs["character"]["tris"]))
@@ -96,11 +90,11 @@ def test_pairs_are_those_of_the_prototype(people, prototype, seed):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("clip", "points"), [(face_clip, "landmarks"), (People.person_clip, "keypoints")])
+@pytest.mark.parametrize(("clip", "points"), [(face_clip, "landmarks"), (person_clip, "keypoints")])
 @pytest.mark.parametrize("seed", range(3))
-def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed):
+def test_clips_are_those_of_the_prototype(pack, prototype, clip, points, seed):
     our_rng, their_rng = np.random.default_rng(seed), np.random.default_rng(seed)
-    ours, theirs = clip(people, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
+    ours, theirs = clip(pack, our_rng, 4, 128), getattr(prototype, clip.__name__)(their_rng, 4, 128)
     assert_same_state(our_rng, their_rng)
     for k, view in enumerate(ours.frames):
         pair = (without_mouth(image, view) for image in (view.image, theirs["images"][k]))
@@ -112,9 +106,9 @@ def test_clips_are_those_of_the_prototype(people, prototype, clip, points, seed)
 
 
 @pytest.mark.shared
-def test_no_motion_is_longer_than_those_of_the_pack(people):
+def test_no_motion_is_longer_than_those_of_the_pack(pack):
     with pytest.raises(UsageError):
-        people.person_clip(np.random.default_rng(0), frames=100_000)
+        person_clip(pack, np.random.default_rng(0), frames=100_000)
 
 
 @pytest.mark.shared
@@ -157,9 +151,9 @@ def test_irises_are_where_the_eyes_show_them(pack):
 
 
 @pytest.mark.shared
-def test_equal_surfaces_of_two_views_have_equal_colours(people):
+def test_equal_surfaces_of_two_views_have_equal_colours(pack):
     mix = {"crops": {"full": 1}, "directions": {"front": 1}, "backgrounds": {"white": 1}}
-    first, second = people.random_views(np.random.default_rng(1), 2, 256, **mix)
+    first, second = random_views(pack, np.random.default_rng(1), 2, 256, **mix)
     colours, places = [], []
     for view in (first, second):
         seen = ~np.isnan(view.surface[..., 0])
@@ -174,8 +168,8 @@ def test_equal_surfaces_of_two_views_have_equal_colours(people):
 
 
 @pytest.mark.shared
-def test_random_views_are_a_pure_function_of_the_generator(people):
-    drawn = [people.random_views(np.random.default_rng(7), 3, 64) for _ in range(2)]
+def test_random_views_are_a_pure_function_of_the_generator(pack):
+    drawn = [random_views(pack, np.random.default_rng(7), 3, 64) for _ in range(2)]
     for first, again in zip(*drawn, strict=True):
         assert first.image.shape == (64, 64, 3)
         assert first.mask.shape == first.inverse_depth.shape == (64, 64)
@@ -188,12 +182,12 @@ def test_random_views_are_a_pure_function_of_the_generator(people):
 
 
 @pytest.mark.shared
-def test_random_views_show_what_their_mix_asks_for(people):
-    heads = people.random_views(np.random.default_rng(0), 4, 64, crops={"head": 1}, directions={"front": 1})
+def test_random_views_show_what_their_mix_asks_for(pack):
+    heads = random_views(pack, np.random.default_rng(0), 4, 64, crops={"head": 1}, directions={"front": 1})
     assert all((view.landmarks > -1).all() and (view.landmarks < 65).all() for view in heads)
     assert all((view.keypoints[[10, 13]] == [-1, -1, 0]).all() for view in heads)
 
-    backs = people.random_views(np.random.default_rng(0), 4, 64, crops={"full": 1}, directions={"back": 1})
+    backs = random_views(pack, np.random.default_rng(0), 4, 64, crops={"full": 1}, directions={"back": 1})
     assert sum(view.keypoints[0, 2] for view in backs) == 0  # no nose is seen from behind
     assert all((view.keypoints[[10, 13], :2] >= 0).all() for view in backs)
 
@@ -208,22 +202,22 @@ def test_a_set_may_lie_anywhere(tmp_path):
     assert written == cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
-def talking(people, jaw):
+def talking(pack, jaw):
     """A face from the front with the mouth so far open, radians, and the middle of its inner lips."""
     rng = np.random.default_rng(6)
-    character = sample_character(rng, people.pack)
-    posed = pose_character(people.pack, character, people.pack.poses.standing(), Expression({}, jaw))
+    character = sample_character(rng, pack)
+    posed = pose_character(pack, character, pack.poses.standing(), Expression({}, jaw))
     light = Light(np.array([0.2, 0.4, 1]), np.full(3, 0.8), np.full(3, 0.4), floor=False)
     scene = Scene(np.full((256, 256, 3), 128, np.uint8), light)
-    camera = aim_camera(people.pack.skeleton, character, posed, Shot(crop="head", yaw_deg=0, distance=15), 256)
-    view = photograph(people.pack, character, posed, camera, scene)
+    camera = aim_camera(pack.skeleton, character, posed, Shot(crop="head", yaw_deg=0, distance=15), 256)
+    view = photograph(pack, character, posed, camera, scene)
     x, y = view.landmarks[60:68].mean(axis=0).round().astype(int)
     return view, view.image[:, x].astype(int), y
 
 
 @pytest.mark.shared
-def test_an_open_mouth_shows_teeth_before_a_dark_cavity(people):
-    view, column, middle = talking(people, 0.4)
+def test_an_open_mouth_shows_teeth_before_a_dark_cavity(pack):
+    view, column, middle = talking(pack, 0.4)
     lip, chin = int(view.landmarks[62, 1]), int(view.landmarks[66, 1])
     inside = column[lip + 1 : chin]
     brightness = inside.sum(axis=1)
@@ -232,7 +226,7 @@ def test_an_open_mouth_shows_teeth_before_a_dark_cavity(people):
     assert cavity < 120
     upper = inside[brightness[: len(inside) // 3].argmax()]
     assert np.ptp(upper) < 60  # white, not red
-    shut, column, middle = talking(people, 0.0)
+    shut, column, middle = talking(pack, 0.0)
     assert np.abs(shut.landmarks[62] - shut.landmarks[66]).max() < 3
     red, green, _ = column[middle]
     assert red > green + 20  # lips

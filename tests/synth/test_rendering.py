@@ -10,7 +10,6 @@ from paths import ROOT
 
 from gfla_cli.synth.people.mesh import clip_mesh, merge_references
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, rotation_vector
-from gfla_cli.synth.renderer.materials import Material, build_mesh, mip_chain, plain
 from gfla_cli.synth.renderer.procedural import (
     BackgroundKind,
     FabricKind,
@@ -20,7 +19,17 @@ from gfla_cli.synth.renderer.procedural import (
     seamless_noise,
     strands,
 )
-from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, empty_samples, interpolate_on_surface, rasterize
+from gfla_cli.synth.renderer.rasterizer import (
+    ALPHA_TEST,
+    CULL_BACK,
+    Material,
+    build_mesh,
+    empty_samples,
+    interpolate_on_surface,
+    mip_chain,
+    plain,
+    rasterize,
+)
 from gfla_cli.synth.renderer.render import Light, Scene, render
 
 

@@ -12,7 +12,6 @@ from torch.utils.data import default_collate
 from gfla_cli.conditioning.structure import heatmap_batch
 from gfla_cli.losses.image import JOINT_SIGMA, joint_loss
 from gfla_cli.networks.discriminator import STRIDE, PoseReader
-from gfla_cli.training.batch import to_device
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.tasks.base import (
     CriticInput,
@@ -21,6 +20,7 @@ from gfla_cli.training.tasks.base import (
     adversarial_losses,
     discriminator_losses,
 )
+from gfla_cli.training.tasks.pose import pose_batch
 
 
 def maps(*places):
@@ -107,7 +107,7 @@ def test_faces_forearms_and_hands_count_more_than_the_rest_of_a_person():
     pair.target_points[:] = (-1, -1, 0)
     pair.target_points[3], pair.target_points[4] = (16, 32, 1), (48, 32, 1)
     pair.correspondence.weight[:] = 1
-    batch = to_device(default_collate([pair]), TINY, torch.device("cpu"))
+    batch = pose_batch(default_collate([pair]), TINY, torch.device("cpu"))
     weight = batch.pixel_weight(2.0)
     assert weight.mean() == pytest.approx(1)
     row = weight[0, 0, 32]

@@ -39,7 +39,7 @@ def test_a_batch_in_parts_takes_the_same_step(open_data, tmp_path):
         run = trainer(recipe, open_data, tmp_path / str(parts), small_vgg(), engine=Engine(accumulate=parts))
         settle(run.learner.discriminators)
         run.run(lambda progress: seen.append(progress.losses))
-        networks.append((run.generator, run.learner.discriminators))
+        networks.append((run.learner.generator, run.learner.discriminators))
     # Nearly: spectral norms are estimated anew whenever a discriminator looks at a part.
     assert seen[0] == pytest.approx(seen[1], rel=1e-3)
     for one, other, most in zip(*networks, (1e-3, 0.03), strict=True):
@@ -51,7 +51,7 @@ def test_channels_last_changes_nothing_but_the_memory(open_data, tmp_path):
     _, seen = trained(open_data, tmp_path / "usual")
     run, seen_last = trained(open_data, tmp_path / "last", engine=Engine(channels_last=True))
     assert seen[-1].losses == pytest.approx(seen_last[-1].losses, rel=1e-2, abs=1e-4)
-    big = next(p for p in run.generator.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[-1] > 1)
+    big = next(p for p in run.learner.generator.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[-1] > 1)
     assert big.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -105,8 +105,8 @@ def test_compiled_parts_keep_the_names_of_their_weights(open_data, tmp_path, mon
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
     run = trainer(plan(), open_data, tmp_path, None, engine=Engine(compile=True))
-    assert run.generator.flow_estimator in compiled
-    assert not any("_orig_mod" in name for name in run.generator.state_dict())
+    assert run.learner.generator.flow_estimator in compiled
+    assert not any("_orig_mod" in name for name in run.learner.generator.state_dict())
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, stop_a
     resumed = trainer(recipe, tmp_path / "broken", None)
     resumed.resume()
     resumed.run(lambda progress: None)
-    for name, tensor in whole.weights().items():
-        assert torch.equal(tensor, resumed.weights()[name]), name
+    for name, tensor in whole.learner.average.state_dict().items():
+        assert torch.equal(tensor, resumed.learner.average.state_dict()[name]), name
 
 
 def test_a_flow_stage_of_bodies_trains_both_estimators():

@@ -30,12 +30,12 @@ def trained(recipe, folder, group=None, parts=1, data=None):
     run = Trainer(recipe, task, folder, CPU, 0, Engine(accumulate=parts), group=group)
     seen = []
     run.run(seen.append)
-    networks = {"generator": run.generator, "discriminators": run.learner.discriminators}
+    networks = {"generator": run.learner.generator, "discriminators": run.learner.discriminators}
     return {
         "losses": [p.losses for p in seen],
         "unreadable": [p.unreadable for p in seen],
         "gradients": {n: torch.cat([p.grad.flatten() for p in m.parameters()]) for n, m in networks.items()},
-        "weights": {n: m.state_dict() for n, m in networks.items()} | {"average": run.weights()},
+        "weights": {n: m.state_dict() for n, m in networks.items()} | {"average": run.learner.average.state_dict()},
     }
 
 

@@ -92,7 +92,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_resumes_exactly(unbroken,
     alone.resume()
     alone.run(lambda progress: None)
     assert [stage.batch for stage in alone.recipe.stages] == [4, 4]
-    after = alone.generator.state_dict()
+    after = alone.learner.generator.state_dict()
     learnt, differs = (
         torch.cat([(now[n] - then[n]).flatten() for n in whole]) for now, then in ((whole, before), (whole, after))
     )

@@ -15,8 +15,7 @@ from gfla_cli.app import app
 from gfla_cli.bundles.bundle import FLOW_ONLY, is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.errors import BundleError, DataError, GflaError, UsageError
 from gfla_cli.networks.build import build
-from gfla_cli.training.inputs import fine_tuning_recipe, without_flow_stage
-from gfla_cli.training.recipe import RECIPES, LossWeights, with_sampler
+from gfla_cli.training.recipe import RECIPES, LossWeights, fine_tuning_recipe, with_sampler, without_flow_stage
 from gfla_cli.training.run import RunOptions, run_training
 from gfla_cli.training.tasks.base import Outcome
 
@@ -59,9 +58,11 @@ def test_frozen_parts_keep_their_weights(open_data, tmp_path, frozen):
     recipe = plan(flow=1, joint=2)
     recipe = replace(recipe, stages=(replace(recipe.stages[1], frozen=frozen),))
     run = trainer(recipe, open_data, tmp_path, small_vgg())
-    before = {name: weight.detach().clone() for name, weight in run.generator.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in run.learner.generator.named_parameters()}
     run.run(lambda progress: None)
-    changed = {name for name, weight in run.generator.named_parameters() if not torch.equal(weight, before[name])}
+    changed = {
+        name for name, weight in run.learner.generator.named_parameters() if not torch.equal(weight, before[name])
+    }
     parts = ("flow_estimator.down", "flow_estimator.up", "decoder.to_image", "decoder.levels", "source_encoder.down")
     still = {part for part in parts if not any(name.startswith(f"{part}.") for name in changed)}
     assert still == set(frozen)
@@ -94,8 +95,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_p
     resumed.resume()
     assert (resumed.stage_index, resumed.step) == (1, 2)
     resumed.run(lambda progress: None)
-    for name, tensor in whole.weights().items():
-        assert torch.equal(tensor, resumed.weights()[name]), name
+    for name, tensor in whole.learner.average.state_dict().items():
+        assert torch.equal(tensor, resumed.learner.average.state_dict()[name]), name
 
 
 def test_the_pipeline_ends_in_a_bundle_that_loads(small_set, tmp_path):
@@ -173,9 +174,9 @@ def test_a_run_starts_from_one_model_at_most_and_keeps_its_sampler():
 
 def test_a_loss_that_is_not_a_number_is_survived_and_then_named(open_data, tmp_path, monkeypatch):
     run = trainer(plan(flow=1, joint=30), open_data, tmp_path, small_vgg())
-    before = {name: tensor.clone() for name, tensor in run.generator.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in run.learner.generator.state_dict().items()}
     nan = {"l1": torch.tensor(float("nan"), requires_grad=True)}
     monkeypatch.setattr(run.task, "forward", lambda *_: Outcome(dict(nan), {}))
     with pytest.raises(GflaError, match="not a number"):
         run.run(lambda progress: None)
-    assert all(torch.equal(before[name], tensor) for name, tensor in run.generator.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.learner.generator.state_dict().items())

@@ -103,8 +103,8 @@ def test_most_steps_end_a_run_that_goes_on_with_more(open_data, tmp_path):
     assert again.steps == 3
     assert again.run(lambda p: seen.append((p.stage.name, p.step)), Pace(max_steps=9))
     assert seen[3:] == [("joint", 2), ("joint", 3)]
-    for name, weight in whole.generator.state_dict().items():
-        assert torch.equal(weight, again.generator.state_dict()[name]), name
+    for name, weight in whole.learner.generator.state_dict().items():
+        assert torch.equal(weight, again.learner.generator.state_dict()[name]), name
 
 
 def test_an_abandoned_step_leaves_no_trace(open_data, tmp_path):

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import ByteArray, Float32Array
 from gfla_cli.errors import DataError
-from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.catalogue import SKINS, TEXTURES, Texture
 from gfla_cli.synth.makehuman.clothing import (
     FittedMesh,
     feature,
@@ -27,7 +25,21 @@ from gfla_cli.synth.makehuman.clothing import (
     trimmed,
 )
 from gfla_cli.synth.makehuman.figure import KEYPOINTS, LANDMARKS, Figure, select_targets, strongest_bones, target_arrays
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.files import (
+    EYES,
+    HAIR,
+    HAIR_WITH_TEXTURE,
+    HAT,
+    LASHES,
+    OUTFITS,
+    SKINS,
+    TEXTURES,
+    TONGUE,
+    TRIMMED_HAIR,
+    MakeHumanFiles,
+    Texture,
+    mhclo,
+)
 from gfla_cli.synth.makehuman.mocap import pose_arrays
 from gfla_cli.synth.pack import BROWS, SHOES, read_bgr, write_bgr
 from gfla_cli.synth.people.body import HEAD_WINDOW
@@ -79,19 +91,19 @@ def read_items(files: MakeHumanFiles, figure: Figure) -> dict[str, FittedMesh]:
         return read_clothing(files.path(name), len(base))
 
     def hair(name: str) -> FittedMesh:
-        cut = trimmed if name in catalogue.TRIMMED_HAIR else stranded
-        style = fitted(catalogue.hair(name))
-        return hairstyle(style) if name in catalogue.HAIR_WITH_TEXTURE else cut(style, base)
+        cut = trimmed if name in TRIMMED_HAIR else stranded
+        style = fitted(mhclo("hair", name))
+        return hairstyle(style) if name in HAIR_WITH_TEXTURE else cut(style, base)
 
-    items = {"hat:fedora": fitted(catalogue.HAT).part()}
-    for name, roles in catalogue.OUTFITS.items():
-        items |= outfit_items(name, fitted(catalogue.clothing(name)), roles, base)
-    items |= {f"shoes:{name}": fitted(catalogue.clothing(name)).part() for name in SHOES}
-    items |= {f"hair:{name}": hair(name) for name in catalogue.HAIR}
-    items |= {f"brows:{name}": feature(fitted(catalogue.brow(name))) for name in BROWS}
-    items["lashes:eyelashes01"] = feature(fitted(catalogue.LASHES))
-    items["eyes:high-poly"] = feature(fitted(catalogue.EYES))
-    items["tongue:tongue01"] = feature(fitted(catalogue.TONGUE))
+    items = {"hat:fedora": fitted(HAT).part()}
+    for name, roles in OUTFITS.items():
+        items |= outfit_items(name, fitted(mhclo("clothes", name)), roles, base)
+    items |= {f"shoes:{name}": fitted(mhclo("clothes", name)).part() for name in SHOES}
+    items |= {f"hair:{name}": hair(name) for name in HAIR}
+    items |= {f"brows:{name}": feature(fitted(mhclo("eyebrows", name))) for name in BROWS}
+    items["lashes:eyelashes01"] = feature(fitted(LASHES))
+    items["eyes:high-poly"] = feature(fitted(EYES))
+    items["tongue:tongue01"] = feature(fitted(TONGUE))
     return items | {"tights": tights(figure), "skirt": skirt(figure), "teeth": teeth(figure)}
 
 

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
 from gfla_cli.synth.makehuman.figure import SIDES, Figure, strongest_bones
 from gfla_cli.synth.makehuman.files import as_data_error, read_obj, split_lines
+from gfla_cli.synth.people.garments import relative_size
 from gfla_cli.synth.people.mesh import clip_mesh
 
 _ROLES = {"t": "top", "b": "bottom", "f": "full"}
@@ -45,10 +46,7 @@ class FittedMesh:
 
     def size(self, base: Float64Array) -> Float64Array:
         """The size of a body (V,3) per axis, (3,), relative to the one that the clothing was modelled on."""
-        first, second = self.scale_vertices.T
-        axes = np.arange(3)
-        size = np.abs(base[first, axes] - base[second, axes]) / self.scale_length
-        return np.where(first == second, 1.0, size)
+        return relative_size(base, self.scale_vertices, self.scale_length)
 
     def fit(self, base: Float64Array) -> Float64Array:
         """The vertices (n,3) on a body (V,3)."""

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float64Array, Int64Array
 from gfla_cli.errors import DataError
-from gfla_cli.synth.makehuman.catalogue import BASE_MESH, SKELETON, WEIGHTS
-from gfla_cli.synth.makehuman.files import MakeHumanFiles, ObjMesh, as_data_error, read_obj, split_lines
+from gfla_cli.synth.makehuman.files import (
+    BASE_MESH,
+    SKELETON,
+    WEIGHTS,
+    MakeHumanFiles,
+    ObjMesh,
+    as_data_error,
+    read_obj,
+    split_lines,
+)
 
 _MIDDLE = (
     *("root", "spine05", "spine04", "spine03", "spine02", "spine01"),

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import Float64Array, Int64Array, read_npz
 from gfla_cli.errors import DataError
-from gfla_cli.synth.makehuman import catalogue
-from gfla_cli.synth.makehuman.catalogue import STATIC_POSES
 from gfla_cli.synth.makehuman.figure import Figure
-from gfla_cli.synth.makehuman.files import MakeHumanFiles
+from gfla_cli.synth.makehuman.files import STATIC_POSES, MakeHumanFiles, bvh
 from gfla_cli.synth.makehuman.poses import (
     CATALOGUE_POSES,
     PoseSolver,
@@ -92,7 +90,9 @@ def read_mocap(path: Path) -> dict[str, Float64Array]:
 
 def motions(clips: dict[str, Float64Array], figure: Figure, solver: PoseSolver) -> Iterator[Motion]:
     """The clips that are long enough, on MakeHuman's skeleton."""
-    retarget = _Retarget.onto(figure, solver)
+    joint = figure.joint
+    hips = orthonormal_frame(joint("upperleg01.L") - joint("upperleg01.R"), joint("spine01") - joint("root"))
+    chest = orthonormal_frame(joint("upperarm01.L") - joint("upperarm01.R"), joint("neck01") - joint("spine03"))
     walks = 0
     for name, clip in clips.items():
         walks += _WALKING in name
@@ -100,7 +100,9 @@ def motions(clips: dict[str, Float64Array], figure: Figure, solver: PoseSolver) 
             continue
         frames = clip[::_STEP][:_MAX_FRAMES]
         if len(frames) >= _MIN_FRAMES:
-            yield retarget.motion(name.rsplit("__", 1)[-1], frames)
+            posed = (_retargeted(at, solver, hips, chest) for at in joint_positions(frames))
+            pose, heading, direction = zip(*posed, strict=True)
+            yield Motion(name.rsplit("__", 1)[-1], np.stack(pose), np.array(heading), np.stack(direction))
 
 
 def joint_positions(clip: Float64Array) -> Float64Array:
@@ -117,42 +119,26 @@ def joint_positions(clip: Float64Array) -> Float64Array:
     return position
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Retarget:
-    """Transfers motion capture to another skeleton by the directions of its limbs."""
+def _retargeted(
+    at: Float64Array, solver: PoseSolver, rest_hips: Float64Array, rest_chest: Float64Array
+) -> tuple[Float64Array, float, Float64Array]:
+    """Joints (38,3) -> pose (P,3), heading, and the directions of the limbs in one vector (30,).
 
-    solver: PoseSolver
-    hips: Float64Array  # (3,3) frame of the hips at rest
-    chest: Float64Array  # (3,3) frame of the chest at rest
-
-    @classmethod
-    def onto(cls, figure: Figure, solver: PoseSolver) -> _Retarget:
-        joint = figure.joint
-        return cls(
-            solver,
-            hips=orthonormal_frame(joint("upperleg01.L") - joint("upperleg01.R"), joint("spine01") - joint("root")),
-            chest=orthonormal_frame(joint("upperarm01.L") - joint("upperarm01.R"), joint("neck01") - joint("spine03")),
-        )
-
-    def motion(self, name: str, clip: Float64Array) -> Motion:
-        pose, heading, direction = zip(*map(self._frame, joint_positions(clip)), strict=True)
-        return Motion(name, np.stack(pose), np.array(heading), np.stack(direction))
-
-    def _frame(self, at: Float64Array) -> tuple[Float64Array, float, Float64Array]:
-        """Joints (38,3) -> pose (P,3), heading, and the directions of the limbs in one vector (30,)."""
-        left, right = _JOINTS[".L"], _JOINTS[".R"]
-        root = orthonormal_frame(at[left[0]] - at[right[0]], at[_CHEST] - at[_HIPS]) @ self.hips.T
-        chest = orthonormal_frame(at[left[4]] - at[right[4]], at[_NECK] - at[_SPINE]) @ self.chest.T
-        heading = float(np.arctan2(root[0, 2], root[2, 2]))
-        ahead = rotation_matrix([0, -heading, 0])
-        root, chest = ahead @ root, ahead @ chest
-        limbs: dict[str, Float64Array] = {}
-        for side, joints in _JOINTS.items():
-            for bone, first in _LIMBS.items():
-                limbs[bone + side] = ahead @ (at[joints[first + 1]] - at[joints[first]])
-        neck = _HEAD_SHARE * unit(ahead @ (at[_HEAD] - at[_NECK])) + (1 - _HEAD_SHARE) * unit(chest[:, 1])
-        pose = self.solver.solve(limbs, root=root, chest=chest, neck=neck)
-        return pose, heading, np.concatenate([unit(limb) for limb in limbs.values()])
+    The directions of the limbs are kept. rest_hips, rest_chest: frames (3,3) of the other skeleton at rest.
+    """
+    left, right = _JOINTS[".L"], _JOINTS[".R"]
+    root = orthonormal_frame(at[left[0]] - at[right[0]], at[_CHEST] - at[_HIPS]) @ rest_hips.T
+    chest = orthonormal_frame(at[left[4]] - at[right[4]], at[_NECK] - at[_SPINE]) @ rest_chest.T
+    heading = float(np.arctan2(root[0, 2], root[2, 2]))
+    ahead = rotation_matrix([0, -heading, 0])
+    root, chest = ahead @ root, ahead @ chest
+    limbs: dict[str, Float64Array] = {}
+    for side, joints in _JOINTS.items():
+        for bone, first in _LIMBS.items():
+            limbs[bone + side] = ahead @ (at[joints[first + 1]] - at[joints[first]])
+    neck = _HEAD_SHARE * unit(ahead @ (at[_HEAD] - at[_NECK])) + (1 - _HEAD_SHARE) * unit(chest[:, 1])
+    pose = solver.solve(limbs, root=root, chest=chest, neck=neck)
+    return pose, heading, np.concatenate([unit(limb) for limb in limbs.values()])
 
 
 def distinct(direction: Float64Array) -> Int64Array:
@@ -168,10 +154,7 @@ def pose_arrays(files: MakeHumanFiles, figure: Figure, mocap: Path | None) -> di
     """The arrays of poses.npz. mocap: a file of motion capture; None = still poses only."""
     solver, bones = PoseSolver.of(figure), posed_bones(figure)
     clips = list(motions(read_mocap(mocap), figure, solver)) if mocap else []
-    still = {
-        f"mh_{name}": reduced_pose(read_bvh(files.path(catalogue.pose(name))), figure.rig, bones)
-        for name in STATIC_POSES
-    }
+    still = {f"mh_{name}": reduced_pose(read_bvh(files.path(bvh(name))), figure.rig, bones) for name in STATIC_POSES}
     still |= {name: catalogue_pose(made, solver) for name, made in CATALOGUE_POSES.items()}
 
     moving = sum(len(clip.pose) for clip in clips)

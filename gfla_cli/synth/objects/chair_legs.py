@@ -188,30 +188,30 @@ def wires(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     return pieces + mirrored_pair(side, "metal")
 
 
-def crossed(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece]:
+def crossed(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     """Folding legs: an X on either side, with bars across."""
     thickness = rng.uniform(0.12, 0.2)
     x, z, top = foot.width / 2 - thickness, foot.depth / 2, foot.height
     pieces: list[Piece] = []
     for outer, start, end in ((0.0, z, -z), (thickness * 1.6, -z * 0.8, z)):
         bar = tube([(x - outer, top, start), (x - outer, 0, end)], thickness, square=True, flat=0.6)
-        pieces += mirrored_pair(bar, role)
+        pieces += mirrored_pair(bar, "frame")
         across = tube([(x - outer, 0.5, end * 0.8), (outer - x, 0.5, end * 0.8)], thickness * 0.5, sides=8)
-        pieces.append((across, role))
+        pieces.append((across, "frame"))
     return pieces
 
 
-def rockers(rng: np.random.Generator, foot: Footprint, role: Role) -> list[Piece]:
+def rockers(rng: np.random.Generator, foot: Footprint) -> list[Piece]:
     """Curved runners under four short legs."""
     thickness = rng.uniform(0.25, 0.4)
     x, reach = foot.width / 2 - thickness, foot.depth / 2 + rng.uniform(1.0, 2.0)
     z = np.linspace(-reach - 0.6, reach * 0.8, 12)
     rise = rng.uniform(0.03, 0.07)
     runner = np.stack([np.full_like(z, x), rise * z**2 + 0.15, z], axis=1)
-    pieces: list[Piece] = mirrored_pair(tube(runner, thickness * 0.45, square=True), role)
+    pieces: list[Piece] = mirrored_pair(tube(runner, thickness * 0.45, square=True), "frame")
     for depth in (foot.depth / 2 - thickness, thickness - foot.depth / 2):
         leg = tube([(x, foot.height, depth), (x, rise * depth**2 + 0.15, depth)], thickness * 0.5, sides=8)
-        pieces += mirrored_pair(leg, role)
+        pieces += mirrored_pair(leg, "frame")
     return pieces
 
 

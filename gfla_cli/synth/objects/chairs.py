@@ -302,7 +302,7 @@ def _folding(rng: np.random.Generator) -> _Built:
     size = sample_size(rng)
     style: SeatStyle = choose(rng, {"slatted": 0.4, "board": 0.4, "padded": 0.2})
     pieces = seat(rng, style, size.width, size.depth * 0.9, size.seat, 0.2, 1.0)
-    pieces += crossed(rng, size.foot(0.25, 1.0), "frame")
+    pieces += crossed(rng, size.foot(0.25, 1.0))
     behind: BackStyle = choose(rng, {"rungs": 0.45, "open": 0.35, "panel": 0.2})
     pieces += back(rng, behind, sample_plane(rng, replace(size, taper=1.0)), "frame", rng.uniform(0.22, 0.35))
     frame = any_finish(rng, {"wood": 0.5, "metal": 0.35, "paint": 0.15})
@@ -314,7 +314,7 @@ def _rocking(rng: np.random.Generator) -> _Built:
     """A wooden chair with arms on curved runners."""
     size = replace(sample_size(rng), top=rng.uniform(9.5, 11.5))
     pieces: list[Piece] = seat(rng, "board", size.width, size.depth, size.seat, 0.35, size.taper)
-    pieces += rockers(rng, size.foot(0.3), "frame")
+    pieces += rockers(rng, size.foot(0.3))
     behind: BackStyle = choose(rng, {"spindles": 0.4, "slats": 0.35, "rungs": 0.25})
     pieces += back(rng, behind, sample_plane(rng, size), "frame", 0.38)
     pieces += rail_arms(rng, size.width * size.taper, size.depth, size.seat, "frame", thickness=0.38)

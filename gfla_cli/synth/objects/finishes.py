@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from gfla_cli.arrays import ByteArray, Float32Array, Float64Array
-from gfla_cli.synth.renderer.materials import Gloss, Material, mip_chain
 from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, seamless_noise
-from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, Gloss, Material, mip_chain
 
 FinishKind = Literal["wood", "paint", "metal", "plastic", "dark", "leather", "cloth", "cane", "mesh"]
 
@@ -140,16 +139,16 @@ def _cloth(rng: np.random.Generator) -> Finish:
 def _cane(rng: np.random.Generator) -> Finish:
     """Woven strips with holes between them."""
     colour = _jittered(rng, _WOODS[rng.choice([0, 2, 9, 3])], 0.08)
-    return _lattice(rng, colour, count=int(rng.integers(14, 22)), open_share=rng.uniform(0.3, 0.5), tile=4.0)
+    return _lattice(rng, colour, count=int(rng.integers(14, 22)), open_share=rng.uniform(0.3, 0.5))
 
 
 def _mesh(rng: np.random.Generator) -> Finish:
     """The fine net of an office chair."""
     colour = (random_colour(rng) * 0.4 + 20).astype(np.float32)
-    return _lattice(rng, colour, count=int(rng.integers(20, 30)), open_share=rng.uniform(0.25, 0.45), tile=4.0)
+    return _lattice(rng, colour, count=int(rng.integers(20, 30)), open_share=rng.uniform(0.25, 0.45))
 
 
-def _lattice(rng: np.random.Generator, colour: Float32Array, *, count: int, open_share: float, tile: float) -> Finish:
+def _lattice(rng: np.random.Generator, colour: Float32Array, *, count: int, open_share: float) -> Finish:
     """`count` x `count` square holes, which are together the share `open_share` of the area."""
     steps = (np.arange(_SIDE, dtype=np.float32) + 0.5) / _SIDE * count % 1
     is_hole = np.abs(steps - 0.5) < np.sqrt(open_share) / 2
@@ -157,7 +156,7 @@ def _lattice(rng: np.random.Generator, colour: Float32Array, *, count: int, open
     strands = 1 + 0.08 * seamless_noise(rng, _SIDE, 8)[..., None]
     image[..., :3] = np.clip(colour * strands, 0, 255)
     image[..., 3] = np.where(is_hole[:, None] & is_hole[None], 0, 255)
-    return Finish(Material(mip_chain(image), np.ones(3), Gloss(0.02, 8, _SHADOW_BIAS), flags=ALPHA_TEST), tile)
+    return Finish(Material(mip_chain(image), np.ones(3), Gloss(0.02, 8, _SHADOW_BIAS), flags=ALPHA_TEST), 4.0)
 
 
 _MAKERS: Mapping[FinishKind, Callable[[np.random.Generator], Finish]] = {

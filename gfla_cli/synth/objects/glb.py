@@ -22,7 +22,7 @@ from gfla_cli.arrays import ByteArray, Float64Array
 from gfla_cli.errors import DataError
 from gfla_cli.synth.objects.finishes import Finish
 from gfla_cli.synth.objects.shapes import Shape, face_normals, unit
-from gfla_cli.synth.renderer.materials import MATT, Material, mip_chain, plain
+from gfla_cli.synth.renderer.rasterizer import MATT, Material, mip_chain, plain
 
 _MAX_BYTES = 64 << 20  # of a file
 _MAX_NODES, _MAX_CORNERS = 10_000, 30_000_000  # limits, as a small file may repeat the same mesh many times

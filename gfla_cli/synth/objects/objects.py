@@ -21,8 +21,7 @@ from gfla_cli.synth.objects.finishes import Finish, any_finish
 from gfla_cli.synth.objects.glb import GlbPart, read_glb
 from gfla_cli.synth.objects.shapes import Shape, face_normals, joined
 from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
-from gfla_cli.synth.renderer.materials import build_mesh, mip_chain
-from gfla_cli.synth.renderer.rasterizer import Mesh
+from gfla_cli.synth.renderer.rasterizer import Mesh, build_mesh, mip_chain
 from gfla_cli.synth.renderer.render import Light, RenderedImage, Scene, direction_to, render
 
 FRAME = 10.0  # units of length that the image shows at the object's middle

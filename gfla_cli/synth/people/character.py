@@ -33,9 +33,8 @@ from gfla_cli.synth.people.mesh import (
     first_vertices,
     points_of_texture,
 )
-from gfla_cli.synth.renderer.materials import MATT, Gloss, Material, MipChain, mip_chain
 from gfla_cli.synth.renderer.procedural import FabricKind, choose, fabric, random_colour, strands
-from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, Mesh
+from gfla_cli.synth.renderer.rasterizer import ALPHA_TEST, CULL_BACK, MATT, Gloss, Material, Mesh, MipChain, mip_chain
 
 _JEANS_VERTICES = 886  # identifies the jeans that most outfits share
 _SKIRT_OF_SUIT = "bottom:female_elegantsuit01"

@@ -53,11 +53,18 @@ class Item:
 
     def fit(self, body: Float32Array) -> Piece:
         """The item on a body (V,3)."""
-        first, second = self.scale_vertices.T
-        axis = np.arange(3)
-        size = np.abs(body[first, axis] - body[second, axis]) / self.scale_neutral
-        size = np.where(first == second, 1.0, size)
+        size = relative_size(body, self.scale_vertices, self.scale_neutral)
         return self.neutral.with_offset((self.neutral.binding.offset * size).astype(np.float32))
+
+
+def relative_size(body: FloatArray, vertices: Int64Array, length: Float64Array) -> Float64Array:
+    """The size of a body (V,3) per axis, (3,), relative to the one where two of its vertices (3,2) are `length` apart.
+
+    1 where both vertices are the same.
+    """
+    first, second = vertices.T
+    axis = np.arange(3)
+    return np.where(first == second, 1.0, np.abs(body[first, axis] - body[second, axis]) / length)
 
 
 def _piece(binding: Binding, faces: Int32Array, uv: Float32Array, base: BaseMesh) -> Piece:

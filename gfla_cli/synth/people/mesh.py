@@ -13,8 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int16Array, Int32Array, Int64Array
-from gfla_cli.synth.renderer.materials import Material, build_mesh
-from gfla_cli.synth.renderer.rasterizer import Mesh, kernel
+from gfla_cli.synth.renderer.rasterizer import Material, Mesh, build_mesh, kernel
 
 Vertices = TypeVar("Vertices", Float32Array, Float64Array)
 

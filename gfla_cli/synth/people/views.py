@@ -1,6 +1,6 @@
-"""Views of a person: where the camera is, what the image shows, and where joints and landmarks are in it.
+"""One view of a person: a pose, a camera, the image, and where joints and landmarks are in it.
 
-Lengths are decimetres (dm).
+Lengths are decimetres (dm), angles radians unless a name says degrees.
 """
 
 from __future__ import annotations
@@ -11,19 +11,83 @@ from typing import Literal
 
 import numpy as np
 
-from gfla_cli.arrays import Float32Array
+from gfla_cli.arrays import Float32Array, Float64Array
 from gfla_cli.synth.pack import Pack
-from gfla_cli.synth.people.body import Skeleton
+from gfla_cli.synth.people.body import Expression, Skeleton
 from gfla_cli.synth.people.character import Character
-from gfla_cli.synth.people.posing import PosedCharacter
-from gfla_cli.synth.renderer.camera import Camera, view_rotation
+from gfla_cli.synth.people.mesh import linear_blend_skinning, vertex_normals
+from gfla_cli.synth.renderer.camera import Camera, rotation_matrix, view_rotation
 from gfla_cli.synth.renderer.procedural import choose
 from gfla_cli.synth.renderer.render import RenderedImage, Scene, render
+
+_RELAXED = (0.5, 0.5)  # curl of the left and right fingers, 0 = straight, 1 = fist
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PosedCharacter:
+    """A character in a pose: n vertices, of which the first V are those of the base mesh."""
+
+    vertices: Float32Array  # (n,3)
+    normals: Float32Array  # (n,3) unit length
+    joints: Float64Array  # (B,3)
+    head: Float64Array  # (3,3) rotation of the head from its rest position
+
+
+def pose_character(
+    pack: Pack,
+    character: Character,
+    pose: Float64Array,
+    expression: Expression | None = None,
+    curl: tuple[float, float] = _RELAXED,
+) -> PosedCharacter:
+    """Bends a character into a pose by linear blend skinning.
+
+    pose: local axis-angle (P,3) for the bones of the pack's pose library. expression: None = neutral.
+    curl: of the left and right fingers, 0 = straight, 1 = fist.
+    """
+    expression = expression or Expression()
+    base = character.body.vertices
+    weights = np.array([expression.units.get(unit, 0.0) for unit in pack.shapes.expression_units], np.float32)
+    if weights.any():
+        base = base.copy()
+        base[pack.shapes.expression_vertices] += (weights @ character.expression_basis).reshape(-1, 3)
+    binding, skeleton = character.binding, pack.skeleton
+
+    turn = np.zeros((len(skeleton.parent), 3))
+    turn[pack.poses.bones] = pose
+    turn[skeleton.index["jaw"], 0] = expression.jaw
+    for side, amount in zip("LR", curl, strict=True):
+        yaw, pitch = expression.gaze
+        turn[skeleton.index[f"eye.{side}"], :2] = -pitch, yaw
+        _curl_fingers(turn, character.joints, skeleton.index, side, amount)
+
+    rotation, joints = skeleton.forward_kinematics(rotation_matrix(turn), character.joints)
+    shift = joints - np.einsum("ijk,ik->ij", rotation, character.joints)
+    vertices = linear_blend_skinning(binding.vertices_on(base), binding.bone, binding.weight, rotation, shift)
+    normals = vertex_normals(vertices, character.mesh.triangles)
+    return PosedCharacter(vertices, normals, joints, rotation[skeleton.index["head"]])
+
+
+def _curl_fingers(turn: Float64Array, joints: Float64Array, bone: Mapping[str, int], side: str, amount: float) -> None:
+    """Adds to turn (B,3): rotations of four fingers around the line of the knuckles. joints: (B,3) at rest."""
+
+    def joint(finger: int, link: int) -> Float64Array:
+        at: Float64Array = joints[bone[f"finger{finger}-{link}.{side}"]]
+        return at
+
+    knuckles = joint(5, 1) - joint(2, 1)
+    knuckles /= np.linalg.norm(knuckles)
+    if np.cross(knuckles, joint(3, 2) - joint(3, 1))[1] > 0:  # with this sign a positive angle closes the hand
+        knuckles = -knuckles
+    for finger in range(2, 6):
+        for link in (1, 2, 3):
+            angle = amount * (0.22 + 0.05 * finger + (0.22 if link > 1 else 0))
+            turn[bone[f"finger{finger}-{link}.{side}"]] = knuckles * angle
+
 
 Crop = Literal["full", "three_quarter", "upper", "head"]
 Direction = Literal["front", "three_quarter", "side", "back"]
 
-CROPS: Mapping[Crop, float] = {"full": 0.45, "three_quarter": 0.25, "upper": 0.22, "head": 0.08}
 DIRECTIONS: Mapping[Direction, float] = {"front": 0.45, "three_quarter": 0.25, "side": 0.12, "back": 0.18}
 MARGINS = (0.03, 0.16)  # least and most free border, as a share of what is shown
 
@@ -50,17 +114,12 @@ class Shot:
 
 def sample_shot(
     rng: np.random.Generator,
-    crop: Crop | None = None,
+    crop: Crop,
     *,
-    crops: Mapping[Crop, float] = CROPS,
     directions: Mapping[Direction, float] = DIRECTIONS,
     margins: tuple[float, float] = MARGINS,
 ) -> Shot:
-    """A random shot. `crops` and `directions` are shares; `margins` the least and most free border.
-
-    crop: None draws one from `crops`.
-    """
-    crop = crop or choose(rng, crops)
+    """A random shot. directions: shares; margins: least and most free border, as a share of what is shown."""
     yaw_deg = _sample_yaw(rng, choose(rng, directions))
     distance, pitch_deg = rng.uniform(*_DISTANCE[crop]), rng.normal(3, 4)
     margin, shift = rng.uniform(*margins), (rng.normal(0, 0.02), rng.normal(0, 0.012))

@@ -69,14 +69,26 @@ class SequenceBatch:
 def sequence_batches(
     sample: ClipSample, config: ModelConfig, frames_per_step: int, device: torch.device
 ) -> Iterator[SequenceBatch]:
-    """The steps of collated clips (a leading B everywhere). Frames that do not fill a step are left out."""
+    """The steps of collated clips (a leading B everywhere). Frames that do not fill a step are left out.
+
+    Structures are drawn step by step: they are fifty times larger than the points.
+    """
     images = image_batches(torch.as_tensor(sample.images), device)  # (B, 1 + F, 3, H, W)
     masks = torch.as_tensor(sample.masks).to(device)[:, :, None].float().div(255)
-    drawn = _Drawing(sample, config, device)
-    reference = before = drawn.structures([0])[:, 0]
+    points, edges, size = np.asarray(sample.points), np.asarray(sample.edges), (images.shape[3], images.shape[4])
+
+    def drawn(rows: list[int]) -> Tensor:
+        """(B, len(rows), S, H, W)."""
+        clips = [
+            np.stack([structure_of(config, of_clip[row], size, edges_of_clip[row]) for row in rows])
+            for of_clip, edges_of_clip in zip(points, edges, strict=True)
+        ]
+        return torch.from_numpy(np.stack(clips)).to(device)
+
+    reference = before = drawn([0])[:, 0]
     for first in range(1, images.shape[1] - frames_per_step + 1, frames_per_step):
         rows = list(range(first, first + frames_per_step))
-        structures = drawn.structures(rows)
+        structures = drawn(rows)
         details = _details(structures, config.task).flatten(0, 1)
         yield SequenceBatch(
             reference_image=images[:, 0],
@@ -88,7 +100,7 @@ def sequence_batches(
             masks=masks[:, rows],
             to_previous=_ground_truth(sample.to_previous, rows, details),
             to_reference=_ground_truth(sample.to_reference, rows, details),
-            close_ups=drawn.close_ups(rows),
+            close_ups=_close_up_boxes(torch.from_numpy(points[:, rows]).float().to(device), config.task, size),
         )
         before = structures[:, -1]
 
@@ -99,28 +111,11 @@ def image_batches(images: Tensor, device: torch.device) -> Tensor:
     return flat.view(*images.shape[:2], *flat.shape[1:])
 
 
-class _Drawing:
-    """Draws the structures of a batch step by step: they are fifty times larger than the points."""
-
-    def __init__(self, sample: ClipSample, config: ModelConfig, device: torch.device) -> None:
-        self.points, self.edges = (np.asarray(x) for x in (sample.points, sample.edges))
-        self.size = (sample.images.shape[2], sample.images.shape[3])
-        self.config, self.device = config, device
-
-    def structures(self, rows: list[int]) -> Tensor:
-        """(B, len(rows), S, H, W)."""
-        drawn = [
-            np.stack([structure_of(self.config, points[row], self.size, edges[row]) for row in rows])
-            for points, edges in zip(self.points, self.edges, strict=True)
-        ]
-        return torch.from_numpy(np.stack(drawn)).to(self.device)
-
-    def close_ups(self, rows: list[int]) -> Tensor:
-        """(B, len(rows), K, 3) boxes of eyes and mouth, or of the head."""
-        points = torch.from_numpy(self.points[:, rows]).float().to(self.device)
-        if self.config.task == "face":
-            return feature_boxes(points[..., :2])
-        return head_boxes(points.flatten(0, 1), self.size).view(*points.shape[:2], 1, 3)
+def _close_up_boxes(points: Tensor, task: str, size: tuple[int, int]) -> Tensor:
+    """(B, T, K, 3) boxes of eyes and mouth, or of the head, of people with points (B, T, J, 2 or 3)."""
+    if task == "face":
+        return feature_boxes(points[..., :2])
+    return head_boxes(points.flatten(0, 1), size).view(*points.shape[:2], 1, 3)
 
 
 def _details(structures: Tensor, task: str) -> Tensor:
