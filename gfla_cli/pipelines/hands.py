@@ -31,8 +31,8 @@ _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told
 _MOVED = 0.1  # way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
-_CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in Lab (0..255): below, it is skin; above, none
-_HIDDEN, _BARE = 0.12, 0.35  # share of skin: a hand with less is hidden, one with more is bare
+_CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
+_HIDDEN, _BARE = 0.1, 0.22  # share of skin: a hand with less is hidden, one with more is bare
 _BEHIND, _BESIDE = 0.1, 0.15  # torsos: a hand before the trunk, or so near to it, is nearer than the hips by so much
 
 
@@ -159,7 +159,8 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
     radius = round(_FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1]))))
     face = np.zeros(image.shape[:2], np.uint8)
     cv2.circle(face, np.rint(pose.points[_NOSE, :2]).astype(int).tolist(), radius, 1, cv2.FILLED)
-    colours = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    # OpenCV would need 80 ms to prepare for Lab.
+    colours = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     if radius == 0 or not face.any():
         return None
     lightness, *chroma = np.moveaxis(colours - median(colours[face > 0], axis=0), -1, 0)
