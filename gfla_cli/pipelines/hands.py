@@ -169,12 +169,14 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
 
 
 def _is_behind(pose: Pose, arm: tuple[int, int], torso: float) -> bool:
-    """Whether a hand of the target lies behind its trunk, as far as depths are known."""
+    """Whether a hand of the target lies behind its trunk or its own arm, as far as depths are known."""
+    elbow, wrist = pose.deep_points[list(arm)]
+    if wrist[3] - elbow[3] > np.hypot(*(wrist - elbow)[:2]):  # points away from the camera; NaN: not known
+        return True
     trunk = [*_SHOULDERS, *_HIPS[::-1]]
     if not pose.present[trunk].all():
         return False
     outline = pose.points[trunk, :2].astype(np.float32)
-    wrist = pose.points[arm[1], :2].astype(float).tolist()
-    nearer = pose.deep_points[list(_HIPS), 3].mean() - pose.deep_points[arm[1], 3]  # NaN: not known
-    inside = cv2.pointPolygonTest(outline, wrist, measureDist=True)
+    inside = cv2.pointPolygonTest(outline, wrist[:2].astype(float).tolist(), measureDist=True)
+    nearer = pose.deep_points[list(_HIPS), 3].mean() - wrist[3]
     return inside > -_BESIDE * torso and bool(nearer < _BEHIND * torso)

@@ -151,6 +151,14 @@ def test_a_hand_behind_the_trunk_of_the_target_is_not_shown(depth, shown):
     assert (result(source(body()), 14, raised(body(), depths))[1] == 1) is shown
 
 
+def test_a_hand_that_points_away_is_hidden_by_its_arm():
+    points = body()
+    points[[6, 7], :2] = (190, 80), (210, 90)
+    depths = np.zeros(18, np.float32)
+    depths[7] = 30
+    assert result(source(body()), 14, Pose(points, SIZE, depths))[1] == 0
+
+
 def test_a_hand_beside_the_trunk_is_shown_at_any_depth():
     points = body()
     points[[6, 7], :2] = (190, 80), (220, 100)
