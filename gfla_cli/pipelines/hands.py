@@ -28,12 +28,14 @@ _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, 
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
 _AROUND, _RING = (0.5, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
-_MOVED = 0.1  # way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
+_MOVED = 0.07, 0.13  # way of wrist or elbow: less is a hand at rest, which stays as it is, in its pocket if it is there
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.1, 0.22  # share of skin: a hand with less is hidden, one with more is bare
-_BEHIND, _BESIDE = 0.1, 0.15  # torsos: a hand before the trunk, or so near to it, is nearer than the hips by so much
+# Of a hand in the target, from hidden to visible: torsos by which it is nearer than the hips, or else by which it lies
+# inside of the outline of the trunk; and how steeply its forearm points away from the camera.
+_BEFORE, _BESIDE, _AWAY = (0.05, 0.15), (-0.1, -0.2), (1.2, 0.8)
 
 
 class _Hand(NamedTuple):
@@ -80,18 +82,19 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
 
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
-        if own is None or shown is None or _is_behind(target_pose, arm, torso):
+        if own is None or shown is None:
             continue
-        if max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow))) < _MOVED * torso:
+        weight = _moved(own, shown, torso) * _visible(target_pose, arm, torso)
+        if weight == 0:
             continue
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
             if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
-                layers = _with_hand(layers, source, skin, shown, own, torso, mirrored=False)
+                layers = _with_hand(layers, source, skin, shown, own, torso, weight, mirrored=False)
         elif bare < _HIDDEN and other and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
             forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
             sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
-            layers = _with_hand(layers, source, skin, shown, other, torso, mirrored=True, forearm=sleeveless)
+            layers = _with_hand(layers, source, skin, shown, other, torso, weight, mirrored=True, forearm=sleeveless)
     return layers
 
 
@@ -117,6 +120,7 @@ def _with_hand(
     shown: _Hand,
     hand: _Hand,
     torso: float,
+    weight: float,
     *,
     mirrored: bool,
     forearm: bool = False,
@@ -140,7 +144,7 @@ def _with_hand(
     share *= ramp(along, -its_begin, cuff - its_begin)
     # Nothing of the source is shown where both flows meet. Between their pixels it would be places between the two.
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
-    share *= within
+    share *= within * np.float32(weight)
     changed = Layers(*(part.copy() for part in layers))
     changed.drawn[y, x] = layers.mixed(source)[y, x]
     changed.residual[y, x] = 0
@@ -168,15 +172,28 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
     return np.asarray(cv2.GaussianBlur(skin, (0, 0), 1), np.float32)
 
 
-def _is_behind(pose: Pose, arm: tuple[int, int], torso: float) -> bool:
-    """Whether a hand of the target lies behind its trunk or its own arm, as far as depths are known."""
+def _moved(own: _Hand, shown: _Hand, torso: float) -> float:
+    """In [0, 1]: whether a hand or its elbow is elsewhere in the target."""
+    way = max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow)))
+    return _share(way / torso, *_MOVED)
+
+
+def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:
+    """In [0, 1]: whether a hand of the target lies before its trunk and its own arm, as far as depths are known."""
     elbow, wrist = pose.deep_points[list(arm)]
-    if wrist[3] - elbow[3] > np.hypot(*(wrist - elbow)[:2]):  # points away from the camera; NaN: not known
-        return True
+    hips = pose.deep_points[list(_HIPS), 3].mean()
+    if np.isnan(wrist[3] + elbow[3] + hips):
+        return 1.0
+    visible = _share((wrist[3] - elbow[3]) / max(1.0, np.hypot(*(wrist - elbow)[:2])), *_AWAY)
     trunk = [*_SHOULDERS, *_HIPS[::-1]]
     if not pose.present[trunk].all():
-        return False
+        return visible
     outline = pose.points[trunk, :2].astype(np.float32)
     inside = cv2.pointPolygonTest(outline, wrist[:2].astype(float).tolist(), measureDist=True)
-    nearer = pose.deep_points[list(_HIPS), 3].mean() - wrist[3]
-    return inside > -_BESIDE * torso and bool(nearer < _BEHIND * torso)
+    beside, before = _share(inside / torso, *_BESIDE), _share((hips - wrist[3]) / torso, *_BEFORE)
+    return visible * max(beside, before)
+
+
+def _share(value: float, none: float, full: float) -> float:
+    """In [0, 1]: 0 at `none`, 1 at `full`, so that a hand comes and goes slowly in a clip."""
+    return float(np.clip((value - none) / (full - none), 0, 1))

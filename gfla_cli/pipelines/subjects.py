@@ -35,7 +35,7 @@ from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind
-from gfla_cli.pipelines.compositing import Canvas, check_background, composed, separates_people
+from gfla_cli.pipelines.compositing import Canvas, Poses, check_background, composed, separates_people
 from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
@@ -81,6 +81,7 @@ class DrawnFrame(NamedTuple):
     close_ups: Sequence[tuple[HeadCrop, Layers]] = ()
     place: Crop | None = None  # see FrameCondition
     face: Points | None = None  # see FrameCondition
+    poses: Poses | None = None  # of the source and of the frame, in pixels of theirs
 
 
 class Subject(Protocol):
@@ -217,8 +218,8 @@ class BodySubject:
         self.crop = self._planned_crop(poses)
         self.source_image = self.crop.image(self._image)
         self.canvas = canvas_of(self._image, self.crop, settings, self._cover, self._notes, cut_below=self.cut_below)
-        points = self.pose.cropped(self.crop).within_frame().deep_points
-        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(points))
+        self._framed = self.pose.cropped(self.crop).within_frame()
+        self._clip = start_clip(self._session, to_planes(self.source_image), self._maps(self._framed.deep_points))
         self._head = None
         if settings.refine_head and config.refines_heads:
             self._head = SourceHead.of(self._image, self.pose, config.image_size)
@@ -330,15 +331,16 @@ class BodySubject:
         """See Subject."""
         assert condition.body is not None
         layers = Layers.unpacked(self._clip.next(structure)[1][0]).around(condition.body)
+        poses = self._framed, condition.body.within_frame()
         head = condition.head
         if head is None:
-            return DrawnFrame(layers, place=condition.place)
+            return DrawnFrame(layers, place=condition.place, poses=poses)
         refined = self._head_clip.next(self._maps(head.target_points))[1][0]
-        return DrawnFrame(layers, [(head, Layers.unpacked(refined))], condition.place)
+        return DrawnFrame(layers, [(head, Layers.unpacked(refined))], condition.place, poses=poses)
 
     def compose(self, drawn: DrawnFrame) -> Image:
         """See Subject."""
-        return composed(self.canvas, drawn.layers, drawn.close_ups, place=drawn.place)
+        return composed(self.canvas, drawn.layers, drawn.close_ups, place=drawn.place, poses=drawn.poses)
 
 
 def canvas_of(
