@@ -94,6 +94,23 @@ def test_a_frame_is_the_whole_image_and_far_from_the_person_nothing_changes(subj
     assert (frame != image).any()
 
 
+def test_hands_are_looked_for_where_the_frame_has_them(subject, monkeypatch):
+    """The poses of the source and of each frame go with its layers."""
+    asked = []
+    monkeypatch.setattr(
+        "gfla_cli.pipelines.compositing.with_whole_hands", lambda layers, source, *poses: asked.append(poses) or layers
+    )
+    made = subject([moved(), moved(30)], absolute=False)
+    for points in (moved(), moved(30)):
+        frame_of(made, points)
+    (first, second), (source, third) = asked
+    np.testing.assert_array_equal(source.points, first.points)
+    assert source.size == (64, 64)
+    wrists = [4, 7]
+    np.testing.assert_allclose(first.points[wrists], made.pose.cropped(made.crop).points[wrists], atol=1e-3)
+    assert (third.points[wrists, 0] > second.points[wrists, 0] + 2).all()
+
+
 def test_where_the_person_stood_the_background_is_filled(subject, image):
     """A person that has walked away leaves no copy behind."""
     made = subject([moved(), moved(400)], absolute=False)
