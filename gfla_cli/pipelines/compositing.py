@@ -41,6 +41,10 @@ from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
+# The outline of a subject that has moved is jagged, as its flow has fewer pixels than the image. There it is blurred.
+# Pixels of the network's frame: of the blur; by which the subject has moved; and around it. And the least blur in pixels.
+_SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
+_LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
@@ -52,7 +56,6 @@ _BAND = 256  # rows that are mixed at a time; it bounds the memory that large im
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
 
-
 Poses = tuple[Pose, Pose]  # of the source and of the target, in pixels of the network's frame
 
 
@@ -61,6 +64,15 @@ class Mixed(NamedTuple):
 
     image: Image  # (N, M, 3)
     cover: Float32Array  # (N, M) in [0, 1]: what is the subject
+
+    def with_soft_outline(self, layers: Layers, place: Crop, region: tuple[slice, slice]) -> Mixed:
+        """The same with a softer outline where the subject has moved. `layers` of the frame, which lies in `place`."""
+        soft = _SOFT_OUTLINE / place.scale
+        if soft <= _LEAST_SOFT:
+            return self
+        way = np.hypot(*np.moveaxis(layers.offset, -1, 0)) * place.size[1] * (layers.matte > LIKELY)
+        moved = place.uncropped(cv2.dilate(ramp(way, *_MOVED), disc(_NEAR)), region)
+        return Mixed(self.image, self.cover + moved * (cv2.GaussianBlur(self.cover, (0, 0), soft) - self.cover))
 
     def without_wisps(self, place: Crop) -> Mixed:
         """The same without what is thin, and without small pieces that are apart from the subject.
@@ -123,6 +135,7 @@ def mixed(
     image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
     maps = Layers(*(_not_finer(part, place) for part in layers))
+    margin = math.ceil(2 * _SOFT_OUTLINE / place.scale)  # which a soft outline will show
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
@@ -142,7 +155,7 @@ def mixed(
             there = np.flatnonzero((matte > _INVISIBLE).any(axis=0))
             if not len(there):
                 continue
-            shown = slice(int(there[0]), int(there[-1]) + 1)
+            shown = slice(max(0, int(there[0]) - margin), min(len(cover[0]), int(there[-1]) + 1 + margin))
             x, y, share = x[:, shown], y[:, shown], share[:, shown]
             band = band[0], slice(columns.start + shown.start, columns.start + shown.stop)
         moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
@@ -411,6 +424,7 @@ def _with_close_ups(
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
 
+    keeps = canvas.source_cover is not None
     if any(isinstance(part, HalfCrop) and part.half == "upper" for part, _ in close_ups):
         poses = None  # the upper half brings the hands
 
@@ -418,11 +432,12 @@ def _with_close_ups(
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
             layers = _sharp_body(layers, source, poses)
         cover = canvas.source_cover
-        body = mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=cover is not None)
+        body = mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=keeps)
         return body, layers
 
     if not close_ups:
-        return body_of(layers)[0]
+        body, layers = body_of(layers)
+        return body.with_soft_outline(layers, place, region) if keeps else body
     with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
         whole = pool.submit(body_of, layers)
         parts = pool.map(lambda pair: _refined(canvas, place, region, *pair), close_ups)
@@ -434,8 +449,8 @@ def _with_close_ups(
             if not part.is_head:  # what stays where it is needs no second look
                 moved = 1 - place.uncropped(layers.unmoved(), region) if moved is None else moved
                 part = part._replace(weight=part.weight * moved[part.region])
-            _set_refined(body, part, 1 / place.scale, keeps=canvas.source_cover is not None)
-    return body
+            _set_refined(body, part, 1 / place.scale, keeps=keeps)
+    return body.with_soft_outline(layers, place, region) if keeps else body
 
 
 def _refined(
@@ -472,8 +487,8 @@ def _set_refined(body: Mixed, refined: _Refined, pixel: float, *, keeps: bool) -
     own, other, cover, before = weight, 1 - weight, part.cover, body.cover[region]
     if keeps and not is_head:  # what is far from the body as a whole is no part of it
         cover = np.minimum(cover, _around_subject(before, pixel))
-    if keeps:  # what is no person has no colour to mix
-        own, other = own * cover, other * before
+    if keeps:  # what is no person has hardly a colour to mix
+        own, other = own * np.maximum(cover, _LEAST_WEIGHT), other * np.maximum(before, _LEAST_WEIGHT)
     body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
     # A mixture of two outlines would show a faint second shoulder or thigh.
     if is_head:
