@@ -225,6 +225,7 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
         pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 1, 1.0, id="stretched"),
         pytest.param(lambda x, y: (-1.8 * (x - 32), 0), "the same", 1, 1.0, id="mirrored"),
         pytest.param(lambda x, y: (-0.7 * x, 0), "another colour", 1, 0.0, id="drawn otherwise"),
+        pytest.param(lambda x, y: (-0.7 * x, 0), "a shade", 1, 0.0, id="a cuff beside skin"),
         pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 0, 0.0, id="no subject there"),
         pytest.param(lambda x, y: (7 * (x - 32), 0), "the same", 1, 0.0, id="rippled"),
     ],
@@ -232,7 +233,7 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
 def test_a_turning_hand_shows_the_photograph_where_the_network_drew_the_same_blurred(offset, drawn, cover, counts):
     y, x = np.mgrid[:64, :64].astype(np.float32)
     seen = np.repeat(((x.astype(int) + y.astype(int)) % 2 * 40 + 100)[..., None], 3, axis=2).astype(np.uint8)
-    blurred = 120 / 127.5 - 1 if drawn == "the same" else 0.8
+    blurred = {"the same": 120 / 127.5 - 1, "a shade": 150 / 127.5 - 1, "another colour": 0.8}[drawn]
     given = doubted(offset)._replace(drawn=np.full((64, 64, 3), blurred, np.float32))
     found = given.moved_as_drawn(SourceFrame.shown(seen, np.full((64, 64), cover, np.float32)))
     np.testing.assert_allclose(found[20:44, 20:44], counts, atol=0.05)
