@@ -411,9 +411,6 @@ def _with_close_ups(
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
 
-    if any(isinstance(part, HalfCrop) and part.half == "upper" for part, _ in close_ups):
-        poses = None  # the upper half brings the hands
-
     def body_of(layers: Layers) -> tuple[Mixed, Layers]:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
             layers = _sharp_body(layers, source, poses)

@@ -26,9 +26,13 @@ _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
 _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, half its width, and before its wrist
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
-_AROUND, _RING = (0.5, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
+_AROUND, _RING = (0.3, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
-_MOVED = 0.1  # way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
+_LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
+_CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
+_OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
+_FREE, _NEAR = 0.1, 0.04  # share of the subject around a hand before the background; torsos around it that stay drawn
+_MOVED = 0.2  # forearms, way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
@@ -51,6 +55,11 @@ class _Hand(NamedTuple):
             return None
         return cls(elbow, wrist, (wrist - elbow) / forearm, forearm)
 
+    def from_wrist(self, size: Size) -> Float32Array:
+        """(H, W) distance of each pixel from its wrist."""
+        y, x = np.ogrid[: size[0], : size[1]]
+        return np.asarray(np.hypot(x - self.wrist[0], y - self.wrist[1]), np.float32)
+
     @property
     def across(self) -> Float64Array:
         return np.array([-self.way[1], self.way[0]])
@@ -67,10 +76,13 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 
     Poses are in pixels of the layers. Hands that rest stay as they are. So does all without a face that looks at the
-    camera, and without a bare hand: gloves stay gloves.
+    camera, without a bare hand (gloves stay gloves), and with clasped hands.
     """
     torso, skin = torso_length(source_pose), _skin(source.image, source_pose)
     if torso <= 0 or skin is None:
+        return layers
+    wrists = source_pose.points[[wrist for _, wrist in _ARMS]]
+    if (wrists[:, 2] > 0).all() and np.hypot(*(wrists[0] - wrists[1])[:2]) < _CLASPED * torso:
         return layers
     skin = skin * source.cover
     size = layers.matte.shape
@@ -78,20 +90,35 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     def share_of_skin(area: Float32Array) -> float:
         return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
 
+    def with_hand(shown: _Hand, hand: _Hand, *, mirrored: bool, forearm: bool = False) -> Layers:
+        around = _beside(shown, target_hands, size, torso)
+        free = float(np.vdot(layers.matte, around)) < _FREE * float(around.sum())
+        free = free and shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
+        first, second = source_hands
+        clasped = second if hand is first else first
+        its_skin = skin
+        if clasped is not None:
+            its_skin = skin * (clasped.from_wrist(size) > _OTHERS * hand.from_wrist(size))
+        return _with_hand(layers, source, its_skin, shown, hand, torso, mirrored=mirrored, forearm=forearm, free=free)
+
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
         if own is None or shown is None or _is_behind(target_pose, arm, torso):
             continue
-        if max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow))) < _MOVED * torso:
+        # In lengths that all crops of a body agree about: the hand of one fades into that of another.
+        way = max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow)))
+        if own.forearm < _LEAST_FOREARM * torso or way < _MOVED * max(own.forearm, shown.forearm):
             continue
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
             if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
-                layers = _with_hand(layers, source, skin, shown, own, torso, mirrored=False)
-        elif bare < _HIDDEN and other and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
+                layers = with_hand(shown, own, mirrored=False)
+        elif other is None or other.forearm < _LEAST_FOREARM * torso:
+            continue
+        elif bare < _HIDDEN and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
             forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
             sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
-            layers = _with_hand(layers, source, skin, shown, other, torso, mirrored=True, forearm=sleeveless)
+            layers = with_hand(shown, other, mirrored=True, forearm=sleeveless)
     return layers
 
 
@@ -101,12 +128,12 @@ def _times(torso: float, *lengths: float) -> list[float]:
 
 
 def _beside(hand: _Hand, hands: Sequence[_Hand | None], size: Size, torso: float) -> Float32Array:
-    """(H, W) 1 around one of the source's hands, without its arms."""
+    """(H, W) 1 around one of the hands of a body, without its arm and the other hand."""
     length, radius, cuff = _times(torso, *_AROUND, _CUFF)
     around = cv2.dilate(hand.area(size, length, radius, cuff), disc(round(_RING * torso)))
     for one in hands:
         if one is not None:
-            around *= 1 - one.area(size, length, radius, one.forearm)
+            around *= 1 - one.area(size, length, radius, one.forearm if one is hand else 0)
     return np.asarray(around, np.float32)
 
 
@@ -119,9 +146,13 @@ def _with_hand(
     torso: float,
     *,
     mirrored: bool,
-    forearm: bool = False,
+    forearm: bool,
+    free: bool,
 ) -> Layers:
-    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`."""
+    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`.
+
+    `free`: before the background. There the network's own hand goes, which may point elsewhere.
+    """
     height, width = layers.matte.shape
     length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
     begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
@@ -145,7 +176,11 @@ def _with_hand(
     changed.drawn[y, x] = layers.mixed(source)[y, x]
     changed.residual[y, x] = 0
     changed.share[y, x] = share
-    changed.matte[y, x] = np.maximum(layers.matte[y, x], share)
+    drawn = layers.matte[y, x]
+    if free:
+        near = cv2.dilate(changed.share * area, disc(round(_NEAR * torso)))[y, x]
+        drawn = drawn * np.maximum(ramp(along, cuff, 0), near)
+    changed.matte[y, x] = np.maximum(drawn, share)
     offset = (places - np.column_stack([x, y])) / width
     changed.offset[y, x] = np.where(moved[:, None] > 0, offset, layers.offset[y, x])
     return changed

@@ -567,6 +567,23 @@ def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_
     assert hidden < 0.1
 
 
+@pytest.mark.usefixtures("whole_half")
+def test_a_body_has_whole_hands_beneath_its_upper_half(monkeypatch):
+    """A half fades before a thigh, and the same hand has to be there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(grey, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey, np.ones((256, 256), np.float32))
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HalfCrop(grey[:64, :64], frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)), "upper", limbs)
+    seen = []
+    monkeypatch.setattr(compositing, "with_whole_hands", lambda layers, _, *poses: seen.append(poses) or layers)
+    poses = Pose.of(points, (64, 64)), Pose.of(points, (64, 64))
+    made = drawn_before_grey(np.ones((64, 64), np.float32))
+    composed(canvas, made, [(part, made)], poses=poses)
+    assert len(seen) == 2
+    assert poses in seen
+
+
 def test_what_stays_where_it_is_needs_no_second_look():
     """There the source's own pixels are shown already. Its outline belongs to it, a part that moves does not."""
     matte = np.zeros((64, 64), np.float32)
