@@ -167,7 +167,9 @@ def _with_hand(
     places = (hand.wrist + along[:, None] * hand.way + across[:, None] * side).astype(np.float32)
     shape = skin * hand.area((height, width), length, radius, its_begin)
     shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, disc(1))
-    share = cv2.remap(shape, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
+    rows = -(-len(y) // width)  # OpenCV takes no column of more than 32 766 pixels
+    across_map, down_map = (np.resize(one, (rows, width)) for one in places.T)
+    share = cv2.remap(shape, across_map, down_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()[: len(y)]
     share *= ramp(along, -its_begin, cuff - its_begin)
     # Nothing of the source is shown where both flows meet. Between their pixels it would be places between the two.
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))

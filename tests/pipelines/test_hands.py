@@ -8,6 +8,7 @@ import pytest
 from drawn_landmarks import drawn_body
 
 from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.pipelines import hands
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
 from gfla_cli.pipelines.hands import with_whole_hands
 
@@ -246,3 +247,12 @@ def test_an_upper_arm_behind_a_hand_that_points_at_the_camera_stays():
     changed = with_whole_hands(layers, found, Pose(body(), SIZE), Pose(points, SIZE))
     assert changed is not layers
     np.testing.assert_array_less(layers.matte - 0.01, changed.matte)
+
+
+def test_a_hand_that_fills_the_frame_is_no_error():
+    hand = hands._Hand.of(Pose(body(), SIZE), LEFT)
+    skin = np.ones(SIZE, np.float32)
+    layers = hands._with_hand(
+        drawn(), source(body()), skin, hand, hand, 800.0, mirrored=False, forearm=False, free=False
+    )
+    assert (layers.share > 0).sum() > 32_766
