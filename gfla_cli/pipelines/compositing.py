@@ -42,7 +42,7 @@ _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is jagged, as its flow has fewer pixels than the image. There it is blurred.
-# Pixels of the network's frame: of the blur; by which the subject has moved; and around it. And the least blur in pixels.
+# Pixels of the network's frame: of the blur; by which the subject has moved; around it. Then the least blur in pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
@@ -425,8 +425,6 @@ def _with_close_ups(
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
 
     keeps = canvas.source_cover is not None
-    if any(isinstance(part, HalfCrop) and part.half == "upper" for part, _ in close_ups):
-        poses = None  # the upper half brings the hands
 
     def body_of(layers: Layers) -> tuple[Mixed, Layers]:
         if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:

@@ -34,7 +34,7 @@ _SOFTENED = 0.3  # standard deviation of what softens such an edge, in its width
 _ABOUT = 2  # pixels of blur within which two images are compared
 # Of a moved source that shows what the network drew, but sharp. Each holds fully up to the first, not at all from the
 # second on: difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
-_ALIKE, _RIPPLED = (0.15, 0.45), (4, 6)
+_ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours

@@ -26,9 +26,14 @@ _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
 _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, half its width, and before its wrist
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
-_AROUND, _RING = (0.5, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
+_AROUND, _RING = (0.3, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
-_MOVED = 0.07, 0.13  # way of wrist or elbow: less is a hand at rest, which stays as it is, in its pocket if it is there
+_LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
+_CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
+_OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
+_FREE = 0.15, 0.1  # share of the subject around a hand: from the first on it lies before it, below the second beside it
+_NEAR = 0.04  # torsos around a hand beside the body, in which what was drawn stays
+_MOVED = 0.15, 0.25  # forearms, way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
@@ -53,6 +58,11 @@ class _Hand(NamedTuple):
             return None
         return cls(elbow, wrist, (wrist - elbow) / forearm, forearm)
 
+    def from_wrist(self, size: Size) -> Float32Array:
+        """(H, W) distance of each pixel from its wrist."""
+        y, x = np.ogrid[: size[0], : size[1]]
+        return np.asarray(np.hypot(x - self.wrist[0], y - self.wrist[1]), np.float32)
+
     @property
     def across(self) -> Float64Array:
         return np.array([-self.way[1], self.way[0]])
@@ -69,10 +79,13 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 
     Poses are in pixels of the layers. Hands that rest stay as they are. So does all without a face that looks at the
-    camera, and without a bare hand: gloves stay gloves.
+    camera, without a bare hand (gloves stay gloves), and with clasped hands.
     """
     torso, skin = torso_length(source_pose), _skin(source.image, source_pose)
     if torso <= 0 or skin is None:
+        return layers
+    wrists = source_pose.points[[wrist for _, wrist in _ARMS]]
+    if (wrists[:, 2] > 0).all() and np.hypot(*(wrists[0] - wrists[1])[:2]) < _CLASPED * torso:
         return layers
     skin = skin * source.cover
     size = layers.matte.shape
@@ -80,21 +93,36 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     def share_of_skin(area: Float32Array) -> float:
         return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
 
+    def with_hand(shown: _Hand, hand: _Hand, weight: float, *, mirrored: bool, forearm: bool = False) -> Layers:
+        around = _beside(shown, target_hands, size, torso)
+        free = _share(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE)
+        free *= shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
+        first, second = source_hands
+        clasped = second if hand is first else first
+        its_skin = skin
+        if clasped is not None:
+            its_skin = skin * (clasped.from_wrist(size) > _OTHERS * hand.from_wrist(size))
+        return _with_hand(
+            layers, source, its_skin, shown, hand, torso, weight=weight, free=free, mirrored=mirrored, forearm=forearm
+        )
+
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
-        if own is None or shown is None:
+        if own is None or shown is None or own.forearm < _LEAST_FOREARM * torso:
             continue
-        weight = _moved(own, shown, torso) * _visible(target_pose, arm, torso)
+        weight = _moved(own, shown) * _visible(target_pose, arm, torso)
         if weight == 0:
             continue
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
             if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
-                layers = _with_hand(layers, source, skin, shown, own, torso, weight, mirrored=False)
-        elif bare < _HIDDEN and other and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
+                layers = with_hand(shown, own, weight, mirrored=False)
+        elif other is None or other.forearm < _LEAST_FOREARM * torso:
+            continue
+        elif bare < _HIDDEN and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
             forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
             sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
-            layers = _with_hand(layers, source, skin, shown, other, torso, weight, mirrored=True, forearm=sleeveless)
+            layers = with_hand(shown, other, weight, mirrored=True, forearm=sleeveless)
     return layers
 
 
@@ -104,12 +132,12 @@ def _times(torso: float, *lengths: float) -> list[float]:
 
 
 def _beside(hand: _Hand, hands: Sequence[_Hand | None], size: Size, torso: float) -> Float32Array:
-    """(H, W) 1 around one of the source's hands, without its arms."""
+    """(H, W) 1 around one of the hands of a body, without its arm and the other hand."""
     length, radius, cuff = _times(torso, *_AROUND, _CUFF)
     around = cv2.dilate(hand.area(size, length, radius, cuff), disc(round(_RING * torso)))
     for one in hands:
         if one is not None:
-            around *= 1 - one.area(size, length, radius, one.forearm)
+            around *= 1 - one.area(size, length, radius, one.forearm if one is hand else 0)
     return np.asarray(around, np.float32)
 
 
@@ -120,12 +148,17 @@ def _with_hand(
     shown: _Hand,
     hand: _Hand,
     torso: float,
-    weight: float,
     *,
+    weight: float,
+    free: float,
     mirrored: bool,
-    forearm: bool = False,
+    forearm: bool,
 ) -> Layers:
-    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`."""
+    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`.
+
+    `weight` in [0, 1]: how much of it is visible. `free` in [0, 1]: whether it lies before the background. There the
+    network's own hand goes, which may point elsewhere.
+    """
     height, width = layers.matte.shape
     length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
     begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
@@ -140,7 +173,9 @@ def _with_hand(
     places = (hand.wrist + along[:, None] * hand.way + across[:, None] * side).astype(np.float32)
     shape = skin * hand.area((height, width), length, radius, its_begin)
     shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, disc(1))
-    share = cv2.remap(shape, places[:, 0], places[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()
+    rows = -(-len(y) // width)  # OpenCV takes no column of more than 32 766 pixels
+    across_map, down_map = (np.resize(one, (rows, width)) for one in places.T)
+    share = cv2.remap(shape, across_map, down_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()[: len(y)]
     share *= ramp(along, -its_begin, cuff - its_begin)
     # Nothing of the source is shown where both flows meet. Between their pixels it would be places between the two.
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
@@ -149,7 +184,9 @@ def _with_hand(
     changed.drawn[y, x] = layers.mixed(source)[y, x]
     changed.residual[y, x] = 0
     changed.share[y, x] = share
-    changed.matte[y, x] = np.maximum(layers.matte[y, x], share)
+    near = cv2.dilate(changed.share * area, disc(round(_NEAR * torso)))[y, x]
+    kept = 1 - weight * free * (1 - np.maximum(ramp(along, cuff, 0), near))
+    changed.matte[y, x] = np.maximum(layers.matte[y, x] * kept, share)
     offset = (places - np.column_stack([x, y])) / width
     changed.offset[y, x] = np.where(moved[:, None] > 0, offset, layers.offset[y, x])
     return changed
@@ -172,10 +209,10 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
     return np.asarray(cv2.GaussianBlur(skin, (0, 0), 1), np.float32)
 
 
-def _moved(own: _Hand, shown: _Hand, torso: float) -> float:
-    """In [0, 1]: whether a hand or its elbow is elsewhere in the target."""
+def _moved(own: _Hand, shown: _Hand) -> float:
+    """In [0, 1]: whether a hand or its elbow is elsewhere in the target. All crops of a body agree about it."""
     way = max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow)))
-    return _share(way / torso, *_MOVED)
+    return _share(way / max(own.forearm, shown.forearm), *_MOVED)
 
 
 def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:

@@ -225,6 +225,7 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
         pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 1, 1.0, id="stretched"),
         pytest.param(lambda x, y: (-1.8 * (x - 32), 0), "the same", 1, 1.0, id="mirrored"),
         pytest.param(lambda x, y: (-0.7 * x, 0), "another colour", 1, 0.0, id="drawn otherwise"),
+        pytest.param(lambda x, y: (-0.7 * x, 0), "a shade", 1, 0.0, id="a cuff beside skin"),
         pytest.param(lambda x, y: (-0.7 * x, 0), "the same", 0, 0.0, id="no subject there"),
         pytest.param(lambda x, y: (7 * (x - 32), 0), "the same", 1, 0.0, id="rippled"),
     ],
@@ -232,7 +233,7 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
 def test_a_turning_hand_shows_the_photograph_where_the_network_drew_the_same_blurred(offset, drawn, cover, counts):
     y, x = np.mgrid[:64, :64].astype(np.float32)
     seen = np.repeat(((x.astype(int) + y.astype(int)) % 2 * 40 + 100)[..., None], 3, axis=2).astype(np.uint8)
-    blurred = 120 / 127.5 - 1 if drawn == "the same" else 0.8
+    blurred = {"the same": 120 / 127.5 - 1, "a shade": 150 / 127.5 - 1, "another colour": 0.8}[drawn]
     given = doubted(offset)._replace(drawn=np.full((64, 64, 3), blurred, np.float32))
     found = given.moved_as_drawn(SourceFrame.shown(seen, np.full((64, 64), cover, np.float32)))
     np.testing.assert_allclose(found[20:44, 20:44], counts, atol=0.05)
@@ -564,6 +565,23 @@ def test_a_lower_half_that_hardly_moves_brings_toes_back_but_no_hand_that_moved_
     (hand, toes), (hidden, kept) = shown
     assert min(hand, toes, kept) > 0.9
     assert hidden < 0.1
+
+
+@pytest.mark.usefixtures("whole_half")
+def test_a_body_has_whole_hands_beneath_its_upper_half(monkeypatch):
+    """A half fades before a thigh, and the same hand has to be there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(grey, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey, np.ones((256, 256), np.float32))
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HalfCrop(grey[:64, :64], frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)), "upper", limbs)
+    seen = []
+    monkeypatch.setattr(compositing, "with_whole_hands", lambda layers, _, *poses: seen.append(poses) or layers)
+    poses = Pose.of(points, (64, 64)), Pose.of(points, (64, 64))
+    made = drawn_before_grey(np.ones((64, 64), np.float32))
+    composed(canvas, made, [(part, made)], poses=poses)
+    assert len(seen) == 2
+    assert poses in seen
 
 
 def test_what_stays_where_it_is_needs_no_second_look():

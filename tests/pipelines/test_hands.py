@@ -8,6 +8,7 @@ import pytest
 from drawn_landmarks import drawn_body
 
 from gfla_cli.person.pose import MISSING, Pose
+from gfla_cli.pipelines import hands
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
 from gfla_cli.pipelines.hands import with_whole_hands
 
@@ -172,3 +173,86 @@ def test_hands_beyond_the_frame_are_no_error():
     points[[6, 7], :2] = (250, 100), (320, 100)
     layers = with_whole_hands(drawn(), source(body()), Pose(body(), SIZE), Pose(points, SIZE))
     assert all(np.isfinite(part).all() for part in layers)
+
+
+def test_a_hand_whose_forearm_points_at_the_camera_is_left_to_the_network():
+    """Such a forearm does not tell where its hand points."""
+    points = body()
+    points[7, :2] = points[6, :2] + (0, 8)
+    layers = drawn()
+    assert with_whole_hands(layers, source(points, bare=(LEFT,)), Pose(points, SIZE), Pose(aside(), SIZE)) is layers
+
+
+def test_clasped_hands_are_left_to_the_network():
+    points = body()
+    points[[4, 7], :2] = (121, 110), (135, 110)
+    found = source(points, bare=())
+    cv2.circle(found.image, (128, 118), 15, SKIN, cv2.FILLED)
+    layers = drawn()
+    assert with_whole_hands(layers, found, Pose(points, SIZE), Pose(aside(), SIZE)) is layers
+
+
+def test_a_hand_before_the_other_bare_forearm_is_left_to_the_network():
+    points = body()
+    points[[3, 4, 6, 7], :2] = (112, 84), (112, 144), (166, 94), (140, 110)
+    found = source(points, bare=(), sleeveless=(RIGHT, LEFT))
+    cv2.line(found.image, (140, 110), (118, 123), SKIN, 15)
+    target = aside()
+    target[4] = MISSING
+    layers = drawn()
+    assert with_whole_hands(layers, found, Pose(points, SIZE), Pose(target, SIZE)) is layers
+
+
+def test_a_hand_comes_without_the_other_one_that_it_points_at():
+    points = body()
+    points[[3, 4, 6, 7], :2] = (90, 110), (121, 110), (180, 110), (150, 110)
+    found = source(points, bare=())
+    cv2.line(found.image, (121, 110), (150, 110), SKIN, 12)
+    target = aside()
+    target[4] = MISSING
+    share = with_whole_hands(drawn(), found, Pose(points, SIZE), Pose(target, SIZE)).share
+    x, y = target[7, :2].astype(int)
+    assert share[y + 10, x] > 0.9
+    assert share[y + 24, x] < 0.1
+
+
+@pytest.mark.parametrize("free", [True, False], ids=["before the background", "before the body"])
+def test_a_drawn_hand_that_points_elsewhere_goes_before_the_background(free):
+    x, y = aside()[7, :2].astype(int).tolist()
+    found, layers = source(body(), bare=()), drawn()
+    cv2.line(found.image, (160, 120), (160, 148), SKIN, 9)
+    if free:
+        layers.matte[:] = 0
+        cv2.line(layers.matte, (x, y - 32), (x, y), 1.0, 13)
+        cv2.line(layers.matte, (x, y), (x + 14, y + 20), 1.0, 12)
+    matte = with_whole_hands(layers, found, Pose(body(), SIZE), Pose(aside(), SIZE)).matte
+    assert matte[y - 32 : y + 26, x].min() > 0.9
+    np.testing.assert_allclose(matte[y + 19, x + 11], 0 if free else 1, atol=0.1)
+
+
+def test_a_bare_knee_below_a_hand_is_no_skin_beside_it():
+    found = source(body(), bare=(LEFT,))
+    found.image[161:230, 135:168] = SKIN
+    assert result(found, 14, raised(body()))[1] == 1
+
+
+def test_an_upper_arm_behind_a_hand_that_points_at_the_camera_stays():
+    """Before the background, with a forearm of 8 pixels of the target."""
+    points = body()
+    points[[6, 7], :2] = (200, 150), (200, 142)
+    found, layers = source(body(), bare=()), drawn()
+    cv2.line(found.image, (160, 120), (160, 148), SKIN, 9)
+    layers.matte[:] = 0
+    cv2.line(layers.matte, (200, 150), (214, 122), 1.0, 12)
+    changed = with_whole_hands(layers, found, Pose(body(), SIZE), Pose(points, SIZE))
+    assert changed is not layers
+    np.testing.assert_array_less(layers.matte - 0.01, changed.matte)
+
+
+def test_a_hand_that_fills_the_frame_is_no_error():
+    hand = hands._Hand.of(Pose(body(), SIZE), LEFT)
+    skin = np.ones(SIZE, np.float32)
+    layers = hands._with_hand(
+        drawn(), source(body()), skin, hand, hand, 800.0, weight=1, free=0, mirrored=False, forearm=False
+    )
+    assert (layers.share > 0).sum() > 32_766
