@@ -116,7 +116,7 @@ def measure() -> None:
             drawn = enlarged(result.frame.image, case.truth.shape)
             found.append([distance(image, case.truth) for image in (case.source, drawn, result.image)])
         copy, drawn, native = np.mean(found, axis=0)
-        typer.echo(f"{name:24} {len(found):3} pairs {copy:8.3f} {drawn:12.3f} {native:10.3f} {native / drawn:12.2f}")
+        typer.echo(f"{name:24} {len(found):3} pairs {copy:8.3f} {drawn:12.3f} {native:10.3f} {native / drawn:12.3f}")
 
 
 def measure_faces(name: str) -> None:
