@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -135,8 +136,9 @@ def mixed(
     image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
     maps = Layers(*(_not_finer(part, place) for part in layers))
-    margin = math.ceil(2 * _SOFT_OUTLINE / place.scale)  # which a soft outline will show
+    margin = math.ceil(4 * _SOFT_OUTLINE / place.scale)  # which a soft outline will show
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
+    blank = []
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
         band, to = (slice(top, bottom), columns), slice(top - rows.start, bottom - rows.start)
@@ -153,7 +155,8 @@ def mixed(
         shown = slice(None)
         if only_subject:
             there = np.flatnonzero((matte > _INVISIBLE).any(axis=0))
-            if not len(there):
+            blank.append(not len(there))
+            if blank[-1]:
                 continue
             shown = slice(max(0, int(there[0]) - margin), min(len(cover[0]), int(there[-1]) + 1 + margin))
             x, y, share = x[:, shown], y[:, shown], share[:, shown]
@@ -165,6 +168,12 @@ def mixed(
         made += moved
         made += _enlarged(maps.residual, place, band) * 127.5
         image[to, shown] = (made + 0.5).clip(0, 255)
+    for number, (above, below) in enumerate(pairwise(blank), start=1):
+        edge = number * _BAND
+        if above and not below:
+            image[edge - margin : edge] = image[edge]
+        elif below and not above:
+            image[edge : edge + margin] = image[edge - 1]
     return Mixed(image, cover)
 
 

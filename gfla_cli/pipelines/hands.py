@@ -98,10 +98,10 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
         free = _share(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE)
         free *= shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
         first, second = source_hands
-        clasped = second if hand is first else first
+        neighbour = second if hand is first else first
         its_skin = skin
-        if clasped is not None:
-            its_skin = skin * (clasped.from_wrist(size) > _OTHERS * hand.from_wrist(size))
+        if neighbour is not None:
+            its_skin = skin * (neighbour.from_wrist(size) > _OTHERS * hand.from_wrist(size))
         return _with_hand(
             layers, source, its_skin, shown, hand, torso, weight=weight, free=free, mirrored=mirrored, forearm=forearm
         )

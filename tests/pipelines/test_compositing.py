@@ -219,6 +219,34 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     assert sharp.share[20:40, 42:50].min() > 0.95
 
 
+@pytest.mark.parametrize("band", [256, 100])
+@pytest.mark.parametrize(("moved", "soft"), [(10, True), (0, False)])
+def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subject(moved, soft, band, monkeypatch):
+    """A red square before a white wall. Its upper and lower edge lie where bands of rows meet."""
+    monkeypatch.setattr(compositing, "_BAND", band)
+    frame = Crop((0, 0, 640, 640), (64, 64))
+    red = np.full((640, 640, 3), (200, 30, 30), np.uint8)
+    matte = np.zeros((64, 64), np.float32)
+    matte[20:40, 20:44] = 1
+    given = layers(offset=(moved / 64, 0.0))._replace(matte=matte)
+    canvas = Canvas(
+        source=red,
+        scale=Crop.whole(red.shape, red.shape[:2]),
+        source_crop=frame,
+        place=frame,
+        original=red,
+        background=np.full_like(red, 255),
+        source_cover=np.ones((640, 640), np.float32),
+        frames={frame: SourceFrame.shown(np.full((64, 64, 3), (200, 30, 30), np.uint8), np.ones((64, 64), np.float32))},
+    )
+    shown = composed(canvas, given)
+    np.testing.assert_allclose(shown[300, 320], (200, 30, 30), atol=1)
+    mixture = (255 - shown[..., 1].astype(float)) / 225  # how much is red
+    np.testing.assert_allclose(shown[..., 0], 255 - 55 * mixture, atol=2, err_msg="a colour of neither")
+    widths = [int(((line > 0.02) & (line < 0.98)).sum()) for line in (mixture[300], mixture[:, 320])]
+    assert (min(widths) > 30) if soft else (max(widths) < 24), widths
+
+
 @pytest.mark.parametrize(
     ("offset", "drawn", "cover", "counts"),
     [
