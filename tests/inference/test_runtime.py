@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from threading import Thread, current_thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
 
 import numpy as np
 import pytest
@@ -75,8 +76,8 @@ def test_only_the_thread_that_draws_computes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         session.network, "encode_reference", lambda image: threads.append(current_thread().name) or encode(image)
     )
-    clip = session.start(np.zeros((1, 3, 64, 64), np.float32), np.zeros((1, 16, 64, 64), np.float32))
-    drawing = Thread(target=lambda: clip.next(np.zeros((1, 16, 64, 64), np.float32)), name="drawing")
-    drawing.start()
-    drawing.join()
-    assert threads == ["drawing"]
+    face = np.zeros((1, session.config.structure_channels, 64, 64), np.float32)
+    clip = session.start(np.zeros((1, 3, 64, 64), np.float32), face)
+    with ThreadPoolExecutor(1, thread_name_prefix="drawing") as drawing:
+        assert drawing.submit(clip.next, face).result()[0].shape == (1, 3, 64, 64)
+    assert threads == ["drawing_0"]
