@@ -303,7 +303,7 @@ def files_of(folder: Path, suffixes: Iterable[str], *, recursive: bool = False) 
 def status_of(path: Path) -> os.stat_result | None:
     """What `path.stat` tells, or None when there is nothing of that name.
 
-    Raises OSError when nobody knows whether there is: for a name too long, or without access. Since Python 3.14
+    Raises OSError when that cannot be known: for a name that is too long, or without access. Since Python 3.14
     `path.exists` says no then, and the user would look for a spelling mistake.
     """
     try:
