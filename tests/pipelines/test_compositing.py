@@ -219,15 +219,16 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     assert sharp.share[20:40, 42:50].min() > 0.95
 
 
-@pytest.mark.parametrize("band", [256, 100])
+@pytest.mark.parametrize("band", [256, 100, 195, 205])
 @pytest.mark.parametrize(("moved", "soft"), [(10, True), (0, False)])
 def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subject(moved, soft, band, monkeypatch):
-    """A red square before a white wall. Its upper and lower edge lie where bands of rows meet."""
+    """A red square beside a post, before a white wall. Its edges lie where bands of rows meet, or close to that."""
     monkeypatch.setattr(compositing, "_BAND", band)
     frame = Crop((0, 0, 640, 640), (64, 64))
     red = np.full((640, 640, 3), (200, 30, 30), np.uint8)
     matte = np.zeros((64, 64), np.float32)
     matte[20:40, 20:44] = 1
+    matte[10:50, 20:26] = 1
     given = layers(offset=(moved / 64, 0.0))._replace(matte=matte)
     canvas = Canvas(
         source=red,
