@@ -103,6 +103,8 @@ class Mixed(NamedTuple):
         left, _, right, _ = place.box
         reach = max(1, round(_FRINGE * (right - left)))
         x, y, width, height = cv2.boundingRect((self.cover > _INVISIBLE).astype(np.uint8))
+        if width == 0:  # the region shows nothing of the subject
+            return self
         there = slice(y, y + height), slice(x, x + width)
         sure = cv2.morphologyEx((self.cover[there] > SURE).astype(np.uint8), cv2.MORPH_CLOSE, disc(2 * reach))
         # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.

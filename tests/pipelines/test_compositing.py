@@ -683,6 +683,12 @@ def test_a_doubtful_spot_within_a_person_is_no_edge():
     np.testing.assert_array_equal(after.image[:, 130:170], before.image[:, 130:170])
 
 
+def test_before_another_background_a_frame_that_shows_nothing_of_the_person_is_no_error():
+    """It lies in the image, but what the image holds of it is beside the person."""
+    nothing = Mixed(np.zeros((600, 600, 3), np.uint8), np.zeros((600, 600), np.float32))
+    assert nothing.without_fringe(FRAME) is nothing
+
+
 @pytest.mark.parametrize(("background", "changes"), [("keep", False), ("white", True), ("transparent", True)])
 def test_edges_keep_their_detail_before_their_own_background(monkeypatch, photograph, background, changes):
     called = []
