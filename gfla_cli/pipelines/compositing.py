@@ -138,7 +138,8 @@ def mixed(
     image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
     maps = Layers(*(_not_finer(part, place) for part in layers))
-    margin = min(_BAND, math.ceil(4 * _SOFT_OUTLINE / place.scale))  # which a soft outline will show
+    # A refined half reaches beyond the body, and a soft outline beyond both.
+    margin = min(_BAND, math.ceil((_REFINED_REACH + 4 * _SOFT_OUTLINE) / place.scale))
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
     filled = []  # columns of each band
     for top in range(rows.start, rows.stop, _BAND):
