@@ -103,6 +103,8 @@ class Mixed(NamedTuple):
         left, _, right, _ = place.box
         reach = max(1, round(_FRINGE * (right - left)))
         x, y, width, height = cv2.boundingRect((self.cover > _INVISIBLE).astype(np.uint8))
+        if width == 0:  # the region shows nothing of the subject
+            return self
         there = slice(y, y + height), slice(x, x + width)
         sure = cv2.morphologyEx((self.cover[there] > SURE).astype(np.uint8), cv2.MORPH_CLOSE, disc(2 * reach))
         # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.
@@ -130,15 +132,16 @@ def mixed(
 
     `source` (H, W, 3), of which the network saw `source_crop`; both crops are upright.
     `source_cover` (H, W) in [0, 1], where the source shows its subject, sharpens the edge of the result's.
-    `only_subject`: leave the image black where nothing of the subject is. This takes less time.
+    `only_subject`: leave the image black far from the subject. This takes less time.
     """
     rows, columns = region
     image = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cover = np.empty(image.shape[:2], np.float32)
     maps = Layers(*(_not_finer(part, place) for part in layers))
-    margin = math.ceil(4 * _SOFT_OUTLINE / place.scale)  # which a soft outline will show
+    # A refined half reaches beyond the body, and a soft outline beyond both.
+    margin = min(_BAND, math.ceil((_REFINED_REACH + 4 * _SOFT_OUTLINE) / place.scale))
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
-    blank = []
+    filled = []  # columns of each band
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
         band, to = (slice(top, bottom), columns), slice(top - rows.start, bottom - rows.start)
@@ -155,10 +158,11 @@ def mixed(
         shown = slice(None)
         if only_subject:
             there = np.flatnonzero((matte > _INVISIBLE).any(axis=0))
-            blank.append(not len(there))
-            if blank[-1]:
+            filled.append(np.zeros(len(cover[0]), np.bool_))
+            if not len(there):
                 continue
             shown = slice(max(0, int(there[0]) - margin), min(len(cover[0]), int(there[-1]) + 1 + margin))
+            filled[-1][shown] = True
             x, y, share = x[:, shown], y[:, shown], share[:, shown]
             band = band[0], slice(columns.start + shown.start, columns.start + shown.stop)
         moved = cv2.remap(source, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
@@ -168,12 +172,10 @@ def mixed(
         made += moved
         made += _enlarged(maps.residual, place, band) * 127.5
         image[to, shown] = (made + 0.5).clip(0, 255)
-    for number, (above, below) in enumerate(pairwise(blank), start=1):
-        edge = number * _BAND
-        if above and not below:
-            image[edge - margin : edge] = image[edge]
-        elif below and not above:
-            image[edge : edge + margin] = image[edge - 1]
+    for number, (above, below) in enumerate(pairwise(filled), start=1):
+        edge, up, down = number * _BAND, below & ~above, above & ~below
+        image[edge - margin : edge, up] = image[edge, up]
+        image[edge : edge + margin, down] = image[edge - 1, down]
     return Mixed(image, cover)
 
 
@@ -432,7 +434,6 @@ def _with_close_ups(
     poses: Poses | None,
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
-
     keeps = canvas.source_cover is not None
 
     def body_of(layers: Layers) -> tuple[Mixed, Layers]:

@@ -219,15 +219,16 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
     assert sharp.share[20:40, 42:50].min() > 0.95
 
 
-@pytest.mark.parametrize("band", [256, 100])
+@pytest.mark.parametrize("band", [256, 100, 195, 205])
 @pytest.mark.parametrize(("moved", "soft"), [(10, True), (0, False)])
 def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subject(moved, soft, band, monkeypatch):
-    """A red square before a white wall. Its upper and lower edge lie where bands of rows meet."""
+    """A red square beside a post, before a white wall. Its edges lie where bands of rows meet, or close to that."""
     monkeypatch.setattr(compositing, "_BAND", band)
     frame = Crop((0, 0, 640, 640), (64, 64))
     red = np.full((640, 640, 3), (200, 30, 30), np.uint8)
     matte = np.zeros((64, 64), np.float32)
     matte[20:40, 20:44] = 1
+    matte[10:50, 20:26] = 1
     given = layers(offset=(moved / 64, 0.0))._replace(matte=matte)
     canvas = Canvas(
         source=red,
@@ -612,6 +613,24 @@ def test_a_body_has_whole_hands_beneath_its_upper_half(monkeypatch):
     assert poses in seen
 
 
+def test_a_soft_outline_of_a_half_that_reaches_beyond_the_body_has_the_colours_of_the_subject(monkeypatch):
+    """All is red, for the body and for its half, which is 5 pixels of the body's frame wider."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.tile(np.linspace(0, 1, 64, dtype=np.float32)[:, None], 64))
+    red = np.full((640, 640, 3), (200, 30, 30), np.uint8)
+    frame = Crop((0, 0, 640, 640), (64, 64))
+    narrow, wide = np.zeros((2, 64, 64), np.float32)
+    narrow[:, 20:40] = wide[:, 15:45] = 1
+    given = layers(offset=(10 / 64, 0.0))._replace(drawn=red[:64, :64] / np.float32(127.5) - 1)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HalfCrop(red[:64, :64], frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)), "upper", limbs)
+    whole = Crop.whole(red.shape, red.shape[:2])
+    canvas = Canvas(red, whole, frame, frame, red, np.full_like(red, 255), np.ones((640, 640), np.float32))
+    shown = composed(canvas, given._replace(matte=narrow), [(part, given._replace(matte=wide))])
+    mixture = (255 - shown[..., 1].astype(float)) / 225  # how much is red
+    assert (mixture[500, :180] > 0.1).any()
+    np.testing.assert_allclose(shown[..., 0], 255 - 55 * mixture, atol=2, err_msg="a colour of neither")
+
+
 def test_what_stays_where_it_is_needs_no_second_look():
     """There the source's own pixels are shown already. Its outline belongs to it, a part that moves does not."""
     matte = np.zeros((64, 64), np.float32)
@@ -680,6 +699,12 @@ def test_a_doubtful_spot_within_a_person_is_no_edge():
     before.cover[145:150, 145:150] = 0.5
     after = before.without_fringe(FRAME)
     np.testing.assert_array_equal(after.image[:, 130:170], before.image[:, 130:170])
+
+
+def test_before_another_background_a_frame_that_shows_nothing_of_the_person_is_no_error():
+    """It lies in the image, but what the image holds of it is beside the person."""
+    nothing = Mixed(np.zeros((600, 600, 3), np.uint8), np.zeros((600, 600), np.float32))
+    assert nothing.without_fringe(FRAME) is nothing
 
 
 @pytest.mark.parametrize(("background", "changes"), [("keep", False), ("white", True), ("transparent", True)])
