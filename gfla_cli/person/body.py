@@ -259,7 +259,7 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
     torso = torso_length(pose)
     if torso <= 0:
         return np.ones(size, np.float32)
-    points = _drawable(pose.points[:, :2], size)
+    points = drawable(pose.points[:, :2], size)
     mask = np.zeros(size, np.float32)
     trunk = points[[joint for joint in _TRUNK if pose.present[joint]]]
     lines = [(points[[a, b]], _ARM_REACH) for a, b in _ARMS if pose.present[a] and pose.present[b]]
@@ -271,7 +271,7 @@ def body_reach(pose: Pose, size: Size) -> Float32Array:
             hull = cv2.convexHull(upper)[:, 0]
             lines.append((np.concatenate([hull, hull[:1]]), _TRUNK_REACH))
     if (head := head_box(pose, torso)) is not None:
-        lines.append((_drawable([middle_of(head)] * 2, size), _HEAD_REACH))
+        lines.append((drawable([middle_of(head)] * 2, size), _HEAD_REACH))
     for line, reach in lines:
         cv2.polylines(mask, [line], False, 1.0, max(1, round(2 * reach * torso)))
     soft = max(1, round(_SOFT_REACH * torso))
@@ -294,19 +294,19 @@ def distance_from_body(pose: Pose, size: Size) -> Float32Array:
         if pose.present[start] and pose.present[end]:
             along = points[end] - points[start]
             length = max(float(np.linalg.norm(along)), 1e-6)
-            limb = _drawable([points[start], points[end] + along * (beyond * torso / length)], size)
+            limb = drawable([points[start], points[end] + along * (beyond * torso / length)], size)
             cv2.polylines(away, [limb], False, 0)
     trunk = [joint for joint in _UPPER if pose.present[joint]]
     if trunk:
-        cv2.fillConvexPoly(away, cv2.convexHull(_drawable(points[trunk], size))[:, 0], 0)
+        cv2.fillConvexPoly(away, cv2.convexHull(drawable(points[trunk], size))[:, 0], 0)
     if (head := head_box(pose, torso)) is not None:
-        cv2.polylines(away, [_drawable([middle_of(head)] * 2, size)], False, 0, max(1, round(_SKULL * torso)))
+        cv2.polylines(away, [drawable([middle_of(head)] * 2, size)], False, 0, max(1, round(_SKULL * torso)))
     if away.all():
         return np.full(size, np.inf, np.float32)
     return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_5) / torso, np.float32)
 
 
-def _drawable(places: ArrayLike, size: Size) -> NDArray[np.int32]:
+def drawable(places: ArrayLike, size: Size) -> NDArray[np.int32]:
     """(N, 2) places x, y as cv2 draws them in an image of `size`: whole, and not too far outside."""
     far = _FAR * max(size)
     return np.clip(places, -far, far).round().astype(np.int32)

@@ -71,8 +71,8 @@ class Mixed(NamedTuple):
         soft = _SOFT_OUTLINE / place.scale
         if soft <= _LEAST_SOFT:
             return self
-        way = np.hypot(*np.moveaxis(layers.offset, -1, 0)) * place.size[1] * (layers.matte > LIKELY)
-        moved = place.uncropped(cv2.dilate(ramp(way, *_MOVED), disc(_NEAR)), region)
+        moved = ramp(layers.way() * (layers.matte > LIKELY), *_MOVED)
+        moved = place.uncropped(cv2.dilate(moved, disc(_NEAR)), region)
         return Mixed(self.image, self.cover + moved * (cv2.GaussianBlur(self.cover, (0, 0), soft) - self.cover))
 
     def without_wisps(self, place: Crop) -> Mixed:

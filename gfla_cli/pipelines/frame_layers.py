@@ -224,7 +224,7 @@ class Layers(NamedTuple):
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
-        still = _length(self.offset) * self.matte.shape[1] < _STILL
+        still = self.way() < _STILL
         # It comes and goes slowly in a clip.
         sure = float(ramp(still[subject].mean(), *_MOSTLY)) if subject.any() else 0.0
         if not sure:
@@ -253,9 +253,13 @@ class Layers(NamedTuple):
             np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
+    def way(self) -> Float32Array:
+        """(H, W) pixels of the network's frame from each place to where the source shows the same."""
+        return np.asarray(_length(self.offset) * self.matte.shape[1], np.float32)
+
     def unmoved(self) -> Float32Array:
         """(H, W) in [0, 1]: 1 where the source's own subject is shown at its place or near it, and a little around."""
-        way = _length(self.offset) * self.matte.shape[1]
+        way = self.way()
         subject = self.matte > LIKELY
         kept = np.minimum(self.share, ramp(way, 1.5 * _STILL, _STILL)) * subject
         moved = cv2.dilate((subject & (way > _STILL)).astype(np.float32), disc(_TAKEN))
@@ -436,9 +440,9 @@ def _filled(places: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.drawContours(np.zeros_like(places), outlines, -1, 1, cv2.FILLED), np.uint8)
 
 
-def ramp(values: Float32Array, start: float, end: float) -> Float32Array:
+def ramp(values: Float32Array | float, start: float, end: float) -> Float32Array:
     """0 at `start` and before, 1 at `end` and beyond."""
-    return np.asarray(((values - start) / (end - start)).clip(0, 1), np.float32)
+    return np.asarray(np.clip((values - start) / (end - start), 0, 1), np.float32)
 
 
 def _around(start: int, length: int) -> slice:

@@ -18,7 +18,7 @@ import numpy as np
 
 from gfla_cli.arrays import Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
-from gfla_cli.person.body import torso_length
+from gfla_cli.person.body import drawable, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame, disc, ramp
 
@@ -39,7 +39,8 @@ _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.1, 0.22  # share of skin: a hand with less is hidden, one with more is bare
 # Of a hand in the target, from hidden to visible: torsos by which it is nearer than the hips, or else by which it lies
-# inside of the outline of the trunk; and how steeply its forearm points away from the camera.
+# inside of the outline of the trunk; and how steeply its forearm points away from the camera. Between both values it is
+# partly visible, so that it comes and goes slowly in a clip.
 _BEFORE, _BESIDE, _AWAY = (0.05, 0.15), (-0.1, -0.2), (1.2, 0.8)
 
 
@@ -70,7 +71,7 @@ class _Hand(NamedTuple):
     def area(self, size: Size, length: float, radius: float, before: float = 0.0) -> Float32Array:
         """(H, W) 1 on the hand, which goes on for `length` pixels beyond its wrist and `before` pixels before it."""
         ends = self.wrist - before * self.way, self.wrist + length * self.way
-        first, last = (np.rint(end).astype(int).clip(-size[1], 2 * size[1]).tolist() for end in ends)
+        first, last = drawable(ends, size).tolist()
         area = np.zeros(size, np.float32)
         return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
 
@@ -93,12 +94,12 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     def share_of_skin(area: Float32Array) -> float:
         return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
 
-    def with_hand(shown: _Hand, hand: _Hand, weight: float, *, mirrored: bool, forearm: bool = False) -> Layers:
+    def with_hand(
+        shown: _Hand, hand: _Hand, neighbour: _Hand | None, weight: float, *, mirrored: bool, forearm: bool = False
+    ) -> Layers:
         around = _beside(shown, target_hands, size, torso)
-        free = _share(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE)
+        free = float(ramp(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE))
         free *= shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
-        first, second = source_hands
-        neighbour = second if hand is first else first
         its_skin = skin
         if neighbour is not None:
             its_skin = skin * (neighbour.from_wrist(size) > _OTHERS * hand.from_wrist(size))
@@ -116,13 +117,13 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
             if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
-                layers = with_hand(shown, own, weight, mirrored=False)
+                layers = with_hand(shown, own, other, weight, mirrored=False)
         elif other is None or other.forearm < _LEAST_FOREARM * torso:
             continue
         elif bare < _HIDDEN and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
             forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
             sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
-            layers = with_hand(shown, other, weight, mirrored=True, forearm=sleeveless)
+            layers = with_hand(shown, other, own, weight, mirrored=True, forearm=sleeveless)
     return layers
 
 
@@ -212,7 +213,7 @@ def _skin(image: Image, pose: Pose) -> Float32Array | None:
 def _moved(own: _Hand, shown: _Hand) -> float:
     """In [0, 1]: whether a hand or its elbow is elsewhere in the target. All crops of a body agree about it."""
     way = max(np.hypot(*(shown.wrist - own.wrist)), np.hypot(*(shown.elbow - own.elbow)))
-    return _share(way / max(own.forearm, shown.forearm), *_MOVED)
+    return float(ramp(way / max(own.forearm, shown.forearm), *_MOVED))
 
 
 def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:
@@ -221,16 +222,11 @@ def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:
     hips = pose.deep_points[list(_HIPS), 3].mean()
     if np.isnan(wrist[3] + elbow[3] + hips):
         return 1.0
-    visible = _share((wrist[3] - elbow[3]) / max(1.0, np.hypot(*(wrist - elbow)[:2])), *_AWAY)
+    visible = float(ramp((wrist[3] - elbow[3]) / max(1.0, np.hypot(*(wrist - elbow)[:2])), *_AWAY))
     trunk = [*_SHOULDERS, *_HIPS[::-1]]
     if not pose.present[trunk].all():
         return visible
     outline = pose.points[trunk, :2].astype(np.float32)
     inside = cv2.pointPolygonTest(outline, wrist[:2].astype(float).tolist(), measureDist=True)
-    beside, before = _share(inside / torso, *_BESIDE), _share((hips - wrist[3]) / torso, *_BEFORE)
-    return visible * max(beside, before)
-
-
-def _share(value: float, none: float, full: float) -> float:
-    """In [0, 1]: 0 at `none`, 1 at `full`, so that a hand comes and goes slowly in a clip."""
-    return float(np.clip((value - none) / (full - none), 0, 1))
+    beside, before = ramp(inside / torso, *_BESIDE), ramp((hips - wrist[3]) / torso, *_BEFORE)
+    return visible * float(max(beside, before))
