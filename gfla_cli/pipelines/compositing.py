@@ -256,6 +256,7 @@ class Canvas:
         *,
         whole: bool,
         cover: Callable[[Image, Crop], Float32Array | None],
+        fill: Callable[[Image, Float32Array], Image] = without_subject,
         background: Background = "keep",
         cut_below: bool = False,
     ) -> Canvas:
@@ -263,8 +264,9 @@ class Canvas:
 
         `size`: longer side of the frame in pixels, or "source". `whole`: the canvas is the photograph, not the frame.
         `cut_below`: the frame ends within the subject, so that it fades there into what the source shows.
-        `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. A `target_crop` other
-        than `source_crop` belongs to another image: then there is no background to keep.
+        `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. `fill` takes a covered
+        subject away. A `target_crop` other than `source_crop` belongs to another image: then there is no background to
+        keep.
         """
         wanted = background_name(background)
         transparent = wanted == "transparent"
@@ -285,7 +287,7 @@ class Canvas:
             found = cover(source, scale) if wanted != "keep" else None
             return cls(source, scale, seen, place, original, behind, found, transparent=transparent, replaced=True)
         found = cover(source, scale)
-        around = without_subject(source, found) if wanted == "keep" and found is not None else source
+        around = fill(source, found) if wanted == "keep" and found is not None else source
         place, original = seen, source
         if not whole:
             left, top, right, bottom = seen.box

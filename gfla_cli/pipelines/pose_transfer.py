@@ -5,7 +5,7 @@ Load, detect, align and crop (`PoseTransfer.prepare`); encode, generate and refi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
@@ -30,6 +30,7 @@ from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.pipelines.compositing import Canvas, check_background, composed, separates_people
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
+from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HeadCrop, SourceHead, half_crops
 
 _FileState = tuple[str, int, int]  # name, time of the last change, size
@@ -97,6 +98,34 @@ class PreparedTransfer:
         return None if self.pending is None else self.pending.result()
 
 
+class _CutOut:
+    """The person of a source apart from the background, at the size that was asked for last.
+
+    It is kept for the next pose of the same person.
+    """
+
+    def __init__(self, find: Callable[[Image, Crop], Float32Array | None]) -> None:
+        """`find`: see `cover` of `Canvas.of`."""
+        self._find = find
+        self._lock = ProcessLock()
+        self._cover: tuple[Crop, Float32Array | None] | None = None
+        self._filled: tuple[Float32Array, Image] | None = None
+
+    def cover(self, image: Image, scale: Crop) -> Float32Array | None:
+        """See `Canvas.of`."""
+        with self._lock:
+            if self._cover is None or self._cover[0] != scale:
+                self._cover = scale, self._find(image, scale)
+            return self._cover[1]
+
+    def background(self, image: Image, cover: Float32Array) -> Image:
+        """The image without the person, see `fill` of `Canvas.of`."""
+        with self._lock:
+            if self._filled is None or self._filled[0] is not cover:
+                self._filled = cover, without_subject(image, cover)
+            return self._filled[1]
+
+
 class _Generated(NamedTuple):
     """One frame from the network."""
 
@@ -124,6 +153,7 @@ class PoseTransfer:
         self._detector = detector or PersonDetector()
         self._lock = ProcessLock()
         self._found: dict[_FileState, list[Pose]] = {}  # all people in a file
+        self._cut_out: tuple[_FileState, Pose, _CutOut] | None = None  # of the source that was used last
 
     def transfer(
         self,
@@ -211,6 +241,7 @@ class PoseTransfer:
                 close_ups.append(head)
         pending = None
         if size is not None:
+            cut_out = self._cut_out_of(source, source_pose, others)
             maker = ThreadPoolExecutor(1)
             pending = maker.submit(  # while the network generates
                 Canvas.of,
@@ -219,7 +250,8 @@ class PoseTransfer:
                 target_crop,
                 size,
                 whole=crop is None and bool(align),
-                cover=lambda scaled, scale: self._cover(scaled, scale, source_pose, others),
+                cover=cut_out.cover,
+                fill=cut_out.background,
                 background=background,
             )
             maker.shutdown(wait=False)
@@ -276,6 +308,18 @@ class PoseTransfer:
             _Generated(from_planes(planes[None]), Layers.unpacked(parts))
             for planes, parts in zip(images, layers, strict=True)
         ]
+
+    def _cut_out_of(self, source: ImageSource, pose: Pose, others: Sequence[Pose]) -> _CutOut:
+        """The cut-out of a person of the source; that of a file's last person is kept."""
+        file = _file_state(source)
+        with self._lock:
+            if file is not None and self._cut_out is not None:
+                kept_file, kept_pose, kept = self._cut_out
+                if kept_file == file and kept_pose is pose:  # `_people` keeps the poses of a file
+                    return kept
+            cut_out = _CutOut(lambda image, scale: self._cover(image, scale, pose, others))
+            self._cut_out = None if file is None else (file, pose, cut_out)
+            return cut_out
 
     def _cover(self, image: Image, scale: Crop, pose: Pose, others: Sequence[Pose]) -> Float32Array | None:
         """Where an image, to which `scale` maps the poses, shows a person; None when the model has no matte."""

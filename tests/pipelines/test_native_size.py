@@ -41,6 +41,21 @@ class Found(PoseTransfer):
         return cover
 
 
+class Counting(Found):
+    """Knows what is in a file, and counts how often a person is cut out."""
+
+    def __init__(self, *arguments, **execution):
+        super().__init__(*arguments, **execution)
+        self.people, self.covered = [body()], 0
+
+    def _people(self, source, image=None):
+        return self.people
+
+    def _cover(self, *arguments):
+        self.covered += 1
+        return super()._cover(*arguments)
+
+
 @pytest.fixture(scope="module")
 def photograph():
     return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -68,6 +83,32 @@ def test_the_result_is_the_whole_photograph_with_the_joints_in_its_pixels(model,
     np.testing.assert_array_equal(result.source_image, photograph)
     np.testing.assert_allclose(result.source_pose[:, :2], body().points[:, :2], atol=0.01)
     assert (result.image != photograph).any()
+
+
+def test_the_person_of_a_file_is_cut_out_once_for_all_poses(tmp_path, photograph):
+    model = Counting(save_tiny(tmp_path / "model", tiny()), device="cpu", precision="fp32")
+    file, other = tmp_path / "source.png", tmp_path / "other.png"
+    for path, image in ((file, photograph), (other, photograph[::-1])):
+        write_image(path, np.ascontiguousarray(image))
+    poses = [body((shift, 0)) for shift in (0, 15, 30)]
+    made = [model.transfer(file, pose).image for pose in poses]
+    assert model.covered == 1
+    fresh = Counting(save_tiny(tmp_path / "fresh", tiny()), device="cpu", precision="fp32")
+    np.testing.assert_array_equal(fresh.transfer(file, poses[1]).image, made[1])
+    # Another size, person or image, a file that changed, and an array, whose pixels may have changed.
+    model.transfer(file, poses[0], size=300)
+    assert model.covered == 2
+    model.people = [body()]
+    model.transfer(file, poses[0], size=300)
+    assert model.covered == 3
+    flipped = model.transfer(other, poses[0]).image
+    assert model.covered == 4
+    write_image(file, np.ascontiguousarray(photograph[::-1, ::-1]), overwrite=True)
+    model.transfer(file, poses[0])
+    assert model.covered == 5
+    for _ in range(2):
+        np.testing.assert_array_equal(model.transfer(np.ascontiguousarray(photograph[::-1]), poses[0]).image, flipped)
+    assert model.covered == 7
 
 
 def test_far_from_the_person_nothing_changes(model, photograph):
