@@ -19,7 +19,7 @@ from gfla_cli.errors import BundleError, ConfigError
 FORMAT = "gfla-bundle"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 GRAPH = "graph.onnx"  # how ONNX Runtime computes the network; without the weights
-GRAPH_VERSION = 8  # grows when what graphs compute changes: older ones in bundles and in the cache are then not used
+GRAPH_VERSION = 9  # grows when what graphs compute changes: older ones in bundles and in the cache are then not used
 # Bytes. The largest network that a config may describe is smaller.
 LARGEST = {CONFIG: 1 << 20, WEIGHTS: 4 << 30, CARD: 1 << 20, GRAPH: 64 << 20}
 _AGAIN = "get the bundle again"

@@ -166,14 +166,16 @@ def _doubled_by_shuffle(x: Tensor, weight: Tensor, bias: Tensor, channels: tuple
     return F.pixel_shuffle(phases, 2)[..., 1:-1, 1:-1]
 
 
-def side_by_side(parts: Sequence[Tensor]) -> Tensor:
-    """Maps (B, ·, H, W) as one, in the memory format of the first.
+def side_by_side(parts: Sequence[Tensor], like: Tensor | None = None) -> Tensor:
+    """Maps (B, ·, H, W) as one, in the memory format of `like` or the first of them, which may be slices of channels.
 
     Otherwise one part in another format would change that of all, and slow the next convolution down.
     """
-    last = parts[0].is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.cat([part.contiguous(memory_format=layout) for part in parts], dim=1)
+    if (parts[0] if like is None else like).stride(1) != 1:
+        return torch.cat([part.contiguous() for part in parts], dim=1)
+    # A single channel has both formats at once, and `cat` takes the other one. Rows of channels leave no choice.
+    rows = [part.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1) for part in parts]
+    return torch.cat(rows, dim=3).permute(0, 3, 1, 2)
 
 
 def conv_of_parts(conv: nn.Conv2d, parts: Sequence[Tensor]) -> Tensor:
@@ -211,5 +213,17 @@ class ToImage(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(padded(self.act(x), 1, "reflect")).tanh()
+        x = padded(self.act(x), 1, "reflect")
+        y: Tensor = (four_pixels_at_once(self.conv, x) if x.device.type == "cpu" else self.conv(x)).tanh()
         return y
+
+
+def four_pixels_at_once(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 3x3 convolution without padding, (B, a, H + 2, W + 2) to (B, b, H, W), for few output channels; H, W even.
+
+    Four pixels side by side become 4 b channels of one place. CPUs compute 16 channels in the time of three.
+    """
+    shifted = [F.pad(conv.weight, [x, 1 - x, y, 1 - y]) for y in (0, 1) for x in (0, 1)]
+    weight = torch.stack(shifted, dim=1).reshape(4 * conv.out_channels, conv.in_channels, 4, 4)
+    bias = None if conv.bias is None else torch.stack([conv.bias] * 4, dim=1).flatten()
+    return F.pixel_shuffle(F.conv2d(x, weight, bias, stride=2), 2)

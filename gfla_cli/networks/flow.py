@@ -33,7 +33,7 @@ from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, PoseRefiner, compute_body_prior
-from gfla_cli.ops.warp import bilinear_warp, downsample, upsample
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, downsample, upsample
 
 # Channels of `_Prior.features`. All priors: warped image (3) and flow (2). "matches": also the spread of the matches.
 # "solids": also the weights of the candidates, the body maps of target and warped source, and the visibility.
@@ -84,9 +84,9 @@ class _Prior(NamedTuple):
             parts.append(upsample(self.spread, PRIOR_STRIDE) / self.image.shape[-2])
         if (bodies := self.bodies) is not None:
             warped = bilinear_warp(bodies.source, self.flow / PRIOR_STRIDE)
-            maps = [bodies.logits.softmax(dim=1), bodies.target, warped, bodies.visibility]
-            parts.append(upsample(torch.cat(maps, dim=1), PRIOR_STRIDE))
-        return torch.cat([part.to(parts[0].dtype) for part in parts], dim=1)
+            maps = [channel_softmax(bodies.logits), bodies.target, warped, bodies.visibility]
+            parts.append(upsample(side_by_side(maps, self.image), PRIOR_STRIDE))
+        return side_by_side([part.to(parts[0].dtype) for part in parts], self.image)
 
 
 class FaceReading(NamedTuple):
@@ -172,11 +172,12 @@ class FlowEstimator(nn.Module):
         self, inputs: Sequence[Tensor], bodies: BodyPrior | None = None, faces: Sequence[FaceReading] | None = None
     ) -> Estimated:
         """Like `forward`, for networks with a prior. Pass what `body_prior` gave to avoid recomputing it."""
-        inputs = [self._drawn(x) for x in inputs] if bodies is not None else inputs  # depths are in the body maps
         if self.prior == "curves" and faces is None:
             faces = [self.read_face(structure) for structure in inputs[::2]]
         if faces:
             reduced = [faces[i // 2].reduced if i % 2 == 0 else self._reduce(x) for i, x in enumerate(inputs)]
+        elif bodies is not None:
+            reduced = [self._reduce(inputs[0]), bodies.source_structure, bodies.target_structure]
         else:
             reduced = [self._reduce(x) for x in inputs]
         with torch.no_grad():  # the prior is a constant to the estimator; the refiner has losses of its own

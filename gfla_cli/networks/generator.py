@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gfla_cli.config import ModelConfig
+from gfla_cli.networks.blocks import side_by_side
 from gfla_cli.networks.flow import Choice, Flow, FlowEstimator
 from gfla_cli.networks.priors import PRIOR_STRIDE
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, BodyPrior, compute_body_prior
@@ -92,8 +93,8 @@ class PoseGenerator(nn.Module):
         """Input of the target encoder (B, ·, H, W): heat maps, and the body map of models with depth."""
         if bodies is None:
             return structure
-        body_map = upsample(bodies.target.detach(), PRIOR_STRIDE * self._reduction)
-        return torch.cat([structure[:, : self.config.drawn_channels], body_map.to(structure.dtype)], dim=1)
+        body_map = upsample(side_by_side([bodies.target.detach()], structure), PRIOR_STRIDE * self._reduction)
+        return side_by_side([structure[:, : self.config.drawn_channels], body_map.to(structure.dtype)])
 
     @property
     def _reduction(self) -> int:

@@ -26,7 +26,7 @@ from gfla_cli.networks.blocks import (
 )
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.samplers import Source, sampler
-from gfla_cli.ops.warp import bilinear_warp, blurred, downsample, upsample
+from gfla_cli.ops.warp import bilinear_warp, blurred, channel_softmax, downsample, upsample
 
 DEPTH = 3  # strides 2, 4, 8
 _FINEST = 2  # stride of the finest flow of models that blend in pixels
@@ -131,10 +131,10 @@ class PixelBlend(nn.Module):
         """`x` (B, C, H, W) features; `generated`, `warped` (B, 3, H, W) each; `masks` (B, 1, H/2, W/2) each."""
         inputs = [downsample(part.to(x.dtype), self.reduction) for part in (x, generated, *warped)]
         inputs += [upsample(mask, _FINEST // self.reduction).to(x.dtype) for mask in masks]
-        y = self.output(self.act(conv_of_parts(self.hidden, inputs))).float()
+        y = self.output(self.act(conv_of_parts(self.hidden, inputs))).float().contiguous()
         logits, residual, matte = y.split([self.references + 1, 3, 1], dim=1)
         # Of the first i sources and the generated image, each softmax gives the share of source i.
-        shares = torch.cat([logits[:, : i + 2].softmax(dim=1)[:, -1:] for i in range(self.references)], dim=1)
+        shares = torch.cat([channel_softmax(logits[:, : i + 2])[:, -1:] for i in range(self.references)], dim=1)
         shares, residual, matte = (
             upsample(part, self.reduction) for part in (shares, residual.tanh() * _LARGEST_RESIDUAL, matte)
         )

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gfla_cli.ops.warp import bag_of_pixels, constant, padded, pixel_grid, positions, sample_at
+from gfla_cli.ops.warp import bag_of_pixels, channel_softmax, constant, padded, pixel_grid, positions, sample_at
 
 
 class Attended(NamedTuple):
@@ -106,7 +106,7 @@ def attend(
     hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
     # One plane per tap: what follows works plane by plane.
-    attention = scores.to(position.dtype, memory_format=torch.contiguous_format).softmax(dim=1)
+    attention = channel_softmax(scores.to(position.dtype, memory_format=torch.contiguous_format))
     features = patch_sum_for(source_BCHW.device.type)(source_BCHW, position, attention)
     return Attended(features / (n * n) if reduction == "mean" else features, attention)
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_FEW_CHANNELS = 3  # torch enlarges maps of fewer channels four times as slowly in channels_last
+
 
 def constant(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """A (nested) tuple of numbers as a tensor on `device`, copied there once. It is shared: do not write to it."""
@@ -41,6 +43,8 @@ def upsample(x_BCHW: Tensor, factor: int) -> Tensor:
     """Bilinear, to (B, C, factor*H, factor*W). Values are kept: offsets have to be multiplied by `factor` as well."""
     if factor == 1:
         return x_BCHW
+    if x_BCHW.shape[1] < _FEW_CHANNELS:
+        x_BCHW = x_BCHW.contiguous()
     return F.interpolate(x_BCHW, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
@@ -65,6 +69,14 @@ def blurred(x_BCHW: Tensor, weights: Sequence[float]) -> Tensor:
         for part, weight in zip(shifted[1:], weights[1:], strict=True):
             x = torch.add(x, part, alpha=weight)
     return x
+
+
+def channel_softmax(x_BCHW: Tensor) -> Tensor:
+    """Softmax over the channels. ONNX Runtime transposes maps for its own, which takes four times as long."""
+    if not torch.onnx.is_in_onnx_export():
+        return x_BCHW.softmax(dim=1)
+    weight = (x_BCHW - x_BCHW.amax(dim=1, keepdim=True)).exp()
+    return weight / weight.sum(dim=1, keepdim=True)
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:

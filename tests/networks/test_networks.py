@@ -12,7 +12,7 @@ from tiny_models import tiny
 
 from gfla_cli.bundles.convert import translate
 from gfla_cli.config import PRESETS, preset
-from gfla_cli.networks.blocks import InstanceNorm
+from gfla_cli.networks.blocks import InstanceNorm, four_pixels_at_once, side_by_side
 from gfla_cli.networks.build import build, convolutions_in, initialise
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.sequence import with_irises
@@ -187,6 +187,23 @@ def test_instance_norm_equals_torch_in_value_and_gradient(channels, side, layout
     expected.backward(back.double())
     for ours, theirs in zip((x, norm.weight, norm.bias), exact, strict=True):
         torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_maps_side_by_side_keep_the_memory_format_of_the_first(layout):
+    """Also if one part has a single channel, which has both formats, or if the first is a slice of channels."""
+    parts = [torch.rand(2, channels, 4, 6) for channels in (7, 3, 1)]
+    parts[0] = parts[0].contiguous(memory_format=layout)[:, :5]
+    made = side_by_side(parts)
+    torch.testing.assert_close(made, torch.cat(parts, dim=1), atol=0, rtol=0)
+    assert made.is_contiguous(memory_format=layout)
+    assert side_by_side(parts[1:], like=parts[0]).is_contiguous(memory_format=layout)
+
+
+def test_four_pixels_at_once_are_those_of_the_convolution():
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv2d(5, 3, 3), torch.randn(2, 5, 10, 14)
+    torch.testing.assert_close(four_pixels_at_once(conv, x), conv(x), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])

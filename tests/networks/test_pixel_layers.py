@@ -10,7 +10,7 @@ from tiny_models import fresh, tiny
 
 from gfla_cli.networks.flow import Flow
 from gfla_cli.networks.generator import Generated
-from gfla_cli.networks.layers import _DETAIL, blend_layers, detail_layers, layers_of
+from gfla_cli.networks.layers import _DETAIL, _dilated, blend_layers, detail_layers, layers_of
 from gfla_cli.networks.renderer import NO_PATTERN, Blend, warp_image
 from gfla_cli.networks.sequence import FrameFlows, GeneratedFrame
 from gfla_cli.ops.warp import bilinear_warp, blurred
@@ -30,6 +30,12 @@ def learnt(offset, mask=0.0):
     with torch.inference_mode():
         made = network(source, *torch.rand(2, 2, 36, 64, 64))
     return source, made, Flow(torch.full((2, 2, 32, 32), offset / 2), torch.full((2, 1, 32, 32), mask))
+
+
+@pytest.mark.parametrize("reach", [1, 3, 6])
+def test_a_dilation_is_the_largest_value_of_a_square(reach):
+    x = torch.randn(2, 1, 20, 17)
+    assert torch.equal(_dilated(x, reach), torch.nn.functional.max_pool2d(x, 2 * reach + 1, 1, reach))
 
 
 def test_a_learnt_blend_mixes_to_the_image():

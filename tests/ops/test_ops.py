@@ -12,7 +12,7 @@ from gfla_cli.ops.local_attention import (
     local_attention_reference,
     source_keys,
 )
-from gfla_cli.ops.warp import bilinear_warp, gaussian_warp
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, upsample
 
 
 def attention_inputs(channels, height, width, patch, *, batch=2, reach=4.0, dtype=torch.float32, hidden=16):
@@ -116,3 +116,16 @@ def test_a_flow_that_is_not_a_number_or_infinite_does_not_crash():
     inputs[2] = inputs[2].clone()
     inputs[2][0, 0, 0, 0], inputs[2][0, 1, 1, 1] = float("inf"), float("-inf")
     assert local_attention(*inputs).features[1].isfinite().all()
+
+
+def test_an_export_writes_the_softmax_of_channels_out(monkeypatch):
+    x = torch.randn(2, 5, 3, 4) * 100
+    expected = channel_softmax(x)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    torch.testing.assert_close(channel_softmax(x), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_maps_are_enlarged_alike_in_both_memory_formats(channels):
+    x = torch.randn(2, channels, 4, 6)
+    torch.testing.assert_close(upsample(x.contiguous(memory_format=torch.channels_last), 2), upsample(x, 2))

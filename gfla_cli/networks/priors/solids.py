@@ -26,7 +26,7 @@ from gfla_cli.conditioning.structure import JOINTS, MIDDLE
 from gfla_cli.networks.blocks import activation, encoder_blocks, features_after
 from gfla_cli.networks.priors import PRIOR_STRIDE, heatmap_centroids
 from gfla_cli.networks.priors.body import Body, BodyShape, RayHits, body_shape, cast_rays, pose_body, trunk_length
-from gfla_cli.ops.warp import bilinear_warp, cell_middles, constant, sample_at, upsample
+from gfla_cli.ops.warp import bilinear_warp, cell_middles, channel_softmax, constant, sample_at, upsample
 
 SOLIDS = 18
 BODY_CHANNELS = 5  # of a body map: position at rest (3), nearness, coverage
@@ -86,6 +86,8 @@ class BodyPrior(NamedTuple):
     parts: Tensor  # (B, 6, h, w) in [0, 1]; whether the source shows trunk, head, right or left arm or leg
     source: Tensor  # (B, BODY_CHANNELS, h, w) body map of the source
     target: Tensor  # (B, BODY_CHANNELS, h, w)
+    source_structure: Tensor  # (B, 2 J, H, W) the pose maps that it was computed from
+    target_structure: Tensor
     joints: Joints  # of sources, then targets, (2 B, ...); refined if there is a refiner
 
     def detached(self) -> BodyPrior:
@@ -95,7 +97,7 @@ class BodyPrior(NamedTuple):
 
     def flow(self) -> Tensor:
         """Mean of the candidates, weighted by the softmax of the logits: (B, 2, h, w)."""
-        weight = self.logits.softmax(dim=1)
+        weight = channel_softmax(self.logits)
         return (self.candidates * weight[:, :-1, None]).sum(dim=1)
 
     def detour(self, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,7 @@ class BodyPrior(NamedTuple):
         Without them a hand that was before the trunk stays there when it moves away. Each step leads to a place of the
         same part of the body that the source shows. Also returns a share (B, 1, h, w): what is wrong there even so.
         """
-        weight = self.logits.softmax(dim=1)
+        weight = channel_softmax(self.logits)
         elsewhere = 1 - torch.maximum(_by_side(weight[:, _ARMS]).sum(dim=1), self.arms[:, 1])  # (B, 2, h, w)
         steps, price = _detours(flow.device)
         count, lengths = flow.shape[0], self.trunk()[..., None]
@@ -170,8 +172,9 @@ def compute_body_prior(
         arms = _arms_in_front(rendered, bodies, shape).unflatten(0, (2, count)).transpose(0, 1)
         # Without depth an arm may as well be behind the body.
         arms = _on_grid(arms * joints.has_depth[:count, :, None, None], size)
-        parts = _parts(_on_grid(rendered.logits[:count].softmax(dim=1), size))
-        return BodyPrior(candidates, logits, visibility, arms, parts, maps[:count], maps[count:], joints)
+        parts = _parts(_on_grid(channel_softmax(rendered.logits[:count]), size))
+        given = source_structure, target_structure
+        return BodyPrior(candidates, logits, visibility, arms, parts, maps[:count], maps[count:], *given, joints)
 
 
 def _on_grid(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -184,7 +187,7 @@ def _visibility(candidates: Tensor, logits: Tensor, depth: Tensor, nearest: Tens
 
     `depth` (B, N, P) of the candidates and `nearest` (B, 1, h, w) of the first surfaces, both of the source, in trunks.
     """
-    body, background = logits.softmax(dim=1).split([SOLIDS, 1], dim=1)
+    body, background = channel_softmax(logits).split([SOLIDS, 1], dim=1)
     total = body.sum(dim=1, keepdim=True).clamp(min=1e-6)
     mean = (_on_grid(depth, (body.shape[2], body.shape[3])) * body).sum(dim=1, keepdim=True) / total
     flow = (candidates * body[:, :, None]).sum(dim=1) / total
@@ -244,7 +247,7 @@ def body_maps(body: Body, rendered: RenderedBody, rest: Body, joints: Joints) ->
 
     About 0 to 1 on the body, 0 around it. Nearness is 0 where depths are unknown.
     """
-    weight, background = rendered.logits.softmax(dim=1).split([SOLIDS, 1], dim=1)
+    weight, background = channel_softmax(rendered.logits).split([SOLIDS, 1], dim=1)
     at_rest = rest.to_frame(rendered.hits.point, body.length)  # (B, N, 3, P) from the neck
     at_rest = (at_rest * weight[:, :, None]).sum(dim=1) * _REST_SCALE  # (B, 3, P)
     covered = 1 - background
