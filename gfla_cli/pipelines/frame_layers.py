@@ -153,7 +153,7 @@ class Layers(NamedTuple):
         """
         there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, offset, matte = (part[there] for part in self)
-        places = self._looked_at(there)
+        places = self.looked_at(there)
         seen = source.cover_at(places)
         made = self.mixed(source, there)
         astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
@@ -197,7 +197,7 @@ class Layers(NamedTuple):
         `as_a_whole`: see `moves_rigidly`.
         """
         moved, shown, around = self._parts(rigid, source)
-        seen = source.cover_at(self._replace(offset=around)._looked_at())
+        seen = source.cover_at(self._replace(offset=around).looked_at())
         # Beside one limb there may be another: it shows the subject, or moves otherwise.
         apart = np.minimum(_length(self.offset - around), _length(self.offset))
         seen = np.maximum(seen, np.maximum(shown, apart * self.matte.shape[1] > _APART))
@@ -231,12 +231,12 @@ class Layers(NamedTuple):
             return self
         x, y = (
             np.rint(at[subject]).astype(int).clip(0, side - 1)
-            for at, side in zip(self._looked_at(), subject.T.shape, strict=True)
+            for at, side in zip(self.looked_at(), subject.T.shape, strict=True)
         )
         taken = np.zeros(subject.shape, np.uint8)
         taken[y, x] = 1
         _, _, around = self._parts(rigid, source)
-        places = self._replace(offset=around)._looked_at()
+        places = self._replace(offset=around).looked_at()
         taken = cv2.remap(cv2.dilate(taken, disc(_TAKEN)), *places, cv2.INTER_NEAREST)
         # Not in a gap between an arm and the trunk, which may have opened as the arm moved.
         drawn = subject.astype(np.uint8)
@@ -271,7 +271,7 @@ class Layers(NamedTuple):
         (H, W) bool where they are, (H, W) in [0, 1] where places show the subject of the source, and the offsets
         (H, W, 2) of these parts, continued around them.
         """
-        shown = source.cover_at(self._looked_at())
+        shown = source.cover_at(self.looked_at())
         moved = (rigid > LIKELY) & (shown > LIKELY)
         return moved, shown, spread(self.offset, moved)
 
@@ -281,16 +281,20 @@ class Layers(NamedTuple):
         From one pixel of the network to the next such a flow crosses much of the source. Enlarged, that is a ripple.
         """
         region = self._subject(LIKELY)
-        drawn, share, _, offset, matte = (part[region] for part in self)
+        offset, matte = self.offset[region], self.matte[region]
         least, most = _stretched(*(np.gradient(offset * self.matte.shape[1], axis=axis) for axis in (1, 0)))
         torn = cv2.dilate(1 - _TORN.holds(least, most), disc(1))
-        kept = 1 - (cv2.GaussianBlur(torn, (0, 0), 1) * (matte > LIKELY))[..., None]
-        share = share[..., None]
+        kept = 1 - (cv2.GaussianBlur(torn, (0, 0), 1) * (matte > LIKELY))
+        return self.with_drawn(self.mixed(source, region), kept, region)
+
+    def with_drawn(self, colours: Float32Array, kept: Float32Array, region: tuple[slice, slice]) -> Layers:
+        """The same with drawn `colours` (h, w, 3) in a region. `kept` (h, w) in [0, 1]: what stays of its mixture."""
+        kept, share = kept[..., None], self.share[region][..., None]
         changed = Layers(*(part.copy() for part in self))
         changed.share[region] *= kept[..., 0]
         changed.residual[region] *= kept
-        known = np.maximum(1 - kept * share, _LEAST)
-        changed.drawn[region] = (kept * (1 - share) * drawn + (1 - kept) * self.mixed(source, region)) / known
+        # What is kept everywhere stays as it was drawn, even where it is hidden: enlarged, it shows at borders.
+        changed.drawn[region] += (1 - kept) / np.maximum(1 - kept * share, _LEAST) * (colours - changed.drawn[region])
         return changed
 
     def _subject(self, least: float) -> tuple[slice, slice]:
@@ -298,7 +302,7 @@ class Layers(NamedTuple):
         left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
         return _around(top, height), _around(left, width)
 
-    def _looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
+    def looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
         """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
         height, width = self.matte.shape
         y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
@@ -308,7 +312,7 @@ class Layers(NamedTuple):
     def mixed(self, source: SourceFrame, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
         """(h, w, 3) in [-1, 1] what a region of the frame is mixed to, at the size of the network's frame."""
         drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]
-        return drawn + share * (source.image_at(self._looked_at(region)) - drawn) + residual
+        return drawn + share * (source.image_at(self.looked_at(region)) - drawn) + residual
 
     def _moved_less_drawn(self, source: SourceFrame, places: Places, region: tuple[slice, slice]) -> Float32Array:
         """(h, w, 3) blurred difference between what the source shows at these places and what was drawn."""
@@ -318,7 +322,7 @@ class Layers(NamedTuple):
     def moved_as_drawn(self, source: SourceFrame) -> Float32Array:
         """(H, W) in [0, 1]: where the moved source shows the same as the network drew, but without its blur."""
         region = self._subject(LIKELY)
-        places, offset = self._looked_at(region), self.offset[region] * self.matte.shape[1]
+        places, offset = self.looked_at(region), self.offset[region] * self.matte.shape[1]
         difference = np.sqrt(_squared(self._moved_less_drawn(source, places, region)) / 3)
         _, most = _stretched(*(np.gradient(offset, axis=axis) for axis in (1, 0)))
         alike = cv2.erode(ramp(difference, *_ALIKE[::-1]) * ramp(most, *_RIPPLED[::-1]), _square(1))
@@ -334,7 +338,7 @@ class Layers(NamedTuple):
         """
         height, width = self.matte.shape
         region = self._subject(LIKELY)
-        x, y = places = self._looked_at(region)
+        x, y = places = self.looked_at(region)
         difference = np.abs(self._moved_less_drawn(source, places, region)) @ np.full(3, 1 / 3, np.float32)
         fits = np.exp(-np.square(difference / _UNLIKE)).astype(np.float32)
         columns, rows = -(-width // _CELL), -(-height // _CELL)

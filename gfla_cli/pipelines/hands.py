@@ -6,6 +6,8 @@ clothes or the background goes to its new place as it is.
 A hand in a pocket or behind the back is the other one: the flow leads to where it should be, and the source shows
 clothes there. Whether it does is read off the image: the other hand has the colour of the face, and this place has not.
 Estimated depths are too noisy to tell. The same holds for a bare forearm.
+
+Where a hand lay before clothes, the flow may still lead to it. Such scraps of the old hand are filled from around.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Float64Array, Image, median
+from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
 from gfla_cli.person.body import drawable, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import Layers, SourceFrame, disc, ramp
+from gfla_cli.pipelines.frame_layers import LIKELY, Layers, SourceFrame, disc, ramp, spread
 
 _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
@@ -34,6 +36,12 @@ _OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the ot
 _FREE = 0.15, 0.1  # share of the subject around a hand: above, the hand lies before the body; below, beside it
 _NEAR = 0.04  # torsos around a hand beside the body, in which what was drawn stays
 _MOVED = 0.15, 0.25  # forearms, way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
+_ARM = 0.09  # torsos: half the width of an arm of the target, where a hand of the source is no scrap
+_SHOWN = 0.1  # share of the source from which on a place may show a scrap
+_SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare thigh behind a hand has less
+# Pixels around a scrap, and shares of the body there: below, it is a hand before the background; above, all of it goes.
+_RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
+_SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
@@ -76,39 +84,61 @@ class _Hand(NamedTuple):
         return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
 
 
+class _Placed(NamedTuple):
+    """A hand of the source that goes to another place."""
+
+    shown: _Hand  # where the target has it
+    hand: _Hand  # of the source
+    neighbour: _Hand | None  # the other hand of the source
+    weight: float  # in [0, 1]: how much of it is visible
+    mirrored: bool
+    forearm: bool  # whether its forearm comes along
+
+
 def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 
     Poses are in pixels of the layers. Hands that rest stay as they are. So does all without a face that looks at the
-    camera, without a bare hand (gloves stay gloves), and with clasped hands.
+    camera, without a bare hand (gloves stay gloves), and with clasped hands. Scraps of hands that moved away go.
     """
-    torso, skin = torso_length(source_pose), _skin(source.image, source_pose)
-    if torso <= 0 or skin is None:
+    torso, face = torso_length(source_pose), _face_colour(source.image, source_pose)
+    if torso <= 0 or face is None:
         return layers
-    wrists = source_pose.points[[wrist for _, wrist in _ARMS]]
-    if (wrists[:, 2] > 0).all() and np.hypot(*(wrists[0] - wrists[1])[:2]) < _CLASPED * torso:
-        return layers
-    skin = skin * source.cover
+    skin = cv2.GaussianBlur(_skin(source.image, face), (0, 0), 1) * source.cover
+    source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     size = layers.matte.shape
+    placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
+    arms = _arms(target_pose, size, torso, [1 - (one.weight if one else 0) for one in placed])
+    layers = _without_old_hands(layers, source, skin, face, source_hands, arms, torso)
+    for one in placed:
+        if one is not None:
+            around = _beside(one.shown, target_hands, size, torso)
+            free = float(ramp(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE))
+            free *= one.shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
+            layers = _with_hand(layers, source, skin, one, torso, free=free)
+    return layers
+
+
+def _placed(
+    source: SourceFrame,
+    skin: Float32Array,
+    source_hands: Sequence[_Hand | None],
+    target_hands: Sequence[_Hand | None],
+    target_pose: Pose,
+    torso: float,
+) -> list[_Placed | None]:
+    """For each arm what its hand in the target is, see `with_whole_hands`. None: what the network made of it."""
+    placed: list[_Placed | None] = [None, None]
+    first, second = source_hands
+    if first and second and np.hypot(*(first.wrist - second.wrist)) < _CLASPED * torso:
+        return placed
+    size = skin.shape
 
     def share_of_skin(area: Float32Array) -> float:
         return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
 
-    def with_hand(
-        shown: _Hand, hand: _Hand, neighbour: _Hand | None, weight: float, *, mirrored: bool, forearm: bool = False
-    ) -> Layers:
-        around = _beside(shown, target_hands, size, torso)
-        free = float(ramp(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE))
-        free *= shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
-        its_skin = skin
-        if neighbour is not None:
-            its_skin = skin * (neighbour.from_wrist(size) > _OTHERS * hand.from_wrist(size))
-        return _with_hand(
-            layers, source, its_skin, shown, hand, torso, weight=weight, free=free, mirrored=mirrored, forearm=forearm
-        )
-
-    source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
-    for own, other, shown, arm in zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True):
+    pairs = zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True)
+    for k, (own, other, shown, arm) in enumerate(pairs):
         if own is None or shown is None or own.forearm < _LEAST_FOREARM * torso:
             continue
         weight = _moved(own, shown) * _visible(target_pose, arm, torso)
@@ -117,14 +147,81 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
             if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
-                layers = with_hand(shown, own, other, weight, mirrored=False)
+                placed[k] = _Placed(shown, own, other, weight, mirrored=False, forearm=False)
         elif other is None or other.forearm < _LEAST_FOREARM * torso:
             continue
         elif bare < _HIDDEN and share_of_skin(other.area(size, *_times(torso, *_MIDDLE))) > _BARE:
             forearms = (share_of_skin(hand.area(size, 0, _FOREARM * torso, hand.forearm)) for hand in (own, other))
             sleeveless = next(forearms) < _HIDDEN and next(forearms) > _BARE
-            layers = with_hand(shown, other, own, weight, mirrored=True, forearm=sleeveless)
-    return layers
+            placed[k] = _Placed(shown, other, own, weight, mirrored=True, forearm=sleeveless)
+    return placed
+
+
+def _without_old_hands(
+    layers: Layers,
+    source: SourceFrame,
+    skin: Float32Array,
+    face: Float32Array,
+    hands: Sequence[_Hand | None],
+    arms: Float32Array,
+    torso: float,
+) -> Layers:
+    """The same without scraps of `hands` of the source. They have the colours around them instead.
+
+    `skin` (H, W) of the source, and `face` its colour (3,) in YCrCb. `arms` (H, W) in [0, 1]: where a hand of the
+    source is no scrap.
+    """
+    size = layers.matte.shape
+    old = np.zeros(size, np.float32)
+    for hand in hands:
+        if hand is not None:
+            old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
+    old = cv2.dilate((old * skin > _SKIN[1]).astype(np.float32), disc(2))
+    beside = (layers.matte > LIKELY) & (arms < 1)
+    shows_hand = beside & (layers.share > _SHOWN) & (cv2.remap(old, *layers.looked_at(), cv2.INTER_LINEAR) > 0)
+    left, top, width, height = cv2.boundingRect(shows_hand.astype(np.uint8))
+    if width == 0:
+        return layers
+    around = round(torso / 2)
+    there = slice(max(0, top - around), top + height + around), slice(max(0, left - around), left + width + around)
+    beside, shows_hand, made = beside[there], shows_hand[there], layers.mixed(source, there)
+    bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
+    bare, subject = beside & (bare | shows_hand), layers.matte[there] > LIKELY
+    scrap = _scraps(bare, shows_hand, subject) * beside
+    known = cv2.erode(beside.astype(np.uint8), disc(2)) * ~((scrap > 0) | bare)
+    if not scrap.any() or not known.any():
+        return layers
+    filled = cv2.GaussianBlur(scrap, (0, 0), 1) * (1 - arms[there]) * subject
+    return layers.with_drawn(spread(made, known), 1 - filled, there)
+
+
+def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:
+    """(H, W) in [0, 1]: pieces of skin (H, W) that show little but a hand (H, W) of the source, before the subject."""
+    count, pieces = cv2.connectedComponents(cv2.dilate(bare.astype(np.uint8), disc(1)))
+    near = cv2.dilate(hand.astype(np.uint8), disc(2)) > 0
+    whole, within = (np.bincount(pieces[part], minlength=count) for part in (bare, bare & near))
+    scraps = np.zeros(bare.shape, np.float32)
+    for piece in np.flatnonzero(within[1:] > _SCRAP * whole[1:]) + 1:
+        found = (pieces == piece).astype(np.uint8)
+        ring = cv2.dilate(found, disc(_RING_OF_SCRAP)) > found
+        on_body = ramp(subject[ring].mean(), *_ON_BODY) if ring.any() else 0
+        scraps = np.maximum(scraps, on_body * cv2.dilate(found, disc(2)))
+    return scraps
+
+
+def _arms(pose: Pose, size: Size, torso: float, hands: Sequence[float]) -> Float32Array:
+    """(H, W) 1 on the arms of a pose, and as much as `hands` say where its hands may be."""
+    reach, width = 2 * (_LENGTH + _RADIUS), 2 * _ARM  # torsos
+    lines = [((wrist, wrist), reach, value) for (_, wrist), value in zip(_ARMS, hands, strict=True)]
+    lines += [((shoulder, arm[0]), width, 1.0) for shoulder, arm in zip(_SHOULDERS, _ARMS, strict=True)]
+    lines += [(arm, width, 1.0) for arm in _ARMS]
+    arms = np.zeros(size, np.float32)
+    for joints, thickness, value in lines:
+        if pose.present[list(joints)].all():
+            first, last = drawable(pose.points[list(joints), :2], size).tolist()
+            line = cv2.line(np.zeros(size, np.float32), first, last, value, max(1, round(thickness * torso)))
+            arms = np.maximum(arms, line)
+    return arms
 
 
 def _times(torso: float, *lengths: float) -> list[float]:
@@ -143,23 +240,17 @@ def _beside(hand: _Hand, hands: Sequence[_Hand | None], size: Size, torso: float
 
 
 def _with_hand(
-    layers: Layers,
-    source: SourceFrame,
-    skin: Float32Array,
-    shown: _Hand,
-    hand: _Hand,
-    torso: float,
-    *,
-    weight: float,
-    free: float,
-    mirrored: bool,
-    forearm: bool,
+    layers: Layers, source: SourceFrame, skin: Float32Array, placed: _Placed, torso: float, *, free: float
 ) -> Layers:
-    """The same with a `hand` of the source, and its forearm, where the target has the hand `shown`.
+    """The same with a hand of the source, and its forearm, in its new place. `skin` (H, W) of the source.
 
-    `weight` in [0, 1]: how much of it is visible. `free` in [0, 1]: whether it lies before the background. There the
-    network's own hand goes, which may point elsewhere.
+    `free` in [0, 1]: whether it lies before the background. There the network's own hand goes, which may point
+    elsewhere.
     """
+    shown, hand, neighbour, weight, mirrored, forearm = placed
+    if neighbour is not None:
+        size = layers.matte.shape
+        skin = skin * (neighbour.from_wrist(size) > _OTHERS * hand.from_wrist(size))
     height, width = layers.matte.shape
     length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
     begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
@@ -193,21 +284,28 @@ def _with_hand(
     return changed
 
 
-def _skin(image: Image, pose: Pose) -> Float32Array | None:
-    """(H, W) in [0, 1]: what has the colour of the face. None: the face does not look at the camera."""
+def _face_colour(image: Image, pose: Pose) -> Float32Array | None:
+    """(3,) the colour of the face in YCrCb, 0..255. None: the face does not look at the camera."""
     if not pose.present[[_NOSE, *_EYES]].all():
         return None
     eyes = pose.points[list(_EYES), :2]
     radius = round(_FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1]))))
     face = np.zeros(image.shape[:2], np.uint8)
     cv2.circle(face, np.rint(pose.points[_NOSE, :2]).astype(int).tolist(), radius, 1, cv2.FILLED)
-    # OpenCV would need 80 ms to prepare for Lab.
-    colours = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
     if radius == 0 or not face.any():
         return None
-    lightness, *chroma = np.moveaxis(colours - median(colours[face > 0], axis=0), -1, 0)
-    skin = ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
-    return np.asarray(cv2.GaussianBlur(skin, (0, 0), 1), np.float32)
+    return np.asarray(median(_ycrcb(image)[face > 0], axis=0), np.float32)
+
+
+def _ycrcb(image: Image) -> Float32Array:
+    # OpenCV would need 80 ms to prepare for Lab.
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb), np.float32)
+
+
+def _skin(image: Image, face: Float32Array) -> Float32Array:
+    """(H, W) in [0, 1]: what has the colour (3,) of the face, see `_face_colour`."""
+    lightness, *chroma = np.moveaxis(_ycrcb(image) - face, -1, 0)
+    return ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
 
 
 def _moved(own: _Hand, shown: _Hand) -> float:

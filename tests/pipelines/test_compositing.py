@@ -424,7 +424,7 @@ def test_where_the_flow_jumps_the_network_draws():
     np.testing.assert_allclose(made.share[20:40, 4:24], 0.3, atol=1e-3)
 
     def at_network_size(layers):
-        moved = source.image_at(layers._looked_at())
+        moved = source.image_at(layers.looked_at())
         return layers.drawn + layers.share[..., None] * (moved - layers.drawn) + layers.residual
 
     np.testing.assert_allclose(at_network_size(made), at_network_size(given), atol=1e-5)

@@ -24,9 +24,10 @@ def body():
     return points
 
 
-def source(points, *, bare=(RIGHT,), sleeveless=()):
+def source(points, *, bare=(RIGHT,), sleeveless=(), sides=(88, 168)):
+    """`sides` of the clothes, x."""
     image = np.full((*SIZE, 3), WHITE, np.uint8)
-    cv2.rectangle(image, (88, 50), (168, 230), BLUE, cv2.FILLED)
+    cv2.rectangle(image, (sides[0], 50), (sides[1], 230), BLUE, cv2.FILLED)
     cv2.circle(image, (128, 32), 18, SKIN, cv2.FILLED)
     for elbow, wrist in (RIGHT, LEFT):
         x, y = points[wrist, :2].astype(int).tolist()
@@ -252,7 +253,75 @@ def test_an_upper_arm_behind_a_hand_that_points_at_the_camera_stays():
 def test_a_hand_that_fills_the_frame_is_no_error():
     hand = hands._Hand.of(Pose(body(), SIZE), LEFT)
     skin = np.ones(SIZE, np.float32)
-    layers = hands._with_hand(
-        drawn(), source(body()), skin, hand, hand, 800.0, weight=1, free=0, mirrored=False, forearm=False
-    )
+    placed = hands._Placed(hand, hand, None, weight=1, mirrored=False, forearm=False)
+    layers = hands._with_hand(drawn(), source(body()), skin, placed, 800.0, free=0)
     assert (layers.share > 0).sum() > 32_766
+
+
+def copied(found):
+    """What a network makes that copies the source as it is: also a hand of it that is elsewhere in the target."""
+    return drawn()._replace(share=np.ones(SIZE, np.float32), matte=found.cover)
+
+
+def skin_in(layers, found, rows, columns):
+    image = ((layers.mixed(found) + 1) * 127.5).astype(int)[rows[0] : rows[1], columns[0] : columns[1]]
+    return float((np.abs(image - SKIN).max(axis=-1) < 40).mean())
+
+
+def old_hand(points):
+    """Rows and columns where the right hand of the source lies."""
+    x, y = points[4, :2].astype(int).tolist()
+    return (y + 2, y + 26), (x - 5, x + 6)
+
+
+def right_arm_raised():
+    """The right forearm lies before the chest."""
+    points = body()
+    points[4, :2] = 126, 90
+    return Pose(points, SIZE)
+
+
+def test_a_scrap_of_a_hand_that_moved_takes_the_colour_of_the_clothes():
+    found = source(body(), sides=(60, 190))
+    before = copied(found)
+    assert skin_in(before, found, *old_hand(body())) > 0.9
+    after = with_whole_hands(before, found, Pose(body(), SIZE), right_arm_raised())
+    assert skin_in(after, found, *old_hand(body())) == 0
+    image = ((after.mixed(found) + 1) * 127.5)[old_hand(body())[0][0] : old_hand(body())[0][1]]
+    assert np.abs(image[:, 100] - BLUE).max() < 12
+    assert skin_in(after, found, (20, 44), (116, 140)) > 0.9, "the face"
+
+
+def test_where_the_target_has_that_hand_it_stays():
+    found = source(body())
+    before = copied(found)
+    assert with_whole_hands(before, found, Pose(body(), SIZE), Pose(body(), SIZE)) is before
+
+
+def test_a_bare_thigh_beside_a_hand_that_moved_stays():
+    found = source(body(), sides=(60, 190))
+    found.image[130:180, 88:128] = SKIN
+    after = with_whole_hands(copied(found), found, Pose(body(), SIZE), right_arm_raised())
+    assert skin_in(after, found, (135, 175), (92, 124)) > 0.95
+
+
+def test_a_piece_of_a_hand_before_the_background_takes_no_colour_of_clothes():
+    """The network draws a hand beside the new place of the whole one."""
+    found = source(body())
+    before = copied(found)
+    rows, columns = old_hand(body())
+    alone = np.zeros(SIZE, np.float32)
+    alone[rows[0] : rows[1], columns[0] - 2 : columns[1] + 2] = 1
+    alone[50:100, 88:168] = 1
+    after = with_whole_hands(before._replace(matte=alone), found, Pose(body(), SIZE), right_arm_raised())
+    assert skin_in(after, found, rows, columns) > 0.9
+
+
+def test_hidden_colours_stay_as_they_were_drawn():
+    """Where all is kept, and nothing of it is drawn. Enlarged, these colours show at the border of such places."""
+    found = source(body())
+    before, kept = copied(found), np.ones((10, 10), np.float32)
+    after = before.with_drawn(np.zeros((10, 10, 3), np.float32), kept, (slice(0, 10), slice(0, 10)))
+    np.testing.assert_array_equal(after.drawn, before.drawn)
+    none = before.with_drawn(np.zeros((10, 10, 3), np.float32), 0 * kept, (slice(0, 10), slice(0, 10)))
+    np.testing.assert_allclose(none.mixed(found)[:10, :10], 0, atol=1e-6)
