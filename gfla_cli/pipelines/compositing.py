@@ -473,10 +473,14 @@ def _refined(
     region = Crop(_shifted(place.box, -columns.start, -rows.start), place.size).region(shape)
     if region is None:
         return None
-    there = (
-        slice(region[0].start + rows.start, region[0].stop + rows.start),
-        slice(region[1].start + columns.start, region[1].stop + columns.start),
-    )
+    there = _region_at(region, rows.start, columns.start)
+    weight = place.uncropped(close_up.mask(), there, beyond=0)
+    left, top, width, height = cv2.boundingRect((weight > 0).astype(np.uint8))
+    if width == 0:
+        return None
+    shown = slice(top, top + height), slice(left, left + width)  # much of a half is not
+    weight, region = weight[shown], _region_at(shown, region[0].start, region[1].start)
+    there = _region_at(region, rows.start, columns.start)
     is_head = isinstance(close_up, HeadCrop)
     source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
@@ -485,7 +489,13 @@ def _refined(
         else:
             layers = _sharp_head(layers, source)
     part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
-    return _Refined(part, place.uncropped(close_up.mask(), there, beyond=0), region, is_head)
+    return _Refined(part, weight, region, is_head)
+
+
+def _region_at(region: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice]:
+    """A region of a part of an image, in pixels of the image; the part begins at `top` and `left`."""
+    rows, columns = region
+    return slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
 
 
 def _set_refined(body: Mixed, refined: _Refined, pixel: float, *, keeps: bool) -> None:

@@ -248,13 +248,12 @@ def _with_hand(
     elsewhere.
     """
     shown, hand, neighbour, weight, mirrored, forearm = placed
+    size, width = layers.matte.shape, layers.matte.shape[1]
     if neighbour is not None:
-        size = layers.matte.shape
         skin = skin * (neighbour.from_wrist(size) > _OTHERS * hand.from_wrist(size))
-    height, width = layers.matte.shape
     length, radius, cuff = _times(torso, _LENGTH, _RADIUS, _CUFF)
     begin, its_begin = (one.forearm if forearm else cuff for one in (shown, hand))
-    area = shown.area((height, width), length + _RIM, radius + _RIM, begin + _RIM)
+    area = shown.area(size, length + _RIM, radius + _RIM, begin + _RIM)
     y, x = np.nonzero(area)
     if len(y) == 0:  # outside of the frame
         return layers
@@ -263,7 +262,7 @@ def _with_hand(
     along = np.where(along < 0, along * (its_begin / begin), along)  # forearms differ in how they are foreshortened
     side = -hand.across if mirrored else hand.across
     places = (hand.wrist + along[:, None] * hand.way + across[:, None] * side).astype(np.float32)
-    shape = skin * hand.area((height, width), length, radius, its_begin)
+    shape = skin * hand.area(size, length, radius, its_begin)
     shape = cv2.morphologyEx(shape, cv2.MORPH_CLOSE, disc(1))
     rows = -(-len(y) // width)  # OpenCV takes no column of more than 32 766 pixels
     across_map, down_map = (np.resize(one, (rows, width)) for one in places.T)
@@ -273,7 +272,9 @@ def _with_hand(
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
     share *= within * np.float32(weight)
     changed = Layers(*(part.copy() for part in layers))
-    changed.drawn[y, x] = layers.mixed(source)[y, x]
+    top, left = y.min(), x.min()
+    made = layers.mixed(source, (slice(top, y.max() + 1), slice(left, x.max() + 1)))
+    changed.drawn[y, x] = made[y - top, x - left]
     changed.residual[y, x] = 0
     changed.share[y, x] = share
     near = cv2.dilate(changed.share * area, disc(round(_NEAR * torso)))[y, x]
