@@ -7,6 +7,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from tiny_models import save_tiny, tiny
 
 from gfla_cli.benchmark.pipelines import ONE_BY_ONE
 from gfla_cli.bundles.shelf import assets
@@ -14,7 +15,7 @@ from gfla_cli.bundles.shelf import assets
 
 @pytest.fixture
 def pairs(gfla, tmp_path, monkeypatch):
-    """Two pairs; commands run in this process, which has imported everything."""
+    """Two pairs; commands run in this process, which has imported everything, and with a small model."""
 
     def run(command, **_):
         done = gfla(*command[3:])
@@ -22,6 +23,8 @@ def pairs(gfla, tmp_path, monkeypatch):
 
     monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", run)
     monkeypatch.setattr("gfla_cli.benchmark.pipelines._COMMANDS", 1)
+    save_tiny(tmp_path / "shelf" / "pose-people", tiny())
+    monkeypatch.setenv("GFLA_MODELS", str(tmp_path / "shelf"))
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(assets() / name, tmp_path)
     file = tmp_path / "pairs.csv"

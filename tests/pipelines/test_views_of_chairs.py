@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
@@ -13,7 +16,7 @@ from gfla_cli.conditioning.view_code import AZIMUTHS, ELEVATIONS
 from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.evaluation.metrics import hole_share
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.pipelines.view_synthesis import FramedObject
+from gfla_cli.pipelines.view_synthesis import EncodedObject, FramedObject
 from gfla_cli.synth.objects.chairs import sample_chair
 from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
@@ -32,9 +35,30 @@ class AsRendered(ViewSynthesizer):
         return FramedObject(image, Crop.whole(image.shape, self.session.config.image_size))
 
 
+def once():
+    """`EncodedObject`, but the network runs once for each view: those of another size are made of the same layers."""
+    objects = {}
+
+    class Remembered(EncodedObject):
+        _seen = functools.cache(EncodedObject._seen)
+
+    def encoded(session, image, *how, **options):
+        key = (image.tobytes(), how, *options.items())
+        if key not in objects:
+            objects[key] = Remembered(session, image, *how, **options)
+        return objects[key]
+
+    return encoded
+
+
 @pytest.fixture(scope="module")
 def turned():
     """For every view: the renderer's, the generated one, that by way of --size, and that of the image alone."""
+    with patch("gfla_cli.pipelines.view_synthesis.EncodedObject", once()):
+        return views_of_chairs()
+
+
+def views_of_chairs():
     model, found = AsRendered(device="cpu", images=CHAIRS * len(VIEWS)), []
     for number in range(CHAIRS):
         rng = np.random.default_rng([TEST_SEED, number])
