@@ -158,7 +158,9 @@ def test_tiny_huge_and_broken_images(transfer, tmp_path):
     assert refused(transfer("text.jpg", "--pose", BEN), 1, "text.jpg")
     (tmp_path / "empty.jpg").touch()
     assert refused(transfer("empty.jpg", "--pose", BEN), 1, "empty.jpg")
-    Image.fromarray(read_image(ANNA)).resize((12_000, 9_000), Image.Resampling.BOX).save(tmp_path / "huge.jpg", quality=30)
+    Image.fromarray(read_image(ANNA)).resize((12_000, 9_000), Image.Resampling.BOX).save(
+        tmp_path / "huge.jpg", quality=30
+    )
     assert transfer("huge.jpg", "--pose", BEN, "-o", "huge.png").exit_code == 0
 
 
