@@ -44,6 +44,7 @@ pytest_plugins = (
     "chairs",
     "keypoints",
     "photographs",
+    "detections",
     "compared_pictures",
     "exports",
     "small_training",

@@ -12,6 +12,8 @@ from tiny_models import save_tiny, tiny
 from gfla_cli.benchmark.pipelines import ONE_BY_ONE
 from gfla_cli.bundles.shelf import assets
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 @pytest.fixture
 def pairs(gfla, tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from gfla_cli.app import app
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.pose_jobs import plan_transfers
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory):

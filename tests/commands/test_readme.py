@@ -20,6 +20,8 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.training.recipe import recipe
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))}
 # In the order in which a newcomer reads them.
