@@ -66,7 +66,19 @@ def commands_of(text):
     return [re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in lines if "-m pytest" not in line]
 
 
-COMMANDS = list(dict.fromkeys(command for text in TEXTS.values() for command in commands_of(text)))
+def without_name(command):
+    """A pose transfer without the name of its result: another name makes no other test."""
+    return re.sub(r" -o \S+", "", command) if command.startswith("gfla pose-transfer") else command
+
+
+def each_once(commands):
+    first = {}
+    for command in commands:
+        first.setdefault(without_name(command), command)
+    return list(first.values())
+
+
+COMMANDS = each_once(command for text in TEXTS.values() for command in commands_of(text))
 PYTHON = [(name, body) for name, text in TEXTS.items() for body, _ in blocks(text, "python")]
 
 
