@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_people import drawn_sample
+from jobs import fork_server
 from small_training import plan, trainer
 from tiny_models import CPU
 from torch.utils.data import Dataset
@@ -268,7 +269,9 @@ def test_data_that_is_not_rendered_is_refused(small_set, tmp_path):
 
 
 @pytest.mark.shared
-def test_two_processes_render_what_a_training_then_uses(shared, tmp_path):
+def test_two_processes_render_what_a_training_then_uses(shared, tmp_path, monkeypatch):
+    # A command of the README renders in a process that imports everything.
+    monkeypatch.setattr(rendering.multiprocessing, "get_context", lambda _, context=fork_server(): context)
     command = f"data render {shared / 'humans'} -o {tmp_path / 'albums'} --processes 2 --most 2"
     result = CliRunner().invoke(app, command.split())
     assert result.exit_code == 0, result.output
