@@ -114,7 +114,7 @@ def shortened(arguments):
     if arguments[:2] == ["data", "render"]:
         return [*arguments, "--most", "1", "--processes", "1"]
     if arguments[0] == "animate":
-        return [*arguments, "--overwrite", *([] if "--trim" in arguments else ["--trim", "0:0.2"])]
+        return [*arguments, "--overwrite", *([] if "--trim" in arguments else ["--trim", "0:0.12"])]
     if arguments[0] == "evaluate":
         return [*arguments, "--overwrite", "--limit", "2"]
     if arguments[0] in ("pose-transfer", "view-synthesis", "extract", "export-onnx"):

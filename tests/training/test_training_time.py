@@ -271,7 +271,8 @@ def test_data_that_is_not_rendered_is_refused(small_set, tmp_path):
 @pytest.mark.shared
 def test_two_processes_render_what_a_training_then_uses(shared, tmp_path, monkeypatch):
     # A command of the README renders in a process that imports everything.
-    monkeypatch.setattr(rendering.multiprocessing, "get_context", lambda _, context=fork_server(): context)
+    context = fork_server()
+    monkeypatch.setattr(rendering.multiprocessing, "get_context", lambda _: context)
     command = f"data render {shared / 'humans'} -o {tmp_path / 'albums'} --processes 2 --most 2"
     result = CliRunner().invoke(app, command.split())
     assert result.exit_code == 0, result.output
