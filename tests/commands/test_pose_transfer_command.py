@@ -278,12 +278,15 @@ def test_training_without_data_says_what_it_needs(gfla, tmp_path):
     assert "nowhere" in result.stderr
 
 
-def test_the_operator_benchmark_gives_ratios_as_json(gfla):
+def test_the_operator_benchmark_gives_ratios_as_json(gfla, monkeypatch):
+    timed = lambda forms, rounds: {name: float(number) for number, name in enumerate(forms, 1)}  # noqa: E731
+    monkeypatch.setattr("gfla_cli.benchmark.networks.interleaved_times", timed)
     result = gfla("benchmark", "ops", "--json", "--rounds", "1")
     cases = json.loads(result.stdout)["cases"]
     keys = {"name", "channels", "height", "width", "patch", "time_ratio", "memory_ratio"}
     assert all(keys <= case.keys() for case in cases)
     assert {(case["channels"], case["height"], case["patch"]) for case in cases} == {(128, 64, 5), (256, 32, 3)}
+    assert all(case["time_ratio"] == 0.5 for case in cases)
     assert all(case["memory_ratio"] > 1 for case in cases)  # counted, not timed: the same on every machine
 
 
