@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import os
 import tracemalloc
@@ -19,6 +21,8 @@ from paths import GOLDEN, SHARED
 
 import gfla_cli.inference.runtime
 import gfla_cli.io.background
+
+gc.disable()  # until the tests are imported, see pytest_collection_finish
 
 settings.register_profile("repeatable", derandomize=True)  # a run tells about the change, not about luck
 settings.load_profile("repeatable")
@@ -44,6 +48,7 @@ pytest_plugins = (
     "chairs",
     "keypoints",
     "photographs",
+    "detections",
     "compared_pictures",
     "exports",
     "small_training",
@@ -75,6 +80,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(without_cuda)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: from now on the garbage collector leaves it out."""
+    gc.freeze()
+    gc.enable()
+
+
 class Seeded:
     """The seeded tensors that the golden outputs were computed from: each is a function of its name alone."""
 
@@ -102,6 +113,10 @@ class Seeded:
 
     def state(self, task: str) -> dict[str, torch.Tensor]:
         """A released checkpoint of `task` with seeded values, under the authors' names."""
+        return {name: tensor.clone() for name, tensor in self._state(task).items()}
+
+    @functools.cache  # noqa: B019  there is one for all tests
+    def _state(self, task: str) -> dict[str, torch.Tensor]:
         shapes = json.loads((GOLDEN / f"{task}.tensors.json").read_text())
         return {name: self.weight(name, tuple(shape)) for name, shape in shapes}
 

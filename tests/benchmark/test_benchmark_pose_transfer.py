@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from gfla_cli.app import app
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 @pytest.fixture(autouse=True)
 def _exported_already(tiny_export, monkeypatch):

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
+from commands import in_this_process
+from tiny_models import save_tiny, tiny
 
 from gfla_cli.benchmark.pipelines import ONE_BY_ONE
 from gfla_cli.bundles.shelf import assets
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 @pytest.fixture
 def pairs(gfla, tmp_path, monkeypatch):
-    """Two pairs; commands run in this process, which has imported everything."""
-
-    def run(command, **_):
-        done = gfla(*command[3:])
-        return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
-
-    monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", run)
+    """Two pairs; commands run in this process, which has imported everything, and with a small model."""
+    monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", in_this_process(gfla))
     monkeypatch.setattr("gfla_cli.benchmark.pipelines._COMMANDS", 1)
+    save_tiny(tmp_path / "shelf" / "pose-people", tiny())
+    monkeypatch.setenv("GFLA_MODELS", str(tmp_path / "shelf"))
     for name in ("anna.jpg", "ben.jpg"):
         shutil.copy(assets() / name, tmp_path)
     file = tmp_path / "pairs.csv"

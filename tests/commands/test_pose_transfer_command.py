@@ -22,6 +22,8 @@ from gfla_cli.app import app
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.pipelines.pose_jobs import plan_transfers
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory):
@@ -158,7 +160,9 @@ def test_tiny_huge_and_broken_images(transfer, tmp_path):
     assert refused(transfer("text.jpg", "--pose", BEN), 1, "text.jpg")
     (tmp_path / "empty.jpg").touch()
     assert refused(transfer("empty.jpg", "--pose", BEN), 1, "empty.jpg")
-    Image.fromarray(read_image(ANNA)).resize((12_000, 9_000)).save(tmp_path / "huge.jpg", quality=30)
+    Image.fromarray(read_image(ANNA)).resize((12_000, 9_000), Image.Resampling.BOX).save(
+        tmp_path / "huge.jpg", quality=30
+    )
     assert transfer("huge.jpg", "--pose", BEN, "-o", "huge.png").exit_code == 0
 
 
@@ -274,12 +278,15 @@ def test_training_without_data_says_what_it_needs(gfla, tmp_path):
     assert "nowhere" in result.stderr
 
 
-def test_the_operator_benchmark_gives_ratios_as_json(gfla):
+def test_the_operator_benchmark_gives_ratios_as_json(gfla, monkeypatch):
+    timed = lambda forms, rounds: {name: float(number) for number, name in enumerate(forms, 1)}  # noqa: E731
+    monkeypatch.setattr("gfla_cli.benchmark.networks.interleaved_times", timed)
     result = gfla("benchmark", "ops", "--json", "--rounds", "1")
     cases = json.loads(result.stdout)["cases"]
     keys = {"name", "channels", "height", "width", "patch", "time_ratio", "memory_ratio"}
     assert all(keys <= case.keys() for case in cases)
     assert {(case["channels"], case["height"], case["patch"]) for case in cases} == {(128, 64, 5), (256, 32, 3)}
+    assert all(case["time_ratio"] == 0.5 for case in cases)
     assert all(case["memory_ratio"] > 1 for case in cases)  # counted, not timed: the same on every machine
 
 

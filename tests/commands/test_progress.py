@@ -9,6 +9,7 @@ import time
 
 import pytest
 from paths import ROOT
+from tiny_models import save_tiny, tiny
 
 from gfla_cli.commands import options
 from gfla_cli.io import background
@@ -34,7 +35,9 @@ def test_only_slow_steps_are_said(monkeypatch):
     assert said == ["a slow step ..."]
 
 
-def test_a_single_transfer_says_its_steps(gfla, impatient):
+def test_a_single_transfer_says_its_steps(gfla, impatient, tmp_path, monkeypatch):
+    save_tiny(tmp_path / "shelf" / "pose-people", tiny())
+    monkeypatch.setenv("GFLA_MODELS", str(tmp_path / "shelf"))
     said = gfla("pose-transfer", ANNA, "--pose", BEN, "-o", "a.png").stderr
     for step in ("loading pose-people ...", "finding the person and the pose ...", "generating the image ..."):
         assert f"gfla: {step}\n" in said

@@ -6,6 +6,7 @@ import itertools
 import re
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from gfla_cli.app import app
 from gfla_cli.datasets.tables import read_annotations, read_pairs
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.keypoint_files import read_pose
+from gfla_cli.training.recipe import recipe
+
+pytestmark = pytest.mark.usefixtures("detections_remembered")
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "assets" / "pages").glob("*.md"))}
@@ -62,7 +66,19 @@ def commands_of(text):
     return [re.sub(r".*\.venv/bin/gfla", "gfla", line) for line in lines if "-m pytest" not in line]
 
 
-COMMANDS = list(dict.fromkeys(command for text in TEXTS.values() for command in commands_of(text)))
+def without_name(command):
+    """A pose transfer without the name of its result: another name makes no other test."""
+    return re.sub(r" -o \S+", "", command) if command.startswith("gfla pose-transfer") else command
+
+
+def each_once(commands):
+    first = {}
+    for command in commands:
+        first.setdefault(without_name(command), command)
+    return list(first.values())
+
+
+COMMANDS = each_once(command for text in TEXTS.values() for command in commands_of(text))
 PYTHON = [(name, body) for name, text in TEXTS.items() for body, _ in blocks(text, "python")]
 
 
@@ -94,16 +110,22 @@ def desk(tmp_path_factory, seeded):
 def shortened(arguments):
     """The same command, on less data where it would take minutes or hours, and run again where another page has it."""
     if arguments[0] == "train" and "--show" not in arguments:
-        return [*arguments, "--steps", "0"]
+        return [*arguments, "--steps", "0", "--workers", "0"]
     if arguments[:2] == ["data", "render"]:
-        return [*arguments, "--most", "1"]
+        return [*arguments, "--most", "1", "--processes", "1"]
     if arguments[0] == "animate":
-        return [*arguments, "--overwrite", *([] if "--trim" in arguments else ["--trim", "0:0.2"])]
+        return [*arguments, "--overwrite", *([] if "--trim" in arguments else ["--trim", "0:0.12"])]
     if arguments[0] == "evaluate":
-        return [*arguments, "--overwrite", "--limit", "4"]
+        return [*arguments, "--overwrite", "--limit", "2"]
     if arguments[0] in ("pose-transfer", "view-synthesis", "extract", "export-onnx"):
         return [*arguments, "--overwrite"]
     return arguments
+
+
+def in_small_batches(name):
+    """The recipe: all stages, in full size, but of few images."""
+    plan = recipe(name)
+    return replace(plan, stages=tuple(replace(stage, batch=2) for stage in plan.stages))
 
 
 def test_the_readme_opens_with_two_complete_commands():
@@ -120,6 +142,7 @@ def test_commands_of_the_readme_and_the_pages_run(command, desk, monkeypatch):
     if any(word in command for word in NEEDS_SHARED) and not SHARED.is_dir():
         pytest.skip("needs the training material")
     monkeypatch.chdir(desk)
+    monkeypatch.setattr("gfla_cli.training.recipe.recipe", in_small_batches)
     program, *arguments = shlex.split(command)
     assert program == "gfla", "mark the block with <!-- not run: REASON -->"
     result = CliRunner().invoke(app, shortened(arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,7 +146,8 @@ def test_people_are_rendered_once_and_read_back(shared, tmp_path):
     assert first.view.image.shape == (128, 128, 3)
     assert first.view.surface.shape == (64, 64, 3)
     assert (first.view.mask > 0).any()
-    pair = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=32)[5]
+    pairs = PeoplePairs(shared / "humans", tmp_path, plan, size=64, grid=32)
+    pair = pickle.loads(pickle.dumps(pairs))[5]  # as a worker gets it
     assert pair.source_image.shape == pair.target_image.shape == (64, 64, 3)
     assert pair.correspondence.offset.shape == (2, 32, 32)
     assert (pair.correspondence.weight[0] == 1).any()

@@ -16,6 +16,8 @@ from paths import GOLDEN
 
 from gfla_cli.io.image import read_image
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 pytest.importorskip("torchmetrics")
 
 _OF_THE_MACHINE = ("sha256", "gfla", "torch", "torchmetrics", "place")  # keys whose text differs from one to another

@@ -77,9 +77,9 @@ def test_training_on_smaller_frames_does_not_reduce_them_further(tmp_path):
     assert trainer.learner.generator.flow_estimator.reduction == 2
 
 
-@pytest.mark.parametrize("name", ["face-people", "pose-people"])
-def test_models_with_a_reduction_are_exported_with_it(name, tmp_path):
-    config = tiny(name, image_size=(128, 128), flow_reduction=2)
+def test_models_with_a_reduction_are_exported_with_it(tmp_path):
+    """Of faces; a command of the README exports pose-people, which has one, too."""
+    config = tiny("face-people", image_size=(128, 128), flow_reduction=2)
     torch.manual_seed(3)
     save_bundle(tmp_path / "model", config, fresh(config).state_dict(), dtype=torch.float32)
     report = export_onnx(tmp_path / "model", tmp_path / "model.onnx")

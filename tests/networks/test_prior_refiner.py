@@ -97,7 +97,7 @@ def test_depths_of_poses_without_depth_are_learned():
     pose, truth = joints(deep=False)
     optimiser = torch.optim.Adam([*network.layers.parameters(), *network.place_head.parameters()], lr=3e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(20):
         loss = refined_loss(Joints(network(*given(), pose).position, pose.present, pose.has_depth), truth, 1)
         optimiser.zero_grad()
         loss.backward()

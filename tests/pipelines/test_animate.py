@@ -22,6 +22,8 @@ from gfla_cli.person.track_files import read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, read_source
 from gfla_cli.pipelines.driver import Stopwatch, open_driver
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 def test_the_clip_has_the_drivers_rate_length_and_sound_and_the_sources_size(animate, head_videos, tmp_path):
     result = animate("film.mp4", "-o", "out.mp4", "--json")

@@ -14,6 +14,8 @@ from gfla_cli.errors import UsageError
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import parse_trim, probe
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 def test_the_task_decides_about_the_model(animate, dance, head_track):
     wrong = animate("film.mp4", "--task", "body")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from commands import names_in, refused
+from commands import in_this_process, names_in, refused
 from drawn_landmarks import drawn_body
 
 from gfla_cli.errors import UsageError
@@ -244,7 +244,8 @@ def test_the_command_writes_the_whole_image_in_any_size(animate, head_videos, da
     assert names_in(tmp_path) == ["a.mp4", "b.mp4", "wall.png"]
 
 
-def test_the_benchmark_takes_a_size(gfla, animators, head_videos):
+def test_the_benchmark_takes_a_size(gfla, animators, head_videos, monkeypatch):
+    monkeypatch.setattr("gfla_cli.benchmark.measure.subprocess.run", in_this_process(gfla))
     clip = head_videos / "face.png", head_videos / "film.mp4"
     result = gfla("benchmark", "animate", *clip, "--model", animators / "tiny-face", "--size", "64", "--json")
     assert result.exit_code == 0, result.output

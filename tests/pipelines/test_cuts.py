@@ -21,6 +21,8 @@ from gfla_cli.pipelines.driver import DrivenFrame, open_driver, shots
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.subjects import AnimationSettings, BodySubject, FaceSubject, canvas_of
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 FPS = Fraction(25)
 FACE, BODY = drawn_face(depth=True).astype(np.float32) + 300, drawn_body((640, 640), 32.0)
 

@@ -25,6 +25,8 @@ from gfla_cli.pipelines.extraction import plan_extraction
 from gfla_cli.pipelines.face_clips import plan_clips, tracked_ranges
 from gfla_cli.training.tasks.clip import sequence_batches
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 
 def test_a_body_becomes_a_pose_and_a_face_a_track_of_one_frame(gfla, head_videos, tmp_path):
     assert gfla("extract", ANNA, "--overlay", "-q").stdout == "anna.json\nanna_overlay.png\n"

@@ -24,6 +24,7 @@ from gfla_cli.io.files import sole_writer
 from gfla_cli.io.image import read_image
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
 PEOPLE = ("anna", "ben", "cleo")
 
 

@@ -14,6 +14,8 @@ from gfla_cli.inference.visualize import AttentionMaps, Intermediates, flow_colo
 from gfla_cli.io.image import read_image
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
+
 TINY = steady()
 
 

@@ -151,14 +151,12 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_exported_model_goes_on_in_a_forked_child(tmp_path):
-    from gfla_cli.inference.export import example_inputs, export_onnx
+def test_an_exported_model_goes_on_in_a_forked_child(tiny_export):
+    from gfla_cli.inference.export import example_inputs
     from gfla_cli.inference.onnx_backend import open_exported
 
-    config = tiny("face-people")
-    export_onnx(save_tiny(tmp_path / "face", config), tmp_path / "face.onnx")
-    session = open_exported(tmp_path / "face.onnx", "cpu")
-    inputs = [tensor.numpy() for tensor in example_inputs(config, 1, 64, 64).values()]
+    session = open_exported(tiny_export.path, "cpu")
+    inputs = [tensor.numpy() for tensor in example_inputs(session.config, 1, 64, 64).values()]
     alone = session.image(*inputs)
     _shared.update(session=session, inputs=inputs)
     np.testing.assert_allclose(forked(_run_exported), alone, atol=1e-4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
@@ -9,16 +12,18 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 pytest.importorskip("torchmetrics")
 from gfla_cli import ViewSynthesizer
+from gfla_cli.arrays import Image
 from gfla_cli.conditioning.view_code import AZIMUTHS, ELEVATIONS
 from gfla_cli.datasets.render_cache import TEST_SEED
 from gfla_cli.evaluation.metrics import hole_share
 from gfla_cli.geometry.crop import Crop
-from gfla_cli.pipelines.view_synthesis import FramedObject
+from gfla_cli.pipelines.view_synthesis import EncodedObject, FramedObject
 from gfla_cli.synth.objects.chairs import sample_chair
 from gfla_cli.synth.objects.objects import photograph_object, sample_object_light
 
 pytestmark = pytest.mark.slow
 CHAIRS, VIEWS, SIDE = 5, AZIMUTHS[::2], 256
+ALONE = slice(None, None, 3)  # views of each chair that are also made of the image alone
 MOST_WITH_HOLES = 4  # of 45 views; 3 were measured at the network's size, 2 with --size
 MOST_L1 = 0.068  # 0.0645 and 0.0648 were measured, on [-1, 1]; 0.0867 from the image alone
 LEAST_GAIN = 0.005  # of l1, by the mirrored image
@@ -32,9 +37,30 @@ class AsRendered(ViewSynthesizer):
         return FramedObject(image, Crop.whole(image.shape, self.session.config.image_size))
 
 
+def once():
+    """`EncodedObject`, but the network runs once for each view: those of another size are made of the same layers."""
+    objects = {}
+
+    class Remembered(EncodedObject):
+        _seen = functools.cache(EncodedObject._seen)
+
+    def encoded(session, image, *how, **options):
+        key = (image.tobytes(), how, *options.items())
+        if key not in objects:
+            objects[key] = Remembered(session, image, *how, **options)
+        return objects[key]
+
+    return encoded
+
+
 @pytest.fixture(scope="module")
 def turned():
     """For every view: the renderer's, the generated one, that by way of --size, and that of the image alone."""
+    with patch("gfla_cli.pipelines.view_synthesis.EncodedObject", once()):
+        return views_of_chairs()
+
+
+def views_of_chairs():
     model, found = AsRendered(device="cpu", images=CHAIRS * len(VIEWS)), []
     for number in range(CHAIRS):
         rng = np.random.default_rng([TEST_SEED, number])
@@ -43,7 +69,8 @@ def turned():
         image = photograph_object(chair, source, elevation, light, SIDE).image
         azimuths = [(source + turn) % 360 for turn in VIEWS]
         own, sized = (model.render(image, azimuths, source, elevation, size=size).images for size in (None, SIDE))
-        alone = model.render(image, azimuths, source, elevation, symmetric=False).images
+        alone: list[Image | None] = [None] * len(VIEWS)
+        alone[ALONE] = model.render(image, azimuths[ALONE], source, elevation, symmetric=False).images
         real = [photograph_object(chair, azimuth, elevation, light, SIDE) for azimuth in azimuths]
         found += zip(real, own, sized, alone, strict=True)
     return found
@@ -55,7 +82,8 @@ def error(turned, way):
 
 
 def test_the_mirrored_image_of_a_symmetric_chair_helps(turned):
-    assert error(turned, 1) < error(turned, 3) - LEAST_GAIN
+    some = [views for views in turned if views[3] is not None]
+    assert error(some, 1) < error(some, 3) - LEAST_GAIN
 
 
 @pytest.mark.parametrize("turn", [0, 10])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +18,19 @@ def gfla(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
     return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+
+
+def in_this_process(gfla):
+    """A `subprocess.run` for which `python -m gfla_cli ...` runs in this process, which has imported everything."""
+    in_another = subprocess.run
+
+    def run(command, **options):
+        if command[1:3] != ["-m", "gfla_cli"]:
+            return in_another(command, **options)
+        done = gfla(*command[3:])
+        return SimpleNamespace(returncode=done.exit_code, stderr=done.output)
+
+    return run
 
 
 def refused(result, code, *words):

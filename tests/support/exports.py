@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from tiny_models import tiny
 
 from gfla_cli.bundles.bundle import save_bundle
@@ -25,24 +28,36 @@ def small(kind):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """A function from a kind of model to its bundle and its export report. Each kind is exported once."""
+    """A function from a kind of model to its bundle and its export report.
+
+    Each kind is exported once, even if several test processes need it.
+    """
     from gfla_cli.inference.export import export_onnx  # needs onnx
 
-    folder = tmp_path_factory.mktemp("exported")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    folder.mkdir(exist_ok=True)
+
+    def save(bundle, kind):
+        torch.manual_seed(3)
+        network = build(small(kind))
+        for name, parameter in network.named_parameters():
+            if "offset_head" in name:
+                parameter.data *= 8
+        save_bundle(bundle, small(kind), network.state_dict(), dtype=torch.float32, license="MIT")
 
     @functools.cache
     def export(kind, half=False):
         bundle = folder / kind.replace(":", "-")
-        if not bundle.exists():
-            torch.manual_seed(3)
-            network = build(small(kind))
-            for name, parameter in network.named_parameters():
-                if "offset_head" in name:
-                    parameter.data *= 8
-            save_bundle(bundle, small(kind), network.state_dict(), dtype=torch.float32, license="MIT")
         place = folder / f"{bundle.name}-{'half' if half else 'whole'}"
-        place.mkdir()
-        return bundle, export_onnx(bundle, place / f"{bundle.name}.onnx", half=half)
+        with FileLock(folder / f"{bundle.name}.lock"):
+            if not bundle.exists():
+                save(bundle, kind)
+            if not (place / "report").exists():
+                place.mkdir()
+                report = export_onnx(bundle, place / f"{bundle.name}.onnx", half=half)
+                (place / "report").write_bytes(pickle.dumps(report))
+            return bundle, pickle.loads((place / "report").read_bytes())
 
     return export
 

@@ -13,6 +13,13 @@ from torch.distributed import TCPStore
 _PATIENCE_S = 240
 
 
+def fork_server():
+    """The context of processes that are forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "gfla_cli.training.run", "gfla_cli.pipelines.pose_jobs"])
+    return context
+
+
 class Job:
     """Processes with what torchrun gives them: ranks, the name of the job, and a store that outlives them."""
 
@@ -22,8 +29,7 @@ class Job:
 
     def run(self, function, *arguments):
         """Calls function(folder, *arguments) in every process, which prints to `output-RANK`. Returns exit codes."""
-        forked = multiprocessing.get_context("forkserver")
-        forked.set_forkserver_preload(["torch._dynamo", "gfla_cli.training.run", "gfla_cli.pipelines.pose_jobs"])
+        forked = fork_server()
         names = {"WORLD_SIZE": self.count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self.store.port}
         names |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": self.folder.name}
         processes = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from pathlib import Path
 
@@ -11,13 +11,16 @@ import torch
 from small_training import plan
 from tiny_models import CPU
 
+from gfla_cli.io.background import Say, silent
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.run import RunOptions, run_training
 from gfla_cli.training.tasks.pose import PoseTask
 from gfla_cli.training.trainer import Pace, Trainer
 
 STOPPABLE = LossWeights(l1=5, adversarial=1, affine=0.001)
-PACE = Pace(log=1, save=3, sample=1000)
+PACE = Pace(log=1, save=2, sample=1000)
+STOPPED_AT = 3  # step of the last stage; the last checkpoint before it is of step 2
+_PATIENCE_S = 60
 
 
 def noisy(forward):
@@ -30,7 +33,7 @@ def noisy(forward):
     return changed
 
 
-def train_noisily(root, folder, *, flow=4, joint=9, resume=False, report=None, workers=0):
+def train_noisily(root, folder, *, flow=2, joint=5, resume=False, report=None, workers=0, say: Say = silent):
     """Trains into the folder, calls `report` after every step, and returns the bundle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PoseTask, "forward", noisy(PoseTask.forward))
@@ -46,17 +49,21 @@ def train_noisily(root, folder, *, flow=4, joint=9, resume=False, report=None, w
             cache=None,
             placement=CPU,
             options=RunOptions(workers=workers, pace=PACE),
+            say=say,
         )
 
 
-def child(root, folder, threads, workers):
-    """The process that is stopped: prints every step, and waits after step 5 of the last stage."""
-    torch.set_num_threads(int(threads))
+def child(root, folder, threads, workers, reached):
+    """The process that is stopped, with its workers: sends to `reached` that it waits for that."""
+    os.setsid()
+    torch.set_num_threads(threads)
+    said = []
 
     def report(progress):
-        sys.stdout.write(f"{progress.stage.name} {progress.step}\n")
-        sys.stdout.flush()
-        if (progress.stage.name, progress.step) >= ("joint", 5):
-            time.sleep(2)
+        if (progress.stage.name, progress.step) == ("joint", STOPPED_AT):
+            reached.send(True)
+            end = time.monotonic() + _PATIENCE_S
+            while not any("stopping and saving" in line for line in said) and time.monotonic() < end:
+                time.sleep(0.01)
 
-    train_noisily(root, folder, report=report, workers=int(workers))
+    train_noisily(root, folder, report=report, workers=workers, say=said.append)

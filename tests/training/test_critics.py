@@ -47,7 +47,7 @@ def test_a_reader_learns_where_things_are():
     reader, rng = PoseReader(joints=1), np.random.default_rng(0)
     optimiser = torch.optim.Adam(reader.parameters(), 2e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(20):
         places = torch.from_numpy(rng.uniform(12, 52, (8, 1, 2))).float()
         picture = (heatmap_batch(places, (64, 64), 5.0) * 2 - 1).expand(-1, 3, -1, -1)
         loss = joint_loss(reader(picture), heatmap_batch(places / STRIDE, (16, 16), JOINT_SIGMA))

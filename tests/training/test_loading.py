@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
+from jobs import fork_server
 from torch.utils.data import Dataset
 
 from gfla_cli.training.loading import load_samples
@@ -29,8 +29,10 @@ class SlowToStart(Dataset):
         return index
 
 
-def load_slowly():
-    """What the process does that is signalled together with its worker."""
+def load_slowly(output):
+    """What the process does that is signalled together with its worker. Both write to `output`."""
+    os.setsid()
+    os.dup2(output.fileno(), 1)
     seen = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: seen.append(signal.Signals(number).name))
@@ -39,26 +41,33 @@ def load_slowly():
     os.write(1, f"{sorted(seen)} {batches}\n".encode())
 
 
+@contextmanager
+def loading_slowly():
+    """The process, and a function that gives what it and its worker write from now on."""
+    context = fork_server()
+    read, write = context.Pipe(duplex=False)
+    process = context.Process(target=load_slowly, args=(write,))
+    process.start()
+    write.close()
+    with read, open(read.fileno(), closefd=False) as output:
+        assert output.readline() == "starting\n"
+        yield process, lambda: read.poll(60) and output.read()  # when no process can write there any more
+    process.join()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 def test_a_worker_that_is_still_starting_survives_signals_to_all_processes():
-    here = Path(__file__).parent
-    command = f"import sys; sys.path.insert(0, {str(here)!r}); import test_loading; test_loading.load_slowly()"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", command], **pipes, start_new_session=True) as process:
-        assert process.stdout.readline() == "starting\n"
+    with loading_slowly() as (process, rest):
         os.killpg(process.pid, signal.SIGINT)
         os.killpg(process.pid, signal.SIGTERM)
-        out, errors = process.communicate()
-    assert process.returncode == 0, errors
+        out = rest()
+    assert process.exitcode == 0
     assert out == "['SIGINT', 'SIGTERM'] [[0, 1], [2, 3]]\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process keeps its parent's number there")
 def test_a_worker_whose_run_was_killed_while_it_started_ends():
-    here = Path(__file__).parent
-    command = f"import sys; sys.path.insert(0, {str(here)!r}); import test_loading; test_loading.load_slowly()"
-    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "starting\n"
+    with loading_slowly() as (process, rest):
         process.kill()
-        out, _ = process.communicate(timeout=60)  # until the last process that could write there has ended
+        out = rest()
     assert out == ""

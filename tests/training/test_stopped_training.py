@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from noisy_training import STOPPABLE, train_noisily
-from paths import SUPPORT
+from jobs import fork_server
+from noisy_training import STOPPABLE, STOPPED_AT, child, train_noisily
 from small_training import plan
 from tiny_models import tiny
 from typer.testing import CliRunner
@@ -37,21 +36,18 @@ def unbroken(small_set, tmp_path_factory):
 def test_the_losses_of_a_stopped_and_resumed_run_are_those_of_an_unbroken_one(
     small_set, unbroken, tmp_path, name, code, workers
 ):
-    number = signal.Signals[name]
-    command = (
-        f"import sys; sys.path.insert(0, {str(SUPPORT)!r}); import noisy_training; noisy_training.child(*sys.argv[1:])"
-    )
-    arguments = [str(small_set), str(tmp_path / "run"), str(torch.get_num_threads()), str(workers)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", command, *arguments], **pipes, start_new_session=True) as process:
-        for line in process.stdout:
-            if line == "joint 5\n":
-                os.killpg(process.pid, number)  # as terminals and schedulers do: the workers, too
-                break
-        _, errors = process.communicate()
-    assert process.returncode in (code, -number), errors
+    number, context = signal.Signals[name], fork_server()
+    waits, reached = context.Pipe(duplex=False)
+    arguments = small_set, tmp_path / "run", torch.get_num_threads(), workers, reached
+    process = context.Process(target=child, args=arguments)
+    process.start()
+    reached.close()
+    assert waits.recv()  # EOFError if it ends before
+    os.killpg(process.pid, number)  # as terminals and schedulers do: the workers, too
+    process.join()
+    assert process.exitcode in (code, -number)
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    assert state["position"][:2] == [1, 3 if number == signal.SIGKILL else 5]
+    assert state["position"][:2] == [1, STOPPED_AT - 1 if number == signal.SIGKILL else STOPPED_AT]
     assert (
         load_bundle(tmp_path / "run" / "bundle").about["trained"]["samples"] == state["position"][2]
     )  # written on the way

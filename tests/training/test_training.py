@@ -47,7 +47,7 @@ def test_a_head_is_learnt_and_judged_by_itself(open_data, tmp_path):
 
 def test_a_few_steps_learn_a_small_set(open_data, tmp_path):
     seen = []
-    simple = plan(flow=1, joint=30, weights=LossWeights(l1=5))
+    simple = plan(flow=1, joint=15, weights=LossWeights(l1=5))
     trainer(simple, open_data, tmp_path, None).run(seen.append)
     first, last = (np.mean([p.losses["l1"] for p in part]) for part in (seen[1:6], seen[-5:]))
     assert last < 0.5 * first
@@ -76,7 +76,7 @@ def test_a_part_that_is_frozen_must_exist(open_data, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(open_data, tmp_path):
-    recipe = plan(flow=3, joint=3, average_decay=0.9)
+    recipe = plan(flow=1, joint=3, average_decay=0.9)
     whole = trainer(recipe, open_data, tmp_path / "whole", small_vgg())
     whole.run(lambda progress: None)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_people import drawn_sample
+from jobs import fork_server
 from small_training import plan, trainer
 from tiny_models import CPU
 from torch.utils.data import Dataset
@@ -68,7 +69,7 @@ def test_the_clock_goes_from_step_to_step_or_by_time(monkeypatch):
 
 
 def test_a_run_of_some_seconds_visits_all_stages_and_lets_rates_fall(open_data, tmp_path):
-    timed = replace(plan(flow=3, joint=3, weights=SIMPLE), minutes=4 / 60)
+    timed = replace(plan(flow=3, joint=3, weights=SIMPLE), minutes=2 / 60)
     timed = replace(timed, stages=tuple(replace(s, final_learning_rate=1e-6) for s in timed.stages))
     run = trainer(timed, open_data, tmp_path, None)
     rates, left = [], []
@@ -79,7 +80,7 @@ def test_a_run_of_some_seconds_visits_all_stages_and_lets_rates_fall(open_data, 
 
     started = time.monotonic()
     assert run.run(report)
-    assert time.monotonic() - started > 3
+    assert time.monotonic() - started > 1.5
     assert {name for name, _ in rates} == {"flow", "joint"}
     joint = [rate for name, rate in rates if name == "joint"]
     assert len(joint) >= 2
@@ -88,7 +89,7 @@ def test_a_run_of_some_seconds_visits_all_stages_and_lets_rates_fall(open_data, 
     assert min(left) >= 0
     state = load_checkpoint(tmp_path / "checkpoint.pt")
     assert state["steps"] == len(rates)
-    assert state["seconds"] >= 3.9
+    assert state["seconds"] >= 1.9
 
 
 def test_most_steps_end_a_run_that_goes_on_with_more(open_data, tmp_path):
@@ -183,10 +184,10 @@ def test_the_command_ends_by_steps_and_by_time(small_set, tmp_path, monkeypatch)
     result = CliRunner().invoke(app, [*arguments.split(), "-o", str(tmp_path / "a"), "--max-steps", "2"])
     assert result.exit_code == 0, result.output
     assert load_bundle(tmp_path / "a" / "bundle").about["trained"]["samples"] == 8
-    result = CliRunner().invoke(app, [*arguments.split(), "-o", str(tmp_path / "b"), "--minutes", "0.05"])
+    result = CliRunner().invoke(app, [*arguments.split(), "-o", str(tmp_path / "b"), "--minutes", "0.025"])
     assert result.exit_code == 0, result.output
     assert "joint 1  " in result.stderr  # the first step is said at once, without a number of steps
-    assert load_checkpoint(tmp_path / "b" / "checkpoint.pt")["seconds"] > 2.5
+    assert load_checkpoint(tmp_path / "b" / "checkpoint.pt")["seconds"] > 1.2
 
 
 def test_a_recipe_of_ones_own(small_set, tmp_path):
@@ -268,13 +269,17 @@ def test_data_that_is_not_rendered_is_refused(small_set, tmp_path):
 
 
 @pytest.mark.shared
-def test_two_processes_render_what_a_training_then_uses(shared, tmp_path):
+def test_two_processes_render_what_a_training_then_uses(shared, tmp_path, monkeypatch):
+    # A command of the README renders in a process that imports everything.
+    context = fork_server()
+    monkeypatch.setattr(rendering.multiprocessing, "get_context", lambda _: context)
     command = f"data render {shared / 'humans'} -o {tmp_path / 'albums'} --processes 2 --most 2"
     result = CliRunner().invoke(app, command.split())
     assert result.exit_code == 0, result.output
     assert "4 samples rendered" in result.stderr
     assert sorted(len(list(folder.glob("*.npz"))) for folder in (tmp_path / "albums").iterdir()) == [2, 2]
-    again = CliRunner().invoke(app, command.split())
+    again = CliRunner().invoke(app, [*command.split(), "--processes", "1"])
+    assert again.exit_code == 0, again.output
     assert "0 samples rendered" in again.stderr
     wrong = CliRunner().invoke(app, ["data", "render", str(tmp_path / "nowhere"), "-o", str(tmp_path / "x")])
     assert wrong.exit_code == 1

@@ -60,7 +60,7 @@ def test_both_stages_run_with_their_losses(tmp_path):
 
 def test_a_few_steps_lower_the_losses_of_pictures_and_views(tmp_path):
     seen = []
-    run = trainer(plan(flow=1, joint=25, weights=LossWeights(l1=5, view=1)), tmp_path)
+    run = trainer(plan(flow=1, joint=15, weights=LossWeights(l1=5, view=1)), tmp_path)
     run.run(seen.append)
     parts = (seen[1:6], seen[-5:])
     first, last = ({name: np.mean([p.losses[name] for p in part]) for name in ("l1", "view")} for part in parts)

@@ -41,6 +41,7 @@ from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceMod
 from gfla_cli.webapp.server import LARGEST_BODY, Server
 from gfla_cli.webapp.uploads import Uploads
 
+pytestmark = pytest.mark.usefixtures("detections_remembered")
 HERE = "http://127.0.0.1:8765"
 EVE, CHAIR, FINN = (ROOT / "assets" / name for name in ("eve.jpg", "armchair.jpg", "finn.mp4"))
 
