@@ -212,9 +212,16 @@ def _silence_stderr(restore: ExitStack) -> None:
         return
     restore.callback(_point_stderr_to, saved)
     if _is_of_process(sys.stderr):  # Python's own is not silenced: another thread may have something to say
-        restore.callback(setattr, sys, "stderr", sys.stderr)
         raw = FileIO(os.dup(saved), "w")
-        sys.stderr = TextIOWrapper(raw, "utf-8", "backslashreplace", newline="\n", write_through=True)
+        own = TextIOWrapper(raw, "utf-8", "backslashreplace", newline="\n", write_through=True)
+        restore.callback(_put_back, own, sys.stderr)
+        sys.stderr = own
+
+
+def _put_back(own: TextIO, before: TextIO) -> None:
+    """Ends the use of Python's stderr, unless somebody has set another one meanwhile."""
+    if sys.stderr is own:
+        sys.stderr = before
 
 
 def _ignore_warnings(restore: ExitStack) -> None:

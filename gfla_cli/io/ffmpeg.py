@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
@@ -39,6 +41,7 @@ _INFORMATIVE = re.compile(
 )
 _UNINFORMATIVE = re.compile(r"^Error opening (input|output)|^Conversion failed|^Task finished|^Terminating")
 _LISTED_S = 60  # seconds of the video whose time stamps are listed
+_NO_TIME = -(1 << 62)  # ffmpeg writes less for a packet without a time
 _STILL_FPS = Fraction(25)  # of an image, and of a video without a rate
 _FASTEST = 60  # frames per second; a variable rate becomes at most this constant one
 _KNOWN_RATES = tuple(
@@ -326,14 +329,24 @@ def _decode_and_list(path: Path, stream: str) -> tuple[int, list[str], tuple[_St
 def _stamps(table: str, stream: int) -> _Stamps:
     unit = re.search(rf"^#tb {stream}: (\d+)/(\d+)", table, re.MULTILINE)
     tick = Fraction(int(unit[1]), int(unit[2])) if unit else Fraction(1, 1000)
-    times: list[Fraction] = []
-    end = Fraction(0)
-    for row in re.finditer(rf"^{stream}, *(-?\d+), *(-?\d+), *(\d+),", table, re.MULTILINE):
-        decoded, shown, lasts = (int(value) for value in row.groups())
-        shown = decoded if shown < -(1 << 62) else shown  # AVI: no time of its own
-        times.append(shown * tick)
-        end = max(end, (shown + lasts) * tick)
-    return _Stamps(sorted(times), end, tick)
+    found = re.finditer(rf"^{stream}, *(-?\d+), *(-?\d+), *(\d+),", table, re.MULTILINE)
+    packets = [(int(row[1]), int(row[2]), int(row[3])) for row in found]
+    timed = sorted((shown, lasts) for _, shown, lasts in packets if shown > _NO_TIME)
+    if not timed:  # AVI
+        timed = sorted((decoded, lasts) for decoded, _, lasts in packets)
+    else:  # in MPEG files single packets may have no time, such as the last one
+        for lasts in (lasts for _, shown, lasts in packets if shown <= _NO_TIME):
+            insort(timed, (_first_gap(timed, lasts), lasts))
+    end = max((shown + lasts for shown, lasts in timed), default=0)
+    return _Stamps([shown * tick for shown, _ in timed], max(0, end) * tick, tick)
+
+
+def _first_gap(timed: list[tuple[int, int]], lasts: int) -> int:
+    """When a packet that has no time and lasts so long is shown, among packets with their times and lengths."""
+    for (shown, length), (following, _) in pairwise(timed):
+        if following - shown >= length + lasts > length:
+            return shown + length
+    return sum(timed[-1])
 
 
 def _promised_s(header: str) -> Fraction | None:

@@ -129,3 +129,15 @@ def test_messages_get_out_while_native_libraries_are_silenced():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert done.stderr.splitlines() == ["from gfla: café", "after"]
+
+
+def test_a_stderr_that_somebody_set_meanwhile_stays():
+    program = (
+        "import io, sys\n"
+        "from gfla_cli.io.background import native_stderr_silenced\n"
+        "with native_stderr_silenced:\n"
+        "    sys.stderr = io.StringIO()\n"
+        "print(type(sys.stderr).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.split() == ["StringIO"]

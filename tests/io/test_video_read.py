@@ -149,6 +149,7 @@ _FRAGMENTS = ["-movflags", "frag_keyframe+empty_moov"]
         ("film.ts", _X264),
         ("film.m2ts", [*_X264, "-mpegts_m2ts_mode", "1"]),
         ("film.mpg", _MPEG2),
+        ("film.mpg", [*_MPEG2, "-threads", "1"]),  # its last packet has no time
         ("film.h264", _X264),
         ("film.avi", _MPEG2),
         ("film.flv", _X264),
