@@ -44,6 +44,7 @@ _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _FACE_RADIUS = 0.6  # distances between the eyes
+_HEAD_RADIUS = 0.25  # torsos around the nose
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.1, 0.22  # share of skin: a hand with less is hidden, one with more is bare
 # Of a hand in the target, from hidden to visible: torsos by which it is nearer than the hips, or else by which it lies
@@ -109,7 +110,8 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     size = layers.matte.shape
     placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
     arms = _arms(target_pose, size, torso, [1 - (one.weight if one else 0) for one in placed])
-    layers = _without_old_hands(layers, source, skin, face, source_hands, arms, torso)
+    head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
+    layers = _without_old_hands(layers, source, skin * (1 - head), face, source_hands, arms, torso)
     for one in placed:
         if one is not None:
             around = _beside(one.shown, target_hands, size, torso)
@@ -168,8 +170,8 @@ def _without_old_hands(
 ) -> Layers:
     """The same without scraps of `hands` of the source. They have the colours around them instead.
 
-    `skin` (H, W) of the source, and `face` its colour (3,) in YCrCb. `arms` (H, W) in [0, 1]: where a hand of the
-    source is no scrap.
+    `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `arms` (H, W) in [0, 1]:
+    where a hand of the source is no scrap.
     """
     size = layers.matte.shape
     old = np.zeros(size, np.float32)
@@ -290,12 +292,17 @@ def _face_colour(image: Image, pose: Pose) -> Float32Array | None:
     if not pose.present[[_NOSE, *_EYES]].all():
         return None
     eyes = pose.points[list(_EYES), :2]
-    radius = round(_FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1]))))
-    face = np.zeros(image.shape[:2], np.uint8)
-    cv2.circle(face, np.rint(pose.points[_NOSE, :2]).astype(int).tolist(), radius, 1, cv2.FILLED)
-    if radius == 0 or not face.any():
+    radius = _FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1])))
+    face = _around_nose(pose, image.shape[:2], radius)
+    if round(radius) == 0 or not face.any():
         return None
     return np.asarray(median(_ycrcb(image)[face > 0], axis=0), np.float32)
+
+
+def _around_nose(pose: Pose, size: Size, radius: float) -> Float32Array:
+    """(H, W) 1 up to so many pixels from the nose."""
+    place = np.rint(pose.points[_NOSE, :2]).astype(int).tolist()
+    return np.asarray(cv2.circle(np.zeros(size, np.float32), place, round(radius), 1.0, cv2.FILLED), np.float32)
 
 
 def _ycrcb(image: Image) -> Float32Array:

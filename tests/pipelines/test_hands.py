@@ -305,6 +305,18 @@ def test_a_bare_thigh_beside_a_hand_that_moved_stays():
     assert skin_in(after, found, (135, 175), (92, 124)) > 0.95
 
 
+def test_a_face_to_which_a_forearm_points_stays():
+    """A hand behind the head, or at the chin."""
+    points = body()
+    points[[6, 7], :2] = (140, 100), (130, 62)
+    found = source(body(), bare=(), sides=(60, 190))
+    cv2.circle(found.image, (128, 34), 27, (60, 40, 30), cv2.FILLED)
+    cv2.ellipse(found.image, (128, 36), (12, 16), 0, 0, 360, SKIN, cv2.FILLED)
+    found.cover[:62] = (found.image[:62] != WHITE).any(axis=-1)
+    after = with_whole_hands(copied(found), found, Pose(points, SIZE), Pose(body(), SIZE))
+    assert skin_in(after, found, (26, 46), (120, 136)) == 1
+
+
 def test_a_piece_of_a_hand_before_the_background_takes_no_colour_of_clothes():
     """The network draws a hand beside the new place of the whole one."""
     found = source(body())
