@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
@@ -43,6 +44,7 @@ _SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare 
 _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
+_THICKEST = 32_767  # pixels of a line of OpenCV
 _FACE_RADIUS = 0.6  # distances between the eyes
 _HEAD_RADIUS = 0.25  # torsos around the nose
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
@@ -79,10 +81,7 @@ class _Hand(NamedTuple):
 
     def area(self, size: Size, length: float, radius: float, before: float = 0.0) -> Float32Array:
         """(H, W) 1 on the hand, which goes on for `length` pixels beyond its wrist and `before` pixels before it."""
-        ends = self.wrist - before * self.way, self.wrist + length * self.way
-        first, last = drawable(ends, size).tolist()
-        area = np.zeros(size, np.float32)
-        return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
+        return _line(size, (self.wrist - before * self.way, self.wrist + length * self.way), 2 * radius)
 
 
 class _Placed(NamedTuple):
@@ -199,15 +198,17 @@ def _without_old_hands(
 
 def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:
     """(H, W) in [0, 1]: pieces of skin (H, W) that show little but a hand (H, W) of the source, before the subject."""
-    count, pieces = cv2.connectedComponents(cv2.dilate(bare.astype(np.uint8), disc(1)))
+    count, pieces, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(bare.astype(np.uint8), disc(1)))
     near = cv2.dilate(hand.astype(np.uint8), disc(2)) > 0
     whole, within = (np.bincount(pieces[part], minlength=count) for part in (bare, bare & near))
-    scraps = np.zeros(bare.shape, np.float32)
+    scraps, around = np.zeros(bare.shape, np.float32), _RING_OF_SCRAP
     for piece in np.flatnonzero(within[1:] > _SCRAP * whole[1:]) + 1:
-        found = (pieces == piece).astype(np.uint8)
-        ring = cv2.dilate(found, disc(_RING_OF_SCRAP)) > found
-        on_body = ramp(subject[ring].mean(), *_ON_BODY) if ring.any() else 0
-        scraps = np.maximum(scraps, on_body * cv2.dilate(found, disc(2)))
+        left, top, width, height = boxes[piece, :4].tolist()
+        there = slice(max(0, top - around), top + height + around), slice(max(0, left - around), left + width + around)
+        found = (pieces[there] == piece).astype(np.uint8)
+        ring = cv2.dilate(found, disc(around)) > found
+        on_body = ramp(subject[there][ring].mean(), *_ON_BODY) if ring.any() else 0
+        scraps[there] = np.maximum(scraps[there], on_body * cv2.dilate(found, disc(2)))
     return scraps
 
 
@@ -220,10 +221,15 @@ def _arms(pose: Pose, size: Size, torso: float, hands: Sequence[float]) -> Float
     arms = np.zeros(size, np.float32)
     for joints, thickness, value in lines:
         if pose.present[list(joints)].all():
-            first, last = drawable(pose.points[list(joints), :2], size).tolist()
-            line = cv2.line(np.zeros(size, np.float32), first, last, value, max(1, round(thickness * torso)))
-            arms = np.maximum(arms, line)
+            arms = np.maximum(arms, _line(size, pose.points[list(joints), :2], thickness * torso, value))
     return arms
+
+
+def _line(size: Size, ends: ArrayLike, thickness: float, value: float = 1.0) -> Float32Array:
+    """(H, W) a value on a line between two places (2, 2) x, y, else 0. All lengths are in pixels."""
+    first, last = drawable(ends, size).tolist()
+    width = min(max(1, round(thickness)), _THICKEST)
+    return np.asarray(cv2.line(np.zeros(size, np.float32), first, last, value, width), np.float32)
 
 
 def _times(torso: float, *lengths: float) -> list[float]:

@@ -258,6 +258,12 @@ def test_a_hand_that_fills_the_frame_is_no_error():
     assert (layers.share > 0).sum() > 32_766
 
 
+def test_a_torso_of_any_length_is_no_error():
+    points = body()
+    points[[8, 11], 1] = 60_000
+    with_whole_hands(drawn(), source(points), Pose(points, SIZE), right_arm_raised())
+
+
 def copied(found):
     """What a network makes that copies the source as it is: also a hand of it that is elsewhere in the target."""
     return drawn()._replace(share=np.ones(SIZE, np.float32), matte=found.cover)
