@@ -13,6 +13,7 @@ Where a hand lay before clothes, the flow may still lead to it. Such scraps of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -31,6 +32,7 @@ _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, 
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
 _AROUND, _RING = (0.3, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
+_PLAIN = 0.03  # the same from which on the clothes may have a pattern of such a colour: it is no scrap of a hand
 _LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
 _CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
 _OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
@@ -102,7 +104,7 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     camera, without a bare hand (gloves stay gloves), and with clasped hands. Scraps of hands that moved away go.
     """
     torso, face = torso_length(source_pose), _face_colour(source.image, source_pose)
-    if torso <= 0 or face is None:
+    if face is None or not 0 < torso < max(layers.matte.shape):  # of a larger body there is no whole hand
         return layers
     skin = cv2.GaussianBlur(_skin(source.image, face), (0, 0), 1) * source.cover
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
@@ -110,7 +112,12 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
     arms = _arms(target_pose, size, torso, [1 - (one.weight if one else 0) for one in placed])
     head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
-    layers = _without_old_hands(layers, source, skin * (1 - head), face, source_hands, arms, torso)
+    plain = [
+        hand
+        for hand in source_hands
+        if hand and _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) < _PLAIN
+    ]
+    layers = _without_old_hands(layers, source, skin * (1 - head), face, plain, arms, torso)
     for one in placed:
         if one is not None:
             around = _beside(one.shown, target_hands, size, torso)
@@ -135,9 +142,7 @@ def _placed(
         return placed
     size = skin.shape
 
-    def share_of_skin(area: Float32Array) -> float:
-        return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
-
+    share_of_skin = partial(_share_of_skin, skin, source.cover)
     pairs = zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True)
     for k, (own, other, shown, arm) in enumerate(pairs):
         if own is None or shown is None or own.forearm < _LEAST_FOREARM * torso:
@@ -163,7 +168,7 @@ def _without_old_hands(
     source: SourceFrame,
     skin: Float32Array,
     face: Float32Array,
-    hands: Sequence[_Hand | None],
+    hands: Sequence[_Hand],
     arms: Float32Array,
     torso: float,
 ) -> Layers:
@@ -175,8 +180,7 @@ def _without_old_hands(
     size = layers.matte.shape
     old = np.zeros(size, np.float32)
     for hand in hands:
-        if hand is not None:
-            old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
+        old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
     old = cv2.dilate((old * skin > _SKIN[1]).astype(np.float32), disc(2))
     beside = (layers.matte > LIKELY) & (arms < 1)
     shows_hand = beside & (layers.share > _SHOWN) & (cv2.remap(old, *layers.looked_at(), cv2.INTER_LINEAR) > 0)
@@ -230,6 +234,11 @@ def _line(size: Size, ends: ArrayLike, thickness: float, value: float = 1.0) -> 
     first, last = drawable(ends, size).tolist()
     width = min(max(1, round(thickness)), _THICKEST)
     return np.asarray(cv2.line(np.zeros(size, np.float32), first, last, value, width), np.float32)
+
+
+def _share_of_skin(skin: Float32Array, cover: Float32Array, area: Float32Array) -> float:
+    """How much of an area (H, W) of a subject is skin; `skin` and `cover` (H, W) are those of the source."""
+    return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(cover, area)))
 
 
 def _times(torso: float, *lengths: float) -> list[float]:

@@ -323,6 +323,17 @@ def test_a_face_to_which_a_forearm_points_stays():
     assert skin_in(after, found, (26, 46), (120, 136)) == 1
 
 
+def test_a_pattern_of_the_colour_of_skin_beside_a_hand_stays():
+    found = source(body(), bare=(), sides=(60, 190))
+    for y in range(70, 220, 14):
+        for x in range(62, 182, 14):
+            found.image[y : y + 8, x : x + 8] = SKIN
+    before = copied(found)
+    after = with_whole_hands(before, found, Pose(body(), SIZE), right_arm_raised())
+    rows, columns = old_hand(body())
+    assert skin_in(after, found, rows, columns) == skin_in(before, found, rows, columns)
+
+
 def test_a_piece_of_a_hand_before_the_background_takes_no_colour_of_clothes():
     """The network draws a hand beside the new place of the whole one."""
     found = source(body())
