@@ -166,8 +166,8 @@ class TorchSession:
 def _channels_last(array: Array) -> Tensor:
     """An array (B, C, H, W) as a tensor in channels_last. OpenCV transposes eight times as fast as torch."""
     count, channels, height, width = array.shape
-    result = np.empty((count, height * width, channels), np.float32)
-    for maps, rows in zip(array.reshape(count, channels, -1), result, strict=True):
+    result = np.empty((count, height * width, channels), array.dtype)  # OpenCV would leave one of another type as it is
+    for maps, rows in zip(array.reshape(count, channels, height * width), result, strict=True):
         cv2.transpose(maps, rows)
     return torch.from_numpy(result).view(count, height, width, channels).permute(0, 3, 1, 2)
 

@@ -223,7 +223,7 @@ def four_pixels_at_once(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     Four pixels side by side become 4 b channels of one place. CPUs compute 16 channels in the time of three.
     """
-    shifted = [F.pad(conv.weight, [x, 1 - x, y, 1 - y]) for y in (0, 1) for x in (0, 1)]
+    shifted = [F.pad(conv.weight, [right, 1 - right, down, 1 - down]) for down in (0, 1) for right in (0, 1)]
     weight = torch.stack(shifted, dim=1).reshape(4 * conv.out_channels, conv.in_channels, 4, 4)
     bias = None if conv.bias is None else torch.stack([conv.bias] * 4, dim=1).flatten()
     return F.pixel_shuffle(F.conv2d(x, weight, bias, stride=2), 2)

@@ -13,10 +13,12 @@ Where a hand lay before clothes, the flow may still lead to it. Such scraps of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
@@ -30,6 +32,7 @@ _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, 
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
 _AROUND, _RING = (0.3, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
+_PLAIN = 0.03  # the same from which on the clothes may have a pattern of such a colour: it is no scrap of a hand
 _LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
 _CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
 _OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
@@ -43,7 +46,9 @@ _SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare 
 _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
+_THICKEST = 32_767  # pixels of a line of OpenCV
 _FACE_RADIUS = 0.6  # distances between the eyes
+_HEAD_RADIUS = 0.25  # torsos around the nose
 _CHROMA, _LIGHTNESS = (12, 22), (70, 90)  # differences from the face in YCrCb (0..255): below, it is skin; above, none
 _HIDDEN, _BARE = 0.1, 0.22  # share of skin: a hand with less is hidden, one with more is bare
 # Of a hand in the target, from hidden to visible: torsos by which it is nearer than the hips, or else by which it lies
@@ -78,10 +83,7 @@ class _Hand(NamedTuple):
 
     def area(self, size: Size, length: float, radius: float, before: float = 0.0) -> Float32Array:
         """(H, W) 1 on the hand, which goes on for `length` pixels beyond its wrist and `before` pixels before it."""
-        ends = self.wrist - before * self.way, self.wrist + length * self.way
-        first, last = drawable(ends, size).tolist()
-        area = np.zeros(size, np.float32)
-        return np.asarray(cv2.line(area, first, last, 1.0, max(1, round(2 * radius))), np.float32)
+        return _line(size, (self.wrist - before * self.way, self.wrist + length * self.way), 2 * radius)
 
 
 class _Placed(NamedTuple):
@@ -102,14 +104,20 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     camera, without a bare hand (gloves stay gloves), and with clasped hands. Scraps of hands that moved away go.
     """
     torso, face = torso_length(source_pose), _face_colour(source.image, source_pose)
-    if torso <= 0 or face is None:
+    if face is None or not 0 < torso < max(layers.matte.shape):  # of a larger body there is no whole hand
         return layers
     skin = cv2.GaussianBlur(_skin(source.image, face), (0, 0), 1) * source.cover
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     size = layers.matte.shape
     placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
     arms = _arms(target_pose, size, torso, [1 - (one.weight if one else 0) for one in placed])
-    layers = _without_old_hands(layers, source, skin, face, source_hands, arms, torso)
+    head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
+    plain = [
+        hand
+        for hand in source_hands
+        if hand and _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) < _PLAIN
+    ]
+    layers = _without_old_hands(layers, source, skin * (1 - head), face, plain, arms, torso)
     for one in placed:
         if one is not None:
             around = _beside(one.shown, target_hands, size, torso)
@@ -134,9 +142,7 @@ def _placed(
         return placed
     size = skin.shape
 
-    def share_of_skin(area: Float32Array) -> float:
-        return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(source.cover, area)))
-
+    share_of_skin = partial(_share_of_skin, skin, source.cover)
     pairs = zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True)
     for k, (own, other, shown, arm) in enumerate(pairs):
         if own is None or shown is None or own.forearm < _LEAST_FOREARM * torso:
@@ -162,20 +168,19 @@ def _without_old_hands(
     source: SourceFrame,
     skin: Float32Array,
     face: Float32Array,
-    hands: Sequence[_Hand | None],
+    hands: Sequence[_Hand],
     arms: Float32Array,
     torso: float,
 ) -> Layers:
     """The same without scraps of `hands` of the source. They have the colours around them instead.
 
-    `skin` (H, W) of the source, and `face` its colour (3,) in YCrCb. `arms` (H, W) in [0, 1]: where a hand of the
-    source is no scrap.
+    `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `arms` (H, W) in [0, 1]:
+    where a hand of the source is no scrap.
     """
     size = layers.matte.shape
     old = np.zeros(size, np.float32)
     for hand in hands:
-        if hand is not None:
-            old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
+        old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
     old = cv2.dilate((old * skin > _SKIN[1]).astype(np.float32), disc(2))
     beside = (layers.matte > LIKELY) & (arms < 1)
     shows_hand = beside & (layers.share > _SHOWN) & (cv2.remap(old, *layers.looked_at(), cv2.INTER_LINEAR) > 0)
@@ -197,15 +202,17 @@ def _without_old_hands(
 
 def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:
     """(H, W) in [0, 1]: pieces of skin (H, W) that show little but a hand (H, W) of the source, before the subject."""
-    count, pieces = cv2.connectedComponents(cv2.dilate(bare.astype(np.uint8), disc(1)))
+    count, pieces, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(bare.astype(np.uint8), disc(1)))
     near = cv2.dilate(hand.astype(np.uint8), disc(2)) > 0
     whole, within = (np.bincount(pieces[part], minlength=count) for part in (bare, bare & near))
-    scraps = np.zeros(bare.shape, np.float32)
+    scraps, around = np.zeros(bare.shape, np.float32), _RING_OF_SCRAP
     for piece in np.flatnonzero(within[1:] > _SCRAP * whole[1:]) + 1:
-        found = (pieces == piece).astype(np.uint8)
-        ring = cv2.dilate(found, disc(_RING_OF_SCRAP)) > found
-        on_body = ramp(subject[ring].mean(), *_ON_BODY) if ring.any() else 0
-        scraps = np.maximum(scraps, on_body * cv2.dilate(found, disc(2)))
+        left, top, width, height = boxes[piece, :4].tolist()
+        there = slice(max(0, top - around), top + height + around), slice(max(0, left - around), left + width + around)
+        found = (pieces[there] == piece).astype(np.uint8)
+        ring = cv2.dilate(found, disc(around)) > found
+        on_body = ramp(subject[there][ring].mean(), *_ON_BODY) if ring.any() else 0
+        scraps[there] = np.maximum(scraps[there], on_body * cv2.dilate(found, disc(2)))
     return scraps
 
 
@@ -218,10 +225,20 @@ def _arms(pose: Pose, size: Size, torso: float, hands: Sequence[float]) -> Float
     arms = np.zeros(size, np.float32)
     for joints, thickness, value in lines:
         if pose.present[list(joints)].all():
-            first, last = drawable(pose.points[list(joints), :2], size).tolist()
-            line = cv2.line(np.zeros(size, np.float32), first, last, value, max(1, round(thickness * torso)))
-            arms = np.maximum(arms, line)
+            arms = np.maximum(arms, _line(size, pose.points[list(joints), :2], thickness * torso, value))
     return arms
+
+
+def _line(size: Size, ends: ArrayLike, thickness: float, value: float = 1.0) -> Float32Array:
+    """(H, W) a value on a line between two places (2, 2) x, y, else 0. All lengths are in pixels."""
+    first, last = drawable(ends, size).tolist()
+    width = min(max(1, round(thickness)), _THICKEST)
+    return np.asarray(cv2.line(np.zeros(size, np.float32), first, last, value, width), np.float32)
+
+
+def _share_of_skin(skin: Float32Array, cover: Float32Array, area: Float32Array) -> float:
+    """How much of an area (H, W) of a subject is skin; `skin` and `cover` (H, W) are those of the source."""
+    return float(np.vdot(skin, area)) / max(1.0, float(np.vdot(cover, area)))
 
 
 def _times(torso: float, *lengths: float) -> list[float]:
@@ -290,12 +307,17 @@ def _face_colour(image: Image, pose: Pose) -> Float32Array | None:
     if not pose.present[[_NOSE, *_EYES]].all():
         return None
     eyes = pose.points[list(_EYES), :2]
-    radius = round(_FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1]))))
-    face = np.zeros(image.shape[:2], np.uint8)
-    cv2.circle(face, np.rint(pose.points[_NOSE, :2]).astype(int).tolist(), radius, 1, cv2.FILLED)
-    if radius == 0 or not face.any():
+    radius = _FACE_RADIUS * float(np.hypot(*(eyes[0] - eyes[1])))
+    face = _around_nose(pose, image.shape[:2], radius)
+    if round(radius) == 0 or not face.any():
         return None
     return np.asarray(median(_ycrcb(image)[face > 0], axis=0), np.float32)
+
+
+def _around_nose(pose: Pose, size: Size, radius: float) -> Float32Array:
+    """(H, W) 1 up to so many pixels from the nose."""
+    place = np.rint(pose.points[_NOSE, :2]).astype(int).tolist()
+    return np.asarray(cv2.circle(np.zeros(size, np.float32), place, round(radius), 1.0, cv2.FILLED), np.float32)
 
 
 def _ycrcb(image: Image) -> Float32Array:

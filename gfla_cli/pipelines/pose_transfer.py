@@ -104,18 +104,16 @@ class _CutOut:
     It is kept for the next pose of the same person.
     """
 
-    def __init__(self, find: Callable[[Image, Crop], Float32Array | None]) -> None:
-        """`find`: see `cover` of `Canvas.of`."""
-        self._find = find
+    def __init__(self) -> None:
         self._lock = ProcessLock()
         self._cover: tuple[Crop, Float32Array | None] | None = None
         self._filled: tuple[Float32Array, Image] | None = None
 
-    def cover(self, image: Image, scale: Crop) -> Float32Array | None:
-        """See `Canvas.of`."""
+    def cover(self, scale: Crop, find: Callable[[], Float32Array | None]) -> Float32Array | None:
+        """(H, W) in [0, 1] of the source that `scale` makes larger or smaller. `find` is called unless it is known."""
         with self._lock:
             if self._cover is None or self._cover[0] != scale:
-                self._cover = scale, self._find(image, scale)
+                self._cover = scale, find()
             return self._cover[1]
 
     def background(self, image: Image, cover: Float32Array) -> Image:
@@ -241,7 +239,7 @@ class PoseTransfer:
                 close_ups.append(head)
         pending = None
         if size is not None:
-            cut_out = self._cut_out_of(source, source_pose, others)
+            cut_out = self._cut_out_of(source, source_pose)
             maker = ThreadPoolExecutor(1)
             pending = maker.submit(  # while the network generates
                 Canvas.of,
@@ -250,7 +248,9 @@ class PoseTransfer:
                 target_crop,
                 size,
                 whole=crop is None and bool(align),
-                cover=cut_out.cover,
+                cover=lambda scaled, scale: cut_out.cover(
+                    scale, lambda: self._cover(scaled, scale, source_pose, others)
+                ),
                 fill=cut_out.background,
                 background=background,
             )
@@ -309,7 +309,7 @@ class PoseTransfer:
             for planes, parts in zip(images, layers, strict=True)
         ]
 
-    def _cut_out_of(self, source: ImageSource, pose: Pose, others: Sequence[Pose]) -> _CutOut:
+    def _cut_out_of(self, source: ImageSource, pose: Pose) -> _CutOut:
         """The cut-out of a person of the source; that of a file's last person is kept."""
         file = _file_state(source)
         with self._lock:
@@ -317,7 +317,7 @@ class PoseTransfer:
                 kept_file, kept_pose, kept = self._cut_out
                 if kept_file == file and kept_pose is pose:  # `_people` keeps the poses of a file
                     return kept
-            cut_out = _CutOut(lambda image, scale: self._cover(image, scale, pose, others))
+            cut_out = _CutOut()
             self._cut_out = None if file is None else (file, pose, cut_out)
             return cut_out
 

@@ -258,6 +258,12 @@ def test_a_hand_that_fills_the_frame_is_no_error():
     assert (layers.share > 0).sum() > 32_766
 
 
+def test_a_torso_of_any_length_is_no_error():
+    points = body()
+    points[[8, 11], 1] = 60_000
+    with_whole_hands(drawn(), source(points), Pose(points, SIZE), right_arm_raised())
+
+
 def copied(found):
     """What a network makes that copies the source as it is: also a hand of it that is elsewhere in the target."""
     return drawn()._replace(share=np.ones(SIZE, np.float32), matte=found.cover)
@@ -303,6 +309,29 @@ def test_a_bare_thigh_beside_a_hand_that_moved_stays():
     found.image[130:180, 88:128] = SKIN
     after = with_whole_hands(copied(found), found, Pose(body(), SIZE), right_arm_raised())
     assert skin_in(after, found, (135, 175), (92, 124)) > 0.95
+
+
+def test_a_face_to_which_a_forearm_points_stays():
+    """A hand behind the head, or at the chin."""
+    points = body()
+    points[[6, 7], :2] = (140, 100), (130, 62)
+    found = source(body(), bare=(), sides=(60, 190))
+    cv2.circle(found.image, (128, 34), 27, (60, 40, 30), cv2.FILLED)
+    cv2.ellipse(found.image, (128, 36), (12, 16), 0, 0, 360, SKIN, cv2.FILLED)
+    found.cover[:62] = (found.image[:62] != WHITE).any(axis=-1)
+    after = with_whole_hands(copied(found), found, Pose(points, SIZE), Pose(body(), SIZE))
+    assert skin_in(after, found, (26, 46), (120, 136)) == 1
+
+
+def test_a_pattern_of_the_colour_of_skin_beside_a_hand_stays():
+    found = source(body(), bare=(), sides=(60, 190))
+    for y in range(70, 220, 14):
+        for x in range(62, 182, 14):
+            found.image[y : y + 8, x : x + 8] = SKIN
+    before = copied(found)
+    after = with_whole_hands(before, found, Pose(body(), SIZE), right_arm_raised())
+    rows, columns = old_hand(body())
+    assert skin_in(after, found, rows, columns) == skin_in(before, found, rows, columns)
 
 
 def test_a_piece_of_a_hand_before_the_background_takes_no_colour_of_clothes():

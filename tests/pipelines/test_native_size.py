@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from drawn_landmarks import drawn_body
@@ -109,6 +112,20 @@ def test_the_person_of_a_file_is_cut_out_once_for_all_poses(tmp_path, photograph
     for _ in range(2):
         np.testing.assert_array_equal(model.transfer(np.ascontiguousarray(photograph[::-1]), poses[0]).image, flipped)
     assert model.covered == 7
+
+
+def test_a_model_that_nobody_uses_is_freed_at_once(tmp_path, photograph):
+    """Networks are large. In a cycle of references they would stay until Python looks for cycles."""
+    model = Found(save_tiny(tmp_path / "model", tiny()), device="cpu", precision="fp32")
+    write_image(tmp_path / "source.png", photograph)
+    model.transfer(tmp_path / "source.png", body())
+    session = weakref.ref(model.session)
+    gc.disable()
+    try:
+        del model
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_far_from_the_person_nothing_changes(model, photograph):
