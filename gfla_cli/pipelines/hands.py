@@ -110,14 +110,11 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     size = layers.matte.shape
     placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
-    arms = _arms(target_pose, size, torso, [1 - (one.weight if one else 0) for one in placed])
     head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
-    plain = [
-        hand
-        for hand in source_hands
-        if hand and _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) < _PLAIN
-    ]
-    layers = _without_old_hands(layers, source, skin * (1 - head), face, plain, arms, torso)
+    for hand, arm, one in zip(source_hands, _ARMS, placed, strict=True):
+        if hand and _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) < _PLAIN:
+            arms = _arms(target_pose, size, torso, arm, 1 - (one.weight if one else 0))
+            layers = _without_old_hand(layers, source, skin * (1 - head), face, hand, arms, torso)
     for one in placed:
         if one is not None:
             around = _beside(one.shown, target_hands, size, torso)
@@ -163,24 +160,21 @@ def _placed(
     return placed
 
 
-def _without_old_hands(
+def _without_old_hand(
     layers: Layers,
     source: SourceFrame,
     skin: Float32Array,
     face: Float32Array,
-    hands: Sequence[_Hand],
+    hand: _Hand,
     arms: Float32Array,
     torso: float,
 ) -> Layers:
-    """The same without scraps of `hands` of the source. They have the colours around them instead.
+    """The same without scraps of a hand of the source. They have the colours around them instead.
 
     `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `arms` (H, W) in [0, 1]:
-    where a hand of the source is no scrap.
+    where that hand is no scrap.
     """
-    size = layers.matte.shape
-    old = np.zeros(size, np.float32)
-    for hand in hands:
-        old = np.maximum(old, hand.area(size, *_times(torso, _LENGTH, _RADIUS, _CUFF)))
+    old = hand.area(layers.matte.shape, *_times(torso, _LENGTH, _RADIUS, _CUFF))
     old = cv2.dilate((old * skin > _SKIN[1]).astype(np.float32), disc(2))
     beside = (layers.matte > LIKELY) & (arms < 1)
     shows_hand = beside & (layers.share > _SHOWN) & (cv2.remap(old, *layers.looked_at(), cv2.INTER_LINEAR) > 0)
@@ -216,10 +210,10 @@ def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Arra
     return scraps
 
 
-def _arms(pose: Pose, size: Size, torso: float, hands: Sequence[float]) -> Float32Array:
-    """(H, W) 1 on the arms of a pose, and as much as `hands` say where its hands may be."""
+def _arms(pose: Pose, size: Size, torso: float, own: tuple[int, int], hand: float) -> Float32Array:
+    """(H, W) 1 on the arms of a pose, and as much as `hand` says where the hand of its `own` arm may be."""
     reach, width = 2 * (_LENGTH + _RADIUS), 2 * _ARM  # torsos
-    lines = [((wrist, wrist), reach, value) for (_, wrist), value in zip(_ARMS, hands, strict=True)]
+    lines = [((own[1], own[1]), reach, hand)]
     lines += [((shoulder, arm[0]), width, 1.0) for shoulder, arm in zip(_SHOULDERS, _ARMS, strict=True)]
     lines += [(arm, width, 1.0) for arm in _ARMS]
     arms = np.zeros(size, np.float32)

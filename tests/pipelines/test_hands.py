@@ -298,6 +298,16 @@ def test_a_scrap_of_a_hand_that_moved_takes_the_colour_of_the_clothes():
     assert skin_in(after, found, (20, 44), (116, 140)) > 0.9, "the face"
 
 
+def test_a_scrap_near_the_other_hand_goes_too():
+    """The left hand rests beside the place where the right one was."""
+    points, raised_arm = body(), right_arm_raised().points.copy()
+    points[[6, 7], :2] = raised_arm[[6, 7], :2] = (140, 88), (130, 120)
+    found = source(points, sides=(60, 190), bare=(RIGHT, LEFT))
+    after = with_whole_hands(copied(found), found, Pose(points, SIZE), Pose(raised_arm, SIZE))
+    assert skin_in(after, found, *old_hand(points)) == 0
+    assert skin_in(after, found, (124, 140), (126, 135)) > 0.9
+
+
 def test_where_the_target_has_that_hand_it_stays():
     found = source(body())
     before = copied(found)
