@@ -59,11 +59,14 @@ pytest_plugins = (
 
 # Files that take most of the time: they start processes, train, export or run a browser. -m "not slow" leaves them out.
 SLOW = {
-    "test_animate.py", "test_animate_refusals.py", "test_cuts.py", "test_extract.py", "test_infer.py", "test_kill.py",
-    "test_loading.py", "test_onnx_files.py", "test_onnx_tasks.py", "test_pose_transfer_command.py", "test_readme.py",
-    "test_several_processes.py", "test_stopped_training.py", "test_study_page.py", "test_threads.py",
-    "test_torchrun.py", "test_training.py", "test_training_time.py", "test_triton.py", "test_unreadable.py",
-    "test_video_read.py", "test_webapp_page.py", "test_webapp_server.py",
+    "test_animate.py", "test_animate_refusals.py", "test_benchmark_flows.py", "test_benchmark_pose_transfer.py",
+    "test_benchmark_training.py", "test_cuda_autocast.py", "test_cuts.py", "test_extract.py",
+    "test_flow_reduction.py", "test_graphs.py", "test_infer.py", "test_kill.py", "test_loading.py",
+    "test_onnx_files.py", "test_onnx_tasks.py", "test_pose_transfer_command.py", "test_readme.py",
+    "test_sequence_training.py", "test_several_processes.py", "test_stopped_training.py", "test_study_page.py",
+    "test_threads.py", "test_torchrun.py", "test_training.py", "test_training_time.py", "test_triton.py",
+    "test_unreadable.py", "test_video_read.py", "test_view_training.py", "test_webapp_page.py",
+    "test_webapp_server.py",
 }  # fmt: skip
 
 
