@@ -117,7 +117,7 @@ class TorchSession:
 
     def tensor(self, array: Array) -> Tensor:
         """An array (B, C, H, W) on the network's device and in its memory layout."""
-        if self._layout is torch.channels_last and array.ndim == 4:
+        if self._layout is torch.channels_last:
             return _channels_last(array)
         return torch.from_numpy(array).to(self._placement.device)
 

@@ -32,6 +32,7 @@ from gfla_cli.pipelines.frame_layers import (
     SourceFrame,
     disc,
     ramp,
+    region_around,
     spread,
 )
 from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
@@ -102,10 +103,9 @@ class Mixed(NamedTuple):
         """
         left, _, right, _ = place.box
         reach = max(1, round(_FRINGE * (right - left)))
-        x, y, width, height = cv2.boundingRect((self.cover > _INVISIBLE).astype(np.uint8))
-        if width == 0:  # the region shows nothing of the subject
+        there = region_around(self.cover > _INVISIBLE)
+        if there is None:  # the region shows nothing of the subject
             return self
-        there = slice(y, y + height), slice(x, x + width)
         sure = cv2.morphologyEx((self.cover[there] > SURE).astype(np.uint8), cv2.MORPH_CLOSE, disc(2 * reach))
         # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.
         within = cv2.distanceTransform(sure, cv2.DIST_L2, cv2.DIST_MASK_5) > reach if sure.any() else sure > 0
@@ -475,10 +475,9 @@ def _refined(
         return None
     there = _region_at(region, rows.start, columns.start)
     weight = place.uncropped(close_up.mask(), there, beyond=0)
-    left, top, width, height = cv2.boundingRect((weight > 0).astype(np.uint8))
-    if width == 0:
+    shown = region_around(weight > 0)  # much of a half is not
+    if shown is None:
         return None
-    shown = slice(top, top + height), slice(left, left + width)  # much of a half is not
     weight, region = weight[shown], _region_at(shown, region[0].start, region[1].start)
     there = _region_at(region, rows.start, columns.start)
     is_head = isinstance(close_up, HeadCrop)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import LAYERS, Float32Array, Image
+from gfla_cli.arrays import LAYERS, BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.body import body_reach, distance_from_body, torso_length
 from gfla_cli.person.pose import Pose
@@ -453,6 +453,15 @@ def _around(start: int, length: int) -> slice:
     """Pixels and a margin around them, from a grid on which all frames of a clip are averaged alike."""
     first, last = max(0, start - _MARGIN) // _GRID, -(-(start + length + _MARGIN) // _GRID)
     return slice(first * _GRID, last * _GRID)
+
+
+def region_around(places: NDArray[np.uint8] | BoolArray, margin: int = 0) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all places (H, W) that are not 0, and a margin around them. None: there are none."""
+    left, top, width, height = cv2.boundingRect(places.astype(np.uint8, copy=False))
+    if width == 0:
+        return None
+    rows = slice(max(0, top - margin), min(places.shape[0], top + height + margin))
+    return rows, slice(max(0, left - margin), min(places.shape[1], left + width + margin))
 
 
 def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:

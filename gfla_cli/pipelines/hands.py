@@ -24,7 +24,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
 from gfla_cli.person.body import drawable, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import LIKELY, Layers, SourceFrame, disc, ramp, spread
+from gfla_cli.pipelines.frame_layers import LIKELY, Layers, SourceFrame, disc, ramp, region_around, spread
 
 _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
@@ -109,12 +109,18 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
     skin = cv2.GaussianBlur(_skin(source.image, face), (0, 0), 1) * source.cover
     source_hands, target_hands = ([_Hand.of(pose, arm) for arm in _ARMS] for pose in (source_pose, target_pose))
     size = layers.matte.shape
-    placed = _placed(source, skin, source_hands, target_hands, target_pose, torso)
+    bare_beside = [
+        _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) if hand else 1.0
+        for hand in source_hands
+    ]
+    placed = _placed(source, skin, source_hands, bare_beside, target_hands, target_pose, torso)
     head = _around_nose(source_pose, size, _HEAD_RADIUS * torso)  # a forearm may point at it
-    for hand, arm, one in zip(source_hands, _ARMS, placed, strict=True):
-        if hand and _share_of_skin(skin, source.cover, _beside(hand, source_hands, size, torso)) < _PLAIN:
-            arms = _arms(target_pose, size, torso, arm, 1 - (one.weight if one else 0))
-            layers = _without_old_hand(layers, source, skin * (1 - head), face, hand, arms, torso)
+    arms = _arms(target_pose, size, torso)
+    for hand, bare, (_, wrist), one in zip(source_hands, bare_beside, _ARMS, placed, strict=True):
+        if hand and bare < _PLAIN:
+            its_own = _around_wrist(target_pose, wrist, size, torso) * np.float32(1 - (one.weight if one else 0))
+            kept = np.maximum(arms, its_own)
+            layers = _without_old_hand(layers, source, skin * (1 - head), face, hand, kept, torso)
     for one in placed:
         if one is not None:
             around = _beside(one.shown, target_hands, size, torso)
@@ -128,17 +134,20 @@ def _placed(
     source: SourceFrame,
     skin: Float32Array,
     source_hands: Sequence[_Hand | None],
+    bare_beside: Sequence[float],
     target_hands: Sequence[_Hand | None],
     target_pose: Pose,
     torso: float,
 ) -> list[_Placed | None]:
-    """For each arm what its hand in the target is, see `with_whole_hands`. None: what the network made of it."""
+    """For each arm what its hand in the target is, see `with_whole_hands`. None: what the network made of it.
+
+    `bare_beside`: the shares of skin beside the hands of the source.
+    """
     placed: list[_Placed | None] = [None, None]
     first, second = source_hands
     if first and second and np.hypot(*(first.wrist - second.wrist)) < _CLASPED * torso:
         return placed
     size = skin.shape
-
     share_of_skin = partial(_share_of_skin, skin, source.cover)
     pairs = zip(source_hands, source_hands[::-1], target_hands, _ARMS, strict=True)
     for k, (own, other, shown, arm) in enumerate(pairs):
@@ -149,7 +158,7 @@ def _placed(
             continue
         bare = share_of_skin(own.area(size, *_times(torso, *_MIDDLE)))
         if bare > _BARE:
-            if share_of_skin(_beside(own, source_hands, size, torso)) < _BARE_SKIN:
+            if bare_beside[k] < _BARE_SKIN:
                 placed[k] = _Placed(shown, own, other, weight, mirrored=False, forearm=False)
         elif other is None or other.forearm < _LEAST_FOREARM * torso:
             continue
@@ -166,31 +175,31 @@ def _without_old_hand(
     skin: Float32Array,
     face: Float32Array,
     hand: _Hand,
-    arms: Float32Array,
+    kept: Float32Array,
     torso: float,
 ) -> Layers:
     """The same without scraps of a hand of the source. They have the colours around them instead.
 
-    `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `arms` (H, W) in [0, 1]:
+    `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `kept` (H, W) in [0, 1]:
     where that hand is no scrap.
     """
     old = hand.area(layers.matte.shape, *_times(torso, _LENGTH, _RADIUS, _CUFF))
     old = cv2.dilate((old * skin > _SKIN[1]).astype(np.float32), disc(2))
-    beside = (layers.matte > LIKELY) & (arms < 1)
+    subject = layers.matte > LIKELY
+    beside = subject & (kept < 1)
     shows_hand = beside & (layers.share > _SHOWN) & (cv2.remap(old, *layers.looked_at(), cv2.INTER_LINEAR) > 0)
-    left, top, width, height = cv2.boundingRect(shows_hand.astype(np.uint8))
-    if width == 0:
+    there = region_around(shows_hand, round(torso / 2))
+    if there is None:
         return layers
-    around = round(torso / 2)
-    there = slice(max(0, top - around), top + height + around), slice(max(0, left - around), left + width + around)
-    beside, shows_hand, made = beside[there], shows_hand[there], layers.mixed(source, there)
+    subject, beside, shows_hand = subject[there], beside[there], shows_hand[there]
+    made = layers.mixed(source, there)
     bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
-    bare, subject = beside & (bare | shows_hand), layers.matte[there] > LIKELY
+    bare = beside & (bare | shows_hand)
     scrap = _scraps(bare, shows_hand, subject) * beside
     known = cv2.erode(beside.astype(np.uint8), disc(2)) * ~((scrap > 0) | bare)
     if not scrap.any() or not known.any():
         return layers
-    filled = cv2.GaussianBlur(scrap, (0, 0), 1) * (1 - arms[there]) * subject
+    filled = cv2.GaussianBlur(scrap, (0, 0), 1) * (1 - kept[there]) * subject
     return layers.with_drawn(spread(made, known), 1 - filled, there)
 
 
@@ -210,24 +219,28 @@ def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Arra
     return scraps
 
 
-def _arms(pose: Pose, size: Size, torso: float, own: tuple[int, int], hand: float) -> Float32Array:
-    """(H, W) 1 on the arms of a pose, and as much as `hand` says where the hand of its `own` arm may be."""
-    reach, width = 2 * (_LENGTH + _RADIUS), 2 * _ARM  # torsos
-    lines = [((own[1], own[1]), reach, hand)]
-    lines += [((shoulder, arm[0]), width, 1.0) for shoulder, arm in zip(_SHOULDERS, _ARMS, strict=True)]
-    lines += [(arm, width, 1.0) for arm in _ARMS]
+def _arms(pose: Pose, size: Size, torso: float) -> Float32Array:
+    """(H, W) 1 on the arms of a pose, up to their wrists."""
     arms = np.zeros(size, np.float32)
-    for joints, thickness, value in lines:
-        if pose.present[list(joints)].all():
-            arms = np.maximum(arms, _line(size, pose.points[list(joints), :2], thickness * torso, value))
+    bones = [(shoulder, elbow) for shoulder, (elbow, _) in zip(_SHOULDERS, _ARMS, strict=True)]
+    for bone in map(list, [*bones, *_ARMS]):
+        if pose.present[bone].all():
+            arms = np.maximum(arms, _line(size, pose.points[bone, :2], 2 * _ARM * torso))
     return arms
 
 
-def _line(size: Size, ends: ArrayLike, thickness: float, value: float = 1.0) -> Float32Array:
-    """(H, W) a value on a line between two places (2, 2) x, y, else 0. All lengths are in pixels."""
+def _around_wrist(pose: Pose, wrist: int, size: Size, torso: float) -> Float32Array:
+    """(H, W) 1 where the hand of a wrist may be, as hands bend."""
+    if not pose.present[wrist]:
+        return np.zeros(size, np.float32)
+    return _line(size, pose.points[[wrist, wrist], :2], 2 * (_LENGTH + _RADIUS) * torso)
+
+
+def _line(size: Size, ends: ArrayLike, thickness: float) -> Float32Array:
+    """(H, W) 1 on a line between two places (2, 2) x, y, else 0. All lengths are in pixels."""
     first, last = drawable(ends, size).tolist()
     width = min(max(1, round(thickness)), _THICKEST)
-    return np.asarray(cv2.line(np.zeros(size, np.float32), first, last, value, width), np.float32)
+    return np.asarray(cv2.line(np.zeros(size, np.float32), first, last, 1.0, width), np.float32)
 
 
 def _share_of_skin(skin: Float32Array, cover: Float32Array, area: Float32Array) -> float:

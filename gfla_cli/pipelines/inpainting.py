@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import BoolArray, ByteArray, Float32Array, Image, median
+from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import reduced
+from gfla_cli.pipelines.frame_layers import region_around
 
 Places = NDArray[np.intp]  # (2, ...) y, x
 
@@ -42,12 +43,12 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     height, width = image.shape[:2]
     grown = max(1, round(_GROWN * max(height, width)))
     hole = cv2.dilate((cover > 0.1).astype(np.uint8), np.ones((2 * grown + 1, 2 * grown + 1), np.uint8))
-    if not hole.any():
+    region = region_around(hole, 2 * grown)
+    if region is None:
         return image.copy()
     small, small_hole = reduced(image, _SMOOTH_SIDE), reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    region = _around(hole, 2 * grown)
     small_filled = _smoothly_filled(small.astype(np.float32), small_hole)
     smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
@@ -60,13 +61,6 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     result = image.copy()
     result[region] = (part + soft * (filling - part) + 0.5).clip(0, 255)
     return result
-
-
-def _around(mask: ByteArray, margin: int) -> tuple[slice, slice]:
-    """The rows and columns that hold a mask and a margin around it."""
-    left, top, width, height = cv2.boundingRect(mask)
-    rows = slice(max(0, top - margin), min(mask.shape[0], top + height + margin))
-    return rows, slice(max(0, left - margin), min(mask.shape[1], left + width + margin))
 
 
 def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) -> Float32Array:
