@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from gfla_cli.arrays import Float32Array, Image
+from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop, box_around
@@ -28,6 +28,7 @@ from gfla_cli.pipelines.frame_layers import (
     HEAD_STRETCH,
     LIKELY,
     SURE,
+    UNLIKELY,
     Layers,
     SourceFrame,
     disc,
@@ -51,9 +52,13 @@ _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
+_UNSURE, _WITHIN = 3, (0.6, 0.95)  # pixels of the body's frame around a place; shares of the subject there
+# Pixels of its frame by which the flow of a refined part differs from the body's: below, both show the same; above, two
+# places. Then pixels from an outline, and weights of the part between which one flow goes over into the other.
+_APART, _INSIDE, _HALF_WAY = (3, 6), 3, (0.4, 0.6)
 _REFINED_REACH = 5  # pixels of the body's frame by which a refined half may reach beyond the body
-_OUTLINE = 1.5  # pixels: half the width of the soft edge of an outline between two
-_AT_A_TIME = 2  # parts of a body that are mixed at the same time
+_OUTLINE = 1.5  # pixels of a refined part: half the width of the soft edge of an outline between two
+_AT_A_TIME = 2  # parts of a body that are sharpened or mixed at the same time
 _BAND = 256  # rows that are mixed at a time; it bounds the memory that large images take
 _MASK_SIDE = 256  # pixels of the mask of a frame that cuts a body; it is enlarged
 _SOFT, _LONG = 0.04, 0.2  # share of the frame's side over which it fades: at its sides, and where it cuts a body
@@ -418,13 +423,81 @@ def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
     return layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
 
 
-class _Refined(NamedTuple):
-    """A refined part, mixed at its full size."""
+class _Frame(NamedTuple):
+    """A generated frame before it is mixed. Both crops are upright."""
 
-    mixed: Mixed
-    weight: Float32Array  # (N, M) in [0, 1]: how much of it is visible
-    region: tuple[slice, slice]  # where it lies in the pixels of the body
+    layers: Layers
+    source_crop: Crop  # of the source: what the network saw
+    place: Crop  # of the canvas: where the frame lies
+
+    def place_in(self, other: _Frame) -> Crop:
+        """Where this frame lies in another one."""
+        return Crop(other.place.bounds(self.place.box), self.place.size)
+
+    def layers_in(self, other: _Frame, region: tuple[slice, slice]) -> Layers:
+        """The layers in the pixels of a region of another frame; beyond this frame they go on as at its border."""
+        here = self.place_in(other)
+        drawn, share, residual, _, matte = (_enlarged(part, here, region) for part in self.layers)
+        still = np.ogrid[region][::-1]
+        matrix, width = other.source_crop.matrix, other.place.size[1]
+        offset = [
+            (matrix[axis, axis] * places + (matrix[axis, 2] - still[axis])) / width
+            for axis, places in enumerate(_places(self.layers.offset, self.source_crop, here, region))
+        ]
+        return Layers(drawn, share, residual, np.dstack(offset).astype(np.float32), matte)
+
+    def mixed(self, canvas: Canvas, region: tuple[slice, slice], *, only_subject: bool = False) -> Mixed:
+        """See the function of this name."""
+        cover = canvas.source_cover
+        return mixed(self.layers, canvas.source, self.source_crop, self.place, region, cover, only_subject=only_subject)
+
+
+class _Refined(NamedTuple):
+    """A refined part of a body."""
+
+    frame: _Frame
+    weight: Float32Array  # (H, W) in [0, 1] in the pixels of its frame: how much of it is visible
+    source: SourceFrame | None
     is_head: bool
+
+    def within(self, body: _Frame, near: Float32Array, moved: Float32Array) -> _Refined:
+        """The same without what is far from the body, and without what of a half stays where it is.
+
+        Both maps (H, W) in [0, 1] are in the pixels of the body's frame.
+        """
+        layers, weight, here = self.frame.layers, self.weight, body.place_in(self.frame)
+        near, moved = (here.uncropped(part, _everywhere(layers)) for part in (near, moved))
+        if not self.is_head:
+            layers, weight = layers._replace(matte=np.minimum(layers.matte, near)), weight * moved
+        subject = np.maximum(layers.matte, near) > UNLIKELY
+        return self._replace(
+            frame=self.frame._replace(layers=layers),
+            weight=weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE)),
+        )
+
+    def set_into(self, body: _Frame, others: Sequence[_Refined]) -> _Refined:
+        """The same with layers that go over into those of the body, and of other parts that were set into it.
+
+        Flows are mixed instead of images, as a mixture of two images shows everything twice.
+        """
+        above = self.frame.layers
+        region = region_around(self.weight > 0, _UNSURE * _INSIDE)
+        assert region is not None
+        below = body.layers_in(self.frame, region)
+        for other in others:
+            visible = other.frame.place_in(self.frame).uncropped(other.weight, region, beyond=0) > 0
+            if visible.any():
+                below = below.replaced(other.frame.layers_in(self.frame, region), visible)
+        below = above.with_part(below, region)
+        pixel = self.frame.place.scale / body.place.scale
+        joined = _joined(below, above, self.weight, self.source, pixel, region, is_head=self.is_head)
+        return self._replace(frame=self.frame._replace(layers=above.with_part(joined, region)))
+
+
+def _everywhere(layers: Layers) -> tuple[slice, slice]:
+    """All rows and columns of a frame."""
+    height, width = layers.matte.shape
+    return slice(0, height), slice(0, width)
 
 
 def _with_close_ups(
@@ -437,106 +510,131 @@ def _with_close_ups(
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
     keeps = canvas.source_cover is not None
-
-    def body_of(layers: Layers) -> tuple[Mixed, Layers]:
-        if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
-            layers = _sharp_body(layers, source, poses)
-        cover = canvas.source_cover
-        body = mixed(layers, canvas.source, canvas.source_crop, place, region, cover, only_subject=keeps)
-        return body, layers
-
     if not close_ups:
-        body, layers = body_of(layers)
-        return body.with_soft_outline(layers, place, region) if keeps else body
+        body = _body(canvas, layers, place, poses)
+        result = body.mixed(canvas, region, only_subject=keeps)
+        return result.with_soft_outline(body.layers, place, region) if keeps else result
     with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
-        whole = pool.submit(body_of, layers)
-        parts = pool.map(lambda pair: _refined(canvas, place, region, *pair), close_ups)
-        body, layers = whole.result()
-        moved: Float32Array | None = None
-        for part in parts:
-            if part is None:
-                continue
-            if not part.is_head:  # what stays where it is needs no second look
-                moved = 1 - place.uncropped(layers.unmoved(), region) if moved is None else moved
-                part = part._replace(weight=part.weight * moved[part.region])
-            _set_refined(body, part, 1 / place.scale, keeps=keeps)
-    return body.with_soft_outline(layers, place, region) if keeps else body
+        sharp = pool.submit(_body, canvas, layers, place, poses)
+        refined = pool.map(lambda pair: _refined(canvas, place, *pair), close_ups)
+        body = sharp.result()
+        mixed_body = pool.submit(body.mixed, canvas, region, only_subject=keeps)
+        near = cv2.dilate(body.layers.matte, disc(_REFINED_REACH))
+        moved = 1 - body.layers.unmoved()
+        parts: list[_Refined] = []
+        mixed_parts = []
+        for part in refined:
+            part = part.within(body, near, moved)
+            shown = _shown(part, region)
+            if shown is not None:
+                part = part.set_into(body, parts)
+                parts.append(part)
+                mixed_parts.append((*shown, pool.submit(part.frame.mixed, canvas, shown[0])))
+        result = mixed_body.result()
+        for there, visible, mixed_part in mixed_parts:
+            image, cover = mixed_part.result()
+            at = _region_at(there, -region[0].start, -region[1].start)
+            np.copyto(result.image[at], image, where=visible[..., None])
+            np.copyto(result.cover[at], cover, where=visible)
+    return result.with_soft_outline(body.layers, place, region) if keeps else result
 
 
-def _refined(
-    canvas: Canvas, place: Crop, body_region: tuple[slice, slice], close_up: CloseUp, layers: Layers
-) -> _Refined | None:
-    """A refined part of the body that lies in `place` of the canvas. None: `body_region` shows nothing of it."""
-    place = Crop(place.bounds_back(close_up.place.box), close_up.place.size)
-    rows, columns = body_region
-    shape = rows.stop - rows.start, columns.stop - columns.start
-    region = Crop(_shifted(place.box, -columns.start, -rows.start), place.size).region(shape)
-    if region is None:
-        return None
-    there = _region_at(region, rows.start, columns.start)
-    weight = place.uncropped(close_up.mask(), there, beyond=0)
-    shown = region_around(weight > 0)  # much of a half is not
-    if shown is None:
-        return None
-    weight, region = weight[shown], _region_at(shown, region[0].start, region[1].start)
-    there = _region_at(region, rows.start, columns.start)
-    is_head = isinstance(close_up, HeadCrop)
+def _body(canvas: Canvas, layers: Layers, place: Crop, poses: Poses | None) -> _Frame:
+    """A sharp body whose frame lies in `place` of the canvas."""
+    if (source := canvas.frame_of(Crop(canvas.source_crop.box, layers.matte.shape))) is not None:
+        layers = _sharp_body(layers, source, poses)
+    return _Frame(layers, canvas.source_crop, place)
+
+
+def _refined(canvas: Canvas, place: Crop, close_up: CloseUp, layers: Layers) -> _Refined:
+    """A sharp refined part of the body that lies in `place` of the canvas."""
     source_crop = Crop(canvas.scale.bounds(close_up.source_crop.box), close_up.source_crop.size)
     if (source := canvas.frame_of(Crop(source_crop.box, layers.matte.shape))) is not None:
         if isinstance(close_up, HalfCrop):
             layers = _sharp_body(layers, source, close_up.poses, close_up)
         else:
             layers = _sharp_head(layers, source)
-    part = mixed(layers, canvas.source, source_crop, place, there, canvas.source_cover)
-    return _Refined(part, weight, region, is_head)
+    frame = _Frame(layers, source_crop, Crop(place.bounds_back(close_up.place.box), close_up.place.size))
+    return _Refined(frame, close_up.mask(), source, isinstance(close_up, HeadCrop))
+
+
+def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], BoolArray] | None:
+    """What of a region of the canvas shows a refined part: rows and columns, and where it does there."""
+    rows, columns = region
+    left, top = -columns.start, -rows.start
+    place = Crop(_shifted(part.frame.place.box, left, top), part.frame.place.size)
+    there = place.region((rows.stop + top, columns.stop + left))
+    if there is None:
+        return None
+    visible = place.uncropped(part.weight, there, beyond=0) > 0
+    shown = region_around(visible)  # much of a half is not
+    if shown is None:
+        return None
+    there = _region_at(shown, there[0].start, there[1].start)
+    return _region_at(there, rows.start, columns.start), visible[shown]
+
+
+def _joined(
+    below: Layers,
+    above: Layers,
+    weight: Float32Array,
+    source: SourceFrame | None,
+    pixel: float,
+    region: tuple[slice, slice],
+    *,
+    is_head: bool,
+) -> Layers:
+    """Layers (h, w) of a region (rows, columns), which go over from some to others with a higher `weight` in [0, 1].
+
+    `source`: what both move. `pixel`: pixels of them for one of the whole body's frame.
+    """
+    first, second = (Layers(*(part[region] for part in layers)) for layers in (below, above))
+    width, weight = weight.shape[1], weight[region]
+    # What is no person has hardly a colour, and at an outline that is not the other one colours are mixtures.
+    side = 2 * round(_UNSURE * pixel) + 1
+    sure = ramp(cv2.blur(second.matte, (side, side)), *_WITHIN) * second.matte
+    own, other = weight * np.maximum(sure, _LEAST_WEIGHT), (1 - weight) * np.maximum(first.matte, _LEAST_WEIGHT)
+    colour = own / (own + other)
+    # Two flows to places that are far apart have none between them.
+    apart = ramp(np.hypot(*np.moveaxis(second.offset - first.offset, -1, 0)) * width, *_APART)
+    joined = first.towards(second, colour, colour + apart * (ramp(colour, *_HALF_WAY) - colour))
+    both = cv2.erode((np.minimum(first.matte, second.matte) > LIKELY).astype(np.uint8), disc(_INSIDE))
+    twice = both * apart * np.minimum(1, 4 * np.minimum(colour, 1 - colour))
+    if source is not None and twice.any():
+        shown = below.mixed(source, region)
+        shown += colour[..., None] * (above.mixed(source, region) - shown)
+        joined = joined.with_drawn(shown, 1 - twice, (slice(None), slice(None)))
+    # A mixture of two outlines would show a faint second shoulder or thigh.
+    if is_head:
+        matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)
+    else:
+        matte = _between(first.matte, second.matte, weight)
+    return joined._replace(matte=matte)
+
+
+def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
+    """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger."""
+    least, most = _MATTE_RANGE
+    mixture = first + weight * (second - first)
+    covers = [ramp(matte, least, most) for matte in (first, second)]
+    distance = (1 - weight) * _from_outline(covers[0]) + weight * _from_outline(covers[1])
+    between = np.minimum(ramp(distance, -_OUTLINE, _OUTLINE), np.maximum(*covers))
+    matte = least + (most - least) * between
+    matte = np.where(between == 0, np.minimum(mixture, least), np.where(between == 1, np.maximum(mixture, most), matte))
+    return np.where((weight > 0) & (weight < 1), matte, mixture).astype(np.float32)
+
+
+def _from_outline(cover: Float32Array) -> Float32Array:
+    """(H, W) pixels from the outline of a subject; negative outside of it."""
+    inside = (cover > LIKELY).astype(np.uint8)
+    there, beyond = (cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_5) for part in (inside, 1 - inside))
+    return np.asarray(there - beyond, np.float32)
 
 
 def _region_at(region: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice]:
     """A region of a part of an image, in pixels of the image; the part begins at `top` and `left`."""
     rows, columns = region
     return slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
-
-
-def _set_refined(body: Mixed, refined: _Refined, pixel: float, *, keeps: bool) -> None:
-    """Mixes a refined part into a generated body, in place.
-
-    `pixel`: pixels of the body for one of its frame. `keeps`: the subject has a background of its own.
-    """
-    part, weight, region, is_head = refined
-    own, other, cover, before = weight, 1 - weight, part.cover, body.cover[region]
-    if keeps and not is_head:  # what is far from the body as a whole is no part of it
-        cover = np.minimum(cover, _around_subject(before, pixel))
-    if keeps:  # what is no person has hardly a colour to mix
-        own, other = own * np.maximum(cover, _LEAST_WEIGHT), other * np.maximum(before, _LEAST_WEIGHT)
-    body.image[region] = cv2.blendLinear(part.image, body.image[region], own, other)
-    # A mixture of two outlines would show a faint second shoulder or thigh.
-    if is_head:
-        before += ramp(weight, *_HEAD_OUTLINE) * (cover - before)
-    else:
-        before[:] = _between(before, cover, weight) if keeps else before + weight * (cover - before)
-
-
-def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
-    """(N, M) cover with an outline between those of two covers, nearer to the second where the weight is larger."""
-    distance = (1 - weight) * _from_outline(first) + weight * _from_outline(second)
-    between = np.minimum(ramp(distance, -_OUTLINE, _OUTLINE), np.maximum(first, second))
-    mixed = first + weight * (second - first)
-    return np.where((weight > 0) & (weight < 1), between, mixed)
-
-
-def _from_outline(cover: Float32Array) -> Float32Array:
-    """(N, M) pixels from the outline of a subject; negative outside of it."""
-    inside = (cover > LIKELY).astype(np.uint8)
-    there, beyond = (cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_5) for part in (inside, 1 - inside))
-    return np.asarray(there - beyond, np.float32)
-
-
-def _around_subject(cover: Float32Array, pixel: float) -> Float32Array:
-    """(N, M) in [0, 1]: 1 on a subject and near it; `pixel` as in `_set_refined`."""
-    height, width = cover.shape
-    size = max(1, round(width / pixel)), max(1, round(height / pixel))
-    near = cv2.dilate(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), disc(_REFINED_REACH))
-    return np.asarray(cv2.resize(near, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _shifted(box: Box, x: float, y: float) -> Box:

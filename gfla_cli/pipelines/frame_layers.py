@@ -20,7 +20,7 @@ from gfla_cli.person.pose import Pose
 
 _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to the last layer begin
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
-SURE, LIKELY, _UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
+SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
 _STRAYED, _INSIDE = (12, 20), 2  # pixels by which a flow may miss the subject: surely, and at most; and of its edge
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
@@ -151,7 +151,7 @@ class Layers(NamedTuple):
         what looks like the background beside it becomes background. The rest takes its colours from what is sure
         around. So do places whose flow leads beside the subject of the source, as they would show its background.
         """
-        there = self._subject(_UNLIKELY)  # the rest of the frame is background, and stays as it is
+        there = self._subject(UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, offset, matte = (part[there] for part in self)
         places = self.looked_at(there)
         seen = source.cover_at(places)
@@ -164,7 +164,7 @@ class Layers(NamedTuple):
             beside, way = source.subject_near(places)
             found = astray * missed * ramp(way, *_STRAYED[::-1])
             made += found[..., None] * (beside - made)
-        outside = cv2.dilate(matte, _square(2)) < _UNLIKELY
+        outside = cv2.dilate(matte, _square(2)) < UNLIKELY
         if not outside.any():
             return self
         contrast = np.sqrt(_squared(made - spread(made, outside)))
@@ -295,6 +295,30 @@ class Layers(NamedTuple):
         changed.residual[region] *= kept
         # What is kept everywhere stays as it was drawn, even where it is hidden: enlarged, it shows at borders.
         changed.drawn[region] += (1 - kept) / np.maximum(1 - kept * share, _LEAST) * (colours - changed.drawn[region])
+        return changed
+
+    def towards(self, others: Layers, weight: Float32Array, offset_weight: Float32Array) -> Layers:
+        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs, and by another one for offsets."""
+        weights = weight, weight, weight, offset_weight, weight
+        return Layers(
+            *(
+                np.asarray(cv2.blendLinear(part, other, 1 - one, one), np.float32)
+                for part, other, one in zip(self, others, weights, strict=True)
+            )
+        )
+
+    def replaced(self, others: Layers, there: BoolArray) -> Layers:
+        """The same with other layers in some places (H, W)."""
+        mask, changed = there.astype(np.uint8), Layers(*(part.copy() for part in self))
+        for part, other in zip(changed, others, strict=True):
+            cv2.copyTo(other, mask, part)
+        return changed
+
+    def with_part(self, layers: Layers, region: tuple[slice, slice]) -> Layers:
+        """The same with other layers (h, w) in a region."""
+        changed = Layers(*(part.copy() for part in self))
+        for part, one in zip(changed, layers, strict=True):
+            part[region] = one
         return changed
 
     def _subject(self, least: float) -> tuple[slice, slice]:

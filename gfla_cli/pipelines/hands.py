@@ -45,6 +45,7 @@ _SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare 
 # Pixels around a scrap, and shares of the body there: below, it is a hand before the background; above, all of it goes.
 _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
+_UNLIKE = 0.2, 0.4  # difference in [-1, 1] of clothes over a hand from those around: below, they may stay there
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _THICKEST = 32_767  # pixels of a line of OpenCV
 _FACE_RADIUS = 0.6  # distances between the eyes
@@ -126,6 +127,8 @@ def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, tar
             around = _beside(one.shown, target_hands, size, torso)
             free = float(ramp(float(np.vdot(layers.matte, around)) / max(1.0, float(around.sum())), *_FREE))
             free *= one.shown.forearm > _LEAST_FOREARM * torso  # else its upper arm may lie there
+            if one.mirrored:
+                layers = _without_cover_of_hand(layers, source, skin, face, one, torso)
             layers = _with_hand(layers, source, skin, one, torso, free=free)
     return layers
 
@@ -201,6 +204,36 @@ def _without_old_hand(
         return layers
     filled = cv2.GaussianBlur(scrap, (0, 0), 1) * (1 - kept[there]) * subject
     return layers.with_drawn(spread(made, known), 1 - filled, there)
+
+
+def _without_cover_of_hand(
+    layers: Layers, source: SourceFrame, skin: Float32Array, face: Float32Array, placed: _Placed, torso: float
+) -> Layers:
+    """The same without the clothes that hide a hand of the source, where the flow moves them along with it.
+
+    They have the colours around them instead, unless these are similar. `skin` and `face` as for `_without_old_hand`.
+    `placed`: the other hand, which goes there.
+    """
+    hidden, size = placed.neighbour, layers.matte.shape
+    if hidden is None:
+        return layers
+    measures = _times(torso, _LENGTH, _RADIUS, _CUFF)
+    clothes = hidden.area(size, *measures) * (1 - skin)
+    area = cv2.dilate(placed.shown.area(size, *measures), disc(round(_NEAR * torso)))
+    subject = layers.matte > LIKELY
+    cover = area * subject * (cv2.remap(clothes, *layers.looked_at(), cv2.INTER_LINEAR) > LIKELY)
+    there = region_around(cover, round(torso / 2))
+    if there is None:
+        return layers
+    cover, subject, made = cv2.dilate(cover[there], disc(2)), subject[there], layers.mixed(source, there)
+    bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
+    known = cv2.erode((subject & ~bare).astype(np.uint8), disc(2)) * (cover == 0)
+    if not known.any():
+        return layers
+    around = spread(made, known)
+    unlike = ramp(float(np.linalg.norm((made - around)[cover > 0].mean(axis=0))), *_UNLIKE)
+    filled = cv2.GaussianBlur(cover, (0, 0), 1) * (unlike * np.float32(placed.weight)) * subject
+    return layers.with_drawn(around, 1 - filled, there)
 
 
 def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:

@@ -664,6 +664,59 @@ def test_a_refined_half_is_not_seen_where_nothing_moves():
         assert (different.mean() < 0.01) == same
 
 
+def lines_shown(monkeypatch, further, weight=0.5):
+    """Columns of what is black: a line of the source that the body moves, and by `further` pixels its half."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    source = grey.copy()
+    source[:, 120:132] = 0
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    cover = np.ones((256, 256), np.float32)
+    canvas = Canvas(source, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey, cover)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    place, seen = Crop((16, 16, 48, 48), (64, 64)), np.zeros((64, 64, 3), np.uint8)  # twice as large
+    source_crop = Crop((64, 64, 192, 192), (64, 64))
+    part = HalfCrop(seen, source_crop, points, points, limbs, place, "upper", limbs)
+    body, half = layers(offset=(10 / 64, 0.0)), layers(offset=((20 + 2 * further) / 64, 0.0))
+    image = composed(canvas, body, [(part, half)])
+    return np.flatnonzero(image[128, :, 1] < 10), image[128, :, 1]
+
+
+def test_between_a_half_and_its_body_a_line_is_seen_once(monkeypatch):
+    """Both flows are mixed. A mixture of both images would show two lines, each of them half as dark."""
+    black, _ = lines_shown(monkeypatch, further=1)
+    assert 10 <= len(black) <= 14
+    assert black.mean() == pytest.approx(125.5 - 40 - 2, abs=1.5)  # half way between both
+
+
+def test_a_half_of_full_weight_is_where_it_says_and_one_of_none_changes_nothing(monkeypatch):
+    assert lines_shown(monkeypatch, further=1, weight=1)[0].mean() == pytest.approx(125.5 - 44, abs=0.6)
+    assert lines_shown(monkeypatch, further=1, weight=0)[0].mean() == pytest.approx(125.5 - 40, abs=0.1)
+
+
+def test_between_a_half_and_its_body_no_third_place_is_shown(monkeypatch):
+    """Flows that differ by much show two things. Half way between them is a third one."""
+    _, brightness = lines_shown(monkeypatch, further=8)
+    assert brightness[125 - 40 - 16 - 3 : 125 - 40 - 16 + 4].min() > 110
+
+
+def test_a_part_lies_over_those_before_it(monkeypatch):
+    """The last one is seen where both are, and the earlier one where the last one fades."""
+    monkeypatch.setattr(compositing, "_sharp_body", lambda layers, *_: layers)
+    monkeypatch.setattr(compositing, "_sharp_head", lambda layers, _: layers)
+    wall = np.full((256, 256, 3), 128, np.uint8)
+    frame, everywhere = Crop((0, 0, 256, 256), (64, 64)), np.ones((64, 64), np.float32)
+    canvas = Canvas(wall, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, np.ones((256, 256), np.float32))
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    body, first, last = (drawn_before_grey(everywhere, colour) for colour in colours)
+    seen, places = np.zeros((64, 64, 3), np.uint8), (Crop(box, (64, 64)) for box in ((0, 0, 64, 64), (16, 16, 48, 48)))
+    heads = [HeadCrop(seen, frame, points, points, limbs, place) for place in places]
+    shown = composed(canvas, body, list(zip(heads, (first, last), strict=True))).astype(int)
+    for place, colour in ((4, colours[0]), (60, colours[1]), (128, colours[2])):
+        assert np.abs(shown[128 if place > 4 else 4, place] - colour).max() < 8
+
+
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
     canvas = Canvas.of(
         photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: np.ones((600, 600), np.float32)

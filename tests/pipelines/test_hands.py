@@ -364,3 +364,24 @@ def test_hidden_colours_stay_as_they_were_drawn():
     np.testing.assert_array_equal(after.drawn, before.drawn)
     none = before.with_drawn(np.zeros((10, 10, 3), np.float32), 0 * kept, (slice(0, 10), slice(0, 10)))
     np.testing.assert_allclose(none.mixed(found)[:10, :10], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("clothes", "gone"), [((30, 160, 60), True), ((60, 80, 175), False)], ids=["unlike", "alike"])
+def test_clothes_that_hide_a_hand_do_not_come_along(clothes, gone):
+    """The left hand is in a pocket, and before the chest in the target. The flow moves the pocket there."""
+    points, target = body(), raised(body())
+    found = source(points, sides=(60, 196))
+    x, y = points[7, :2].astype(int).tolist()
+    found.image[y - 4 : y + 40, x - 16 : x + 17] = clothes
+    here, there = (slice(int(v) - 12, int(v) + 13) for v in target.points[7, 1::-1])
+    before = copied(found)
+    before.offset[here, there] = (points[7, :2] + (0, 12) - target.points[7, :2]) / SIZE[1]
+
+    def share(layers):
+        image = ((layers.mixed(found) + 1) * 127.5)[here, there]
+        return float((np.abs(image - clothes).max(axis=-1) < 8).mean())
+
+    after = with_whole_hands(before, found, Pose(points, SIZE), target)
+    assert share(before) > 0.9
+    assert (share(after) < 0.1) == gone
+    assert skin_in(after, found, (here.start, here.stop), (there.start, there.stop)) > 0.2, "the hand"
