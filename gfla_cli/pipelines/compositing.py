@@ -460,15 +460,14 @@ class _Refined(NamedTuple):
     source: SourceFrame | None
     is_head: bool
 
-    def within(self, body: _Frame, near: Float32Array, moved: Float32Array) -> _Refined:
-        """The same without what is far from the body, and without what of a half stays where it is.
-
-        Both maps (H, W) in [0, 1] are in the pixels of the body's frame.
-        """
-        layers, weight, here = self.frame.layers, self.weight, body.place_in(self.frame)
-        near, moved = (here.uncropped(part, _everywhere(layers)) for part in (near, moved))
-        if not self.is_head:
-            layers, weight = layers._replace(matte=np.minimum(layers.matte, near)), weight * moved
+    def within(self, body: _Frame) -> _Refined:
+        """The same without what is far from the body, and without what of a half stays where it is."""
+        layers, weight = self.frame.layers, self.weight
+        everywhere, here = _everywhere(layers), body.place_in(self.frame)
+        near = here.uncropped(cv2.dilate(body.layers.matte, disc(_REFINED_REACH)), everywhere)
+        if not self.is_head:  # what is far from the body as a whole is no part of it; at rest, there is no more to see
+            layers = layers._replace(matte=np.minimum(layers.matte, near))
+            weight = weight * (1 - here.uncropped(body.layers.unmoved(), everywhere))
         subject = np.maximum(layers.matte, near) > UNLIKELY
         return self._replace(
             frame=self.frame._replace(layers=layers),
@@ -519,12 +518,10 @@ def _with_close_ups(
         refined = pool.map(lambda pair: _refined(canvas, place, *pair), close_ups)
         body = sharp.result()
         mixed_body = pool.submit(body.mixed, canvas, region, only_subject=keeps)
-        near = cv2.dilate(body.layers.matte, disc(_REFINED_REACH))
-        moved = 1 - body.layers.unmoved()
         parts: list[_Refined] = []
         mixed_parts = []
         for part in refined:
-            part = part.within(body, near, moved)
+            part = part.within(body)
             shown = _shown(part, region)
             if shown is not None:
                 part = part.set_into(body, parts)
@@ -534,8 +531,9 @@ def _with_close_ups(
         for there, visible, mixed_part in mixed_parts:
             image, cover = mixed_part.result()
             at = _region_at(there, -region[0].start, -region[1].start)
-            np.copyto(result.image[at], image, where=visible[..., None])
-            np.copyto(result.cover[at], cover, where=visible)
+            mask = visible.astype(np.uint8)
+            result.image[at] = cv2.copyTo(image, mask, result.image[at])
+            result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
     return result.with_soft_outline(body.layers, place, region) if keeps else result
 
 
