@@ -45,7 +45,7 @@ _SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare 
 # Pixels around a scrap, and shares of the body there: below, it is a hand before the background; above, all of it goes.
 _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
-_UNLIKE = 0.2, 0.4  # difference in [-1, 1] of clothes over a hand from those around: below, they may stay there
+_UNLIKE = 0.1, 0.2  # difference in [-1, 1] of clothes over a hand from those around: below, they may stay there
 _RIM = 3  # pixels around a hand where its flow goes over into that of the network
 _THICKEST = 32_767  # pixels of a line of OpenCV
 _FACE_RADIUS = 0.6  # distances between the eyes
@@ -227,7 +227,7 @@ def _without_cover_of_hand(
         return layers
     cover, subject, made = cv2.dilate(cover[there], disc(2)), subject[there], layers.mixed(source, there)
     bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
-    known = cv2.erode((subject & ~bare).astype(np.uint8), disc(2)) * (cover == 0)
+    known = cv2.erode((subject & ~bare).astype(np.uint8), disc(2)) * (cv2.dilate(cover, disc(_RIM)) == 0)
     if not known.any():
         return layers
     around = spread(made, known)

@@ -366,7 +366,7 @@ def test_hidden_colours_stay_as_they_were_drawn():
     np.testing.assert_allclose(none.mixed(found)[:10, :10], 0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("clothes", "gone"), [((30, 160, 60), True), ((60, 80, 175), False)], ids=["unlike", "alike"])
+@pytest.mark.parametrize(("clothes", "gone"), [((30, 160, 60), True), ((46, 66, 166), False)], ids=["unlike", "alike"])
 def test_clothes_that_hide_a_hand_do_not_come_along(clothes, gone):
     """The left hand is in a pocket, and before the chest in the target. The flow moves the pocket there."""
     points, target = body(), raised(body())
@@ -379,7 +379,7 @@ def test_clothes_that_hide_a_hand_do_not_come_along(clothes, gone):
 
     def share(layers):
         image = ((layers.mixed(found) + 1) * 127.5)[here, there]
-        return float((np.abs(image - clothes).max(axis=-1) < 8).mean())
+        return float((np.abs(image - clothes).max(axis=-1) < 5).mean())
 
     after = with_whole_hands(before, found, Pose(points, SIZE), target)
     assert share(before) > 0.9
