@@ -469,11 +469,10 @@ class _Refined(NamedTuple):
         near, moved = (here.uncropped(part, _everywhere(layers)) for part in (near, moved))
         if not self.is_head:
             layers, weight = layers._replace(matte=np.minimum(layers.matte, near)), weight * moved
-        subject = np.maximum(layers.matte, near) > UNLIKELY
-        return self._replace(
-            frame=self.frame._replace(layers=layers),
-            weight=weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE)),
-        )
+        if self.source is not None:  # else the background is seen, too, and a sudden end of the part in it
+            subject = np.maximum(layers.matte, near) > UNLIKELY
+            weight = weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE))
+        return self._replace(frame=self.frame._replace(layers=layers), weight=weight)
 
     def set_into(self, body: _Frame, others: Sequence[_Refined]) -> _Refined:
         """The same with layers that go over into those of the body, and of other parts that were set into it.

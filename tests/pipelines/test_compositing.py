@@ -717,6 +717,20 @@ def test_a_part_lies_over_those_before_it(monkeypatch):
         assert np.abs(shown[128 if place > 4 else 4, place] - colour).max() < 8
 
 
+def test_a_head_in_a_frame_with_a_background_of_its_own_has_no_sudden_end():
+    """Its surroundings differ from those of the body, and are seen."""
+    matte = np.zeros((64, 64), np.float32)
+    matte[24:40, 24:40] = 1
+    body, head = (layers(share=0.0, drawn=drawn)._replace(matte=matte) for drawn in (0.0, 0.8))
+    grey, frame = np.full((256, 256, 3), 128, np.uint8), Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(grey, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HeadCrop(np.zeros((64, 64, 3), np.uint8), frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)))
+    shown = composed(canvas, body, [(part, head)]).astype(int)
+    assert shown.max() > 220
+    assert np.abs(np.diff(shown[128], axis=0))[:80].max() < 8
+
+
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
     canvas = Canvas.of(
         photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: np.ones((600, 600), np.float32)
