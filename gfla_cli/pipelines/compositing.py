@@ -607,15 +607,30 @@ def _joined(
     if is_head:
         matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)
     else:
-        matte = _between(first.matte, second.matte, weight)
+        seen = [_with_seen(part, source, region) for part in (below, above)]
+        matte = _between(first.matte, second.matte, weight, (seen[0], seen[1]))
     return joined._replace(matte=matte)
 
 
-def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
-    """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger."""
+def _with_seen(layers: Layers, source: SourceFrame | None, region: tuple[slice, slice]) -> Float32Array:
+    """(h, w) matte of a region, with what the source shows where it is moved; see `mixed`."""
+    matte = layers.matte[region]
+    if source is None:
+        return matte
+    seen = source.cover_at(layers.looked_at(region)) * np.minimum(1, matte * _CERTAIN)
+    return np.asarray(matte + layers.within_frame(region) * layers.share[region] * (seen - matte), np.float32)
+
+
+def _between(
+    first: Float32Array, second: Float32Array, weight: Float32Array, seen: tuple[Float32Array, Float32Array]
+) -> Float32Array:
+    """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger.
+
+    `seen`: the same two mattes with what the source shows; they have the outlines that will be seen.
+    """
     least, most = _MATTE_RANGE
     mixture = first + weight * (second - first)
-    covers = [ramp(matte, least, most) for matte in (first, second)]
+    covers = [ramp(matte, least, most) for matte in seen]
     distance = (1 - weight) * _from_outline(covers[0]) + weight * _from_outline(covers[1])
     between = np.minimum(ramp(distance, -_OUTLINE, _OUTLINE), np.maximum(*covers))
     matte = least + (most - least) * between

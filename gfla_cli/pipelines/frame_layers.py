@@ -333,6 +333,11 @@ class Layers(NamedTuple):
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
 
+    def within_frame(self, region: tuple[slice, slice]) -> BoolArray:
+        """(h, w) where the offsets of a region lead into the source's frame. A body shows places beyond its parts."""
+        (x, y), (height, width) = self.looked_at(region), self.matte.shape
+        return np.asarray((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1))
+
     def mixed(self, source: SourceFrame, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
         """(h, w, 3) in [-1, 1] what a region of the frame is mixed to, at the size of the network's frame."""
         drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]

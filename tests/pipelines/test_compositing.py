@@ -717,6 +717,26 @@ def test_a_part_lies_over_those_before_it(monkeypatch):
         assert np.abs(shown[128 if place > 4 else 4, place] - colour).max() < 8
 
 
+def with_half(monkeypatch, body, half, weight, source, cover):
+    """What a body of 64 pixels shows with a half of them, twice as large, in the middle of a source of 256 pixels."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
+    monkeypatch.setattr(compositing, "_sharp_body", lambda layers, *_: layers)
+    frame, wall = Crop((0, 0, 256, 256), (64, 64)), np.zeros((256, 256, 3), np.uint8)
+    canvas = Canvas(source, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    place, source_crop = Crop((16, 16, 48, 48), (64, 64)), Crop((64, 64, 192, 192), (64, 64))
+    part = HalfCrop(np.zeros((64, 64, 3), np.uint8), source_crop, points, points, limbs, place, "upper", limbs)
+    return composed(canvas, body, [(part, half)])[96:160, 96:160].astype(int)
+
+
+def test_a_foot_that_the_matte_doubts_stays_where_its_half_is_hardly_seen(monkeypatch):
+    """What the flow finds in the source is the subject, though the matte alone has no outline there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    body, half = layers(share=0.7, matte=0.5), layers(matte=0.0)
+    shown = with_half(monkeypatch, body, half, 0.05, grey, np.ones((256, 256), np.float32))
+    assert shown.min() > 120
+
+
 def test_a_head_in_a_frame_with_a_background_of_its_own_has_no_sudden_end():
     """Its surroundings differ from those of the body, and are seen."""
     matte = np.zeros((64, 64), np.float32)
