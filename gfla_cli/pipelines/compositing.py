@@ -596,9 +596,13 @@ def _joined(
     colour = own / (own + other)
     # Two flows to places that are far apart have none between them.
     apart = ramp(np.hypot(*np.moveaxis(second.offset - first.offset, -1, 0)) * width, *_APART)
-    joined = first.towards(second, colour, colour + apart * (ramp(colour, *_HALF_WAY) - colour))
+    moved = _of_two(1 - colour, colour, first.share, second.share)  # a flow that is hardly shown may be torn
+    drawn = _of_two(1 - colour, colour, 1 - first.share, 1 - second.share)
+    offset = moved + apart * (ramp(moved, *_HALF_WAY) - moved)
+    joined = first.towards(second, colour, offset=offset, drawn=drawn)
     both = cv2.erode((np.minimum(first.matte, second.matte) > LIKELY).astype(np.uint8), disc(_INSIDE))
-    twice = both * apart * np.minimum(1, 4 * np.minimum(colour, 1 - colour))
+    twice = both * apart * np.minimum(1, 4 * np.minimum(moved, 1 - moved))
+    twice *= below.within_frame(region) * above.within_frame(region)
     if source is not None and twice.any():
         shown = below.mixed(source, region)
         shown += colour[..., None] * (above.mixed(source, region) - shown)
@@ -610,6 +614,12 @@ def _joined(
         seen = [_with_seen(part, source, region) for part in (below, above)]
         matte = _between(first.matte, second.matte, weight, (seen[0], seen[1]))
     return joined._replace(matte=matte)
+
+
+def _of_two(first: Float32Array, second: Float32Array, shown: Float32Array, other: Float32Array) -> Float32Array:
+    """(H, W) in [0, 1] weight of the second of two, which are `shown` and the `other` one as much."""
+    first, second = first * np.maximum(shown, _LEAST_WEIGHT), second * np.maximum(other, _LEAST_WEIGHT)
+    return np.asarray(second / (first + second), np.float32)
 
 
 def _with_seen(layers: Layers, source: SourceFrame | None, region: tuple[slice, slice]) -> Float32Array:

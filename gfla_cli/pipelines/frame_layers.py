@@ -297,9 +297,12 @@ class Layers(NamedTuple):
         changed.drawn[region] += (1 - kept) / np.maximum(1 - kept * share, _LEAST) * (colours - changed.drawn[region])
         return changed
 
-    def towards(self, others: Layers, weight: Float32Array, offset_weight: Float32Array) -> Layers:
-        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs, and by another one for offsets."""
-        weights = weight, weight, weight, offset_weight, weight
+    def towards(self, others: Layers, weight: Float32Array, *, offset: Float32Array, drawn: Float32Array) -> Layers:
+        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs.
+
+        `offset` and `drawn`: that of their offsets, and of what they drew.
+        """
+        weights = drawn, weight, weight, offset, weight
         return Layers(
             *(
                 np.asarray(cv2.blendLinear(part, other, 1 - one, one), np.float32)

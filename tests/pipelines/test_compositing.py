@@ -729,12 +729,45 @@ def with_half(monkeypatch, body, half, weight, source, cover):
     return composed(canvas, body, [(part, half)])[96:160, 96:160].astype(int)
 
 
+def test_a_torn_flow_that_is_not_shown_tears_no_other(monkeypatch):
+    """Half of it is what the body drew, and half the photograph, which stays where it is."""
+    source = np.zeros((256, 256, 3), np.uint8)
+    source[:, ::2] = 240  # no image of 64 pixels shows these lines
+    torn = np.random.default_rng(0).normal(0, 0.05, (64, 64, 2)).astype(np.float32)
+    body, half = layers(share=0.0)._replace(offset=torn), layers(offset=(8 / 64, 0.0))
+    shown = with_half(monkeypatch, body, half, 0.5, source, np.ones((256, 256), np.float32))
+    assert np.abs(shown[:, ::2] - 184).mean() < 12
+    assert np.abs(shown[:, 1::2] - 64).mean() < 12
+
+
+def test_what_the_network_drew_beneath_the_source_is_not_seen(monkeypatch):
+    """The body shows the source alone, and the half what it drew. Half of both is no third colour."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    shown = with_half(
+        monkeypatch,
+        layers(drawn=1.0, offset=(8 / 64, 0.0)),
+        layers(share=0.0, offset=(16 / 64, 0.0)),
+        0.5,
+        grey,
+        np.ones((256, 256), np.float32),
+    )
+    assert np.abs(shown - 128).max() < 4
+
+
 def test_a_foot_that_the_matte_doubts_stays_where_its_half_is_hardly_seen(monkeypatch):
     """What the flow finds in the source is the subject, though the matte alone has no outline there."""
     grey = np.full((256, 256, 3), 128, np.uint8)
     body, half = layers(share=0.7, matte=0.5), layers(matte=0.0)
     shown = with_half(monkeypatch, body, half, 0.05, grey, np.ones((256, 256), np.float32))
     assert shown.min() > 120
+
+
+def test_a_body_shows_what_lies_beyond_the_source_of_its_half(monkeypatch):
+    source = np.full((256, 256, 3), (30, 200, 30), np.uint8)
+    source[:, 192:] = 30, 30, 200
+    body = layers(offset=(92 / 256, 0.0))
+    shown = with_half(monkeypatch, body, layers(), 0.3, source, np.ones((256, 256), np.float32))
+    assert np.abs(shown[:, 4:] - (30, 30, 200)).mean() < 4
 
 
 def test_a_head_in_a_frame_with_a_background_of_its_own_has_no_sudden_end():
