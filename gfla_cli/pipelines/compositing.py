@@ -611,8 +611,9 @@ def _joined(
     if is_head:
         matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)
     else:
-        seen = [_with_seen(part, source, region) for part in (below, above)]
-        matte = _between(first.matte, second.matte, weight, (seen[0], seen[1]))
+        # What a half doubts is where the foot of the source was.
+        seen = _with_seen(below, source, region), second.matte
+        matte = _between(first.matte, second.matte, weight, seen)
     return joined._replace(matte=matte)
 
 
@@ -636,7 +637,7 @@ def _between(
 ) -> Float32Array:
     """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger.
 
-    `seen`: the same two mattes with what the source shows; they have the outlines that will be seen.
+    `seen`: the same two mattes, with what the source shows where that counts; they have the outlines.
     """
     least, most = _MATTE_RANGE
     mixture = first + weight * (second - first)

@@ -762,6 +762,15 @@ def test_a_foot_that_the_matte_doubts_stays_where_its_half_is_hardly_seen(monkey
     assert shown.min() > 120
 
 
+def test_a_foot_of_the_source_that_a_half_doubts_does_not_stay(monkeypatch):
+    """The body has left its place, and the flow of the half still finds it there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    body, half = layers(share=0.0, matte=0.5), layers(share=0.5, matte=0.5)
+    body.matte[:, :20] = half.matte[:, :8] = 1
+    shown = with_half(monkeypatch, body, half, 0.8, grey, np.ones((256, 256), np.float32))
+    assert (shown > 100).mean() < 0.1
+
+
 def test_a_body_shows_what_lies_beyond_the_source_of_its_half(monkeypatch):
     source = np.full((256, 256, 3), (30, 200, 30), np.uint8)
     source[:, 192:] = 30, 30, 200
