@@ -146,6 +146,7 @@ def mixed(
     # A refined half reaches beyond the body, and a soft outline beyond both.
     margin = min(_BAND, math.ceil((_REFINED_REACH + 4 * _SOFT_OUTLINE) / place.scale))
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
+    moving = maps.moving()
     filled = []  # columns of each band
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
@@ -155,8 +156,10 @@ def mixed(
         matte = np.ones_like(share) if everywhere else _enlarged(maps.matte, place, band)
         if source_cover is not None:
             seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            behind = (1 - seen) * _enlarged(moving, place, band)
             seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
             matte += share * (seen - matte)
+            share *= 1 - behind  # background that came along, such as a gap beside an arm, would be a fleck on clothes
         if not everywhere:  # a definite outline, perhaps a pixel off, looks better than a blur
             matte = ramp(matte, *_MATTE_RANGE)
         cover[to] = matte
@@ -468,11 +471,10 @@ class _Refined(NamedTuple):
         if not self.is_head:  # what is far from the body as a whole is no part of it; at rest, there is no more to see
             layers = layers._replace(matte=np.minimum(layers.matte, near))
             weight = weight * (1 - here.uncropped(body.layers.unmoved(), everywhere))
-        subject = np.maximum(layers.matte, near) > UNLIKELY
-        return self._replace(
-            frame=self.frame._replace(layers=layers),
-            weight=weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE)),
-        )
+        if self.source is not None:  # else the background is seen, too, and a sudden end of the part in it
+            subject = np.maximum(layers.matte, near) > UNLIKELY
+            weight = weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE))
+        return self._replace(frame=self.frame._replace(layers=layers), weight=weight)
 
     def set_into(self, body: _Frame, others: Sequence[_Refined]) -> _Refined:
         """The same with layers that go over into those of the body, and of other parts that were set into it.
@@ -595,9 +597,13 @@ def _joined(
     colour = own / (own + other)
     # Two flows to places that are far apart have none between them.
     apart = ramp(np.hypot(*np.moveaxis(second.offset - first.offset, -1, 0)) * width, *_APART)
-    joined = first.towards(second, colour, colour + apart * (ramp(colour, *_HALF_WAY) - colour))
+    moved = _of_two(1 - colour, colour, first.share, second.share)  # a flow that is hardly shown may be torn
+    drawn = _of_two(1 - colour, colour, 1 - first.share, 1 - second.share)
+    offset = moved + apart * (ramp(moved, *_HALF_WAY) - moved)
+    joined = first.towards(second, colour, offset=offset, drawn=drawn)
     both = cv2.erode((np.minimum(first.matte, second.matte) > LIKELY).astype(np.uint8), disc(_INSIDE))
-    twice = both * apart * np.minimum(1, 4 * np.minimum(colour, 1 - colour))
+    twice = both * apart * np.minimum(1, 4 * np.minimum(moved, 1 - moved))
+    twice *= below.within_frame(region) * above.within_frame(region)
     if source is not None and twice.any():
         shown = below.mixed(source, region)
         shown += colour[..., None] * (above.mixed(source, region) - shown)
@@ -606,15 +612,37 @@ def _joined(
     if is_head:
         matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)
     else:
-        matte = _between(first.matte, second.matte, weight)
+        # What a half doubts is where the foot of the source was.
+        seen = _with_seen(below, source, region), second.matte
+        matte = _between(first.matte, second.matte, weight, seen)
     return joined._replace(matte=matte)
 
 
-def _between(first: Float32Array, second: Float32Array, weight: Float32Array) -> Float32Array:
-    """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger."""
+def _of_two(first: Float32Array, second: Float32Array, shown: Float32Array, other: Float32Array) -> Float32Array:
+    """(H, W) in [0, 1] weight of the second of two, which are `shown` and the `other` one as much."""
+    first, second = first * np.maximum(shown, _LEAST_WEIGHT), second * np.maximum(other, _LEAST_WEIGHT)
+    return np.asarray(second / (first + second), np.float32)
+
+
+def _with_seen(layers: Layers, source: SourceFrame | None, region: tuple[slice, slice]) -> Float32Array:
+    """(h, w) matte of a region, with what the source shows where it is moved; see `mixed`."""
+    matte = layers.matte[region]
+    if source is None:
+        return matte
+    seen = source.cover_at(layers.looked_at(region)) * np.minimum(1, matte * _CERTAIN)
+    return np.asarray(matte + layers.within_frame(region) * layers.share[region] * (seen - matte), np.float32)
+
+
+def _between(
+    first: Float32Array, second: Float32Array, weight: Float32Array, seen: tuple[Float32Array, Float32Array]
+) -> Float32Array:
+    """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger.
+
+    `seen`: the same two mattes, with what the source shows where that counts; they have the outlines.
+    """
     least, most = _MATTE_RANGE
     mixture = first + weight * (second - first)
-    covers = [ramp(matte, least, most) for matte in (first, second)]
+    covers = [ramp(matte, least, most) for matte in seen]
     distance = (1 - weight) * _from_outline(covers[0]) + weight * _from_outline(covers[1])
     between = np.minimum(ramp(distance, -_OUTLINE, _OUTLINE), np.maximum(*covers))
     matte = least + (most - least) * between

@@ -253,6 +253,10 @@ class Layers(NamedTuple):
             np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
+    def moving(self) -> Float32Array:
+        """(H, W) in [0, 1]: whether a place shows another place of the source."""
+        return np.minimum(1, _length(self.offset) / _MOVED)
+
     def way(self) -> Float32Array:
         """(H, W) pixels of the network's frame from each place to where the source shows the same."""
         return np.asarray(_length(self.offset) * self.matte.shape[1], np.float32)
@@ -297,9 +301,12 @@ class Layers(NamedTuple):
         changed.drawn[region] += (1 - kept) / np.maximum(1 - kept * share, _LEAST) * (colours - changed.drawn[region])
         return changed
 
-    def towards(self, others: Layers, weight: Float32Array, offset_weight: Float32Array) -> Layers:
-        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs, and by another one for offsets."""
-        weights = weight, weight, weight, offset_weight, weight
+    def towards(self, others: Layers, weight: Float32Array, *, offset: Float32Array, drawn: Float32Array) -> Layers:
+        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs.
+
+        `offset` and `drawn`: that of their offsets, and of what they drew.
+        """
+        weights = drawn, weight, weight, offset, weight
         return Layers(
             *(
                 np.asarray(cv2.blendLinear(part, other, 1 - one, one), np.float32)
@@ -332,6 +339,11 @@ class Layers(NamedTuple):
         y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
         offset = self.offset[region]
         return x + offset[..., 0] * width, y + offset[..., 1] * width
+
+    def within_frame(self, region: tuple[slice, slice]) -> BoolArray:
+        """(h, w) where the offsets of a region lead into the source's frame. A body shows places beyond its parts."""
+        (x, y), (height, width) = self.looked_at(region), self.matte.shape
+        return np.asarray((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1))
 
     def mixed(self, source: SourceFrame, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
         """(h, w, 3) in [-1, 1] what a region of the frame is mixed to, at the size of the network's frame."""

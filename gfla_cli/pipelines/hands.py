@@ -218,7 +218,8 @@ def _without_cover_of_hand(
     if hidden is None:
         return layers
     measures = _times(torso, _LENGTH, _RADIUS, _CUFF)
-    clothes = hidden.area(size, *measures) * (1 - skin)
+    sleeve = hidden.area(size, 0, _FOREARM * torso, hidden.forearm)  # it belongs to the arm that the hand ends
+    clothes = hidden.area(size, *measures) * (1 - sleeve) * (1 - skin)
     area = cv2.dilate(placed.shown.area(size, *measures), disc(round(_NEAR * torso)))
     subject = layers.matte > LIKELY
     cover = area * subject * (cv2.remap(clothes, *layers.looked_at(), cv2.INTER_LINEAR) > LIKELY)

@@ -717,6 +717,82 @@ def test_a_part_lies_over_those_before_it(monkeypatch):
         assert np.abs(shown[128 if place > 4 else 4, place] - colour).max() < 8
 
 
+def with_half(monkeypatch, body, half, weight, source, cover):
+    """What a body of 64 pixels shows with a half of them, twice as large, in the middle of a source of 256 pixels."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
+    monkeypatch.setattr(compositing, "_sharp_body", lambda layers, *_: layers)
+    frame, wall = Crop((0, 0, 256, 256), (64, 64)), np.zeros((256, 256, 3), np.uint8)
+    canvas = Canvas(source, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    place, source_crop = Crop((16, 16, 48, 48), (64, 64)), Crop((64, 64, 192, 192), (64, 64))
+    part = HalfCrop(np.zeros((64, 64, 3), np.uint8), source_crop, points, points, limbs, place, "upper", limbs)
+    return composed(canvas, body, [(part, half)])[96:160, 96:160].astype(int)
+
+
+def test_a_torn_flow_that_is_not_shown_tears_no_other(monkeypatch):
+    """Half of it is what the body drew, and half the photograph, which stays where it is."""
+    source = np.zeros((256, 256, 3), np.uint8)
+    source[:, ::2] = 240  # no image of 64 pixels shows these lines
+    torn = np.random.default_rng(0).normal(0, 0.05, (64, 64, 2)).astype(np.float32)
+    body, half = layers(share=0.0)._replace(offset=torn), layers(offset=(8 / 64, 0.0))
+    shown = with_half(monkeypatch, body, half, 0.5, source, np.ones((256, 256), np.float32))
+    assert np.abs(shown[:, ::2] - 184).mean() < 12
+    assert np.abs(shown[:, 1::2] - 64).mean() < 12
+
+
+def test_what_the_network_drew_beneath_the_source_is_not_seen(monkeypatch):
+    """The body shows the source alone, and the half what it drew. Half of both is no third colour."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    shown = with_half(
+        monkeypatch,
+        layers(drawn=1.0, offset=(8 / 64, 0.0)),
+        layers(share=0.0, offset=(16 / 64, 0.0)),
+        0.5,
+        grey,
+        np.ones((256, 256), np.float32),
+    )
+    assert np.abs(shown - 128).max() < 4
+
+
+def test_a_foot_that_the_matte_doubts_stays_where_its_half_is_hardly_seen(monkeypatch):
+    """What the flow finds in the source is the subject, though the matte alone has no outline there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    body, half = layers(share=0.7, matte=0.5), layers(matte=0.0)
+    shown = with_half(monkeypatch, body, half, 0.05, grey, np.ones((256, 256), np.float32))
+    assert shown.min() > 120
+
+
+def test_a_foot_of_the_source_that_a_half_doubts_does_not_stay(monkeypatch):
+    """The body has left its place, and the flow of the half still finds it there."""
+    grey = np.full((256, 256, 3), 128, np.uint8)
+    body, half = layers(share=0.0, matte=0.5), layers(share=0.5, matte=0.5)
+    body.matte[:, :20] = half.matte[:, :8] = 1
+    shown = with_half(monkeypatch, body, half, 0.8, grey, np.ones((256, 256), np.float32))
+    assert (shown > 100).mean() < 0.1
+
+
+def test_a_body_shows_what_lies_beyond_the_source_of_its_half(monkeypatch):
+    source = np.full((256, 256, 3), (30, 200, 30), np.uint8)
+    source[:, 192:] = 30, 30, 200
+    body = layers(offset=(92 / 256, 0.0))
+    shown = with_half(monkeypatch, body, layers(), 0.3, source, np.ones((256, 256), np.float32))
+    assert np.abs(shown[:, 4:] - (30, 30, 200)).mean() < 4
+
+
+def test_a_head_in_a_frame_with_a_background_of_its_own_has_no_sudden_end():
+    """Its surroundings differ from those of the body, and are seen."""
+    matte = np.zeros((64, 64), np.float32)
+    matte[24:40, 24:40] = 1
+    body, head = (layers(share=0.0, drawn=drawn)._replace(matte=matte) for drawn in (0.0, 0.8))
+    grey, frame = np.full((256, 256, 3), 128, np.uint8), Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(grey, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey)
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    part = HeadCrop(np.zeros((64, 64, 3), np.uint8), frame, points, points, limbs, Crop((0, 0, 64, 64), (64, 64)))
+    shown = composed(canvas, body, [(part, head)]).astype(int)
+    assert shown.max() > 220
+    assert np.abs(np.diff(shown[128], axis=0))[:80].max() < 8
+
+
 def test_frames_of_a_clip_share_what_they_need_of_the_source(photograph):
     canvas = Canvas.of(
         photograph, FRAME, FRAME, "source", whole=True, cover=lambda image, crop: np.ones((600, 600), np.float32)

@@ -385,3 +385,25 @@ def test_clothes_that_hide_a_hand_do_not_come_along(clothes, gone):
     assert share(before) > 0.9
     assert (share(after) < 0.1) == gone
     assert skin_in(after, found, (here.start, here.stop), (there.start, there.stop)) > 0.2, "the hand"
+
+
+def test_the_sleeve_of_a_hidden_hand_ends_at_the_wrist():
+    """It moves with the forearm, and has another colour than the trunk."""
+    points, target, green = body(), raised(body()), (30, 160, 60)
+    found = source(points, sides=(60, 196))
+    ends, ends_there = points[list(LEFT), :2], target.points[list(LEFT), :2]
+    cv2.line(found.image, *ends.astype(int).tolist(), green, 15)
+    before = copied(found)
+    turned = cv2.estimateAffinePartial2D(ends_there, ends)[0]
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    places = np.dstack([x, y]) @ turned[:, :2].T + turned[:, 2]
+    there = np.zeros(SIZE, np.float32)
+    cv2.line(there, *ends_there.astype(int).tolist(), 1.0, 21)
+    moved = there[..., None] * (places - np.dstack([x, y])) / SIZE[1]
+    before = before._replace(offset=moved.astype(np.float32))
+    after = with_whole_hands(before, found, Pose(points, SIZE), target)
+    way = (ends_there[1] - ends_there[0]) / np.hypot(*(ends_there[1] - ends_there[0]))
+    for back in (8, 14, 20):
+        column, row = np.rint(ends_there[1] - back * way).astype(int)
+        shown = ((after.mixed(found) + 1) * 127.5)[row, column]
+        assert np.abs(shown - green).max() < 30, back
