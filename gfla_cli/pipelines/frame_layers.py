@@ -255,7 +255,7 @@ class Layers(NamedTuple):
 
     def moving(self) -> Float32Array:
         """(H, W) in [0, 1]: whether a place shows another place of the source."""
-        return np.minimum(1, _length(self.offset) / _MOVED)
+        return np.asarray(np.minimum(1, _length(self.offset) / _MOVED), np.float32)
 
     def way(self) -> Float32Array:
         """(H, W) pixels of the network's frame from each place to where the source shows the same."""
