@@ -664,6 +664,20 @@ def test_a_refined_half_is_not_seen_where_nothing_moves():
         assert (different.mean() < 0.01) == same
 
 
+@pytest.mark.parametrize(("way", "white"), [(12, False), (0, True)], ids=["moved", "at rest"])
+def test_background_that_came_along_is_no_fleck_on_clothes(way, white):
+    """The source has a gap beside an arm. Where nothing moves, the network may know better than the cut-out."""
+    source = np.full((600, 600, 3), (200, 30, 30), np.uint8)
+    cover = np.ones((600, 600), np.float32)
+    source[:, 290:310], cover[:, 290:310] = 255, 0
+    given = layers(share=0.3, offset=(way / 64, 0.0))
+    given.drawn[:] = source[0, 0] / np.float32(127.5) - 1
+    shown = mixed(given, source, FRAME, FRAME, WHOLE, cover).image[300]
+    gap = round(300 - way * 600 / 64)
+    assert (shown[gap, 1] > 80) == white
+    assert np.abs(shown[gap - 40].astype(int) - source[0, 0]).max() < 3
+
+
 def lines_shown(monkeypatch, further, weight=0.5):
     """Columns of what is black: a line of the source that the body moves, and by `further` pixels its half."""
     monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
