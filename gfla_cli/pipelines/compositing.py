@@ -55,7 +55,7 @@ _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outli
 _UNSURE, _WITHIN = 3, (0.6, 0.95)  # pixels of the body's frame around a place; shares of the subject there
 # Pixels of its frame by which the flow of a refined part differs from the body's: below, both show the same; above, two
 # places. Then pixels from an outline, and weights of the part between which one flow goes over into the other.
-_APART, _INSIDE, _HALF_WAY = (3, 6), 3, (0.4, 0.6)
+_APART, _INSIDE, _HALF_WAY = (6, 12), 3, (0.4, 0.6)
 _REFINED_REACH = 5  # pixels of the body's frame by which a refined half may reach beyond the body
 _OUTLINE = 1.5  # pixels of a refined part: half the width of the soft edge of an outline between two
 _AT_A_TIME = 2  # parts of a body that are sharpened or mixed at the same time
