@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -146,7 +147,7 @@ def mixed(
     # A refined half reaches beyond the body, and a soft outline beyond both.
     margin = min(_BAND, math.ceil((_REFINED_REACH + 4 * _SOFT_OUTLINE) / place.scale))
     everywhere = source_cover is None and bool((maps.matte == 1).all())  # models that separate no background
-    moving = maps.moving()
+    known = None if source_cover is None else (source_cover, maps.moving())
     filled = []  # columns of each band
     for top in range(rows.start, rows.stop, _BAND):
         bottom = min(top + _BAND, rows.stop)
@@ -154,11 +155,11 @@ def mixed(
         x, y = _places(maps.offset, source_crop, place, band)
         share = _enlarged(maps.share, place, band)
         matte = np.ones_like(share) if everywhere else _enlarged(maps.matte, place, band)
-        if source_cover is not None:
-            seen = cv2.remap(source_cover, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        if known is not None:
+            source_subject, moving = known
+            seen = cv2.remap(source_subject, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            matte = _with_seen(matte, seen, share)
             behind = (1 - seen) * _enlarged(moving, place, band)
-            seen *= np.minimum(1, matte * _CERTAIN)  # a copied background may show the subject of the source
-            matte += share * (seen - matte)
             share *= 1 - behind  # background that came along, such as a gap beside an arm, would be a fleck on clothes
         if not everywhere:  # a definite outline, perhaps a pixel off, looks better than a blur
             matte = ramp(matte, *_MATTE_RANGE)
@@ -185,6 +186,12 @@ def mixed(
         image[edge - margin : edge, up] = image[edge, up]
         image[edge : edge + margin, down] = image[edge - 1, down]
     return Mixed(image, cover)
+
+
+def _with_seen(matte: Float32Array, seen: Float32Array, share: Float32Array) -> Float32Array:
+    """A matte (H, W), with what is `seen` of the subject (H, W) where the source is moved, as far as its `share`."""
+    # A copied background may show the subject of the source.
+    return np.asarray(matte + share * (seen * np.minimum(1, matte * _CERTAIN) - matte), np.float32)
 
 
 def _places(
@@ -426,12 +433,23 @@ def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
     return layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
 
 
-class _Frame(NamedTuple):
+@dataclass(frozen=True)
+class _Frame:
     """A generated frame before it is mixed. Both crops are upright."""
 
     layers: Layers
     source_crop: Crop  # of the source: what the network saw
     place: Crop  # of the canvas: where the frame lies
+
+    @cached_property
+    def near(self) -> Float32Array:
+        """(H, W) the matte, and around it as far as a refined half may reach."""
+        return np.asarray(cv2.dilate(self.layers.matte, disc(_REFINED_REACH)), np.float32)
+
+    @cached_property
+    def unmoved(self) -> Float32Array:
+        """See `Layers.unmoved`."""
+        return self.layers.unmoved()
 
     def place_in(self, other: _Frame) -> Crop:
         """Where this frame lies in another one."""
@@ -466,15 +484,16 @@ class _Refined(NamedTuple):
     def within(self, body: _Frame) -> _Refined:
         """The same without what is far from the body, and without what of a half stays where it is."""
         layers, weight = self.frame.layers, self.weight
-        everywhere, here = _everywhere(layers), body.place_in(self.frame)
-        near = here.uncropped(cv2.dilate(body.layers.matte, disc(_REFINED_REACH)), everywhere)
+        height, width = weight.shape
+        everywhere, here = (slice(0, height), slice(0, width)), body.place_in(self.frame)
+        near = here.uncropped(body.near, everywhere)
         if not self.is_head:  # what is far from the body as a whole is no part of it; at rest, there is no more to see
             layers = layers._replace(matte=np.minimum(layers.matte, near))
-            weight = weight * (1 - here.uncropped(body.layers.unmoved(), everywhere))
+            weight = weight * (1 - here.uncropped(body.unmoved, everywhere))
         if self.source is not None:  # else the background is seen, too, and a sudden end of the part in it
             subject = np.maximum(layers.matte, near) > UNLIKELY
             weight = weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE))
-        return self._replace(frame=self.frame._replace(layers=layers), weight=weight)
+        return self._replace(frame=replace(self.frame, layers=layers), weight=weight)
 
     def set_into(self, body: _Frame, others: Sequence[_Refined]) -> _Refined:
         """The same with layers that go over into those of the body, and of other parts that were set into it.
@@ -492,13 +511,7 @@ class _Refined(NamedTuple):
         below = above.with_part(below, region)
         pixel = self.frame.place.scale / body.place.scale
         joined = _joined(below, above, self.weight, self.source, pixel, region, is_head=self.is_head)
-        return self._replace(frame=self.frame._replace(layers=above.with_part(joined, region)))
-
-
-def _everywhere(layers: Layers) -> tuple[slice, slice]:
-    """All rows and columns of a frame."""
-    height, width = layers.matte.shape
-    return slice(0, height), slice(0, width)
+        return self._replace(frame=replace(self.frame, layers=above.with_part(joined, region)))
 
 
 def _with_close_ups(
@@ -602,8 +615,8 @@ def _joined(
     offset = moved + apart * (ramp(moved, *_HALF_WAY) - moved)
     joined = first.towards(second, colour, offset=offset, drawn=drawn)
     both = cv2.erode((np.minimum(first.matte, second.matte) > LIKELY).astype(np.uint8), disc(_INSIDE))
-    twice = both * apart * np.minimum(1, 4 * np.minimum(moved, 1 - moved))
-    twice *= below.within_frame(region) * above.within_frame(region)
+    within = below.within_frame(region)
+    twice = both * apart * np.minimum(1, 4 * np.minimum(moved, 1 - moved)) * within * above.within_frame(region)
     if source is not None and twice.any():
         shown = below.mixed(source, region)
         shown += colour[..., None] * (above.mixed(source, region) - shown)
@@ -612,9 +625,12 @@ def _joined(
     if is_head:
         matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)
     else:
-        # What a half doubts is where the foot of the source was.
-        seen = _with_seen(below, source, region), second.matte
-        matte = _between(first.matte, second.matte, weight, seen)
+        # Of the body alone: what a half doubts is where the foot of the source was.
+        outline = first.matte
+        if source is not None:
+            seen = source.cover_at(below.looked_at(region))
+            outline = _with_seen(outline, seen, within * first.share)
+        matte = _between(first.matte, second.matte, weight, (outline, second.matte))
     return joined._replace(matte=matte)
 
 
@@ -622,15 +638,6 @@ def _of_two(first: Float32Array, second: Float32Array, shown: Float32Array, othe
     """(H, W) in [0, 1] weight of the second of two, which are `shown` and the `other` one as much."""
     first, second = first * np.maximum(shown, _LEAST_WEIGHT), second * np.maximum(other, _LEAST_WEIGHT)
     return np.asarray(second / (first + second), np.float32)
-
-
-def _with_seen(layers: Layers, source: SourceFrame | None, region: tuple[slice, slice]) -> Float32Array:
-    """(h, w) matte of a region, with what the source shows where it is moved; see `mixed`."""
-    matte = layers.matte[region]
-    if source is None:
-        return matte
-    seen = source.cover_at(layers.looked_at(region)) * np.minimum(1, matte * _CERTAIN)
-    return np.asarray(matte + layers.within_frame(region) * layers.share[region] * (seen - matte), np.float32)
 
 
 def _between(

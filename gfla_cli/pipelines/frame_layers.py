@@ -152,11 +152,11 @@ class Layers(NamedTuple):
         around. So do places whose flow leads beside the subject of the source, as they would show its background.
         """
         there = self._subject(UNLIKELY)  # the rest of the frame is background, and stays as it is
-        drawn, share, _, offset, matte = (part[there] for part in self)
+        drawn, share, _, _, matte = (part[there] for part in self)
         places = self.looked_at(there)
         seen = source.cover_at(places)
         made = self.mixed(source, there)
-        astray = (1 - seen) * np.minimum(1, _length(offset) / _MOVED)
+        astray = (1 - seen) * self.moving(there)
         # A strip of such places is a fringe; what is thicker is a part that the flow misses.
         missed = cv2.morphologyEx((astray * matte > LIKELY).astype(np.uint8), cv2.MORPH_OPEN, disc(_LIMB_RING[1]))
         found = np.zeros_like(astray)
@@ -253,9 +253,9 @@ class Layers(NamedTuple):
             np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
-    def moving(self) -> Float32Array:
-        """(H, W) in [0, 1]: whether a place shows another place of the source."""
-        return np.asarray(np.minimum(1, _length(self.offset) / _MOVED), np.float32)
+    def moving(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
+        """(h, w) in [0, 1]: whether a place of a region shows another place of the source."""
+        return np.asarray(np.minimum(1, _length(self.offset[region]) / _MOVED), np.float32)
 
     def way(self) -> Float32Array:
         """(H, W) pixels of the network's frame from each place to where the source shows the same."""
@@ -335,10 +335,9 @@ class Layers(NamedTuple):
 
     def looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
         """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
-        height, width = self.matte.shape
-        y, x = (places[region] for places in np.mgrid[:height, :width].astype(np.float32))
-        offset = self.offset[region]
-        return x + offset[..., 0] * width, y + offset[..., 1] * width
+        y, x = (np.arange(side, dtype=np.float32)[part] for side, part in zip(self.matte.shape, region, strict=True))
+        offset = self.offset[region] * self.matte.shape[1]
+        return x + offset[..., 0], y[:, None] + offset[..., 1]
 
     def within_frame(self, region: tuple[slice, slice]) -> BoolArray:
         """(h, w) where the offsets of a region lead into the source's frame. A body shows places beyond its parts."""

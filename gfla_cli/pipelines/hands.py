@@ -196,8 +196,7 @@ def _without_old_hand(
         return layers
     subject, beside, shows_hand = subject[there], beside[there], shows_hand[there]
     made = layers.mixed(source, there)
-    bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
-    bare = beside & (bare | shows_hand)
+    bare = beside & (_is_bare(made, face) | shows_hand)
     scrap = _scraps(bare, shows_hand, subject) * beside
     known = cv2.erode(beside.astype(np.uint8), disc(2)) * ~((scrap > 0) | bare)
     if not scrap.any() or not known.any():
@@ -227,8 +226,9 @@ def _without_cover_of_hand(
     if there is None:
         return layers
     cover, subject, made = cv2.dilate(cover[there], disc(2)), subject[there], layers.mixed(source, there)
-    bare = _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
-    known = cv2.erode((subject & ~bare).astype(np.uint8), disc(2)) * (cv2.dilate(cover, disc(_RIM)) == 0)
+    known = cv2.erode((subject & ~_is_bare(made, face)).astype(np.uint8), disc(2)) * (
+        cv2.dilate(cover, disc(_RIM)) == 0
+    )
     if not known.any():
         return layers
     around = spread(made, known)
@@ -370,6 +370,11 @@ def _skin(image: Image, face: Float32Array) -> Float32Array:
     """(H, W) in [0, 1]: what has the colour (3,) of the face, see `_face_colour`."""
     lightness, *chroma = np.moveaxis(_ycrcb(image) - face, -1, 0)
     return ramp(np.hypot(*chroma), *_CHROMA[::-1]) * ramp(np.abs(lightness), *_LIGHTNESS[::-1])
+
+
+def _is_bare(made: Float32Array, face: Float32Array) -> BoolArray:
+    """(H, W) whether a mixed image (H, W, 3) in [-1, 1] shows skin, see `_skin`."""
+    return _skin(((made + 1) * 127.5).clip(0, 255).astype(np.uint8), face) > _SKIN[0]
 
 
 def _moved(own: _Hand, shown: _Hand) -> float:
