@@ -678,19 +678,23 @@ def test_background_that_came_along_is_no_fleck_on_clothes(way, white):
     assert np.abs(shown[gap - 40].astype(int) - source[0, 0]).max() < 3
 
 
+def half_in_the_middle(monkeypatch, weight):
+    """A half of a body of 64 pixels, twice as large, of a source of 256 pixels. It is seen as its weight says."""
+    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
+    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    place, source_crop = Crop((16, 16, 48, 48), (64, 64)), Crop((64, 64, 192, 192), (64, 64))
+    return HalfCrop(np.zeros((64, 64, 3), np.uint8), source_crop, points, points, limbs, place, "upper", limbs)
+
+
 def lines_shown(monkeypatch, further, weight=0.5):
     """Columns of what is black: a line of the source that the body moves, and by `further` pixels its half."""
-    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
     grey = np.full((256, 256, 3), 128, np.uint8)
     source = grey.copy()
     source[:, 120:132] = 0
     frame = Crop((0, 0, 256, 256), (64, 64))
     cover = np.ones((256, 256), np.float32)
     canvas = Canvas(source, Crop.whole((256, 256), (256, 256)), frame, frame, grey, grey, cover)
-    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
-    place, seen = Crop((16, 16, 48, 48), (64, 64)), np.zeros((64, 64, 3), np.uint8)  # twice as large
-    source_crop = Crop((64, 64, 192, 192), (64, 64))
-    part = HalfCrop(seen, source_crop, points, points, limbs, place, "upper", limbs)
+    part = half_in_the_middle(monkeypatch, weight)
     body, half = layers(offset=(10 / 64, 0.0)), layers(offset=((20 + 2 * further) / 64, 0.0))
     image = composed(canvas, body, [(part, half)])
     return np.flatnonzero(image[128, :, 1] < 10), image[128, :, 1]
@@ -732,15 +736,11 @@ def test_a_part_lies_over_those_before_it(monkeypatch):
 
 
 def with_half(monkeypatch, body, half, weight, source, cover):
-    """What a body of 64 pixels shows with a half of them, twice as large, in the middle of a source of 256 pixels."""
-    monkeypatch.setattr(HalfCrop, "mask", lambda part: np.full(part.place.size, weight, np.float32))
+    """What a body shows with `half_in_the_middle`, in the middle of it. Layers are mixed as they are given."""
     monkeypatch.setattr(compositing, "_sharp_body", lambda layers, *_: layers)
     frame, wall = Crop((0, 0, 256, 256), (64, 64)), np.zeros((256, 256, 3), np.uint8)
     canvas = Canvas(source, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, cover)
-    points, limbs = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
-    place, source_crop = Crop((16, 16, 48, 48), (64, 64)), Crop((64, 64, 192, 192), (64, 64))
-    part = HalfCrop(np.zeros((64, 64, 3), np.uint8), source_crop, points, points, limbs, place, "upper", limbs)
-    return composed(canvas, body, [(part, half)])[96:160, 96:160].astype(int)
+    return composed(canvas, body, [(half_in_the_middle(monkeypatch, weight), half)])[96:160, 96:160].astype(int)
 
 
 def test_a_torn_flow_that_is_not_shown_tears_no_other(monkeypatch):
