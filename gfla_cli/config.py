@@ -236,10 +236,11 @@ POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4
 POSE_PEOPLE = replace(
     POSE_FASHION,
     structure_channels=36,
+    # 16 channels score a patch as well as 128, see the cards of the models.
     levels=(
-        Level(stride=8, patch=3, hidden=64),
-        Level(stride=4, patch=5, hidden=64),
-        Level(stride=2, patch=3, hidden=32),
+        Level(stride=8, patch=3, hidden=16),
+        Level(stride=4, patch=5, hidden=16),
+        Level(stride=2, patch=3, hidden=16),
     ),
     width=32,
     max_width=128,
@@ -279,7 +280,7 @@ VIEW_CHAIRS = replace(
     POSE_PEOPLE,
     task="view",
     structure_channels=21,
-    levels=tuple(replace(level, hidden=128) for level in POSE_PEOPLE.levels),
+    levels=(replace(POSE_PEOPLE.levels[0], hidden=128), *POSE_PEOPLE.levels[1:]),
     flow_max_width=128,
     flow_prior="volume",
     refines_heads=False,

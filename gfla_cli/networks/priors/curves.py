@@ -148,10 +148,11 @@ def _curve_motion(grid: Tensor, face: Face, motions: Sequence[Tensor]) -> list[T
         )
         share = known @ along
         nearest = share.clamp(0, 1)
-        squared = (known @ away + nearest * (nearest - 2 * share) * length).clamp(min=0)
-        weight = (squared + _SOFTNESS**2).square().reciprocal()
+        # In place, which takes a third of the time off: squared distances, and then weights.
+        weight = share.mul_(-2).add_(nearest).mul_(nearest).mul_(length).add_(known @ away).clamp_(min=0)
+        weight.add_(_SOFTNESS**2).square_().reciprocal_()
         total = weight @ at_start
-        moved.append((total[..., :-1] + (weight * nearest) @ to_end) / total[..., -1:])
+        moved.append((total[..., :-1] + weight.mul_(nearest) @ to_end) / total[..., -1:])
     return list(torch.cat(moved, dim=1).split(2, dim=2))
 
 
@@ -167,10 +168,13 @@ def _eyeball_motions(
     inside = downsample((structure[:, LABELS : LABELS + 1] == EYE).float(), PRIOR_STRIDE).flatten(2)[:, 0]  # (B, n)
     upper, lower = (_eye_points(target, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
     added = [torch.zeros_like(offset) for offset in offsets]
+    # Few positions are inside of an eye. A graph cannot choose them.
+    chosen = None if torch.onnx.is_in_onnx_export() else inside.amax(dim=0).nonzero()[:, 0]
+    inside, within = (inside, grid) if chosen is None else (inside[:, chosen], grid[:, chosen])
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
         width = torch.linalg.vector_norm(axis, dim=1, keepdim=True)  # (B, 1) pixels
-        place = _to_upright(grid, middle, axis)  # (B, n, 2)
+        place = _to_upright(within, middle, axis)  # (B, n, 2)
         iris = target.irises[:, eye, :2]
         at = _to_upright(iris[:, None], middle, axis)  # (B, 1, 2)
         near = torch.exp(-_squared_distance(iris[:, None], grid) / (2 * (0.1 * width[:, None]) ** 2))  # (B, 1, n)
@@ -192,7 +196,8 @@ def _eyeball_motions(
             moved = torch.stack([along * stretch, across * slide * stretch], dim=2)
             known = source.irises[:, eye, 2:] * target.irises[:, eye, 2:] * source.present * target.present  # (B, 1)
             here = inside * known  # `stretch` is zero in the other eye
-            added[number] = added[number] + _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
+            more = _from_upright(moved, torch.zeros_like(middle), axis) * here[..., None]
+            added[number] = added[number] + more if chosen is None else added[number].index_add_(1, chosen, more)
     return added
 
 
