@@ -113,7 +113,9 @@ class Learner:
         self.discriminators = task.discriminators().to(placement.device)
         for network in (self.generator, self.discriminators):
             if engine.channels_last:
-                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                for weight in network.parameters():
+                    if weight.dim() == 4:  # critics of clips also have five axes
+                        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
             broadcast_weights(network, self.group)
         # The exponential moving average (EMA) of the weights is less noisy than the last weights. It is what ships.
         self.average_decay, self.average_steps = recipe.average_decay, 0

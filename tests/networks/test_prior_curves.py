@@ -244,6 +244,13 @@ def test_irises_of_a_batch_are_independent():
         torch.testing.assert_close(together[k : k + 1], alone, atol=1e-3, rtol=0)
 
 
+def test_graphs_and_gpus_take_all_positions_and_give_the_same(monkeypatch):
+    sources, targets = maps(looking(-3, 1), looking(4, 0)), maps(looking(2, -1, moved(9, 3)), looking(-2, 0))
+    chosen = curve_flow(sources, targets)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    torch.testing.assert_close(curve_flow(sources, targets), chosen, atol=1e-3, rtol=0)
+
+
 def test_strange_irises_give_finite_offsets():
     for x, y in ((500, 0), (0, -80), (30, 30)):
         for source, target in ((looking(x, y), looking(0, 0)), (looking(0, 0), looking(x, y))):

@@ -20,14 +20,15 @@ from gfla_cli.networks.build import build
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.training.batch import SIDE as CUT
 from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
+from gfla_cli.training.learner import Engine
 from gfla_cli.training.recipe import LossWeights
 from gfla_cli.training.tasks.clip import SequenceTask, image_batches, sequence_batches
 from gfla_cli.training.trainer import Trainer
 
 
-def trainer(recipe, folder, vgg):
+def trainer(recipe, folder, vgg, **how):
     data = Drawn(recipe.model.task)
-    return Trainer(recipe, SequenceTask(recipe, lambda stage: data, vgg), folder, CPU, workers=0)
+    return Trainer(recipe, SequenceTask(recipe, lambda stage: data, vgg), folder, CPU, workers=0, **how)
 
 
 @pytest.mark.parametrize("task", ["face", "body"])
@@ -38,6 +39,14 @@ def test_both_stages_run_and_every_loss_is_there(task, tmp_path):
     assert [p.stage.name for p in seen] == ["flow"] * 2 + ["joint"] * 3
     assert set(seen[0].losses) == {"affine", "correspondence", "visibility", "total"}
     assert set(seen[-1].losses) >= {"l1", "content", "style", "adversarial", "discriminator", "affine", "total"}
+    assert all(np.isfinite(list(p.losses.values())).all() for p in seen)
+
+
+def test_critics_of_clips_train_beside_channels_last(tmp_path):
+    seen = []
+    run = trainer(clip_plan("body"), tmp_path, small_vgg(), engine=Engine(channels_last=True))
+    assert any(weight.dim() == 5 for weight in run.learner.discriminators.parameters())
+    run.run(seen.append)
     assert all(np.isfinite(list(p.losses.values())).all() for p in seen)
 
 
