@@ -236,7 +236,7 @@ POSE_MARKET = replace(POSE_FASHION, image_size=(128, 64), levels=(Level(stride=4
 POSE_PEOPLE = replace(
     POSE_FASHION,
     structure_channels=36,
-    # 16 channels score a patch as well as 128, see the cards of the models.
+    # As many channels as scores of a patch need, see the cards of the models.
     levels=(
         Level(stride=8, patch=3, hidden=16),
         Level(stride=4, patch=5, hidden=16),
@@ -280,7 +280,7 @@ VIEW_CHAIRS = replace(
     POSE_PEOPLE,
     task="view",
     structure_channels=21,
-    levels=(replace(POSE_PEOPLE.levels[0], hidden=128), *POSE_PEOPLE.levels[1:]),
+    levels=(replace(POSE_PEOPLE.levels[0], hidden=128), *POSE_PEOPLE.levels[1:]),  # 16 are too few at stride 8
     flow_max_width=128,
     flow_prior="volume",
     refines_heads=False,

@@ -168,9 +168,9 @@ def _eyeball_motions(
     inside = downsample((structure[:, LABELS : LABELS + 1] == EYE).float(), PRIOR_STRIDE).flatten(2)[:, 0]  # (B, n)
     upper, lower = (_eye_points(target, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
     added = [torch.zeros_like(offset) for offset in offsets]
-    # Few positions are inside of an eye. A graph cannot choose them, and a GPU would have to tell how many there are.
-    whole = torch.onnx.is_in_onnx_export() or inside.device.type != "cpu"
-    chosen = None if whole else inside.amax(dim=0).nonzero()[:, 0]
+    # Few positions are inside of an eye. Graphs cannot choose them, and a GPU's host would wait for their number.
+    all_of_them = inside.device.type != "cpu" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    chosen = None if all_of_them else inside.amax(dim=0).nonzero()[:, 0]
     inside, within = (inside, grid) if chosen is None else (inside[:, chosen], grid[:, chosen])
     for eye in range(2):
         middle, axis = _eye_axes(upper[:, eye], lower[:, eye])
