@@ -26,6 +26,7 @@ from gfla_cli.inference.session import Session
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import (
     BODY_STRETCH,
+    EVERYWHERE,
     HEAD_STRETCH,
     LIKELY,
     SURE,
@@ -620,7 +621,7 @@ def _joined(
     if source is not None and twice.any():
         shown = below.mixed(source, region)
         shown += colour[..., None] * (above.mixed(source, region) - shown)
-        joined = joined.with_drawn(shown, 1 - twice, (slice(None), slice(None)))
+        joined = joined.with_drawn(shown, 1 - twice, EVERYWHERE)
     # A mixture of two outlines would show a faint second shoulder or thigh.
     if is_head:
         matte = first.matte + ramp(weight, *_HEAD_OUTLINE) * (second.matte - first.matte)

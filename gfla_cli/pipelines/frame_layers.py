@@ -56,6 +56,7 @@ _AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is a
 # is right in 9 of 10 places on a limb, and in none of 10 at 0.35 torsos from it.
 _DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
 
+EVERYWHERE = slice(None), slice(None)  # rows and columns of a region that is the whole frame
 Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the source's frame
 
 
@@ -132,6 +133,10 @@ class Layers(NamedTuple):
         drawn, share, residual, offset, matte = parts
         return cls(drawn, share[..., 0], residual, offset, matte[..., 0])
 
+    def copied(self) -> Layers:
+        """The same in memory of its own."""
+        return Layers(*(part.copy() for part in self))
+
     def around(self, body: Pose) -> Layers:
         """The same with a matte that trusts a body, whose pose is in pixels of the matte.
 
@@ -181,7 +186,7 @@ class Layers(NamedTuple):
         own = np.maximum(ramp(strength / most, *_STRONG), deep) * (matte > LIKELY)
         own *= 1 - cv2.dilate((astray - found) * own, _square(_EDGE // 2))
         foreign = np.maximum(1 - own, astray)[..., None]
-        changed = Layers(*(part.copy() for part in self))
+        changed = self.copied()
         changed.matte[there] = matte
         if own.any():
             changed.drawn[there] += foreign * (spread(made, own) - drawn)
@@ -253,7 +258,7 @@ class Layers(NamedTuple):
             np.where(rest, np.maximum(self.matte, sure), self.matte).astype(np.float32),
         )
 
-    def moving(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
+    def moving(self, region: tuple[slice, slice] = EVERYWHERE) -> Float32Array:
         """(h, w) in [0, 1]: whether a place of a region shows another place of the source."""
         return np.asarray(np.minimum(1, _length(self.offset[region]) / _MOVED), np.float32)
 
@@ -294,7 +299,7 @@ class Layers(NamedTuple):
     def with_drawn(self, colours: Float32Array, kept: Float32Array, region: tuple[slice, slice]) -> Layers:
         """The same with drawn `colours` (h, w, 3) in a region. `kept` (h, w) in [0, 1]: what stays of its mixture."""
         kept, share = kept[..., None], self.share[region][..., None]
-        changed = Layers(*(part.copy() for part in self))
+        changed = self.copied()
         changed.share[region] *= kept[..., 0]
         changed.residual[region] *= kept
         # What is kept everywhere stays as it was drawn, even where it is hidden: enlarged, it shows at borders.
@@ -316,14 +321,14 @@ class Layers(NamedTuple):
 
     def replaced(self, others: Layers, there: BoolArray) -> Layers:
         """The same with other layers in some places (H, W)."""
-        mask, changed = there.astype(np.uint8), Layers(*(part.copy() for part in self))
+        mask, changed = there.astype(np.uint8), self.copied()
         for part, other in zip(changed, others, strict=True):
             cv2.copyTo(other, mask, part)
         return changed
 
     def with_part(self, layers: Layers, region: tuple[slice, slice]) -> Layers:
         """The same with other layers (h, w) in a region."""
-        changed = Layers(*(part.copy() for part in self))
+        changed = self.copied()
         for part, one in zip(changed, layers, strict=True):
             part[region] = one
         return changed
@@ -333,7 +338,7 @@ class Layers(NamedTuple):
         left, top, width, height = cv2.boundingRect((self.matte > least).astype(np.uint8))
         return _around(top, height), _around(left, width)
 
-    def looked_at(self, region: tuple[slice, slice] = (slice(None), slice(None))) -> Places:
+    def looked_at(self, region: tuple[slice, slice] = EVERYWHERE) -> Places:
         """(h, w) where the offsets of a region lead, in the source's frame at the size of these layers."""
         y, x = (np.arange(side, dtype=np.float32)[part] for side, part in zip(self.matte.shape, region, strict=True))
         offset = self.offset[region] * self.matte.shape[1]
@@ -344,7 +349,7 @@ class Layers(NamedTuple):
         (x, y), (height, width) = self.looked_at(region), self.matte.shape
         return np.asarray((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1))
 
-    def mixed(self, source: SourceFrame, region: tuple[slice, slice] = (slice(None), slice(None))) -> Float32Array:
+    def mixed(self, source: SourceFrame, region: tuple[slice, slice] = EVERYWHERE) -> Float32Array:
         """(h, w, 3) in [-1, 1] what a region of the frame is mixed to, at the size of the network's frame."""
         drawn, share, residual = self.drawn[region], self.share[region][..., None], self.residual[region]
         return drawn + share * (source.image_at(self.looked_at(region)) - drawn) + residual
