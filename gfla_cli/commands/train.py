@@ -77,7 +77,7 @@ def train(
         bool | None,
         ExecutionOption(
             "--channels-last/--no-channels-last",
-            help="Memory format of images; channels last by default in bf16 on the CPU.",
+            help="Memory format of images; channels last by default in bf16.",
         ),
     ] = None,
     compiled: Annotated[
@@ -145,7 +145,7 @@ def train(
     with init_distributed(launch) as group:
         placement = group.run_on_all(lambda: choose_own_device(launch, device, precision))
         if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
-            channels_last = placement.device.type == "cpu" and placement.dtype is torch.bfloat16
+            channels_last = placement.dtype is torch.bfloat16
         say_once(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
             plan,

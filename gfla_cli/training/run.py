@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import torch
+
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
@@ -130,7 +132,7 @@ def run_training(
     group.run_on_rank0(lambda: check_cache(recipe, cache))
     with said_when_slow(say, "opening the data and the networks of the losses"):
         task = group.run_on_all(
-            lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, render=render)
+            lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, options.engine, render=render)
         )
     with ExitStack() as held, Interruption(say) as interruption:
         group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
@@ -205,12 +207,21 @@ def _is_of(job: str, folder: Path) -> bool:
 
 
 def _task(
-    recipe: Recipe, data_root: Path | None, vgg: Path | None, cache: Path, placement: Placement, *, render: bool
+    recipe: Recipe,
+    data_root: Path | None,
+    vgg: Path | None,
+    cache: Path,
+    placement: Placement,
+    engine: Engine,
+    *,
+    render: bool,
 ) -> TrainingTask:
     data = open_training_data(recipe, data_root, cache, render=render)
     weights = [stage.weights for stage in recipe.stages]
     needs_vgg = any(w.content or w.style or w.close_up or w.correctness for w in weights)
     features = load_vgg19(vgg).to(placement.device) if needs_vgg else None
+    if features is not None and engine.channels_last:
+        features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return _TASKS[recipe.model.task](recipe, data, features)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.data import default_collate
 
 import gfla_cli.losses
+import gfla_cli.training.tasks
 from gfla_cli.inference.device import Placement
 from gfla_cli.training.learner import Engine, Learner, StagePosition
 from gfla_cli.training.recipe import RECIPES, recipe
@@ -116,6 +118,13 @@ def test_no_loss_calls_a_refused_operation_while_autocast_may_be_on():
             if any(f"{name}(" in line for name in REFUSED):
                 before = "\n".join(lines[max(0, number - 4) : number])
                 assert "enabled=False" in before, f"{module.name}:{number + 1}"
+
+
+def test_tasks_copy_to_the_device_without_waiting():
+    """`on_device` copies while the GPU computes; Tensor.to waits for all work queued there."""
+    for module in pkgutil.iter_modules(gfla_cli.training.tasks.__path__):
+        source = inspect.getsource(import_module(f"gfla_cli.training.tasks.{module.name}"))
+        assert not re.findall(r"\.to\([\w.]*device[,)].*", source), module.name
 
 
 def small(name):

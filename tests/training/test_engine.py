@@ -55,19 +55,24 @@ def test_channels_last_changes_nothing_but_the_memory(open_data, tmp_path):
     assert big.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [("bf16", True), ("fp32", False), ("bf16 --no-channels-last", False), ("fp32 --channels-last", True)],
 )
-def test_bf16_training_on_the_cpu_lays_channels_last_unless_told_otherwise(
-    gfla, monkeypatch, tmp_path, flags, expected
-):
+def test_bf16_training_lays_channels_last_unless_told_otherwise(gfla, monkeypatch, tmp_path, flags, expected, device):
     engines = []
+    monkeypatch.setattr(
+        "gfla_cli.inference.device.choose_own_device",
+        lambda launch, name, precision: Placement(
+            torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32, "test"
+        ),
+    )
     monkeypatch.setattr(
         "gfla_cli.training.run.run_training",
         lambda plan, root, *, options, **rest: engines.append(options.engine) or tmp_path,
     )
-    result = gfla(*f"train --dataset chairs -o run --accumulate 2 --device cpu --precision {flags}".split())
+    result = gfla(*f"train --dataset chairs -o run --accumulate 2 --device {device} --precision {flags}".split())
     assert result.exit_code == 0, result.output
     assert engines == [Engine(accumulate=2, channels_last=expected)]
 

@@ -177,6 +177,8 @@ def _slices(like: Tensor) -> Tensor:
 def _size(x: Tensor) -> Tensor:
     """(1, 2, 1, 1) width and height. It follows the input in an exported graph."""
     height, width = x.shape[-2:]
+    if not torch.onnx.is_in_onnx_export():
+        return constant((width, height), x.device, torch.float32).view(1, 2, 1, 1)
     return torch.stack([torch.as_tensor(width), torch.as_tensor(height)]).to(x.device, torch.float32).view(1, 2, 1, 1)
 
 

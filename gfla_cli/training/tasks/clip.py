@@ -32,6 +32,7 @@ from gfla_cli.training.batch import (
     feature_boxes,
     head_boxes,
     image_batch,
+    on_device,
     with_ground_truth_flows,
 )
 from gfla_cli.training.recipe import LossWeights, Recipe, Stage
@@ -74,7 +75,7 @@ def sequence_batches(
     Structures are drawn step by step: they are fifty times larger than the points.
     """
     images = image_batches(torch.as_tensor(sample.images), device)  # (B, 1 + F, 3, H, W)
-    masks = torch.as_tensor(sample.masks).to(device)[:, :, None].float().div(255)
+    masks = on_device(torch.as_tensor(sample.masks), device)[:, :, None].float().div(255)
     points, edges, size = np.asarray(sample.points), np.asarray(sample.edges), (images.shape[3], images.shape[4])
 
     def drawn(rows: list[int]) -> Tensor:
@@ -83,7 +84,7 @@ def sequence_batches(
             np.stack([structure_of(config, of_clip[row], size, edges_of_clip[row]) for row in rows])
             for of_clip, edges_of_clip in zip(points, edges, strict=True)
         ]
-        return torch.from_numpy(np.stack(clips)).to(device)
+        return on_device(torch.from_numpy(np.stack(clips)), device)
 
     reference = before = drawn([0])[:, 0]
     for first in range(1, images.shape[1] - frames_per_step + 1, frames_per_step):
@@ -100,7 +101,7 @@ def sequence_batches(
             masks=masks[:, rows],
             to_previous=_ground_truth(sample.to_previous, rows, details),
             to_reference=_ground_truth(sample.to_reference, rows, details),
-            close_ups=_close_up_boxes(torch.from_numpy(points[:, rows]).float().to(device), config.task, size),
+            close_ups=_close_up_boxes(on_device(torch.from_numpy(points[:, rows]).float(), device), config.task, size),
         )
         before = structures[:, -1]
 
@@ -132,7 +133,7 @@ def _ground_truth(stored: Correspondence, rows: list[int], details: Tensor) -> G
     Eyelids and lips cover a hundredth of a frame: without this weight their flow would not be learnt.
     """
     offset, weight, visible = (
-        torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1).to(details.device) for part in stored
+        on_device(torch.as_tensor(part)[:, [row - 1 for row in rows]].flatten(0, 1), details.device) for part in stored
     )
     return GroundTruthFlow(offset, weight * (1 + F.adaptive_max_pool2d(details, weight.shape[-2:])), visible)
 

@@ -15,7 +15,7 @@ from gfla_cli.losses.flow import middle_loss, ray_loss, surface_flow_loss, thinn
 from gfla_cli.networks.discriminator import Discriminator
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.view import AppearanceFlow, ViewFlow, ViewGenerator
-from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows
+from gfla_cli.training.batch import GroundTruthFlow, image_batch, mix_ground_truth_flows, on_device
 from gfla_cli.training.recipe import LossWeights, Stage
 from gfla_cli.training.tasks.base import CriticInput, Outcome, Terms, TrainingTask, blend_losses, total
 
@@ -50,12 +50,12 @@ def view_batch(pair: ViewPair, device: torch.device) -> ViewBatch:
     return ViewBatch(
         source_image=image_batch(source, device),
         target_image=image_batch(target, device),
-        source_code=source_code.to(device)[..., None, None],
-        target_code=target_code.to(device)[..., None, None],
-        target_mask=mask.to(device)[:, None].float().div(255),
+        source_code=on_device(source_code, device)[..., None, None],
+        target_code=on_device(target_code, device)[..., None, None],
+        target_mask=on_device(mask, device)[:, None].float().div(255),
         true_flow=GroundTruthFlow.of(pair.correspondence, device),
-        depth=torch.as_tensor(pair.geometry[0]).to(device),
-        middle=torch.as_tensor(pair.geometry[1]).to(device),
+        depth=on_device(torch.as_tensor(pair.geometry[0]), device),
+        middle=on_device(torch.as_tensor(pair.geometry[1]), device),
     )
 
 
@@ -146,7 +146,7 @@ def _augmented(images: Tensor) -> Tensor:
     count = len(images)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(count, *shape).to(images.device)
+        return on_device(torch.randn(count, *shape), images.device)
 
     place = torch.zeros(count, 2, 3, device=images.device)
     zoom = torch.exp(_ZOOM * draw())
