@@ -33,7 +33,7 @@ from gfla_cli.networks.priors.curves import Face, curve_priors, read_face
 from gfla_cli.networks.priors.limbs import limb_flow
 from gfla_cli.networks.priors.matching import FlowMatcher
 from gfla_cli.networks.priors.solids import BODY_CHANNELS, SOLIDS, BodyPrior, PoseRefiner, compute_body_prior
-from gfla_cli.ops.warp import bilinear_warp, channel_softmax, downsample, upsample
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, downsample, max_pooled, upsample
 
 # Channels of `_Prior.features`. All priors: warped image (3) and flow (2). "matches": also the spread of the matches.
 # "solids": also the weights of the candidates, the body maps of target and warped source, and the visibility.
@@ -305,7 +305,7 @@ def downsample_face_map(structure: Tensor, factor: int) -> Tensor:
 
     Lines stay one pixel wide. Distances, which are shares of the frame, and irises are averaged. Labels are sampled.
     """
-    lines = F.max_pool2d(structure[:, :1], factor)
+    lines = max_pooled(structure[:, :1], factor)
     distances = downsample(structure[:, 1:LABELS], factor)
     labels = structure[:, LABELS : LABELS + 1, ::factor, ::factor]
     parts = [lines, distances, labels]

@@ -57,6 +57,17 @@ def downsample(x_BCHW: Tensor, factor: int) -> Tensor:
     return downsample((rows[..., ::2] + rows[..., 1::2]) * 0.25, factor // 2)
 
 
+def max_pooled(x_BCHW: Tensor, factor: int) -> Tensor:
+    """Maxima of cells of factor x factor pixels: (B, C, H//factor, W//factor)."""
+    if factor % 2 or x_BCHW.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        return F.max_pool2d(x_BCHW, factor) if factor > 1 else x_BCHW
+    # Rows, then columns: on the CPU five to nine times as fast as torch's own pooling.
+    height, width = (length // factor * factor for length in x_BCHW.shape[-2:])
+    x = x_BCHW[..., :height, :width]
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return max_pooled(torch.maximum(rows[..., ::2], rows[..., 1::2]), factor // 2)
+
+
 def blurred(x_BCHW: Tensor, weights: Sequence[float]) -> Tensor:
     """The same size, each channel by itself, with an odd number of weights along both axes."""
     reach = len(weights) // 2

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from drawn_people import drawn_sample
 
 from gfla_cli.conditioning.structure import heatmap_batch, heatmaps
@@ -18,7 +17,6 @@ from gfla_cli.datasets.augment import as_detected, misdetected
 from gfla_cli.datasets.correspondence import correspond
 from gfla_cli.datasets.people import HeadRenderPlan, PeoplePairs, RenderedPeople, RenderPlan
 from gfla_cli.datasets.render_cache import RenderCache
-from gfla_cli.losses.image import _max_pool
 from gfla_cli.person.body import head_box, torso_length
 from gfla_cli.person.pose import Pose
 from gfla_cli.training.batch import GroundTruthFlow
@@ -96,11 +94,6 @@ def test_the_window_follows_the_person():
     assert window[0, 0, 0, 0] <= 20
     assert window[0, 0, 0, -1] >= 25
     assert window[1].isfinite().all()  # no person: any window
-
-
-def test_the_fast_max_pool_is_max_pooling():
-    x = torch.randn(2, 3, 9, 12)
-    assert torch.equal(_max_pool(x), F.max_pool2d(x, 2))
 
 
 def test_heat_maps_equal_the_released_ones(golden):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from gfla_cli.ops.local_attention import (
     AttentionWeights,
@@ -12,7 +13,7 @@ from gfla_cli.ops.local_attention import (
     local_attention_reference,
     source_keys,
 )
-from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, upsample
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, max_pooled, upsample
 
 
 def attention_inputs(channels, height, width, patch, *, batch=2, reach=4.0, dtype=torch.float32, hidden=16):
@@ -123,6 +124,13 @@ def test_an_export_writes_the_softmax_of_channels_out(monkeypatch):
     expected = channel_softmax(x)
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
     torch.testing.assert_close(channel_softmax(x), expected)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 6])
+def test_fast_max_pooling_is_max_pooling(factor):
+    x = torch.randn(2, 3, 9, 14)
+    for laid_out in (x, x.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(max_pooled(laid_out, factor), F.max_pool2d(x, factor))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
