@@ -22,7 +22,7 @@ import torch
 import typer
 from paths import ANNA, BEN, ROOT, SHARED
 
-from gfla_cli import PoseTransfer
+from gfla_cli import PoseTransfer, ViewSynthesizer
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.datasets.augment import as_detected_face
@@ -40,7 +40,8 @@ from gfla_cli.synth.people.people import person_clip, portrait, random_views
 
 SIDE = 768  # pixels of rendered pairs
 PORTRAIT = 512  # pixels of rendered portraits
-TILE = 360  # pixels of the height of an image in the README
+TILE, VIEW = 360, 200  # pixels of the height of an image in the README: of a person, and of a chair
+AZIMUTHS = (0, 80, 120, 240, 300)  # of that chair
 SHOWN = 480  # pixels of the longer side on the page
 PAIRS, CLIPS = 16, 8
 STILL = 0.02  # share of the frame by which joints of a nearly equal pose move at most
@@ -168,7 +169,7 @@ def only_drawn(image: np.ndarray) -> Layers:
 
 
 def assets() -> None:
-    """Writes source, pose and result side by side: one transfer at full size, and four on one image."""
+    """Writes source, pose and result side by side: one transfer at full size, four on one image, and a turned chair."""
     model, cleo, tiles = PoseTransfer(), ROOT / "assets" / "cleo.jpg", []
     for source, pose in ((ANNA, BEN), (BEN, cleo), (cleo, ANNA), (cleo, BEN)):
         images = [load_image(source), load_image(pose), model.transfer(source, pose).image]
@@ -179,6 +180,9 @@ def assets() -> None:
     padded = [np.pad(tile, ((0, 0), (0, width - tile.shape[1]), (0, 0)), constant_values=255) for tile in tiles]
     both = np.vstack([np.hstack(padded[:2]), np.hstack(padded[2:])])
     write_image(ROOT / "assets" / "pose-transfer.jpg", both, overwrite=True)
+    chair = ViewSynthesizer().render(ROOT / "assets" / "armchair.jpg", AZIMUTHS)
+    turned = [enlarged(image, (VIEW, VIEW)) for image in (chair.source_image, *chair.images)]
+    write_image(ROOT / "assets" / "view-synthesis.jpg", np.hstack(turned), overwrite=True)
 
 
 def page(folder: Path) -> None:
