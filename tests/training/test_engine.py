@@ -73,12 +73,14 @@ def test_a_run_continues_in_the_other_layout(open_data, tmp_path, before):
                 assert torch.equal(moments[moment], kept[moment])
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [("bf16", True), ("fp32", False), ("bf16 --no-channels-last", False), ("fp32 --channels-last", True)],
 )
 def test_bf16_training_lays_channels_last_unless_told_otherwise(gfla, monkeypatch, tmp_path, flags, expected, device):
+    if device == "mps" and flags == "bf16":  # torch has errors in it there
+        expected = False
     engines = []
     monkeypatch.setattr(
         "gfla_cli.inference.device.choose_own_device",
