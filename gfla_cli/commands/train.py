@@ -77,7 +77,7 @@ def train(
         bool | None,
         ExecutionOption(
             "--channels-last/--no-channels-last",
-            help="Memory format of images; channels last by default in bf16.",
+            help="Memory format of images; channels last by default in bf16 on the CPU and CUDA.",
         ),
     ] = None,
     compiled: Annotated[
@@ -144,8 +144,8 @@ def train(
     say_once = partial(say, quiet=not launch.is_rank0)
     with init_distributed(launch) as group:
         placement = group.run_on_all(lambda: choose_own_device(launch, device, precision))
-        if channels_last is None:  # no gain in fp32 (`gfla benchmark train`)
-            channels_last = placement.dtype is torch.bfloat16
+        if channels_last is None:  # no gain in fp32; wrong on Macs (pytorch/pytorch#175189)
+            channels_last = placement.dtype is torch.bfloat16 and placement.device.type != "mps"
         say_once(f"training on {placement}" + (f", {launch.world_size} processes" if launch.world_size > 1 else ""))
         bundle = run_training(
             plan,

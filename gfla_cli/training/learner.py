@@ -69,6 +69,17 @@ def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
             module.reduction = max(1, min(fitting, module.full_reduction))
 
 
+def _lay_out_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Lays an optimiser's moments out in memory as their weights are; fused Adam on CUDA refuses others.
+
+    Those of a checkpoint have the layout of the run that wrote it, which may be another one (`Engine.channels_last`).
+    """
+    for weight, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if value.shape == weight.shape and value.stride() != weight.stride():
+                moments[name] = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 def _add(values: dict[str, Tensor], found: Mapping[str, Tensor], fraction: float) -> None:
     """Adds the losses of a part of a batch, weighted by its fraction of the batch."""
     for name, value in found.items():
@@ -306,3 +317,5 @@ class Learner:
             self.start_stage(stage)
             self.optimiser.load_state_dict(state["optimiser"])
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+            for optimiser in (self.optimiser, self.discriminator_optimiser):
+                _lay_out_moments(optimiser)

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.slow
 CHAIRS, VIEWS, SIDE = 5, AZIMUTHS[::2], 256
 ALONE = slice(None, None, 3)  # views of each chair that are also made of the image alone
 THICK = 15  # pixels; legs and slats are thinner, and one that lies a few pixels off leaves a gap
-MOST_WITH_HOLES = 1  # of 45 views
+MOST_WITH_HOLES = 1  # of 45 views; 1 was measured, at the network's size and with --size
+MOST_WITH_GAPS = 6  # holes in thin parts, too; 6 were measured both ways
 MOST_L1 = 0.066  # 0.0626 and 0.0630 were measured, on [-1, 1]
 LEAST_GAIN = 0.005  # of l1, by the mirrored image
 FAR = 60  # of 255, mean difference of a pixel that shows something else
@@ -125,6 +126,7 @@ def test_few_views_of_unseen_chairs_have_a_hole(turned, way):
     parts = [cv2.morphologyEx(views[0].mask, cv2.MORPH_OPEN, thick) for views in turned]
     holed = [hole_share(v[way], v[0].image, part) > 0 for v, part in zip(turned, parts, strict=True)]
     assert sum(holed) <= MOST_WITH_HOLES
+    assert sum(hole_share(v[way], v[0].image, v[0].mask) > 0 for v in turned) <= MOST_WITH_GAPS
     assert error(turned, way) < MOST_L1
 
 
