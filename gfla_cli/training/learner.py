@@ -45,6 +45,13 @@ class Engine:
     channels_last: bool = False
     compile: bool = False
 
+    def lay_out(self, network: nn.Module) -> None:
+        """Lays the weights of a network out in memory as these options say."""
+        if self.channels_last:
+            for weight in network.parameters():
+                if weight.dim() == 4:  # critics of clips also have five axes
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
 
 def memory_error(
     error: RuntimeError, batch: int, image_size: tuple[int, int], engine: Engine, placement: Placement
@@ -123,10 +130,7 @@ class Learner:
         self.generator.to(placement.device)
         self.discriminators = task.discriminators().to(placement.device)
         for network in (self.generator, self.discriminators):
-            if engine.channels_last:
-                for weight in network.parameters():
-                    if weight.dim() == 4:  # critics of clips also have five axes
-                        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+            engine.lay_out(network)
             broadcast_weights(network, self.group)
         # The exponential moving average (EMA) of the weights is less noisy than the last weights. It is what ships.
         self.average_decay, self.average_steps = recipe.average_decay, 0

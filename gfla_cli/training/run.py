@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import torch
-
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
@@ -220,8 +218,8 @@ def _task(
     weights = [stage.weights for stage in recipe.stages]
     needs_vgg = any(w.content or w.style or w.close_up or w.correctness for w in weights)
     features = load_vgg19(vgg).to(placement.device) if needs_vgg else None
-    if features is not None and engine.channels_last:
-        features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if features is not None:
+        engine.lay_out(features)
     return _TASKS[recipe.model.task](recipe, data, features)
 
 
