@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from unittest.mock import patch
 
-import cv2
 import numpy as np
 import pytest
 
@@ -25,10 +24,8 @@ from gfla_cli.synth.objects.objects import photograph_object, sample_object_ligh
 pytestmark = pytest.mark.slow
 CHAIRS, VIEWS, SIDE = 5, AZIMUTHS[::2], 256
 ALONE = slice(None, None, 3)  # views of each chair that are also made of the image alone
-THICK = 15  # pixels; legs and slats are thinner, and one that lies a few pixels off leaves a gap
-MOST_WITH_HOLES = 1  # of 45 views; 1 was measured, at the network's size and with --size
-MOST_WITH_GAPS = 6  # holes in thin parts, too; 6 were measured both ways
-MOST_L1 = 0.066  # 0.0626 and 0.0630 were measured, on [-1, 1]
+MOST_WITH_HOLES = 4  # of 45 views; 3 were measured at the network's size, 4 with --size
+MOST_L1 = 0.066  # 0.0626 and 0.0629 were measured, on [-1, 1]
 LEAST_GAIN = 0.005  # of l1, by the mirrored image
 FAR = 60  # of 255, mean difference of a pixel that shows something else
 
@@ -117,16 +114,10 @@ def test_an_image_from_the_front_shows_that_an_object_is_not_symmetric():
 
 @pytest.mark.parametrize("way", [1, 2], ids=["own size", "given size"])
 def test_few_views_of_unseen_chairs_have_a_hole(turned, way):
-    """Background that object encloses, where the renderer's view shows a seat, a back or another thick part.
-
-    Gaps of the real chair are none.
-    """
+    """Background that object encloses, where the renderer's view shows object. Gaps of the real chair are none."""
     assert len(turned) == CHAIRS * len(VIEWS)
-    thick = np.ones((THICK, THICK), np.uint8)
-    parts = [cv2.morphologyEx(views[0].mask, cv2.MORPH_OPEN, thick) for views in turned]
-    holed = [hole_share(v[way], v[0].image, part) > 0 for v, part in zip(turned, parts, strict=True)]
+    holed = [hole_share(views[way], views[0].image, views[0].mask) > 0 for views in turned]
     assert sum(holed) <= MOST_WITH_HOLES
-    assert sum(hole_share(v[way], v[0].image, v[0].mask) > 0 for v in turned) <= MOST_WITH_GAPS
     assert error(turned, way) < MOST_L1
 
 
