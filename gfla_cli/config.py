@@ -20,7 +20,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Runtime = Literal["auto", "torch", "onnx"]
 
 # A damaged or malicious config must not lead to huge allocations.
-_LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096}
+_LARGEST = {"width": 512, "max_width": 2048, "structure_channels": 512, "image side": 4096, "bottleneck": 16}
+_LEAST_HIDDEN = 16  # channels inside a block; fewer are no faster, as processors take 16 at once
 _PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,)}  # annotation -> accepted JSON types
 
 
@@ -69,7 +70,9 @@ class ModelConfig:
 
     width: int = 64  # channels of the renderer at stride 2; they double with every stride up to max_width
     max_width: int = 256
-    flow_width: int = 32  # the same for the flow estimator
+    # Blocks of the renderer have so many times fewer channels inside than they put out, at least 16. Not in the paper.
+    bottleneck: int = 1
+    flow_width: int = 32  # like width, for the flow estimator
     flow_max_width: int = 256
     flow_depth: int = 5  # stride-2 blocks of the flow estimator
     # The flow estimator sees the frame at 1/flow_reduction of its side. Trained on small frames, it then works on large
@@ -137,6 +140,8 @@ class ModelConfig:
             raise ConfigError(f"up_kernel must be 3 or 4, got {self.up_kernel}")
         if self.flow_depth not in (4, 5):  # attention levels need stride 8, frames are multiples of 32
             raise ConfigError(f"flow_depth must be 4 or 5, got {self.flow_depth}")
+        if not 1 <= self.bottleneck <= _LARGEST["bottleneck"]:
+            raise ConfigError(f"bottleneck must lie between 1 and {_LARGEST['bottleneck']}, got {self.bottleneck}")
         for name in ("width", "flow_width", "match_width"):
             if not 4 <= getattr(self, name) <= _LARGEST["width"]:
                 raise ConfigError(f"{name} must lie between 4 and {_LARGEST['width']}, got {getattr(self, name)}")
@@ -151,6 +156,10 @@ class ModelConfig:
             raise ConfigError(f"frame_aspect must lie between 0.1 and 10, got {self.frame_aspect}")
         if not 0 < self.heatmap_sigma <= 100:
             raise ConfigError(f"heatmap_sigma must lie between 0 and 100 px, got {self.heatmap_sigma}")
+
+    def hidden(self, channels: int) -> int:
+        """Channels inside a block of the renderer that puts out `channels`."""
+        return min(channels, max(_LEAST_HIDDEN, channels // self.bottleneck))
 
     @property
     def is_square(self) -> bool:

@@ -67,6 +67,17 @@ def train(
     init: Annotated[
         str | None, typer.Option("--init", help="Start from all weights of this model, to fine-tune it for example.")
     ] = None,
+    narrow: Annotated[
+        str | None,
+        typer.Option(
+            "--narrow",
+            help="Make this model faster: fewer channels, trained to give the same images. See --bottleneck.",
+        ),
+    ] = None,
+    bottleneck: Annotated[
+        int,
+        typer.Option(min=2, help="With --narrow: how many times fewer channels are inside a block of the renderer."),
+    ] = 2,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
     save_every: Annotated[int, _of_run(min=1, help="Steps between checkpoints.")] = 500,
     sample_every: Annotated[int, _of_run(min=1, help="Steps between sample images.")] = 500,
@@ -96,11 +107,15 @@ def train(
     """
     from gfla_cli.inference.session import check_model
     from gfla_cli.io.files import require_path
-    from gfla_cli.training.recipe import check_task, for_processes, scaled
+    from gfla_cli.training.recipe import check_task, for_processes, narrowing_recipe, scaled
 
     launch = current_launch()
     if flow is not None and init is not None:
         raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
+    if narrow is not None:
+        refuse_unused(context, f"--narrow starts from {narrow}", "flow", "init", "sampler", "recipe")
+    else:
+        refuse_unused(context, "it is for --narrow", "bottleneck")
     if init is not None:
         refuse_unused(context, "the model of --init keeps its own", "sampler")
     if recipe is not None:
@@ -108,6 +123,8 @@ def train(
         plan = _read_recipe(recipe, dataset)
     else:
         plan = _recipe(dataset, sampler, flow, init)
+    if narrow is not None:
+        plan = narrowing_recipe(plan, narrow, bottleneck)
     if task is not None:
         check_task(plan, task)
     if minutes is not None:
@@ -163,6 +180,7 @@ def train(
                 tensorboard=tensorboard,
                 flow=flow,
                 init=init,
+                narrow=narrow,
             ),
             group=group,
             say=say_once,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gfla_cli.ops.warp import padded
 
-_BF16_LANES = 32  # bfloat16 numbers in the widest CPU registers
+_BF16_LANES = 16  # channels that torch's bfloat16 kernel takes at once; others it takes one by one
 _ONNX_LANES = 4  # channels
 _FEW_PIXELS = 1024  # torch's group norm goes through smaller maps channel by channel, which is slow
 
@@ -71,12 +71,13 @@ def widths(first: int, largest: int, count: int) -> list[int]:
 class EncoderBlock(nn.Module):
     """Halves the resolution: (B, a, H, W) -> (B, b, H/2, W/2)."""
 
-    def __init__(self, a: int, b: int, *, normed: bool = True) -> None:
+    def __init__(self, a: int, b: int, hidden: int | None = None, *, normed: bool = True) -> None:
         super().__init__()
+        hidden = hidden or b
         self.norm1 = norm(a, normed)
-        self.down = nn.Conv2d(a, b, 4, stride=2, padding=1)
-        self.norm2 = norm(b, normed)
-        self.conv = nn.Conv2d(b, b, 3, padding=1)
+        self.down = nn.Conv2d(a, hidden, 4, stride=2, padding=1)
+        self.norm2 = norm(hidden, normed)
+        self.conv = nn.Conv2d(hidden, b, 3, padding=1)
         self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ class Encoder(nn.Module):
         super().__init__()
         width = widths(config.width, config.max_width, DEPTH)
         self.down = nn.ModuleList(
-            EncoderBlock(a, b, normed=n) for a, b, n in zip([input_channels, *width], width, normed, strict=False)
+            EncoderBlock(a, b, hidden=config.hidden(b), normed=n)
+            for a, b, n in zip([input_channels, *width], width, normed, strict=False)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -63,8 +64,9 @@ class DecoderLevel(nn.Module):
         self.samplers = nn.ModuleList(sampler(channels, level, config) for _ in range(count) if level)
         # Global attention has no flow estimator, so its masks are predicted here.
         self.gate = nn.Conv2d(channels, count, 3, padding=1) if count and config.sampler == "global" else None
-        self.residual = ResidualBlock(channels)
-        self.up = DecoderBlock(channels, finer, hidden=channels, kernel=config.up_kernel)
+        hidden = config.hidden(channels)
+        self.residual = ResidualBlock(channels, hidden=hidden)
+        self.up = DecoderBlock(channels, finer, hidden=hidden, kernel=config.up_kernel)
 
     def prepare(self, features: Tensor, reference: int) -> Source:
         """Everything that the sampler of one reference derives from its features only; independent of the target."""

@@ -68,7 +68,7 @@ def memory_error(
     return GflaError(what, hint=f"--accumulate {more} computes the same step in {more} parts; use it with --resume")
 
 
-def _reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
+def reduce_for(generator: nn.Module, size: tuple[int, int]) -> None:
     """Adapts flow estimators that reduce their input: they see it at the same size in all stages, where possible."""
     for module in generator.modules():
         if isinstance(module, FlowEstimator | VolumeFlowEstimator):
@@ -151,7 +151,7 @@ class Learner:
         """Creates the optimisers for what the stage trains. Raises UsageError for a frozen part that does not exist."""
         self._sent = None  # losses of the previous stage
         for network in (self.generator, self.average):
-            _reduce_for(network, stage.image_size)
+            reduce_for(network, stage.image_size)
         flow_only = stage.train == "flow"
         trained = nn.ModuleList(self.task.flow_modules(self.generator)) if flow_only else self.generator
         modules = dict(self.generator.named_modules())

@@ -39,6 +39,7 @@ class LossWeights:
     view: float = 0  # of the view estimator's classification
     close_up: float = 0  # content distance of head, or eyes and mouth, crops; they get a discriminator of their own
     joints: float = 0  # of the joints that a pose reader, trained alongside, finds in generated and real images
+    imitation: float = 0  # of a wider model that a narrow one should equal
     person: float = 0  # extra weight of the person, or the object, in the pixel losses
 
 
@@ -317,12 +318,47 @@ def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
 
     Raises BundleError when the bundle is unknown or damaged, UsageError when its task is not that of the recipe.
     """
-    folder = find_bundle(model)
-    config, _ = read_config(folder)  # the weights are read later, into the network
-    if config.task != plan.model.task:
-        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
-        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
+    config = _config_of(model, plan)
     refines_heads = config.refines_heads or (plan.heads > 0 and config.is_square)
     refines_halves = config.refines_halves or (plan.halves > 0 and config.is_square)
     config = replace(config, refines_heads=refines_heads, refines_halves=refines_halves)
     return replace(plan, model=config, stages=joint_stages(plan))
+
+
+def narrowing_recipe(plan: Recipe, model: str | Path, bottleneck: int) -> Recipe:
+    """One stage in which a narrower renderer learns to equal that of a bundle; its flows stay as they are.
+
+    `bottleneck`: see `ModelConfig`. Raises as `fine_tuning_recipe` does, and UsageError when the bundle's is as large.
+    """
+    config = _config_of(model, plan)
+    if not config.has_flow:
+        raise UsageError(f"--narrow: {model} has no flow", hint="models with the sampler local can be narrowed")
+    narrow = replace(config, bottleneck=bottleneck)
+    widest = min(4 * config.width, config.max_width)
+    if narrow.hidden(widest) >= config.hidden(widest):
+        what = f"--bottleneck {bottleneck}: the blocks of {model} are as narrow already"
+        raise UsageError(what, hint=f"it has the bottleneck {config.bottleneck}; take a larger number")
+    last = joint_stages(plan)[-1]
+    stage = replace(
+        last,
+        name="narrow",
+        steps=1_000,
+        weights=LossWeights(imitation=1),
+        learning_rate=3e-4,
+        final_learning_rate=3e-6,
+        betas=(0.9, 0.99),
+        warmup=20,
+        ground_truth_flows=0,
+        frozen=("previous_flow", "reference_flow") if config.task == "body" else ("flow_estimator",),
+    )
+    return replace(plan, model=narrow, stages=(stage,), average_decay=0.99)
+
+
+def _config_of(model: str | Path, plan: Recipe) -> ModelConfig:
+    """The config of a bundle whose task is that of the recipe. Its weights are read later, into the network."""
+    folder = find_bundle(model)
+    config, _ = read_config(folder)
+    if config.task != plan.model.task:
+        what = f"{folder}: a model for the task {config.task}, not for {plan.model.task}"
+        raise UsageError(what, hint=f"--dataset {plan.dataset} is for {plan.model.task}")
+    return config

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from gfla_cli.bundles.bundle import load_bundle
 from gfla_cli.distributed.launch import ProcessGroup
 from gfla_cli.errors import UsageError
 from gfla_cli.inference.device import Placement
@@ -23,6 +24,7 @@ from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
 from gfla_cli.training.data import LAST, check_cache, open_training_data, run_exists
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
+from gfla_cli.training.narrowing import NarrowingTask, narrow_by_least_squares
 from gfla_cli.training.recipe import Recipe
 from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
@@ -97,6 +99,7 @@ class RunOptions:
     tensorboard: bool = False
     flow: str | Path | None = None  # model whose flow estimator a new run starts from
     init: str | Path | None = None  # model whose whole network it starts from
+    narrow: str | Path | None = None  # model that it makes narrower, see `narrowing_recipe`
 
 
 def run_training(
@@ -130,7 +133,7 @@ def run_training(
     group.run_on_rank0(lambda: check_cache(recipe, cache))
     with said_when_slow(say, "opening the data and the networks of the losses"):
         task = group.run_on_all(
-            lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, options.engine, render=render)
+            lambda: _task(recipe, data_root, vgg, cache or folder / "cache", placement, options, render=render)
         )
     with ExitStack() as held, Interruption(say) as interruption:
         group.run_on_rank0(lambda: held.enter_context(_claimed(folder, group.launch.job)))
@@ -161,6 +164,9 @@ def _set_start(trainer: Trainer, options: RunOptions, *, resume: bool, say: Say)
     if resume:
         trainer.resume()
         say(f"resuming after step {trainer.steps}")
+    elif isinstance(task := trainer.task, NarrowingTask):
+        with said_when_slow(say, "choosing the channels to keep"):
+            trainer.group.run_on_all(lambda: narrow_by_least_squares(trainer.learner, task, trainer.stage))
     elif (flow := options.flow) is not None:
         trainer.group.run_on_all(lambda: load_flow_estimator(trainer.learner, flow))
     elif (init := options.init) is not None:
@@ -210,7 +216,7 @@ def _task(
     vgg: Path | None,
     cache: Path,
     placement: Placement,
-    engine: Engine,
+    options: RunOptions,
     *,
     render: bool,
 ) -> TrainingTask:
@@ -219,8 +225,13 @@ def _task(
     needs_vgg = any(w.content or w.style or w.close_up or w.correctness for w in weights)
     features = load_vgg19(vgg).to(placement.device) if needs_vgg else None
     if features is not None:
-        engine.lay_out(features)
-    return _TASKS[recipe.model.task](recipe, data, features)
+        options.engine.lay_out(features)
+    task = _TASKS[recipe.model.task](recipe, data, features)
+    if options.narrow is None:
+        return task
+    teacher = load_bundle(options.narrow).network.to(placement.device)
+    options.engine.lay_out(teacher)
+    return NarrowingTask(task, teacher)
 
 
 @contextmanager

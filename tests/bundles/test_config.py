@@ -21,6 +21,8 @@ from gfla_cli.errors import ConfigError, UsageError
         {"image_size": (1 << 20, 256)},
         {"width": 10**9},
         {"flow_max_width": 10**9},
+        {"bottleneck": 0},
+        {"bottleneck": 17},
         {"flow_reduction": 3},
         {"flow_reduction": 2, "image_size": (96, 128)},
         {"flow_reduction": 4, "image_size": (128, 128)},
@@ -66,6 +68,13 @@ def test_what_is_no_object_is_no_model():
     for nonsense in ([preset("pose-fashion").to_json()], "pose", None, 5):
         with pytest.raises(ConfigError):
             ModelConfig.from_json(nonsense)
+
+
+def test_blocks_are_narrower_inside_by_the_bottleneck_but_not_by_more_than_pays():
+    for bottleneck, hidden in ((1, [32, 64, 128]), (2, [16, 32, 64]), (4, [16, 16, 32]), (16, [16, 16, 16])):
+        config = replace(preset("pose-people"), bottleneck=bottleneck)
+        assert [config.hidden(channels) for channels in (32, 64, 128)] == hidden
+        assert config.hidden(8) == 8
 
 
 def test_an_unknown_preset_lists_the_known_ones():

@@ -1,0 +1,135 @@
+"""Narrowing: a renderer with fewer channels inside its blocks that gives the same images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from drawn_clips import Drawn, clip_plan
+from small_training import plan
+from test_view_training import TwoViews
+from test_view_training import plan as view_plan
+from tiny_models import CPU, fresh, save_tiny, tiny
+from torch import nn
+from torch.utils.data import default_collate
+from typer.testing import CliRunner
+
+from gfla_cli.app import app
+from gfla_cli.bundles.bundle import is_flow_tensor, load_bundle, save_bundle
+from gfla_cli.errors import UsageError
+from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
+from gfla_cli.training.narrowing import FIRST_SEEN, NarrowingTask, narrow_by_least_squares
+from gfla_cli.training.recipe import RECIPES, narrowing_recipe
+from gfla_cli.training.run import RunOptions, run_training
+from gfla_cli.training.tasks.clip import SequenceTask
+from gfla_cli.training.tasks.pose import PoseTask
+from gfla_cli.training.tasks.view import ViewTask
+from gfla_cli.training.trainer import Trainer
+
+WIDE = {"width": 32, "max_width": 64, "up_kernel": 4}
+SECOND = {EncoderBlock: "conv", ResidualBlock: "conv2", DecoderBlock: "up"}
+
+
+def with_needless_channels(network):
+    """Every second channel inside its blocks has no effect."""
+    for block in network.modules():
+        if type(block) in SECOND:
+            convolution = getattr(block, SECOND[type(block)])
+            inputs = 0 if isinstance(convolution, nn.ConvTranspose2d) else 1
+            convolution.weight.data.transpose(0, inputs)[1::2] = 0
+    return network
+
+
+def training_of(kind, open_data, **changes):
+    """A plan whose model has channels to spare, and what makes a task of a recipe."""
+    if kind == "pose":
+        wide, task = plan(), lambda recipe: PoseTask(recipe, open_data, None)
+    elif kind == "face":
+        wide, task = clip_plan("face"), lambda recipe: SequenceTask(recipe, lambda stage: Drawn("face"), None)
+    else:
+        wide, task = view_plan(), lambda recipe: ViewTask(recipe, lambda stage: TwoViews(), None)
+    return replace(wide, model=replace(wide.model, **WIDE | changes)), task
+
+
+def narrowing(wide, bundle, **changes):
+    """The recipe that makes the model of a bundle narrower, in small frames."""
+    recipe = narrowing_recipe(wide, bundle, 2)
+    stage = replace(recipe.stages[0], image_size=wide.stages[0].image_size, batch=2, **changes)
+    return replace(recipe, stages=(stage,))
+
+
+@pytest.mark.parametrize("up_kernel", [3, 4])
+@pytest.mark.parametrize("kind", ["pose", "face", "view"])
+def test_channels_without_effect_go_and_the_images_stay(open_data, tmp_path, kind, up_kernel):
+    wide, task_of = training_of(kind, open_data, up_kernel=up_kernel)
+    teacher = with_needless_channels(fresh(wide.model))
+    save_bundle(tmp_path / "wide", wide.model, teacher.state_dict(), dtype=torch.float32)
+    recipe = narrowing(wide, tmp_path / "wide")
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
+    narrow_by_least_squares(run.learner, task, run.stage)
+    sample = default_collate([task.dataset(run.stage)[FIRST_SEEN + i] for i in range(2)])
+    batch = next(iter(task.batches(sample, CPU.device)))
+    with torch.no_grad():
+        loss = task.forward(run.learner.generator, batch, run.stage).terms["imitation"]
+        shown, wanted = (task.rows(network, batch) for network in (run.learner.average, task.teacher))
+    assert loss < 1e-3
+    torch.testing.assert_close(shown, wanted, atol=2e-3, rtol=0)
+    inside = [
+        network.decoder.levels["8"].residual.conv1.out_channels for network in (task.teacher, run.learner.generator)
+    ]
+    assert inside == [64, 32]
+
+
+def test_a_narrow_model_learns_to_equal_the_wide_one_and_keeps_its_flows(small_set, open_data, tmp_path):
+    wide, task_of = training_of("pose", open_data)
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = narrowing(wide, tmp_path / "wide", steps=40, learning_rate=2e-3)
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run, seen = Trainer(recipe, task, tmp_path / "run", CPU, workers=0), []
+    narrow_by_least_squares(run.learner, task, run.stage)
+    run.run(seen.append)
+    assert set(seen[0].losses) == {"imitation", "total"}
+    assert seen[-1].losses["imitation"] < 0.8 * seen[0].losses["imitation"]
+    made, before = run.learner.average.state_dict(), task.teacher.state_dict()
+    flow = [name for name in before if is_flow_tensor(name)]
+    assert flow
+    assert all(torch.equal(made[name], before[name]) for name in flow)
+
+
+def test_narrowing_ends_in_a_bundle_and_can_be_resumed(small_set, tmp_path):
+    wide = replace(plan(), model=tiny(**WIDE), average_decay=0.0)
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = narrowing(wide, tmp_path / "wide", steps=2)
+    how = {"vgg": None, "cache": None, "placement": CPU, "options": RunOptions(workers=0, narrow=tmp_path / "wide")}
+    bundle = run_training(recipe, small_set, output=tmp_path / "run", resume=False, **how)
+    assert load_bundle(bundle).config == replace(wide.model, bottleneck=2)
+    first = load_bundle(bundle).network.state_dict()
+    assert run_training(recipe, small_set, output=tmp_path / "run", resume=True, **how) == bundle
+    again = load_bundle(bundle).network.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+
+
+def test_a_model_that_cannot_become_narrower_is_refused(tmp_path):
+    save_tiny(tmp_path / "narrow", tiny(**WIDE, bottleneck=2))
+    with pytest.raises(UsageError, match="as narrow already"):
+        narrowing_recipe(RECIPES["people"], tmp_path / "narrow", 2)
+    save_tiny(tmp_path / "global", tiny(**WIDE, sampler="global"))
+    with pytest.raises(UsageError, match="has no flow"):
+        narrowing_recipe(RECIPES["people"], tmp_path / "global", 2)
+    with pytest.raises(UsageError, match="a model for the task pose, not for view"):
+        narrowing_recipe(RECIPES["chairs"], tmp_path / "narrow", 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--bottleneck", "4"], "--bottleneck: it is for --narrow"),
+        (["--narrow", "pose-people", "--init", "pose-people"], "--init: --narrow starts from pose-people"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, said):
+    result = CliRunner().invoke(app, ["train", "--dataset", "people", "--show", *options])
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
