@@ -47,8 +47,7 @@ _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is jagged, because its flow has fewer pixels than the image. So it is blurred.
-# In pixels of the network's frame: the blur; the motion that needs none, and all of it; the area around such motion.
-# In pixels of the image: a smaller blur is left out.
+# Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
@@ -235,7 +234,7 @@ def _enlarged(part: Float32Array, place: Crop, region: tuple[slice, slice]) -> F
 
 
 def on_background(frame: Mixed, background: Image) -> Image:
-    """A part of an image before its background (N, M, 3)."""
+    """A part of an image in front of its background (N, M, 3)."""
     return np.asarray(cv2.blendLinear(frame.image, background, frame.cover, 1 - frame.cover), np.uint8)
 
 
@@ -384,7 +383,7 @@ def composed(
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame in it, into which the refined parts are set in their order.
 
-    A transparent canvas gives (N, M, 4): the cover is the alpha channel, and colours are not multiplied by it.
+    (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
     `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
     source and in the frame, in pixels of the layers; they tell which hands the source hides.
     """
@@ -418,7 +417,7 @@ def composed(
 def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:
     """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves rigidly."""
     rigid = layers.moves_rigidly(BODY_STRETCH)
-    # A lower half hardly moves when arms are raised. But hands that hung beside it are shown elsewhere then.
+    # A lower half hardly moves when arms are raised. But hands that hung beside it are elsewhere then.
     rest = source if part is None else source._replace(cover=part.own(source.cover))
     layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
@@ -606,12 +605,12 @@ def _joined(
     """
     first, second = (Layers(*(part[region] for part in layers)) for layers in (below, above))
     width, weight = weight.shape[1], weight[region]
-    # Outside of the person colours are unreliable. So they are along an outline that the other layers do not have.
+    # Colours are unreliable outside of the person, and along an outline that the other layers lack.
     side = 2 * round(_UNSURE * pixel) + 1
     sure = ramp(cv2.blur(second.matte, (side, side)), *_WITHIN) * second.matte
     own, other = weight * np.maximum(sure, _LEAST_WEIGHT), (1 - weight) * np.maximum(first.matte, _LEAST_WEIGHT)
     colour = own / (own + other)
-    # Between two flows to distant places there is no useful one, so the change is abrupt.
+    # The mean of two flows to distant places is useless, so the change is abrupt.
     apart = ramp(np.hypot(*np.moveaxis(second.offset - first.offset, -1, 0)) * width, *_APART)
     moved = _of_two(1 - colour, colour, first.share, second.share)  # a flow that is hardly shown may be torn
     drawn = _of_two(1 - colour, colour, 1 - first.share, 1 - second.share)

@@ -32,8 +32,8 @@ _STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; 
 _LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
 _SOFTENED = 0.3  # standard deviation of the blur that softens this edge, in widths of the edge
 _ABOUT = 2  # pixels of blur within which two images are compared
-# Where the moved source shows the same as the drawn image, but sharp. It does up to the first value, and does not from
-# the second on: difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
+# Where the moved source shows what was drawn, but sharp: fully up to the first value, not at all from the second on:
+# difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
 _ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
@@ -225,7 +225,7 @@ class Layers(NamedTuple):
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
         """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
 
-        They are what the source shows of its subject just beside the result's, unless the result shows them elsewhere.
+        They are what the source shows of its subject just beside the result's, unless it shows them elsewhere.
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY

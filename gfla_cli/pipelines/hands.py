@@ -36,7 +36,7 @@ _PLAIN = 0.03  # the same; above, clothes may have a pattern of this colour, whi
 _LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
 _CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
 _OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
-_FREE = 0.15, 0.1  # share of the subject around a hand: above, the hand lies before the body; below, beside it
+_FREE = 0.15, 0.1  # share of the subject around a hand: above, the hand lies in front of the body; below, beside it
 _NEAR = 0.04  # torsos around a hand beside the body, in which what was drawn stays
 _MOVED = 0.15, 0.25  # forearms, way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _ARM = 0.09  # torsos: half the width of an arm of the target, where a hand of the source is no scrap
@@ -239,7 +239,7 @@ def _without_cover_of_hand(
 
 
 def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:
-    """(H, W) in [0, 1]: pieces of skin (H, W) that show little but a hand (H, W) of the source, before the subject."""
+    """(H, W) in [0, 1]: pieces of skin (H, W) on the subject that show little but a hand (H, W) of the source."""
     count, pieces, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(bare.astype(np.uint8), disc(1)))
     near = cv2.dilate(hand.astype(np.uint8), disc(2)) > 0
     whole, within = (np.bincount(pieces[part], minlength=count) for part in (bare, bare & near))
@@ -385,7 +385,7 @@ def _moved(own: _Hand, shown: _Hand) -> float:
 
 
 def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:
-    """In [0, 1]: whether a hand of the target lies before its trunk and its own arm, as far as depths are known."""
+    """In [0, 1]: whether a hand of the target lies in front of its trunk and arm, as far as depths are known."""
     elbow, wrist = pose.deep_points[list(arm)]
     hips = pose.deep_points[list(_HIPS), 3].mean()
     if np.isnan(wrist[3] + elbow[3] + hips):
