@@ -371,7 +371,7 @@ class Layers(NamedTuple):
         return found
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
-        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
+        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same source place, and fits it better.
 
         The source's hand in front of a skirt may be taken for the hand, and again for the skirt behind it. It fits
         better where the network drew a hand.
