@@ -221,7 +221,7 @@ def _covered(first: float, last: float, length: int, size: int) -> tuple[tuple[i
 
 
 def _resized(image: Pixels, box: Box, size: Size) -> Pixels:
-    """A box inside an image at a size. uint8 by cubic interpolation, float32 linearly: it exceeds no value."""
+    """A box inside an image at a size. Cubic for uint8; linear for float32, which keeps its range."""
     whole = [round(side) for side in box]
     if (whole[3] - whole[1], whole[2] - whole[0]) == size and np.allclose(whole, box, rtol=0, atol=1e-3):
         return image[whole[1] : whole[3], whole[0] : whole[2]].copy()
@@ -253,7 +253,7 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _warped(image: Pixels, edges: NDArray[np.float64], size: Size, beyond: Beyond) -> Pixels:
     """An image under any affine map: reduced first, against aliasing, then rotated."""
-    import cv2  # takes a tenth of a second, and most commands look at their input first
+    import cv2  # here: it takes a tenth of a second, and commands first check their input
 
     scale = math.sqrt(abs(float(np.linalg.det(edges[:, :2]))))
     corners = _bounds(_inverse(edges), (0.0, 0.0, float(size[1]), float(size[0])))

@@ -45,7 +45,7 @@ class Paster:
         return self.set_in(self._crop.uncropped(part, self._region))
 
     def set_in(self, part: Image) -> Image:
-        """As by calling it, for a part in the pixels of the crop's region of the image."""
+        """Like a call, for a part that has the pixels of the crop's region of the image."""
         part = self._levelled(part)
         whole = self._image.copy()
         whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, self._rest)
@@ -83,7 +83,7 @@ def _square(
 
 
 def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.float32]:
-    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 where the image ends as well."""
+    """(length,) weights: 0 to 1 at the ends that fade, smoothly; 1 at the other ends."""
     distance = (np.arange(length) + 0.5) / max(over * length, 1)
     weight = np.ones(length)
     for ramp, fade in ((distance, fades[0]), (distance[::-1], fades[1])):

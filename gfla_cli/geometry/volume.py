@@ -15,7 +15,7 @@ from gfla_cli.arrays import Float32Array, FloatArray
 NEAREST = 0.95  # z of the front of a volume; its back is at -0.95
 USUAL_DISTANCE = 5.4  # of the camera
 OUTSIDE = -12.0  # logit of the density beyond a volume
-_HIDDEN = 0.01  # weight of what a camera does not see; what it sees counts 1 more
+_HIDDEN = 0.01  # weight of a place that a camera does not see; a visible place has 1 more
 _RESTORED, _LEAST = 2.0, 1e-3
 _ADDED = 0.25  # logit: the mean of two guesses at a surface is too thin
 

@@ -168,13 +168,13 @@ def _doubled_by_shuffle(x: Tensor, weight: Tensor, bias: Tensor, channels: tuple
 
 
 def side_by_side(parts: Sequence[Tensor], like: Tensor | None = None) -> Tensor:
-    """Maps (B, ·, H, W) as one, in the memory format of `like` or the first of them, which may be slices of channels.
+    """Joins maps (B, ·, H, W), in the memory format of `like`, or of the first map. Maps may be slices of channels.
 
-    Otherwise one part in another format would change that of all, and slow the next convolution down.
+    Otherwise one map in another format would decide the format of all, and slow the next convolution down.
     """
     if (parts[0] if like is None else like).stride(1) != 1:
         return torch.cat([part.contiguous() for part in parts], dim=1)
-    # A single channel has both formats at once, and `cat` takes the other one. Rows of channels leave no choice.
+    # A single channel has both formats at once, and `cat` would take the wrong one. Permuted maps leave no choice.
     rows = [part.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1) for part in parts]
     return torch.cat(rows, dim=3).permute(0, 3, 1, 2)
 
@@ -222,7 +222,7 @@ class ToImage(nn.Module):
 def four_pixels_at_once(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A 3x3 convolution without padding, (B, a, H + 2, W + 2) to (B, b, H, W), for few output channels; H, W even.
 
-    Four pixels side by side become 4 b channels of one place. CPUs compute 16 channels in the time of three.
+    Four neighbouring pixels become 4 b channels of one place: CPUs compute 16 channels in the time of three.
     """
     shifted = [F.pad(conv.weight, [right, 1 - right, down, 1 - down]) for down in (0, 1) for right in (0, 1)]
     weight = torch.stack(shifted, dim=1).reshape(4 * conv.out_channels, conv.in_channels, 4, 4)

@@ -90,7 +90,7 @@ class _Prior(NamedTuple):
 
 
 class FaceReading(NamedTuple):
-    """What a flow estimator derives from one face map alone. A map serves as target, then as the previous frame's."""
+    """What a flow estimator derives from one face map alone. In a clip each map serves two frames."""
 
     reduced: Tensor  # (B, S, H', W') of the reduced frame
     face: Face
@@ -245,7 +245,7 @@ class FlowEstimator(nn.Module):
             flow = bodies.upsampled(self.reduction).flow()
             with torch.no_grad():
                 step, wrong = bodies.detour(downsample(flow, self.reduction) / self.reduction)
-            # Two steps side by side lead to two places. What is between them may be the arm again.
+            # Nearest: two neighbouring steps may lead to both sides of an arm, and their mean onto the arm.
             step = F.interpolate(step, scale_factor=self.reduction, mode="nearest")
             chosen = prior._replace(
                 full_flow=flow + step * self.reduction,

@@ -1,7 +1,7 @@
 """What a generated image is mixed from, so that the mixing can be repeated at the size of the photograph.
 
-Not in the paper. An image of a model with `pixel_blend` is mixed as it learnt to; of people, what stands still comes
-from the source. To images of other models the detail of the moved source is added where both agree when they are
+Not in the paper. A model with `pixel_blend` predicts how its image is mixed; in images of people, what stands still
+comes from the source. To images of other models, detail of the moved source is added where both agree when they are
 blurred.
 """
 
@@ -23,9 +23,9 @@ from gfla_cli.ops.warp import bilinear_warp, blurred
 _AGREE_WITHIN = 22 / 127.5  # difference of blurred images in [-1, 1] at which detail counts for 1/e
 _ALIKE_WITHIN = 8 / 127.5  # the same for frames of clips: an edge that is a pixel off is no detail to add
 _STILL_WITHIN = 1 / 32  # widths of the frame: a place that moved so far counts for 1/e as one that stands still
-_CALM_WITHIN = 1 / 16  # widths of the frame: when nothing moves further, nothing that was hidden comes to light
-_UNSURE = 1.5 / 256  # widths of the frame: flows as short as this are halved, for detected joints are as far off
-_NEAR, _THIN = 3, 6  # pixels: reach of a moving place, and half the width of what it takes to be no gap of the share
+_CALM_WITHIN = 1 / 16  # widths of the frame: if nothing moves further, no hidden place becomes visible
+_UNSURE = 1.5 / 256  # widths of the frame: flows of this length are halved, because detected joints are off by as much
+_NEAR, _THIN = 3, 6  # pixels: reach of a moving place; half the width of the gaps of the share that are closed
 
 
 def layers_of(made: Generated | GeneratedFrame, source: Tensor, task: Task) -> Tensor:
@@ -61,7 +61,7 @@ def detail_layers(image: Tensor, source: Tensor, flow: Flow) -> Tensor:
 def frame_layers(moved: Tensor, flow: Flow, blend: Blend) -> Tensor:
     """The layers that the network mixed into a frame, with the grain of the moved source where both are much alike.
 
-    The network draws skin as well as it could copy it, at its own size. Grain shows at that of the photograph.
+    At its own size, the network draws skin as well as it could copy it. But at the photograph's size grain is visible.
     `moved` (B, 3, H, W): the source where the flow leads.
     """
     offset, mask = _enlarged(flow, moved)
@@ -81,8 +81,8 @@ def frame_layers(moved: Tensor, flow: Flow, blend: Blend) -> Tensor:
 def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Tensor:
     """`image` (B, 3, H, W) as layers that mix what the network drew and the moved source, as it learnt to.
 
-    It learnt from poses that differ. Where nothing moves, the source is sharper than what it draws, if it shows this
-    place at all: both agree, or the flow is sure. Narrow gaps are edges, where neither holds.
+    It learnt from pairs of different poses. Where nothing moves, the source is sharper than the drawn image. It is used
+    if it shows this place: both agree, or the flow is sure. At edges neither holds, so narrow gaps are closed.
     """
     width = image.shape[-1]
     offset, mask = _enlarged(flow, image)
@@ -93,7 +93,7 @@ def blend_layers(image: Tensor, source: Tensor, flow: Flow, blend: Blend) -> Ten
     shown = torch.maximum(_agreement(blurred(difference, _DETAIL)), ((mask - 0.5) * 4).clamp(0, 1))
     share = torch.maximum(blend.shares[:, -1:].float(), blurred(shown * still, _DETAIL))
     closed = -_dilated(-_dilated(share, _THIN), _THIN)
-    # Where a hand was is narrow, too. But then the hand has moved far, and the drawn image shows no hand there.
+    # The place that a hand has left is narrow, too, but stays: the hand moved far, and the drawn image shows none.
     alike = _agreement(blurred(difference, _AROUND))
     calm = torch.exp(-power.amax(dim=(2, 3), keepdim=True) / (_CALM_WITHIN * width) ** 2)
     share = torch.maximum(share, still * closed * torch.maximum(alike, calm))

@@ -32,7 +32,7 @@ DEPTH = 3  # strides 2, 4, 8
 _FINEST = 2  # stride of the finest flow of models that blend in pixels
 _BLEND_WIDTH = 16
 _LARGEST_RESIDUAL = 0.5  # of pixels in [-1, 1]
-NO_PATTERN = (0.25, 0.5, 0.25)  # weights of neighbouring pixels, which take a pattern of two pixels away
+NO_PATTERN = (0.25, 0.5, 0.25)  # weights of neighbouring pixels that remove a pattern of two pixels
 
 
 class Encoder(nn.Module):
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
         )
         self.to_image = ToImage(width[2])
         self.pixel_blend = PixelBlend(width[2], references, config.blend_reduction) if config.pixel_blend else None
-        self.smooth = config.task == "pose"  # in others the pattern is weaker than the detail that smoothing takes away
+        self.smooth = config.task == "pose"  # in other tasks smoothing would remove more detail than pattern
 
     def prepare(self, features: Sequence[Tensor], reference: int = 0) -> dict[str, Source]:
         """Everything that the samplers derive from one reference's features (strides 2, 4, 8) only, by level."""

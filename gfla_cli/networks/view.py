@@ -109,7 +109,7 @@ class VolumeFlowEstimator(nn.Module):
         """The flow of a target view from the result of `encode_source`. View codes are (B, 21, 1, 1)."""
         volume = Volume(*encoded)
         shape = project_volume(volume, source_code, target_code)
-        # The volume has losses of its own: to a renderer its projection is a constant.
+        # The volume has losses of its own, so a renderer sends no gradient through its projection.
         still = shape if self.learns_from_pixels else Projection(*(part.detach() for part in shape))
         masks, features = self.masks(still.maps.to(source_code.dtype))
         flows = []

@@ -35,7 +35,7 @@ _SEGMENTS: dict[tuple[int, int], float] = {
 _ABOVE_NECK, _BELOW_ANKLE, _BESIDE = 0.81, 0.24, 0.12
 _ANKLES, _HIPS, _SHOULDERS = (10, 13), (8, 11), (2, 5)
 # How far clothes, hair and hands reach from the hull of trunk and legs, from the arms, and from the middle of the head.
-# Beside a shin there may be the source's foot, which a network copies.
+# Shins reach less far: beside one may be a foot of the source, which a network would copy.
 _TRUNK_REACH, _SHIN_REACH, _ARM_REACH, _HEAD_REACH, _SOFT_REACH = 0.45, 0.28, 0.35, 0.8, 0.2
 _SHINS = (9, 10), (12, 13)
 _TRUNK, _ARMS = (1, 2, 5, 8, 9, 10, 11, 12, 13), ((2, 3), (3, 4), (5, 6), (6, 7))
@@ -56,12 +56,13 @@ _HELD: dict[Half, tuple[tuple[int, ...], float, float]] = {
     "upper": ((0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 16, 17), 0.3, 0.5),
     "lower": ((8, 9, 10, 11, 12, 13), 0.35, 0.3),
 }
-_NOISE = 0.05  # torso lengths that joints of a body which stands still move at most
+_NOISE = 0.05  # torso lengths by which detected joints of a still body move at most
 _BESIDE_HALF = 0.35  # torso lengths
 _LEAST_HELD = 4  # joints
 _LARGEST_HALF = 0.78  # share of the frame's side; a larger half gains too little
-# Bones that may leave the crop, from their end inside. Those of one group are cut after one share of their length.
-# -1 is the middle of the hips.
+# Bones that may leave the crop: joint inside, joint outside. Those of one group are cut after the same share of their
+# length.
+# Joint -1 is the middle of the hips.
 _CUT: dict[Half, tuple[tuple[tuple[int, int], ...], ...]] = {
     "upper": (((8, 9),), ((11, 12),), ((9, 10),), ((12, 13),)),
     "lower": (((8, 2), (11, 5), (-1, 1)), ((4, 3),), ((7, 6),)),
@@ -170,9 +171,9 @@ def head_box(pose: Pose, torso: float) -> Box | None:
 
 
 def half_crop(poses: Sequence[Pose], half: Half) -> Crop | None:
-    """The square of a frame that shows one half of all these bodies, at the size of the frame, which they share.
+    """The square that shows one half of all these bodies, which lie in one frame; enlarged to the frame's size.
 
-    None where a body shows little of that half, and where the half is nearly as large as the frame.
+    None if a body shows little of that half, or if the half is nearly as large as the frame.
     """
     joints, above, below = _HELD[half]
     boxes = []
@@ -204,14 +205,14 @@ def moves(poses: tuple[Pose, Pose], half: Half) -> bool:
 def in_half(poses: Sequence[Pose], half: Half, crop: Crop) -> list[Pose]:
     """Bodies in the crop of their half. Bones that leave it end at its border, as if the body were that short.
 
-    They end after the same share of their length in each body, so that what is left of them corresponds. Without that
-    the network would not know where a thigh goes whose knee it does not see.
+    They end after the same share of their length in each body, so that the rests correspond. Without these rests, the
+    network would not know where a thigh goes if its knee is outside.
     """
     moved = [pose.cropped(crop).deep_points for pose in poses]
     cut: set[int] = set()
     for bones in _CUT[half]:
         ends = [end for _, end in bones]
-        if any(start in cut for start, _ in bones):  # they hang on a bone that was cut
+        if any(start in cut for start, _ in bones):  # they follow a bone that was cut
             for points in moved:
                 points[ends, 2] = 0
             continue
@@ -333,10 +334,10 @@ def aligned(target: Pose, source: Pose) -> Pose:
 
 
 def with_legs_of(pose: Pose, source: Pose) -> Pose:
-    """A pose without feet, completed by the legs of the body that the image shows, which is then on its old ground.
+    """A pose without feet, completed by the legs of the source. It then stands where the source stands.
 
-    `pose` has the size and place of `source`. Joints that it lacks lie as far from the joint before them as in the
-    source. A pose with feet, and one for a source without feet, stays as it is.
+    `pose` has the size and place of `source`. Missing joints have the same offset from their parent joint as in the
+    source. A pose with feet stays as it is, and so does every pose if the source has no feet.
     """
     if has_feet(pose) or not has_feet(source):
         return pose
@@ -368,8 +369,8 @@ def fit_into_image(poses: Sequence[Pose], source: Pose) -> Float64Array | None:
     """(2, 3) the one map of points that keeps whole bodies inside of their image; None if nothing has to change.
 
     `source`: the body that the image shows. A side that cuts it may cut the poses as well. Bodies get smaller by at
-    most a fifth: a person that shrinks more looks wrong in the image. Poses of one who walks too far for that begin
-    inside of it. None where a body is without feet.
+    most a fifth: a person that shrinks more looks wrong in the image. If the person walks too far for that, the first
+    pose is inside. None if a body has no feet.
     """
     if not (has_feet(source) and all(map(has_feet, poses))):
         return None

@@ -120,7 +120,7 @@ class PersonDetector(Closeable):
         """Where an image (H, W, 3) shows a person, (H, W) in [0, 1]; None when MediaPipe does not see the person there.
 
         `pose`: the person's, in pixels of the image. MediaPipe shows one person of an image, and does not separate
-        people who touch. So what is nearer to the limbs of one of the `others` is hidden from it.
+        people who touch. So places nearer to the limbs of one of the `others` are hidden from it.
         """
         left, top, right, bottom = pose.box
         side = _COVER_ROOM * max(right - left, bottom - top, 1.0)
@@ -200,10 +200,10 @@ class PersonDetector(Closeable):
     def _confirmed(
         self, image: NDArray[np.uint8], first: NDArray[np.float32], window: Window
     ) -> NDArray[np.float32] | None:
-        """The mean of the first look and a closer one, or the closer one of a small person. None when they disagree.
+        """The mean of the first look and a closer one; for a small person the closer one. None when they disagree.
 
-        MediaPipe also finds people in curtains and tea cups, with high confidence. In the mirrored image it finds those
-        in another place, but real people in the same place.
+        MediaPipe also finds people in curtains and tea cups, with high confidence. In the mirrored image it finds
+        these in another place, but real people in the same place.
         """
         box = _box_inside(first, image.shape)
         second = self._look(image, around(box, _MARGIN), mirrored=True)
@@ -222,7 +222,7 @@ class PersonDetector(Closeable):
 def _mean(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """Two looks (33, 5) at one person: the mean has less noise. Landmarks that lie far apart are those of `one`.
 
-    It is `one` alone where the other look took left for right: means of both sides would lie in the middle.
+    If the other look confused left and right, it is `one` alone: means of both sides would lie in the middle.
     """
     _, length = torso_of(one)
     apart, exchanged = (

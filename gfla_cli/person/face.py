@@ -47,7 +47,7 @@ POINTS = 68  # without the irises
 RIGHT_IRIS, LEFT_IRIS = 68, 69
 _MESH_IRISES = (range(468, 473), range(473, 478))  # right, left: the middle, and four points around it
 
-_WIDTH = 2.60  # of a face from the front, ear to ear, in its root mean square radius
+_WIDTH = 2.60  # of a face from the front, ear to ear, as a multiple of its root mean square radius
 
 
 def from_mesh(mesh: Float32Array) -> Float32Array:

@@ -39,7 +39,7 @@ _KNOWN = (
 
 
 class NobodyError(LandmarkError):
-    """A keypoint file that is right, and lists no person."""
+    """A valid keypoint file that lists no person."""
 
 
 @dataclass(frozen=True, eq=False)

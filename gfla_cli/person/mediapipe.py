@@ -32,7 +32,7 @@ from gfla_cli.io.background import (
     tell_of_forks,
 )
 
-# Their own code imports every task, and looks for a sound library with a compiler, which takes half a second.
+# Packages whose own code imports every task, and looks for a sound library: this takes half a second.
 _PACKAGES = ("mediapipe", "mediapipe.tasks.python", "mediapipe.tasks.python.vision")
 _hollow: dict[str, ModuleType] = {}  # packages whose own code has not run
 _one_at_a_time = ProcessLock()
@@ -72,7 +72,7 @@ def _module(name: str) -> Any:
 
 @contextmanager
 def _packages_hollow() -> Iterator[None]:
-    """Meanwhile the packages only provide their modules; their own code runs later, at the first access to it."""
+    """In this block the packages only provide their modules. Their own code runs at the first access to it."""
     for name in _PACKAGES:
         if name not in sys.modules:
             spec = find_spec(name)
@@ -118,7 +118,7 @@ class _Task:
         self._images = _image_module()
         self._is_new = True  # it has found nothing yet
         _open_tasks.add(task)
-        # MediaPipe closes a task in a thread, and waits for it for ever when the garbage collector has ended that
+        # MediaPipe closes a task in a thread, and waits forever if the garbage collector has already ended that
         # thread. So MediaPipe's own object outlives this one, and is closed later.
         self._orphaned = finalize(self, _orphans.append, task)
         self._orphaned.atexit = False

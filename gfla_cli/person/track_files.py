@@ -79,7 +79,7 @@ def read_track(
 ) -> Track:
     """The track in a file, or in a folder with a keypoint file for every frame.
 
-    A folder does not know its frame rate, `fps`, else 25; and which `person` of its frames is meant, see
+    For a folder, `fps` is its frame rate (25 by default), and `person` the one in its frames that is meant, see
     `choose_person`. Raises MediaError when there is no file, LandmarkError when it is not a track.
     """
     path = Path(path)

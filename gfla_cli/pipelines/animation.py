@@ -211,10 +211,10 @@ class Animation(Iterator[AnimatedFrame], Closeable):
     def _planned(self) -> Generator[_PlannedFrame]:
         """The same, with the structure of each frame that the network draws.
 
-        Frames without one lie between two that have one. They are mixed from them, see `inbetween`.
+        Frames without a structure lie between two frames with one, and are mixed from these, see `inbetween`.
         """
         before: FrameCondition | None = None  # of the last frame that the network draws, if others may follow from it
-        held: list[tuple[DrivenFrame, FrameCondition]] = []  # after it; all but the last lie between it and the last
+        held: list[tuple[DrivenFrame, FrameCondition]] = []  # after `before`; all but the last can be mixed
         with closing(self._conditions()) as conditions:
             for driven, condition in conditions:
                 if held and not _lie_between(before, [one for _, one in held], condition):

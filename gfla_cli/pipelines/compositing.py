@@ -1,7 +1,7 @@
 """Results at the photograph's own size: the flow carries the photograph's pixels, and its background stays.
 
 A network of 256 pixels draws everything again. Its flow holds at any size, so the photograph itself moves along the
-flow, and the drawn image is only taken where the network trusts it more. What is neither is the background.
+flow, and the drawn image is only taken where the network trusts it more. The rest is the photograph's background.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 
 _SLACK = 0.02  # pixels
-_CERTAIN = 2  # 1 / matte from which on the edge of the subject is that which the source shows
+_CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
-# The outline of a subject that has moved is jagged, as its flow has fewer pixels than the image. There it is blurred.
-# Pixels of the network's frame: of the blur; by which the subject has moved; around it. Then the least blur in pixels.
+# The outline of a subject that has moved is jagged, because its flow has fewer pixels than the image. So it is blurred.
+# Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
-_WISP, _PIECE = 2, 0.05  # pixels of the network's frame: half the width of a wisp; share of a subject of a whole piece
+_WISP = 2  # pixels of the network's frame: half the width of a thin part that is removed
+_PIECE = 0.05  # of the area of the largest piece of a subject; smaller ones fade
 _FRINGE = 0.006  # widths of the frame from the edge of the subject, where colours of the background shine through
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
-_UNSURE, _WITHIN = 3, (0.6, 0.95)  # pixels of the body's frame around a place; shares of the subject there
-# Pixels of its frame by which the flow of a refined part differs from the body's: below, both show the same; above, two
-# places. Then pixels from an outline, and weights of the part between which one flow goes over into the other.
+_UNSURE, _WITHIN = 3, (0.6, 0.95)  # pixels of the body's frame; shares of subject in them: colours are unsure, sure
+# Pixels of its frame by which the flow of a refined part differs from the body's: below, both show the same place;
+# above, two. Then pixels from an outline. Then weights of the part between which one flow is replaced by the other.
 _APART, _INSIDE, _HALF_WAY = (6, 12), 3, (0.4, 0.6)
 _REFINED_REACH = 5  # pixels of the body's frame by which a refined half may reach beyond the body
 _OUTLINE = 1.5  # pixels of a refined part: half the width of the soft edge of an outline between two
@@ -104,9 +105,9 @@ class Mixed(NamedTuple):
         return Mixed(self.image, self.cover * cv2.resize(kept, (width, height), interpolation=cv2.INTER_LINEAR))
 
     def without_fringe(self, place: Crop) -> Mixed:
-        """The same with the subject's colours along its edge, where those of the source's background shine through.
+        """The same with the subject's own colours along its edge, where the source's background shines through.
 
-        `place` is that of the frame. Before its own background the subject needs no such edge, and keeps its detail.
+        `place` is that of the frame. In front of its own background, the subject keeps its edge and its detail.
         """
         left, _, right, _ = place.box
         reach = max(1, round(_FRINGE * (right - left)))
@@ -114,7 +115,7 @@ class Mixed(NamedTuple):
         if there is None:  # the region shows nothing of the subject
             return self
         sure = cv2.morphologyEx((self.cover[there] > SURE).astype(np.uint8), cv2.MORPH_CLOSE, disc(2 * reach))
-        # Closed first, as a doubtful spot within is no edge. Eroded by distance, which takes half the time.
+        # Closed first: a doubtful spot inside the subject is no edge. Eroded by distance, in half the time.
         within = cv2.distanceTransform(sure, cv2.DIST_L2, cv2.DIST_MASK_5) > reach if sure.any() else sure > 0
         if not within.any():
             return self
@@ -138,7 +139,7 @@ def mixed(
     """A `region` (rows, columns) of an image in which the crop `place` is the frame that layers describe.
 
     `source` (H, W, 3), of which the network saw `source_crop`; both crops are upright.
-    `source_cover` (H, W) in [0, 1], where the source shows its subject, sharpens the edge of the result's.
+    `source_cover` (H, W) in [0, 1], where the source shows its subject, sharpens the subject's edge in the result.
     `only_subject`: leave the image black far from the subject. This takes less time.
     """
     rows, columns = region
@@ -161,7 +162,7 @@ def mixed(
             seen = cv2.remap(source_subject, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
             matte = _with_seen(matte, seen, share)
             behind = (1 - seen) * _enlarged(moving, place, band)
-            share *= 1 - behind  # background that came along, such as a gap beside an arm, would be a fleck on clothes
+            share *= 1 - behind  # background that moves along, such as a gap beside an arm, would be a spot on clothes
         if not everywhere:  # a definite outline, perhaps a pixel off, looks better than a blur
             matte = ramp(matte, *_MATTE_RANGE)
         cover[to] = matte
@@ -190,8 +191,8 @@ def mixed(
 
 
 def _with_seen(matte: Float32Array, seen: Float32Array, share: Float32Array) -> Float32Array:
-    """A matte (H, W), with what is `seen` of the subject (H, W) where the source is moved, as far as its `share`."""
-    # A copied background may show the subject of the source.
+    """A matte (H, W), sharpened by what is `seen` (H, W) of the source's subject, where the source has a `share`."""
+    # The matte limits it: where the background is copied, the source may show its subject.
     return np.asarray(matte + share * (seen * np.minimum(1, matte * _CERTAIN) - matte), np.float32)
 
 
@@ -233,7 +234,7 @@ def _enlarged(part: Float32Array, place: Crop, region: tuple[slice, slice]) -> F
 
 
 def on_background(frame: Mixed, background: Image) -> Image:
-    """A part of an image before its background (N, M, 3)."""
+    """A part of an image in front of its background (N, M, 3)."""
     return np.asarray(cv2.blendLinear(frame.image, background, frame.cover, 1 - frame.cover), np.uint8)
 
 
@@ -279,10 +280,10 @@ class Canvas:
         """The canvas for a photograph (H, W, 3) of which the network sees `source_crop`.
 
         `size`: longer side of the frame in pixels, or "source". `whole`: the canvas is the photograph, not the frame.
-        `cut_below`: the frame ends within the subject, so that it fades there into what the source shows.
-        `cover` finds the subject in the scaled photograph; it is given the crop that maps to it. `fill` takes a covered
-        subject away. A `target_crop` other than `source_crop` belongs to another image: then there is no background to
-        keep.
+        `cut_below`: the frame ends within the subject, which fades there into what the source shows.
+        `cover` finds the subject in the scaled photograph; its second argument is the crop that scales it. `fill`
+        removes a covered subject. A `target_crop` other than `source_crop` belongs to another image: then there is no
+        background to keep.
         """
         wanted = background_name(background)
         transparent = wanted == "transparent"
@@ -345,7 +346,7 @@ def _cut_mask(place: Crop, width: int) -> Float32Array:
 
 
 def check_background(background: Background, session: Session) -> None:
-    """Raises UsageError for a background behind people whom the model does not separate from theirs."""
+    """Raises UsageError for another background, if the model does not separate people from their own."""
     if background_name(background) != "keep" and not separates_people(session.config):
         raise UsageError(
             f"{session.name} does not separate people from their background", hint="leave --background out"
@@ -380,11 +381,11 @@ def composed(
     place: Crop | None = None,
     poses: Poses | None = None,
 ) -> Image:
-    """The canvas (N, M, 3) with a generated frame, and its refined parts one after the other, set into it.
+    """The canvas (N, M, 3) with a generated frame in it, into which the refined parts are set in their order.
 
-    (N, M, 4) with the cover as alpha channel, and colours that are not multiplied by it, where the canvas is
-    transparent. `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the
-    body in the source and in the frame, in pixels of the layers; they tell which hands the source hides.
+    (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
+    `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
+    source and in the frame, in pixels of the layers; they tell which hands the source hides.
     """
     place = place or canvas.place
     shape = canvas.background.shape[:2]
@@ -405,7 +406,7 @@ def composed(
             image = canvas.paster.set_in(part.image)
         else:
             image = canvas.background.copy()
-            if keeps and alpha is not None:  # colours of the subject alone: who shows the image mixes them by alpha
+            if keeps and alpha is not None:  # the subject's own colours: the viewer mixes them by alpha
                 alpha[region] = (part.cover * 255 + 0.5)[..., None]
                 np.copyto(image[region], part.image, where=alpha[region] > 0)
             else:
@@ -414,21 +415,21 @@ def composed(
 
 
 def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:
-    """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves as it is."""
+    """The layers of a body, or a part of it, with one outline, and the source's own pixels where it moves rigidly."""
     rigid = layers.moves_rigidly(BODY_STRETCH)
-    # A lower half hardly moves where arms are raised. The hands that hung beside it are shown elsewhere.
+    # A lower half hardly moves when arms are raised. But hands that hung beside it are elsewhere then.
     rest = source if part is None else source._replace(cover=part.own(source.cover))
     layers = layers.with_rest_of_source(rigid, rest)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=False)
     layers = layers.with_definite_outline(source).without_torn_source(source)
-    if part is not None:  # a hand that turns is stretched; as a blur it looks worse
+    if part is not None:  # a hand that turns is stretched, which looks better than a blur
         rigid = np.maximum(rigid, layers.moved_as_drawn(source))
     layers = layers.with_sharp_source(rigid * layers.shown_once(source))
     return layers if poses is None else with_whole_hands(layers, source, *poses)
 
 
 def _sharp_head(layers: Layers, source: SourceFrame) -> Layers:
-    """The same of a head, which moves as a whole or not at all."""
+    """The same for a head, which moves as a whole or not at all."""
     rigid = layers.moves_rigidly(HEAD_STRETCH, as_a_whole=True)
     layers = layers.with_outline_of_source(rigid, source, as_a_whole=True)
     return layers.with_definite_outline(source).without_torn_source(source).with_sharp_source(rigid)
@@ -483,23 +484,23 @@ class _Refined(NamedTuple):
     is_head: bool
 
     def within(self, body: _Frame) -> _Refined:
-        """The same without what is far from the body, and without what of a half stays where it is."""
+        """The same without what is far from the body, and, for a half, without what does not move."""
         layers, weight = self.frame.layers, self.weight
         height, width = weight.shape
         everywhere, here = (slice(0, height), slice(0, width)), body.place_in(self.frame)
         near = here.uncropped(body.near, everywhere)
-        if not self.is_head:  # what is far from the body as a whole is no part of it; at rest, there is no more to see
+        if not self.is_head:  # far from the whole body nothing belongs to it; at rest a half adds nothing
             layers = layers._replace(matte=np.minimum(layers.matte, near))
             weight = weight * (1 - here.uncropped(body.unmoved, everywhere))
-        if self.source is not None:  # else the background is seen, too, and a sudden end of the part in it
+        if self.source is not None:  # else the background is shown, too, and the part must not end abruptly in it
             subject = np.maximum(layers.matte, near) > UNLIKELY
             weight = weight * cv2.dilate(subject.astype(np.uint8), disc(_INSIDE))
         return self._replace(frame=replace(self.frame, layers=layers), weight=weight)
 
     def set_into(self, body: _Frame, others: Sequence[_Refined]) -> _Refined:
-        """The same with layers that go over into those of the body, and of other parts that were set into it.
+        """The same with layers that are blended into those of the body, and of other parts that were set into it.
 
-        Flows are mixed instead of images, as a mixture of two images shows everything twice.
+        Flows are mixed instead of images, because a mixture of two images shows everything twice.
         """
         above = self.frame.layers
         region = region_around(self.weight > 0, _UNSURE * _INSIDE)
@@ -573,7 +574,7 @@ def _refined(canvas: Canvas, place: Crop, close_up: CloseUp, layers: Layers) -> 
 
 
 def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], BoolArray] | None:
-    """What of a region of the canvas shows a refined part: rows and columns, and where it does there."""
+    """Rows and columns in a region of the canvas that show a refined part, and where in them it is visible."""
     rows, columns = region
     left, top = -columns.start, -rows.start
     place = Crop(_shifted(part.frame.place.box, left, top), part.frame.place.size)
@@ -598,18 +599,18 @@ def _joined(
     *,
     is_head: bool,
 ) -> Layers:
-    """Layers (h, w) of a region (rows, columns), which go over from some to others with a higher `weight` in [0, 1].
+    """Layers (h, w) of a region (rows, columns): `below` where `weight` is 0, `above` where it is 1, blended between.
 
-    `source`: what both move. `pixel`: pixels of them for one of the whole body's frame.
+    `source`: the frame that both flows move. `pixel`: its pixels for one of the whole body's frame.
     """
     first, second = (Layers(*(part[region] for part in layers)) for layers in (below, above))
     width, weight = weight.shape[1], weight[region]
-    # What is no person has hardly a colour, and at an outline that is not the other one colours are mixtures.
+    # Colours are unreliable outside of the person, and along an outline that the other layers lack.
     side = 2 * round(_UNSURE * pixel) + 1
     sure = ramp(cv2.blur(second.matte, (side, side)), *_WITHIN) * second.matte
     own, other = weight * np.maximum(sure, _LEAST_WEIGHT), (1 - weight) * np.maximum(first.matte, _LEAST_WEIGHT)
     colour = own / (own + other)
-    # Two flows to places that are far apart have none between them.
+    # The mean of two flows to distant places is useless, so the change is abrupt.
     apart = ramp(np.hypot(*np.moveaxis(second.offset - first.offset, -1, 0)) * width, *_APART)
     moved = _of_two(1 - colour, colour, first.share, second.share)  # a flow that is hardly shown may be torn
     drawn = _of_two(1 - colour, colour, 1 - first.share, 1 - second.share)
@@ -636,7 +637,7 @@ def _joined(
 
 
 def _of_two(first: Float32Array, second: Float32Array, shown: Float32Array, other: Float32Array) -> Float32Array:
-    """(H, W) in [0, 1] weight of the second of two, which are `shown` and the `other` one as much."""
+    """(H, W) in [0, 1]: the share of the second of two weights, each times its visibility (`shown`, `other`)."""
     first, second = first * np.maximum(shown, _LEAST_WEIGHT), second * np.maximum(other, _LEAST_WEIGHT)
     return np.asarray(second / (first + second), np.float32)
 
@@ -646,7 +647,7 @@ def _between(
 ) -> Float32Array:
     """(H, W) matte with an outline between those of two mattes, nearer to the second where the weight is larger.
 
-    `seen`: the same two mattes, with what the source shows where that counts; they have the outlines.
+    `seen`: the same two mattes, sharpened by what the source shows; the outlines are theirs.
     """
     least, most = _MATTE_RANGE
     mixture = first + weight * (second - first)

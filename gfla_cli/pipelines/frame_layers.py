@@ -22,18 +22,18 @@ _ENDS = tuple(accumulate(LAYERS.values()))[:-1]  # channels where the second to 
 _MOVED = 0.03  # widths of the frame from which on a wrong place counts; at rest the source is right as it is
 SURE, LIKELY, UNLIKELY = 0.9, 0.5, 0.1  # values of the matte inside the subject, at its edge, and outside
 _EDGE = 5  # pixels of the network's frame across which source and matte may disagree about the edge
-_STRAYED, _INSIDE = (12, 20), 2  # pixels by which a flow may miss the subject: surely, and at most; and of its edge
+_STRAYED, _INSIDE = (12, 20), 2  # pixels by which a flow may miss the subject: fully, and at most; width of its edge
 _SOFT_EDGE = 6  # pixels of the network's frame: how far from its edge a subject may be drawn as a mixture
 _MARGIN, _GRID = 12, 32  # pixels of the network's frame around a subject, and steps in which they grow
-_CLEAR = 0.4  # contrast in [-1, 1] from which on more counts the same
-_TELLS = 0.3  # contrast nearby in [-1, 1] below which less says little
+_CLEAR = 0.4  # contrast in [-1, 1]; larger ones count the same
+_TELLS = 0.3  # contrast nearby in [-1, 1]; where it is lower, a pale colour says little
 _PALE = 0.6, 0.3  # shares of the contrast nearby: above, a colour is the subject's; below, the background's
 _STRONG = 0.2, 0.5  # shares of the matte nearby: below, a colour is a mixture; above, the subject's own
 _LIMB_EDGE = 3  # pixels of the network's frame across which a limb may be cut where another one moves otherwise
-_SOFTENED = 0.3  # standard deviation of what softens such an edge, in its widths
+_SOFTENED = 0.3  # standard deviation of the blur that softens this edge, in widths of the edge
 _ABOUT = 2  # pixels of blur within which two images are compared
-# Of a moved source that shows what the network drew, but sharp. Each holds fully up to the first, not at all from the
-# second on: difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
+# Where the moved source shows what was drawn, but sharp: fully up to the first value, not at all from the second on:
+# difference of blurred colours in [-1, 1], and pixels of the source from one pixel to the next.
 _ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
 # Of places of the source that are shown twice:
 _CELL = 4  # pixels of the network's frame
@@ -45,13 +45,13 @@ _STILL = 6  # pixels of the network's frame by which a place of it moves at most
 _MOSTLY = 0.85, 0.95  # shares of such places: below, nothing is added; above, all
 _BESIDE = 6  # pixels of the network's frame from the drawn subject
 _TAKEN = 2  # pixels of the network's frame around a place of the source that count as shown with it
-# Of a ring that a network may draw around a head, and around a limb: its width, and half the width of what is none; in
-# pixels of the network's frame.
+# Of a false ring around a head, and around a limb, that a network may draw: its width, and half the width from which on
+# it is none; in pixels of the network's frame.
 _RING, _LIMB_RING = (10, 5), (3, 3)
 _SLENDER = 2  # pixels of the network's frame: half the least width that may be left of a limb without its ring
 _UNCUT = 16  # pixels of the network's frame around what would come off: there the limb keeps its ring
 _SMOOTH = 1.5  # pixels of the network's frame: noise of a flow that is no stretch
-_AS_A_WHOLE = 0.35, 0.65  # share of a head that moves so: below, all of it is as the network mixed it; above, none
+_AS_A_WHOLE = 0.35, 0.65  # share of a head that moves rigidly: below, the network's mixture stays; above, none of it
 # Distances from a body in torso lengths, and powers of the matte there. Measured on 16 rendered pairs: a matte of 0.6
 # is right in 9 of 10 places on a limb, and in none of 10 at 0.35 torsos from it.
 _DOUBT = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6), (0.4, 0.7, 0.9, 1, 1.6, 4, 12)
@@ -61,9 +61,9 @@ Places = tuple[Float32Array, Float32Array]  # (H, W) x and y, in pixels of the s
 
 
 class Stretch(NamedTuple):
-    """Factors of length within which a flow counts as moving a part of the image as it is.
+    """Factors of length within which a flow is rigid: it moves a part of the image as it is.
 
-    Each has a pair: at the first it counts fully, at the second not at all.
+    Each limit is a pair: up to the first value the flow is fully rigid, from the second on not at all.
     """
 
     least: tuple[float, float]
@@ -76,7 +76,7 @@ class Stretch(NamedTuple):
 
 BODY_STRETCH = Stretch((0.8, 0.6), (1.25, 1.6))
 HEAD_STRETCH = Stretch((0.6, 0.4), (1.5, 2.2))  # heads turn, which is a stretch, but no clothes slide over them
-_TORN = Stretch((0.3, 0.1), (2, 3))  # what moves by more is no part of the source but a jump from one to another
+_TORN = Stretch((0.3, 0.1), (2, 3))  # a larger stretch is no part of the source, but a jump between two
 
 
 class SourceFrame(NamedTuple):
@@ -140,9 +140,9 @@ class Layers(NamedTuple):
     def around(self, body: Pose) -> Layers:
         """The same with a matte that trusts a body, whose pose is in pixels of the matte.
 
-        Networks take a floor for a part of the person, with the source's feet on it, and doubt whether a limb is still
-        where the source has it. So what the matte doubts counts less, the farther from the body it is. A body without
-        joints to measure changes nothing.
+        Networks mistake the floor at the source's feet for the person, and doubt whether a limb is still where the
+        source has it. So a doubtful matte counts less, the farther it is from the body. A body without joints to
+        measure changes nothing.
         """
         if torso_length(body) <= 0:
             return self
@@ -152,9 +152,9 @@ class Layers(NamedTuple):
     def with_definite_outline(self, source: SourceFrame) -> Layers:
         """The same with one outline, and the subject's own colours up to it.
 
-        A network averages over outlines that it doubts. It draws a fringe that is half subject, half background. Here
-        what looks like the background beside it becomes background. The rest takes its colours from what is sure
-        around. So do places whose flow leads beside the subject of the source, as they would show its background.
+        Where a network doubts an outline, it averages: it draws a fringe that is half subject, half background. Here
+        those parts of the fringe that look like the background beside it become background. The rest takes colours from
+        sure places around. So do places whose flow misses the source's subject: they would show its background.
         """
         there = self._subject(UNLIKELY)  # the rest of the frame is background, and stays as it is
         drawn, share, _, _, matte = (part[there] for part in self)
@@ -195,15 +195,15 @@ class Layers(NamedTuple):
         return changed
 
     def with_outline_of_source(self, rigid: Float32Array, source: SourceFrame, *, as_a_whole: bool) -> Layers:
-        """The same without what the network drew beyond the outline of what moves as it is.
+        """The same without what the network drew beyond the outline of parts that move rigidly.
 
-        There the subject ends where that of the source ends. What is drawn beyond would be a ring around a head, or a
-        blurred second outline of a limb, as the network takes limbs for thicker than they are. `rigid` and
-        `as_a_whole`: see `moves_rigidly`.
+        There the subject ends where the source's ends. Anything drawn beyond it would be a ring around a head, or a
+        blurred second outline of a limb, because the network draws limbs too thick. `rigid` and `as_a_whole`: see
+        `moves_rigidly`.
         """
         moved, shown, around = self._parts(rigid, source)
         seen = source.cover_at(self._replace(offset=around).looked_at())
-        # Beside one limb there may be another: it shows the subject, or moves otherwise.
+        # Places of another limb beside this one are kept: they show the subject, or have another flow.
         apart = np.minimum(_length(self.offset - around), _length(self.offset))
         seen = np.maximum(seen, np.maximum(shown, apart * self.matte.shape[1] > _APART))
         subject = np.asarray(self.matte > LIKELY, np.uint8)
@@ -215,7 +215,7 @@ class Layers(NamedTuple):
         # Only the outer outline: gaps between an arm and the trunk are small, and would become ragged.
         ring[cv2.distanceTransform(_filled(subject), cv2.DIST_L2, 5) > 2 * reach] = 0
         cut = cv2.dilate(ring, disc(1)) * (1 - seen)
-        # Where less than a limb would be left along its middle, the flow is wrong, and its hand would come off.
+        # Where a limb would be cut through, and its hand would come off, the flow is wrong: nothing is cut.
         left = np.where(cut > LIKELY, 0, subject).astype(np.uint8)
         before, after = (cv2.morphologyEx(part, cv2.MORPH_OPEN, disc(_SLENDER)) for part in (subject, left))
         middle = cv2.distanceTransform(subject, cv2.DIST_L2, 5) > _SLENDER
@@ -225,12 +225,12 @@ class Layers(NamedTuple):
     def with_rest_of_source(self, rigid: Float32Array, source: SourceFrame) -> Layers:
         """The same with what the network cut off from a subject that hardly moves, such as hems, toes and fingers.
 
-        It is what the source shows of its subject beside the result's, unless another place of the result shows it.
+        They are what the source shows of its subject just beside the result's, unless it shows them elsewhere.
         `rigid`: see `moves_rigidly`.
         """
         subject = self.matte > LIKELY
         still = self.way() < _STILL
-        # It comes and goes slowly in a clip.
+        # A ramp, so that it comes and goes slowly in a clip.
         sure = float(ramp(still[subject].mean(), *_MOSTLY)) if subject.any() else 0.0
         if not sure:
             return self
@@ -248,7 +248,7 @@ class Layers(NamedTuple):
         near = cv2.dilate(drawn, disc(_BESIDE)) * (1 - _filled(drawn) + drawn)
         beside = np.where(source.cover_at(places) > LIKELY, near, 0).astype(np.uint8)
         rest = cv2.morphologyEx(beside * (1 - taken) * (1 - drawn), cv2.MORPH_OPEN, disc(1))
-        # What lies between is shown, too.
+        # Places of the source's subject that lie between these are added, too.
         rest = (cv2.dilate(rest, disc(2 * _TAKEN)) * beside > 0) & (self.matte < SURE)
         return Layers(
             self.drawn,
@@ -275,7 +275,7 @@ class Layers(NamedTuple):
         return np.asarray(cv2.GaussianBlur(cv2.dilate(kept, disc(_BESIDE)) * (1 - moved), (0, 0), _SMOOTH), np.float32)
 
     def _parts(self, rigid: Float32Array, source: SourceFrame) -> tuple[NDArray[np.bool_], Float32Array, Float32Array]:
-        """Parts of the subject that move as they are, as `moves_rigidly` says.
+        """Parts of the subject that move rigidly, see `moves_rigidly`.
 
         (H, W) bool where they are, (H, W) in [0, 1] where places show the subject of the source, and the offsets
         (H, W, 2) of these parts, continued around them.
@@ -302,14 +302,14 @@ class Layers(NamedTuple):
         changed = self.copied()
         changed.share[region] *= kept[..., 0]
         changed.residual[region] *= kept
-        # What is kept everywhere stays as it was drawn, even where it is hidden: enlarged, it shows at borders.
+        # Where all is kept, the drawn image stays as it was, even if it is hidden: enlarged, it shows at borders.
         changed.drawn[region] += (1 - kept) / np.maximum(1 - kept * share, _LEAST) * (colours - changed.drawn[region])
         return changed
 
     def towards(self, others: Layers, weight: Float32Array, *, offset: Float32Array, drawn: Float32Array) -> Layers:
-        """The same mixed with other layers by a weight (H, W) in [0, 1] of theirs.
+        """The same mixed with other layers, whose weight is (H, W) in [0, 1].
 
-        `offset` and `drawn`: that of their offsets, and of what they drew.
+        `offset` and `drawn`: the weights of their offsets and of their drawn images.
         """
         weights = drawn, weight, weight, offset, weight
         return Layers(
@@ -345,7 +345,7 @@ class Layers(NamedTuple):
         return x + offset[..., 0], y[:, None] + offset[..., 1]
 
     def within_frame(self, region: tuple[slice, slice]) -> BoolArray:
-        """(h, w) where the offsets of a region lead into the source's frame. A body shows places beyond its parts."""
+        """(h, w) where the offsets of a region lead into the source's frame. A body's may lead beyond a part's crop."""
         (x, y), (height, width) = self.looked_at(region), self.matte.shape
         return np.asarray((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1))
 
@@ -371,10 +371,10 @@ class Layers(NamedTuple):
         return found
 
     def shown_once(self, source: SourceFrame) -> Float32Array:
-        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same of the source, and fits better there.
+        """(H, W) in [0, 1]: 1 unless another place of the subject shows the same source place, and fits it better.
 
-        A hand before a skirt may be found for the hand, and again for the skirt that it covered. It fits better where
-        the network drew a hand.
+        The source's hand in front of a skirt may be taken for the hand, and again for the skirt behind it. It fits
+        better where the network drew a hand.
         """
         height, width = self.matte.shape
         region = self._subject(LIKELY)
@@ -406,7 +406,7 @@ class Layers(NamedTuple):
     def with_sharp_source(self, least_share: Float32Array) -> Layers:
         """The same with at least that share (H, W) in [0, 1] of the source's own pixels.
 
-        The network was taught to be right on average. Where it doubts a flow by a pixel or two, it mixes what it drew
+        The network learnt to be right on average. Where a flow may be off by a pixel or two, it mixes the drawn image
         into the source, and faces and letters become a blur. To the eye, sharp and a pixel off is better.
         """
         share = np.maximum(self.share, least_share)
@@ -425,7 +425,7 @@ class Layers(NamedTuple):
         edge = _EDGE if as_a_whole else _LIMB_EDGE
         moved = cv2.erode(stretch.holds(*_stretched(across, down)), np.ones((edge, edge), np.uint8))
         moved = cv2.GaussianBlur(moved, (0, 0), edge * _SOFTENED)
-        # Beside the subject the source may show its arm, which has moved away.
+        # Beside the subject the source may still show an arm that has moved away.
         moved *= ramp(matte, LIKELY, SURE)
         if as_a_whole and (subject := matte > LIKELY).any():
             moved *= ramp(moved[subject].mean(), *_AS_A_WHOLE)
@@ -490,7 +490,7 @@ def ramp(values: Float32Array | float, start: float, end: float) -> Float32Array
 
 
 def _around(start: int, length: int) -> slice:
-    """Pixels and a margin around them, from a grid on which all frames of a clip are averaged alike."""
+    """Pixels and a margin around them, in whole steps of a grid, so that all frames of a clip are averaged alike."""
     first, last = max(0, start - _MARGIN) // _GRID, -(-(start + length + _MARGIN) // _GRID)
     return slice(first * _GRID, last * _GRID)
 
@@ -514,7 +514,7 @@ def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Floa
 
 
 def _from_coarser(weighted: Float32Array, weight: Float32Array) -> Float32Array:
-    """Colours (H, W, 3) from those times their weight (H, W) in [0, 1]; the less weight, the more a half size gives."""
+    """Colours (H, W, 3) from colours times their `weight` (H, W) in [0, 1]. Low weights take those of half the size."""
     colour = np.asarray(weighted / np.maximum(weight, _LEAST)[..., None], np.float32)
     if min(weight.shape) <= 2 or weight.min() == 1:
         return colour

@@ -1,13 +1,13 @@
-"""Hands as a whole: the source's own, or for one that it hides the mirrored other one.
+"""Whole hands: the source's own, and in place of a hidden hand the other one, mirrored.
 
-A network moves a hand as a part of its forearm, and draws a mitten where the arm turns. Here a hand that is seen before
-clothes or the background goes to its new place as it is.
+A network moves a hand as a part of its forearm, and draws a mitten where the arm turns. Here a hand that is seen in
+front of clothes or the background goes to its new place as it is.
 
-A hand in a pocket or behind the back is the other one: the flow leads to where it should be, and the source shows
-clothes there. Whether it does is read off the image: the other hand has the colour of the face, and this place has not.
-Estimated depths are too noisy to tell. The same holds for a bare forearm.
+A hand in a pocket or behind the back is replaced by the other hand, because the flow leads to clothes there. A hand
+counts as hidden if its place does not have the colour of the face, while the other hand has it. Estimated depths are
+too noisy to tell. The same holds for a bare forearm.
 
-Where a hand lay before clothes, the flow may still lead to it. Such scraps of the old hand are filled from around.
+Where a hand lay in front of clothes, the flow may still lead to it. Such scraps of the old hand are filled from around.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _LENGTH, _RADIUS, _CUFF = 0.42, 0.14, 0.06  # torsos: of a hand from its wrist, 
 _MIDDLE, _FOREARM = (0.36, 0.1), 0.06  # length and radius of what is most likely the hand; radius of such a forearm
 _AROUND, _RING = (0.3, 0.2), 0.1  # length and radius of all of a hand; width of what is looked at around it
 _BARE_SKIN = 0.08  # share of skin beside a hand from which on it cannot be told from a thigh behind it
-_PLAIN = 0.03  # the same from which on the clothes may have a pattern of such a colour: it is no scrap of a hand
+_PLAIN = 0.03  # the same; above, clothes may have a pattern of this colour, which is no scrap of a hand
 _LEAST_FOREARM = 0.2  # torsos: a shorter one points at the camera, and does not tell where its hand points
 _CLASPED = 0.3  # torsos between wrists: hands that are nearer cannot be told apart
 _OTHERS = 0.6  # distances from a hand's wrist: a place that is nearer to the other wrist belongs to that hand
-_FREE = 0.15, 0.1  # share of the subject around a hand: above, the hand lies before the body; below, beside it
+_FREE = 0.15, 0.1  # share of the subject around a hand: above, the hand lies in front of the body; below, beside it
 _NEAR = 0.04  # torsos around a hand beside the body, in which what was drawn stays
 _MOVED = 0.15, 0.25  # forearms, way of wrist or elbow: a hand at rest is right as it is, and stays in its pocket
 _ARM = 0.09  # torsos: half the width of an arm of the target, where a hand of the source is no scrap
 _SHOWN = 0.1  # share of the source from which on a place may show a scrap
 _SCRAP = 0.9  # share of a piece of skin that shows hands of the source: a bare thigh behind a hand has less
-# Pixels around a scrap, and shares of the body there: below, it is a hand before the background; above, all of it goes.
+# Pixels around a scrap, and shares of the body there: below, it is a hand on the background; above, it is removed.
 _RING_OF_SCRAP, _ON_BODY = 4, (0.65, 0.77)
 _SKIN = 0.25, 0.4  # in [0, 1]: more is skin in the result, and in the source
 _UNLIKE = 0.1, 0.2  # difference in [-1, 1] of clothes over a hand from those around: below, they may stay there
@@ -101,8 +101,9 @@ class _Placed(NamedTuple):
 def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 
-    Poses are in pixels of the layers. Hands that rest stay as they are. So does all without a face that looks at the
-    camera, without a bare hand (gloves stay gloves), and with clasped hands. Scraps of hands that moved away go.
+    Poses are in pixels of the layers. Hands at rest stay as they are. So do all hands without a face that
+    looks at the camera, without a bare hand (gloves stay gloves), and if they are clasped. Scraps of hands that moved
+    away are removed.
     """
     torso, face = torso_length(source_pose), _face_colour(source.image, source_pose)
     if face is None or not 0 < torso < max(layers.matte.shape):  # of a larger body there is no whole hand
@@ -142,7 +143,7 @@ def _placed(
     target_pose: Pose,
     torso: float,
 ) -> list[_Placed | None]:
-    """For each arm what its hand in the target is, see `with_whole_hands`. None: what the network made of it.
+    """For each arm the hand to set into the target, see `with_whole_hands`. None: the network's own hand stays.
 
     `bare_beside`: the shares of skin beside the hands of the source.
     """
@@ -183,7 +184,7 @@ def _without_old_hand(
 ) -> Layers:
     """The same without scraps of a hand of the source. They have the colours around them instead.
 
-    `skin` (H, W) of the source without its head, and `face` the colour (3,) of it in YCrCb. `kept` (H, W) in [0, 1]:
+    `skin` (H, W) of the source without its head. `face`: its colour (3,) in YCrCb. `kept` (H, W) in [0, 1]:
     where that hand is no scrap.
     """
     old = hand.area(layers.matte.shape, *_times(torso, _LENGTH, _RADIUS, _CUFF))
@@ -238,7 +239,7 @@ def _without_cover_of_hand(
 
 
 def _scraps(bare: BoolArray, hand: BoolArray, subject: BoolArray) -> Float32Array:
-    """(H, W) in [0, 1]: pieces of skin (H, W) that show little but a hand (H, W) of the source, before the subject."""
+    """(H, W) in [0, 1]: pieces of skin (H, W) on the subject that show little but a hand (H, W) of the source."""
     count, pieces, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(bare.astype(np.uint8), disc(1)))
     near = cv2.dilate(hand.astype(np.uint8), disc(2)) > 0
     whole, within = (np.bincount(pieces[part], minlength=count) for part in (bare, bare & near))
@@ -302,8 +303,8 @@ def _with_hand(
 ) -> Layers:
     """The same with a hand of the source, and its forearm, in its new place. `skin` (H, W) of the source.
 
-    `free` in [0, 1]: whether it lies before the background. There the network's own hand goes, which may point
-    elsewhere.
+    `free` in [0, 1]: whether it lies in front of the background. There the network's own hand is removed, because it
+    may point elsewhere.
     """
     shown, hand, neighbour, weight, mirrored, forearm = placed
     size, width = layers.matte.shape, layers.matte.shape[1]
@@ -326,7 +327,7 @@ def _with_hand(
     across_map, down_map = (np.resize(one, (rows, width)) for one in places.T)
     share = cv2.remap(shape, across_map, down_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).ravel()[: len(y)]
     share *= ramp(along, -its_begin, cuff - its_begin)
-    # Nothing of the source is shown where both flows meet. Between their pixels it would be places between the two.
+    # The source is not shown where both flows meet: enlarged, the flow there would lead to places between the two.
     moved, within = (cv2.erode(area, disc(reach), borderValue=0)[y, x] for reach in (_RIM - 1, _RIM))
     share *= within * np.float32(weight)
     changed = Layers(*(part.copy() for part in layers))
@@ -384,7 +385,7 @@ def _moved(own: _Hand, shown: _Hand) -> float:
 
 
 def _visible(pose: Pose, arm: tuple[int, int], torso: float) -> float:
-    """In [0, 1]: whether a hand of the target lies before its trunk and its own arm, as far as depths are known."""
+    """In [0, 1]: whether a hand of the target lies in front of its trunk and arm, as far as depths are known."""
     elbow, wrist = pose.deep_points[list(arm)]
     hips = pose.deep_points[list(_HIPS), 3].mean()
     if np.isnan(wrist[3] + elbow[3] + hips):

@@ -1,8 +1,8 @@
 """Frames of a face between two that the network draws, mixed from the layers of both.
 
-Not in the paper. The landmarks of the frame are known. They say where each place of it lies in the frames before and
-after. There the layers of both are read, and their mean is taken. A frame that does not follow from its neighbours is
-left to the network: a mouth or an eye that opens in it and closes again, or eyes that look elsewhere.
+Not in the paper. The landmarks of such a frame are known. They say where each place of it lies in the frames before and
+after. The layers of both are read there, and averaged. A frame that does not follow from its neighbours is left to the
+network: a mouth or an eye opens and closes again, or the eyes look elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gfla_cli.person.face import POINTS, RIGID, face_size, known_irises
 from gfla_cli.person.retarget import fit_similarity
 from gfla_cli.pipelines.frame_layers import Layers
 
-# Frames per second from which on one frame in two, and two in three, may be mixed. At lower rates too much happens.
+# Frames per second from which on one frame in two, and two in three, may be mixed. At lower rates too much changes.
 _RATES = 20, 25
 _SUDDEN = 0.02  # face sizes: a landmark that is further from the middle of its places before and after jumps
 _FARTHEST = 0.3  # face sizes: a landmark that moves further from the frame before to the frame after is too fast
@@ -58,8 +58,8 @@ def between(
     first, now, last = _comparable(*faces)
     motions = _motions(now, (first, last), before.matte.shape)
     moved = [_moved(one, motion) for one, motion in zip(layers, motions, strict=True)]
-    # What stands still, such as the background, does not move with the head: there the offsets of both frames agree as
-    # they are. Of what moves with the head, those agree that are read where the motion leads.
+    # The background does not move with the head: there the offsets of both frames agree at the same place. Where
+    # something moves with the head, they agree if they are read where the motion leads.
     apart_still, apart_moved = _apart(before, after), _apart(*moved)
     weight = (apart_still + _CERTAIN**2) / (apart_still + apart_moved + 2 * _CERTAIN**2)
     weight = np.asarray((2 * weight - 0.5).clip(0, 1), np.float32)
@@ -92,12 +92,12 @@ def _comparable(*faces: FloatArray) -> list[Float64Array]:
 def _motions(face: Float64Array, others: tuple[Float64Array, ...], size: tuple[int, int]) -> list[Float32Array]:
     """For each of other frames (H, W, 2): how far each place of this frame is moved there, in pixels.
 
-    It moves with the head, and near a landmark as that does.
+    A place moves with the head, and near a landmark with the landmark.
     """
     unit = face_size(face)
     places = _cells(size)
     grid, points = places / np.float32(unit), np.asarray(face / unit, np.float32)
-    # Products of one row of cells each: numpy starts threads for that of all cells, which takes longer than both.
+    # One product for each row of cells: for all cells at once numpy would start threads, which takes longer.
     away = (grid**2).sum(axis=2)[..., None] - 2 * grid @ points.T + (points**2).sum(axis=1)
     weight = 1 / np.square(away.clip(min=0) + np.float32(_SOFTNESS**2))
     weight /= weight.sum(axis=2, keepdims=True)
@@ -113,7 +113,7 @@ def _motions(face: Float64Array, others: tuple[Float64Array, ...], size: tuple[i
 
 
 def _moved(layers: Layers, motion: Float32Array) -> Layers:
-    """The layers where the motion (H, W, 2) leads, for a frame in which these places are the usual ones."""
+    """The layers of a neighbour, read where the motion (H, W, 2) leads: they fit the frame whose places are moved."""
     height, width = layers.matte.shape
     x = motion[..., 0] + np.arange(width, dtype=np.float32)
     y = motion[..., 1] + np.arange(height, dtype=np.float32)[:, None]

@@ -171,7 +171,7 @@ def _matched(
     for _ in range(rounds):
         match = _Match(_all_patches(image), usable, here, found)
         for _ in range(_SWEEPS):
-            for step in _STEPS:  # what fits a neighbour fits here, moved by as much
+            for step in _STEPS:  # a place that fits the neighbour fits here, if it is moved by the same step
                 beside = (here + np.array(step)[:, None]).clip(0, largest)
                 beside = np.where(touched[tuple(beside)], beside, here)
                 match.attempt(match.found[:, number[tuple(beside)]] + here - beside)
@@ -187,7 +187,7 @@ def _matched(
 
 
 class _Match:
-    """For every patch that touches the hole, the known patch that is most like it of those that were tried."""
+    """For every patch that touches the hole, the most similar of the known patches that were tried."""
 
     def __init__(self, patches: Float32Array, usable: BoolArray, here: Places, found: Places) -> None:
         """`patches` (h, w, n); `usable` (h, w) where known ones are; `here` and `found` (2, count) y, x of both."""
@@ -197,7 +197,7 @@ class _Match:
         self.error = self._distance(found)
 
     def attempt(self, places: Places) -> None:
-        """Takes those of other known patches (2, count) that are more alike."""
+        """Tries other known patches (2, count), and takes those that are more similar."""
         places = places.clip(0, np.array(self._usable.shape)[:, None] - 1)
         error = self._distance(places)
         better = self._usable[tuple(places)] & (error < self.error)

@@ -66,8 +66,8 @@ class JobReport:
 def without_results(paths: Sequence[Path], folder: Path, output: Path, say: Say) -> list[Path]:
     """The files of a folder that a batch takes. `output`: where its results go.
 
-    Files that gfla wrote are left out where the folder holds other files, too, and where the results go to the same
-    folder: otherwise each call would take the results of the last one. Raises MediaError when no file is left.
+    Files that gfla wrote are left out if the folder holds other files, too, or if the results go to the same folder:
+    otherwise each call would take the results of the last one. Raises MediaError when no file is left.
     """
     own = {path for path in paths if is_result(path) or is_overlay(path)}
     same_folder = os.path.realpath(folder) == os.path.realpath(output)

@@ -38,8 +38,8 @@ Align = bool | Literal["placed"]  # "placed": the target pose lies in the source
 
 _LARGEST_SIDE = 4096  # pixels; the network's input is 256, more only costs memory
 _CACHED = 4096  # images whose people are cached; a pose has 288 bytes
-_ENLARGED = 1.05  # times; a source that is enlarged more is said
-_DETAILED = 1.4  # sides of the network's frame; a smaller result gains nothing from its halves
+_ENLARGED = 1.05  # times; a note says when a source is enlarged more
+_DETAILED = 1.4  # sides of the network's frame; a smaller result gains nothing from refined halves
 _FEW_JOINTS = 8  # with fewer the result is poor
 _FEWEST_JOINTS = 3  # with fewer nothing can be generated
 
@@ -56,7 +56,7 @@ class NetworkFrame:
 
     @property
     def image(self) -> Image:
-        """(H, W, 3) what was drawn, with the refined head. At this size halves of the body show no more than that."""
+        """(H, W, 3) what was drawn, with the refined head. At this size refined halves add nothing."""
         return self.drawn if self.head is None else self.head[0].paste(self.drawn, self.head[1])
 
 
@@ -110,7 +110,7 @@ class _CutOut:
         self._filled: tuple[Float32Array, Image] | None = None
 
     def cover(self, scale: Crop, find: Callable[[], Float32Array | None]) -> Float32Array | None:
-        """(H, W) in [0, 1] of the source that `scale` makes larger or smaller. `find` is called unless it is known."""
+        """(H, W) in [0, 1] for the source at the size of `scale`. `find` is called unless that is cached."""
         with self._lock:
             if self._cover is None or self._cover[0] != scale:
                 self._cover = scale, find()
@@ -386,7 +386,7 @@ def _layers(made: _Generated, shown: PreparedTransfer | CloseUp) -> Layers:
 
 
 def _file_state(source: ImageSource) -> _FileState | None:
-    """What tells a file from another one that took its name later; None for an array, and for no file."""
+    """What distinguishes a file from a later one of the same name; None for an array, and if there is no file."""
     if not isinstance(source, str | PathLike):
         return None
     try:

@@ -2,8 +2,8 @@
 
 In a body that fills 256 pixels the head has 30, which is too few for a face, and a hand has ten. Models that were
 trained on heads, too (`refines_heads` in their config), draw the head again, several times larger, from the source's
-own pixels. Hands and feet come from crops of the upper and the lower half of the body (`refines_halves`). The rest of
-these halves stays that of the whole body: joints outside of a crop are missing there, so its outline is worse.
+own pixels. Hands and feet come from crops of the upper and the lower half of the body (`refines_halves`). Everything
+else comes from the whole body: joints outside of a crop are missing in it, so its outline is worse.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST = 0.7  # share of the body crop's height; a larger head needs no refine
 _IN_COMMON = 2  # face joints that both poses must show; with fewer the refinement made results worse
 _SHOWN = 0.5  # share of the head crop that the source must contain; the rest would be invented
 _FADES_BESIDE, _FADES_WITHIN = 0.06, 0.16  # share of a half's side over which it fades: beside, and within the body
-# Of what a half shows: both joints of a bone, and where the place begins and ends, in lengths of the bone.
+# What a half shows: both joints of a bone, and where on it the visible part begins and ends, in lengths of the bone.
 _ENDS: dict[Half, tuple[tuple[int, int, float, float], ...]] = {
     "upper": ((3, 4, -0.1, 1.7), (6, 7, -0.1, 1.7)),
     "lower": ((9, 10, 0.55, 1.35), (12, 13, 0.55, 1.35)),
@@ -94,14 +94,14 @@ class HalfCrop(CloseUp):
     source_limbs: NDArray[np.float32]  # (L, 2, 2) as `limbs`, of the source
 
     def own(self, cover: Float32Array) -> Float32Array:
-        """A cover of the source (H, W) without limbs that other parts show: where they were is not this part."""
+        """A cover of the source (H, W) without the places of limbs that other parts show."""
         return np.asarray(cover * _beside(self.source_limbs, self.place.size), np.float32)
 
     def mask(self) -> Float32Array:
         """(H, W) in [0, 1]: forearms and hands of the upper half, feet of the lower one.
 
-        It fades at all sides, and far before that side where the body goes on. Arms belong to the upper half, and legs
-        beyond the place where they are cut to the lower one.
+        It fades at all sides, over the longest way at the side where the body goes on. Arms belong to the upper half.
+        Legs belong to the lower half, beyond the place where they are cut.
         """
         height, width = self.source_image.shape[:2]
         y, x = ((np.arange(length, dtype=np.float32) + 0.5) / length for length in (height, width))
@@ -125,7 +125,7 @@ class HalfCrop(CloseUp):
 
 
 def half_crops(image: Image, source_crop: Crop, poses: tuple[Pose, Pose]) -> list[HalfCrop]:
-    """The halves of a body that gain from a second pass, of which the network sees `source_crop` of an image.
+    """The halves that gain from a second pass, of a body that the network sees in `source_crop` of an image.
 
     `poses`: source and target in the network's frame.
     """
@@ -153,9 +153,9 @@ def _arms(pose: Pose, *, hands: bool) -> NDArray[np.float32]:
 
 
 def _cut_off(whole: Pose, left: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(L, 2, 2) both ends of what `in_half` has cut off the legs of a body, of which it `left` (18, 4) joints.
+    """(L, 2, 2) both ends of what `in_half` has cut off the legs of a body. `left` (18, 4): the joints after that.
 
-    A raised leg may lie in the crop of the upper half, which knows no more of it than a stump.
+    A raised leg may lie in the crop of the upper half, whose pose has only a stump of it.
     """
     found = []
     for start, end in _LEGS:

@@ -53,7 +53,7 @@ _LEAST_AREA = 0.001  # share of the image; a smaller object is not usable
 _UNSURE = 0.5  # probability of the estimated azimuth below which the user is told
 _BACK = 40.0  # degrees: an object turned by 180 is as hard to draw as one turned by this much
 _SEARCHED, _SEARCH_STEP = 10, 5  # degrees by which the known azimuth of an image may be wrong
-_PER_DEGREE = 0.005  # of agreement, that a degree of difference has to bring
+_PER_DEGREE = 0.005  # of agreement: what a degree of difference has to gain
 # Agreement of the volumes of a symmetric object and of its mirror image; the latter for fronts and backs
 _ALIKE, _ALIKE_IN_FRONT = 0.55, 0.9
 
@@ -179,8 +179,8 @@ class EncodedObject:
     ) -> None:
         """`image` (1, 3, H, W) in [-1, 1], seen from `view`.
 
-        `azimuth`: a better guess, if there is one, than that of `view`, which may be rounded. `symmetric` None: if the
-        volumes agree. Models without a volume do not use the symmetry; UsageError if it is asked for.
+        `azimuth`: a more exact one than that of `view`, which may be rounded. `symmetric`: None uses the symmetry if
+        the volumes agree. Models without a volume do not use it; UsageError if it is asked for.
         """
         self._session, self._between = session, between
         self._sides = [_Side(session.encode(image), view, mirrored=False)]
@@ -207,7 +207,7 @@ class EncodedObject:
             alike = agreement(own, other, turn)
             found.append((alike - _PER_DEGREE * abs(off), alike, view, turn))
         _, alike, view, turn = max(found, key=lambda one: one[0])
-        new = azimuth_difference(view.azimuth, azimuth) > 2 * _SEARCHED  # or else the mirrored image shows nothing new
+        new = azimuth_difference(view.azimuth, azimuth) > 2 * _SEARCHED  # else the mirrored image shows nothing new
         if symmetric is None and alike < (_ALIKE if new else _ALIKE_IN_FRONT):
             return
         session = self._session
@@ -225,7 +225,7 @@ class EncodedObject:
         return planes
 
     def image_at_size_of(self, large: Image, view: ViewAngles) -> Image:
-        """(N, N, 3) whose pixels move along the flow from the frame of the source, (N, N, 3)."""
+        """(N, N, 3) the view, whose pixels come along the flow from `large`: the frame of the source, (N, N, 3)."""
         side, (_, (parts,)) = self._seen(view)
         layers = Layers.unpacked(parts)
         shown = np.ascontiguousarray(large[:, ::-1]) if side.mirrored else large
@@ -233,7 +233,7 @@ class EncodedObject:
         return mixed(layers, shown, place, place, (slice(0, large.shape[0]), slice(0, large.shape[1]))).image
 
     def _seen(self, view: ViewAngles) -> tuple[_Side, tuple[Array, Array]]:
-        """The image that says most about a view, the source image if both do, and what `ViewSession.view` makes of it.
+        """The image that says most about a view (if both say as much, the source), and what `ViewSession.view` gives.
 
         The mean of both images would show two outlines.
         """

@@ -148,7 +148,7 @@ def _curve_motion(grid: Tensor, face: Face, motions: Sequence[Tensor]) -> list[T
         )
         share = known @ along
         nearest = share.clamp(0, 1)
-        # In place, which takes a third of the time off: squared distances, and then weights.
+        # In place, which saves a third of the time: first squared distances, then weights.
         weight = share.mul_(-2).add_(nearest).mul_(nearest).mul_(length).add_(known @ away).clamp_(min=0)
         weight.add_(_SOFTNESS**2).square_().reciprocal_()
         total = weight @ at_start
@@ -168,7 +168,7 @@ def _eyeball_motions(
     inside = downsample((structure[:, LABELS : LABELS + 1] == EYE).float(), PRIOR_STRIDE).flatten(2)[:, 0]  # (B, n)
     upper, lower = (_eye_points(target, [eye[lid] for eye in _EYE_CURVES]) for lid in (0, 1))
     added = [torch.zeros_like(offset) for offset in offsets]
-    # Few positions are inside of an eye. Graphs cannot choose them, and a GPU's host would wait for their number.
+    # Few positions are inside of an eye. Graphs cannot select them, and with a GPU the CPU would wait for the count.
     all_of_them = inside.device.type != "cpu" or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
     chosen = None if all_of_them else inside.amax(dim=0).nonzero()[:, 0]
     inside, within = (inside, grid) if chosen is None else (inside[:, chosen], grid[:, chosen])
@@ -189,7 +189,7 @@ def _eyeball_motions(
         room = gap.clamp(min=0) * _LID_SLOPE
         for number, (source, offset) in enumerate(zip(sources, offsets, strict=True)):
             assert source.irises is not None
-            # Only what the head and the lids do not do already; their offset at the iris, as a mean around it.
+            # Only the motion that head and lids do not have already. `there`: their mean offset around the iris.
             there = near @ offset / weight  # (B, 1, 2)
             wanted = source.irises[:, eye, :2][:, None] - iris[:, None] - there
             along, across = _to_upright(wanted, torch.zeros_like(middle), axis).unbind(dim=2)  # (B, 1), eye widths

@@ -38,11 +38,11 @@ _FARTHEST = 50.0  # trunks; the depth where no solid is hit
 _NO_WEIGHT = -60.0  # logit of a solid that is not present
 _LEAST_WEIGHT = -9.0  # least logit of a solid that is present: a network can still choose it
 _ARMS = slice(8, 12)  # the solids right and left forearm, right and left hand
-# Of the detour around arms. Real hands are wider than their solids: sleeves, fingers, and joints that are a bit off.
+# For the detour around arms. Real hands are wider than their solids: sleeves, fingers, and joints that are a bit off.
 _ARM_REACH = (2.5, 2.5, 5.0, 5.0)  # times the reach of the solids
 _ARM_BEHIND, _ARM_BLUR = 0.3, 0.05  # trunks behind the trunk's surface at which an arm counts as hidden; its softness
 _COVERED = 0.3  # share of an arm from which on a place counts as covered
-_DETOURS, _DIRECTIONS = (0.2, 0.4, 0.6), 6  # lengths in trunks; of steps around a covered place
+_DETOURS, _DIRECTIONS = (0.2, 0.4, 0.6), 6  # lengths in trunks, and number, of steps around a covered place
 _PER_TRUNK = 0.3  # price of a step by one trunk, in shares of a wrong place
 _DOWN = 2.5  # factor of the price of steps up and down: seams are level, so what is beside a place resembles it more
 # Of the network that corrects joints:
@@ -101,10 +101,10 @@ class BodyPrior(NamedTuple):
         return (self.candidates * weight[:, :-1, None]).sum(dim=1)
 
     def detour(self, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps (B, 2, h, w) of a flow around arms that cover what it looks for in the source; pixels of the frame.
+        """Steps (B, 2, h, w), in pixels of the frame, by which a flow avoids arms that cover its places in the source.
 
-        Without them a hand that was before the trunk stays there when it moves away. Each step leads to a place of the
-        same part of the body that the source shows. Also returns a share (B, 1, h, w): what is wrong there even so.
+        Without them, when a hand moves away from the trunk, the trunk would still show it. Each step leads to a visible
+        place of the same part of the body. Also returns (B, 1, h, w) in [0, 1]: how wrong the new place still is.
         """
         weight = channel_softmax(self.logits)
         elsewhere = 1 - torch.maximum(_by_side(weight[:, _ARMS]).sum(dim=1), self.arms[:, 1])  # (B, 2, h, w)
@@ -288,7 +288,7 @@ class PoseRefiner(nn.Module):
         self.place_head = nn.Linear(_HIDDEN, 2 * 2 * JOINTS * 3)
         self.thickness_head = nn.Linear(_HIDDEN, SOLIDS * 2)
         for head in (self.place_head, self.thickness_head):  # training starts with almost no correction
-            if not head.weight.is_meta:  # there torch would load its compiler to set values that no tensor holds
+            if not head.weight.is_meta:  # a meta tensor has no values, and torch would load its compiler
                 nn.init.normal_(head.weight, std=1e-3)
                 nn.init.zeros_(head.bias)
 

@@ -87,7 +87,7 @@ class VolumeEstimator(nn.Module):
             x = up(x) + (self.skip[i](before) if i < len(self.skip) else self.fine(before))
         with torch.autocast(image.device.type, enabled=False):
             density = self.volume_head(F.leaky_relu(x.float(), 0.1)) + _EMPTY
-            # In small steps: a tanh that is far out has no gradient.
+            # Small steps: a tanh far from zero has no gradient.
             limit = constant(_CAMERA_LIMITS, middle.device).view(1, 3, 1, 1)
             camera = (self.camera_head(middle) * _CAMERA_STEP).tanh() * limit
             matter = F.softplus(density)
