@@ -113,17 +113,18 @@ def train(
     if flow is not None and init is not None:
         raise UsageError("--flow and --init exclude each other", hint="--init includes the flow estimator")
     if narrow is not None:
-        refuse_unused(context, f"--narrow starts from {narrow}", "flow", "init", "sampler", "recipe")
+        refuse_unused(context, f"--narrow starts from {narrow}", "flow", "init", "sampler")
     else:
         refuse_unused(context, "it is for --narrow", "bottleneck")
     if init is not None:
         refuse_unused(context, "the model of --init keeps its own", "sampler")
     if recipe is not None:
-        refuse_unused(context, f"{recipe} says it", "sampler", hint="leave it out, or change it in the file")
+        hint = "leave it out, or change it in the file"
+        refuse_unused(context, f"{recipe} says it", "sampler", "bottleneck", hint=hint)
         plan = _read_recipe(recipe, dataset)
     else:
         plan = _recipe(dataset, sampler, flow, init)
-    if narrow is not None:
+    if narrow is not None and recipe is None:
         plan = narrowing_recipe(plan, narrow, bottleneck)
     if task is not None:
         check_task(plan, task)

@@ -138,11 +138,16 @@ def _outputs_to(outputs: _Outputs, modules: Sequence[nn.Module]) -> Iterator[Non
 
 
 def narrow_by_least_squares(learner: Learner, task: NarrowingTask, stage: Stage) -> None:
-    """Gives the learner's generator the weights of the teacher, with fewer channels inside its narrow blocks."""
+    """Gives the learner's generator the weights of the teacher, with fewer channels inside its narrow blocks.
+
+    Raises UsageError when it is not narrower, or differs in other ways.
+    """
     generator, teacher = learner.generator, task.teacher
     own = generator.state_dict()
     generator.load_state_dict({n: x if x.shape == own[n].shape else own[n] for n, x in teacher.state_dict().items()})
     blocks = list(_narrowed_blocks(teacher, generator).values())
+    if not blocks:
+        raise UsageError("the recipe's model is as wide as that of --narrow", hint="give it a larger bottleneck")
     seen = _activations([pair.wide for pair in blocks], task, stage, learner.placement.device)
     with torch.no_grad():
         for pair, (windows, outputs) in zip(blocks, seen, strict=True):
