@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gfla_cli.arrays import Image
+from gfla_cli.arrays import Float32Array, Image
 from gfla_cli.geometry.crop import Crop
 
 _SOFT = 0.04  # share of the crop's side over which it fades; bodies come that near to its border
 _RIM = 0.1  # share of the side, at the border, where both images should be equal; their tones are compared there
 _TONES = 24  # levels; pixels that differ by more show something else
 _COARSE = 32  # pixels of the side at which tones are compared
+_GRID = 64  # pixels of the side at which the motion of the border is read
+_REACH = 0.1, 0.3  # shares of the side, aside and up or down; further away nothing moves: a head goes on above
+_SMOOTH = 2.0  # pixels of that grid, standard deviation
+_MOVES = 1.5 / 256, 4 / 256  # widths of the crop: below, it is noise of a background that stands still; above, motion
+_LEAST_SURE = 0.05  # weight of a place whose motion is not sure at all
+_STILL = 0.25  # pixels; motion that is not worth a resampling
 
 
 class Paster:
@@ -35,6 +43,7 @@ class Paster:
         weight = _square(*size, fades, over=_SOFT) if mask is None else mask
         self._weight = crop.uncropped(weight, region, beyond=0)
         self._rest = 1 - self._weight
+        self._hidden = _inside(self._weight, region)
         self._behind = np.ascontiguousarray(image[region])
         # (c, c, 1) 1 at the sides that fade
         self._rim = 1 - _coarse(crop.uncropped(_square(*size, fades, over=_RIM), region))
@@ -44,16 +53,48 @@ class Paster:
         """A copy of the image with the generated `part` (h, w, 3), of any size, in its place."""
         return self.set_in(self._crop.uncropped(part, self._region))
 
-    def set_in(self, part: Image) -> Image:
-        """Like a call, for a part that has the pixels of the crop's region of the image."""
-        part = self._levelled(part)
-        whole = self._image.copy()
-        whole[self._region] = cv2.blendLinear(part, self._behind, self._weight, self._rest)
+    def set_in(self, part: Image, around: Image | None = None) -> Image:
+        """Like a call, for a part that has the pixels of the crop's region of the image.
+
+        `around`: what `moved_along` gives; the part is set into that.
+        """
+        behind, coarse_behind = self._behind, self._coarse_behind
+        if around is not None:
+            behind = np.ascontiguousarray(around[self._region])
+            coarse_behind = _coarse(behind)
+        part = self._levelled(part, coarse_behind)
+        whole = self._image.copy() if around is None else around
+        whole[self._region] = cv2.blendLinear(part, behind, self._weight, self._rest)
         return whole
 
-    def _levelled(self, part: Image) -> Image:
+    def moved_along(self, offset: Float32Array, sure: Float32Array) -> Image:
+        """A copy of the image in which the crop's surroundings move as its border does, less with the distance from it.
+
+        Without that, a head whose upper end lies outside of the crop would break there. `offset` (h, w, 2): from each
+        place of the generated image to the place of the image that it shows, in widths of the crop. `sure` (h, w) in
+        [0, 1]: how far the offset can be trusted. Where the generated image hides it, the copy is not changed.
+        """
+        result = self._image.copy()
+        moved, place = _motion_around(self._crop, offset, sure)
+        region = place.region(self._image.shape)
+        if region is None or np.abs(moved).max() < _STILL:
+            return result
+        rows, columns = region
+        hidden_rows, hidden_columns = self._hidden
+        above, below = slice(rows.start, hidden_rows.start), slice(hidden_rows.stop, rows.stop)
+        left, right = slice(columns.start, hidden_columns.start), slice(hidden_columns.stop, columns.stop)
+        for band in ((above, columns), (below, columns), (hidden_rows, left), (hidden_rows, right)):
+            if all(part.stop > part.start for part in band):
+                y, x = (np.arange(part.start, part.stop, dtype=np.float32) for part in band)
+                off_x, off_y = np.moveaxis(place.uncropped(moved, band), -1, 0)
+                if max(np.abs(off_x).max(), np.abs(off_y).max()) >= _STILL:
+                    x, y = off_x + x, off_y + y[:, None]
+                    result[band] = cv2.remap(self._image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return result
+
+    def _levelled(self, part: Image, coarse_behind: NDArray[np.float32]) -> Image:
         """The part with the tones of the image: the difference at the rim is removed, smoothly, everywhere."""
-        difference = self._coarse_behind - _coarse(part)
+        difference = coarse_behind - _coarse(part)
         weight = self._rim * (np.abs(difference).max(axis=2, keepdims=True) < _TONES)
         total = _spread(weight)[..., None]
         if not total.max() > 0:
@@ -62,6 +103,52 @@ class Paster:
         height, width = part.shape[:2]
         levelled = part + cv2.resize(off, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(levelled.round().clip(0, 255), np.uint8)
+
+
+def _motion_around(crop: Crop, offset: Float32Array, sure: Float32Array) -> tuple[Float32Array, Crop]:
+    """(n, n, 2) pixels of the image by which a crop and its surroundings move, and the crop that holds both.
+
+    See `Paster.moved_along`.
+    """
+    left, top, right, bottom = crop.bounds_back((0.0, 0.0, float(crop.size[1]), float(crop.size[0])))
+    weight = sure + _LEAST_SURE
+    moved, total = (
+        cv2.GaussianBlur(
+            cv2.resize(part, (_GRID, _GRID), interpolation=cv2.INTER_AREA),
+            (0, 0),
+            _SMOOTH,
+            borderType=cv2.BORDER_REPLICATE,
+        )
+        for part in (offset * weight[..., None], weight)
+    )
+    pixels = np.array([right - left, (bottom - top) * crop.size[1] / crop.size[0]], np.float32)
+    moved /= total[..., None]
+    low, high = _MOVES
+    moves = smoothstep(((np.hypot(*np.moveaxis(moved, -1, 0)) - low) / (high - low)).clip(0, 1))
+    across, down = (math.ceil(reach * _GRID) for reach in _REACH)
+    wide = cv2.copyMakeBorder(
+        moved * moves[..., None] * pixels, down, down, across, across, borderType=cv2.BORDER_REPLICATE
+    )
+    beyond = [_beyond(margin) for margin in (down, across)]
+    wide *= smoothstep(1 - np.minimum(1, np.hypot(beyond[0][:, None], beyond[1])))[..., None].astype(np.float32)
+    x, y = across / _GRID * (right - left), down / _GRID * (bottom - top)
+    return np.asarray(wide, np.float32), Crop((left - x, top - y, right + x, bottom + y), wide.shape[:2])
+
+
+def _beyond(margin: int) -> NDArray[np.float64]:
+    """(n,) of each pixel of a grid with a margin at both ends: 0 inside, and up to 1 at the ends."""
+    at = np.arange(-margin, _GRID + margin) + 0.5
+    return np.asarray(np.maximum(np.maximum(-at, at - _GRID), 0) / margin)
+
+
+def _inside(weight: Float32Array, region: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Rows and columns of an image between which a weight (h, w) of its `region` is 1; empty ones if it never is."""
+    found = []
+    for axis, part in enumerate(region):
+        there = np.flatnonzero(weight.max(axis=1 - axis) >= 1)
+        first, last = (there[0], there[-1] + 1) if len(there) else (0, 0)
+        found.append(slice(part.start + int(first), part.start + int(last)))
+    return found[0], found[1]
 
 
 def _coarse(values: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -403,7 +403,7 @@ def composed(
         if keeps and canvas.shown is not None:
             part = Mixed(part.image, part.cover * canvas.shown[region[0]])
         if canvas.paster is not None and not keeps:
-            image = canvas.paster.set_in(part.image)
+            image = canvas.paster.set_in(part.image, canvas.paster.moved_along(layers.offset, layers.share))
         else:
             image = canvas.background.copy()
             if keeps and alpha is not None:  # the subject's own colours: the viewer mixes them by alpha

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from gfla_cli.errors import UsageError
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
 from gfla_cli.networks.renderer import Blend, PixelBlend
 from gfla_cli.training.learner import Learner, reduce_for

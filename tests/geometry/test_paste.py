@@ -35,3 +35,57 @@ def test_a_frame_whose_tones_are_off_leaves_no_rectangle():
     around[58:102, 58:102] = False
     assert np.abs(pasted.astype(int) - picture)[around].max() <= 3
     assert np.abs(pasted.astype(int) - picture)[62:98, 62:98].mean() < 4
+
+
+def post(left):
+    """A black post on white, 20 pixels wide."""
+    picture = np.full((200, 200, 3), 255, np.uint8)
+    picture[:, left : left + 20] = 0
+    return picture
+
+
+def middle_of_post(row):
+    dark = 255.0 - row[..., 0]
+    return float((dark * np.arange(len(dark))).sum() / dark.sum())
+
+
+def moved(x, y, side=32):
+    """Offsets of a frame of 100 pixels that moves by so many pixels."""
+    return np.full((side, side, 2), (-x / 100, -y / 100), np.float32)
+
+
+def test_what_goes_on_outside_of_the_crop_moves_along():
+    crop, still = Crop((50, 60, 150, 160), (32, 32)), post(90)
+    paster = Paster(still, crop)
+    around = paster.moved_along(moved(6, 0), np.ones((32, 32), np.float32))
+    pasted = paster.set_in(post(96)[60:160, 50:150], around)
+    places = [middle_of_post(row) for row in pasted]
+    assert np.abs(np.diff(places)).max() < 0.6  # no step at the border of the crop
+    assert abs(places[110] - places[20] - 6) < 0.1
+    np.testing.assert_array_equal(pasted[:25], still[:25])  # out of reach
+    np.testing.assert_array_equal(still, post(90))
+    broken = [middle_of_post(row) for row in paster.set_in(post(96)[60:160, 50:150])]
+    assert np.abs(np.diff(broken)).max() > 1.5
+
+
+@pytest.mark.parametrize("pixels", [0, 0.1])
+def test_nothing_is_resampled_where_nothing_moves(pixels):
+    picture = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    paster = Paster(picture, Crop((50, 60, 150, 160), (32, 32)))
+    around = paster.moved_along(moved(pixels, pixels), np.ones((32, 32), np.float32))
+    np.testing.assert_array_equal(around, picture)
+
+
+def test_a_motion_that_is_not_sure_hardly_moves_what_is_around():
+    picture, offset, sure = post(90), moved(0, 0), np.ones((32, 32), np.float32)
+    offset[:, ::2], sure[:, ::2] = moved(30, 0)[:, ::2], 0
+    around = Paster(picture, Crop((50, 60, 150, 160), (32, 32))).moved_along(offset, sure)
+    assert max(abs(middle_of_post(row) - 99.5) for row in around) < 2
+
+
+@pytest.mark.parametrize(("box", "far"), [((0, 0, 200, 200), 0), ((-20, 40, 120, 230), 0), ((150, 150, 260, 260), 100)])
+def test_a_crop_may_reach_beyond_the_image(box, far):
+    around = Paster(post(90), Crop(box, (32, 32))).moved_along(moved(9, -5), np.ones((32, 32), np.float32))
+    assert around.shape == (200, 200, 3)
+    np.testing.assert_array_equal(around[:far], post(90)[:far])
+    assert set(np.unique(around[:, :80])) == {255}  # and the white beside the post stays white

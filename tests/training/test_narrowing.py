@@ -111,6 +111,15 @@ def test_narrowing_ends_in_a_bundle_and_can_be_resumed(small_set, tmp_path):
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
 
 
+def test_a_recipe_that_is_as_wide_as_the_model_is_refused(small_set, tmp_path):
+    wide = replace(plan(), model=tiny(**WIDE))
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = replace(narrowing(wide, tmp_path / "wide"), model=wide.model)
+    how = {"vgg": None, "cache": None, "placement": CPU, "options": RunOptions(workers=0, narrow=tmp_path / "wide")}
+    with pytest.raises(UsageError, match="as wide as"):
+        run_training(recipe, small_set, output=tmp_path / "run", resume=False, **how)
+
+
 def test_a_model_that_cannot_become_narrower_is_refused(tmp_path):
     save_tiny(tmp_path / "narrow", tiny(**WIDE, bottleneck=2))
     with pytest.raises(UsageError, match="as narrow already"):
