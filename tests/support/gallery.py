@@ -11,9 +11,11 @@ Needs the training material beside the checkout. Rendered people and their groun
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import cv2
@@ -21,8 +23,10 @@ import numpy as np
 import torch
 import typer
 from paths import ANNA, BEN, ROOT, SHARED
+from typer.testing import CliRunner
 
 from gfla_cli import PoseTransfer, ViewSynthesizer
+from gfla_cli.app import app
 from gfla_cli.arrays import Image
 from gfla_cli.conditioning.face_map import background_edges, face_structure
 from gfla_cli.datasets.augment import as_detected_face
@@ -41,6 +45,7 @@ from gfla_cli.synth.people.people import person_clip, portrait, random_views
 SIDE = 768  # pixels of rendered pairs
 PORTRAIT = 512  # pixels of rendered portraits
 TILE, VIEW = 360, 200  # pixels of the height of an image in the README: of a person, and of a chair
+FACE = 167  # pixels of the side of a face there; the whole portrait has 240
 AZIMUTHS = (0, 80, 120, 240, 300)  # of that chair
 SHOWN = 480  # pixels of the longer side on the page
 PAIRS, CLIPS = 16, 8
@@ -169,7 +174,7 @@ def only_drawn(image: np.ndarray) -> Layers:
 
 
 def assets() -> None:
-    """Writes source, pose and result side by side: one transfer at full size, four on one image, and a turned chair."""
+    """Writes what the README shows: a transfer at full size, four on one image, a turned chair, and a talking face."""
     model, cleo, tiles = PoseTransfer(), ROOT / "assets" / "cleo.jpg", []
     for source, pose in ((ANNA, BEN), (BEN, cleo), (cleo, ANNA), (cleo, BEN)):
         images = [load_image(source), load_image(pose), model.transfer(source, pose).image]
@@ -183,6 +188,11 @@ def assets() -> None:
     chair = ViewSynthesizer().render(ROOT / "assets" / "armchair.jpg", AZIMUTHS)
     turned = [enlarged(image, (VIEW, VIEW)) for image in (chair.source_image, *chair.images)]
     write_image(ROOT / "assets" / "view-synthesis.jpg", np.hstack(turned), overwrite=True)
+    with TemporaryDirectory() as folder:
+        files = [str(ROOT / "assets" / name) for name in ("eve.jpg", "finn.mp4")]
+        how = ["--concat", "--fps", "12.5", "--size", str(FACE)]
+        CliRunner().invoke(app, ["animate", *files, "-o", f"{folder}/face.gif", *how], catch_exceptions=False)
+        shutil.copyfile(f"{folder}/face_concat.gif", ROOT / "assets" / "animate.gif")
 
 
 def page(folder: Path) -> None:
