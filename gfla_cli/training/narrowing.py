@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from gfla_cli.errors import UsageError
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
 from gfla_cli.networks.renderer import Blend, PixelBlend
 from gfla_cli.training.learner import Learner, reduce_for
-from gfla_cli.training.loading import ReadableSamples
+from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Stage
 from gfla_cli.training.tasks.base import CriticInput, Outcome, TrainingTask, total
 
@@ -141,7 +140,7 @@ def _outputs_to(outputs: _Outputs, modules: Sequence[nn.Module]) -> Iterator[Non
 def narrow_by_least_squares(learner: Learner, task: NarrowingTask, stage: Stage) -> None:
     """Gives the learner's generator the weights of the teacher, with fewer channels inside its narrow blocks.
 
-    Raises UsageError when it is not narrower, or differs in other ways.
+    Raises UsageError when it is not narrower, DataError when the training data cannot be read.
     """
     generator, teacher = learner.generator, task.teacher
     own = generator.state_dict()
@@ -162,21 +161,22 @@ def _activations(
     """For each block, at some places: windows of the channels inside, and what they add to the output of the block.
 
     Windows are (places, channels * 9), outputs (places, b), or (places, b * 4) of blocks that double the resolution.
+    Raises DataError when the samples cannot be read.
     """
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
-    dataset, random = ReadableSamples(task.dataset(stage)), torch.Generator(device).manual_seed(0)
+    numbers = range(FIRST_SEEN, FIRST_SEEN + _SAMPLES, 2)
+    random = torch.Generator(device).manual_seed(0)
     reduce_for(task.teacher, stage.image_size)
-    number = 0
-    while sum(len(windows) for windows, _ in found[0]) < _SAMPLES * _PLACES and number < _SAMPLES:
-        read = [dataset[FIRST_SEEN + number + i].sample for i in range(2)]
-        number += 2
-        sample = default_collate([sample for sample in read if sample is not None])
-        inside: _Outputs = []
-        with torch.no_grad(), _outputs_to(inside, [block.norm2 for block in blocks]):
-            for batch in task.batches(sample, device):
-                task.task.forward(task.teacher, batch, stage)
-        for i, normed in inside:
-            found[i].append(_at_some_places(blocks[i], normed.float(), random))
+    with load_samples(task.dataset(stage), ([n, n + 1] for n in numbers), workers=0) as loading:
+        for loaded in loading:
+            inside: _Outputs = []
+            with torch.no_grad(), _outputs_to(inside, [block.norm2 for block in blocks]):
+                for batch in task.batches(loaded.sample, device):
+                    task.task.forward(task.teacher, batch, stage)
+            for i, normed in inside:
+                found[i].append(_at_some_places(blocks[i], normed.float(), random))
+            if sum(len(windows) for windows, _ in found[0]) >= _SAMPLES * _PLACES:
+                break
     return [(torch.cat([w for w, _ in parts]), torch.cat([o for _, o in parts])) for parts in found]
 
 

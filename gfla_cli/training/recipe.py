@@ -354,6 +354,19 @@ def narrowing_recipe(plan: Recipe, model: str | Path, bottleneck: int) -> Recipe
     return replace(plan, model=narrow, stages=(stage,), average_decay=0.99)
 
 
+def check_narrowing(plan: Recipe, model: str | Path | None) -> None:
+    """Raises UsageError unless the recipe makes this model narrower; for None, unless it narrows no model."""
+    hint = "--show with --narrow prints a recipe to start from"
+    imitates = [stage.train == "joint" and stage.weights.imitation > 0 for stage in plan.stages]
+    if model is None:
+        if any(stage.weights.imitation for stage in plan.stages):
+            raise UsageError("the recipe imitates a wider model", hint="name that model: --narrow MODEL")
+    elif not all(imitates):
+        raise UsageError("--narrow: the recipe has a stage that does not imitate the model", hint=hint)
+    elif replace(_config_of(model, plan), bottleneck=plan.model.bottleneck) != plan.model:
+        raise UsageError(f"--narrow: the recipe's model differs from {model} in more than the bottleneck", hint=hint)
+
+
 def _config_of(model: str | Path, plan: Recipe) -> ModelConfig:
     """The config of a bundle whose task is that of the recipe. Its weights are read later, into the network."""
     folder = find_bundle(model)

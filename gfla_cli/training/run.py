@@ -25,7 +25,7 @@ from gfla_cli.training.data import LAST, check_cache, open_training_data, run_ex
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.narrowing import NarrowingTask, narrow_by_least_squares
-from gfla_cli.training.recipe import Recipe
+from gfla_cli.training.recipe import Recipe, check_narrowing
 from gfla_cli.training.tasks.base import TrainingTask
 from gfla_cli.training.tasks.clip import SequenceTask
 from gfla_cli.training.tasks.pose import PoseTask
@@ -120,7 +120,8 @@ def run_training(
 
     Ctrl-C or SIGTERM abandons the current step, saves a checkpoint and raises KeyboardInterrupt or SystemExit(143). A
     second signal ends the run at once. Raises DataError when `output` contains a run and `resume` is False, or the
-    other way round, or when another process trains there; UsageError for --compile without CUDA.
+    other way round, or when another process trains there; UsageError for --compile without CUDA, and like
+    `check_narrowing`.
 
     The processes of a `group` train together, each on its part of every batch. Rank 0 alone writes files, and raises
     errors that concern all. When torchrun restarts them they resume from their last checkpoint.
@@ -130,6 +131,7 @@ def run_training(
         # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
         group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
     folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
+    group.run_on_rank0(lambda: check_narrowing(recipe, options.narrow))
     group.run_on_rank0(lambda: check_cache(recipe, cache))
     with said_when_slow(say, "opening the data and the networks of the losses"):
         task = group.run_on_all(

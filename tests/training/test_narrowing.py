@@ -12,12 +12,12 @@ from test_view_training import TwoViews
 from test_view_training import plan as view_plan
 from tiny_models import CPU, fresh, save_tiny, tiny
 from torch import nn
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, default_collate
 from typer.testing import CliRunner
 
 from gfla_cli.app import app
 from gfla_cli.bundles.bundle import is_flow_tensor, load_bundle, save_bundle
-from gfla_cli.errors import UsageError
+from gfla_cli.errors import DataError, MediaError, UsageError
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
 from gfla_cli.training.narrowing import FIRST_SEEN, NarrowingTask, narrow_by_least_squares
 from gfla_cli.training.recipe import RECIPES, narrowing_recipe
@@ -118,6 +118,41 @@ def test_a_recipe_that_is_as_wide_as_the_model_is_refused(small_set, tmp_path):
     how = {"vgg": None, "cache": None, "placement": CPU, "options": RunOptions(workers=0, narrow=tmp_path / "wide")}
     with pytest.raises(UsageError, match="as wide as"):
         run_training(recipe, small_set, output=tmp_path / "run", resume=False, **how)
+
+
+def test_a_recipe_that_does_not_fit_the_model_is_refused(small_set, tmp_path):
+    wide = replace(plan(), model=tiny(**WIDE))
+    save_tiny(tmp_path / "wide", wide.model)
+    save_tiny(tmp_path / "other", tiny(width=32, max_width=32))
+    recipe = narrowing(wide, tmp_path / "wide")
+    for wrong, model, said in (
+        (recipe, None, "imitates a wider model"),
+        (wide, "wide", "a stage that does not imitate"),
+        (replace(recipe, stages=(replace(recipe.stages[0], train="flow"),)), "wide", "a stage that does not imitate"),
+        (recipe, "other", "in more than the bottleneck"),
+    ):
+        how = {"vgg": None, "cache": None, "placement": CPU}
+        how["options"] = RunOptions(workers=0, narrow=None if model is None else tmp_path / model)
+        with pytest.raises(UsageError, match=said):
+            run_training(wrong, small_set, output=tmp_path / "run", resume=False, **how)
+
+
+class Unreadable(Dataset):
+    """Every image of it is damaged."""
+
+    def __getitem__(self, index):
+        raise MediaError(f"{index}.jpg: damaged")
+
+
+def test_training_data_that_cannot_be_read_is_named(open_data, tmp_path):
+    wide, task_of = training_of("pose", open_data)
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = narrowing(wide, tmp_path / "wide")
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
+    task.dataset = lambda stage: Unreadable()
+    with pytest.raises(DataError, match="20 samples in a row cannot be read; the first: 100000000"):
+        narrow_by_least_squares(run.learner, task, run.stage)
 
 
 def test_a_model_that_cannot_become_narrower_is_refused(tmp_path):
