@@ -20,7 +20,7 @@ _REACH = 0.1, 0.3  # shares of the side, aside and up or down; further away noth
 _SMOOTH = 2.0  # pixels of that grid, standard deviation
 _MOVES = 1.5 / 256, 4 / 256  # widths of the crop: below, it is noise of a background that stands still; above, motion
 _LEAST_SURE = 0.05  # weight of a place whose motion is not sure at all
-_STILL = 0.25  # pixels; motion that is not worth a resampling
+_STILL = 0.5  # pixels; motion that is not worth a resampling
 
 
 class Paster:
@@ -75,21 +75,19 @@ class Paster:
         [0, 1]: how far the offset can be trusted. Where the generated image hides it, the copy is not changed.
         """
         result = self._image.copy()
-        moved, place = _motion_around(self._crop, offset, sure)
-        region = place.region(self._image.shape)
-        if region is None or np.abs(moved).max() < _STILL:
-            return result
-        rows, columns = region
+        height, width = result.shape[:2]
+        moved, (x, y) = _motion_around(self._crop, offset, sure)
+        rows, columns = slice(max(0, y), min(height, y + len(moved))), slice(max(0, x), min(width, x + moved.shape[1]))
         hidden_rows, hidden_columns = self._hidden
         above, below = slice(rows.start, hidden_rows.start), slice(hidden_rows.stop, rows.stop)
         left, right = slice(columns.start, hidden_columns.start), slice(hidden_columns.stop, columns.stop)
-        for band in ((above, columns), (below, columns), (hidden_rows, left), (hidden_rows, right)):
-            if all(part.stop > part.start for part in band):
-                y, x = (np.arange(part.start, part.stop, dtype=np.float32) for part in band)
-                off_x, off_y = np.moveaxis(place.uncropped(moved, band), -1, 0)
-                if max(np.abs(off_x).max(), np.abs(off_y).max()) >= _STILL:
-                    x, y = off_x + x, off_y + y[:, None]
-                    result[band] = cv2.remap(self._image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        for down, across in ((above, columns), (below, columns), (hidden_rows, left), (hidden_rows, right)):
+            off = moved[down.start - y : down.stop - y, across.start - x : across.stop - x]
+            if off.size and np.abs(off).max() >= _STILL:
+                to_x = off[..., 0] + np.arange(across.start, across.stop, dtype=np.float32)
+                to_y = off[..., 1] + np.arange(down.start, down.stop, dtype=np.float32)[:, None]
+                border = cv2.BORDER_REPLICATE
+                result[down, across] = cv2.remap(self._image, to_x, to_y, cv2.INTER_CUBIC, borderMode=border)
         return result
 
     def _levelled(self, part: Image, coarse_behind: NDArray[np.float32]) -> Image:
@@ -105,40 +103,38 @@ class Paster:
         return np.asarray(levelled.round().clip(0, 255), np.uint8)
 
 
-def _motion_around(crop: Crop, offset: Float32Array, sure: Float32Array) -> tuple[Float32Array, Crop]:
-    """(n, n, 2) pixels of the image by which a crop and its surroundings move, and the crop that holds both.
+def _motion_around(crop: Crop, offset: Float32Array, sure: Float32Array) -> tuple[Float32Array, tuple[int, int]]:
+    """(n, m, 2) pixels by which a crop and its surroundings move in the image, and the place (x, y) of the first one.
 
     See `Paster.moved_along`.
     """
     left, top, right, bottom = crop.bounds_back((0.0, 0.0, float(crop.size[1]), float(crop.size[0])))
     weight = sure + _LEAST_SURE
-    moved, total = (
-        cv2.GaussianBlur(
-            cv2.resize(part, (_GRID, _GRID), interpolation=cv2.INTER_AREA),
-            (0, 0),
-            _SMOOTH,
-            borderType=cv2.BORDER_REPLICATE,
-        )
-        for part in (offset * weight[..., None], weight)
-    )
-    pixels = np.array([right - left, (bottom - top) * crop.size[1] / crop.size[0]], np.float32)
+    moved, total = (_read_smoothly(part) for part in (offset * weight[..., None], weight))
     moved /= total[..., None]
     low, high = _MOVES
     moves = smoothstep(((np.hypot(*np.moveaxis(moved, -1, 0)) - low) / (high - low)).clip(0, 1))
+    pixels = np.array([right - left, (bottom - top) * crop.size[1] / crop.size[0]], np.float32)
     across, down = (math.ceil(reach * _GRID) for reach in _REACH)
     wide = cv2.copyMakeBorder(
         moved * moves[..., None] * pixels, down, down, across, across, borderType=cv2.BORDER_REPLICATE
     )
-    beyond = [_beyond(margin) for margin in (down, across)]
-    wide *= smoothstep(1 - np.minimum(1, np.hypot(beyond[0][:, None], beyond[1])))[..., None].astype(np.float32)
-    x, y = across / _GRID * (right - left), down / _GRID * (bottom - top)
-    return np.asarray(wide, np.float32), Crop((left - x, top - y, right + x, bottom + y), wide.shape[:2])
+    wide *= smoothstep(1 - np.minimum(1, np.hypot(_beyond(down)[:, None], _beyond(across))))[..., None]
+    outer_x, outer_y = across / _GRID * (right - left), down / _GRID * (bottom - top)
+    x, y = round(left - outer_x), round(top - outer_y)  # the motion is smooth: half a pixel aside it is the same
+    size = max(1, round(right + outer_x) - x), max(1, round(bottom + outer_y) - y)
+    return np.asarray(cv2.resize(wide, size, interpolation=cv2.INTER_LINEAR), np.float32), (x, y)
 
 
-def _beyond(margin: int) -> NDArray[np.float64]:
-    """(n,) of each pixel of a grid with a margin at both ends: 0 inside, and up to 1 at the ends."""
-    at = np.arange(-margin, _GRID + margin) + 0.5
-    return np.asarray(np.maximum(np.maximum(-at, at - _GRID), 0) / margin)
+def _read_smoothly(values: Float32Array) -> Float32Array:
+    small = cv2.resize(values, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), _SMOOTH, borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _beyond(margin: int) -> NDArray[np.float32]:
+    """(n,) of each pixel of the grid with a margin at both ends: 0 inside, and up to 1 at the ends."""
+    at = np.arange(-margin, _GRID + margin, dtype=np.float32) + 0.5
+    return np.asarray(np.maximum(np.maximum(-at, at - _GRID), 0) / margin, np.float32)
 
 
 def _inside(weight: Float32Array, region: tuple[slice, slice]) -> tuple[slice, slice]:
