@@ -181,6 +181,7 @@ def _activations(
 
 
 def _at_some_places(block: _Block, normed: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Windows and outputs, see `_activations`, from the channels inside a block after its norm, (B, C, h, w)."""
     x: Tensor = block.act(normed)
     _, second = _convolutions(block)
     if isinstance(second, nn.ConvTranspose2d):
