@@ -44,10 +44,8 @@ class Paster:
         self._weight = crop.uncropped(weight, region, beyond=0)
         self._rest = 1 - self._weight
         self._hidden = _inside(self._weight, region)
-        self._behind = np.ascontiguousarray(image[region])
         # (c, c, 1) 1 at the sides that fade
         self._rim = 1 - _coarse(crop.uncropped(_square(*size, fades, over=_RIM), region))
-        self._coarse_behind = _coarse(self._behind)
 
     def __call__(self, part: Image) -> Image:
         """A copy of the image with the generated `part` (h, w, 3), of any size, in its place."""
@@ -58,13 +56,9 @@ class Paster:
 
         `around`: what `moved_along` gives; the part is set into that.
         """
-        behind, coarse_behind = self._behind, self._coarse_behind
-        if around is not None:
-            behind = np.ascontiguousarray(around[self._region])
-            coarse_behind = _coarse(behind)
-        part = self._levelled(part, coarse_behind)
         whole = self._image.copy() if around is None else around
-        whole[self._region] = cv2.blendLinear(part, behind, self._weight, self._rest)
+        behind = np.ascontiguousarray(whole[self._region])
+        whole[self._region] = cv2.blendLinear(self._levelled(part, behind), behind, self._weight, self._rest)
         return whole
 
     def moved_along(self, offset: Float32Array, sure: Float32Array) -> Image:
@@ -90,9 +84,9 @@ class Paster:
                 result[down, across] = cv2.remap(self._image, to_x, to_y, cv2.INTER_CUBIC, borderMode=border)
         return result
 
-    def _levelled(self, part: Image, coarse_behind: NDArray[np.float32]) -> Image:
-        """The part with the tones of the image: the difference at the rim is removed, smoothly, everywhere."""
-        difference = coarse_behind - _coarse(part)
+    def _levelled(self, part: Image, behind: Image) -> Image:
+        """The part with the tones of what is behind it: the difference at the rim is removed, smoothly, everywhere."""
+        difference = _coarse(behind) - _coarse(part)
         weight = self._rim * (np.abs(difference).max(axis=2, keepdims=True) < _TONES)
         total = _spread(weight)[..., None]
         if not total.max() > 0:
@@ -112,8 +106,7 @@ def _motion_around(crop: Crop, offset: Float32Array, sure: Float32Array) -> tupl
     weight = sure + _LEAST_SURE
     moved, total = (_read_smoothly(part) for part in (offset * weight[..., None], weight))
     moved /= total[..., None]
-    low, high = _MOVES
-    moves = smoothstep(((np.hypot(*np.moveaxis(moved, -1, 0)) - low) / (high - low)).clip(0, 1))
+    moves = smoothstep(ramp(np.hypot(*np.moveaxis(moved, -1, 0)), *_MOVES))
     pixels = np.array([right - left, (bottom - top) * crop.size[1] / crop.size[0]], np.float32)
     across, down = (math.ceil(reach * _GRID) for reach in _REACH)
     wide = cv2.copyMakeBorder(
@@ -173,6 +166,11 @@ def _ramp(length: int, *, fades: tuple[bool, bool], over: float) -> NDArray[np.f
         if fade:
             weight = np.minimum(weight, np.clip(ramp, 0, 1))
     return smoothstep(weight).astype(np.float32)
+
+
+def ramp(values: Float32Array | float, start: float, end: float) -> Float32Array:
+    """0 at `start` and before, 1 at `end` and beyond."""
+    return np.asarray(np.clip((values - start) / (end - start), 0, 1), np.float32)
 
 
 def smoothstep(share: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -21,7 +21,7 @@ from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.config import ModelConfig
 from gfla_cli.errors import UsageError
 from gfla_cli.geometry.crop import Box, Crop, box_around
-from gfla_cli.geometry.paste import Paster, smoothstep
+from gfla_cli.geometry.paste import Paster, ramp, smoothstep
 from gfla_cli.inference.session import Session
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines.frame_layers import (
@@ -34,7 +34,6 @@ from gfla_cli.pipelines.frame_layers import (
     Layers,
     SourceFrame,
     disc,
-    ramp,
     region_around,
     spread,
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gfla_cli.arrays import LAYERS, BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import body_reach, distance_from_body, torso_length
 from gfla_cli.person.pose import Pose
 
@@ -482,11 +483,6 @@ def _filled(places: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) 1 inside of the outer outline of some places (H, W), else 0."""
     outlines, _ = cv2.findContours(places, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.zeros_like(places), outlines, -1, 1, cv2.FILLED), np.uint8)
-
-
-def ramp(values: Float32Array | float, start: float, end: float) -> Float32Array:
-    """0 at `start` and before, 1 at `end` and beyond."""
-    return np.asarray(np.clip((values - start) / (end - start), 0, 1), np.float32)
 
 
 def _around(start: int, length: int) -> slice:

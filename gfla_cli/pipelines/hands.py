@@ -22,9 +22,10 @@ from numpy.typing import ArrayLike
 
 from gfla_cli.arrays import BoolArray, Float32Array, Float64Array, Image, median
 from gfla_cli.geometry.crop import Size
+from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import drawable, torso_length
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.frame_layers import LIKELY, Layers, SourceFrame, disc, ramp, region_around, spread
+from gfla_cli.pipelines.frame_layers import LIKELY, Layers, SourceFrame, disc, region_around, spread
 
 _ARMS = ((3, 4), (6, 7))  # elbow and wrist
 _NOSE, _EYES, _SHOULDERS, _HIPS = 0, (14, 15), (2, 5), (8, 11)
