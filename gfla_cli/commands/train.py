@@ -124,8 +124,8 @@ def train(
         plan = _read_recipe(recipe, dataset)
     else:
         plan = _recipe(dataset, sampler, flow, init)
-    if narrow is not None and recipe is None:
-        plan = narrowing_recipe(plan, narrow, bottleneck)
+        if narrow is not None:
+            plan = narrowing_recipe(plan, narrow, bottleneck)
     if task is not None:
         check_task(plan, task)
     if minutes is not None:

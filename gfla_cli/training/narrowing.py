@@ -8,14 +8,13 @@ one. Flows stay as they are, and the real images are not looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gfla_cli.errors import UsageError
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
 from gfla_cli.networks.renderer import Blend, PixelBlend
 from gfla_cli.training.learner import Learner, reduce_for
@@ -46,16 +45,18 @@ class _Pair(NamedTuple):
     narrow: _Block
 
 
-def _narrowed_blocks(wide: nn.Module, narrow: nn.Module) -> dict[str, _Pair]:
-    """The blocks that have fewer channels inside, by name."""
-    found, narrow_ones = {}, dict(narrow.named_modules())
-    for name, block in wide.named_modules():
-        if isinstance(block, _Block):
-            own = narrow_ones[name]
-            assert isinstance(own, _Block)
-            if _convolutions(block)[0].out_channels != _convolutions(own)[0].out_channels:
-                found[name] = _Pair(block, own)
-    return found
+def _narrowed_blocks(wide: nn.Module, narrow: nn.Module) -> list[_Pair]:
+    """The blocks that have fewer channels inside, of two networks that are built alike."""
+    blocks = ([block for block in network.modules() if isinstance(block, _Block)] for network in (wide, narrow))
+    pairs = [_Pair(*pair) for pair in zip(*blocks, strict=True)]
+    return [
+        pair for pair in pairs if _convolutions(pair.wide)[0].out_channels > _convolutions(pair.narrow)[0].out_channels
+    ]
+
+
+def _blends(network: nn.Module) -> list[PixelBlend]:
+    """What gives the layers of an image, if the model blends pixels."""
+    return [module for module in network.modules() if isinstance(module, PixelBlend)]
 
 
 def _convolutions(block: _Block) -> tuple[nn.Conv2d, nn.Conv2d | nn.ConvTranspose2d]:
@@ -85,24 +86,30 @@ class NarrowingTask(TrainingTask):
     def forward(self, generator: nn.Module, batch: Any, stage: Stage) -> Outcome:
         """The loss `imitation`: how far features, layers and images are from those of the wide model."""
         blocks = _narrowed_blocks(self.teacher, generator)
-        with torch.no_grad():
-            wanted, truth = self._seen(self.teacher, [pair.wide for pair in blocks.values()], batch, stage)
-        found, made = self._seen(generator, [pair.narrow for pair in blocks.values()], batch, stage)
+        wanted, truth = self.taught([*(pair.wide for pair in blocks), *_blends(self.teacher)], batch, stage)
+        found, made = self._seen(generator, [*(pair.narrow for pair in blocks), *_blends(generator)], batch, stage)
         parts = [_difference(x, y) for (_, x), (_, y) in zip(found, wanted, strict=True)]
         each_frame = total(parts) * (len(blocks) + 1) / len(parts)
         return Outcome(
             {"imitation": _IMAGE * (_image(made) - _image(truth)).abs().mean() + each_frame}, {}, made.carried
         )
 
+    def taught(self, modules: Sequence[nn.Module], batch: Any, stage: Stage) -> tuple[_Outputs, Outcome]:
+        """All outputs of these modules of the wide model, and the outcome of the task with it."""
+        reduce_for(self.teacher, stage.image_size)  # as the learner does with its own networks
+        with torch.no_grad():
+            return self._seen(self.teacher, modules, batch, stage)
+
     def _seen(
-        self, generator: nn.Module, blocks: Sequence[nn.Module], batch: Any, stage: Stage
+        self, generator: nn.Module, modules: Sequence[nn.Module], batch: Any, stage: Stage
     ) -> tuple[_Outputs, Outcome]:
-        """All outputs of these blocks, and the layers of the image; and the task's own outcome."""
         outputs: _Outputs = []
-        reduce_for(generator, stage.image_size)
-        with _outputs_to(outputs, [*blocks, *(m for m in generator.modules() if isinstance(m, PixelBlend))]):
-            outcome = self.task.forward(generator, batch, stage)
-        return outputs, outcome
+        with ExitStack() as hooks:
+            for number, module in enumerate(modules):
+                hooks.enter_context(
+                    module.register_forward_hook(lambda _module, _inputs, output, n=number: outputs.append((n, output)))
+                )
+            return outputs, self.task.forward(generator, batch, stage)
 
     def rows(self, generator: nn.Module, batch: Any) -> Tensor:
         """Those of the task."""
@@ -126,28 +133,15 @@ def _image(outcome: Outcome) -> Tensor:
     return pair.fake
 
 
-@contextmanager
-def _outputs_to(outputs: _Outputs, modules: Sequence[nn.Module]) -> Iterator[None]:
-    """While this context lasts, the outputs of these modules are added to a list."""
-    with ExitStack() as hooks:
-        for number, module in enumerate(modules):
-            hooks.enter_context(
-                module.register_forward_hook(lambda _module, _inputs, output, n=number: outputs.append((n, output)))
-            )
-        yield
-
-
 def narrow_by_least_squares(learner: Learner, task: NarrowingTask, stage: Stage) -> None:
     """Gives the learner's generator the weights of the teacher, with fewer channels inside its narrow blocks.
 
-    Raises UsageError when it is not narrower, DataError when the training data cannot be read.
+    Its recipe has passed `check_narrowing`. Raises DataError when the training data cannot be read.
     """
     generator, teacher = learner.generator, task.teacher
     own = generator.state_dict()
     generator.load_state_dict({n: x if x.shape == own[n].shape else own[n] for n, x in teacher.state_dict().items()})
-    blocks = list(_narrowed_blocks(teacher, generator).values())
-    if not blocks:
-        raise UsageError("the recipe's model is as wide as that of --narrow", hint="give it a larger bottleneck")
+    blocks = _narrowed_blocks(teacher, generator)
     seen = _activations([pair.wide for pair in blocks], task, stage, learner.placement.device)
     with torch.no_grad():
         for pair, (windows, outputs) in zip(blocks, seen, strict=True):
@@ -166,15 +160,12 @@ def _activations(
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
     numbers = range(FIRST_SEEN, FIRST_SEEN + _SAMPLES, 2)
     random = torch.Generator(device).manual_seed(0)
-    reduce_for(task.teacher, stage.image_size)
     with load_samples(task.dataset(stage), ([n, n + 1] for n in numbers), workers=0) as loading:
         for loaded in loading:
-            inside: _Outputs = []
-            with torch.no_grad(), _outputs_to(inside, [block.norm2 for block in blocks]):
-                for batch in task.batches(loaded.sample, device):
-                    task.task.forward(task.teacher, batch, stage)
-            for i, normed in inside:
-                found[i].append(_at_some_places(blocks[i], normed.float(), random))
+            for batch in task.batches(loaded.sample, device):
+                inside, _ = task.taught([block.norm2 for block in blocks], batch, stage)
+                for i, normed in inside:
+                    found[i].append(_at_some_places(blocks[i], normed.float(), random))
             if sum(len(windows) for windows, _ in found[0]) >= _SAMPLES * _PLACES:
                 break
     return [(torch.cat([w for w, _ in parts]), torch.cat([o for _, o in parts])) for parts in found]
@@ -201,15 +192,15 @@ def _rows(x: Tensor) -> Tensor:
 
 def _narrow(pair: _Pair, windows: Tensor, outputs: Tensor) -> None:
     """Copies the channels that a block needs most, and fits its second convolution to the output of the wide block."""
-    (_, second), (own_first, own_second) = _convolutions(pair.wide), _convolutions(pair.narrow)
+    (first, second), (own_first, own_second) = _convolutions(pair.wide), _convolutions(pair.narrow)
     mean, mean_output = windows.mean(dim=0), outputs.mean(dim=0)
     windows, outputs = windows - mean, outputs - mean_output
     gram, cross = windows.T @ windows / len(windows), windows.T @ outputs / len(windows)
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     kept = _most_needed(gram, cross, own_first.out_channels)
-    inner = [(getattr(own, name), getattr(theirs, name)) for own, theirs in _inner(pair) for name in ("weight", "bias")]
-    for own, theirs in inner:
-        own.copy_(theirs[kept])
+    for own, theirs in ((own_first, first), (pair.narrow.norm2, pair.wide.norm2)):
+        for name, parameter in own.named_parameters():  # a block without norm has none there
+            parameter.copy_(theirs.get_parameter(name)[kept])
     own_second.weight.zero_()
     shift = torch.zeros_like(mean_output)
     phases = _phases(second)
@@ -224,12 +215,6 @@ def _narrow(pair: _Pair, windows: Tensor, outputs: Tensor) -> None:
     assert second.bias is not None
     assert own_second.bias is not None
     own_second.bias.copy_(second.bias + shift.unflatten(0, (-1, len(phases))).mean(dim=1))
-
-
-def _inner(pair: _Pair) -> list[tuple[nn.Module, nn.Module]]:
-    """The first convolution and the norm after it, where the block has one: the narrow one's and the wide one's."""
-    modules = [(_convolutions(pair.narrow)[0], _convolutions(pair.wide)[0]), (pair.narrow.norm2, pair.wide.norm2)]
-    return [(own, theirs) for own, theirs in modules if not isinstance(own, nn.Identity)]
 
 
 def _phases(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[dict[int, tuple[int, int]]]:

@@ -334,8 +334,7 @@ def narrowing_recipe(plan: Recipe, model: str | Path, bottleneck: int) -> Recipe
     if not config.has_flow:
         raise UsageError(f"--narrow: {model} has no flow", hint="models with the sampler local can be narrowed")
     narrow = replace(config, bottleneck=bottleneck)
-    widest = min(4 * config.width, config.max_width)
-    if narrow.hidden(widest) >= config.hidden(widest):
+    if not _is_narrower(narrow, config):
         what = f"--bottleneck {bottleneck}: the blocks of {model} are as narrow already"
         raise UsageError(what, hint=f"it has the bottleneck {config.bottleneck}; take a larger number")
     last = joint_stages(plan)[-1]
@@ -363,8 +362,16 @@ def check_narrowing(plan: Recipe, model: str | Path | None) -> None:
             raise UsageError("the recipe imitates a wider model", hint="name that model: --narrow MODEL")
     elif not all(imitates):
         raise UsageError("--narrow: the recipe has a stage that does not imitate the model", hint=hint)
-    elif replace(_config_of(model, plan), bottleneck=plan.model.bottleneck) != plan.model:
+    elif replace(wide := _config_of(model, plan), bottleneck=plan.model.bottleneck) != plan.model:
         raise UsageError(f"--narrow: the recipe's model differs from {model} in more than the bottleneck", hint=hint)
+    elif not _is_narrower(plan.model, wide):
+        raise UsageError("the recipe's model is as wide as that of --narrow", hint="give it a larger bottleneck")
+
+
+def _is_narrower(config: ModelConfig, other: ModelConfig) -> bool:
+    """Whether blocks of the renderer have fewer channels inside than in another model of the same width."""
+    widest = min(4 * config.width, config.max_width)
+    return config.hidden(widest) < other.hidden(widest)
 
 
 def _config_of(model: str | Path, plan: Recipe) -> ModelConfig:
