@@ -27,7 +27,7 @@ from gfla_cli.io.background import ProcessLock, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import layers_of
-from gfla_cli.networks.samplers import LocalAttention, Source
+from gfla_cli.networks.samplers import BilinearSampling, LocalAttention, Source
 from gfla_cli.networks.sequence import GeneratedFrame, SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, EncodedSource, ViewGenerator
 
@@ -153,7 +153,7 @@ class TorchSession:
             given = [self.tensor(array) for array in inputs]
             made = self.network(*given)
             layers = layers_of(made, given[0], self.config.task)
-        weights = [self.array(found[0]) for found in attention] if attention else [None] * len(made.flows)
+        weights = [None if found is None else self.array(found[0]) for found in attention]
         levels = [
             AttentionMaps(self.array(flow.offset[0]), self.array(flow.mask[0]), found)
             for flow, found in zip(made.flows, weights, strict=True)
@@ -173,15 +173,17 @@ def _channels_last(array: Array) -> Tensor:
 
 
 @contextmanager
-def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
-    """A list to which forward passes in the block add the attention (B, n*n, h, w) of every level, coarse to fine."""
-    attention: list[Tensor] = []
+def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor | None]]:
+    """A list to which forward passes in the block add the attention (B, n*n, h, w) of every level, coarse to fine.
+
+    None for a level without attention.
+    """
+    attention: list[Tensor | None] = []
 
     def record(module: nn.Module, inputs: tuple[Any, ...], _: Tensor) -> None:
-        assert isinstance(module, LocalAttention)
-        attention.append(module.attend(*inputs).attention)
+        attention.append(module.attend(*inputs).attention if isinstance(module, LocalAttention) else None)
 
-    samplers = [module for module in network.modules() if isinstance(module, LocalAttention)]
+    samplers = [module for module in network.modules() if isinstance(module, LocalAttention | BilinearSampling)]
     hooks = [module.register_forward_hook(record) for module in samplers]
     try:
         yield attention

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gfla_cli.config import Level, ModelConfig
 from gfla_cli.networks.flow import Flow
-from gfla_cli.ops.local_attention import Attended, AttentionWeights, attend, source_keys
-from gfla_cli.ops.warp import bilinear_warp
+from gfla_cli.ops.local_attention import Attended, AttentionWeights, attend, bilinear, source_keys
+from gfla_cli.ops.warp import positions
 
 
 class Source(NamedTuple):
@@ -54,7 +54,10 @@ class LocalAttention(nn.Module):
 
 
 class BilinearSampling(nn.Module):
-    """Ablation: no attention; each target position is a bilinear sample of the source at l + w(l)."""
+    """No attention: each target position is a bilinear sample of the source at l + w(l). An ablation of the paper.
+
+    Local attention with patches of one pixel is the same. A fast model has it at its finest level.
+    """
 
     def prepare(self, features: Tensor) -> Source:
         """Nothing is derived."""
@@ -62,7 +65,7 @@ class BilinearSampling(nn.Module):
 
     def forward(self, source: Source, target: Tensor, flow: Flow) -> Tensor:
         """Source features warped to the target, (B, C, h, w)."""
-        return bilinear_warp(source.features, flow.offset)
+        return bilinear(source.features, positions(flow.offset))
 
 
 class GlobalAttention(nn.Module):
@@ -95,8 +98,8 @@ class GlobalAttention(nn.Module):
 
 def sampler(channels: int, level: Level, config: ModelConfig) -> LocalAttention | BilinearSampling | GlobalAttention:
     """The sampler of the config for one level."""
+    if config.sampler == "bilinear" or (config.sampler == "local" and level.patch == 1):
+        return BilinearSampling()
     if config.sampler == "local":
         return LocalAttention(channels, level, config)
-    if config.sampler == "bilinear":
-        return BilinearSampling()
     return GlobalAttention(channels)

@@ -103,7 +103,7 @@ def attend(
     r = n // 2
     position = positions(offset_B2HW)
     query = F.conv2d(padded(target_BCHW, r, "replicate"), weights.hidden[:, :C], weights.hidden_bias)
-    hidden = F.leaky_relu(query + _bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
+    hidden = F.leaky_relu(query + bilinear(keys_BDHW, position + r).to(query.dtype), 0.1)
     scores = F.conv2d(hidden, weights.score, weights.score_bias)
     # One plane per tap: what follows works plane by plane.
     attention = channel_softmax(scores.to(position.dtype, memory_format=torch.contiguous_format))
@@ -146,7 +146,7 @@ def weighted_patch_sum(source_BCHW: Tensor, position_B2HW: Tensor, attention_BKH
     return bag_of_pixels(padded_source, index, _spread_over_corners(attention_BKHW, fx, fy))
 
 
-def _bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
+def bilinear(source_BCHW: Tensor, position_B2HW: Tensor) -> Tensor:
     """`sample_at` for many channels. On the CPU and in exports it reads all channels of a pixel at once.
 
     torch's grid_sample goes channel by channel there. In ONNX Runtime this form takes a third of GridSample's time.

@@ -3,6 +3,8 @@
 First each block keeps the channels that its output needs most, and its second convolution is fitted to its former
 output by least squares. Then the narrow renderer learns by gradients to give the features and the image of the wide
 one. Flows stay as they are, and the real images are not looked at.
+
+The finest level may lose its local attention in the same way: it learns to do without.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
-from gfla_cli.networks.renderer import Blend, PixelBlend
+from gfla_cli.networks.renderer import Blend, DecoderLevel, PixelBlend
 from gfla_cli.training.learner import Learner, reduce_for
 from gfla_cli.training.loading import load_samples
 from gfla_cli.training.recipe import Stage
@@ -54,9 +56,18 @@ def _narrowed_blocks(wide: nn.Module, narrow: nn.Module) -> list[_Pair]:
     ]
 
 
-def _blends(network: nn.Module) -> list[PixelBlend]:
-    """What gives the layers of an image, if the model blends pixels."""
-    return [module for module in network.modules() if isinstance(module, PixelBlend)]
+def _changed_levels(wide: nn.Module, narrow: nn.Module) -> list[tuple[DecoderLevel, DecoderLevel]]:
+    """The levels that sample in another way, of two networks that are built alike."""
+    levels = ([level for level in network.modules() if isinstance(level, DecoderLevel)] for network in (wide, narrow))
+    pairs = zip(*levels, strict=True)
+    return [pair for pair in pairs if len({tuple(map(type, level.samplers)) for level in pair}) > 1]
+
+
+def _compared(wide: nn.Module, narrow: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    """Modules of both networks whose outputs should be equal: blocks, levels, and what gives the layers of an image."""
+    blends = ([module for module in network.modules() if isinstance(module, PixelBlend)] for network in (wide, narrow))
+    blocks = _narrowed_blocks(wide, narrow)
+    return [*((pair.wide, pair.narrow) for pair in blocks), *_changed_levels(wide, narrow), *zip(*blends, strict=True)]
 
 
 def _convolutions(block: _Block) -> tuple[nn.Conv2d, nn.Conv2d | nn.ConvTranspose2d]:
@@ -85,11 +96,11 @@ class NarrowingTask(TrainingTask):
 
     def forward(self, generator: nn.Module, batch: Any, stage: Stage) -> Outcome:
         """The loss `imitation`: how far features, layers and images are from those of the wide model."""
-        blocks = _narrowed_blocks(self.teacher, generator)
-        wanted, truth = self.taught([*(pair.wide for pair in blocks), *_blends(self.teacher)], batch, stage)
-        found, made = self._seen(generator, [*(pair.narrow for pair in blocks), *_blends(generator)], batch, stage)
+        pairs = _compared(self.teacher, generator)
+        wanted, truth = self.taught([wide for wide, _ in pairs], batch, stage)
+        found, made = self._seen(generator, [narrow for _, narrow in pairs], batch, stage)
         parts = [_difference(x, y) for (_, x), (_, y) in zip(found, wanted, strict=True)]
-        each_frame = total(parts) * (len(blocks) + 1) / len(parts)
+        each_frame = total(parts) * len(pairs) / len(parts)
         return Outcome(
             {"imitation": _IMAGE * (_image(made) - _image(truth)).abs().mean() + each_frame}, {}, made.carried
         )
@@ -140,9 +151,10 @@ def narrow_by_least_squares(learner: Learner, task: NarrowingTask, stage: Stage)
     """
     generator, teacher = learner.generator, task.teacher
     own = generator.state_dict()
-    generator.load_state_dict({n: x if x.shape == own[n].shape else own[n] for n, x in teacher.state_dict().items()})
+    theirs = teacher.state_dict()
+    generator.load_state_dict({n: theirs[n] if theirs[n].shape == x.shape else x for n, x in own.items()})
     blocks = _narrowed_blocks(teacher, generator)
-    seen = _activations([pair.wide for pair in blocks], task, stage, learner.placement.device)
+    seen = _activations([pair.wide for pair in blocks], task, stage, learner.placement.device) if blocks else []
     with torch.no_grad():
         for pair, (windows, outputs) in zip(blocks, seen, strict=True):
             _narrow(pair, windows.double(), outputs.double())

@@ -325,17 +325,23 @@ def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
     return replace(plan, model=config, stages=joint_stages(plan))
 
 
-def narrowing_recipe(plan: Recipe, model: str | Path, bottleneck: int) -> Recipe:
+def narrowing_recipe(
+    plan: Recipe, model: str | Path, bottleneck: int | None = None, *, fine_attention: bool = True
+) -> Recipe:
     """One stage in which a narrower renderer learns to equal that of a bundle; its flows stay as they are.
 
-    `bottleneck`: see `ModelConfig`. Raises as `fine_tuning_recipe` does, and UsageError when the bundle's is as large.
+    `bottleneck`: see `ModelConfig`; None keeps the bundle's. Without `fine_attention` the finest level samples where
+    the flow leads, and has no local attention. Raises as `fine_tuning_recipe` does, and UsageError when the bundle is
+    as narrow already.
     """
     config = _config_of(model, plan)
     if not config.has_flow:
         raise UsageError(f"--narrow: {model} has no flow", hint="models with the sampler local can be narrowed")
-    narrow = replace(config, bottleneck=bottleneck)
+    narrow = _narrowed(config, bottleneck or config.bottleneck, 1 if not fine_attention else config.levels[-1].patch)
     if not _is_narrower(narrow, config):
         what = f"--bottleneck {bottleneck}: the blocks of {model} are as narrow already"
+        if not fine_attention:
+            what = f"--no-fine-attention: {model} has no local attention at its finest level"
         raise UsageError(what, hint=f"it has the bottleneck {config.bottleneck}; take a larger number")
     last = joint_stages(plan)[-1]
     stage = replace(
@@ -362,16 +368,29 @@ def check_narrowing(plan: Recipe, model: str | Path | None) -> None:
             raise UsageError("the recipe imitates a wider model", hint="name that model: --narrow MODEL")
     elif not all(imitates):
         raise UsageError("--narrow: the recipe has a stage that does not imitate the model", hint=hint)
-    elif replace(wide := _config_of(model, plan), bottleneck=plan.model.bottleneck) != plan.model:
-        raise UsageError(f"--narrow: the recipe's model differs from {model} in more than the bottleneck", hint=hint)
+    elif _narrowed(wide := _config_of(model, plan), plan.model.bottleneck, plan.model.levels[-1].patch) != plan.model:
+        what = f"--narrow: the recipe's model differs from {model} in more than the bottleneck and the finest patch"
+        raise UsageError(what, hint=hint)
     elif not _is_narrower(plan.model, wide):
         raise UsageError("the recipe's model is as wide as that of --narrow", hint="give it a larger bottleneck")
 
 
+def _narrowed(config: ModelConfig, bottleneck: int, finest_patch: int) -> ModelConfig:
+    finest = replace(config.levels[-1], patch=finest_patch)
+    return replace(config, bottleneck=bottleneck, levels=(*config.levels[:-1], finest))
+
+
 def _is_narrower(config: ModelConfig, other: ModelConfig) -> bool:
-    """Whether blocks of the renderer have fewer channels inside than in another model of the same width."""
+    """Whether a model does less than another one of the same width, and nothing more.
+
+    That is: blocks of the renderer have fewer channels inside, or the finest level has no local attention.
+    """
     widest = min(4 * config.width, config.max_width)
-    return config.hidden(widest) < other.hidden(widest)
+    inside, before = config.hidden(widest), other.hidden(widest)
+    patch, larger = config.levels[-1].patch, other.levels[-1].patch
+    if inside > before or patch not in (1, larger):
+        return False
+    return inside < before or patch < larger
 
 
 def _config_of(model: str | Path, plan: Recipe) -> ModelConfig:

@@ -25,6 +25,7 @@ from gfla_cli.training.recipe import LossWeights, Recipe, Stage
 Terms = dict[str, Tensor]  # name of a loss -> unweighted scalar; the names are those of LossWeights
 
 # Features with the receptive field of a flow cell, by its stride: (layer, pooled by), best first.
+_LEAST_WINDOW = 3  # pixels of the affine regularisation; a smaller one has no residual
 _FEATURES_AT = {8: (("relu4_1", 1), ("relu3_4", 2)), 4: (("relu3_1", 1),), 2: (("relu2_1", 1),)}
 
 
@@ -108,9 +109,8 @@ class FlowLosses:
         if weights.correctness:
             terms["correctness"] = self._correctness(flows, source, target)
         if weights.affine:
-            terms["affine"] = total(
-                affine_regularisation(flow.offset, level.patch) for flow, level in zip(flows, self.levels, strict=True)
-            )
+            windows = [max(level.patch, _LEAST_WINDOW) for level in self.levels]
+            terms["affine"] = total(map(affine_regularisation, (flow.offset for flow in flows), windows))
         if weights.correspondence or weights.visibility:
             pairs = [correspondence_loss(flow, *ground_truth_at(*flow.offset.shape[-2:])) for flow in flows]
             terms["correspondence"] = total(error for error, _ in pairs)
