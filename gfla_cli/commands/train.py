@@ -79,16 +79,17 @@ def train(
         typer.Option(
             min=1,
             help="With --narrow: how many times fewer channels are inside a block of the renderer.",
-            show_default="2, or as MODEL with --no-fine-attention",
+            show_default="2, or that of MODEL with --attention",
         ),
     ] = None,
-    fine_attention: Annotated[
-        bool,
+    attention: Annotated[
+        int | None,
         typer.Option(
-            "--fine-attention/--no-fine-attention",
-            help="With --narrow: keep local attention at the finest level, or sample there where the flow leads.",
+            min=0,
+            help="With --narrow: how many levels keep their local attention, coarse ones first.",
+            show_default="all",
         ),
-    ] = True,
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the resolved recipe and stop.")] = False,
     save_every: Annotated[int, _of_run(min=1, help="Steps between checkpoints.")] = 500,
     sample_every: Annotated[int, _of_run(min=1, help="Steps between sample images.")] = 500,
@@ -126,18 +127,17 @@ def train(
     if narrow is not None:
         refuse_unused(context, f"--narrow starts from {narrow}", "flow", "init", "sampler")
     else:
-        refuse_unused(context, "it is for --narrow", "bottleneck", "fine_attention")
+        refuse_unused(context, "it is for --narrow", "bottleneck", "attention")
     if init is not None:
         refuse_unused(context, "the model of --init keeps its own", "sampler")
     if recipe is not None:
         hint = "leave it out, or change it in the file"
-        refuse_unused(context, f"{recipe} says it", "sampler", "bottleneck", "fine_attention", hint=hint)
+        refuse_unused(context, f"{recipe} says it", "sampler", "bottleneck", "attention", hint=hint)
         plan = _read_recipe(recipe, dataset)
     else:
         plan = _recipe(dataset, sampler, flow, init)
         if narrow is not None:
-            inside = bottleneck if bottleneck or not fine_attention else 2
-            plan = narrowing_recipe(plan, narrow, inside, fine_attention=fine_attention)
+            plan = narrowing_recipe(plan, narrow, bottleneck or (2 if attention is None else None), attention)
     if task is not None:
         check_task(plan, task)
     if minutes is not None:

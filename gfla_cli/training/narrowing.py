@@ -4,7 +4,7 @@ First each block keeps the channels that its output needs most, and its second c
 output by least squares. Then the narrow renderer learns by gradients to give the features and the image of the wide
 one. Flows stay as they are, and the real images are not looked at.
 
-The finest level may lose its local attention in the same way: it learns to do without.
+Fine levels may lose their local attention in the same way: the renderer learns to do without.
 """
 
 from __future__ import annotations

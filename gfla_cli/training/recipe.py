@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from gfla_cli.bundles.files import read_config
 from gfla_cli.bundles.shelf import find_bundle
-from gfla_cli.config import ModelConfig, Sampler, preset
+from gfla_cli.config import Level, ModelConfig, Sampler, preset
 from gfla_cli.errors import UsageError
 
 _FLOW_COST = 0.25  # of a step that trains the flow alone, relative to a joint step
@@ -326,23 +326,22 @@ def fine_tuning_recipe(plan: Recipe, model: str | Path) -> Recipe:
 
 
 def narrowing_recipe(
-    plan: Recipe, model: str | Path, bottleneck: int | None = None, *, fine_attention: bool = True
+    plan: Recipe, model: str | Path, bottleneck: int | None = None, attended: int | None = None
 ) -> Recipe:
     """One stage in which a narrower renderer learns to equal that of a bundle; its flows stay as they are.
 
-    `bottleneck`: see `ModelConfig`; None keeps the bundle's. Without `fine_attention` the finest level samples where
-    the flow leads, and has no local attention. Raises as `fine_tuning_recipe` does, and UsageError when the bundle is
-    as narrow already.
+    `bottleneck`: see `ModelConfig`; None keeps the bundle's. `attended`: how many levels keep their local attention,
+    from the coarsest on; the others sample where the flow leads. None keeps all. Raises as `fine_tuning_recipe` does,
+    and UsageError when the bundle is as narrow already.
     """
     config = _config_of(model, plan)
     if not config.has_flow:
         raise UsageError(f"--narrow: {model} has no flow", hint="models with the sampler local can be narrowed")
-    narrow = _narrowed(config, bottleneck or config.bottleneck, 1 if not fine_attention else config.levels[-1].patch)
+    kept = config.levels if attended is None else _attended(config, attended)
+    narrow = replace(config, bottleneck=bottleneck or config.bottleneck, levels=kept)
     if not _is_narrower(narrow, config):
-        what = f"--bottleneck {bottleneck}: the blocks of {model} are as narrow already"
-        if not fine_attention:
-            what = f"--no-fine-attention: {model} has no local attention at its finest level"
-        raise UsageError(what, hint=f"it has the bottleneck {config.bottleneck}; take a larger number")
+        has = f"it has the bottleneck {config.bottleneck}, and attention at {_count_attended(config)} levels"
+        raise UsageError(f"--narrow: {model} is as narrow already", hint=f"{has}; --bottleneck 4, or --attention 1")
     last = joint_stages(plan)[-1]
     stage = replace(
         last,
@@ -368,29 +367,32 @@ def check_narrowing(plan: Recipe, model: str | Path | None) -> None:
             raise UsageError("the recipe imitates a wider model", hint="name that model: --narrow MODEL")
     elif not all(imitates):
         raise UsageError("--narrow: the recipe has a stage that does not imitate the model", hint=hint)
-    elif _narrowed(wide := _config_of(model, plan), plan.model.bottleneck, plan.model.levels[-1].patch) != plan.model:
-        what = f"--narrow: the recipe's model differs from {model} in more than the bottleneck and the finest patch"
+    elif replace(plan.model, bottleneck=(wide := _config_of(model, plan)).bottleneck, levels=wide.levels) != wide:
+        what = f"--narrow: the recipe's model differs from {model} in more than the bottleneck and the attention"
         raise UsageError(what, hint=hint)
     elif not _is_narrower(plan.model, wide):
-        raise UsageError("the recipe's model is as wide as that of --narrow", hint="give it a larger bottleneck")
+        raise UsageError(f"the recipe's model is not narrower than {model}", hint="give it a larger bottleneck")
 
 
-def _narrowed(config: ModelConfig, bottleneck: int, finest_patch: int) -> ModelConfig:
-    finest = replace(config.levels[-1], patch=finest_patch)
-    return replace(config, bottleneck=bottleneck, levels=(*config.levels[:-1], finest))
+def _attended(config: ModelConfig, count: int) -> tuple[Level, ...]:
+    """The levels of a model; all after the first `count` sample one pixel."""
+    return tuple(level if i < count else replace(level, patch=1) for i, level in enumerate(config.levels))
+
+
+def _count_attended(config: ModelConfig) -> int:
+    return sum(level.patch > 1 for level in config.levels)
 
 
 def _is_narrower(config: ModelConfig, other: ModelConfig) -> bool:
     """Whether a model does less than another one of the same width, and nothing more.
 
-    That is: blocks of the renderer have fewer channels inside, or the finest level has no local attention.
+    That is: blocks of the renderer have fewer channels inside, or fewer levels have local attention.
     """
     widest = min(4 * config.width, config.max_width)
     inside, before = config.hidden(widest), other.hidden(widest)
-    patch, larger = config.levels[-1].patch, other.levels[-1].patch
-    if inside > before or patch not in (1, larger):
+    if inside > before or config.levels != _attended(other, _count_attended(config)):
         return False
-    return inside < before or patch < larger
+    return inside < before or config.levels != other.levels
 
 
 def _config_of(model: str | Path, plan: Recipe) -> ModelConfig:
