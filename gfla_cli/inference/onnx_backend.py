@@ -102,6 +102,10 @@ class OnnxClip:
         self._encoded = session.encoded(image)
         self._previous = image, structure  # of the first frame
 
+    def prepare(self, structure: Array) -> Array:
+        """See Clip. The graph of a frame is run as a whole."""
+        return structure
+
     def next(self, structure: Array) -> tuple[Array, Array]:
         """See Clip."""
         previous: Tensors = dict(zip(("previous_image", "previous_structure"), self._previous, strict=True))

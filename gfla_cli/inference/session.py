@@ -14,7 +14,7 @@ from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import DeviceName, ModelConfig, Precision, Runtime, Task
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.geometry.volume import RayVolume
-from gfla_cli.inference.runtime import choose_runtime, gpu_count
+from gfla_cli.inference.runtime import LONG, choose_runtime, gpu_count
 from gfla_cli.io.files import cache_folder, make_folder
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ class Session(Protocol):
 class Clip(Protocol):
     """A clip of one reference image, generated frame by frame."""
 
-    def next(self, structure: Array) -> tuple[Array, Array]:
-        """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W), and what it is mixed from.
+    def prepare(self, structure: Array) -> Any:
+        """What depends on the structure (1, S, H, W) of a frame alone. Another thread may call it some frames ahead."""
 
-        That is the reference and layers (1, 10, H, W): see `networks.layers.layers_of`.
+    def next(self, prepared: Any) -> tuple[Array, Array]:
+        """The next frame, (1, 3, H, W) in [-1, 1], from its structure (1, S, H, W) or the result of `prepare` for it.
+
+        Also what it is mixed from, the reference and layers (1, 10, H, W): see `networks.layers.layers_of`.
         """
 
 
@@ -115,6 +118,10 @@ class _PoseClip:
 
     def __init__(self, session: Session, image: Array, structure: Array) -> None:
         self._session, self._reference = session, (image, structure)
+
+    def prepare(self, structure: Array) -> Array:
+        """See Clip."""
+        return structure
 
     def next(self, structure: Array) -> tuple[Array, Array]:
         """See Clip."""
@@ -164,7 +171,7 @@ def open_session(
             graph = fitting_graph(bundle)
         choice = choose_runtime(runtime, device, precision, has_graph=graph is not None, images=images)
         if choice.runtime == "torch":
-            return _open_torch(bundle, config.task, device, precision, threads, choice.reason)
+            return _open_torch(bundle, config.task, device, precision, threads, choice.reason, images)
         if precision == "bf16":
             raise UsageError("exported models compute in fp32 or fp16, not in bf16", hint="--runtime torch")
         if graph is not None and (device == "cpu" or not gpu_count()):
@@ -216,14 +223,25 @@ def model_config(model: str | Path) -> ModelConfig:
 
 
 def _open_torch(
-    bundle: Path, task: Task, device: DeviceName, precision: Precision, threads: int | None, reason: str = ""
+    bundle: Path,
+    task: Task,
+    device: DeviceName,
+    precision: Precision,
+    threads: int | None,
+    reason: str = "",
+    images: int = 1,
 ) -> Session:
-    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView, use_threads
+    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView, leave_a_core, use_threads
 
     if threads is not None:
         use_threads(threads)
-    kinds: dict[Task, type[TorchSession]] = {"pose": TorchSession, "view": TorchView}
-    return kinds.get(task, TorchSequence)(bundle, device, precision, reason)
+    if task in ("pose", "view"):
+        return (TorchSession if task == "pose" else TorchView)(bundle, device, precision, reason)
+    session = TorchSequence(bundle, device, precision, reason)
+    session.long = images >= LONG and not session.on_gpu
+    if session.long and threads is None:
+        leave_a_core()
+    return session
 
 
 def no_gpu_after_fork() -> GflaError:

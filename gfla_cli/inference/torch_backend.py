@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,15 +23,20 @@ from gfla_cli.inference.device import choose_device
 from gfla_cli.inference.runtime import keep_freed_memory
 from gfla_cli.inference.session import Array, no_gpu_after_fork
 from gfla_cli.inference.visualize import AttentionMaps, Intermediates
-from gfla_cli.io.background import ProcessLock, tell_of_forks
+from gfla_cli.io.background import ProcessLock, python_warnings_silenced, tell_of_forks
 from gfla_cli.networks.build import convolutions_in
+from gfla_cli.networks.flow import FaceReading
 from gfla_cli.networks.generator import Generated
 from gfla_cli.networks.layers import layers_of
+from gfla_cli.networks.priors.curves import Face
 from gfla_cli.networks.samplers import BilinearSampling, LocalAttention, Source
 from gfla_cli.networks.sequence import GeneratedFrame, SequenceGenerator
 from gfla_cli.networks.view import AppearanceFlow, EncodedSource, ViewGenerator
 
+_CORES = torch.get_num_threads()  # as far as nobody has chosen otherwise
+_SAME = 0.01  # of values in [-1, 1]
 _is_forked = False
+_Step = Callable[..., tuple[Tensor, Tensor]]
 
 
 def _single_threaded() -> None:
@@ -49,6 +54,15 @@ def use_threads(count: int) -> None:
     """Sets torch's threads on the CPU. A forked child keeps its single one."""
     if not _is_forked:
         torch.set_num_threads(count)
+
+
+def leave_a_core() -> None:
+    """Takes one thread less than there are cores, unless their number was chosen.
+
+    The other stages of a clip keep a core busy. Threads that wait for it would stop all others.
+    """
+    if torch.get_num_threads() == _CORES > 1:
+        use_threads(_CORES - 1)
 
 
 @contextmanager
@@ -112,8 +126,17 @@ class TorchSession:
         with self._lock:
             if self._lost_gpu:
                 raise no_gpu_after_fork()
-            with self._placement.autocast:
+            with self.autocast():
                 yield
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which operations of the network choose its number format."""
+        return self._placement.autocast
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network runs on a GPU."""
+        return self._placement.device.type != "cpu"
 
     def tensor(self, array: Array) -> Tensor:
         """An array (B, C, H, W) on the network's device and in its memory layout."""
@@ -195,9 +218,44 @@ def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor | None]]:
 class TorchSequence(TorchSession):
     """A face or body bundle's network on the chosen device. See SequenceSession."""
 
+    long = False  # whether its clips are long enough to record the operations of a frame, which takes half a second
+
     def start(self, reference_image: Array, reference_structure: Array) -> TorchClip:
         """See SequenceSession."""
         return TorchClip(self, reference_image, reference_structure)
+
+
+class _Structure(NamedTuple):
+    """The structure of a frame, and what the network derives from it alone."""
+
+    tensors: tuple[Tensor, ...]  # maps (1, S, H, W); of the flow prior "curves" also those of a FaceReading
+    features: Tensor | None = None  # of a frame that is to be rendered, see `SequenceGenerator.encode_target`
+
+    @property
+    def face(self) -> FaceReading | None:
+        """What `SequenceGenerator.read_face` gave."""
+        return FaceReading(self.tensors[1], Face(*self.tensors[2:])) if len(self.tensors) > 1 else None
+
+
+class _FrameStep(nn.Module):
+    """One frame of a clip, from tensors to tensors, so that torch can record its operations."""
+
+    def __init__(
+        self, network: SequenceGenerator, encoded: dict[str, Source], image: Tensor, given: _Structure
+    ) -> None:
+        """`encoded`: the result of `encode_reference` for the reference `image`; `given`: its structure."""
+        super().__init__()
+        self.network, self.encoded, self.image, self.given = network, encoded, image, given
+
+    def forward(
+        self, image: Tensor, previous: tuple[Tensor, ...], target: tuple[Tensor, ...], features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next frame (1, 3, H, W) in [-1, 1] and its layers. `image`: the previous frame."""
+        read = [structure.face for structure in (_Structure(target), _Structure(previous), self.given)]
+        faces = [face for face in read if face is not None]
+        inputs = target[0], image, previous[0], self.image, self.given.tensors[0]
+        made: GeneratedFrame = self.network(*inputs, self.encoded, faces or None, features)
+        return made.image.float().clamp(-1, 1), layers_of(made, self.image, self.network.config.task)
 
 
 class TorchClip:
@@ -207,32 +265,69 @@ class TorchClip:
         assert isinstance(session.network, SequenceGenerator)
         self._network, self._session = session.network, session
         self._given = image, structure
-        self._encoded: dict[str, Source] | None = None
+        self._step: _Step | None = None
+        self._previous: tuple[Tensor, _Structure]  # image and structure of the last frame, at first the reference
+        self._records = session.long
 
     @torch.inference_mode()
-    def next(self, structure: Array) -> tuple[Array, Array]:
+    def prepare(self, structure: Array) -> Array | _Structure:
+        """See Clip. With several threads `next` does this, too: OpenMP would start as many for a second caller."""
+        if self._session.on_gpu or torch.get_num_threads() > 1:
+            return structure
+        with self._session.autocast():
+            return self._read(structure)
+
+    @torch.inference_mode()
+    def next(self, prepared: Array | _Structure) -> tuple[Array, Array]:
         """See Clip."""
         with self._session.running():
-            layers = layers_of(self._made(structure), self._reference[0], self._session.config.task)
-        return self._session.array(self._previous[0]), self._session.array(layers)
+            target = prepared if isinstance(prepared, _Structure) else self._read(prepared)
+            if self._step is None:
+                self._start()
+            assert self._step is not None
+            image, previous = self._previous
+            given = image, previous.tensors, target.tensors, target.features
+            made = self._step(*given)
+            if self._records and previous is not self._first:  # else one tensor has two roles in it
+                self._step, self._records = _recorded(self._step, given, made), False
+            self._previous = made[0], target
+        return self._session.array(made[0]), self._session.array(made[1])
 
-    def _encode(self) -> dict[str, Source]:
+    def _read(self, structure: Array) -> _Structure:
+        maps = self._session.tensor(structure)
+        reading = self._network.read_face(maps)
+        tensors = () if reading is None else (reading.reduced, *(part for part in reading.face if part is not None))
+        return _Structure((maps, *tensors), self._network.encode_target(maps))
+
+    def _start(self) -> None:
         image, structure = self._given
-        self._reference = self._session.tensor(image), self._session.tensor(structure)
-        self._previous = self._reference  # of the first frame
-        self._faces = [self._network.read_face(self._reference[1])] * 2  # of the previous frame and the reference
-        return self._network.encode_reference(self._reference[0])
+        self._first = self._read(structure)
+        self._previous = self._session.tensor(image), self._first
+        encoded = self._network.encode_reference(self._previous[0])
+        self._step = _FrameStep(self._network, encoded, *self._previous)
 
-    def _made(self, structure: Array) -> GeneratedFrame:
-        if self._encoded is None:
-            self._encoded = self._encode()
-        target = self._session.tensor(structure)
-        previous_face, reference_face = self._faces
-        face = self._network.read_face(target)
-        faces = [face, previous_face, reference_face] if face is not None else None
-        made: GeneratedFrame = self._network(target, *self._previous, *self._reference, self._encoded, faces)
-        self._previous, self._faces = (made.image.float().clamp(-1, 1), target), [face, reference_face]
-        return made
+
+def _recorded(step: _Step, given: tuple[Any, ...], made: tuple[Tensor, Tensor]) -> _Step:
+    """A step without Python between its operations, which would let the threads of a clip wait for each other.
+
+    Torch's tracer is deprecated, but nothing else does this without a compiler. Where it fails, or does not give what
+    the step has `made` of the `given` tensors, the step itself is returned.
+    """
+    dtype, enabled = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
+    try:
+        with python_warnings_silenced, torch.autocast("cpu", dtype, enabled=enabled, cache_enabled=False):
+            recorded = torch.jit.trace(step, given, check_trace=False)
+
+        def repeated(*given: Any) -> tuple[Tensor, Tensor]:
+            # The casts of autocast are among the recorded operations.
+            with torch.autocast("cpu", enabled=False), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+                image, layers = recorded(*given)
+                return image, layers
+
+        equal = all(torch.allclose(*pair, atol=_SAME) for pair in zip(repeated(*given), made, strict=True))
+    except Exception:  # the tracer raises any type, and may be gone
+        return step
+    return repeated if equal else step
 
 
 @dataclass(frozen=True, slots=True)

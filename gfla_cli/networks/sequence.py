@@ -97,19 +97,20 @@ class SequenceGenerator(nn.Module):
         reference_structure: Tensor,
         reference: dict[str, Source] | None = None,
         faces: Sequence[FaceReading] | None = None,
+        target: Tensor | None = None,
     ) -> GeneratedFrame:
         """Renders one frame; at the first one, previous = reference.
 
-        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is the result of `encode_reference`, and
-        `faces` those of `read_face` for the structures of target, previous frame and reference: pass them for every
-        frame of a clip to avoid recomputing them.
+        Images (B, 3, H, W) in [-1, 1], structures (B, S, H, W). `reference` is the result of `encode_reference`,
+        `target` that of `encode_target`, and `faces` those of `read_face` for the structures of target, previous frame
+        and reference: pass them for every frame of a clip to avoid recomputing them.
         """
         flows = self.estimate_flow(
             target_structure, previous_image, previous_structure, reference_image, reference_structure, faces
         )
         if reference is None:
             reference = self.encode_reference(reference_image)
-        return self.render(target_structure, previous_image, reference_image, reference, flows)
+        return self.render(target_structure, previous_image, reference_image, reference, flows, target)
 
     def render(
         self,
@@ -118,16 +119,23 @@ class SequenceGenerator(nn.Module):
         reference_image: Tensor,
         reference: dict[str, Source],
         flows: list[FrameFlows],
+        target: Tensor | None = None,
     ) -> GeneratedFrame:
-        """The frame for given flows, one pair per attention level. `reference`: the result of `encode_reference`."""
+        """The frame for given flows, one pair per attention level. `reference` and `target`: see `forward`."""
         previous = self.decoder.prepare(self.previous_encoder(previous_image), 0)
-        target = self.target_encoder(target_structure)[-1]
+        if target is None:
+            target = self.encode_target(target_structure)
         decoded = self.decoder(target, [previous, reference], flows, [previous_image, reference_image])
         return GeneratedFrame(decoded.image, flows, decoded.blend, decoded.warped)
 
     def encode_reference(self, reference_image: Tensor) -> dict[str, Source]:
         """Everything that depends on the reference image only."""
         return self.decoder.prepare(self.reference_encoder(reference_image), 1)
+
+    def encode_target(self, target_structure: Tensor) -> Tensor:
+        """Everything that the renderer derives from the target structure only: (B, C, H/8, W/8)."""
+        features: Tensor = self.target_encoder(target_structure)[-1]
+        return features
 
     def read_face(self, structure: Tensor) -> FaceReading | None:
         """What the flow prior "curves" derives from one structure alone; None for models with another prior."""

@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
-from gfla_cli.arrays import Float32Array, Image, Points
+from gfla_cli.arrays import Image, Points
 from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.inference.session import Execution, open_session
 from gfla_cli.io.background import Closeable, ProcessLock, overlapped
@@ -44,7 +44,7 @@ class _PlannedFrame(NamedTuple):
 
     driven: DrivenFrame
     condition: FrameCondition | None = None  # None: no person
-    structure: Float32Array | None = None  # None: the network draws nothing; a frame of a face is mixed, see `_Between`
+    structure: Any = None  # see `Subject.structure`; None: the network draws nothing, and a face is mixed (`_Between`)
 
 
 class _Between(NamedTuple):

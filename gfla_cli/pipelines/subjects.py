@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -109,10 +109,10 @@ class Subject(Protocol):
     def condition(self, points: Points, missing: int) -> FrameCondition:
         """What the driver's next landmarks ask for. `missing`: frames without a person before it."""
 
-    def structure(self, condition: FrameCondition) -> Float32Array:
-        """(1, S, H, W) the pose map of a frame that the network draws."""
+    def structure(self, condition: FrameCondition) -> Any:
+        """The pose map of a frame that the network draws, prepared for it: see `Clip.prepare`."""
 
-    def draw(self, condition: FrameCondition, structure: Float32Array) -> DrawnFrame:
+    def draw(self, condition: FrameCondition, structure: Any) -> DrawnFrame:
         """The network's part of the next frame."""
 
     def compose(self, drawn: DrawnFrame) -> Image:
@@ -171,12 +171,12 @@ class FaceSubject:
         smooth = points if self._filter is None else self._filter(points, face_size(points), missing)
         return FrameCondition(face=cropped_face(self._motion(smooth), self.crop))
 
-    def structure(self, condition: FrameCondition) -> Float32Array:
+    def structure(self, condition: FrameCondition) -> Any:
         """See Subject."""
         assert condition.face is not None
-        return self._maps(condition.face)
+        return self._clip.prepare(self._maps(condition.face))
 
-    def draw(self, condition: FrameCondition, structure: Float32Array) -> DrawnFrame:
+    def draw(self, condition: FrameCondition, structure: Any) -> DrawnFrame:
         """See Subject."""
         return DrawnFrame(Layers.unpacked(self._clip.next(structure)[1][0]), face=condition.face)
 
@@ -322,12 +322,12 @@ class BodySubject:
         place = None if frame is self.crop else Crop(self.canvas.scale.bounds(frame.box), frame.size)
         return FrameCondition(pose.cropped(frame), head=head, place=place)
 
-    def structure(self, condition: FrameCondition) -> Float32Array:
+    def structure(self, condition: FrameCondition) -> Any:
         """See Subject."""
         assert condition.body is not None
-        return self._maps(condition.body.within_frame().deep_points)
+        return self._clip.prepare(self._maps(condition.body.within_frame().deep_points))
 
-    def draw(self, condition: FrameCondition, structure: Float32Array) -> DrawnFrame:
+    def draw(self, condition: FrameCondition, structure: Any) -> DrawnFrame:
         """See Subject."""
         assert condition.body is not None
         layers = Layers.unpacked(self._clip.next(structure)[1][0]).around(condition.body)

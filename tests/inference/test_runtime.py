@@ -11,7 +11,7 @@ import torch
 from tiny_models import save_tiny, tiny
 
 from gfla_cli.inference import runtime, torch_backend
-from gfla_cli.inference.runtime import MANY, choose_runtime
+from gfla_cli.inference.runtime import LONG, MANY, choose_runtime
 from gfla_cli.inference.session import open_session
 
 
@@ -81,3 +81,78 @@ def test_only_the_thread_that_draws_computes(tmp_path, monkeypatch):
     with ThreadPoolExecutor(1, thread_name_prefix="drawing") as drawing:
         assert drawing.submit(clip.next, face).result()[0].shape == (1, 3, 64, 64)
     assert threads == ["drawing_0"]
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def clip_of(session):
+    """A clip, and four structures for it: noise, which the curves of faces are read from as well as from a face."""
+    random = np.random.default_rng(0)
+    side = session.config.image_size[0]
+    image = random.uniform(-1, 1, (1, 3, side, side)).astype(np.float32)
+    structures = random.random((5, 1, session.config.structure_channels, side, side), np.float32)
+    return session.start(image, structures[0]), structures[1:]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["face-people", "body-people"])
+def test_frames_of_a_long_clip_are_recorded_and_equal(tmp_path, threads, monkeypatch, kind, precision):
+    bundle = save_tiny(tmp_path / "model", tiny(kind))
+    threads(1)
+    task = kind.split("-")[0]
+    short, long = (
+        open_session(bundle, task, device="cpu", precision=precision, runtime="torch", images=count)
+        for count in (LONG - 1, LONG)
+    )
+    clip, structures = clip_of(short)
+    wanted = [clip.next(structure) for structure in structures]
+    clip, _ = clip_of(long)
+    made = [clip.next(structure) for structure in structures[:2]]
+    monkeypatch.setattr(type(long.network), "forward", None)  # Python has no part in the later ones
+    with ThreadPoolExecutor(1) as ahead:
+        made += [clip.next(ahead.submit(clip.prepare, structure).result()) for structure in structures[2:]]
+    for frame, other in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(frame[0], other[0], atol=1e-5)
+        np.testing.assert_allclose(frame[1], other[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("failure", ["error", "other result"])
+def test_where_recording_fails_frames_are_made_as_before(tmp_path, monkeypatch, failure):
+    bundle = save_tiny(tmp_path / "face", tiny("face-people"))
+    session = open_session(bundle, "face", device="cpu", precision="fp32", runtime="torch", images=LONG, threads=1)
+    calls = []
+
+    def trace(step, given, check_trace):
+        calls.append(step)
+        if failure == "error":
+            raise RuntimeError("no tracer")
+        return lambda *given: tuple(part + 1 for part in step(*given))
+
+    monkeypatch.setattr(torch.jit, "trace", trace)
+    clip, structures = clip_of(session)
+    made = [clip.next(structure)[0] for structure in structures]
+    session.long = False
+    clip, _ = clip_of(session)
+    assert len(calls) == 1
+    np.testing.assert_array_equal(made, [clip.next(structure)[0] for structure in structures])
+
+
+def test_a_long_clip_leaves_one_core_to_its_other_stages(tmp_path, threads, monkeypatch):
+    bundle = save_tiny(tmp_path / "face", tiny("face-people"))
+    monkeypatch.setattr(torch_backend, "_CORES", 3)
+
+    def used(**options):
+        open_session(bundle, "face", device="cpu", precision="fp32", runtime="torch", **options)
+        return torch.get_num_threads()
+
+    threads(3)
+    assert (used(images=LONG - 1), used(images=LONG), used(images=LONG)) == (3, 2, 2)
+    assert used(images=LONG, threads=3) == 3
+    threads(1)  # chosen before
+    assert used(images=LONG) == 1

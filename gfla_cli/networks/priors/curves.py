@@ -64,7 +64,7 @@ class Face(NamedTuple):
     openings: Tensor  # (B, 2) of the eyes and of the mouth, in face sizes
     present: Tensor  # (B, 1) 1 where the image shows a face
     # (B, 2, 3) x, y of the right and the left iris, and in [0, 1] if it is known; None for face maps without irises
-    irises: Tensor | None
+    irises: Tensor | None = None
 
     @property
     def squared_size(self) -> Tensor:
