@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gfla_cli.config import DeviceName, Precision, Runtime
 
 MANY = 16  # images, from which on torch in bfloat16 is worth its start
-LONG = 100  # frames of a clip, from which on it is worth to record what the network does for one
+LONG = 75  # frames of a clip, from which on it is worth to record what the network does for one
 # What errors say: CUDA and MPS; torch on the CPU, and ONNX Runtime; torch on Windows; ONNX Runtime
 _WORDS = ("out of memory", "allocate memory", "not enough memory", "bad allocation")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # parameters of mallopt(3)

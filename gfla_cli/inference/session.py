@@ -14,7 +14,7 @@ from gfla_cli.bundles.shelf import bundle_name, find_bundle
 from gfla_cli.config import DeviceName, ModelConfig, Precision, Runtime, Task
 from gfla_cli.errors import BundleError, GflaError, UsageError
 from gfla_cli.geometry.volume import RayVolume
-from gfla_cli.inference.runtime import LONG, choose_runtime, gpu_count
+from gfla_cli.inference.runtime import LONG, MANY, choose_runtime, gpu_count
 from gfla_cli.io.files import cache_folder, make_folder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Execution(TypedDict, total=False):
     precision: Precision
     runtime: Runtime
     threads: int | None
-    images: int  # how many will be generated, as far as is known
+    images: int  # how many will be generated, as far as is known; a clip of many is prepared for it
 
 
 class Session(Protocol):
@@ -239,7 +239,7 @@ def _open_torch(
         return (TorchSession if task == "pose" else TorchView)(bundle, device, precision, reason)
     session = TorchSequence(bundle, device, precision, reason)
     session.long = images >= LONG and not session.on_gpu
-    if session.long and threads is None:
+    if images > MANY and not session.on_gpu and threads is None:  # the page makes single frames, and says MANY
         leave_a_core()
     return session
 

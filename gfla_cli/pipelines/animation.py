@@ -8,6 +8,7 @@ input first.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -115,11 +116,15 @@ class Animator:
         driver = open_driver(
             driving, self.kind, trim=trim, fps=fps, person=driving_person, images=images, stopwatch=watch
         )
-        image = read_source(source, notes)
-        kind = FaceSubject if self.kind == "face" else BodySubject
-        subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
-        clip = driver.survey() if self.kind == "body" else []  # the frame of a body is planned for the whole clip
-        subject.start(clip[0].first if clip else driver.preview(), driver.size, driver.fps, clip)
+        is_body = self.kind == "body"
+        with ThreadPoolExecutor(1) as ahead:
+            preview = None if is_body else ahead.submit(driver.preview)  # while the person of the source is found
+            image = read_source(source, notes)
+            kind = BodySubject if is_body else FaceSubject
+            subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
+        clip = driver.survey() if is_body else []  # the frame of a body is planned for the whole clip
+        first = clip[0].first if preview is None else preview.result()
+        subject.start(first, driver.size, driver.fps, clip)
         return Animation(image, subject, driver, on_missing, str(driving), notes, watch)
 
 
