@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from gfla_cli.app import app
 from gfla_cli.bundles.bundle import is_flow_tensor, load_bundle, save_bundle
 from gfla_cli.errors import DataError, MediaError, UsageError
 from gfla_cli.networks.blocks import DecoderBlock, EncoderBlock, ResidualBlock
+from gfla_cli.networks.samplers import BilinearSampling, LocalAttention
 from gfla_cli.training.narrowing import FIRST_SEEN, NarrowingTask, narrow_by_least_squares
 from gfla_cli.training.recipe import RECIPES, narrowing_recipe
 from gfla_cli.training.run import RunOptions, run_training
@@ -98,6 +100,54 @@ def test_a_narrow_model_learns_to_equal_the_wide_one_and_keeps_its_flows(small_s
     assert all(torch.equal(made[name], before[name]) for name in flow)
 
 
+def looking_at_one_pixel(network):
+    """Local attention takes the middle of each patch alone."""
+    for sampler in network.modules():
+        if isinstance(sampler, LocalAttention):
+            sampler.score.weight.data.zero_()
+            sampler.score.bias.data.fill_(-50)
+            sampler.score.bias.data[len(sampler.score.bias) // 2] = 50
+    return network
+
+
+@pytest.mark.parametrize("kind", ["pose", "face", "view"])
+def test_attention_without_effect_goes_and_the_images_stay(open_data, tmp_path, kind):
+    wide, task_of = training_of(kind, open_data)
+    teacher = looking_at_one_pixel(fresh(wide.model))
+    save_bundle(tmp_path / "wide", wide.model, teacher.state_dict(), dtype=torch.float32)
+    recipe = narrowing_recipe(wide, tmp_path / "wide", attended=1)
+    stage = replace(recipe.stages[0], image_size=wide.stages[0].image_size, batch=2)
+    recipe = replace(recipe, stages=(stage,))
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
+    narrow_by_least_squares(run.learner, task, run.stage)
+    sample = default_collate([task.dataset(run.stage)[FIRST_SEEN + i] for i in range(2)])
+    batch = next(iter(task.batches(sample, CPU.device)))
+    with torch.no_grad():
+        loss = task.forward(run.learner.generator, batch, run.stage).terms["imitation"]
+        shown, wanted = (task.rows(network, batch) for network in (run.learner.average, task.teacher))
+    assert loss < 1e-3
+    torch.testing.assert_close(shown, wanted, atol=2e-3, rtol=0)
+    kinds = {
+        stride: {type(sampler) for sampler in level.samplers}
+        for stride, level in run.learner.generator.decoder.levels.items()
+    }
+    assert kinds == {"8": {LocalAttention}, "4": {BilinearSampling}, "2": {BilinearSampling}}
+
+
+def test_a_renderer_learns_to_do_without_attention(small_set, open_data, tmp_path):
+    wide, task_of = training_of("pose", open_data)
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = narrowing_recipe(wide, tmp_path / "wide", attended=0)
+    stage = replace(recipe.stages[0], image_size=(64, 64), batch=2, steps=40, learning_rate=2e-3)
+    recipe = replace(recipe, stages=(stage,))
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run, seen = Trainer(recipe, task, tmp_path / "run", CPU, workers=0), []
+    narrow_by_least_squares(run.learner, task, run.stage)
+    run.run(seen.append)
+    assert seen[-1].losses["imitation"] < 0.8 * seen[0].losses["imitation"]
+
+
 def test_narrowing_ends_in_a_bundle_and_can_be_resumed(small_set, tmp_path):
     wide = replace(plan(), model=tiny(**WIDE), average_decay=0.0)
     save_tiny(tmp_path / "wide", wide.model)
@@ -116,7 +166,7 @@ def test_a_recipe_that_is_as_wide_as_the_model_is_refused(small_set, tmp_path):
     save_tiny(tmp_path / "wide", wide.model)
     recipe = replace(narrowing(wide, tmp_path / "wide"), model=wide.model)
     how = {"vgg": None, "cache": None, "placement": CPU, "options": RunOptions(workers=0, narrow=tmp_path / "wide")}
-    with pytest.raises(UsageError, match="as wide as"):
+    with pytest.raises(UsageError, match="not narrower than"):
         run_training(recipe, small_set, output=tmp_path / "run", resume=False, **how)
 
 
@@ -124,12 +174,14 @@ def test_a_recipe_that_does_not_fit_the_model_is_refused(small_set, tmp_path):
     wide = replace(plan(), model=tiny(**WIDE))
     save_tiny(tmp_path / "wide", wide.model)
     save_tiny(tmp_path / "other", tiny(width=32, max_width=32))
+    larger = tuple(replace(level, patch=level.patch + 2) for level in wide.model.levels)
     recipe = narrowing(wide, tmp_path / "wide")
     for wrong, model, said in (
         (recipe, None, "imitates a wider model"),
         (wide, "wide", "a stage that does not imitate"),
         (replace(recipe, stages=(replace(recipe.stages[0], train="flow"),)), "wide", "a stage that does not imitate"),
-        (recipe, "other", "in more than the bottleneck"),
+        (recipe, "other", "in more than the bottleneck and the attention"),
+        (replace(recipe, model=replace(wide.model, levels=larger)), "wide", "not narrower than"),
     ):
         how = {"vgg": None, "cache": None, "placement": CPU}
         how["options"] = RunOptions(workers=0, narrow=None if model is None else tmp_path / model)
@@ -159,6 +211,10 @@ def test_a_model_that_cannot_become_narrower_is_refused(tmp_path):
     save_tiny(tmp_path / "narrow", tiny(**WIDE, bottleneck=2))
     with pytest.raises(UsageError, match="as narrow already"):
         narrowing_recipe(RECIPES["people"], tmp_path / "narrow", 2)
+    with pytest.raises(UsageError, match="as narrow already"):  # it would get more channels
+        narrowing_recipe(RECIPES["people"], tmp_path / "narrow", 1, attended=1)
+    with pytest.raises(UsageError, match="as narrow already"):
+        narrowing_recipe(RECIPES["people"], tmp_path / "narrow", attended=3)
     save_tiny(tmp_path / "global", tiny(**WIDE, sampler="global"))
     with pytest.raises(UsageError, match="has no flow"):
         narrowing_recipe(RECIPES["people"], tmp_path / "global", 2)
@@ -166,10 +222,23 @@ def test_a_model_that_cannot_become_narrower_is_refused(tmp_path):
         narrowing_recipe(RECIPES["chairs"], tmp_path / "narrow", 4)
 
 
+def test_without_attention_a_model_keeps_its_channels_unless_they_are_named():
+    def model(*options):
+        command = ["train", "--dataset", "people", "--narrow", "pose-people", "--show"]
+        result = CliRunner().invoke(app, [*command, *options])
+        return json.loads(result.stdout)["model"]
+
+    shown = model("--attention", "0")
+    assert (shown["bottleneck"], [level["patch"] for level in shown["levels"]]) == (2, [1, 1, 1])
+    shown = model("--bottleneck", "4", "--attention", "1")
+    assert (shown["bottleneck"], [level["patch"] for level in shown["levels"]]) == (4, [3, 1, 1])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--bottleneck", "4"], "--bottleneck: it is for --narrow"),
+        (["--attention", "1"], "--attention: it is for --narrow"),
         (["--narrow", "pose-people", "--init", "pose-people"], "--init: --narrow starts from pose-people"),
     ],
 )
