@@ -41,7 +41,7 @@ class Level:
     """One attention level: a feature resolution at which source features are warped into the target."""
 
     stride: int  # image pixels per feature pixel
-    patch: int  # side of the source patch attended to; odd
+    patch: int  # side of the source patch attended to; odd. With 1 the level samples where the flow leads
     hidden: int = 128  # channels of the layer that scores a patch
 
     def __post_init__(self) -> None:
