@@ -20,17 +20,16 @@ from gfla_cli.pipelines.inpainting import smoothly_filled
 
 ANKLES = [10, 13]  # joints
 # Torso lengths:
-_ASIDE, _ABOVE, _BELOW = 1.3, 0.5, 0.8  # from the ankles: the floor that is looked at
+_ASIDE, _ABOVE, _BELOW = 1.6, 0.5, 0.8  # from the ankles: the floor that is looked at
 _FOOT, _CUT = 0.5, 0.04  # from an ankle to the end of its foot, at most; from there to a border that may cut it
 _STAYS = 0.03, 0.1  # an ankle's way; up to the first, its shadow stays; from the second on, it goes with the foot
 _LIFTED = 0.65, 0.45  # from the lower foot up to the other; from the first on, that one has no shadow
 _NEAR = 0.1  # about how far the step of one foot alone counts
 # Pixels of the map of a floor:
-_TORSO = 64  # of a torso, at most
+_TORSO, _FOOT_SIDE = 56, 64  # of a torso, at most; of the side of the map of a foot
 _EDGE, _FADE, _BLUR = 2, 3, 1.0  # beside a person, whose edge is soft; beside a shadow; sigma, as it has no grain
-_FOOT_SIDE = 64  # pixels of the side of a map of a foot
 _BAND = 256  # rows that are changed at a time; it bounds the memory that large images take
-_SPARSE, _FEWEST = 3, 64  # a floor is fitted to each third of its places, and to so many of them at least
+_SPARSE, _FEWEST = 4, 64  # a floor is fitted to each fourth of its places, and to so many of them at least
 _FITS = 6  # of a floor; each leaves out what is darker than the one before
 # Shares of the floor's light:
 _DARK = 0.015  # missing in a shadow, at least
@@ -64,18 +63,19 @@ class Shadow:
             return None
         feet = pose.points[ANKLES, :2]
         floor, soles = _floor_around(feet, torso), _soles(cover, feet, torso)
-        if soles[:, 1].max() > len(cover) - _CUT * torso:
-            return None
         ankles, inside = floor.points(feet), floor.image(np.ones(cover.shape, np.uint8), beyond=0) > 0
         hidden = cv2.dilate((floor.image(cover, beyond=0) > UNLIKELY).astype(np.uint8), disc(_EDGE)) > 0
         seen, behind = (floor.image(part, beyond="edge").astype(np.float32) for part in (image, background))
         lit = _without_shadow(seen, inside & ~hidden)
-        if lit is None:
+        if lit is None or soles[:, 1].max() > len(cover) - _CUT * torso:
             return None
-        light = cv2.GaussianBlur(smoothly_filled(seen / lit, hidden | ~inside), (0, 0), _BLUR)
-        there = _shadow_in(np.asarray(light, np.float32), hidden, inside, ankles)
+        light = np.asarray(cv2.GaussianBlur(smoothly_filled(seen / lit, hidden), (0, 0), _BLUR), np.float32)
+        there = _shadow_in(light, hidden, inside, ankles)
         if there is None:
             return None
+        under = cv2.GaussianBlur(cv2.erode(light, disc(_FADE)), (0, 0), _FADE)  # a foot hides the darkest part
+        person = cv2.GaussianBlur(hidden.astype(np.float32), (0, 0), _BLUR)
+        light = cv2.blendLinear(under, light, person, 1 - person)
         share = cv2.GaussianBlur(cv2.dilate(there.astype(np.float32), disc(2 * _FADE)), (0, 0), _FADE)[..., None]
         filled = cv2.GaussianBlur(behind / lit, (0, 0), _BLUR)
         maps = [np.asarray(1 - share * (1 - part.clip(1 - _DEEP[1], 1)), np.float32) for part in (light, filled)]
