@@ -24,7 +24,6 @@ _ASIDE, _ABOVE, _BELOW = 1.6, 0.5, 0.8  # from the ankles: the floor that is loo
 _FOOT, _CUT = 0.5, 0.04  # from an ankle to the end of its foot, at most; from there to a border that may cut it
 _STAYS = 0.03, 0.1  # an ankle's way; up to the first, its shadow stays; from the second on, it goes with the foot
 _LIFTED = 0.65, 0.45  # from the lower foot up to the other; from the first on, that one has no shadow
-_NEAR = 0.1  # about how far the step of one foot alone counts
 # Pixels of the map of a floor:
 _TORSO, _FOOT_SIDE = 56, 64  # of a torso, at most; of the side of the map of a foot
 _EDGE, _FADE, _BLUR = 2, 3, 1.0  # beside a person, whose edge is soft; beside a shadow; sigma, as it has no grain
@@ -46,8 +45,8 @@ class Shadow:
     """The shadow at a person's feet, in a map of the floor around them. Points are in pixels of the map."""
 
     floor: Crop  # of the image: the map
-    light: Float32Array  # (h, w, 3) in (0, 1] what the shadow leaves of the floor's light, also under the person
-    filled: Float32Array  # (h, w, 3) in (0, 1] the same in the image without the person, which is filled there
+    dark: Float32Array  # (2, h, w, 3) in [0, 1) what the shadow of each foot takes of the light, also under the person
+    filled: Float32Array  # (h, w, 3) in [0, 1) what is missing in the image without the person, which is filled there
     ankles: Float32Array  # (2, 2) x, y
     soles: Float32Array  # (2, 2) x, y, see `_soles`
     torso: float  # its length
@@ -78,8 +77,9 @@ class Shadow:
         light = cv2.blendLinear(under, light, person, 1 - person)
         share = cv2.GaussianBlur(cv2.dilate(there.astype(np.float32), disc(2 * _FADE)), (0, 0), _FADE)[..., None]
         filled = cv2.GaussianBlur(behind / lit, (0, 0), _BLUR)
-        maps = [np.asarray(1 - share * (1 - part.clip(1 - _DEEP[1], 1)), np.float32) for part in (light, filled)]
-        return cls(floor, maps[0], maps[1], ankles, floor.points(soles), torso * floor.scale)
+        dark, filled = (np.asarray(share * (1 - part).clip(0, _DEEP[1]), np.float32) for part in (light, filled))
+        soles = floor.points(soles)
+        return cls(floor, dark * _shares(soles, floor.size), filled, ankles, soles, torso * floor.scale)
 
     def moved(self, background: Image, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array) -> Image:
         """A copy of the image without the person (H, W, 3), whose shadow has gone to where the feet are now.
@@ -88,13 +88,20 @@ class Shadow:
         """
         result, start = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
         soles = self.floor.points(_soles(cover, ankles - start, self.torso / self.floor.scale) + start)
-        steps = self._steps(self.floor.points(ankles), soles)
-        if not steps.any():
+        moved, order = self.floor.points(ankles), self._order(soles)
+        moves = ramp(np.linalg.norm(moved - self.ankles[order], axis=1) / self.torso, *_STAYS)
+        if not moves.any():
             return result
+        steps = (soles - self.soles[order]) * moves[:, None]
+        stands = 1 - moves * (1 - ramp((soles[:, 1].max() - soles[:, 1]) / self.torso, *_LIFTED))
         left, top = np.floor(steps.min(axis=0, initial=0)).astype(int).tolist()
         right, bottom = (np.ceil(steps.max(axis=0, initial=0)).astype(int) + self.floor.size[::-1]).tolist()
         x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
-        factor = self._light_at(x, y, soles, steps) / _at(self.filled, x, y)
+        dark = sum(
+            stand * _at(self.dark[foot], x - step[0], y - step[1])
+            for foot, step, stand in zip(order, steps, stands, strict=True)
+        )
+        factor = (1 - np.minimum(dark, _DEEP[1])) / (1 - _at(self.filled, x, y))
         floor = Crop(self.floor.bounds_back((left, top, right, bottom)), factor.shape[:2])
         rows, columns = floor.region(result.shape) or (slice(0, 0), slice(0, 0))
         for first in range(rows.start, rows.stop, _BAND):
@@ -102,34 +109,21 @@ class Shadow:
             result[band] = (result[band] * floor.uncropped(factor, band) + 0.5).clip(0, 255)
         return result
 
-    def _steps(self, ankles: Float32Array, soles: Float32Array) -> Float32Array:
-        """(2, 2) x, y by which the shadow of each foot moves. Feet that change sides leave theirs to each other."""
-        order = min([0, 1], [1, 0], key=lambda old: float(np.linalg.norm(soles - self.soles[old], axis=1).sum()))
-        moves = ramp(np.linalg.norm(ankles - self.ankles[order], axis=1) / self.torso, *_STAYS)
-        return np.asarray((soles - self.soles[order]) * moves[:, None], np.float32)
-
-    def _light_at(self, x: Float32Array, y: Float32Array, soles: Float32Array, steps: Float32Array) -> Float32Array:
-        """(n, m, 3) in (0, 1] the light at x and y (n, m), after the feet have moved by `steps` to `soles`.
-
-        A foot in the air takes no shadow along, and loses its own.
-        """
-        stands = ramp((soles[:, 1].max() - soles[:, 1]) / self.torso, *_LIFTED)
-        first = self._first(x, y, soles, stands)
-        x, y = (at - other - first * (one - other) for at, (one, other) in zip((x, y), steps.T, strict=True))
-        first = self._first(x, y, soles - steps, np.ones_like(stands))
-        stand = stands[1] + first * (stands[0] - stands[1])
-        return np.asarray(1 - stand[..., None] * (1 - _at(self.light, x, y)), np.float32)
-
-    def _first(self, x: Float32Array, y: Float32Array, feet: Float32Array, counts: Float32Array) -> Float32Array:
-        """(n, m) in [0, 1] how much the first of two feet (2, 2) counts at x and y: the nearer one counts more."""
-        away = (np.square(x - at) + np.square(y - down) + (_NEAR * self.torso) ** 2 for at, down in feet)
-        one, other = (count / squared for count, squared in zip(counts, away, strict=True))
-        return np.asarray(one / (one + other), np.float32)
+    def _order(self, soles: Float32Array) -> list[int]:
+        """Which foot's shadow each of two feet (2, 2) gets: those that change sides leave theirs to each other."""
+        return min([0, 1], [1, 0], key=lambda old: float(np.square(soles - self.soles[old]).sum()))
 
 
-def _at(light: Float32Array, x: Float32Array, y: Float32Array) -> Float32Array:
-    """(n, m, 3) the light at x and y (n, m) of a map (h, w, 3). Beyond it there is no shadow."""
-    return np.asarray(cv2.remap(light, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, (1, 1, 1)), np.float32)
+def _at(dark: Float32Array, x: Float32Array, y: Float32Array) -> Float32Array:
+    """(n, m, 3) what is missing at x and y (n, m) of a map (h, w, 3); beyond it there is no shadow."""
+    return np.asarray(cv2.remap(dark, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+
+
+def _shares(soles: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """(2, h, w, 1) in [0, 1] how far each place of a map belongs to two feet (2, 2): most of it to the nearer one."""
+    y, x = np.ogrid[: size[0], : size[1]]
+    near = np.stack([1 / np.square(1 + np.square(x - at) + np.square(y - down)) for at, down in soles])
+    return np.asarray(near / near.sum(axis=0), np.float32)[..., None]
 
 
 def _soles(cover: Float32Array, ankles: Float32Array, torso: float) -> Float32Array:
