@@ -64,7 +64,7 @@ class Shadow:
         floor, soles = _floor_around(feet, torso), _soles(cover, feet, torso)
         ankles, inside = floor.points(feet), floor.image(np.ones(cover.shape, np.uint8), beyond=0) > 0
         hidden = cv2.dilate((floor.image(cover, beyond=0) > UNLIKELY).astype(np.uint8), disc(_EDGE)) > 0
-        seen, behind = (floor.image(part, beyond="edge").astype(np.float32) for part in (image, background))
+        seen = floor.image(image, beyond="edge").astype(np.float32)
         lit = _without_shadow(seen, inside & ~hidden)
         if lit is None or soles[:, 1].max() > len(cover) - _CUT * torso:
             return None
@@ -76,7 +76,7 @@ class Shadow:
         person = cv2.GaussianBlur(hidden.astype(np.float32), (0, 0), _BLUR)
         light = cv2.blendLinear(under, light, person, 1 - person)
         share = cv2.GaussianBlur(cv2.dilate(there.astype(np.float32), disc(2 * _FADE)), (0, 0), _FADE)[..., None]
-        filled = cv2.GaussianBlur(behind / lit, (0, 0), _BLUR)
+        filled = cv2.GaussianBlur(floor.image(background, beyond="edge") / lit, (0, 0), _BLUR)
         dark, filled = (np.asarray(share * (1 - part).clip(0, _DEEP[1]), np.float32) for part in (light, filled))
         soles = floor.points(soles)
         return cls(floor, dark * _shares(soles, floor.size), filled, ankles, soles, torso * floor.scale)
