@@ -86,16 +86,15 @@ class Shadow:
 
         `ankles` (2, 2) x, y of them; `cover` (N, M) in [0, 1]: where a region of the image shows the person now.
         """
-        result, start = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
-        soles = self.floor.points(_soles(cover, ankles - start, self.torso / self.floor.scale) + start)
+        result, corner = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
+        soles = self.floor.points(_soles(cover, ankles - corner, self.torso / self.floor.scale) + corner)
         moved, order = self.floor.points(ankles), self._order(soles)
         moves = ramp(np.linalg.norm(moved - self.ankles[order], axis=1) / self.torso, *_STAYS)
         if not moves.any():
             return result
         steps = (soles - self.soles[order]) * moves[:, None]
         stands = 1 - moves * (1 - ramp((soles[:, 1].max() - soles[:, 1]) / self.torso, *_LIFTED))
-        left, top = np.floor(steps.min(axis=0, initial=0)).astype(int).tolist()
-        right, bottom = (np.ceil(steps.max(axis=0, initial=0)).astype(int) + self.floor.size[::-1]).tolist()
+        left, top, right, bottom = self._reach(steps, result.shape)
         x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
         dark = sum(
             stand * _at(self.dark[foot], x - step[0], y - step[1])
@@ -104,10 +103,17 @@ class Shadow:
         factor = (1 - np.minimum(dark, _DEEP[1])) / (1 - _at(self.filled, x, y))
         floor = Crop(self.floor.bounds_back((left, top, right, bottom)), factor.shape[:2])
         rows, columns = floor.region(result.shape) or (slice(0, 0), slice(0, 0))
-        for first in range(rows.start, rows.stop, _BAND):
-            band = slice(first, min(first + _BAND, rows.stop)), columns
+        for start in range(rows.start, rows.stop, _BAND):
+            band = slice(start, min(start + _BAND, rows.stop)), columns
             result[band] = (result[band] * floor.uncropped(factor, band) + 0.5).clip(0, 255)
         return result
+
+    def _reach(self, steps: Float32Array, shape: tuple[int, ...]) -> list[int]:
+        """Left, top, right, bottom of what holds the old and the new shadow in an image of a shape (height, width)."""
+        ends = np.reshape(self.floor.bounds((0.0, 0.0, float(shape[1]), float(shape[0]))), (2, 2))
+        first = np.floor(np.maximum(steps.min(axis=0, initial=0), ends[0]))
+        last = np.ceil(np.minimum(steps.max(axis=0, initial=0) + self.floor.size[::-1], ends[1]))
+        return [int(end) for end in (*first, *np.maximum(last, first + 1))]
 
     def _order(self, soles: Float32Array) -> list[int]:
         """Which foot's shadow each of two feet (2, 2) gets: those that change sides leave theirs to each other."""

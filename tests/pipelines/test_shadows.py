@@ -161,7 +161,7 @@ def test_poses_without_a_size_have_no_shadow(pose):
 def test_a_shadow_may_leave_the_image():
     pose, _ = person()
     shadow, background = found(seen(FLOOR, shadow_of(pose)))
-    for steps in ((-330, 0), (900, 0), (0, 90), (0, 900)):
+    for steps in ((-330, 0), (900, 0), (0, 90), (0, 900), (30_000, -30_000)):
         result = moved(shadow, background, (steps, steps))[0]
         x, y = np.rint(pose.points[ANKLES[0], :2]).astype(int) - (28, -14)
         assert np.abs(result[y, x] - FLOOR[y, x]).max() < 8
