@@ -23,6 +23,7 @@ ANKLES = [10, 13]  # joints
 _ASIDE, _ABOVE, _BELOW = 1.6, 0.5, 0.8  # from the ankles: the floor that is looked at
 _FOOT, _CUT = 0.5, 0.04  # from an ankle to the end of its foot, at most; from there to a border that may cut it
 _STAYS = 0.03, 0.1  # an ankle's way; up to the first, its shadow stays; from the second on, it goes with the foot
+_FAR = 0.3, 0.6  # from both feet: up to the first, a shadow is near one; from the second on, it is far from both
 _LIFTED = 0.65, 0.45  # from the lower foot up to the other; from the first on, that one has no shadow
 # Pixels of the map of a floor:
 _TORSO, _FOOT_SIDE = 56, 64  # of a torso, at most; of the side of the map of a foot
@@ -78,8 +79,8 @@ class Shadow:
         share = cv2.GaussianBlur(cv2.dilate(there.astype(np.float32), disc(2 * _FADE)), (0, 0), _FADE)[..., None]
         filled = cv2.GaussianBlur(floor.image(background, beyond="edge") / lit, (0, 0), _BLUR)
         dark, filled = (np.asarray(share * (1 - part).clip(0, _DEEP[1]), np.float32) for part in (light, filled))
-        soles = floor.points(soles)
-        return cls(floor, dark * _shares(soles, floor.size), filled, ankles, soles, torso * floor.scale)
+        soles, torso = floor.points(soles), torso * floor.scale
+        return cls(floor, _of_feet(dark, soles, torso), filled, ankles, soles, torso)
 
     def moved(self, background: Image, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array) -> Image:
         """A copy of the image without the person (H, W, 3), whose shadow has gone to where the feet are now.
@@ -88,19 +89,19 @@ class Shadow:
         """
         result, corner = background.copy(), np.array([part.start for part in region[::-1]], np.float32)
         soles = self.floor.points(_soles(cover, ankles - corner, self.torso / self.floor.scale) + corner)
-        moved, order = self.floor.points(ankles), self._order(soles)
-        moves = ramp(np.linalg.norm(moved - self.ankles[order], axis=1) / self.torso, *_STAYS)
+        # Feet that change sides leave their shadows to each other.
+        order = min([0, 1], [1, 0], key=lambda old: float(np.square(soles - self.soles[old]).sum()))
+        moves = ramp(np.linalg.norm(self.floor.points(ankles) - self.ankles[order], axis=1) / self.torso, *_STAYS)
         if not moves.any():
             return result
         steps = (soles - self.soles[order]) * moves[:, None]
         stands = 1 - moves * (1 - ramp((soles[:, 1].max() - soles[:, 1]) / self.torso, *_LIFTED))
         left, top, right, bottom = self._reach(steps, result.shape)
         x, y = np.meshgrid(np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32))
-        dark = sum(
-            stand * _at(self.dark[foot], x - step[0], y - step[1])
-            for foot, step, stand in zip(order, steps, stands, strict=True)
-        )
-        factor = (1 - np.minimum(dark, _DEEP[1])) / (1 - _at(self.filled, x, y))
+        dark = np.zeros((*x.shape, 3), np.float32)  # what is missing; beyond a map, nothing is
+        for foot, step, stand in zip(order, steps, stands, strict=True):
+            dark += stand * cv2.remap(self.dark[foot], x - step[0], y - step[1], cv2.INTER_LINEAR)
+        factor = (1 - np.minimum(dark, _DEEP[1])) / (1 - cv2.remap(self.filled, x, y, cv2.INTER_LINEAR))
         floor = Crop(self.floor.bounds_back((left, top, right, bottom)), factor.shape[:2])
         rows, columns = floor.region(result.shape) or (slice(0, 0), slice(0, 0))
         for start in range(rows.start, rows.stop, _BAND):
@@ -115,21 +116,19 @@ class Shadow:
         last = np.ceil(np.minimum(steps.max(axis=0, initial=0) + self.floor.size[::-1], ends[1]))
         return [int(end) for end in (*first, *np.maximum(last, first + 1))]
 
-    def _order(self, soles: Float32Array) -> list[int]:
-        """Which foot's shadow each of two feet (2, 2) gets: those that change sides leave theirs to each other."""
-        return min([0, 1], [1, 0], key=lambda old: float(np.square(soles - self.soles[old]).sum()))
 
+def _of_feet(dark: Float32Array, soles: Float32Array, torso: float) -> Float32Array:
+    """(2, h, w, 3) the shadows of two feet (2, 2), from the map of both: each has what is near to it.
 
-def _at(dark: Float32Array, x: Float32Array, y: Float32Array) -> Float32Array:
-    """(n, m, 3) what is missing at x and y (n, m) of a map (h, w, 3); beyond it there is no shadow."""
-    return np.asarray(cv2.remap(dark, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
-
-
-def _shares(soles: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """(2, h, w, 1) in [0, 1] how far each place of a map belongs to two feet (2, 2): most of it to the nearer one."""
-    y, x = np.ogrid[: size[0], : size[1]]
-    near = np.stack([1 / np.square(1 + np.square(x - at) + np.square(y - down)) for at, down in soles])
-    return np.asarray(near / near.sum(axis=0), np.float32)[..., None]
+    What is far from both belongs to one of them as a whole: a long shadow stays in one piece.
+    """
+    y, x = np.ogrid[: dark.shape[0], : dark.shape[1]]
+    away = np.stack([np.square(x - at) + np.square(y - down) + 1 for at, down in soles])
+    far = ramp(np.sqrt(away.min(axis=0)) / torso, *_FAR)
+    whole = np.argmin((away * far * (dark @ _GREY)).sum(axis=(1, 2)))
+    near = away[1] ** 2 / (away**2).sum(axis=0)
+    first = (near + far * ((whole == 0) - near)).astype(np.float32)[..., None]
+    return np.stack([dark * first, dark * (1 - first)])
 
 
 def _soles(cover: Float32Array, ankles: Float32Array, torso: float) -> Float32Array:

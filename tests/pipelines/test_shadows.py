@@ -100,6 +100,18 @@ def test_feet_that_change_sides_leave_the_shadow_alone():
     np.testing.assert_array_equal(moved(shadow, background, (left - right, right - left))[0], background)
 
 
+def test_a_long_shadow_stays_in_one_piece():
+    pose, _ = person()
+    y = pose.points[ANKLES, 1].mean() + 12
+    long = 1 - 0.2 * np.exp(-(np.square((X - 240) / 18) + np.square((Y - y) / 6)) / 2)[..., None]
+    shadow, background = found(seen(FLOOR, shadow_of(pose) * long))
+    result = moved(shadow, background, ((0, -26), (0, 6)))[0].astype(np.float32)
+    before, after = (cv2.blur(FLOOR - image, (9, 5))[:, 238].mean(axis=1) for image in (background, result))
+    assert abs(after.max() - before.max()) < 6
+    assert after.argmax() - before.argmax() == pytest.approx(-26, abs=4)
+    assert after[before.argmax()] < 8
+
+
 def test_a_foot_in_the_air_has_no_shadow():
     shadow, background = found(seen(FLOOR, shadow_of(person()[0])))
     result, pose, _ = moved(shadow, background, ((0, 0), (45, -75)))
