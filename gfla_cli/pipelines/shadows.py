@@ -26,7 +26,7 @@ _STAYS = 0.03, 0.1  # an ankle's way; up to the first, its shadow stays; from th
 _FAR = 0.3, 0.6  # from both feet: up to the first, a shadow is near one; from the second on, it is far from both
 _LIFTED = 0.65, 0.45  # from the lower foot up to the other; from the first on, that one has no shadow
 # Pixels of the map of a floor:
-_TORSO, _FOOT_SIDE = 56, 64  # of a torso, at most; of the side of the map of a foot
+_TORSO, _FOOT_SIDE = 56, 48  # of a torso, at most; of the side of the map of a foot
 _EDGE, _FADE, _BLUR = 2, 3, 1.0  # beside a person, whose edge is soft; beside a shadow; sigma, as it has no grain
 _BAND = 256  # rows that are changed at a time; it bounds the memory that large images take
 _SPARSE, _FEWEST = 4, 64  # a floor is fitted to each fourth of its places, and to so many of them at least
@@ -122,8 +122,8 @@ def _of_feet(dark: Float32Array, soles: Float32Array, torso: float) -> Float32Ar
 
     What is far from both belongs to one of them as a whole: a long shadow stays in one piece.
     """
-    y, x = np.ogrid[: dark.shape[0], : dark.shape[1]]
-    away = np.stack([np.square(x - at) + np.square(y - down) + 1 for at, down in soles])
+    y, x = (np.arange(side, dtype=np.float32) for side in dark.shape[:2])
+    away = np.stack([np.square(x - at) + np.square(y[:, None] - down) + 1 for at, down in soles])
     far = ramp(np.sqrt(away.min(axis=0)) / torso, *_FAR)
     whole = np.argmin((away * far * (dark @ _GREY)).sum(axis=(1, 2)))
     near = away[1] ** 2 / (away**2).sum(axis=0)
