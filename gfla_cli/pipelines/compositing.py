@@ -41,6 +41,7 @@ from gfla_cli.pipelines.framing import LARGEST_FRAME, Background, Size
 from gfla_cli.pipelines.hands import with_whole_hands
 from gfla_cli.pipelines.inpainting import without_subject
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
+from gfla_cli.pipelines.shadows import ANKLES, Shadow
 
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
@@ -252,6 +253,7 @@ class Canvas:
     paster: Paster | None = None  # softens the border of a frame that hides its background; None: it fills the canvas
     transparent: bool = False  # whether the result has an alpha channel
     replaced: bool = False  # whether the background is not that of the source
+    shadow: Shadow | None = None  # of the subject on the background; None: none that moves
     frames: dict[Crop, SourceFrame] = field(default_factory=dict)  # see `frame_of`
 
     def frame_of(self, crop: Crop) -> SourceFrame | None:
@@ -261,6 +263,15 @@ class Canvas:
         if crop not in self.frames:
             self.frames[crop] = SourceFrame.of(self.source, self.source_cover, crop)
         return self.frames[crop]
+
+    def behind(self, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array | None) -> Image:
+        """A copy of the background, on which the shadow lies at the feet. `ankles` (2, 2) x, y, if they are known.
+
+        `cover` (N, M) in [0, 1]: where a region of the result shows the subject.
+        """
+        if self.shadow is None or ankles is None:
+            return self.background.copy()
+        return self.shadow.moved(self.background, cover, region, ankles)
 
     @classmethod
     def of(
@@ -275,6 +286,7 @@ class Canvas:
         fill: Callable[[Image, Float32Array], Image] = without_subject,
         background: Background = "keep",
         cut_below: bool = False,
+        pose: Pose | None = None,
     ) -> Canvas:
         """The canvas for a photograph (H, W, 3) of which the network sees `source_crop`.
 
@@ -282,7 +294,7 @@ class Canvas:
         `cut_below`: the frame ends within the subject, which fades there into what the source shows.
         `cover` finds the subject in the scaled photograph; its second argument is the crop that scales it. `fill`
         removes a covered subject. A `target_crop` other than `source_crop` belongs to another image: then there is no
-        background to keep.
+        background to keep. `pose`: of a person in the photograph whose shadow goes where the feet go.
         """
         wanted = background_name(background)
         transparent = wanted == "transparent"
@@ -304,7 +316,9 @@ class Canvas:
             return cls(source, scale, seen, place, original, behind, found, transparent=transparent, replaced=True)
         found = cover(source, scale)
         around = fill(source, found) if wanted == "keep" and found is not None else source
-        place, original = seen, source
+        place, original, shadow = seen, source, None
+        if pose is not None and wanted == "keep" and found is not None:
+            shadow = Shadow.of(source, found, around, pose.cropped(scale))
         if not whole:
             left, top, right, bottom = seen.box
             x, y, span = left, top, (max(1, round(bottom - top)), max(1, round(right - left)))
@@ -314,6 +328,8 @@ class Canvas:
             frame = Crop((x, y, x + span[1], y + span[0]), span)
             around, original = frame.image(around), frame.image(source)
             place = Crop((left - x, top - y, right - x, bottom - y), seen.size)
+            if shadow is not None:
+                shadow = replace(shadow, floor=Crop(_shifted(shadow.floor.box, -x, -y), shadow.floor.size))
         if wanted != "keep":
             around = _given_background(background, around.shape[:2])
         shown = _rows_above_cut(place, len(around)) if cut_below and whole else None
@@ -323,7 +339,8 @@ class Canvas:
             return cls(source, scale, seen, place, original, around, None, shown, paster, transparent)
         if shown is not None and wanted == "keep":
             around = (original + shown[..., None] * (around.astype(np.float32) - original) + 0.5).astype(np.uint8)
-        return cls(source, scale, seen, place, original, around, found, shown, None, transparent, wanted != "keep")
+        replaced = wanted != "keep"
+        return cls(source, scale, seen, place, original, around, found, shown, None, transparent, replaced, shadow)
 
 
 def _rows_above_cut(place: Crop, height: int) -> Float32Array:
@@ -404,13 +421,20 @@ def composed(
         if canvas.paster is not None and not keeps:
             image = canvas.paster.set_in(part.image, canvas.paster.moved_along(layers.offset, layers.share))
         else:
-            image = canvas.background.copy()
+            image = canvas.behind(part.cover, region, _ankles(place, layers, poses))
             if keeps and alpha is not None:  # the subject's own colours: the viewer mixes them by alpha
                 alpha[region] = (part.cover * 255 + 0.5)[..., None]
                 np.copyto(image[region], part.image, where=alpha[region] > 0)
             else:
                 image[region] = on_background(part, image[region]) if keeps else part.image
     return image if alpha is None else np.dstack([image, alpha])
+
+
+def _ankles(place: Crop, layers: Layers, poses: Poses | None) -> Float32Array | None:
+    """(2, 2) x, y in the canvas of a body's ankles; None unless both are known. `poses`: see `composed`."""
+    if poses is None or not poses[1].present[ANKLES].all():
+        return None
+    return Crop(place.box, layers.matte.shape).points_back(poses[1].points[ANKLES, :2])
 
 
 def _sharp_body(layers: Layers, source: SourceFrame, poses: Poses | None, part: HalfCrop | None = None) -> Layers:

@@ -49,7 +49,7 @@ def without_subject(image: Image, cover: Float32Array) -> Image:
     small, small_hole = reduced(image, _SMOOTH_SIDE), reduced(hole.astype(np.float32), _SMOOTH_SIDE) > 0
     if small_hole.all():
         return image.copy()
-    small_filled = _smoothly_filled(small.astype(np.float32), small_hole)
+    small_filled = smoothly_filled(small.astype(np.float32), small_hole)
     smooth = _enlarged(small_filled, image, region)
     part, inside = image[region].astype(np.float32), hole[region]
     filling = smooth + _grain(part, inside > 0)
@@ -68,7 +68,7 @@ def _enlarged(small: Float32Array, image: Image, region: tuple[slice, slice]) ->
     return Crop.whole(image.shape, (small.shape[0], small.shape[1])).uncropped(small, region).astype(np.float32)
 
 
-def _smoothly_filled(image: Float32Array, hole: BoolArray) -> Float32Array:
+def smoothly_filled(image: Float32Array, hole: BoolArray) -> Float32Array:
     """A smooth continuation of what is around: means of coarser and coarser levels, then smoothed inside the hole.
 
     `image` (H, W) or (H, W, 3).
@@ -115,7 +115,7 @@ def _busy(filled: Float32Array, hole: BoolArray) -> Float32Array:
     detail = np.abs(filled - cv2.GaussianBlur(filled, (0, 0), _DETAIL)).mean(axis=2)
     detail = cv2.blur(detail, (2 * math.ceil(_DETAIL) + 1,) * 2)
     ring = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0  # its detail is an edge of the filling
-    detail = _smoothly_filled(np.asarray(detail, np.float32), ring)
+    detail = smoothly_filled(np.asarray(detail, np.float32), ring)
     return np.asarray(((detail - _CALM) / (_BUSY - _CALM)).clip(0, 1) * hole, np.float32)
 
 
@@ -131,7 +131,7 @@ def _patch_shifts(image: Image, hole: BoolArray) -> Float32Array | None:
         known = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
         inside = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
         if filled is None or shifts is None:
-            guess, start = _smoothly_filled(known, inside), None
+            guess, start = smoothly_filled(known, inside), None
         else:
             guess = np.where(inside[..., None], cv2.resize(filled, (width, height)), known)
             start = cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width)

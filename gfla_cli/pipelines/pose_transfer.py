@@ -253,6 +253,7 @@ class PoseTransfer:
                 ),
                 fill=cut_out.background,
                 background=background,
+                pose=source_pose,
             )
             maker.shutdown(wait=False)
             notes += _said_about_size(source_crop, size)
