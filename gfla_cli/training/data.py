@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gfla_cli.datasets.render_cache import RenderCache
 
 LAST = "checkpoint.pt"  # of a run: the checkpoint that --resume continues
+RECIPE = "recipe.json"  # of a run
 RENDERED = ("people", "chairs", "objects", "people-faces", "bodies")
 _LAYOUTS = {"fashion": DEEPFASHION, "market": MARKET, "photos": SQUARE}
 _FINEST_GRID = 64  # of ground-truth flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -20,8 +20,8 @@ from gfla_cli.inference.device import Placement
 from gfla_cli.io.background import Say, said_when_slow, silent
 from gfla_cli.io.files import sole_writer
 from gfla_cli.losses.image import load_vgg19
-from gfla_cli.training.checkpoint import load_flow_estimator, load_weights
-from gfla_cli.training.data import LAST, check_cache, open_training_data, run_exists
+from gfla_cli.training.checkpoint import check_same_recipe, load_flow_estimator, load_weights
+from gfla_cli.training.data import LAST, RECIPE, check_cache, open_training_data, run_exists
 from gfla_cli.training.learner import AbandonedStepError, Engine
 from gfla_cli.training.log import Progress, show_progress
 from gfla_cli.training.narrowing import NarrowingTask, narrow_by_least_squares
@@ -131,6 +131,8 @@ def run_training(
         # On CPUs, torch 2.13 compiles the backward pass of replication padding wrongly, after minutes of work.
         group.raise_on_rank0(UsageError("--compile is for CUDA devices only", hint="leave it out"))
     folder, resume = group.run_on_rank0(lambda: _folder(recipe.dataset, output, resume, group.launch.job))
+    if resume:  # before data and networks are opened, which another recipe may not need
+        group.run_on_rank0(lambda: _check_continued(folder, recipe))
     group.run_on_rank0(lambda: check_narrowing(recipe, options.narrow))
     group.run_on_rank0(lambda: check_cache(recipe, cache))
     with said_when_slow(say, "opening the data and the networks of the losses"):
@@ -205,6 +207,13 @@ def _folder(dataset: str, output: Path | None, resume: bool, job: str) -> tuple[
     if there and not resume and not _is_of(job, folder):
         raise run_exists(folder)
     return folder, there or resume
+
+
+def _check_continued(folder: Path, recipe: Recipe) -> None:
+    """Raises DataError when the run of a folder was started with another recipe, as far as the folder tells."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # the checkpoint has the recipe, too
+        started = (folder / RECIPE).read_text(encoding="utf-8")
+        check_same_recipe(folder, started, recipe)
 
 
 def _is_of(job: str, folder: Path) -> bool:

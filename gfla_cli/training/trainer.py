@@ -29,7 +29,7 @@ from gfla_cli.training.checkpoint import (
     save_checkpoint,
     save_critics,
 )
-from gfla_cli.training.data import LAST
+from gfla_cli.training.data import LAST, RECIPE
 from gfla_cli.training.learner import AbandonedStepError, Engine, Learner, StagePosition, StepResult, memory_error
 from gfla_cli.training.loading import ReadableSamples, Step, StepLoader, Unreadable
 from gfla_cli.training.log import Journal, Progress, StageStats
@@ -150,7 +150,7 @@ class Trainer:
         """
         pace = pace or Pace()
         if self.journal is not None:
-            write_text(self.folder / "recipe.json", json.dumps(self.recipe.to_json(), indent=2) + "\n")
+            write_text(self.folder / RECIPE, json.dumps(self.recipe.to_json(), indent=2) + "\n")
             if self.steps == 0:
                 self.journal.rewind(0)  # a run was killed here before its first checkpoint
         finished = self._run_stages(report, pace, stop, may_abandon)

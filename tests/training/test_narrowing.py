@@ -161,6 +161,18 @@ def test_narrowing_ends_in_a_bundle_and_can_be_resumed(small_set, tmp_path):
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
 
 
+def test_a_narrowing_is_not_continued_as_a_common_training(small_set, tmp_path):
+    """Before anything else is opened: the common recipe would ask for VGG19 first."""
+    wide = replace(plan(), model=tiny(**WIDE))
+    save_tiny(tmp_path / "wide", wide.model)
+    recipe = narrowing(wide, tmp_path / "wide", steps=1)
+    how = {"cache": None, "placement": CPU, "output": tmp_path / "run"}
+    options = RunOptions(workers=0, narrow=tmp_path / "wide")
+    run_training(recipe, small_set, resume=False, vgg=None, options=options, **how)
+    with pytest.raises(DataError, match="made with another model: bottleneck 2 instead of 1; the stages narrow, not"):
+        run_training(wide, small_set, resume=True, vgg=tmp_path / "missing.npz", options=RunOptions(workers=0), **how)
+
+
 def test_a_recipe_that_is_as_wide_as_the_model_is_refused(small_set, tmp_path):
     wide = replace(plan(), model=tiny(**WIDE))
     save_tiny(tmp_path / "wide", wide.model)
