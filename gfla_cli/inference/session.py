@@ -237,8 +237,7 @@ def _open_torch(
         use_threads(threads)
     if task in ("pose", "view"):
         return (TorchSession if task == "pose" else TorchView)(bundle, device, precision, reason)
-    session = TorchSequence(bundle, device, precision, reason)
-    session.long = images >= LONG and not session.on_gpu
+    session = TorchSequence(bundle, device, precision, reason, long=images >= LONG)
     if images > MANY and not session.on_gpu and threads is None:  # the page makes single frames, and says MANY
         leave_a_core()
     return session

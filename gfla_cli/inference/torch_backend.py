@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,11 +218,31 @@ def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor | None]]:
 class TorchSequence(TorchSession):
     """A face or body bundle's network on the chosen device. See SequenceSession."""
 
-    long = False  # whether its clips are long enough to record the operations of a frame, which takes half a second
+    def __init__(
+        self,
+        model: str | Path,
+        device: DeviceName = "auto",
+        precision: Precision = "auto",
+        reason: str = "",
+        *,
+        long: bool = False,
+    ) -> None:
+        """`long`: whether clips are long enough to record the operations of a frame, which takes half a second."""
+        super().__init__(model, device, precision, reason)
+        self.long = long and not self.on_gpu
+        self._steps: dict[str, _Step] = {}  # recorded ones, by the size of a frame; torch never frees them
 
     def start(self, reference_image: Array, reference_structure: Array) -> TorchClip:
         """See SequenceSession."""
         return TorchClip(self, reference_image, reference_structure)
+
+    def made(self, step: _Step, given: tuple[Any, ...], *, may_record: bool) -> tuple[Tensor, Tensor]:
+        """What a step makes of the `given` tensors, the previous frame first. In long clips steps are recorded."""
+        size = str(given[0].shape)
+        made = self._steps.get(size, step)(*given)
+        if self.long and may_record and size not in self._steps:
+            self._steps[size] = _recorded(step, given, made)
+        return made
 
 
 class _Structure(NamedTuple):
@@ -240,22 +260,31 @@ class _Structure(NamedTuple):
 class _FrameStep(nn.Module):
     """One frame of a clip, from tensors to tensors, so that torch can record its operations."""
 
-    def __init__(
-        self, network: SequenceGenerator, encoded: dict[str, Source], image: Tensor, given: _Structure
-    ) -> None:
-        """`encoded`: the result of `encode_reference` for the reference `image`; `given`: its structure."""
+    def __init__(self, network: SequenceGenerator, names: Sequence[str]) -> None:
+        """`names` of the levels whose sources `encode_reference` gives."""
         super().__init__()
-        self.network, self.encoded, self.image, self.given = network, encoded, image, given
+        self.network, self.names = network, names
 
     def forward(
-        self, image: Tensor, previous: tuple[Tensor, ...], target: tuple[Tensor, ...], features: Tensor
+        self,
+        image: Tensor,
+        structures: tuple[tuple[Tensor, ...], ...],
+        features: Tensor,
+        reference_image: Tensor,
+        sources: tuple[tuple[Tensor, Tensor], ...],
     ) -> tuple[Tensor, Tensor]:
-        """The next frame (1, 3, H, W) in [-1, 1] and its layers. `image`: the previous frame."""
-        read = [structure.face for structure in (_Structure(target), _Structure(previous), self.given)]
+        """The next frame (1, 3, H, W) in [-1, 1] and its layers.
+
+        `image`: the previous frame. `structures`: of the target, the previous frame and the reference.
+        `features`: what the target's structure gave. `sources`: those of the reference, by level.
+        """
+        read = [_Structure(tensors).face for tensors in structures]
         faces = [face for face in read if face is not None]
-        inputs = target[0], image, previous[0], self.image, self.given.tensors[0]
-        made: GeneratedFrame = self.network(*inputs, self.encoded, faces or None, features)
-        return made.image.float().clamp(-1, 1), layers_of(made, self.image, self.network.config.task)
+        target, previous, reference = (tensors[0] for tensors in structures)
+        encoded = {name: Source(*source) for name, source in zip(self.names, sources, strict=True)}
+        inputs = target, image, previous, reference_image, reference
+        made: GeneratedFrame = self.network(*inputs, encoded, faces or None, features)
+        return made.image.float().clamp(-1, 1), layers_of(made, reference_image, self.network.config.task)
 
 
 class TorchClip:
@@ -265,9 +294,9 @@ class TorchClip:
         assert isinstance(session.network, SequenceGenerator)
         self._network, self._session = session.network, session
         self._given = image, structure
-        self._step: _Step | None = None
-        self._previous: tuple[Tensor, _Structure]  # image and structure of the last frame, at first the reference
-        self._records = session.long
+        self._encoded: dict[str, Source] | None = None
+        self._reference: tuple[Tensor, _Structure]  # image and structure
+        self._previous: tuple[Tensor, _Structure]  # of the last frame, at first the reference
 
     @torch.inference_mode()
     def prepare(self, structure: Array) -> Array | _Structure:
@@ -282,14 +311,15 @@ class TorchClip:
         """See Clip."""
         with self._session.running():
             target = prepared if isinstance(prepared, _Structure) else self._read(prepared)
-            if self._step is None:
-                self._start()
-            assert self._step is not None
-            image, previous = self._previous
-            given = image, previous.tensors, target.tensors, target.features
-            made = self._step(*given)
-            if self._records and previous is not self._first:  # else one tensor has two roles in it
-                self._step, self._records = _recorded(self._step, given, made), False
+            if self._encoded is None:
+                self._encoded = self._encode()
+            (image, previous), (reference_image, reference) = self._previous, self._reference
+            structures = target.tensors, previous.tensors, reference.tensors
+            sources = tuple(map(tuple, self._encoded.values()))
+            step = _FrameStep(self._network, list(self._encoded))
+            given = image, structures, target.features, reference_image, sources
+            # In the first frame one tensor has two roles, which a record would not tell apart.
+            made = self._session.made(step, given, may_record=previous is not reference)
             self._previous = made[0], target
         return self._session.array(made[0]), self._session.array(made[1])
 
@@ -299,12 +329,10 @@ class TorchClip:
         tensors = () if reading is None else (reading.reduced, *(part for part in reading.face if part is not None))
         return _Structure((maps, *tensors), self._network.encode_target(maps))
 
-    def _start(self) -> None:
+    def _encode(self) -> dict[str, Source]:
         image, structure = self._given
-        self._first = self._read(structure)
-        self._previous = self._session.tensor(image), self._first
-        encoded = self._network.encode_reference(self._previous[0])
-        self._step = _FrameStep(self._network, encoded, *self._previous)
+        self._reference = self._previous = self._session.tensor(image), self._read(structure)
+        return self._network.encode_reference(self._reference[0])
 
 
 def _recorded(step: _Step, given: tuple[Any, ...], made: tuple[Tensor, Tensor]) -> _Step:
