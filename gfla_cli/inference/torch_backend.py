@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -224,6 +225,17 @@ class TorchSequence(TorchSession):
         """See SequenceSession."""
         return TorchClip(self, reference_image, reference_structure)
 
+    @cached_property
+    def recorded(self) -> dict[torch.Size, _Step]:
+        """For each shape of an image, a recorded step. All clips share it, as torch never frees a recording."""
+        return {}
+
+    @cached_property
+    def step(self) -> _FrameStep:
+        """One frame of a clip."""
+        assert isinstance(self.network, SequenceGenerator)
+        return _FrameStep(self.network)
+
 
 class _Structure(NamedTuple):
     """The structure of a frame, and what the network derives from it alone."""
@@ -238,24 +250,35 @@ class _Structure(NamedTuple):
 
 
 class _FrameStep(nn.Module):
-    """One frame of a clip, from tensors to tensors, so that torch can record its operations."""
+    """One frame of a clip, from tensors to tensors, so that torch can record its operations.
 
-    def __init__(
-        self, network: SequenceGenerator, encoded: dict[str, Source], image: Tensor, given: _Structure
-    ) -> None:
-        """`encoded`: the result of `encode_reference` for the reference `image`; `given`: its structure."""
+    Tensors of the reference are inputs, too: torch never frees a recording, nor the constants in it.
+    """
+
+    def __init__(self, network: SequenceGenerator) -> None:
         super().__init__()
-        self.network, self.encoded, self.image, self.given = network, encoded, image, given
+        self.network = network
 
     def forward(
-        self, image: Tensor, previous: tuple[Tensor, ...], target: tuple[Tensor, ...], features: Tensor
+        self,
+        image: Tensor,
+        previous: tuple[Tensor, ...],
+        target: tuple[Tensor, ...],
+        features: Tensor,
+        reference_image: Tensor,
+        reference: tuple[Tensor, ...],
+        encoded: dict[str, Source],
     ) -> tuple[Tensor, Tensor]:
-        """The next frame (1, 3, H, W) in [-1, 1] and its layers. `image`: the previous frame."""
-        read = [structure.face for structure in (_Structure(target), _Structure(previous), self.given)]
+        """The next frame (1, 3, H, W) in [-1, 1] and its layers.
+
+        `image`: the previous frame; `encoded`: the result of `encode_reference`; tuples: see `_Structure.tensors`.
+        """
+        read = [_Structure(tensors).face for tensors in (target, previous, reference)]
         faces = [face for face in read if face is not None]
-        inputs = target[0], image, previous[0], self.image, self.given.tensors[0]
-        made: GeneratedFrame = self.network(*inputs, self.encoded, faces or None, features)
-        return made.image.float().clamp(-1, 1), layers_of(made, self.image, self.network.config.task)
+        inputs = target[0], image, previous[0], reference_image, reference[0]
+        sources = {level: Source(*parts) for level, parts in encoded.items()}  # torch's tracer gives plain tuples
+        made: GeneratedFrame = self.network(*inputs, sources, faces or None, features)
+        return made.image.float().clamp(-1, 1), layers_of(made, reference_image, self.network.config.task)
 
 
 class TorchClip:
@@ -265,9 +288,8 @@ class TorchClip:
         assert isinstance(session.network, SequenceGenerator)
         self._network, self._session = session.network, session
         self._given = image, structure
-        self._step: _Step | None = None
-        self._previous: tuple[Tensor, _Structure]  # image and structure of the last frame, at first the reference
-        self._records = session.long
+        self._reference: tuple[Tensor, tuple[Tensor, ...], dict[str, Source]] | None = None  # see `_FrameStep.forward`
+        self._previous: tuple[Tensor, tuple[Tensor, ...]]  # the last frame and its structure, at first the reference
 
     @torch.inference_mode()
     def prepare(self, structure: Array) -> Array | _Structure:
@@ -282,15 +304,10 @@ class TorchClip:
         """See Clip."""
         with self._session.running():
             target = prepared if isinstance(prepared, _Structure) else self._read(prepared)
-            if self._step is None:
-                self._start()
-            assert self._step is not None
-            image, previous = self._previous
-            given = image, previous.tensors, target.tensors, target.features
-            made = self._step(*given)
-            if self._records and previous is not self._first:  # else one tensor has two roles in it
-                self._step, self._records = _recorded(self._step, given, made), False
-            self._previous = made[0], target
+            is_first = self._reference is None
+            self._reference = self._reference or self._start()
+            made = self._made(is_first, *self._previous, target.tensors, target.features, *self._reference)
+            self._previous = made[0], target.tensors
         return self._session.array(made[0]), self._session.array(made[1])
 
     def _read(self, structure: Array) -> _Structure:
@@ -299,12 +316,21 @@ class TorchClip:
         tensors = () if reading is None else (reading.reduced, *(part for part in reading.face if part is not None))
         return _Structure((maps, *tensors), self._network.encode_target(maps))
 
-    def _start(self) -> None:
-        image, structure = self._given
-        self._first = self._read(structure)
-        self._previous = self._session.tensor(image), self._first
-        encoded = self._network.encode_reference(self._previous[0])
-        self._step = _FrameStep(self._network, encoded, *self._previous)
+    def _start(self) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Source]]:
+        image, structure = self._session.tensor(self._given[0]), self._read(self._given[1]).tensors
+        self._previous = image, structure
+        return image, structure, self._network.encode_reference(image)
+
+    def _made(self, is_first: bool, *given: Any) -> tuple[Tensor, Tensor]:
+        """What `_FrameStep.forward` gives. In long clips its operations are recorded, and repeated from then on."""
+        step: _Step = self._session.step
+        recorded, shape = self._session.recorded, given[0].shape
+        if not self._session.long:
+            return step(*given)
+        made = recorded.get(shape, step)(*given)
+        if shape not in recorded and not is_first:  # at first one tensor is both the frame before and the reference
+            recorded[shape] = _recorded(step, given, made)
+        return made
 
 
 def _recorded(step: _Step, given: tuple[Any, ...], made: tuple[Tensor, Tensor]) -> _Step:
