@@ -119,11 +119,15 @@ class Animator:
         is_body = self.kind == "body"
         with ThreadPoolExecutor(1) as ahead:
             preview = None if is_body else ahead.submit(driver.preview)  # while the person of the source is found
-            image = read_source(source, notes)
-            kind = BodySubject if is_body else FaceSubject
-            subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
-        clip = driver.survey() if is_body else []  # the frame of a body is planned for the whole clip
-        first = clip[0].first if preview is None else preview.result()
+            try:
+                image = read_source(source, notes)
+                kind = BodySubject if is_body else FaceSubject
+                subject: Subject = kind(self.session, image, image_name(source), settings or AnimationSettings(), notes)
+                clip = driver.survey() if is_body else []  # the frame of a body is planned for the whole clip
+                first = clip[0].first if preview is None else preview.result()
+            except BaseException:  # KeyboardInterrupt, too
+                driver.stop_looking()
+                raise
         subject.start(first, driver.size, driver.fps, clip)
         return Animation(image, subject, driver, on_missing, str(driving), notes, watch)
 

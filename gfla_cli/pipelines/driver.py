@@ -102,6 +102,11 @@ class Driver(ABC):
         self.sound = sound
         self.notes: list[str] = []  # what the user should know about it; complete after the last frame
         self.damaged = False  # whether frames were missing or wrong; known after the last frame
+        self._gives_up = False
+
+    def stop_looking(self) -> None:
+        """Makes `preview` in another thread end soon, when its result is not needed. Then the driver cannot be used."""
+        self._gives_up = True
 
     def preview(self) -> list[Points]:
         """The landmarks of the first seconds that show a person, up to a cut. Raises DetectionError without any."""
@@ -254,7 +259,7 @@ class _VideoDriver(Driver):
                 driven = self._track(number, image)
                 self._known.append(driven)
                 found += driven.points is not None
-                if found == wanted:
+                if found == wanted or self._gives_up:
                     break
             else:
                 self._whole = frames

@@ -120,14 +120,17 @@ class Shadow:
 def _of_feet(dark: Float32Array, soles: Float32Array, torso: float) -> Float32Array:
     """(2, h, w, 3) the shadows of two feet (2, 2), from the map of both: each has what is near to it.
 
-    What is far from both belongs to one of them as a whole: a long shadow stays in one piece.
+    What is far from both belongs to one of them, piece by piece: a long shadow is not torn.
     """
     y, x = (np.arange(side, dtype=np.float32) for side in dark.shape[:2])
     away = np.stack([np.square(x - at) + np.square(y[:, None] - down) + 1 for at, down in soles])
     far = ramp(np.sqrt(away.min(axis=0)) / torso, *_FAR)
-    whole = np.argmin((away * far * (dark @ _GREY)).sum(axis=(1, 2)))
+    missing = dark @ _GREY
+    _, pieces = cv2.connectedComponents(((far > 0) & (missing > _DARK)).astype(np.uint8))
+    right, left = (np.bincount(pieces.ravel(), (part * far * missing).ravel()) for part in away)
+    whole = cv2.GaussianBlur((right <= left)[pieces].astype(np.float32), (0, 0), _FADE)
     near = away[1] ** 2 / (away**2).sum(axis=0)
-    first = (near + far * ((whole == 0) - near)).astype(np.float32)[..., None]
+    first = (near + far * (whole - near)).astype(np.float32)[..., None]
     return np.stack([dark * first, dark * (1 - first)])
 
 

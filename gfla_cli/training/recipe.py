@@ -340,8 +340,9 @@ def narrowing_recipe(
     kept = config.levels if attended is None else _attended(config, attended)
     narrow = replace(config, bottleneck=bottleneck or config.bottleneck, levels=kept)
     if not _is_narrower(narrow, config):
-        has = f"it has the bottleneck {config.bottleneck}, and attention at {_count_attended(config)} levels"
-        raise UsageError(f"--narrow: {model} is as narrow already", hint=f"{has}; --bottleneck 4, or --attention 1")
+        has = f"it has the bottleneck {config.bottleneck}, and attention at {_count_attended(config)} of its levels"
+        hint = f"{has}; take a larger --bottleneck, or a smaller --attention"
+        raise UsageError(f"--narrow: {model} is as narrow already", hint=hint)
     last = joint_stages(plan)[-1]
     stage = replace(
         last,

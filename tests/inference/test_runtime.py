@@ -122,6 +122,28 @@ def test_frames_of_a_long_clip_are_recorded_and_equal(tmp_path, threads, monkeyp
         np.testing.assert_allclose(frame[1], other[1], atol=1e-5)
 
 
+def test_clips_of_a_session_share_one_recording(tmp_path, threads, monkeypatch):
+    """Torch never frees a recording, so each clip with its own would take more memory for ever."""
+    bundle = save_tiny(tmp_path / "face", tiny("face-people"))
+    threads(1)
+    long = open_session(bundle, "face", device="cpu", precision="fp32", runtime="torch", images=LONG)
+    traced, trace = [], torch.jit.trace
+    monkeypatch.setattr(torch.jit, "trace", lambda *given, **how: traced.append(given) or trace(*given, **how))
+    first, structures = clip_of(long)
+    made = [[first.next(structure)[0] for structure in structures]]
+    image = np.flip(first._given[0], axis=3).copy()
+    second = long.start(image, structures[2])
+    made.append([second.next(structure)[0] for structure in structures])
+    assert len(traced) == 1
+    long.long = False
+    wanted = []
+    for given in (first._given, (image, structures[2])):
+        clip = long.start(*given)
+        wanted.append([clip.next(structure)[0] for structure in structures])
+    np.testing.assert_allclose(made, wanted, atol=1e-5)
+    assert np.abs(made[0][3] - made[1][3]).max() > 0.1
+
+
 @pytest.mark.parametrize("failure", ["error", "other result"])
 def test_where_recording_fails_frames_are_made_as_before(tmp_path, monkeypatch, failure):
     bundle = save_tiny(tmp_path / "face", tiny("face-people"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import cv2
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from commands import names_in, refused
 from films import BEEPS, NTSC, children, film, make
 
-from gfla_cli.errors import UsageError
+from gfla_cli.errors import DetectionError, UsageError
 from gfla_cli.io.image import write_image
 from gfla_cli.io.video import parse_trim, probe
+from gfla_cli.pipelines.driver import DrivenFrame, _VideoDriver
 
 pytestmark = pytest.mark.usefixtures("detections_remembered")
 
@@ -32,6 +34,21 @@ def test_a_driver_without_a_person_is_refused(animate, tmp_path):
 def test_a_source_without_a_person_is_refused(animate, tmp_path):
     write_image(tmp_path / "wall.png", np.full((120, 120, 3), 90, np.uint8))
     assert refused(animate("film.mp4", source=tmp_path / "wall.png"), 1, "wall.png: no face found")
+
+
+def test_a_source_without_a_face_ends_the_look_at_the_driver(face_animator, head_videos, tmp_path, monkeypatch):
+    film(tmp_path / "long.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 400, NTSC)
+    seen = []
+
+    def track(driver, number, image):
+        seen.append(number)
+        time.sleep(0.02)
+        return DrivenFrame(number, None, None)
+
+    monkeypatch.setattr(_VideoDriver, "_track", track)
+    with pytest.raises(DetectionError, match=r"wall\.mp4: no face"):
+        face_animator.animate(head_videos / "wall.mp4", tmp_path / "long.mp4")
+    assert len(seen) < 400
 
 
 def test_of_two_faces_the_largest_is_taken_and_it_is_said(animate, portrait, tmp_path):

@@ -129,12 +129,13 @@ def test_landmarks_files_have_cuts_too(tmp_path, face_animator, head_videos):
     assert any("0.16 s" in note for note in animation.notes)
 
 
-def test_after_a_cut_the_body_stands_where_the_source_stands(animators, head_videos, dance):
+def test_after_a_cut_the_body_stands_where_the_source_stands(animators, head_videos, dance, monkeypatch):
     body = Animator(animators / "tiny-body", precision="fp32")
     image = read_image(head_videos / "body.png")
     subject = BodySubject(body.session, image, "the image", AnimationSettings(), [])
     near = _scaled(BODY, 1.7, -100, -150)
     subject.start([BODY] * 3, (640, 640), FPS)
+    monkeypatch.setattr(subject._clip, "prepare", lambda structure: structure)
     before = subject.structure(subject.condition(BODY, 0))
     subject.restart([near] * 3)
     after = subject.structure(subject.condition(near, 0))

@@ -120,13 +120,13 @@ def test_equal_neighbours_give_the_same_frame():
 
 @pytest.fixture
 def network(face_animator, monkeypatch):
-    """The structures that the network gets, in order."""
+    """The structures that are prepared for the network, in order."""
     seen = []
 
     def start(*reference):
         clip = type(face_animator.session).start(face_animator.session, *reference)
-        draw = clip.next
-        clip.next = lambda structure: seen.append(structure) or draw(structure)
+        prepare = clip.prepare
+        clip.prepare = lambda structure: seen.append(structure) or prepare(structure)
         return clip
 
     monkeypatch.setattr(face_animator.session, "start", start, raising=False)

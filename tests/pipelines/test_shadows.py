@@ -112,6 +112,16 @@ def test_a_long_shadow_stays_in_one_piece():
     assert after[before.argmax()] < 8
 
 
+def test_of_two_pieces_each_belongs_to_the_foot_beside_it():
+    soles = np.float32([(50, 60), (150, 50)])
+    y, x = np.mgrid[:80, :200].astype(np.float32)
+    places = soles.astype(int) - (26, 24)
+    dark = sum(0.2 * np.exp(-(np.square(x - left) + np.square(y - top)) / 50) for left, top in places)
+    parts = shadows._of_feet(np.repeat(dark[..., None], 3, axis=2).astype(np.float32), soles, torso=56)
+    for part, (left, top) in zip(parts, places, strict=True):
+        assert part[top, left].min() > 0.18
+
+
 def test_a_foot_in_the_air_has_no_shadow():
     shadow, background = found(seen(FLOOR, shadow_of(person()[0])))
     result, pose, _ = moved(shadow, background, ((0, 0), (45, -75)))
