@@ -231,7 +231,8 @@ def _open_torch(
     reason: str = "",
     images: int = 1,
 ) -> Session:
-    from gfla_cli.inference.torch_backend import TorchSequence, TorchSession, TorchView, leave_a_core, use_threads
+    from gfla_cli.inference.torch_backend import TorchSession, TorchView, leave_a_core, use_threads
+    from gfla_cli.inference.torch_clip import TorchSequence
 
     if threads is not None:
         use_threads(threads)
