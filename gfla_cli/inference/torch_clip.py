@@ -69,7 +69,7 @@ class _FrameStep(nn.Module):
     """One frame of a clip, from tensors to tensors, so that torch can record its operations."""
 
     def __init__(self, network: SequenceGenerator, names: Sequence[str]) -> None:
-        """`names` of the levels whose sources `encode_reference` gives."""
+        """`names`: of the levels; `encode_reference` gives a source for each."""
         super().__init__()
         self.network, self.names = network, names
 
