@@ -56,7 +56,7 @@ class LocalAttention(nn.Module):
 class BilinearSampling(nn.Module):
     """No attention: each target position is a bilinear sample of the source at l + w(l). An ablation of the paper.
 
-    Local attention with patches of one pixel is the same. A fast model has it at its finest level.
+    Local attention with patches of one pixel is the same. Fast models have it at fine levels.
     """
 
     def prepare(self, features: Tensor) -> Source:
