@@ -39,6 +39,12 @@ def box_around(middle: tuple[float, float], width: float, height: float) -> Box:
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
+def shifted(box: Box, x: float, y: float) -> Box:
+    """A box that is moved to the right by x, and down by y."""
+    left, top, right, bottom = box
+    return left + x, top + y, right + x, bottom + y
+
+
 @dataclass(frozen=True)
 class Crop:
     """A rectangle of an image, resized. It may reach beyond the image.

@@ -27,7 +27,8 @@ from gfla_cli.person.body import aligned, body_crop, fitted_into_image, has_feet
 from gfla_cli.person.detect import PersonDetector
 from gfla_cli.person.keypoint_files import is_pose_file, read_pose
 from gfla_cli.person.pose import Pose, WhichPerson, choose_person
-from gfla_cli.pipelines.compositing import Canvas, check_background, composed, separates_people
+from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size
 from gfla_cli.pipelines.inpainting import without_subject

@@ -5,13 +5,13 @@ Only what is surely such a shadow moves: darker than a calm floor, soft, grey, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image
-from gfla_cli.geometry.crop import Crop
+from gfla_cli.geometry.crop import Crop, shifted
 from gfla_cli.geometry.paste import ramp
 from gfla_cli.person.body import torso_length
 from gfla_cli.person.pose import Pose
@@ -81,6 +81,10 @@ class Shadow:
         dark, filled = (np.asarray(share * (1 - part).clip(0, _DEEP[1]), np.float32) for part in (light, filled))
         soles, torso = floor.points(soles), torso * floor.scale
         return cls(floor, _of_feet(dark, soles, torso), filled, ankles, soles, torso)
+
+    def within(self, x: float, y: float) -> Shadow:
+        """The same in a part of the image that begins at (x, y)."""
+        return replace(self, floor=Crop(shifted(self.floor.box, -x, -y), self.floor.size))
 
     def moved(self, background: Image, cover: Float32Array, region: tuple[slice, slice], ankles: Float32Array) -> Image:
         """A copy of the image without the person (H, W, 3), whose shadow has gone to where the feet are now.

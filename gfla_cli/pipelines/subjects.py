@@ -35,7 +35,8 @@ from gfla_cli.person.pose import Pose, WhichPerson, choose_person
 from gfla_cli.person.retarget import BodyMotion, FaceMotion, best_reference
 from gfla_cli.person.track import BodyFilter, OneEuro
 from gfla_cli.person.track_files import Kind
-from gfla_cli.pipelines.compositing import Canvas, Poses, check_background, composed, separates_people
+from gfla_cli.pipelines.canvas import Canvas, check_background, separates_people
+from gfla_cli.pipelines.compositing import Poses, composed
 from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Background, Size

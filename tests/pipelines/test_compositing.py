@@ -8,7 +8,8 @@ import pytest
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import Pose
 from gfla_cli.pipelines import compositing
-from gfla_cli.pipelines.compositing import Canvas, Mixed, composed, mixed, on_background
+from gfla_cli.pipelines.canvas import Canvas
+from gfla_cli.pipelines.compositing import Mixed, composed, mixed, on_background
 from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
 from gfla_cli.pipelines.refinement import HalfCrop, HeadCrop
 

@@ -15,7 +15,7 @@ from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.body import body_crop
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines.compositing import Canvas
+from gfla_cli.pipelines.canvas import Canvas
 from gfla_cli.pipelines.framing import LARGEST_FRAME, parse_background, parse_size
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 

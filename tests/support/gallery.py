@@ -37,7 +37,8 @@ from gfla_cli.inference.session import open_session, start_clip
 from gfla_cli.io.image import load_image, reduced, to_planes, write_image
 from gfla_cli.losses.image import load_vgg19
 from gfla_cli.person.face import face_crop
-from gfla_cli.pipelines.compositing import Canvas, composed
+from gfla_cli.pipelines.canvas import Canvas
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.synth.pack import Pack
 from gfla_cli.synth.people.people import person_clip, portrait, random_views
