@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,61 +37,59 @@ class TorchSequence(TorchSession):
     ) -> None:
         """`long`: whether clips are long enough to record the operations of a frame, which takes half a second."""
         super().__init__(model, device, precision, reason)
+        assert isinstance(self.network, SequenceGenerator)
         self.long = long and not self.on_gpu
-        self._steps: dict[str, _Step] = {}  # recorded ones, by the size of a frame; torch never frees them
+        self._step = _FrameStep(self.network)
+        self._records: dict[torch.Size, _Step] = {}  # by the shape of an image; torch never frees them
 
     def start(self, reference_image: Array, reference_structure: Array) -> TorchClip:
         """See SequenceSession."""
         return TorchClip(self, reference_image, reference_structure)
 
-    def made(self, step: _Step, given: tuple[Any, ...], *, may_record: bool) -> tuple[Tensor, Tensor]:
-        """What a step makes of the `given` tensors, the previous frame first. In long clips steps are recorded."""
-        size = str(given[0].shape)
-        made = self._steps.get(size, step)(*given)
-        if self.long and may_record and size not in self._steps:
-            self._steps[size] = _recorded(step, given, made)
+    def made(self, *given: Any, may_record: bool) -> tuple[Tensor, Tensor]:
+        """What `_FrameStep.forward` makes of these tensors. In long clips its operations are recorded."""
+        shape = given[0].shape
+        made = self._records.get(shape, self._step)(*given)
+        if self.long and may_record and shape not in self._records:
+            self._records[shape] = _recorded(self._step, given, made)
         return made
 
 
-class _Structure(NamedTuple):
-    """The structure of a frame, and what the network derives from it alone."""
+_Structure = tuple[Tensor, ...]  # maps (1, S, H, W); of the flow prior "curves" also the tensors of a FaceReading
 
-    tensors: tuple[Tensor, ...]  # maps (1, S, H, W); of the flow prior "curves" also those of a FaceReading
-    features: Tensor | None = None  # of a frame that is to be rendered, see `SequenceGenerator.encode_target`
 
-    @property
-    def face(self) -> FaceReading | None:
-        """What `SequenceGenerator.read_face` gave."""
-        return FaceReading(self.tensors[1], Face(*self.tensors[2:])) if len(self.tensors) > 1 else None
+class _Target(NamedTuple):
+    """What depends on the structure of a frame alone, see `Clip.prepare`."""
+
+    structure: _Structure
+    features: Tensor  # see `SequenceGenerator.encode_target`
 
 
 class _FrameStep(nn.Module):
     """One frame of a clip, from tensors to tensors, so that torch can record its operations."""
 
-    def __init__(self, network: SequenceGenerator, names: Sequence[str]) -> None:
-        """`names`: of the levels; `encode_reference` gives a source for each."""
+    def __init__(self, network: SequenceGenerator) -> None:
         super().__init__()
-        self.network, self.names = network, names
+        self.network = network
 
     def forward(
         self,
         image: Tensor,
-        structures: tuple[tuple[Tensor, ...], ...],
+        structures: tuple[_Structure, _Structure, _Structure],
         features: Tensor,
         reference_image: Tensor,
-        sources: tuple[tuple[Tensor, Tensor], ...],
+        encoded: dict[str, Source],
     ) -> tuple[Tensor, Tensor]:
         """The next frame (1, 3, H, W) in [-1, 1] and its layers.
 
-        `image`: the previous frame. `structures`: of the target, the previous frame and the reference.
-        `features`: what the target's structure gave. `sources`: those of the reference, by level.
+        `image`: the previous frame. `structures`: of the target, the previous frame and the reference. `features`: see
+        `_Target`. `encoded`: the result of `encode_reference`.
         """
-        read = [_Structure(tensors).face for tensors in structures]
-        faces = [face for face in read if face is not None]
-        target, previous, reference = (tensors[0] for tensors in structures)
-        encoded = {name: Source(*source) for name, source in zip(self.names, sources, strict=True)}
+        faces = [FaceReading(parts[1], Face(*parts[2:])) for parts in structures if len(parts) > 1]
+        target, previous, reference = (parts[0] for parts in structures)
+        sources = {level: Source(*parts) for level, parts in encoded.items()}  # the tracer gives plain tuples
         inputs = target, image, previous, reference_image, reference
-        made: GeneratedFrame = self.network(*inputs, encoded, faces or None, features)
+        made: GeneratedFrame = self.network(*inputs, sources, faces or None, features)
         return made.image.float().clamp(-1, 1), layers_of(made, reference_image, self.network.config.task)
 
 
@@ -107,39 +105,47 @@ class TorchClip:
         self._previous: tuple[Tensor, _Structure]  # of the last frame, at first the reference
 
     @torch.inference_mode()
-    def prepare(self, structure: Array) -> Array | _Structure:
+    def prepare(self, structure: Array) -> Array | _Target:
         """See Clip. With several threads `next` does this, too: OpenMP would start as many for a second caller."""
         if self._session.on_gpu or torch.get_num_threads() > 1:
             return structure
         with self._session.autocast():
-            return self._read(structure)
+            return self._target(structure)
 
     @torch.inference_mode()
-    def next(self, prepared: Array | _Structure) -> tuple[Array, Array]:
+    def next(self, prepared: Array | _Target) -> tuple[Array, Array]:
         """See Clip."""
         with self._session.running():
-            target = prepared if isinstance(prepared, _Structure) else self._read(prepared)
+            target = prepared if isinstance(prepared, _Target) else self._target(prepared)
             if self._encoded is None:
                 self._encoded = self._encode()
             (image, previous), (reference_image, reference) = self._previous, self._reference
-            structures = target.tensors, previous.tensors, reference.tensors
-            sources = tuple(map(tuple, self._encoded.values()))
-            step = _FrameStep(self._network, list(self._encoded))
-            given = image, structures, target.features, reference_image, sources
-            # In the first frame one tensor has two roles, which a record would not tell apart.
-            made = self._session.made(step, given, may_record=previous is not reference)
-            self._previous = made[0], target
+            structures = target.structure, previous, reference
+            made = self._session.made(
+                image,
+                structures,
+                target.features,
+                reference_image,
+                self._encoded,
+                may_record=previous is not reference,  # else one tensor has two roles, which a record would confuse
+            )
+            self._previous = made[0], target.structure
         return self._session.array(made[0]), self._session.array(made[1])
 
-    def _read(self, structure: Array) -> _Structure:
+    def _target(self, structure: Array) -> _Target:
+        tensors = self._structure(structure)
+        return _Target(tensors, self._network.encode_target(tensors[0]))
+
+    def _structure(self, structure: Array) -> _Structure:
         maps = self._session.tensor(structure)
         reading = self._network.read_face(maps)
-        tensors = () if reading is None else (reading.reduced, *(part for part in reading.face if part is not None))
-        return _Structure((maps, *tensors), self._network.encode_target(maps))
+        if reading is None:
+            return (maps,)
+        return maps, reading.reduced, *(part for part in reading.face if part is not None)
 
     def _encode(self) -> dict[str, Source]:
         image, structure = self._given
-        self._reference = self._previous = self._session.tensor(image), self._read(structure)
+        self._reference = self._previous = self._session.tensor(image), self._structure(structure)
         return self._network.encode_reference(self._reference[0])
 
 
