@@ -54,11 +54,31 @@ def training_of(kind, open_data, **changes):
     return replace(wide, model=replace(wide.model, **WIDE | changes)), task
 
 
-def narrowing(wide, bundle, **changes):
+def narrowing(wide, bundle, bottleneck=2, attended=None, **changes):
     """The recipe that makes the model of a bundle narrower, in small frames."""
-    recipe = narrowing_recipe(wide, bundle, 2)
+    recipe = narrowing_recipe(wide, bundle, bottleneck, attended)
     stage = replace(recipe.stages[0], image_size=wide.stages[0].image_size, batch=2, **changes)
     return replace(recipe, stages=(stage,))
+
+
+def narrowed(recipe, task_of, tmp_path):
+    """The run of a recipe that makes the bundle "wide" narrower, before the first step."""
+    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
+    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
+    narrow_by_least_squares(run.learner, task, run.stage)
+    return run
+
+
+def check_equal_images(run):
+    """Before the first step, the narrow network gives the images of the wide one."""
+    task = run.task
+    sample = default_collate([task.dataset(run.stage)[FIRST_SEEN + i] for i in range(2)])
+    batch = next(iter(task.batches(sample, CPU.device)))
+    with torch.no_grad():
+        loss = task.forward(run.learner.generator, batch, run.stage).terms["imitation"]
+        shown, wanted = (task.rows(network, batch) for network in (run.learner.average, task.teacher))
+    assert loss < 1e-3
+    torch.testing.assert_close(shown, wanted, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("up_kernel", [3, 4])
@@ -68,18 +88,10 @@ def test_channels_without_effect_go_and_the_images_stay(open_data, tmp_path, kin
     teacher = with_needless_channels(fresh(wide.model))
     save_bundle(tmp_path / "wide", wide.model, teacher.state_dict(), dtype=torch.float32)
     recipe = narrowing(wide, tmp_path / "wide")
-    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
-    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
-    narrow_by_least_squares(run.learner, task, run.stage)
-    sample = default_collate([task.dataset(run.stage)[FIRST_SEEN + i] for i in range(2)])
-    batch = next(iter(task.batches(sample, CPU.device)))
-    with torch.no_grad():
-        loss = task.forward(run.learner.generator, batch, run.stage).terms["imitation"]
-        shown, wanted = (task.rows(network, batch) for network in (run.learner.average, task.teacher))
-    assert loss < 1e-3
-    torch.testing.assert_close(shown, wanted, atol=2e-3, rtol=0)
+    run = narrowed(recipe, task_of, tmp_path)
+    check_equal_images(run)
     inside = [
-        network.decoder.levels["8"].residual.conv1.out_channels for network in (task.teacher, run.learner.generator)
+        network.decoder.levels["8"].residual.conv1.out_channels for network in (run.task.teacher, run.learner.generator)
     ]
     assert inside == [64, 32]
 
@@ -88,13 +100,11 @@ def test_a_narrow_model_learns_to_equal_the_wide_one_and_keeps_its_flows(small_s
     wide, task_of = training_of("pose", open_data)
     save_tiny(tmp_path / "wide", wide.model)
     recipe = narrowing(wide, tmp_path / "wide", steps=40, learning_rate=2e-3)
-    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
-    run, seen = Trainer(recipe, task, tmp_path / "run", CPU, workers=0), []
-    narrow_by_least_squares(run.learner, task, run.stage)
+    run, seen = narrowed(recipe, task_of, tmp_path), []
     run.run(seen.append)
     assert set(seen[0].losses) == {"imitation", "total"}
     assert seen[-1].losses["imitation"] < 0.8 * seen[0].losses["imitation"]
-    made, before = run.learner.average.state_dict(), task.teacher.state_dict()
+    made, before = run.learner.average.state_dict(), run.task.teacher.state_dict()
     flow = [name for name in before if is_flow_tensor(name)]
     assert flow
     assert all(torch.equal(made[name], before[name]) for name in flow)
@@ -115,19 +125,9 @@ def test_attention_without_effect_goes_and_the_images_stay(open_data, tmp_path, 
     wide, task_of = training_of(kind, open_data)
     teacher = looking_at_one_pixel(fresh(wide.model))
     save_bundle(tmp_path / "wide", wide.model, teacher.state_dict(), dtype=torch.float32)
-    recipe = narrowing_recipe(wide, tmp_path / "wide", attended=1)
-    stage = replace(recipe.stages[0], image_size=wide.stages[0].image_size, batch=2)
-    recipe = replace(recipe, stages=(stage,))
-    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
-    run = Trainer(recipe, task, tmp_path / "run", CPU, workers=0)
-    narrow_by_least_squares(run.learner, task, run.stage)
-    sample = default_collate([task.dataset(run.stage)[FIRST_SEEN + i] for i in range(2)])
-    batch = next(iter(task.batches(sample, CPU.device)))
-    with torch.no_grad():
-        loss = task.forward(run.learner.generator, batch, run.stage).terms["imitation"]
-        shown, wanted = (task.rows(network, batch) for network in (run.learner.average, task.teacher))
-    assert loss < 1e-3
-    torch.testing.assert_close(shown, wanted, atol=2e-3, rtol=0)
+    recipe = narrowing(wide, tmp_path / "wide", None, attended=1)
+    run = narrowed(recipe, task_of, tmp_path)
+    check_equal_images(run)
     kinds = {
         stride: {type(sampler) for sampler in level.samplers}
         for stride, level in run.learner.generator.decoder.levels.items()
@@ -138,12 +138,8 @@ def test_attention_without_effect_goes_and_the_images_stay(open_data, tmp_path, 
 def test_a_renderer_learns_to_do_without_attention(small_set, open_data, tmp_path):
     wide, task_of = training_of("pose", open_data)
     save_tiny(tmp_path / "wide", wide.model)
-    recipe = narrowing_recipe(wide, tmp_path / "wide", attended=0)
-    stage = replace(recipe.stages[0], image_size=(64, 64), batch=2, steps=40, learning_rate=2e-3)
-    recipe = replace(recipe, stages=(stage,))
-    task = NarrowingTask(task_of(recipe), load_bundle(tmp_path / "wide").network)
-    run, seen = Trainer(recipe, task, tmp_path / "run", CPU, workers=0), []
-    narrow_by_least_squares(run.learner, task, run.stage)
+    recipe = narrowing(wide, tmp_path / "wide", None, attended=0, steps=40, learning_rate=2e-3)
+    run, seen = narrowed(recipe, task_of, tmp_path), []
     run.run(seen.append)
     assert seen[-1].losses["imitation"] < 0.8 * seen[0].losses["imitation"]
 
