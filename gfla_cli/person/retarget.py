@@ -23,7 +23,8 @@ _FARTHEST, _FASTEST = 0.4, 3.0  # sizes, and sizes per second: a longer way is a
 _FACE_GROWTH, _BODY_GROWTH = 1.2, 1.35  # from frame to frame, more is a jump; torsos are measured less exactly
 _LOOKS = (0.36, 0.2)  # eye widths along and across: an iris is no further from the middle of its eye
 _SEEN = 0.1  # opening of an eye, above a shut one's, from which on its iris is measured well
-_FRONT = 0.35  # penalty for a different turn of the head in a reference frame, per radian
+_FRONT = 0.35  # penalty for a different turn of the head in a reference, per radian
+_NEARLY = 0.04  # difference of expressions from the most alike one, from which on a frame is no part of a reference
 
 
 def jumped(before: Points, now: Points, seconds: float) -> bool:
@@ -127,16 +128,16 @@ def _weighted_fit(start: Float64Array, end: Float64Array, weight: Float64Array) 
 class FaceMotion:
     """Moves the landmarks of a source's face as a driver's face moves. The source's face keeps its shape.
 
-    The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the reference
-    frame. The features move inside the head's own coordinates, in units of the face's size. Both parts are applied to
-    the source's landmarks.
+    The driver's landmarks are split into two parts. The head moves: a rotation, a shift and a scale since the
+    reference. The features move inside the head's own coordinates, in units of the face's size. Both parts are applied
+    to the source's landmarks.
 
-    `source`: (68 or 70, n) in the source's image. `reference`: (68 or 70, n) of the driver in the frame that looks most
-    like the source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the
+    `source`: (68 or 70, n) in the source's image. `reference`: (68 or 70, n) of the driver when it looks most like the
+    source, see `best_reference`. n is 2 or 3; when they differ, depth is left out. Without depth a turn of the
     head counts as motion of the features, which is right for small turns. `absolute`: use the driver's own face shape,
     only moved and scaled to the source's face.
 
-    Irises move inside the eyes as the driver's do since the reference frame. Where the driver's are unknown, they stay
+    Irises move inside the eyes as the driver's do since the reference. Where the driver's are unknown, they stay
     where they are in the eyes.
     """
 
@@ -292,14 +293,26 @@ def _close_lips(face: Float64Array, source: Float64Array) -> None:
             face[[upper, lower]] = (face[upper] + face[lower]) / 2
 
 
-def best_reference(source: Points, driving: Sequence[Points]) -> int:
-    """The number of the driver's frame that looks most like the source: mouth, eyes, and the turn of the head.
+def best_reference(source: Points, driving: Sequence[Points]) -> Points:
+    """The driver's face when it looks most like the source: mouth, eyes, and the turn of the head.
 
-    Motion relative to another frame is wrong: a driver who starts with an open mouth would close the source's mouth.
+    Motion relative to another face is wrong: a driver who starts with an open mouth would close the source's mouth.
+    The result is a mean over all frames that look nearly as much like the source. Which of them is the best is chance:
+    detected landmarks are noisy, and processors round differently. Raises ValueError without frames.
     """
     wanted = _expression(source)
-    distances = [float(np.abs(_expression(face) - wanted).sum()) for face in driving]
-    return int(np.argmin(distances))
+    distance = np.array([float(np.abs(_expression(face) - wanted).sum()) for face in driving])
+    weight = np.maximum(0, 1 - (distance - distance.min()) / _NEARLY) ** 2
+    faces = np.stack([face for face, share in zip(driving, weight, strict=True) if share > 0]).astype(np.float64)
+    weight = weight[weight > 0]
+    known = np.isfinite(faces)  # irises may be missing
+    shares = weight[:, None, None] * known
+    total = shares.sum(axis=0)
+    mean = np.where(total > 0, (shares * np.where(known, faces, 0)).sum(axis=0) / np.maximum(total, 1e-9), np.nan)
+    # The mean of heads that are tilted to both sides is too small.
+    size = np.average([face_size(face) for face in faces], weights=weight)
+    middle = mean[list(RIGID)].mean(axis=0)
+    return np.asarray(middle + (mean - middle) * (size / face_size(mean)), np.float32)
 
 
 def _expression(points: Points) -> Float64Array:

@@ -160,7 +160,7 @@ class FaceSubject:
 
     def restart(self, driving: Sequence[Points]) -> None:
         """See Subject."""
-        reference = driving[best_reference(self.points, driving)]
+        reference = best_reference(self.points, driving)
         self._motion = FaceMotion(self.points, reference, absolute=self._settings.absolute)
         self._filter = OneEuro(self._fps) if self._settings.smooth else None
 

@@ -100,9 +100,40 @@ def test_the_most_similar_frame_is_the_reference():
         turned(driver, 3),
         with_open_mouth(turned(driver, -30), 20),
     ]
-    assert best_reference(other_face(), film) == 3
-    assert best_reference(with_open_mouth(driver, 28), film) == 0
-    assert best_reference(turned(driver, 30), film) == 2
+    for source, number in ((other_face(), 3), (with_open_mouth(driver, 28), 0), (turned(driver, 30), 2)):
+        np.testing.assert_allclose(best_reference(source, film), film[number], atol=1e-4)
+
+
+def test_a_reference_hardly_changes_with_the_noise_of_landmarks():
+    """Frames that look alike are in many places. Which one is most like the source is chance."""
+    rng = np.random.default_rng(0)
+    driver = drawn_face(depth=True)
+    film = [driver + np.float32([12 * k, 5 * k, 0]) for k in range(6)]
+    noisy = [[face + rng.normal(0, 0.05, face.shape).astype(np.float32) for face in film] for _ in range(8)]
+    found = np.array([best_reference(other_face(), frames) for frames in noisy])
+    assert np.abs(found - found.mean(axis=0)).max() < 3  # one frame alone: up to 40
+    assert abs(face_size(best_reference(other_face(), film)) - face_size(driver)) < 1e-3
+
+
+def test_heads_that_are_tilted_to_both_sides_give_a_reference_of_their_size():
+    driver = drawn_face()
+    middle = driver.mean(axis=0)
+    film = []
+    for angle in np.deg2rad([-15, 0, 15]):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        film.append(((driver - middle) @ turn.T + middle).astype(np.float32))
+    found = best_reference(driver, film)
+    assert abs(face_size(found) / face_size(driver) - 1) < 1e-4
+    np.testing.assert_allclose(found, driver, atol=0.01 * face_size(driver))
+
+
+def test_a_reference_has_the_irises_of_those_frames_that_know_them():
+    driver = drawn_face()
+    irises = driver[[37, 43]] + np.float32([1, 2])
+    unknown = np.full((2, 2), np.nan, np.float32)
+    film = [np.concatenate([driver, irises]), np.concatenate([driver, unknown])]
+    np.testing.assert_allclose(best_reference(driver, film)[68:], irises, atol=1e-4)
+    assert np.isnan(best_reference(driver, film[1:])[68:]).all()
 
 
 def test_absolute_motion_takes_the_shape_of_the_driver():
