@@ -35,16 +35,20 @@ from gfla_cli.pipelines.frame_layers import (
     region_around,
     spread,
 )
-from gfla_cli.pipelines.hands import with_whole_hands
+from gfla_cli.pipelines.hands import hand_areas, with_whole_hands
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 from gfla_cli.pipelines.shadows import ANKLES
 
 _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
 _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
-# The outline of a subject that has moved is jagged, because its flow has fewer pixels than the image. So it is blurred.
+# The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
+# A larger blur, and its values across the edge of a smooth outline. Then pixels of the frame: half the width of thin
+# parts, and from the outline inwards, where colours are those beside, and where they are the subject's own.
+_SMOOTH, _EDGE, _THIN, _OWN_COLOUR = 2, (0.32, 0.68), 3, (0.5, 1)
+_FINE = 2  # pixels for one of the frame, as fine as such blurs need
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP = 2  # pixels of the network's frame: half the width of a thin part that is removed
@@ -69,14 +73,77 @@ class Mixed(NamedTuple):
     image: Image  # (N, M, 3)
     cover: Float32Array  # (N, M) in [0, 1]: what is the subject
 
-    def with_soft_outline(self, layers: Layers, place: Crop, region: tuple[slice, slice]) -> Mixed:
-        """The same with a softer outline where the subject has moved. `layers` of the frame, which lies in `place`."""
-        soft = _SOFT_OUTLINE / place.scale
-        if soft <= _LEAST_SOFT:
+    def with_smooth_outline(
+        self, frame: _Frame, region: tuple[slice, slice], heads: BoolArray, hands: Float32Array
+    ) -> Mixed:
+        """The same with a smooth, soft outline where the subject has moved, and its own colours up to there.
+
+        This is a `region` (rows, columns) of the image in which the frame lies. Outlines of refined `heads` (N, M) and
+        of thin parts near `hands` (h, w) of the frame, which are fingers, keep their detail: they become softer only.
+        """
+        pixel = 1 / frame.place.scale  # of the frame
+        if _SOFT_OUTLINE * pixel <= _LEAST_SOFT:
             return self
-        moved = ramp(layers.way() * (layers.matte > LIKELY), *_MOVED)
-        moved = place.uncropped(cv2.dilate(moved, disc(_NEAR)), region)
-        return Mixed(self.image, self.cover + moved * (cv2.GaussianBlur(self.cover, (0, 0), soft) - self.cover))
+        there = region_around(self.cover > _INVISIBLE, math.ceil(_NEAR * pixel))
+        if there is None:
+            return self
+        changed = Mixed(self.image.copy(), self.cover.copy())
+        part = Mixed(self.image[there], self.cover[there])
+        region = _region_at(there, region[0].start, region[1].start)
+        changed.image[there], changed.cover[there] = part._with_smooth_outline(frame, region, heads[there], hands)
+        return changed
+
+    def _with_smooth_outline(
+        self, frame: _Frame, region: tuple[slice, slice], heads: BoolArray, hands: Float32Array
+    ) -> Mixed:
+        """See above, for a region that is not larger than the subject."""
+        height, width = self.cover.shape
+        factor = min(1, _FINE * frame.place.scale)
+        size = max(1, round(height * factor)), max(1, round(width * factor))
+        here, (rows, columns) = Crop.whole((height, width), size), region
+        place = Crop(here.bounds(shifted(frame.place.box, -columns.start, -rows.start)), frame.place.size)
+        everywhere = slice(0, size[0]), slice(0, size[1])
+        moved = ramp(frame.layers.way() * (frame.layers.matte > LIKELY), *_MOVED)
+        moved = place.uncropped(cv2.dilate(moved, disc(_NEAR)), everywhere)
+        small = Mixed(*(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in self))
+        detail = np.maximum(
+            cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA),
+            small.thin(_THIN / place.scale) * place.uncropped(hands, everywhere, beyond=0),
+        )
+        free = moved * (1 - cv2.GaussianBlur(detail, (0, 0), 1 / place.scale))
+        smooth = cv2.GaussianBlur(small.cover, (0, 0), _SMOOTH / place.scale)
+        colours, foreign = small.own_colours(1 / place.scale)
+        maps = np.dstack([moved, free, smooth, foreign])
+        cover = cv2.GaussianBlur(self.cover, (0, 0), _SOFT_OUTLINE / frame.place.scale)
+        image = np.empty_like(self.image)
+        for top in range(0, height, _BAND):
+            band = slice(top, min(top + _BAND, height)), slice(0, width)
+            softened, smoothed, edge, other = cv2.split(_enlarged(maps, here, band))
+            cover[band] = self.cover[band] + softened * (cover[band] - self.cover[band])
+            cover[band] += smoothed * (ramp(edge, *_EDGE) - cover[band])
+            # Where the outline had a notch, the image shows what is beside the subject.
+            weight = smoothed * np.maximum(other, 1 - ramp(self.cover[band], LIKELY, SURE))
+            own = (_enlarged(colours, here, band) + 0.5).clip(0, 255).astype(np.uint8)
+            image[band] = cv2.blendLinear(own, self.image[band], weight, 1 - weight)
+        return Mixed(image, cover)
+
+    def thin(self, reach: float) -> Float32Array:
+        """(N, M) 1 on parts of the subject that are thinner than 2 * `reach` pixels, and around them, else 0."""
+        subject, round_reach = (self.cover > LIKELY).astype(np.uint8), disc(max(1, round(reach)))
+        thin = subject - cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
+        return np.asarray(cv2.dilate(thin, round_reach), np.float32)
+
+    def own_colours(self, pixel: float) -> tuple[Float32Array, Float32Array]:
+        """(N, M, 3) the subject's colours, continued beyond its outline, and (N, M) in [0, 1]: where others are.
+
+        `pixel`: pixels here for one of the network's frame.
+        """
+        subject = (self.cover > LIKELY).astype(np.uint8)
+        # Closed first: beside a narrow notch the subject has its own colours.
+        subject = cv2.morphologyEx(subject, cv2.MORPH_CLOSE, disc(max(1, round(pixel))))
+        within = cv2.distanceTransform(subject, cv2.DIST_L2, cv2.DIST_MASK_5) / pixel
+        own = (within > _OWN_COLOUR[1]) & (self.cover > SURE)
+        return spread(self.image.astype(np.float32), own), 1 - ramp(within, *_OWN_COLOUR)
 
     def without_wisps(self, place: Crop) -> Mixed:
         """The same without what is thin, and without small pieces that are apart from the subject.
@@ -392,10 +459,6 @@ def _with_close_ups(
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
     keeps = canvas.source_cover is not None
-    if not close_ups:
-        body = _body(canvas, layers, place, poses)
-        result = body.mixed(canvas, region, only_subject=keeps)
-        return result.with_soft_outline(body.layers, place, region) if keeps else result
     with ThreadPoolExecutor(_AT_A_TIME) as pool:  # most of it is in OpenCV and NumPy, which run side by side
         sharp = pool.submit(_body, canvas, layers, place, poses)
         refined = pool.map(lambda pair: _refined(canvas, place, *pair), close_ups)
@@ -411,13 +474,20 @@ def _with_close_ups(
                 parts.append(part)
                 mixed_parts.append((*shown, pool.submit(part.frame.mixed, canvas, shown[0])))
         result = mixed_body.result()
-        for there, visible, mixed_part in mixed_parts:
+        heads = np.zeros(result.cover.shape, np.bool_)
+        for part, (there, visible, mixed_part) in zip(parts, mixed_parts, strict=True):
             image, cover = mixed_part.result()
             at = _region_at(there, -region[0].start, -region[1].start)
             mask = visible.astype(np.uint8)
             result.image[at] = cv2.copyTo(image, mask, result.image[at])
             result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
-    return result.with_soft_outline(body.layers, place, region) if keeps else result
+            if part.is_head:
+                heads[at] |= visible
+    if not keeps:
+        return result
+    shape = layers.matte.shape
+    hands = np.zeros(shape, np.float32) if poses is None else hand_areas(poses[1], shape)
+    return result.with_smooth_outline(body, region, heads, hands)
 
 
 def _body(canvas: Canvas, layers: Layers, place: Crop, poses: Poses | None) -> _Frame:

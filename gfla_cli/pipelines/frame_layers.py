@@ -40,7 +40,10 @@ _ALIKE, _RIPPLED = (0.06, 0.2), (4, 6)
 _CELL = 4  # pixels of the network's frame
 _APART = 5  # pixels of the network's frame from which on two places are not neighbours
 _UNLIKE = 0.3  # difference of blurred colours in [-1, 1] that counts for 1/e
-_ENOUGH, _LEAST = 0.1, 0.01  # weight of known colours from which on no coarser ones are needed; and to divide by
+_LEAST = 0.01  # to divide by, of contrasts and mattes
+# Weights of known colours: from the first on no coarser ones are needed; the second is divided by, and makes no colour
+# visibly darker.
+_ENOUGH, _KNOWN = 0.1, 1e-4
 # Of what the network cut off from a subject that hardly moves:
 _STILL = 6  # pixels of the network's frame by which a place of it moves at most
 _MOSTLY = 0.85, 0.95  # shares of such places: below, nothing is added; above, all
@@ -511,7 +514,7 @@ def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Floa
 
 def _from_coarser(weighted: Float32Array, weight: Float32Array) -> Float32Array:
     """Colours (H, W, 3) from colours times their `weight` (H, W) in [0, 1]. Low weights take those of half the size."""
-    colour = np.asarray(weighted / np.maximum(weight, _LEAST)[..., None], np.float32)
+    colour = np.asarray(weighted / np.maximum(weight, _KNOWN)[..., None], np.float32)
     if min(weight.shape) <= 2 or weight.min() == 1:
         return colour
     coarser = _from_coarser(*(np.asarray(cv2.pyrDown(x), np.float32) for x in (weighted, weight)))

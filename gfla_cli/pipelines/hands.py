@@ -99,6 +99,16 @@ class _Placed(NamedTuple):
     forearm: bool  # whether its forearm comes along
 
 
+def hand_areas(pose: Pose, size: Size) -> Float32Array:
+    """(H, W) 1 where the hands of a body are, as far as its forearms tell, else 0. The pose is in pixels of the map."""
+    length, radius = _times(torso_length(pose), *_AROUND)
+    areas = np.zeros(size, np.float32)
+    for arm in _ARMS:
+        if (hand := _Hand.of(pose, arm)) is not None:
+            areas = np.maximum(areas, hand.area(size, length, radius))
+    return areas
+
+
 def with_whole_hands(layers: Layers, source: SourceFrame, source_pose: Pose, target_pose: Pose) -> Layers:
     """The same with whole hands where the target shows them, and where the source shows this or the other hand.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -247,6 +248,57 @@ def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subjec
     np.testing.assert_allclose(shown[..., 0], 255 - 55 * mixture, atol=2, err_msg="a colour of neither")
     widths = [int(((line > 0.02) & (line < 0.98)).sum()) for line in (mixture[300], mixture[:, 320])]
     assert (min(widths) > 30) if soft else (max(widths) < 24), widths
+
+
+def smoothed(cover, *, moved=10, heads=None, hands=None):
+    """A cover (640, 640) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
+    matte = cv2.resize(cover, (64, 64), interpolation=cv2.INTER_AREA)
+    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), PLACE, PLACE)
+    image = np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
+    heads = np.zeros(cover.shape, np.bool_) if heads is None else heads
+    hands = np.zeros((64, 64), np.float32) if hands is None else hands
+    return Mixed(image, cover).with_smooth_outline(frame, (slice(0, 640), slice(0, 640)), heads, hands)
+
+
+PLACE = Crop((0, 0, 640, 640), (64, 64))
+ROWS = np.arange(640)
+# A subject whose right side is ragged: waves of 4 pixels of the frame, 1.5 pixels deep
+RAGGED = np.float32((np.arange(640) > 150) & (np.arange(640) < (400 + 15 * np.sin(ROWS * 2 * np.pi / 40))[:, None]))
+
+
+def outline(cover):
+    """The place of the right side in each row in the middle, in pixels."""
+    return (cover > 0.5)[100:540].sum(axis=1)
+
+
+def test_a_ragged_outline_of_what_has_moved_becomes_smooth():
+    made = smoothed(RAGGED)
+    assert np.ptp(outline(RAGGED)) == 30
+    assert np.ptp(outline(made.cover)) < 6
+    assert abs(outline(made.cover).mean() - outline(RAGGED).mean()) < 3  # no thinner, and no thicker
+    shown = made.image[100:540][made.cover[100:540] > 0.5]
+    assert np.abs(shown - np.float32((200, 30, 30))).max() < 8  # also where the wall was
+
+
+@pytest.mark.parametrize("kept", [{"moved": 0}, {"heads": np.ones((640, 640), np.bool_)}], ids=["at rest", "a head"])
+def test_an_outline_at_rest_and_that_of_a_refined_head_keep_their_detail(kept):
+    made = smoothed(RAGGED, **kept)
+    assert np.ptp(outline(made.cover)) > 24  # a head's becomes softer
+    np.testing.assert_array_equal(made.image, smoothed(RAGGED, moved=0).image)
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_fingers_stay_near_hands_alone(near):
+    """Elsewhere such a comb of 2 pixels of the frame is a ragged outline."""
+    comb = np.float32((np.arange(640) > 150) & (np.arange(640) < 350 + 80 * (ROWS[:, None] % 50 < 20)))
+    made = smoothed(comb, hands=np.full((64, 64), float(near), np.float32))
+    fingers = made.cover[200:400, 420] > 0.5
+    assert fingers.any() == near
+
+
+def test_nothing_is_smoothed_where_the_subject_is_not_seen():
+    nothing = smoothed(np.zeros((640, 640), np.float32))
+    assert nothing.cover.max() == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from drawn_landmarks import drawn_body
 from gfla_cli.person.pose import MISSING, Pose
 from gfla_cli.pipelines import hands
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
-from gfla_cli.pipelines.hands import with_whole_hands
+from gfla_cli.pipelines.hands import hand_areas, with_whole_hands
 
 SIZE = (256, 256)
 WHITE, SKIN, BLUE = (250, 250, 250), (214, 160, 130), (40, 60, 160)
@@ -407,3 +407,13 @@ def test_the_sleeve_of_a_hidden_hand_ends_at_the_wrist():
         column, row = np.rint(ends_there[1] - back * way).astype(int)
         shown = ((after.mixed(found) + 1) * 127.5)[row, column]
         assert np.abs(shown - green).max() < 30, back
+
+
+def test_the_areas_of_hands_lie_beyond_the_wrists():
+    points = np.tile(np.float32([-1, -1, 0]), (18, 1))
+    points[[1, 2, 5, 8, 11]] = [[32, 10, 1], [26, 10, 1], [38, 10, 1], [28, 34, 1], [36, 34, 1]]
+    points[[3, 4]] = [[14, 10, 1], [14, 22, 1]]
+    areas = hand_areas(Pose(points, (64, 64)), (64, 64))
+    assert areas[26, 14] == 1
+    assert areas[12, 14] == 0
+    assert areas[:, 40:].max() == 0  # an arm without joints
