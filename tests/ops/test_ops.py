@@ -13,7 +13,7 @@ from gfla_cli.ops.local_attention import (
     local_attention_reference,
     source_keys,
 )
-from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, max_pooled, upsample
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, max_pooled, nearest_pixels, upsample
 
 
 def attention_inputs(channels, height, width, patch, *, batch=2, reach=4.0, dtype=torch.float32, hidden=16):
@@ -33,11 +33,17 @@ def attention_inputs(channels, height, width, patch, *, batch=2, reach=4.0, dtyp
 @pytest.mark.parametrize("patch", [1, 3, 5, 7])
 @pytest.mark.parametrize("reach", [0.3, 5.0, 1e4])
 def test_the_fast_form_equals_the_definition(patch, reach, reduction):
-    inputs = attention_inputs(6, 11, 9, patch, reach=reach)
-    fast, definition = local_attention(*inputs, reduction), local_attention_reference(*inputs, reduction)
+    """In float64, where nothing but the definition counts. In float32 processors differ by some roundings of a sum."""
+    *tensors, weights = attention_inputs(6, 11, 9, patch, reach=reach)
+    exact = [tensor.double() for tensor in tensors], AttentionWeights(*(weight.double() for weight in weights))
+    definition = local_attention_reference(*exact[0], exact[1], reduction)
     # Positions of 1e4 px leave float32 a thousandth of a pixel, but all lie beyond the border, where nothing changes.
-    torch.testing.assert_close(fast.features, definition.features, atol=3e-6, rtol=1e-5)
-    torch.testing.assert_close(fast.attention, definition.attention, atol=3e-6, rtol=1e-5)
+    for fast, most in (
+        (local_attention(*exact[0], exact[1], reduction), 1e-12),
+        (local_attention(*tensors, weights, reduction), 1e-5),
+    ):
+        torch.testing.assert_close(fast.features.double(), definition.features, atol=most, rtol=most)
+        torch.testing.assert_close(fast.attention.double(), definition.attention, atol=most, rtol=most)
 
 
 @pytest.mark.parametrize("patch", [3, 5])
@@ -137,3 +143,12 @@ def test_fast_max_pooling_is_max_pooling(factor):
 def test_maps_are_enlarged_alike_in_both_memory_formats(channels):
     x = torch.randn(2, channels, 4, 6)
     torch.testing.assert_close(upsample(x.contiguous(memory_format=torch.channels_last), 2), upsample(x, 2))
+
+
+def test_nearest_pixels_are_clamped_to_the_border_of_their_own_map():
+    maps = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    x, y = torch.tensor([[0.4, 4.6, -9.0], [2.4, 2.6, 1e6]]), torch.tensor([[0.6, 3.4, 1.0], [-0.4, 9.0, -1e6]])
+    found = nearest_pixels(maps, torch.stack([x, y], dim=1)[:, :, :, None])
+    columns, rows = [[0, 4, 0], [2, 3, 4]], [[1, 3, 1], [0, 3, 0]]
+    wanted = torch.stack([maps[k][:, rows[k], columns[k]] for k in range(2)])
+    torch.testing.assert_close(found[..., 0], wanted)
