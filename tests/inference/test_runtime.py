@@ -11,7 +11,7 @@ import torch
 from tiny_models import save_tiny, tiny
 
 from gfla_cli.inference import runtime, torch_backend
-from gfla_cli.inference.runtime import LONG, MANY, choose_runtime
+from gfla_cli.inference.runtime import LONG, MANY, VERY_MANY, choose_runtime
 from gfla_cli.inference.session import open_session
 
 
@@ -39,6 +39,12 @@ def test_many_images_are_made_in_bfloat16_where_the_processor_has_it(monkeypatch
     assert chosen(images=MANY) == "torch"
     monkeypatch.setattr(runtime, "has_bf16", lambda: False)
     assert chosen(images=MANY) == "onnx"
+
+
+def test_very_many_images_are_made_by_torch_on_all_processors(monkeypatch):
+    monkeypatch.setattr(runtime, "has_bf16", lambda: False)
+    assert chosen(images=VERY_MANY - 1) == "onnx"
+    assert chosen(images=VERY_MANY) == chosen(images=VERY_MANY, precision="fp32") == "torch"
 
 
 @pytest.mark.parametrize("wish", [{"device": "cuda"}, {"device": "mps"}, {"precision": "bf16"}, {"has_graph": False}])
