@@ -92,14 +92,7 @@ class Canvas:
         source = photograph if shape == photograph.shape[:2] else scale.image(photograph)
         seen = Crop(scale.bounds(source_crop.box), source_crop.size)
         if target_crop != source_crop:
-            aspect = (target_crop.box[3] - target_crop.box[1]) / (target_crop.box[2] - target_crop.box[0])
-            long = side * factor
-            extent = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
-            original = Crop(seen.box, extent).image(source)
-            place = Crop.whole(extent, seen.size)
-            behind = _given_background("white" if wanted == "keep" else background, extent)
-            found = cover(source, scale) if wanted != "keep" else None
-            return cls(source, scale, seen, place, original, behind, found, transparent=transparent, replaced=True)
+            return cls._of_frame_elsewhere(source, scale, seen, target_crop, background, cover)
         found = cover(source, scale)
         around = fill(source, found) if wanted == "keep" and found is not None else source
         place, original, shadow = seen, source, None
@@ -121,6 +114,36 @@ class Canvas:
             around = (original + shown[..., None] * (around.astype(np.float32) - original) + 0.5).astype(np.uint8)
         replaced = wanted != "keep"
         return cls(source, scale, seen, place, original, around, found, shown, None, transparent, replaced, shadow)
+
+    @classmethod
+    def _of_frame_elsewhere(
+        cls,
+        source: Image,
+        scale: Crop,
+        seen: Crop,
+        target_crop: Crop,
+        background: Background,
+        cover: Callable[[Image, Crop], Float32Array | None],
+    ) -> Canvas:
+        """The canvas of a frame that belongs to another image: as long as what the network sees, shaped as its crop."""
+        left, top, right, bottom = target_crop.box
+        aspect = (bottom - top) / (right - left)
+        left, top, right, bottom = seen.box
+        long = max(right - left, bottom - top)
+        extent = max(1, round(long * min(1, aspect))), max(1, round(long * min(1, 1 / aspect)))
+        wanted = background_name(background)
+        behind = _given_background("white" if wanted == "keep" else background, extent)
+        return cls(
+            source,
+            scale,
+            seen,
+            place=Crop.whole(extent, seen.size),
+            original=Crop(seen.box, extent).image(source),
+            background=behind,
+            source_cover=cover(source, scale) if wanted != "keep" else None,
+            transparent=wanted == "transparent",
+            replaced=True,
+        )
 
 
 def _frame_alone(seen: Crop, size: Size) -> Crop:

@@ -98,8 +98,8 @@ class VolumeEstimator(nn.Module):
 def project_volume(volume: Volume, source_code: Tensor, target_code: Tensor) -> Projection:
     """The volume seen from the target view. View codes are (B, 21, 1, 1).
 
-    A pixel of the target is where its ray meets matter, on average over the ray; its flow leads to where the source
-    camera sees that place.
+    A ray of the target camera may meet matter in several places. The flow leads to where the source camera sees those
+    that are hit most.
     """
     with torch.autocast(volume.density.device.type, enabled=False):
         return _project(volume, source_code.float(), target_code.float())
