@@ -48,6 +48,7 @@ _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
 # A larger blur, and its values across the edge of a smooth outline. Then pixels of the frame: half the width of thin
 # parts, and from the outline inwards, where colours are those beside, and where they are the subject's own.
 _SMOOTH, _EDGE, _THIN, _OWN_COLOUR = 2, (0.32, 0.68), 3, (0.5, 1)
+_GAP = 3  # times the width of the larger blur, and its square: how deep a gap lies, and how large it is, at least
 _FINE = 2  # pixels for one of the frame, as fine as such blurs need
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
@@ -78,8 +79,9 @@ class Mixed(NamedTuple):
     ) -> Mixed:
         """The same with a smooth, soft outline where the subject has moved, and its own colours up to there.
 
-        This is a `region` (rows, columns) of the image in which the frame lies. Outlines of refined `heads` (N, M) and
-        of thin parts near `hands` (h, w) of the frame, which are fingers, keep their detail: they become softer only.
+        This is a `region` (rows, columns) of the image in which the frame lies. Outlines of refined `heads` (N, M),
+        of thin parts near `hands` (h, w) of the frame, which are fingers, and of narrow gaps keep their detail: they
+        become softer only.
         """
         pixel = 1 / frame.place.scale  # of the frame
         if _SOFT_OUTLINE * pixel <= _LEAST_SOFT:
@@ -106,10 +108,9 @@ class Mixed(NamedTuple):
         moved = ramp(frame.layers.way() * (frame.layers.matte > LIKELY), *_MOVED)
         moved = place.uncropped(cv2.dilate(moved, disc(_NEAR)), everywhere)
         small = Mixed(*(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in self))
-        detail = np.maximum(
-            cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA),
-            small.thin(_THIN / place.scale) * place.uncropped(hands, everywhere, beyond=0),
-        )
+        fingers = small.thin(_THIN / place.scale) * place.uncropped(hands, everywhere, beyond=0)
+        detail = cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        detail = np.maximum(detail, np.maximum(fingers, small.gaps(_SMOOTH / place.scale)))
         free = moved * (1 - cv2.GaussianBlur(detail, (0, 0), 1 / place.scale))
         smooth = cv2.GaussianBlur(small.cover, (0, 0), _SMOOTH / place.scale)
         colours, foreign = small.own_colours(1 / place.scale)
@@ -133,6 +134,22 @@ class Mixed(NamedTuple):
         thin = subject - cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
         return np.asarray(cv2.dilate(thin, round_reach), np.float32)
 
+    def gaps(self, reach: float) -> Float32Array:
+        """(N, M) 1 on gaps between thick parts that are narrower than 2 * `reach` pixels, and beside them, else 0.
+
+        Such a gap is between two legs, or an arm and the trunk. Notches of a ragged outline are less deep, and holes
+        are smaller.
+        """
+        subject, round_reach = (self.cover > LIKELY).astype(np.uint8), disc(max(1, round(reach)))
+        thick = cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
+        closed = cv2.morphologyEx(thick, cv2.MORPH_CLOSE, round_reach)
+        _, pieces, found, _ = cv2.connectedComponentsWithStats(closed * (1 - subject))
+        deep = cv2.distanceTransform(closed, cv2.DIST_L2, cv2.DIST_MASK_5) > _GAP * reach
+        kept = found[:, cv2.CC_STAT_AREA] > _GAP * reach**2
+        kept &= np.isin(np.arange(len(kept)), pieces[deep])
+        kept[0] = False  # what is no gap
+        return np.asarray(cv2.dilate(kept[pieces].astype(np.uint8), round_reach), np.float32)
+
     def own_colours(self, pixel: float) -> tuple[Float32Array, Float32Array]:
         """(N, M, 3) the subject's colours, continued beyond its outline, and (N, M) in [0, 1]: where others are.
 
@@ -142,8 +159,10 @@ class Mixed(NamedTuple):
         # Closed first: beside a narrow notch the subject has its own colours.
         subject = cv2.morphologyEx(subject, cv2.MORPH_CLOSE, disc(max(1, round(pixel))))
         within = cv2.distanceTransform(subject, cv2.DIST_L2, cv2.DIST_MASK_5) / pixel
+        # Without an outline, distances are too large to be divided.
+        inside = ramp(np.minimum(within, _OWN_COLOUR[1]), *_OWN_COLOUR)
         own = (within > _OWN_COLOUR[1]) & (self.cover > SURE)
-        return spread(self.image.astype(np.float32), own), 1 - ramp(within, *_OWN_COLOUR)
+        return spread(self.image.astype(np.float32), own), 1 - inside
 
     def without_wisps(self, place: Crop) -> Mixed:
         """The same without what is thin, and without small pieces that are apart from the subject.

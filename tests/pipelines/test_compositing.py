@@ -251,16 +251,16 @@ def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subjec
 
 
 def smoothed(cover, *, moved=10, heads=None, hands=None):
-    """A cover (640, 640) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
+    """A cover (N, N) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
+    place = Crop.whole(cover.shape, (64, 64))
     matte = cv2.resize(cover, (64, 64), interpolation=cv2.INTER_AREA)
-    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), PLACE, PLACE)
+    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), place, place)
     image = np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
     heads = np.zeros(cover.shape, np.bool_) if heads is None else heads
     hands = np.zeros((64, 64), np.float32) if hands is None else hands
-    return Mixed(image, cover).with_smooth_outline(frame, (slice(0, 640), slice(0, 640)), heads, hands)
+    return Mixed(image, cover).with_smooth_outline(frame, (slice(0, len(cover)), slice(0, len(cover))), heads, hands)
 
 
-PLACE = Crop((0, 0, 640, 640), (64, 64))
 ROWS = np.arange(640)
 # A subject whose right side is ragged: waves of 4 pixels of the frame, 1.5 pixels deep
 RAGGED = np.float32((np.arange(640) > 150) & (np.arange(640) < (400 + 15 * np.sin(ROWS * 2 * np.pi / 40))[:, None]))
@@ -296,9 +296,31 @@ def test_fingers_stay_near_hands_alone(near):
     assert fingers.any() == near
 
 
-def test_nothing_is_smoothed_where_the_subject_is_not_seen():
-    nothing = smoothed(np.zeros((640, 640), np.float32))
-    assert nothing.cover.max() == 0
+@pytest.mark.parametrize(
+    ("rows", "open_below", "stays"),
+    [
+        pytest.param(400, True, True, id="between legs"),
+        pytest.param(150, False, True, id="beside an arm"),
+        pytest.param(40, True, False, id="a notch"),
+        pytest.param(20, False, False, id="a hole"),
+    ],
+)
+def test_narrow_gaps_stay_open_but_notches_and_holes_are_filled(rows, open_below, stays):
+    subject = np.zeros((640, 640), np.float32)
+    subject[50 : 200 + rows if open_below else 600, 150:400] = 1
+    subject[200 : 200 + rows, 270:290] = 0  # 2 pixels of the frame
+    made = smoothed(subject)
+    there = 200 + rows // 2, 280
+    assert (made.cover[there] < 0.5) == stays
+    np.testing.assert_allclose(made.image[there], 255 if stays else (200, 30, 30), atol=8)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_subject_that_is_nowhere_or_everywhere_stays_as_it_is(value):
+    """Without an outline, nothing has a distance from it. The frame is a little larger than the network's."""
+    cover = np.full((100, 100), value, np.float32)
+    with np.errstate(over="raise"):
+        np.testing.assert_array_equal(smoothed(cover).cover, cover)
 
 
 @pytest.mark.parametrize(
