@@ -494,14 +494,14 @@ def _with_close_ups(
                 mixed_parts.append((*shown, pool.submit(part.frame.mixed, canvas, shown[0])))
         result = mixed_body.result()
         heads = np.zeros(result.cover.shape, np.bool_)
-        for part, (there, visible, mixed_part) in zip(parts, mixed_parts, strict=True):
+        for part, (there, weight, mixed_part) in zip(parts, mixed_parts, strict=True):
             image, cover = mixed_part.result()
             at = _region_at(there, -region[0].start, -region[1].start)
-            mask = visible.astype(np.uint8)
+            mask = (weight > 0).astype(np.uint8)
             result.image[at] = cv2.copyTo(image, mask, result.image[at])
             result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
             if part.is_head:
-                heads[at] |= visible
+                heads[at] |= weight > _HEAD_OUTLINE[0]
     if not keeps:
         return result
     shape = layers.matte.shape
@@ -528,20 +528,20 @@ def _refined(canvas: Canvas, place: Crop, close_up: CloseUp, layers: Layers) -> 
     return _Refined(frame, close_up.mask(), source, isinstance(close_up, HeadCrop))
 
 
-def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], BoolArray] | None:
-    """Rows and columns in a region of the canvas that show a refined part, and where in them it is visible."""
+def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], Float32Array] | None:
+    """Rows and columns in a region of the canvas that show a refined part, and its weight (N, M) in them."""
     rows, columns = region
     left, top = -columns.start, -rows.start
     place = Crop(shifted(part.frame.place.box, left, top), part.frame.place.size)
     there = place.region((rows.stop + top, columns.stop + left))
     if there is None:
         return None
-    visible = place.uncropped(part.weight, there, beyond=0) > 0
-    shown = region_around(visible)  # much of a half is not
+    weight = place.uncropped(part.weight, there, beyond=0)
+    shown = region_around(weight > 0)  # much of a half is not visible
     if shown is None:
         return None
     there = _region_at(shown, there[0].start, there[1].start)
-    return _region_at(there, rows.start, columns.start), visible[shown]
+    return _region_at(there, rows.start, columns.start), weight[shown].copy()
 
 
 def _joined(

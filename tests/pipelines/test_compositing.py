@@ -618,6 +618,24 @@ def test_a_head_brings_no_second_shoulder():
     assert not different[225:250, 45:90].any()  # the shoulder as the body says
 
 
+def test_outlines_are_kept_where_they_are_the_head_s_own(monkeypatch):
+    """Around it the head fades into the body: there shoulders have the body's outline, which is smoothed."""
+    weights = np.tile(np.linspace(1, 0, 64, dtype=np.float32)[:, None], (1, 64))
+    monkeypatch.setattr(HeadCrop, "mask", lambda part: weights)
+    kept = []
+    monkeypatch.setattr(
+        Mixed, "with_smooth_outline", lambda self, frame, region, heads, hands: kept.append(heads) or self
+    )
+    wall = np.full((256, 256, 3), 128, np.uint8)
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(wall, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, np.ones((256, 256), np.float32))
+    points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    head = HeadCrop(wall[:64, :64], frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)))
+    composed(canvas, layers(), [(head, layers())])
+    assert kept[0][:60].all()
+    assert not kept[0][70:].any()
+
+
 @pytest.fixture
 def whole_half(monkeypatch):
     """A half is shown everywhere, and not its hands and feet alone."""
