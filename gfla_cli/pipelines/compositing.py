@@ -45,11 +45,12 @@ _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
-# A larger blur, and its values across the edge of a smooth outline. Then pixels of the frame: half the width of thin
-# parts, and from the outline inwards, where colours are those beside, and where they are the subject's own.
-_SMOOTH, _EDGE, _THIN, _OWN_COLOUR = 2, (0.32, 0.68), 3, (0.5, 1)
-_GAP = 3  # times the width of the larger blur, and its square: how deep a gap lies, and how large it is, at least
-_FINE = 2  # pixels for one of the frame, as fine as such blurs need
+# A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
+_SMOOTH, _EDGE = 2, (0.32, 0.68)
+_THIN = 3  # pixels of the frame: half the width of a finger, at most
+_OWN_COLOUR = 0.5, 1  # pixels of the frame inside the outline: up to the first, no colour is the subject's own
+_GAP = 3  # a gap is deeper than so many times the larger blur, and larger than so many squares of it
+_FINE = 2  # pixels for one of the frame: enough for the larger blur
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP = 2  # pixels of the network's frame: half the width of a thin part that is removed
@@ -98,7 +99,7 @@ class Mixed(NamedTuple):
     def _with_smooth_outline(
         self, frame: _Frame, region: tuple[slice, slice], heads: BoolArray, hands: Float32Array
     ) -> Mixed:
-        """See above, for a region that is not larger than the subject."""
+        """The same for a region that holds the subject, and little more."""
         height, width = self.cover.shape
         factor = min(1, _FINE * frame.place.scale)
         size = max(1, round(height * factor)), max(1, round(width * factor))

@@ -250,15 +250,20 @@ def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subjec
     assert (min(widths) > 30) if soft else (max(widths) < 24), widths
 
 
+def red_subject(cover):
+    """(N, N, 3) red where a cover is 1, else white."""
+    return np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
+
+
 def smoothed(cover, *, moved=10, heads=None, hands=None):
     """A cover (N, N) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
     place = Crop.whole(cover.shape, (64, 64))
     matte = cv2.resize(cover, (64, 64), interpolation=cv2.INTER_AREA)
     frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), place, place)
-    image = np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
     heads = np.zeros(cover.shape, np.bool_) if heads is None else heads
     hands = np.zeros((64, 64), np.float32) if hands is None else hands
-    return Mixed(image, cover).with_smooth_outline(frame, (slice(0, len(cover)), slice(0, len(cover))), heads, hands)
+    everywhere = slice(0, len(cover)), slice(0, len(cover))
+    return Mixed(red_subject(cover), cover).with_smooth_outline(frame, everywhere, heads, hands)
 
 
 ROWS = np.arange(640)
@@ -280,11 +285,19 @@ def test_a_ragged_outline_of_what_has_moved_becomes_smooth():
     assert np.abs(shown - np.float32((200, 30, 30))).max() < 8  # also where the wall was
 
 
+def test_bands_leave_no_seams_in_a_smooth_outline(monkeypatch):
+    whole = smoothed(RAGGED)
+    monkeypatch.setattr(compositing, "_BAND", 37)
+    banded = smoothed(RAGGED)
+    np.testing.assert_allclose(banded.cover, whole.cover, atol=0.02)
+    np.testing.assert_allclose(banded.image.astype(int), whole.image, atol=4)
+
+
 @pytest.mark.parametrize("kept", [{"moved": 0}, {"heads": np.ones((640, 640), np.bool_)}], ids=["at rest", "a head"])
 def test_an_outline_at_rest_and_that_of_a_refined_head_keep_their_detail(kept):
     made = smoothed(RAGGED, **kept)
     assert np.ptp(outline(made.cover)) > 24  # a head's becomes softer
-    np.testing.assert_array_equal(made.image, smoothed(RAGGED, moved=0).image)
+    np.testing.assert_array_equal(made.image, red_subject(RAGGED))
 
 
 @pytest.mark.parametrize("near", [True, False])
