@@ -45,10 +45,12 @@ _MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
 _SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
-# A larger blur, and its values across the edge of a smooth outline. Then pixels of the frame: half the width of thin
-# parts, and from the outline inwards, where colours are those beside, and where they are the subject's own.
-_SMOOTH, _EDGE, _THIN, _OWN_COLOUR = 2, (0.32, 0.68), 3, (0.5, 1)
-_FINE = 2  # pixels for one of the frame, as fine as such blurs need
+# A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
+_SMOOTH, _EDGE = 2, (0.32, 0.68)
+_THIN = 3  # pixels of the frame: half the width of a finger, at most
+_OWN_COLOUR = 0.5, 1  # pixels of the frame inside the outline: up to the first, no colour is the subject's own
+_GAP = 3  # a gap is deeper than so many times the larger blur, and larger than so many squares of it
+_FINE = 2  # pixels for one of the frame: enough for the larger blur
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP = 2  # pixels of the network's frame: half the width of a thin part that is removed
@@ -78,8 +80,9 @@ class Mixed(NamedTuple):
     ) -> Mixed:
         """The same with a smooth, soft outline where the subject has moved, and its own colours up to there.
 
-        This is a `region` (rows, columns) of the image in which the frame lies. Outlines of refined `heads` (N, M) and
-        of thin parts near `hands` (h, w) of the frame, which are fingers, keep their detail: they become softer only.
+        This is a `region` (rows, columns) of the image in which the frame lies. Outlines of refined `heads` (N, M),
+        of thin parts near `hands` (h, w) of the frame, which are fingers, and of narrow gaps keep their detail: they
+        become softer only.
         """
         pixel = 1 / frame.place.scale  # of the frame
         if _SOFT_OUTLINE * pixel <= _LEAST_SOFT:
@@ -96,7 +99,7 @@ class Mixed(NamedTuple):
     def _with_smooth_outline(
         self, frame: _Frame, region: tuple[slice, slice], heads: BoolArray, hands: Float32Array
     ) -> Mixed:
-        """See above, for a region that is not larger than the subject."""
+        """The same for a region that holds the subject, and little more."""
         height, width = self.cover.shape
         factor = min(1, _FINE * frame.place.scale)
         size = max(1, round(height * factor)), max(1, round(width * factor))
@@ -106,10 +109,9 @@ class Mixed(NamedTuple):
         moved = ramp(frame.layers.way() * (frame.layers.matte > LIKELY), *_MOVED)
         moved = place.uncropped(cv2.dilate(moved, disc(_NEAR)), everywhere)
         small = Mixed(*(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in self))
-        detail = np.maximum(
-            cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA),
-            small.thin(_THIN / place.scale) * place.uncropped(hands, everywhere, beyond=0),
-        )
+        fingers = small.thin(_THIN / place.scale) * place.uncropped(hands, everywhere, beyond=0)
+        detail = cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        detail = np.maximum(detail, np.maximum(fingers, small.gaps(_SMOOTH / place.scale)))
         free = moved * (1 - cv2.GaussianBlur(detail, (0, 0), 1 / place.scale))
         smooth = cv2.GaussianBlur(small.cover, (0, 0), _SMOOTH / place.scale)
         colours, foreign = small.own_colours(1 / place.scale)
@@ -133,6 +135,22 @@ class Mixed(NamedTuple):
         thin = subject - cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
         return np.asarray(cv2.dilate(thin, round_reach), np.float32)
 
+    def gaps(self, reach: float) -> Float32Array:
+        """(N, M) 1 on gaps between thick parts that are narrower than 2 * `reach` pixels, and beside them, else 0.
+
+        Such a gap is between two legs, or an arm and the trunk. Notches of a ragged outline are less deep, and holes
+        are smaller.
+        """
+        subject, round_reach = (self.cover > LIKELY).astype(np.uint8), disc(max(1, round(reach)))
+        thick = cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
+        closed = cv2.morphologyEx(thick, cv2.MORPH_CLOSE, round_reach)
+        _, pieces, found, _ = cv2.connectedComponentsWithStats(closed * (1 - subject))
+        deep = cv2.distanceTransform(closed, cv2.DIST_L2, cv2.DIST_MASK_5) > _GAP * reach
+        kept = found[:, cv2.CC_STAT_AREA] > _GAP * reach**2
+        kept &= np.isin(np.arange(len(kept)), pieces[deep])
+        kept[0] = False  # what is no gap
+        return np.asarray(cv2.dilate(kept[pieces].astype(np.uint8), round_reach), np.float32)
+
     def own_colours(self, pixel: float) -> tuple[Float32Array, Float32Array]:
         """(N, M, 3) the subject's colours, continued beyond its outline, and (N, M) in [0, 1]: where others are.
 
@@ -142,8 +160,10 @@ class Mixed(NamedTuple):
         # Closed first: beside a narrow notch the subject has its own colours.
         subject = cv2.morphologyEx(subject, cv2.MORPH_CLOSE, disc(max(1, round(pixel))))
         within = cv2.distanceTransform(subject, cv2.DIST_L2, cv2.DIST_MASK_5) / pixel
+        # Without an outline, distances are too large to be divided.
+        inside = ramp(np.minimum(within, _OWN_COLOUR[1]), *_OWN_COLOUR)
         own = (within > _OWN_COLOUR[1]) & (self.cover > SURE)
-        return spread(self.image.astype(np.float32), own), 1 - ramp(within, *_OWN_COLOUR)
+        return spread(self.image.astype(np.float32), own), 1 - inside
 
     def without_wisps(self, place: Crop) -> Mixed:
         """The same without what is thin, and without small pieces that are apart from the subject.
@@ -475,14 +495,14 @@ def _with_close_ups(
                 mixed_parts.append((*shown, pool.submit(part.frame.mixed, canvas, shown[0])))
         result = mixed_body.result()
         heads = np.zeros(result.cover.shape, np.bool_)
-        for part, (there, visible, mixed_part) in zip(parts, mixed_parts, strict=True):
+        for part, (there, weight, mixed_part) in zip(parts, mixed_parts, strict=True):
             image, cover = mixed_part.result()
             at = _region_at(there, -region[0].start, -region[1].start)
-            mask = visible.astype(np.uint8)
+            mask = (weight > 0).astype(np.uint8)
             result.image[at] = cv2.copyTo(image, mask, result.image[at])
             result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
             if part.is_head:
-                heads[at] |= visible
+                heads[at] |= weight > _HEAD_OUTLINE[0]
     if not keeps:
         return result
     shape = layers.matte.shape
@@ -509,20 +529,20 @@ def _refined(canvas: Canvas, place: Crop, close_up: CloseUp, layers: Layers) -> 
     return _Refined(frame, close_up.mask(), source, isinstance(close_up, HeadCrop))
 
 
-def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], BoolArray] | None:
-    """Rows and columns in a region of the canvas that show a refined part, and where in them it is visible."""
+def _shown(part: _Refined, region: tuple[slice, slice]) -> tuple[tuple[slice, slice], Float32Array] | None:
+    """Rows and columns in a region of the canvas that show a refined part, and its weight (N, M) in them."""
     rows, columns = region
     left, top = -columns.start, -rows.start
     place = Crop(shifted(part.frame.place.box, left, top), part.frame.place.size)
     there = place.region((rows.stop + top, columns.stop + left))
     if there is None:
         return None
-    visible = place.uncropped(part.weight, there, beyond=0) > 0
-    shown = region_around(visible)  # much of a half is not
+    weight = place.uncropped(part.weight, there, beyond=0)
+    shown = region_around(weight > 0)  # much of a half is not visible
     if shown is None:
         return None
     there = _region_at(shown, there[0].start, there[1].start)
-    return _region_at(there, rows.start, columns.start), visible[shown]
+    return _region_at(there, rows.start, columns.start), weight[shown].copy()
 
 
 def _joined(

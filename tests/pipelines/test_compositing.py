@@ -250,17 +250,22 @@ def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subjec
     assert (min(widths) > 30) if soft else (max(widths) < 24), widths
 
 
+def red_subject(cover):
+    """(N, N, 3) red where a cover is 1, else white."""
+    return np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
+
+
 def smoothed(cover, *, moved=10, heads=None, hands=None):
-    """A cover (640, 640) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
+    """A cover (N, N) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
+    place = Crop.whole(cover.shape, (64, 64))
     matte = cv2.resize(cover, (64, 64), interpolation=cv2.INTER_AREA)
-    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), PLACE, PLACE)
-    image = np.where(cover[..., None] > 0.99, np.uint8((200, 30, 30)), np.uint8(255))
+    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), place, place)
     heads = np.zeros(cover.shape, np.bool_) if heads is None else heads
     hands = np.zeros((64, 64), np.float32) if hands is None else hands
-    return Mixed(image, cover).with_smooth_outline(frame, (slice(0, 640), slice(0, 640)), heads, hands)
+    everywhere = slice(0, len(cover)), slice(0, len(cover))
+    return Mixed(red_subject(cover), cover).with_smooth_outline(frame, everywhere, heads, hands)
 
 
-PLACE = Crop((0, 0, 640, 640), (64, 64))
 ROWS = np.arange(640)
 # A subject whose right side is ragged: waves of 4 pixels of the frame, 1.5 pixels deep
 RAGGED = np.float32((np.arange(640) > 150) & (np.arange(640) < (400 + 15 * np.sin(ROWS * 2 * np.pi / 40))[:, None]))
@@ -280,11 +285,19 @@ def test_a_ragged_outline_of_what_has_moved_becomes_smooth():
     assert np.abs(shown - np.float32((200, 30, 30))).max() < 8  # also where the wall was
 
 
+def test_bands_leave_no_seams_in_a_smooth_outline(monkeypatch):
+    whole = smoothed(RAGGED)
+    monkeypatch.setattr(compositing, "_BAND", 37)
+    banded = smoothed(RAGGED)
+    np.testing.assert_allclose(banded.cover, whole.cover, atol=0.02)
+    np.testing.assert_allclose(banded.image.astype(int), whole.image, atol=4)
+
+
 @pytest.mark.parametrize("kept", [{"moved": 0}, {"heads": np.ones((640, 640), np.bool_)}], ids=["at rest", "a head"])
 def test_an_outline_at_rest_and_that_of_a_refined_head_keep_their_detail(kept):
     made = smoothed(RAGGED, **kept)
     assert np.ptp(outline(made.cover)) > 24  # a head's becomes softer
-    np.testing.assert_array_equal(made.image, smoothed(RAGGED, moved=0).image)
+    np.testing.assert_array_equal(made.image, red_subject(RAGGED))
 
 
 @pytest.mark.parametrize("near", [True, False])
@@ -296,9 +309,31 @@ def test_fingers_stay_near_hands_alone(near):
     assert fingers.any() == near
 
 
-def test_nothing_is_smoothed_where_the_subject_is_not_seen():
-    nothing = smoothed(np.zeros((640, 640), np.float32))
-    assert nothing.cover.max() == 0
+@pytest.mark.parametrize(
+    ("rows", "open_below", "stays"),
+    [
+        pytest.param(400, True, True, id="between legs"),
+        pytest.param(150, False, True, id="beside an arm"),
+        pytest.param(40, True, False, id="a notch"),
+        pytest.param(20, False, False, id="a hole"),
+    ],
+)
+def test_narrow_gaps_stay_open_but_notches_and_holes_are_filled(rows, open_below, stays):
+    subject = np.zeros((640, 640), np.float32)
+    subject[50 : 200 + rows if open_below else 600, 150:400] = 1
+    subject[200 : 200 + rows, 270:290] = 0  # 2 pixels of the frame
+    made = smoothed(subject)
+    there = 200 + rows // 2, 280
+    assert (made.cover[there] < 0.5) == stays
+    np.testing.assert_allclose(made.image[there], 255 if stays else (200, 30, 30), atol=8)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_subject_that_is_nowhere_or_everywhere_stays_as_it_is(value):
+    """Without an outline, nothing has a distance from it. The frame is a little larger than the network's."""
+    cover = np.full((100, 100), value, np.float32)
+    with np.errstate(over="raise"):
+        np.testing.assert_array_equal(smoothed(cover).cover, cover)
 
 
 @pytest.mark.parametrize(
@@ -594,6 +629,24 @@ def test_a_head_brings_no_second_shoulder():
     different = np.abs(shown.astype(int) - 128).max(axis=-1) > 8
     assert different[128, 60:196].all()  # the head is as wide as its crop says
     assert not different[225:250, 45:90].any()  # the shoulder as the body says
+
+
+def test_outlines_are_kept_where_they_are_the_head_s_own(monkeypatch):
+    """Around it the head fades into the body: there shoulders have the body's outline, which is smoothed."""
+    weights = np.tile(np.linspace(1, 0, 64, dtype=np.float32)[:, None], (1, 64))
+    monkeypatch.setattr(HeadCrop, "mask", lambda part: weights)
+    kept = []
+    monkeypatch.setattr(
+        Mixed, "with_smooth_outline", lambda self, frame, region, heads, hands: kept.append(heads) or self
+    )
+    wall = np.full((256, 256, 3), 128, np.uint8)
+    frame = Crop((0, 0, 256, 256), (64, 64))
+    canvas = Canvas(wall, Crop.whole((256, 256), (256, 256)), frame, frame, wall, wall, np.ones((256, 256), np.float32))
+    points, arms = np.tile(np.float32([-1, -1, 0, 0]), (18, 1)), np.zeros((0, 2, 2), np.float32)
+    head = HeadCrop(wall[:64, :64], frame, points, points, arms, Crop((0, 0, 64, 64), (64, 64)))
+    composed(canvas, layers(), [(head, layers())])
+    assert kept[0][:60].all()
+    assert not kept[0][70:].any()
 
 
 @pytest.fixture
