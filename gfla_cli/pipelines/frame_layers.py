@@ -503,6 +503,12 @@ def region_around(places: NDArray[np.uint8] | BoolArray, margin: int = 0) -> tup
     return rows, slice(max(0, left - margin), min(places.shape[1], left + width + margin))
 
 
+def region_at(region: tuple[slice, slice], top: int, left: int) -> tuple[slice, slice]:
+    """A region of a part of an image, in pixels of the image; the part begins at `top` and `left`."""
+    rows, columns = region
+    return slice(rows.start + top, rows.stop + top), slice(columns.start + left, columns.stop + left)
+
+
 def spread(image: Float32Array, known: NDArray[np.bool_] | Float32Array) -> Float32Array:
     """(H, W, C) in which unknown places have the mean colour of what is known around them, near or far.
 

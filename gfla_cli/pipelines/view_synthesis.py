@@ -37,9 +37,9 @@ from gfla_cli.io.image import (
     load_image,
     to_planes,
 )
-from gfla_cli.pipelines.compositing import mixed
 from gfla_cli.pipelines.frame_layers import Layers
 from gfla_cli.pipelines.framing import Size
+from gfla_cli.pipelines.mixing import mixed
 from gfla_cli.synth.renderer.camera import view_rotation
 
 _LARGEST_SIDE = 2048  # pixels of an image

@@ -8,10 +8,11 @@ import pytest
 
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import Pose
-from gfla_cli.pipelines import compositing
+from gfla_cli.pipelines import compositing, mixing
 from gfla_cli.pipelines.canvas import Canvas
-from gfla_cli.pipelines.compositing import Mixed, composed, mixed, on_background
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import BODY_STRETCH, HEAD_STRETCH, Layers, SourceFrame
+from gfla_cli.pipelines.mixing import Mixed, mixed, on_background
 from gfla_cli.pipelines.refinement import HalfCrop, HeadCrop
 
 
@@ -79,7 +80,7 @@ def test_bands_leave_no_seams(photograph, monkeypatch):
         rng.uniform(0, 1, (64, 64)).astype(np.float32),
     )
     whole = at_full_size(uneven, photograph)
-    monkeypatch.setattr(compositing, "_BAND", 37)
+    monkeypatch.setattr(mixing, "_BAND", 37)
     banded = at_full_size(uneven, photograph)
     difference = np.abs(whole.image.astype(int) - banded.image)
     assert difference.max() <= 8  # OpenCV rounds places to 1/32 pixel
@@ -225,7 +226,7 @@ def test_a_limb_that_moves_otherwise_than_what_is_behind_it_stays_sharp():
 @pytest.mark.parametrize(("moved", "soft"), [(10, True), (0, False)])
 def test_the_outline_of_what_has_moved_is_soft_and_has_the_colours_of_the_subject(moved, soft, band, monkeypatch):
     """A red square beside a post, before a white wall. Its edges lie where bands of rows meet, or close to that."""
-    monkeypatch.setattr(compositing, "_BAND", band)
+    monkeypatch.setattr(mixing, "_BAND", band)
     frame = Crop((0, 0, 640, 640), (64, 64))
     red = np.full((640, 640, 3), (200, 30, 30), np.uint8)
     matte = np.zeros((64, 64), np.float32)
@@ -259,11 +260,11 @@ def smoothed(cover, *, moved=10, heads=None, hands=None):
     """A cover (N, N) of a red subject before a white wall, in front of which a frame of 64 pixels was generated."""
     place = Crop.whole(cover.shape, (64, 64))
     matte = cv2.resize(cover, (64, 64), interpolation=cv2.INTER_AREA)
-    frame = compositing._Frame(layers(offset=(moved / 64, 0.0))._replace(matte=matte), place, place)
+    given = layers(offset=(moved / 64, 0.0))._replace(matte=matte)
     heads = np.zeros(cover.shape, np.bool_) if heads is None else heads
     hands = np.zeros((64, 64), np.float32) if hands is None else hands
     everywhere = slice(0, len(cover)), slice(0, len(cover))
-    return Mixed(red_subject(cover), cover).with_smooth_outline(frame, everywhere, heads, hands)
+    return Mixed(red_subject(cover), cover).with_smooth_outline(given, place, everywhere, heads, hands)
 
 
 ROWS = np.arange(640)
@@ -287,7 +288,7 @@ def test_a_ragged_outline_of_what_has_moved_becomes_smooth():
 
 def test_bands_leave_no_seams_in_a_smooth_outline(monkeypatch):
     whole = smoothed(RAGGED)
-    monkeypatch.setattr(compositing, "_BAND", 37)
+    monkeypatch.setattr(mixing, "_BAND", 37)
     banded = smoothed(RAGGED)
     np.testing.assert_allclose(banded.cover, whole.cover, atol=0.02)
     np.testing.assert_allclose(banded.image.astype(int), whole.image, atol=4)
@@ -637,7 +638,7 @@ def test_outlines_are_kept_where_they_are_the_head_s_own(monkeypatch):
     monkeypatch.setattr(HeadCrop, "mask", lambda part: weights)
     kept = []
     monkeypatch.setattr(
-        Mixed, "with_smooth_outline", lambda self, frame, region, heads, hands: kept.append(heads) or self
+        Mixed, "with_smooth_outline", lambda self, layers, place, region, heads, hands: kept.append(heads) or self
     )
     wall = np.full((256, 256, 3), 128, np.uint8)
     frame = Crop((0, 0, 256, 256), (64, 64))
