@@ -230,7 +230,9 @@ def test_view_synthesis_takes_the_file_and_gives_what_torch_gives(exported, tmp_
     monkeypatch.chdir(tmp_path)
     again = [*arguments, "--model", str(bundle), "--precision", "fp32", "-o", "torch.png"]
     result = CliRunner().invoke(app, again)
-    assert result.stderr.splitlines()[1:] == said[1:]  # the estimated view, and its confidence
+    # The estimated view, and its confidence. What a slow command is doing ends in dots.
+    notes = [[line for line in lines[1:] if not line.endswith("...")] for lines in (result.stderr.splitlines(), said)]
+    assert notes[0] == notes[1] != []
     difference = np.abs(read_image(tmp_path / "onnx.png").astype(int) - read_image(tmp_path / "torch.png"))
     assert difference.max() <= 1
 
