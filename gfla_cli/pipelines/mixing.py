@@ -21,8 +21,8 @@ _SLACK = 0.02  # pixels
 _CERTAIN = 2  # 1 / matte from which on the subject has the edge that the source shows
 MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # The outline of a subject that has moved is ragged, because its flow has fewer pixels than the image. So it is blurred.
-# Pixels of the network's frame: blur; motion that needs none, or all of it; area around. Then the least blur, pixels.
-_SOFT_OUTLINE, _MOVED, _NEAR, _LEAST_SOFT = 0.4, (2, 6), 4, 0.5
+# Pixels of the network's frame: blur; motion that needs none, or all of it; area around.
+_SOFT_OUTLINE, _MOVED, _NEAR = 0.4, (2, 6), 4
 # A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
 _SMOOTH, _EDGE = 2, (0.32, 0.68)
 _THIN = 3  # pixels of the frame: half the width of a finger, at most
@@ -52,10 +52,7 @@ class Mixed(NamedTuple):
         refined `heads` (N, M), of thin parts near `hands` (h, w) of the frame, which are fingers, and of narrow gaps
         keep their detail: they become softer only.
         """
-        pixel = 1 / place.scale  # of the frame
-        if _SOFT_OUTLINE * pixel <= _LEAST_SOFT:
-            return self
-        there = region_around(self.cover > _INVISIBLE, math.ceil(_NEAR * pixel))
+        there = region_around(self.cover > _INVISIBLE, math.ceil(_NEAR / place.scale))
         if there is None:
             return self
         changed = Mixed(self.image.copy(), self.cover.copy())
