@@ -13,7 +13,7 @@ from gfla_cli.ops.local_attention import (
     local_attention_reference,
     source_keys,
 )
-from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, max_pooled, nearest_pixels, upsample
+from gfla_cli.ops.warp import bilinear_warp, channel_softmax, gaussian_warp, max_pooled, upsample
 
 
 def attention_inputs(channels, height, width, patch, *, batch=2, reach=4.0, dtype=torch.float32, hidden=16):
@@ -143,12 +143,3 @@ def test_fast_max_pooling_is_max_pooling(factor):
 def test_maps_are_enlarged_alike_in_both_memory_formats(channels):
     x = torch.randn(2, channels, 4, 6)
     torch.testing.assert_close(upsample(x.contiguous(memory_format=torch.channels_last), 2), upsample(x, 2))
-
-
-def test_nearest_pixels_are_clamped_to_the_border_of_their_own_map():
-    maps = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
-    x, y = torch.tensor([[0.4, 4.6, -9.0], [2.4, 2.6, 1e6]]), torch.tensor([[0.6, 3.4, 1.0], [-0.4, 9.0, -1e6]])
-    found = nearest_pixels(maps, torch.stack([x, y], dim=1)[:, :, :, None])
-    columns, rows = [[0, 4, 0], [2, 3, 4]], [[1, 3, 1], [0, 3, 0]]
-    wanted = torch.stack([maps[k][:, rows[k], columns[k]] for k in range(2)])
-    torch.testing.assert_close(found[..., 0], wanted)
