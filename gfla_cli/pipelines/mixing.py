@@ -24,7 +24,7 @@ MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around.
 _SOFT_OUTLINE, _MOVED, _NEAR = 0.4, (2, 6), 4
 # A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
-_SMOOTH, _EDGE = 2, (0.32, 0.68)
+_SMOOTH, _EDGE = 2, (0.36, 0.64)
 _THIN = 3  # pixels of the frame: half the width of a finger, at most
 _OWN_COLOUR = 0.75, 1.5  # pixels of the frame inside the outline: up to the first, no colour is the subject's own
 _GAP = 3  # a gap is deeper than so many times the larger blur, and larger than so many squares of it
