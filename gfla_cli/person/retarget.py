@@ -298,8 +298,8 @@ def best_reference(source: Points, driving: Sequence[Points]) -> Points:
 
     Motion relative to another face is wrong: a driver who starts with an open mouth would close the source's mouth.
     The result is a mean over all frames that look nearly as much like the source. Which of them is the best is chance:
-    detected landmarks are noisy, and processors round differently. Frames with irises are taken alone, if there are
-    some. Raises ValueError without frames.
+    detected landmarks are noisy, and processors round differently. If some of these frames know the irises, only those
+    count. Raises ValueError without frames.
     """
     wanted = _expression(source)
     distance = np.array([float(np.abs(_expression(face) - wanted).sum()) for face in driving])
