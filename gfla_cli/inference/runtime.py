@@ -1,8 +1,7 @@
 """Which runtime computes a bundle, ONNX Runtime or torch, and the memory of both. Imports neither.
 
-On the CPU, ONNX Runtime is ready in a tenth of the time that torch takes. Torch takes less time for each image: less
-than half in bfloat16, on processors that have instructions for it, and about three quarters in float32
-(assets/pages/speed.md).
+On the CPU, ONNX Runtime is ready in a tenth of the time that torch takes. Torch takes less time for each image: about
+half in bfloat16, on processors that have instructions for it, and about two thirds in float32 (assets/pages/speed.md).
 """
 
 from __future__ import annotations

@@ -298,17 +298,18 @@ def best_reference(source: Points, driving: Sequence[Points]) -> Points:
 
     Motion relative to another face is wrong: a driver who starts with an open mouth would close the source's mouth.
     The result is a mean over all frames that look nearly as much like the source. Which of them is the best is chance:
-    detected landmarks are noisy, and processors round differently. Raises ValueError without frames.
+    detected landmarks are noisy, and processors round differently. If some of these frames know the irises, only those
+    count. Raises ValueError without frames.
     """
     wanted = _expression(source)
     distance = np.array([float(np.abs(_expression(face) - wanted).sum()) for face in driving])
     weight = np.maximum(0, 1 - (distance - distance.min()) / _NEARLY) ** 2
-    faces = np.stack([face for face, share in zip(driving, weight, strict=True) if share > 0]).astype(np.float64)
-    weight = weight[weight > 0]
-    known = np.isfinite(faces)  # irises may be missing
-    shares = weight[:, None, None] * known
-    total = shares.sum(axis=0)
-    mean = np.where(total > 0, (shares * np.where(known, faces, 0)).sum(axis=0) / np.maximum(total, 1e-9), np.nan)
+    alike = [number for number, share in enumerate(weight) if share > 0]
+    # Eyes and irises of different frames would not fit together. Some frames may have no irises at all.
+    seeing = [number for number in alike if known_irises(driving[number]) is not None]
+    taken, points = (seeing, POINTS + 2) if seeing else (alike, POINTS)
+    faces, weight = np.stack([driving[number][:points] for number in taken]), weight[taken]
+    mean = np.average(faces.astype(np.float64), axis=0, weights=weight)
     # The mean of heads that are tilted to both sides is too small.
     size = np.average([face_size(face) for face in faces], weights=weight)
     middle = mean[list(RIGID)].mean(axis=0)

@@ -141,13 +141,14 @@ class FaceSubject:
         self._session, self._image, self._settings, self._notes = session, image, settings, notes
 
     def start(self, driving: Sequence[Points], size: tuple[int, int], fps: Fraction, clip: Sequence[Shot] = ()) -> None:
-        """See Subject. The crop holds the face in all frames of `driving`."""
+        """See Subject. The crop holds the face in all frames of `clip`, or of `driving`."""
         self._fps = fps
         mixes = not self._settings.every_frame and self._session.config.has_flow
         self.most_mixed = most_between(fps) if mixes else 0
         self.restart(driving)
         if self._settings.crop:
-            moving = np.stack([self.points[:, :2], *(self._motion(points) for points in driving)])
+            known = [points for shot in clip for points in shot.points] or driving
+            moving = np.stack([self.points[:, :2], *(self._motion(points) for points in known)])
             height, width = self._image.shape[:2]
             self.crop = face_crop(moving, self._session.config.image_size, inside=(height, width))
         else:

@@ -28,6 +28,7 @@ from gfla_cli.person.face import EYES, POINTS, face_size
 from gfla_cli.person.pose import Pose, WhichPerson
 from gfla_cli.person.track import FaceTracker
 from gfla_cli.pipelines.animation import Animator, read_source
+from gfla_cli.pipelines.driver import Shot
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
 from gfla_cli.pipelines.subjects import AnimationSettings, FaceSubject
 
@@ -230,7 +231,9 @@ class FaceModel:
             raise UsageError(what, hint="leave gaze_x and gaze_y out, or --face-model face-people")
         face = self._face(source)
         moved = with_expression(face.subject.points, expression)
-        face.subject.start([face.subject.points, moved], (face.image.shape[0], face.image.shape[1]), Fraction(25))
+        ahead = [face.subject.points]  # all motion is relative to it
+        size = (face.image.shape[0], face.image.shape[1])
+        face.subject.start(ahead, size, Fraction(25), [Shot(ahead, [*ahead, moved])])
         return face.made(moved)
 
     def follow(self, source: Path, frame: Path, *, first: bool) -> Made:

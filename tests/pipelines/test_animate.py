@@ -17,7 +17,7 @@ from gfla_cli.errors import DetectionError, MediaError
 from gfla_cli.io.image import read_image
 from gfla_cli.io.video import probe, read_frames
 from gfla_cli.person.detect_face import kind_of_image
-from gfla_cli.person.face import mouth_opening
+from gfla_cli.person.face import mouth_opening, with_irises
 from gfla_cli.person.track_files import read_track, write_track
 from gfla_cli.pipelines.animation import AnimationSettings, Animator, read_source
 from gfla_cli.pipelines.driver import Stopwatch, open_driver
@@ -134,6 +134,15 @@ def test_motion_is_relative_to_the_source_unless_absolute(
         openings[absolute] = [mouth_opening(points) for points in drawn]  # the source's own comes first
     assert openings[False][-1] == pytest.approx(openings[False][0], abs=0.02)
     assert openings[True][-1] > openings[True][0] + 0.1
+
+
+def test_the_irises_of_a_driver_may_be_known_in_some_frames_only(face_animator, head_videos, head_track, tmp_path):
+    track = read_track(head_track)
+    seeing = with_irises(track.frames[0])
+    seeing[68:] = seeing[[37, 43]]
+    track.frames[:] = [seeing[:68], seeing, seeing[:68]]
+    write_track(tmp_path / "some.json", track)
+    assert len(list(face_animator.animate(head_videos / "face.png", tmp_path / "some.json"))) == 3
 
 
 def test_the_benchmark_reports_the_time_of_each_stage(gfla, animators, head_videos, tmp_path):

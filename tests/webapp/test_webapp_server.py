@@ -37,6 +37,7 @@ from gfla_cli.io.image import read_image, write_image
 from gfla_cli.person.keypoint_files import read_pose
 from gfla_cli.pipelines.animation import Animator
 from gfla_cli.pipelines.pose_transfer import PoseTransfer
+from gfla_cli.pipelines.subjects import FaceSubject
 from gfla_cli.webapp.jobs import BusyError, ClientGoneError, Expression, FaceModel, Worker, with_expression
 from gfla_cli.webapp.server import LARGEST_BODY, Server
 from gfla_cli.webapp.uploads import Uploads
@@ -295,6 +296,23 @@ def test_an_expression_moves_what_its_name_says(anna_face):
     assert moved(turn=20)[30, 0] > 0  # the tip of the nose goes to the right of the image,
     assert moved(nod=20)[30, 1] > 0  # and down
     assert moved(tilt=20)[8, 0] < 0 < moved(tilt=20)[27, 0]  # clockwise: the chin goes left
+
+
+def test_a_face_goes_all_the_way_that_its_sliders_say(little_models, anna_face, monkeypatch):
+    """Also where the moved face looks much like the source: heads that tilt or nod have the same expression."""
+    wanted, condition = [], FaceSubject.condition
+
+    def noticed(subject, points, missing):
+        asked = condition(subject, points, missing)
+        wanted.append(subject.crop.points_back(asked.face))
+        return asked
+
+    monkeypatch.setattr(FaceSubject, "condition", noticed)
+    model = FaceModel(Animator(little_models.face))
+    for change in ({}, {"tilt": 12}, {"nod": 8}, {"gaze_x": 0.7}, {"brows": 0.4}):
+        expression = Expression(**change)
+        model.express(EVE, expression)
+        np.testing.assert_allclose(wanted.pop(), with_expression(anna_face, expression)[:, :2], atol=0.5)
 
 
 @pytest.fixture(scope="module")
