@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image
 from gfla_cli.geometry.crop import Crop, shifted
@@ -24,11 +25,12 @@ MATTE_RANGE = 0.35, 0.85  # of a matte: less is background, more is subject
 # Pixels of the network's frame: blur; motion that needs none, or all of it; area around.
 _SOFT_OUTLINE, _MOVED, _NEAR = 0.4, (2, 6), 4
 # A larger blur makes it smooth: pixels of the frame, and its values where the new edge begins and ends.
-_SMOOTH, _EDGE = 2, (0.36, 0.64)
+_SMOOTH, _EDGE = 2, (0.34, 0.66)
 _THIN = 3  # pixels of the frame: half the width of a finger, at most
 _OWN_COLOUR = 0.75, 1.5  # pixels of the frame inside the outline: up to the first, no colour is the subject's own
 _GAP = 3  # a gap is deeper than so many times the larger blur, and larger than so many squares of it
-_FINE = 2  # pixels for one of the frame: enough for the larger blur
+_COARSE = 2 / 3  # pixels of the frame: fine enough for the larger blur
+_NEARBY = 1e-4  # weight of the subject's own colours near a place that has none
 _INVISIBLE = 1 / 512  # cover that changes no value of 0..255
 _WISP = 2  # pixels of the network's frame: half the width of a thin part that is removed
 _PIECE = 0.05  # of the area of the largest piece of a subject; smaller ones fade
@@ -55,29 +57,37 @@ class Mixed(NamedTuple):
         there = region_around(self.cover > _INVISIBLE, math.ceil(_NEAR / place.scale))
         if there is None:
             return self
+        factor = max(1, math.floor(_COARSE / place.scale))
+        # In whole cells of the smaller size, so that a change of the subject elsewhere changes nothing here.
+        rows, columns = (slice(part.start // factor * factor, -(-part.stop // factor) * factor) for part in there)
+        there = rows, columns
         changed = Mixed(self.image.copy(), self.cover.copy())
         part = Mixed(self.image[there], self.cover[there])
         region = region_at(there, region[0].start, region[1].start)
-        changed.image[there], changed.cover[there] = part._with_smooth_outline(
-            layers, place, region, heads[there], hands
-        )
+        smooth = part._with_smooth_outline(factor, layers, place, region, heads[there], hands)
+        changed.image[there], changed.cover[there] = smooth
         return changed
 
     def _with_smooth_outline(
-        self, layers: Layers, place: Crop, region: tuple[slice, slice], heads: BoolArray, hands: Float32Array
+        self,
+        factor: int,
+        layers: Layers,
+        place: Crop,
+        region: tuple[slice, slice],
+        heads: BoolArray,
+        hands: Float32Array,
     ) -> Mixed:
-        """The same for a region that holds the subject, and little more."""
+        """The same for a region that holds the subject, and little more. Blurs are computed `factor` times smaller."""
         height, width = self.cover.shape
-        factor = min(1, _FINE * place.scale)
-        size = max(1, round(height * factor)), max(1, round(width * factor))
-        here, (rows, columns) = Crop.whole((height, width), size), region
+        size = -(-height // factor), -(-width // factor)
+        here, (rows, columns) = Crop((0.0, 0.0, float(size[1] * factor), float(size[0] * factor)), size), region
         reduced = Crop(here.bounds(shifted(place.box, -columns.start, -rows.start)), place.size)
         pixel, everywhere = 1 / reduced.scale, (slice(0, size[0]), slice(0, size[1]))
         moved = ramp(layers.way() * (layers.matte > LIKELY), *_MOVED)
         moved = reduced.uncropped(cv2.dilate(moved, disc(_NEAR)), everywhere)
-        small = Mixed(*(cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in self))
+        small = Mixed(*(_reduced(part, factor) for part in self))
         fingers = small.thin(_THIN * pixel) * reduced.uncropped(hands, everywhere, beyond=0)
-        detail = cv2.resize(heads.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        detail = _reduced(heads.astype(np.float32), factor)
         detail = np.maximum(detail, np.maximum(fingers, small.gaps(_SMOOTH * pixel)))
         free = moved * (1 - cv2.GaussianBlur(detail, (0, 0), pixel))
         smooth = cv2.GaussianBlur(small.cover, (0, 0), _SMOOTH * pixel)
@@ -111,12 +121,12 @@ class Mixed(NamedTuple):
         subject, round_reach = (self.cover > LIKELY).astype(np.uint8), disc(max(1, round(reach)))
         thick = cv2.morphologyEx(subject, cv2.MORPH_OPEN, round_reach)
         closed = cv2.morphologyEx(thick, cv2.MORPH_CLOSE, round_reach)
-        _, pieces, found, _ = cv2.connectedComponentsWithStats(closed * (1 - subject))
+        gap = closed * (1 - subject)
         deep = cv2.distanceTransform(closed, cv2.DIST_L2, cv2.DIST_MASK_5) > _GAP * reach
-        kept = found[:, cv2.CC_STAT_AREA] > _GAP * reach**2
-        kept &= np.isin(np.arange(len(kept)), pieces[deep])
-        kept[0] = False  # what is no gap
-        return np.asarray(cv2.dilate(kept[pieces].astype(np.uint8), round_reach), np.float32)
+        around = round(_GAP * reach)
+        area = cv2.boxFilter(gap.astype(np.float32), -1, (2 * around + 1,) * 2, normalize=False)
+        core = (gap * deep * (area > _GAP * reach**2)).astype(np.uint8)
+        return np.asarray(cv2.dilate(gap * cv2.dilate(core, disc(around)), round_reach), np.float32)
 
     def own_colours(self, pixel: float) -> tuple[Float32Array, Float32Array]:
         """(N, M, 3) the subject's colours, continued beyond its outline, and (N, M) in [0, 1]: where others are.
@@ -129,8 +139,11 @@ class Mixed(NamedTuple):
         within = cv2.distanceTransform(subject, cv2.DIST_L2, cv2.DIST_MASK_5) / pixel
         # Without an outline, distances are too large to be divided.
         inside = ramp(np.minimum(within, _OWN_COLOUR[1]), *_OWN_COLOUR)
-        own = (within > _OWN_COLOUR[1]) & (self.cover > SURE)
-        return spread(self.image.astype(np.float32), own), 1 - inside
+        own = ((within > _OWN_COLOUR[1]) & (self.cover > SURE)).astype(np.float32)
+        # Means of what is near: `spread` would also look far away, and change with it.
+        near, weight = (cv2.GaussianBlur(x, (0, 0), _SMOOTH * pixel) for x in (self.image * own[..., None], own))
+        colours = np.where(weight[..., None] > _NEARBY, near / np.maximum(weight, _NEARBY)[..., None], self.image)
+        return np.asarray(colours, np.float32), 1 - inside
 
     def without_wisps(self, place: Crop) -> Mixed:
         """The same without what is thin, and without small pieces that are apart from the subject.
@@ -279,6 +292,14 @@ def enlarged(part: Float32Array, place: Crop, region: tuple[slice, slice]) -> Fl
     size = columns.stop - columns.start, rows.stop - rows.start
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(part, matrix, size, flags=method, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _reduced(part: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Means of cells of factor x factor pixels; those of the last row and column may be smaller."""
+    height, width = part.shape[:2]
+    part = cv2.copyMakeBorder(part, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
+    size = part.shape[1] // factor, part.shape[0] // factor
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
 
 
 def on_background(frame: Mixed, background: Image) -> Image:
