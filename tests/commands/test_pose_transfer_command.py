@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -326,10 +325,8 @@ def test_the_installed_command_resolves_and_answers():
     (script,) = entry_points(group="console_scripts", name="gfla")
     assert script.load() is app
     command = Path(sys.executable).with_name("gfla")
-    started = time.perf_counter()
-    result = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
+    result = subprocess.run([command, "--version"], capture_output=True, text=True, check=False, timeout=60)
     assert result.stdout.startswith("gfla "), result.stderr
-    assert time.perf_counter() - started < 10  # a hang, not a benchmark
 
 
 def test_the_python_api_takes_arrays_and_gives_poses(shelf, monkeypatch):

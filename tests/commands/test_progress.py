@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 from paths import ROOT
@@ -25,13 +25,21 @@ def impatient(monkeypatch):
 
 
 def test_only_slow_steps_are_said(monkeypatch):
-    monkeypatch.setattr(background, "SLOW_S", 0.05)
-    said = []
-    with said_when_slow(said.append, "a quick step"):
-        pass
-    with said_when_slow(said.append, "a slow step"):
-        time.sleep(0.3)
-    time.sleep(0.1)
+    said, heard = [], threading.Event()
+
+    def say(message):
+        said.append(message)
+        heard.set()
+
+    monkeypatch.setattr(background, "SLOW_S", 600.0)
+    before = set(threading.enumerate())
+    with said_when_slow(say, "a quick step"):
+        (timer,) = (thread for thread in threading.enumerate() if thread not in before)
+    timer.join(60)
+    assert not timer.is_alive()
+    monkeypatch.setattr(background, "SLOW_S", 0.0)
+    with said_when_slow(say, "a slow step"):
+        assert heard.wait(60)
     assert said == ["a slow step ..."]
 
 

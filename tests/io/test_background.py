@@ -23,14 +23,15 @@ def test_overlapping_keeps_items_and_order():
 
 
 def test_stages_work_at_the_same_time():
-    def slow(items):
-        for item in items:
-            time.sleep(0.01)
+    together = threading.Barrier(3, timeout=60)  # raises where stages work one after the other
+
+    def stage(items, ahead):
+        for number, item in enumerate(items):
+            if 0 <= number - ahead < 18:
+                together.wait()
             yield item
 
-    started = time.perf_counter()
-    assert len(list(slow(overlapped(slow(overlapped(slow(range(20)))))))) == 20
-    assert time.perf_counter() - started < 0.5  # one after the other: 0.6
+    assert list(stage(overlapped(stage(overlapped(stage(range(20), 2)), 1)), 0)) == list(range(20))
 
 
 def test_a_producer_is_at_most_a_queue_ahead():
