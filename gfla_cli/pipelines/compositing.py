@@ -44,6 +44,7 @@ from gfla_cli.pipelines.mixing import (
 )
 from gfla_cli.pipelines.refinement import CloseUp, HalfCrop, HeadCrop
 from gfla_cli.pipelines.shadows import ANKLES
+from gfla_cli.pipelines.texture import FINEST, with_texture
 
 _LEAST_WEIGHT = 0.01  # of a colour outside of the subject, which a soft outline shows
 _HEAD_OUTLINE = 0.75, 0.95  # weights of a refined head: below, the body's outline holds; above, the head's own
@@ -64,12 +65,14 @@ def composed(
     *,
     place: Crop | None = None,
     poses: Poses | None = None,
+    textured: bool = False,
 ) -> Image:
     """The canvas (N, M, 3) with a generated frame in it, into which the refined parts are set in their order.
 
     (N, M, 4) if the canvas is transparent: alpha is the cover, and does not multiply the colours.
     `place`: where the frame lies, if it is not the place for which the canvas was made. `poses`: of the body in the
-    source and in the frame, in pixels of the layers; they tell which hands the source hides.
+    source and in the frame, in pixels of the layers; they tell which hands the source hides. `textured`: what was drawn
+    inside of a body gets the texture of the source; in a clip, it would change from frame to frame.
     """
     place = place or canvas.place
     shape = canvas.background.shape[:2]
@@ -79,7 +82,7 @@ def composed(
     if region is None:  # the subject has left the canvas
         image = canvas.background.copy()
     else:
-        part = _with_close_ups(canvas, layers, place, region, close_ups, poses)
+        part = _with_close_ups(canvas, layers, place, region, close_ups, poses, textured=textured)
         if keeps:
             part = part.without_wisps(place)
         if keeps and canvas.replaced:
@@ -214,6 +217,8 @@ def _with_close_ups(
     region: tuple[slice, slice],
     close_ups: Sequence[tuple[CloseUp, Layers]],
     poses: Poses | None,
+    *,
+    textured: bool,
 ) -> Mixed:
     """A body, whose frame lies in `place` of the canvas, with its refined parts, in the pixels of a region."""
     keeps = canvas.source_cover is not None
@@ -231,21 +236,52 @@ def _with_close_ups(
                 part = part.set_into(body, parts)
                 parts.append(part)
                 mixed_parts.append((*shown, pool.submit(part.frame.mixed, canvas, shown[0])))
+        texture = pool.submit(_texture, canvas, body, parts, poses) if textured and poses is not None else None
         result = mixed_body.result()
         heads = np.zeros(result.cover.shape, np.bool_)
         for part, (there, weight, mixed_part) in zip(parts, mixed_parts, strict=True):
-            image, cover = mixed_part.result()
             at = region_at(there, -region[0].start, -region[1].start)
+            image, cover = mixed_part.result()
             mask = (weight > 0).astype(np.uint8)
             result.image[at] = cv2.copyTo(image, mask, result.image[at])
             result.cover[at] = cv2.copyTo(cover, mask, result.cover[at])
             if part.is_head:
                 heads[at] |= weight > _HEAD_OUTLINE[0]
+        if texture is not None and (filled := texture.result()) is not None:
+            _set_texture_into(result.image, canvas, filled, region)
     if not keeps:
         return result
     shape = layers.matte.shape
     hands = np.zeros(shape, np.float32) if poses is None else hand_areas(poses[1], shape)
     return result.with_smooth_outline(body.layers, place, region, heads, hands)
+
+
+def _set_texture_into(image: Image, canvas: Canvas, filled: _Frame, region: tuple[slice, slice]) -> None:
+    """Mixes a frame into an image (N, M, 3), which is a region of the canvas, where the frame's matte says so."""
+    weight = filled.place.uncropped(filled.layers.matte, region, beyond=0)
+    at = region_around(weight > 0)
+    if at is None:
+        return
+    there, own = region_at(at, region[0].start, region[1].start), weight[at].copy()
+    shown = mixed(filled.layers, canvas.source, filled.source_crop, filled.place, there).image
+    image[at] = cv2.blendLinear(shown, image[at].copy(), own, 1 - own)
+
+
+def _texture(canvas: Canvas, body: _Frame, parts: Sequence[_Refined], poses: Poses) -> _Frame | None:
+    """A frame of a body and its parts, with more pixels; it shows patches of the source where they mostly draw."""
+    finer = min(FINEST, 1 / body.place.scale)
+    height, width = (max(4, round(finer * side / 4) * 4) for side in body.place.size)
+    crops = [Crop(crop.box, (height, width)) for crop in (body.source_crop, body.place)]
+    source, everywhere = canvas.frame_of(crops[0]), (slice(0, height), slice(0, width))
+    if source is None:
+        return None
+    whole = _Frame(body.layers, *crops)
+    layers = body.layers_in(whole, everywhere)
+    for part in parts:
+        visible = part.frame.place_in(whole).uncropped(part.weight, everywhere, beyond=0) > 0.5
+        layers = layers.replaced(part.frame.layers_in(whole, everywhere), visible)
+    filled = with_texture(layers, source, poses)
+    return None if filled is None else replace(whole, layers=filled)
 
 
 def _body(canvas: Canvas, layers: Layers, place: Crop, poses: Poses | None) -> _Frame:

@@ -1,7 +1,7 @@
 """Inpainting: the background of a photograph without its subject, filled from what is around.
 
 A calm wall is continued smoothly, with its grain. On a busy background, patches from elsewhere in the photograph are
-put together, after Wexler et al., "Space-Time Completion of Video" (2007), and Barnes et al., "PatchMatch" (2009).
+put together.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gfla_cli.arrays import BoolArray, Float32Array, Image, median
 from gfla_cli.geometry.crop import Crop
 from gfla_cli.io.image import reduced
 from gfla_cli.pipelines.frame_layers import region_around
-
-Places = NDArray[np.intp]  # (2, ...) y, x
+from gfla_cli.pipelines.patches import PATCH, Places, matched
 
 _GROWN = 0.012  # share of the longer side by which a hole is larger than the subject: soft edges and contact shadows
 _BAND = 256  # rows that are filled at a time; it bounds the memory that large images take
@@ -31,11 +29,7 @@ _DETAIL = 4.0  # pixels at _SMOOTH_SIDE: sigma of the blur that leaves a calm wa
 _CALM, _BUSY = 3.0, 6.0  # grey levels of detail up to which a wall is continued, and from which patches are copied
 _WORTH = 0.02  # share of a hole from which it is worth the time to look for patches
 _PATCH_SIDES = 32, 64, 128  # pixels of the longer side at which patches are compared, coarse to fine
-_PATCH = 7  # pixels of the side of a patch
-_FEWEST = 64  # patches to choose from
 _ROUNDS = 6, 3, 3  # of matching and mixing, for each of the sides
-_SWEEPS = 3  # of trying the neighbours' places and random ones, in each round
-_STEPS = tuple((dy * far, dx * far) for far in (4, 2, 1) for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)))
 
 
 def without_subject(image: Image, cover: Float32Array) -> Image:
@@ -122,109 +116,27 @@ def _busy(filled: Float32Array, hole: BoolArray) -> Float32Array:
 def _patch_shifts(image: Image, hole: BoolArray) -> Float32Array | None:
     """(h, w, 2): from each place to the one that fills it, y, x, as shares of the image's height and width.
 
-    It is 0 outside the hole. None when too little of the image is known at any size.
+    It is 0 where no patch touches the hole. None when too little of the image is known at any size.
     """
     rng = np.random.default_rng(0)
     longer, filled, shifts = max(hole.shape), None, None
     for side, rounds in zip(_PATCH_SIDES, _ROUNDS, strict=True):
-        width, height = (max(_PATCH, round(length * side / longer)) for length in hole.shape[::-1])
+        width, height = (max(PATCH, round(length * side / longer)) for length in hole.shape[::-1])
         known = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
         inside = cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
         if filled is None or shifts is None:
             guess, start = smoothly_filled(known, inside), None
         else:
             guess = np.where(inside[..., None], cv2.resize(filled, (width, height)), known)
-            start = cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width)
-        matched = _matched(guess, inside, start, rng, rounds)
-        if matched is None:  # too little is known at this size
+            moved = np.rint(cv2.resize(shifts, (width, height), interpolation=cv2.INTER_NEAREST) * (height, width))
+            start = np.indices((height, width)) + moved.transpose(2, 0, 1).astype(np.intp)
+        touched = cv2.dilate(inside.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
+        found = matched(guess, inside, known, ~touched, start=start, rounds=rounds, rng=rng)
+        if found is None:  # too little is known at this size
             continue
-        places, filled = matched
+        places, filled = found
         shifts = ((places - np.indices((height, width))).transpose(1, 2, 0) / (height, width)).astype(np.float32)
     return shifts
-
-
-def _matched(
-    image: Float32Array, hole: BoolArray, start: NDArray[np.floating] | None, rng: np.random.Generator, rounds: int
-) -> tuple[Places, Float32Array] | None:
-    """The places (2, h, w) of the known patches that fit best, and the image (h, w, 3) that they mix to.
-
-    `start` (h, w, 2): first guess of the shifts to them. None when there are too few known patches.
-    """
-    shape, reach = hole.shape, _PATCH // 2
-    touched = cv2.dilate(hole.astype(np.uint8), np.ones((_PATCH, _PATCH), np.uint8)) > 0
-    whole = np.zeros_like(hole)
-    whole[reach : shape[0] - reach, reach : shape[1] - reach] = True
-    usable = whole & ~touched
-    choices = np.stack(np.nonzero(usable))
-    if choices.shape[1] < _FEWEST:
-        return None
-    here = np.stack(np.nonzero(touched))
-    count = here.shape[1]
-    number = np.zeros(shape, np.intp)
-    number[tuple(here)] = np.arange(count)
-    largest = np.array(shape)[:, None] - 1
-
-    found = choices[:, rng.integers(choices.shape[1], size=count)]
-    if start is not None:
-        guess = (here + np.rint(start[tuple(here)]).astype(np.intp).T).clip(0, largest)
-        found = np.where(usable[tuple(guess)], guess, found)
-    for _ in range(rounds):
-        match = _Match(_all_patches(image), usable, here, found)
-        for _ in range(_SWEEPS):
-            for step in _STEPS:  # a place that fits the neighbour fits here, if it is moved by the same step
-                beside = (here + np.array(step)[:, None]).clip(0, largest)
-                beside = np.where(touched[tuple(beside)], beside, here)
-                match.attempt(match.found[:, number[tuple(beside)]] + here - beside)
-            radius = max(shape)
-            while radius >= 1:
-                match.attempt(match.found + rng.integers(-radius, radius + 1, found.shape))
-                radius //= 3
-        found = match.found
-        image = np.where(hole[..., None], _voted(image, here, found, match.error), image)
-    places = np.indices(shape)
-    places[:, touched] = found
-    return places, image
-
-
-class _Match:
-    """For every patch that touches the hole, the most similar of the known patches that were tried."""
-
-    def __init__(self, patches: Float32Array, usable: BoolArray, here: Places, found: Places) -> None:
-        """`patches` (h, w, n); `usable` (h, w) where known ones are; `here` and `found` (2, count) y, x of both."""
-        self._patches, self._usable = patches, usable
-        self._wanted = patches[tuple(here)]
-        self.found = found
-        self.error = self._distance(found)
-
-    def attempt(self, places: Places) -> None:
-        """Tries other known patches (2, count), and takes those that are more similar."""
-        places = places.clip(0, np.array(self._usable.shape)[:, None] - 1)
-        error = self._distance(places)
-        better = self._usable[tuple(places)] & (error < self.error)
-        self.found, self.error = np.where(better, places, self.found), np.where(better, error, self.error)
-
-    def _distance(self, places: Places) -> Float32Array:
-        return np.asarray(np.square(self._wanted - self._patches[tuple(places)]).sum(axis=1))
-
-
-def _all_patches(image: Float32Array) -> Float32Array:
-    """(h, w, n): the values of the patch around every pixel."""
-    padded = np.pad(image, ((_PATCH // 2,) * 2, (_PATCH // 2,) * 2, (0, 0)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (_PATCH, _PATCH), axis=(0, 1))
-    return np.ascontiguousarray(windows.reshape(*image.shape[:2], -1))
-
-
-def _voted(image: Float32Array, here: Places, found: Places, error: Float32Array) -> Float32Array:
-    """(h, w, 3): each pixel is the mean of what all patches over it show there; those that fit better count more."""
-    reach = _PATCH // 2
-    weight = np.exp(-error / (np.percentile(error, 75) + 1e-6)).astype(np.float32)[:, None]
-    total = np.zeros((image.shape[0] + 2 * reach, image.shape[1] + 2 * reach, 4), np.float32)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            values = image[found[0] + dy, found[1] + dx]
-            total[here[0] + dy + reach, here[1] + dx + reach] += np.hstack([values * weight, weight])
-    total = total[reach:-reach, reach:-reach]
-    return np.asarray(total[..., :3] / np.maximum(total[..., 3:], 1e-6))
 
 
 def _patches(image: Image, shifts: Float32Array, region: tuple[slice, slice]) -> Float32Array:

@@ -1,0 +1,172 @@
+"""Texture of what a network had to draw: the source's own cloth and skin, put together from patches.
+
+Where an arm hid a shirt, the source does not show it. A network draws the mean of what may be there: the colours are
+right, but stripes and folds are a blur.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gfla_cli.arrays import BoolArray, Float32Array
+from gfla_cli.geometry.crop import Crop, middle_of
+from gfla_cli.geometry.paste import ramp
+from gfla_cli.person.body import drawable, head_box, torso_length
+from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.frame_layers import LIKELY, SURE, Layers, SourceFrame, disc, region_around
+from gfla_cli.pipelines.hands import hand_areas
+from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
+
+# Lengths are in pixels of the network's frame.
+FINEST = 2.0  # pixels at which patches are matched, for one of the network's frame
+_FACTORS, _ROUNDS = (4, 2, 1), (6, 4, 2)  # how much smaller than that images are, coarse to fine; rounds of matching
+_STEP = 2  # pixels from one patch to the next
+_DRAWN, _CLOSED = 0.5, 4  # share of the source below which a place is drawn; islands between such places are drawn, too
+_INSIDE, _LEAST = 2, 25  # from the outline; area from which it is worth the time
+_HEAD = 0.55  # torso lengths around the middle of a head, which has no texture that goes on
+_PARTLY, _WHOLE = 0.3, 0.999  # shares of a pixel of a smaller image that are in the hole, and usable
+_BLUR = 3.0  # of the colours that tell which cloth is where
+# Squared and multiplied, differences of blurred brightness and hue and of places count as those of 49 pixels do.
+_BRIGHTNESS, _HUE, _WAY = 5.0, 20.0, 8.0
+_TONE, _MOST_TONE = 3.0, 0.12  # blur of the colours that patches take from what was drawn; their largest change
+# Blur, and difference of blurred colours in [-1, 1] between patches and what was drawn. Below the first, patches are
+# shown; above the second, a small thing was drawn that they do not have, such as a sock.
+_NEAR, _OTHER = 2.0, (0.06, 0.14)
+
+
+def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) -> Layers | None:
+    """Layers that show patches of the source where the given ones mostly draw. Their matte tells where that is.
+
+    `layers` and `source` have the same size (H, W), which is a multiple of 4. `poses`: of the source and of the result,
+    in pixels of the network's frame. Heads and hands are left alone. None when there is nothing to do.
+    """
+    size, pixel = layers.matte.shape, layers.matte.shape[1] / poses[0].size[1]
+    seen, shown = (pose.cropped(Crop((0.0, 0.0, float(pose.size[1]), float(pose.size[0])), size)) for pose in poses)
+    if min(torso_length(seen), torso_length(shown)) <= 0:
+        return None
+    hole = _drawn_inside(layers, pixel) & ~_head_and_hands(shown)
+    subject = (source.cover > SURE) & ~_head_and_hands(seen)
+    usable = cv2.erode(subject.astype(np.uint8), np.ones((PATCH, PATCH), np.uint8)) > 0
+    around, offered = region_around(hole, 4 * PATCH), region_around(usable, PATCH)
+    if around is None or offered is None or hole.sum() < _LEAST * pixel**2:
+        return None
+    around, offered = _aligned(around, size), _aligned(offered, size)
+    image, inside = (layers.mixed(source, around) + 1) * 127.5, hole[around]
+    sure = cv2.erode((layers.matte[around] > SURE).astype(np.float32), disc(round(pixel)))
+    way = cv2.GaussianBlur(np.dstack(layers.looked_at(around)[::-1]), (0, 0), _BLUR * pixel)  # y, x
+    begin = np.array([part.start for part in offered])
+    target = image, inside, sure, way - begin.astype(np.float32)
+    found = _matched(target, (source.image[offered].astype(np.float32), usable[offered]), pixel)
+    if found is None:
+        return None
+    places, filled = found
+    own = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in around), indexing="ij"))
+    offset = (places + begin[:, None, None] - own)[::-1].transpose(1, 2, 0) / np.float32(size[1])
+    missing = (image - filled) / np.float32(127.5)
+    tone = _blurred(missing, inside.astype(np.float32), _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
+    other = np.sqrt(np.square(cv2.GaussianBlur(missing, (0, 0), _NEAR * pixel)).mean(axis=2))
+    weight = cv2.GaussianBlur(inside * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
+    shown_there = filled / 127.5 - 1, _constant(offset) * inside, tone * inside[..., None], offset, weight
+    nothing = Layers(*(np.zeros_like(part) for part in layers))
+    return nothing.with_part(Layers(*(part.astype(np.float32) for part in shown_there)), around)
+
+
+def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
+    """(H, W) where a subject is mostly drawn, without its edge. `pixel`: pixels here for one of the network's frame."""
+    inside = cv2.distanceTransform((layers.matte > LIKELY).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    subject = layers.matte > SURE
+    drawn = ((layers.share < _DRAWN) & subject).astype(np.uint8)
+    drawn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc(round(_CLOSED * pixel)))
+    drawn *= subject & (inside > _INSIDE * pixel)
+    return np.asarray(cv2.morphologyEx(drawn, cv2.MORPH_OPEN, disc(round(pixel))) > 0)
+
+
+def _head_and_hands(pose: Pose) -> BoolArray:
+    """(H, W) where an image of the pose's size shows them."""
+    there, torso = hand_areas(pose, pose.size), torso_length(pose)
+    if (box := head_box(pose, torso)) is not None:
+        (middle,) = drawable([middle_of(box)], pose.size).tolist()
+        cv2.circle(there, middle, round(_HEAD * torso), 1, cv2.FILLED)
+    return there > 0
+
+
+def _aligned(region: tuple[slice, slice], size: tuple[int, int]) -> tuple[slice, slice]:
+    """A region that holds the given one, in whole pixels of the smallest images."""
+    cell = _FACTORS[0]
+    rows, columns = (
+        slice(part.start // cell * cell, min(side, -(-part.stop // cell) * cell))
+        for part, side in zip(region, size, strict=True)
+    )
+    return rows, columns
+
+
+def _matched(
+    target: tuple[Float32Array, BoolArray, Float32Array, Float32Array],
+    source: tuple[Float32Array, BoolArray],
+    pixel: float,
+) -> tuple[Places, Float32Array] | None:
+    """Places (2, h, w) y, x in the source of what fills the target's hole, and the target (h, w, 3) with them.
+
+    `target`: its image (h, w, 3) in [0, 255], the hole (h, w), where its colours are sure (h, w), and the places
+    (h, w, 2) to which its flow leads. `source`: its image (H, W, 3), and its usable places (H, W).
+    """
+    rng, found = np.random.default_rng(0), None
+    for factor, rounds in zip(_FACTORS, _ROUNDS, strict=True):
+        image, hole, sure, way = (_reduced(part, factor) for part in target)
+        offered, whole = (_reduced(part, factor) for part in source)
+        usable = whole > _WHOLE
+        indices = np.moveaxis(np.indices(whole.shape, np.float32), 0, -1)
+        guide = Guide(
+            np.dstack([_colours(image, sure), _WAY / pixel * way]),
+            np.dstack([_colours(offered, whole), _WAY / pixel * factor * indices]),
+        )
+        step = 1 if found is None else _STEP
+        start = None if found is None else _enlarged(found[0], hole.shape)
+        result = matched(
+            image, hole > _PARTLY, offered, usable, start=start, rounds=rounds, rng=rng, guide=guide, step=step
+        )
+        found = result or found
+    return found
+
+
+def _reduced(part: NDArray[Any], factor: int) -> Float32Array:
+    """Means of cells of factor x factor pixels."""
+    if factor == 1:
+        return part.astype(np.float32, copy=False)
+    size = part.shape[1] // factor, part.shape[0] // factor
+    return np.asarray(cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _enlarged(places: Places, size: tuple[int, ...]) -> Places:
+    """(2, h, w) places (2, h / n, w / n) in images that are n times larger."""
+    factor = size[0] // places.shape[1]
+    larger = places.repeat(factor, axis=1).repeat(factor, axis=2) * factor
+    return np.asarray(larger + np.indices(size) % factor)
+
+
+def _blurred(image: Float32Array, known: Float32Array, sigma: float) -> Float32Array:
+    """(H, W, 3) means of what is known near each place. `known` (H, W) in [0, 1]."""
+    weight = cv2.GaussianBlur(known, (0, 0), sigma)[..., None]
+    return np.asarray(cv2.GaussianBlur(image * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-3), np.float32)
+
+
+def _colours(image: Float32Array, sure: Float32Array) -> Float32Array:
+    """(H, W, 3) blurred brightness and hue of sure places, with their weights in the guide."""
+    known = _blurred(image, sure, _BLUR) / np.float32(255)
+    return np.asarray(cv2.cvtColor(known, cv2.COLOR_RGB2YCrCb) * 255 * (_BRIGHTNESS, _HUE, _HUE), np.float32)
+
+
+def _constant(offset: Float32Array) -> Float32Array:
+    """(H, W) 1 where offsets (H, W, 2) are those of the pixels beside, else 0: enlarged, a jump would be a smear."""
+    constant = np.ones(offset.shape[:2], np.float32)
+    for axis in (0, 1):
+        jump = (np.diff(offset, axis=axis) != 0).any(axis=2)
+        first, last = (slice(None, -1), slice(1, None))
+        for side in (first, last):
+            at = (side, slice(None)) if axis == 0 else (slice(None), side)
+            constant[at] *= ~jump
+    return constant
