@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from keypoints import SIZE, STANDING, points
 
+from gfla_cli.geometry.crop import Crop
 from gfla_cli.person.pose import Pose
+from gfla_cli.pipelines.canvas import Canvas
+from gfla_cli.pipelines.compositing import composed
 from gfla_cli.pipelines.frame_layers import Layers, SourceFrame
 from gfla_cli.pipelines.texture import with_texture
 
@@ -128,3 +131,22 @@ def test_the_same_body_gets_the_same_texture():
     first, second = (with_texture(*made()[:2], POSES) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_result_at_the_size_of_the_photograph_gets_it_if_it_is_asked_for():
+    photograph, cover = dressed(4)
+    frame, noise = Crop.whole(cover.shape, SIZE), np.random.default_rng(0).normal(0, 0.1, (*SIZE, 2))
+    given, _, hidden = made()
+    given.offset[hidden] = noise[hidden]  # a torn flow: the source would show a ripple
+    background = np.full_like(photograph, 230)
+    scale = Crop.whole(cover.shape, cover.shape)
+    canvas = Canvas(photograph, scale, frame, frame, photograph, background, cover)
+    plain, textured = (composed(canvas, given, poses=POSES, textured=how).astype(int) for how in (False, True))
+    there = tuple(slice(4 * part.start, 4 * part.stop) for part in HIDDEN)
+    before, after = (np.abs(image - photograph)[there].mean() for image in (plain, textured))
+    assert after < 0.6 * before, (after, before)
+    edge = np.abs(np.diff(textured[there], axis=0)).max(axis=(1, 2))
+    assert edge.max() > 0.8 * (RED[0] - DARK[0])  # stripes as sharp as those of the photograph
+    plain[tuple(slice(part.start - 40, part.stop + 40) for part in there)] = 0
+    textured[tuple(slice(part.start - 40, part.stop + 40) for part in there)] = 0
+    np.testing.assert_array_equal(plain, textured)
