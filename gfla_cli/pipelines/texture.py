@@ -36,6 +36,7 @@ _TONE, _MOST_TONE = 3.0, 0.12  # blur of the colours that patches take from what
 # Blur, and difference of blurred colours in [-1, 1] between patches and what was drawn. Below the first, patches are
 # shown; above the second, a small thing was drawn that they do not have, such as a sock.
 _NEAR, _OTHER = 2.0, (0.06, 0.14)
+_DOUBTED = 0.8  # of a matte below SURE
 
 
 def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) -> Layers | None:
@@ -69,6 +70,8 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
     missing = (image - filled) / np.float32(127.5)
     tone = _blurred(missing, inside.astype(np.float32), _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
     other = np.sqrt(np.square(cv2.GaussianBlur(missing, (0, 0), _NEAR * pixel)).mean(axis=2))
+    # In a gap that the network doubts, it drew a mixture with some background.
+    other *= ramp(layers.matte[around], _DOUBTED, SURE)
     weight = cv2.GaussianBlur(inside * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
     shown_there = filled / 127.5 - 1, _constant(offset) * inside, tone * inside[..., None], offset, weight
     nothing = Layers(*(np.zeros_like(part) for part in layers))
@@ -77,8 +80,8 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
 
 def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
     """(H, W) where a subject is mostly drawn, without its edge. `pixel`: pixels here for one of the network's frame."""
-    inside = cv2.distanceTransform((layers.matte > LIKELY).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    subject = layers.matte > SURE
+    subject = layers.matte > LIKELY
+    inside = cv2.distanceTransform(subject.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     drawn = ((layers.share < _DRAWN) & subject).astype(np.uint8)
     drawn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc(round(_CLOSED * pixel)))
     drawn *= subject & (inside > _INSIDE * pixel)

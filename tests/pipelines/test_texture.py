@@ -112,6 +112,16 @@ def test_a_small_thing_that_the_source_does_not_have_there_stays_as_drawn():
     assert filled.matte[96:102, 80:96].mean() > 0.5
 
 
+def test_a_gap_that_the_network_doubts_is_no_white_spot():
+    given, source, _ = made()
+    gap = slice(84, 92), slice(82, 92)
+    given.drawn[gap] = 0.9
+    given.matte[gap] = 0.7
+    filled = with_texture(given, source, POSES)
+    assert filled.matte[gap].min() > 0.9
+    np.testing.assert_allclose(shown(filled, source)[gap].mean(axis=(0, 1)), np.mean([RED, DARK], axis=0), atol=25)
+
+
 def test_there_may_be_nothing_to_do():
     given, source, _ = made(share=0.8)
     assert with_texture(given, source, POSES) is None  # all is moved
