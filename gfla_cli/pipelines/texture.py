@@ -68,9 +68,9 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
     own = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in around), indexing="ij"))
     offset = (places + begin[:, None, None] - own)[::-1].transpose(1, 2, 0) / np.float32(size[1])
     missing = (image - filled) / np.float32(127.5)
-    tone = _blurred(missing, inside.astype(np.float32), _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
     # In a gap that the network doubts, it drew a mixture with some background: that does not count.
     trusted = ramp(layers.matte[around], _DOUBTED, SURE)
+    tone = _blurred(missing, inside * trusted, _TONE * pixel).clip(-_MOST_TONE, _MOST_TONE)
     other = trusted * np.sqrt(np.square(_blurred(missing, trusted, _NEAR * pixel)).mean(axis=2))
     weight = cv2.GaussianBlur(inside * (1 - ramp(other, *_OTHER)), (0, 0), pixel)
     shown_there = filled / 127.5 - 1, _constant(offset) * inside, tone * inside[..., None], offset, weight
