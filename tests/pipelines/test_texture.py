@@ -120,7 +120,7 @@ def test_a_gap_that_the_network_doubts_is_no_white_spot():
     given.matte[gap] = 0.7
     filled = with_texture(given, source, POSES)
     assert filled.matte[gap].mean() > 0.9
-    np.testing.assert_allclose(shown(filled, source)[gap].mean(axis=(0, 1)), np.mean([RED, DARK], axis=0), atol=25)
+    assert (shown(filled, source)[gap].max(axis=(0, 1)) < np.array(RED) + 20).all()  # the spot has 242
 
 
 def test_there_may_be_nothing_to_do():
