@@ -25,7 +25,7 @@ from gfla_cli.pipelines.patches import PATCH, Guide, Places, matched
 FINEST = 2.0  # pixels at which patches are matched, for one of the network's frame
 _FACTORS, _ROUNDS = (4, 2, 1), (6, 4, 2)  # how much smaller than that images are, coarse to fine; rounds of matching
 _STEP = 2  # pixels from one patch to the next
-_DRAWN, _CLOSED = 0.5, 4  # share of the source below which a place is drawn; islands between such places are drawn, too
+_DRAWN = 0.5  # share of the source below which a place is drawn
 _INSIDE, _LEAST = 2, 25  # from the outline; area from which it is worth the time
 _HEAD = 0.55  # torso lengths around the middle of a head, which has no texture that goes on
 _PARTLY, _WHOLE = 0.3, 0.999  # shares of a pixel of a smaller image that are in the hole, and usable
@@ -78,11 +78,9 @@ def with_texture(layers: Layers, source: SourceFrame, poses: tuple[Pose, Pose]) 
 def _drawn_inside(layers: Layers, pixel: float) -> BoolArray:
     """(H, W) where a subject is mostly drawn, without its edge. `pixel`: pixels here for one of the network's frame."""
     inside = cv2.distanceTransform((layers.matte > LIKELY).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    subject = layers.matte > SURE
-    drawn = ((layers.share < _DRAWN) & subject).astype(np.uint8)
-    drawn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc(round(_CLOSED * pixel)))
-    drawn *= subject & (inside > _INSIDE * pixel)
-    return np.asarray(cv2.morphologyEx(drawn, cv2.MORPH_OPEN, disc(round(pixel))) > 0)
+    # Islands of the source in what was drawn stay: they may be a strap, a cord or a hem.
+    drawn = (layers.share < _DRAWN) & (layers.matte > SURE) & (inside > _INSIDE * pixel)
+    return np.asarray(cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_OPEN, disc(round(pixel))) > 0)
 
 
 def _head_and_hands(pose: Pose) -> BoolArray:
